@@ -1,0 +1,284 @@
+//! One call to one model: what is sent, what comes back, and what can go wrong.
+//!
+//! A [`Provider`] speaks one dialect to one endpoint. It knows no task graph, no file of the run and
+//! no retry: it makes one attempt and reports a [`Reply`] that is proved whole, or a [`CallError`]
+//! with a [`Class`] that [`retry`] turns into what to do next.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::cancel::Cancel;
+
+/// What is asked of a model.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Task name, for `recorded`'s fallback and `simulated`'s seed; never sent.
+    pub task: String,
+    /// Item key of a fan-out instance; never sent.
+    pub key: Option<String>,
+    /// System prompt; empty for none.
+    pub system: String,
+    /// The rendered prompt.
+    pub prompt: String,
+    /// Earlier answers that were rejected, each with what was wrong, oldest first.
+    pub rejected: Vec<Rejected>,
+    /// JSON Schema the answer must satisfy.
+    pub schema: Option<Value>,
+    /// Sampling parameters (`temperature`, `top_p`, `max_tokens`, `seed`, …).
+    pub params: Map<String, Value>,
+    /// Fields added to the body as they are.
+    pub params_extra: Map<String, Value>,
+}
+
+/// An answer that did not pass, and the feedback the next ask carries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// The answer as it arrived.
+    pub answer: String,
+    /// What was wrong, in words for the model.
+    pub feedback: String,
+}
+
+/// A whole answer: its terminal marker was seen, its finish reason was a stop, its content is not empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The answer's text, reasoning excluded.
+    pub text: String,
+    /// Reasoning the server sent apart from the answer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reasoning: String,
+    /// What it used.
+    pub usage: Usage,
+    /// The model the server says answered.
+    pub model: Option<String>,
+    /// The server's finish reason.
+    pub finish: Option<String>,
+    /// The server's id of the call.
+    pub id: Option<String>,
+    /// True if this is a recorded answer to another prompt of the same task.
+    #[serde(default)]
+    pub sample: bool,
+    /// Seconds from the request to the first content.
+    pub first_token_s: Option<f64>,
+    /// Seconds of the whole call.
+    pub duration_s: f64,
+}
+
+/// Tokens and money of one call or of many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    pub input_tokens: u64,
+    /// Answer tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Of the prompt tokens, those the server had cached.
+    #[serde(default)]
+    pub cached_tokens: u64,
+    /// Of the answer tokens, those spent on reasoning.
+    #[serde(default)]
+    pub thinking_tokens: u64,
+    /// USD, by the model's price table or the server's own figure.
+    #[serde(default)]
+    pub cost_usd: f64,
+    /// Calls.
+    #[serde(default)]
+    pub calls: u64,
+}
+
+impl Usage {
+    /// Adds another's figures.
+    pub fn add(&mut self, other: &Usage) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.thinking_tokens += other.thinking_tokens;
+        self.cost_usd += other.cost_usd;
+        self.calls += other.calls;
+    }
+}
+
+/// The kind of a failure, which decides what happens next. Closed: every status, body code and
+/// transport error maps to one of these in [`classify`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The server is loading the model or not up yet (local); hold, no attempt used.
+    ServerLoading,
+    /// 429 or a full queue that passes by itself; hold for `retry_after`, no attempt used.
+    RateLimit,
+    /// 5xx, overloaded.
+    ServerError,
+    /// DNS, connect, reset, broken pipe before any content.
+    Connection,
+    /// Content came, then the stream ended without its terminal marker.
+    Cut,
+    /// A clock ran out: connect, first token, idle or total (named in the message).
+    Timeout,
+    /// Whole, but no content.
+    EmptyResponse,
+    /// Ended by `length`: the answer is not whole.
+    Truncated,
+    /// Whitespace or repetition loop, or reasoning without an answer; stopped early.
+    Degenerate,
+    /// The prompt does not fit the model's context, known before or said by the server.
+    ContextOverflow,
+    /// The server read fewer prompt tokens than were sent.
+    PromptTruncated,
+    /// The answer is not valid JSON, or fails schema or checks.
+    Validation,
+    /// The model refused, or a content filter did.
+    Refusal,
+    /// 401 or 403: key missing, wrong or not allowed.
+    Auth,
+    /// Money or quota is used up.
+    Quota,
+    /// No such model at that server.
+    ModelNotFound,
+    /// 400, 405, 413, 422: the request itself is not accepted.
+    BadRequest,
+    /// TLS, bad URL, redirect: the set-up is wrong.
+    Config,
+    /// The answer is larger than the cap, or not valid UTF-8.
+    BadData,
+    /// `recorded` has no answer for the prompt.
+    NotRecorded,
+    /// Stopped by us: Ctrl-C, abort, the build's end.
+    Cancelled,
+}
+
+impl Class {
+    /// The name used in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::ServerLoading => "server_loading",
+            Class::RateLimit => "rate_limit",
+            Class::ServerError => "server_error",
+            Class::Connection => "connection",
+            Class::Cut => "cut",
+            Class::Timeout => "timeout",
+            Class::EmptyResponse => "empty_response",
+            Class::Truncated => "truncated",
+            Class::Degenerate => "degenerate",
+            Class::ContextOverflow => "context_overflow",
+            Class::PromptTruncated => "prompt_truncated",
+            Class::Validation => "validation",
+            Class::Refusal => "refusal",
+            Class::Auth => "auth",
+            Class::Quota => "quota",
+            Class::ModelNotFound => "model_not_found",
+            Class::BadRequest => "bad_request",
+            Class::Config => "config",
+            Class::BadData => "bad_data",
+            Class::NotRecorded => "not_recorded",
+            Class::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A call that gave no whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallError {
+    /// What kind of failure it is.
+    pub class: Class,
+    /// One line for people: what was found, what was wanted.
+    pub message: String,
+    /// HTTP status, if one came.
+    pub status: Option<u16>,
+    /// The server's own error code or type, as text.
+    pub code: Option<String>,
+    /// How long the server asks us to wait, at least.
+    pub retry_after: Option<Duration>,
+    /// Answer text that had arrived, kept beside the failure.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub partial: String,
+    /// The body of the error as it arrived, capped.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub raw: String,
+    /// Tokens that were spent all the same, as far as known.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+impl CallError {
+    /// An error of a class with a message, nothing else known.
+    pub fn new(class: Class, message: impl Into<String>) -> CallError {
+        CallError {
+            class,
+            message: message.into(),
+            status: None,
+            code: None,
+            retry_after: None,
+            partial: String::new(),
+            raw: String::new(),
+            usage: Usage::default(),
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// What a call is doing, readable from another thread while it runs.
+#[derive(Debug, Default)]
+pub struct CallProgress {
+    /// 0 waiting to connect, 1 request sent (reading the prompt), 2 writing.
+    phase: AtomicU64,
+    /// Pieces of content so far: close to tokens.
+    tokens: AtomicU64,
+    /// Bytes of content so far.
+    bytes: AtomicU64,
+}
+
+impl CallProgress {
+    /// The request is out.
+    pub fn sent(&self) {
+        self.phase.fetch_max(1, Ordering::Relaxed);
+    }
+
+    /// A piece of content arrived.
+    pub fn content(&self, bytes: usize) {
+        self.phase.fetch_max(2, Ordering::Relaxed);
+        self.tokens.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// (phase, pieces, bytes) so far.
+    pub fn snapshot(&self) -> (u64, u64, u64) {
+        (
+            self.phase.load(Ordering::Relaxed),
+            self.tokens.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// How one call is watched from outside: its progress, a way to cancel it, an upper bound in time.
+pub struct CallContext<'a> {
+    /// Raised when the call is to be given up at once.
+    pub cancel: &'a Cancel,
+    /// Where progress is counted.
+    pub progress: &'a CallProgress,
+    /// What is left of the task's own time limit.
+    pub time_left: Option<Duration>,
+}
+
+/// One endpoint that answers prompts.
+pub trait Provider: Send + Sync {
+    /// Makes one attempt.
+    fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError>;
+}
