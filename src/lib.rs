@@ -1,5 +1,8 @@
 //! make for LLM pipelines.
 
 pub mod cancel;
+pub mod clock;
+pub mod event;
 pub mod llm;
 pub mod manifest;
+pub mod record;
