@@ -323,3 +323,18 @@ pub struct StatusUsage {
     /// Calls.
     pub calls: u64,
 }
+
+/// What a `.DONE` turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Marker {
+    /// Not there.
+    Missing,
+    /// There, without content: someone says it is done.
+    Empty,
+    /// Cannot be read; what is wrong with it.
+    Damaged(String),
+    /// Of a newer version; which.
+    Newer(u32),
+    /// A record.
+    Valid(Box<Done>),
+}
