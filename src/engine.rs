@@ -368,6 +368,7 @@ impl Engine {
             }
             let met = match (&node.phase, need.why) {
                 (_, Why::Expanded) => node.expanded || matches!(node.phase, Phase::Settled(_)),
+                (Phase::Settled(Settled::Skipped), why) => spoils(Settled::Skipped, why).is_none(),
                 (Phase::Settled(settled), _) => settled.satisfies(),
                 _ => false,
             };
@@ -487,15 +488,17 @@ impl Engine {
         node.expanded = true;
         node.left = added.len() as u32;
         node.phase = Phase::Collecting;
+        // All are counted before one is settled: a settled one moves those that wait for it.
         for &id in &added {
-            if let Some(settled) = self.doom(id) {
-                self.settle(id, settled);
-                continue;
-            }
             self.count_needs(id);
             let stale = self.graph[id].needs.iter().any(|need| self.is_stale(need.task));
             self.nodes[id.index()].upstream_stale |= stale;
-            self.advance(id);
+        }
+        for &id in &added {
+            match self.doom(id) {
+                Some(settled) => self.settle(id, settled),
+                None => self.advance(id),
+            }
         }
         // Fan-outs over the same items were waiting for these.
         for need in self.graph[family].waiters.clone() {

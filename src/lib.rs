@@ -9,6 +9,7 @@ pub mod graph;
 pub mod llm;
 pub mod manifest;
 pub mod pattern;
+pub mod process;
 pub mod record;
 pub mod slots;
 pub mod staleness;
