@@ -1,15 +1,21 @@
 //! make for LLM pipelines.
 
 pub mod cancel;
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod engine;
 pub mod event;
+pub mod exit;
 pub mod fingerprint;
 pub mod graph;
 pub mod llm;
 pub mod manifest;
 pub mod pattern;
 pub mod process;
+pub mod progress;
 pub mod record;
+pub mod report;
 pub mod slots;
 pub mod staleness;
+pub mod style;
