@@ -9,6 +9,7 @@ use globset::GlobBuilder;
 use crate::fs::{self, FsError};
 use crate::graph::{Graph, Input, Kind, Task};
 use crate::pattern;
+use crate::record::Marker;
 use crate::store::Store;
 
 /// The files behind one input.
@@ -113,10 +114,13 @@ impl<'a> Finder<'a> {
         if let Some(known) = listings.get(folder) {
             return Ok(known.clone());
         }
-        let mut entries: Vec<Entry> = fs::list_dir(&self.run.join(folder))?
+        let mut entries: Vec<Entry> = fs::optional(fs::list_dir(&self.run.join(folder)))?
+            .unwrap_or_default()
             .into_iter()
+            // A name that is not UTF-8 cannot be written in the pipeline either.
+            .filter_map(|(name, kind)| Some((name.into_string().ok()?, kind)))
             .filter(|(name, _)| name != ".planexe" && name != ".git" && !fs::is_temp_name(name))
-            .map(|(name, dir)| Entry { name, dir })
+            .map(|(name, kind)| Entry { name, dir: kind == fs::FileKind::Dir })
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         listings.insert(folder.to_string(), entries.clone());
@@ -153,7 +157,7 @@ impl<'a> Finder<'a> {
     /// The outputs recorded beside a first output, itself included.
     pub fn recorded_outputs(&self, first: &str) -> Vec<String> {
         match self.store.read_done(first) {
-            crate::record::Marker::Valid(done) => done.outputs.iter().map(|output| output.path.clone()).collect(),
+            Marker::Valid(done) => done.outputs.iter().map(|output| output.path.clone()).collect(),
             _ => vec![first.to_string()],
         }
     }
