@@ -4,6 +4,9 @@
 pub mod check;
 mod de;
 pub mod fault;
+pub mod inputs;
+pub mod names;
+pub mod paths;
 pub mod place;
 pub mod read;
 mod toml_text;
