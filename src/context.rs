@@ -9,7 +9,7 @@ use minijinja::Value;
 use crate::fs::{self, FsError};
 use crate::graph::Task;
 use crate::inputs::Files;
-use crate::project::Project;
+use crate::project::{Project, uses};
 use crate::record::{Digest, Failure, InputRecord};
 
 /// The inputs of a task as read.
@@ -105,7 +105,7 @@ impl Inputs {
         task: &Task,
         used: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Value>, InputError> {
-        let uses = |name: &str| used.contains(name) || used.iter().any(|path| path.starts_with(&format!("{name}.")));
+        let uses = |name: &str| uses(used, name);
         let mut context = BTreeMap::new();
         for input in &self.files {
             if !uses(&input.name) && !uses("inputs") {

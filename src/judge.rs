@@ -1,7 +1,6 @@
 //! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
 //! only; the same code serves `build`, `build -n`, `status` and `explain`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use minijinja::Value;
@@ -14,9 +13,9 @@ use crate::graph::{Graph, Item, Kind, Task, TaskId};
 use crate::inputs::{Files, Finder};
 use crate::items;
 use crate::llm;
-use crate::project::{CommandSpec, Line, Project, PromptSpec, Recipe, Spec};
+use crate::project::{CommandSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
 use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, State, Status};
-use crate::render::{self, Source};
+use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen};
 use crate::store::Store;
 use crate::store::calls::CallRecord;
@@ -209,8 +208,9 @@ impl Judge<'_> {
         }
         let inputs = Inputs::read(self.project, files).map_err(InputError::into_failure)?;
         if let Some(when) = &spec.when {
-            let context = self.context(task, &inputs, &render::condition_names(when)).map_err(InputError::into_failure)?;
-            let holds = render::eval_condition(when, Value::from_iter(context)).map_err(|e| render_failure(&e))?;
+            let context = inputs.context(self.project, task, &when.names).map_err(InputError::into_failure)?;
+            let context = Value::from_iter(context);
+            let holds = render::eval_condition(&when.source, &context).map_err(|e| render_failure(&e))?;
             if !holds {
                 judgement.skipped = true;
                 return Ok(None);
@@ -218,15 +218,6 @@ impl Judge<'_> {
         }
         let made = self.fingerprint(task, spec, &inputs)?;
         Ok(Some((made, inputs)))
-    }
-
-    fn context(
-        &self,
-        task: &Task,
-        inputs: &Inputs,
-        used: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Value>, InputError> {
-        inputs.context(self.project, task, used)
     }
 
     fn fingerprint(&self, task: &Task, spec: &Spec, inputs: &Inputs) -> Result<Made, Failure> {
@@ -237,8 +228,7 @@ impl Judge<'_> {
             Recipe::Command(command) => self.command_parts(task, command, inputs, &mut made.fingerprint),
             Recipe::Template(source) => self.template_parts("template", source, task, inputs, &mut made.fingerprint, true),
             Recipe::Gate(gate) => {
-                let source = Source::inline("fail_if", &gate.fail_if);
-                self.template_parts("template", &source, task, inputs, &mut made.fingerprint, true);
+                self.template_parts("template", &gate.fail_if, task, inputs, &mut made.fingerprint, true);
                 made.fingerprint.add("gate", format!("{:?}", gate.action).as_bytes());
             }
             Recipe::Human(source) => {
@@ -260,21 +250,21 @@ impl Judge<'_> {
         inputs: &Inputs,
         made: &mut Made,
     ) -> Result<(), Failure> {
-        let mut used = prompt.prompt.names().clone();
-        used.extend(prompt.system.iter().flat_map(|system| system.names().iter().cloned()));
-        let context = self.context(task, inputs, &used).map_err(InputError::into_failure)?;
+        let mut used = prompt.prompt.names.clone();
+        used.extend(prompt.system.iter().flat_map(|system| system.names.iter().cloned()));
+        let context = inputs.context(self.project, task, &used).map_err(InputError::into_failure)?;
         let context = Value::from_iter(context);
         if let Some(system) = &prompt.system {
-            made.system = render::render(system, context.clone(), false).map_err(|e| render_failure(&e))?;
+            made.system = system.render(&context).map_err(|e| render_failure(&e))?;
             made.fingerprint.add("system", made.system.as_bytes());
         }
-        made.prompt = render::render(&prompt.prompt, context, false).map_err(|e| render_failure(&e))?;
+        made.prompt = prompt.prompt.render(&context).map_err(|e| render_failure(&e))?;
         made.fingerprint.add("prompt", made.prompt.as_bytes());
         if let Some(schema) = &prompt.schema {
-            made.fingerprint.add("schema", items::canonical(schema.value()).as_bytes());
+            made.fingerprint.add("schema", items::canonical(&schema.value).as_bytes());
         }
-        if let Some(check) = &prompt.check {
-            made.fingerprint.add_digest("check", check.digest());
+        if let Some(check) = &prompt.check_digest {
+            made.fingerprint.add_digest("check", check.clone());
         }
         Ok(())
     }
@@ -310,22 +300,21 @@ impl Judge<'_> {
     fn template_parts(
         &self,
         part: &str,
-        source: &Source,
+        template: &Template,
         task: &Task,
         inputs: &Inputs,
         fingerprint: &mut Fingerprint,
         all: bool,
     ) {
-        fingerprint.add(part, source.text().as_bytes());
-        let used = source.names();
-        let uses = |name: &str| used.contains(name) || used.iter().any(|path| path.starts_with(&format!("{name}.")));
+        fingerprint.add(part, template.source.text.as_bytes());
+        let uses = |name: &str| template.uses(name);
         for input in &inputs.files {
             if all || uses(&input.name) || uses("inputs") {
                 fingerprint.add_digest(format!("input.{}", input.name), inputs.digest_of(input));
             }
         }
         for (name, value) in &self.project.vars {
-            if used.contains(&format!("vars.{name}")) || used.contains("vars") {
+            if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {
                 fingerprint.add(format!("var.{name}"), items::canonical(value).as_bytes());
             }
         }
@@ -515,7 +504,7 @@ fn decision_id(project: &Project, spec: &Spec, fingerprint: &Fingerprint, inputs
 
 /// The digest a kept answer is found by: of what is sent to a model.
 pub fn call_digest(prompt: &PromptSpec, endpoint: &crate::project::Endpoint, prepared: &Prepared) -> Digest {
-    let schema = prompt.schema.as_ref().map(|schema| schema.value());
+    let schema = prompt.schema.as_ref().map(|schema| &schema.value);
     let sent = llm::prompt_digest(&prepared.system, &prepared.prompt, schema);
     let text = serde_json::to_vec(&(sent, prompt.made_with(endpoint))).unwrap_or_default();
     Digest::of(&text)

@@ -1,17 +1,18 @@
 //! A pipeline ready to be built in a run directory: every task with its recipe, texts read, names
 //! resolved, and the graph of them. Plain data; [`crate::load`] makes it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::check::{Check, Schema};
+use crate::check::{CompiledCheck, CompiledSchema};
 use crate::graph::{Graph, Task, TaskId};
 use crate::manifest::types::{GateAction, Model, Retry, Tables};
 use crate::record::{Digest, MadeWith};
-use crate::render::Source;
+use crate::render::{self, RenderError, Source};
 
 /// A pipeline and the run it is built in.
 #[derive(Debug)]
@@ -86,9 +87,9 @@ pub struct Spec {
     /// What it does.
     pub recipe: Recipe,
     /// Templates of outputs, by output; none for the first, or where the recipe writes it.
-    pub templates: Vec<Option<Source>>,
+    pub templates: Vec<Option<Template>>,
     /// A condition.
-    pub when: Option<String>,
+    pub when: Option<Template>,
     /// What it runs over.
     pub foreach: Option<ForeachSpec>,
     /// Share of instances that must succeed.
@@ -105,6 +106,35 @@ pub struct Spec {
     pub pool: Option<usize>,
     /// Position of the task in the topological order.
     pub step: u32,
+}
+
+/// A template with the names it uses.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Its text.
+    pub source: Source,
+    /// The names it uses and does not set itself; of members the whole path.
+    pub names: BTreeSet<String>,
+    /// Whether values are escaped for HTML.
+    pub html: bool,
+}
+
+impl Template {
+    /// Renders it.
+    pub fn render(&self, context: &minijinja::Value) -> Result<String, RenderError> {
+        render::render(&self.source, context, self.html)
+    }
+
+    /// Whether it uses a name, or a member of it.
+    pub fn uses(&self, name: &str) -> bool {
+        uses(&self.names, name)
+    }
+}
+
+/// Whether a name, or a member of it, is among those used.
+pub fn uses(names: &BTreeSet<String>, name: &str) -> bool {
+    let member = |path: &String| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    names.contains(name) || names.iter().any(member)
 }
 
 /// What a fan-out runs over.
@@ -132,11 +162,11 @@ pub enum Recipe {
     /// Runs a program.
     Command(CommandSpec),
     /// Renders a template.
-    Template(Source),
+    Template(Template),
     /// Lets the pipeline go on, or not.
     Gate(GateSpec),
     /// Waits for a person, with what they are asked.
-    Human(Source),
+    Human(Template),
 }
 
 impl Recipe {
@@ -165,13 +195,15 @@ impl Recipe {
 #[derive(Debug)]
 pub struct PromptSpec {
     /// System prompt.
-    pub system: Option<Source>,
+    pub system: Option<Template>,
     /// Prompt.
-    pub prompt: Source,
+    pub prompt: Template,
     /// Schema of the answer.
-    pub schema: Option<Arc<Schema>>,
+    pub schema: Option<Arc<CompiledSchema>>,
     /// Checks of the answer.
-    pub check: Option<Arc<Check>>,
+    pub check: Option<Arc<CompiledCheck>>,
+    /// Digest of the checks, the banned words included.
+    pub check_digest: Option<Digest>,
     /// Positions in [`Project::endpoints`], in order of fallback.
     pub models: Vec<usize>,
     /// Sampling parameters.
@@ -224,9 +256,9 @@ pub enum Line {
 #[derive(Debug)]
 pub struct GateSpec {
     /// True if the pipeline should not go on.
-    pub fail_if: String,
+    pub fail_if: Template,
     /// What then.
     pub action: GateAction,
     /// What to tell.
-    pub message: Option<Source>,
+    pub message: Option<Template>,
 }
