@@ -329,7 +329,8 @@ pub struct StatusUsage {
 pub enum Marker {
     /// Not there.
     Missing,
-    /// There, without content: someone says it is done.
+    /// An empty file, set by hand: to be adopted if the outputs hold. Ours are synced before they
+    /// get their name, so that a power cut cannot leave one.
     Empty,
     /// Cannot be read; what is wrong with it.
     Damaged(String),
