@@ -1,7 +1,7 @@
 //! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
 //! only; the same code serves `build`, `build -n`, `status` and `explain`.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::Value;
 
@@ -19,7 +19,7 @@ use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen};
 use crate::store::Store;
 use crate::store::calls::CallRecord;
-use crate::store::index::Index;
+use crate::store::index::{Index, is_racy};
 use crate::store::sidecar::StatusRead;
 
 /// Judges the tasks of one project.
@@ -167,7 +167,7 @@ impl Judge<'_> {
         };
         let mut all = Vec::with_capacity(task.outputs.len());
         for (n, path) in task.outputs.iter().enumerate() {
-            let content = match self.index.digest(path) {
+            let content = match self.index.digest(&self.store.path(path)) {
                 Ok(None) => Content::Missing,
                 Ok(Some((_, 0))) => Content::Empty,
                 Ok(Some((digest, _))) => {
@@ -206,7 +206,11 @@ impl Judge<'_> {
         if let Some(previous) = previous(graph, task) {
             files.push(previous);
         }
-        let inputs = Inputs::read(self.project, files).map_err(InputError::into_failure)?;
+        let inputs = match &spec.recipe {
+            Recipe::Command(_) => Inputs::hash(self.project, files, self.index),
+            _ => Inputs::read(self.project, files),
+        };
+        let inputs = inputs.map_err(InputError::into_failure)?;
         if let Some(when) = &spec.when {
             let context = inputs.context(self.project, task, &when.names).map_err(InputError::into_failure)?;
             let context = Value::from_iter(context);
@@ -446,13 +450,15 @@ impl Judge<'_> {
                 hasher.update((self.env)(name).unwrap_or_default().as_bytes());
             }
         }
-        let now = SystemTime::now();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos() as i64;
         let mut add = |path: &std::path::Path| {
-            let signature = fs::signature(path).ok().flatten()?;
-            if signature.is_racy(now) {
+            let s = fs::signature(path).ok().flatten()?;
+            if is_racy(&s, now) {
                 return None;
             }
-            hasher.update(&signature.to_bytes());
+            for number in [s.size, s.mtime_ns as u64, s.ctime_ns as u64, s.ino, u64::from(s.mode)] {
+                hasher.update(&number.to_le_bytes());
+            }
             Some(())
         };
         add(&self.store.sidecar_path(first, crate::store::sidecar::Sidecar::Done))?;
