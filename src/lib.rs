@@ -6,3 +6,4 @@ pub mod items;
 pub mod llm;
 pub mod manifest;
 pub mod render;
+pub mod texts;

@@ -14,5 +14,6 @@ pub mod types;
 
 pub use fault::{At, Fault, Faults, nearest, suggest};
 pub use place::{KeyPath, Origin, Place, SourceFile, Step};
+pub(crate) use read::near_file;
 pub use read::{Manifest, ReadOptions};
 pub use types::*;
