@@ -146,7 +146,7 @@ impl Manifest {
 }
 
 /// Reads a file's text, or says what is the matter with it.
-fn read_file(file: &Path) -> Result<String, Fault> {
+pub(super) fn read_file(file: &Path) -> Result<String, Fault> {
     let at = || super::fault::At::File(file.to_owned());
     let name = shown_path(file);
     let no = |error: std::io::Error| match error.kind() {
