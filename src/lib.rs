@@ -24,3 +24,4 @@ pub mod slots;
 pub mod staleness;
 pub mod store;
 pub mod style;
+pub mod texts;

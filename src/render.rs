@@ -63,7 +63,7 @@ impl fmt::Display for RenderError {
 impl std::error::Error for RenderError {}
 
 /// Steps a template may take: far more than any report needs, and still an end.
-const FUEL: u64 = 50_000_000;
+const FUEL: u64 = 10_000_000;
 
 /// Largest text a template may make.
 const LARGEST: usize = 256 << 20;
@@ -272,6 +272,35 @@ const FILTERS: [&str; 48] = [
     "trim",
     "words",
 ];
+
+/// Where a template's tags first use a name (`plan`, or `vars.audience`).
+pub fn find_name(text: &str, name: &str) -> Option<std::ops::Range<usize>> {
+    let part = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let mut from = 0;
+    while let Some(open) = text[from..].find(['{']).map(|at| from + at) {
+        let close = match text.as_bytes().get(open + 1) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            _ => {
+                from = open + 1;
+                continue;
+            }
+        };
+        let end = text[open..].find(close).map_or(text.len(), |at| open + at);
+        let mut at = open;
+        while let Some(start) = text[at..end].find(name).map(|found| at + found) {
+            let stop = start + name.len();
+            let bytes = text.as_bytes();
+            let before = start.checked_sub(1).map(|i| bytes[i]);
+            if !part(before) && before != Some(b'.') && !part(bytes.get(stop).copied()) {
+                return Some(start..stop);
+            }
+            at = stop;
+        }
+        from = end.max(open + 2);
+    }
+    None
+}
 
 enum Word<'a> {
     Statement(&'a str),

@@ -42,7 +42,7 @@ pub fn extract_json(text: &str) -> Result<&str, NoJson> {
     }
     let text = after_thinking(text)?;
     if is_json(text) {
-        return Ok(text);
+        return Ok(text.trim());
     }
     let mut found: Vec<&str> = Vec::new();
     let mut rest = text;
@@ -97,13 +97,12 @@ fn fenced(text: &str) -> Option<&str> {
 
 /// What follows the reasoning some servers leave in the text.
 pub fn after_thinking(text: &str) -> Result<&str, NoJson> {
-    let text = text.trim_start();
     for (open, close) in
         [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>")]
     {
-        if text.starts_with(open) {
+        if text.trim_start().starts_with(open) {
             return match text.find(close) {
-                Some(at) => Ok(text[at + close.len()..].trim()),
+                Some(at) => Ok(&text[at + close.len()..]),
                 None => Err(NoJson::Cut),
             };
         }
@@ -112,7 +111,7 @@ pub fn after_thinking(text: &str) -> Result<&str, NoJson> {
             && !text[..at].contains(open)
             && !text[..at].trim_start().starts_with(['{', '['])
         {
-            return Ok(text[at + close.len()..].trim());
+            return Ok(&text[at + close.len()..]);
         }
     }
     Ok(text)

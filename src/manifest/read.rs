@@ -120,6 +120,25 @@ impl Manifest {
         Some(format!("{}:{line}:{column}", shown_path(&source.path)))
     }
 
+    /// The place of a piece of a string value, counted in the string's own bytes; none if the
+    /// string is written with escapes, so that the two do not run alike.
+    pub fn place_within(&self, path: &KeyPath, value: &str, span: &std::ops::Range<usize>) -> Option<Place> {
+        let place = self.place(path)?;
+        let source = self.origin.sources.get(place.source as usize)?;
+        let raw = source.text.get(place.start as usize..place.end as usize)?;
+        let quotes = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes))?;
+        let inside = raw.strip_prefix(quotes)?.strip_suffix(quotes)?;
+        let trimmed = match quotes.len() {
+            3 => inside.strip_prefix("\r\n").or_else(|| inside.strip_prefix('\n')).unwrap_or(inside),
+            _ => inside,
+        };
+        if trimmed != value || value.get(span.clone()).is_none() {
+            return None;
+        }
+        let start = place.start + (quotes.len() + inside.len() - trimmed.len()) as u32;
+        Some(Place { source: place.source, start: start + span.start as u32, end: start + span.end as u32 })
+    }
+
     /// Every file read, the pipeline itself first; `-D` counts as a file named `<command line>`.
     pub fn sources(&self) -> &[SourceFile] {
         &self.origin.sources
@@ -127,7 +146,7 @@ impl Manifest {
 }
 
 /// Reads a file's text, or says what is the matter with it.
-fn read_file(file: &Path) -> Result<String, Fault> {
+pub(super) fn read_file(file: &Path) -> Result<String, Fault> {
     let at = || super::fault::At::File(file.to_owned());
     let name = shown_path(file);
     let no = |error: std::io::Error| match error.kind() {
@@ -208,7 +227,8 @@ impl Reader {
         if !pattern.contains(['*', '?', '[', '{']) {
             let path = folder.join(pattern);
             if !path.is_file() {
-                let near = near_file(&path);
+                let near = near_file(&path)
+                    .map(|near| Path::new(pattern).with_file_name(near).display().to_string());
                 self.faults.push(
                     Fault::at(place, format!("there is no `{}` to include", shown_path(&path)))
                         .wanted("no such file")
@@ -486,8 +506,8 @@ fn walk(base: &Path, folder: &Path, depth: usize, found: &mut dyn FnMut(&Path)) 
     }
 }
 
-/// The file in the same folder whose name is nearest to one that is not there.
-pub(super) fn near_file(path: &Path) -> Option<String> {
+/// The name in the same folder that is nearest to one that is not there.
+pub(crate) fn near_file(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().into_owned();
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -498,6 +518,5 @@ pub(super) fn near_file(path: &Path) -> Option<String> {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    let near = nearest(&name, names.iter().map(String::as_str))?;
-    Some(shown_path(&parent.join(near)))
+    nearest(&name, names.iter().map(String::as_str)).map(str::to_owned)
 }
