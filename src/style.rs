@@ -545,7 +545,7 @@ mod tests {
             (Rgb(255, 255, 255), 231),
             (GREY, 244),
             (GREEN, 77),
-            (CYAN, 44),
+            (CYAN, 80),
             (RED, 167),
             (YELLOW, 185),
             (LIME, 113),

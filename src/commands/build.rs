@@ -68,8 +68,8 @@ pub struct HowArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
-    /// Treat tasks made with another model or other parameters as stale
-    #[arg(long, value_name = "WHAT", value_enum)]
+    /// `model`: treat tasks made with another model or other parameters as stale
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub rebuild_on: Vec<RebuildOn>,
 
     /// Exit 1 if a task is done with items missing
@@ -104,8 +104,8 @@ pub struct HowArgs {
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub max_time: Option<Span>,
 
-    /// How to show what happens
-    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    /// How to show what happens: auto, plain (a line per start and end), json (events on standard error), none
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true)]
     pub progress: progress::How,
 }
 
