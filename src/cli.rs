@@ -18,7 +18,8 @@ A pipeline is a graph of tasks in pipeline.toml: prompts to models, commands, te
 files in it are the only truth. `planexe build` runs what is stale, in parallel, stops cleanly, goes on where it \
 stopped, and never pays twice for the same answer.";
 
-const AFTER_HELP: &str = "`planexe COMMAND --help` explains a command; `planexe --help` also lists exit codes.";
+const AFTER_HELP: &str =
+    "`planexe COMMAND --help` explains a command; `planexe --help` also lists exit codes.";
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
@@ -207,7 +208,8 @@ fn run(args: Vec<OsString>) -> u8 {
     let session = Session::new(cli.globals, environment());
     let Some(command) = cli.command else {
         let help = definition().render_help();
-        let text = if session.out.depth == style::Depth::None { help.to_string() } else { help.ansi().to_string() };
+        let text =
+            if session.out.depth == style::Depth::None { help.to_string() } else { help.ansi().to_string() };
         return if session.print(&text).is_ok() { exit::DONE } else { exit::FAILED };
     };
     match dispatch(&session, command) {
@@ -314,14 +316,17 @@ mod tests {
 
     #[test]
     fn common_options_go_before_and_after_the_command() {
-        for line in ["planexe -C runs/a -f p.toml status --json", "planexe status --json -C runs/a --file p.toml"] {
+        for line in
+            ["planexe -C runs/a -f p.toml status --json", "planexe status --json -C runs/a --file p.toml"]
+        {
             let globals = parsed(line).globals;
             assert_eq!(globals.run_dir.as_deref(), Some("runs/a".as_ref()), "{line}");
             assert_eq!(globals.file.as_deref(), Some("p.toml".as_ref()), "{line}");
             assert!(globals.json, "{line}");
         }
         let globals = parsed("planexe -v -D a=1 -s -D b=2 build -vD c=3=4 --allow-outside x").globals;
-        let define: Vec<_> = globals.repeated.define.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let define: Vec<_> =
+            globals.repeated.define.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(define, [("a", "1"), ("b", "2"), ("c", "3=4")]);
         assert!(globals.quiet);
         assert_eq!((globals.repeated.allow_outside.len(), globals.repeated.verbose), (1, 2));

@@ -152,7 +152,9 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
         _ => (text, 1.0),
     };
     match number.trim().replace('_', "").parse::<f64>() {
-        Ok(count) if count.is_finite() && count >= 0.0 && count * unit < 1e18 => Ok((count * unit).round() as u64),
+        Ok(count) if count.is_finite() && count >= 0.0 && count * unit < 1e18 => {
+            Ok((count * unit).round() as u64)
+        }
         _ => Err("wanted a number of tokens, for example 200000, 200k or 1.5M".to_owned()),
     }
 }
@@ -178,7 +180,9 @@ mod tests {
 
     #[test]
     fn limits_are_read() {
-        for (text, tokens) in [("200000", 200_000), ("200k", 200_000), ("1.5M", 1_500_000), ("1_000", 1000), ("0", 0)] {
+        for (text, tokens) in
+            [("200000", 200_000), ("200k", 200_000), ("1.5M", 1_500_000), ("1_000", 1000), ("0", 0)]
+        {
             assert_eq!(parse_tokens(text), Ok(tokens), "{text}");
         }
         for text in ["", "k", "-1", "many", "1e400", "inf"] {

@@ -172,6 +172,8 @@ impl Session {
             return false;
         }
         let mut answer = String::new();
-        io::stdin().read_line(&mut answer).is_ok_and(|_| matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
+        io::stdin()
+            .read_line(&mut answer)
+            .is_ok_and(|_| matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
     }
 }
