@@ -1,7 +1,8 @@
 //! The lines a build leaves behind, one for each event worth one; shared by the plain and the live display.
 
 use crate::event::Kind;
-use crate::record::{Failure, StatusUsage};
+use crate::record::StatusUsage;
+use crate::report::reason_of;
 use crate::style::{self, Shown, Style, clean, pad, pad_left};
 
 /// The line of an event, without its line end. `None` for events that leave no line.
@@ -12,7 +13,7 @@ pub(super) fn of_event(kind: &Kind, style: &Style, explain: bool) -> Option<Stri
         }
         Kind::TaskCompleted { task, .. } => return Some(completed(kind, task, style)),
         Kind::TaskRetrying { task, attempt, failure, next } => {
-            let what = format!("attempt {attempt} failed: {}; {}", reason(failure), clean(next));
+            let what = format!("attempt {attempt} failed: {}; {}", reason_of(failure), clean(next));
             row(style, Shown::Pending, task, &what)
         }
         Kind::TaskFailed { task, failure, blocked, .. } => {
@@ -20,7 +21,7 @@ pub(super) fn of_event(kind: &Kind, style: &Style, explain: bool) -> Option<Stri
                 0 => String::new(),
                 blocked => format!(" (blocks {})", style::count(u64::from(*blocked), "task")),
             };
-            row(style, Shown::Failed, task, &format!("{}{blocks}", reason(failure)))
+            row(style, Shown::Failed, task, &format!("{}{blocks}", reason_of(failure)))
         }
         Kind::TaskSkipped { task } => row(style, Shown::Skipped, task, "skipped"),
         Kind::TaskWaiting { task, message } => {
@@ -47,15 +48,6 @@ pub(super) fn of_event(kind: &Kind, style: &Style, explain: bool) -> Option<Stri
         | Kind::PipelineStopped { .. } => return None,
     };
     Some(line)
-}
-
-/// A failure in one line: `validation: /risks/0 is missing`.
-pub(super) fn reason(failure: &Failure) -> String {
-    match (clean(&failure.class), clean(&failure.message)) {
-        (class, message) if message.is_empty() => class,
-        (class, message) if class.is_empty() || message.starts_with(&class) => message,
-        (class, message) => format!("{class}: {message}"),
-    }
 }
 
 /// Columns given to names.
