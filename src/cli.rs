@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{self, Globals, Session};
+use crate::commands::{self, Globals, Repeated, Session};
 use crate::exit::{self, Error};
 use crate::report;
 use crate::style::{self, GREEN, RED};
@@ -18,7 +18,8 @@ A pipeline is a graph of tasks in pipeline.toml: prompts to models, commands, te
 files in it are the only truth. `planexe build` runs what is stale, in parallel, stops cleanly, goes on where it \
 stopped, and never pays twice for the same answer.";
 
-const AFTER_HELP: &str = "`planexe COMMAND --help` explains a command; `planexe --help` also lists exit codes.";
+const AFTER_HELP: &str =
+    "`planexe COMMAND --help` explains a command; `planexe --help` also lists exit codes.";
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
@@ -67,13 +68,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run what is stale
-    #[command(visible_alias = "b", after_help = BUILD_EXAMPLES)]
+    #[command(after_help = BUILD_EXAMPLES)]
     Build(commands::build::BuildArgs),
     /// Say where a stopped or failed run goes on, then build
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(commands::resume::ResumeArgs),
     /// Show the state of every task
-    #[command(visible_alias = "st", after_help = STATUS_EXAMPLES)]
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(commands::status::StatusArgs),
     /// Say why a task would run, or why it need not
     #[command(after_help = EXPLAIN_EXAMPLES)]
@@ -125,8 +126,8 @@ Examples:
   planexe build -j 4 --max-cost 2.50  four at once, and no call after 2.50 USD
   planexe build -q || echo stale      for scripts
 
-Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: at once. Either way the next build
-goes on from there.";
+Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: all ends at once. Either way the next \
+build goes on from there.";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
@@ -206,8 +207,9 @@ fn run(args: Vec<OsString>) -> u8 {
     };
     let session = Session::new(cli.globals, environment());
     let Some(command) = cli.command else {
-        let help = Cli::command().render_help();
-        let text = if session.out.depth == style::Depth::None { help.to_string() } else { help.ansi().to_string() };
+        let help = definition().render_help();
+        let text =
+            if session.out.depth == style::Depth::None { help.to_string() } else { help.ansi().to_string() };
         return if session.print(&text).is_ok() { exit::DONE } else { exit::FAILED };
     };
     match dispatch(&session, command) {
@@ -236,13 +238,32 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),
-        Command::Man(args) => commands::man::run(session, &args, Cli::command()),
-        Command::Completions(args) => commands::completions::run(session, &args, Cli::command()),
+        Command::Man(args) => commands::man::run(session, &args, definition()),
+        Command::Completions(args) => commands::completions::run(session, &args, definition()),
     }
 }
 
+/// The whole definition, as help, man pages and completions show it.
+fn definition() -> clap::Command {
+    fn with_repeated(command: clap::Command) -> clap::Command {
+        Repeated::augment_args(command).mut_subcommands(with_repeated)
+    }
+    with_repeated(Cli::command())
+}
+
 fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&Cli::command().try_get_matches_from(args)?)
+    let matches = definition().try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let mut level = Some(&matches);
+    while let Some(matches) = level {
+        let here = Repeated::from_arg_matches(matches)?;
+        let all = &mut cli.globals.repeated;
+        all.define.extend(here.define);
+        all.allow_outside.extend(here.allow_outside);
+        all.verbose = all.verbose.saturating_add(here.verbose);
+        level = matches.subcommand().map(|(_, below)| below);
+    }
+    Ok(cli)
 }
 
 fn environment() -> style::Environment {
@@ -278,4 +299,36 @@ fn lay_out(session: &Session, error: &Error) -> String {
         text += &format!("\n{} {}", style.paint(GREEN, "hint:"), style::clean(hint));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        parse(line.split(' ').map(OsString::from).collect()).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn common_options_go_before_and_after_the_command() {
+        for line in
+            ["planexe -C runs/a -f p.toml status --json", "planexe status --json -C runs/a --file p.toml"]
+        {
+            let globals = parsed(line).globals;
+            assert_eq!(globals.run_dir.as_deref(), Some("runs/a".as_ref()), "{line}");
+            assert_eq!(globals.file.as_deref(), Some("p.toml".as_ref()), "{line}");
+            assert!(globals.json, "{line}");
+        }
+        let globals = parsed("planexe -v -D a=1 -s -D b=2 build -vD c=3=4 --allow-outside x").globals;
+        let define: Vec<_> =
+            globals.repeated.define.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(define, [("a", "1"), ("b", "2"), ("c", "3=4")]);
+        assert!(globals.quiet);
+        assert_eq!((globals.repeated.allow_outside.len(), globals.repeated.verbose), (1, 2));
+    }
 }

@@ -187,8 +187,9 @@ mod tests {
         let io = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
         let error = Error::from(io);
         assert_eq!((error.kind, error.message.as_str()), (Kind::Internal, "no such file"));
-        let error =
-            Error::usage("cannot read `plan.txt`").because(&std::io::Error::other("is a directory")).hint("planexe new DIR");
+        let error = Error::usage("cannot read `plan.txt`")
+            .because(&std::io::Error::other("is a directory"))
+            .hint("planexe new DIR");
         assert_eq!(error.to_string(), "cannot read `plan.txt`: is a directory");
         assert_eq!(error.hints, ["planexe new DIR"]);
     }

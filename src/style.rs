@@ -243,7 +243,8 @@ impl Style {
             When::Never => false,
             When::Auto => is_terminal && !set(&env.no_color) && !matches!(term, "" | "dumb"),
         };
-        let is_true = matches!(env.colorterm.as_deref(), Some("truecolor" | "24bit")) || term.ends_with("-direct");
+        let is_true =
+            matches!(env.colorterm.as_deref(), Some("truecolor" | "24bit")) || term.ends_with("-direct");
         let depth = match (coloured, is_true) {
             (false, _) => Depth::None,
             (true, true) => Depth::True,
@@ -545,7 +546,7 @@ mod tests {
             (Rgb(255, 255, 255), 231),
             (GREY, 244),
             (GREEN, 77),
-            (CYAN, 44),
+            (CYAN, 80),
             (RED, 167),
             (YELLOW, 185),
             (LIME, 113),
@@ -576,14 +577,20 @@ mod tests {
             (When::Always, env(Some("1"), None, None), false, Depth::Indexed),
             (When::Never, env(None, Some("truecolor"), xterm), true, Depth::None),
         ] {
-            assert_eq!(Style::choose(when, &env, is_terminal, None).depth, depth, "{when:?} {env:?} {is_terminal}");
+            assert_eq!(
+                Style::choose(when, &env, is_terminal, None).depth,
+                depth,
+                "{when:?} {env:?} {is_terminal}"
+            );
         }
     }
 
     #[test]
     fn how_wide_a_stream_is() {
-        let env =
-            |columns: Option<&str>| Environment { columns: columns.map(str::to_owned), ..Environment::default() };
+        let env = |columns: Option<&str>| Environment {
+            columns: columns.map(str::to_owned),
+            ..Environment::default()
+        };
         for (columns, is_terminal, asked, width) in [
             (None, true, Some(132), Some(132)),
             (None, true, None, Some(80)),
@@ -672,9 +679,14 @@ mod tests {
         ] {
             assert_eq!(tokens(number), text, "{number}");
         }
-        for (usd, text) in
-            [(0.0, "$0"), (0.00001, "<$0.0001"), (0.0004, "$0.0004"), (0.00999, "$0.01"), (0.42, "$0.42"), (12.3, "$12.30")]
-        {
+        for (usd, text) in [
+            (0.0, "$0"),
+            (0.00001, "<$0.0001"),
+            (0.0004, "$0.0004"),
+            (0.00999, "$0.01"),
+            (0.42, "$0.42"),
+            (12.3, "$12.30"),
+        ] {
             assert_eq!(money(usd), text, "{usd}");
         }
         assert_eq!((count(1, "task"), count(3, "task")), ("1 task".into(), "3 tasks".into()));

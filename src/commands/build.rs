@@ -68,8 +68,8 @@ pub struct HowArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
-    /// Treat tasks made with another model or other parameters as stale
-    #[arg(long, value_name = "WHAT", value_enum)]
+    /// `model`: treat tasks made with another model or other parameters as stale
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub rebuild_on: Vec<RebuildOn>,
 
     /// Exit 1 if a task is done with items missing
@@ -104,8 +104,8 @@ pub struct HowArgs {
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub max_time: Option<Span>,
 
-    /// How to show what happens
-    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    /// How to show what happens: auto, plain (a line per start and end), json (events on standard error), none
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true)]
     pub progress: progress::How,
 }
 
@@ -152,7 +152,9 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
         _ => (text, 1.0),
     };
     match number.trim().replace('_', "").parse::<f64>() {
-        Ok(count) if count.is_finite() && count >= 0.0 && count * unit < 1e18 => Ok((count * unit).round() as u64),
+        Ok(count) if count.is_finite() && count >= 0.0 && count * unit < 1e18 => {
+            Ok((count * unit).round() as u64)
+        }
         _ => Err("wanted a number of tokens, for example 200000, 200k or 1.5M".to_owned()),
     }
 }
@@ -178,7 +180,9 @@ mod tests {
 
     #[test]
     fn limits_are_read() {
-        for (text, tokens) in [("200000", 200_000), ("200k", 200_000), ("1.5M", 1_500_000), ("1_000", 1000), ("0", 0)] {
+        for (text, tokens) in
+            [("200000", 200_000), ("200k", 200_000), ("1.5M", 1_500_000), ("1_000", 1000), ("0", 0)]
+        {
             assert_eq!(parse_tokens(text), Ok(tokens), "{text}");
         }
         for text in ["", "k", "-1", "many", "1e400", "inf"] {

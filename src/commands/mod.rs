@@ -43,14 +43,6 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,
 
-    /// Set {{ vars.NAME }}; may be repeated
-    #[arg(short = 'D', long = "define", global = true, value_name = "NAME=VALUE", value_parser = parse_definition)]
-    pub define: Vec<(String, String)>,
-
-    /// Also allow inputs, prompts and templates under PATH; may be repeated
-    #[arg(long, global = true, value_name = "PATH")]
-    pub allow_outside: Vec<PathBuf>,
-
     /// Print the result as JSON on standard output
     #[arg(long, global = true)]
     pub json: bool,
@@ -64,8 +56,26 @@ pub struct Globals {
     #[arg(short = 's', long, global = true)]
     pub quiet: bool,
 
+    /// Options that add up wherever they stand.
+    #[arg(skip)]
+    pub repeated: Repeated,
+}
+
+/// Options that may be repeated, before and after the command. clap's own global options keep only those of one
+/// place, so [`crate::cli`] adds these to every command and joins what it finds.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Repeated {
+    /// Set {{ vars.NAME }}; may be repeated
+    #[arg(short = 'D', long = "define", value_name = "NAME=VALUE", value_parser = parse_definition)]
+    pub define: Vec<(String, String)>,
+
+    /// Also allow inputs, prompts and templates under PATH; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub allow_outside: Vec<PathBuf>,
+
     /// Say more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
 
@@ -162,6 +172,8 @@ impl Session {
             return false;
         }
         let mut answer = String::new();
-        io::stdin().read_line(&mut answer).is_ok_and(|_| matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
+        io::stdin()
+            .read_line(&mut answer)
+            .is_ok_and(|_| matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
     }
 }
