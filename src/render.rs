@@ -222,7 +222,7 @@ fn lint(source: &Source, env: &Environment<'_>) -> Result<(), RenderError> {
 }
 
 /// Filters worth suggesting.
-const FILTERS: [&str; 48] = [
+const FILTERS: [&str; 51] = [
     "abs",
     "attr",
     "batch",
@@ -242,7 +242,6 @@ const FILTERS: [&str; 48] = [
     "int",
     "items",
     "join",
-    "keys",
     "last",
     "length",
     "lines",
@@ -266,11 +265,15 @@ const FILTERS: [&str; 48] = [
     "slug",
     "sort",
     "split",
+    "string",
     "sum",
     "title",
     "tojson",
     "trim",
+    "unique",
+    "upper",
     "words",
+    "zip",
 ];
 
 /// Where a template's tags first use a name (`plan`, or `vars.audience`).
