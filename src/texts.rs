@@ -120,11 +120,12 @@ impl Loader<'_> {
                 (model.api, &model.file, used.contains(name.as_str()))
             {
                 let at = key_path!["models", name, "file"];
-                if self.resolve(&at, file, "file of answers").is_none()
-                    && let Some(fault) = self.faults.last_mut()
-                    && fault.hint.is_none()
-                {
-                    fault.hint = Some(format!("`planexe record {file}` writes one from a finished run"));
+                // It may be large and is read by its provider, so only its place is looked at.
+                if let Err(mut fault) = self.locate(&at, file, "file of answers") {
+                    if fault.message.starts_with("there is no") {
+                        fault.hint = Some(format!("`planexe record {file}` writes one from a finished run"));
+                    }
+                    self.faults.push(*fault);
                 }
             }
         }
@@ -291,7 +292,8 @@ impl Loader<'_> {
         self.texts.files.get(written)
     }
 
-    fn read(&self, at: &KeyPath, written: &str, what: &str) -> Result<TextFile, Box<Fault>> {
+    /// Where a file the manifest names lies, and, links followed, really lies.
+    fn locate(&self, at: &KeyPath, written: &str, what: &str) -> Result<(PathBuf, PathBuf), Box<Fault>> {
         if written.trim().is_empty() {
             return Err(Box::new(
                 Fault::at(at, format!("`{at}` is empty")).wanted(format!("wanted the path of a {what}")),
@@ -329,15 +331,22 @@ impl Loader<'_> {
                     )),
             ));
         }
+        match fs::metadata(&real) {
+            Ok(meta) if meta.is_file() => Ok((path, real)),
+            Ok(meta) => {
+                let kind = if meta.is_dir() { "a folder" } else { "not a regular file" };
+                Err(Box::new(
+                    Fault::at(at, format!("`{written}` is {kind}")).wanted(format!("wanted a {what}")),
+                ))
+            }
+            Err(error) => Err(Box::new(Fault::at(at, format!("`{written}` cannot be read: {error}")))),
+        }
+    }
+
+    fn read(&self, at: &KeyPath, written: &str, what: &str) -> Result<TextFile, Box<Fault>> {
+        let (path, real) = self.locate(at, written, what)?;
         let unreadable =
             |error: std::io::Error| Fault::at(at, format!("`{written}` cannot be read: {error}"));
-        let meta = fs::metadata(&real).map_err(unreadable)?;
-        if !meta.is_file() {
-            let kind = if meta.is_dir() { "a folder" } else { "not a regular file" };
-            return Err(Box::new(
-                Fault::at(at, format!("`{written}` is {kind}")).wanted(format!("wanted a {what}")),
-            ));
-        }
         let mut bytes = Vec::new();
         fs::File::open(&real)
             .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))

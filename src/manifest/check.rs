@@ -1171,7 +1171,16 @@ impl TaskChecker<'_, '_> {
             }
         };
         for (at, part) in parts {
-            if part.contains("{{") {
+            // Other programs have braces of their own; only what planexe's templates know is meant.
+            let ours = |name: &str| {
+                matches!(name, "key" | "item" | "vars" | "inputs" | "task")
+                    || inputs.iter().any(|input| input.name == name)
+            };
+            let braced = part.split("{{").skip(1).map(|tail| {
+                let tail = tail.trim_start();
+                &tail[..tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len())]
+            });
+            if braced.into_iter().any(ours) {
                 self.add(
                     Fault::at(&at, "`{{ … }}` has no meaning in a command")
                         .wanted("commands are not templates")
@@ -1186,7 +1195,6 @@ impl TaskChecker<'_, '_> {
                         .any(|(n, input)| input.name == name || n.to_string() == name) =>
                     {
                         let known: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
-                        // Something like `$in.json` is a suffix more often than a name.
                         self.add(
                             Fault::at(
                                 &at,
