@@ -92,6 +92,7 @@ fn the_example_of_the_manual_is_whole() {
     let options = ReadOptions {
         profile: Some("test".to_owned()),
         defines: vec![("audience".to_owned(), "the board".to_owned())],
+        ..ReadOptions::default()
     };
     let manifest = Manifest::read(&file, &options).unwrap();
     let local = &manifest.tables.models["local"];

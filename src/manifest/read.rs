@@ -25,6 +25,8 @@ pub struct ReadOptions {
     /// `-D name=value`: overrides of `[vars]`, the last of a name counts. A value that is a TOML
     /// scalar (`3`, `0.5`, `true`, `"text"`) is read as one, anything else is a string.
     pub defines: Vec<(String, String)>,
+    /// `--allow-outside`: folders from which files may be included too.
+    pub allow_outside: Vec<PathBuf>,
 }
 
 /// A pipeline as it is written, with the places of everything in it.
@@ -69,7 +71,10 @@ impl Manifest {
             _ => Path::new("."),
         };
         let folder = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
-        let mut reader = Reader { sources: Vec::new(), read: BTreeSet::new(), faults: Vec::new() };
+        let mut allowed = vec![folder.clone()];
+        let outside = &options.allow_outside;
+        allowed.extend(outside.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
+        let mut reader = Reader { sources: Vec::new(), read: BTreeSet::new(), allowed, faults: Vec::new() };
         let root = reader.read_tree(file, text);
         let empty = Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) };
         let Some(mut root) = root else {
@@ -179,6 +184,7 @@ pub(super) fn is_damaged(damaged: &[KeyPath], path: &KeyPath) -> bool {
 struct Reader {
     sources: Vec<SourceFile>,
     read: BTreeSet<PathBuf>,
+    allowed: Vec<PathBuf>,
     faults: Vec<Fault>,
 }
 
@@ -202,6 +208,16 @@ impl Reader {
         for (pattern, place) in include_of(&root) {
             for path in self.included(file, &pattern, place) {
                 let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+                if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
+                    let parent = real.parent().map(shown_path).unwrap_or_default();
+                    self.faults.push(
+                        Fault::at(place, format!("`{}` is outside the pipeline's folder", shown_path(&real)))
+                            .wanted("not included")
+                            .hint(format!("copy it here, or allow its folder: `--allow-outside {parent}`")),
+                    );
+                    whole = false;
+                    continue;
+                }
                 if !self.read.insert(real) {
                     continue;
                 }
