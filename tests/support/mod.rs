@@ -1,0 +1,29 @@
+//! What the black-box tests stand on: a scripted model server ([`FakeLlm`]) and a run directory of
+//! its own with the built program ([`Space`]). Knows the files and the command line, no code of `src/`.
+
+mod fifo;
+mod llm;
+mod schema;
+mod space;
+
+pub use fifo::Fifo;
+pub use llm::{Answer, ChatRequest, FakeLlm};
+pub use space::{Out, Running, Snapshot, Space};
+
+use std::time::{Duration, Instant};
+
+/// The longest any test waits for anything.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Polls until `condition` gives something; panics with `what` after [`DEADLINE`].
+#[track_caller]
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(4));
+    }
+}
