@@ -8,3 +8,5 @@
 mod support;
 
 mod fake_llm;
+mod staleness;
+mod foreach;

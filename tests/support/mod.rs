@@ -10,10 +10,16 @@ pub use fifo::Fifo;
 pub use llm::{Answer, ChatRequest, FakeLlm};
 pub use space::{Out, Running, Snapshot, Space};
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The longest any test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often each task was called, for comparing with [`FakeLlm::counts`].
+pub fn counts<const N: usize>(all: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    all.into_iter().map(|(task, n)| (task.to_owned(), n)).collect()
+}
 
 /// Polls until `condition` gives something; panics with `what` after [`DEADLINE`].
 #[track_caller]

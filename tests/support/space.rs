@@ -289,6 +289,12 @@ impl Space {
         self.files(".planexe/history").iter().any(|path| self.bytes(path) == bytes.as_ref())
     }
 
+    /// How often a command said `echo >> ../NAME.log`.
+    pub fn tally(&self, name: &str) -> usize {
+        let log = self.root().join(format!("{name}.log"));
+        fs::read_to_string(log).map_or(0, |text| text.lines().count())
+    }
+
     /// Builds again and expects that nothing happens: exit 0, no request of any kind, and outside
     /// `.planexe/` no byte, no time and no inode changed.
     #[track_caller]
