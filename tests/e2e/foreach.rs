@@ -169,7 +169,7 @@ prompt = "TASK={{ item.name | tojson }}\nA note."
     );
     let long = "x".repeat(400);
     let names = [
-        "plain", "a b", "a/b", "a:b", "../../evil", ".hidden", "-rf", "Größe", "日本", "$(id)", "x\ny", "PLAIN",
+        "simple", "plain", "a b", "a/b", "a:b", "../../evil", ".hidden", "-rf", "Größe", "日本", "$(id)", "x\ny", "PLAIN",
         "", ".", "..", "a%b", "con\u{1b}[31m", &long,
     ];
     let items: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
@@ -185,8 +185,8 @@ prompt = "TASK={{ item.name | tojson }}\nA note."
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         assert!(!name.is_empty() && name.chars().all(plain) && !name.starts_with(['.', '-']), "{path}");
     }
-    assert!(made.contains(&"notes/plain.txt".to_owned()), "{made:?}");
-    assert_eq!(std::fs::read_dir(space.root()).expect("the root").count(), 4, "something left the run directory");
+    assert!(made.contains(&"notes/simple.txt".to_owned()), "{made:?}");
+    assert_eq!(std::fs::read_dir(space.root()).expect("the root").count(), 3, "something left the run directory");
     space.assert_nothing_to_do(&server);
 }
 
@@ -531,7 +531,8 @@ command = ["sh", "-c", "echo \"$1 $2\" > \"$3\"", "sh", "$key", "$in", "$out"]
     space.build();
     assert_eq!(space.read("scores/a.md"), "a: 1\n");
     assert_eq!(space.json("scores/b.json"), json!({ "score": 1 }));
-    assert_eq!(space.read("lines/b.txt"), "b scores/b.json\n");
+    let line = space.read("lines/b.txt");
+    assert!(line.starts_with("b ") && line.ends_with("scores/b.json\n"), "{line}");
     assert_eq!(server.total(), 2);
     space.assert_nothing_to_do(&server);
 }

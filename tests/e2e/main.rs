@@ -10,3 +10,4 @@ mod support;
 mod fake_llm;
 mod staleness;
 mod foreach;
+mod recipes;
