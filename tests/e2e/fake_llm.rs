@@ -23,7 +23,10 @@ impl Client {
 
     fn send(&mut self, body: &Value) {
         let body = body.to_string();
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         self.stream.write_all(format!("{head}{body}").as_bytes()).expect("write");
     }
 
@@ -110,7 +113,8 @@ fn a_schema_gets_a_value_that_satisfies_it() {
     let server = FakeLlm::new();
     let mut client = Client::new(&server);
     let mut body = ask("TASK=a");
-    body["response_format"] = json!({ "type": "json_schema", "json_schema": { "name": "a", "schema": schema } });
+    body["response_format"] =
+        json!({ "type": "json_schema", "json_schema": { "name": "a", "schema": schema } });
     client.send(&body);
     let value: Value = serde_json::from_str(&text_of(&client.read_until("[DONE]"))).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
@@ -193,7 +197,10 @@ fn what_is_no_call_is_counted_apart() {
     let mut client = Client::new(&server);
     client.stream.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
     assert!(client.read_until("fake-1").contains("200"));
-    assert_eq!((server.total(), server.requests(), server.others()), (0, 1, vec!["GET /v1/models".to_owned()]));
+    assert_eq!(
+        (server.total(), server.requests(), server.others()),
+        (0, 1, vec!["GET /v1/models".to_owned()])
+    );
 }
 
 #[test]

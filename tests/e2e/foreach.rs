@@ -112,7 +112,11 @@ fn the_list_reordered_reformatted_or_grown_elsewhere_runs_nothing() {
     space.write("experts.json", members.to_string());
     space.assert_nothing_to_do(&server);
     // The order of an item's members is nothing of the item.
-    space.edit("experts.json", r#"{"name":"ann","topic":"the ann side"}"#, r#"{"topic":"the ann side","name":"ann"}"#);
+    space.edit(
+        "experts.json",
+        r#"{"name":"ann","topic":"the ann side"}"#,
+        r#"{"topic":"the ann side","name":"ann"}"#,
+    );
     space.assert_nothing_to_do(&server);
 }
 
@@ -169,8 +173,25 @@ prompt = "TASK={{ item.name | tojson }}\nA note."
     );
     let long = "x".repeat(400);
     let names = [
-        "simple", "plain", "a b", "a/b", "a:b", "../../evil", ".hidden", "-rf", "Größe", "日本", "$(id)", "x\ny", "PLAIN",
-        "", ".", "..", "a%b", "con\u{1b}[31m", &long,
+        "simple",
+        "plain",
+        "a b",
+        "a/b",
+        "a:b",
+        "../../evil",
+        ".hidden",
+        "-rf",
+        "Größe",
+        "日本",
+        "$(id)",
+        "x\ny",
+        "PLAIN",
+        "",
+        ".",
+        "..",
+        "a%b",
+        "con\u{1b}[31m",
+        &long,
     ];
     let items: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
     space.write("items.json", json!(items).to_string());
@@ -186,7 +207,11 @@ prompt = "TASK={{ item.name | tojson }}\nA note."
         assert!(!name.is_empty() && name.chars().all(plain) && !name.starts_with(['.', '-']), "{path}");
     }
     assert!(made.contains(&"notes/simple.txt".to_owned()), "{made:?}");
-    assert_eq!(std::fs::read_dir(space.root()).expect("the root").count(), 3, "something left the run directory");
+    assert_eq!(
+        std::fs::read_dir(space.root()).expect("the root").count(),
+        3,
+        "something left the run directory"
+    );
     space.assert_nothing_to_do(&server);
 }
 
@@ -403,7 +428,10 @@ fn after_a_failure_only_the_missing_instance_is_asked_for() {
     server.script(|_| Answer::Default);
     let before = server.total();
     space.build();
-    assert_eq!((server.total(), server.count("review[ann]"), server.count("review[cyd]")), (before + 1, 1, 1));
+    assert_eq!(
+        (server.total(), server.count("review[ann]"), server.count("review[cyd]")),
+        (before + 1, 1, 1)
+    );
     space.assert_nothing_to_do(&server);
 }
 
@@ -527,7 +555,10 @@ command = ["sh", "-c", "echo \"$1 $2\" > \"$3\"", "sh", "$key", "$in", "$out"]
     );
     space.write("items.json", r#"[{"id": "a"}, {"id": "b"}]"#);
     space.write("score.md.j2", "{{ key }}: {{ answer.score }}\n");
-    space.write("score.schema.json", r#"{"type": "object", "required": ["score"], "properties": {"score": {"type": "integer"}}}"#);
+    space.write(
+        "score.schema.json",
+        r#"{"type": "object", "required": ["score"], "properties": {"score": {"type": "integer"}}}"#,
+    );
     space.build();
     assert_eq!(space.read("scores/a.md"), "a: 1\n");
     assert_eq!(space.json("scores/b.json"), json!({ "score": 1 }));

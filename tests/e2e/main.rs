@@ -7,7 +7,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod big;
+mod calls;
+mod commands;
+mod crash;
 mod fake_llm;
-mod staleness;
 mod foreach;
 mod recipes;
+mod staleness;

@@ -61,7 +61,9 @@ fn shaped(server: &FakeLlm) -> Space {
 
 /// A server whose answers tell how many came before for the task.
 fn numbered() -> FakeLlm {
-    FakeLlm::scripted(|request| format!("Draw {} of {}, whatever is asked.\n", request.nth, request.task).into())
+    FakeLlm::scripted(|request| {
+        format!("Draw {} of {}, whatever is asked.\n", request.nth, request.task).into()
+    })
 }
 
 /// Expects that a build would run something, and that `explain` says why in these words.
@@ -500,7 +502,8 @@ fn a_damaged_marker_costs_no_call() {
         value["schema"] = json!(999);
         value.to_string()
     });
-    let damages = [half, "not json at all".to_owned(), "\0\0\0\0".to_owned(), "[]".to_owned(), newer.expect("JSON")];
+    let damages =
+        [half, "not json at all".to_owned(), "\0\0\0\0".to_owned(), "[]".to_owned(), newer.expect("JSON")];
     for damage in damages {
         space.write("b.txt.DONE", &damage);
         assert_stale(&space, "b", &[]);

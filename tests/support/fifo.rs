@@ -2,11 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::until;
 
-/// A named pipe. A command that reads it (`cat PIPE`) stops there until [`Fifo::release`].
+/// A named pipe. A command that reads it (`cat PIPE`) stops there until the test
+/// has opened and closed it.
 pub struct Fifo {
     path: PathBuf,
 }
@@ -19,11 +20,6 @@ impl Fifo {
         Fifo { path }
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Waits until a command has opened the pipe to read. The command is held as long as the
     /// returned file lives.
     pub fn wait_for_reader(&self) -> File {
@@ -31,10 +27,5 @@ impl Fifo {
         until("a command to open the pipe", || {
             OpenOptions::new().write(true).custom_flags(nonblocking).open(&self.path).ok()
         })
-    }
-
-    /// Lets one command go, as soon as it is there.
-    pub fn release(&self) {
-        drop(self.wait_for_reader());
     }
 }

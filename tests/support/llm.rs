@@ -413,7 +413,10 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
 
 type HttpRequest = (String, BTreeMap<String, String>, Vec<u8>);
 
-fn read_request(reader: &mut BufReader<TcpStream>, mut stream: &TcpStream) -> io::Result<Option<HttpRequest>> {
+fn read_request(
+    reader: &mut BufReader<TcpStream>,
+    mut stream: &TcpStream,
+) -> io::Result<Option<HttpRequest>> {
     let mut first = String::new();
     if reader.read_line(&mut first)? == 0 {
         return Ok(None);
@@ -602,7 +605,8 @@ fn write_whole(
     headers: &[(&str, String)],
     body: &[u8],
 ) -> io::Result<()> {
-    let mut head = format!("HTTP/1.1 {status} Fake\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+    let mut head =
+        format!("HTTP/1.1 {status} Fake\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

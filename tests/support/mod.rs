@@ -7,8 +7,8 @@ mod schema;
 mod space;
 
 pub use fifo::Fifo;
-pub use llm::{Answer, ChatRequest, FakeLlm};
-pub use space::{Out, Running, Snapshot, Space};
+pub use llm::{Answer, FakeLlm};
+pub use space::{Running, Space};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

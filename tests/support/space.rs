@@ -157,7 +157,8 @@ impl Space {
     /// Sets a file's modification time.
     #[track_caller]
     pub fn set_mtime(&self, path: &str, time: SystemTime) {
-        let file = File::options().write(true).open(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let file =
+            File::options().write(true).open(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         file.set_times(FileTimes::new().set_modified(time)).expect("set_times");
     }
 
@@ -348,7 +349,8 @@ impl Snapshot {
     #[track_caller]
     pub fn assert_same_as(&self, before: &Snapshot, out: &Out) {
         let mut said = Vec::new();
-        let names = |path: &str| if path.is_empty() { "(the run directory)".to_owned() } else { path.to_owned() };
+        let names =
+            |path: &str| if path.is_empty() { "(the run directory)".to_owned() } else { path.to_owned() };
         for (path, entry) in &self.0 {
             match before.0.get(path) {
                 None => said.push(format!("new: {}", names(path))),
