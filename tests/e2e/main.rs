@@ -13,5 +13,6 @@ mod commands;
 mod crash;
 mod fake_llm;
 mod foreach;
+mod later;
 mod recipes;
 mod staleness;

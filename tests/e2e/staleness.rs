@@ -593,7 +593,9 @@ fn an_edited_output_is_safe_from_every_way_of_running_again() {
     let server = numbered();
     let space = space(&server, ONE);
     space.build();
-    for (n, args) in [&["build", "-B"][..], &["clean", "a", "-y"], &["retry", "a"]].into_iter().enumerate() {
+    for (n, args) in
+        [&["build", "-B"][..], &["clean", "a", "-y"], &["clean", "--all", "-y"]].into_iter().enumerate()
+    {
         let mine = format!("My own words, version {n}.\n");
         space.write("a.txt", &mine);
         space.run(args);
