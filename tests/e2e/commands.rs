@@ -1207,3 +1207,122 @@ fn a_running_build_is_stopped_by_a_file() {
     assert_eq!(server.total(), 3);
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn recipes_that_make_no_sense_are_faults() {
+    let server = FakeLlm::new();
+    for (task, words) in [
+        ("outputs = [\"a.txt\"]\nprompt = \"TASK=a\\nx\"\ncommand = \"x\"", &["prompt", "command"][..]),
+        ("outputs = [\"a.txt\", \"b.txt\"]\nprompt = \"TASK=a\\nx\"", &["b.txt", "template"]),
+        ("prompt = \"TASK=a\\nx\"", &["outputs"]),
+        (
+            "inputs = [\"x/plan.txt\", \"y/plan.txt\"]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nx\"",
+            &["plan"],
+        ),
+        ("outputs = [\"{{ vars.nothing }}.txt\"]\ncommand = \"x\"", &["nothing"]),
+        ("outputs = [\"a.txt\"]\ncommand = \"x\"\ntimeout = \"soon\"", &["soon"]),
+        ("outputs = [\"a.txt\"]\ncommand = \"x\"\nafter = [\"bb\"]", &["bb"]),
+        ("outputs = [\"a.txt\"]\nprompt = \"TASK=a\\n{{ plan\"", &["prompt"]),
+    ] {
+        let space = Space::new();
+        space.pipeline(&server, &format!("[task.a]\n{task}\n"));
+        space.write("x/plan.txt", "x");
+        space.write("y/plan.txt", "y");
+        space.run(&["build"]).exits(2).says(&["pipeline.toml:"]).says(words);
+    }
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
+fn depth_and_size_are_capped() {
+    let server = FakeLlm::new();
+    let deep = 200_000;
+    let space = space(&server, CHAIN);
+    let pipeline = space.read("pipeline.toml");
+    space.write(
+        "pipeline.toml",
+        format!("{pipeline}\n[vars]\ndeep = {}{}\n", "[".repeat(deep), "]".repeat(deep)),
+    );
+    space.run(&["build"]).exits(2).says(&["pipeline.toml"]);
+    assert_eq!(server.requests(), 0);
+
+    // An input, an answer, and a list of items.
+    let bomb = "[".repeat(deep) + &"]".repeat(deep);
+    space.pipeline(
+        &server,
+        "[task.a]\ninputs = { data = \"data.json\" }\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\n{{ data[0] }}\"\n",
+    );
+    space.write("data.json", &bomb);
+    let out = space.run(&["build"]).says(&["data.json"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    space.pipeline(
+        &server,
+        "[task.a]\nforeach = { file = \"data.json\" }\noutputs = [\"{{ key }}.txt\"]\ncommand = \"x\"\n",
+    );
+    let out = space.run(&["build"]).says(&["data.json"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    space.pipeline(
+        &server,
+        "[task.a]\noutputs = [\"a.json\"]\nprompt = \"TASK=a\\nx\"\nschema = \"a.schema.json\"\nmax_validation_retries = 0\n",
+    );
+    space.write("a.schema.json", "{\"type\": \"array\"}");
+    server.script(move |_| bomb.clone().into());
+    space.run(&["build"]).exits(1);
+    assert!(!space.exists("a.json"));
+}
+
+#[test]
+fn priorities_and_pools() {
+    let server = FakeLlm::new();
+    let task = |name: &str, keys: &str| {
+        format!("[task.{name}]\noutputs = [\"{name}.txt\"]\nprompt = \"TASK={name}\\nx\"\n{keys}\n\n")
+    };
+    let ordered = Space::new();
+    ordered.pipeline(
+        &server,
+        &(task("low", "priority = -1") + &task("none", "") + &task("high", "priority = 9")),
+    );
+    ordered.run(&["build", "-j1"]).exits(0);
+    assert_eq!(server.order(), ["high", "none", "low"]);
+    ordered.assert_nothing_to_do(&server);
+
+    let server = FakeLlm::new();
+    server.hold_all();
+    let pooled = Space::new();
+    let tasks: String = (0..4).map(|n| task(&format!("t{n}"), "pool = \"narrow\"")).collect();
+    pooled.pipeline(&server, &format!("[pools]\nnarrow = 2\n\n{}{tasks}", task("free", "")));
+    let build = pooled.spawn(&["build", "-j8"]);
+    server.wait_for_total(3);
+    server.wait_for_call("free");
+    server.release_all();
+    build.wait().exits(0);
+    assert!(server.most_in_flight() <= 3, "two of the pool and the free one: {}", server.most_in_flight());
+    pooled.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn commands_take_part_in_the_jobserver_of_make() {
+    let server = FakeLlm::new();
+    let tasks: String = (0..6)
+        .map(|n| {
+            format!(
+                "[task.t{n}]\noutputs = [\"t{n}.txt\"]\n\
+                 command = \"touch ../on.{n}; ls ../on.* | wc -l >> ../most.log; sleep 0.1; rm ../on.{n}; echo {n} > $out\"\n\n"
+            )
+        })
+        .collect();
+    let space = space(&server, &tasks);
+    space.write("Makefile", "all:\n\t+$(PLANEXE) build -j8\n");
+    let mut make = space.command(&[]);
+    let planexe = make.get_program().to_owned();
+    make = {
+        let mut other = Command::new("make");
+        other.args(["-j2", "all"]).current_dir(space.dir()).env("PLANEXE", planexe);
+        other
+    };
+    let out = space.start(make).wait().exits(0).is_silent_on(&["jobserver tokens", "warning"]);
+    let most = std::fs::read_to_string(space.root().join("most.log")).expect("the log");
+    let most: Vec<usize> = most.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+    assert!(most.len() == 6 && most.iter().all(|&n| n <= 2), "more than two at once: {most:?}\n{out}");
+    space.assert_nothing_to_do(&server);
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -306,6 +307,47 @@ fn the_marker_of_something_else_is_not_believed() {
     space.build();
     assert_eq!((server.total(), space.tree()), (3, whole));
     space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_output_is_never_seen_half_written() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.page]
+outputs = ["page.txt"]
+template = "{% for n in range(60000) %}{{ vars.n }} goes on and on\n{% endfor %}"
+
+[task.copy]
+inputs = ["page.txt"]
+outputs = ["copy.txt"]
+command = "cat $in > $out"
+"#,
+    );
+    let over = AtomicBool::new(false);
+    let whole = |path: &str| {
+        let Ok(bytes) = std::fs::read(space.path(path)) else { return false };
+        let n = &bytes[..bytes.iter().position(|&b| b == b' ').unwrap_or(0)];
+        let same =
+            bytes.split(|&b| b == b'\n').filter(|line| line.starts_with(n) && line.ends_with(b"on")).count();
+        assert_eq!(same, 60_000, "{path} was seen half-written, {} bytes", bytes.len());
+        true
+    };
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut seen = 0;
+            while !over.load(Ordering::Relaxed) {
+                seen += usize::from(whole("page.txt")) + usize::from(whole("copy.txt"));
+            }
+            seen
+        });
+        for n in 0..6 {
+            space.run(&["build", "-D", &format!("n={n}")]).exits(0);
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(reader.join().expect("the reader") > 0);
+    });
 }
 
 // ---- signals

@@ -969,3 +969,49 @@ fn a_run_moved_or_copied_elsewhere_stays_fresh() {
     space.run(&["build", "-C", there.to_str().expect("a path")]).exits(0);
     assert_eq!(server.total(), 3);
 }
+
+#[test]
+fn a_build_that_learns_nothing_writes_nothing_at_all() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    // An entry as young as the clock is hashed again, and its record may be written again: once it is
+    // older than that, there is nothing left to learn.
+    crate::support::until("two builds in a row that write nothing", || {
+        let before = space.everything();
+        space.build();
+        (space.everything() == before).then_some(())
+    });
+    assert_eq!(server.total(), 3);
+}
+
+#[test]
+fn an_answer_of_any_listed_model_is_used_before_a_call() {
+    let server = numbered();
+    let space = space(
+        &server,
+        &format!(
+            r#"
+[models.second]
+api = "openai"
+base_url = "{}"
+model = "fake-2"
+
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+model = ["second"]
+prompt = "TASK=a\n{{{{ plan }}}}"
+"#,
+            server.base_url()
+        ),
+    );
+    space.build();
+    let answer = space.read("a.txt");
+    space.edit("pipeline.toml", "model = [\"second\"]", "model = [\"fake\", \"second\"]");
+    space.assert_nothing_to_do(&server);
+    space.remove("a.txt");
+    space.build();
+    assert_eq!((server.total(), space.read("a.txt")), (1, answer));
+    space.assert_nothing_to_do(&server);
+}
