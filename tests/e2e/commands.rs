@@ -1313,14 +1313,11 @@ fn commands_take_part_in_the_jobserver_of_make() {
         .collect();
     let space = space(&server, &tasks);
     space.write("Makefile", "all:\n\t+$(PLANEXE) build -j8\n");
-    let mut make = space.command(&[]);
-    let planexe = make.get_program().to_owned();
-    make = {
-        let mut other = Command::new("make");
-        other.args(["-j2", "all"]).current_dir(space.dir()).env("PLANEXE", planexe);
-        other
-    };
-    let out = space.start(make).wait().exits(0).is_silent_on(&["jobserver tokens", "warning"]);
+    let out = space
+        .start(space.program("make", &["-j2", "all"]))
+        .wait()
+        .exits(0)
+        .is_silent_on(&["jobserver tokens", "warning"]);
     let most = std::fs::read_to_string(space.root().join("most.log")).expect("the log");
     let most: Vec<usize> = most.split_whitespace().map(|n| n.parse().expect("a number")).collect();
     assert!(most.len() == 6 && most.iter().all(|&n| n <= 2), "more than two at once: {most:?}\n{out}");

@@ -309,6 +309,15 @@ fn the_marker_of_something_else_is_not_believed() {
     space.assert_nothing_to_do(&server);
 }
 
+/// Does something at the end of a block, also when it ends by a panic.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 #[test]
 fn an_output_is_never_seen_half_written() {
     let server = FakeLlm::new();
@@ -342,10 +351,12 @@ command = "cat $in > $out"
             }
             seen
         });
-        for n in 0..6 {
-            space.run(&["build", "-D", &format!("n={n}")]).exits(0);
+        {
+            let _end = OnDrop(|| over.store(true, Ordering::Relaxed));
+            for n in 0..6 {
+                space.run(&["build", "-D", &format!("n={n}")]).exits(0);
+            }
         }
-        over.store(true, Ordering::Relaxed);
         assert!(reader.join().expect("the reader") > 0);
     });
 }

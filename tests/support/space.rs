@@ -1,6 +1,5 @@
 //! `Space`: a run directory of its own, an environment of its own, and the built program in it.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -9,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -24,7 +24,7 @@ const LOGS: [&str; 4] = ["events.jsonl", "failures.jsonl", "usage_metrics.jsonl"
 pub struct Space {
     root: TempDir,
     run: PathBuf,
-    env: RefCell<BTreeMap<String, OsString>>,
+    env: Mutex<BTreeMap<String, OsString>>,
 }
 
 impl Space {
@@ -53,7 +53,7 @@ impl Space {
         }
         env.insert("LANG".into(), "C.UTF-8".into());
         fs::create_dir(&run).expect("the run directory");
-        Space { root, run, env: RefCell::new(env) }
+        Space { root, run, env: Mutex::new(env) }
     }
 
     /// A run directory with a pipeline over one model, `fake`, served by `server`.
@@ -91,7 +91,7 @@ impl Space {
 
     /// Sets a variable for programs to be started.
     pub fn set_env(&self, name: &str, value: impl Into<OsString>) {
-        self.env.borrow_mut().insert(name.to_owned(), value.into());
+        self.env.lock().expect("the environment").insert(name.to_owned(), value.into());
     }
 
     /// Writes a file in place (the inode stays), making its folders.
@@ -164,8 +164,18 @@ impl Space {
 
     /// The program with arguments, in the run directory, with the environment of this space.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_planexe"));
-        command.args(args).current_dir(&self.run).env_clear().envs(self.env.borrow().iter());
+        self.program(env!("CARGO_BIN_EXE_planexe"), args)
+    }
+
+    /// Another program in the run directory, with the environment of this space, and the path of
+    /// planexe in `PLANEXE`.
+    pub fn program(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        let env = self.env.lock().expect("the environment");
+        command.args(args).current_dir(&self.run).env_clear().envs(env.iter());
+        if program != env!("CARGO_BIN_EXE_planexe") {
+            command.env("PLANEXE", env!("CARGO_BIN_EXE_planexe"));
+        }
         command
     }
 
