@@ -324,6 +324,9 @@ fn an_output_is_never_seen_half_written() {
     let space = space(
         &server,
         r#"
+[vars]
+n = "x"
+
 [task.page]
 outputs = ["page.txt"]
 template = "{% for n in range(60000) %}{{ vars.n }} goes on and on\n{% endfor %}"
