@@ -413,7 +413,7 @@ fn another_model_is_drift_until_it_is_said_to_count() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     space.build();
-    space.run(&["status"]).exits(0).is_silent_on(&["drift"]);
+    space.run(&["status"]).exits(0).says_nothing_of(&["drift"]);
     space.edit("pipeline.toml", "model = \"fake-1\"", "model = \"fake-2\"");
     assert_fresh(&space);
     space.assert_nothing_to_do(&server);
@@ -422,7 +422,7 @@ fn another_model_is_drift_until_it_is_said_to_count() {
     space.run(&["build", "--rebuild-on", "model"]).exits(0);
     assert_eq!(server.count("a"), 2);
     assert_eq!(server.last("a").body["model"], "fake-2");
-    space.run(&["status"]).exits(0).is_silent_on(&["drift"]);
+    space.run(&["status"]).exits(0).says_nothing_of(&["drift"]);
     space.assert_nothing_to_do(&server);
 }
 
@@ -652,7 +652,7 @@ fn outputs_of_a_removed_task_are_listed_and_moved_on_request() {
     assert!(!space.exists("c.txt") && !space.exists("c.txt.DONE") && !space.exists("c.txt.status"));
     assert!(space.in_history(left));
     assert!(space.exists("a.txt") && space.exists("b.txt"));
-    space.run(&["status"]).exits(0).is_silent_on(&["c.txt"]);
+    space.run(&["status"]).exits(0).says_nothing_of(&["c.txt"]);
     space.assert_nothing_to_do(&server);
 }
 

@@ -9,11 +9,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{DEADLINE, schema};
+use super::{schema, until};
 
 /// One request for a chat completion, as it arrived.
 #[derive(Debug, Clone)]
@@ -326,16 +326,7 @@ impl FakeLlm {
 
     #[track_caller]
     fn wait(&self, what: &str, condition: impl Fn(&State) -> bool) {
-        let deadline = Instant::now() + DEADLINE;
-        let mut state = self.shared.lock();
-        while !condition(&state) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {DEADLINE:?} in vain for {what}");
-            state = match self.shared.changed.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
+        until(what, || condition(&self.shared.lock()).then_some(()));
     }
 }
 

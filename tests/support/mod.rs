@@ -21,13 +21,18 @@ pub fn counts<const N: usize>(all: [(&str, usize); N]) -> BTreeMap<String, usize
     all.into_iter().map(|(task, n)| (task.to_owned(), n)).collect()
 }
 
-/// Polls until `condition` gives something; panics with `what` after [`DEADLINE`].
+/// Polls until `condition` gives something; panics with `what` after [`DEADLINE`], or as soon as
+/// every program this test has started has ended without it.
 #[track_caller]
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
+        let ended = space::all_ended();
         if let Some(value) = condition() {
             return value;
+        }
+        if let Some(said) = ended {
+            panic!("the program ended before this came: {what}\n{said}");
         }
         assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(4));

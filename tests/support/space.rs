@@ -1,5 +1,6 @@
 //! `Space`: a run directory of its own, an environment of its own, and the built program in it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -66,12 +67,12 @@ impl Space {
     /// Writes `pipeline.toml`: the model `fake` as default, then `tasks`. Tables of `tasks` may be
     /// anything but `[models.fake]` and `[defaults]`.
     pub fn pipeline(&self, server: &FakeLlm, tasks: &str) {
-        self.write("pipeline.toml", &format!("{}\n{tasks}", model(server, "")));
+        self.write("pipeline.toml", format!("{}\n{tasks}", model(server, "")));
     }
 
     /// The same, with further keys in `[models.fake]`.
     pub fn pipeline_with(&self, server: &FakeLlm, keys: &str, tasks: &str) {
-        self.write("pipeline.toml", &format!("{}\n{tasks}", model(server, keys)));
+        self.write("pipeline.toml", format!("{}\n{tasks}", model(server, keys)));
     }
 
     /// A folder that holds the run directory, the home and nothing else.
@@ -205,7 +206,10 @@ impl Space {
         command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).process_group(0);
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let child = command.spawn().expect("planexe");
-        Running { child, args: args.join(" "), logs, done: None }
+        let running = Running { child, args: args.join(" "), logs, done: None };
+        let entry = (running.pid(), running.logs.path().to_owned());
+        STARTED.with_borrow_mut(|started| started.push(entry));
+        running
     }
 
     /// What `status --json` says of the run.
@@ -431,6 +435,7 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+        STARTED.with_borrow_mut(|started| started.retain(|(pid, _)| *pid != self.pid()));
         let status = self.done.expect("an exit status");
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         Out { args: self.args.clone(), code, stdout: self.said("out"), stderr: self.said("err") }
@@ -443,11 +448,28 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        STARTED.with_borrow_mut(|started| started.retain(|(pid, _)| *pid != self.pid()));
         if self.is_running() {
             let _ = kill_process_group(self.pid(), Signal::KILL);
             let _ = self.child.wait();
         }
     }
+}
+
+thread_local! {
+    /// The programs this test has started and not seen the end of, and where they say what they say.
+    static STARTED: RefCell<Vec<(Pid, PathBuf)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the last program said, if this test has started some and all have ended.
+pub(super) fn all_ended() -> Option<String> {
+    STARTED.with_borrow(|started| {
+        let (_, logs) = started.last()?;
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = |pid: &Pid| matches!(waitid(WaitId::Pid(*pid), look), Ok(Some(_)) | Err(_));
+        let said = || fs::read_to_string(logs.join("err")).unwrap_or_default();
+        started.iter().all(|(pid, _)| ended(pid)).then(said)
+    })
 }
 
 /// How a program ended and what it said.
@@ -483,7 +505,7 @@ impl Out {
 
     /// Expects that neither stream holds any of these, in any case of letters.
     #[track_caller]
-    pub fn is_silent_on(self, words: &[&str]) -> Out {
+    pub fn says_nothing_of(self, words: &[&str]) -> Out {
         let all = format!("{}\n{}", self.stdout, self.stderr).to_lowercase();
         for word in words {
             assert!(!all.contains(&word.to_lowercase()), "speaks of `{word}`\n{self}");
