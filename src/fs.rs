@@ -153,6 +153,65 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(open_regular(path)?.0)
 }
 
+/// Tests make the n-th change to the disk fail, once or from then on, to see what each would leave.
+#[cfg(test)]
+pub(crate) mod fault {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static STICKY: Cell<bool> = const { Cell::new(false) };
+        static FIRED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Lets `after` changes of this thread pass, then fails one, or with `sticky` all.
+    pub(crate) fn arm(after: u64, sticky: bool) {
+        LEFT.set(Some(after));
+        STICKY.set(sticky);
+        FIRED.set(false);
+    }
+
+    /// Ends it; returns whether a change was made to fail.
+    pub(crate) fn disarm() -> bool {
+        LEFT.set(None);
+        FIRED.get()
+    }
+
+    pub(super) fn point() -> io::Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => {
+                FIRED.set(true);
+                if !STICKY.get() {
+                    LEFT.set(None);
+                }
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(not(test))]
+mod fault {
+    #[inline(always)]
+    pub(super) fn point() -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A change to the disk: gone on with after an interruption.
+fn change<T>(mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    retry(|| {
+        fault::point()?;
+        f()
+    })
+}
+
 fn retry<T>(mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match f() {
@@ -381,7 +440,7 @@ struct Temp {
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = change(|| std::fs::remove_file(&self.path));
         }
     }
 }
@@ -420,7 +479,7 @@ pub fn process_exists(pid: i32) -> bool {
 fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while !bytes.is_empty() {
-        match file.write(bytes) {
+        match fault::point().and_then(|()| file.write(bytes)) {
             Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
             Ok(n) => {
                 written += n;
@@ -435,7 +494,7 @@ fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::
 
 fn create_temp(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits() as i32;
-    retry(|| OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(path))
+    change(|| OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(path))
 }
 
 /// The permissions of the regular file that is about to be replaced.
@@ -454,7 +513,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result
 pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("file"));
     let mut temp = write_temp(temp_in(temp_dir, name), path, bytes, durability)?;
-    retry(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
     temp.armed = false;
     if durability == Durability::Synced {
         sync_parent(path)?;
@@ -479,7 +538,7 @@ fn write_temp(temp: PathBuf, target: &Path, bytes: &[u8], durability: Durability
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
     if durability == Durability::Synced {
-        retry(|| file.sync_all()).at("write", target)?;
+        change(|| file.sync_all()).at("write", target)?;
     }
     Ok(temp)
 }
@@ -487,14 +546,14 @@ fn write_temp(temp: PathBuf, target: &Path, bytes: &[u8], durability: Durability
 /// Syncs a file's content, whoever wrote it.
 pub fn sync_file(path: &Path) -> Result<()> {
     let (file, _) = open_regular(path)?;
-    retry(|| file.sync_all()).at("write", path)
+    change(|| file.sync_all()).at("write", path)
 }
 
 /// Syncs the names of a directory.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let file = retry(|| File::open(dir)).at("write", dir)?;
-    match retry(|| file.sync_all()) {
+    match change(|| file.sync_all()) {
         // Some file systems cannot sync a directory; there is nothing more to do on them.
         Err(error)
             if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
@@ -519,7 +578,7 @@ pub fn publish(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<(
         }
     }
     for (temp, target) in temps {
-        retry(|| std::fs::rename(temp, target)).at("write", target)?;
+        change(|| std::fs::rename(temp, target)).at("write", target)?;
     }
     if durability == Durability::Synced {
         let dirs: BTreeSet<_> = temps.iter().filter_map(|(_, target)| target.parent()).collect();
@@ -532,7 +591,7 @@ pub fn publish(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<(
 
 /// Renames within one file system, replacing what has the new name.
 pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
-    retry(|| std::fs::rename(from, to)).at("rename", from)?;
+    change(|| std::fs::rename(from, to)).at("rename", from)?;
     if durability == Durability::Synced {
         sync_parent(to)?;
         if from.parent() != to.parent() {
@@ -544,7 +603,7 @@ pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
 
 /// Removes a file or link; false if there was none.
 pub fn remove(path: &Path) -> Result<bool> {
-    Ok(optional(retry(|| std::fs::remove_file(path)).at("remove", path))?.is_some())
+    Ok(optional(change(|| std::fs::remove_file(path)).at("remove", path))?.is_some())
 }
 
 /// [`remove`], and the directory synced if asked.
@@ -585,7 +644,7 @@ pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
         above = dir.parent();
     }
     for dir in missing.iter().rev() {
-        match std::fs::create_dir(dir) {
+        match change(|| std::fs::create_dir(dir)) {
             Ok(()) => {}
             // Another thread was faster.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
@@ -643,7 +702,7 @@ pub fn link_large(from: &Path, to: &Path, durability: Durability) -> Result<bool
     if !plain || metadata.len() < LINK_FROM || kind(to)?.is_some() {
         return Ok(false);
     }
-    if std::fs::hard_link(from, to).is_err() {
+    if change(|| std::fs::hard_link(from, to)).is_err() {
         return Ok(false);
     }
     if durability == Durability::Synced {
@@ -660,9 +719,9 @@ pub fn link_or_copy(from: &Path, to: &Path, durability: Durability) -> Result<()
 
 /// Copies a regular file under another name, atomically, by reference where the file system can.
 pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()> {
-    let temp = copy_beside(from, to, durability)?;
+    let temp = copy_to_temp(from, to.parent().unwrap_or(Path::new("")), durability)?;
     let mut temp = Temp { path: temp, armed: true };
-    retry(|| std::fs::rename(&temp.path, to)).at("write", to)?;
+    change(|| std::fs::rename(&temp.path, to)).at("write", to)?;
     temp.armed = false;
     if durability == Durability::Synced {
         sync_parent(to)?;
@@ -670,11 +729,11 @@ pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()>
     Ok(())
 }
 
-/// Copies a regular file to a temporary name beside `target`, permissions included.
-pub fn copy_beside(from: &Path, target: &Path, durability: Durability) -> Result<PathBuf> {
+/// Copies a regular file to a temporary name in a directory, permissions included.
+pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<PathBuf> {
     let (mut source, metadata) = open_regular(from)?;
-    let path = temp_beside(target);
-    let mut file = create_temp(&path).at("write", target)?;
+    let path = temp_in(dir, from.file_name().unwrap_or(OsStr::new("file")));
+    let mut file = create_temp(&path).at("write", &path)?;
     let mut temp = Temp { path, armed: true };
     if !reflink(&source, &file) {
         let mut buffer = vec![0; 1 << 16];
@@ -683,12 +742,12 @@ pub fn copy_beside(from: &Path, target: &Path, durability: Durability) -> Result
             if n == 0 {
                 break;
             }
-            write_all(&mut file, &buffer[..n]).map_err(|(_, error)| error).at("write", target)?;
+            write_all(&mut file, &buffer[..n]).map_err(|(_, error)| error).at("write", &temp.path)?;
         }
     }
     let _ = file.set_permissions(Permissions::from_mode(metadata.mode() & 0o777));
     if durability == Durability::Synced {
-        retry(|| file.sync_all()).at("write", target)?;
+        change(|| file.sync_all()).at("write", &temp.path)?;
     }
     temp.armed = false;
     Ok(std::mem::take(&mut temp.path))
@@ -719,7 +778,7 @@ impl AppendFile {
     /// Opens a file for appending, creating it if needed; a link is refused.
     pub fn open(path: &Path) -> Result<AppendFile> {
         let flags = OFlags::NOFOLLOW.bits() as i32;
-        let file = retry(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
+        let file = change(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
             .at("write", path)?;
         Ok(AppendFile { path: path.to_owned(), file, torn: false })
     }
@@ -745,7 +804,7 @@ impl AppendFile {
         }
         self.torn = false;
         if durability == Durability::Synced {
-            retry(|| self.file.sync_data()).at("write", &self.path)?;
+            change(|| self.file.sync_data()).at("write", &self.path)?;
         }
         Ok(())
     }
@@ -765,8 +824,8 @@ pub fn append_line(path: &Path, line: &[u8], durability: Durability) -> Result<(
 pub fn truncate(path: &Path, len: u64) -> Result<()> {
     let flags = OFlags::NOFOLLOW.bits() as i32;
     let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path)).at("write", path)?;
-    file.set_len(len).at("write", path)?;
-    retry(|| file.sync_all()).at("write", path)
+    change(|| file.set_len(len)).at("write", path)?;
+    change(|| file.sync_all()).at("write", path)
 }
 
 /// The last `len` bytes of a regular file, and its whole length.

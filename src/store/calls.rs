@@ -118,15 +118,21 @@ pub struct KeptCall {
 /// `.planexe/calls/`.
 #[derive(Debug)]
 pub struct Calls {
+    run_dir: PathBuf,
     dir: PathBuf,
+    temp_dir: PathBuf,
 }
 
 /// Answers are capped at 16 MiB by the caller; a record holds its prompt as well.
 const CAP: u64 = 256 << 20;
 
 impl Calls {
-    pub(super) fn new(planexe_dir: &Path) -> Calls {
-        Calls { dir: planexe_dir.join("calls") }
+    pub(super) fn new(run_dir: &Path) -> Calls {
+        Calls {
+            run_dir: run_dir.to_owned(),
+            dir: run_dir.join(".planexe/calls"),
+            temp_dir: run_dir.join(".planexe/tmp"),
+        }
     }
 
     /// `.planexe/calls/`.
@@ -140,6 +146,7 @@ impl Calls {
     pub fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
         let folder = task_dir_name(&record.task);
         let dir = self.dir.join(&folder);
+        fs::ensure_inside(&self.run_dir, &dir.join("file"))?;
         fs::make_dirs(&dir, Durability::Synced)?;
         let digest = file_stem(&record.digest);
         let name = if record.reply.is_none() {
@@ -154,8 +161,13 @@ impl Calls {
             }
             name
         };
-        fs::write_atomic(&dir.join(&name), &to_json(record), Durability::Synced)?;
+        self.write(&dir.join(&name), record)?;
         Ok(format!("{folder}/{name}"))
+    }
+
+    fn write(&self, path: &Path, record: &CallRecord) -> Result<(), FsError> {
+        fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
+        fs::write_via(&self.temp_dir, path, &to_json(record), Durability::Synced)
     }
 
     /// The answer kept for what was sent, if there is one that was not rejected or set aside. A file
@@ -203,7 +215,7 @@ impl Calls {
         }
         if record.verdict != verdict {
             record.verdict = verdict;
-            fs::write_atomic(&self.dir.join(&name), &to_json(&record), Durability::Synced)?;
+            self.write(&self.dir.join(&name), &record)?;
         }
         Ok(name)
     }

@@ -26,7 +26,8 @@ use crate::record::{Digest, Done, OutputRecord, Status};
 pub enum Content {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// What a finished temporary file holds, on the same file system; it is renamed or removed.
+    /// What a finished temporary file holds, on the same file system; it is renamed, or removed if
+    /// the output holds the same already. After an error it is still the caller's.
     Temp(PathBuf),
     /// What it holds already: it was written in place. What it held before is the caller's to put into
     /// history and to remember.
@@ -64,6 +65,8 @@ pub struct CheckpointOf {
     pub decision_id: String,
     /// Digest of the pipeline.
     pub pipeline_hash: String,
+    /// What stands for the outputs: a git commit; without one a digest over them.
+    pub sandbox_ref: Option<String>,
 }
 
 /// A finished task.
@@ -79,8 +82,8 @@ pub struct Committed {
     pub checkpoint: Option<Checkpoint>,
 }
 
-/// Commits a finished attempt. On an error the task is not done; what was written under temporary
-/// names is gone again. An output whose bytes are what they were keeps its file, mtime and all.
+/// Commits a finished attempt. On an error the task is not done, and temporary files are gone again
+/// except those the caller gave ([`Store::move_to_partial`] keeps them from being swept). An output whose bytes are what they were keeps its file, mtime and all.
 pub fn commit(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     let run_dir = store.run_dir();
     commit_inner(store, commit).map_err(|error| error.within(run_dir))
@@ -89,13 +92,9 @@ pub fn commit(store: &Store, commit: Commit) -> Result<Committed, FsError> {
 fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     let Commit { task, outputs, mut done, mut status, checkpoint, durability, why } = commit;
     let mut temps = Temps::default();
-    // Temporary files of a command are ours from here on, whatever fails.
-    let mut given = Temps::default();
-    for (output, content) in &outputs {
-        if let Content::Temp(temp) = content {
-            given.0.push((temp.clone(), store.path(output)));
-        }
-    }
+    // The caller's own temporary files: those that stay behind are removed only once all went well.
+    let mut given = Vec::new();
+    let mut renames = Vec::new();
     let mut records = Vec::new();
     let mut changed = false;
     for (output, content) in &outputs {
@@ -124,7 +123,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             Content::Bytes(_) if same => {}
             Content::Bytes(content) => {
                 changed = true;
-                temps.0.push((fs::write_beside(&target, content, durability)?, target));
+                let temp = fs::write_beside(&target, content, durability)?;
+                temps.0.push((temp.clone(), target.clone()));
+                renames.push((temp, target));
             }
             Content::Temp(temp) => {
                 changed |= !same;
@@ -133,8 +134,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
                     if durability == Durability::Synced {
                         fs::sync_file(temp)?;
                     }
-                    given.0.retain(|(path, _)| path != temp);
-                    temps.0.push((temp.clone(), target));
+                    renames.push((temp.clone(), target));
+                } else {
+                    given.push(temp.clone());
                 }
             }
         }
@@ -142,12 +144,15 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     }
     let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
     let first = names.first().cloned().unwrap_or_default();
-    if changed && !temps.0.is_empty() {
+    if changed && !renames.is_empty() {
         store.save_with(&task, why, &names, true, durability)?;
     }
     store.invalidate(&task, &first, durability)?;
-    temps.publish(durability)?;
-    drop(given);
+    fs::publish(&renames, durability)?;
+    temps.0.clear();
+    for temp in given {
+        fs::remove(&temp)?;
+    }
 
     let checkpoint = checkpoint.map(|of| {
         Checkpoint::new(
@@ -155,6 +160,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             &task,
             status.attempt,
             &of.decision_id,
+            of.sandbox_ref.as_deref(),
             &of.pipeline_hash,
             &done.completed_utc,
             records.clone(),

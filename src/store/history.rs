@@ -67,7 +67,9 @@ pub struct Entry {
 /// Objects and log.
 #[derive(Debug)]
 pub struct History {
+    run_dir: PathBuf,
     dir: PathBuf,
+    temp_dir: PathBuf,
     /// The last entry of each task; `None` until the log was read.
     last: Mutex<Option<HashMap<String, Last>>>,
 }
@@ -80,8 +82,13 @@ struct Last {
 }
 
 impl History {
-    pub(super) fn new(planexe_dir: &Path) -> History {
-        History { dir: planexe_dir.join("history"), last: Mutex::new(None) }
+    pub(super) fn new(run_dir: &Path) -> History {
+        History {
+            run_dir: run_dir.to_owned(),
+            dir: run_dir.join(".planexe/history"),
+            temp_dir: run_dir.join(".planexe/tmp"),
+            last: Mutex::new(None),
+        }
     }
 
     fn log_path(&self) -> PathBuf {
@@ -117,7 +124,7 @@ impl History {
         if !self.has(&digest) {
             let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
             self.make_object_dir(&path)?;
-            fs::write_atomic(&path, bytes, durability)?;
+            fs::write_via(&self.temp_dir, &path, bytes, durability)?;
         }
         Ok(digest)
     }
@@ -144,7 +151,7 @@ impl History {
             fs::remove(&path)?;
         }
         // The copy is what counts: the file may have changed since it was hashed.
-        let temp = fs::copy_beside(file, &path, durability)?;
+        let temp = fs::copy_to_temp(file, &self.temp_dir, durability)?;
         let kept = fs::hash_file(&temp).and_then(|(digest, bytes)| {
             let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
             self.make_object_dir(&path)?;
@@ -158,6 +165,8 @@ impl History {
     }
 
     fn make_object_dir(&self, object: &Path) -> Result<(), FsError> {
+        fs::ensure_inside(&self.run_dir, object)?;
+        fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
         object.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, Durability::Synced))
     }
 
@@ -226,12 +235,7 @@ impl History {
             entries.drain(..keep);
         }
         if entries.len() < before {
-            let mut log = Vec::new();
-            for entry in &entries {
-                log.extend(jsonl::to_line(entry));
-                log.push(b'\n');
-            }
-            fs::write_atomic(&self.log_path(), &log, Durability::Synced)?;
+            fs::write_atomic(&self.log_path(), &jsonl::to_lines(&entries), Durability::Synced)?;
             *self.last() = None;
         }
         let wanted: HashSet<PathBuf> = entries

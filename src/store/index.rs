@@ -97,9 +97,13 @@ impl Index {
         self.data.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Files are known by their names relative to the run, so that a run can be moved.
+    /// Files are known by their names relative to the run, so that a run can be moved; others by
+    /// their absolute ones.
     fn key(&self, path: &Path) -> String {
-        path.strip_prefix(&self.run_dir).unwrap_or(path).to_string_lossy().into_owned()
+        match path.strip_prefix(&self.run_dir) {
+            Ok(relative) => relative.to_string_lossy().into_owned(),
+            Err(_) => std::path::absolute(path).unwrap_or(path.to_owned()).to_string_lossy().into_owned(),
+        }
     }
 
     /// Digest and length of a file's content, hashed only if needed; `None` if there is no such file.
@@ -120,7 +124,7 @@ impl Index {
             return Ok(Some(Seen { signature, digest: entry.digest.clone(), settled: true }));
         }
         let mut signature = signature;
-        loop {
+        for last in [false, false, true] {
             let hashed_ns = now_ns();
             let Some((digest, bytes)) = fs::optional(fs::hash_file(path))? else { return Ok(None) };
             let Some(after) = fs::signature(path)? else { return Ok(None) };
@@ -137,9 +141,14 @@ impl Index {
                 // Renamed or linked while it was read: the content is the same.
                 return Ok(Some(Seen { signature: after, digest, settled: false }));
             }
-            // Written while it was read.
+            // Written while it was read; one that never rests is taken as it was seen last.
+            if last {
+                signature.size = bytes;
+                return Ok(Some(Seen { signature, digest, settled: false }));
+            }
             signature = after;
         }
+        unreachable!("BUG: the last round returns")
     }
 
     /// The memo of a task: "judged fresh when everything it depends on had these signatures".

@@ -100,6 +100,16 @@ pub fn to_line(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("BUG: a record is always JSON")
 }
 
+/// Records as lines, each with its newline.
+pub fn to_lines(records: &[impl Serialize]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in records {
+        bytes.extend(to_line(record));
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
 /// Reads a file line by line; a line that is no JSON gives its number, from 1. No file: no lines.
 pub fn read_lines(path: &Path) -> Result<Lines, FsError> {
     Ok(Lines { reader: fs::optional(fs::open(path))?.map(std::io::BufReader::new), number: 0 })

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sidecar::to_json;
 use crate::clock;
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FileKind, FsError};
 
 /// How long to wait for a lock that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl std::error::Error for LockError {}
 #[derive(Debug)]
 pub struct RunLock {
     _file: Option<File>,
-    owner_path: PathBuf,
+    run_dir: PathBuf,
     announced: bool,
 }
 
@@ -149,16 +149,27 @@ impl RunLock {
 
     /// For `--no-lock`: nothing is locked.
     pub fn none(run_dir: &Path) -> RunLock {
-        RunLock { _file: None, owner_path: owner_path(run_dir), announced: false }
+        RunLock { _file: None, run_dir: run_dir.to_owned(), announced: false }
     }
 
     /// Writes `.planexe/owner.json`, before the first task starts: status shows it, and a directory
-    /// that cannot be written to is found before anything is paid for. Removed when the lock ends.
+    /// that cannot be written to is found before anything is paid for, as is a `.planexe/` that leads
+    /// elsewhere by a link. Removed when the lock ends.
     pub fn announce(&mut self, owner: &Owner) -> Result<(), FsError> {
-        if let Some(dir) = self.owner_path.parent() {
-            fs::make_dirs(dir, Durability::Synced)?;
+        self.announce_inner(owner).map_err(|error| error.within(&self.run_dir))
+    }
+
+    fn announce_inner(&mut self, owner: &Owner) -> Result<(), FsError> {
+        let planexe = self.run_dir.join(".planexe");
+        for name in ["", "calls", "history", "partial", "sidecars", "tmp"] {
+            let dir = if name.is_empty() { planexe.clone() } else { planexe.join(name) };
+            if fs::kind(&dir)?.is_some_and(|kind| kind != FileKind::Dir) {
+                let why = std::io::Error::new(ErrorKind::InvalidInput, "not a directory of its own");
+                return Err(FsError::new(dir, "write into", why));
+            }
         }
-        fs::write_atomic(&self.owner_path, &to_json(owner), Durability::Unsynced)?;
+        fs::make_dirs(&planexe, Durability::Synced)?;
+        fs::write_atomic(&owner_path(&self.run_dir), &to_json(owner), Durability::Unsynced)?;
         self.announced = true;
         Ok(())
     }
@@ -190,7 +201,7 @@ impl RunLock {
 impl Drop for RunLock {
     fn drop(&mut self) {
         if self.announced {
-            let _ = fs::remove(&self.owner_path);
+            let _ = fs::remove(&owner_path(&self.run_dir));
         }
     }
 }
@@ -223,7 +234,7 @@ fn try_acquire(run_dir: &Path) -> Result<RunLock, LockError> {
             }
         }
     };
-    Ok(RunLock { _file: Some(file), owner_path: owner_path(run_dir), announced: false })
+    Ok(RunLock { _file: Some(file), run_dir: run_dir.to_owned(), announced: false })
 }
 
 enum Tried {

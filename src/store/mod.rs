@@ -41,11 +41,10 @@ impl Store {
     /// The store of a run directory, which need not hold anything yet.
     pub fn open(run_dir: impl Into<PathBuf>) -> Store {
         let run_dir = run_dir.into();
-        let planexe = run_dir.join(".planexe");
         Store {
-            history: History::new(&planexe),
-            calls: Calls::new(&planexe),
-            checkpoints: Checkpoints::new(&planexe),
+            history: History::new(&run_dir),
+            calls: Calls::new(&run_dir),
+            checkpoints: Checkpoints::new(&run_dir),
             run_dir,
         }
     }
@@ -68,6 +67,52 @@ impl Store {
     /// `.planexe/partial/`: candidates, and what was cut off or set aside.
     pub fn partial_dir(&self) -> PathBuf {
         self.planexe_dir().join("partial")
+    }
+
+    /// Where a candidate of an attempt waits for its verdict: `.planexe/partial/TASK/ATTEMPT/OUTPUT`.
+    pub fn partial_path(&self, task: &str, attempt: u32, output: &str) -> PathBuf {
+        self.partial_dir().join(task_dir_name(task)).join(attempt.to_string()).join(output)
+    }
+
+    /// Puts bytes where [`Store::partial_path`] says, synced.
+    pub fn keep_partial(
+        &self,
+        task: &str,
+        attempt: u32,
+        output: &str,
+        bytes: &[u8],
+    ) -> Result<PathBuf, FsError> {
+        let path = self.partial_path(task, attempt, output);
+        self.make_parent(&path)
+            .and_then(|()| fs::write_atomic(&path, bytes, Durability::Synced))
+            .map_err(|error| error.within(&self.run_dir))?;
+        Ok(path)
+    }
+
+    /// Moves a temporary file of an attempt to where [`Store::partial_path`] says; needs no space.
+    pub fn move_to_partial(
+        &self,
+        task: &str,
+        attempt: u32,
+        output: &str,
+        temp: &Path,
+    ) -> Result<PathBuf, FsError> {
+        let path = self.partial_path(task, attempt, output);
+        self.make_parent(&path)
+            .and_then(|()| fs::publish(&[(temp.to_owned(), path.clone())], Durability::Synced))
+            .map_err(|error| error.within(&self.run_dir))?;
+        Ok(path)
+    }
+
+    /// Removes the candidates of a task, once they are decided on.
+    pub fn drop_partial(&self, task: &str) -> Result<bool, FsError> {
+        fs::remove_tree(&self.partial_dir().join(task_dir_name(task)))
+            .map_err(|error| error.within(&self.run_dir))
+    }
+
+    fn make_parent(&self, path: &Path) -> Result<(), FsError> {
+        fs::ensure_inside(&self.run_dir, path)?;
+        path.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, Durability::Synced))
     }
 
     /// Former contents.
@@ -121,15 +166,8 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "sidecars", "partial", "history"] {
+        for dir in ["", "tmp", "sidecars", "partial", "history"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
-        }
-        for folder in ["calls", "history/objects"] {
-            for (name, kind) in fs::list_dir(&planexe.join(folder))? {
-                if kind == fs::FileKind::Dir {
-                    swept += fs::sweep_temps(&planexe.join(folder).join(name))?;
-                }
-            }
         }
         for dir in output_dirs {
             swept += fs::sweep_temps(&self.run_dir.join(dir))?;
