@@ -145,7 +145,8 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
     let first = names.first().cloned().unwrap_or_default();
     if changed && !renames.is_empty() {
-        store.save_with(&task, why, &names, true, durability)?;
+        let replacing = |output: &str| renames.iter().any(|(_, target)| *target == store.path(output));
+        store.save_with(&task, why, &names, replacing, durability)?;
     }
     store.invalidate(&task, &first, durability)?;
     fs::publish(&renames, durability)?;

@@ -279,15 +279,17 @@ impl Store {
         outputs: &[String],
         durability: Durability,
     ) -> Result<Option<Entry>, FsError> {
-        self.save_with(task, why, outputs, false, durability).map_err(|error| error.within(self.run_dir()))
+        self.save_with(task, why, outputs, |_| false, durability)
+            .map_err(|error| error.within(self.run_dir()))
     }
 
+    /// [`Store::save`], told which outputs are about to lose their name to another content.
     pub(super) fn save_with(
         &self,
         task: &str,
         why: Why,
         outputs: &[String],
-        replacing: bool,
+        replacing: impl Fn(&str) -> bool,
         durability: Durability,
     ) -> Result<Option<Entry>, FsError> {
         let mut records = Vec::new();
@@ -298,7 +300,7 @@ impl Store {
                 Some(FileKind::Link) if fs::resolves_inside(self.run_dir(), &path) => {}
                 _ => continue,
             }
-            let (blake3, bytes) = self.history().put_file(&path, replacing, durability)?;
+            let (blake3, bytes) = self.history().put_file(&path, replacing(output), durability)?;
             records.push(OutputRecord { path: output.clone(), bytes, blake3 });
         }
         let (Some(first), false) = (outputs.first(), records.is_empty()) else { return Ok(None) };
@@ -333,7 +335,7 @@ impl Store {
         for output in outputs {
             fs::ensure_inside(self.run_dir(), &self.path(output)).map_err(within)?;
         }
-        let entry = self.save_with(task, why, outputs, true, durability).map_err(within)?;
+        let entry = self.save_with(task, why, outputs, |_| true, durability).map_err(within)?;
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
         }
@@ -393,7 +395,9 @@ impl Store {
             Marker::Valid(done) => Some(done),
             _ => None,
         });
-        self.save_with(&entry.task, Why::Restored, &outputs, !temps.0.is_empty(), durability)?;
+        let replaced: Vec<PathBuf> = temps.0.iter().map(|(_, target)| target.clone()).collect();
+        let replacing = |output: &str| replaced.contains(&self.path(output));
+        self.save_with(&entry.task, Why::Restored, &outputs, replacing, durability)?;
         if done.is_some() {
             self.invalidate(&entry.task, &entry.first, durability)?;
         }
