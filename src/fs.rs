@@ -178,6 +178,11 @@ pub(crate) mod fault {
         FIRED.get()
     }
 
+    /// While armed, writes are short, so that a fault can come in the middle.
+    pub(super) fn piece(bytes: &[u8]) -> &[u8] {
+        if LEFT.get().is_some() { &bytes[..bytes.len().div_ceil(2)] } else { bytes }
+    }
+
     pub(super) fn point() -> io::Result<()> {
         match LEFT.get() {
             None => Ok(()),
@@ -201,6 +206,11 @@ mod fault {
     #[inline(always)]
     pub(super) fn point() -> std::io::Result<()> {
         Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn piece(bytes: &[u8]) -> &[u8] {
+        bytes
     }
 }
 
@@ -479,7 +489,7 @@ pub fn process_exists(pid: i32) -> bool {
 fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while !bytes.is_empty() {
-        match fault::point().and_then(|()| file.write(bytes)) {
+        match fault::point().and_then(|()| file.write(fault::piece(bytes))) {
             Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
             Ok(n) => {
                 written += n;
@@ -794,10 +804,9 @@ impl AppendFile {
         bytes.push(b'\n');
         if let Err((written, error)) = write_all(&mut self.file, &bytes) {
             if written > 0 {
-                let taken_back = self
-                    .file
-                    .metadata()
-                    .and_then(|metadata| self.file.set_len(metadata.len().saturating_sub(written as u64)));
+                let taken_back = self.file.metadata().and_then(|metadata| {
+                    change(|| self.file.set_len(metadata.len().saturating_sub(written as u64)))
+                });
                 self.torn = self.torn || taken_back.is_err();
             }
             return Err(FsError::new(&self.path, "write", error));
@@ -1005,9 +1014,14 @@ mod tests {
         assert_eq!(sweep_temps(dir.path()).unwrap(), 3);
         let left = names(dir.path());
         let own = own.file_name().unwrap().to_str().unwrap().to_owned();
-        for (name, there) in
-            [(&dead, false), (&reused, false), (&odd, false), (&alive, true), (&own, true), (&"a.json".into(), true)]
-        {
+        for (name, there) in [
+            (&dead, false),
+            (&reused, false),
+            (&odd, false),
+            (&alive, true),
+            (&own, true),
+            (&"a.json".into(), true),
+        ] {
             assert_eq!(left.contains(name), there, "{name}");
         }
         assert_eq!(sweep_temps(&dir.path().join("missing")).unwrap(), 0);
@@ -1049,14 +1063,7 @@ mod tests {
     fn what_is_no_regular_file_is_refused_and_does_not_hang() {
         let dir = dir();
         let pipe = dir.path().join("pipe");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::from_raw_mode(0o600),
-            0,
-        )
-        .unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         for path in [pipe.as_path(), dir.path(), Path::new("/dev/null")] {
             hash_file(path).unwrap_err();
             signature(path).unwrap_err();
@@ -1104,10 +1111,18 @@ mod tests {
         let path = dir.path().join("log");
         let mut file = AppendFile::open(&path).unwrap();
         file.line(b"{\"n\":1}", Durability::Synced).unwrap();
-        fault::arm(0, false);
-        file.line(b"{\"n\":2}", Durability::Synced).unwrap_err();
-        assert!(fault::disarm());
+        for after in 0..3 {
+            fault::arm(after, false);
+            file.line(b"{\"n\":2}", Durability::Unsynced).unwrap_err();
+            assert!(fault::disarm());
+        }
         file.line(b"{\"n\":3}", Durability::Synced).unwrap();
         assert_eq!(read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":3}\n");
+        // If it cannot be taken back, the next line starts on its own.
+        fault::arm(1, true);
+        file.line(b"{\"n\":4}", Durability::Unsynced).unwrap_err();
+        assert!(fault::disarm());
+        file.line(b"{\"n\":5}", Durability::Unsynced).unwrap();
+        assert_eq!(read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":3}\n{\"n\"\n{\"n\":5}\n");
     }
 }

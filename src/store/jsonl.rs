@@ -225,7 +225,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.jsonl");
         fs::write_atomic(&path, b"{\"n\":1}\nbad\n\n\xff\n{\"n\":2}\n", Durability::Unsynced).unwrap();
-        let read: Vec<_> = read_lines(&path).unwrap().map(|line| line.map(|v| v["n"].as_u64().unwrap())).collect();
+        let read: Vec<_> =
+            read_lines(&path).unwrap().map(|line| line.map(|v| v["n"].as_u64().unwrap())).collect();
         assert_eq!(read, [Ok(1), Err(2), Err(4), Ok(2)]);
         assert_eq!(read_records::<Value>(&path).unwrap().len(), 2);
     }

@@ -263,7 +263,10 @@ mod tests {
         store.write_status("swot.json", &status, Durability::Unsynced).unwrap();
         assert_eq!(store.read_status("swot.json"), StatusRead::Valid(Box::new(status)));
         let text = fs::read_to_string(&store.path("swot.json.DONE")).unwrap();
-        assert!(text.starts_with("{\n  \"schema\": 1,\n  \"task\": \"swot\"") && text.ends_with("}\n"), "{text}");
+        assert!(
+            text.starts_with("{\n  \"schema\": 1,\n  \"task\": \"swot\"") && text.ends_with("}\n"),
+            "{text}"
+        );
         assert!(store.remove_done("swot.json", Durability::Synced).unwrap());
         assert!(!store.remove_done("swot.json", Durability::Synced).unwrap());
         store.touch_done("swot.json").unwrap();
@@ -340,12 +343,10 @@ mod tests {
             parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":\"dreaming\"}"),
             StatusRead::UnknownState("dreaming".into())
         );
-        assert!(matches!(
-            parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":7}"),
-            StatusRead::Damaged(_)
-        ));
+        assert!(matches!(parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":7}"), StatusRead::Damaged(_)));
         // Only what must be there.
-        let StatusRead::Valid(status) = parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":\"done\"}") else {
+        let StatusRead::Valid(status) = parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":\"done\"}")
+        else {
             panic!()
         };
         assert_eq!(*status, Status::new("a", State::Done));
