@@ -377,12 +377,12 @@ mod tests {
             (100 * s + 1, 100 * s + 1, true),
             (100 * s + 1, 100 * s + 40_000_000, true),
             (100 * s + 1, 100 * s + 60_000_000, false),
-            (100 * s + 1, 99 * s, true),           // from the future
-            (100 * s, 101 * s, true),              // a coarse clock, perhaps
+            (100 * s + 1, 99 * s, true), // from the future
+            (100 * s, 101 * s, true),    // a coarse clock, perhaps
             (100 * s, 102 * s, true),
             (100 * s, 103 * s, false),
             (100 * s + 7_000_000, 101 * s, true),
-            (-5, 0, true),                         // before 1970
+            (-5, 0, true), // before 1970
         ] {
             assert_eq!(is_racy(&signature(ctime), hashed), racy, "{ctime} {hashed}");
         }

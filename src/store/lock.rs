@@ -341,6 +341,9 @@ mod tests {
 
     const CHILD: &str = "PLANEXE_TEST_LOCK_DIR";
 
+    /// A lock given back is free, save for the moment in which a child of another test starts.
+    const SOON: Wait = Wait::For(Duration::from_secs(20));
+
     /// Not a test by itself: the other process of the tests below.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "told by its parent what to do")]
@@ -386,8 +389,7 @@ mod tests {
         // Its note is still there, and not believed.
         assert!(fs::kind(&owner_path(dir.path())).unwrap().is_some());
         assert_eq!(RunLock::owner(dir.path()), None);
-        let lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
-        drop(lock);
+        RunLock::acquire(dir.path(), SOON).unwrap();
     }
 
     #[test]
@@ -406,7 +408,7 @@ mod tests {
         assert_eq!(RunLock::owner(dir.path()).unwrap().pid, std::process::id());
         drop(lock);
         assert_eq!(fs::kind(&owner_path(dir.path())).unwrap(), None);
-        RunLock::acquire(dir.path(), Wait::No).unwrap();
+        RunLock::acquire(dir.path(), SOON).unwrap();
     }
 
     #[test]
@@ -415,7 +417,7 @@ mod tests {
         let lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         drop(lock);
-        RunLock::acquire(dir.path(), Wait::No).unwrap();
+        RunLock::acquire(dir.path(), SOON).unwrap();
         drop(child.stdin.take());
         child.wait().unwrap();
     }
@@ -430,10 +432,11 @@ mod tests {
                     RunLock::owner(dir.path());
                 }
             });
-            for _ in 0..200 {
-                RunLock::acquire(dir.path(), Wait::No).unwrap();
-            }
+            // Children that other tests start share the handle from fork to exec: a few refusals
+            // are theirs.
+            let refused = (0..200).filter(|_| RunLock::acquire(dir.path(), Wait::No).is_err()).count();
             asking.store(false, std::sync::atomic::Ordering::Relaxed);
+            assert!(refused < 50, "{refused}");
         });
     }
 

@@ -222,25 +222,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{By, Digest, InputRecord, OutputRecord};
-
-    pub(crate) fn done() -> Done {
-        Done {
-            schema: SCHEMA,
-            task: "swot".into(),
-            fingerprint: Digest::of(b"f"),
-            parts: Default::default(),
-            inputs: vec![InputRecord { path: "plan.txt".into(), blake3: Digest::of(b"plan") }],
-            outputs: vec![OutputRecord { path: "swot.json".into(), bytes: 3, blake3: Digest::of(b"out") }],
-            completed_utc: "2026-03-01T22:15:04.123Z".into(),
-            by: By::Build,
-            checkpoint_id: None,
-            made_with: None,
-            call: None,
-            sample: false,
-            other: Default::default(),
-        }
-    }
+    use crate::store::fixtures::done;
 
     fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
