@@ -251,3 +251,125 @@ impl Store {
         Ok(result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Done, State, Status};
+    use crate::store::commit::{CheckpointOf, Commit, Content, commit};
+    use crate::store::fixtures::{done, store, text};
+
+    fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
+        let committed = commit(
+            store,
+            Commit {
+                task: task.into(),
+                outputs: vec![(format!("{task}.json"), Content::Bytes(content.into()))],
+                done: Done {
+                    task: task.into(),
+                    completed_utc: format!("{:?}", std::time::Instant::now()),
+                    ..done()
+                },
+                status: Status { attempt: 1, ..Status::new(task, State::Done) },
+                checkpoint: Some(CheckpointOf {
+                    step,
+                    decision_id: content.into(),
+                    pipeline_hash: "p".into(),
+                    sandbox_ref: None,
+                }),
+                durability: Durability::Unsynced,
+                why: Why::Replaced,
+            },
+        );
+        committed.unwrap().checkpoint.unwrap().id
+    }
+
+    #[test]
+    fn they_are_listed_in_order_and_damage_is_passed_over() {
+        let (_dir, store) = store();
+        let a = make(&store, "a", 0, "a1");
+        let b = make(&store, "b", 1, "b1");
+        assert_ne!(a, b);
+        let checkpoints = store.checkpoints();
+        let ids = |list: Vec<Checkpoint>| list.into_iter().map(|c| c.id).collect::<Vec<_>>();
+        assert_eq!(ids(checkpoints.list().unwrap()), [a.clone(), b.clone()]);
+        fs::append_line(&checkpoints.path, b"garbage", Durability::Unsynced).unwrap();
+        assert_eq!(ids(checkpoints.list().unwrap()), [a, b.clone()]);
+        assert_eq!(checkpoints.last().unwrap().unwrap().id, b);
+        fs::append_line(&checkpoints.path, "x".repeat(200_000).as_bytes(), Durability::Unsynced).unwrap();
+        assert_eq!(checkpoints.last().unwrap().unwrap().id, b);
+        assert_eq!(checkpoints.truncate_after("none").unwrap(), 0);
+        assert_eq!(checkpoints.truncate_after(&b).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_run_goes_back_to_a_moment_and_nothing_is_lost() {
+        let (_dir, store) = store();
+        make(&store, "a", 0, "a1");
+        let moment = make(&store, "b", 1, "b1");
+        make(&store, "c", 2, "c1");
+        make(&store, "a", 0, "a2");
+        make(&store, "b", 1, "b1");
+        fs::write_atomic(&store.path("b.json"), b"edited", Durability::Unsynced).unwrap();
+
+        let restored = store.restore_checkpoint(&moment).unwrap();
+        assert_eq!(restored.restored, ["a", "b"]);
+        assert_eq!(restored.cleared, ["c"]);
+        assert_eq!(restored.dropped, 3);
+        assert_eq!(text(&store, "a.json").as_deref(), Some("a1"));
+        assert_eq!(text(&store, "b.json").as_deref(), Some("b1"));
+        for name in ["c.json", "c.json.DONE", "c.json.status"] {
+            assert_eq!(text(&store, name), None);
+        }
+        assert_eq!(store.checkpoints().last().unwrap().unwrap().id, moment);
+        for (task, id) in [("a.json", 0), ("b.json", 1)] {
+            let Marker::Valid(done) = store.read_done(task) else { panic!() };
+            assert_eq!(done.checkpoint_id.as_ref(), Some(&store.checkpoints().list().unwrap()[id].id));
+        }
+        for content in ["a2", "c1", "edited"] {
+            assert!(store.history().has(&Digest::of(content.as_bytes())), "{content}");
+        }
+        // Once there, there is nothing to do.
+        assert_eq!(store.restore_checkpoint(&moment).unwrap(), RestoredCheckpoint::default());
+        assert!(store.restore_checkpoint("none").unwrap_err().to_string().contains("no checkpoint `none`"));
+    }
+
+    #[test]
+    fn what_cannot_be_brought_back_whole_is_not_begun() {
+        let (_dir, store) = store();
+        let moment = make(&store, "a", 0, "a1");
+        make(&store, "b", 1, "b1");
+        make(&store, "a", 0, "a2");
+        store.history().gc(None, Some(0)).unwrap();
+        let error = store.restore_checkpoint(&moment).unwrap_err();
+        assert!(error.to_string().starts_with("cannot restore `a.json`"), "{error}");
+        assert_eq!(text(&store, "b.json").as_deref(), Some("b1"));
+        assert_eq!(store.checkpoints().list().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_kill_at_any_point_can_be_gone_on_from() {
+        for after in 0.. {
+            let (_dir, store) = store();
+            let moment = make(&store, "a", 0, "a1");
+            make(&store, "b", 1, "b1");
+            make(&store, "a", 0, "a2");
+            fs::fault::arm(after, true);
+            let result = store.restore_checkpoint(&moment);
+            if !fs::fault::disarm() {
+                result.unwrap();
+                break;
+            }
+            let store = Store::open(store.run_dir());
+            store.mend_all().unwrap();
+            store.restore_checkpoint(&moment).unwrap();
+            assert_eq!(text(&store, "a.json").as_deref(), Some("a1"), "{after}");
+            assert_eq!(text(&store, "b.json"), None, "{after}");
+            assert!(matches!(store.read_done("a.json"), Marker::Valid(_)), "{after}");
+            assert_eq!(store.checkpoints().list().unwrap().len(), 1, "{after}");
+            for content in ["a2", "b1"] {
+                assert!(store.history().has(&Digest::of(content.as_bytes())), "{after}: {content}");
+            }
+        }
+    }
+}
