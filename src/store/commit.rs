@@ -151,8 +151,12 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     store.invalidate(&task, &first, durability)?;
     fs::publish(&renames, durability)?;
     temps.0.clear();
-    for record in &records {
-        store.history().put_output(&store.path(&record.path), record.bytes)?;
+    for ((output, content), record) in outputs.iter().zip(&records) {
+        let content = match content {
+            Content::Bytes(bytes) => Some(bytes.as_slice()),
+            Content::Temp(_) | Content::InPlace { .. } => None,
+        };
+        store.history().put_output(&store.path(output), content, record.bytes)?;
     }
     for temp in given {
         fs::remove(&temp)?;

@@ -125,9 +125,11 @@ impl History {
 
     /// Keeps what an output was given, so that it can be had even if the file is written to in place
     /// afterwards. Not synced: the output itself is.
-    pub(super) fn put_output(&self, file: &Path, bytes: u64) -> Result<(), FsError> {
-        if bytes <= OUTPUT_CAP {
-            self.put_file(file, false, Durability::Unsynced)?;
+    pub(super) fn put_output(&self, file: &Path, content: Option<&[u8]>, bytes: u64) -> Result<(), FsError> {
+        match content {
+            _ if bytes > OUTPUT_CAP => {}
+            Some(content) => drop(self.put(content, Durability::Unsynced)?),
+            None => drop(self.put_file(file, false, Durability::Unsynced)?),
         }
         Ok(())
     }
@@ -148,7 +150,7 @@ impl History {
         let digest = Digest::of(bytes);
         if !self.has_durably(&digest, durability)? {
             let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-            self.make_object_dir(&path)?;
+            self.make_object_dir(&path, durability)?;
             fs::write_via(&self.temp_dir, &path, bytes, durability)?;
         }
         Ok(digest)
@@ -168,7 +170,7 @@ impl History {
             return Ok((digest, bytes));
         }
         let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-        self.make_object_dir(&path)?;
+        self.make_object_dir(&path, durability)?;
         if replacing && fs::link_large(file, &path, durability)? {
             if fs::signature(file)?.map(|s| (s.size, s.mtime_ns)) == before.map(|s| (s.size, s.mtime_ns)) {
                 return Ok((digest, bytes));
@@ -179,7 +181,7 @@ impl History {
         let temp = fs::copy_to_temp(file, &self.temp_dir, durability)?;
         let kept = fs::hash_file(&temp).and_then(|(digest, bytes)| {
             let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-            self.make_object_dir(&path)?;
+            self.make_object_dir(&path, durability)?;
             fs::rename(&temp, &path, durability)?;
             Ok((digest, bytes))
         });
@@ -189,10 +191,10 @@ impl History {
         kept
     }
 
-    fn make_object_dir(&self, object: &Path) -> Result<(), FsError> {
+    fn make_object_dir(&self, object: &Path, durability: Durability) -> Result<(), FsError> {
         fs::ensure_inside(&self.run_dir, object)?;
         fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
-        object.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, Durability::Synced))
+        object.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, durability))
     }
 
     /// All entries, oldest first; lines that cannot be read are passed over.

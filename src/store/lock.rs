@@ -181,7 +181,7 @@ impl RunLock {
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match kernel_holder(run_dir, noted.as_ref()) {
-            KernelSays::Held(pid) => Some(match noted {
+            Some(pid) => Some(match noted {
                 Some(owner) if owner.pid == pid && owner.is_alive() => owner,
                 _ => Owner {
                     pid,
@@ -193,7 +193,7 @@ impl RunLock {
                 },
             }),
             // The table shows only processes this one may see: a live owner by its own word still counts.
-            KernelSays::Nothing | KernelSays::Unknown => noted.filter(Owner::is_alive),
+            None => noted.filter(Owner::is_alive),
         }
     }
 }
@@ -254,33 +254,27 @@ fn try_lock(file: &File) -> Tried {
     }
 }
 
-enum KernelSays {
-    Held(u32),
-    Nothing,
-    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "Linux has the table"))]
-    Unknown,
-}
-
-/// Looks the directory (or the lock file) up in the kernel's table of locks.
+/// The process that holds the directory (or the lock file) by the kernel's table of locks.
 #[cfg(target_os = "linux")]
-fn kernel_holder(run_dir: &Path, noted: Option<&Owner>) -> KernelSays {
+fn kernel_holder(run_dir: &Path, noted: Option<&Owner>) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
 
-    let Ok(table) = std::fs::read_to_string("/proc/locks") else { return KernelSays::Nothing };
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
     for path in [run_dir.to_owned(), lock_path(run_dir)] {
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
         let dev = metadata.dev();
         let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
         if let Some(pid) = holder_in(&table, &device, metadata.ino(), noted.map(|owner| owner.pid)) {
-            return KernelSays::Held(pid);
+            return Some(pid);
         }
     }
-    KernelSays::Nothing
+    None
 }
 
+/// There is no such table: the owner's own word has to do.
 #[cfg(not(target_os = "linux"))]
-fn kernel_holder(_run_dir: &Path, _noted: Option<&Owner>) -> KernelSays {
-    KernelSays::Unknown
+fn kernel_holder(_run_dir: &Path, _noted: Option<&Owner>) -> Option<u32> {
+    None
 }
 
 /// Finds the holder of an inode in the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 123 fe:00:456 0 EOF`.

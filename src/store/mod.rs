@@ -40,7 +40,10 @@ pub struct Store {
 impl Store {
     /// The store of a run directory, which need not hold anything yet.
     pub fn open(run_dir: impl Into<PathBuf>) -> Store {
-        let run_dir = run_dir.into();
+        let mut run_dir = run_dir.into();
+        if run_dir.as_os_str().is_empty() {
+            run_dir = PathBuf::from(".");
+        }
         Store {
             history: History::new(&run_dir),
             calls: Calls::new(&run_dir),
