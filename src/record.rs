@@ -323,3 +323,19 @@ pub struct StatusUsage {
     /// Calls.
     pub calls: u64,
 }
+
+/// What a `.DONE` turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Marker {
+    /// Not there.
+    Missing,
+    /// An empty file, set by hand: to be adopted if the outputs hold. Ours are synced before they
+    /// get their name, so that a power cut cannot leave one.
+    Empty,
+    /// Cannot be read; what is wrong with it.
+    Damaged(String),
+    /// Of a newer version; which.
+    Newer(u32),
+    /// A record.
+    Valid(Box<Done>),
+}

@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
 
 use super::history::{Entry, Why};
-use super::sidecar::{Marker, parse_done};
+use super::sidecar::parse_done;
 use super::{Store, jsonl};
 use crate::fs::{self, Durability, FileKind, FsError};
-use crate::record::{Digest, OutputRecord};
+use crate::record::{Digest, Marker, OutputRecord};
 
 /// A completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -105,8 +105,13 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         }
         let (blake3, bytes) = match content {
             Content::Bytes(bytes) => (Digest::of(bytes), bytes.len() as u64),
-            Content::Temp(temp) => fs::hash_file(temp)?,
+            // A link or a directory under the temporary name is no output, wherever it leads.
+            Content::Temp(temp) => {
+                fs::require_plain(temp, &target)?;
+                fs::hash_file(temp)?
+            }
             Content::InPlace { .. } => {
+                fs::require_plain(&target, &target)?;
                 if durability == Durability::Synced {
                     fs::sync_file(&target)?;
                 }
@@ -196,9 +201,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
 mod tests {
     use super::*;
     use crate::fs::fault;
-    use crate::record::State;
+    use crate::record::{Marker, State};
+    use crate::store::StatusRead;
     use crate::store::fixtures::{done, store, text, write};
-    use crate::store::{Marker, StatusRead};
 
     fn attempt(outputs: &[(&str, Content)], fingerprint: &str) -> Commit {
         Commit {

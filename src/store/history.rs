@@ -12,11 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::sidecar::{Marker, Sidecar, StatusRead, parse_done, parse_status};
+use super::sidecar::{Sidecar, StatusRead, parse_done, parse_status};
 use super::{Checkpoints, Store, jsonl};
 use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError};
-use crate::record::{Digest, OutputRecord, SCHEMA, State, Status};
+use crate::record::{Digest, Marker, OutputRecord, SCHEMA, State, Status};
 
 /// Why contents went to history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod checkpoints;
 pub mod commit;
+pub mod control;
 pub mod history;
 pub mod index;
 pub mod jsonl;
@@ -26,7 +27,7 @@ pub use history::{Entry, History, Why};
 pub use index::Index;
 pub use lock::{LockError, Owner, RunLock, Wait};
 pub use run_json::{Phase, RunJson};
-pub use sidecar::{Marker, Sidecar, StatusRead};
+pub use sidecar::{Sidecar, StatusRead};
 
 /// One run directory. Opening it writes nothing.
 #[derive(Debug)]
@@ -169,7 +170,7 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "tmp", "sidecars", "partial", "history"] {
+        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
         }
         for dir in output_dirs {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Store;
 use crate::fs::{self, Durability, FsError};
-use crate::record::{Done, SCHEMA, State, Status};
+use crate::record::{Done, Marker, SCHEMA, State, Status};
 
 /// Which sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,22 +25,6 @@ impl Sidecar {
             Sidecar::Status => ".status",
         }
     }
-}
-
-/// What was found under the name of a `.DONE`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Marker {
-    /// Nothing.
-    Missing,
-    /// An empty file, set by hand: to be adopted if the outputs hold. Ours are synced before they
-    /// get their name, so that a power cut cannot leave one.
-    Empty,
-    /// Something that cannot be believed, with the reason.
-    Damaged(String),
-    /// Written by a later version: its schema.
-    Newer(u32),
-    /// A record.
-    Valid(Box<Done>),
 }
 
 /// What was found under the name of a `.status`.

@@ -1,0 +1,107 @@
+//! The models of a build: each made when it is first asked, with what the policy must know of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::keys::{KeyRing, Redactor};
+use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
+use crate::llm::{self, CallError, Class, Provider, Setup};
+use crate::project::{Project, PromptSpec, Spec};
+
+/// A provider, or why there is none.
+type Made = Result<Box<dyn Provider>, CallError>;
+
+/// The models by endpoint.
+pub struct Providers {
+    project: Arc<Project>,
+    keys: KeyRing,
+    hidden_env: Vec<String>,
+    redactor: Redactor,
+    made: Vec<OnceLock<Made>>,
+    closed: Vec<AtomicBool>,
+    /// Varies the jitter of pauses from build to build.
+    seed: u64,
+}
+
+impl Providers {
+    /// None is made yet.
+    pub fn new(project: Arc<Project>, keys: KeyRing, hidden_env: Vec<String>, seed: u64) -> Providers {
+        let redactor = keys.redactor(hidden_env.iter().map(String::as_str));
+        let count = project.endpoints.len();
+        Providers {
+            project,
+            keys,
+            hidden_env,
+            redactor,
+            made: (0..count).map(|_| OnceLock::new()).collect(),
+            closed: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            seed,
+        }
+    }
+
+    /// The provider of an endpoint.
+    pub fn get(&self, endpoint: usize) -> Result<&dyn Provider, CallError> {
+        let made = self.made[endpoint].get_or_init(|| {
+            let table = &self.project.endpoints[endpoint];
+            let setup = Setup {
+                name: &table.name,
+                folder: &self.project.folder,
+                keys: &self.keys,
+                hidden_env: &self.hidden_env,
+                calibration: None,
+            };
+            llm::provider(&table.model, &setup)
+        });
+        match made {
+            Ok(provider) => Ok(provider.as_ref()),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// Faults of the set-up that must be told before anything runs: of endpoints that will be asked.
+    pub fn faults(&self, endpoints: &[usize]) -> Vec<CallError> {
+        let of = |&endpoint: &usize| self.get(endpoint).err();
+        endpoints.iter().filter_map(of).filter(|error| matches!(error.class, Class::Auth | Class::Config)).collect()
+    }
+
+    /// An endpoint takes no more calls in this build.
+    pub fn close(&self, endpoint: usize) {
+        self.closed[endpoint].store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it takes none.
+    pub fn is_closed(&self, endpoint: usize) -> bool {
+        self.closed[endpoint].load(Ordering::Relaxed)
+    }
+
+    /// An error without any known key in it.
+    pub fn redacted(&self, mut error: CallError) -> CallError {
+        for text in [&mut error.message, &mut error.raw, &mut error.partial] {
+            *text = self.redactor.redact(text);
+        }
+        error
+    }
+
+    /// What follows a failed attempt of a prompt at one of its models.
+    pub fn next(&self, budgets: &mut Budgets, failed: &Failed<'_>, prompt: &PromptSpec, spec: &Spec) -> Next {
+        let models: Vec<ModelFacts<'_>> = prompt
+            .models
+            .iter()
+            .map(|&at| {
+                let endpoint = &self.project.endpoints[at];
+                let retries = Some(prompt.max_validation_retries);
+                ModelFacts {
+                    name: &endpoint.name,
+                    context_window: endpoint.model.context_window,
+                    max_output: endpoint.model.max_output,
+                    closed: self.is_closed(at),
+                    policy: Policy::of(endpoint.model.retry.as_ref(), spec.retry.as_ref(), retries),
+                }
+            })
+            .collect();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut rng = Rng::new(self.seed ^ now.as_nanos() as u64);
+        budgets.next(failed, &models, now, &mut rng)
+    }
+}
