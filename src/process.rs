@@ -287,7 +287,9 @@ impl Drop for Lifeline {
 pub fn lifeline_main(input: impl std::io::BufRead) {
     let mut groups: Vec<Pid> = Vec::new();
     for line in input.lines().map_while(Result::ok) {
-        let Some(group) = line.get(1..).and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else { continue };
+        let Some(group) = line.get(1..).and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
         groups.retain(|&known| known != group);
         if line.starts_with('+') {
             groups.push(group);

@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use planexe::cancel::Level;
-use planexe::engine::{Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work};
+use planexe::engine::{
+    Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work,
+};
 use planexe::graph::{Decl, ForeachDecl, Graph, Input, Item, Kind, TaskId};
 use planexe::slots::Slots;
 
@@ -42,7 +44,9 @@ fn random_graph(rng: &mut Rng) -> Graph {
         let mut decl = Decl { name: format!("t{n}"), recipe: true, ..Decl::default() };
         let mut foreach = None;
         for _ in 0..rng.below(4) {
-            let Some(of) = (!decls.is_empty()).then(|| rng.below(decls.len() as u64) as usize) else { continue };
+            let Some(of) = (!decls.is_empty()).then(|| rng.below(decls.len() as u64) as usize) else {
+                continue;
+            };
             let other = &decls[of];
             match &other.foreach {
                 Some(over) if rng.chance(50) && foreach.is_none() => {
@@ -172,7 +176,9 @@ fn run(seed: u64) {
                     let known = engine.graph()[family].needs.iter().find_map(|need| {
                         let peer = engine.graph().instances(need.task);
                         (need.why == planexe::graph::Why::Expanded).then(|| {
-                            peer.iter().filter_map(|&id| engine.graph()[id].item.as_deref().cloned()).collect()
+                            peer.iter()
+                                .filter_map(|&id| engine.graph()[id].item.as_deref().cloned())
+                                .collect()
                         })
                     });
                     engine.on(Event::Expanded(family, Some(known.unwrap_or(items))), now);
@@ -200,9 +206,10 @@ fn run(seed: u64) {
         now += Duration::from_millis(rng.below(1000));
         let end = match rng.below(100) {
             n if n < fail_percent => End::Failed,
-            n if n < fail_percent + 10 => {
-                End::Again { after: Duration::from_millis(rng.below(2) * 500), endpoint: rng.below(2) as usize }
-            }
+            n if n < fail_percent + 10 => End::Again {
+                after: Duration::from_millis(rng.below(2) * 500),
+                endpoint: rng.below(2) as usize,
+            },
             n if n < fail_percent + 12 => End::Waiting,
             _ => End::Done,
         };
@@ -237,9 +244,10 @@ fn check_all_settled(engine: &Engine, seed: u64) {
             graph[id].kind
         );
         if engine.settled(id) == Some(Settled::Blocked) && graph[id].kind == Kind::Single {
-            let blamed = graph[id].needs.iter().any(|need| {
-                matches!(engine.settled(need.task), Some(Settled::Failed | Settled::Blocked))
-            });
+            let blamed = graph[id]
+                .needs
+                .iter()
+                .any(|need| matches!(engine.settled(need.task), Some(Settled::Failed | Settled::Blocked)));
             assert!(blamed, "seed {seed}: {name} is blocked by nothing");
         }
     }

@@ -220,8 +220,8 @@ pub fn to_stderr(options: Options) -> Box<dyn Sink> {
     let stderr = Box::new(io::stderr());
     match options.how {
         How::Json => Box::new(Json::new(stderr)),
-        How::None => Box::new(Quiet::new(stderr, options.style)),
-        _ if options.quiet => Box::new(Quiet::new(stderr, options.style)),
+        _ if options.quiet => Box::new(Quiet::new(stderr, options.style, true)),
+        How::None => Box::new(Quiet::new(stderr, options.style, false)),
         How::Auto if options.live => {
             let size = || style::terminal_size(&io::stderr()).unwrap_or((80, 24));
             Box::new(Fancy::new(stderr, options.style, options.explain, Box::new(size)))
@@ -232,22 +232,27 @@ pub fn to_stderr(options: Options) -> Box<dyn Sink> {
     }
 }
 
-/// Shows failures, warnings and the end, nothing else.
+/// Shows warnings, failures if asked to, and the end.
 pub struct Quiet {
     to: Box<dyn Write + Send>,
     style: Style,
+    failures: bool,
 }
 
 impl Quiet {
-    /// Writes to a stream.
-    pub fn new(to: Box<dyn Write + Send>, style: Style) -> Quiet {
-        Quiet { to, style }
+    /// Writes to a stream. `failures` are shown as they happen, for when the closing text does not repeat them.
+    pub fn new(to: Box<dyn Write + Send>, style: Style, failures: bool) -> Quiet {
+        Quiet { to, style, failures }
     }
 }
 
 impl Sink for Quiet {
     fn event(&mut self, event: &Event) {
-        let shown = matches!(event.kind, Kind::TaskFailed { .. } | Kind::Note { warning: true, .. });
+        let shown = match event.kind {
+            Kind::TaskFailed { .. } => self.failures,
+            Kind::Note { warning, .. } => warning,
+            _ => false,
+        };
         if shown && let Some(line) = lines::of_event(&event.kind, &self.style, false) {
             write(&mut self.to, &(line + "\n"));
         }

@@ -207,7 +207,7 @@ fn json_lines() {
 #[test]
 fn quiet_shows_failures_and_the_end() {
     let kept = Kept::default();
-    let mut sink = Quiet::new(Box::new(kept.clone()), Style::PLAIN);
+    let mut sink = Quiet::new(Box::new(kept.clone()), Style::PLAIN, true);
     assert_eq!(
         shown(&mut sink, &kept),
         "✗ risks                       validation: /risks/0/title is missing (blocks 2 tasks)\nThe end.\n"

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::event::Summary;
 use crate::record::Failure;
 use crate::report::status::some_names;
-use crate::report::{Server, reason_of, shell_word};
+use crate::report::{Server, TaskView, reason_of, shell_word};
 use crate::style::{self, Shown, Style, clean, pad};
 
 /// How a build ended.
@@ -25,6 +25,8 @@ pub struct SummaryView {
     pub message: Option<String>,
     /// In figures.
     pub summary: Summary,
+    /// The tasks that ran.
+    pub tasks: Vec<TaskView>,
     /// What failed, with what it blocks.
     pub failed: Vec<FailedView>,
     /// What waits for a person.
@@ -70,15 +72,15 @@ pub struct WaitingView {
 }
 
 impl SummaryView {
-    /// For people; under `quiet` only what went wrong.
+    /// For people. Under `quiet` nothing is said of a good end, and failures, shown as they happened, are not repeated.
     pub fn text(&self, style: &Style, quiet: bool) -> String {
-        let mut text = String::new();
-        if !self.failed.is_empty() {
-            text.push('\n');
-            text += &self.failures(style);
-        }
         if quiet && self.outcome == Outcome::Completed {
             return String::new();
+        }
+        let mut text = String::new();
+        if !self.failed.is_empty() && !quiet {
+            text.push('\n');
+            text += &self.failures(style);
         }
         for waiting in &self.waiting {
             let task = clean(&waiting.task);

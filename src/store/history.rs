@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sidecar::{Sidecar, StatusRead, parse_done, parse_status};
-use crate::record::Marker;
 use super::{Store, jsonl};
 use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError};
+use crate::record::Marker;
 use crate::record::{Digest, OutputRecord, SCHEMA, State, Status};
 
 /// Why contents went to history.
