@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod checkpoints;
 pub mod commit;
+pub mod control;
 pub mod history;
 pub mod index;
 pub mod jsonl;
