@@ -4,23 +4,23 @@
 //! [`Outcome`]. What is stale is found here too, by batches, on rayon's global pool; calls and programs
 //! run on a pool of their own, which never joins, so that a stolen call delays no hash.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use crate::cancel::{Cancel, Level};
-use crate::engine::{Action, End, Engine, Event as Input, Judged, Mode, Options, Settled, TaskInfo, Work};
-use crate::event::{Event, Kind, Summary};
+use crate::cancel::Level;
+use crate::engine::{Action, End, Engine, Event as Input, Judged, Options, Settled, Work};
+use crate::event::{Kind, Summary};
 use crate::fs::{Durability, FsError};
-use crate::graph::{Graph, Kind as NodeKind, Task, TaskId};
+use crate::graph::{Graph, Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
 use crate::progress::{Running, Sink, Snapshot};
 use crate::project::{Project, Recipe};
-use crate::record::{Failure, State, StatusUsage};
+use crate::record::{By, Failure, Marker, State};
 use crate::runner::{self, Completed, Course, Job, Live, Outcome, Tools};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
@@ -321,14 +321,14 @@ impl<'a> Build<'a> {
         }
         match &judgement.decision {
             Decision::Fresh { edited, .. } => {
-                if self.tools.frozen && let crate::record::Marker::Valid(done) = &judgement.marker && done.sample {
+                if self.tools.frozen && let Marker::Valid(done) = &judgement.marker && done.sample {
                     let message = "it is done with an answer recorded for another prompt, and --frozen refuses those";
                     return self.refuse(id, runner::failure("sample", message));
                 }
                 for path in edited {
                     self.edited.push(path.clone());
                 }
-                if let crate::record::Marker::Valid(done) = &judgement.marker && done.sample {
+                if let Marker::Valid(done) = &judgement.marker && done.sample {
                     self.summary.sample.push(name);
                 }
                 Judged::Fresh
@@ -406,7 +406,7 @@ impl<'a> Build<'a> {
     fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
-        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, crate::record::By::Touch)?;
+        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, By::Touch)?;
         self.tools.note(Some(&task.name), false, "marked as done by hand: its outputs hold, and are taken as they are");
         Ok(())
     }
@@ -486,7 +486,7 @@ impl<'a> Build<'a> {
         };
         let first = std::mem::replace(&mut pending.first, false);
         let former = match &pending.judgement.marker {
-            crate::record::Marker::Valid(done) => Some(done.clone()),
+            Marker::Valid(done) => Some(done.clone()),
             _ => None,
         };
         let live = Arc::new(Live::default());
@@ -569,6 +569,9 @@ impl<'a> Build<'a> {
         self.running.remove(&id);
         self.finder.forget();
         let now = self.now();
+        if let Some((result, retry_after)) = job.course.call.take() {
+            self.engine.call_ended(id, result, retry_after);
+        }
         let name = job.task.name.clone();
         let end = match outcome {
             Outcome::Done(completed) => {

@@ -367,6 +367,43 @@ fn temp_in(dir: &Path, name: &OsStr) -> PathBuf {
     dir.join(OsString::from_vec(temp))
 }
 
+/// Whether a file name is that of a temporary file of ours.
+pub fn is_temp_name(name: &str) -> bool {
+    name.starts_with(TEMP_PREFIX)
+}
+
+/// A new file, open for writing; it must not be there.
+pub fn create_new(path: &Path) -> Result<File> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that creates files")]
+    retry(|| File::create_new(path)).at("create", path)
+}
+
+/// A file without a name, for what a program says: it is gone with its last handle.
+pub fn scratch_file(dir: &Path) -> Result<File> {
+    let path = temp_in(dir, OsStr::new("said"));
+    #[expect(clippy::disallowed_methods, reason = "the one place that creates files")]
+    let file = retry(|| File::options().read(true).write(true).create_new(true).open(&path)).at("create", &path)?;
+    remove(&path)?;
+    Ok(file)
+}
+
+/// All a scratch file holds, wherever its handles stand.
+pub fn read_scratch(file: &File) -> Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let path = Path::new("(output of a command)");
+    let size = file.metadata().at("read", path)?.len();
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(64 << 20)];
+    let mut at = 0;
+    while at < bytes.len() {
+        match retry(|| file.read_at(&mut bytes[at..], at as u64)).at("read", path)? {
+            0 => break,
+            n => at += n,
+        }
+    }
+    bytes.truncate(at);
+    Ok(bytes)
+}
+
 /// A unique temporary name beside a target, with the target's extension. Nothing is created.
 pub fn temp_beside(target: &Path) -> PathBuf {
     temp_in(target.parent().unwrap_or(Path::new("")), target.file_name().unwrap_or(OsStr::new("file")))

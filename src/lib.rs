@@ -1,27 +1,36 @@
 //! make for LLM pipelines.
 
+pub mod build;
 pub mod cancel;
 pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod context;
 pub mod engine;
 pub mod event;
 pub mod exit;
 pub mod fingerprint;
 pub mod fs;
 pub mod graph;
+pub mod inputs;
 pub mod items;
+pub mod judge;
+pub mod keys;
 pub mod llm;
+pub mod load;
 pub mod manifest;
 pub mod pattern;
 pub mod process;
 pub mod progress;
+pub mod project;
 pub mod record;
 pub mod render;
 pub mod report;
+pub mod runner;
 pub mod slots;
 pub mod staleness;
 pub mod store;
 pub mod style;
 pub mod texts;
+pub mod touch;

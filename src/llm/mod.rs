@@ -3,8 +3,33 @@
 //! A [`Provider`] speaks one dialect to one endpoint. It knows no task graph, no file of the run and
 //! no retry: it makes one attempt and reports a [`Reply`] that is proved whole, or a [`CallError`]
 //! with a [`Class`] that [`retry`] turns into what to do next.
+//!
+//! ```text
+//! provider() ─> openai | anthropic | ollama ─> http (one attempt, its clocks) ─> stream (lines, events)
+//!            └> command | recorded | simulated            both ─> whole (what makes a reply one)
+//! pure, for whoever drives the calls: classify, retry, limits, estimate, degenerate, structured
+//! ```
+
+pub mod anthropic;
+pub mod classify;
+pub mod command;
+pub mod degenerate;
+pub mod estimate;
+mod http;
+pub mod limits;
+pub mod ollama;
+pub mod openai;
+pub mod probe;
+pub mod recorded;
+pub mod retry;
+pub mod simulated;
+mod stream;
+pub mod structured;
+mod watchdog;
+mod whole;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +37,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cancel::Cancel;
+use crate::keys::{KeyRing, Secret, Site};
+use crate::manifest::types::{Api, Model};
+
+pub use probe::Health;
 
 /// What is asked of a model.
 #[derive(Debug, Clone)]
@@ -242,6 +271,8 @@ pub struct CallProgress {
     tokens: AtomicU64,
     /// Bytes of content so far.
     bytes: AtomicU64,
+    /// Prompt tokens read so far and in all, from servers that tell.
+    prefill: [AtomicU64; 2],
 }
 
 impl CallProgress {
@@ -252,9 +283,25 @@ impl CallProgress {
 
     /// A piece of content arrived.
     pub fn content(&self, bytes: usize) {
+        self.pieces(1, bytes);
+    }
+
+    /// Some pieces arrived at once.
+    pub fn pieces(&self, pieces: u64, bytes: usize) {
         self.phase.fetch_max(2, Ordering::Relaxed);
-        self.tokens.fetch_add(1, Ordering::Relaxed);
+        self.tokens.fetch_add(pieces, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The server says how many prompt tokens it has read, and of how many.
+    pub fn reading(&self, read: u64, of: u64) {
+        self.prefill[0].store(read, Ordering::Relaxed);
+        self.prefill[1].store(of, Ordering::Relaxed);
+    }
+
+    /// (prompt tokens read, prompt tokens in all); zeros from servers that do not tell.
+    pub fn prefill(&self) -> (u64, u64) {
+        (self.prefill[0].load(Ordering::Relaxed), self.prefill[1].load(Ordering::Relaxed))
     }
 
     /// (phase, pieces, bytes) so far.
@@ -281,4 +328,123 @@ pub struct CallContext<'a> {
 pub trait Provider: Send + Sync {
     /// Makes one attempt.
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError>;
+
+    /// Whether the server behind it is up, asked briefly (at most a few seconds); what a wait for a
+    /// loading server polls.
+    fn health(&self) -> Health {
+        Health::Unknown
+    }
+
+    /// What was learned about the model's tokenizer, to be kept for the next build.
+    fn calibration(&self) -> Option<estimate::Calibration> {
+        None
+    }
+}
+
+/// Whether calls go to this machine: `localhost`, `127.0.0.0/8`, `::1` and the unspecified addresses.
+/// A local server is waited for, gets longer clocks and one call at a time.
+pub fn is_local(base_url: &str) -> bool {
+    Site::of(base_url).is_ok_and(|site| site.is_loopback())
+}
+
+/// Calls at once for a model that does not say: 1 on loopback, 8 elsewhere, 2 programs (each may be an
+/// agent of some weight), 64 where there is no server (`recorded`, `simulated`).
+pub fn default_concurrency(model: &Model) -> u32 {
+    model.max_concurrent.unwrap_or(match model.api {
+        Some(Api::Recorded | Api::Simulated) => 64,
+        Some(Api::Command) => 2,
+        _ if is_local(base_url(model)) => 1,
+        _ => 8,
+    })
+}
+
+/// Where a model's calls go: its `base_url`, or its dialect's usual one.
+pub fn base_url(model: &Model) -> &str {
+    match (&model.base_url, model.api) {
+        (Some(url), _) => url,
+        (None, Some(Api::Anthropic)) => "https://api.anthropic.com",
+        (None, Some(Api::Ollama)) => "http://127.0.0.1:11434",
+        (None, Some(Api::Openai)) => "https://api.openai.com/v1",
+        (None, _) => "",
+    }
+}
+
+/// The digest by which a recorded answer is found: blake3, as 64 hex digits, over system prompt, prompt
+/// and the schema's JSON text with sorted keys, each preceded by its length as eight little-endian
+/// bytes; without a schema the third length is all ones.
+pub fn prompt_digest(system: &str, prompt: &str, schema: Option<&Value>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(system.as_bytes());
+    part(prompt.as_bytes());
+    match schema {
+        Some(schema) => part(structured::canonical(schema).as_bytes()),
+        None => {
+            hasher.update(&u64::MAX.to_le_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// What a provider is built from, beside its table.
+pub struct Setup<'a> {
+    /// The name tasks call the model by.
+    pub name: &'a str,
+    /// The pipeline's folder: `recorded` files are relative to it, and commands run in it.
+    pub folder: &'a Path,
+    /// Which key may go where.
+    pub keys: &'a KeyRing,
+    /// Environment variables that no command inherits: every `api_key_env` of the pipeline.
+    pub hidden_env: &'a [String],
+    /// What an earlier build learned about the model's tokenizer.
+    pub calibration: Option<estimate::Calibration>,
+}
+
+/// Builds the provider of one `[models.NAME]`. It is wrapped so that a prompt that cannot fit is refused
+/// before it is sent, and an answer to a prompt that was cut on the way is refused after.
+///
+/// Errors are faults of the set-up: a table without `api`, a URL that is none, a key that may not go
+/// there ([`Class::Auth`]), a recorded file that cannot be read. `raw` is empty, `message` says what to do.
+pub fn provider(model: &Model, setup: &Setup<'_>) -> Result<Box<dyn Provider>, CallError> {
+    let fault = |class, message: String| CallError::new(class, format!("models.{}: {message}", setup.name));
+    let inner: Box<dyn Provider> = match model.api {
+        Some(Api::Openai) => Box::new(openai::OpenAi::new(http::Endpoint::new(model, setup)?, model)),
+        Some(Api::Anthropic) => {
+            Box::new(anthropic::Anthropic::new(http::Endpoint::new(model, setup)?, model))
+        }
+        Some(Api::Ollama) => Box::new(ollama::Ollama::new(http::Endpoint::new(model, setup)?, model)),
+        Some(Api::Command) => Box::new(command::Command::new(model, setup)?),
+        // No server: nothing to protect, and a made-up count would only mislead.
+        Some(Api::Recorded) => return Ok(Box::new(recorded::Recorded::new(model, setup)?)),
+        Some(Api::Simulated) => return Ok(Box::new(simulated::Simulated::new(model))),
+        None => return Err(fault(Class::Config, "`api` is missing".into())),
+    };
+    Ok(Box::new(estimate::Checked::new(inner, model, setup.calibration)))
+}
+
+/// What may be shown and kept of a server's text: no control characters but line ends and tabs, at most
+/// `max` characters, the known key replaced.
+fn tidy(text: &str, max: usize, secret: Option<&Secret>) -> String {
+    let text = match secret {
+        Some(secret) => secret.redact(text),
+        None => text.into(),
+    };
+    let mut tidy = String::new();
+    for (count, character) in text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).enumerate()
+    {
+        if count == max {
+            tidy.push('…');
+            break;
+        }
+        tidy.push(character);
+    }
+    tidy
+}
+
+/// A server's text on one line of at most 300 characters.
+fn one_line(text: &str, secret: Option<&Secret>) -> String {
+    tidy(&text.split_whitespace().collect::<Vec<_>>().join(" "), 300, secret)
 }

@@ -1,0 +1,499 @@
+//! Which key may go to which host. A pipeline names a variable (`api_key_env`) and a `base_url`; whether
+//! the one may be sent to the other is for the user to say, not for a pipeline that came with a clone.
+//!
+//! Bound already are loopback, and each vendor's own variable with its own host. The user binds others in
+//! `keys.toml` of the configuration folder, or in `PLANEXE_KEY_HOSTS`. This module reads the environment
+//! only through the function it is given, and prints nothing.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Variables bound to their vendor's host without being asked.
+const VENDORS: [(&str, &str); 20] = [
+    ("OPENAI_API_KEY", "api.openai.com"),
+    ("ANTHROPIC_API_KEY", "api.anthropic.com"),
+    ("OPENROUTER_API_KEY", "openrouter.ai"),
+    ("GROQ_API_KEY", "api.groq.com"),
+    ("MISTRAL_API_KEY", "api.mistral.ai"),
+    ("DEEPSEEK_API_KEY", "api.deepseek.com"),
+    ("TOGETHER_API_KEY", "api.together.xyz"),
+    ("TOGETHER_API_KEY", "api.together.ai"),
+    ("GEMINI_API_KEY", "generativelanguage.googleapis.com"),
+    ("GOOGLE_API_KEY", "generativelanguage.googleapis.com"),
+    ("XAI_API_KEY", "api.x.ai"),
+    ("FIREWORKS_API_KEY", "api.fireworks.ai"),
+    ("CEREBRAS_API_KEY", "api.cerebras.ai"),
+    ("PERPLEXITY_API_KEY", "api.perplexity.ai"),
+    ("COHERE_API_KEY", "api.cohere.ai"),
+    ("COHERE_API_KEY", "api.cohere.com"),
+    ("NVIDIA_API_KEY", "integrate.api.nvidia.com"),
+    ("HF_TOKEN", "router.huggingface.co"),
+    ("MOONSHOT_API_KEY", "api.moonshot.ai"),
+    ("OLLAMA_API_KEY", "ollama.com"),
+];
+
+/// The variable that binds further keys: `FOO_KEY=host,BAR_KEY=host:port`.
+pub const HOSTS_ENV: &str = "PLANEXE_KEY_HOSTS";
+
+/// Where a URL leads: scheme, host and port, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// `https`, not `http`.
+    pub secure: bool,
+    /// In lower case; an IPv6 address without brackets.
+    pub host: String,
+    /// As given, else 443 or 80.
+    pub port: u16,
+}
+
+impl Site {
+    /// Reads an `http` or `https` URL. One that carries a user name or password is refused.
+    pub fn of(url: &str) -> Result<Site, String> {
+        let wanted = || format!("`{url}` is not a URL; wanted one like `http://127.0.0.1:1234/v1`");
+        let (scheme, rest) = url.split_once("://").ok_or_else(wanted)?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(wanted()),
+        };
+        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err("a URL with a user name or password in it is refused; use `api_key_env`".into());
+        }
+        let (host, port) = split_port(authority).ok_or_else(wanted)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        if host.is_empty() || !host.chars().all(plain) {
+            return Err(wanted());
+        }
+        let port = port.unwrap_or(if secure { 443 } else { 80 });
+        Ok(Site { secure, host: host.trim_end_matches('.').to_ascii_lowercase(), port })
+    }
+
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            // The unspecified addresses are connected to as loopback.
+            Ok(address) => address.to_canonical().is_loopback() || address.is_unspecified(),
+            Err(_) => self.host == "localhost" || self.host.ends_with(".localhost"),
+        }
+    }
+
+    /// Whether a binding's `host` or `host:port` means this place. Without a port the usual one is meant.
+    fn is(&self, bound: &str) -> bool {
+        let Some((host, port)) = split_port(bound.trim()) else { return false };
+        let usual = if self.secure { 443 } else { 80 };
+        host.eq_ignore_ascii_case(&self.host) && port.unwrap_or(usual) == self.port
+    }
+
+    /// What is typed to bind a key to it: the host, and the port unless it is the usual one.
+    fn binding(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 443 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`; None if the port is no number.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    match port {
+        Some(port) => Some((host, Some(port.parse().ok()?))),
+        None => Some((host, None)),
+    }
+}
+
+/// A key's value. It shows itself only as `[redacted]`; [`Secret::expose`] is for the request header.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value; surrounding white space (a line end from `export KEY=$(cat file)`) is dropped.
+    pub fn new(value: &str) -> Secret {
+        Secret(value.trim().to_owned())
+    }
+
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The text with the value replaced. Values of fewer than 6 bytes are left: they are in every text.
+    pub fn redact(&self, text: &str) -> String {
+        if self.0.len() < 6 || !text.contains(&self.0) {
+            return text.to_owned();
+        }
+        text.replace(&self.0, "[redacted]")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Replaces known key values, and what follows `Bearer`, in any text that is to be kept or shown.
+#[derive(Debug, Clone, Default)]
+pub struct Redactor {
+    /// Longest first, so that one that contains another goes whole.
+    secrets: Vec<Secret>,
+}
+
+impl Redactor {
+    /// One that knows these values.
+    pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Redactor {
+        let mut secrets: Vec<Secret> = secrets.into_iter().filter(|secret| !secret.0.is_empty()).collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.0.len()));
+        Redactor { secrets }
+    }
+
+    /// The text without them.
+    pub fn redact(&self, text: &str) -> String {
+        let text = self.secrets.iter().fold(text.to_owned(), |text, secret| secret.redact(&text));
+        redact_bearer(text)
+    }
+}
+
+/// Replaces the token after each `Bearer ` that looks like one: 8 characters or more.
+fn redact_bearer(text: String) -> String {
+    const MARK: &str = "bearer ";
+    if text.len() < MARK.len() {
+        return text;
+    }
+    let lower = text.to_ascii_lowercase();
+    if !lower.contains(MARK) {
+        return text;
+    }
+    let mut clean = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(found) = lower[at..].find(MARK) {
+        let start = at + found + MARK.len();
+        let token = text[start..]
+            .find(|c: char| !c.is_ascii_alphanumeric() && !"-._~+/=".contains(c))
+            .unwrap_or(text.len() - start);
+        clean.push_str(&text[at..start]);
+        clean.push_str(if token >= 8 { "[redacted]" } else { &text[start..start + token] });
+        at = start + token;
+    }
+    clean.push_str(&text[at..]);
+    clean
+}
+
+/// `keys.toml` of the user's configuration folder.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysFile {
+    /// The bindings.
+    pub bind: Vec<Binding>,
+}
+
+/// One variable that may go to one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// Name of the variable.
+    pub env: String,
+    /// `host`, or `host:port` for another port than the usual one.
+    pub host: String,
+}
+
+/// Why a key cannot be used. Each says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The `base_url` is no URL.
+    #[error("{0}")]
+    Url(String),
+    /// The user has not said that this variable may go to this host.
+    #[error(
+        "`{env}` is not bound to `{host}`, so it is not sent there\nhint: if it should be, type `planexe keys bind {env} {host}`, or set {HOSTS_ENV}={env}={host}"
+    )]
+    NotBound {
+        /// The variable.
+        env: String,
+        /// The host, as it is typed.
+        host: String,
+    },
+    /// No key goes over plain http to another machine.
+    #[error(
+        "`{env}` would go over plain http to `{host}`, readable on the way\nhint: use https, or a tunnel to 127.0.0.1; a server that needs no key needs no `api_key_env`"
+    )]
+    Plain {
+        /// The variable.
+        env: String,
+        /// The host.
+        host: String,
+    },
+    /// The variable is nowhere to be found.
+    #[error("`{env}` is not set\nhint: `export {env}=…`, or put it into {file}")]
+    Missing {
+        /// The variable.
+        env: String,
+        /// The secrets file it may be in.
+        file: String,
+    },
+    /// The value cannot be put into an HTTP header.
+    #[error("the value of `{env}` has characters that no HTTP header may have")]
+    Unsendable {
+        /// The variable.
+        env: String,
+    },
+    /// A file of the configuration folder cannot be used.
+    #[error("{path}: {why}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+}
+
+/// Looks up a variable of the environment.
+type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The user's keys and where each may go.
+pub struct KeyRing {
+    bindings: Vec<Binding>,
+    secrets: toml::Table,
+    folder: Option<PathBuf>,
+    lookup: Lookup,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").field("bindings", &self.bindings).finish_non_exhaustive()
+    }
+}
+
+/// The user's configuration folder: `$XDG_CONFIG_HOME/planexe`, else `~/.config/planexe`, on macOS too.
+pub fn config_dir(lookup: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let absolute = |name: &str| lookup(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
+    Some(base.join("planexe"))
+}
+
+impl KeyRing {
+    /// Reads `keys.toml` and `secrets.toml` of the folder (absent files are empty ones; both must belong
+    /// to the user alone) and `PLANEXE_KEY_HOSTS`.
+    pub fn load(
+        folder: Option<&Path>,
+        lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<KeyRing, KeyError> {
+        let mut bindings = Vec::new();
+        let mut secrets = toml::Table::new();
+        if let Some(folder) = folder {
+            bindings = read_private::<KeysFile>(&folder.join("keys.toml"))?.bind;
+            secrets = read_private(&folder.join("secrets.toml"))?;
+        }
+        for pair in lookup(HOSTS_ENV).unwrap_or_default().split(',').filter(|pair| !pair.trim().is_empty()) {
+            let (env, host) = pair.split_once('=').ok_or_else(|| KeyError::File {
+                path: HOSTS_ENV.into(),
+                why: format!("`{}` is not a binding; wanted NAME=host or NAME=host:port", pair.trim()),
+            })?;
+            bindings.push(Binding { env: env.trim().into(), host: host.trim().into() });
+        }
+        let folder = folder.map(Path::to_owned);
+        Ok(KeyRing { bindings, secrets, folder, lookup: Box::new(lookup) })
+    }
+
+    /// One without files, for tests and for readers of a run that make no call.
+    pub fn without_files(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> KeyRing {
+        KeyRing { bindings: Vec::new(), secrets: toml::Table::new(), folder: None, lookup: Box::new(lookup) }
+    }
+
+    /// The key a model of this `base_url` is called with. `Ok(None)` is a variable that is not set for a
+    /// server on this machine, which may well need none. The binding is judged before the value is looked up.
+    pub fn resolve(&self, env: &str, base_url: &str) -> Result<Option<Secret>, KeyError> {
+        let site = Site::of(base_url).map_err(KeyError::Url)?;
+        if !site.is_loopback() {
+            let host = site.binding();
+            if !site.secure {
+                return Err(KeyError::Plain { env: env.into(), host });
+            }
+            let known = VENDORS.iter().any(|(name, host)| *name == env && site.is(host));
+            if !known && !self.bindings.iter().any(|bound| bound.env == env && site.is(&bound.host)) {
+                return Err(KeyError::NotBound { env: env.into(), host });
+            }
+        }
+        let Some(secret) = self.value(env) else {
+            if site.is_loopback() {
+                return Ok(None);
+            }
+            let file = self
+                .folder
+                .as_ref()
+                .map_or("a secrets.toml".into(), |folder| folder.join("secrets.toml").display().to_string());
+            return Err(KeyError::Missing { env: env.into(), file });
+        };
+        if !secret.expose().bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+            return Err(KeyError::Unsendable { env: env.into() });
+        }
+        Ok(Some(secret))
+    }
+
+    /// The value of a variable, from the environment or the secrets file, wherever it may go. For a
+    /// [`Redactor`], and for `url_env` and `secret_env` of webhooks; a call uses [`KeyRing::resolve`].
+    pub fn value(&self, env: &str) -> Option<Secret> {
+        let from_file = || self.secrets.get(env).and_then(|value| value.as_str().map(str::to_owned));
+        let value = (self.lookup)(env).filter(|value| !value.trim().is_empty()).or_else(from_file)?;
+        Some(Secret::new(&value)).filter(|secret| !secret.0.is_empty())
+    }
+
+    /// One that knows the values of these variables and of everything in the secrets file.
+    pub fn redactor<'a>(&self, envs: impl IntoIterator<Item = &'a str>) -> Redactor {
+        let named = envs.into_iter().filter_map(|env| self.value(env));
+        let filed = self.secrets.values().filter_map(|value| value.as_str()).map(Secret::new);
+        Redactor::new(named.chain(filed))
+    }
+
+    /// The user's own bindings, without the vendors'.
+    pub fn bindings(&self) -> &[Binding] {
+        &self.bindings
+    }
+}
+
+/// Reads a TOML file of the user's that nobody else may read or write; an absent one is empty.
+fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T, KeyError> {
+    let fault = |why: String| KeyError::File { path: path.display().to_string(), why };
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
+        Err(error) => return Err(fault(error.to_string())),
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let hint = format!("chmod 600 '{}'", path.display());
+            return Err(fault(format!("is open to others (mode {mode:o}), wanted 600\nhint: `{hint}`")));
+        }
+    }
+    if metadata.len() > 1 << 20 {
+        return Err(fault("is larger than 1 MiB".into()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    toml::from_str(&text).map_err(|error: toml::de::Error| fault(error.message().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(vars: &'static [(&'static str, &'static str)]) -> KeyRing {
+        KeyRing::load(None, move |name| {
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_key_goes_only_where_the_user_lets_it() {
+        let ring = ring(&[
+            ("OPENAI_API_KEY", "sk-openai"),
+            ("FOO", "foo-key\n"),
+            ("BAD", "a b"),
+            (HOSTS_ENV, "FOO=llm.corp:8443, FOO=plain.example,FOO=[2001:db8::1]:9000"),
+        ]);
+        for (env, url, wanted) in [
+            ("OPENAI_API_KEY", "https://api.openai.com/v1", "sk-openai"),
+            ("OPENAI_API_KEY", "https://API.OpenAI.com./v1", "sk-openai"),
+            ("OPENAI_API_KEY", "https://api.openai.com:443/v1", "sk-openai"),
+            ("OPENAI_API_KEY", "https://api.openai.com:8443/v1", "not bound"),
+            ("OPENAI_API_KEY", "http://api.openai.com/v1", "plain http"),
+            ("OPENAI_API_KEY", "https://api.openai.com.evil.example/v1", "not bound"),
+            ("OPENAI_API_KEY", "https://evil.example/api.openai.com", "not bound"),
+            ("OPENAI_API_KEY", "https://api.openai.com@evil.example/v1", "user name"),
+            ("OPENAI_API_KEY", "https://evil.example\\api.openai.com/v1", "not bound"),
+            ("OPENAI_API_KEY", "https://api.anthropic.com", "not bound"),
+            ("OPENAI_API_KEY", "http://localhost:1234/v1", "sk-openai"),
+            ("OPENAI_API_KEY", "http://127.0.0.1:1234/v1", "sk-openai"),
+            ("OPENAI_API_KEY", "http://[::1]:1234/v1", "sk-openai"),
+            ("OPENAI_API_KEY", "http://192.168.1.5:1234/v1", "plain http"),
+            ("OPENAI_API_KEY", "http://localhost.evil.example/v1", "plain http"),
+            ("OPENAI_API_KEY", "http://127.0.0.1.evil.example/v1", "plain http"),
+            ("FOO", "https://llm.corp:8443/v1", "foo-key"),
+            ("FOO", "https://llm.corp/v1", "not bound"),
+            ("FOO", "https://plain.example", "foo-key"),
+            ("FOO", "https://[2001:db8::1]:9000/v1", "foo-key"),
+            ("BAD", "http://localhost:1", "no HTTP header"),
+            ("ANTHROPIC_API_KEY", "https://api.anthropic.com", "is not set"),
+            ("ANTHROPIC_API_KEY", "http://localhost:1", "none"),
+            ("OPENAI_API_KEY", "ftp://api.openai.com", "not a URL"),
+            ("OPENAI_API_KEY", "api.openai.com", "not a URL"),
+        ] {
+            let got = match ring.resolve(env, url) {
+                Ok(Some(secret)) => secret.expose().to_owned(),
+                Ok(None) => "none".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            assert!(got.contains(wanted), "{env} to {url}: {got}");
+        }
+    }
+
+    #[test]
+    fn files_must_be_private_and_are_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode: u32| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("keys.toml", "[[bind]]\nenv = \"CORP_KEY\"\nhost = \"llm.corp\"\n", 0o600);
+        write("secrets.toml", "CORP_KEY = \"very-secret\"\n", 0o600);
+        let ring = KeyRing::load(Some(folder.path()), |_| None).unwrap();
+        let key = ring.resolve("CORP_KEY", "https://llm.corp/v1").unwrap().unwrap();
+        assert_eq!(key.expose(), "very-secret");
+        assert_eq!(ring.redactor([]).redact("x very-secret y"), "x [redacted] y");
+
+        write("secrets.toml", "CORP_KEY = \"very-secret\"\n", 0o644);
+        let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn values_never_show() {
+        let secret = Secret::new("sk-123456789");
+        assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
+        let redactor = Redactor::new([Secret::new("abcdef"), Secret::new("abcdefgh")]);
+        for (text, wanted) in [
+            ("key abcdefgh!", "key [redacted]!"),
+            ("abcdefabcdef", "[redacted][redacted]"),
+            ("Authorization: Bearer tok-12345678.x, more", "Authorization: Bearer [redacted], more"),
+            ("bearer of news", "bearer of news"),
+            ("Ünïcode bearer ", "Ünïcode bearer "),
+            ("", ""),
+        ] {
+            assert_eq!(redactor.redact(text), wanted);
+        }
+    }
+
+    #[test]
+    fn the_folder_is_the_users() {
+        let dir = |vars: &'static [(&str, &str)]| {
+            config_dir(&|name| vars.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned()))
+        };
+        assert_eq!(dir(&[("HOME", "/h")]), Some("/h/.config/planexe".into()));
+        assert_eq!(dir(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]), Some("/x/planexe".into()));
+        assert_eq!(dir(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "rel")]), Some("/h/.config/planexe".into()));
+        assert_eq!(dir(&[]), None);
+    }
+}

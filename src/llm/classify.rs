@@ -1,0 +1,587 @@
+//! What a failure is: a closed mapping from HTTP status, the body's code, type and words, and transport
+//! errors, to a [`Class`]. The body decides before the status does, because servers disagree about
+//! statuses: a 429 may be an empty purse, a 400 a dead model runner, a 200 an error.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Class;
+
+/// What a server said went wrong, taken out of whatever envelope it used.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    /// Its `code`, as text: `context_length_exceeded`, `429`, …
+    pub code: String,
+    /// Its `type`: `invalid_request_error`, `overloaded_error`, …
+    pub kind: String,
+    /// Its message.
+    pub message: String,
+    /// Seconds it asks us to wait, in the body (OpenRouter's `metadata`, a `retry_after` member).
+    pub retry_after: Option<Duration>,
+    /// Prompt tokens and context size, where an overflow is given in numbers.
+    pub context: Option<(u64, u64)>,
+    /// Whether a moderation's reasons are in it.
+    pub moderated: bool,
+}
+
+impl Said {
+    /// Reads a body of JSON, of server-sent events with JSON in them, or of anything else as text.
+    /// None if there is nothing that says what went wrong.
+    pub fn read(body: &str) -> Option<Said> {
+        let body = body.trim();
+        let json = body.strip_prefix("data:").map_or(body, |rest| rest.lines().next().unwrap_or(rest));
+        if let Ok(value) = serde_json::from_str::<Value>(json.trim()) {
+            return Said::of(&value);
+        }
+        if let Some(line) = body.lines().find_map(|line| line.strip_prefix("data:"))
+            && let Some(said) = serde_json::from_str(line.trim()).ok().and_then(|v: Value| Said::of(&v))
+        {
+            return Some(said);
+        }
+        let text = if body.starts_with('<') { html_title(body) } else { body.to_owned() };
+        (!text.is_empty()).then(|| Said { message: text, ..Said::default() })
+    }
+
+    /// Reads the error out of a JSON value: `{"error": {…}}`, `{"error": "text"}`, `{"message": …}`,
+    /// `{"detail": …}`, a list of one of them, or the inner object itself.
+    pub fn of(value: &Value) -> Option<Said> {
+        let value = match value {
+            Value::Array(list) => list.first()?,
+            value => value,
+        };
+        if let Value::String(text) = value {
+            return Some(Said { message: text.clone(), ..Said::default() });
+        }
+        let object = value.as_object()?;
+        let inner = match object.get("error") {
+            Some(Value::Object(inner)) => inner,
+            Some(Value::String(text)) if !text.is_empty() => {
+                let mut said = Said { message: text.clone(), ..Said::default() };
+                said.code = text_of(object.get("code"));
+                said.kind = text_of(object.get("type"));
+                if let Some(more) = object.get("message").and_then(Value::as_str) {
+                    said.message = format!("{text}: {more}");
+                }
+                // Ollama hands on llama.cpp's own body as the text.
+                if let Some(inner) = serde_json::from_str(text).ok().and_then(|value| Said::of(&value)) {
+                    return Some(inner);
+                }
+                return Some(said);
+            }
+            _ => object,
+        };
+        let message = match inner.get("message").or_else(|| inner.get("detail")).or_else(|| inner.get("msg"))
+        {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => text_of(object.get("message")),
+            Some(other) => other.to_string(),
+        };
+        let mut kind = text_of(inner.get("type"));
+        if kind.is_empty() || kind == "error" {
+            kind = text_of(inner.get("name"));
+        }
+        let metadata = inner.get("metadata");
+        let number = |name: &str| inner.get(name).and_then(Value::as_u64);
+        let said = Said {
+            code: text_of(inner.get("code")),
+            kind,
+            // OpenRouter keeps what the provider said apart.
+            message: match metadata.and_then(|m| m.get("raw")).and_then(Value::as_str) {
+                Some(raw) if !raw.is_empty() => format!("{message}: {raw}"),
+                _ => message,
+            },
+            retry_after: [inner.get("retry_after"), metadata.and_then(|m| m.get("retry_after"))]
+                .into_iter()
+                .flatten()
+                .find_map(Value::as_f64)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            context: number("n_prompt_tokens").zip(number("n_ctx")),
+            moderated: metadata.is_some_and(|m| m.get("reasons").is_some())
+                || inner.get("innererror").is_some_and(|e| e.get("content_filter_result").is_some()),
+        };
+        (!(said.code.is_empty() && said.kind.is_empty() && said.message.is_empty())).then_some(said)
+    }
+}
+
+fn text_of(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// The title of an HTML page, for a message.
+fn html_title(body: &str) -> String {
+    let lower = body.to_ascii_lowercase();
+    let title = lower.find("<title>").map(|at| at + 7).and_then(|from| {
+        let to = lower[from..].find("</title>")? + from;
+        body.get(from..to)
+    });
+    match title {
+        Some(title) => format!("an HTML page titled `{}`", title.trim()),
+        None => "an HTML page".to_owned(),
+    }
+}
+
+/// A prompt (or prompt and answer) too long, in the words of every server met.
+const OVERFLOW: [&str; 16] = [
+    "context_length_exceeded",
+    "exceed_context_size_error",
+    "contextwindowexceedederror",
+    "model_context_window_exceeded",
+    "maximum context length",
+    "exceeds the available context size",
+    "trying to keep the first",
+    "context size has been exceeded",
+    "prompt is longer than the context length",
+    "prompt is too long",
+    "input is too long",
+    "exceeds the model's context",
+    "exceeds the context window",
+    "context window exceeded",
+    "context overflow",
+    "exceeds the maximum number of tokens allowed",
+];
+
+/// Money or an allowance that does not come back within a night.
+const QUOTA: [&str; 13] = [
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "enforced_spend_limit_reached",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "billing_error",
+    "exceeded your current quota",
+    "credit balance is too low",
+    "spend limit",
+    "insufficient credits",
+];
+
+const REFUSED: [&str; 6] = [
+    "content_filter",
+    "content_policy_violation",
+    "contentpolicyviolationerror",
+    "responsibleaipolicyviolation",
+    "flagged by moderation",
+    "requires moderation",
+];
+
+/// A model that another program (Ollama's runner, a proxy's upstream) could not be asked.
+const UPSTREAM_AWAY: [&str; 3] = ["dial tcp", "connection refused", "connectex"];
+
+const LOADING: [&str; 5] =
+    ["loading model", "model is loading", "still loading", "unavailable_error", "currently loading"];
+
+const QUEUE_FULL: [&str; 4] =
+    ["maximum pending requests", "server busy, please try again", "queue is full", "too many concurrent"];
+
+const NO_MODEL: [&str; 12] = [
+    "model_not_found",
+    "try pulling it first",
+    "invalid model name",
+    "unknown model",
+    "no models loaded",
+    "is not a valid model id",
+    "no endpoints found",
+    "model does not exist",
+    "model_not_available",
+    "no such model",
+    "model not found",
+    "not_found_error: model",
+];
+
+const NO_KEY: [&str; 7] = [
+    "invalid_api_key",
+    "authentication_error",
+    "permission_error",
+    "permission_denied",
+    "no connected db",
+    "invalid api key",
+    "incorrect api key",
+];
+
+/// A model process that died under a call: the next call may find it restarted.
+const CRASHED: [&str; 6] = [
+    "model has crashed",
+    "unexpectedly stopped",
+    "out of memory",
+    "enginedeaderror",
+    "failed to load model",
+    "model runner has",
+];
+
+/// The class of what a server said, by body first and status second. `retry_after` is the header's or
+/// the body's; `local` tells a server on this machine, which is waited for rather than tried again.
+pub fn classify(status: Option<u16>, said: &Said, retry_after: Option<Duration>, local: bool) -> Class {
+    let words = format!("{}\n{}\n{}", said.code, said.kind, said.message).to_ascii_lowercase();
+    let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
+    // A code that is a number is a status that came too late for the status line.
+    let status = match said.code.parse::<u16>() {
+        Ok(code @ 400..=599) if status.is_none_or(|status| status < 400) => Some(code),
+        _ => status,
+    };
+    let overflow = has(&OVERFLOW) || said.context.is_some();
+    if overflow && status != Some(429) {
+        return Class::ContextOverflow;
+    }
+    if has(&QUOTA) {
+        return Class::Quota;
+    }
+    if status == Some(402) {
+        return if retry_after.is_some() { Class::RateLimit } else { Class::Quota };
+    }
+    if said.moderated || has(&REFUSED) {
+        return Class::Refusal;
+    }
+    if has(&UPSTREAM_AWAY) {
+        return if local { Class::ServerLoading } else { Class::ServerError };
+    }
+    if has(&LOADING) {
+        return Class::ServerLoading;
+    }
+    if has(&QUEUE_FULL) {
+        return Class::RateLimit;
+    }
+    if has(&CRASHED) {
+        return Class::ServerError;
+    }
+    let model_unknown = has(&NO_MODEL)
+        || (words.contains("model") && (words.contains("not found") || words.contains("does not exist")))
+        || (said.kind == "not_found_error" && said.message.starts_with("model:"));
+    match status {
+        Some(300..=399) => Class::Config,
+        Some(400 | 404) if model_unknown => Class::ModelNotFound,
+        Some(400) if has(&NO_KEY) => Class::Auth,
+        Some(401 | 403 | 407) => Class::Auth,
+        // The path is unknown there, so `base_url` is wrong.
+        Some(404) => Class::Config,
+        Some(408 | 409 | 425) => Class::ServerError,
+        Some(429) => Class::RateLimit,
+        Some(499) => Class::Cancelled,
+        Some(400..=498) => Class::BadRequest,
+        Some(500..) => Class::ServerError,
+        // 200 and an error in it, or no status at all: by the name it gives.
+        _ => {
+            if has(&["rate_limit", "rate limit", "throttling", "too many requests", "slow_down"]) {
+                Class::RateLimit
+            } else if has(&NO_KEY) || has(&["unauthorized", "forbidden"]) {
+                Class::Auth
+            } else if model_unknown {
+                Class::ModelNotFound
+            } else if has(&["unexpected endpoint"]) {
+                Class::Config
+            } else if has(&["invalid_request", "bad_request", "badrequest", "invalid_prompt", "too_large"]) {
+                Class::BadRequest
+            } else {
+                Class::ServerError
+            }
+        }
+    }
+}
+
+/// Whether a refused request may pass if the schema is not asked for natively.
+pub fn rejects_schema(status: Option<u16>, said: &Said) -> bool {
+    let words = format!("{}\n{}", said.code, said.message).to_ascii_lowercase();
+    let named = [
+        "response_format",
+        "json_schema",
+        "output_config",
+        "output_format",
+        "structured output",
+        "invalid schema",
+        "invalid_json_schema",
+        "invalid format",
+        "grammar",
+        "guided",
+        "structured_outputs",
+        "\"format\"",
+        "failed to load model vocabulary required for format",
+    ];
+    matches!(status, Some(400 | 404 | 422 | 500 | 501) | None)
+        && named.iter().any(|name| words.contains(name))
+}
+
+/// Whether a server wants `max_completion_tokens` where it got `max_tokens`.
+pub fn wants_completion_tokens(said: &Said) -> bool {
+    said.message.contains("max_completion_tokens") && said.message.contains("'max_tokens'")
+}
+
+/// The class of a broken connection. `content` tells whether any of the answer had come, `local` a server
+/// on this machine: nobody listening there is a server that is (re)starting, and is waited for.
+pub fn of_io(kind: std::io::ErrorKind, content: bool, local: bool) -> Class {
+    use std::io::ErrorKind as K;
+    match kind {
+        _ if content => Class::Cut,
+        K::ConnectionRefused if local => Class::ServerLoading,
+        K::TimedOut | K::WouldBlock => Class::Timeout,
+        K::InvalidInput => Class::Config,
+        _ => Class::Connection,
+    }
+}
+
+/// Header names that tell how long to wait, in the order they are believed.
+const WAIT_HEADERS: [&str; 2] = ["retry-after-ms", "retry-after"];
+
+/// Prefixes of headers that tell when an allowance is full again.
+const RESET_HEADERS: [&str; 8] = [
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
+    "x-ratelimit-reset",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-reset",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-reset",
+    "ratelimit-reset",
+];
+
+/// How long the headers ask us to wait: `retry-after-ms`, then `retry-after` (seconds or an HTTP date),
+/// then the resets of allowances that are used up. `header` looks one up by its lower-case name; `now` is
+/// seconds since 1970 by the `date` header or the clock. Never more than seven days, never negative.
+pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: f64) -> Option<Duration> {
+    let seconds = |seconds: f64| {
+        (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(7.0 * 86400.0)))
+    };
+    for name in WAIT_HEADERS {
+        let Some(value) = header(name).map(str::trim) else { continue };
+        let unit = if name.ends_with("-ms") { 1000.0 } else { 1.0 };
+        if let Some(wait) = value.parse::<f64>().ok().and_then(|number| seconds(number / unit)) {
+            return Some(wait);
+        }
+        if let Some(at) = moment(value) {
+            return seconds((at - now).max(0.0));
+        }
+    }
+    // Several allowances: only those used up matter; if none says so, the nearest reset.
+    let mut spent: Option<f64> = None;
+    let mut nearest: Option<f64> = None;
+    for name in RESET_HEADERS {
+        let Some(wait) = header(name).and_then(|value| reset(value.trim(), now)) else { continue };
+        let remaining = name.replace("reset", "remaining");
+        if header(&remaining).is_some_and(|left| left.trim() == "0") {
+            spent = Some(spent.map_or(wait, |had| had.max(wait)));
+        }
+        nearest = Some(nearest.map_or(wait, |had| had.min(wait)));
+    }
+    spent.or(nearest).and_then(seconds)
+}
+
+/// A reset: a Go duration (`6m0s`, `12ms`), RFC 3339, an HTTP date, seconds, or a Unix time in seconds or
+/// milliseconds. The result is seconds from now.
+fn reset(value: &str, now: f64) -> Option<f64> {
+    if let Ok(number) = value.parse::<f64>() {
+        return Some(match number {
+            n if n > 1e12 => (n / 1000.0 - now).max(0.0),
+            n if n > 1e9 => (n - now).max(0.0),
+            n => n,
+        });
+    }
+    go_duration(value).or_else(|| moment(value).map(|at| (at - now).max(0.0)))
+}
+
+/// Seconds of a duration as Go prints it.
+fn go_duration(text: &str) -> Option<f64> {
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        total += number
+            * match &rest[..end] {
+                "ns" => 1e-9,
+                "us" | "µs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+        rest = &rest[end..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// Seconds since 1970 of an RFC 3339 time or an HTTP date.
+pub(super) fn moment(text: &str) -> Option<f64> {
+    let stamp = match text.parse::<jiff::Timestamp>() {
+        Ok(stamp) => stamp,
+        Err(_) => jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?,
+    };
+    Some(stamp.as_millisecond() as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row of what servers were seen or documented to send.
+    #[test]
+    fn every_signal_has_its_class() {
+        use Class::*;
+        let local = true;
+        #[rustfmt::skip]
+        let rows: &[(u16, &str, Class)] = &[
+            // context overflow, in each server's words
+            (400, r#"{"error":{"message":"too long","type":"invalid_request_error","code":"context_length_exceeded"}}"#, ContextOverflow),
+            (400, r#"{"error":{"code":400,"message":"request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":9412,"n_ctx":8192}}"#, ContextOverflow),
+            (500, r#"{"error":{"code":500,"message":"the request exceeds the available context size. try increasing the context size or enable context shift","type":"invalid_request_error"}}"#, ContextOverflow),
+            (400, r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.","type":"BadRequestError","code":400}"#, ContextOverflow),
+            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#, ContextOverflow),
+            (400, r#"{"error":"the prompt is longer than the context length currently available to the model"}"#, ContextOverflow),
+            (400, r#"{"error":"{\"error\":{\"code\":400,\"message\":\"x\",\"type\":\"exceed_context_size_error\",\"n_prompt_tokens\":9,\"n_ctx\":8}}"}"#, ContextOverflow),
+            (400, r#"{"error":{"message":"litellm.ContextWindowExceededError: litellm.BadRequestError","type":null,"param":null,"code":"400"}}"#, ContextOverflow),
+            (200, r#"{"error":{"message":"Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens"}}"#, ContextOverflow),
+            (200, r#"{"error":"Context size has been exceeded."}"#, ContextOverflow),
+            // a runner that died behind Ollama
+            (400, r#"{"error":"Post \"http://127.0.0.1:41641/completion\": dial tcp 127.0.0.1:41641: connect: connection refused"}"#, ServerLoading),
+            (500, r#"{"error":"connectex: No connection could be made"}"#, ServerLoading),
+            (500, r#"{"error":"llama runner process has terminated: model runner has unexpectedly stopped"}"#, ServerError),
+            (400, r#"{"error":"The model has crashed without additional information. (Exit code: 6)"}"#, ServerError),
+            (500, r#"{"error":{"message":"CUDA error: out of memory"}}"#, ServerError),
+            // requests that are wrong
+            (400, r#"{"error":{"message":"Unknown parameter: 'foo'","type":"invalid_request_error","code":"unknown_parameter"}}"#, BadRequest),
+            (400, "", BadRequest),
+            (405, "Method Not Allowed", BadRequest),
+            (413, "<html><head><title>413 Payload Too Large</title></head></html>", BadRequest),
+            (413, r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#, BadRequest),
+            (422, r#"{"detail":[{"loc":["body","model"],"msg":"field required"}]}"#, BadRequest),
+            // keys and money
+            (401, r#"{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","code":"invalid_api_key"}}"#, Auth),
+            (401, r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#, Auth),
+            (400, r#"{"error":{"message":"No connected db.","type":"no_db_connection","code":"400"}}"#, Auth),
+            (403, r#"{"error":{"message":"Country, region, or territory not supported","code":"unsupported_country_region_territory"}}"#, Auth),
+            (403, r#"{"error":{"code":403,"message":"Your input was flagged","metadata":{"reasons":["violence"],"flagged_input":"x"}}}"#, Refusal),
+            (400, r#"{"error":{"message":"filtered","code":"content_filter"}}"#, Refusal),
+            (402, r#"{"error":{"code":402,"message":"This request requires more credits"}}"#, Quota),
+            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#, Quota),
+            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage spend limit"}}"#, Quota),
+            (402, r#"{"type":"error","error":{"type":"billing_error","message":"payment"}}"#, Quota),
+            (429, r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#, Quota),
+            (429, r#"{"error":{"message":"x","code":"credit_balance_exhausted"}}"#, Quota),
+            (429, r#"{"error":{"message":"x","code":"organization_spend_limit_exceeded"}}"#, Quota),
+            (429, r#"{"error":{"message":"x","code":"project_spend_limit_exceeded"}}"#, Quota),
+            (429, r#"{"error":{"message":"x","code":"organization_usage_limit_exceeded"}}"#, Quota),
+            (429, r#"{"type":"error","error":{"type":"enforced_spend_limit_reached","message":"x"}}"#, Quota),
+            // models that are not there
+            (404, r#"{"error":{"message":"The model `gpt-9` does not exist or you do not have access to it.","type":"invalid_request_error","code":"model_not_found"}}"#, ModelNotFound),
+            (404, r#"{"error":"model \"x\" not found, try pulling it first"}"#, ModelNotFound),
+            (404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-9"}}"#, ModelNotFound),
+            (400, r#"{"error":{"message":"/chat/completions: Invalid model name passed in model=x","code":"400"}}"#, ModelNotFound),
+            (404, r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#, Config),
+            (404, "404 page not found", Config),
+            // what passes
+            (408, r#"{"error":{"message":"Timeout","code":"408"}}"#, ServerError),
+            (409, "", ServerError),
+            (425, "", ServerError),
+            (429, r#"{"error":{"message":"Rate limit reached","type":"tokens","code":"rate_limit_exceeded"}}"#, RateLimit),
+            (429, r#"{"error":{"message":"slow","code":"slow_down"}}"#, RateLimit),
+            (429, r#"{"error":{"message":"x","type":"throttling_error","code":"429"}}"#, RateLimit),
+            (429, r#"{"error":{"message":"x","type":"internal_server_error","code":"429"}}"#, RateLimit),
+            (429, r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#, RateLimit),
+            (429, "", RateLimit),
+            (499, "", Cancelled),
+            (500, r#"{"type":"error","error":{"type":"api_error","message":"Internal server error"}}"#, ServerError),
+            (502, "<html><title>502 Bad Gateway</title></html>", ServerError),
+            (503, r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#, ServerLoading),
+            (503, r#"{"error":"server busy, please try again.  maximum pending requests exceeded"}"#, RateLimit),
+            (503, r#"{"error":{"message":"x","code":"server_is_overloaded"}}"#, ServerError),
+            (503, "", ServerError),
+            (504, r#"{"type":"error","error":{"type":"timeout_error","message":"x"}}"#, ServerError),
+            (520, "", ServerError),
+            (524, "", ServerError),
+            (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, ServerError),
+            // 200 and an error in it
+            (200, r#"{"error":{"code":429,"message":"Provider returned error"}}"#, RateLimit),
+            (200, r#"{"error":{"code":"502","message":"Provider disconnected"}}"#, ServerError),
+            (200, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, ServerError),
+            (200, r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#, RateLimit),
+            (200, r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#, Auth),
+            (200, r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#, Config),
+            (200, r#"{"error":{"type":"invalid_request_error","message":"x"}}"#, BadRequest),
+            (200, r#"{"error":"something else"}"#, ServerError),
+            // redirects
+            (301, "", Config),
+            (307, "<html></html>", Config),
+        ];
+        for (status, body, wanted) in rows {
+            let said = Said::read(body).unwrap_or_default();
+            assert_eq!(classify(Some(*status), &said, None, local), *wanted, "{status} {body}");
+        }
+        let said = |body| Said::read(body).unwrap_or_default();
+        let wait = Some(Duration::from_secs(3));
+        assert_eq!(classify(Some(402), &said(r#"{"error":{"code":402}}"#), wait, false), RateLimit);
+        assert_eq!(classify(Some(400), &said(r#"{"error":"dial tcp: x"}"#), None, false), ServerError);
+    }
+
+    #[test]
+    fn schemas_that_are_refused_are_known() {
+        for (status, body, wanted) in [
+            (400, r#"{"error":"'response_format.type' must be 'json_schema' or 'text'"}"#, true),
+            (
+                400,
+                r#"{"error":{"message":"Invalid schema for response_format 'x': In context=(), …","code":null}}"#,
+                true,
+            ),
+            (400, r#"{"error":{"message":"This response_format type is unavailable now"}}"#, true),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"output_config.format.schema: x"}}"#,
+                true,
+            ),
+            (400, r#"{"error":{"message":"Unsupported value: 'temperature'"}}"#, false),
+            (401, r#"{"error":{"message":"response_format"}}"#, false),
+        ] {
+            assert_eq!(rejects_schema(Some(status), &Said::read(body).unwrap()), wanted, "{body}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_in_every_form() {
+        // 2026-11-21 08:00:00 UTC
+        let now = 1_795_248_000.0;
+        for (headers, wanted) in [
+            (&[("retry-after-ms", "1500"), ("retry-after", "9")][..], Some(1.5)),
+            (&[("retry-after", "20")], Some(20.0)),
+            (&[("retry-after", "0.5")], Some(0.5)),
+            (&[("retry-after", "Sat, 21 Nov 2026 08:00:30 GMT")], Some(30.0)),
+            (&[("retry-after", "Sat, 21 Nov 2026 07:00:00 GMT")], Some(0.0)),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "-5")], None),
+            (&[("retry-after", "99999999999")], Some(604_800.0)),
+            (&[("x-ratelimit-reset-requests", "6m0s")], Some(360.0)),
+            (&[("x-ratelimit-reset-requests", "12ms"), ("x-ratelimit-reset-tokens", "1m2.5s")], Some(0.012)),
+            (
+                &[
+                    ("x-ratelimit-reset-requests", "12ms"),
+                    ("x-ratelimit-reset-tokens", "1m2.5s"),
+                    ("x-ratelimit-remaining-tokens", "0"),
+                ],
+                Some(62.5),
+            ),
+            (&[("anthropic-ratelimit-tokens-reset", "2026-11-21T08:01:00Z")], Some(60.0)),
+            (&[("x-ratelimit-reset", "1795248005000")], Some(5.0)),
+            (&[("x-ratelimit-reset", "1795248007")], Some(7.0)),
+            (&[], None),
+        ] {
+            let lookup = |name: &str| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+            assert_eq!(retry_after(lookup, now).map(|wait| wait.as_secs_f64()), wanted, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn transport_errors_have_classes() {
+        use std::io::ErrorKind as K;
+        assert_eq!(of_io(K::ConnectionRefused, false, true), Class::ServerLoading);
+        assert_eq!(of_io(K::ConnectionRefused, false, false), Class::Connection);
+        assert_eq!(of_io(K::ConnectionReset, false, true), Class::Connection);
+        assert_eq!(of_io(K::UnexpectedEof, false, true), Class::Connection);
+        assert_eq!(of_io(K::BrokenPipe, false, true), Class::Connection);
+        assert_eq!(of_io(K::UnexpectedEof, true, true), Class::Cut);
+    }
+}

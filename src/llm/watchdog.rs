@@ -1,0 +1,256 @@
+//! The clocks of every call, kept by one thread: it looks at each call in flight some twenty times a
+//! second and, when a clock has run out or the build is cancelled, notes why and shuts the call's
+//! connection down, which wakes the thread that reads it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::Agent;
+
+use super::{CallError, Class};
+use crate::cancel::Cancel;
+use crate::manifest::types::CallTimeouts;
+
+/// The longest a clock's end or a cancel goes unnoticed.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+
+/// The four clocks of one model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Clocks {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// From the request to the first content.
+    pub first_token: Duration,
+    /// Between two pieces of content.
+    pub idle: Duration,
+    /// The whole call; none where the task's own limit rules.
+    pub total: Option<Duration>,
+}
+
+impl Clocks {
+    /// What the table says, else by locality. A laptop reads 30,000 tokens of prompt in minutes, after
+    /// loading the model and behind another call, so a local server gets 20 minutes to its first word
+    /// and no total; one elsewhere that is silent for 5 minutes is not coming back.
+    pub(super) fn of(table: &CallTimeouts, local: bool) -> Clocks {
+        let pick = |span: Option<crate::manifest::types::Span>, local_s: u64, remote_s: u64| {
+            span.map_or(Duration::from_secs(if local { local_s } else { remote_s }), |span| span.0)
+        };
+        Clocks {
+            connect: pick(table.connect, 5, 10),
+            first_token: pick(table.first_token, 20 * 60, 5 * 60),
+            idle: pick(table.idle, 120, 60),
+            total: table.total.map(|span| span.0).or((!local).then(|| Duration::from_secs(30 * 60))),
+        }
+    }
+}
+
+/// Why a call was ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    FirstToken,
+    Idle,
+    Total,
+    Task,
+    Cancelled,
+}
+
+const WHYS: [Why; 5] = [Why::FirstToken, Why::Idle, Why::Total, Why::Task, Why::Cancelled];
+
+/// Milliseconds since the process first asked.
+fn now_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One call's clocks, shared between the thread that makes it and the one that watches.
+#[derive(Debug)]
+pub(super) struct Watch {
+    clocks: Clocks,
+    cancel: Cancel,
+    /// When first-token or idle runs out.
+    soft_ms: AtomicU64,
+    /// Whether content has come, so that the soft clock is `idle`.
+    writing: AtomicBool,
+    /// When total or the task's time runs out, and which of them it is.
+    hard: Option<(u64, Why, Duration)>,
+    /// 0, or one more than an index into [`WHYS`].
+    why: AtomicU8,
+}
+
+impl Watch {
+    /// Starts the clocks. Until the request is out the first-token clock includes connecting.
+    pub(super) fn start(clocks: Clocks, time_left: Option<Duration>, cancel: &Cancel) -> Arc<Watch> {
+        let total = clocks.total.map(|total| (total, Why::Total));
+        let task = time_left.map(|left| (left, Why::Task));
+        let hard = total.into_iter().chain(task).min_by_key(|(limit, _)| *limit);
+        Arc::new(Watch {
+            clocks,
+            cancel: cancel.clone(),
+            soft_ms: AtomicU64::new(now_ms().saturating_add(millis(clocks.connect + clocks.first_token))),
+            writing: AtomicBool::new(false),
+            hard: hard.map(|(limit, why)| (now_ms().saturating_add(millis(limit)), why, limit)),
+            why: AtomicU8::new(0),
+        })
+    }
+
+    /// The request is out, or the server told of progress in reading it: first-token starts anew.
+    pub(super) fn reading(&self) {
+        if !self.writing.load(Ordering::Relaxed) {
+            self.soft_ms.store(now_ms().saturating_add(millis(self.clocks.first_token)), Ordering::Relaxed);
+        }
+    }
+
+    /// A piece of content came: idle starts anew.
+    pub(super) fn content(&self) {
+        self.writing.store(true, Ordering::Relaxed);
+        self.soft_ms.store(now_ms().saturating_add(millis(self.clocks.idle)), Ordering::Relaxed);
+    }
+
+    /// Looks at the clocks; true if the call is to end, noting why if it was not noted yet.
+    pub(super) fn check(&self) -> bool {
+        if self.why.load(Ordering::Acquire) != 0 {
+            return true;
+        }
+        let now = now_ms();
+        let why = if self.cancel.is_killing() {
+            Why::Cancelled
+        } else if let Some((at, why, _)) = self.hard.filter(|(at, ..)| now >= *at) {
+            let _ = at;
+            why
+        } else if now >= self.soft_ms.load(Ordering::Relaxed) {
+            if self.writing.load(Ordering::Relaxed) { Why::Idle } else { Why::FirstToken }
+        } else {
+            return false;
+        };
+        let index = WHYS.iter().position(|w| *w == why).unwrap_or(0) as u8 + 1;
+        let _ = self.why.compare_exchange(0, index, Ordering::AcqRel, Ordering::Acquire);
+        true
+    }
+
+    /// Why the call was ended from outside, if it was.
+    pub(super) fn why(&self) -> Option<Why> {
+        match self.why.load(Ordering::Acquire) {
+            0 => None,
+            index => WHYS.get(index as usize - 1).copied(),
+        }
+    }
+
+    /// The error that says so. The `code` of a timeout names the clock, for the retry policy.
+    pub(super) fn error(&self) -> Option<CallError> {
+        let seconds = |duration: Duration| format!("{:?}", duration);
+        let (code, message) = match self.why()? {
+            Why::Cancelled => return Some(CallError::new(Class::Cancelled, "the call was cancelled")),
+            Why::FirstToken => (
+                "first_token",
+                format!("no word of an answer within {} (first_token)", seconds(self.clocks.first_token)),
+            ),
+            Why::Idle => ("idle", format!("the answer stood still for {} (idle)", seconds(self.clocks.idle))),
+            Why::Total => ("total", format!("not whole within {} (total)", self.hard_limit())),
+            Why::Task => {
+                ("task", format!("the task's time was up, {} after the call began", self.hard_limit()))
+            }
+        };
+        let mut error = CallError::new(Class::Timeout, message);
+        error.code = Some(code.into());
+        Some(error)
+    }
+
+    fn hard_limit(&self) -> String {
+        self.hard.map_or_else(String::new, |(_, _, limit)| format!("{limit:?}"))
+    }
+
+    /// Milliseconds to the next moment at which there may be something to do.
+    fn due_in(&self, now: u64) -> u64 {
+        let hard = self.hard.map_or(u64::MAX, |(at, ..)| at);
+        self.soft_ms.load(Ordering::Relaxed).min(hard).saturating_sub(now)
+    }
+}
+
+struct Entry {
+    id: u64,
+    watch: Arc<Watch>,
+    agent: Agent,
+}
+
+#[derive(Default)]
+struct Dog {
+    calls: Mutex<(u64, Vec<Entry>)>,
+    wake: Condvar,
+}
+
+impl Dog {
+    fn lock(&self) -> MutexGuard<'_, (u64, Vec<Entry>)> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut over = Vec::new();
+        loop {
+            let mut calls = self.lock();
+            while calls.1.is_empty() {
+                calls = self.wake.wait(calls).unwrap_or_else(PoisonError::into_inner);
+            }
+            let now = now_ms();
+            let mut nap = millis(TICK);
+            calls.1.retain(|entry| {
+                if entry.watch.check() {
+                    over.push(entry.agent.clone());
+                    return false;
+                }
+                nap = nap.min(entry.watch.due_in(now).max(1));
+                true
+            });
+            drop(calls);
+            for agent in over.drain(..) {
+                agent.shutdown();
+            }
+            std::thread::sleep(Duration::from_millis(nap));
+        }
+    }
+}
+
+/// Keeps a call watched until it is dropped.
+pub(super) struct Guard {
+    id: u64,
+}
+
+/// Has the watching thread (started by the first call) look after this one.
+pub(super) fn watch(watch: &Arc<Watch>, agent: &Agent) -> std::io::Result<Guard> {
+    let dog = dog()?;
+    let mut calls = dog.lock();
+    calls.0 += 1;
+    let id = calls.0;
+    calls.1.push(Entry { id, watch: Arc::clone(watch), agent: agent.clone() });
+    if calls.1.len() == 1 {
+        dog.wake.notify_one();
+    }
+    Ok(Guard { id })
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Ok(dog) = dog() {
+            let mut calls = dog.lock();
+            if let Some(index) = calls.1.iter().position(|entry| entry.id == self.id) {
+                calls.1.swap_remove(index);
+            }
+        }
+    }
+}
+
+fn dog() -> std::io::Result<&'static Dog> {
+    static DOG: Mutex<Option<&'static Dog>> = Mutex::new(None);
+    let mut slot = DOG.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(dog) = *slot {
+        return Ok(dog);
+    }
+    let dog: &'static Dog = Box::leak(Box::default());
+    std::thread::Builder::new().name("call-clocks".into()).stack_size(64 * 1024).spawn(|| dog.run())?;
+    *slot = Some(dog);
+    Ok(dog)
+}
