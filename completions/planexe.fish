@@ -57,7 +57,7 @@ complete -c planexe -n "__fish_planexe_needs_command" -f -a "man" -d 'Write the 
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s j -l jobs -d 'Run at most N tasks at once' -r
-complete -c planexe -n "__fish_planexe_using_subcommand build" -l model -d 'Ask this model (a name under [models]) instead of those the tasks name' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-tokens -d 'Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
@@ -93,7 +93,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand build" -l json -d 'Print
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once' -r
-complete -c planexe -n "__fish_planexe_using_subcommand resume" -l model -d 'Ask this model (a name under [models]) instead of those the tasks name' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-tokens -d 'Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)' -r

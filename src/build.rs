@@ -5,8 +5,8 @@
 //! run on a pool of their own, which never joins, so that a stolen call delays no hash.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -188,8 +188,21 @@ pub struct Parts<'a> {
 impl<'a> Build<'a> {
     /// A build, not begun.
     pub fn new(parts: Parts<'a>) -> Build<'a> {
-        let Parts { project, store, tools, events, rules, no_reuse, env, engine, wanted, sink, signals, threads, prepare } =
-            parts;
+        let Parts {
+            project,
+            store,
+            tools,
+            events,
+            rules,
+            no_reuse,
+            env,
+            engine,
+            wanted,
+            sink,
+            signals,
+            threads,
+            prepare,
+        } = parts;
         Build {
             project,
             store,
@@ -292,8 +305,11 @@ impl<'a> Build<'a> {
         let judge = self.judge_with();
         let graph = self.engine.graph();
         let one = |&(task, shallow): &(TaskId, bool)| (task, judge_one(&judge, graph, task, shallow));
-        let judged: Vec<(TaskId, Option<Judgement>)> =
-            if batch.len() > 8 { batch.par_iter().map(one).collect() } else { batch.iter().map(one).collect() };
+        let judged: Vec<(TaskId, Option<Judgement>)> = if batch.len() > 8 {
+            batch.par_iter().map(one).collect()
+        } else {
+            batch.iter().map(one).collect()
+        };
         for (task, judgement) in judged {
             let verdict = self.take_in(task, judgement);
             self.engine.on(Input::Judged(task, verdict), self.now());
@@ -321,14 +337,20 @@ impl<'a> Build<'a> {
         }
         match &judgement.decision {
             Decision::Fresh { edited, .. } => {
-                if self.tools.frozen && let Marker::Valid(done) = &judgement.marker && done.sample {
-                    let message = "it is done with an answer recorded for another prompt, and --frozen refuses those";
+                if self.tools.frozen
+                    && let Marker::Valid(done) = &judgement.marker
+                    && done.sample
+                {
+                    let message =
+                        "it is done with an answer recorded for another prompt, and --frozen refuses those";
                     return self.refuse(id, runner::failure("sample", message));
                 }
                 for path in edited {
                     self.edited.push(path.clone());
                 }
-                if let Marker::Valid(done) = &judgement.marker && done.sample {
+                if let Marker::Valid(done) = &judgement.marker
+                    && done.sample
+                {
                     self.summary.sample.push(name);
                 }
                 Judged::Fresh
@@ -368,8 +390,7 @@ impl<'a> Build<'a> {
                     _ => (Course::default(), 0),
                 };
                 let passed = self.controls.passed(&name);
-                self.pending
-                    .insert(id, Pending { judgement, course, base_attempt, passed, first: true });
+                self.pending.insert(id, Pending { judgement, course, base_attempt, passed, first: true });
                 Judged::Stale(work)
             }
         }
@@ -390,7 +411,8 @@ impl<'a> Build<'a> {
         match &spec.recipe {
             Recipe::Command(_) => work.cpu = true,
             Recipe::Prompt(prompt) => {
-                let paid = judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
+                let paid =
+                    judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
                 if !paid {
                     work.endpoints = prompt.models.clone();
                     let chars = judgement.prepared.as_ref().map_or(0, |p| p.prompt.len() + p.system.len());
@@ -407,7 +429,11 @@ impl<'a> Build<'a> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
         crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, By::Touch)?;
-        self.tools.note(Some(&task.name), false, "marked as done by hand: its outputs hold, and are taken as they are");
+        self.tools.note(
+            Some(&task.name),
+            false,
+            "marked as done by hand: its outputs hold, and are taken as they are",
+        );
         Ok(())
     }
 
@@ -455,7 +481,11 @@ impl<'a> Build<'a> {
             let outputs = self.finder.recorded_outputs(&first);
             let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
             self.store.clean(&name, Why::Orphaned, &outputs, Durability::Unsynced)?;
-            self.tools.note(Some(&name), false, format!("its item is gone; `{}` went to history", outputs.join("`, `")));
+            self.tools.note(
+                Some(&name),
+                false,
+                format!("its item is gone; `{}` went to history", outputs.join("`, `")),
+            );
             self.finder.forget();
         }
         Ok(())
@@ -517,9 +547,13 @@ impl<'a> Build<'a> {
         self.running.insert(id, live);
         let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
         let work = move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&tools, &mut job)));
+            let outcome =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&tools, &mut job)));
             let outcome = outcome.unwrap_or_else(|_| {
-                Outcome::Failed(runner::failure("internal", "BUG: the task's worker panicked; please report it"))
+                Outcome::Failed(runner::failure(
+                    "internal",
+                    "BUG: the task's worker panicked; please report it",
+                ))
             });
             // The build ends only after every worker has answered, so somebody listens.
             let _ = back.send(Back { task: id, job, outcome });
@@ -717,7 +751,9 @@ impl<'a> Build<'a> {
                 self.summary.skipped += 1;
                 self.tell(Kind::TaskSkipped { task: name });
             }
-            (Some(Settled::Blocked), NodeKind::Single | NodeKind::Family | NodeKind::Group) => self.summary.blocked += 1,
+            (Some(Settled::Blocked), NodeKind::Single | NodeKind::Family | NodeKind::Group) => {
+                self.summary.blocked += 1
+            }
             (Some(Settled::Partial), NodeKind::Family) => self.summary.partial.push(name),
             _ => {}
         }
@@ -738,7 +774,11 @@ impl<'a> Build<'a> {
         if first_interrupt && !self.running.is_empty() {
             let count = self.running.len();
             let tasks = if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
-            self.tools.note(None, true, format!("stopping: {tasks} will finish first; press Ctrl-C again to stop at once"));
+            self.tools.note(
+                None,
+                true,
+                format!("stopping: {tasks} will finish first; press Ctrl-C again to stop at once"),
+            );
         }
         self.tools.cancel.raise(level);
         self.engine.on(Input::Cancel(level), self.now());
@@ -784,7 +824,11 @@ impl<'a> Build<'a> {
                     self.paused = paused;
                     self.engine.on(Input::Pause(paused), self.now());
                     if paused {
-                        self.tell(Kind::PipelinePaused { message: "nothing starts until `planexe resume`, or the file .planexe/pause is gone".into() });
+                        self.tell(Kind::PipelinePaused {
+                            message:
+                                "nothing starts until `planexe resume`, or the file .planexe/pause is gone"
+                                    .into(),
+                        });
                     } else {
                         self.tools.note(None, false, "going on");
                     }
@@ -838,7 +882,9 @@ impl<'a> Build<'a> {
             }
             snapshot.total += 1;
             match self.engine.settled(id) {
-                Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => snapshot.done += 1,
+                Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => {
+                    snapshot.done += 1
+                }
                 Some(Settled::Failed) => snapshot.failed += 1,
                 Some(Settled::Blocked) => snapshot.blocked += 1,
                 Some(Settled::Waiting) => snapshot.waiting += 1,
@@ -864,7 +910,9 @@ impl<'a> Build<'a> {
         }
         let graph = self.engine.graph();
         let open = graph.ids().filter(|&id| {
-            self.engine.is_wanted(id) && self.engine.settled(id).is_none() && graph[id].kind != NodeKind::Group
+            self.engine.is_wanted(id)
+                && self.engine.settled(id).is_none()
+                && graph[id].kind != NodeKind::Group
         });
         let longest = open.map(|id| self.engine.remaining_s(id)).fold(0.0, f64::max);
         (longest > 0.0).then_some(longest)
@@ -897,7 +945,10 @@ impl<'a> Build<'a> {
             } else if !ended.summary.failed.is_empty() || self.broken.is_some() {
                 Kind::PipelineFailed { summary: ended.summary.clone() }
             } else if !ended.summary.waiting.is_empty() {
-                Kind::PipelineStopped { summary: ended.summary.clone(), message: "a person is waited for".into() }
+                Kind::PipelineStopped {
+                    summary: ended.summary.clone(),
+                    message: "a person is waited for".into(),
+                }
             } else {
                 Kind::PipelineCompleted { summary: ended.summary.clone() }
             };
@@ -913,11 +964,16 @@ impl<'a> Build<'a> {
         let graph = self.engine.graph();
         let fresh: Vec<TaskId> = graph
             .ids()
-            .filter(|&id| matches!(self.engine.settled(id), Some(Settled::Fresh)) && crate::inputs::has_outputs(&graph[id]))
+            .filter(|&id| {
+                matches!(self.engine.settled(id), Some(Settled::Fresh))
+                    && crate::inputs::has_outputs(&graph[id])
+            })
             .collect();
         for id in fresh {
             let name = &graph[id].name;
-            if self.tools.index.stamp(name).is_none() && !self.edited.iter().any(|path| graph[id].outputs.contains(path)) {
+            if self.tools.index.stamp(name).is_none()
+                && !self.edited.iter().any(|path| graph[id].outputs.contains(path))
+            {
                 self.tools.index.set_stamp(name, judge.stamp(graph, id));
             }
         }
@@ -927,7 +983,10 @@ impl<'a> Build<'a> {
 /// Judges one task; none if the memo of its last fresh verdict still stands.
 fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> Option<Judgement> {
     let name = &graph[task].name;
-    if !shallow && !judge.rules.force && let Some(stamp) = judge.index.stamp(name) {
+    if !shallow
+        && !judge.rules.force
+        && let Some(stamp) = judge.index.stamp(name)
+    {
         if judge.stamp(graph, task) == Some(stamp) {
             return None;
         }

@@ -382,7 +382,8 @@ pub fn create_new(path: &Path) -> Result<File> {
 pub fn scratch_file(dir: &Path) -> Result<File> {
     let path = temp_in(dir, OsStr::new("said"));
     #[expect(clippy::disallowed_methods, reason = "the one place that creates files")]
-    let file = retry(|| File::options().read(true).write(true).create_new(true).open(&path)).at("create", &path)?;
+    let file =
+        retry(|| File::options().read(true).write(true).create_new(true).open(&path)).at("create", &path)?;
     remove(&path)?;
     Ok(file)
 }

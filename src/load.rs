@@ -95,7 +95,10 @@ impl Loader<'_> {
         }
         let default = self.default_targets(&graph);
         let name = tables.pipeline.name.clone().unwrap_or_else(|| {
-            manifest.folder.file_name().map_or_else(|| "pipeline".into(), |n| n.to_string_lossy().into_owned())
+            manifest
+                .folder
+                .file_name()
+                .map_or_else(|| "pipeline".into(), |n| n.to_string_lossy().into_owned())
         });
         Some(Project {
             run: self.run.to_owned(),
@@ -229,7 +232,9 @@ impl Loader<'_> {
                 } else {
                     format!("tasks wait for one another: {text}")
                 };
-                Fault::at(at, message).wanted("a cycle").hint("each task can only read what is made before it")
+                Fault::at(at, message)
+                    .wanted("a cycle")
+                    .hint("each task can only read what is made before it")
             }
         };
         self.faults.push(fault);
@@ -258,7 +263,14 @@ impl Loader<'_> {
         }
     }
 
-    fn look_for(&mut self, path: &str, optional: bool, at: &KeyPath, graph: &Graph, told: &mut BTreeSet<String>) {
+    fn look_for(
+        &mut self,
+        path: &str,
+        optional: bool,
+        at: &KeyPath,
+        graph: &Graph,
+        told: &mut BTreeSet<String>,
+    ) {
         let full = self.run.join(path);
         match full.canonicalize() {
             Ok(real) => {
@@ -291,7 +303,9 @@ impl Loader<'_> {
                 let there = fs::list_dir(full.parent().unwrap_or(self.run)).unwrap_or_default();
                 let there: Vec<String> = there
                     .into_iter()
-                    .filter_map(|(name, kind)| (kind == fs::FileKind::File).then(|| name.into_string().ok())?)
+                    .filter_map(|(name, kind)| {
+                        (kind == fs::FileKind::File).then(|| name.into_string().ok())?
+                    })
                     .filter(|name| !crate::inputs::is_sidecar(name))
                     .collect();
                 let known: Vec<&str> = made.iter().chain(&there).map(String::as_str).collect();
@@ -327,8 +341,11 @@ impl Loader<'_> {
     ) -> Option<Spec> {
         let tables = &self.manifest.tables;
         let defaults = &tables.defaults;
-        let timeouts: &HashMap<_, _> =
-            &tables.timeouts.iter().map(|(name, span)| (crate::manifest::names::loose(name), span.0)).collect();
+        let timeouts: &HashMap<_, _> = &tables
+            .timeouts
+            .iter()
+            .map(|(name, span)| (crate::manifest::names::loose(name), span.0))
+            .collect();
         let timeout = task
             .timeout
             .map(|span| span.0)
@@ -383,7 +400,13 @@ impl Loader<'_> {
         })
     }
 
-    fn prompt(&mut self, name: &str, task: &Task, prompt: &str, endpoints: &[Endpoint]) -> Option<PromptSpec> {
+    fn prompt(
+        &mut self,
+        name: &str,
+        task: &Task,
+        prompt: &str,
+        endpoints: &[Endpoint],
+    ) -> Option<PromptSpec> {
         let defaults = &self.manifest.tables.defaults;
         let names = task.model.as_ref().or(defaults.model.as_ref());
         let models = names.map_or(&[][..], types::OneOrMany::as_slice);
@@ -413,14 +436,23 @@ impl Loader<'_> {
             check_digest,
             models,
             params,
-            params_extra: task.params_extra.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            max_validation_retries: task.max_validation_retries.or(defaults.max_validation_retries).unwrap_or(2),
+            params_extra: task
+                .params_extra
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            max_validation_retries: task
+                .max_validation_retries
+                .or(defaults.max_validation_retries)
+                .unwrap_or(2),
         })
     }
 
     fn command(&self, task: &Task, command: &types::Command) -> CommandSpec {
         let (line, names_out) = match command {
-            types::Command::Argv(words) => (Line::Argv(words.clone()), words.iter().any(|w| w.contains("$out"))),
+            types::Command::Argv(words) => {
+                (Line::Argv(words.clone()), words.iter().any(|w| w.contains("$out")))
+            }
             types::Command::Shell(line) => (Line::Shell(line.clone()), line.contains("$out")),
         };
         let (env_names, env_set) = match &task.env {

@@ -1,5 +1,6 @@
 //! Marking a task as done with its outputs as they are: an empty marker filled in, `planexe touch`.
 
+use crate::clock;
 use crate::fs::{Durability, FsError};
 use crate::graph::Task;
 use crate::judge::Judgement;
@@ -7,7 +8,6 @@ use crate::project::Project;
 use crate::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status};
 use crate::store::Store;
 use crate::store::index::Index;
-use crate::clock;
 
 /// Records a task as done: fingerprint and inputs as they would be given now, outputs as they are.
 pub fn adopt(
@@ -54,7 +54,8 @@ pub fn adopt(
         sample: former.is_some_and(|done| done.sample),
         other: serde_json::Map::new(),
     };
-    let mut status = judgement.status.as_deref().cloned().unwrap_or_else(|| Status::new(&task.name, State::Done));
+    let mut status =
+        judgement.status.as_deref().cloned().unwrap_or_else(|| Status::new(&task.name, State::Done));
     status.state = State::Done;
     status.failure = None;
     status.budgets = None;

@@ -64,7 +64,7 @@ pub struct HowArgs {
     #[arg(long)]
     pub keep_failed: bool,
 
-    /// Ask this model (a name under [models]) instead of those the tasks name
+    /// Ask this model, by its name in the pipeline, instead of those the tasks name
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 

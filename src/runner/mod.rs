@@ -196,7 +196,9 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         return Outcome::Broken(error);
     }
     let outcome = match &tools.project.spec(&job.task).recipe {
-        Recipe::Group => Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() }),
+        Recipe::Group => {
+            Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() })
+        }
         Recipe::Prompt(spec) => prompt::run(tools, job, spec),
         Recipe::Command(spec) => command::run(tools, job, spec),
         Recipe::Template(template) => template::run(tools, job, template),

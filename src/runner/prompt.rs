@@ -123,7 +123,8 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             match checked {
                 Ok(valid) if tools.frozen && reply.sample => {
                     let _ = valid;
-                    let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
+                    let message =
+                        "the answer was recorded for another prompt of this task, and --frozen refuses those";
                     Ok(Outcome::Failed(super::failure("sample", message)))
                 }
                 Ok(valid) => {
@@ -228,7 +229,13 @@ fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
 }
 
 /// An answer that does not hold: asked for again with what was wrong, while the budget lasts.
-fn reject(tools: &Tools, job: &mut Job, spec: &PromptSpec, reply: &Reply, violations: &[Violation]) -> Outcome {
+fn reject(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    reply: &Reply,
+    violations: &[Violation],
+) -> Outcome {
     let first = violations.first().map(ToString::to_string).unwrap_or_default();
     let more = match violations.len() {
         0 | 1 => String::new(),
@@ -253,14 +260,26 @@ fn reject(tools: &Tools, job: &mut Job, spec: &PromptSpec, reply: &Reply, violat
 }
 
 /// What follows a failure, by the policy.
-fn follow(tools: &Tools, job: &mut Job, spec: &PromptSpec, error: &CallError, mut failure: Failure) -> Outcome {
+fn follow(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    error: &CallError,
+    mut failure: Failure,
+) -> Outcome {
     job.course.call = Some((Err(error.class), error.retry_after));
     let prompt_tokens = (job.prepared.system.len() + job.prepared.prompt.len()) as u64 / 3;
     let asked = spec.params.get("max_tokens").and_then(serde_json::Value::as_u64);
     let max_tokens = job.course.max_tokens.or(asked);
     let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens };
     let next = tools.providers.next(&mut job.course.budgets, &failed, spec, tools.project.spec(&job.task));
-    let again = |failure, next: String, after, endpoint, closed| Outcome::Again { failure, next, after, endpoint, closed };
+    let again = |failure, next: String, after, endpoint, closed| Outcome::Again {
+        failure,
+        next,
+        after,
+        endpoint,
+        closed,
+    };
     let model = |at: usize| tools.project.endpoints[spec.models[at]].name.clone();
     let here = job.endpoint;
     let closed = |closed: bool| closed.then(|| spec.models[here]);
@@ -289,7 +308,8 @@ fn follow(tools: &Tools, job: &mut Job, spec: &PromptSpec, error: &CallError, mu
             again(failure, text, Duration::ZERO, model_index, None)
         }
         Next::GiveUp { endpoint_closed } => {
-            failure.recoverable = !matches!(error.class, Class::BadRequest | Class::NotRecorded | Class::Config);
+            failure.recoverable =
+                !matches!(error.class, Class::BadRequest | Class::NotRecorded | Class::Config);
             if endpoint_closed {
                 // Others that ask the same endpoint need not find out for themselves.
                 tools.providers.close(spec.models[here]);

@@ -62,7 +62,11 @@ impl Providers {
     /// Faults of the set-up that must be told before anything runs: of endpoints that will be asked.
     pub fn faults(&self, endpoints: &[usize]) -> Vec<CallError> {
         let of = |&endpoint: &usize| self.get(endpoint).err();
-        endpoints.iter().filter_map(of).filter(|error| matches!(error.class, Class::Auth | Class::Config)).collect()
+        endpoints
+            .iter()
+            .filter_map(of)
+            .filter(|error| matches!(error.class, Class::Auth | Class::Config))
+            .collect()
     }
 
     /// An endpoint takes no more calls in this build.
