@@ -65,8 +65,14 @@ pub struct Ended {
     pub started: bool,
     /// Failures by task, in the order they happened.
     pub failures: Vec<(String, Failure)>,
-    /// Notes told while nothing ran.
+    /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
+    /// Whether a failure counts: one that `min_success` absorbs does not.
+    pub fails: bool,
+    /// Tasks that wait for a person, and what they are asked.
+    pub waiting: Vec<(String, String)>,
+    /// The task last completed: step, name, checkpoint, decision.
+    pub last_completed: Option<(u32, String, Option<String>, Option<String>)>,
 }
 
 /// What stops a build short.
@@ -128,7 +134,7 @@ pub struct Build<'a> {
     summary: Summary,
     failures: Vec<(String, Failure)>,
     edited: Vec<String>,
-    reasons_told: bool,
+    waiting: Vec<(String, String)>,
     begun: bool,
     prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
     stopped: Option<Stopped>,
@@ -226,7 +232,7 @@ impl<'a> Build<'a> {
             summary: Summary::default(),
             failures: Vec::new(),
             edited: Vec::new(),
-            reasons_told: false,
+            waiting: Vec::new(),
             begun: false,
             prepare,
             stopped: None,
@@ -370,7 +376,7 @@ impl<'a> Build<'a> {
                     .unwrap_or_else(|| runner::failure("failed", "failed before"));
                 self.refuse(id, failure)
             }
-            Decision::DependsOn => Judged::Fresh,
+            Decision::DependsOn => Judged::DependsOn,
             Decision::Stale { reasons, .. } => {
                 if self.wanted.explain {
                     let reasons = reasons.iter().map(StaleReason::text).collect();
@@ -620,6 +626,7 @@ impl<'a> Build<'a> {
             }
             Outcome::Waiting(message) => {
                 self.summary.waiting.push(name.clone());
+                self.waiting.push((name.clone(), message.clone()));
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
@@ -837,6 +844,7 @@ impl<'a> Build<'a> {
                 Control::Passed(name) => {
                     if let Some(id) = self.engine.graph().find(&name) {
                         self.summary.waiting.retain(|waiting| *waiting != name);
+                        self.waiting.retain(|(waiting, _)| *waiting != name);
                         self.engine.on(Input::Passed(id), self.now());
                     }
                 }
@@ -937,12 +945,15 @@ impl<'a> Build<'a> {
             broken: None,
             started: self.begun,
             failures: std::mem::take(&mut self.failures),
-            edited: std::mem::take(&mut self.edited),
+            edited: self.edited.clone(),
+            fails: self.fails(),
+            waiting: std::mem::take(&mut self.waiting),
+            last_completed: self.last_completed.take(),
         };
         if self.begun {
             let kind = if let Some(stopped) = self.stopped {
                 Kind::PipelineStopped { summary: ended.summary.clone(), message: stopped.text().into() }
-            } else if !ended.summary.failed.is_empty() || self.broken.is_some() {
+            } else if ended.fails || self.broken.is_some() {
                 Kind::PipelineFailed { summary: ended.summary.clone() }
             } else if !ended.summary.waiting.is_empty() {
                 Kind::PipelineStopped {
@@ -958,6 +969,16 @@ impl<'a> Build<'a> {
         Ended { broken: self.broken, ..ended }
     }
 
+    /// Whether a failure counts: one that `min_success` absorbs does not.
+    fn fails(&self) -> bool {
+        let graph = self.engine.graph();
+        graph.ids().any(|id| {
+            let absorbed = matches!(graph[id].kind, NodeKind::Instance { family }
+                if self.engine.settled(family) == Some(Settled::Partial));
+            self.engine.settled(id) == Some(Settled::Failed) && !absorbed
+        })
+    }
+
     /// Remembers what fresh verdicts rested on, so that the next build need not read.
     fn note_fresh(&mut self) {
         let judge = self.judge_with();
@@ -971,9 +992,8 @@ impl<'a> Build<'a> {
             .collect();
         for id in fresh {
             let name = &graph[id].name;
-            if self.tools.index.stamp(name).is_none()
-                && !self.edited.iter().any(|path| graph[id].outputs.contains(path))
-            {
+            let edited = self.edited.iter().any(|path| graph[id].outputs.contains(path));
+            if self.tools.index.stamp(name).is_none() && !edited && !self.summary.sample.contains(name) {
                 self.tools.index.set_stamp(name, judge.stamp(graph, id));
             }
         }

@@ -55,6 +55,8 @@ pub enum Judged {
     Fresh,
     /// To be run.
     Stale(Work),
+    /// Plan only: known once what it needs has run.
+    DependsOn,
     /// Its condition is false.
     Skipped,
     /// It failed before and is left so, or cannot be judged.
@@ -400,14 +402,8 @@ impl Engine {
                     Judged::Fresh => self.settle(id, Settled::Fresh),
                     Judged::Skipped => self.settle(id, Settled::Skipped),
                     Judged::Failed => self.fail(id),
-                    Judged::Stale(_) if self.mode == Mode::Plan => {
-                        let settled = if self.nodes[id.index()].upstream_stale {
-                            Settled::DependsOn
-                        } else {
-                            Settled::Stale
-                        };
-                        self.settle(id, settled);
-                    }
+                    Judged::DependsOn => self.settle(id, Settled::DependsOn),
+                    Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Settled::Stale),
                     Judged::Stale(work) => {
                         self.nodes[id.index()].work = work;
                         self.enqueue(id);
@@ -473,7 +469,7 @@ impl Engine {
         }
         let added = self.graph.add_instances(family, items);
         let parent = self.nodes[family.index()].clone();
-        for &id in &added {
+        for _ in &added {
             let mut node = Engine::new_node(true);
             node.remaining = parent.remaining;
             node.upstream_stale = parent.upstream_stale;

@@ -9,7 +9,8 @@ use indexmap::IndexMap;
 
 use crate::event::{Event, Kind};
 use crate::record::StatusUsage;
-use crate::style::{self, Style};
+use crate::report::TaskView;
+use crate::style::{self, Shown, Style};
 
 mod fancy;
 mod json;
@@ -229,6 +230,63 @@ pub fn to_stderr(options: Options) -> Box<dyn Sink> {
         How::Auto | How::Plain => {
             Box::new(Plain::new(stderr, options.style, options.explain, options.verbose))
         }
+    }
+}
+
+/// Passes everything on and keeps what became of each task, for the answer of `build --json`.
+pub struct Gather {
+    inner: Box<dyn Sink>,
+    /// Tasks that ran, in the order in which they ended.
+    pub tasks: Vec<TaskView>,
+}
+
+impl Gather {
+    /// Around a sink.
+    pub fn new(inner: Box<dyn Sink>) -> Gather {
+        Gather { inner, tasks: Vec::new() }
+    }
+}
+
+impl Sink for Gather {
+    fn event(&mut self, event: &Event) {
+        let view = |task: &String, state: Shown| TaskView::new(task.clone(), state);
+        let ended = match &event.kind {
+            Kind::TaskCompleted {
+                task, attempt, model, duration_s, usage, step, sample, partial, ..
+            } => TaskView {
+                attempt: *attempt,
+                model: model.clone(),
+                duration_s: Some(*duration_s),
+                usage: Some(*usage),
+                step: Some(*step),
+                sample: Some(*sample),
+                partial: Some(*partial),
+                ended_utc: Some(event.timestamp_utc.clone()),
+                ..view(task, Shown::Done)
+            },
+            Kind::TaskFailed { task, attempt, model, failure, .. } => TaskView {
+                attempt: *attempt,
+                model: model.clone(),
+                failure: Some(failure.clone()),
+                ended_utc: Some(event.timestamp_utc.clone()),
+                ..view(task, Shown::Failed)
+            },
+            Kind::TaskWaiting { task, message } => {
+                TaskView { doing: Some(message.clone()), ..view(task, Shown::Waiting) }
+            }
+            Kind::TaskStopped { task } => view(task, Shown::Stopped),
+            _ => return self.inner.event(event),
+        };
+        self.tasks.push(ended);
+        self.inner.event(event);
+    }
+
+    fn tick(&mut self, snapshot: &Snapshot) {
+        self.inner.tick(snapshot);
+    }
+
+    fn finish(&mut self, closing: &str) {
+        self.inner.finish(closing);
     }
 }
 

@@ -21,7 +21,7 @@ pub struct SummaryView {
     pub pipeline: String,
     /// In one word.
     pub outcome: Outcome,
-    /// Of a build that was stopped: by what, to follow "Stopped": "by Ctrl-C", "at the limit of $2.50".
+    /// What stopped it: "by Ctrl-C", "the cost limit is reached"; or what broke it: a record that cannot be written.
     pub message: Option<String>,
     /// In figures.
     pub summary: Summary,
@@ -121,11 +121,16 @@ impl SummaryView {
         let label = match self.outcome {
             Outcome::Completed => style.paint(style::GREEN, "Done:"),
             Outcome::Failed => {
-                parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
+                if let Some(message) = &self.message {
+                    parts.push(clean(message));
+                }
+                if !summary.failed.is_empty() {
+                    parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
+                }
                 style.paint(style::RED, "Failed:")
             }
             Outcome::Stopped => {
-                let by = self.message.as_deref().map(|message| format!(" {}", clean(message)));
+                let by = self.message.as_deref().map(|message| format!(" ({})", clean(message)));
                 style.paint(style::BLUE, &format!("Stopped{}:", by.unwrap_or_default()))
             }
         };

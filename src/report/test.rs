@@ -553,6 +553,20 @@ Next: planexe explain risks  see why
 }
 
 #[test]
+fn the_end_of_a_build_that_broke() {
+    let view = SummaryView {
+        message: Some("cannot write `swot.json.DONE`: no space left on device".into()),
+        summary: Summary { ran: 1, duration_s: 2.0, ..Summary::default() },
+        report: None,
+        ..summary(Outcome::Failed)
+    };
+    assert_eq!(
+        view.text(&AT_80, true),
+        "Failed: cannot write `swot.json.DONE`: no space left on device, 1 task ran in 2.0s.\n"
+    );
+}
+
+#[test]
 fn the_end_of_a_build_that_was_stopped() {
     let mut view = summary(Outcome::Stopped);
     view.report = None;
@@ -572,7 +586,7 @@ fn the_end_of_a_build_that_was_stopped() {
         "\
 = sign[off] waits: Read report.html
   then: planexe done 'sign[off]'
-Stopped by Ctrl-C: 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting for a person, 4 not reached.
+Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting for a person, 4 not reached.
 Next: planexe build  go on
 "
     );
