@@ -17,6 +17,8 @@ mod json;
 mod lines;
 mod plain;
 
+use lines::NameColumns;
+
 pub use fancy::Fancy;
 pub use json::Json;
 pub use plain::Plain;
@@ -311,7 +313,7 @@ impl Sink for Quiet {
             Kind::Note { warning, .. } => warning,
             _ => false,
         };
-        if shown && let Some(line) = lines::of_event(&event.kind, &self.style, false) {
+        if shown && let Some(line) = lines::of_event(&event.kind, &self.style, NameColumns::new(), false) {
             write(&mut self.to, &(line + "\n"));
         }
     }

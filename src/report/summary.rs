@@ -93,11 +93,15 @@ impl SummaryView {
             let names = some_names(&summary.partial, 5);
             text += &format!("Partial: {names}; items are missing, the next build tries them.\n");
         }
-        if !summary.sample.is_empty() {
-            let names = some_names(&summary.sample, 5);
-            text += &format!("Sample answers, recorded for other prompts: {names}.\n");
+        match summary.sample.len() {
+            0 => {}
+            1..=5 => {
+                let names = some_names(&summary.sample, 5);
+                text += &format!("Sample answers, recorded for other prompts: {names}.\n");
+            }
+            many => text += &format!("Sample answers, recorded for other prompts: {many} tasks.\n"),
         }
-        if let Some(report) = &self.report {
+        if let Some(report) = self.report.as_ref().filter(|_| !self.is_null()) {
             text += &format!("Report: {}\n", clean(report));
         }
         let commands = self.next.iter().map(|(command, _)| style::width(command)).max().unwrap_or(0);
@@ -109,12 +113,18 @@ impl SummaryView {
         text
     }
 
+    /// Whether everything was up to date.
+    fn is_null(&self) -> bool {
+        let summary = &self.summary;
+        let nothing = summary.ran == 0 && summary.failed.is_empty() && summary.waiting.is_empty();
+        self.outcome == Outcome::Completed && nothing && summary.pending == 0
+    }
+
     fn headline(&self, style: &Style) -> String {
         let summary = &self.summary;
         let tasks = |number: u32| style::count(u64::from(number), "task");
         let took = style::duration(summary.duration_s);
-        let nothing = summary.ran == 0 && summary.failed.is_empty() && summary.waiting.is_empty();
-        if self.outcome == Outcome::Completed && nothing && summary.pending == 0 {
+        if self.is_null() {
             return format!("planexe: everything is up to date ({})", tasks(summary.fresh + summary.skipped));
         }
         let mut parts = Vec::new();

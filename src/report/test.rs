@@ -510,11 +510,8 @@ Report: examples/strategic-plan/report.html
 "
     );
     assert_eq!(done.text(&AT_80, true), "");
-    let null = SummaryView {
-        summary: Summary { fresh: 23, ..Summary::default() },
-        report: None,
-        ..summary(Outcome::Completed)
-    };
+    let null =
+        SummaryView { summary: Summary { fresh: 23, ..Summary::default() }, ..summary(Outcome::Completed) };
     assert_eq!(null.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
 }
 
