@@ -27,10 +27,8 @@ pub struct Locations {
     pub run: PathBuf,
     /// The pipeline file.
     pub pipeline: PathBuf,
-    /// Profile and `-D`.
+    /// Profile, `-D` and `--allow-outside`.
     pub options: ReadOptions,
-    /// `--allow-outside`.
-    pub allow_outside: Vec<PathBuf>,
     /// The parent run.
     pub parent: Option<String>,
 }
@@ -38,7 +36,7 @@ pub struct Locations {
 /// Reads a pipeline and makes it ready for a run directory.
 pub fn load(locations: &Locations) -> Result<Project, Faults> {
     let (manifest, mut faults) = Manifest::read_all(&locations.pipeline, &locations.options)?;
-    let (texts, found) = Texts::load(&manifest, &locations.allow_outside);
+    let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
     faults.extend(found);
     let run = locations.run.canonicalize().unwrap_or_else(|_| locations.run.clone());
     let mut loader = Loader { manifest: &manifest, texts: &texts, run: &run, locations, faults: Vec::new() };
@@ -115,7 +113,7 @@ impl Loader<'_> {
             graph,
             default,
             digest: self.digest(),
-            allow_outside: self.locations.allow_outside.clone(),
+            allow_outside: self.locations.options.allow_outside.clone(),
         })
     }
 
@@ -276,7 +274,7 @@ impl Loader<'_> {
             Ok(real) => {
                 let allowed = [self.run, &self.manifest.folder];
                 let inside = allowed.iter().any(|folder| real.starts_with(folder))
-                    || self.locations.allow_outside.iter().any(|folder| {
+                    || self.locations.options.allow_outside.iter().any(|folder| {
                         real.starts_with(folder.canonicalize().unwrap_or_else(|_| folder.clone()))
                     });
                 if !inside {

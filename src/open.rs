@@ -97,8 +97,11 @@ pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
     let locations = Locations {
         run: run.clone(),
         pipeline,
-        options: ReadOptions { profile, defines: place.defines.clone() },
-        allow_outside: place.allow_outside.clone(),
+        options: ReadOptions {
+            profile,
+            defines: place.defines.clone(),
+            allow_outside: place.allow_outside.clone(),
+        },
         parent: run_file.as_ref().and_then(|run| run.parent.clone()),
     };
     let project = load::load(&locations).map_err(faults)?;
