@@ -277,9 +277,6 @@ fn member_key(item: &Value, member: &str, index: usize) -> Result<String, ItemEr
     let found = if member.starts_with('/') { item.pointer(member) } else { item.get(member) };
     let wanted = "`key` names a member of every item that is a string or a number";
     match found {
-        Some(Value::String(text)) if text.trim().is_empty() => {
-            Err(ItemError::new(format!("`{member}` of item {index} is empty")).hint(wanted))
-        }
         Some(Value::String(text)) => Ok(text.clone()),
         Some(Value::Number(number)) => Ok(number.to_string()),
         Some(Value::Bool(truth)) => Ok(truth.to_string()),

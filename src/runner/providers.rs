@@ -1,6 +1,5 @@
 //! The models of a build: each made when it is first asked, with what the policy must know of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +18,8 @@ pub struct Providers {
     hidden_env: Vec<String>,
     redactor: Redactor,
     made: Vec<OnceLock<Made>>,
-    closed: Vec<AtomicBool>,
+    /// Why an endpoint takes no more calls in this build.
+    closed: Vec<OnceLock<CallError>>,
     /// Varies the jitter of pauses from build to build.
     seed: u64,
 }
@@ -35,7 +35,7 @@ impl Providers {
             hidden_env,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
-            closed: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            closed: (0..count).map(|_| OnceLock::new()).collect(),
             seed,
         }
     }
@@ -70,13 +70,18 @@ impl Providers {
     }
 
     /// An endpoint takes no more calls in this build.
-    pub fn close(&self, endpoint: usize) {
-        self.closed[endpoint].store(true, Ordering::Relaxed);
+    pub fn close(&self, endpoint: usize, why: &CallError) {
+        let _ = self.closed[endpoint].set(why.clone());
+    }
+
+    /// Why it takes none.
+    pub fn closed_by(&self, endpoint: usize) -> Option<&CallError> {
+        self.closed[endpoint].get()
     }
 
     /// Whether it takes none.
     pub fn is_closed(&self, endpoint: usize) -> bool {
-        self.closed[endpoint].load(Ordering::Relaxed)
+        self.closed[endpoint].get().is_some()
     }
 
     /// An error without any known key in it.
