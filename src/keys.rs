@@ -394,6 +394,7 @@ fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
 mod tests {
     use super::*;
 

@@ -390,6 +390,7 @@ fn again(error: &std::io::Error) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
 mod tests {
     use super::super::CallProgress;
     use super::*;

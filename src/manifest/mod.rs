@@ -1,5 +1,23 @@
-//! `pipeline.toml` as it is written: [`types`] says what it may hold.
+//! `pipeline.toml`: [`types`] says what it may hold, [`read`] fills the types from files and says
+//! all that is wrong with them at once.
 
+pub mod check;
+mod de;
+pub mod fault;
+pub mod inputs;
+pub mod names;
+pub mod paths;
+pub mod place;
+pub mod read;
+pub mod run;
+pub mod schema;
+mod toml_text;
 pub mod types;
 
+pub use fault::{At, Fault, Faults, nearest, suggest};
+pub use place::{KeyPath, Origin, Place, SourceFile, Step};
+pub(crate) use read::near_file;
+pub use read::{Manifest, ReadOptions};
+pub use run::RunFile;
+pub use schema::json_schema;
 pub use types::*;

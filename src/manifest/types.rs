@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -187,7 +189,7 @@ pub enum OnMiss {
 }
 
 /// Shares of simulated calls that go wrong, 0 to 1: a number for errors, or a table.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Fail {
     /// Share of calls that end in a server error.
@@ -431,7 +433,7 @@ pub struct Task {
 }
 
 /// Inputs of a task: a table of names, or a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Inputs {
     /// Paths or globs; each is named by its stem.
@@ -447,7 +449,7 @@ impl Default for Inputs {
 }
 
 /// An output: a path, or a path rendered from the answer by a template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Output {
     /// A path.
@@ -501,7 +503,7 @@ pub struct Foreach {
 }
 
 /// A string, or a list of strings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// One name.
@@ -521,7 +523,7 @@ impl OneOrMany {
 }
 
 /// `command`: an argv run without a shell, or a line for `sh -c`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Command {
     /// Program and arguments.
@@ -531,7 +533,7 @@ pub enum Command {
 }
 
 /// `env`: names whose values count as input, or a table of values to set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Env {
     /// Names taken from planexe's own environment.
@@ -596,6 +598,50 @@ pub struct Check {
     /// A file of the pipeline with one banned word or phrase per line.
     pub banned_words: Option<String>,
 }
+
+/// `Deserialize` for an enum whose variants differ by shape. Written out rather than `untagged`, so
+/// that a fault inside says what and where, and one of shape says what the shapes are.
+macro_rules! by_shape {
+    ($type:ident, $wanted:literal $(, text $text:expr)? $(, list $list:expr)? $(, table $table:expr)? $(, number $number:expr)?) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Shape;
+                impl<'de> Visitor<'de> for Shape {
+                    type Value = $type;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($wanted)
+                    }
+                    $(fn visit_str<E: Error>(self, text: &str) -> Result<$type, E> {
+                        Ok($text(text.to_owned()))
+                    })?
+                    $(fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<$type, A::Error> {
+                        Deserialize::deserialize(SeqAccessDeserializer::new(list)).map($list)
+                    })?
+                    $(fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<$type, A::Error> {
+                        Deserialize::deserialize(MapAccessDeserializer::new(table)).map($table)
+                    })?
+                    $(fn visit_f64<E: Error>(self, number: f64) -> Result<$type, E> {
+                        Ok($number(number))
+                    }
+                    fn visit_u64<E: Error>(self, number: u64) -> Result<$type, E> {
+                        Ok($number(number as f64))
+                    }
+                    fn visit_i64<E: Error>(self, number: i64) -> Result<$type, E> {
+                        Ok($number(number as f64))
+                    })?
+                }
+                deserializer.deserialize_any(Shape)
+            }
+        }
+    };
+}
+
+by_shape!(Inputs, "a list of paths or a table of names and paths", list Inputs::List, table Inputs::Table);
+by_shape!(Output, "a path or a table `{ path = …, template = … }`", text Output::Path, table Output::Rendered);
+by_shape!(OneOrMany, "a name or a list of names", text OneOrMany::One, list OneOrMany::Many);
+by_shape!(Command, "a list of arguments or a line for the shell", text Command::Shell, list Command::Argv);
+by_shape!(Env, "a list of names or a table of values", list Env::Names, table Env::Table);
+by_shape!(Fail, "a share from 0 to 1 or a table `{ error = …, cut = … }`", table Fail::Shares, number Fail::Error);
 
 /// A length of time: `"90s"`, `"15m"`, `"1h30m"`, `"500ms"`, or a number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,220 @@
+//! Whether an answer is what was asked for: JSON, its schema, and the checks of `[task.X.check]`.
+//! What is wrong is listed with where and what was wanted, for people and for asking again.
+
+mod json;
+mod rules;
+mod schema;
+
+pub use json::{NoJson, after_thinking, extract_json, pretty, read as read_json};
+pub use rules::{CompiledCheck, RuleError, banned_words};
+pub use schema::{CompiledSchema, SchemaError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ViolationKind {
+    /// A field that must be there is not.
+    Missing,
+    /// A value is not what the schema allows, or the answer is no JSON.
+    Invalid,
+    /// A check is not satisfied.
+    Check,
+}
+
+/// One thing wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// JSON pointer of it; empty for the answer as a whole.
+    pub path: String,
+    /// What kind of thing.
+    pub kind: ViolationKind,
+    /// What was wanted.
+    pub message: String,
+    /// What was found, shortened.
+    pub found: Option<String>,
+}
+
+impl Violation {
+    fn new(path: impl Into<String>, kind: ViolationKind, message: impl Into<String>) -> Violation {
+        Violation { path: path.into(), kind, message: message.into(), found: None }
+    }
+
+    fn found(mut self, value: &Value) -> Violation {
+        self.found = Some(shortened(&value.to_string()));
+        self
+    }
+}
+
+/// An answer that holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Valid {
+    /// The parsed value, if JSON was asked for.
+    pub value: Option<Value>,
+    /// What is written: JSON in two-space indent, or the text, with a final newline.
+    pub text: String,
+}
+
+/// Most violations listed; a model is not helped by more.
+const MOST: usize = 30;
+
+/// Longest piece of a found value that is shown.
+const LONGEST_FOUND: usize = 120;
+
+/// Cuts a text for showing.
+fn shortened(text: &str) -> String {
+    let mut out: String = text.chars().take(LONGEST_FOUND).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
+/// Whether an answer is valid under a schema and checks. JSON is wanted if there is a schema, or a
+/// check that looks inside the answer.
+pub fn validate(
+    answer: &str,
+    schema: Option<&CompiledSchema>,
+    check: Option<&CompiledCheck>,
+) -> Result<Valid, Vec<Violation>> {
+    let invalid = |message: String| vec![Violation::new("", ViolationKind::Invalid, message)];
+    let mut violations = Vec::new();
+    let valid = if schema.is_some() || check.is_some_and(CompiledCheck::looks_inside) {
+        if answer.trim().is_empty() {
+            return Err(invalid("the answer is empty".to_owned()));
+        }
+        let found = extract_json(answer).map_err(|error| invalid(error.to_string()))?;
+        let (value, twice) =
+            read_json(found).map_err(|error| invalid(format!("the JSON is not valid: {error}")))?;
+        for path in twice {
+            violations.push(Violation::new(
+                path,
+                ViolationKind::Invalid,
+                "the key is given twice in one object",
+            ));
+        }
+        if let Some(schema) = schema {
+            violations.extend(schema.violations(&value));
+        }
+        Valid { value: Some(value), text: pretty(found) }
+    } else {
+        let text = after_thinking(answer)
+            .map_err(|_| invalid("the answer ends in the middle of its reasoning".to_owned()))?;
+        if text.trim().is_empty() {
+            return Err(invalid("the answer is empty".to_owned()));
+        }
+        let text = text.trim_start_matches(['\n', '\r']).trim_end();
+        Valid { value: None, text: format!("{text}\n") }
+    };
+    if let Some(check) = check {
+        violations.extend(check.violations(&valid));
+    }
+    if violations.is_empty() {
+        return Ok(valid);
+    }
+    violations.truncate(MOST);
+    Err(violations)
+}
+
+/// What a model is told when it is asked again.
+pub fn feedback(violations: &[Violation]) -> String {
+    let mut out = String::from("Your last answer was not accepted. What is wrong with it:\n");
+    for violation in violations.iter().take(MOST) {
+        let place =
+            if violation.path.is_empty() { "the answer".to_owned() } else { format!("`{}`", violation.path) };
+        out.push_str(&format!("- {place}: {}", violation.message));
+        if let Some(found) = &violation.found {
+            out.push_str(&format!(" (found {})", shortened(found)));
+        }
+        out.push('\n');
+    }
+    out.push_str(
+        "Answer again in full, with this put right and everything else kept. Give only the answer itself.\n",
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn schema() -> CompiledSchema {
+        CompiledSchema::compile(json!({
+            "type": "object",
+            "properties": {
+                "title": { "type": "string", "minLength": 3 },
+                "items": { "type": "array", "minItems": 2, "items": { "$ref": "#/$defs/item" } },
+                "kind": { "enum": ["a", "b"] },
+                "extra": { "anyOf": [{ "type": "null" }, { "type": "object", "required": ["x"] }] }
+            },
+            "required": ["title", "items"],
+            "additionalProperties": false,
+            "$defs": { "item": { "type": "object", "properties": { "n": { "type": "integer", "minimum": 1 } }, "required": ["n"] } }
+        }))
+        .unwrap()
+    }
+
+    fn wrong(answer: &str) -> Vec<(String, ViolationKind)> {
+        validate(answer, Some(&schema()), None).unwrap_err().into_iter().map(|v| (v.path, v.kind)).collect()
+    }
+
+    #[test]
+    fn good_answers_are_kept_as_they_are() {
+        let valid = validate(
+            "Sure!\n```json\n{\"items\":[{\"n\":1},{\"n\":2.0}],\"title\":\"abc\"}\n```",
+            Some(&schema()),
+            None,
+        )
+        .unwrap();
+        assert_eq!(
+            valid.text,
+            "{\n  \"items\": [\n    {\n      \"n\": 1\n    },\n    {\n      \"n\": 2.0\n    }\n  ],\n  \"title\": \"abc\"\n}\n"
+        );
+        let text = validate("<think>hm</think>\n\n  indented\nline\n\n", None, None).unwrap();
+        assert_eq!(text.text, "  indented\nline\n");
+    }
+
+    #[test]
+    fn what_is_wrong_is_placed() {
+        use ViolationKind::{Invalid, Missing};
+        let at = |path: &str, kind| (path.to_owned(), kind);
+        assert_eq!(wrong(r#"{"title": "abc"}"#), [at("/items", Missing)]);
+        assert_eq!(wrong(r#"{"title": "a", "items": [{"n": 1}, {"n": 0}], "kind": "c"}"#).len(), 3);
+        assert_eq!(wrong(r#"{"title": "abc", "items": [{"n": 1}, {}]}"#), [at("/items/1/n", Missing)]);
+        assert_eq!(
+            wrong(r#"{"title": "abc", "items": [{"n": 1}, {"n": 2}], "more": 1}"#),
+            [at("/more", Invalid)]
+        );
+        assert_eq!(
+            wrong(r#"{"title": "abc", "title": "abd", "items": [{"n": 1}, {"n": 2}]}"#),
+            [at("/title", Invalid)]
+        );
+        assert_eq!(
+            wrong(r#"{"title": "abc", "items": [{"n": 1}, {"n": 2}], "extra": {}}"#),
+            [at("/extra/x", Missing)]
+        );
+        assert_eq!(wrong(r#"{"title": "abc", "items": [{"n": 1}, "#), [at("", Invalid)]);
+        assert_eq!(wrong(""), [at("", Invalid)]);
+        let all = validate(r#"{"title": 5, "items": []}"#, Some(&schema()), None).unwrap_err();
+        let text = feedback(&all);
+        assert!(text.contains("`/title`: wanted a string (found 5)"), "{text}");
+        assert!(text.contains("`/items`: wanted at least 2 items (found [])"), "{text}");
+    }
+
+    #[test]
+    fn schemas_that_cannot_be() {
+        for (schema, pointer) in [
+            (json!({"type": "objekt"}), "/type"),
+            (json!({"properties": {"a": {"minLength": "3"}}}), "/properties/a/minLength"),
+            (json!({"$ref": "https://example.com/x.json"}), ""),
+            (json!({"$ref": "#/$defs/none"}), ""),
+            (json!({"pattern": "("}), "/pattern"),
+        ] {
+            let error = CompiledSchema::compile(schema.clone()).unwrap_err();
+            assert_eq!(error.pointer, pointer, "{schema}: {}", error.message);
+        }
+    }
+}

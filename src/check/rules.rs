@@ -1,0 +1,446 @@
+//! The rules of `[task.X.check]`: what a schema cannot say, or not simply.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use regex::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use super::{Valid, Violation, ViolationKind, shortened};
+use crate::items::{canonical, select, steps};
+use crate::manifest::types::Check;
+
+/// Why a check cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleError {
+    /// The key of the check, and within it the pointer.
+    pub key: (&'static str, Option<String>),
+    /// For a list, which element.
+    pub index: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// Something to type.
+    pub hint: Option<String>,
+}
+
+/// Checks ready to be used.
+pub struct CompiledCheck {
+    check: Check,
+    matches: Vec<(String, Regex)>,
+    banned: Vec<(String, Regex)>,
+}
+
+impl fmt::Debug for CompiledCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompiledCheck").field("check", &self.check).finish_non_exhaustive()
+    }
+}
+
+/// The words of a file of banned words: one a line, `#` comments.
+pub fn banned_words(text: &str) -> Vec<String> {
+    text.trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+impl CompiledCheck {
+    /// Compiles the checks of a task. `banned` is the text of the file of banned words.
+    pub fn compile(check: &Check, banned: Option<&str>) -> Result<CompiledCheck, Vec<RuleError>> {
+        let mut errors = Vec::new();
+        let mut pointer = |key: &'static str, index: Option<usize>, text: &str| {
+            if let Err(error) = steps(text) {
+                errors.push(RuleError {
+                    key: (key, index.is_none().then(|| text.to_owned())),
+                    index,
+                    message: error.message,
+                    hint: error.hint,
+                });
+            }
+        };
+        check.min_items.keys().for_each(|key| pointer("min_items", None, key));
+        check.max_items.keys().for_each(|key| pointer("max_items", None, key));
+        check.one_of.keys().for_each(|key| pointer("one_of", None, key));
+        check.matches.keys().for_each(|key| pointer("matches", None, key));
+        check.non_empty.iter().enumerate().for_each(|(index, text)| pointer("non_empty", Some(index), text));
+        check.unique.iter().enumerate().for_each(|(index, text)| pointer("unique", Some(index), text));
+        let mut matches = Vec::new();
+        for (at, pattern) in &check.matches {
+            match RegexBuilder::new(pattern).size_limit(4 << 20).build() {
+                Ok(regex) => matches.push((at.clone(), regex)),
+                Err(error) => {
+                    let text = error.to_string();
+                    let last = text.lines().rfind(|line| line.starts_with("error: ")).unwrap_or(&text);
+                    errors.push(RuleError {
+                        key: ("matches", Some(at.clone())),
+                        index: None,
+                        message: format!("not a regular expression: {}", last.trim_start_matches("error: ")),
+                        hint: None,
+                    });
+                }
+            }
+        }
+        if errors.is_empty() {
+            let banned = banned.map(banned_words).unwrap_or_default().into_iter().map(|word| {
+                let regex = whole_word(&word);
+                (word, regex)
+            });
+            Ok(CompiledCheck { check: check.clone(), matches, banned: banned.collect() })
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Whether a rule looks at members of the answer, so that it must be JSON.
+    pub fn looks_inside(&self) -> bool {
+        let check = &self.check;
+        !check.min_items.is_empty()
+            || !check.max_items.is_empty()
+            || !check.one_of.is_empty()
+            || check.non_empty.iter().any(|at| !at.is_empty())
+            || check.unique.iter().any(|at| !at.is_empty())
+            || check.matches.keys().any(|at| !at.is_empty())
+    }
+
+    /// What an answer does not satisfy.
+    pub fn violations(&self, answer: &Valid) -> Vec<Violation> {
+        let check = &self.check;
+        let mut found = Vec::new();
+        let broken = |path: &str, message: String| Violation::new(path, ViolationKind::Check, message);
+        let whole = Value::String(answer.text.trim().to_owned());
+        let root = answer.value.as_ref().unwrap_or(&whole);
+        let at = |pointer: &str| select(root, pointer).unwrap_or_default();
+        for (limits, least) in [(&check.min_items, true), (&check.max_items, false)] {
+            for (pointer, &limit) in limits {
+                let values = at(pointer);
+                if values.is_empty() && least && !pointer.contains('*') {
+                    found.push(Violation::new(
+                        pointer,
+                        ViolationKind::Missing,
+                        format!("wanted a list of at least {limit} items"),
+                    ));
+                }
+                for (path, value) in values {
+                    let count = match value {
+                        Value::Array(list) => list.len() as u64,
+                        Value::Object(members) => members.len() as u64,
+                        _ => {
+                            found.push(broken(&path, "wanted a list".to_owned()).found(value));
+                            continue;
+                        }
+                    };
+                    let items = if limit == 1 { "item" } else { "items" };
+                    if least && count < limit {
+                        found.push(broken(&path, format!("has {count}, wanted at least {limit} {items}")));
+                    }
+                    if !least && count > limit {
+                        found.push(broken(&path, format!("has {count}, wanted at most {limit} {items}")));
+                    }
+                }
+            }
+        }
+        for pointer in &check.non_empty {
+            let values = at(pointer);
+            if values.is_empty() && !pointer.contains('*') {
+                found.push(Violation::new(pointer, ViolationKind::Missing, "must be there and not be empty"));
+            }
+            for (path, value) in values {
+                if is_hollow(value) {
+                    found.push(
+                        broken(&path, "is empty or a placeholder, wanted content".to_owned()).found(value),
+                    );
+                }
+            }
+        }
+        for (pointer, allowed) in &check.one_of {
+            for (path, value) in at(pointer) {
+                if !allowed.contains(value) {
+                    let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+                    found.push(broken(&path, format!("wanted one of {}", shortened(&list))).found(value));
+                }
+            }
+        }
+        for pointer in &check.unique {
+            let mut values = at(pointer);
+            // A pointer to a list means its elements.
+            if let [(path, Value::Array(list))] = values.as_slice() {
+                values =
+                    list.iter().enumerate().map(|(index, item)| (format!("{path}/{index}"), item)).collect();
+            }
+            let mut seen: HashMap<String, String> = HashMap::new();
+            for (path, value) in values {
+                let key = match value {
+                    Value::String(text) => {
+                        text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+                    }
+                    other => canonical(other),
+                };
+                if let Some(first) = seen.get(&key) {
+                    found.push(
+                        broken(&path, format!("is the same as `{first}`, wanted values that differ"))
+                            .found(value),
+                    );
+                } else {
+                    seen.insert(key, path);
+                }
+            }
+        }
+        if check.min_words.is_some() || check.max_words.is_some() {
+            let count = words(answer);
+            if let Some(least) = check.min_words.filter(|&least| count < least) {
+                found.push(broken("", format!("has {count} words, wanted at least {least}")));
+            }
+            if let Some(most) = check.max_words.filter(|&most| count > most) {
+                found.push(broken("", format!("has {count} words, wanted at most {most}")));
+            }
+        }
+        for (pointer, regex) in &self.matches {
+            if pointer.is_empty() {
+                if !regex.is_match(answer.text.trim_end()) {
+                    found.push(broken(
+                        "",
+                        format!("wanted text that matches `{}`", shortened(regex.as_str())),
+                    ));
+                }
+                continue;
+            }
+            for (path, value) in at(pointer) {
+                let text = match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                if !regex.is_match(&text) {
+                    found.push(
+                        broken(&path, format!("wanted text that matches `{}`", shortened(regex.as_str())))
+                            .found(value),
+                    );
+                }
+            }
+        }
+        for (word, regex) in &self.banned {
+            let mut hit = false;
+            if let Some(value) = &answer.value {
+                strings(value, &mut String::new(), &mut |path, text| {
+                    if !hit && regex.is_match(text) {
+                        hit = true;
+                        found.push(
+                            broken(path, format!("contains `{word}`, which is not allowed"))
+                                .found(&Value::String(around(text, regex))),
+                        );
+                    }
+                });
+            } else if regex.is_match(&answer.text) {
+                let near = Value::String(around(&answer.text, regex));
+                found.push(broken("", format!("contains `{word}`, which is not allowed")).found(&near));
+            }
+        }
+        found
+    }
+}
+
+/// A word or phrase, whatever its case, as a whole and with any white space between its words.
+fn whole_word(word: &str) -> Regex {
+    let body = word.split_whitespace().map(regex::escape).collect::<Vec<_>>().join(r"\s+");
+    let edge = |c: Option<char>| if c.is_some_and(|c| c.is_alphanumeric() || c == '_') { r"\b" } else { "" };
+    let pattern = format!("{}{body}{}", edge(word.chars().next()), edge(word.chars().last()));
+    RegexBuilder::new(&pattern)
+        .case_insensitive(true)
+        .size_limit(4 << 20)
+        .build()
+        .unwrap_or_else(|_| Regex::new("$^").expect("BUG: a fixed pattern"))
+}
+
+/// The words around a match.
+fn around(text: &str, regex: &Regex) -> String {
+    let Some(hit) = regex.find(text) else { return String::new() };
+    let start = text[..hit.start()].char_indices().rev().nth(30).map_or(0, |(at, _)| at);
+    let end = text[hit.end()..].char_indices().nth(30).map_or(text.len(), |(at, _)| hit.end() + at);
+    text[start..end].to_owned()
+}
+
+/// Calls back with every string of a value and its pointer.
+fn strings(value: &Value, path: &mut String, found: &mut dyn FnMut(&str, &str)) {
+    let length = path.len();
+    match value {
+        Value::String(text) => found(path, text),
+        Value::Array(list) => {
+            for (index, item) in list.iter().enumerate() {
+                path.push_str(&format!("/{index}"));
+                strings(item, path, found);
+                path.truncate(length);
+            }
+        }
+        Value::Object(members) => {
+            for (key, item) in members {
+                path.push('/');
+                path.push_str(&crate::items::escape(key));
+                strings(item, path, found);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The words of an answer: of its text, or of all strings in its JSON.
+fn words(answer: &Valid) -> u64 {
+    match &answer.value {
+        None => answer.text.split_whitespace().count() as u64,
+        Some(value) => {
+            let mut count = 0;
+            strings(value, &mut String::new(), &mut |_, text| {
+                count += text.split_whitespace().count() as u64
+            });
+            count
+        }
+    }
+}
+
+/// Whether a value says nothing: null, empty, only white space or marks, or a placeholder.
+fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.iter().all(is_hollow),
+        Value::Object(members) => members.values().all(is_hollow),
+        Value::String(text) => is_placeholder(text),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Whether a text stands for one that is still to be written.
+fn is_placeholder(text: &str) -> bool {
+    let plain: String = text.trim().to_lowercase();
+    if !plain.chars().any(char::is_alphanumeric) {
+        return true;
+    }
+    if plain.starts_with("lorem ipsum") {
+        return true;
+    }
+    let inside = plain.trim_matches(|c: char| !c.is_alphanumeric());
+    let bare: String = inside.chars().filter(|c| c.is_alphanumeric()).collect();
+    let marked = plain.starts_with(['[', '<', '{']) && plain.ends_with([']', '>', '}']);
+    matches!(
+        bare.as_str(),
+        "tbd"
+            | "tba"
+            | "tbc"
+            | "todo"
+            | "fixme"
+            | "na"
+            | "none"
+            | "null"
+            | "nil"
+            | "undefined"
+            | "placeholder"
+            | "tobedetermined"
+            | "tobedone"
+            | "tobeadded"
+            | "tobedefined"
+            | "tobecompleted"
+            | "notapplicable"
+            | "notavailable"
+            | "xxx"
+            | "string"
+            | "text"
+            | "yourtexthere"
+            | "inserttexthere"
+            | "comingsoon"
+    ) || (marked && (bare.starts_with("insert") || bare.starts_with("your") || bare.contains("placeholder")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{ViolationKind, validate};
+    use serde_json::json;
+
+    fn compiled(check: Value, banned: Option<&str>) -> CompiledCheck {
+        let check: Check = serde_json::from_value(check).unwrap();
+        CompiledCheck::compile(&check, banned).unwrap()
+    }
+
+    fn paths(check: Value, banned: Option<&str>, answer: &str) -> Vec<String> {
+        match validate(answer, None, Some(&compiled(check, banned))) {
+            Ok(_) => Vec::new(),
+            Err(violations) => violations.into_iter().map(|violation| violation.path).collect(),
+        }
+    }
+
+    #[test]
+    fn rules() {
+        let answer = json!({
+            "s": ["a", "b"], "t": [{"n": "x"}, {"n": "X "}, {"n": "TBD"}], "v": "go", "e": "", "d": "2024-01-02", "nil": null
+        })
+        .to_string();
+        for (check, wanted) in [
+            (json!({"min_items": {"/s": 2}}), vec![]),
+            (json!({"min_items": {"/s": 3}}), vec!["/s"]),
+            (json!({"min_items": {"/none": 1}}), vec!["/none"]),
+            (json!({"min_items": {"/v": 1}}), vec!["/v"]),
+            (json!({"max_items": {"/s": 1}}), vec!["/s"]),
+            (json!({"non_empty": ["/e", "/nil", "/none", "/v"]}), vec!["/e", "/nil", "/none"]),
+            (json!({"non_empty": ["/t/*/n"]}), vec!["/t/2/n"]),
+            (json!({"one_of": {"/v": ["go", "no-go"]}}), vec![]),
+            (json!({"one_of": {"/v": ["no-go"]}}), vec!["/v"]),
+            (json!({"unique": ["/t/*/n"]}), vec!["/t/1/n"]),
+            (json!({"unique": ["/s"]}), vec![]),
+            (json!({"matches": {"/d": r"^\d{4}-\d{2}-\d{2}$"}}), vec![]),
+            (json!({"matches": {"/v": "^no"}}), vec!["/v"]),
+            (json!({"min_words": 100}), vec![""]),
+        ] {
+            assert_eq!(paths(check.clone(), None, &answer), wanted, "{check}");
+        }
+    }
+
+    #[test]
+    fn rules_of_text() {
+        let answer = "We leverage synergy.\nA game changer, it is.";
+        assert_eq!(paths(json!({"min_words": 8, "max_words": 8}), None, answer), Vec::<String>::new());
+        assert_eq!(paths(json!({"max_words": 3}), None, answer), [""]);
+        let banned = "# words\nSynergy\ngame   changer\nlever\n\nC++\n";
+        let violations = validate(answer, None, Some(&compiled(json!({}), Some(banned)))).unwrap_err();
+        let words: Vec<&str> =
+            violations.iter().map(|violation| violation.message.split('`').nth(1).unwrap()).collect();
+        assert_eq!(words, ["Synergy", "game   changer"]);
+        assert!(violations.iter().all(|violation| violation.kind == ViolationKind::Check));
+        assert_eq!(paths(json!({}), Some("c++"), "uses C++ here").len(), 1);
+        assert_eq!(paths(json!({"matches": {"": "(?m)^# "}}), None, "text\n# Title"), Vec::<String>::new());
+        assert_eq!(paths(json!({"non_empty": [""]}), None, "N/A"), [""]);
+    }
+
+    #[test]
+    fn placeholders() {
+        for text in [
+            "",
+            "  ",
+            "TBD",
+            "N/A",
+            "n.a.",
+            "...",
+            "—",
+            "[TODO]",
+            "Lorem ipsum dolor",
+            "<insert name here>",
+            "To be determined",
+        ] {
+            assert!(is_placeholder(text), "{text}");
+        }
+        for text in ["No risks were found", "A", "0", "None of the above", "string theory", "Your plan"] {
+            assert!(!is_placeholder(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_that_cannot_be() {
+        let check: Check = serde_json::from_value(
+            json!({"min_items": {"strengths": 1}, "matches": {"/a": "("}, "unique": ["$.x"]}),
+        )
+        .unwrap();
+        let errors = CompiledCheck::compile(&check, None).unwrap_err();
+        assert_eq!(errors.len(), 3);
+        assert_eq!(errors[0].hint.as_deref(), Some("did you mean \"/strengths\"?"));
+        assert_eq!(errors[2].key, ("matches", Some("/a".to_owned())));
+    }
+}

@@ -1,0 +1,183 @@
+//! JSON Schema: compiled once, its errors in plain words.
+
+use std::fmt;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{Draft, ValidationError, Validator};
+use serde_json::Value;
+
+use super::{Violation, ViolationKind, shortened};
+use crate::items::escape;
+
+/// A schema ready to be used.
+pub struct CompiledSchema {
+    /// The schema itself, as it is sent to servers.
+    pub value: Value,
+    validator: Validator,
+}
+
+impl fmt::Debug for CompiledSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompiledSchema").field("value", &self.value).finish_non_exhaustive()
+    }
+}
+
+/// Why a schema cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaError {
+    /// Where in the schema.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl CompiledSchema {
+    /// Compiles a schema of draft 2020-12 (or the one it names). `$ref` may point only into the
+    /// schema itself; `format` is not enforced.
+    pub fn compile(value: Value) -> Result<CompiledSchema, SchemaError> {
+        if !value.is_object() && !value.is_boolean() {
+            return Err(SchemaError { pointer: String::new(), message: "a schema is an object".to_owned() });
+        }
+        let mut options = jsonschema::options().offline().should_validate_formats(false);
+        if value.get("$schema").is_none() {
+            options = options.with_draft(Draft::Draft202012);
+        }
+        let validator = options.build(&value).map_err(|error| {
+            let pointer = error.instance_path().as_str().to_owned();
+            let message = match error.kind() {
+                ValidationErrorKind::Referencing(inner) => {
+                    format!("{inner}; `$ref` may point only into this file")
+                }
+                ValidationErrorKind::Type { .. } | ValidationErrorKind::AnyOf { .. } => {
+                    format!("{} is not allowed here", shortened(&error.instance().to_string()))
+                }
+                _ => shortened(&error.to_string()),
+            };
+            SchemaError { pointer, message }
+        })?;
+        Ok(CompiledSchema { value, validator })
+    }
+
+    /// What is wrong with a value.
+    pub fn violations(&self, value: &Value) -> Vec<Violation> {
+        let mut found = Vec::new();
+        for error in self.validator.iter_errors(value).take(100) {
+            describe(&error, &mut found, 0);
+        }
+        found.dedup();
+        found
+    }
+}
+
+fn describe(error: &ValidationError<'_>, found: &mut Vec<Violation>, depth: usize) {
+    use ValidationErrorKind as Kind;
+    let path = error.instance_path().as_str().to_owned();
+    let invalid = |message: String| {
+        Violation::new(path.clone(), ViolationKind::Invalid, message).found(error.instance())
+    };
+    let violation = match error.kind() {
+        Kind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            let at = format!("{path}/{}", escape(name));
+            Violation::new(at, ViolationKind::Missing, format!("`{name}` is missing"))
+        }
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            for name in unexpected {
+                let at = format!("{path}/{}", escape(name));
+                found.push(Violation::new(
+                    at,
+                    ViolationKind::Invalid,
+                    format!("`{}` is not an allowed key", shortened(name)),
+                ));
+            }
+            return;
+        }
+        Kind::Type { kind } => invalid(format!(
+            "wanted {}",
+            match kind {
+                TypeKind::Single(one) => type_name(one.as_str()).to_owned(),
+                TypeKind::Multiple(many) => {
+                    many.iter().map(|one| type_name(one.as_str())).collect::<Vec<_>>().join(" or ")
+                }
+            }
+        )),
+        Kind::Enum { options } => {
+            let list: Vec<String> = options
+                .as_array()
+                .map(|list| list.iter().map(Value::to_string).collect())
+                .unwrap_or_default();
+            invalid(format!("wanted one of {}", shortened_list(&list)))
+        }
+        Kind::Constant { expected_value } => {
+            invalid(format!("wanted {}", shortened(&expected_value.to_string())))
+        }
+        Kind::MinItems { limit } => invalid(format!("wanted at least {}", counted(*limit, "item"))),
+        Kind::MaxItems { limit } => invalid(format!("wanted at most {}", counted(*limit, "item"))),
+        Kind::MinLength { limit } => invalid(format!("wanted at least {}", counted(*limit, "character"))),
+        Kind::MaxLength { limit } => invalid(format!("wanted at most {}", counted(*limit, "character"))),
+        Kind::MinProperties { limit } => invalid(format!("wanted at least {}", counted(*limit, "member"))),
+        Kind::MaxProperties { limit } => invalid(format!("wanted at most {}", counted(*limit, "member"))),
+        Kind::Minimum { limit } => invalid(format!("wanted {limit} or more")),
+        Kind::Maximum { limit } => invalid(format!("wanted {limit} or less")),
+        Kind::ExclusiveMinimum { limit } => invalid(format!("wanted more than {limit}")),
+        Kind::ExclusiveMaximum { limit } => invalid(format!("wanted less than {limit}")),
+        Kind::Pattern { pattern } => invalid(format!("wanted text that matches `{}`", shortened(pattern))),
+        Kind::UniqueItems => invalid("wanted items that all differ".to_owned()),
+        Kind::FalseSchema => invalid("nothing is allowed here".to_owned()),
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth < 8 => {
+            // If all forms but one fail by the type of the value itself, that one was meant.
+            let meant: Vec<_> = context
+                .iter()
+                .filter(|errors| {
+                    !errors.iter().any(|inner| {
+                        matches!(inner.kind(), Kind::Type { .. } | Kind::Constant { .. } | Kind::Enum { .. })
+                            && inner.instance_path().as_str() == path
+                    })
+                })
+                .collect();
+            match meant.as_slice() {
+                [errors] => {
+                    for inner in errors.iter() {
+                        describe(inner, found, depth + 1);
+                    }
+                    return;
+                }
+                _ => invalid(format!("fits none of the {} allowed forms", context.len())),
+            }
+        }
+        Kind::OneOfMultipleValid { .. } => invalid("fits more than one of the allowed forms".to_owned()),
+        _ => invalid(shortened(&error.masked().to_string())),
+    };
+    found.push(violation);
+}
+
+fn type_name(name: &str) -> &str {
+    match name {
+        "array" => "a list",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "object" => "an object",
+        "string" => "a string",
+        other => other,
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn shortened_list(list: &[String]) -> String {
+    let mut out = String::new();
+    for (index, item) in list.iter().enumerate() {
+        if index > 0 {
+            out.push_str(", ");
+        }
+        if out.len() > 400 {
+            out.push_str(&format!("… ({} in all)", list.len()));
+            break;
+        }
+        out.push_str(item);
+    }
+    out
+}

@@ -1,0 +1,334 @@
+//! The command line: what can be typed, what the environment says, and how the final error and exit code
+//! come about. The only place that reads environment variables by name for planexe's own use.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{self, Globals, Repeated, Session};
+use crate::exit::{self, Error};
+use crate::report;
+use crate::style::{self, GREEN, RED};
+
+const LONG_ABOUT: &str = "\
+make for LLM pipelines.
+
+A pipeline is a graph of tasks in pipeline.toml: prompts to models, commands, templates. A run is a directory; the \
+files in it are the only truth. `planexe build` runs what is stale, in parallel, stops cleanly, goes on where it \
+stopped, and never pays twice for the same answer.";
+
+const AFTER_HELP: &str =
+    "`planexe COMMAND --help` explains a command; `planexe --help` also lists exit codes.";
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  planexe build                 make what is out of date
+  planexe build -n              show what would run and why
+  planexe status                see where the run stands
+  planexe explain swot          see why swot would run again
+  planexe -C runs/bakery build  make another run
+
+Exit codes:
+  0    done
+  1    a task failed; for `build -q`: something is stale
+  2    the command line, the pipeline or the set-up is wrong; nothing was run
+  3    stopped short on purpose: a person, a gate, a budget, a pause or a stop file
+  75   another planexe works on the run directory
+  129  ended by SIGHUP; 130 by SIGINT (Ctrl-C); 143 by SIGTERM
+
+Environment:
+  NO_COLOR            no colours, unless --color always
+  COLUMNS             width of the output
+  PLANEXE_KEY_HOSTS   which key may go to which host: VARIABLE=HOST, separated by commas";
+
+/// make for LLM pipelines
+#[derive(Debug, Parser)]
+#[command(
+    name = "planexe",
+    version,
+    about,
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP,
+    max_term_width = 100,
+    infer_subcommands = false,
+    disable_help_subcommand = false
+)]
+pub struct Cli {
+    /// Options every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The command; help if left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What planexe can be told to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run what is stale
+    #[command(after_help = BUILD_EXAMPLES)]
+    Build(commands::build::BuildArgs),
+    /// Say where a stopped or failed run goes on, then build
+    #[command(after_help = RESUME_EXAMPLES)]
+    Resume(commands::resume::ResumeArgs),
+    /// Show the state of every task
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(commands::status::StatusArgs),
+    /// Say why a task would run, or why it need not
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(commands::explain::ExplainArgs),
+    /// Have tasks made again; their outputs go to history
+    #[command(visible_alias = "invalidate", after_help = CLEAN_EXAMPLES)]
+    Clean(commands::clean::CleanArgs),
+    /// Mark tasks done, with their outputs as they are
+    #[command(after_help = TOUCH_EXAMPLES)]
+    Touch(commands::touch::TouchArgs),
+    /// Say that a task waiting for a person is done, or let a paused gate pass
+    Done(commands::done::DoneArgs),
+    /// Read the pipeline and report every fault in it
+    Check(commands::check::CheckArgs),
+    /// List what is kept of former outputs
+    History(commands::history::HistoryArgs),
+    /// Bring former outputs back; those of now go to history
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(commands::restore::RestoreArgs),
+    /// Pack the answers of a run into one file, to be played again without a model
+    #[command(after_help = RECORD_EXAMPLES)]
+    Record(commands::record::RecordArgs),
+    /// Make a run directory for a pipeline
+    #[command(after_help = NEW_EXAMPLES)]
+    New(commands::new::NewArgs),
+    /// Draw the tasks and the files between them
+    #[command(after_help = GRAPH_EXAMPLES)]
+    Graph(commands::graph::GraphArgs),
+    /// Print the JSON Schema of pipeline.toml, for editors
+    Schema(commands::schema::SchemaArgs),
+    /// Show and bind which key may go to which host
+    #[command(after_help = KEYS_EXAMPLES)]
+    Keys(commands::keys::KeysArgs),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(commands::man::ManArgs),
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions(commands::completions::CompletionsArgs),
+}
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  planexe build                       all the pipeline makes by default
+  planexe build report.html           one file and what it needs
+  planexe build -n                    what would run, and why
+  planexe build -B swot               swot and all it needs again, with fresh answers
+  planexe build --only swot           swot alone
+  planexe build -j 4 --max-cost 2.50  four at once, and no call after 2.50 USD
+  planexe build -q || echo stale      for scripts
+
+Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: all ends at once. Either way the next \
+build goes on from there.";
+
+const RESUME_EXAMPLES: &str = "\
+Examples:
+  planexe resume --dry-run            where it would go on
+  planexe resume
+
+`planexe build` goes on just as well; resume says first where, and refuses a run that never started or is complete.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  planexe status                      one line per task
+  planexe status -v                   each item of a fan-out too
+  planexe status --watch
+  planexe status --json | jq .counts";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  planexe explain swot                what changed since swot was made, with the difference of its prompt
+  planexe explain reviews/ann.json    by an output
+  planexe explain 'review[ann]'       one item of a fan-out";
+
+const CLEAN_EXAMPLES: &str = "\
+Examples:
+  planexe clean swot --dry-run        list what would go
+  planexe clean swot                  swot is made again, with a fresh answer
+  planexe clean swot --downstream     and all that depends on it
+  planexe clean --orphans -y          files of tasks that are gone from the pipeline
+
+Nothing is lost: `planexe restore` brings it back.";
+
+const TOUCH_EXAMPLES: &str = "\
+Examples:
+  planexe touch swot                  keep swot as it is, although its prompt changed
+
+Outputs must be there and pass the task's schema and checks.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  planexe history swot                what is kept
+  planexe restore swot                the version before this one
+  planexe restore swot@3              version 3
+  planexe restore --checkpoint ID     all outputs as they were then";
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  planexe record answers.json         then, in pipeline.toml: api = \"recorded\", file = \"answers.json\"";
+
+const NEW_EXAMPLES: &str = "\
+Examples:
+  planexe new runs/bakery --prompt \"A bakery in Ghent that ...\"
+  planexe new runs/bakery --pipeline plan/pipeline.toml --profile cloud
+  planexe -C runs/bakery build";
+
+const GRAPH_EXAMPLES: &str = "\
+Examples:
+  planexe graph | dot -Tsvg > graph.svg
+  planexe graph --format mermaid report";
+
+const KEYS_EXAMPLES: &str = "\
+Examples:
+  planexe keys                                  each model's key, its host, and whether it may go there
+  planexe keys bind ACME_API_KEY llm.acme.example";
+
+/// Reads the command line and the environment, runs the command, prints its error, returns its exit code.
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os().collect()))
+}
+
+fn run(args: Vec<OsString>) -> u8 {
+    let cli = match parse(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, for standard output. Nobody reading is no failure.
+            let _ = error.print();
+            return error.exit_code() as u8;
+        }
+    };
+    let session = Session::new(cli.globals, environment());
+    let Some(command) = cli.command else {
+        let help = definition().render_help();
+        let text =
+            if session.out.depth == style::Depth::None { help.to_string() } else { help.ansi().to_string() };
+        return if session.print(&text).is_ok() { exit::DONE } else { exit::FAILED };
+    };
+    match dispatch(&session, command) {
+        Ok(code) => code,
+        Err(error) => {
+            show(&session, &error);
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
+    match command {
+        Command::Build(args) => commands::build::run(session, &args),
+        Command::Resume(args) => commands::resume::run(session, &args),
+        Command::Status(args) => commands::status::run(session, &args),
+        Command::Explain(args) => commands::explain::run(session, &args),
+        Command::Clean(args) => commands::clean::run(session, &args),
+        Command::Touch(args) => commands::touch::run(session, &args),
+        Command::Done(args) => commands::done::run(session, &args),
+        Command::Check(args) => commands::check::run(session, &args),
+        Command::History(args) => commands::history::run(session, &args),
+        Command::Restore(args) => commands::restore::run(session, &args),
+        Command::Record(args) => commands::record::run(session, &args),
+        Command::New(args) => commands::new::run(session, &args),
+        Command::Graph(args) => commands::graph::run(session, &args),
+        Command::Schema(args) => commands::schema::run(session, &args),
+        Command::Keys(args) => commands::keys::run(session, &args),
+        Command::Man(args) => commands::man::run(session, &args, definition()),
+        Command::Completions(args) => commands::completions::run(session, &args, definition()),
+    }
+}
+
+/// The whole definition, as help, man pages and completions show it.
+fn definition() -> clap::Command {
+    fn with_repeated(command: clap::Command) -> clap::Command {
+        Repeated::augment_args(command).mut_subcommands(with_repeated)
+    }
+    with_repeated(Cli::command())
+}
+
+fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let matches = definition().try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let mut level = Some(&matches);
+    while let Some(matches) = level {
+        let here = Repeated::from_arg_matches(matches)?;
+        let all = &mut cli.globals.repeated;
+        all.define.extend(here.define);
+        all.allow_outside.extend(here.allow_outside);
+        all.verbose = all.verbose.saturating_add(here.verbose);
+        level = matches.subcommand().map(|(_, below)| below);
+    }
+    Ok(cli)
+}
+
+fn environment() -> style::Environment {
+    let var = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    style::Environment {
+        no_color: var("NO_COLOR"),
+        colorterm: var("COLORTERM"),
+        term: var("TERM"),
+        columns: var("COLUMNS"),
+        ci: var("CI"),
+    }
+}
+
+/// Prints the error a command ended with: for people on standard error, and as data under `--json`.
+fn show(session: &Session, error: &Error) {
+    if session.globals.json {
+        let _ = session.print_json(&report::ErrorView::of(error));
+    }
+    session.complain(&lay_out(session, error));
+}
+
+fn lay_out(session: &Session, error: &Error) -> String {
+    let style = session.err;
+    let mut text = if error.rendered {
+        error.message.trim_end().to_owned()
+    } else {
+        format!("{} {}", style.bold(&style.paint(RED, "error:")), style::clean(&error.message))
+    };
+    for cause in &error.causes {
+        text += &format!("\n  caused by: {}", style::clean(cause));
+    }
+    for hint in &error.hints {
+        text += &format!("\n{} {}", style.paint(GREEN, "hint:"), style::clean(hint));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        parse(line.split(' ').map(OsString::from).collect()).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn common_options_go_before_and_after_the_command() {
+        for line in
+            ["planexe -C runs/a -f p.toml status --json", "planexe status --json -C runs/a --file p.toml"]
+        {
+            let globals = parsed(line).globals;
+            assert_eq!(globals.run_dir.as_deref(), Some("runs/a".as_ref()), "{line}");
+            assert_eq!(globals.file.as_deref(), Some("p.toml".as_ref()), "{line}");
+            assert!(globals.json, "{line}");
+        }
+        let globals = parsed("planexe -v -D a=1 -s -D b=2 build -vD c=3=4 --allow-outside x").globals;
+        let define: Vec<_> =
+            globals.repeated.define.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(define, [("a", "1"), ("b", "2"), ("c", "3=4")]);
+        assert!(globals.quiet);
+        assert_eq!((globals.repeated.allow_outside.len(), globals.repeated.verbose), (1, 2));
+    }
+}

@@ -1,0 +1,204 @@
+//! What a task's templates see: its inputs by name, `inputs`, `vars`, and the item of a fan-out.
+//! Files are read once, and the digests recorded are those of the bytes read here.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use minijinja::Value;
+
+use crate::fs::{self, FsError};
+use crate::graph::Task;
+use crate::inputs::Files;
+use crate::project::{Project, uses};
+use crate::record::{Digest, Failure, InputRecord};
+use crate::store::index::Index;
+
+/// The inputs of a task as read.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// By input, in order.
+    pub files: Vec<Files>,
+    /// Content, where it was read, and digest by path.
+    read: BTreeMap<String, (Option<Arc<[u8]>>, Digest)>,
+}
+
+/// Why inputs cannot be given to a task.
+#[derive(Debug)]
+pub enum InputError {
+    /// A file is not there.
+    Missing {
+        /// Its path.
+        path: String,
+    },
+    /// A file that should hold JSON, or text, does not.
+    Malformed {
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file cannot be read.
+    Fs(FsError),
+}
+
+impl InputError {
+    /// As the failure of a task.
+    pub fn into_failure(self) -> Failure {
+        let message = match self {
+            InputError::Missing { path } => format!("input `{path}` is not there"),
+            InputError::Malformed { path, why } => format!("input `{path}` {why}"),
+            InputError::Fs(error) => error.to_string(),
+        };
+        Failure { class: "input".into(), message, recoverable: true, ..Failure::default() }
+    }
+}
+
+impl Inputs {
+    /// Reads the files of a task's inputs; those that are absent and may be are left out.
+    pub fn read(project: &Project, files: Vec<Files>) -> Result<Inputs, InputError> {
+        Inputs::gather(files, |path| {
+            let bytes = fs::read_optional(&project.run.join(path))?;
+            Ok(bytes.map(|bytes| {
+                let digest = Digest::of(&bytes);
+                (Some(bytes.into()), digest)
+            }))
+        })
+    }
+
+    /// The same for a command, which reads its inputs itself: their digests alone.
+    pub fn hash(project: &Project, files: Vec<Files>, index: &Index) -> Result<Inputs, InputError> {
+        Inputs::gather(files, |path| {
+            Ok(index.digest(&project.run.join(path))?.map(|(digest, _)| (None, digest)))
+        })
+    }
+
+    fn gather(
+        files: Vec<Files>,
+        read: impl Fn(&str) -> Result<Option<(Option<Arc<[u8]>>, Digest)>, FsError>,
+    ) -> Result<Inputs, InputError> {
+        let mut inputs = Inputs { files, read: BTreeMap::new() };
+        for input in &mut inputs.files {
+            let mut present = Vec::with_capacity(input.paths.len());
+            for path in std::mem::take(&mut input.paths) {
+                if !inputs.read.contains_key(&path) {
+                    match read(&path).map_err(InputError::Fs)? {
+                        Some(found) => {
+                            inputs.read.insert(path.clone(), found);
+                        }
+                        None if input.optional => continue,
+                        None => return Err(InputError::Missing { path }),
+                    }
+                }
+                present.push(path);
+            }
+            input.paths = present;
+        }
+        Ok(inputs)
+    }
+
+    /// Path and digest of every file, sorted by path.
+    pub fn records(&self) -> Vec<InputRecord> {
+        self.read
+            .iter()
+            .map(|(path, (_, digest))| InputRecord { path: path.clone(), blake3: digest.clone() })
+            .collect()
+    }
+
+    /// One digest over what an input holds: names and contents of its files.
+    pub fn digest_of(&self, input: &Files) -> Digest {
+        if let ([path], false) = (&input.paths[..], input.glob) {
+            return self.read[path].1.clone();
+        }
+        let mut hasher = blake3::Hasher::new();
+        for path in &input.paths {
+            hasher.update(&(path.len() as u64).to_le_bytes());
+            hasher.update(path.as_bytes());
+            hasher.update(self.read[path].1.0.as_bytes());
+        }
+        Digest(hasher.finalize().to_hex().to_string())
+    }
+
+    /// What the templates of a task see. Only what `used` names is parsed.
+    pub fn context(
+        &self,
+        project: &Project,
+        task: &Task,
+        used: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Value>, InputError> {
+        let uses = |name: &str| uses(used, name);
+        let mut context = BTreeMap::new();
+        let run = &project.run;
+        for input in &self.files {
+            if !uses(&input.name) && !uses("inputs") {
+                continue;
+            }
+            let value = if input.glob {
+                let list = input.paths.iter().map(|path| self.file_value(run, &input.name, path));
+                Value::from(list.collect::<Result<Vec<_>, _>>()?)
+            } else {
+                match input.paths.first() {
+                    Some(path) => self.content_value(run, path)?,
+                    None => Value::from(()),
+                }
+            };
+            context.insert(input.name.clone(), value);
+        }
+        if uses("inputs") {
+            let each = self.files.iter().flat_map(|input| input.paths.iter().map(|path| (&input.name, path)));
+            let list = each.map(|(name, path)| self.file_value(run, name, path));
+            context.insert("inputs".into(), Value::from(list.collect::<Result<Vec<_>, _>>()?));
+        }
+        context.insert("vars".into(), Value::from_serialize(&project.vars));
+        context.insert("task".into(), Value::from(project.spec(task).name.as_str()));
+        if let Some(item) = &task.item {
+            context.insert("item".into(), Value::from_serialize(&item.value));
+            context.insert("key".into(), Value::from(item.key.as_str()));
+            context.insert("index".into(), Value::from(item.index));
+        }
+        Ok(context)
+    }
+
+    /// `{name, path, text, json}` of a file.
+    fn file_value(&self, run: &Path, name: &str, path: &str) -> Result<Value, InputError> {
+        let mut value = BTreeMap::from([
+            ("name", Value::from(name)),
+            ("path", Value::from(path)),
+            ("text", Value::from(&*self.text(run, path)?)),
+        ]);
+        value.insert("json", if is_json(path) { self.content_value(run, path)? } else { Value::from(()) });
+        Ok(Value::from_iter(value))
+    }
+
+    /// The parsed value of a JSON file, the text of any other.
+    fn content_value(&self, run: &Path, path: &str) -> Result<Value, InputError> {
+        let text = self.text(run, path)?;
+        if !is_json(path) {
+            return Ok(Value::from(&*text));
+        }
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| InputError::Malformed {
+            path: path.into(),
+            why: format!("is not valid JSON: {error}"),
+        })?;
+        Ok(Value::from_serialize(&value))
+    }
+
+    fn text(&self, run: &Path, path: &str) -> Result<Cow<'_, str>, InputError> {
+        let malformed = |error: std::str::Utf8Error| InputError::Malformed {
+            path: path.into(),
+            why: format!("is not valid UTF-8 at byte {}", error.valid_up_to()),
+        };
+        match &self.read[path].0 {
+            Some(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(malformed),
+            None => {
+                let bytes = fs::read(&run.join(path)).map_err(InputError::Fs)?;
+                String::from_utf8(bytes).map(Cow::Owned).map_err(|error| malformed(error.utf8_error()))
+            }
+        }
+    }
+}
+
+fn is_json(path: &str) -> bool {
+    path.ends_with(".json")
+}

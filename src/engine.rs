@@ -1,0 +1,801 @@
+//! The scheduler: a state machine without I/O. Events and the time go in, actions come out.
+//!
+//! A task is judged when everything it needs is settled, never before: its inputs may come out
+//! unchanged, and then nothing after it is paid for again. What is stale waits for its slots and
+//! starts, the one with the longest remaining path first. The same engine runs a build, tells what
+//! one would do ([`Mode::Plan`]) and is driven over random graphs by the seeded simulation in its tests.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::cancel::Level;
+use crate::graph::{Graph, Item, Kind, TaskId, Why};
+use crate::slots::{Slots, Start as SlotStart};
+
+/// Whether stale tasks are run, or only told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Run what is stale.
+    Build,
+    /// Judge without running: stale, or depends on what is.
+    Plan,
+}
+
+/// What a failure means for the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Go on with what does not depend on it.
+    #[default]
+    KeepGoing,
+    /// Start nothing more; finish what runs.
+    FailFast,
+    /// Cancel what runs.
+    StopAll,
+}
+
+/// What a stale task takes to run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Endpoints to ask, in order of preference; empty if no call is made.
+    pub endpoints: Vec<usize>,
+    /// Tokens the call is expected to take, for limits per minute.
+    pub tokens: u64,
+    /// Whether it takes a core.
+    pub cpu: bool,
+    /// The named pool it takes a slot of.
+    pub pool: Option<usize>,
+}
+
+/// What judging found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judged {
+    /// Nothing to do.
+    Fresh,
+    /// To be run.
+    Stale(Work),
+    /// Its condition is false.
+    Skipped,
+    /// It failed before and is left so, or cannot be judged.
+    Failed,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// Recorded as done.
+    Done,
+    /// Failed for good.
+    Failed,
+    /// Waits for a person.
+    Waiting,
+    /// Another attempt, after a pause, at the given endpoint of its list if any.
+    Again {
+        /// How long to wait first.
+        after: Duration,
+        /// Position in [`Work::endpoints`] to ask next.
+        endpoint: usize,
+    },
+    /// Ended by a stop before its end.
+    Stopped,
+}
+
+/// What happened outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The answer to [`Action::Judge`].
+    Judged(TaskId, Judged),
+    /// The answer to [`Action::Expand`]: the items, or none if they cannot be known.
+    Expanded(TaskId, Option<Vec<Item>>),
+    /// The end of an attempt begun by [`Action::Start`].
+    Ended(TaskId, End),
+    /// A person, or the marker they left, lets a waiting task be judged again.
+    Passed(TaskId),
+    /// An endpoint takes no more calls in this build.
+    EndpointClosed(usize),
+    /// The build is told to stop.
+    Cancel(Level),
+    /// Nothing starts while true.
+    Pause(bool),
+}
+
+/// What to do outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Find out whether a task is up to date.
+    Judge {
+        /// The task.
+        task: TaskId,
+        /// In [`Mode::Plan`]: something it needs is not up to date, so only its own records count.
+        shallow: bool,
+    },
+    /// Find out the items of a fan-out.
+    Expand(TaskId),
+    /// Run an attempt.
+    Start {
+        /// The task.
+        task: TaskId,
+        /// From 1, in this build.
+        attempt: u32,
+        /// Position in [`Work::endpoints`] of the endpoint to ask.
+        endpoint: Option<usize>,
+    },
+    /// A task came to its end without an attempt, or a fan-out through its instances.
+    Settled(TaskId),
+    /// End what runs, at once.
+    CancelAll,
+}
+
+/// How a task ended in this build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Settled {
+    /// Up to date.
+    Fresh,
+    /// Ran, and is done.
+    Done,
+    /// A fan-out with enough instances done, but not all.
+    Partial,
+    /// Failed.
+    Failed,
+    /// Something it needs failed.
+    Blocked,
+    /// Its condition, or that of what it reads, is false.
+    Skipped,
+    /// A person is waited for.
+    Waiting,
+    /// Stopped before its end.
+    Stopped,
+    /// Plan only: it would run.
+    Stale,
+    /// Plan only: whether it would run is known once what it needs has run.
+    DependsOn,
+}
+
+impl Settled {
+    /// Whether readers may go on.
+    fn satisfies(self) -> bool {
+        matches!(
+            self,
+            Settled::Fresh | Settled::Done | Settled::Partial | Settled::Stale | Settled::DependsOn
+        )
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// Some needs are not settled.
+    Waiting,
+    Judging,
+    /// Stale, waiting for slots.
+    Ready,
+    Running,
+    /// Between two attempts.
+    Backoff(Duration),
+    /// A family between its expansion and the end of its instances.
+    Collecting,
+    Settled(Settled),
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    phase: Phase,
+    wanted: bool,
+    unmet: u32,
+    /// A need is not up to date (plan).
+    upstream_stale: bool,
+    expanded: bool,
+    /// Instances not settled yet.
+    left: u32,
+    attempts: u32,
+    work: Work,
+    /// Position in `work.endpoints` to ask next.
+    endpoint: usize,
+    held: Option<SlotStart>,
+    /// Longest remaining path, seconds, itself included.
+    remaining: f64,
+}
+
+/// Settings of a build.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What a failure means for the rest.
+    pub on_failure: OnFailure,
+    /// Tasks alone, what they need taken as it is.
+    pub only: bool,
+}
+
+/// A task ready to start: higher priority first, then the longer remaining path, then the order of the file.
+#[derive(Debug, PartialEq)]
+struct Candidate {
+    priority: i32,
+    remaining: f64,
+    task: TaskId,
+}
+
+impl Eq for Candidate {}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.priority.cmp(&other.priority))
+            .then(self.remaining.total_cmp(&other.remaining))
+            .then(other.task.cmp(&self.task))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a class of ready tasks competes for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Class {
+    endpoint: Option<usize>,
+    cpu: bool,
+    pool: Option<usize>,
+}
+
+/// What the engine must know of a declaration.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskInfo {
+    /// Higher starts first.
+    pub priority: i32,
+    /// Share of instances that must succeed.
+    pub min_success: f64,
+    /// Expected seconds of the task, or of one instance.
+    pub expected_s: f64,
+}
+
+impl Default for TaskInfo {
+    fn default() -> Self {
+        TaskInfo { priority: 0, min_success: 1.0, expected_s: 1.0 }
+    }
+}
+
+/// The state machine.
+pub struct Engine {
+    graph: Graph,
+    mode: Mode,
+    options: Options,
+    infos: Vec<TaskInfo>,
+    nodes: Vec<Node>,
+    slots: Slots,
+    ready: HashMap<Class, BinaryHeap<Candidate>>,
+    backoff: BinaryHeap<std::cmp::Reverse<(Duration, TaskId)>>,
+    actions: VecDeque<Action>,
+    closed: HashSet<usize>,
+    wanted_keys: HashMap<TaskId, HashSet<String>>,
+    level: Level,
+    paused: bool,
+    failed: bool,
+    active: usize,
+}
+
+impl Engine {
+    /// A machine over a graph; `infos` by declaration. Nothing is wanted yet.
+    pub fn new(graph: Graph, mode: Mode, options: Options, infos: Vec<TaskInfo>, slots: Slots) -> Engine {
+        let mut engine = Engine {
+            nodes: Vec::with_capacity(graph.len()),
+            graph,
+            mode,
+            options,
+            infos,
+            slots,
+            ready: HashMap::new(),
+            backoff: BinaryHeap::new(),
+            actions: VecDeque::new(),
+            closed: HashSet::new(),
+            wanted_keys: HashMap::new(),
+            level: Level::Running,
+            paused: false,
+            failed: false,
+            active: 0,
+        };
+        for id in engine.graph.ids() {
+            let node = engine.new_node(id, false);
+            engine.nodes.push(node);
+        }
+        engine.measure_paths();
+        engine
+    }
+
+    fn new_node(&self, _id: TaskId, wanted: bool) -> Node {
+        Node {
+            phase: Phase::Waiting,
+            wanted,
+            unmet: 0,
+            upstream_stale: false,
+            expanded: false,
+            left: 0,
+            attempts: 0,
+            work: Work::default(),
+            endpoint: 0,
+            held: None,
+            remaining: 0.0,
+        }
+    }
+
+    /// The longest remaining path of every task, from expected durations.
+    fn measure_paths(&mut self) {
+        let order: Vec<TaskId> = self.graph.order().to_vec();
+        for &id in order.iter().rev() {
+            let after =
+                self.graph[id].readers.iter().map(|r| self.nodes[r.index()].remaining).fold(0.0, f64::max);
+            self.nodes[id.index()].remaining = after + self.info(id).expected_s;
+        }
+    }
+
+    fn info(&self, id: TaskId) -> TaskInfo {
+        self.infos.get(self.graph[id].decl).copied().unwrap_or_default()
+    }
+
+    /// Asks for tasks, and with them all they need. `keys` limits a fan-out to some of its instances.
+    pub fn want(&mut self, targets: &[(TaskId, Option<HashSet<String>>)]) {
+        let ids: Vec<TaskId> = targets.iter().map(|(id, _)| *id).collect();
+        let mask = if self.options.only {
+            let mut mask = vec![false; self.graph.len()];
+            for id in &ids {
+                mask[id.index()] = true;
+            }
+            mask
+        } else {
+            self.graph.upstream(&ids)
+        };
+        for (node, wanted) in self.nodes.iter_mut().zip(mask) {
+            node.wanted |= wanted;
+        }
+        for (id, keys) in targets {
+            if let Some(keys) = keys {
+                self.wanted_keys.entry(*id).or_default().extend(keys.iter().cloned());
+            }
+        }
+        for id in self.graph.ids().collect::<Vec<_>>() {
+            if self.nodes[id.index()].wanted {
+                self.count_needs(id);
+                self.advance(id);
+            }
+        }
+    }
+
+    /// Counts the needs that are not settled well; `--only` takes what is needed as it is.
+    fn count_needs(&mut self, id: TaskId) {
+        let mut unmet = 0;
+        for need in &self.graph[id].needs {
+            let node = &self.nodes[need.task.index()];
+            if !node.wanted {
+                continue;
+            }
+            let met = match (&node.phase, need.why) {
+                (_, Why::Expanded) => node.expanded || matches!(node.phase, Phase::Settled(_)),
+                (Phase::Settled(Settled::Skipped), why) => spoils(Settled::Skipped, why).is_none(),
+                (Phase::Settled(settled), _) => settled.satisfies(),
+                _ => false,
+            };
+            unmet += u32::from(!met);
+        }
+        self.nodes[id.index()].unmet = unmet;
+    }
+
+    /// Moves a waiting task on if everything it needs is settled.
+    fn advance(&mut self, id: TaskId) {
+        let node = &self.nodes[id.index()];
+        if !node.wanted || node.unmet > 0 || node.phase != Phase::Waiting {
+            return;
+        }
+        let shallow = node.upstream_stale;
+        let action = match self.graph[id].kind {
+            Kind::Family => Action::Expand(id),
+            Kind::Group => {
+                let settled = if shallow { Settled::DependsOn } else { Settled::Fresh };
+                return self.settle(id, settled);
+            }
+            Kind::Single | Kind::Instance { .. } => Action::Judge { task: id, shallow },
+        };
+        self.nodes[id.index()].phase = Phase::Judging;
+        self.active += 1;
+        self.actions.push_back(action);
+    }
+
+    /// Takes in what happened at a time (since any fixed moment).
+    pub fn on(&mut self, event: Event, now: Duration) {
+        match event {
+            Event::Judged(id, judged) => {
+                self.active -= 1;
+                match judged {
+                    Judged::Fresh => self.settle(id, Settled::Fresh),
+                    Judged::Skipped => self.settle(id, Settled::Skipped),
+                    Judged::Failed => self.fail(id),
+                    Judged::Stale(_) if self.mode == Mode::Plan => {
+                        let settled = if self.nodes[id.index()].upstream_stale {
+                            Settled::DependsOn
+                        } else {
+                            Settled::Stale
+                        };
+                        self.settle(id, settled);
+                    }
+                    Judged::Stale(work) => {
+                        self.nodes[id.index()].work = work;
+                        self.enqueue(id);
+                    }
+                }
+            }
+            Event::Expanded(id, items) => {
+                self.active -= 1;
+                match items {
+                    Some(items) => self.expand(id, items),
+                    None if self.mode == Mode::Plan => self.settle(id, Settled::DependsOn),
+                    None => self.fail(id),
+                }
+            }
+            Event::Ended(id, end) => self.ended(id, end, now),
+            Event::Passed(id) => {
+                if self.nodes[id.index()].phase == Phase::Settled(Settled::Waiting) {
+                    self.nodes[id.index()].phase = Phase::Waiting;
+                    self.advance(id);
+                }
+            }
+            Event::EndpointClosed(endpoint) => {
+                self.closed.insert(endpoint);
+                self.requeue_closed(endpoint);
+            }
+            Event::Cancel(level) => {
+                if level == Level::Killing && self.level < Level::Killing {
+                    self.actions.push_back(Action::CancelAll);
+                }
+                self.level = self.level.max(level);
+            }
+            Event::Pause(paused) => self.paused = paused,
+        }
+    }
+
+    fn ended(&mut self, id: TaskId, end: End, now: Duration) {
+        self.active -= 1;
+        if let Some(held) = self.nodes[id.index()].held.take() {
+            self.slots.release(&held, now);
+        }
+        match end {
+            End::Done => self.settle(id, Settled::Done),
+            End::Failed => self.fail(id),
+            End::Waiting => self.settle(id, Settled::Waiting),
+            End::Stopped => self.settle(id, Settled::Stopped),
+            End::Again { after, endpoint } => {
+                self.nodes[id.index()].endpoint = endpoint;
+                if after.is_zero() {
+                    self.enqueue(id);
+                } else {
+                    let until = now + after;
+                    self.nodes[id.index()].phase = Phase::Backoff(until);
+                    self.backoff.push(std::cmp::Reverse((until, id)));
+                }
+            }
+        }
+    }
+
+    fn expand(&mut self, family: TaskId, mut items: Vec<Item>) {
+        if let Some(keys) = self.wanted_keys.get(&family) {
+            items.retain(|item| keys.contains(&item.key));
+        }
+        let added = self.graph.add_instances(family, items);
+        let parent = self.nodes[family.index()].clone();
+        for &id in &added {
+            let mut node = self.new_node(id, true);
+            node.remaining = parent.remaining;
+            node.upstream_stale = parent.upstream_stale;
+            self.nodes.push(node);
+        }
+        let node = &mut self.nodes[family.index()];
+        node.expanded = true;
+        node.left = added.len() as u32;
+        node.phase = Phase::Collecting;
+        // All are counted before one is settled: a settled one moves those that wait for it.
+        for &id in &added {
+            self.count_needs(id);
+            let stale = self.graph[id].needs.iter().any(|need| self.is_stale(need.task));
+            self.nodes[id.index()].upstream_stale |= stale;
+        }
+        for &id in &added {
+            match self.doom(id) {
+                Some(settled) => self.settle(id, settled),
+                None => self.advance(id),
+            }
+        }
+        // Fan-outs over the same items were waiting for these.
+        for need in self.graph[family].waiters.clone() {
+            if need.why == Why::Expanded && self.nodes[need.task.index()].phase == Phase::Waiting {
+                let unmet = &mut self.nodes[need.task.index()].unmet;
+                *unmet = unmet.saturating_sub(1);
+                self.advance(need.task);
+            }
+        }
+        if added.is_empty() {
+            self.collect(family);
+        }
+    }
+
+    /// What a new instance is settled as because of something it needs that is settled badly.
+    fn doom(&self, id: TaskId) -> Option<Settled> {
+        self.graph[id].needs.iter().find_map(|need| match self.nodes[need.task.index()].phase {
+            Phase::Settled(settled) => spoils(settled, need.why),
+            _ => None,
+        })
+    }
+
+    fn is_stale(&self, id: TaskId) -> bool {
+        matches!(self.nodes[id.index()].phase, Phase::Settled(Settled::Stale | Settled::DependsOn))
+    }
+
+    fn enqueue(&mut self, id: TaskId) {
+        let work = self.nodes[id.index()].work.clone();
+        let endpoint = if work.endpoints.is_empty() {
+            None
+        } else {
+            // The endpoint asked for, or the next one in the list that still takes calls.
+            let from = self.nodes[id.index()].endpoint;
+            let open = (from..work.endpoints.len())
+                .chain(0..from)
+                .find(|&at| !self.closed.contains(&work.endpoints[at]));
+            let Some(at) = open else { return self.fail(id) };
+            self.nodes[id.index()].endpoint = at;
+            Some(work.endpoints[at])
+        };
+        let class = Class { endpoint, cpu: work.cpu, pool: work.pool };
+        let node = &mut self.nodes[id.index()];
+        node.phase = Phase::Ready;
+        let candidate = Candidate {
+            priority: self.info(id).priority,
+            remaining: self.nodes[id.index()].remaining,
+            task: id,
+        };
+        self.ready.entry(class).or_default().push(candidate);
+    }
+
+    fn requeue_closed(&mut self, endpoint: usize) {
+        let closed: Vec<Class> =
+            self.ready.keys().filter(|class| class.endpoint == Some(endpoint)).cloned().collect();
+        for class in closed {
+            for candidate in self.ready.remove(&class).unwrap_or_default() {
+                self.enqueue(candidate.task);
+            }
+        }
+    }
+
+    fn fail(&mut self, id: TaskId) {
+        self.settle(id, Settled::Failed);
+    }
+
+    /// A failure that `min_success` does not absorb decides what the rest does.
+    fn react_to_failure(&mut self) {
+        self.failed = true;
+        if self.options.on_failure == OnFailure::StopAll && self.level < Level::Killing {
+            self.level = Level::Killing;
+            self.actions.push_back(Action::CancelAll);
+        }
+    }
+
+    fn settle(&mut self, first: TaskId, settled: Settled) {
+        // A work list, not recursion: chains may be long.
+        let mut work = vec![(first, settled)];
+        while let Some((id, settled)) = work.pop() {
+            if matches!(self.nodes[id.index()].phase, Phase::Settled(_)) {
+                continue;
+            }
+            self.nodes[id.index()].phase = Phase::Settled(settled);
+            self.actions.push_back(Action::Settled(id));
+            let instance_of = match self.graph[id].kind {
+                Kind::Instance { family } => Some(family),
+                _ => None,
+            };
+            if settled == Settled::Failed && instance_of.is_none_or(|f| self.info(f).min_success >= 1.0) {
+                self.react_to_failure();
+            }
+            for waiter in 0..self.graph[id].waiters.len() {
+                let need = self.graph[id].waiters[waiter];
+                let reader = need.task;
+                if !self.nodes[reader.index()].wanted || self.nodes[reader.index()].phase != Phase::Waiting {
+                    continue;
+                }
+                if let Some(spoiled) = spoils(settled, need.why) {
+                    work.push((reader, spoiled));
+                } else if settled.satisfies() || settled == Settled::Skipped {
+                    let already = need.why == Why::Expanded && self.nodes[id.index()].expanded;
+                    let node = &mut self.nodes[reader.index()];
+                    node.upstream_stale |= matches!(settled, Settled::Stale | Settled::DependsOn);
+                    if !already {
+                        node.unmet = node.unmet.saturating_sub(1);
+                    }
+                    self.advance(reader);
+                }
+            }
+            if let Some(family) = instance_of {
+                let left = &mut self.nodes[family.index()].left;
+                *left = left.saturating_sub(1);
+                if *left == 0
+                    && let Some(settled) = self.verdict_of(family)
+                {
+                    work.push((family, settled));
+                }
+            }
+        }
+    }
+
+    fn collect(&mut self, family: TaskId) {
+        if let Some(settled) = self.verdict_of(family) {
+            self.settle(family, settled);
+        }
+    }
+
+    /// How a family is settled by its instances, all of them settled.
+    fn verdict_of(&self, family: TaskId) -> Option<Settled> {
+        if self.nodes[family.index()].phase != Phase::Collecting {
+            return None;
+        }
+        let all: Vec<Settled> =
+            self.graph.instances(family).iter().filter_map(|&id| self.settled(id)).collect();
+        let count = |of: &[Settled]| all.iter().filter(|settled| of.contains(settled)).count();
+        let good = count(&[Settled::Fresh, Settled::Done]);
+        let skipped = count(&[Settled::Skipped]);
+        let open = count(&[Settled::Stale, Settled::DependsOn]);
+        let total = all.len();
+        Some(if total == 0 || good == total {
+            if count(&[Settled::Done]) > 0 { Settled::Done } else { Settled::Fresh }
+        } else if open > 0 {
+            if count(&[Settled::Stale]) > 0 { Settled::Stale } else { Settled::DependsOn }
+        } else if skipped == total {
+            Settled::Skipped
+        } else if good + skipped == total {
+            Settled::Done
+        } else if count(&[Settled::Stopped]) > 0 {
+            Settled::Stopped
+        } else if count(&[Settled::Waiting]) > 0 {
+            Settled::Waiting
+        } else if good > 0 && good + skipped >= needed(total, self.info(family).min_success) {
+            Settled::Partial
+        } else if count(&[Settled::Failed]) > 0 {
+            Settled::Failed
+        } else {
+            Settled::Blocked
+        })
+    }
+
+    /// The next things to do at a time. Empty until an event or [`Engine::wakeup`] when nothing can start.
+    pub fn poll(&mut self, now: Duration) -> Vec<Action> {
+        while let Some(&std::cmp::Reverse((until, id))) = self.backoff.peek() {
+            if until > now {
+                break;
+            }
+            self.backoff.pop();
+            if self.nodes[id.index()].phase == Phase::Backoff(until) {
+                self.enqueue(id);
+            }
+        }
+        if self.may_start() {
+            self.start_ready(now);
+        }
+        self.actions.drain(..).collect()
+    }
+
+    /// Whether new attempts may start at all.
+    fn may_start(&self) -> bool {
+        let stopped_by_failure = self.failed && self.options.on_failure != OnFailure::KeepGoing;
+        self.level == Level::Running && !self.paused && !stopped_by_failure
+    }
+
+    fn start_ready(&mut self, now: Duration) {
+        loop {
+            // The best candidate over all classes whose slots are free.
+            let best = self
+                .ready
+                .iter()
+                .filter_map(|(class, heap)| heap.peek().map(|candidate| (class, candidate)))
+                .filter(|(class, candidate)| {
+                    let tokens = self.nodes[candidate.task.index()].work.tokens;
+                    self.slots.can_start(class.endpoint, class.cpu, class.pool, tokens, now)
+                })
+                .max_by(|(_, a), (_, b)| a.cmp(b))
+                .map(|(class, _)| class.clone());
+            let Some(class) = best else { return };
+            let Some(candidate) = self.ready.get_mut(&class).and_then(BinaryHeap::pop) else { return };
+            let id = candidate.task;
+            let tokens = self.nodes[id.index()].work.tokens;
+            let held = self.slots.take(class.endpoint, class.cpu, class.pool, tokens, now);
+            let node = &mut self.nodes[id.index()];
+            node.phase = Phase::Running;
+            node.held = Some(held);
+            node.attempts += 1;
+            self.active += 1;
+            let endpoint = class.endpoint.is_some().then_some(node.endpoint);
+            self.actions.push_back(Action::Start { task: id, attempt: node.attempts, endpoint });
+        }
+    }
+
+    /// When [`Engine::poll`] should be called again though nothing happens.
+    pub fn wakeup(&self, now: Duration) -> Option<Duration> {
+        if !self.may_start() {
+            return None;
+        }
+        let backoff = self.backoff.peek().map(|&std::cmp::Reverse((until, _))| until);
+        let limits = self
+            .ready
+            .iter()
+            .filter(|(_, heap)| !heap.is_empty())
+            .filter_map(|(class, _)| self.slots.next_chance(class.endpoint, now))
+            .min();
+        [backoff, limits].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is running, being judged or able to start any more.
+    pub fn is_finished(&self) -> bool {
+        if self.active > 0 || !self.actions.is_empty() {
+            return false;
+        }
+        if self.paused && self.level == Level::Running {
+            return !self.has_open();
+        }
+        !self.may_start() || !self.has_open()
+    }
+
+    fn has_open(&self) -> bool {
+        self.ready.values().any(|heap| !heap.is_empty()) || !self.backoff.is_empty()
+    }
+
+    /// The graph, with the instances known so far.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The slots, for what limits learn from answers.
+    pub fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
+    /// How a task ended, if it has.
+    pub fn settled(&self, id: TaskId) -> Option<Settled> {
+        match self.nodes[id.index()].phase {
+            Phase::Settled(settled) => Some(settled),
+            _ => None,
+        }
+    }
+
+    /// Whether a task is part of this build.
+    pub fn is_wanted(&self, id: TaskId) -> bool {
+        self.nodes[id.index()].wanted
+    }
+
+    /// Whether something a task needs is not up to date (plan).
+    pub fn upstream_stale(&self, id: TaskId) -> bool {
+        self.nodes[id.index()].upstream_stale
+    }
+
+    /// Seconds of the longest path that begins with a task.
+    pub fn remaining_s(&self, id: TaskId) -> f64 {
+        self.nodes[id.index()].remaining
+    }
+
+    /// How many tasks need a task that failed, directly or not, and are blocked by it.
+    pub fn blocked_by(&self, id: TaskId) -> u32 {
+        let mask = self.graph.downstream(&[id]);
+        let blocked =
+            |id: &TaskId| mask.get(id.index()) == Some(&true) && self.settled(*id) == Some(Settled::Blocked);
+        self.graph.ids().filter(blocked).count() as u32
+    }
+}
+
+/// ceil(share × n), with room for the rounding of the share itself.
+fn needed(total: usize, share: f64) -> usize {
+    ((share * total as f64) - 1e-9).ceil().max(0.0) as usize
+}
+
+/// What a bad end of a need makes of its reader.
+fn spoils(settled: Settled, why: Why) -> Option<Settled> {
+    match (settled, why) {
+        (_, Why::Expanded) => match settled {
+            Settled::Failed | Settled::Blocked => Some(Settled::Blocked),
+            Settled::Skipped => None,
+            _ => None,
+        },
+        (Settled::Failed | Settled::Blocked, _) => Some(Settled::Blocked),
+        (Settled::Skipped, Why::Reads) => Some(Settled::Skipped),
+        _ => None,
+    }
+}

@@ -1,0 +1,206 @@
+//! What happens in a build, as plain data: what progress shows, `events.jsonl` keeps and hooks are told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Failure, StatusUsage};
+
+/// One event, with the time it happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// RFC 3339, UTC.
+    pub timestamp_utc: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// The closed set of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum Kind {
+    /// A build begins to run tasks.
+    #[serde(rename = "pipeline.started")]
+    PipelineStarted {
+        /// Name of the pipeline.
+        pipeline: String,
+        /// The run directory.
+        run_id_dir: String,
+        /// Tasks in the build, as far as known.
+        steps_total: u32,
+    },
+    /// A task is found stale and will run.
+    #[serde(rename = "task.stale")]
+    TaskStale {
+        /// `task` or `task[key]`.
+        task: String,
+        /// Why, one line each.
+        reasons: Vec<String>,
+    },
+    /// An attempt starts.
+    #[serde(rename = "task.started")]
+    TaskStarted {
+        /// `task` or `task[key]`.
+        task: String,
+        /// From 1.
+        attempt: u32,
+        /// The model asked, if any.
+        model: Option<String>,
+        /// prompt, command, template, gate, human.
+        recipe: String,
+    },
+    /// What a running task is doing changed.
+    #[serde(rename = "task.progress")]
+    TaskProgress {
+        /// `task` or `task[key]`.
+        task: String,
+        /// In a few words: "reading the prompt", "writing, 412 tokens", "checking", "asking again (2 of 3)".
+        doing: String,
+    },
+    /// An attempt failed and another follows.
+    #[serde(rename = "task.retrying")]
+    TaskRetrying {
+        /// `task` or `task[key]`.
+        task: String,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// What follows: "again in 2 s", "asking again with what was wrong", "on to model cloud".
+        next: String,
+    },
+    /// A task is done.
+    #[serde(rename = "task.completed")]
+    TaskCompleted {
+        /// `task` or `task[key]`.
+        task: String,
+        /// The attempt that succeeded.
+        attempt: u32,
+        /// The model that answered.
+        model: Option<String>,
+        /// Seconds.
+        duration_s: f64,
+        /// Tokens and money.
+        usage: StatusUsage,
+        /// Position in topological order.
+        step: u32,
+        /// A kept answer was used: no call.
+        reused: bool,
+        /// The outputs' bytes are what they were: nothing after it needs to run for its sake.
+        unchanged: bool,
+        /// A recorded answer to another prompt.
+        sample: bool,
+        /// Some instances are missing.
+        partial: bool,
+        /// First output.
+        output: Option<String>,
+    },
+    /// A task failed for good.
+    #[serde(rename = "task.failed")]
+    TaskFailed {
+        /// `task` or `task[key]`.
+        task: String,
+        /// The last attempt.
+        attempt: u32,
+        /// The model asked, if any.
+        model: Option<String>,
+        /// Why.
+        failure: Failure,
+        /// Tasks that cannot run because of it.
+        blocked: u32,
+    },
+    /// A task's condition is false.
+    #[serde(rename = "task.skipped")]
+    TaskSkipped {
+        /// `task` or `task[key]`.
+        task: String,
+    },
+    /// A person is waited for.
+    #[serde(rename = "task.waiting")]
+    TaskWaiting {
+        /// `task` or `task[key]`.
+        task: String,
+        /// What is asked.
+        message: String,
+    },
+    /// A running task was stopped before its end.
+    #[serde(rename = "task.stopped")]
+    TaskStopped {
+        /// `task` or `task[key]`.
+        task: String,
+    },
+    /// No progress for longer than the task's `stall_timeout`.
+    #[serde(rename = "task.stalled")]
+    TaskStalled {
+        /// `task` or `task[key]`.
+        task: String,
+        /// Seconds since the last progress.
+        idle_s: f64,
+    },
+    /// Something worth telling that is no task's end: a mended log, an edited file kept, a warning of a gate.
+    #[serde(rename = "note")]
+    Note {
+        /// The task it is about, if any.
+        task: Option<String>,
+        /// One line.
+        message: String,
+        /// Whether it is a warning.
+        warning: bool,
+    },
+    /// The build holds: nothing starts until it is resumed.
+    #[serde(rename = "pipeline.paused")]
+    PipelinePaused {
+        /// Why.
+        message: String,
+    },
+    /// The build ended with everything done.
+    #[serde(rename = "pipeline.completed")]
+    PipelineCompleted {
+        /// What was done.
+        summary: Summary,
+    },
+    /// The build ended with failures.
+    #[serde(rename = "pipeline.failed")]
+    PipelineFailed {
+        /// What was done.
+        summary: Summary,
+    },
+    /// The build ended early on purpose or by a signal.
+    #[serde(rename = "pipeline.stopped")]
+    PipelineStopped {
+        /// What was done.
+        summary: Summary,
+        /// By what: a signal, a stop file, a gate, a person, a limit.
+        message: String,
+    },
+}
+
+/// The end of a build in figures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Tasks that ran and are done.
+    pub ran: u32,
+    /// Of those, by a kept answer without a call.
+    pub reused: u32,
+    /// Tasks found up to date.
+    pub fresh: u32,
+    /// Names of tasks that failed.
+    pub failed: Vec<String>,
+    /// Tasks blocked by a failure.
+    pub blocked: u32,
+    /// Tasks skipped by a condition.
+    pub skipped: u32,
+    /// Names of tasks that wait for a person.
+    pub waiting: Vec<String>,
+    /// Names of tasks stopped before their end.
+    pub stopped: Vec<String>,
+    /// Tasks not reached.
+    pub pending: u32,
+    /// Names of tasks done with instances missing.
+    pub partial: Vec<String>,
+    /// Names of tasks done with sample answers.
+    pub sample: Vec<String>,
+    /// Seconds.
+    pub duration_s: f64,
+    /// Tokens and money of this build.
+    pub usage: StatusUsage,
+}

@@ -1,0 +1,567 @@
+//! The graph of a build: tasks, the files they read and write, and what waits for what.
+//!
+//! It knows no TOML, no disk and no state of a run. Dependencies come from files: a task that reads
+//! what another writes needs it. A fan-out is one [`Kind::Family`] until its items are known; then
+//! [`Graph::add_instances`] adds one task per item.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::pattern::{self, KEY};
+
+/// A task of a [`Graph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(u32);
+
+impl TaskId {
+    /// Position in the graph's list of tasks.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What kind of node a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A task with a recipe.
+    Single,
+    /// A task without one: a name for its inputs.
+    Group,
+    /// A task with `foreach`; its instances do the work.
+    Family,
+    /// One item of a family.
+    Instance {
+        /// The family.
+        family: TaskId,
+    },
+}
+
+/// An item of a fan-out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// The key, fit for a file name.
+    pub key: String,
+    /// Position in the list, from 0.
+    pub index: usize,
+    /// The item itself.
+    pub value: Value,
+}
+
+/// A file, or a glob of files, that a task reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The name templates use.
+    pub name: String,
+    /// Path or glob relative to the run directory; of a family, `{{ key }}` may stand in it.
+    pub pattern: String,
+    /// Whether it is a glob.
+    pub glob: bool,
+    /// Whether it may be absent.
+    pub optional: bool,
+}
+
+/// Why a task waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It reads a file the other writes.
+    Reads,
+    /// It reads such a file if there is one.
+    MayRead,
+    /// `after`: order alone.
+    After,
+    /// It is the former item of a sequential fan-out.
+    Previous,
+    /// The other is a fan-out over the same items and must know them first.
+    Expanded,
+}
+
+/// One thing a task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The task waited for.
+    pub task: TaskId,
+    /// Why.
+    pub why: Why,
+}
+
+/// A node.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// `swot`, or `review[anna]`.
+    pub name: String,
+    /// Position of its declaration in the list the graph was built from.
+    pub decl: usize,
+    /// What kind of node it is.
+    pub kind: Kind,
+    /// The item of an instance.
+    pub item: Option<Arc<Item>>,
+    /// What it reads.
+    pub inputs: Vec<Input>,
+    /// What it writes, relative to the run directory; of a family, patterns with `{{ key }}`.
+    pub outputs: Vec<String>,
+    /// What must be settled before it is judged; of a family, before its items are known.
+    pub needs: Vec<Need>,
+    /// Tasks that need it, directly or through their instances.
+    pub readers: Vec<TaskId>,
+    /// Tasks that have it in their `needs`, and why.
+    pub waiters: Vec<Need>,
+    /// Topological position, from 0; an instance has its family's.
+    pub step: u32,
+    /// Longest distance from a task without needs.
+    pub level: u32,
+}
+
+/// What every instance of a family waits for.
+#[derive(Debug, Clone, Default)]
+struct Shared {
+    needs: Vec<Need>,
+    /// Families over the same items whose instance of the same key is read.
+    peers: Vec<TaskId>,
+    sequential: bool,
+    instances: Vec<TaskId>,
+}
+
+/// A task as declared, ready to be put into a graph: paths are normal, variables are filled in.
+#[derive(Debug, Clone, Default)]
+pub struct Decl {
+    /// Its name.
+    pub name: String,
+    /// Whether it does anything.
+    pub recipe: bool,
+    /// What it reads.
+    pub inputs: Vec<Input>,
+    /// What it writes.
+    pub outputs: Vec<String>,
+    /// Names of tasks to be settled before it.
+    pub after: Vec<String>,
+    /// What it runs over, if it is a fan-out.
+    pub foreach: Option<ForeachDecl>,
+    /// Whether the instances run in order.
+    pub sequential: bool,
+}
+
+/// What a fan-out runs over. Two tasks with equal ones depend item by item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeachDecl {
+    /// A path, or a glob.
+    pub source: String,
+    /// Whether `source` is a glob.
+    pub glob: bool,
+    /// Anything else that decides the items (pointer, key, batch), as text.
+    pub rest: String,
+}
+
+/// A fault that only shows when tasks are put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Two tasks write one file.
+    DuplicateOutput {
+        /// (declaration, output) of the first.
+        first: (usize, usize),
+        /// (declaration, output) of the second.
+        second: (usize, usize),
+        /// Whether they differ in case only.
+        case_only: bool,
+    },
+    /// `after` names no task.
+    UnknownAfter {
+        /// The declaration.
+        decl: usize,
+        /// Which name in its list.
+        index: usize,
+    },
+    /// Tasks wait for one another: the names in order, the first again at the end.
+    Cycle {
+        /// The declarations on the cycle, in order, the first not repeated.
+        decls: Vec<usize>,
+    },
+}
+
+/// Tasks and what waits for what.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    tasks: Vec<Task>,
+    by_name: HashMap<String, TaskId>,
+    producers: HashMap<String, TaskId>,
+    shared: HashMap<TaskId, Shared>,
+    /// Declared tasks in topological order.
+    order: Vec<TaskId>,
+}
+
+impl Graph {
+    /// Puts declarations together. All faults are found in one go.
+    pub fn build(decls: Vec<Decl>) -> Result<Graph, Vec<Fault>> {
+        let mut graph = Graph::default();
+        let mut faults = graph.declare(&decls);
+        graph.connect(&decls, &mut faults);
+        if let Err(cycle) = graph.sort() {
+            faults.push(Fault::Cycle { decls: cycle });
+        }
+        if faults.is_empty() { Ok(graph) } else { Err(faults) }
+    }
+
+    /// Adds a node per declaration and finds out who writes what.
+    fn declare(&mut self, decls: &[Decl]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut written: HashMap<String, (usize, usize)> = HashMap::new();
+        for (d, decl) in decls.iter().enumerate() {
+            let id = TaskId(self.tasks.len() as u32);
+            let kind = match (&decl.foreach, decl.recipe) {
+                (Some(_), _) => Kind::Family,
+                (None, true) => Kind::Single,
+                (None, false) => Kind::Group,
+            };
+            for (o, output) in decl.outputs.iter().enumerate() {
+                let folded = pattern::fold_case(output);
+                if let Some(&first) = written.get(&folded) {
+                    let case_only = decls[first.0].outputs[first.1] != *output;
+                    faults.push(Fault::DuplicateOutput { first, second: (d, o), case_only });
+                    continue;
+                }
+                written.insert(folded, (d, o));
+                if kind != Kind::Family {
+                    self.producers.insert(output.clone(), id);
+                }
+            }
+            if kind == Kind::Family {
+                self.shared.insert(id, Shared { sequential: decl.sequential, ..Shared::default() });
+            }
+            self.by_name.insert(decl.name.clone(), id);
+            self.tasks.push(Task {
+                name: decl.name.clone(),
+                decl: d,
+                kind,
+                item: None,
+                inputs: decl.inputs.clone(),
+                outputs: decl.outputs.clone(),
+                needs: Vec::new(),
+                readers: Vec::new(),
+                waiters: Vec::new(),
+                step: 0,
+                level: 0,
+            });
+        }
+        faults
+    }
+
+    /// Finds what each task waits for.
+    fn connect(&mut self, decls: &[Decl], faults: &mut Vec<Fault>) {
+        let families: Vec<TaskId> = self.ids().filter(|&id| self[id].kind == Kind::Family).collect();
+        for (d, decl) in decls.iter().enumerate() {
+            let id = TaskId(d as u32);
+            let mut reads = Needs::default();
+            let mut peers = Vec::new();
+            for input in &decl.inputs {
+                let why = if input.optional { Why::MayRead } else { Why::Reads };
+                for task in self.writers_of(&input.pattern, input.glob, &families) {
+                    let same_items = decl.foreach.is_some() && decls[task.index()].foreach == decl.foreach;
+                    if same_items && input.pattern.contains(KEY) {
+                        push_unique(&mut peers, task);
+                    } else {
+                        reads.push(Need { task, why });
+                    }
+                }
+            }
+            for (index, name) in decl.after.iter().enumerate() {
+                match self.by_name.get(name) {
+                    Some(&task) => reads.push(Need { task, why: Why::After }),
+                    None => faults.push(Fault::UnknownAfter { decl: d, index }),
+                }
+            }
+            let Some(foreach) = &decl.foreach else {
+                self.set_needs(id, reads);
+                continue;
+            };
+            let mut needs = Needs::default();
+            for task in self.writers_of(&foreach.source, foreach.glob, &families) {
+                needs.push(Need { task, why: Why::Reads });
+            }
+            for &task in &peers {
+                needs.push(Need { task, why: Why::Expanded });
+            }
+            self.set_needs(id, needs);
+            for need in reads.iter() {
+                self.add_reader(need.task, id);
+            }
+            let shared = self.shared.entry(id).or_default();
+            shared.needs = reads.list;
+            shared.peers = peers;
+        }
+    }
+
+    fn set_needs(&mut self, id: TaskId, needs: Needs) {
+        for need in needs.iter() {
+            self.add_reader(need.task, id);
+            self.tasks[need.task.index()].waiters.push(Need { task: id, why: need.why });
+        }
+        self.tasks[id.index()].needs = needs.list;
+    }
+
+    /// Notes a reader once; all the needs of one reader are noted in a row.
+    fn add_reader(&mut self, of: TaskId, reader: TaskId) {
+        let readers = &mut self.tasks[of.index()].readers;
+        if readers.last() != Some(&reader) {
+            readers.push(reader);
+        }
+    }
+
+    /// Tasks that write, or could write, what a path or glob names.
+    fn writers_of(&self, wanted: &str, glob: bool, families: &[TaskId]) -> Vec<TaskId> {
+        let keyed = wanted.contains(KEY);
+        if !glob
+            && !keyed
+            && let Some(&task) = self.producers.get(wanted)
+        {
+            return vec![task];
+        }
+        let among: Vec<TaskId> = if glob || keyed { self.ids().collect() } else { families.to_vec() };
+        among
+            .into_iter()
+            .filter(|&id| self[id].outputs.iter().any(|output| pattern::could_match(wanted, output)))
+            .collect()
+    }
+
+    /// Orders the tasks topologically, keeping the order of the file among equals; or names a cycle.
+    fn sort(&mut self) -> Result<(), Vec<usize>> {
+        let count = self.tasks.len();
+        let mut waits: Vec<Vec<TaskId>> = self.ids().map(|id| self.all_needs(id)).collect();
+        let mut unmet: Vec<usize> = waits.iter().map(Vec::len).collect();
+        let mut ready: std::collections::BTreeSet<TaskId> =
+            self.ids().filter(|id| unmet[id.index()] == 0).collect();
+        let mut order = Vec::with_capacity(count);
+        let mut level = vec![0u32; count];
+        while let Some(id) = ready.pop_first() {
+            let task = &mut self.tasks[id.index()];
+            task.step = order.len() as u32;
+            task.level = level[id.index()];
+            order.push(id);
+            for reader in self.tasks[id.index()].readers.clone() {
+                level[reader.index()] = level[reader.index()].max(level[id.index()] + 1);
+                unmet[reader.index()] -= 1;
+                if unmet[reader.index()] == 0 {
+                    ready.insert(reader);
+                }
+            }
+        }
+        if order.len() == count {
+            self.order = order;
+            return Ok(());
+        }
+        // Every task left waits for a task left: walking backwards must come round.
+        for needs in &mut waits {
+            needs.retain(|need| unmet[need.index()] > 0);
+        }
+        let mut at = TaskId(unmet.iter().position(|&n| n > 0).unwrap_or(0) as u32);
+        let mut path: Vec<TaskId> = Vec::new();
+        loop {
+            if let Some(start) = path.iter().position(|&seen| seen == at) {
+                let mut cycle: Vec<usize> = path[start..].iter().rev().map(|id| id.index()).collect();
+                let least = cycle.iter().enumerate().min_by_key(|&(_, d)| d).map_or(0, |(i, _)| i);
+                cycle.rotate_left(least);
+                return Err(cycle);
+            }
+            path.push(at);
+            at = waits[at.index()][0];
+        }
+    }
+
+    /// Everything a declared task waits for, as a set.
+    fn all_needs(&self, id: TaskId) -> Vec<TaskId> {
+        let mut all: Vec<TaskId> = self[id].needs.iter().map(|need| need.task).collect();
+        if let Some(shared) = self.shared.get(&id) {
+            all.extend(shared.needs.iter().map(|need| need.task));
+            all.extend(&shared.peers);
+        }
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The tasks a task waits for directly, of a family also those its instances wait for.
+    pub fn direct_needs(&self, id: TaskId) -> Vec<TaskId> {
+        match self[id].kind {
+            Kind::Instance { family } => {
+                let mut needs: Vec<TaskId> = self[id].needs.iter().map(|need| need.task).collect();
+                needs.push(family);
+                needs
+            }
+            _ => self.all_needs(id),
+        }
+    }
+
+    /// Adds the instances of a family, in the order of their items. Once per family.
+    pub fn add_instances(&mut self, family: TaskId, items: Vec<Item>) -> Vec<TaskId> {
+        let mut added: Vec<TaskId> = Vec::with_capacity(items.len());
+        let shared = self.shared.get(&family).cloned().unwrap_or_default();
+        let parent = self[family].clone();
+        let by_key: Vec<HashMap<&str, TaskId>> = shared
+            .peers
+            .iter()
+            .map(|&peer| {
+                let list = self.instances(peer).iter();
+                list.filter_map(|&id| Some((self[id].item.as_ref()?.key.as_str(), id))).collect()
+            })
+            .collect();
+        let mut new = Vec::with_capacity(items.len());
+        for item in items {
+            let id = TaskId((self.tasks.len() + new.len()) as u32);
+            let mut needs = shared.needs.clone();
+            for (peer, keys) in shared.peers.iter().zip(&by_key) {
+                let task = keys.get(item.key.as_str()).copied().unwrap_or(*peer);
+                needs.push(Need { task, why: Why::Reads });
+            }
+            if let (true, Some(&task)) = (shared.sequential, added.last()) {
+                needs.push(Need { task, why: Why::Previous });
+            }
+            let fill = |text: &String| pattern::fill_key(text, &item.key);
+            new.push(Task {
+                name: format!("{}[{}]", parent.name, item.key),
+                decl: parent.decl,
+                kind: Kind::Instance { family },
+                inputs: parent
+                    .inputs
+                    .iter()
+                    .map(|input| Input { pattern: fill(&input.pattern), ..input.clone() })
+                    .collect(),
+                outputs: parent.outputs.iter().map(fill).collect(),
+                item: Some(Arc::new(item)),
+                needs,
+                readers: Vec::new(),
+                waiters: Vec::new(),
+                step: parent.step,
+                level: parent.level,
+            });
+            added.push(id);
+        }
+        self.tasks.extend(new);
+        for &id in &added {
+            let task = self.tasks[id.index()].clone();
+            for need in &task.needs {
+                let needed = &mut self.tasks[need.task.index()];
+                needed.readers.push(id);
+                needed.waiters.push(Need { task: id, why: need.why });
+            }
+            for output in &task.outputs {
+                self.producers.insert(output.clone(), id);
+            }
+            self.by_name.insert(task.name, id);
+        }
+        if let Some(shared) = self.shared.get_mut(&family) {
+            shared.instances = added.clone();
+        }
+        added
+    }
+
+    /// The instances of a family, as far as known.
+    pub fn instances(&self, family: TaskId) -> &[TaskId] {
+        self.shared.get(&family).map_or(&[], |shared| &shared.instances)
+    }
+
+    /// All tasks.
+    pub fn ids(&self) -> impl Iterator<Item = TaskId> + use<> {
+        (0..self.tasks.len() as u32).map(TaskId)
+    }
+
+    /// Number of tasks, families and instances counted alike.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Declared tasks in topological order; instances are not among them.
+    pub fn order(&self) -> &[TaskId] {
+        &self.order
+    }
+
+    /// The task of a name, exactly.
+    pub fn find(&self, name: &str) -> Option<TaskId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The task that writes a path.
+    pub fn producer(&self, path: &str) -> Option<TaskId> {
+        self.producers.get(path).copied()
+    }
+
+    /// Whether a path is, or could be, written by a task.
+    pub fn is_produced(&self, path: &str) -> bool {
+        self.producers.contains_key(path)
+            || self
+                .shared
+                .keys()
+                .any(|&family| self[family].outputs.iter().any(|output| pattern::could_match(path, output)))
+    }
+
+    /// The tasks and all they need, as a mask over [`Graph::ids`].
+    pub fn upstream(&self, of: &[TaskId]) -> Vec<bool> {
+        self.closure(of, |graph, id| graph.direct_needs(id))
+    }
+
+    /// The tasks and all that need them, as a mask over [`Graph::ids`].
+    pub fn downstream(&self, of: &[TaskId]) -> Vec<bool> {
+        self.closure(of, |graph, id| {
+            let mut next = graph[id].readers.clone();
+            match graph[id].kind {
+                // A reader of the fan-out as a whole needs each instance.
+                Kind::Instance { family } => next.extend(graph[family].readers.iter().copied()),
+                Kind::Family => next.extend(graph.instances(id)),
+                _ => {}
+            }
+            next
+        })
+    }
+
+    fn closure(&self, of: &[TaskId], next: impl Fn(&Graph, TaskId) -> Vec<TaskId>) -> Vec<bool> {
+        let mut seen = vec![false; self.tasks.len()];
+        let mut stack: Vec<TaskId> = of.to_vec();
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut seen[id.index()], true) {
+                stack.extend(next(self, id));
+            }
+        }
+        seen
+    }
+}
+
+impl std::ops::Index<TaskId> for Graph {
+    type Output = Task;
+    fn index(&self, id: TaskId) -> &Task {
+        &self.tasks[id.index()]
+    }
+}
+
+fn push_unique(list: &mut Vec<TaskId>, id: TaskId) {
+    if !list.contains(&id) {
+        list.push(id);
+    }
+}
+
+/// Needs in order, each task once; of two reasons for one task the stricter stays.
+#[derive(Default)]
+struct Needs {
+    list: Vec<Need>,
+    at: HashMap<TaskId, usize>,
+}
+
+impl Needs {
+    fn push(&mut self, need: Need) {
+        match self.at.get(&need.task) {
+            Some(&at) if need.why == Why::Reads => self.list[at].why = Why::Reads,
+            Some(_) => {}
+            None => {
+                self.at.insert(need.task, self.list.len());
+                self.list.push(need);
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Need> {
+        self.list.iter()
+    }
+}

@@ -1,0 +1,201 @@
+//! From the patterns a task names to the files it is given: globs are matched, orphans left out.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Mutex;
+
+use globset::GlobBuilder;
+
+use crate::fs::{self, FsError};
+use crate::graph::{Graph, Input, Kind, Task};
+use crate::pattern;
+use crate::record::Marker;
+use crate::store::Store;
+
+/// The files behind one input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The name templates use.
+    pub name: String,
+    /// Paths relative to the run directory; of a glob sorted bytewise, else one, or none if it is absent.
+    pub paths: Vec<String>,
+    /// Whether a glob named them.
+    pub glob: bool,
+    /// Whether it may be absent.
+    pub optional: bool,
+    /// The path or glob itself.
+    pub pattern: String,
+}
+
+/// Finds files in a run directory; directory listings are read once.
+pub struct Finder<'a> {
+    run: &'a Path,
+    store: &'a Store,
+    listings: Mutex<HashMap<String, Vec<Entry>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    name: String,
+    dir: bool,
+}
+
+impl<'a> Finder<'a> {
+    /// A finder over a run directory.
+    pub fn new(store: &'a Store) -> Finder<'a> {
+        Finder { run: store.run_dir(), store, listings: Mutex::default() }
+    }
+
+    /// Forgets what was listed: files came or went.
+    pub fn forget(&self) {
+        self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    }
+
+    /// The files a task is given. An absent one that is not optional has no path; the caller says so.
+    pub fn resolve(&self, graph: &Graph, task: &Task) -> Result<Vec<Files>, FsError> {
+        let mut all = Vec::with_capacity(task.inputs.len());
+        for input in &task.inputs {
+            let paths = if input.glob { self.matches(graph, input)? } else { vec![input.pattern.clone()] };
+            all.push(Files {
+                name: input.name.clone(),
+                paths,
+                glob: input.glob,
+                optional: input.optional,
+                pattern: input.pattern.clone(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// The source files and current outputs a glob matches.
+    fn matches(&self, graph: &Graph, input: &Input) -> Result<Vec<String>, FsError> {
+        let orphans = self.orphans(graph, prefix(&input.pattern))?;
+        let found = self.glob(&input.pattern)?;
+        Ok(found.into_iter().filter(|path| !orphans.contains(path)).collect())
+    }
+
+    /// The files a glob matches, sidecars and planexe's own left out.
+    pub fn glob(&self, pattern: &str) -> Result<Vec<String>, FsError> {
+        let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() else { return Ok(Vec::new()) };
+        let matcher = glob.compile_matcher();
+        let mut found = BTreeSet::new();
+        self.walk(prefix(pattern), pattern.contains("**") || pattern.contains('{'), depth(pattern), &mut |path| {
+            if matcher.is_match(path) {
+                found.insert(path.to_string());
+            }
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Calls `visit` with every plain file below a folder that is not planexe's own.
+    fn walk(
+        &self,
+        folder: &str,
+        deep: bool,
+        depth: usize,
+        visit: &mut dyn FnMut(&str),
+    ) -> Result<(), FsError> {
+        for entry in self.list(folder)? {
+            let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            if entry.dir {
+                let level = folder.split('/').filter(|part| !part.is_empty()).count() + 1;
+                if deep || level < depth {
+                    self.walk(&path, deep, depth, visit)?;
+                }
+            } else if !is_sidecar(&entry.name) {
+                visit(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Entry>, FsError> {
+        let mut listings = self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = listings.get(folder) {
+            return Ok(known.clone());
+        }
+        let mut entries: Vec<Entry> = fs::optional(fs::list_dir(&self.run.join(folder)))?
+            .unwrap_or_default()
+            .into_iter()
+            // A name that is not UTF-8 cannot be written in the pipeline either.
+            .filter_map(|(name, kind)| Some((name.into_string().ok()?, kind)))
+            .filter(|(name, _)| name != ".planexe" && name != ".git" && !fs::is_temp_name(name))
+            .map(|(name, kind)| Entry { name, dir: kind == fs::FileKind::Dir })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        listings.insert(folder.to_string(), entries.clone());
+        Ok(entries)
+    }
+
+    /// Outputs of tasks that are no longer declared: files with a sidecar that no task of the graph writes.
+    pub fn orphans(&self, graph: &Graph, folder: &str) -> Result<HashSet<String>, FsError> {
+        let mut firsts = Vec::new();
+        self.walk_sidecars(folder, &mut |output| firsts.push(output.to_string()))?;
+        let mut orphans = HashSet::new();
+        for output in firsts {
+            if !graph.is_produced(&output) {
+                orphans.extend(self.recorded_outputs(&output));
+                orphans.insert(output);
+            }
+        }
+        orphans.retain(|path| !graph.is_produced(path));
+        Ok(orphans)
+    }
+
+    /// First outputs of instances that a family no longer has, though its pattern would still name them.
+    pub fn former_items(&self, graph: &Graph, family: &Task) -> Result<Vec<String>, FsError> {
+        let Some(first) = family.outputs.first() else { return Ok(Vec::new()) };
+        let mut former = Vec::new();
+        self.walk_sidecars(prefix(first), &mut |output| {
+            if pattern::could_match(output, first) && graph.producer(output).is_none() {
+                former.push(output.to_string());
+            }
+        })?;
+        Ok(former)
+    }
+
+    /// The outputs recorded beside a first output, itself included.
+    pub fn recorded_outputs(&self, first: &str) -> Vec<String> {
+        match self.store.read_done(first) {
+            Marker::Valid(done) => done.outputs.iter().map(|output| output.path.clone()).collect(),
+            _ => vec![first.to_string()],
+        }
+    }
+
+    fn walk_sidecars(&self, folder: &str, visit: &mut dyn FnMut(&str)) -> Result<(), FsError> {
+        let mut last = String::new();
+        for entry in self.list(folder)? {
+            let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            if entry.dir {
+                self.walk_sidecars(&path, visit)?;
+            } else if let Some(output) = path.strip_suffix(".DONE").or_else(|| path.strip_suffix(".status"))
+                && output != last
+            {
+                last = output.to_string();
+                visit(output);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file name is that of a sidecar.
+pub fn is_sidecar(name: &str) -> bool {
+    name.ends_with(".DONE") || name.ends_with(".status")
+}
+
+/// The folder a pattern's wildcards begin in.
+fn prefix(pattern: &str) -> &str {
+    let wild = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
+    pattern[..wild].rfind('/').map_or("", |slash| &pattern[..slash])
+}
+
+/// How many components a pattern has.
+fn depth(pattern: &str) -> usize {
+    pattern.split('/').count()
+}
+
+/// Whether a node has outputs of its own to look at.
+pub fn has_outputs(task: &Task) -> bool {
+    matches!(task.kind, Kind::Single | Kind::Instance { .. }) && !task.outputs.is_empty()
+}

@@ -1,0 +1,522 @@
+//! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
+//! only; the same code serves `build`, `build -n`, `status` and `explain`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::Value;
+
+use crate::check;
+use crate::context::{InputError, Inputs};
+use crate::fingerprint::Fingerprint;
+use crate::fs;
+use crate::graph::{Graph, Item, Kind, Task, TaskId};
+use crate::inputs::{Files, Finder};
+use crate::items;
+use crate::llm;
+use crate::project::{CommandSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
+use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, State, Status};
+use crate::render;
+use crate::staleness::{self, Content, Decision, Facts, Rules, Seen};
+use crate::store::Store;
+use crate::store::calls::CallRecord;
+use crate::store::index::{Index, is_racy};
+use crate::store::sidecar::StatusRead;
+
+/// Judges the tasks of one project.
+pub struct Judge<'a> {
+    /// The pipeline and its run.
+    pub project: &'a Project,
+    /// The run's records.
+    pub store: &'a Store,
+    /// What is known of file contents.
+    pub index: &'a Index,
+    /// Matches globs.
+    pub finder: &'a Finder<'a>,
+    /// How to judge.
+    pub rules: Rules,
+    /// Tasks judged stale whatever they are (`-B`), by name of the declaration; all if empty and `rules.force`.
+    pub no_reuse: bool,
+    /// The environment, for variables that count as input.
+    pub env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+}
+
+/// What judging found.
+#[derive(Debug)]
+pub struct Judgement {
+    /// What is to be done.
+    pub decision: Decision,
+    /// What an attempt is given; none if the decision needs none.
+    pub prepared: Option<Prepared>,
+    /// The condition is false.
+    pub skipped: bool,
+    /// It cannot be judged: an input is missing or malformed, a template fails.
+    pub failure: Option<Failure>,
+    /// Its `.DONE`, as found.
+    pub marker: Marker,
+    /// Its `.status`, as found.
+    pub status: Option<Box<Status>>,
+    /// Its `.status` is of an unknown state, which is an error, never done.
+    pub unknown_state: Option<String>,
+    /// Outputs as found.
+    pub seen: Vec<Seen>,
+}
+
+/// What an attempt is made from.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The inputs.
+    pub inputs: Inputs,
+    /// The fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Rendered system prompt.
+    pub system: String,
+    /// Rendered prompt.
+    pub prompt: String,
+    /// A kept answer to this very prompt.
+    pub kept: Option<Box<CallRecord>>,
+    /// The answer there is, if it passes the changed schema and checks.
+    pub existing: Option<String>,
+    /// What the attempt is decided on: digest of inputs, prompt, model and parameters.
+    pub decision_id: String,
+}
+
+impl Prepared {
+    /// The files given and their digests.
+    pub fn records(&self) -> Vec<InputRecord> {
+        self.inputs.records()
+    }
+}
+
+/// What a recipe would be made from.
+struct Made {
+    fingerprint: Fingerprint,
+    system: String,
+    prompt: String,
+}
+
+impl Judge<'_> {
+    /// Judges a task. `shallow`: something it needs is not up to date, so only its own records count.
+    pub fn judge(&self, graph: &Graph, id: TaskId, shallow: bool) -> Judgement {
+        let task = &graph[id];
+        let spec = self.project.spec(task);
+        let first = task.outputs.first().map_or("", String::as_str);
+        let (status, unknown_state) = match self.store.read_status(first) {
+            StatusRead::Valid(status) => (Some(status), None),
+            StatusRead::UnknownState(state) => (None, Some(state)),
+            StatusRead::Missing | StatusRead::Damaged(_) | StatusRead::Newer(_) => (None, None),
+        };
+        let mut judgement = Judgement {
+            decision: Decision::DependsOn,
+            prepared: None,
+            skipped: false,
+            failure: None,
+            marker: self.store.read_done(first),
+            status,
+            unknown_state,
+            seen: Vec::new(),
+        };
+        judgement.seen = self.look(task, spec, &judgement.marker);
+        let made = if shallow { Ok(None) } else { self.make(graph, task, spec, &mut judgement) };
+        let made = match made {
+            Ok(made) => made,
+            Err(failure) => {
+                judgement.failure = Some(failure);
+                return judgement;
+            }
+        };
+        if judgement.skipped {
+            return judgement;
+        }
+        let models = self.made_with(spec);
+        let newer = match (&made, self.rules.by_mtime) {
+            (Some((_, inputs)), true) => self.newer(task, inputs),
+            _ => None,
+        };
+        let status_facts = judgement
+            .status
+            .as_ref()
+            .map(|status| (status.state, status.failure.as_ref().map(|failure| failure.class.clone())));
+        let facts = Facts {
+            marker: &judgement.marker,
+            status: status_facts,
+            outputs: &judgement.seen,
+            fingerprint: made.as_ref().map(|(made, _)| &made.fingerprint),
+            models: &models,
+            rules: self.rules,
+            newer,
+        };
+        judgement.decision = staleness::judge(&facts);
+        if let Some((made, inputs)) = made {
+            judgement.prepared = Some(self.prepare(task, spec, made, inputs, &judgement));
+        }
+        judgement
+    }
+
+    /// What this task's answers would be recorded as made with, by model.
+    fn made_with(&self, spec: &Spec) -> Vec<MadeWith> {
+        spec.recipe.prompt().map_or(Vec::new(), |prompt| {
+            prompt.models.iter().map(|&at| prompt.made_with(&self.project.endpoints[at])).collect()
+        })
+    }
+
+    /// Looks at the outputs. Content that is not the recorded one is held against schema and checks.
+    fn look(&self, task: &Task, spec: &Spec, marker: &Marker) -> Vec<Seen> {
+        let recorded = |path: &str| match marker {
+            Marker::Valid(done) => done.outputs.iter().find(|output| output.path == path),
+            _ => None,
+        };
+        let mut all = Vec::with_capacity(task.outputs.len());
+        for (n, path) in task.outputs.iter().enumerate() {
+            let content = match self.index.digest(&self.store.path(path)) {
+                Ok(None) => Content::Missing,
+                Ok(Some((_, 0))) => Content::Empty,
+                Ok(Some((digest, _))) => {
+                    let same = recorded(path).is_some_and(|output| output.blake3 == digest);
+                    let invalid = if same || n > 0 { None } else { self.fault_of(spec, path) };
+                    Content::File { digest, invalid }
+                }
+                Err(error) => Content::Unreadable(error.reason()),
+            };
+            all.push(Seen { path: path.clone(), content });
+        }
+        all
+    }
+
+    /// What is wrong with a first output under its schema and checks.
+    fn fault_of(&self, spec: &Spec, path: &str) -> Option<String> {
+        let prompt = spec.recipe.prompt()?;
+        let text = match fs::read_to_string(&self.store.path(path)) {
+            Ok(text) => text,
+            Err(error) => return Some(error.reason()),
+        };
+        check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref())
+            .err()
+            .and_then(|violations| violations.first().map(ToString::to_string))
+    }
+
+    /// What the task would be made from now, or that its condition is false.
+    fn make(
+        &self,
+        graph: &Graph,
+        task: &Task,
+        spec: &Spec,
+        judgement: &mut Judgement,
+    ) -> Result<Option<(Made, Inputs)>, Failure> {
+        let mut files = self.finder.resolve(graph, task).map_err(|e| InputError::Fs(e).into_failure())?;
+        if let Some(previous) = previous(graph, task) {
+            files.push(previous);
+        }
+        let inputs = match &spec.recipe {
+            Recipe::Command(_) => Inputs::hash(self.project, files, self.index),
+            _ => Inputs::read(self.project, files),
+        };
+        let inputs = inputs.map_err(InputError::into_failure)?;
+        if let Some(when) = &spec.when {
+            let context = inputs.context(self.project, task, &when.names).map_err(InputError::into_failure)?;
+            let context = Value::from_iter(context);
+            let holds = render::eval_condition(&when.source, &context).map_err(|e| render_failure(&e))?;
+            if !holds {
+                judgement.skipped = true;
+                return Ok(None);
+            }
+        }
+        let made = self.fingerprint(task, spec, &inputs)?;
+        Ok(Some((made, inputs)))
+    }
+
+    fn fingerprint(&self, task: &Task, spec: &Spec, inputs: &Inputs) -> Result<Made, Failure> {
+        let mut made = Made { fingerprint: Fingerprint::new(), system: String::new(), prompt: String::new() };
+        match &spec.recipe {
+            Recipe::Group => {}
+            Recipe::Prompt(prompt) => self.prompt_parts(task, prompt, inputs, &mut made)?,
+            Recipe::Command(command) => self.command_parts(task, command, inputs, &mut made.fingerprint),
+            Recipe::Template(source) => self.template_parts("template", source, task, inputs, &mut made.fingerprint, true),
+            Recipe::Gate(gate) => {
+                self.template_parts("template", &gate.fail_if, task, inputs, &mut made.fingerprint, true);
+                made.fingerprint.add("gate", format!("{:?}", gate.action).as_bytes());
+            }
+            Recipe::Human(source) => {
+                self.template_parts("human", source, task, inputs, &mut made.fingerprint, true);
+            }
+        }
+        for (n, template) in spec.templates.iter().enumerate() {
+            if let Some(source) = template {
+                self.template_parts(&format!("output.{n}"), source, task, inputs, &mut made.fingerprint, false);
+            }
+        }
+        Ok(made)
+    }
+
+    fn prompt_parts(
+        &self,
+        task: &Task,
+        prompt: &PromptSpec,
+        inputs: &Inputs,
+        made: &mut Made,
+    ) -> Result<(), Failure> {
+        let mut used = prompt.prompt.names.clone();
+        used.extend(prompt.system.iter().flat_map(|system| system.names.iter().cloned()));
+        let context = inputs.context(self.project, task, &used).map_err(InputError::into_failure)?;
+        let context = Value::from_iter(context);
+        if let Some(system) = &prompt.system {
+            made.system = system.render(&context).map_err(|e| render_failure(&e))?;
+            made.fingerprint.add("system", made.system.as_bytes());
+        }
+        made.prompt = prompt.prompt.render(&context).map_err(|e| render_failure(&e))?;
+        made.fingerprint.add("prompt", made.prompt.as_bytes());
+        if let Some(schema) = &prompt.schema {
+            made.fingerprint.add("schema", items::canonical(&schema.value).as_bytes());
+        }
+        if let Some(check) = &prompt.check_digest {
+            made.fingerprint.add_digest("check", check.clone());
+        }
+        Ok(())
+    }
+
+    fn command_parts(
+        &self,
+        task: &Task,
+        command: &CommandSpec,
+        inputs: &Inputs,
+        fingerprint: &mut Fingerprint,
+    ) {
+        let line = match &command.line {
+            Line::Argv(argv) => argv.join("\0"),
+            Line::Shell(line) => line.clone(),
+        };
+        let place = command.cwd.as_deref().unwrap_or("");
+        let how = format!("{line}\0{place}\0{}\0{}", command.stdout, command.in_place);
+        fingerprint.add("command", how.as_bytes());
+        for name in &command.env_names {
+            fingerprint.add(format!("env.{name}"), (self.env)(name).unwrap_or_default().as_bytes());
+        }
+        for (name, value) in &command.env_set {
+            fingerprint.add(format!("env.{name}"), value.as_bytes());
+        }
+        for input in &inputs.files {
+            fingerprint.add_digest(format!("input.{}", input.name), inputs.digest_of(input));
+        }
+        add_item(task, fingerprint);
+        fingerprint.add("outputs", task.outputs.join("\0").as_bytes());
+    }
+
+    /// The parts of a template: its text, the variables it uses, its inputs (`all`, or those it uses).
+    fn template_parts(
+        &self,
+        part: &str,
+        template: &Template,
+        task: &Task,
+        inputs: &Inputs,
+        fingerprint: &mut Fingerprint,
+        all: bool,
+    ) {
+        fingerprint.add(part, template.source.text.as_bytes());
+        let uses = |name: &str| template.uses(name);
+        for input in &inputs.files {
+            if all || uses(&input.name) || uses("inputs") {
+                fingerprint.add_digest(format!("input.{}", input.name), inputs.digest_of(input));
+            }
+        }
+        for (name, value) in &self.project.vars {
+            if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {
+                fingerprint.add(format!("var.{name}"), items::canonical(value).as_bytes());
+            }
+        }
+        if uses("item") || uses("key") || uses("index") {
+            add_item(task, fingerprint);
+        }
+    }
+
+    /// make's rule: an input newer than an output.
+    fn newer(&self, task: &Task, inputs: &Inputs) -> Option<(String, String)> {
+        let mtime = |path: &str| {
+            fs::signature(&self.store.path(path)).ok().flatten().map(|signature| signature.mtime_ns)
+        };
+        let oldest = task.outputs.iter().filter_map(|path| Some((mtime(path)?, path))).min()?;
+        let paths = inputs.files.iter().flat_map(|input| &input.paths);
+        let newest = paths.filter_map(|path| Some((mtime(path)?, path))).max()?;
+        (newest.0 > oldest.0).then(|| (newest.1.clone(), oldest.1.clone()))
+    }
+
+    /// What an attempt is given beside what it is made from: an answer that need not be paid for.
+    fn prepare(&self, task: &Task, spec: &Spec, made: Made, inputs: Inputs, judgement: &Judgement) -> Prepared {
+        let decision_id = decision_id(self.project, spec, &made.fingerprint, &inputs);
+        let mut prepared = Prepared {
+            inputs,
+            fingerprint: made.fingerprint,
+            system: made.system,
+            prompt: made.prompt,
+            kept: None,
+            existing: None,
+            decision_id,
+        };
+        let (Some(prompt), Decision::Stale { redraw, try_existing, .. }) =
+            (spec.recipe.prompt(), &judgement.decision)
+        else {
+            return prepared;
+        };
+        if *try_existing {
+            prepared.existing = self.existing(task, prompt);
+        }
+        if !redraw && !self.no_reuse && prepared.existing.is_none() {
+            prepared.kept = self.kept(task, prompt, &prepared);
+        }
+        prepared
+    }
+
+    /// The answer there is, if it passes.
+    fn existing(&self, task: &Task, prompt: &PromptSpec) -> Option<String> {
+        let text = fs::read_to_string(&self.store.path(task.outputs.first()?)).ok()?;
+        check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref()).ok().map(|_| text)
+    }
+
+    /// A kept answer to this prompt by any of the task's models that passes.
+    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<CallRecord>> {
+        prompt.models.iter().find_map(|&at| {
+            let digest = call_digest(prompt, &self.project.endpoints[at], prepared);
+            let kept = self.store.calls().find(&task.name, &digest)?;
+            let text = &kept.reply.as_ref()?.text;
+            check::validate(text, prompt.schema.as_deref(), prompt.check.as_deref()).ok()?;
+            Some(Box::new(kept))
+        })
+    }
+
+    /// The items of a fan-out, from its file or its glob.
+    pub fn items(&self, graph: &Graph, family: TaskId) -> Result<Vec<Item>, Failure> {
+        let task = &graph[family];
+        let spec = self.project.spec(task);
+        let Some(foreach) = &spec.foreach else { return Ok(Vec::new()) };
+        let fail = |message: String| Failure { class: "items".into(), message, recoverable: true, ..Failure::default() };
+        if let Some(glob) = &foreach.glob {
+            let files = Files { name: "item".into(), paths: self.glob(graph, glob)?, glob: true, optional: false, pattern: glob.clone() };
+            return self.file_items(glob, files);
+        }
+        let path = foreach.file.clone().unwrap_or_default();
+        let text = fs::read_to_string(&self.store.path(&path))
+            .map_err(|error| fail(format!("the items of `{}`: {error}", task.name)))?;
+        let value: serde_json::Value = serde_json::from_str(&text)
+            .map_err(|error| fail(format!("the items of `{}`: `{path}` is not valid JSON: {error}", task.name)))?;
+        let describe = |error: items::ItemError| fail(format!("the items of `{}` in `{path}`: {error}", task.name));
+        let found = items::items(&value, foreach.items.as_deref()).map_err(describe)?;
+        let batched: Vec<serde_json::Value>;
+        let found = match foreach.batch {
+            Some(size) => {
+                batched = items::batches(&found, size);
+                batched.iter().collect()
+            }
+            None => found,
+        };
+        let keys = items::keys(&found, foreach.key.as_deref()).map_err(describe)?;
+        let item = |(index, (value, key)): (usize, (&&serde_json::Value, String))| Item { key, index, value: (*value).clone() };
+        Ok(found.iter().zip(keys).enumerate().map(item).collect())
+    }
+
+    fn glob(&self, graph: &Graph, glob: &str) -> Result<Vec<String>, Failure> {
+        let io = |error| InputError::Fs(error).into_failure();
+        let orphans = self.finder.orphans(graph, "").map_err(io)?;
+        let found = self.finder.glob(glob).map_err(io)?;
+        Ok(found.into_iter().filter(|path| !orphans.contains(path)).collect())
+    }
+
+    fn file_items(&self, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {
+        let paths: Vec<&str> = files.paths.iter().map(String::as_str).collect();
+        let keys = items::file_keys(glob, &paths).map_err(|error| Failure {
+            class: "items".into(),
+            message: error.to_string(),
+            ..Failure::default()
+        })?;
+        let mut list = Vec::with_capacity(keys.len());
+        for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
+            let text = fs::read_to_string(&self.store.path(path)).map_err(|e| InputError::Fs(e).into_failure())?;
+            let value = serde_json::json!({ "path": path, "text": text });
+            list.push(Item { key, index, value });
+        }
+        Ok(list)
+    }
+
+    /// A number that stands for all the files a fresh verdict rested on: while it is the same, the
+    /// verdict is. None if a file is missing or too young to be told from a later change.
+    pub fn stamp(&self, graph: &Graph, id: TaskId) -> Option<u128> {
+        let task = &graph[id];
+        let first = task.outputs.first()?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.project.digest.0.as_bytes());
+        hasher.update(&[u8::from(self.rules.model), u8::from(self.rules.by_mtime)]);
+        if let Some(item) = &task.item {
+            hasher.update(items::canonical(&item.value).as_bytes());
+        }
+        if let Recipe::Command(command) = &self.project.spec(task).recipe {
+            for name in &command.env_names {
+                hasher.update((self.env)(name).unwrap_or_default().as_bytes());
+            }
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos() as i64;
+        let mut add = |path: &std::path::Path| {
+            let s = fs::signature(path).ok().flatten()?;
+            if is_racy(&s, now) {
+                return None;
+            }
+            for number in [s.size, s.mtime_ns as u64, s.ctime_ns as u64, s.ino, u64::from(s.mode)] {
+                hasher.update(&number.to_le_bytes());
+            }
+            Some(())
+        };
+        add(&self.store.sidecar_path(first, crate::store::sidecar::Sidecar::Done))?;
+        for output in &task.outputs {
+            add(&self.store.path(output))?;
+        }
+        for files in self.finder.resolve(graph, task).ok()? {
+            for path in &files.paths {
+                if files.optional && fs::signature(&self.store.path(path)).ok().flatten().is_none() {
+                    continue;
+                }
+                add(&self.store.path(path))?;
+            }
+        }
+        if let Some(previous) = previous(graph, task) {
+            add(&self.store.path(&previous.paths[0]))?;
+        }
+        let digest = hasher.finalize();
+        Some(u128::from_le_bytes(digest.as_bytes()[..16].try_into().ok()?))
+    }
+}
+
+/// The former item's first output, for a sequential fan-out.
+fn previous(graph: &Graph, task: &Task) -> Option<Files> {
+    let need = task.needs.iter().find(|need| need.why == crate::graph::Why::Previous)?;
+    let path = graph[need.task].outputs.first()?.clone();
+    Some(Files { name: "previous".into(), pattern: path.clone(), paths: vec![path], glob: false, optional: false })
+}
+
+fn add_item(task: &Task, fingerprint: &mut Fingerprint) {
+    if let (Some(item), Kind::Instance { .. }) = (&task.item, task.kind) {
+        fingerprint.add("item", items::canonical(&item.value).as_bytes());
+    }
+}
+
+/// The failure of a template.
+pub fn render_failure(error: &render::RenderError) -> Failure {
+    Failure { class: "template".into(), message: error.to_string(), ..Failure::default() }
+}
+
+/// What an attempt is decided on: inputs, what it is made from, models and parameters.
+fn decision_id(project: &Project, spec: &Spec, fingerprint: &Fingerprint, inputs: &Inputs) -> String {
+    let models: Vec<MadeWith> = spec.recipe.prompt().map_or(Vec::new(), |prompt| {
+        prompt.models.iter().map(|&at| prompt.made_with(&project.endpoints[at])).collect()
+    });
+    let text = serde_json::to_vec(&(fingerprint.digest(), inputs.records(), models)).unwrap_or_default();
+    Digest::of(&text).short().to_string()
+}
+
+/// The digest a kept answer is found by: of what is sent to a model.
+pub fn call_digest(prompt: &PromptSpec, endpoint: &crate::project::Endpoint, prepared: &Prepared) -> Digest {
+    let schema = prompt.schema.as_ref().map(|schema| &schema.value);
+    let sent = llm::prompt_digest(&prepared.system, &prepared.prompt, schema);
+    let text = serde_json::to_vec(&(sent, prompt.made_with(endpoint))).unwrap_or_default();
+    Digest::of(&text)
+}
+
+/// Whether a stored state says that a person is waited for.
+pub fn is_waiting(status: Option<&Status>) -> bool {
+    status.is_some_and(|status| status.state == State::Waiting)
+}

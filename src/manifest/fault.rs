@@ -1,0 +1,455 @@
+//! What is wrong with a manifest, as data, and its rendering for people and for programs.
+
+use std::fmt::{self, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin as FileOrigin, Renderer, Snippet};
+use serde_json::{Value, json};
+
+use super::place::{KeyPath, Origin, Place, line_column};
+
+/// Where a fault is.
+#[derive(Debug, Clone)]
+pub enum At {
+    /// At a key path of the manifest.
+    Path(KeyPath),
+    /// At a place in one of the files read.
+    Place(Place),
+    /// In another file, whose text is at hand.
+    Text {
+        /// The file.
+        file: PathBuf,
+        /// Its text.
+        text: Arc<str>,
+        /// The bytes at fault.
+        span: Range<usize>,
+    },
+    /// In a file as a whole.
+    File(PathBuf),
+}
+
+/// One thing wrong: where, what, what was wanted, and something to type.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Where.
+    pub at: At,
+    /// Whether the key is marked rather than its value.
+    pub on_key: bool,
+    /// What was found, in a line: lower case, names in backticks.
+    pub message: String,
+    /// What was wanted, written beside the caret.
+    pub wanted: Option<String>,
+    /// Something to type or do.
+    pub hint: Option<String>,
+    /// Other places that matter, each with a few words.
+    pub related: Vec<(At, String)>,
+    /// True if the line holds a secret and must not be shown.
+    pub secret: bool,
+}
+
+impl From<KeyPath> for At {
+    fn from(path: KeyPath) -> At {
+        At::Path(path)
+    }
+}
+
+impl From<&KeyPath> for At {
+    fn from(path: &KeyPath) -> At {
+        At::Path(path.clone())
+    }
+}
+
+impl From<Place> for At {
+    fn from(place: Place) -> At {
+        At::Place(place)
+    }
+}
+
+impl Fault {
+    /// A fault at a key path (or place), its value marked.
+    pub fn at(at: impl Into<At>, message: impl Into<String>) -> Fault {
+        Fault {
+            at: at.into(),
+            on_key: false,
+            message: message.into(),
+            wanted: None,
+            hint: None,
+            related: Vec::new(),
+            secret: false,
+        }
+    }
+
+    /// The same, with the key marked instead of the value.
+    #[must_use]
+    pub fn on_key(mut self) -> Fault {
+        self.on_key = true;
+        self
+    }
+
+    /// What was wanted: shown beside the caret.
+    #[must_use]
+    pub fn wanted(mut self, wanted: impl Into<String>) -> Fault {
+        self.wanted = Some(wanted.into());
+        self
+    }
+
+    /// Something to type or do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Fault {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A hint, if there is one.
+    #[must_use]
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Fault {
+        if hint.is_some() {
+            self.hint = hint;
+        }
+        self
+    }
+
+    /// Another place that matters, with a few words.
+    #[must_use]
+    pub fn related(mut self, at: impl Into<At>, label: impl Into<String>) -> Fault {
+        self.related.push((at.into(), label.into()));
+        self
+    }
+
+    /// Keeps the line itself from being shown.
+    #[must_use]
+    pub fn secret(mut self) -> Fault {
+        self.secret = true;
+        self
+    }
+
+    /// The key path, if that is how the fault is placed.
+    pub fn path(&self) -> Option<&KeyPath> {
+        match &self.at {
+            At::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// All that is wrong, with the files it is wrong in.
+#[derive(Clone)]
+pub struct Faults {
+    /// The faults, in the order of the files.
+    pub list: Vec<Fault>,
+    /// Faults beyond the limit, counted only.
+    pub more: usize,
+    origin: Arc<Origin>,
+}
+
+/// Most faults that are shown.
+const MOST: usize = 100;
+
+/// A line longer than this is not drawn, only pointed at.
+const LONGEST_LINE: usize = 4000;
+
+/// A place as it can be drawn.
+struct Spot<'a> {
+    file: String,
+    text: &'a str,
+    span: Range<usize>,
+}
+
+impl Faults {
+    /// Faults found in a manifest's files, put in order.
+    pub fn new(origin: Arc<Origin>, mut list: Vec<Fault>) -> Faults {
+        let order = |fault: &Fault| match &fault.at {
+            At::Path(path) => match origin.place(path, fault.on_key) {
+                Some(place) => (0, place.source, place.start),
+                None => (0, 0, 0),
+            },
+            At::Place(place) => (0, place.source, place.start),
+            At::Text { .. } | At::File(_) => (1, 0, 0),
+        };
+        list.sort_by_key(order);
+        let mut seen = std::collections::HashSet::new();
+        list.retain(|fault| seen.insert((order(fault), fault.message.clone())));
+        let more = list.len().saturating_sub(MOST);
+        list.truncate(MOST);
+        Faults { list, more, origin }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len() + self.more
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// As compilers show them: message, file and line, the line with carets, help. Ends in a newline.
+    pub fn render(&self, colour: bool, width: usize) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() }.term_width(width.max(60));
+        let mut out = String::new();
+        for fault in &self.list {
+            let _ = writeln!(out, "{}\n", self.render_one(fault, &renderer).trim_end());
+        }
+        if self.more > 0 {
+            let _ = writeln!(out, "and {} more faults", self.more);
+        }
+        out
+    }
+
+    fn render_one(&self, fault: &Fault, renderer: &Renderer) -> String {
+        let title = printable(&fault.message);
+        let wanted = fault.wanted.as_deref().map(printable);
+        let hint = fault.hint.as_deref().map(printable);
+        let spot = self.spot(&fault.at, fault.on_key);
+        let drawn = spot.as_ref().and_then(|spot| if fault.secret { None } else { Excerpt::of(spot) });
+        let mut related: Vec<(String, Excerpt)> = Vec::new();
+        let mut same: Vec<(Range<usize>, String)> = Vec::new();
+        for (at, label) in &fault.related {
+            let Some(other) = self.spot(at, true) else { continue };
+            let Some(excerpt) = Excerpt::of(&other) else { continue };
+            match (&drawn, &spot) {
+                (Some(drawn), Some(spot))
+                    if spot.file == other.file
+                        && drawn.line == excerpt.line
+                        && drawn.text == excerpt.text =>
+                {
+                    same.push((excerpt.span, printable(label)));
+                }
+                _ => related.push((printable(label), excerpt.named(other.file))),
+            }
+        }
+        let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
+        match (&drawn, &spot) {
+            (Some(excerpt), Some(spot)) => {
+                let mut snippet =
+                    Snippet::source(excerpt.text.as_str()).line_start(excerpt.line).path(spot.file.as_str());
+                snippet = snippet
+                    .annotation(AnnotationKind::Primary.span(excerpt.span.clone()).label(wanted.as_deref()));
+                for (span, label) in &same {
+                    snippet =
+                        snippet.annotation(AnnotationKind::Context.span(span.clone()).label(label.as_str()));
+                }
+                group = group.element(snippet);
+            }
+            (None, Some(spot)) => {
+                let mut origin = FileOrigin::path(spot.file.as_str());
+                if !spot.text.is_empty() {
+                    let (line, column) = line_column(spot.text, spot.span.start);
+                    origin = origin.line(line).char_column(column);
+                }
+                group = group.element(origin);
+                if let Some(wanted) = &wanted {
+                    group = group.element(Level::NOTE.message(wanted.as_str()));
+                }
+            }
+            (_, None) => {}
+        }
+        for (label, excerpt) in &related {
+            group = group.element(
+                Snippet::source(excerpt.text.as_str())
+                    .line_start(excerpt.line)
+                    .path(excerpt.file.as_str())
+                    .annotation(AnnotationKind::Context.span(excerpt.span.clone()).label(label.as_str())),
+            );
+        }
+        if let Some(hint) = &hint {
+            group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        renderer.render(&[group])
+    }
+
+    /// The same for programs: `[{file, line, column, key, message, wanted, hint}]`.
+    pub fn to_json(&self) -> Value {
+        let faults = self.list.iter().map(|fault| {
+            let spot = self.spot(&fault.at, fault.on_key);
+            let place = spot.as_ref().filter(|spot| !spot.text.is_empty());
+            let (line, column) = match place {
+                Some(spot) => {
+                    let (line, column) = line_column(spot.text, spot.span.start);
+                    (Some(line), Some(column))
+                }
+                None => (None, None),
+            };
+            let related: Vec<Value> = fault
+                .related
+                .iter()
+                .filter_map(|(at, label)| {
+                    let spot = self.spot(at, true)?;
+                    let (line, column) = line_column(spot.text, spot.span.start);
+                    Some(json!({ "file": spot.file, "line": line, "column": column, "label": label }))
+                })
+                .collect();
+            json!({
+                "file": spot.as_ref().map(|spot| spot.file.clone()),
+                "line": line,
+                "column": column,
+                "key": fault.path().map(KeyPath::to_string),
+                "message": fault.message,
+                "wanted": fault.wanted,
+                "hint": fault.hint,
+                "related": related,
+            })
+        });
+        Value::Array(faults.collect())
+    }
+
+    fn spot<'a>(&'a self, at: &'a At, on_key: bool) -> Option<Spot<'a>> {
+        let from_place = |place: Place| {
+            let source = self.origin.sources.get(place.source as usize)?;
+            Some(Spot {
+                file: shown_path(&source.path),
+                text: &source.text,
+                span: place.start as usize..place.end as usize,
+            })
+        };
+        match at {
+            At::Path(path) => {
+                from_place(self.origin.place(path, on_key).unwrap_or(Place { source: 0, start: 0, end: 0 }))
+            }
+            At::Place(place) => from_place(*place),
+            At::Text { file, text, span } => Some(Spot { file: shown_path(file), text, span: span.clone() }),
+            At::File(file) => Some(Spot { file: shown_path(file), text: "", span: 0..0 }),
+        }
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false, 110))
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false, 110).trim_end())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// The lines a span stands on, made safe to show, with the span moved along.
+struct Excerpt {
+    file: String,
+    text: String,
+    line: usize,
+    span: Range<usize>,
+}
+
+impl Excerpt {
+    /// The first line of a span; none if there is no text or the line is too long to draw.
+    fn of(spot: &Spot<'_>) -> Option<Excerpt> {
+        if spot.text.is_empty() {
+            return None;
+        }
+        let bytes = spot.text.as_bytes();
+        let mut start = spot.span.start.min(bytes.len());
+        while !spot.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let line_start = spot.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line_end = spot.text[start..].find('\n').map_or(bytes.len(), |at| start + at);
+        let line_end = if line_end > start && bytes[line_end - 1] == b'\r' { line_end - 1 } else { line_end };
+        if line_end - line_start > LONGEST_LINE {
+            return None;
+        }
+        let mut end = spot.span.end.clamp(start, line_end.max(start));
+        while !spot.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let line = spot.text[..line_start].matches('\n').count() + 1;
+        let mut text = printable(&spot.text[line_start..start]);
+        let from = text.len();
+        text.push_str(&printable(&spot.text[start..end]));
+        let to = text.len();
+        text.push_str(&printable(&spot.text[end..line_end]));
+        Some(Excerpt { file: String::new(), text, line, span: from..to })
+    }
+
+    fn named(mut self, file: String) -> Excerpt {
+        self.file = file;
+        self
+    }
+}
+
+/// A text with everything that could steer a terminal made visible instead: control characters
+/// become their pictures, direction marks and other invisible ones the replacement character.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            '\0'..='\x1f' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
+            '\x7f' => '\u{2421}',
+            '\u{80}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
+            _ => c,
+        })
+        .collect()
+}
+
+/// A path relative to the current directory where that is shorter, safe to show.
+pub fn shown_path(path: &Path) -> String {
+    let relative = std::env::current_dir().ok().and_then(|here| {
+        path.strip_prefix(&here).ok().map(Path::to_path_buf).or_else(|| {
+            let here = here.canonicalize().ok()?;
+            path.strip_prefix(here).ok().map(Path::to_path_buf)
+        })
+    });
+    let shown = relative.as_deref().unwrap_or(path);
+    let shown = if shown.as_os_str().is_empty() { Path::new(".") } else { shown };
+    printable(&shown.display().to_string()).replace('\n', "\u{240a}")
+}
+
+/// The known name nearest to one that is not known, if one is near enough to be meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = name.to_lowercase();
+    let bare = |text: &str| text.to_lowercase().replace(['_', '-', ' ', '.'], "");
+    known
+        .into_iter()
+        .filter_map(|candidate| {
+            let lower = candidate.to_lowercase();
+            if bare(candidate) == bare(name) {
+                return Some((0, candidate));
+            }
+            let distance = strsim::damerau_levenshtein(&wanted, &lower);
+            let longest = wanted.chars().count().max(lower.chars().count());
+            let allowed = (longest / 3).max(1);
+            let prefix = wanted.len() >= 3 && (lower.starts_with(&wanted) || wanted.starts_with(&lower));
+            if distance <= allowed || (prefix && lower.len() >= 3) {
+                Some((distance, candidate))
+            } else {
+                None
+            }
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `did you mean …?`, or the list of what there is, or nothing if there is none.
+pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
+    if let Some(near) = nearest(name, known.clone()) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    list_of(known).map(|list| format!("known are {list}"))
+}
+
+/// Names in backticks joined by commas, at most a dozen; nothing if there are none.
+pub fn list_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        return None;
+    }
+    let mut list = names.iter().take(12).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > 12 {
+        let _ = write!(list, " and {} more", names.len() - 12);
+    }
+    Some(list)
+}

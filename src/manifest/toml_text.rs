@@ -1,0 +1,293 @@
+//! From the text of one TOML file to a tree of nodes, or to its syntax faults in plain words.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use toml::de::{DeTable, DeValue};
+use toml_parser::lexer::TokenKind;
+
+use super::fault::Fault;
+use super::place::{Entry, Kind, Node, Place, line_column};
+
+/// Largest file that is read.
+pub const LARGEST_FILE: u64 = 64 << 20;
+
+/// Deepest nesting of tables and lists.
+pub const DEEPEST: usize = 64;
+
+/// Most syntax faults shown for one file: after the first, the parser is guessing.
+const MOST_SYNTAX_FAULTS: usize = 5;
+
+/// Reads a file's bytes as text.
+pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, String> {
+    let name = super::fault::shown_path(path);
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(format!("`{name}` is larger than {} MiB", LARGEST_FILE >> 20));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let bytes = error.into_bytes();
+            let line = bytes[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            Err(format!("`{name}` is not UTF-8: byte 0x{:02x} in line {line}", bytes[at]))
+        }
+    }
+}
+
+/// The tree of one file. `source` is its index among the files read.
+pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
+    let place = |start: usize, end: usize| Place { source, start: start as u32, end: end.max(start) as u32 };
+    if text.len() as u64 > LARGEST_FILE {
+        let message = format!("the file is larger than {} MiB", LARGEST_FILE >> 20);
+        return Err(vec![Fault::at(place(0, 0), message)]);
+    }
+    if let Some(at) = text.find('\0') {
+        return Err(vec![
+            Fault::at(place(at, at + 1), "a NUL character in the file")
+                .wanted("not text")
+                .hint("is this really a TOML file? UTF-16 must be saved as UTF-8"),
+        ]);
+    }
+    if let Some((start, end)) = too_deep(text) {
+        return Err(vec![
+            Fault::at(place(start, end), format!("nested more than {DEEPEST} levels deep"))
+                .wanted("too deep"),
+        ]);
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        let span = table.span();
+        return Ok(Node {
+            place: place(span.start, span.start),
+            kind: table_kind(table.into_inner(), source),
+        });
+    }
+    let mut faults: Vec<(usize, usize, Fault)> = errors
+        .iter()
+        .map(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let (message, wanted, hint) = in_words(text, error.message(), span.start, span.end);
+            // An empty span at a line's end is shown under the last character.
+            let (start, end) = (span.start.min(text.len()), span.end.min(text.len()));
+            let mut fault = Fault::at(place(start, end), message).maybe_hint(hint);
+            fault.wanted = wanted;
+            if error.message() == "duplicate key"
+                && let Some(first) = first_of(text, &text[start..end], start)
+            {
+                fault = fault.related(place(first.start, first.end), "first given here");
+            }
+            // Of several on a line the one about the surrounding list is the cause.
+            let rank = if error.message().contains("in array") { 0 } else { 1 };
+            (line_column(text, start).0, rank, fault)
+        })
+        .collect();
+    faults.sort_by_key(|(line, rank, _)| (*line, *rank));
+    faults.dedup_by_key(|(line, _, _)| *line);
+    faults.truncate(MOST_SYNTAX_FAULTS);
+    Err(faults.into_iter().map(|(_, _, fault)| fault).collect())
+}
+
+/// Where nesting of brackets, or the dots of one key, pass the limit.
+fn too_deep(text: &str) -> Option<(usize, usize)> {
+    let mut open = 0usize;
+    let mut dots = 0usize;
+    for token in toml_parser::Source::new(text).lex() {
+        match token.kind() {
+            TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket => open += 1,
+            TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => open = open.saturating_sub(1),
+            TokenKind::Dot => dots += 1,
+            TokenKind::Newline | TokenKind::Comma | TokenKind::Equals => dots = 0,
+            _ => {}
+        }
+        if open + dots > DEEPEST {
+            return Some((token.span().start(), token.span().end()));
+        }
+    }
+    None
+}
+
+/// The place where a key that is given twice was given first, by a look at the lines before.
+fn first_of(text: &str, key: &str, before: usize) -> Option<std::ops::Range<usize>> {
+    let line_start = text[..before].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next()?.trim();
+    let mut at = 0;
+    let mut found = None;
+    for other in text[..line_start].split_inclusive('\n') {
+        let trimmed = other.trim_start();
+        let indent = other.len() - trimmed.len();
+        if line.starts_with('[') {
+            if trimmed.trim_end() == line {
+                found = other.find(key).map(|offset| at + offset..at + offset + key.len());
+            }
+        } else if trimmed.starts_with('[') && !trimmed.contains(',') && !trimmed.contains('"') {
+            // A new table: what came before is of another.
+            found = None;
+        } else if let Some(rest) = trimmed.strip_prefix(key)
+            && rest.trim_start().starts_with('=')
+        {
+            found = Some(at + indent..at + indent + key.len());
+        }
+        at += other.len();
+    }
+    found
+}
+
+/// A syntax error in words for someone who does not know the parser: message, caret label, hint.
+fn in_words(text: &str, message: &str, start: usize, end: usize) -> (String, Option<String>, Option<String>) {
+    let found = text.get(start..end).unwrap_or("");
+    let line = text[..start.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line..].lines().next().unwrap_or("").trim();
+    let (short, expected) = match message.split_once(", expected ") {
+        Some((short, expected)) => (short, Some(expected)),
+        None => (message, None),
+    };
+    let say = |message: &str, wanted: &str, hint: Option<String>| {
+        (message.to_owned(), Some(wanted.to_owned()), hint)
+    };
+    match short {
+        "duplicate key" if line.starts_with('[') => say(
+            &format!("table `{}` is given twice", line.trim_matches(['[', ']'])),
+            "given before",
+            Some("merge the two tables, or rename one".to_owned()),
+        ),
+        "duplicate key" => say(
+            &format!("key `{found}` is given twice in one table"),
+            "given before",
+            Some("keep one of the two".to_owned()),
+        ),
+        "string values must be quoted" if found.is_empty() => {
+            say("no value after `=`", "wanted a value", None)
+        }
+        "string values must be quoted"
+            if found.starts_with(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) =>
+        {
+            let bare = found.trim_matches(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']);
+            say(
+                "curly quotes do not quote a string",
+                "wanted straight quotes",
+                Some(format!("write \"{bare}\"")),
+            )
+        }
+        "string values must be quoted" if matches!(found, "yes" | "no" | "on" | "off" | "Yes" | "No") => say(
+            &format!("`{found}` is not a value"),
+            "wanted `true` or `false`, or quotes around a string",
+            None,
+        ),
+        "string values must be quoted" => say(
+            &format!("`{found}` is not a value"),
+            "strings are written in quotes",
+            Some(format!("write \"{}\"", found.replace('"', ""))),
+        ),
+        "invalid boolean" => say(
+            &format!("`{found}` is not a value"),
+            "wanted `true` or `false`",
+            Some(format!("write `{}`", found.to_lowercase())),
+        ),
+        "key with no value" if line.contains(':') && !line.contains('=') => say(
+            "a key without a value",
+            "wanted `=`",
+            Some("TOML writes `key = value`, not `key: value`".to_owned()),
+        ),
+        "key with no value" => say(
+            "a key without a value",
+            "wanted `=`",
+            Some("write `key = value`; a comment starts with `#`".to_owned()),
+        ),
+        "invalid basic string" => say(
+            "a string that does not end",
+            "wanted `\"`",
+            Some("close the quote on this line, or use \"\"\"…\"\"\" for text of several lines".to_owned()),
+        ),
+        "invalid literal string" => say(
+            "a string that does not end",
+            "wanted `'`",
+            Some("close the quote on this line, or use '''…''' for text of several lines".to_owned()),
+        ),
+        "invalid multi-line basic string" => say(
+            "a text of several lines that does not end",
+            "wanted `\"\"\"`",
+            Some("close it with \"\"\"".to_owned()),
+        ),
+        "invalid multi-line literal string" => say(
+            "a text of several lines that does not end",
+            "wanted `'''`",
+            Some("close it with '''".to_owned()),
+        ),
+        "missing escaped value" => say(
+            "an unknown escape in a string",
+            "no such escape",
+            Some("write `\\\\` for a backslash, or use 'single quotes', where nothing is escaped".to_owned()),
+        ),
+        "unclosed table" => say("a table header that does not end", "wanted `]`", None),
+        "unclosed array of tables" => say("a table header that does not end", "wanted `]]`", None),
+        "unclosed array" => {
+            say("a list that does not end", "wanted `]`", Some("close the list with `]`".to_owned()))
+        }
+        "unclosed inline table" => {
+            say("a table that does not end", "wanted `}`", Some("close the table with `}`".to_owned()))
+        }
+        "unexpected `=` in array" => say(
+            "unexpected `=` in a list",
+            "the list before this is not closed",
+            Some("close the list with `]`".to_owned()),
+        ),
+        "missing comma between array elements" => {
+            say("no comma between two elements of a list", "wanted `,`", None)
+        }
+        "unexpected key or value" => say(
+            "something left over after the value",
+            "wanted the end of the line",
+            Some("start a new line for the next key; a comment starts with `#`".to_owned()),
+        ),
+        "unquoted keys cannot be empty" => say("a key without a name", "wanted a name", None),
+        "unexpected leading zero" => say("a number with a leading zero", "remove the zero", None),
+        _ if short.starts_with("cannot extend value of type") => {
+            let kind =
+                short.trim_start_matches("cannot extend value of type ").split(' ').next().unwrap_or("");
+            (
+                format!("`{found}` is used as a table here, but is given a value ({kind}) elsewhere"),
+                Some("not a table".to_owned()),
+                None,
+            )
+        }
+        _ => (short.to_owned(), expected.map(|expected| format!("wanted {expected}")), None),
+    }
+}
+
+fn table_kind(table: DeTable<'_>, source: u32) -> Kind {
+    let mut entries = IndexMap::with_capacity(table.len());
+    for (key, value) in table {
+        let span = key.span();
+        let key_place = Place { source, start: span.start as u32, end: span.end as u32 };
+        let span = value.span();
+        let place = Place { source, start: span.start as u32, end: span.end as u32 };
+        let node = Node { place, kind: kind_of(value.into_inner(), source) };
+        entries.insert(key.into_inner().into_owned(), Entry { key: key_place, value: node });
+    }
+    Kind::Table(entries)
+}
+
+fn kind_of(value: DeValue<'_>, source: u32) -> Kind {
+    match value {
+        DeValue::String(text) => Kind::Text(text.into_owned()),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Kind::Integer(number),
+            Err(_) => Kind::Huge(number.to_string()),
+        },
+        DeValue::Float(number) => Kind::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(truth) => Kind::Bool(truth),
+        DeValue::Datetime(date) => Kind::Datetime(date.to_string()),
+        DeValue::Array(items) => Kind::List(
+            items
+                .into_iter()
+                .map(|item| {
+                    let span = item.span();
+                    let place = Place { source, start: span.start as u32, end: span.end as u32 };
+                    Node { place, kind: kind_of(item.into_inner(), source) }
+                })
+                .collect(),
+        ),
+        DeValue::Table(table) => table_kind(table, source),
+    }
+}

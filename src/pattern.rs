@@ -1,0 +1,148 @@
+//! Paths with holes: globs, and the `{{ key }}` of a fan-out's paths.
+
+/// How the hole for an item's key is written in a normal path.
+pub const KEY: &str = "{{ key }}";
+
+/// A path with its key filled in.
+pub fn fill_key(path: &str, key: &str) -> String {
+    path.replace(KEY, key)
+}
+
+/// A path as file systems that fold case see it.
+pub fn fold_case(path: &str) -> String {
+    path.to_lowercase()
+}
+
+/// A relative path without `.` components, doubled slashes and blanks in `{{key}}`.
+pub fn normalize(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(open) = rest.find("{{") {
+        let Some(close) = rest[open..].find("}}") else { break };
+        text.push_str(&rest[..open]);
+        text.push_str("{{ ");
+        text.push_str(rest[open + 2..open + close].trim());
+        text.push_str(" }}");
+        rest = &rest[open + close + 2..];
+    }
+    text.push_str(rest);
+    let absolute = text.starts_with('/');
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if absolute { format!("/{}", parts.join("/")) } else { parts.join("/") }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Token {
+    Char(char),
+    /// One character, not a slash.
+    One,
+    /// Any number of characters, no slash among them.
+    Many,
+    /// Any number of any characters.
+    All,
+}
+
+fn tokens(pattern: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let (token, length) = if rest.starts_with("{{") {
+            (Token::Many, rest.find("}}").map_or(rest.len(), |end| end + 2))
+        } else if rest.starts_with("**") {
+            (Token::All, if rest.starts_with("**/") { 3 } else { 2 })
+        } else {
+            match c {
+                '*' => (Token::Many, 1),
+                '?' => (Token::One, 1),
+                '[' => (Token::One, rest.find(']').map_or(1, |end| end + 1)),
+                '{' => (Token::All, rest.find('}').map_or(1, |end| end + 1)),
+                c => (Token::Char(c), c.len_utf8()),
+            }
+        };
+        tokens.push(token);
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+/// Whether some path matches both patterns. Sets and alternatives count as anything, so the answer
+/// may be yes for a pair that has no path in common, never no for one that has.
+pub fn could_match(a: &str, b: &str) -> bool {
+    let (a, b) = (tokens(a), tokens(b));
+    // reach[j]: some text is matched by a[..i] and b[..j].
+    let mut reach = vec![vec![false; b.len() + 1]; a.len() + 1];
+    reach[0][0] = true;
+    let wild = |token: Token| matches!(token, Token::Many | Token::All);
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            if !reach[i][j] {
+                continue;
+            }
+            // A wildcard may match nothing.
+            if i < a.len() && wild(a[i]) {
+                reach[i + 1][j] = true;
+            }
+            if j < b.len() && wild(b[j]) {
+                reach[i][j + 1] = true;
+            }
+            if i < a.len() && j < b.len() {
+                match (a[i], b[j]) {
+                    (x, y) if wild(x) && wild(y) => {}
+                    (x, y) if wild(x) => reach[i][j + 1] |= accepts(x, y),
+                    (x, y) if wild(y) => reach[i + 1][j] |= accepts(y, x),
+                    (Token::Char(x), Token::Char(y)) => reach[i + 1][j + 1] |= x == y,
+                    (x, y) => reach[i + 1][j + 1] |= accepts(x, y) || accepts(y, x),
+                }
+            }
+        }
+    }
+    reach[a.len()][b.len()]
+}
+
+/// Whether a wild token can stand for one plain token.
+fn accepts(wild: Token, plain: Token) -> bool {
+    match wild {
+        Token::All => true,
+        Token::Many | Token::One => plain != Token::Char('/'),
+        Token::Char(_) => wild == plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_that_share_a_path() {
+        for (a, b, expected) in [
+            ("a.json", "a.json", true),
+            ("a.json", "b.json", false),
+            ("*.json", "a.json", true),
+            ("*.json", "x/a.json", false),
+            ("**/*.json", "x/y/a.json", true),
+            ("**/*.json", "a.json", true),
+            ("reviews/*.json", "reviews/{{ key }}.json", true),
+            ("reviews/*.md", "reviews/{{ key }}.json", false),
+            ("reviews/anna.json", "reviews/{{ key }}.json", true),
+            ("notes/anna.json", "reviews/{{ key }}.json", false),
+            ("a?.txt", "ab.txt", true),
+            ("a?.txt", "abc.txt", false),
+            ("a[0-9].txt", "a7.txt", true),
+            ("{a,b}.txt", "b.txt", true),
+            ("x*", "*y", true),
+            ("x*z", "*y", false),
+        ] {
+            assert_eq!(could_match(a, b), expected, "{a} ~ {b}");
+            assert_eq!(could_match(b, a), expected, "{b} ~ {a}");
+        }
+    }
+
+    #[test]
+    fn normal_paths() {
+        for (path, normal) in
+            [("./a.json", "a.json"), ("a//b", "a/b"), ("x/{{key}}.md", "x/{{ key }}.md"), ("a/./b", "a/b")]
+        {
+            assert_eq!(normalize(path), normal);
+        }
+    }
+}

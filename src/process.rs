@@ -1,0 +1,308 @@
+//! Running a program: its own process group, an end that cannot be missed, and nothing left behind.
+//!
+//! Programs are started by `posix_spawn` (no `fork` of a large parent), each in its own process group,
+//! so that Ctrl-C reaches planexe alone and planexe passes it on. One [`Watchdog`] thread ends groups
+//! whose time is over; a [`Lifeline`] process ends them if planexe itself is killed.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::cancel::Cancel;
+
+/// Time between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often growth of output is looked for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How a program ended.
+#[derive(Debug)]
+pub enum End {
+    /// With an exit code.
+    Exited(i32),
+    /// By a signal that we did not send.
+    Signalled(i32),
+    /// Ended by us: its time was over.
+    TimedOut,
+    /// Ended by us: it showed no progress for too long.
+    Stalled,
+    /// Ended by us: the build is being stopped.
+    Cancelled,
+    /// It could not be started.
+    NotStarted(std::io::Error),
+}
+
+/// Limits of one program.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// From its start to its end.
+    pub timeout: Option<Duration>,
+    /// Without any growth of what it writes.
+    pub stall: Option<Duration>,
+}
+
+/// A sum that changes whenever a program writes something; called now and then from another thread.
+pub type Growth = Box<dyn Fn() -> u64 + Send>;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Verdict {
+    TimedOut,
+    Stalled,
+    Cancelled,
+}
+
+struct Watched {
+    group: Pid,
+    deadline: Option<Instant>,
+    stall: Option<Duration>,
+    growth: Option<Growth>,
+    last_growth: (u64, Instant),
+    verdict: Option<Verdict>,
+    kill_at: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Watch {
+    groups: HashMap<u64, Watched>,
+    closed: bool,
+}
+
+/// The thread that ends programs whose time is over. One serves a whole build.
+pub struct Watchdog {
+    watch: Arc<(Mutex<Watch>, Condvar)>,
+    next: AtomicU64,
+    lifeline: Mutex<Option<Lifeline>>,
+    lifeline_program: Option<std::path::PathBuf>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    cancel: Cancel,
+}
+
+impl Watchdog {
+    /// A watchdog that ends every program once `cancel` says so. `lifeline` is the program to start as
+    /// [`Lifeline`] (planexe itself), with the first program run.
+    pub fn new(cancel: Cancel, lifeline: Option<std::path::PathBuf>) -> Watchdog {
+        Watchdog {
+            watch: Arc::default(),
+            next: AtomicU64::new(0),
+            lifeline: Mutex::new(None),
+            lifeline_program: lifeline,
+            thread: Mutex::new(None),
+            cancel,
+        }
+    }
+
+    /// Runs a program to its end. Standard input, output and error are the caller's to set.
+    pub fn run(&self, command: &mut Command, limits: Limits, growth: Option<Growth>) -> End {
+        if self.cancel.is_killing() {
+            return End::Cancelled;
+        }
+        self.start_helpers();
+        let mut child = match command.process_group(0).spawn() {
+            Ok(child) => child,
+            Err(error) => return End::NotStarted(error),
+        };
+        let Some(group) = Pid::from_raw(child.id() as i32) else {
+            return End::NotStarted(std::io::Error::other("the system gave no process id"));
+        };
+        self.tell_lifeline('+', group);
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let first = growth.as_ref().map_or(0, |growth| growth());
+        {
+            let mut watch = lock(&self.watch.0);
+            let watched = Watched {
+                group,
+                deadline: limits.timeout.map(|timeout| now + timeout),
+                stall: limits.stall,
+                growth,
+                last_growth: (first, now),
+                verdict: None,
+                kill_at: None,
+            };
+            watch.groups.insert(id, watched);
+            self.watch.1.notify_one();
+        }
+        let ended = wait_unreaped(&child);
+        // Off the list before it is reaped, so that its number is never signalled once it is another's.
+        let verdict = lock(&self.watch.0).groups.remove(&id).and_then(|watched| watched.verdict);
+        if verdict.is_some() || ended.is_err() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let status = child.wait();
+        self.tell_lifeline('-', group);
+        match (verdict, status) {
+            (Some(Verdict::TimedOut), _) => End::TimedOut,
+            (Some(Verdict::Stalled), _) => End::Stalled,
+            (Some(Verdict::Cancelled), _) => End::Cancelled,
+            (None, Ok(status)) => match (status.code(), status.signal()) {
+                (Some(code), _) => End::Exited(code),
+                (None, signal) => End::Signalled(signal.unwrap_or(0)),
+            },
+            (None, Err(error)) => End::NotStarted(error),
+        }
+    }
+
+    /// The thread and the lifeline start with the first program, not with every null build.
+    fn start_helpers(&self) {
+        let mut thread = lock(&self.thread);
+        if thread.is_none() {
+            let (watch, cancel) = (self.watch.clone(), self.cancel.clone());
+            let spawned = std::thread::Builder::new()
+                .name("watchdog".into())
+                .stack_size(128 * 1024)
+                .spawn(move || guard(&watch, &cancel));
+            *thread = spawned.ok();
+        }
+        let mut lifeline = lock(&self.lifeline);
+        if lifeline.is_none()
+            && let Some(program) = &self.lifeline_program
+        {
+            *lifeline = Lifeline::start(program).ok();
+        }
+    }
+
+    fn tell_lifeline(&self, sign: char, group: Pid) {
+        if let Some(lifeline) = lock(&self.lifeline).as_mut() {
+            lifeline.tell(sign, group);
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        lock(&self.watch.0).closed = true;
+        self.watch.1.notify_all();
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a child's end and leaves it to be reaped.
+fn wait_unreaped(child: &Child) -> rustix::io::Result<()> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let Some(pid) = Pid::from_raw(child.id() as i32) else { return Ok(()) };
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// The watchdog's loop: ends what is over its time, looks for growth, kills what does not go.
+fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
+    let mut state = lock(&watch.0);
+    while !state.closed {
+        let now = Instant::now();
+        let killing = cancel.is_killing();
+        for watched in state.groups.values_mut() {
+            watched.look(now, killing);
+        }
+        // Cancel has no bell: with programs running it is looked at every quarter second.
+        let pause = if state.groups.is_empty() { Duration::from_secs(3600) } else { LOOK };
+        state = watch.1.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+impl Watched {
+    fn look(&mut self, now: Instant, killing: bool) {
+        if let Some(kill_at) = self.kill_at {
+            if now >= kill_at {
+                let _ = kill_process_group(self.group, Signal::KILL);
+            }
+            return;
+        }
+        if let Some(growth) = &self.growth {
+            let size = growth();
+            if size != self.last_growth.0 {
+                self.last_growth = (size, now);
+            }
+        }
+        let verdict = if killing {
+            Verdict::Cancelled
+        } else if self.deadline.is_some_and(|deadline| now >= deadline) {
+            Verdict::TimedOut
+        } else if self.stall.is_some_and(|stall| now - self.last_growth.1 >= stall) {
+            Verdict::Stalled
+        } else {
+            return;
+        };
+        self.verdict = Some(verdict);
+        self.kill_at = Some(now + GRACE);
+        let _ = kill_process_group(self.group, Signal::TERM);
+    }
+}
+
+/// A process that outlives a killed planexe just long enough to end its programs.
+///
+/// planexe holds the write end of a pipe and writes `+GROUP` and `-GROUP` lines into it. When the pipe
+/// ends without a word, planexe is gone, and every group still listed gets SIGTERM, then SIGKILL.
+pub struct Lifeline {
+    child: Child,
+}
+
+/// Hidden argument that makes planexe a lifeline.
+pub const LIFELINE_ARGUMENT: &str = "__lifeline";
+
+impl Lifeline {
+    fn start(program: &std::path::Path) -> std::io::Result<Lifeline> {
+        let child = Command::new(program)
+            .arg(LIFELINE_ARGUMENT)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            .spawn()?;
+        Ok(Lifeline { child })
+    }
+
+    fn tell(&mut self, sign: char, group: Pid) {
+        if let Some(pipe) = self.child.stdin.as_mut() {
+            let _ = pipe.write_all(format!("{sign}{}\n", group.as_raw_nonzero()).as_bytes());
+        }
+    }
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The lifeline's side: reads until the pipe ends, then ends what is left.
+pub fn lifeline_main(input: impl std::io::BufRead) {
+    let mut groups: Vec<Pid> = Vec::new();
+    for line in input.lines().map_while(Result::ok) {
+        let Some(group) = line.get(1..).and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        groups.retain(|&known| known != group);
+        if line.starts_with('+') {
+            groups.push(group);
+        }
+    }
+    if groups.is_empty() {
+        return;
+    }
+    for &group in &groups {
+        let _ = kill_process_group(group, Signal::TERM);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for &group in &groups {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}

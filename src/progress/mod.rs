@@ -1,0 +1,269 @@
+//! What a person sees while a build runs: events and snapshots in, lines on a terminal, in a log or as JSON out.
+//!
+//! A [`Sink`] shows; a [`Tracker`] folds the events into the [`Snapshot`] that live lines are drawn from. Nothing
+//! here fails a build: a reader that went away is not an error.
+
+use std::io::{self, Write};
+
+use indexmap::IndexMap;
+
+use crate::event::{Event, Kind};
+use crate::record::StatusUsage;
+use crate::style::{self, Style};
+
+mod fancy;
+mod json;
+mod lines;
+mod plain;
+
+pub use fancy::Fancy;
+pub use json::Json;
+pub use plain::Plain;
+
+/// How to show what happens in a build.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum How {
+    /// Live lines on a terminal, plain lines elsewhere
+    #[default]
+    Auto,
+    /// A line when a task starts, ends or fails
+    Plain,
+    /// Events as JSON lines on standard error
+    Json,
+    /// Nothing but errors and the end
+    None,
+}
+
+/// One that shows what happens.
+pub trait Sink: Send {
+    /// Something happened.
+    fn event(&mut self, event: &Event);
+
+    /// Time passed: called about ten times a second.
+    fn tick(&mut self, snapshot: &Snapshot);
+
+    /// The build is over: live lines are taken away and the closing text, laid out by
+    /// [`crate::report::SummaryView::text`], is written.
+    fn finish(&mut self, closing: &str);
+}
+
+/// A build at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Seconds since the build began.
+    pub elapsed_s: f64,
+    /// Tasks at work, the longest-running first.
+    pub running: Vec<Running>,
+    /// Tasks that need nothing more: ran, found up to date, or skipped.
+    pub done: u32,
+    /// Tasks that failed.
+    pub failed: u32,
+    /// Tasks that cannot run because of those.
+    pub blocked: u32,
+    /// Tasks that wait for a person.
+    pub waiting: u32,
+    /// All tasks of the build, as far as known.
+    pub total: u32,
+    /// Seconds to go, if that can be said.
+    pub eta_s: Option<f64>,
+    /// Tokens and money so far.
+    pub usage: StatusUsage,
+    /// Why nothing new starts: paused, stopping.
+    pub hold: Option<String>,
+}
+
+/// A task at work.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Running {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// The model asked, if any.
+    pub model: Option<String>,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// In a few words: "reading the prompt", "writing, 412 tokens".
+    pub doing: String,
+    /// Seconds since the attempt began.
+    pub elapsed_s: f64,
+}
+
+/// Folds events into snapshots. Times are seconds since the build began, as the caller's clock says.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    running: IndexMap<String, (Running, f64)>,
+    settled: Snapshot,
+    ran: u32,
+}
+
+impl Tracker {
+    /// A build of so many tasks, of which so many were found up to date before anything ran.
+    pub fn new(total: u32, fresh: u32) -> Tracker {
+        Tracker { settled: Snapshot { total, done: fresh, ..Snapshot::default() }, ..Tracker::default() }
+    }
+
+    /// Takes in an event that happened at a time.
+    pub fn event(&mut self, event: &Event, now_s: f64) {
+        match &event.kind {
+            Kind::PipelineStarted { steps_total, .. } => {
+                self.settled.total = self.settled.total.max(*steps_total)
+            }
+            Kind::TaskStarted { task, attempt, model, recipe } => {
+                let doing = match recipe.as_str() {
+                    "prompt" => "starting",
+                    "command" => "running",
+                    _ => "",
+                };
+                let running = Running {
+                    task: task.clone(),
+                    model: model.clone(),
+                    attempt: *attempt,
+                    doing: doing.to_owned(),
+                    elapsed_s: 0.0,
+                };
+                self.running.insert(task.clone(), (running, now_s));
+            }
+            Kind::TaskProgress { task, doing } => self.doing(task, doing),
+            Kind::TaskRetrying { task, next, .. } => self.doing(task, next),
+            Kind::TaskStalled { task, idle_s } => {
+                self.doing(task, &format!("no progress for {}", style::elapsed(*idle_s)));
+            }
+            Kind::TaskCompleted { task, usage, .. } => {
+                self.running.shift_remove(task);
+                self.settled.done += 1;
+                self.ran += 1;
+                let all = &mut self.settled.usage;
+                all.input_tokens += usage.input_tokens;
+                all.output_tokens += usage.output_tokens;
+                all.cost_usd += usage.cost_usd;
+                all.calls += usage.calls;
+            }
+            Kind::TaskFailed { task, blocked, .. } => {
+                self.running.shift_remove(task);
+                self.settled.failed += 1;
+                self.settled.blocked += blocked;
+            }
+            Kind::TaskSkipped { task } => {
+                self.running.shift_remove(task);
+                self.settled.done += 1;
+            }
+            Kind::TaskWaiting { task, .. } => {
+                self.running.shift_remove(task);
+                self.settled.waiting += 1;
+            }
+            Kind::TaskStopped { task } => {
+                self.running.shift_remove(task);
+            }
+            Kind::PipelinePaused { message } => self.settled.hold = Some(message.clone()),
+            Kind::TaskStale { .. } | Kind::Note { .. } => {}
+            Kind::PipelineCompleted { .. } | Kind::PipelineFailed { .. } | Kind::PipelineStopped { .. } => {
+                self.running.clear();
+            }
+        }
+    }
+
+    /// What a running task is doing, seen without an event.
+    pub fn doing(&mut self, task: &str, doing: &str) {
+        if let Some((running, _)) = self.running.get_mut(task) {
+            doing.clone_into(&mut running.doing);
+        }
+    }
+
+    /// One more task was found up to date.
+    pub fn fresh(&mut self) {
+        self.settled.done += 1;
+    }
+
+    /// The number of tasks changed: a fan-out's items became known.
+    pub fn total(&mut self, total: u32) {
+        self.settled.total = total;
+    }
+
+    /// Why nothing new starts, or that it does again.
+    pub fn hold(&mut self, why: Option<String>) {
+        self.settled.hold = why;
+    }
+
+    /// The build at a time. `eta_s` is what the schedule expects; without it the pace so far is taken.
+    pub fn snapshot(&self, now_s: f64, eta_s: Option<f64>) -> Snapshot {
+        let mut running: Vec<Running> = self
+            .running
+            .values()
+            .map(|(running, since)| Running { elapsed_s: (now_s - since).max(0.0), ..running.clone() })
+            .collect();
+        running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
+        let all = &self.settled;
+        let left = all.total.saturating_sub(all.done + all.failed + all.blocked + all.waiting);
+        let pace = (self.ran >= 3 && left > 0).then(|| now_s / f64::from(self.ran) * f64::from(left));
+        Snapshot { elapsed_s: now_s, running, eta_s: eta_s.or(pace), ..all.clone() }
+    }
+}
+
+/// What decides how a build is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// What the user asked for.
+    pub how: How,
+    /// Nothing but errors.
+    pub quiet: bool,
+    /// Say more.
+    pub verbose: bool,
+    /// Say of each task that runs why it is stale.
+    pub explain: bool,
+    /// Standard error is a terminal whose lines can be redrawn.
+    pub live: bool,
+    /// The style of standard error.
+    pub style: Style,
+}
+
+/// The sink for standard error that the options ask for.
+pub fn to_stderr(options: Options) -> Box<dyn Sink> {
+    let stderr = Box::new(io::stderr());
+    match options.how {
+        How::Json => Box::new(Json::new(stderr)),
+        How::None => Box::new(Quiet::new(stderr, options.style)),
+        _ if options.quiet => Box::new(Quiet::new(stderr, options.style)),
+        How::Auto if options.live => {
+            let size = || style::terminal_size(&io::stderr()).unwrap_or((80, 24));
+            Box::new(Fancy::new(stderr, options.style, options.explain, Box::new(size)))
+        }
+        How::Auto | How::Plain => {
+            Box::new(Plain::new(stderr, options.style, options.explain, options.verbose))
+        }
+    }
+}
+
+/// Shows failures, warnings and the end, nothing else.
+pub struct Quiet {
+    to: Box<dyn Write + Send>,
+    style: Style,
+}
+
+impl Quiet {
+    /// Writes to a stream.
+    pub fn new(to: Box<dyn Write + Send>, style: Style) -> Quiet {
+        Quiet { to, style }
+    }
+}
+
+impl Sink for Quiet {
+    fn event(&mut self, event: &Event) {
+        let shown = matches!(event.kind, Kind::TaskFailed { .. } | Kind::Note { warning: true, .. });
+        if shown && let Some(line) = lines::of_event(&event.kind, &self.style, false) {
+            write(&mut self.to, &(line + "\n"));
+        }
+    }
+
+    fn tick(&mut self, _: &Snapshot) {}
+
+    fn finish(&mut self, closing: &str) {
+        write(&mut self.to, closing);
+    }
+}
+
+/// Writes at once; it does not matter if nobody reads.
+fn write(to: &mut Box<dyn Write + Send>, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}
+
+#[cfg(test)]
+pub(crate) mod test;

@@ -1,0 +1,264 @@
+//! A pipeline ready to be built in a run directory: every task with its recipe, texts read, names
+//! resolved, and the graph of them. Plain data; [`crate::load`] makes it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::check::{CompiledCheck, CompiledSchema};
+use crate::graph::{Graph, Task, TaskId};
+use crate::manifest::types::{GateAction, Model, Retry, Tables};
+use crate::record::{Digest, MadeWith};
+use crate::render::{self, RenderError, Source};
+
+/// A pipeline and the run it is built in.
+#[derive(Debug)]
+pub struct Project {
+    /// The run directory, links resolved.
+    pub run: PathBuf,
+    /// The pipeline file.
+    pub file: PathBuf,
+    /// The pipeline's folder, links resolved.
+    pub folder: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// The tables as read, for what is not resolved below.
+    pub tables: Tables,
+    /// The profile in force.
+    pub profile: Option<String>,
+    /// Parent run, if this one was derived from another.
+    pub parent: Option<String>,
+    /// `[vars]`, profile and `-D` applied.
+    pub vars: Map<String, Value>,
+    /// The models, in order.
+    pub endpoints: Vec<Endpoint>,
+    /// The pools, in order.
+    pub pools: Vec<(String, u32)>,
+    /// The tasks, by declaration.
+    pub specs: Vec<Spec>,
+    /// What waits for what; without instances.
+    pub graph: Graph,
+    /// What a bare `planexe build` makes.
+    pub default: Vec<TaskId>,
+    /// Digest of everything the pipeline was read from.
+    pub digest: Digest,
+    /// Folders inputs may also lie in.
+    pub allow_outside: Vec<PathBuf>,
+}
+
+impl Project {
+    /// The declaration of a task.
+    pub fn spec(&self, task: &Task) -> &Spec {
+        &self.specs[task.decl]
+    }
+}
+
+/// A model as tasks see it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Its name under `[models]`.
+    pub name: String,
+    /// Its table.
+    pub model: Model,
+}
+
+impl Endpoint {
+    /// The model's name at its server, or the endpoint's own.
+    pub fn model_name(&self) -> &str {
+        self.model.model.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The dialect.
+    pub fn api(&self) -> &'static str {
+        self.model.api.map_or("?", crate::manifest::types::Api::name)
+    }
+}
+
+/// A task as declared.
+#[derive(Debug)]
+pub struct Spec {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What it does.
+    pub recipe: Recipe,
+    /// Templates of outputs, by output; none for the first, or where the recipe writes it.
+    pub templates: Vec<Option<Template>>,
+    /// A condition.
+    pub when: Option<Template>,
+    /// What it runs over.
+    pub foreach: Option<ForeachSpec>,
+    /// Share of instances that must succeed.
+    pub min_success: f64,
+    /// Limit of the whole task.
+    pub timeout: Option<Duration>,
+    /// Limit without progress.
+    pub stall: Option<Duration>,
+    /// Attempts and pauses of the task.
+    pub retry: Option<Retry>,
+    /// Higher starts first.
+    pub priority: i32,
+    /// Position in [`Project::pools`].
+    pub pool: Option<usize>,
+    /// Position of the task in the topological order.
+    pub step: u32,
+}
+
+/// A template with the names it uses.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Its text.
+    pub source: Source,
+    /// The names it uses and does not set itself; of members the whole path.
+    pub names: BTreeSet<String>,
+    /// Whether values are escaped for HTML.
+    pub html: bool,
+}
+
+impl Template {
+    /// Renders it.
+    pub fn render(&self, context: &minijinja::Value) -> Result<String, RenderError> {
+        render::render(&self.source, context, self.html)
+    }
+
+    /// Whether it uses a name, or a member of it.
+    pub fn uses(&self, name: &str) -> bool {
+        uses(&self.names, name)
+    }
+}
+
+/// Whether a name, or a member of it, is among those used.
+pub fn uses(names: &BTreeSet<String>, name: &str) -> bool {
+    let member = |path: &String| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    names.contains(name) || names.iter().any(member)
+}
+
+/// What a fan-out runs over.
+#[derive(Debug, Clone, Default)]
+pub struct ForeachSpec {
+    /// A JSON file of the run.
+    pub file: Option<String>,
+    /// JSON pointer of the list.
+    pub items: Option<String>,
+    /// Member that names an item.
+    pub key: Option<String>,
+    /// Files to run over instead.
+    pub glob: Option<String>,
+    /// Items per instance.
+    pub batch: Option<usize>,
+}
+
+/// What a task does.
+#[derive(Debug)]
+pub enum Recipe {
+    /// Nothing: a name for its inputs.
+    Group,
+    /// Asks a model.
+    Prompt(Box<PromptSpec>),
+    /// Runs a program.
+    Command(CommandSpec),
+    /// Renders a template.
+    Template(Template),
+    /// Lets the pipeline go on, or not.
+    Gate(GateSpec),
+    /// Waits for a person, with what they are asked.
+    Human(Template),
+}
+
+impl Recipe {
+    /// Its name in messages and events.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Recipe::Group => "group",
+            Recipe::Prompt(_) => "prompt",
+            Recipe::Command(_) => "command",
+            Recipe::Template(_) => "template",
+            Recipe::Gate(_) => "gate",
+            Recipe::Human(_) => "human",
+        }
+    }
+
+    /// The prompt's parts, if it is one.
+    pub fn prompt(&self) -> Option<&PromptSpec> {
+        match self {
+            Recipe::Prompt(prompt) => Some(prompt),
+            _ => None,
+        }
+    }
+}
+
+/// A prompt task.
+#[derive(Debug)]
+pub struct PromptSpec {
+    /// System prompt.
+    pub system: Option<Template>,
+    /// Prompt.
+    pub prompt: Template,
+    /// Schema of the answer.
+    pub schema: Option<Arc<CompiledSchema>>,
+    /// Checks of the answer.
+    pub check: Option<Arc<CompiledCheck>>,
+    /// Digest of the checks, the banned words included.
+    pub check_digest: Option<Digest>,
+    /// Positions in [`Project::endpoints`], in order of fallback.
+    pub models: Vec<usize>,
+    /// Sampling parameters.
+    pub params: Map<String, Value>,
+    /// Fields sent as they are.
+    pub params_extra: Map<String, Value>,
+    /// How often an invalid answer is asked for again.
+    pub max_validation_retries: u32,
+}
+
+impl PromptSpec {
+    /// What an answer of one of its models is recorded as made with.
+    pub fn made_with(&self, endpoint: &Endpoint) -> MadeWith {
+        let params = serde_json::to_vec(&(&self.params, &self.params_extra)).unwrap_or_default();
+        MadeWith {
+            endpoint: endpoint.name.clone(),
+            model: endpoint.model_name().to_string(),
+            params: Digest::of(&params),
+        }
+    }
+}
+
+/// A command task.
+#[derive(Debug)]
+pub struct CommandSpec {
+    /// The program and its arguments, or a line for the shell.
+    pub line: Line,
+    /// Standard output becomes the first output.
+    pub stdout: bool,
+    /// It updates its outputs where they are.
+    pub in_place: bool,
+    /// Working directory, relative to the run directory.
+    pub cwd: Option<String>,
+    /// Variables whose values count as input.
+    pub env_names: Vec<String>,
+    /// Variables that are set.
+    pub env_set: Vec<(String, String)>,
+}
+
+/// What a command task runs.
+#[derive(Debug)]
+pub enum Line {
+    /// Program and arguments, without a shell.
+    Argv(Vec<String>),
+    /// For `sh -c`.
+    Shell(String),
+}
+
+/// A gate.
+#[derive(Debug)]
+pub struct GateSpec {
+    /// True if the pipeline should not go on.
+    pub fail_if: Template,
+    /// What then.
+    pub action: GateAction,
+    /// What to tell.
+    pub message: Option<Template>,
+}

@@ -1,0 +1,194 @@
+//! `planexe build -n`: what would run, and why; and where a run would go on.
+
+use serde::Serialize;
+
+use crate::report::status::some_names;
+use crate::report::{Reason, Server, Verdict, joined, time};
+use crate::style::{self, Shown, Style, clean, pad};
+
+/// What a build would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlanView {
+    /// Version of this format.
+    pub schema: u32,
+    /// Who answers.
+    pub server: Server,
+    /// The run directory.
+    pub run_dir: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// Where the run goes on; none if it never started.
+    pub resume: Option<ResumeView>,
+    /// What would run, or might: tasks of a level need only tasks of levels before.
+    pub levels: Vec<Vec<PlanTask>>,
+    /// Tasks that are stale.
+    pub stale: u32,
+    /// Tasks that run if what is before them turns out to differ.
+    pub depends: u32,
+    /// Tasks that are up to date.
+    pub fresh: u32,
+    /// Calls of stale tasks for which no answer is kept.
+    pub calls_expected: u32,
+    /// Calls if everything that might run does.
+    pub calls_at_most: u32,
+    /// Seconds it is expected to take, from earlier builds.
+    pub eta_s: Option<f64>,
+}
+
+/// A task that would run, or might.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanTask {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Stale, or depends on others.
+    pub verdict: Verdict,
+    /// Why it is stale.
+    pub reasons: Vec<Reason>,
+    /// The tasks of this plan whose outcome decides.
+    pub depends_on: Vec<String>,
+    /// All tasks it reads from or comes after.
+    pub needs: Vec<String>,
+    /// prompt, command, template, gate, human, group.
+    pub recipe: String,
+    /// The model it would ask.
+    pub model: Option<String>,
+    /// A kept answer would be used: no call.
+    pub kept_answer: bool,
+}
+
+/// Where a run goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ResumeView {
+    /// As in `status`.
+    pub phase: String,
+    /// The step it goes on with, from 0; none if all steps are done.
+    pub step: Option<u32>,
+    /// All steps.
+    pub steps_total: u32,
+    /// The task of that step.
+    pub task: Option<String>,
+    /// -1 before any.
+    pub last_completed_step: i64,
+    /// The task last completed.
+    pub last_completed_task: Option<String>,
+    /// Digest of what the next attempt is decided on.
+    pub decision_id: Option<String>,
+    /// The last checkpoint.
+    pub checkpoint_id: Option<String>,
+    /// When the run last moved.
+    pub last_progress_at: Option<String>,
+}
+
+impl ResumeView {
+    /// For people: what is printed before the first side effect.
+    pub fn text(&self, style: &Style) -> String {
+        let known = |value: &Option<String>| value.as_deref().map_or_else(|| "none".to_owned(), clean);
+        let goes_on = match (self.step, &self.task) {
+            (Some(step), Some(task)) => format!("step {}/{}, {}", step + 1, self.steps_total, clean(task)),
+            _ => format!("nothing is left of {} steps", self.steps_total),
+        };
+        let last = match &self.last_completed_task {
+            Some(task) => {
+                format!("step {}/{}, {}", self.last_completed_step + 1, self.steps_total, clean(task))
+            }
+            None => "none".to_owned(),
+        };
+        let mut phase = clean(&self.phase).replace('_', " ");
+        if let Some(utc) = &self.last_progress_at {
+            phase += &format!(", last moved {}", time(utc));
+        }
+        let mut text = String::new();
+        for (name, value) in [
+            ("phase", phase),
+            ("goes on at", goes_on),
+            ("last done", last),
+            ("decision_id", known(&self.decision_id)),
+            ("checkpoint_id", known(&self.checkpoint_id)),
+        ] {
+            text += &format!("{}{value}\n", style.dim(&pad(name, 15)));
+        }
+        text
+    }
+}
+
+impl PlanView {
+    /// For people. `verbose` names what each task needs.
+    pub fn text(&self, style: &Style, verbose: bool) -> String {
+        let mut text = String::new();
+        if let Some(resume) = &self.resume {
+            text += &resume.text(style);
+            text.push('\n');
+        }
+        let names =
+            self.levels.iter().flatten().map(|task| style::width(&clean(&task.task))).max().unwrap_or(0);
+        let names = style.width.map_or(names, |width| names.min((width * 2 / 5).max(12)));
+        for (at, level) in self.levels.iter().enumerate() {
+            text += &format!("{}\n", style.dim(&format!("level {}", at + 1)));
+            for task in level {
+                let name = style::truncate(&clean(&task.task), names).into_owned();
+                let line = format!("  {} {}  {}", task.glyph(style), pad(&name, names), task.remark());
+                text += &style.fit(line.trim_end());
+                text.push('\n');
+                if verbose && !task.needs.is_empty() {
+                    text +=
+                        &format!("    {} needs {}\n", pad("", names), some_names(&task.needs, usize::MAX));
+                }
+            }
+        }
+        if !self.levels.is_empty() {
+            text.push('\n');
+        }
+        text + &self.total() + "\n"
+    }
+
+    fn total(&self) -> String {
+        let tasks = |number: u32| style::count(u64::from(number), "task");
+        if self.stale + self.depends == 0 {
+            return format!("planexe: everything is up to date ({})", tasks(self.fresh));
+        }
+        let mut text = match (self.stale, self.depends) {
+            (stale, 0) => format!("Would run {}", tasks(stale)),
+            (stale, depends) => {
+                format!("Would run {}, and {depends} more if what they read differs", tasks(stale))
+            }
+        };
+        if self.fresh > 0 {
+            text += &format!("; {} up to date", self.fresh);
+        }
+        text += ". ";
+        text += &match (self.calls_expected, self.calls_at_most) {
+            (_, 0) => "No calls.".to_owned(),
+            (expected, most) if most > expected => {
+                format!("{} expected, at most {most}.", style::count(u64::from(expected), "call"))
+            }
+            (expected, _) => format!("{} expected.", style::count(u64::from(expected), "call")),
+        };
+        if let Some(eta_s) = self.eta_s {
+            text += &format!(" About {}.", style::elapsed(eta_s));
+        }
+        text
+    }
+}
+
+impl PlanTask {
+    fn glyph(&self, style: &Style) -> String {
+        match self.verdict {
+            Verdict::Stale => style.glyph(Shown::Stale),
+            Verdict::DependsOn => style.dim("?"),
+            Verdict::Fresh => style.glyph(Shown::Done),
+        }
+    }
+
+    fn remark(&self) -> String {
+        let mut text = match self.verdict {
+            Verdict::Stale if self.reasons.is_empty() => "stale".to_owned(),
+            Verdict::Stale => joined(&self.reasons),
+            Verdict::DependsOn => format!("depends on {}", some_names(&self.depends_on, 3)),
+            Verdict::Fresh => "up to date".to_owned(),
+        };
+        if self.kept_answer {
+            text += " (a kept answer will be used)";
+        }
+        text
+    }
+}

@@ -1,0 +1,181 @@
+//! The end of a build, in a few lines.
+
+use serde::Serialize;
+
+use crate::event::Summary;
+use crate::record::Failure;
+use crate::report::status::some_names;
+use crate::report::{Server, reason_of, shell_word};
+use crate::style::{self, Shown, Style, clean, pad};
+
+/// How a build ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SummaryView {
+    /// Version of this format.
+    pub schema: u32,
+    /// Who answers.
+    pub server: Server,
+    /// The run directory.
+    pub run_dir: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// In one word.
+    pub outcome: Outcome,
+    /// Of a build that was stopped: by what, to follow "Stopped": "by Ctrl-C", "at the limit of $2.50".
+    pub message: Option<String>,
+    /// In figures.
+    pub summary: Summary,
+    /// What failed, with what it blocks.
+    pub failed: Vec<FailedView>,
+    /// What waits for a person.
+    pub waiting: Vec<WaitingView>,
+    /// The last output of the targets, to be opened: `report.html`.
+    pub report: Option<String>,
+    /// What to type next, with what it does: `("planexe explain risks", "see why")`.
+    pub next: Vec<(String, String)>,
+    /// The exit code.
+    pub exit_code: u8,
+}
+
+/// The end of a build in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything asked for is done.
+    Completed,
+    /// A task failed.
+    Failed,
+    /// Ended early, on purpose or by a signal.
+    Stopped,
+}
+
+/// A task that failed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailedView {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Why.
+    pub failure: Failure,
+    /// Tasks that cannot run because of it.
+    pub blocks: Vec<String>,
+}
+
+/// A task that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WaitingView {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// What is asked.
+    pub message: String,
+}
+
+impl SummaryView {
+    /// For people; under `quiet` only what went wrong.
+    pub fn text(&self, style: &Style, quiet: bool) -> String {
+        let mut text = String::new();
+        if !self.failed.is_empty() {
+            text.push('\n');
+            text += &self.failures(style);
+        }
+        if quiet && self.outcome == Outcome::Completed {
+            return String::new();
+        }
+        for waiting in &self.waiting {
+            let task = clean(&waiting.task);
+            text += &format!("{} {task} waits: {}\n", style.glyph(Shown::Waiting), clean(&waiting.message));
+            text += &format!("  then: planexe done {}\n", shell_word(&task));
+        }
+        text += &format!("{}\n", self.headline(style));
+        let summary = &self.summary;
+        if !summary.partial.is_empty() {
+            let names = some_names(&summary.partial, 5);
+            text += &format!("Partial: {names}; items are missing, the next build tries them.\n");
+        }
+        if !summary.sample.is_empty() {
+            let names = some_names(&summary.sample, 5);
+            text += &format!("Sample answers, recorded for other prompts: {names}.\n");
+        }
+        if let Some(report) = &self.report {
+            text += &format!("Report: {}\n", clean(report));
+        }
+        let commands = self.next.iter().map(|(command, _)| style::width(command)).max().unwrap_or(0);
+        for (at, (command, what)) in self.next.iter().enumerate() {
+            let label = if at == 0 { "Next: " } else { "      " };
+            let line = format!("{label}{}  {}", pad(&clean(command), commands), style.dim(&clean(what)));
+            text += &format!("{}\n", line.trim_end());
+        }
+        text
+    }
+
+    fn headline(&self, style: &Style) -> String {
+        let summary = &self.summary;
+        let tasks = |number: u32| style::count(u64::from(number), "task");
+        let took = style::duration(summary.duration_s);
+        let nothing = summary.ran == 0 && summary.failed.is_empty() && summary.waiting.is_empty();
+        if self.outcome == Outcome::Completed && nothing && summary.pending == 0 {
+            return format!("planexe: everything is up to date ({})", tasks(summary.fresh + summary.skipped));
+        }
+        let mut parts = Vec::new();
+        let label = match self.outcome {
+            Outcome::Completed => style.paint(style::GREEN, "Done:"),
+            Outcome::Failed => {
+                parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
+                style.paint(style::RED, "Failed:")
+            }
+            Outcome::Stopped => {
+                let by = self.message.as_deref().map(|message| format!(" {}", clean(message)));
+                style.paint(style::BLUE, &format!("Stopped{}:", by.unwrap_or_default()))
+            }
+        };
+        if summary.blocked > 0 {
+            parts.push(format!("{} blocked", summary.blocked));
+        }
+        let kept = if summary.reused > 0 {
+            format!(" ({} from kept answers)", summary.reused)
+        } else {
+            String::new()
+        };
+        parts.push(format!("{} ran in {took}{kept}", tasks(summary.ran)));
+        for (number, words) in [
+            (summary.fresh, "up to date"),
+            (summary.skipped, "skipped"),
+            (summary.stopped.len() as u32, "stopped before the end"),
+            (summary.waiting.len() as u32, "waiting for a person"),
+            (summary.pending, "not reached"),
+        ] {
+            if number > 0 {
+                parts.push(format!("{number} {words}"));
+            }
+        }
+        let mut line = format!("{label} {}.", parts.join(", "));
+        let usage = &summary.usage;
+        let all = usage.input_tokens + usage.output_tokens;
+        if all > 0 {
+            let tokens = style::tokens(all);
+            line += &match usage.cost_usd {
+                cost_usd if cost_usd > 0.0 => format!(" {}, {tokens} tokens.", style::money(cost_usd)),
+                _ => format!(" {tokens} tokens."),
+            };
+        }
+        line
+    }
+
+    fn failures(&self, style: &Style) -> String {
+        const MOST: usize = 20;
+        let mut text = String::new();
+        for failed in self.failed.iter().take(MOST) {
+            text += &format!("{} {}\n", style.glyph(Shown::Failed), style.bold(&clean(&failed.task)));
+            text += &format!("    {}\n", reason_of(&failed.failure));
+            if !failed.blocks.is_empty() {
+                text += &format!("    blocks {}\n", some_names(&failed.blocks, 5));
+            }
+            if let Some(error_id) = &failed.failure.error_id {
+                text += &format!("    {}\n", style.dim(&format!("error {}", clean(error_id))));
+            }
+        }
+        if self.failed.len() > MOST {
+            text += &format!("and {} more\n", self.failed.len() - MOST);
+        }
+        text
+    }
+}

@@ -1,0 +1,261 @@
+//! A command: a program that reads `$in` and writes `$out`.
+//!
+//! It writes under temporary names, which become the outputs when it exits with 0. Nothing it leaves
+//! behind otherwise is believed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::expand::{self, Values};
+use super::{Job, Made, Outcome, Tools, complete, failure, further_outputs};
+use crate::fs::{self, Durability, FsError};
+use crate::inputs::Files;
+use crate::process::{End, Limits};
+use crate::project::{CommandSpec, Line};
+use crate::record::{Digest, Failure, Marker};
+use crate::store::Why;
+use crate::store::commit::Content;
+
+/// How much of what a failed command said is kept with the failure.
+const TAIL: u64 = 4096;
+
+/// Runs the command.
+pub fn run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Outcome {
+    match try_run(tools, job, spec) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Broken(error),
+    }
+}
+
+fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsError> {
+    let store = &tools.store;
+    let targets: Vec<PathBuf> = job.task.outputs.iter().map(|output| store.path(output)).collect();
+    for target in &targets {
+        fs::ensure_inside(store.run_dir(), target)?;
+        if let Some(parent) = target.parent() {
+            fs::make_dirs(parent, Durability::Unsynced)?;
+        }
+    }
+    let former = if spec.in_place { give_up_record(tools, job)? } else { Vec::new() };
+    let writes: Vec<PathBuf> =
+        if spec.in_place { targets.clone() } else { targets.iter().map(|target| fs::temp_beside(target)).collect() };
+    let said = fs::scratch_file(&store.planexe_subdir("partial")?)?;
+    let stdout = if spec.stdout { Some(fs::create_new(&writes[0])?) } else { None };
+    let mut command = match command_of(tools, job, spec, &writes) {
+        Ok(command) => command,
+        Err(failure) => return Ok(Outcome::Failed(failure)),
+    };
+    command.stdin(Stdio::null());
+    command.stdout(match stdout {
+        Some(file) => Stdio::from(file),
+        None => Stdio::from(clone(&said)?),
+    });
+    command.stderr(Stdio::from(clone(&said)?));
+    job.live.say("running");
+    let task_spec = tools.project.spec(&job.task);
+    let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.spent));
+    let limits = Limits { timeout: left, stall: task_spec.stall };
+    let growth = growth_of(clone(&said)?, writes.clone());
+    let end = tools.watchdog.run(&mut command, limits, task_spec.stall.map(|_| growth));
+    let tail = keep_log(tools, job, &said)?;
+    let ended = match end {
+        End::Exited(0) => Ok(()),
+        End::Cancelled => Err(None),
+        other => Err(Some(explain(spec, other, left, task_spec.stall, tail))),
+    };
+    let ended = ended.and_then(|()| look_at_outputs(job, spec, &writes).map_err(Some));
+    let ended = ended.and_then(|()| look_at_inputs(tools, job).map_err(Some));
+    if let Err(failed) = ended {
+        if !spec.in_place {
+            for temp in &writes {
+                fs::remove(temp)?;
+            }
+        }
+        return Ok(failed.map_or(Outcome::Stopped, Outcome::Failed));
+    }
+    let mut outputs: Vec<(String, Content)> = Vec::new();
+    let templated = |n: usize| n > 0 && task_spec.templates.get(n).is_some_and(Option::is_some);
+    for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate() {
+        if templated(n) {
+            continue;
+        }
+        let content = if spec.in_place {
+            Content::InPlace { former: former.get(n).cloned().flatten() }
+        } else {
+            Content::Temp(path)
+        };
+        outputs.push((output.clone(), content));
+    }
+    if task_spec.templates.iter().any(Option::is_some) {
+        match further_outputs(tools, job, task_spec, minijinja::Value::from(())) {
+            Ok(further) => outputs.extend(further),
+            Err(failure) => return Ok(Outcome::Failed(failure)),
+        }
+    }
+    Ok(complete(tools, job, outputs, Made::default()))
+}
+
+/// Before a command that works in place: contents to history, the record removed, digests remembered.
+fn give_up_record(tools: &Tools, job: &Job) -> Result<Vec<Option<Digest>>, FsError> {
+    let store = &tools.store;
+    store.save(&job.task.name, Why::Replaced, &job.task.outputs, Durability::Unsynced)?;
+    let mut former = Vec::new();
+    for output in &job.task.outputs {
+        former.push(fs::optional(fs::hash_file(&store.path(output)))?.map(|(digest, _)| digest));
+    }
+    if let Some(first) = job.task.outputs.first()
+        && store.read_done(first) != Marker::Missing
+    {
+        store.remove_done(first, Durability::Unsynced)?;
+    }
+    Ok(former)
+}
+
+/// The program with its arguments, directory and environment.
+fn command_of(tools: &Tools, job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<Command, Failure> {
+    let run = tools.store.run_dir();
+    let place = spec.cwd.as_deref().map_or_else(|| run.to_owned(), |cwd| run.join(cwd));
+    // Paths are given as seen from where the command runs.
+    let seen = |path: &Path| -> String {
+        let shown = path.strip_prefix(&place).unwrap_or(path);
+        shown.to_string_lossy().into_owned()
+    };
+    let inputs: Vec<Files> = job
+        .prepared
+        .inputs
+        .files
+        .iter()
+        .map(|files| Files { paths: files.paths.iter().map(|path| seen(&run.join(path))).collect(), ..files.clone() })
+        .collect();
+    let outputs: Vec<String> = writes.iter().map(|path| seen(path)).collect();
+    let key = job.task.item.as_ref().map(|item| item.key.as_str());
+    let values = Values { inputs: &inputs, outputs: &outputs, key };
+    let unknown = |unknown: expand::Unknown| {
+        let known = unknown.known.join("`, `");
+        failure("command", format!("`{}` stands for nothing; there is `{known}`", unknown.placeholder))
+    };
+    let mut command = match &spec.line {
+        Line::Argv(words) => {
+            let argv = expand::argv(words, &values).map_err(unknown)?;
+            let (program, arguments) = argv.split_first().ok_or_else(|| failure("command", "the command is empty"))?;
+            let mut command = Command::new(program_path(program, &place));
+            command.args(arguments);
+            command
+        }
+        Line::Shell(line) => {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(expand::shell(line, &values).map_err(unknown)?);
+            command
+        }
+    };
+    command.current_dir(&place);
+    for name in &tools.key_variables {
+        if !spec.env_names.contains(name) {
+            command.env_remove(name);
+        }
+    }
+    for (name, value) in &spec.env_set {
+        command.env(name, value);
+    }
+    Ok(command)
+}
+
+/// A program named by a relative path with a slash is found from where the command runs.
+fn program_path(program: &str, place: &Path) -> PathBuf {
+    if program.contains('/') && !program.starts_with('/') { place.join(program) } else { PathBuf::from(program) }
+}
+
+/// What a program has written so far, in bytes: any change is progress.
+fn growth_of(said: File, writes: Vec<PathBuf>) -> crate::process::Growth {
+    Box::new(move || {
+        let size = |path: &PathBuf| fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64));
+        let own = said.metadata().map_or(0, |metadata| metadata.len());
+        writes.iter().map(size).fold(own, u64::wrapping_add)
+    })
+}
+
+fn clone(file: &File) -> Result<File, FsError> {
+    file.try_clone().map_err(|error| FsError::new("(output of a command)", "share", error))
+}
+
+/// Keeps what the command said under `.planexe/logs/`, and returns its last part.
+fn keep_log(tools: &Tools, job: &Job, said: &File) -> Result<String, FsError> {
+    let bytes = fs::read_scratch(said)?;
+    if bytes.is_empty() {
+        return Ok(String::new());
+    }
+    let name = crate::store::task_dir_name(&job.task.name);
+    let path = tools.store.planexe_subdir("logs")?.join(format!("{name}.log"));
+    fs::write_atomic(&path, &bytes, Durability::Unsynced)?;
+    let from = bytes.len().saturating_sub(TAIL as usize);
+    Ok(String::from_utf8_lossy(&bytes[from..]).into_owned())
+}
+
+/// The failure of a command that did not exit with 0.
+fn explain(
+    spec: &CommandSpec,
+    end: End,
+    timeout: Option<Duration>,
+    stall: Option<Duration>,
+    tail: String,
+) -> Failure {
+    let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs_f64();
+    let last = tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
+    let said = if last.is_empty() { String::new() } else { format!(": {}", crate::style::clean(last)) };
+    let mut failed = match end {
+        End::Exited(code) => {
+            let mut failed = failure("exit", format!("exit code {code}{said}"));
+            failed.exit_code = Some(code);
+            failed
+        }
+        End::Signalled(signal) => {
+            let mut failed = failure("signal", format!("ended by signal {signal}{said}"));
+            failed.signal = Some(signal);
+            failed
+        }
+        End::TimedOut => failure("timeout", format!("not done after {:.0} s (timeout)", seconds(timeout))),
+        End::Stalled => failure("stall", format!("no output for {:.0} s (stall_timeout)", seconds(stall))),
+        End::NotStarted(error) => {
+            let program = match &spec.line {
+                Line::Argv(words) => words.first().map_or("", String::as_str),
+                Line::Shell(_) => "sh",
+            };
+            failure("spawn", format!("`{program}` cannot be started: {error}"))
+        }
+        End::Cancelled => failure("cancelled", "stopped"),
+    };
+    failed.recoverable = matches!(failed.class.as_str(), "exit" | "signal" | "timeout" | "stall");
+    failed.raw_error = (!tail.is_empty()).then_some(tail);
+    failed
+}
+
+/// Every output must have been written.
+fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<(), Failure> {
+    for (output, path) in job.task.outputs.iter().zip(writes) {
+        if !matches!(fs::signature(path), Ok(Some(_))) {
+            let hint = if spec.in_place {
+                String::new()
+            } else {
+                "; a command writes to `$out`, or says `in_place = true`, or `stdout = true`".to_owned()
+            };
+            return Err(failure("output", format!("exit code 0, but `{output}` was not written{hint}")));
+        }
+    }
+    Ok(())
+}
+
+/// What was read must still be what was given: a change meanwhile is stale, not done.
+fn look_at_inputs(tools: &Tools, job: &Job) -> Result<(), Failure> {
+    for record in job.prepared.records() {
+        let now = tools.index.digest(&tools.store.path(&record.path)).ok().flatten();
+        if now.is_none_or(|(digest, _)| digest != record.blake3) {
+            let mut failed = failure("input_changed", format!("input `{}` changed while the command ran", record.path));
+            failed.recoverable = true;
+            return Err(failed);
+        }
+    }
+    Ok(())
+}
+

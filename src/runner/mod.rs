@@ -1,0 +1,435 @@
+//! What a task does when it runs, a file per recipe. A runner gets a [`Job`] and gives back one
+//! [`Outcome`]; it knows no schedule and starts no other task.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use minijinja::Value;
+
+use crate::cancel::Cancel;
+use crate::clock;
+use crate::context::InputError;
+use crate::event::{Event, Kind};
+use crate::fs::{Durability, FsError};
+use crate::graph::Task;
+use crate::judge::{Prepared, render_failure};
+use crate::llm::retry::Budgets;
+use crate::llm::{CallProgress, Rejected, Usage};
+use crate::process::Watchdog;
+use crate::project::{Project, Recipe, Spec};
+use crate::record::{By, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
+use crate::store::commit::{self, CheckpointOf, Commit, Content};
+use crate::store::index::Index;
+use crate::store::logs::{FailureLine, Logs};
+use crate::store::{Store, Why};
+
+pub mod command;
+pub mod expand;
+pub mod gate;
+pub mod human;
+pub mod prompt;
+pub mod providers;
+pub mod template;
+
+use providers::Providers;
+
+/// What every runner works with: one for the whole build.
+pub struct Tools {
+    /// The pipeline and its run.
+    pub project: Arc<Project>,
+    /// The run's records.
+    pub store: Arc<Store>,
+    /// What is known of file contents.
+    pub index: Arc<Index>,
+    /// The run's logs.
+    pub logs: Arc<Logs>,
+    /// Ends programs whose time is over.
+    pub watchdog: Watchdog,
+    /// How far the build has been told to stop.
+    pub cancel: Cancel,
+    /// The models.
+    pub providers: Providers,
+    /// Where events go.
+    pub events: Box<dyn Fn(Kind) + Send + Sync>,
+    /// `--frozen`: answers recorded for other prompts are refused.
+    pub frozen: bool,
+    /// Names of variables that hold keys: commands do not see them unless they say so.
+    pub key_variables: Vec<String>,
+    /// This process and host, for records.
+    pub pid: u32,
+    /// This host.
+    pub host: String,
+    /// Number of steps.
+    pub steps_total: u32,
+}
+
+impl Tools {
+    /// Tells something worth knowing that is no task's end.
+    pub fn note(&self, task: Option<&str>, warning: bool, message: impl Into<String>) {
+        (self.events)(Kind::Note { task: task.map(str::to_owned), message: message.into(), warning });
+    }
+}
+
+/// An attempt to be made.
+pub struct Job {
+    /// The task.
+    pub task: Task,
+    /// The number of the attempt, over all builds since it was last done.
+    pub attempt: u32,
+    /// Position in the prompt's list of models.
+    pub endpoint: usize,
+    /// What it is made from.
+    pub prepared: Prepared,
+    /// The `.DONE` there was.
+    pub former: Option<Box<Done>>,
+    /// Kept answers are set aside first.
+    pub redraw: bool,
+    /// Outputs edited by hand that will be replaced.
+    pub edited: Vec<String>,
+    /// Outputs that are damaged.
+    pub damaged: bool,
+    /// A person let it pass.
+    pub passed: Option<String>,
+    /// What carries over between attempts.
+    pub course: Course,
+    /// What it is doing, for those who watch.
+    pub live: Arc<Live>,
+}
+
+/// What carries over between the attempts of one task.
+#[derive(Debug, Clone, Default)]
+pub struct Course {
+    /// Retries used.
+    pub budgets: Budgets,
+    /// Rejected answers and what was wrong with them.
+    pub rejected: Vec<Rejected>,
+    /// A larger `max_tokens`, after an answer that was cut off at the limit.
+    pub max_tokens: Option<u64>,
+    /// Time spent so far, waiting not counted.
+    pub spent: Duration,
+    /// Used so far.
+    pub usage: Usage,
+}
+
+/// What a running task is doing, readable from another thread.
+#[derive(Debug)]
+pub struct Live {
+    /// Start of the attempt.
+    pub started: Instant,
+    /// Its call.
+    pub call: CallProgress,
+    doing: Mutex<String>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Live { started: Instant::now(), call: CallProgress::default(), doing: Mutex::default() }
+    }
+}
+
+impl Live {
+    /// Says what it is doing.
+    pub fn say(&self, doing: impl Into<String>) {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();
+    }
+
+    /// What it is doing, in a few words.
+    pub fn doing(&self) -> String {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Recorded as done.
+    Done(Box<Completed>),
+    /// Failed for good.
+    Failed(Failure),
+    /// A person is waited for; what they are asked.
+    Waiting(String),
+    /// Another attempt follows.
+    Again {
+        /// Why.
+        failure: Failure,
+        /// What follows, in words.
+        next: String,
+        /// How long to wait first.
+        after: Duration,
+        /// The model to ask next.
+        endpoint: usize,
+        /// An endpoint that takes no more calls in this build.
+        closed: Option<usize>,
+    },
+    /// Ended by a stop.
+    Stopped,
+    /// Records cannot be written: the build must not go on.
+    Broken(FsError),
+}
+
+/// A task that came to its end.
+#[derive(Debug)]
+pub struct Completed {
+    /// Whether any output's bytes are other than before.
+    pub changed: bool,
+    /// A kept answer was used.
+    pub reused: bool,
+    /// A recorded answer to another prompt was used.
+    pub sample: bool,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// Seconds of this attempt.
+    pub duration_s: f64,
+    /// Its checkpoint.
+    pub checkpoint_id: Option<String>,
+}
+
+/// Runs an attempt.
+pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
+    let start = Instant::now();
+    if let Err(error) = begin(tools, job) {
+        return Outcome::Broken(error);
+    }
+    let outcome = match &tools.project.spec(&job.task).recipe {
+        Recipe::Group => Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() }),
+        Recipe::Prompt(spec) => prompt::run(tools, job, spec),
+        Recipe::Command(spec) => command::run(tools, job, spec),
+        Recipe::Template(template) => template::run(tools, job, template),
+        Recipe::Gate(spec) => gate::run(tools, job, spec),
+        Recipe::Human(template) => human::run(tools, job, template),
+    };
+    job.course.spent += start.elapsed();
+    settle(tools, job, outcome)
+}
+
+/// Before an attempt: damaged and edited outputs go to history, kept answers are set aside if asked,
+/// `.status` says running.
+fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
+    let name = job.task.name.clone();
+    if std::mem::take(&mut job.redraw) {
+        tools.store.calls().discard(&name)?;
+    }
+    if std::mem::take(&mut job.damaged) {
+        tools.store.save(&name, Why::Damaged, &job.task.outputs, Durability::Synced)?;
+    }
+    let edited = std::mem::take(&mut job.edited);
+    if !edited.is_empty() {
+        tools.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
+        let files = edited.join("`, `");
+        tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
+    }
+    write_status(tools, job, State::Running, None)
+}
+
+/// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
+fn settle(tools: &Tools, job: &mut Job, outcome: Outcome) -> Outcome {
+    let written = match &outcome {
+        Outcome::Done(_) | Outcome::Broken(_) => Ok(()),
+        Outcome::Failed(failure) => {
+            log_failure(tools, job, failure);
+            job.course.budgets = Budgets::default();
+            write_status(tools, job, State::Failed, Some(failure))
+        }
+        Outcome::Again { failure, .. } => {
+            log_failure(tools, job, failure);
+            write_status(tools, job, State::Pending, Some(failure))
+        }
+        Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None),
+        Outcome::Stopped => write_status(tools, job, State::Stopped, None),
+    };
+    match written {
+        Ok(()) => outcome,
+        Err(error) => Outcome::Broken(error),
+    }
+}
+
+fn log_failure(tools: &Tools, job: &Job, failure: &Failure) {
+    let model = model_of(tools, job);
+    let line = FailureLine::of(
+        &job.task.name,
+        model.as_deref(),
+        job.attempt,
+        failure,
+        Some(&job.prepared.decision_id),
+        &tools.project.run,
+    );
+    if let Some(error) = tools.logs.failure(&line) {
+        tools.note(Some(&job.task.name), true, format!("failures cannot be logged: {error}"));
+    }
+}
+
+/// The name at its server of the model this attempt asks.
+fn model_of(tools: &Tools, job: &Job) -> Option<String> {
+    let spec = tools.project.spec(&job.task).recipe.prompt()?;
+    let endpoint = &tools.project.endpoints[*spec.models.get(job.endpoint)?];
+    Some(endpoint.model_name().to_owned())
+}
+
+/// The `.status` of an attempt in a state.
+fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
+    let spec = tools.project.spec(&job.task);
+    let mut status = Status::new(job.task.name.as_str(), state);
+    let since = job.live.started.elapsed();
+    let now = std::time::SystemTime::now();
+    status.attempt = job.attempt;
+    status.started_utc = Some(clock::format_utc(now.checked_sub(since).unwrap_or(now)));
+    if state != State::Running {
+        status.ended_utc = Some(clock::format_utc(now));
+        status.duration_s = Some(round(since.as_secs_f64()));
+    }
+    status.progress_utc = Some(clock::format_utc(now));
+    if let Some(prompt) = spec.recipe.prompt()
+        && let Some(&at) = prompt.models.get(job.endpoint)
+    {
+        let endpoint = &tools.project.endpoints[at];
+        status.model = Some(endpoint.model_name().to_owned());
+        status.api = Some(endpoint.api().to_owned());
+    }
+    status.pid = Some(tools.pid);
+    status.host = Some(tools.host.clone());
+    status.step = Some(spec.step);
+    status.steps_total = Some(tools.steps_total);
+    status.decision_id = Some(job.prepared.decision_id.clone());
+    if job.course.usage.calls > 0 {
+        status.usage = Some(usage_of(&job.course.usage));
+    }
+    if state != State::Done && job.course.budgets != Budgets::default() {
+        status.budgets = serde_json::to_value(&job.course.budgets).ok();
+    }
+    status
+}
+
+/// Tokens and money in the form of records.
+pub fn usage_of(usage: &Usage) -> StatusUsage {
+    StatusUsage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cost_usd: usage.cost_usd,
+        calls: usage.calls,
+    }
+}
+
+fn write_status(tools: &Tools, job: &Job, state: State, failure: Option<&Failure>) -> Result<(), FsError> {
+    let Some(first) = job.task.outputs.first() else { return Ok(()) };
+    let mut status = status_of(tools, job, state);
+    status.failure = failure.cloned();
+    tools.store.write_status(first, &status, Durability::Unsynced)
+}
+
+/// Milliseconds are enough for people and small enough for files.
+fn round(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// What a finished attempt was made with.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The model and its parameters.
+    pub with: Option<MadeWith>,
+    /// The kept call.
+    pub call: Option<String>,
+    /// A recorded answer to another prompt.
+    pub sample: bool,
+    /// A kept answer was used.
+    pub reused: bool,
+    /// Who says so.
+    pub by: Option<By>,
+    /// Whether something was paid for.
+    pub paid: bool,
+}
+
+/// Commits a finished attempt.
+fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
+    let mut status = status_of(tools, job, State::Done);
+    status.sample = made.sample.then_some(true);
+    if made.with.is_none() {
+        status.model = None;
+        status.api = None;
+    }
+    let model = status.model.clone();
+    let done = Done {
+        schema: SCHEMA,
+        task: job.task.name.clone(),
+        fingerprint: job.prepared.fingerprint.digest(),
+        parts: job.prepared.fingerprint.parts().clone(),
+        inputs: job.prepared.records(),
+        outputs: Vec::new(),
+        completed_utc: clock::now_utc(),
+        by: made.by.unwrap_or(By::Build),
+        checkpoint_id: None,
+        made_with: made.with,
+        call: made.call,
+        sample: made.sample,
+        other: serde_json::Map::new(),
+    };
+    let checkpoint = CheckpointOf {
+        step: tools.project.spec(&job.task).step,
+        decision_id: job.prepared.decision_id.clone(),
+        pipeline_hash: tools.project.digest.short().to_owned(),
+    };
+    let commit = Commit {
+        task: job.task.name.clone(),
+        outputs,
+        done,
+        status,
+        checkpoint: Some(checkpoint),
+        durability: if made.paid { Durability::Synced } else { Durability::Unsynced },
+        why: Why::Replaced,
+    };
+    match commit::commit(&tools.store, commit) {
+        Ok(committed) => Outcome::Done(Box::new(Completed {
+            changed: committed.changed,
+            reused: made.reused,
+            sample: made.sample,
+            model,
+            duration_s: job.live.started.elapsed().as_secs_f64(),
+            checkpoint_id: committed.done.checkpoint_id,
+        })),
+        Err(error) => Outcome::Broken(error),
+    }
+}
+
+/// What the templates of an attempt see.
+fn context(
+    tools: &Tools,
+    job: &Job,
+    templates: &[&crate::project::Template],
+) -> Result<BTreeMap<String, Value>, Failure> {
+    let used = templates.iter().flat_map(|template| template.names.iter().cloned()).collect();
+    job.prepared.inputs.context(&tools.project, &job.task, &used).map_err(InputError::into_failure)
+}
+
+/// Renders the outputs after the first, from the answer and the inputs.
+fn further_outputs(
+    tools: &Tools,
+    job: &Job,
+    spec: &Spec,
+    answer: Value,
+) -> Result<Vec<(String, Content)>, Failure> {
+    let mut outputs = Vec::new();
+    for (path, template) in job.task.outputs.iter().zip(&spec.templates).skip(1) {
+        let Some(template) = template else { continue };
+        let mut values = context(tools, job, &[template])?;
+        values.insert("answer".into(), answer.clone());
+        let text = template.render(&Value::from_iter(values)).map_err(|error| render_failure(&error))?;
+        outputs.push((path.clone(), Content::Bytes(text.into_bytes())));
+    }
+    Ok(outputs)
+}
+
+/// Tells an event now.
+pub fn stamp(kind: Kind) -> Event {
+    Event { timestamp_utc: clock::now_utc(), kind }
+}
+
+/// A failure of a class.
+pub fn failure(class: &str, message: impl Into<String>) -> Failure {
+    Failure { class: class.into(), message: message.into(), error_id: Some(error_id()), ..Failure::default() }
+}
+
+/// 12 hex digits that join log, usage and failures.
+pub fn error_id() -> String {
+    let id = uuid::Uuid::now_v7().simple().to_string();
+    id[id.len() - 12..].to_owned()
+}

@@ -1,0 +1,296 @@
+//! A prompt: one attempt to get an answer that holds, from what is kept or from a model.
+//!
+//! What arrives is on disk before anything is done with it. An answer that does not hold is kept too,
+//! but never used; what follows then is the policy's to say ([`crate::llm::retry`]).
+
+use std::time::{Duration, Instant};
+
+use super::{Job, Made, Outcome, Tools, complete, error_id, further_outputs};
+use crate::check::{self, Valid, Violation, ViolationKind};
+use crate::clock;
+use crate::fs::FsError;
+use crate::judge::call_digest;
+use crate::llm::retry::Next;
+use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
+use crate::project::{Endpoint, PromptSpec};
+use crate::record::{Failure, SCHEMA};
+use crate::store::calls::{CallRecord, KeptRequest, Verdict};
+use crate::store::commit::Content;
+use crate::store::logs::{CallOf, UsageLine};
+
+/// Longest error text kept with a failure.
+const RAW: usize = 4096;
+
+/// Makes the attempt.
+pub fn run(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Outcome {
+    if let Some(outcome) = without_a_call(tools, job, spec) {
+        return outcome;
+    }
+    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    match ask(tools, job, spec, endpoint) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Broken(error),
+    }
+}
+
+/// The answer there is, or a kept one, where judging found that it will do.
+fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Outcome> {
+    if let Some(text) = job.prepared.existing.take() {
+        job.live.say("checking the answer there is");
+        let valid = check::validate(&text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
+        let former = job.former.as_deref();
+        let made = Made {
+            with: former.and_then(|done| done.made_with.clone()),
+            call: former.and_then(|done| done.call.clone()),
+            sample: former.is_some_and(|done| done.sample),
+            reused: true,
+            paid: true,
+            by: former.map(|done| done.by),
+        };
+        return Some(accept(tools, job, valid, made));
+    }
+    let kept = job.prepared.kept.take()?;
+    let reply = kept.reply.as_ref()?;
+    job.live.say("using the kept answer");
+    let valid = check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
+    let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
+    let made = Made {
+        with: Some(spec.made_with(endpoint)),
+        call: None,
+        sample: reply.sample,
+        reused: true,
+        paid: true,
+        by: None,
+    };
+    Some(accept(tools, job, valid, made))
+}
+
+/// Asks a model.
+fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> Result<Outcome, FsError> {
+    let limit = tools.project.spec(&job.task).timeout;
+    let left = limit.map(|limit| limit.saturating_sub(job.course.spent));
+    if let (Some(left), Some(limit)) = (left, limit)
+        && left.is_zero()
+    {
+        let message = format!("not done after {:.0} s (timeout)", limit.as_secs_f64());
+        return Ok(Outcome::Failed(super::failure("timeout", message)));
+    }
+    let request = request_of(job, spec);
+    let started_utc = clock::now_utc();
+    let start = Instant::now();
+    job.live.say("waiting for the first token");
+    let result = tools.providers.get(spec.models[job.endpoint]).and_then(|provider| {
+        let context = CallContext { cancel: &tools.cancel, progress: &job.live.call, time_left: left };
+        provider.call(&request, &context)
+    });
+    if let Err(error) = &result
+        && error.class == Class::Cancelled
+    {
+        return Ok(Outcome::Stopped);
+    }
+    let result = result.map_err(|error| tools.providers.redacted(error));
+    let checked = match &result {
+        Ok(reply) => {
+            check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).map_err(Some)
+        }
+        Err(_) => Err(None),
+    };
+    let mut record = CallRecord {
+        schema: SCHEMA,
+        task: job.task.name.clone(),
+        digest: call_digest(spec, endpoint, &job.prepared),
+        endpoint: endpoint.name.clone(),
+        model: endpoint.model_name().to_owned(),
+        api: endpoint.api().to_owned(),
+        request: KeptRequest::from(&request),
+        started_utc,
+        ended_utc: clock::now_utc(),
+        reply: None,
+        error: None,
+        verdict: Verdict::Arrived,
+        attempt: job.attempt,
+        error_id: None,
+        other: serde_json::Map::new(),
+    };
+    match result {
+        Ok(reply) => {
+            let name = {
+                record.reply = Some(reply.clone());
+                tools.store.calls().keep(&record)?
+            };
+            count(tools, job, endpoint, Ok(&reply), None, start.elapsed())?;
+            match checked {
+                Ok(valid) if tools.frozen && reply.sample => {
+                    let _ = valid;
+                    let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
+                    Ok(Outcome::Failed(super::failure("sample", message)))
+                }
+                Ok(valid) => {
+                    let made = Made {
+                        with: Some(spec.made_with(endpoint)),
+                        call: Some(name),
+                        sample: reply.sample,
+                        paid: true,
+                        ..Made::default()
+                    };
+                    Ok(accept(tools, job, valid, made))
+                }
+                Err(violations) => {
+                    tools.store.calls().mark(&name, Verdict::Rejected)?;
+                    Ok(reject(tools, job, spec, &reply, &violations.unwrap_or_default()))
+                }
+            }
+        }
+        Err(error) => {
+            let id = error_id();
+            record.error = Some(error.clone());
+            record.error_id = Some(id.clone());
+            tools.store.calls().keep(&record)?;
+            count(tools, job, endpoint, Err(&error), Some(&id), start.elapsed())?;
+            let failure = Failure {
+                class: error.class.name().to_owned(),
+                message: format!("{} ({})", error.message, endpoint.name),
+                error_id: Some(id),
+                recoverable: true,
+                raw_error: bounded(&error.raw).or_else(|| bounded(&error.partial)),
+                ..Failure::default()
+            };
+            Ok(follow(tools, job, spec, &error, failure))
+        }
+    }
+}
+
+fn request_of(job: &Job, spec: &PromptSpec) -> Request {
+    let mut params = spec.params.clone();
+    if let Some(max_tokens) = job.course.max_tokens {
+        params.insert("max_tokens".to_owned(), max_tokens.into());
+    }
+    Request {
+        task: job.task.name.split('[').next().unwrap_or_default().to_owned(),
+        key: job.task.item.as_ref().map(|item| item.key.clone()),
+        system: job.prepared.system.clone(),
+        prompt: job.prepared.prompt.clone(),
+        rejected: job.course.rejected.clone(),
+        schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
+        params,
+        params_extra: spec.params_extra.clone(),
+    }
+}
+
+/// Adds a call to the task's usage and to `usage_metrics.jsonl`.
+fn count(
+    tools: &Tools,
+    job: &mut Job,
+    endpoint: &Endpoint,
+    result: Result<&Reply, &CallError>,
+    error_id: Option<&str>,
+    elapsed: Duration,
+) -> Result<(), FsError> {
+    let mut usage = match result {
+        Ok(reply) => reply.usage,
+        Err(error) => error.usage,
+    };
+    usage.calls = 1;
+    job.course.usage.add(&usage);
+    let call = CallOf {
+        task: &job.task.name,
+        attempt: job.attempt,
+        api: endpoint.api(),
+        model: endpoint.model_name(),
+        error_id,
+        duration_s: elapsed.as_secs_f64(),
+    };
+    tools.logs.usage(&UsageLine::of(call, result, &tools.project.run))
+}
+
+/// Writes an answer that holds.
+fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
+    job.live.say("writing");
+    let Some(first) = job.task.outputs.first() else {
+        return Outcome::Failed(super::failure("output", "BUG: a prompt without an output"));
+    };
+    let answer = match &valid.value {
+        Some(value) => minijinja::Value::from_serialize(value),
+        None => minijinja::Value::from(valid.text.as_str()),
+    };
+    let mut outputs = vec![(first.clone(), Content::Bytes(valid.text.into_bytes()))];
+    match further_outputs(tools, job, tools.project.spec(&job.task), answer) {
+        Ok(further) => outputs.extend(further),
+        Err(failure) => return Outcome::Failed(failure),
+    }
+    complete(tools, job, outputs, made)
+}
+
+/// An answer that does not hold: asked for again with what was wrong, while the budget lasts.
+fn reject(tools: &Tools, job: &mut Job, spec: &PromptSpec, reply: &Reply, violations: &[Violation]) -> Outcome {
+    let first = violations.first().map(ToString::to_string).unwrap_or_default();
+    let more = match violations.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let error = CallError::new(Class::Validation, format!("the answer does not hold: {first}{more}"));
+    let paths = |kind: fn(&ViolationKind) -> bool| {
+        violations.iter().filter(|v| kind(&v.kind)).map(|v| v.path.clone()).collect::<Vec<_>>()
+    };
+    let failure = Failure {
+        class: error.class.name().to_owned(),
+        message: error.message.clone(),
+        error_id: Some(error_id()),
+        recoverable: true,
+        missing_fields: paths(|kind| *kind == ViolationKind::Missing),
+        invalid_fields: paths(|kind| *kind != ViolationKind::Missing),
+        raw_error: bounded(&reply.text),
+        ..Failure::default()
+    };
+    job.course.rejected.push(Rejected { answer: reply.text.clone(), feedback: check::feedback(violations) });
+    follow(tools, job, spec, &error, failure)
+}
+
+/// What follows a failure, by the policy.
+fn follow(tools: &Tools, job: &mut Job, spec: &PromptSpec, error: &CallError, mut failure: Failure) -> Outcome {
+    let next = tools.providers.next(&mut job.course.budgets, error, spec, job.endpoint, tools.project.spec(&job.task));
+    let again = |failure, next: String, after, endpoint, closed| Outcome::Again { failure, next, after, endpoint, closed };
+    let model = |at: usize| tools.project.endpoints[spec.models[at]].name.clone();
+    let here = job.endpoint;
+    let closed = |closed: bool| closed.then(|| spec.models[here]);
+    match next {
+        Next::Wait { for_ } => {
+            let text = format!("waiting {:.0} s for the server", for_.as_secs_f64().ceil());
+            again(failure, text, for_, here, None)
+        }
+        Next::Retry { after } => {
+            let text = format!("again in {:.1} s", after.as_secs_f64());
+            again(failure, text, after, here, None)
+        }
+        Next::Reask { max_tokens } => {
+            job.course.max_tokens = max_tokens.or(job.course.max_tokens);
+            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here, None)
+        }
+        Next::Fallback { model_index, endpoint_closed } => {
+            job.course.rejected.clear();
+            let text = format!("on to model `{}`", model(model_index));
+            again(failure, text, Duration::ZERO, model_index, closed(endpoint_closed))
+        }
+        Next::LargerContext { model_index } => {
+            job.course.rejected.clear();
+            let text = format!("on to model `{}`, which has a larger context", model(model_index));
+            again(failure, text, Duration::ZERO, model_index, None)
+        }
+        Next::GiveUp { endpoint_closed } => {
+            failure.recoverable = !matches!(error.class, Class::BadRequest | Class::NotRecorded | Class::Config);
+            if endpoint_closed {
+                // Others that ask the same endpoint need not find out for themselves.
+                tools.providers.close(spec.models[here]);
+            }
+            Outcome::Failed(failure)
+        }
+    }
+}
+
+fn bounded(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let end = text.char_indices().nth(RAW).map_or(text.len(), |(at, _)| at);
+    Some(text[..end].to_owned())
+}

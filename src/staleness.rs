@@ -1,0 +1,380 @@
+//! Whether a task is up to date: what was recorded, what is seen, what it would be made from now -> a
+//! [`Decision`]. Pure; the table of the rules is in `docs/design.md`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::Fingerprint;
+use crate::record::{Digest, Done, MadeWith, Marker, State};
+
+/// All that is known of a task when it is judged.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// Its `.DONE`.
+    pub marker: &'a Marker,
+    /// The state in its `.status`, if that can be read, and the class of its failure.
+    pub status: Option<(State, Option<String>)>,
+    /// Its outputs as they are, in the order declared.
+    pub outputs: &'a [Seen],
+    /// What it would be made from now; unknown while something it needs is not up to date.
+    pub fingerprint: Option<&'a Fingerprint>,
+    /// The models it may ask now.
+    pub models: &'a [MadeWith],
+    /// How to judge.
+    pub rules: Rules,
+    /// With [`Rules::by_mtime`]: an input that is newer than an output.
+    pub newer: Option<(String, String)>,
+}
+
+/// How to judge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Everything is stale.
+    pub force: bool,
+    /// Another model or other parameters make stale.
+    pub model: bool,
+    /// Modification times decide, as in make, not content.
+    pub by_mtime: bool,
+    /// A task that failed is left so.
+    pub keep_failed: bool,
+}
+
+/// An output as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Relative to the run directory.
+    pub path: String,
+    /// What is there.
+    pub content: Content,
+}
+
+/// What is at an output's path.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Nothing.
+    Missing,
+    /// A file of no bytes.
+    Empty,
+    /// A file.
+    File {
+        /// Of its content.
+        digest: Digest,
+        /// Under schema and checks, where the task has any and the content is not the recorded one.
+        invalid: Option<String>,
+    },
+    /// Something that is no readable file.
+    Unreadable(String),
+}
+
+/// Why a task is stale. Text, JSON and the diff of `explain` are readings of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum StaleReason {
+    /// There is no record of it.
+    NeverBuilt,
+    /// `-B`.
+    Forced,
+    /// The marker was removed since it was done.
+    MarkerRemoved,
+    /// The last attempt did not come to its end.
+    Interrupted {
+        /// The state it was left in.
+        state: State,
+    },
+    /// The last attempt failed.
+    FailedBefore {
+        /// Class of the failure.
+        class: Option<String>,
+    },
+    /// The marker cannot be read.
+    MarkerDamaged {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The marker is of a newer version of planexe.
+    MarkerNewer {
+        /// Its version.
+        schema: u32,
+    },
+    /// An output is not there.
+    OutputMissing {
+        /// Its path.
+        path: String,
+    },
+    /// An output has no bytes.
+    OutputEmpty {
+        /// Its path.
+        path: String,
+    },
+    /// An output was changed and does not pass schema and checks.
+    OutputInvalid {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An output is declared that the record does not have.
+    OutputNew {
+        /// Its path.
+        path: String,
+    },
+    /// Something it is made from is not what it was.
+    Changed {
+        /// Name of the part: `prompt`, `input.plan`, `schema`, …
+        part: String,
+        /// Digest recorded; none if the part is new.
+        old: Option<Digest>,
+        /// Digest now; none if the part is gone.
+        new: Option<Digest>,
+    },
+    /// Another model or other parameters, and that was said to count.
+    ModelChanged {
+        /// What made it.
+        old: MadeWith,
+        /// What would.
+        new: Option<MadeWith>,
+    },
+    /// make's rule.
+    Newer {
+        /// The input.
+        input: String,
+        /// The older output.
+        output: String,
+    },
+}
+
+impl StaleReason {
+    /// One line for people.
+    pub fn text(&self) -> String {
+        match self {
+            StaleReason::NeverBuilt => "never built".into(),
+            StaleReason::Forced => "asked for (-B)".into(),
+            StaleReason::MarkerRemoved => "its .DONE was removed".into(),
+            StaleReason::Interrupted { state } => format!("the last attempt was left {state}"),
+            StaleReason::FailedBefore { class: Some(class) } => format!("the last attempt failed ({class})"),
+            StaleReason::FailedBefore { class: None } => "the last attempt failed".into(),
+            StaleReason::MarkerDamaged { why } => format!("its .DONE is damaged: {why}"),
+            StaleReason::MarkerNewer { schema } => {
+                format!("its .DONE is of a newer version of planexe (schema {schema})")
+            }
+            StaleReason::OutputMissing { path } => format!("output `{path}` is missing"),
+            StaleReason::OutputEmpty { path } => format!("output `{path}` is empty"),
+            StaleReason::OutputInvalid { path, why } => {
+                format!("output `{path}` was changed and is not valid: {why}")
+            }
+            StaleReason::OutputNew { path } => format!("output `{path}` is new"),
+            StaleReason::Changed { part, old, new } => {
+                let what = part_text(part);
+                match (old, new) {
+                    (None, Some(_)) => format!("{what} is new"),
+                    (Some(_), None) => format!("{what} is gone"),
+                    _ => format!("{what} changed"),
+                }
+            }
+            StaleReason::ModelChanged { old, new } => match new {
+                Some(new) if new.model != old.model => {
+                    format!("the model changed from `{}` to `{}`", old.model, new.model)
+                }
+                _ => "the model's parameters changed".into(),
+            },
+            StaleReason::Newer { input, output } => format!("`{input}` is newer than `{output}`"),
+        }
+    }
+}
+
+/// A part of a fingerprint in words.
+fn part_text(part: &str) -> String {
+    match part.split_once('.') {
+        Some(("input", name)) => format!("input `{name}`"),
+        Some(("var", name)) => format!("variable `{name}`"),
+        Some(("env", name)) => format!("environment variable `{name}`"),
+        Some(("output", name)) => format!("the template of output {name}"),
+        _ => match part {
+            "prompt" => "the prompt".into(),
+            "system" => "the system prompt".into(),
+            "schema" => "the schema".into(),
+            "check" => "the check".into(),
+            "command" => "the command".into(),
+            "template" => "the template".into(),
+            "human" => "what the person is asked".into(),
+            "item" => "the item".into(),
+            other => format!("`{other}`"),
+        },
+    }
+}
+
+/// What is to be done about a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Nothing.
+    Fresh {
+        /// Outputs that were edited by hand and are valid: kept, and given to readers as they are.
+        edited: Vec<String>,
+        /// What made it, if that is none of the models it may ask now.
+        drift: Option<MadeWith>,
+    },
+    /// An empty marker over whole outputs: to be filled in.
+    Adopt,
+    /// Left as it failed.
+    KeptFailed,
+    /// Run it.
+    Stale {
+        /// Why, at least one.
+        reasons: Vec<StaleReason>,
+        /// Whether a kept answer may not be used.
+        redraw: bool,
+        /// Whether the answer there is may do: only schema or check changed.
+        try_existing: bool,
+        /// Outputs that were edited by hand and will be replaced.
+        edited: Vec<String>,
+    },
+    /// Known once what it needs has run.
+    DependsOn,
+}
+
+/// Judges a task.
+pub fn judge(facts: &Facts<'_>) -> Decision {
+    let stale =
+        |reasons, redraw| Decision::Stale { reasons, redraw, try_existing: false, edited: Vec::new() };
+    if facts.rules.keep_failed
+        && let Some((State::Failed, _)) = facts.status
+        && !matches!(facts.marker, Marker::Valid(_))
+    {
+        return Decision::KeptFailed;
+    }
+    if facts.rules.force {
+        let edited = match facts.marker {
+            Marker::Valid(done) => edited(done, facts.outputs),
+            _ => Vec::new(),
+        };
+        let reasons = vec![StaleReason::Forced];
+        return Decision::Stale { reasons, redraw: true, try_existing: false, edited };
+    }
+    match facts.marker {
+        Marker::Missing => match &facts.status {
+            None => stale(vec![StaleReason::NeverBuilt], false),
+            Some((State::Done, _)) => stale(vec![StaleReason::MarkerRemoved], true),
+            Some((State::Failed, class)) => {
+                stale(vec![StaleReason::FailedBefore { class: class.clone() }], false)
+            }
+            Some((state, _)) => stale(vec![StaleReason::Interrupted { state: *state }], false),
+        },
+        Marker::Empty => {
+            let reasons = broken(facts.outputs, None);
+            if reasons.is_empty() { Decision::Adopt } else { stale(reasons, false) }
+        }
+        Marker::Damaged(why) => stale(vec![StaleReason::MarkerDamaged { why: why.clone() }], false),
+        Marker::Newer(schema) => stale(vec![StaleReason::MarkerNewer { schema: *schema }], false),
+        Marker::Valid(done) => judge_recorded(facts, done),
+    }
+}
+
+/// Judges a task whose record can be read.
+fn judge_recorded(facts: &Facts<'_>, done: &Done) -> Decision {
+    let mut reasons = broken(facts.outputs, Some(done));
+    let edited = edited(done, facts.outputs);
+    let broken_outputs = !reasons.is_empty();
+    let Some(fingerprint) = facts.fingerprint else {
+        return if broken_outputs {
+            Decision::Stale { reasons, redraw: false, try_existing: false, edited }
+        } else {
+            Decision::DependsOn
+        };
+    };
+    reasons.extend(changes(done, fingerprint, facts.rules.by_mtime));
+    if let Some((input, output)) = &facts.newer {
+        reasons.push(StaleReason::Newer { input: input.clone(), output: output.clone() });
+    }
+    let drift = match &done.made_with {
+        Some(made) if !facts.models.is_empty() && !facts.models.contains(made) => Some(made.clone()),
+        _ => None,
+    };
+    let mut redraw = false;
+    if facts.rules.model
+        && let Some(old) = &drift
+    {
+        reasons.push(StaleReason::ModelChanged { old: old.clone(), new: facts.models.first().cloned() });
+        redraw = true;
+    }
+    if reasons.is_empty() {
+        return Decision::Fresh { edited, drift };
+    }
+    let form_only = |reason: &StaleReason| matches!(reason, StaleReason::Changed { part, .. } if part == "schema" || part == "check");
+    let try_existing = reasons.iter().all(form_only);
+    Decision::Stale { reasons, redraw, try_existing, edited }
+}
+
+/// What is wrong with the outputs themselves.
+fn broken(outputs: &[Seen], done: Option<&Done>) -> Vec<StaleReason> {
+    let recorded = |path: &str| done.and_then(|done| done.outputs.iter().find(|output| output.path == path));
+    outputs
+        .iter()
+        .filter_map(|seen| {
+            let path = seen.path.clone();
+            match &seen.content {
+                Content::Missing => Some(StaleReason::OutputMissing { path }),
+                // A command may well have written nothing.
+                Content::Empty if recorded(&path).is_some_and(|output| output.bytes == 0) => None,
+                Content::Empty => Some(StaleReason::OutputEmpty { path }),
+                Content::Unreadable(why) => Some(StaleReason::OutputInvalid { path, why: why.clone() }),
+                Content::File { invalid: Some(why), .. } => {
+                    Some(StaleReason::OutputInvalid { path, why: why.clone() })
+                }
+                Content::File { invalid: None, .. } if done.is_some() && recorded(&path).is_none() => {
+                    Some(StaleReason::OutputNew { path })
+                }
+                Content::File { .. } => None,
+            }
+        })
+        .collect()
+}
+
+/// Outputs whose content is not the recorded one, yet whole and valid.
+fn edited(done: &Done, outputs: &[Seen]) -> Vec<String> {
+    outputs
+        .iter()
+        .filter(|seen| match &seen.content {
+            Content::File { digest, invalid: None } => {
+                done.outputs.iter().any(|output| output.path == seen.path && output.blake3 != *digest)
+            }
+            _ => false,
+        })
+        .map(|seen| seen.path.clone())
+        .collect()
+}
+
+/// The parts that are not what they were. Under make's rule what files hold is left to their times.
+fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
+    if done.fingerprint == now.digest() {
+        return Vec::new();
+    }
+    let counts = |part: &str| {
+        let of_files = part == "prompt"
+            || part == "system"
+            || part == "template"
+            || part.starts_with("input.")
+            || part.starts_with("output.");
+        !(by_mtime && of_files)
+    };
+    let mut reasons = Vec::new();
+    for (part, new) in now.parts() {
+        let old = done.parts.get(part);
+        if old != Some(new) && counts(part) {
+            let (old, new) = (old.cloned(), Some(new.clone()));
+            reasons.push(StaleReason::Changed { part: part.clone(), old, new });
+        }
+    }
+    for (part, old) in &done.parts {
+        if !now.parts().contains_key(part) && counts(part) {
+            reasons.push(StaleReason::Changed { part: part.clone(), old: Some(old.clone()), new: None });
+        }
+    }
+    if reasons.is_empty() && done.parts.is_empty() {
+        // A record without parts: all that is known is that something changed.
+        reasons.push(StaleReason::Changed {
+            part: "fingerprint".into(),
+            old: Some(done.fingerprint.clone()),
+            new: Some(now.digest()),
+        });
+    }
+    reasons
+}

@@ -1,0 +1,301 @@
+//! Answers that arrived, kept before anything is done with them: what was paid for once is not paid
+//! for again.
+//!
+//! `.planexe/calls/TASK/DIGEST.json` holds the answer that may be used again. Everything else a task
+//! was sent or got back stays beside it under names that [`Calls::find`] never returns:
+//! `DIGEST.failed-N.json`, `DIGEST.rejected-N.json`, and `DIGEST.spent-N.json` for answers set aside
+//! by a fresh draw. The name decides; the verdict inside follows it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::sidecar::to_json;
+use super::task_dir_name;
+use crate::fs::{self, Durability, FileKind, FsError};
+use crate::llm::{CallError, Rejected, Reply, Request};
+use crate::record::{Digest, SCHEMA};
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is whole; nothing was decided yet.
+    Arrived,
+    /// It passed schema and checks.
+    Accepted,
+    /// It did not, and is never used again.
+    Rejected,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptRequest {
+    /// System prompt.
+    #[serde(default)]
+    pub system: String,
+    /// The rendered prompt.
+    pub prompt: String,
+    /// JSON Schema the answer must satisfy.
+    #[serde(default)]
+    pub schema: Option<Value>,
+    /// Sampling parameters.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+    /// Fields added to the body as they are.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params_extra: Map<String, Value>,
+    /// Earlier answers that were rejected, each with what was wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
+}
+
+impl From<&Request> for KeptRequest {
+    fn from(request: &Request) -> KeptRequest {
+        KeptRequest {
+            system: request.system.clone(),
+            prompt: request.prompt.clone(),
+            schema: request.schema.clone(),
+            params: request.params.clone(),
+            params_extra: request.params_extra.clone(),
+            rejected: request.rejected.clone(),
+        }
+    }
+}
+
+/// One call: what was sent, what came back, what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// Version of the format.
+    pub schema: u32,
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Digest of what was sent: what an answer is looked up by.
+    pub digest: Digest,
+    /// The name under `[models]`.
+    pub endpoint: String,
+    /// The model's name at its server.
+    pub model: String,
+    /// The dialect.
+    pub api: String,
+    /// What was sent.
+    pub request: KeptRequest,
+    /// Start of the call.
+    pub started_utc: String,
+    /// Its end.
+    pub ended_utc: String,
+    /// The answer, if it came whole.
+    #[serde(default)]
+    pub reply: Option<Reply>,
+    /// The failure, if not.
+    #[serde(default)]
+    pub error: Option<CallError>,
+    /// What became of the answer.
+    pub verdict: Verdict,
+    /// The task's attempt.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Joins log, usage and failures.
+    #[serde(default)]
+    pub error_id: Option<String>,
+    /// Fields of other versions, kept.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// A call as it lies on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptCall {
+    /// Its file, relative to `.planexe/calls/`.
+    pub name: String,
+    /// Whether [`Calls::find`] may return it.
+    pub usable: bool,
+    /// Its content.
+    pub record: CallRecord,
+}
+
+/// `.planexe/calls/`.
+#[derive(Debug)]
+pub struct Calls {
+    dir: PathBuf,
+}
+
+/// Answers are capped at 16 MiB by the caller; a record holds its prompt as well.
+const CAP: u64 = 256 << 20;
+
+impl Calls {
+    pub(super) fn new(planexe_dir: &Path) -> Calls {
+        Calls { dir: planexe_dir.join("calls") }
+    }
+
+    /// `.planexe/calls/`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps a call, synced, and returns its file's name relative to `.planexe/calls/`. An answer
+    /// becomes the one [`Calls::find`] returns; one that lay there is set aside. A failure or a
+    /// rejected answer goes beside it.
+    pub fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
+        let folder = task_dir_name(&record.task);
+        let dir = self.dir.join(&folder);
+        fs::make_dirs(&dir, Durability::Synced)?;
+        let digest = file_stem(&record.digest);
+        let name = if record.reply.is_none() {
+            self.free_name(&dir, &digest, "failed")?
+        } else if record.verdict == Verdict::Rejected {
+            self.free_name(&dir, &digest, "rejected")?
+        } else {
+            let name = format!("{digest}.json");
+            if fs::kind(&dir.join(&name))?.is_some() {
+                let spent = self.free_name(&dir, &digest, "spent")?;
+                fs::rename(&dir.join(&name), &dir.join(spent), Durability::Unsynced)?;
+            }
+            name
+        };
+        fs::write_atomic(&dir.join(&name), &to_json(record), Durability::Synced)?;
+        Ok(format!("{folder}/{name}"))
+    }
+
+    /// The answer kept for what was sent, if there is one that was not rejected or set aside. A file
+    /// that cannot be read as such is passed over.
+    pub fn find(&self, task: &str, digest: &Digest) -> Option<CallRecord> {
+        self.find_named(task, digest).map(|kept| kept.record)
+    }
+
+    /// [`Calls::find`] with the file's name.
+    pub fn find_named(&self, task: &str, digest: &Digest) -> Option<KeptCall> {
+        let name = format!("{}/{}.json", task_dir_name(task), file_stem(digest));
+        let record = self.read(&name)?;
+        let usable = record.task == task
+            && record.digest == *digest
+            && record.reply.is_some()
+            && record.verdict != Verdict::Rejected;
+        usable.then_some(KeptCall { name, usable, record })
+    }
+
+    /// The call in a file named relative to `.planexe/calls/`, if it can be read.
+    pub fn read(&self, name: &str) -> Option<CallRecord> {
+        // Names come from records too: none may lead out of the folder.
+        if !is_call_name(name) {
+            return None;
+        }
+        let bytes = fs::read_capped(&self.dir.join(name), CAP).ok()?;
+        let record: CallRecord = serde_json::from_slice(&bytes).ok()?;
+        (record.schema <= SCHEMA).then_some(record)
+    }
+
+    /// Notes what became of an answer, synced, and returns its name, which changes if it was rejected.
+    /// An answer that is gone is no error.
+    pub fn mark(&self, name: &str, verdict: Verdict) -> Result<String, FsError> {
+        let mut name = name.to_owned();
+        let Some(mut record) = self.read(&name) else { return Ok(name) };
+        if verdict == Verdict::Rejected
+            && let Some((folder, file)) = name.split_once('/')
+            && is_usable_name(file)
+        {
+            // The new name first: from then on it is not found, whatever happens.
+            let dir = self.dir.join(folder);
+            let rejected = self.free_name(&dir, &file_stem(&record.digest), "rejected")?;
+            fs::rename(&dir.join(file), &dir.join(&rejected), Durability::Synced)?;
+            name = format!("{folder}/{rejected}");
+        }
+        if record.verdict != verdict {
+            record.verdict = verdict;
+            fs::write_atomic(&self.dir.join(&name), &to_json(&record), Durability::Synced)?;
+        }
+        Ok(name)
+    }
+
+    /// Sets a task's kept answers aside, so that the next ask is a fresh draw; returns how many.
+    pub fn discard(&self, task: &str) -> Result<usize, FsError> {
+        let dir = self.dir.join(task_dir_name(task));
+        let mut discarded = 0;
+        for (file, kind) in fs::list_dir(&dir)? {
+            let Some(file) = file.to_str() else { continue };
+            if kind == FileKind::File && is_usable_name(file) {
+                let spent = self.free_name(&dir, file.trim_end_matches(".json"), "spent")?;
+                fs::rename(&dir.join(file), &dir.join(spent), Durability::Unsynced)?;
+                discarded += 1;
+            }
+        }
+        if discarded > 0 {
+            fs::sync_dir(&dir)?;
+        }
+        Ok(discarded)
+    }
+
+    /// All calls of a task that can be read, oldest first.
+    pub fn list(&self, task: &str) -> Result<Vec<KeptCall>, FsError> {
+        let mut calls = self.list_folder(&task_dir_name(task))?;
+        calls.retain(|call| call.record.task == task);
+        Ok(calls)
+    }
+
+    /// All calls of the run that can be read, by task folder, then by time.
+    pub fn list_all(&self) -> Result<Vec<KeptCall>, FsError> {
+        let mut calls = Vec::new();
+        for (folder, kind) in fs::list_dir(&self.dir)? {
+            if kind == FileKind::Dir
+                && let Some(folder) = folder.to_str()
+            {
+                calls.extend(self.list_folder(folder)?);
+            }
+        }
+        Ok(calls)
+    }
+
+    fn list_folder(&self, folder: &str) -> Result<Vec<KeptCall>, FsError> {
+        let mut calls = Vec::new();
+        for (file, kind) in fs::list_dir(&self.dir.join(folder))? {
+            let Some(file) = file.to_str() else { continue };
+            if kind != FileKind::File {
+                continue;
+            }
+            let name = format!("{folder}/{file}");
+            if let Some(mut record) = self.read(&name) {
+                if file.contains(".rejected-") {
+                    record.verdict = Verdict::Rejected;
+                }
+                let usable =
+                    is_usable_name(file) && record.reply.is_some() && record.verdict != Verdict::Rejected;
+                calls.push(KeptCall { name, usable, record });
+            }
+        }
+        calls.sort_by(|a, b| (&a.record.started_utc, &a.name).cmp(&(&b.record.started_utc, &b.name)));
+        Ok(calls)
+    }
+
+    /// The first name of a kind that is free. Calls of one task are kept by one thread at a time.
+    fn free_name(&self, dir: &Path, digest: &str, kind: &str) -> Result<String, FsError> {
+        let prefix = format!("{digest}.{kind}-");
+        let mut last = 0;
+        for (file, _) in fs::list_dir(dir)? {
+            let n = file
+                .to_str()
+                .and_then(|file| file.strip_prefix(&prefix)?.strip_suffix(".json")?.parse::<u64>().ok());
+            last = last.max(n.unwrap_or(0));
+        }
+        Ok(format!("{prefix}{}.json", last + 1))
+    }
+}
+
+/// A digest as a file name; whatever is not a digest is hashed.
+fn file_stem(digest: &Digest) -> String {
+    if digest.0.len() == 64 && digest.0.bytes().all(|b| b.is_ascii_hexdigit()) {
+        digest.0.clone()
+    } else {
+        Digest::of(digest.0.as_bytes()).0
+    }
+}
+
+fn is_usable_name(file: &str) -> bool {
+    file.strip_suffix(".json")
+        .is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn is_call_name(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0']);
+    name.split_once('/').is_some_and(|(folder, file)| part(folder) && part(file) && file.ends_with(".json"))
+}

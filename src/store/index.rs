@@ -1,0 +1,321 @@
+//! A cache of file digests, so that a build with nothing to do stats files and reads none. It may be
+//! lost or deleted at any time; any damage to it makes it empty.
+//!
+//! A digest is believed while the file's signature is the one it had when it was hashed, unless the
+//! file had changed so shortly before that a further change might show the same times: then it is
+//! hashed again, as git does. Nothing is believed after another boot, since a power cut may keep a
+//! file's times and lose its bytes; a build that runs tasks removes the file first and writes it at
+//! its end, so that a build that was killed leaves none.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Store;
+use super::lock::boot_id;
+use crate::fs::{self, Durability, FsError, Signature};
+use crate::record::Digest;
+
+/// The index of a run, shared by all threads.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    run_dir: PathBuf,
+    boot: String,
+    data: RwLock<Data>,
+    changed: AtomicBool,
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Data {
+    files: HashMap<String, FileEntry>,
+    tasks: HashMap<String, TaskEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct FileEntry {
+    signature: Signature,
+    digest: Digest,
+    /// The moment before the file was opened to be hashed.
+    hashed_ns: i64,
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+struct TaskEntry {
+    stamp: Option<u128>,
+    durations: Vec<f64>,
+}
+
+/// So many of a task's last durations are remembered.
+const DURATIONS: usize = 5;
+
+/// Nanoseconds since 1970.
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Whether a file changed so shortly before a moment (nanoseconds since 1970), or after it, that a
+/// later change might leave the same times. Times that are whole milliseconds may come from a file
+/// system with a coarse clock (FAT counts 2 s).
+pub fn is_racy(signature: &Signature, at_ns: i64) -> bool {
+    const COARSE: i64 = 2_100_000_000;
+    const FINE: i64 = 50_000_000;
+    let window = if signature.ctime_ns % 1_000_000 == 0 { COARSE } else { FINE };
+    signature.ctime_ns > at_ns.saturating_sub(window)
+}
+
+impl Index {
+    /// Reads the index; empty if there is none that can be believed.
+    pub fn load(store: &Store) -> Index {
+        let path = store.planexe_dir().join("index");
+        let boot = boot_id().unwrap_or_default();
+        let data = fs::read(&path).ok().and_then(|bytes| decode(&bytes)).map(|(made_in, mut data)| {
+            if made_in != boot {
+                data.files.clear();
+                data.tasks.values_mut().for_each(|task| task.stamp = None);
+            }
+            data
+        });
+        Index {
+            path,
+            run_dir: store.run_dir().to_owned(),
+            boot,
+            data: RwLock::new(data.unwrap_or_default()),
+            changed: AtomicBool::new(false),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Data> {
+        self.data.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Data> {
+        self.changed.store(true, Ordering::Relaxed);
+        self.data.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Files are known by their names relative to the run, so that a run can be moved.
+    fn key(&self, path: &Path) -> String {
+        path.strip_prefix(&self.run_dir).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
+    /// Digest and length of a file's content, hashed only if needed; `None` if there is no such file.
+    /// Safe from many threads.
+    pub fn digest(&self, path: &Path) -> Result<Option<(Digest, u64)>, FsError> {
+        Ok(self.look(path)?.map(|seen| (seen.digest, seen.signature.size)))
+    }
+
+    /// [`Index::digest`] with the signature it goes with, and whether both can be trusted until the
+    /// signature changes: what a [`Index::set_stamp`] may be made of.
+    pub fn look(&self, path: &Path) -> Result<Option<Seen>, FsError> {
+        let Some(signature) = fs::signature(path)? else { return Ok(None) };
+        let key = self.key(path);
+        if let Some(entry) = self.read().files.get(&key)
+            && entry.signature == signature
+            && !is_racy(&signature, entry.hashed_ns)
+        {
+            return Ok(Some(Seen { signature, digest: entry.digest.clone(), settled: true }));
+        }
+        let mut signature = signature;
+        loop {
+            let hashed_ns = now_ns();
+            let Some((digest, bytes)) = fs::optional(fs::hash_file(path))? else { return Ok(None) };
+            let Some(after) = fs::signature(path)? else { return Ok(None) };
+            if after == signature && bytes == signature.size {
+                let entry = FileEntry { signature, digest: digest.clone(), hashed_ns };
+                let settled = !is_racy(&signature, hashed_ns);
+                // A file that is still racy is hashed next time anyway: nothing was learned of it.
+                if settled {
+                    self.write().files.insert(key, entry);
+                }
+                return Ok(Some(Seen { signature, digest, settled }));
+            }
+            if bytes == after.size && after.size == signature.size && after.mtime_ns == signature.mtime_ns {
+                // Renamed or linked while it was read: the content is the same.
+                return Ok(Some(Seen { signature: after, digest, settled: false }));
+            }
+            // Written while it was read.
+            signature = after;
+        }
+    }
+
+    /// The memo of a task: "judged fresh when everything it depends on had these signatures".
+    pub fn stamp(&self, task: &str) -> Option<u128> {
+        self.read().tasks.get(task)?.stamp
+    }
+
+    /// Sets or drops a task's memo. Only signatures of files that were [`Seen::settled`] may be in it.
+    pub fn set_stamp(&self, task: &str, stamp: Option<u128>) {
+        if self.stamp(task) != stamp {
+            self.write().tasks.entry(task.to_owned()).or_default().stamp = stamp;
+        }
+    }
+
+    /// A task's last durations in seconds, oldest first.
+    pub fn durations(&self, task: &str) -> Vec<f64> {
+        self.read().tasks.get(task).map(|task| task.durations.clone()).unwrap_or_default()
+    }
+
+    /// Adds a duration.
+    pub fn add_duration(&self, task: &str, seconds: f64) {
+        let mut data = self.write();
+        let durations = &mut data.tasks.entry(task.to_owned()).or_default().durations;
+        durations.push(seconds);
+        let surplus = durations.len().saturating_sub(DURATIONS);
+        durations.drain(..surplus);
+    }
+
+    /// Forgets files and tasks for which the test is false.
+    pub fn retain(&self, file: impl Fn(&str) -> bool, task: impl Fn(&str) -> bool) {
+        let all = {
+            let data = self.read();
+            data.files.keys().all(|path| file(path)) && data.tasks.keys().all(|name| task(name))
+        };
+        if !all {
+            let mut data = self.write();
+            data.files.retain(|path, _| file(path));
+            data.tasks.retain(|name, _| task(name));
+        }
+    }
+
+    /// Before the first task of a build starts: from here to [`Index::save_if_changed`] there is no
+    /// index on disk.
+    pub fn begin_run(&self) -> Result<(), FsError> {
+        self.changed.store(true, Ordering::Relaxed);
+        fs::remove(&self.path)?;
+        Ok(())
+    }
+
+    /// Writes the index if something was learned.
+    pub fn save_if_changed(&self) -> Result<(), FsError> {
+        if !self.changed.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let bytes = encode(&self.boot, &self.read());
+        let written = match self.path.parent() {
+            Some(dir) => fs::make_dirs(dir, Durability::Unsynced),
+            None => Ok(()),
+        }
+        .and_then(|()| fs::write_atomic(&self.path, &bytes, Durability::Unsynced));
+        if written.is_err() {
+            self.changed.store(true, Ordering::Relaxed);
+        }
+        written.map_err(|error| error.within(&self.run_dir))
+    }
+}
+
+/// A file as the index sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its signature.
+    pub signature: Signature,
+    /// Its content.
+    pub digest: Digest,
+    /// Whether the content is sure to be the same while the signature is.
+    pub settled: bool,
+}
+
+// ---------------------------------------------------------------- the file
+
+const MAGIC: &[u8] = b"planexe index 1\n";
+
+fn encode(boot: &str, data: &Data) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + data.files.len() * 128 + data.tasks.len() * 96);
+    let text = |out: &mut Vec<u8>, text: &str| {
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.as_bytes());
+    };
+    text(&mut out, boot);
+    out.extend((data.files.len() as u32).to_le_bytes());
+    let mut files: Vec<_> = data.files.iter().collect();
+    files.sort_by_key(|(path, _)| *path);
+    for (path, entry) in files {
+        text(&mut out, path);
+        let s = &entry.signature;
+        out.extend(s.size.to_le_bytes());
+        out.extend(s.mtime_ns.to_le_bytes());
+        out.extend(s.ctime_ns.to_le_bytes());
+        out.extend(s.ino.to_le_bytes());
+        out.extend(s.mode.to_le_bytes());
+        out.extend(entry.hashed_ns.to_le_bytes());
+        text(&mut out, &entry.digest.0);
+    }
+    out.extend((data.tasks.len() as u32).to_le_bytes());
+    let mut tasks: Vec<_> = data.tasks.iter().collect();
+    tasks.sort_by_key(|(task, _)| *task);
+    for (task, entry) in tasks {
+        text(&mut out, task);
+        out.push(u8::from(entry.stamp.is_some()));
+        out.extend(entry.stamp.unwrap_or(0).to_le_bytes());
+        out.push(entry.durations.len() as u8);
+        for duration in &entry.durations {
+            out.extend(duration.to_le_bytes());
+        }
+    }
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(blake3::hash(&out).as_bytes());
+    bytes.extend(out);
+    bytes
+}
+
+/// The boot the index was made in, and the index; `None` if a single bit is wrong.
+fn decode(bytes: &[u8]) -> Option<(String, Data)> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (sum, payload) = rest.split_at_checked(32)?;
+    if blake3::hash(payload).as_bytes() != sum {
+        return None;
+    }
+    let mut reader = Reader(payload);
+    let boot = reader.text()?;
+    let mut data = Data::default();
+    for _ in 0..reader.u32()? {
+        let path = reader.text()?;
+        let signature = Signature {
+            size: reader.u64()?,
+            mtime_ns: reader.u64()? as i64,
+            ctime_ns: reader.u64()? as i64,
+            ino: reader.u64()?,
+            mode: reader.u32()?,
+        };
+        let hashed_ns = reader.u64()? as i64;
+        let digest = Digest(reader.text()?);
+        data.files.insert(path, FileEntry { signature, digest, hashed_ns });
+    }
+    for _ in 0..reader.u32()? {
+        let task = reader.text()?;
+        let some = reader.take::<1>()?[0] == 1;
+        let stamp = u128::from_le_bytes(reader.take()?);
+        let count = reader.take::<1>()?[0];
+        let durations = (0..count).map(|_| reader.take().map(f64::from_le_bytes)).collect::<Option<_>>()?;
+        data.tasks.insert(task, TaskEntry { stamp: some.then_some(stamp), durations });
+    }
+    reader.0.is_empty().then_some((boot, data))
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let len = self.u32()? as usize;
+        let (text, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).ok()
+    }
+}

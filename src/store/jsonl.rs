@@ -1,0 +1,141 @@
+//! Files of one JSON object a line that only grow.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::fs::{self, Durability, FsError};
+
+/// What was done to a file whose end was torn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// Bytes cut off; 0 if only the last newline was missing.
+    pub cut_bytes: u64,
+    /// Where they are kept.
+    pub kept: Option<PathBuf>,
+}
+
+/// How much of the end is looked at first; doubled while all of it is damaged.
+const WINDOW: u64 = 1 << 16;
+
+/// Cuts a torn end off: whatever follows the last line that is whole. A last line that only lacks its
+/// newline gets it. What is cut is kept in `partial_dir`. `None` if nothing was wrong.
+pub fn mend(path: &Path, partial_dir: &Path) -> Result<Option<Mended>, FsError> {
+    if fs::kind(path)? != Some(fs::FileKind::File) {
+        return Ok(None);
+    }
+    let mut window = WINDOW;
+    let (tail, total, end) = loop {
+        let (tail, total) = fs::read_tail(path, window)?;
+        let whole = tail.len() as u64 == total;
+        match sound_end(&tail, whole) {
+            Some(end) => break (tail, total, end),
+            None => window *= 4,
+        }
+    };
+    let start = total - tail.len() as u64;
+    match end {
+        End::Sound => Ok(None),
+        End::NewlineMissing => {
+            fs::append_line(path, b"", Durability::Synced)?;
+            Ok(Some(Mended { cut_bytes: 0, kept: None }))
+        }
+        End::CutAt(at) => {
+            let torn = &tail[at..];
+            fs::make_dirs(partial_dir, Durability::Synced)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let digest = blake3::hash(torn).to_hex();
+            let kept = partial_dir.join(format!("{name}.torn-{}-{}", start + at as u64, &digest[..8]));
+            fs::write_atomic(&kept, torn, Durability::Synced)?;
+            fs::truncate(path, start + at as u64)?;
+            Ok(Some(Mended { cut_bytes: torn.len() as u64, kept: Some(kept) }))
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum End {
+    Sound,
+    NewlineMissing,
+    CutAt(usize),
+}
+
+/// Where the sound part of a tail ends; `None` if that lies before it. `whole`: the tail is the file.
+fn sound_end(tail: &[u8], whole: bool) -> Option<End> {
+    let mut end = tail.len();
+    loop {
+        if end == 0 {
+            return whole.then_some(if tail.is_empty() { End::Sound } else { End::CutAt(0) });
+        }
+        let ended = tail[end - 1] == b'\n';
+        let line_end = if ended { end - 1 } else { end };
+        let line_start = tail[..line_end].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        if line_start == 0 && !whole {
+            return None;
+        }
+        let line = &tail[line_start..line_end];
+        let sound = is_line(line) || (ended && line.iter().all(u8::is_ascii_whitespace));
+        match (sound, end == tail.len(), ended) {
+            (true, true, true) => return Some(End::Sound),
+            (true, true, false) => return Some(End::NewlineMissing),
+            (true, false, _) => return Some(End::CutAt(end)),
+            (false, ..) => end = line_start,
+        }
+    }
+}
+
+fn is_line(line: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<String, Value>>(line).is_ok()
+}
+
+/// Appends one record as a line, with one write.
+pub fn append(path: &Path, record: &impl Serialize, durability: Durability) -> Result<(), FsError> {
+    fs::append_line(path, &to_line(record), durability)
+}
+
+/// A record as one line, without the newline.
+pub fn to_line(record: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("BUG: a record is always JSON")
+}
+
+/// Reads a file line by line; a line that is no JSON gives its number, from 1. No file: no lines.
+pub fn read_lines(path: &Path) -> Result<Lines, FsError> {
+    Ok(Lines { reader: fs::optional(fs::open(path))?.map(std::io::BufReader::new), number: 0 })
+}
+
+/// The iterator of [`read_lines`].
+#[derive(Debug)]
+pub struct Lines {
+    reader: Option<std::io::BufReader<std::fs::File>>,
+    number: usize,
+}
+
+impl Iterator for Lines {
+    type Item = Result<Value, usize>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut line = Vec::new();
+            match self.reader.as_mut()?.read_until(b'\n', &mut line) {
+                Ok(0) => return None,
+                Ok(_) => self.number += 1,
+                Err(_) => {
+                    self.reader = None;
+                    self.number += 1;
+                    return Some(Err(self.number));
+                }
+            }
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            return Some(serde_json::from_slice(&line).map_err(|_| self.number));
+        }
+    }
+}
+
+/// The records of a file that can be read as `T`; others are passed over.
+pub fn read_records<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, FsError> {
+    Ok(read_lines(path)?.filter_map(|line| serde_json::from_value(line.ok()?).ok()).collect())
+}

@@ -1,0 +1,322 @@
+//! The lock of a run: two builds of one run directory never run at once, and a crash leaves nothing
+//! to clean up, because the lock is flock on the directory itself and ends with its process.
+//!
+//! Who holds it is known from the kernel's own table (`/proc/locks`) or from `.planexe/owner.json`,
+//! which is information only and never decides anything. Readers must not take the lock to see
+//! whether it is held, not even for a moment and not even shared: a build that starts in that moment
+//! would be refused.
+
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::sidecar::to_json;
+use crate::clock;
+use crate::fs::{self, Durability, FsError};
+
+/// How long to wait for a lock that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// At most so long.
+    For(Duration),
+    /// Until it is free.
+    Forever,
+}
+
+/// Who holds a lock, as far as known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its process.
+    pub pid: u32,
+    /// The start of the process in the kernel's own ticks: a process id alone is used again.
+    #[serde(default)]
+    pub process_start: Option<u64>,
+    /// Its host.
+    #[serde(default)]
+    pub host: String,
+    /// The boot it runs in.
+    #[serde(default)]
+    pub boot_id: Option<String>,
+    /// When the build started.
+    #[serde(default)]
+    pub started_utc: Option<String>,
+    /// What was typed.
+    #[serde(default)]
+    pub command: Option<String>,
+}
+
+impl Owner {
+    /// This process.
+    pub fn this(command: impl Into<String>) -> Owner {
+        let pid = std::process::id();
+        Owner {
+            pid,
+            process_start: process_start(pid),
+            host: host_name(),
+            boot_id: boot_id(),
+            started_utc: Some(clock::now_utc()),
+            command: Some(command.into()),
+        }
+    }
+
+    /// Whether the process still runs, as far as can be seen from here: another host's cannot.
+    fn is_alive(&self) -> bool {
+        self.host == host_name()
+            && self.boot_id == boot_id()
+            && i32::try_from(self.pid).is_ok_and(fs::process_exists)
+            && (self.process_start.is_none() || self.process_start == process_start(self.pid))
+    }
+}
+
+/// Why there is no lock.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another build holds it.
+    Held {
+        /// Which, as far as known.
+        owner: Option<Owner>,
+    },
+    /// The file system has no locks.
+    Unsupported,
+    /// The directory cannot be opened.
+    Fs(FsError),
+}
+
+impl std::fmt::Display for LockError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LockError::Held { owner: Some(owner) } => {
+                write!(f, "locked by PID {} on {}", owner.pid, owner.host)?;
+                if let Some(started) = &owner.started_utc {
+                    write!(f, " since {started}")?;
+                }
+                Ok(())
+            }
+            LockError::Held { owner: None } => write!(f, "locked by another process"),
+            LockError::Unsupported => write!(f, "the file system of the run directory has no locks"),
+            LockError::Fs(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+/// The lock of a run directory, held until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: Option<File>,
+    owner_path: PathBuf,
+    announced: bool,
+}
+
+impl RunLock {
+    /// Takes the lock. Nothing is written by it: see [`RunLock::announce`].
+    pub fn acquire(run_dir: &Path, wait: Wait) -> Result<RunLock, LockError> {
+        RunLock::acquire_while(run_dir, wait, |_| true)
+    }
+
+    /// [`RunLock::acquire`] that asks, before each pause, whether to go on waiting, so that a signal
+    /// can end the wait; it is told who holds the lock.
+    pub fn acquire_while(
+        run_dir: &Path,
+        wait: Wait,
+        mut go_on: impl FnMut(Option<&Owner>) -> bool,
+    ) -> Result<RunLock, LockError> {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let held = match try_acquire(run_dir) {
+                Err(LockError::Held { owner }) => owner,
+                result => return result,
+            };
+            let left = match wait {
+                Wait::No => Duration::ZERO,
+                Wait::For(limit) => limit.saturating_sub(start.elapsed()),
+                Wait::Forever => Duration::MAX,
+            };
+            if left.is_zero() || !go_on(held.as_ref()) {
+                return Err(LockError::Held { owner: held });
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    /// For `--no-lock`: nothing is locked.
+    pub fn none(run_dir: &Path) -> RunLock {
+        RunLock { _file: None, owner_path: owner_path(run_dir), announced: false }
+    }
+
+    /// Writes `.planexe/owner.json`, before the first task starts: status shows it, and a directory
+    /// that cannot be written to is found before anything is paid for. Removed when the lock ends.
+    pub fn announce(&mut self, owner: &Owner) -> Result<(), FsError> {
+        if let Some(dir) = self.owner_path.parent() {
+            fs::make_dirs(dir, Durability::Synced)?;
+        }
+        fs::write_atomic(&self.owner_path, &to_json(owner), Durability::Unsynced)?;
+        self.announced = true;
+        Ok(())
+    }
+
+    /// Who holds the lock of a run, without touching it; `None` if nobody does. What
+    /// `.planexe/owner.json` says counts only if the kernel, or a live process, agrees.
+    pub fn owner(run_dir: &Path) -> Option<Owner> {
+        let noted: Option<Owner> = fs::read_capped(&owner_path(run_dir), 1 << 20)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        match kernel_holder(run_dir, noted.as_ref()) {
+            KernelSays::Held(pid) => Some(match noted {
+                Some(owner) if owner.pid == pid && owner.is_alive() => owner,
+                _ => Owner {
+                    pid,
+                    process_start: process_start(pid),
+                    host: host_name(),
+                    boot_id: boot_id(),
+                    started_utc: None,
+                    command: None,
+                },
+            }),
+            // The table shows only processes this one may see: a live owner by its own word still counts.
+            KernelSays::Nothing | KernelSays::Unknown => noted.filter(Owner::is_alive),
+        }
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        if self.announced {
+            let _ = fs::remove(&self.owner_path);
+        }
+    }
+}
+
+fn owner_path(run_dir: &Path) -> PathBuf {
+    run_dir.join(".planexe/owner.json")
+}
+
+fn lock_path(run_dir: &Path) -> PathBuf {
+    run_dir.join(".planexe/lock")
+}
+
+fn try_acquire(run_dir: &Path) -> Result<RunLock, LockError> {
+    let open = |path: &Path, error| LockError::Fs(FsError::new(path, "lock", error));
+    let dir = File::open(run_dir).map_err(|error| open(run_dir, error))?;
+    if !dir.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(open(run_dir, ErrorKind::NotADirectory.into()));
+    }
+    let file = match try_lock(&dir) {
+        Tried::Locked => dir,
+        Tried::Held => return Err(LockError::Held { owner: RunLock::owner(run_dir) }),
+        Tried::Refused => {
+            // NFS turns flock into a record lock, which a directory cannot have.
+            fs::make_dirs(&run_dir.join(".planexe"), Durability::Unsynced).map_err(LockError::Fs)?;
+            let file = fs::open_lock_file(&lock_path(run_dir)).map_err(LockError::Fs)?;
+            match try_lock(&file) {
+                Tried::Locked => file,
+                Tried::Held => return Err(LockError::Held { owner: RunLock::owner(run_dir) }),
+                Tried::Refused => return Err(LockError::Unsupported),
+            }
+        }
+    };
+    Ok(RunLock { _file: Some(file), owner_path: owner_path(run_dir), announced: false })
+}
+
+enum Tried {
+    Locked,
+    Held,
+    Refused,
+}
+
+fn try_lock(file: &File) -> Tried {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Tried::Locked,
+            Err(TryLockError::WouldBlock) => return Tried::Held,
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(_)) => return Tried::Refused,
+        }
+    }
+}
+
+enum KernelSays {
+    Held(u32),
+    Nothing,
+    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "Linux has the table"))]
+    Unknown,
+}
+
+/// Looks the directory (or the lock file) up in the kernel's table of locks.
+#[cfg(target_os = "linux")]
+fn kernel_holder(run_dir: &Path, noted: Option<&Owner>) -> KernelSays {
+    use std::os::unix::fs::MetadataExt;
+
+    let Ok(table) = std::fs::read_to_string("/proc/locks") else { return KernelSays::Nothing };
+    for path in [run_dir.to_owned(), lock_path(run_dir)] {
+        let Ok(metadata) = std::fs::metadata(&path) else { continue };
+        let dev = metadata.dev();
+        let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
+        if let Some(pid) = holder_in(&table, &device, metadata.ino(), noted.map(|owner| owner.pid)) {
+            return KernelSays::Held(pid);
+        }
+    }
+    KernelSays::Nothing
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kernel_holder(_run_dir: &Path, _noted: Option<&Owner>) -> KernelSays {
+    KernelSays::Unknown
+}
+
+/// Finds the holder of an inode in the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 123 fe:00:456 0 EOF`.
+/// On file systems that number devices per subvolume the table shows another device: there the process
+/// noted by the owner itself counts too.
+#[cfg(target_os = "linux")]
+fn holder_in(table: &str, device: &str, inode: u64, noted: Option<u32>) -> Option<u32> {
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // A line with `->` is a process that waits.
+        let [_, _, _, "WRITE", pid, place, ..] = fields[..] else { continue };
+        let Some((dev, ino)) = place.rsplit_once(':') else { continue };
+        let Ok(pid) = pid.parse::<u32>() else { continue };
+        if ino.parse() == Ok(inode) && pid > 0 && (dev == device || noted == Some(pid)) {
+            return Some(pid);
+        }
+    }
+    None
+}
+
+/// When a process started, in ticks since boot.
+#[cfg(target_os = "linux")]
+fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses and may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_start(_pid: u32) -> Option<u64> {
+    None
+}
+
+/// Names this boot of the machine; `None` where that cannot be known.
+#[cfg(target_os = "linux")]
+pub fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// Names this boot of the machine; `None` where that cannot be known.
+#[cfg(not(target_os = "linux"))]
+pub fn boot_id() -> Option<String> {
+    None
+}
+
+/// The name of this machine.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

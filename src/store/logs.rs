@@ -1,0 +1,395 @@
+//! The run's logs. Events and failures are logs proper: if they cannot be written, that is said once
+//! and the build goes on. Usage is a record of money spent: if it cannot be written, the build fails.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::sidecar::to_json;
+use super::{Store, jsonl};
+use crate::clock;
+use crate::event::Event;
+use crate::fs::{self, AppendFile, Durability, FsError};
+use crate::llm::{CallError, Reply};
+use crate::record::Failure;
+
+/// One call, a line of `usage_metrics.jsonl`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UsageLine {
+    /// End of the call, RFC 3339, UTC.
+    pub timestamp: String,
+    /// Whether a whole answer came.
+    pub success: bool,
+    /// `provider:model`.
+    pub model: String,
+    /// Seconds.
+    pub duration_seconds: f64,
+    /// The failure's class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Its message, bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_detail: Option<String>,
+    /// Joins log, usage and failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_id: Option<String>,
+    /// Prompt tokens, cached ones included.
+    #[serde(default)]
+    pub input_tokens: u64,
+    /// Answer tokens, reasoning included.
+    #[serde(default)]
+    pub output_tokens: u64,
+    /// Of those, spent on reasoning.
+    #[serde(default)]
+    pub thinking_tokens: u64,
+    /// USD.
+    #[serde(default)]
+    pub cost_usd: f64,
+    /// `task` or `task[key]`.
+    #[serde(default)]
+    pub task: String,
+    /// The task's attempt.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The run directory.
+    #[serde(default)]
+    pub run_id_dir: String,
+    /// The same by OpenTelemetry's names, each without its leading `gen_ai.`.
+    #[serde(default)]
+    pub gen_ai: Map<String, Value>,
+    /// Fields of other versions.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Which call a line of usage is about.
+#[derive(Debug, Clone, Copy)]
+pub struct CallOf<'a> {
+    /// `task` or `task[key]`.
+    pub task: &'a str,
+    /// The task's attempt.
+    pub attempt: u32,
+    /// The dialect: the provider's name.
+    pub api: &'a str,
+    /// The model's name at its server.
+    pub model: &'a str,
+    /// Joins log, usage and failures.
+    pub error_id: Option<&'a str>,
+    /// Seconds of the call.
+    pub duration_s: f64,
+}
+
+/// The longest error text in a log line.
+const DETAIL: usize = 2000;
+
+fn bounded(text: &str) -> String {
+    match text.char_indices().nth(DETAIL) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+impl UsageLine {
+    /// The line of one call, answered or failed, ending now.
+    pub fn of(call: CallOf<'_>, result: Result<&Reply, &CallError>, run_dir: &Path) -> UsageLine {
+        let usage = match result {
+            Ok(reply) => reply.usage,
+            Err(error) => error.usage,
+        };
+        let mut gen_ai = Map::new();
+        gen_ai.insert("operation.name".to_owned(), "chat".into());
+        gen_ai.insert("provider.name".to_owned(), call.api.into());
+        gen_ai.insert("request.model".to_owned(), call.model.into());
+        if let Ok(reply) = result {
+            if let Some(model) = &reply.model {
+                gen_ai.insert("response.model".to_owned(), model.as_str().into());
+            }
+            if let Some(id) = &reply.id {
+                gen_ai.insert("response.id".to_owned(), id.as_str().into());
+            }
+            if let Some(finish) = &reply.finish {
+                gen_ai.insert("response.finish_reasons".to_owned(), vec![finish.as_str()].into());
+            }
+        }
+        gen_ai.insert("usage.input_tokens".to_owned(), usage.input_tokens.into());
+        gen_ai.insert("usage.output_tokens".to_owned(), usage.output_tokens.into());
+        if usage.cached_tokens > 0 {
+            gen_ai.insert("usage.cache_read.input_tokens".to_owned(), usage.cached_tokens.into());
+        }
+        let error = result.err();
+        UsageLine {
+            timestamp: clock::now_utc(),
+            success: error.is_none(),
+            model: format!("{}:{}", call.api, call.model),
+            duration_seconds: call.duration_s,
+            error: error.map(|error| error.class.name().to_owned()),
+            error_detail: error.map(|error| bounded(&error.message)),
+            error_id: call.error_id.map(str::to_owned),
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            thinking_tokens: usage.thinking_tokens,
+            cost_usd: usage.cost_usd,
+            task: call.task.to_owned(),
+            attempt: call.attempt,
+            run_id_dir: run_dir.display().to_string(),
+            gen_ai,
+            other: Map::new(),
+        }
+    }
+}
+
+/// One failed attempt, a line of `failures.jsonl`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FailureLine {
+    /// When, RFC 3339, UTC.
+    pub timestamp_utc: String,
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// The model asked, if any.
+    pub model: Option<String>,
+    /// The attempt that failed.
+    pub attempt: u32,
+    /// The class again, under the name others use for it.
+    pub error_type: String,
+    /// JSON pointers that were missing.
+    #[serde(default)]
+    pub missing_fields: Vec<String>,
+    /// JSON pointers that were invalid.
+    #[serde(default)]
+    pub invalid_fields: Vec<String>,
+    /// What the server or command said, bounded.
+    #[serde(default)]
+    pub raw_error: Option<String>,
+    /// The run directory.
+    #[serde(default)]
+    pub run_id_dir: String,
+    /// Joins log, usage and failures.
+    #[serde(default)]
+    pub error_id: Option<String>,
+    /// The kind of the failure.
+    #[serde(default)]
+    pub class: String,
+    /// Whether another try may succeed without a change.
+    #[serde(default)]
+    pub recoverable: bool,
+    /// Digest of what the attempt was decided on.
+    #[serde(default)]
+    pub decision_id: Option<String>,
+    /// One line for people.
+    #[serde(default)]
+    pub message: String,
+    /// Fields of other versions.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl FailureLine {
+    /// The line of a failure that happened now.
+    pub fn of(
+        task: &str,
+        model: Option<&str>,
+        attempt: u32,
+        failure: &Failure,
+        decision_id: Option<&str>,
+        run_dir: &Path,
+    ) -> FailureLine {
+        FailureLine {
+            timestamp_utc: clock::now_utc(),
+            task: task.to_owned(),
+            model: model.map(str::to_owned),
+            attempt,
+            error_type: failure.class.clone(),
+            missing_fields: failure.missing_fields.clone(),
+            invalid_fields: failure.invalid_fields.clone(),
+            raw_error: Some(bounded(failure.raw_error.as_deref().unwrap_or(&failure.message))),
+            run_id_dir: run_dir.display().to_string(),
+            error_id: failure.error_id.clone(),
+            class: failure.class.clone(),
+            recoverable: failure.recoverable,
+            decision_id: decision_id.map(str::to_owned),
+            message: failure.message.clone(),
+            other: Map::new(),
+        }
+    }
+}
+
+/// Totals of one model or of all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelTotals {
+    /// USD.
+    pub total_cost: f64,
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Answer tokens.
+    pub output_tokens: u64,
+    /// Of those, spent on reasoning.
+    pub thinking_tokens: u64,
+    /// Prompt and answer tokens.
+    pub total_tokens: u64,
+    /// Calls.
+    pub calls: u64,
+}
+
+/// `activity_overview.json`: the sum over `usage_metrics.jsonl`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActivityOverview {
+    /// When a line was added last.
+    pub last_updated: String,
+    /// USD.
+    pub total_cost: f64,
+    /// Prompt tokens.
+    pub total_input_tokens: u64,
+    /// Answer tokens.
+    pub total_output_tokens: u64,
+    /// Of those, spent on reasoning.
+    pub total_thinking_tokens: u64,
+    /// Prompt and answer tokens.
+    pub total_tokens: u64,
+    /// By `provider:model`.
+    pub models: IndexMap<String, ModelTotals>,
+}
+
+impl ActivityOverview {
+    /// Adds one line.
+    pub fn add(&mut self, line: &UsageLine) {
+        let tokens = line.input_tokens + line.output_tokens;
+        if self.last_updated < line.timestamp {
+            self.last_updated.clone_from(&line.timestamp);
+        }
+        self.total_cost += line.cost_usd;
+        self.total_input_tokens += line.input_tokens;
+        self.total_output_tokens += line.output_tokens;
+        self.total_thinking_tokens += line.thinking_tokens;
+        self.total_tokens += tokens;
+        let model = self.models.entry(line.model.clone()).or_default();
+        model.total_cost += line.cost_usd;
+        model.input_tokens += line.input_tokens;
+        model.output_tokens += line.output_tokens;
+        model.thinking_tokens += line.thinking_tokens;
+        model.total_tokens += tokens;
+        model.calls += 1;
+    }
+}
+
+/// The writers of one build. Nothing is created before the first line.
+#[derive(Debug)]
+pub struct Logs {
+    run_dir: PathBuf,
+    events: Mutex<Lossy>,
+    failures: Mutex<Lossy>,
+    usage: Mutex<UsageLog>,
+}
+
+#[derive(Debug)]
+struct Lossy {
+    path: PathBuf,
+    file: Option<AppendFile>,
+    warned: bool,
+}
+
+impl Lossy {
+    /// Appends a line; the first failure is returned, later ones are not.
+    fn line(&mut self, line: &[u8]) -> Option<FsError> {
+        let result = match &mut self.file {
+            Some(file) => file.line(line, Durability::Unsynced),
+            None => AppendFile::open(&self.path)
+                .and_then(|file| self.file.insert(file).line(line, Durability::Unsynced)),
+        };
+        let error = result.err()?;
+        (!std::mem::replace(&mut self.warned, true)).then_some(error)
+    }
+}
+
+#[derive(Debug)]
+struct UsageLog {
+    path: PathBuf,
+    overview_path: PathBuf,
+    open: Option<(AppendFile, ActivityOverview)>,
+}
+
+impl Logs {
+    /// The logs of a run.
+    pub fn new(store: &Store) -> Logs {
+        let lossy = |name| Mutex::new(Lossy { path: store.path(name), file: None, warned: false });
+        Logs {
+            run_dir: store.run_dir().to_owned(),
+            events: lossy("events.jsonl"),
+            failures: lossy("failures.jsonl"),
+            usage: Mutex::new(UsageLog {
+                path: store.path("usage_metrics.jsonl"),
+                overview_path: store.path("activity_overview.json"),
+                open: None,
+            }),
+        }
+    }
+
+    /// Logs an event. The first failure is returned, to be warned of once; it is no error of the build.
+    pub fn event(&self, event: &Event) -> Option<FsError> {
+        let error = lock(&self.events).line(&jsonl::to_line(event));
+        error.map(|error| error.within(&self.run_dir))
+    }
+
+    /// Logs a failure. The first failure to do so is returned, to be warned of once.
+    pub fn failure(&self, line: &FailureLine) -> Option<FsError> {
+        let error = lock(&self.failures).line(&jsonl::to_line(line));
+        error.map(|error| error.within(&self.run_dir))
+    }
+
+    /// Records a call and brings the overview up to date. An error fails the build.
+    pub fn usage(&self, line: &UsageLine) -> Result<(), FsError> {
+        self.usage_inner(line).map_err(|error| error.within(&self.run_dir))
+    }
+
+    fn usage_inner(&self, line: &UsageLine) -> Result<(), FsError> {
+        let mut log = lock(&self.usage);
+        let UsageLog { path, overview_path, open } = &mut *log;
+        let (file, overview) = match open {
+            Some(open) => open,
+            None => {
+                let overview = read_overview(path)?;
+                open.insert((AppendFile::open(path)?, overview))
+            }
+        };
+        file.line(&jsonl::to_line(line), Durability::Unsynced)?;
+        overview.add(line);
+        // The overview can be computed again at any time; the line above is what counts.
+        fs::write_atomic(overview_path, &to_json(overview), Durability::Unsynced)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_overview(usage: &Path) -> Result<ActivityOverview, FsError> {
+    let mut overview = ActivityOverview::default();
+    for line in jsonl::read_records::<UsageLine>(usage)? {
+        overview.add(&line);
+    }
+    Ok(overview)
+}
+
+impl Store {
+    /// The calls recorded in `usage_metrics.jsonl`; lines that cannot be read are passed over.
+    pub fn usage_lines(&self) -> Result<Vec<UsageLine>, FsError> {
+        jsonl::read_records(&self.path("usage_metrics.jsonl"))
+    }
+
+    /// The failures recorded in `failures.jsonl`.
+    pub fn failure_lines(&self) -> Result<Vec<FailureLine>, FsError> {
+        jsonl::read_records(&self.path("failures.jsonl"))
+    }
+
+    /// The events recorded in `events.jsonl`; those of other versions are passed over.
+    pub fn events(&self) -> Result<Vec<Event>, FsError> {
+        jsonl::read_records(&self.path("events.jsonl"))
+    }
+
+    /// The overview, computed from `usage_metrics.jsonl`.
+    pub fn activity_overview(&self) -> Result<ActivityOverview, FsError> {
+        read_overview(&self.path("usage_metrics.jsonl"))
+    }
+}

@@ -1,0 +1,262 @@
+//! The engine, driven over random graphs with a made-up outside: seeded, so that a failure can be
+//! run again. `PLANEXE_SEEDS=1000000 cargo test --release --test simulation` runs a million.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use planexe::cancel::Level;
+use planexe::engine::{
+    Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work,
+};
+use planexe::graph::{Decl, ForeachDecl, Graph, Input, Item, Kind, TaskId};
+use planexe::slots::Slots;
+
+/// A small generator of its own: the same seed gives the same run everywhere.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+fn input(pattern: String) -> Input {
+    Input { name: pattern.clone(), glob: pattern.contains('*'), pattern, optional: false }
+}
+
+/// A random acyclic pipeline: single tasks, groups, fan-outs, chains over the same items.
+fn random_graph(rng: &mut Rng) -> Graph {
+    let count = 2 + rng.below(24) as usize;
+    let mut decls: Vec<Decl> = Vec::new();
+    for n in 0..count {
+        let mut decl = Decl { name: format!("t{n}"), recipe: true, ..Decl::default() };
+        let mut foreach = None;
+        for _ in 0..rng.below(4) {
+            let Some(of) = (!decls.is_empty()).then(|| rng.below(decls.len() as u64) as usize) else {
+                continue;
+            };
+            let other = &decls[of];
+            match &other.foreach {
+                Some(over) if rng.chance(50) && foreach.is_none() => {
+                    foreach = Some(over.clone());
+                    decl.inputs.push(input(format!("{}/{{{{ key }}}}.json", other.name)));
+                }
+                Some(_) => decl.inputs.push(input(format!("{}/*.json", other.name))),
+                None if !other.recipe => decl.after.push(other.name.clone()),
+                None if rng.chance(20) => decl.after.push(other.name.clone()),
+                None => decl.inputs.push(input(format!("{}.json", other.name))),
+            }
+        }
+        if foreach.is_none() && rng.chance(25) {
+            let sources: Vec<&Decl> = decls.iter().filter(|d| d.recipe && d.foreach.is_none()).collect();
+            if !sources.is_empty() {
+                let source = sources[rng.below(sources.len() as u64) as usize];
+                let source = format!("{}.json", source.name);
+                foreach = Some(ForeachDecl { source, glob: false, rest: String::new() });
+            }
+        }
+        if let Some(over) = foreach {
+            decl.outputs.push(format!("{}/{{{{ key }}}}.json", decl.name));
+            decl.foreach = Some(over);
+            decl.sequential = rng.chance(20);
+        } else if rng.chance(8) && !decl.inputs.is_empty() {
+            decl.recipe = false;
+        } else {
+            decl.outputs.push(format!("{}.json", decl.name));
+        }
+        decls.push(decl);
+    }
+    Graph::build(decls).expect("acyclic by construction")
+}
+
+/// What the made-up outside holds against the engine.
+struct World {
+    seed: u64,
+    running: HashMap<TaskId, Option<usize>>,
+    judged: HashSet<TaskId>,
+    finished: HashMap<TaskId, u32>,
+    capacity: Vec<u32>,
+    all: u32,
+}
+
+impl World {
+    /// Everything a task needs must be settled before it is judged, and well.
+    fn check_needs(&self, engine: &Engine, id: TaskId) {
+        for need in &engine.graph()[id].needs {
+            if !engine.is_wanted(need.task) || need.why == planexe::graph::Why::Expanded {
+                continue;
+            }
+            let settled = engine.settled(need.task);
+            assert!(
+                matches!(settled, Some(Settled::Fresh | Settled::Done | Settled::Partial | Settled::Skipped)),
+                "seed {}: {} judged while {} is {settled:?}",
+                self.seed,
+                engine.graph()[id].name,
+                engine.graph()[need.task].name
+            );
+        }
+    }
+
+    fn start(&mut self, engine: &Engine, id: TaskId, endpoint: Option<usize>) {
+        assert!(self.judged.contains(&id), "seed {}: started unjudged", self.seed);
+        assert!(self.running.insert(id, endpoint).is_none(), "seed {}: {} runs twice", self.seed, id.index());
+        assert!(self.running.len() as u32 <= self.all, "seed {}: more than -j at once", self.seed);
+        if let Some(endpoint) = endpoint {
+            let taken = self.running.values().filter(|held| **held == Some(endpoint)).count() as u32;
+            assert!(taken <= self.capacity[endpoint], "seed {}: endpoint overbooked", self.seed);
+        }
+        let _ = engine;
+    }
+}
+
+/// One build over a random graph with random ends; checks what must hold at every step.
+fn run(seed: u64) {
+    let mut rng = Rng(seed);
+    let graph = random_graph(&mut rng);
+    let capacity = vec![1 + rng.below(3) as u32, 1 + rng.below(2) as u32];
+    let all = 1 + rng.below(6) as u32;
+    let on_failure = [OnFailure::KeepGoing, OnFailure::FailFast, OnFailure::StopAll][rng.below(3) as usize];
+    let infos: Vec<TaskInfo> = graph
+        .ids()
+        .map(|_| TaskInfo {
+            priority: rng.below(2) as i32,
+            min_success: if rng.chance(30) { 0.5 } else { 1.0 },
+            expected_s: 1.0 + rng.below(9) as f64,
+        })
+        .collect();
+    let slots = Slots::new(&capacity, &[], 2, all);
+    let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+    let mut engine = Engine::new(graph, Mode::Build, Options { on_failure, only: false }, infos, slots);
+    engine.want(&targets);
+    let mut world = World {
+        seed,
+        running: HashMap::new(),
+        judged: HashSet::new(),
+        finished: HashMap::new(),
+        capacity,
+        all,
+    };
+    let fail_percent = rng.below(3) * 10;
+    let mut now = Duration::ZERO;
+    let mut cancelled = false;
+    let mut steps = 0;
+    while !engine.is_finished() {
+        steps += 1;
+        assert!(steps < 100_000, "seed {seed}: the build does not end");
+        for action in engine.poll(now) {
+            match action {
+                Action::Judge { task, .. } => {
+                    world.check_needs(&engine, task);
+                    assert!(world.judged.insert(task), "seed {seed}: judged twice");
+                    let judged = match rng.below(10) {
+                        0..3 => Judged::Fresh,
+                        3 => Judged::Skipped,
+                        4 => Judged::Stale(Work { cpu: true, ..Work::default() }),
+                        _ => Judged::Stale(Work { endpoints: vec![0, 1], ..Work::default() }),
+                    };
+                    engine.on(Event::Judged(task, judged), now);
+                }
+                Action::Expand(family) => {
+                    let items = (0..rng.below(5) as usize)
+                        .map(|index| Item { key: format!("k{index}"), index, value: serde_json::Value::Null })
+                        .collect();
+                    // Families over one list see one list.
+                    let known = engine.graph()[family].needs.iter().find_map(|need| {
+                        let peer = engine.graph().instances(need.task);
+                        (need.why == planexe::graph::Why::Expanded).then(|| {
+                            peer.iter()
+                                .filter_map(|&id| engine.graph()[id].item.as_deref().cloned())
+                                .collect()
+                        })
+                    });
+                    engine.on(Event::Expanded(family, Some(known.unwrap_or(items))), now);
+                }
+                Action::Start { task, endpoint, .. } => {
+                    world.start(&engine, task, endpoint.map(|at| [0, 1][at]));
+                }
+                Action::Settled(_) | Action::CancelAll => {}
+            }
+        }
+        if !cancelled && rng.chance(1) && rng.chance(30) {
+            cancelled = true;
+            engine.on(Event::Cancel(Level::Draining), now);
+        }
+        let mut ids: Vec<TaskId> = world.running.keys().copied().collect();
+        ids.sort();
+        if ids.is_empty() {
+            if let Some(wakeup) = engine.wakeup(now) {
+                now = now.max(wakeup);
+            }
+            continue;
+        }
+        let id = ids[rng.below(ids.len() as u64) as usize];
+        world.running.remove(&id);
+        now += Duration::from_millis(rng.below(1000));
+        let end = match rng.below(100) {
+            n if n < fail_percent => End::Failed,
+            n if n < fail_percent + 10 => End::Again {
+                after: Duration::from_millis(rng.below(2) * 500),
+                endpoint: rng.below(2) as usize,
+            },
+            n if n < fail_percent + 12 => End::Waiting,
+            _ => End::Done,
+        };
+        if end == End::Done {
+            *world.finished.entry(id).or_default() += 1;
+            assert_eq!(world.finished[&id], 1, "seed {seed}: done twice");
+        }
+        engine.on(Event::Ended(id, end), now);
+    }
+    assert!(world.running.is_empty(), "seed {seed}: ended with tasks running");
+    if !cancelled && on_failure == OnFailure::KeepGoing {
+        check_all_settled(&engine, seed);
+    }
+}
+
+/// With nothing cancelled, what is not settled must wait for a person somewhere upstream.
+fn check_all_settled(engine: &Engine, seed: u64) {
+    let graph = engine.graph();
+    let waiting: Vec<TaskId> =
+        graph.ids().filter(|&id| engine.settled(id) == Some(Settled::Waiting)).collect();
+    let mut excused = graph.downstream(&waiting);
+    for id in graph.ids() {
+        if let (Kind::Instance { family }, true) = (graph[id].kind, excused[id.index()]) {
+            excused[family.index()] = true;
+        }
+    }
+    for id in graph.ids() {
+        let name = &graph[id].name;
+        assert!(
+            engine.settled(id).is_some() || excused[id.index()],
+            "seed {seed}: {name} ({:?}) was never settled",
+            graph[id].kind
+        );
+        if engine.settled(id) == Some(Settled::Blocked) && graph[id].kind == Kind::Single {
+            let blamed = graph[id]
+                .needs
+                .iter()
+                .any(|need| matches!(engine.settled(need.task), Some(Settled::Failed | Settled::Blocked)));
+            assert!(blamed, "seed {seed}: {name} is blocked by nothing");
+        }
+    }
+}
+
+#[test]
+fn builds_over_random_graphs() {
+    let seeds: u64 = std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    for seed in 0..seeds {
+        run(seed);
+    }
+}
