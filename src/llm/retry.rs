@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallError, Class, base_url};
-use crate::manifest::types::{Api, Model, Retry};
+use super::{CallError, Class};
+use crate::manifest::types::Retry;
 
 /// The numbers of one task on one model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -47,50 +47,36 @@ impl Default for Policy {
 
 impl Policy {
     /// The defaults, changed key by key by the model's table and then by the task's.
-    pub fn of(model: Option<&Retry>, task: Option<&Retry>, max_validation_retries: u32) -> Policy {
-        let mut policy = Policy { max_validation_retries, ..Policy::default() };
+    pub fn of(model: Option<&Retry>, task: Option<&Retry>, max_validation_retries: Option<u32>) -> Policy {
+        let mut policy = Policy::default();
         for table in [model, task].into_iter().flatten() {
             policy.max_attempts = table.max_attempts.unwrap_or(policy.max_attempts).max(1);
             policy.base = table.base.map_or(policy.base, |span| span.0);
             policy.max = table.max.map_or(policy.max, |span| span.0);
         }
+        policy.max_validation_retries = max_validation_retries.unwrap_or(policy.max_validation_retries);
         policy
     }
 }
 
 /// What the policy knows about one model of a task's list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ModelFacts {
-    /// What tells it from others, in every build: dialect, address and the model's name there.
-    pub name: String,
+pub struct ModelFacts<'a> {
+    /// The name tasks call it by.
+    pub name: &'a str,
     /// Tokens it can hold, prompt and answer together.
     pub context_window: Option<u64>,
     /// Most tokens it may answer with.
     pub max_output: Option<u64>,
     /// Closed for the run by a failure that no call will mend.
     pub closed: bool,
-}
-
-impl ModelFacts {
-    /// What a table says.
-    pub fn of(model: &Model, closed: bool) -> ModelFacts {
-        let api = model.api.map_or("", Api::name);
-        let what = model.model.as_deref().or(model.file.as_deref()).map(str::to_owned);
-        let what = what.unwrap_or_else(|| model.command.join(" "));
-        ModelFacts {
-            name: format!("{api} {} {what}", base_url(model)),
-            context_window: model.context_window,
-            max_output: model.max_output,
-            closed,
-        }
-    }
+    /// Its numbers.
+    pub policy: Policy,
 }
 
 /// A failure, and what was asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Failed<'a> {
-    /// The task (and item) that failed; varies the pauses of tasks that fail together.
-    pub task: &'a str,
     /// The failure.
     pub error: &'a CallError,
     /// Which model of the list it was.
@@ -107,7 +93,7 @@ pub enum Next {
     /// The endpoint is not ready: hold, then the same again. Uses no attempt; a task's clock stands.
     Wait {
         /// How long, at least; a server that is found up earlier may be asked earlier.
-        for_: Duration,
+        r#for: Duration,
     },
     /// The same again after a pause.
     Retry {
@@ -146,8 +132,6 @@ pub enum Next {
 #[serde(default)]
 pub struct Budgets {
     endpoints: BTreeMap<String, Used>,
-    /// Decisions so far: with the seed and the task it makes each pause another, and the same again.
-    decisions: u64,
 }
 
 /// What was used on one endpoint.
@@ -181,14 +165,6 @@ impl Rng {
         Rng(seed)
     }
 
-    /// Starts at a place of its own for a task and a number.
-    fn of(seed: u64, task: &str, number: u64) -> Rng {
-        // FNV-1a: any change of a byte changes the start.
-        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        let hash = task.as_bytes().iter().chain(&number.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, fnv);
-        Rng(seed ^ hash)
-    }
-
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -210,23 +186,20 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 const LONGER_ASKS: u32 = 2;
 
 impl Budgets {
-    /// Decides, and counts what the decision uses. `models` are the task's, in order of fallback;
-    /// `policy` has the numbers for the one that failed; `now` is a time since any epoch that stays the
-    /// same while the budgets live (see [`Budgets::resumed`]); `seed` varies the pauses from build to build.
+    /// Decides, and counts what the decision uses. `now` is a time since any epoch that stays the same
+    /// while the budgets live; `models` are the task's, in order of fallback.
     pub fn next(
         &mut self,
         failed: &Failed<'_>,
-        models: &[ModelFacts],
-        policy: &Policy,
+        models: &[ModelFacts<'_>],
         now: Duration,
-        seed: u64,
+        rng: &mut Rng,
     ) -> Next {
         let error = failed.error;
         let Some(model) = models.get(failed.model) else { return Next::GiveUp { endpoint_closed: false } };
-        self.decisions = self.decisions.wrapping_add(1);
-        let rng = &mut Rng::of(seed, failed.task, self.decisions);
+        let policy = model.policy;
         let other = self.other(failed, models, |_| true);
-        let used = self.endpoints.entry(model.name.clone()).or_default();
+        let used = self.endpoints.entry(model.name.to_owned()).or_default();
         if !matches!(error.class, Class::ServerLoading | Class::RateLimit) {
             used.waiting_since = None;
             used.waits = 0;
@@ -241,7 +214,7 @@ impl Budgets {
                     let look = doubled(policy.base, used.waits, LOOK_AGAIN);
                     used.waits += 1;
                     let left = policy.wait_for_server - waited;
-                    return Next::Wait { for_: look.max(asked).min(left.max(Duration::from_millis(1))) };
+                    return Next::Wait { r#for: look.max(asked).min(left.max(Duration::from_millis(1))) };
                 }
                 self.leave(failed, models, other, false)
             }
@@ -257,7 +230,7 @@ impl Budgets {
                 };
                 let bound = if other.is_some() { policy.wait_for_limit } else { policy.wait_for_only };
                 if waited + wait <= bound {
-                    return Next::Wait { for_: wait };
+                    return Next::Wait { r#for: wait };
                 }
                 self.leave(failed, models, other, false)
             }
@@ -324,8 +297,8 @@ impl Budgets {
     }
 
     /// The model to begin with: the first that is neither closed nor left. None if there is none.
-    pub fn first(&self, models: &[ModelFacts]) -> Option<usize> {
-        models.iter().position(|model| !model.closed && !self.has_left(&model.name))
+    pub fn first(&self, models: &[ModelFacts<'_>]) -> Option<usize> {
+        models.iter().position(|model| !model.closed && !self.has_left(model.name))
     }
 
     /// Begins waits anew: time that passed while no build ran was not waited.
@@ -343,14 +316,14 @@ impl Budgets {
     fn other(
         &self,
         failed: &Failed<'_>,
-        models: &[ModelFacts],
-        fits: impl Fn(&ModelFacts) -> bool,
+        models: &[ModelFacts<'_>],
+        fits: impl Fn(&ModelFacts<'_>) -> bool,
     ) -> Option<usize> {
         (0..models.len()).find(|index| {
             let model = &models[*index];
             *index != failed.model
                 && !model.closed
-                && !self.has_left(&model.name)
+                && !self.has_left(model.name)
                 && model.context_window.is_none_or(|window| window > failed.prompt_tokens)
                 && fits(model)
         })
@@ -359,7 +332,7 @@ impl Budgets {
     fn leave(
         &mut self,
         failed: &Failed<'_>,
-        models: &[ModelFacts],
+        models: &[ModelFacts<'_>],
         other: Option<usize>,
         endpoint_closed: bool,
     ) -> Next {
@@ -370,7 +343,7 @@ impl Budgets {
         }
     }
 
-    fn larger(&mut self, failed: &Failed<'_>, models: &[ModelFacts]) -> Option<Next> {
+    fn larger(&mut self, failed: &Failed<'_>, models: &[ModelFacts<'_>]) -> Option<Next> {
         let has = models[failed.model].context_window.unwrap_or(0);
         // One whose context nobody knows may be larger.
         let model_index =
@@ -379,8 +352,8 @@ impl Budgets {
         Some(Next::LargerContext { model_index })
     }
 
-    fn mark_left(&mut self, failed: &Failed<'_>, models: &[ModelFacts]) {
-        self.endpoints.entry(models[failed.model].name.clone()).or_default().left = true;
+    fn mark_left(&mut self, failed: &Failed<'_>, models: &[ModelFacts<'_>]) {
+        self.endpoints.entry(models[failed.model].name.to_owned()).or_default().left = true;
     }
 }
 
@@ -391,7 +364,7 @@ fn doubled(base: Duration, times: u32, max: Duration) -> Duration {
 
 /// A `max_tokens` with room for an answer that was cut: twice what it had, within what the model may
 /// answer and its context can hold. None if that is not more.
-fn more_room(failed: &Failed<'_>, model: &ModelFacts) -> Option<u64> {
+fn more_room(failed: &Failed<'_>, model: &ModelFacts<'_>) -> Option<u64> {
     let had = failed.max_tokens.unwrap_or(0).max(failed.error.usage.output_tokens);
     let context = model.context_window.map(|window| window.saturating_sub(failed.prompt_tokens));
     let most = match (model.max_output, context) {
@@ -412,8 +385,8 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn facts(name: &'static str, context_window: Option<u64>) -> ModelFacts {
-        ModelFacts { name: name.into(), context_window, max_output: None, closed: false }
+    fn facts(name: &'static str, context_window: Option<u64>) -> ModelFacts<'static> {
+        ModelFacts { name, context_window, max_output: None, closed: false, policy: Policy::default() }
     }
 
     fn error(class: Class) -> CallError {
@@ -436,17 +409,17 @@ mod tests {
     }
 
     /// The decisions on the same failure again and again, following fallbacks, until the task fails.
-    fn course(error: &CallError, models: &[ModelFacts], max_tokens: Option<u64>) -> Vec<&'static str> {
-        let (mut budgets, mut now, mut model) = (Budgets::default(), S * 1000, 0);
+    fn course(error: &CallError, models: &[ModelFacts<'_>], max_tokens: Option<u64>) -> Vec<&'static str> {
+        let (mut budgets, mut rng, mut now, mut model) = (Budgets::default(), Rng::new(7), S * 1000, 0);
         let mut course = Vec::new();
         for _ in 0..1000 {
-            let failed = Failed { task: "t", error, model, prompt_tokens: 1000, max_tokens };
-            let next = budgets.next(&failed, models, &Policy::default(), now, 7);
+            let failed = Failed { error, model, prompt_tokens: 1000, max_tokens };
+            let next = budgets.next(&failed, models, now, &mut rng);
             if course.last() != Some(&"wait") || kind(next) != "wait" {
                 course.push(kind(next));
             }
             match next {
-                Next::Wait { for_ } => now += for_,
+                Next::Wait { r#for } => now += r#for,
                 Next::Retry { after, .. } => now += after,
                 Next::Fallback { model_index, .. } | Next::LargerContext { model_index } => {
                     model = model_index
@@ -505,21 +478,19 @@ mod tests {
     #[test]
     fn pauses_double_and_keep_to_what_is_asked() {
         let models = [facts("a", None)];
-        let policy = Policy::default();
         for seed in 0..50 {
-            let mut budgets = Budgets::default();
+            let (mut budgets, mut rng) = (Budgets::default(), Rng::new(seed));
             let mut error = error(Class::ServerError);
             for limit in [1, 2, 4] {
-                let failed =
-                    Failed { task: "t", error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
-                let next = budgets.next(&failed, &models, &policy, S, seed);
+                let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+                let next = budgets.next(&failed, &models, S, &mut rng);
                 assert!(matches!(next, Next::Retry { after, .. } if after <= S * limit), "{next:?}");
             }
             error.class = Class::RateLimit;
             error.retry_after = Some(S * 20);
-            let failed = Failed { task: "t", error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
-            let next = budgets.next(&failed, &models, &policy, S, seed);
-            assert!(matches!(next, Next::Wait { for_ } if for_ >= S * 20 && for_ <= S * 22), "{next:?}");
+            let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+            let next = budgets.next(&failed, &models, S, &mut rng);
+            assert!(matches!(next, Next::Wait { r#for } if r#for >= S * 20 && r#for <= S * 22), "{next:?}");
         }
     }
 
@@ -527,15 +498,15 @@ mod tests {
     fn a_limit_that_resets_late_is_waited_out_only_without_another_model() {
         let mut error = error(Class::RateLimit);
         error.retry_after = Some(S * 3600);
-        let failed = Failed { task: "t", error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
-        let next = |models: &[ModelFacts]| Budgets::default().next(&failed, models, &Policy::default(), S, 1);
-        let alone = next(&[facts("a", None)]);
+        let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+        let mut rng = Rng::new(1);
+        let alone = Budgets::default().next(&failed, &[facts("a", None)], S, &mut rng);
         assert_eq!(kind(alone), "wait");
         let both = [facts("a", None), facts("b", None)];
-        assert_eq!(kind(next(&both)), "fallback");
+        assert_eq!(kind(Budgets::default().next(&failed, &both, S, &mut rng)), "fallback");
         let mut closed = both.clone();
         closed[1].closed = true;
-        assert_eq!(kind(next(&closed)), "wait");
+        assert_eq!(kind(Budgets::default().next(&failed, &closed, S, &mut rng)), "wait");
     }
 
     #[test]
@@ -552,28 +523,27 @@ mod tests {
         ] {
             assert_eq!(course(&error, &model, max_tokens), wanted, "{model:?}");
         }
-        let failed =
-            Failed { task: "t", error: &error, model: 0, prompt_tokens: 1000, max_tokens: Some(500) };
+        let failed = Failed { error: &error, model: 0, prompt_tokens: 1000, max_tokens: Some(500) };
         assert_eq!(more_room(&failed, &with(Some(1800), Some(4000))[0]), Some(800));
     }
 
     #[test]
     fn an_overflow_goes_only_where_there_is_more_room() {
         let error = error(Class::ContextOverflow);
-        let failed = Failed { task: "t", error: &error, model: 1, prompt_tokens: 9000, max_tokens: None };
+        let failed = Failed { error: &error, model: 1, prompt_tokens: 9000, max_tokens: None };
         let models = [facts("tiny", Some(4096)), facts("small", Some(8192)), facts("large", Some(128_000))];
-        let next = Budgets::default().next(&failed, &models, &Policy::default(), S, 1);
+        let next = Budgets::default().next(&failed, &models, S, &mut Rng::new(1));
         assert_eq!(next, Next::LargerContext { model_index: 2 });
-        let next = Budgets::default().next(&failed, &models[..2], &Policy::default(), S, 1);
+        let next = Budgets::default().next(&failed, &models[..2], S, &mut Rng::new(1));
         assert_eq!(next, Next::GiveUp { endpoint_closed: false });
     }
 
     #[test]
     fn budgets_are_apart_and_tables_change_them() {
         let retry = Retry { max_attempts: Some(1), base: None, max: None };
-        let (policy, seed) = (Policy::of(None, Some(&retry), 1), 1);
-        let models = [facts("a", None)];
-        let mut budgets = Budgets::default();
+        let policy = Policy::of(None, Some(&retry), Some(1));
+        let models = [ModelFacts { policy, ..facts("a", None) }];
+        let (mut budgets, mut rng) = (Budgets::default(), Rng::new(1));
         for (class, wanted) in [
             (Class::Validation, "reask"),
             (Class::ServerLoading, "wait"),
@@ -581,8 +551,8 @@ mod tests {
             (Class::Validation, "give up"),
         ] {
             let error = error(class);
-            let failed = Failed { task: "t", error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
-            assert_eq!(kind(budgets.next(&failed, &models, &policy, S, seed)), wanted, "{class}");
+            let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+            assert_eq!(kind(budgets.next(&failed, &models, S, &mut rng)), wanted, "{class}");
         }
         assert_eq!(budgets.first(&models), None);
         assert_eq!(Budgets::default().first(&models), Some(0));
