@@ -4,23 +4,23 @@
 //! [`Outcome`]. What is stale is found here too, by batches, on rayon's global pool; calls and programs
 //! run on a pool of their own, which never joins, so that a stolen call delays no hash.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use crate::cancel::{Cancel, Level};
-use crate::engine::{Action, End, Engine, Event as Input, Judged, Mode, Options, Settled, TaskInfo, Work};
-use crate::event::{Event, Kind, Summary};
+use crate::cancel::Level;
+use crate::engine::{Action, End, Engine, Event as Input, Judged, Options, Settled, Work};
+use crate::event::{Kind, Summary};
 use crate::fs::{Durability, FsError};
-use crate::graph::{Graph, Kind as NodeKind, Task, TaskId};
+use crate::graph::{Graph, Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
 use crate::progress::{Running, Sink, Snapshot};
 use crate::project::{Project, Recipe};
-use crate::record::{Failure, State, StatusUsage};
+use crate::record::{By, Failure, Marker, State};
 use crate::runner::{self, Completed, Course, Job, Live, Outcome, Tools};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
@@ -65,8 +65,14 @@ pub struct Ended {
     pub started: bool,
     /// Failures by task, in the order they happened.
     pub failures: Vec<(String, Failure)>,
-    /// Notes told while nothing ran.
+    /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
+    /// Whether a failure counts: one that `min_success` absorbs does not.
+    pub fails: bool,
+    /// Tasks that wait for a person, and what they are asked.
+    pub waiting: Vec<(String, String)>,
+    /// The task last completed: step, name, checkpoint, decision.
+    pub last_completed: Option<(u32, String, Option<String>, Option<String>)>,
 }
 
 /// What stops a build short.
@@ -128,7 +134,7 @@ pub struct Build<'a> {
     summary: Summary,
     failures: Vec<(String, Failure)>,
     edited: Vec<String>,
-    reasons_told: bool,
+    waiting: Vec<(String, String)>,
     begun: bool,
     prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
     stopped: Option<Stopped>,
@@ -188,8 +194,21 @@ pub struct Parts<'a> {
 impl<'a> Build<'a> {
     /// A build, not begun.
     pub fn new(parts: Parts<'a>) -> Build<'a> {
-        let Parts { project, store, tools, events, rules, no_reuse, env, engine, wanted, sink, signals, threads, prepare } =
-            parts;
+        let Parts {
+            project,
+            store,
+            tools,
+            events,
+            rules,
+            no_reuse,
+            env,
+            engine,
+            wanted,
+            sink,
+            signals,
+            threads,
+            prepare,
+        } = parts;
         Build {
             project,
             store,
@@ -213,7 +232,7 @@ impl<'a> Build<'a> {
             summary: Summary::default(),
             failures: Vec::new(),
             edited: Vec::new(),
-            reasons_told: false,
+            waiting: Vec::new(),
             begun: false,
             prepare,
             stopped: None,
@@ -292,8 +311,11 @@ impl<'a> Build<'a> {
         let judge = self.judge_with();
         let graph = self.engine.graph();
         let one = |&(task, shallow): &(TaskId, bool)| (task, judge_one(&judge, graph, task, shallow));
-        let judged: Vec<(TaskId, Option<Judgement>)> =
-            if batch.len() > 8 { batch.par_iter().map(one).collect() } else { batch.iter().map(one).collect() };
+        let judged: Vec<(TaskId, Option<Judgement>)> = if batch.len() > 8 {
+            batch.par_iter().map(one).collect()
+        } else {
+            batch.iter().map(one).collect()
+        };
         for (task, judgement) in judged {
             let verdict = self.take_in(task, judgement);
             self.engine.on(Input::Judged(task, verdict), self.now());
@@ -321,14 +343,20 @@ impl<'a> Build<'a> {
         }
         match &judgement.decision {
             Decision::Fresh { edited, .. } => {
-                if self.tools.frozen && let crate::record::Marker::Valid(done) = &judgement.marker && done.sample {
-                    let message = "it is done with an answer recorded for another prompt, and --frozen refuses those";
+                if self.tools.frozen
+                    && let Marker::Valid(done) = &judgement.marker
+                    && done.sample
+                {
+                    let message =
+                        "it is done with an answer recorded for another prompt, and --frozen refuses those";
                     return self.refuse(id, runner::failure("sample", message));
                 }
                 for path in edited {
                     self.edited.push(path.clone());
                 }
-                if let crate::record::Marker::Valid(done) = &judgement.marker && done.sample {
+                if let Marker::Valid(done) = &judgement.marker
+                    && done.sample
+                {
                     self.summary.sample.push(name);
                 }
                 Judged::Fresh
@@ -348,7 +376,7 @@ impl<'a> Build<'a> {
                     .unwrap_or_else(|| runner::failure("failed", "failed before"));
                 self.refuse(id, failure)
             }
-            Decision::DependsOn => Judged::Fresh,
+            Decision::DependsOn => Judged::DependsOn,
             Decision::Stale { reasons, .. } => {
                 if self.wanted.explain {
                     let reasons = reasons.iter().map(StaleReason::text).collect();
@@ -368,8 +396,7 @@ impl<'a> Build<'a> {
                     _ => (Course::default(), 0),
                 };
                 let passed = self.controls.passed(&name);
-                self.pending
-                    .insert(id, Pending { judgement, course, base_attempt, passed, first: true });
+                self.pending.insert(id, Pending { judgement, course, base_attempt, passed, first: true });
                 Judged::Stale(work)
             }
         }
@@ -390,7 +417,8 @@ impl<'a> Build<'a> {
         match &spec.recipe {
             Recipe::Command(_) => work.cpu = true,
             Recipe::Prompt(prompt) => {
-                let paid = judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
+                let paid =
+                    judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
                 if !paid {
                     work.endpoints = prompt.models.clone();
                     let chars = judgement.prepared.as_ref().map_or(0, |p| p.prompt.len() + p.system.len());
@@ -406,8 +434,12 @@ impl<'a> Build<'a> {
     fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
-        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, crate::record::By::Touch)?;
-        self.tools.note(Some(&task.name), false, "marked as done by hand: its outputs hold, and are taken as they are");
+        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, By::Touch)?;
+        self.tools.note(
+            Some(&task.name),
+            false,
+            "marked as done by hand: its outputs hold, and are taken as they are",
+        );
         Ok(())
     }
 
@@ -455,7 +487,11 @@ impl<'a> Build<'a> {
             let outputs = self.finder.recorded_outputs(&first);
             let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
             self.store.clean(&name, Why::Orphaned, &outputs, Durability::Unsynced)?;
-            self.tools.note(Some(&name), false, format!("its item is gone; `{}` went to history", outputs.join("`, `")));
+            self.tools.note(
+                Some(&name),
+                false,
+                format!("its item is gone; `{}` went to history", outputs.join("`, `")),
+            );
             self.finder.forget();
         }
         Ok(())
@@ -486,7 +522,7 @@ impl<'a> Build<'a> {
         };
         let first = std::mem::replace(&mut pending.first, false);
         let former = match &pending.judgement.marker {
-            crate::record::Marker::Valid(done) => Some(done.clone()),
+            Marker::Valid(done) => Some(done.clone()),
             _ => None,
         };
         let live = Arc::new(Live::default());
@@ -517,9 +553,13 @@ impl<'a> Build<'a> {
         self.running.insert(id, live);
         let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
         let work = move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&tools, &mut job)));
+            let outcome =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&tools, &mut job)));
             let outcome = outcome.unwrap_or_else(|_| {
-                Outcome::Failed(runner::failure("internal", "BUG: the task's worker panicked; please report it"))
+                Outcome::Failed(runner::failure(
+                    "internal",
+                    "BUG: the task's worker panicked; please report it",
+                ))
             });
             // The build ends only after every worker has answered, so somebody listens.
             let _ = back.send(Back { task: id, job, outcome });
@@ -569,6 +609,9 @@ impl<'a> Build<'a> {
         self.running.remove(&id);
         self.finder.forget();
         let now = self.now();
+        if let Some((result, retry_after)) = job.course.call.take() {
+            self.engine.call_ended(id, result, retry_after);
+        }
         let name = job.task.name.clone();
         let end = match outcome {
             Outcome::Done(completed) => {
@@ -583,6 +626,7 @@ impl<'a> Build<'a> {
             }
             Outcome::Waiting(message) => {
                 self.summary.waiting.push(name.clone());
+                self.waiting.push((name.clone(), message.clone()));
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
@@ -714,7 +758,9 @@ impl<'a> Build<'a> {
                 self.summary.skipped += 1;
                 self.tell(Kind::TaskSkipped { task: name });
             }
-            (Some(Settled::Blocked), NodeKind::Single | NodeKind::Family | NodeKind::Group) => self.summary.blocked += 1,
+            (Some(Settled::Blocked), NodeKind::Single | NodeKind::Family | NodeKind::Group) => {
+                self.summary.blocked += 1
+            }
             (Some(Settled::Partial), NodeKind::Family) => self.summary.partial.push(name),
             _ => {}
         }
@@ -735,7 +781,11 @@ impl<'a> Build<'a> {
         if first_interrupt && !self.running.is_empty() {
             let count = self.running.len();
             let tasks = if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
-            self.tools.note(None, true, format!("stopping: {tasks} will finish first; press Ctrl-C again to stop at once"));
+            self.tools.note(
+                None,
+                true,
+                format!("stopping: {tasks} will finish first; press Ctrl-C again to stop at once"),
+            );
         }
         self.tools.cancel.raise(level);
         self.engine.on(Input::Cancel(level), self.now());
@@ -781,7 +831,11 @@ impl<'a> Build<'a> {
                     self.paused = paused;
                     self.engine.on(Input::Pause(paused), self.now());
                     if paused {
-                        self.tell(Kind::PipelinePaused { message: "nothing starts until `planexe resume`, or the file .planexe/pause is gone".into() });
+                        self.tell(Kind::PipelinePaused {
+                            message:
+                                "nothing starts until `planexe resume`, or the file .planexe/pause is gone"
+                                    .into(),
+                        });
                     } else {
                         self.tools.note(None, false, "going on");
                     }
@@ -790,6 +844,7 @@ impl<'a> Build<'a> {
                 Control::Passed(name) => {
                     if let Some(id) = self.engine.graph().find(&name) {
                         self.summary.waiting.retain(|waiting| *waiting != name);
+                        self.waiting.retain(|(waiting, _)| *waiting != name);
                         self.engine.on(Input::Passed(id), self.now());
                     }
                 }
@@ -835,7 +890,9 @@ impl<'a> Build<'a> {
             }
             snapshot.total += 1;
             match self.engine.settled(id) {
-                Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => snapshot.done += 1,
+                Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => {
+                    snapshot.done += 1
+                }
                 Some(Settled::Failed) => snapshot.failed += 1,
                 Some(Settled::Blocked) => snapshot.blocked += 1,
                 Some(Settled::Waiting) => snapshot.waiting += 1,
@@ -861,7 +918,9 @@ impl<'a> Build<'a> {
         }
         let graph = self.engine.graph();
         let open = graph.ids().filter(|&id| {
-            self.engine.is_wanted(id) && self.engine.settled(id).is_none() && graph[id].kind != NodeKind::Group
+            self.engine.is_wanted(id)
+                && self.engine.settled(id).is_none()
+                && graph[id].kind != NodeKind::Group
         });
         let longest = open.map(|id| self.engine.remaining_s(id)).fold(0.0, f64::max);
         (longest > 0.0).then_some(longest)
@@ -886,15 +945,21 @@ impl<'a> Build<'a> {
             broken: None,
             started: self.begun,
             failures: std::mem::take(&mut self.failures),
-            edited: std::mem::take(&mut self.edited),
+            edited: self.edited.clone(),
+            fails: self.fails(),
+            waiting: std::mem::take(&mut self.waiting),
+            last_completed: self.last_completed.take(),
         };
         if self.begun {
             let kind = if let Some(stopped) = self.stopped {
                 Kind::PipelineStopped { summary: ended.summary.clone(), message: stopped.text().into() }
-            } else if !ended.summary.failed.is_empty() || self.broken.is_some() {
+            } else if ended.fails || self.broken.is_some() {
                 Kind::PipelineFailed { summary: ended.summary.clone() }
             } else if !ended.summary.waiting.is_empty() {
-                Kind::PipelineStopped { summary: ended.summary.clone(), message: "a person is waited for".into() }
+                Kind::PipelineStopped {
+                    summary: ended.summary.clone(),
+                    message: "a person is waited for".into(),
+                }
             } else {
                 Kind::PipelineCompleted { summary: ended.summary.clone() }
             };
@@ -904,17 +969,31 @@ impl<'a> Build<'a> {
         Ended { broken: self.broken, ..ended }
     }
 
+    /// Whether a failure counts: one that `min_success` absorbs does not.
+    fn fails(&self) -> bool {
+        let graph = self.engine.graph();
+        graph.ids().any(|id| {
+            let absorbed = matches!(graph[id].kind, NodeKind::Instance { family }
+                if self.engine.settled(family) == Some(Settled::Partial));
+            self.engine.settled(id) == Some(Settled::Failed) && !absorbed
+        })
+    }
+
     /// Remembers what fresh verdicts rested on, so that the next build need not read.
     fn note_fresh(&mut self) {
         let judge = self.judge_with();
         let graph = self.engine.graph();
         let fresh: Vec<TaskId> = graph
             .ids()
-            .filter(|&id| matches!(self.engine.settled(id), Some(Settled::Fresh)) && crate::inputs::has_outputs(&graph[id]))
+            .filter(|&id| {
+                matches!(self.engine.settled(id), Some(Settled::Fresh))
+                    && crate::inputs::has_outputs(&graph[id])
+            })
             .collect();
         for id in fresh {
             let name = &graph[id].name;
-            if self.tools.index.stamp(name).is_none() && !self.edited.iter().any(|path| graph[id].outputs.contains(path)) {
+            let edited = self.edited.iter().any(|path| graph[id].outputs.contains(path));
+            if self.tools.index.stamp(name).is_none() && !edited && !self.summary.sample.contains(name) {
                 self.tools.index.set_stamp(name, judge.stamp(graph, id));
             }
         }
@@ -924,7 +1003,10 @@ impl<'a> Build<'a> {
 /// Judges one task; none if the memo of its last fresh verdict still stands.
 fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> Option<Judgement> {
     let name = &graph[task].name;
-    if !shallow && !judge.rules.force && let Some(stamp) = judge.index.stamp(name) {
+    if !shallow
+        && !judge.rules.force
+        && let Some(stamp) = judge.index.stamp(name)
+    {
         if judge.stamp(graph, task) == Some(stamp) {
             return None;
         }

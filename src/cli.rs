@@ -197,6 +197,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Vec<OsString>) -> u8 {
+    if args.get(1).is_some_and(|first| first == crate::process::LIFELINE_ARGUMENT) {
+        crate::process::lifeline_main(std::io::stdin().lock());
+        return exit::DONE;
+    }
     let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -205,7 +209,8 @@ fn run(args: Vec<OsString>) -> u8 {
             return error.exit_code() as u8;
         }
     };
-    let session = Session::new(cli.globals, environment());
+    let mut session = Session::new(cli.globals, environment());
+    session.lookup = Some(variable);
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =
@@ -266,8 +271,12 @@ fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 fn environment() -> style::Environment {
-    let var = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let var = variable;
     style::Environment {
         no_color: var("NO_COLOR"),
         colorterm: var("COLORTERM"),

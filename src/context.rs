@@ -177,9 +177,8 @@ impl Inputs {
         if !is_json(path) {
             return Ok(Value::from(&*text));
         }
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| InputError::Malformed {
-            path: path.into(),
-            why: format!("is not valid JSON: {error}"),
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+            InputError::Malformed { path: path.into(), why: format!("is not valid JSON: {error}") }
         })?;
         Ok(Value::from_serialize(&value))
     }

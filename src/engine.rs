@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::cancel::Level;
 use crate::graph::{Graph, Item, Kind, TaskId, Why};
-use crate::slots::{Slots, Start as SlotStart};
+use crate::llm::{Class, Usage};
+use crate::slots::{CallEnd, Needs, Slots};
 
 /// Whether stale tasks are run, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum Judged {
     Fresh,
     /// To be run.
     Stale(Work),
+    /// Plan only: known once what it needs has run.
+    DependsOn,
     /// Its condition is false.
     Skipped,
     /// It failed before and is left so, or cannot be judged.
@@ -190,7 +193,9 @@ struct Node {
     work: Work,
     /// Position in `work.endpoints` to ask next.
     endpoint: usize,
-    held: Option<SlotStart>,
+    held: Option<Needs>,
+    /// How its call ended, once told.
+    call: Option<CallEnd>,
     /// Longest remaining path, seconds, itself included.
     remaining: f64,
 }
@@ -228,14 +233,6 @@ impl PartialOrd for Candidate {
     }
 }
 
-/// What a class of ready tasks competes for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Class {
-    endpoint: Option<usize>,
-    cpu: bool,
-    pool: Option<usize>,
-}
-
 /// What the engine must know of a declaration.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskInfo {
@@ -261,7 +258,8 @@ pub struct Engine {
     infos: Vec<TaskInfo>,
     nodes: Vec<Node>,
     slots: Slots,
-    ready: HashMap<Class, BinaryHeap<Candidate>>,
+    /// Ready tasks by what they compete for.
+    ready: HashMap<Needs, BinaryHeap<Candidate>>,
     backoff: BinaryHeap<std::cmp::Reverse<(Duration, TaskId)>>,
     actions: VecDeque<Action>,
     closed: HashSet<usize>,
@@ -292,15 +290,12 @@ impl Engine {
             failed: false,
             active: 0,
         };
-        for id in engine.graph.ids() {
-            let node = engine.new_node(id, false);
-            engine.nodes.push(node);
-        }
+        engine.nodes.resize(engine.graph.len(), Engine::new_node(false));
         engine.measure_paths();
         engine
     }
 
-    fn new_node(&self, _id: TaskId, wanted: bool) -> Node {
+    fn new_node(wanted: bool) -> Node {
         Node {
             phase: Phase::Waiting,
             wanted,
@@ -312,6 +307,7 @@ impl Engine {
             work: Work::default(),
             endpoint: 0,
             held: None,
+            call: None,
             remaining: 0.0,
         }
     }
@@ -406,14 +402,8 @@ impl Engine {
                     Judged::Fresh => self.settle(id, Settled::Fresh),
                     Judged::Skipped => self.settle(id, Settled::Skipped),
                     Judged::Failed => self.fail(id),
-                    Judged::Stale(_) if self.mode == Mode::Plan => {
-                        let settled = if self.nodes[id.index()].upstream_stale {
-                            Settled::DependsOn
-                        } else {
-                            Settled::Stale
-                        };
-                        self.settle(id, settled);
-                    }
+                    Judged::DependsOn => self.settle(id, Settled::DependsOn),
+                    Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Settled::Stale),
                     Judged::Stale(work) => {
                         self.nodes[id.index()].work = work;
                         self.enqueue(id);
@@ -452,7 +442,8 @@ impl Engine {
     fn ended(&mut self, id: TaskId, end: End, now: Duration) {
         self.active -= 1;
         if let Some(held) = self.nodes[id.index()].held.take() {
-            self.slots.release(&held, now);
+            let call = self.nodes[id.index()].call.take();
+            self.slots.release(held, call, now);
         }
         match end {
             End::Done => self.settle(id, Settled::Done),
@@ -478,8 +469,8 @@ impl Engine {
         }
         let added = self.graph.add_instances(family, items);
         let parent = self.nodes[family.index()].clone();
-        for &id in &added {
-            let mut node = self.new_node(id, true);
+        for _ in &added {
+            let mut node = Engine::new_node(true);
             node.remaining = parent.remaining;
             node.upstream_stale = parent.upstream_stale;
             self.nodes.push(node);
@@ -539,7 +530,7 @@ impl Engine {
             self.nodes[id.index()].endpoint = at;
             Some(work.endpoints[at])
         };
-        let class = Class { endpoint, cpu: work.cpu, pool: work.pool };
+        let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool };
         let node = &mut self.nodes[id.index()];
         node.phase = Phase::Ready;
         let candidate = Candidate {
@@ -547,14 +538,14 @@ impl Engine {
             remaining: self.nodes[id.index()].remaining,
             task: id,
         };
-        self.ready.entry(class).or_default().push(candidate);
+        self.ready.entry(needs).or_default().push(candidate);
     }
 
     fn requeue_closed(&mut self, endpoint: usize) {
-        let closed: Vec<Class> =
-            self.ready.keys().filter(|class| class.endpoint == Some(endpoint)).cloned().collect();
-        for class in closed {
-            for candidate in self.ready.remove(&class).unwrap_or_default() {
+        let closed: Vec<Needs> =
+            self.ready.keys().filter(|needs| needs.endpoint == Some(endpoint)).copied().collect();
+        for needs in closed {
+            for candidate in self.ready.remove(&needs).unwrap_or_default() {
                 self.enqueue(candidate.task);
             }
         }
@@ -687,24 +678,24 @@ impl Engine {
             let best = self
                 .ready
                 .iter()
-                .filter_map(|(class, heap)| heap.peek().map(|candidate| (class, candidate)))
-                .filter(|(class, candidate)| {
+                .filter_map(|(&needs, heap)| heap.peek().map(|candidate| (needs, candidate)))
+                .filter(|(needs, candidate)| {
                     let tokens = self.nodes[candidate.task.index()].work.tokens;
-                    self.slots.can_start(class.endpoint, class.cpu, class.pool, tokens, now)
+                    self.slots.can_start(*needs, tokens, now)
                 })
                 .max_by(|(_, a), (_, b)| a.cmp(b))
-                .map(|(class, _)| class.clone());
-            let Some(class) = best else { return };
-            let Some(candidate) = self.ready.get_mut(&class).and_then(BinaryHeap::pop) else { return };
+                .map(|(needs, _)| needs);
+            let Some(needs) = best else { return };
+            let Some(candidate) = self.ready.get_mut(&needs).and_then(BinaryHeap::pop) else { return };
             let id = candidate.task;
             let tokens = self.nodes[id.index()].work.tokens;
-            let held = self.slots.take(class.endpoint, class.cpu, class.pool, tokens, now);
+            self.slots.take(needs, tokens, now);
             let node = &mut self.nodes[id.index()];
             node.phase = Phase::Running;
-            node.held = Some(held);
+            node.held = Some(needs);
             node.attempts += 1;
             self.active += 1;
-            let endpoint = class.endpoint.is_some().then_some(node.endpoint);
+            let endpoint = needs.endpoint.is_some().then_some(node.endpoint);
             self.actions.push_back(Action::Start { task: id, attempt: node.attempts, endpoint });
         }
     }
@@ -718,8 +709,10 @@ impl Engine {
         let limits = self
             .ready
             .iter()
-            .filter(|(_, heap)| !heap.is_empty())
-            .filter_map(|(class, _)| self.slots.next_chance(class.endpoint, now))
+            .filter_map(|(&needs, heap)| {
+                let tokens = self.nodes[heap.peek()?.task.index()].work.tokens;
+                self.slots.next_chance(needs, tokens, now)
+            })
             .min();
         [backoff, limits].into_iter().flatten().min()
     }
@@ -744,9 +737,9 @@ impl Engine {
         &self.graph
     }
 
-    /// The slots, for what limits learn from answers.
-    pub fn slots_mut(&mut self) -> &mut Slots {
-        &mut self.slots
+    /// Tells how a task's call ended, before [`Event::Ended`]: what its endpoint's limits learn from.
+    pub fn call_ended(&mut self, id: TaskId, result: Result<Usage, Class>, retry_after: Option<Duration>) {
+        self.nodes[id.index()].call = Some((result, retry_after));
     }
 
     /// How a task ended, if it has.

@@ -76,14 +76,21 @@ impl<'a> Finder<'a> {
 
     /// The files a glob matches, sidecars and planexe's own left out.
     pub fn glob(&self, pattern: &str) -> Result<Vec<String>, FsError> {
-        let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() else { return Ok(Vec::new()) };
+        let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() else {
+            return Ok(Vec::new());
+        };
         let matcher = glob.compile_matcher();
         let mut found = BTreeSet::new();
-        self.walk(prefix(pattern), pattern.contains("**") || pattern.contains('{'), depth(pattern), &mut |path| {
-            if matcher.is_match(path) {
-                found.insert(path.to_string());
-            }
-        })?;
+        self.walk(
+            prefix(pattern),
+            pattern.contains("**") || pattern.contains('{'),
+            depth(pattern),
+            &mut |path| {
+                if matcher.is_match(path) {
+                    found.insert(path.to_string());
+                }
+            },
+        )?;
         Ok(found.into_iter().collect())
     }
 
@@ -96,7 +103,8 @@ impl<'a> Finder<'a> {
         visit: &mut dyn FnMut(&str),
     ) -> Result<(), FsError> {
         for entry in self.list(folder)? {
-            let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            let path =
+                if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             if entry.dir {
                 let level = folder.split('/').filter(|part| !part.is_empty()).count() + 1;
                 if deep || level < depth {
@@ -165,7 +173,8 @@ impl<'a> Finder<'a> {
     fn walk_sidecars(&self, folder: &str, visit: &mut dyn FnMut(&str)) -> Result<(), FsError> {
         let mut last = String::new();
         for entry in self.list(folder)? {
-            let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            let path =
+                if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             if entry.dir {
                 self.walk_sidecars(&path, visit)?;
             } else if let Some(output) = path.strip_suffix(".DONE").or_else(|| path.strip_suffix(".status"))

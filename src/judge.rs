@@ -212,7 +212,8 @@ impl Judge<'_> {
         };
         let inputs = inputs.map_err(InputError::into_failure)?;
         if let Some(when) = &spec.when {
-            let context = inputs.context(self.project, task, &when.names).map_err(InputError::into_failure)?;
+            let context =
+                inputs.context(self.project, task, &when.names).map_err(InputError::into_failure)?;
             let context = Value::from_iter(context);
             let holds = render::eval_condition(&when.source, &context).map_err(|e| render_failure(&e))?;
             if !holds {
@@ -230,7 +231,9 @@ impl Judge<'_> {
             Recipe::Group => {}
             Recipe::Prompt(prompt) => self.prompt_parts(task, prompt, inputs, &mut made)?,
             Recipe::Command(command) => self.command_parts(task, command, inputs, &mut made.fingerprint),
-            Recipe::Template(source) => self.template_parts("template", source, task, inputs, &mut made.fingerprint, true),
+            Recipe::Template(source) => {
+                self.template_parts("template", source, task, inputs, &mut made.fingerprint, true)
+            }
             Recipe::Gate(gate) => {
                 self.template_parts("template", &gate.fail_if, task, inputs, &mut made.fingerprint, true);
                 made.fingerprint.add("gate", format!("{:?}", gate.action).as_bytes());
@@ -241,7 +244,14 @@ impl Judge<'_> {
         }
         for (n, template) in spec.templates.iter().enumerate() {
             if let Some(source) = template {
-                self.template_parts(&format!("output.{n}"), source, task, inputs, &mut made.fingerprint, false);
+                self.template_parts(
+                    &format!("output.{n}"),
+                    source,
+                    task,
+                    inputs,
+                    &mut made.fingerprint,
+                    false,
+                );
             }
         }
         Ok(made)
@@ -339,7 +349,14 @@ impl Judge<'_> {
     }
 
     /// What an attempt is given beside what it is made from: an answer that need not be paid for.
-    fn prepare(&self, task: &Task, spec: &Spec, made: Made, inputs: Inputs, judgement: &Judgement) -> Prepared {
+    fn prepare(
+        &self,
+        task: &Task,
+        spec: &Spec,
+        made: Made,
+        inputs: Inputs,
+        judgement: &Judgement,
+    ) -> Prepared {
         let decision_id = decision_id(self.project, spec, &made.fingerprint, &inputs);
         let mut prepared = Prepared {
             inputs,
@@ -386,17 +403,30 @@ impl Judge<'_> {
         let task = &graph[family];
         let spec = self.project.spec(task);
         let Some(foreach) = &spec.foreach else { return Ok(Vec::new()) };
-        let fail = |message: String| Failure { class: "items".into(), message, recoverable: true, ..Failure::default() };
+        let fail = |message: String| Failure {
+            class: "items".into(),
+            message,
+            recoverable: true,
+            ..Failure::default()
+        };
         if let Some(glob) = &foreach.glob {
-            let files = Files { name: "item".into(), paths: self.glob(graph, glob)?, glob: true, optional: false, pattern: glob.clone() };
+            let files = Files {
+                name: "item".into(),
+                paths: self.glob(graph, glob)?,
+                glob: true,
+                optional: false,
+                pattern: glob.clone(),
+            };
             return self.file_items(glob, files);
         }
         let path = foreach.file.clone().unwrap_or_default();
         let text = fs::read_to_string(&self.store.path(&path))
             .map_err(|error| fail(format!("the items of `{}`: {error}", task.name)))?;
-        let value: serde_json::Value = serde_json::from_str(&text)
-            .map_err(|error| fail(format!("the items of `{}`: `{path}` is not valid JSON: {error}", task.name)))?;
-        let describe = |error: items::ItemError| fail(format!("the items of `{}` in `{path}`: {error}", task.name));
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+            fail(format!("the items of `{}`: `{path}` is not valid JSON: {error}", task.name))
+        })?;
+        let describe =
+            |error: items::ItemError| fail(format!("the items of `{}` in `{path}`: {error}", task.name));
         let found = items::items(&value, foreach.items.as_deref()).map_err(describe)?;
         let batched: Vec<serde_json::Value>;
         let found = match foreach.batch {
@@ -407,7 +437,11 @@ impl Judge<'_> {
             None => found,
         };
         let keys = items::keys(&found, foreach.key.as_deref()).map_err(describe)?;
-        let item = |(index, (value, key)): (usize, (&&serde_json::Value, String))| Item { key, index, value: (*value).clone() };
+        let item = |(index, (value, key)): (usize, (&&serde_json::Value, String))| Item {
+            key,
+            index,
+            value: (*value).clone(),
+        };
         Ok(found.iter().zip(keys).enumerate().map(item).collect())
     }
 
@@ -427,7 +461,8 @@ impl Judge<'_> {
         })?;
         let mut list = Vec::with_capacity(keys.len());
         for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
-            let text = fs::read_to_string(&self.store.path(path)).map_err(|e| InputError::Fs(e).into_failure())?;
+            let text =
+                fs::read_to_string(&self.store.path(path)).map_err(|e| InputError::Fs(e).into_failure())?;
             let value = serde_json::json!({ "path": path, "text": text });
             list.push(Item { key, index, value });
         }
@@ -485,7 +520,13 @@ impl Judge<'_> {
 fn previous(graph: &Graph, task: &Task) -> Option<Files> {
     let need = task.needs.iter().find(|need| need.why == crate::graph::Why::Previous)?;
     let path = graph[need.task].outputs.first()?.clone();
-    Some(Files { name: "previous".into(), pattern: path.clone(), paths: vec![path], glob: false, optional: false })
+    Some(Files {
+        name: "previous".into(),
+        pattern: path.clone(),
+        paths: vec![path],
+        glob: false,
+        optional: false,
+    })
 }
 
 fn add_item(task: &Task, fingerprint: &mut Fingerprint) {

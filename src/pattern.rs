@@ -3,6 +3,11 @@
 /// How the hole for an item's key is written in a normal path.
 pub const KEY: &str = "{{ key }}";
 
+/// Whether a normal path has a hole for a key.
+pub fn has_key(path: &str) -> bool {
+    path.contains(KEY)
+}
+
 /// A path with its key filled in.
 pub fn fill_key(path: &str, key: &str) -> String {
     path.replace(KEY, key)

@@ -222,7 +222,7 @@ fn lint(source: &Source, env: &Environment<'_>) -> Result<(), RenderError> {
 }
 
 /// Filters worth suggesting.
-const FILTERS: [&str; 48] = [
+const FILTERS: [&str; 51] = [
     "abs",
     "attr",
     "batch",
@@ -242,7 +242,6 @@ const FILTERS: [&str; 48] = [
     "int",
     "items",
     "join",
-    "keys",
     "last",
     "length",
     "lines",
@@ -266,11 +265,15 @@ const FILTERS: [&str; 48] = [
     "slug",
     "sort",
     "split",
+    "string",
     "sum",
     "title",
     "tojson",
     "trim",
+    "unique",
+    "upper",
     "words",
+    "zip",
 ];
 
 /// Where a template's tags first use a name (`plan`, or `vars.audience`).
@@ -363,7 +366,7 @@ fn tags(text: &str) -> Vec<(std::ops::Range<usize>, Word<'_>)> {
                         found.push((range.clone(), Word::Filter(&text[range])));
                     }
                 }
-                None if !raw && text[here..].is_char_boundary(0) && is_word(text, here, "is") => {
+                None if !raw && text.is_char_boundary(here) && is_word(text, here, "is") => {
                     let mut range = word_at(here + 2);
                     if &text[range.clone()] == "not" {
                         range = word_at(range.end);
@@ -723,6 +726,36 @@ mod tests {
         assert!(is("{{ nope.x }}").is_err());
         assert!(is("{{ a.n }} {{ a.n }}").is_err());
         assert!(is("").is_err());
+    }
+
+    #[test]
+    fn no_template_makes_it_panic() {
+        let good = "{% for x in list %}ä{{ x|tojson }} {{ 'ö' ~ y is not none }}{# c #}{% raw %}{{ ü }}{% endraw %}{% endfor %}{{- z.a -}}";
+        let chars: Vec<char> = good.chars().collect();
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        for _ in 0..1000 {
+            let mut text = chars.clone();
+            text.push(' ');
+            for _ in 0..3 {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                let at = (seed % text.len() as u64) as usize;
+                match (seed >> 20) % 3 {
+                    0 => {
+                        text[at] =
+                            ['{', '}', '%', '|', '\'', '"', '\\', 'ß', ' ', '#'][(seed >> 24) as usize % 10]
+                    }
+                    1 if text.len() > 1 => drop(text.remove(at)),
+                    _ => text.truncate(at.max(1)),
+                }
+            }
+            let source = Source::new("t", text.into_iter().collect::<String>());
+            let _ = undeclared(&source);
+            let _ = render(&source, &context! { list => vec![1], y => 2, z => context! { a => 1 } }, true);
+            let _ = eval_condition(&source, &context! {});
+            let _ = find_name(&source.text, "x");
+        }
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! What running tasks compete for: a slot of a model's server, a core, a named pool, and `-j` over all.
+//! What running tasks compete for: a model's server, a core, a named pool, and `-j` over all.
 //!
-//! Pure: the time is passed in. The discipline of one endpoint (calls at once, per-minute limits,
-//! holding back after a refusal) is [`crate::llm::limits`]'; here it is only asked.
+//! Pure: the time is passed in. The discipline of one endpoint (calls at once, limits per minute,
+//! holding back after a refusal) is that of [`crate::llm::limits`].
 
 use std::time::Duration;
+
+use crate::llm::limits::{Limiter, Limits, Start};
+use crate::llm::{Class, Usage};
 
 /// Free and taken slots.
 #[derive(Debug, Clone)]
 pub struct Slots {
-    endpoints: Vec<Counter>,
+    endpoints: Vec<Limiter>,
     pools: Vec<Counter>,
     cpu: Counter,
     all: Counter,
@@ -25,79 +28,74 @@ impl Counter {
         Counter { capacity: capacity.max(1), taken: 0 }
     }
 
-    fn is_free(&self) -> bool {
+    fn is_free(self) -> bool {
         self.taken < self.capacity
     }
 }
 
-/// The slots one running task holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Start {
-    endpoint: Option<usize>,
-    cpu: bool,
-    pool: Option<usize>,
+/// What one task needs to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Needs {
+    /// The endpoint it asks.
+    pub endpoint: Option<usize>,
+    /// Whether it takes a core.
+    pub cpu: bool,
+    /// The named pool it takes a slot of.
+    pub pool: Option<usize>,
 }
+
+/// How a call ended, for the limits of its endpoint; with the pause its server asked for.
+pub type CallEnd = (Result<Usage, Class>, Option<Duration>);
 
 impl Slots {
     /// Slots by endpoint, by pool, for commands, and in all.
-    pub fn new(endpoints: &[u32], pools: &[u32], cpu: u32, all: u32) -> Slots {
+    pub fn new(endpoints: &[Limits], pools: &[u32], cpu: u32, all: u32) -> Slots {
         Slots {
-            endpoints: endpoints.iter().map(|&n| Counter::new(n)).collect(),
+            endpoints: endpoints.iter().map(|&limits| Limiter::new(limits)).collect(),
             pools: pools.iter().map(|&n| Counter::new(n)).collect(),
             cpu: Counter::new(cpu),
             all: Counter::new(all),
         }
     }
 
-    /// Whether a task with these wants may start now.
-    pub fn can_start(
-        &self,
-        endpoint: Option<usize>,
-        cpu: bool,
-        pool: Option<usize>,
-        _tokens: u64,
-        _now: Duration,
-    ) -> bool {
+    /// Whether a task may start now. `tokens`: what its call is expected to take.
+    pub fn can_start(&self, needs: Needs, tokens: u64, now: Duration) -> bool {
         self.all.is_free()
-            && (!cpu || self.cpu.is_free())
-            && pool.is_none_or(|pool| self.pools[pool].is_free())
-            && endpoint.is_none_or(|endpoint| self.endpoints[endpoint].is_free())
+            && (!needs.cpu || self.cpu.is_free())
+            && needs.pool.is_none_or(|pool| self.pools[pool].is_free())
+            && needs.endpoint.is_none_or(|at| self.endpoints[at].can_start(now, tokens) == Start::Ready)
     }
 
     /// Takes the slots.
-    pub fn take(
-        &mut self,
-        endpoint: Option<usize>,
-        cpu: bool,
-        pool: Option<usize>,
-        _tokens: u64,
-        _now: Duration,
-    ) -> Start {
+    pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;
-        self.cpu.taken += u32::from(cpu);
-        if let Some(pool) = pool {
+        self.cpu.taken += u32::from(needs.cpu);
+        if let Some(pool) = needs.pool {
             self.pools[pool].taken += 1;
         }
-        if let Some(endpoint) = endpoint {
-            self.endpoints[endpoint].taken += 1;
+        if let Some(at) = needs.endpoint {
+            self.endpoints[at].started(now, tokens);
         }
-        Start { endpoint, cpu, pool }
     }
 
-    /// Gives the slots back.
-    pub fn release(&mut self, start: &Start, _now: Duration) {
+    /// Gives the slots back. `call` tells how the call ended; none if it was never made.
+    pub fn release(&mut self, needs: Needs, call: Option<CallEnd>, now: Duration) {
         self.all.taken -= 1;
-        self.cpu.taken -= u32::from(start.cpu);
-        if let Some(pool) = start.pool {
+        self.cpu.taken -= u32::from(needs.cpu);
+        if let Some(pool) = needs.pool {
             self.pools[pool].taken -= 1;
         }
-        if let Some(endpoint) = start.endpoint {
-            self.endpoints[endpoint].taken -= 1;
+        if let Some(at) = needs.endpoint {
+            let (outcome, retry_after) = call.unwrap_or((Err(Class::Cancelled), None));
+            self.endpoints[at].finished(now, &outcome, retry_after);
         }
     }
 
-    /// When an endpoint that is held back may be asked again, if it is held back by time.
-    pub fn next_chance(&self, _endpoint: Option<usize>, _now: Duration) -> Option<Duration> {
-        None
+    /// When an endpoint that is held back by time may be asked again.
+    pub fn next_chance(&self, needs: Needs, tokens: u64, now: Duration) -> Option<Duration> {
+        match self.endpoints[needs.endpoint?].can_start(now, tokens) {
+            Start::NotBefore(at) => Some(at),
+            Start::Ready | Start::Full => None,
+        }
     }
 }

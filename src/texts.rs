@@ -120,11 +120,12 @@ impl Loader<'_> {
                 (model.api, &model.file, used.contains(name.as_str()))
             {
                 let at = key_path!["models", name, "file"];
-                if self.resolve(&at, file, "file of answers").is_none()
-                    && let Some(fault) = self.faults.last_mut()
-                    && fault.hint.is_none()
-                {
-                    fault.hint = Some(format!("`planexe record {file}` writes one from a finished run"));
+                // It may be large and is read by its provider, so only its place is looked at.
+                if let Err(mut fault) = self.locate(&at, file, "file of answers") {
+                    if fault.message.starts_with("there is no") {
+                        fault.hint = Some(format!("`planexe record {file}` writes one from a finished run"));
+                    }
+                    self.faults.push(*fault);
                 }
             }
         }
@@ -134,9 +135,14 @@ impl Loader<'_> {
         let at = KeyPath::task(name);
         let names = self.names(name, task);
         let system = task.prompt.is_some().then_some(self.manifest.tables.defaults.system.as_ref()).flatten();
-        for (key, text) in [("system", &task.system), ("prompt", &task.prompt), ("template", &task.template)]
-        {
-            let Some(text) = text else { continue };
+        // Keys that do not fit the recipe are faults already; what they hold does not matter.
+        let prompt = task.prompt.is_some();
+        for (key, text, fits) in [
+            ("system", &task.system, prompt),
+            ("prompt", &task.prompt, true),
+            ("template", &task.template, true),
+        ] {
+            let Some(text) = text.as_ref().filter(|_| fits) else { continue };
             let at = at.then(key);
             if let Some(source) = self.source(&at, text) {
                 self.template(&at, text, &source, name, &names, task, false);
@@ -152,7 +158,9 @@ impl Loader<'_> {
             with_answer.insert("answer".to_owned());
         }
         for (index, output) in task.outputs.iter().enumerate() {
-            let Some(text) = output.template() else { continue };
+            let Some(text) = output.template().filter(|_| prompt || task.template.is_some()) else {
+                continue;
+            };
             let at = at.then("outputs").then(index).then("template");
             if let Some(source) = self.source(&at, text) {
                 self.template(&at, text, &source, name, &with_answer, task, false);
@@ -175,10 +183,10 @@ impl Loader<'_> {
                 self.template(&here, message, &source, name, &names, task, false);
             }
         }
-        if let Some(schema) = &task.schema {
+        if let Some(schema) = task.schema.as_ref().filter(|_| prompt) {
             self.schema(&at.then("schema"), schema);
         }
-        if let Some(check) = &task.check {
+        if let Some(check) = task.check.as_ref().filter(|_| prompt) {
             let at = at.then("check");
             let banned = check.banned_words.as_ref().and_then(|path| {
                 self.resolve(&at.then("banned_words"), path, "list of words").map(|file| file.text.clone())
@@ -276,7 +284,7 @@ impl Loader<'_> {
                 }
                 Err(fault) => {
                     self.missing.insert(written.to_owned());
-                    self.faults.push(fault);
+                    self.faults.push(*fault);
                     return None;
                 }
             }
@@ -284,14 +292,17 @@ impl Loader<'_> {
         self.texts.files.get(written)
     }
 
-    fn read(&self, at: &KeyPath, written: &str, what: &str) -> Result<TextFile, Fault> {
+    /// Where a file the manifest names lies, and, links followed, really lies.
+    fn locate(&self, at: &KeyPath, written: &str, what: &str) -> Result<(PathBuf, PathBuf), Box<Fault>> {
         if written.trim().is_empty() {
-            return Err(
-                Fault::at(at, format!("`{at}` is empty")).wanted(format!("wanted the path of a {what}"))
-            );
+            return Err(Box::new(
+                Fault::at(at, format!("`{at}` is empty")).wanted(format!("wanted the path of a {what}")),
+            ));
         }
         if written.contains('\0') {
-            return Err(Fault::at(at, format!("`{at}` holds a NUL character")).wanted("wanted a path"));
+            return Err(Box::new(
+                Fault::at(at, format!("`{at}` holds a NUL character")).wanted("wanted a path"),
+            ));
         }
         let path = self.manifest.folder.join(written);
         let Ok(real) = path.canonicalize() else {
@@ -299,38 +310,49 @@ impl Loader<'_> {
                 .map(|near| Path::new(written).with_file_name(near).display().to_string())
                 .or_else(|| self.elsewhere(written));
             let fault = Fault::at(at, format!("there is no {what} `{written}`")).wanted("no such file");
-            return Err(fault.hint(match near {
+            return Err(Box::new(fault.hint(match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if what == "prompt" || what == "template" || what == "system prompt" => format!(
                     "paths are relative to `{}`; a text with a space or `{{{{` in it would be taken as it is",
                     shown_path(&self.manifest.folder)
                 ),
                 None => format!("paths are relative to `{}`", shown_path(&self.manifest.folder)),
-            }));
+            })));
         };
         if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
             let link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
             let leads = if link { format!(", a link to `{}`,", shown_path(&real)) } else { String::new() };
-            return Err(Fault::at(at, format!("`{written}`{leads} is outside the pipeline's folder"))
-                .wanted(format!("wanted a file in `{}`", shown_path(&self.manifest.folder)))
-                .hint(format!(
-                    "copy it here, or allow its folder: `--allow-outside {}`",
-                    real.parent().map(shown_path).unwrap_or_default()
-                )));
+            return Err(Box::new(
+                Fault::at(at, format!("`{written}`{leads} is outside the pipeline's folder"))
+                    .wanted(format!("wanted a file in `{}`", shown_path(&self.manifest.folder)))
+                    .hint(format!(
+                        "copy it here, or allow its folder: `--allow-outside {}`",
+                        real.parent().map(shown_path).unwrap_or_default()
+                    )),
+            ));
         }
+        match fs::metadata(&real) {
+            Ok(meta) if meta.is_file() => Ok((path, real)),
+            Ok(meta) => {
+                let kind = if meta.is_dir() { "a folder" } else { "not a regular file" };
+                Err(Box::new(
+                    Fault::at(at, format!("`{written}` is {kind}")).wanted(format!("wanted a {what}")),
+                ))
+            }
+            Err(error) => Err(Box::new(Fault::at(at, format!("`{written}` cannot be read: {error}")))),
+        }
+    }
+
+    fn read(&self, at: &KeyPath, written: &str, what: &str) -> Result<TextFile, Box<Fault>> {
+        let (path, real) = self.locate(at, written, what)?;
         let unreadable =
             |error: std::io::Error| Fault::at(at, format!("`{written}` cannot be read: {error}"));
-        let meta = fs::metadata(&real).map_err(unreadable)?;
-        if !meta.is_file() {
-            let kind = if meta.is_dir() { "a folder" } else { "not a regular file" };
-            return Err(Fault::at(at, format!("`{written}` is {kind}")).wanted(format!("wanted a {what}")));
-        }
         let mut bytes = Vec::new();
         fs::File::open(&real)
             .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
             .map_err(unreadable)?;
         if bytes.len() as u64 > LARGEST {
-            return Err(Fault::at(at, format!("`{written}` is larger than {} MiB", LARGEST >> 20)));
+            return Err(Box::new(Fault::at(at, format!("`{written}` is larger than {} MiB", LARGEST >> 20))));
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
@@ -442,11 +464,15 @@ impl Loader<'_> {
             }
         };
         let vars = &self.manifest.tables.vars;
+        let here = KeyPath::task(task_name);
+        let unsure =
+            ["inputs", "foreach", "sequential"].iter().any(|key| self.manifest.is_damaged(&here.then(*key)));
+        let vars_unsure = self.manifest.is_damaged(&key_path!["vars"]);
         for name in used {
             let root = name.split('.').next().unwrap_or(&name);
             if root == "vars" {
                 let Some(var) = name.split('.').nth(1) else { continue };
-                if !vars.contains_key(var) {
+                if !vars.contains_key(var) && !vars_unsure {
                     let short = format!("vars.{var}");
                     let hint = suggest(var, vars.keys().map(String::as_str))
                         .unwrap_or_else(|| format!("add `{var} = \"…\"` to `[vars]`"));
@@ -464,7 +490,7 @@ impl Loader<'_> {
                 }
                 continue;
             }
-            if names.contains(root) {
+            if names.contains(root) || unsure {
                 continue;
             }
             let hint = match root {

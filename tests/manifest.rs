@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use planexe::key_path;
 use planexe::manifest::{Manifest, ReadOptions, json_schema};
 use planexe::texts::Texts;
 
@@ -91,11 +92,60 @@ fn the_example_of_the_manual_is_whole() {
     let options = ReadOptions {
         profile: Some("test".to_owned()),
         defines: vec![("audience".to_owned(), "the board".to_owned())],
+        ..ReadOptions::default()
     };
     let manifest = Manifest::read(&file, &options).unwrap();
     let local = &manifest.tables.models["local"];
     assert_eq!((local.seed, local.base_url.as_ref(), local.max_concurrent), (Some(3), None, Some(1)));
     assert_eq!(manifest.tables.vars["audience"], "the board");
+}
+
+#[test]
+fn tables_are_the_same_after_json_and_under_the_schema() {
+    let file = here().join("good/pipeline.toml");
+    let tables = Manifest::read(&file, &ReadOptions::default()).unwrap().tables;
+    let json = serde_json::to_string(&tables).unwrap();
+    assert_eq!(serde_json::from_str::<planexe::manifest::Tables>(&json).unwrap(), tables);
+    let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let good: toml::Value = toml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(&serde_json::to_value(good).unwrap()).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    for bad in
+        ["[task.a]\npromt = 1", "[task.a]\ninputs = 3", "[models.a]\napi = \"x\"", "[task.a]\noutputs = [{}]"]
+    {
+        let bad: toml::Value = toml::from_str(bad).unwrap();
+        assert!(!validator.is_valid(&serde_json::to_value(bad).unwrap()));
+    }
+}
+
+#[test]
+fn places_and_outside_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("p.md"), "say hello").unwrap();
+    std::os::unix::fs::symlink(outside.path().join("p.md"), folder.path().join("p.md")).unwrap();
+    let file = folder.path().join("pipeline.toml");
+    fs::write(
+        &file,
+        "[defaults]\nmodel = \"m\"\n[models.m]\napi = \"simulated\"\n[task.a]\nprompt = \"p.md\"\noutputs = [\"a\", { path = \"b\", template = \"x y\" }]\n",
+    )
+    .unwrap();
+    let manifest = Manifest::read(&file, &ReadOptions::default()).unwrap();
+    let location = manifest.location(&key_path!["task", "a", "outputs", 1usize, "path"]).unwrap();
+    assert!(location.ends_with("pipeline.toml:7:19"), "{location}");
+    assert_eq!(manifest.sources().len(), 1);
+    let (_, faults) = Texts::load(&manifest, &[]);
+    let shown = manifest.faults(faults).render(false, 200);
+    assert!(
+        shown.contains("is outside the pipeline's folder") && shown.contains("--allow-outside"),
+        "{shown}"
+    );
+    let (texts, faults) = Texts::load(&manifest, &[outside.path().to_owned()]);
+    assert!(faults.is_empty());
+    assert_eq!(&*texts.source("p.md").unwrap().text, "say hello");
+    assert_eq!(texts.files().count(), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use planexe::engine::{
     Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work,
 };
 use planexe::graph::{Decl, ForeachDecl, Graph, Input, Item, Kind, TaskId};
+use planexe::llm::limits::Limits;
 use planexe::slots::Slots;
 
 /// A small generator of its own: the same seed gives the same run everywhere.
@@ -136,7 +137,11 @@ fn run(seed: u64) {
             expected_s: 1.0 + rng.below(9) as f64,
         })
         .collect();
-    let slots = Slots::new(&capacity, &[], 2, all);
+    let limits: Vec<Limits> = capacity
+        .iter()
+        .map(|&max_concurrent| Limits { max_concurrent, rpm: None, tpm: None, local: false })
+        .collect();
+    let slots = Slots::new(&limits, &[], 2, all);
     let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
     let mut engine = Engine::new(graph, Mode::Build, Options { on_failure, only: false }, infos, slots);
     engine.want(&targets);

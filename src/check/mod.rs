@@ -37,6 +37,19 @@ pub struct Violation {
     pub found: Option<String>,
 }
 
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "`{}`: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.found {
+            Some(found) => write!(f, " (found {found})"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Violation {
     fn new(path: impl Into<String>, kind: ViolationKind, message: impl Into<String>) -> Violation {
         Violation { path: path.into(), kind, message: message.into(), found: None }

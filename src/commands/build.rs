@@ -1,13 +1,32 @@
 //! `planexe build`: runs what is stale.
 
-use std::fmt;
+use std::collections::HashSet;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::commands::Session;
-use crate::exit::{Error, Kind};
-use crate::manifest::types::Span;
+use crate::build::{Build, Ended, Parts, Stopped, Wanted};
+use crate::cancel::Cancel;
+use crate::commands::{Session, plan, session_find};
+use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
+use crate::exit::{self, Error, Kind};
+use crate::graph::TaskId;
+use crate::lifecycle::RunRecord;
+use crate::llm::limits::Limits;
+use crate::manifest::types::{By, Span};
+use crate::open::Opened;
+use crate::process::Watchdog;
 use crate::progress;
+use crate::project::{Project, Recipe};
+use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
+use crate::runner::Tools;
+use crate::runner::providers::Providers;
+use crate::signals;
+use crate::slots::Slots;
+use crate::staleness::Rules;
+use crate::store::index::Index;
+use crate::store::logs::Logs;
 
 /// What `planexe build` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -120,17 +139,6 @@ impl HowArgs {
     }
 }
 
-/// What to do after a task failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Go on with what does not depend on it.
-    KeepGoing,
-    /// Start nothing more; what runs finishes.
-    FailFast,
-    /// Stop everything at once.
-    StopAll,
-}
-
 /// What else makes a task stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RebuildOn {
@@ -159,19 +167,295 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
     }
 }
 
-impl fmt::Display for OnFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OnFailure::KeepGoing => "keep-going",
-            OnFailure::FailFast => "fail-fast",
-            OnFailure::StopAll => "stop-all",
-        })
+/// Builds.
+pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let mut targets = targets(&opened, &args.targets)?;
+    if targets.is_empty() {
+        targets = opened.project.default.iter().map(|&id| (id, None)).collect();
+    }
+    let what = What { targets, only: args.only, force: args.always_make, explain: args.explain };
+    if args.dry_run || args.question {
+        return plan::run(session, &opened, &what, &args.how, args.question);
+    }
+    carry_out(session, &opened, what, &args.how)
+}
+
+/// What is to be built.
+#[derive(Debug, Clone, Default)]
+pub struct What {
+    /// The targets; keys limit a fan-out to some of its items.
+    pub targets: Vec<(TaskId, Option<HashSet<String>>)>,
+    /// The targets alone.
+    pub only: bool,
+    /// `-B`.
+    pub force: bool,
+    /// `--explain`.
+    pub explain: bool,
+}
+
+/// The tasks that were named.
+pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<(TaskId, Option<HashSet<String>>)>, Error> {
+    let mut targets: Vec<(TaskId, Option<HashSet<String>>)> = Vec::new();
+    for name in names {
+        let named = session_find(opened, name)?;
+        let keys = named.key.map(|key| HashSet::from([key]));
+        match targets.iter_mut().find(|(id, _)| *id == named.task) {
+            Some((_, Some(known))) if keys.is_some() => known.extend(keys.unwrap_or_default()),
+            Some((_, known)) => *known = None,
+            None => targets.push((named.task, keys)),
+        }
+    }
+    Ok(targets)
+}
+
+/// Builds under the lock, shows progress, tells how it ended.
+pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
+    let signals = signals::listen();
+    let lock = session.lock(opened, how.wait, how.no_lock)?;
+    let project = &opened.project;
+    let store = &opened.store;
+    let index = Arc::new(Index::load(store));
+    let mut sink = progress::to_stderr(progress_options(session, how, what.explain));
+    let key_variables: Vec<String> =
+        project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
+    let cancel = Cancel::new();
+    let (tell, events) = channel();
+    let tell = Mutex::new(tell);
+    let steps_total = project.specs.len() as u32;
+    let logs = Arc::new(Logs::new(store));
+    let tools = Arc::new(Tools {
+        project: project.clone(),
+        store: store.clone(),
+        index: index.clone(),
+        logs: logs.clone(),
+        watchdog: Watchdog::new(cancel.clone(), std::env::current_exe().ok()),
+        cancel: cancel.clone(),
+        providers: Providers::new(
+            project.clone(),
+            session.keys()?,
+            key_variables.clone(),
+            u64::from(std::process::id()),
+        ),
+        events: Box::new(move |kind| {
+            let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(kind);
+        }),
+        frozen: how.frozen,
+        key_variables,
+        pid: std::process::id(),
+        host: crate::store::lock::host_name(),
+        steps_total,
+    });
+    let options = engine::Options { on_failure: how.on_failure(), only: what.only };
+    let infos = task_infos(project, &index);
+    let (slots, threads) = slots(project, how.jobs);
+    let engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
+    check_models(&tools, &engine, &what, project)?;
+    let mut lock = lock;
+    let mut run = RunRecord::new(store, project);
+    let mut prepare = || run.begin(&mut lock, &tools);
+    let budget = &project.tables.budget;
+    let wanted = Wanted {
+        targets: what.targets.clone(),
+        options,
+        force: what.force,
+        max_time: how.max_time.or(budget.time).map(|span| span.0),
+        max_tokens: how.max_tokens.or(budget.tokens),
+        max_cost: how.max_cost.or(budget.cost),
+        explain: what.explain,
+    };
+    let rules = rules(project, how, what.force);
+    let env = |name: &str| session.variable(name);
+    let ended = Build::new(Parts {
+        project,
+        store,
+        tools: tools.clone(),
+        events,
+        rules,
+        no_reuse: how.no_reuse,
+        env: &env,
+        engine,
+        wanted,
+        sink: sink.as_mut(),
+        signals,
+        threads,
+        prepare: &mut prepare,
+    })
+    .run();
+    let code = exit_code(&ended, how.strict);
+    if let Err(error) = index.save_if_changed()
+        && ended.started
+    {
+        session.say(&format!("warning: the index cannot be written: {error}"));
+    }
+    run.end(&ended);
+    let view = summary_view(session, opened, &what, &ended, code);
+    sink.finish(&view.text(&session.err, session.globals.quiet));
+    if session.globals.json {
+        session
+            .print_json(&view)
+            .map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
+    }
+    drop(lock);
+    Ok(code)
+}
+
+/// How tasks are judged.
+pub fn rules(project: &Project, how: &HowArgs, force: bool) -> Rules {
+    Rules {
+        force,
+        model: project.tables.staleness.model || how.rebuild_on.contains(&RebuildOn::Model),
+        by_mtime: project.tables.staleness.by == By::Mtime,
+        keep_failed: how.keep_failed,
     }
 }
 
-/// Builds.
-pub fn run(_session: &Session, _args: &BuildArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe build` is not in this version yet"))
+/// Priorities, shares and expected durations, by declaration.
+pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
+    project
+        .specs
+        .iter()
+        .map(|spec| {
+            let mut known = index.durations(&spec.name);
+            known.sort_by(f64::total_cmp);
+            let usual = match spec.recipe {
+                Recipe::Prompt(_) => 10.0,
+                Recipe::Command(_) => 1.0,
+                _ => 0.01,
+            };
+            let expected_s = known.get(known.len() / 2).copied().unwrap_or(usual);
+            TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s }
+        })
+        .collect()
+}
+
+/// The slots of a build, and how many workers can be busy at once.
+pub fn slots(project: &Project, jobs: Option<u32>) -> (Slots, usize) {
+    let endpoints: Vec<Limits> =
+        project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model)).collect();
+    let pools: Vec<u32> = project.pools.iter().map(|(_, slots)| *slots).collect();
+    let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
+    let used: HashSet<usize> = project
+        .specs
+        .iter()
+        .filter_map(|spec| spec.recipe.prompt())
+        .flat_map(|prompt| prompt.models.clone())
+        .collect();
+    let calls: u32 = used.iter().map(|&at| endpoints[at].max_concurrent).sum();
+    let all = jobs.unwrap_or(u32::MAX);
+    let threads = all.min(calls.saturating_add(cores).saturating_add(2)).min(1024) as usize;
+    (Slots::new(&endpoints, &pools, cores, all), threads)
+}
+
+/// Keys that may not go where a model would send them are a fault of the set-up, told before anything runs.
+fn check_models(tools: &Tools, engine: &Engine, what: &What, project: &Project) -> Result<(), Error> {
+    let ids: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
+    let mask = engine.graph().upstream(&ids);
+    let mut endpoints: Vec<usize> = engine
+        .graph()
+        .ids()
+        .filter(|id| mask[id.index()])
+        .filter_map(|id| project.spec(&engine.graph()[id]).recipe.prompt())
+        .flat_map(|prompt| prompt.models.clone())
+        .collect();
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    match tools.providers.faults(&endpoints).into_iter().next() {
+        None => Ok(()),
+        Some(fault) => Err(Error::new(Kind::Setup, fault.message).code(fault.class.name())),
+    }
+}
+
+fn progress_options(session: &Session, how: &HowArgs, explain: bool) -> progress::Options {
+    progress::Options {
+        how: how.progress,
+        quiet: session.globals.quiet,
+        verbose: session.globals.repeated.verbose > 0,
+        explain,
+        live: session.err_is_terminal && session.env.can_redraw(),
+        style: session.err,
+    }
+}
+
+fn exit_code(ended: &Ended, strict: bool) -> u8 {
+    if ended.broken.is_some() {
+        return exit::FAILED;
+    }
+    match ended.stopped {
+        Some(Stopped::Signal(signal_hook::consts::SIGINT)) => return exit::INTERRUPTED,
+        Some(Stopped::Signal(signal_hook::consts::SIGHUP)) => return exit::HANGUP,
+        Some(Stopped::Signal(_)) => return exit::TERMINATED,
+        _ => {}
+    }
+    // Instances a fan-out can do without are no failure of the build.
+    if ended.fails {
+        exit::FAILED
+    } else if ended.stopped.is_some() || !ended.summary.waiting.is_empty() {
+        exit::STOPPED
+    } else if strict && !ended.summary.partial.is_empty() {
+        exit::FAILED
+    } else {
+        exit::DONE
+    }
+}
+
+/// What is told at the end.
+fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, code: u8) -> SummaryView {
+    let project = &opened.project;
+    let outcome = if ended.stopped.is_some() || (!ended.fails && !ended.summary.waiting.is_empty()) {
+        Outcome::Stopped
+    } else if ended.fails || ended.broken.is_some() {
+        Outcome::Failed
+    } else {
+        Outcome::Completed
+    };
+    let message = match (ended.stopped, &ended.broken) {
+        (Some(stopped), _) => Some(stopped.text().trim_start_matches("stopped ").to_owned()),
+        (None, Some(error)) => Some(error.to_string()),
+        (None, None) if outcome == Outcome::Stopped => Some("waiting for a person".to_owned()),
+        _ => None,
+    };
+    let failed = ended
+        .failures
+        .iter()
+        .map(|(task, failure)| FailedView {
+            task: task.clone(),
+            failure: failure.clone(),
+            blocks: Vec::new(),
+        })
+        .collect();
+    let waiting =
+        ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
+    let mut next = Vec::new();
+    if let Some((task, _)) = ended.failures.first() {
+        next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
+        next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
+    }
+    SummaryView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        run_dir: project.run.display().to_string(),
+        pipeline: project.name.clone(),
+        outcome,
+        message,
+        summary: ended.summary.clone(),
+        failed,
+        waiting,
+        report: report_of(opened, what, outcome),
+        next,
+        exit_code: code,
+    }
+}
+
+/// The file to open: the first page among the outputs of the targets, or of the last task.
+fn report_of(opened: &Opened, what: &What, outcome: Outcome) -> Option<String> {
+    if outcome != Outcome::Completed {
+        return None;
+    }
+    let graph = &opened.project.graph;
+    let outputs = what.targets.iter().flat_map(|(id, _)| graph[*id].outputs.iter());
+    let page = outputs.into_iter().find(|output| output.ends_with(".html"))?;
+    Some(crate::manifest::fault::shown_path(&opened.store.path(page)))
 }
 
 #[cfg(test)]

@@ -1,12 +1,17 @@
 //! One file per command: what it takes from the command line, and the glue that does it. A new command is a
 //! file here and a line in [`crate::cli::Command`].
 
-use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
+use crate::exit::{Error, Kind};
+use crate::keys::{KeyRing, config_dir};
+use crate::open::{self, Named, OpenError, Opened, Where};
+use crate::report::Server;
+use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
 
 pub mod build;
@@ -20,6 +25,7 @@ pub mod history;
 pub mod keys;
 pub mod man;
 pub mod new;
+pub mod plan;
 pub mod record;
 pub mod restore;
 pub mod resume;
@@ -86,6 +92,9 @@ fn parse_definition(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Reads a variable of the environment.
+pub type Lookup = fn(&str) -> Option<String>;
+
 /// What a command works with beside its own arguments: the common options, the environment, and the two
 /// streams. Data goes to standard output, all else to standard error.
 #[derive(Debug, Default)]
@@ -102,7 +111,9 @@ pub struct Session {
     pub err_is_terminal: bool,
     /// Standard input is a terminal: questions can be asked.
     pub in_is_terminal: bool,
-    out_closed: Cell<bool>,
+    /// Reads a variable of the environment.
+    pub lookup: Option<Lookup>,
+    out_closed: AtomicBool,
 }
 
 impl Session {
@@ -120,20 +131,108 @@ impl Session {
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
-            out_closed: Cell::new(false),
+            lookup: None,
+            out_closed: AtomicBool::new(false),
         }
+    }
+
+    /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
+    pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
+        let place = Where {
+            run_dir: self.globals.run_dir.clone(),
+            file: self.globals.file.clone(),
+            profile: self.globals.profile.clone(),
+            defines: self.globals.repeated.define.clone(),
+            allow_outside: self.globals.repeated.allow_outside.clone(),
+        };
+        open::open(&place, may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    fn open_error(&self, error: OpenError) -> Error {
+        let shown = |path: &std::path::Path| path.display().to_string();
+        match error {
+            OpenError::NoRun { from } => Error::usage(format!(
+                "there is no `pipeline.toml` or `run.toml` in `{}` or above it",
+                shown(&from)
+            ))
+            .code("no_run")
+            .hint("`planexe new DIR` makes a run; `-C DIR` names one"),
+            OpenError::Above { run } => {
+                Error::usage(format!("the nearest run is above this folder: `{}`", shown(&run)))
+                    .code("run_above")
+                    .hint(format!(
+                        "if it is the one you mean: `planexe -C {} …`",
+                        crate::report::shell_word(&shown(&run))
+                    ))
+            }
+            OpenError::NoFolder(dir) => Error::usage(format!("there is no folder `{}`", shown(&dir)))
+                .code("no_run")
+                .hint("`planexe new DIR` makes a run"),
+            OpenError::Faults(faults) => {
+                if self.globals.json {
+                    let _ = self.print_json(&faults.to_json());
+                }
+                let colour = self.err.depth != style::Depth::None;
+                Error::rendered(Kind::Manifest, faults.render(colour, self.err.columns()))
+            }
+        }
+    }
+
+    /// Takes the lock of a run.
+    pub fn lock(&self, opened: &Opened, wait: bool, no_lock: bool) -> Result<RunLock, Error> {
+        let run = opened.store.run_dir();
+        if no_lock {
+            return Ok(RunLock::none(run));
+        }
+        let wait = if wait { Wait::Forever } else { Wait::No };
+        let mut told = false;
+        let lock = RunLock::acquire_while(run, wait, |owner| {
+            if !std::mem::replace(&mut told, true) {
+                let who =
+                    owner.map_or(String::new(), |owner| format!(" (PID {} on {})", owner.pid, owner.host));
+                self.say(&format!("waiting for another planexe on this run{who}"));
+            }
+            true
+        });
+        lock.map_err(|error| match error {
+            LockError::Held { .. } => Error::new(Kind::Locked, format!("the run is {error}"))
+                .code("locked")
+                .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
+            LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
+                .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
+            LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
+        })
+    }
+
+    /// A variable of the environment.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.lookup.and_then(|lookup| lookup(name))
+    }
+
+    /// The user's keys.
+    pub fn keys(&self) -> Result<KeyRing, Error> {
+        let read = self.lookup;
+        let lookup = move |name: &str| read.and_then(|read| read(name));
+        let folder = config_dir(&lookup);
+        KeyRing::load(folder.as_deref(), lookup)
+            .map_err(|error| Error::new(Kind::Setup, error.to_string()).code("keys"))
+    }
+
+    /// Who answers, for machines.
+    pub fn server(&self) -> Server {
+        Server::here(Some(crate::store::lock::host_name()))
     }
 
     /// Writes data to standard output, as it is. A reader that went away (`| head`) is no error: see
     /// [`Session::is_closed`].
     pub fn print(&self, text: &str) -> io::Result<()> {
-        if self.out_closed.get() {
+        if self.out_closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.out_closed.set(true);
+                self.out_closed.store(true, Ordering::Relaxed);
                 Ok(())
             }
             result => result,
@@ -147,7 +246,7 @@ impl Session {
 
     /// Whether the reader of standard output went away: time for `--watch` to end.
     pub fn is_closed(&self) -> bool {
-        self.out_closed.get()
+        self.out_closed.load(Ordering::Relaxed)
     }
 
     /// Writes a line to standard error, unless `--quiet`. It is not an error if nobody reads it.
@@ -176,4 +275,15 @@ impl Session {
             .read_line(&mut answer)
             .is_ok_and(|_| matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
     }
+}
+
+/// The task a name on the command line means.
+pub fn session_find(opened: &Opened, name: &str) -> Result<Named, Error> {
+    open::find_task(&opened.project.graph, name).map_err(|hint| {
+        let error = Error::usage(format!("no task or output is called `{name}`")).code("unknown_task");
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error.hint("`planexe status` lists the tasks"),
+        }
+    })
 }

@@ -9,6 +9,7 @@ use super::inputs::{NamedInput, named};
 use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
 use super::place::KeyPath;
+use super::read::is_damaged;
 use super::types::{
     Api, CallTimeouts, Check, Command, Env, Fail, Foreach, Model, OneOrMany, Output, Retry, Span, Tables,
     Task,
@@ -68,9 +69,10 @@ impl Task {
 }
 
 /// Notes everything that is wrong. `file` is the pipeline's own path.
-pub(super) fn check(tables: &Tables, file: &Path, faults: &mut Vec<Fault>) {
+/// `damaged` are the places where keys were left out because they could not be read.
+pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &mut Vec<Fault>) {
     let pipeline = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut checker = Checker { tables, pipeline, faults };
+    let mut checker = Checker { tables, pipeline, damaged, faults };
     checker.pipeline();
     checker.models();
     checker.others();
@@ -84,6 +86,7 @@ pub(super) fn check(tables: &Tables, file: &Path, faults: &mut Vec<Fault>) {
 struct Checker<'a> {
     tables: &'a Tables,
     pipeline: String,
+    damaged: &'a [KeyPath],
     faults: &'a mut Vec<Fault>,
 }
 
@@ -142,6 +145,7 @@ impl Checker<'_> {
         match fault.wanted {
             Some(wanted) if wanted.starts_with("did you mean") || wanted.starts_with("add ") => {
                 fault_at.hint = Some(wanted);
+                fault_at.wanted = Some("no such variable".to_owned());
             }
             wanted => fault_at.wanted = wanted,
         }
@@ -235,10 +239,12 @@ impl Checker<'_> {
             for (key, given, example) in needs {
                 if !given {
                     self.add(
-                        Fault::at(at, format!("`{at}` has no `{key}`, which api `{}` needs", api.name()))
-                            .on_key()
-                            .wanted(format!("`{key}` is missing"))
-                            .hint(format!("add {example}")),
+                        Fault::at(
+                            at.then("api"),
+                            format!("`{at}` has no `{key}`, which api `{}` needs", api.name()),
+                        )
+                        .wanted(format!("`{key}` is missing"))
+                        .hint(format!("add {example}")),
                     );
                 }
             }
@@ -636,8 +642,11 @@ impl TaskChecker<'_, '_> {
     }
 
     fn check(&mut self) {
-        self.recipe();
-        self.keys_that_fit();
+        // What a key left out would have said is not missed.
+        if !is_damaged(self.all.damaged, &self.at) {
+            self.recipe();
+            self.keys_that_fit();
+        }
         self.numbers();
         self.references();
         self.foreach();
@@ -1162,7 +1171,16 @@ impl TaskChecker<'_, '_> {
             }
         };
         for (at, part) in parts {
-            if part.contains("{{") {
+            // Other programs have braces of their own; only what planexe's templates know is meant.
+            let ours = |name: &str| {
+                matches!(name, "key" | "item" | "vars" | "inputs" | "task")
+                    || inputs.iter().any(|input| input.name == name)
+            };
+            let braced = part.split("{{").skip(1).map(|tail| {
+                let tail = tail.trim_start();
+                &tail[..tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len())]
+            });
+            if braced.into_iter().any(ours) {
                 self.add(
                     Fault::at(&at, "`{{ … }}` has no meaning in a command")
                         .wanted("commands are not templates")
@@ -1177,7 +1195,6 @@ impl TaskChecker<'_, '_> {
                         .any(|(n, input)| input.name == name || n.to_string() == name) =>
                     {
                         let known: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
-                        // Something like `$in.json` is a suffix more often than a name.
                         self.add(
                             Fault::at(
                                 &at,

@@ -148,7 +148,7 @@ impl<'de> Deserializer<'de> for NodeDe<'de> {
             Kind::Bool(truth) => visitor.visit_bool(*truth),
             Kind::Datetime(text) => Err(ReadError::new(What::Wrong {
                 found: format!("the date {text}"),
-                wanted: "a value that is not a date; put it in quotes".to_owned(),
+                wanted: "a string or a number".to_owned(),
             })),
             Kind::Removed => visitor.visit_unit(),
         }
@@ -294,10 +294,14 @@ pub(super) fn read<T: Default + for<'a> Deserialize<'a>>(
         // What a fault below took out is not missed again above.
         let secondary = matches!(error.what, What::Missing(_))
             && faults.iter().any(|fault| matches!(&fault.at, At::Path(other) if other.is_within(&at)));
-        if !secondary {
-            faults.push(fault(&error, &at));
-        }
         let Some(node) = root.find_mut(&at.0) else { return T::default() };
+        if !secondary {
+            let mut fault = fault(&error, &at);
+            if let (What::Wrong { wanted, .. }, None) = (&error.what, &fault.hint) {
+                fault.hint = rewritten(&node.kind, wanted, &at);
+            }
+            faults.push(fault);
+        }
         node.kind = Kind::Removed;
         if faults.len() >= ENOUGH {
             return T::default();
@@ -321,10 +325,15 @@ fn fault(error: &ReadError, at: &KeyPath) -> Fault {
                     let all = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
                     Some(format!("keys that may stand here: {all}"))
                 });
-            Fault::at(at, format!("unknown key `{key}` {place}"))
+            let mut fault = Fault::at(at, format!("unknown key `{key}` {place}"))
                 .on_key()
                 .wanted("no such key")
-                .maybe_hint(hint)
+                .maybe_hint(hint);
+            let lower = key.to_lowercase();
+            fault.secret = matches!(table.0.first(), Some(Step::Key(first)) if first != "task")
+                && ["key", "token", "secret", "password", "auth"].iter().any(|word| lower.contains(word))
+                && !lower.contains("_env");
+            fault
         }
         What::UnknownWord { word, known } => {
             let list = list_of(known.iter().copied()).unwrap_or_default();
@@ -346,6 +355,36 @@ fn fault(error: &ReadError, at: &KeyPath) -> Fault {
             }
             None => Fault::at(at, format!("`{at}`: {message}")),
         },
+    }
+}
+
+/// How a value of the wrong type would be written right, where that can be told.
+fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
+    if let ([Step::Key(table), Step::Key(_)], "a table") = (at.0.as_slice(), wanted)
+        && let "task" | "models" | "webhooks" | "profiles" = table.as_str()
+    {
+        return Some(format!("these tables have names of their own: `[{table}.NAME]`"));
+    }
+    match found {
+        Kind::Text(text) if wanted.starts_with("a list") && text.len() < 80 => {
+            Some(format!("write [{text:?}]"))
+        }
+        Kind::Text(text) if wanted == "`true` or `false`" => match text.trim().to_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some("write `true`".to_owned()),
+            "false" | "no" | "off" | "0" => Some("write `false`".to_owned()),
+            _ => None,
+        },
+        Kind::Text(text) if wanted.contains("number") => {
+            text.trim().parse::<f64>().ok().map(|_| format!("write `{}`", text.trim()))
+        }
+        Kind::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
+        Kind::Float(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
+        Kind::List(items) if wanted == "a string" => match items.as_slice() {
+            [Node { kind: Kind::Text(text), .. }] if text.len() < 80 => Some(format!("write {text:?}")),
+            _ => None,
+        },
+        Kind::Datetime(text) => Some(format!("put the date in quotes: \"{text}\"")),
+        _ => None,
     }
 }
 

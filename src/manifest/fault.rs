@@ -169,6 +169,7 @@ impl Faults {
             At::Text { .. } | At::File(_) => (1, 0, 0),
         };
         list.sort_by_key(order);
+        hide_secrets(&origin, &mut list);
         let mut seen = std::collections::HashSet::new();
         list.retain(|fault| seen.insert((order(fault), fault.message.clone())));
         let more = list.len().saturating_sub(MOST);
@@ -204,56 +205,62 @@ impl Faults {
         let wanted = fault.wanted.as_deref().map(printable);
         let hint = fault.hint.as_deref().map(printable);
         let spot = self.spot(&fault.at, fault.on_key);
-        let drawn = spot.as_ref().and_then(|spot| if fault.secret { None } else { Excerpt::of(spot) });
-        let mut related: Vec<(String, Excerpt)> = Vec::new();
-        let mut same: Vec<(Range<usize>, String)> = Vec::new();
-        for (at, label) in &fault.related {
-            let Some(other) = self.spot(at, true) else { continue };
-            let Some(excerpt) = Excerpt::of(&other) else { continue };
-            match (&drawn, &spot) {
-                (Some(drawn), Some(spot))
-                    if spot.file == other.file
-                        && drawn.line == excerpt.line
-                        && drawn.text == excerpt.text =>
-                {
-                    same.push((excerpt.span, printable(label)));
-                }
-                _ => related.push((printable(label), excerpt.named(other.file))),
-            }
-        }
         let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
-        match (&drawn, &spot) {
-            (Some(excerpt), Some(spot)) => {
-                let mut snippet =
-                    Snippet::source(excerpt.text.as_str()).line_start(excerpt.line).path(spot.file.as_str());
-                snippet = snippet
-                    .annotation(AnnotationKind::Primary.span(excerpt.span.clone()).label(wanted.as_deref()));
-                for (span, label) in &same {
-                    snippet =
-                        snippet.annotation(AnnotationKind::Context.span(span.clone()).label(label.as_str()));
-                }
-                group = group.element(snippet);
-            }
-            (None, Some(spot)) => {
-                let mut origin = FileOrigin::path(spot.file.as_str());
-                if !spot.text.is_empty() {
-                    let (line, column) = line_column(spot.text, spot.span.start);
-                    origin = origin.line(line).char_column(column);
-                }
-                group = group.element(origin);
-                if let Some(wanted) = &wanted {
-                    group = group.element(Level::NOTE.message(wanted.as_str()));
-                }
-            }
-            (_, None) => {}
+        // Places of one file are drawn together, in the order of its lines.
+        let mut marks: Vec<(Spot<'_>, AnnotationKind, Option<String>)> = Vec::new();
+        let mut bare = None;
+        match spot {
+            Some(spot) if fault.secret || !spot.can_be_drawn() => bare = Some(spot),
+            Some(spot) => marks.push((spot, AnnotationKind::Primary, wanted.clone())),
+            None => {}
         }
-        for (label, excerpt) in &related {
-            group = group.element(
-                Snippet::source(excerpt.text.as_str())
-                    .line_start(excerpt.line)
-                    .path(excerpt.file.as_str())
-                    .annotation(AnnotationKind::Context.span(excerpt.span.clone()).label(label.as_str())),
-            );
+        for (at, label) in &fault.related {
+            if let Some(other) = self.spot(at, true).filter(Spot::can_be_drawn) {
+                marks.push((other, AnnotationKind::Context, Some(printable(label))));
+            }
+        }
+        let mut files: Vec<&str> = Vec::new();
+        for (spot, ..) in &marks {
+            if !files.contains(&spot.file.as_str()) {
+                files.push(&spot.file);
+            }
+        }
+        let mut excerpts: Vec<(&str, Excerpt, Vec<usize>)> = Vec::new();
+        for file in files {
+            let of_file: Vec<usize> = (0..marks.len()).filter(|&index| marks[index].0.file == file).collect();
+            let near = |group: &[usize]| {
+                let spans: Vec<&Spot<'_>> = group.iter().map(|&index| &marks[index].0).collect();
+                Excerpt::of(&spans)
+            };
+            match near(&of_file) {
+                Some(excerpt) => excerpts.push((file, excerpt, of_file)),
+                // Too far apart for one drawing.
+                None => {
+                    for index in of_file {
+                        excerpts.extend(near(&[index]).map(|excerpt| (file, excerpt, vec![index])));
+                    }
+                }
+            }
+        }
+        if let Some(spot) = &bare {
+            let mut origin = FileOrigin::path(spot.file.as_str());
+            if !spot.text.is_empty() {
+                let (line, column) = line_column(spot.text, spot.span.start);
+                origin = origin.line(line).char_column(column);
+            }
+            group = group.element(origin);
+            if let Some(wanted) = &wanted {
+                group = group.element(Level::NOTE.message(wanted.as_str()));
+            }
+        }
+        for (file, excerpt, indices) in &excerpts {
+            let mut snippet =
+                Snippet::source(excerpt.text.as_str()).line_start(excerpt.line).path(*file).fold(true);
+            for (span, index) in excerpt.spans.iter().zip(indices) {
+                let (_, kind, label) = &marks[*index];
+                snippet = snippet.annotation(kind.span(span.clone()).label(label.as_deref()));
+            }
+            group = group.element(snippet);
         }
         if let Some(hint) = &hint {
             group = group.element(Level::HELP.message(hint.as_str()));
@@ -316,6 +323,32 @@ impl Faults {
     }
 }
 
+/// A line that holds a secret is not shown for another fault either.
+fn hide_secrets(origin: &Origin, list: &mut [Fault]) {
+    let line = |fault: &Fault| {
+        let place = match &fault.at {
+            At::Path(path) => origin.place(path, fault.on_key)?,
+            At::Place(place) => *place,
+            At::Text { .. } | At::File(_) => return None,
+        };
+        let source = origin.sources.get(place.source as usize)?;
+        Some((place.source, source.line_column(place.start as usize).0))
+    };
+    let secret: Vec<(u32, usize)> = list.iter().filter(|fault| fault.secret).filter_map(line).collect();
+    if secret.is_empty() {
+        return;
+    }
+    for fault in list.iter_mut() {
+        if line(fault).is_some_and(|line| secret.contains(&line)) {
+            fault.secret = true;
+        }
+        fault.related.retain(|(at, _)| {
+            let other = Fault { on_key: true, ..Fault::at(at.clone(), "") };
+            line(&other).is_none_or(|line| !secret.contains(&line))
+        });
+    }
+}
+
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false, 110))
@@ -330,47 +363,70 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// The lines a span stands on, made safe to show, with the span moved along.
+impl Spot<'_> {
+    /// The line of the span's start, without its end.
+    fn line(&self) -> Range<usize> {
+        let bytes = self.text.as_bytes();
+        let start = floor(self.text, self.span.start);
+        let from = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let to = self.text[start..].find('\n').map_or(bytes.len(), |at| start + at);
+        let to = if to > start && bytes[to - 1] == b'\r' { to - 1 } else { to };
+        from..to
+    }
+
+    fn can_be_drawn(&self) -> bool {
+        !self.text.is_empty() && self.line().len() <= LONGEST_LINE
+    }
+}
+
+/// The nearest character boundary at or before a byte.
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// The lines some spans of one text stand on, made safe to show, with the spans moved along.
 struct Excerpt {
-    file: String,
     text: String,
     line: usize,
-    span: Range<usize>,
+    spans: Vec<Range<usize>>,
 }
 
 impl Excerpt {
-    /// The first line of a span; none if there is no text or the line is too long to draw.
-    fn of(spot: &Spot<'_>) -> Option<Excerpt> {
-        if spot.text.is_empty() {
+    /// From the first to the last line of the spans; none if that is too much. A span of several
+    /// lines is cut at the end of its first.
+    fn of(spots: &[&Spot<'_>]) -> Option<Excerpt> {
+        let text = spots.first()?.text;
+        let from = spots.iter().map(|spot| spot.line().start).min()?;
+        let to = spots.iter().map(|spot| spot.line().end).max()?;
+        if to - from > 16 * LONGEST_LINE {
             return None;
         }
-        let bytes = spot.text.as_bytes();
-        let mut start = spot.span.start.min(bytes.len());
-        while !spot.text.is_char_boundary(start) {
-            start -= 1;
+        let cut: Vec<Range<usize>> = spots
+            .iter()
+            .map(|spot| {
+                let start = floor(text, spot.span.start);
+                let end = spot.span.end.clamp(start, spot.line().end.max(start));
+                start..floor(text, end).max(start)
+            })
+            .collect();
+        let mut stops: Vec<usize> =
+            cut.iter().flat_map(|span| [span.start, span.end]).chain([from, to]).collect();
+        stops.sort_unstable();
+        stops.dedup();
+        let mut shown = String::new();
+        let mut moved = std::collections::HashMap::new();
+        for pair in stops.windows(2) {
+            moved.insert(pair[0], shown.len());
+            shown.push_str(&printable(&text[pair[0]..pair[1]]));
         }
-        let line_start = spot.text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = spot.text[start..].find('\n').map_or(bytes.len(), |at| start + at);
-        let line_end = if line_end > start && bytes[line_end - 1] == b'\r' { line_end - 1 } else { line_end };
-        if line_end - line_start > LONGEST_LINE {
-            return None;
-        }
-        let mut end = spot.span.end.clamp(start, line_end.max(start));
-        while !spot.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let line = spot.text[..line_start].matches('\n').count() + 1;
-        let mut text = printable(&spot.text[line_start..start]);
-        let from = text.len();
-        text.push_str(&printable(&spot.text[start..end]));
-        let to = text.len();
-        text.push_str(&printable(&spot.text[end..line_end]));
-        Some(Excerpt { file: String::new(), text, line, span: from..to })
-    }
-
-    fn named(mut self, file: String) -> Excerpt {
-        self.file = file;
-        self
+        moved.insert(*stops.last()?, shown.len());
+        let line = text[..from].matches('\n').count() + 1;
+        let spans = cut.iter().map(|span| moved[&span.start]..moved[&span.end]).collect();
+        Some(Excerpt { text: shown, line, spans })
     }
 }
 

@@ -188,6 +188,7 @@ impl Kind {
             }
             Kind::Integer(number) => format!("the integer {number}"),
             Kind::Huge(number) => format!("the integer {number}"),
+            Kind::Float(number) if number.is_nan() => "the number nan".to_owned(),
             Kind::Float(number) => format!("the number {number}"),
             Kind::Bool(truth) => format!("`{truth}`"),
             Kind::Datetime(text) => format!("the date {text}"),

@@ -25,6 +25,8 @@ pub struct ReadOptions {
     /// `-D name=value`: overrides of `[vars]`, the last of a name counts. A value that is a TOML
     /// scalar (`3`, `0.5`, `true`, `"text"`) is read as one, anything else is a string.
     pub defines: Vec<(String, String)>,
+    /// `--allow-outside`: folders from which files may be included too.
+    pub allow_outside: Vec<PathBuf>,
 }
 
 /// A pipeline as it is written, with the places of everything in it.
@@ -39,6 +41,7 @@ pub struct Manifest {
     /// False if keys had to be left out because they could not be read: what depends on them
     /// (the graph, say) would only repeat the fault in other words.
     pub whole: bool,
+    damaged: Vec<KeyPath>,
     origin: Arc<Origin>,
 }
 
@@ -53,7 +56,7 @@ impl Manifest {
     /// a caller can look for further ones. `Err` is for a file of which nothing can be read.
     pub fn read_all(file: &Path, options: &ReadOptions) -> Result<(Manifest, Vec<Fault>), Faults> {
         let text =
-            read_file(file).map_err(|fault| Faults::new(Arc::new(Origin::nothing(file)), vec![fault]))?;
+            read_file(file).map_err(|fault| Faults::new(Arc::new(Origin::nothing(file)), vec![*fault]))?;
         Manifest::from_text(file, text, options)
     }
 
@@ -68,7 +71,10 @@ impl Manifest {
             _ => Path::new("."),
         };
         let folder = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
-        let mut reader = Reader { sources: Vec::new(), read: BTreeSet::new(), faults: Vec::new() };
+        let mut allowed = vec![folder.clone()];
+        let outside = &options.allow_outside;
+        allowed.extend(outside.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
+        let mut reader = Reader { sources: Vec::new(), read: BTreeSet::new(), allowed, faults: Vec::new() };
         let root = reader.read_tree(file, text);
         let empty = Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) };
         let Some(mut root) = root else {
@@ -79,22 +85,18 @@ impl Manifest {
         reader.apply_defines(&mut root, options);
         let Reader { sources, mut faults, .. } = reader;
         let shown = root.clone();
-        let before = faults.len();
-        let tables = read_tables(&mut root, &mut faults);
+        let mut unreadable = Vec::new();
+        let tables = de::read::<Tables>(&mut root, &KeyPath::root(), &mut unreadable);
+        let damaged: Vec<KeyPath> = unreadable.iter().filter_map(|fault| fault.path().cloned()).collect();
+        faults.extend(unreadable);
         let whole = faults.is_empty();
-        let unreadable = before..faults.len();
         let mut found = Vec::new();
-        check::check(&tables, file, &mut found);
+        check::check(&tables, file, &damaged, &mut found);
         // A fault that only follows from a key left out is not told twice.
-        found.retain(|fault| {
-            !faults[unreadable.clone()].iter().any(|first| match (first.path(), fault.path()) {
-                (Some(first), Some(path)) => first.is_within(path) || path.is_within(first),
-                _ => false,
-            })
-        });
+        found.retain(|fault| !fault.path().is_some_and(|path| is_damaged(&damaged, path)));
         faults.extend(found);
         let origin = Arc::new(Origin { sources, root: shown });
-        Ok((Manifest { file: file.to_owned(), folder, tables, whole, origin }, faults))
+        Ok((Manifest { file: file.to_owned(), folder, tables, whole, damaged, origin }, faults))
     }
 
     /// The manifest if there are no faults, else the faults, ready to be shown.
@@ -105,6 +107,12 @@ impl Manifest {
     /// Faults in this manifest's files, ready to be shown.
     pub fn faults(&self, faults: Vec<Fault>) -> Faults {
         Faults::new(self.origin.clone(), faults)
+    }
+
+    /// Whether something at, in or around a key path could not be read and was left out, so that
+    /// what is missing there says nothing.
+    pub fn is_damaged(&self, path: &KeyPath) -> bool {
+        is_damaged(&self.damaged, path)
     }
 
     /// Where a value stands.
@@ -146,38 +154,37 @@ impl Manifest {
 }
 
 /// Reads a file's text, or says what is the matter with it.
-pub(super) fn read_file(file: &Path) -> Result<String, Fault> {
+pub(super) fn read_file(file: &Path) -> Result<String, Box<Fault>> {
     let at = || super::fault::At::File(file.to_owned());
     let name = shown_path(file);
-    let no = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Fault::at(at(), format!("there is no `{name}`"))
-            .hint("run `planexe new NAME` to start a project, or name the file with `-f FILE`"),
-        _ => Fault::at(at(), format!("`{name}` cannot be read: {error}")),
+    let no = |error: std::io::Error| {
+        Box::new(match error.kind() {
+            std::io::ErrorKind::NotFound => Fault::at(at(), format!("there is no `{name}`"))
+                .hint("run `planexe new NAME` to start a project, or name the file with `-f FILE`"),
+            _ => Fault::at(at(), format!("`{name}` cannot be read: {error}")),
+        })
     };
     let meta = fs::metadata(file).map_err(no)?;
     if meta.is_dir() {
-        return Err(Fault::at(at(), format!("`{name}` is a folder, wanted a file"))
-            .hint(format!("did you mean `-C {name}`?")));
+        let fault = Fault::at(at(), format!("`{name}` is a folder, wanted a file"));
+        return Err(Box::new(fault.hint(format!("did you mean `-C {name}`?"))));
     }
     if !meta.is_file() {
-        return Err(Fault::at(at(), format!("`{name}` is not a regular file")));
+        return Err(Box::new(Fault::at(at(), format!("`{name}` is not a regular file"))));
     }
     let mut bytes = Vec::new();
     fs::File::open(file).and_then(|f| f.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(no)?;
-    toml_text::decode(bytes, file).map_err(|message| Fault::at(at(), message))
+    toml_text::decode(bytes, file).map_err(|message| Box::new(Fault::at(at(), message)))
 }
 
-/// The typed tables of a tree, what cannot be read taken out and noted.
-fn read_tables(root: &mut Node, faults: &mut Vec<Fault>) -> Tables {
-    let mut first = Vec::new();
-    let tables = de::read::<Tables>(root, &KeyPath::root(), &mut first);
-    faults.extend(first);
-    tables
+pub(super) fn is_damaged(damaged: &[KeyPath], path: &KeyPath) -> bool {
+    damaged.iter().any(|other| other.is_within(path) || path.is_within(other))
 }
 
 struct Reader {
     sources: Vec<SourceFile>,
     read: BTreeSet<PathBuf>,
+    allowed: Vec<PathBuf>,
     faults: Vec<Fault>,
 }
 
@@ -201,13 +208,22 @@ impl Reader {
         for (pattern, place) in include_of(&root) {
             for path in self.included(file, &pattern, place) {
                 let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+                if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
+                    let parent = real.parent().map(shown_path).unwrap_or_default();
+                    self.faults.push(
+                        Fault::at(place, format!("`{}` is outside the pipeline's folder", shown_path(&real)))
+                            .wanted("not included")
+                            .hint(format!("copy it here, or allow its folder: `--allow-outside {parent}`")),
+                    );
+                    whole = false;
+                    continue;
+                }
                 if !self.read.insert(real) {
                     continue;
                 }
                 match read_file(&path) {
-                    Err(mut fault) => {
-                        fault = fault.related(place, "included here");
-                        self.faults.push(fault);
+                    Err(fault) => {
+                        self.faults.push(fault.related(place, "included here"));
                         whole = false;
                     }
                     Ok(text) => match self.read_tree(&path, text) {
@@ -277,7 +293,9 @@ impl Reader {
             let hint = suggest(name, known.iter().map(String::as_str))
                 .unwrap_or_else(|| format!("add a table `[profiles.{name}]`"));
             let message = format!("unknown profile `{name}`");
-            self.faults.push(Fault::at(key_path!["profiles"], message).on_key().hint(hint));
+            self.faults.push(
+                Fault::at(key_path!["profiles"], message).on_key().wanted("no such profile").hint(hint),
+            );
             return;
         };
         for (key, entry) in profile.table().into_iter().flatten() {

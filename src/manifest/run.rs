@@ -40,7 +40,7 @@ impl RunFile {
             Ok(text) => RunFile::from_text(file, text),
             Err(mut fault) => {
                 fault.hint = Some("`planexe new NAME` makes a run with its `run.toml`".to_owned());
-                Err(Faults::new(Arc::new(Origin::nothing(file)), vec![fault]))
+                Err(Faults::new(Arc::new(Origin::nothing(file)), vec![*fault]))
             }
         }
     }

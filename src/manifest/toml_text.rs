@@ -63,29 +63,99 @@ pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
             kind: table_kind(table.into_inner(), source),
         });
     }
-    let mut faults: Vec<(usize, usize, Fault)> = errors
+    let mut found: Vec<(usize, usize, &str)> = errors
         .iter()
         .map(|error| {
             let span = error.span().unwrap_or(0..0);
-            let (message, wanted, hint) = in_words(text, error.message(), span.start, span.end);
-            // An empty span at a line's end is shown under the last character.
-            let (start, end) = (span.start.min(text.len()), span.end.min(text.len()));
-            let mut fault = Fault::at(place(start, end), message).maybe_hint(hint);
-            fault.wanted = wanted;
-            if error.message() == "duplicate key"
-                && let Some(first) = first_of(text, &text[start..end], start)
-            {
-                fault = fault.related(place(first.start, first.end), "first given here");
-            }
-            // Of several on a line the one about the surrounding list is the cause.
-            let rank = if error.message().contains("in array") { 0 } else { 1 };
-            (line_column(text, start).0, rank, fault)
+            (span.start.min(text.len()), span.end.min(text.len()), error.message())
         })
         .collect();
-    faults.sort_by_key(|(line, rank, _)| (*line, *rank));
-    faults.dedup_by_key(|(line, _, _)| *line);
+    // Of several on a line the one about the list around it is the cause.
+    found.sort_by_key(|(start, _, message)| (line_column(text, *start).0, rank(message), *start));
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut seen: Vec<usize> = Vec::new();
+    let mut last_line = 0;
+    for (start, end, message) in found {
+        let line = line_column(text, start).0;
+        let opener = open_bracket(text, start);
+        // One on each line; and once a list is broken, what is read as part of it means nothing.
+        if line == last_line || opener.is_some_and(|opener| seen.iter().any(|&other| other >= opener)) {
+            continue;
+        }
+        last_line = line;
+        seen.push(start);
+        let (words, wanted, hint) = in_words(text, message, start, end);
+        let mut fault = Fault::at(place(start, end), words).maybe_hint(hint);
+        fault.wanted = wanted;
+        if message == "duplicate key"
+            && let Some(first) = first_of(text, &text[start..end], start)
+        {
+            fault = fault.related(place(first.start, first.end), "first given here");
+        }
+        if let Some(opener) = opener
+            && (message.contains("in array") || message.starts_with("unclosed"))
+            && line_column(text, opener).0 != line
+        {
+            fault = Fault::at(place(opener, opener + 1), "a list or table that does not end")
+                .wanted("opened here")
+                .related(place(start, end), "read as part of it")
+                .hint("close it before this");
+        }
+        if message.starts_with("invalid multi-line")
+            && let Some(opener) = open_text(text, start)
+        {
+            fault.at = place(opener, opener + 3).into();
+            fault.wanted = Some("opened here".to_owned());
+        }
+        faults.push(fault);
+    }
     faults.truncate(MOST_SYNTAX_FAULTS);
-    Err(faults.into_iter().map(|(_, _, fault)| fault).collect())
+    Err(faults)
+}
+
+/// Which of several errors on a line is told.
+fn rank(message: &str) -> usize {
+    if message.contains("in array") {
+        0
+    } else if message.starts_with("invalid unquoted key") {
+        2
+    } else {
+        1
+    }
+}
+
+/// The bracket of a value that is still open at a byte.
+fn open_bracket(text: &str, at: usize) -> Option<usize> {
+    let mut open: Vec<usize> = Vec::new();
+    // A bracket at the start of a line opens a header, not a value.
+    let mut value = false;
+    for token in toml_parser::Source::new(text).lex() {
+        if token.span().start() >= at {
+            break;
+        }
+        match token.kind() {
+            TokenKind::Equals => value = true,
+            TokenKind::Newline if open.is_empty() => value = false,
+            TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket if value => {
+                open.push(token.span().start())
+            }
+            TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    open.first().copied()
+}
+
+/// Where the string of several lines starts that is still open at a byte.
+fn open_text(text: &str, at: usize) -> Option<usize> {
+    toml_parser::Source::new(text)
+        .lex()
+        .filter(|token| matches!(token.kind(), TokenKind::MlBasicString | TokenKind::MlLiteralString))
+        .map(|token| token.span().start())
+        .take_while(|&start| start < at)
+        .last()
 }
 
 /// Where nesting of brackets, or the dots of one key, pass the limit.
@@ -239,6 +309,11 @@ fn in_words(text: &str, message: &str, start: usize, end: usize) -> (String, Opt
             "something left over after the value",
             "wanted the end of the line",
             Some("start a new line for the next key; a comment starts with `#`".to_owned()),
+        ),
+        "invalid unquoted key" => say(
+            &format!("`{found}` in a key without quotes"),
+            "wanted letters, digits, `-` and `_`",
+            Some("put the key in quotes".to_owned()),
         ),
         "unquoted keys cannot be empty" => say("a key without a name", "wanted a name", None),
         "unexpected leading zero" => say("a number with a leading zero", "remove the zero", None),

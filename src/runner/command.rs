@@ -39,8 +39,11 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         }
     }
     let former = if spec.in_place { give_up_record(tools, job)? } else { Vec::new() };
-    let writes: Vec<PathBuf> =
-        if spec.in_place { targets.clone() } else { targets.iter().map(|target| fs::temp_beside(target)).collect() };
+    let writes: Vec<PathBuf> = if spec.in_place {
+        targets.clone()
+    } else {
+        targets.iter().map(|target| fs::temp_beside(target)).collect()
+    };
     let said = fs::scratch_file(&store.planexe_subdir("partial")?)?;
     let stdout = if spec.stdout { Some(fs::create_new(&writes[0])?) } else { None };
     let mut command = match command_of(tools, job, spec, &writes) {
@@ -127,7 +130,10 @@ fn command_of(tools: &Tools, job: &Job, spec: &CommandSpec, writes: &[PathBuf]) 
         .inputs
         .files
         .iter()
-        .map(|files| Files { paths: files.paths.iter().map(|path| seen(&run.join(path))).collect(), ..files.clone() })
+        .map(|files| Files {
+            paths: files.paths.iter().map(|path| seen(&run.join(path))).collect(),
+            ..files.clone()
+        })
         .collect();
     let outputs: Vec<String> = writes.iter().map(|path| seen(path)).collect();
     let key = job.task.item.as_ref().map(|item| item.key.as_str());
@@ -139,7 +145,8 @@ fn command_of(tools: &Tools, job: &Job, spec: &CommandSpec, writes: &[PathBuf]) 
     let mut command = match &spec.line {
         Line::Argv(words) => {
             let argv = expand::argv(words, &values).map_err(unknown)?;
-            let (program, arguments) = argv.split_first().ok_or_else(|| failure("command", "the command is empty"))?;
+            let (program, arguments) =
+                argv.split_first().ok_or_else(|| failure("command", "the command is empty"))?;
             let mut command = Command::new(program_path(program, &place));
             command.args(arguments);
             command
@@ -164,13 +171,18 @@ fn command_of(tools: &Tools, job: &Job, spec: &CommandSpec, writes: &[PathBuf]) 
 
 /// A program named by a relative path with a slash is found from where the command runs.
 fn program_path(program: &str, place: &Path) -> PathBuf {
-    if program.contains('/') && !program.starts_with('/') { place.join(program) } else { PathBuf::from(program) }
+    if program.contains('/') && !program.starts_with('/') {
+        place.join(program)
+    } else {
+        PathBuf::from(program)
+    }
 }
 
 /// What a program has written so far, in bytes: any change is progress.
 fn growth_of(said: File, writes: Vec<PathBuf>) -> crate::process::Growth {
     Box::new(move || {
-        let size = |path: &PathBuf| fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64));
+        let size =
+            |path: &PathBuf| fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64));
         let own = said.metadata().map_or(0, |metadata| metadata.len());
         writes.iter().map(size).fold(own, u64::wrapping_add)
     })
@@ -251,11 +263,11 @@ fn look_at_inputs(tools: &Tools, job: &Job) -> Result<(), Failure> {
     for record in job.prepared.records() {
         let now = tools.index.digest(&tools.store.path(&record.path)).ok().flatten();
         if now.is_none_or(|(digest, _)| digest != record.blake3) {
-            let mut failed = failure("input_changed", format!("input `{}` changed while the command ran", record.path));
+            let mut failed =
+                failure("input_changed", format!("input `{}` changed while the command ran", record.path));
             failed.recoverable = true;
             return Err(failed);
         }
     }
     Ok(())
 }
-

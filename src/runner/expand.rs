@@ -27,7 +27,7 @@ pub struct Unknown {
 enum Piece<'t> {
     Text(&'t str),
     Dollar,
-    Files(&'t str, Vec<String>),
+    Files(Vec<String>),
 }
 
 /// Fills an argv in.
@@ -35,7 +35,7 @@ pub fn argv(words: &[String], values: &Values<'_>) -> Result<Vec<String>, Unknow
     let mut argv = Vec::with_capacity(words.len());
     for word in words {
         let pieces = pieces(word, values)?;
-        if let [Piece::Files(_, files)] = &pieces[..] {
+        if let [Piece::Files(files)] = &pieces[..] {
             argv.extend(files.iter().map(|file| guard_dash(file)));
             continue;
         }
@@ -44,7 +44,7 @@ pub fn argv(words: &[String], values: &Values<'_>) -> Result<Vec<String>, Unknow
             match piece {
                 Piece::Text(plain) => text.push_str(plain),
                 Piece::Dollar => text.push('$'),
-                Piece::Files(_, files) => text.push_str(&files.join(" ")),
+                Piece::Files(files) => text.push_str(&files.join(" ")),
             }
         }
         argv.push(text);
@@ -59,7 +59,7 @@ pub fn shell(line: &str, values: &Values<'_>) -> Result<String, Unknown> {
         match piece {
             Piece::Text(plain) => text.push_str(plain),
             Piece::Dollar => text.push('$'),
-            Piece::Files(_, files) => {
+            Piece::Files(files) => {
                 let quoted: Vec<String> = files.iter().map(|file| quote(&guard_dash(file))).collect();
                 text.push_str(&quoted.join(" "));
             }
@@ -92,14 +92,14 @@ fn pieces<'t>(text: &'t str, values: &Values<'_>) -> Result<Vec<Piece<'t>>, Unkn
         let (piece, length) = if after.starts_with('$') {
             (Piece::Dollar, 1)
         } else if name == "key" && values.key.is_some() {
-            (Piece::Files("key", vec![values.key.unwrap_or_default().to_string()]), name.len())
+            (Piece::Files(vec![values.key.unwrap_or_default().to_string()]), name.len())
         } else if name == "in" || name == "out" {
             let member = after[name.len()..]
                 .strip_prefix('.')
                 .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or(""))
                 .filter(|member| !member.is_empty());
             let files = lookup(name, member, values)?;
-            (Piece::Files(name, files), name.len() + member.map_or(0, |member| member.len() + 1))
+            (Piece::Files(files), name.len() + member.map_or(0, |member| member.len() + 1))
         } else {
             // Any other `$` is the shell's, or plain text.
             pieces.push(Piece::Text(&rest[..at + 1]));

@@ -47,7 +47,8 @@ pub fn run(tools: &Tools, job: &Job, gate: &GateSpec) -> Outcome {
 fn look(tools: &Tools, job: &Job, gate: &GateSpec) -> Result<(bool, String), Failure> {
     let templates: Vec<_> = std::iter::once(&gate.fail_if).chain(&gate.message).collect();
     let values = Value::from_iter(context(tools, job, &templates)?);
-    let fails = render::eval_condition(&gate.fail_if.source, &values).map_err(|error| render_failure(&error))?;
+    let fails =
+        render::eval_condition(&gate.fail_if.source, &values).map_err(|error| render_failure(&error))?;
     let message = match &gate.message {
         Some(message) => message.render(&values).map_err(|error| render_failure(&error))?,
         None => format!("the gate's condition holds: {}", gate.fail_if.source.text.trim()),

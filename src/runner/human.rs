@@ -20,7 +20,8 @@ pub fn run(tools: &Tools, job: &Job, ask: &Template) -> Outcome {
     let Some(who) = &job.passed else { return Outcome::Waiting(asked) };
     let mut outputs = Vec::new();
     for path in &job.task.outputs {
-        let written = fs::read_optional(&tools.store.path(path)).ok().flatten().filter(|bytes| !bytes.is_empty());
+        let written =
+            fs::read_optional(&tools.store.path(path)).ok().flatten().filter(|bytes| !bytes.is_empty());
         // What the person wrote is kept to the byte; a file they left out says who let it pass.
         let bytes = written.unwrap_or_else(|| format!("done by {who}\n").into_bytes());
         outputs.push((path.clone(), Content::Bytes(bytes)));

@@ -15,7 +15,7 @@ use crate::fs::{Durability, FsError};
 use crate::graph::Task;
 use crate::judge::{Prepared, render_failure};
 use crate::llm::retry::Budgets;
-use crate::llm::{CallProgress, Rejected, Usage};
+use crate::llm::{CallProgress, Class, Rejected, Usage};
 use crate::process::Watchdog;
 use crate::project::{Project, Recipe, Spec};
 use crate::record::{By, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
@@ -106,6 +106,10 @@ pub struct Course {
     pub rejected: Vec<Rejected>,
     /// A larger `max_tokens`, after an answer that was cut off at the limit.
     pub max_tokens: Option<u64>,
+    /// Draw differently: the last answer went wrong in a way the same draw would repeat.
+    pub vary: bool,
+    /// How the last call ended, for the limits of its endpoint, with the pause its server asked for.
+    pub call: Option<(Result<Usage, Class>, Option<Duration>)>,
     /// Time spent so far, waiting not counted.
     pub spent: Duration,
     /// Used so far.
@@ -192,7 +196,9 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         return Outcome::Broken(error);
     }
     let outcome = match &tools.project.spec(&job.task).recipe {
-        Recipe::Group => Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() }),
+        Recipe::Group => {
+            Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() })
+        }
         Recipe::Prompt(spec) => prompt::run(tools, job, spec),
         Recipe::Command(spec) => command::run(tools, job, spec),
         Recipe::Template(template) => template::run(tools, job, template),
@@ -367,6 +373,7 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         step: tools.project.spec(&job.task).step,
         decision_id: job.prepared.decision_id.clone(),
         pipeline_hash: tools.project.digest.short().to_owned(),
+        sandbox_ref: None,
     };
     let commit = Commit {
         task: job.task.name.clone(),

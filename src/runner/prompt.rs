@@ -10,7 +10,7 @@ use crate::check::{self, Valid, Violation, ViolationKind};
 use crate::clock;
 use crate::fs::FsError;
 use crate::judge::call_digest;
-use crate::llm::retry::Next;
+use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
 use crate::project::{Endpoint, PromptSpec};
 use crate::record::{Failure, SCHEMA};
@@ -119,10 +119,12 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
                 tools.store.calls().keep(&record)?
             };
             count(tools, job, endpoint, Ok(&reply), None, start.elapsed())?;
+            job.course.call = Some((Ok(reply.usage), None));
             match checked {
                 Ok(valid) if tools.frozen && reply.sample => {
                     let _ = valid;
-                    let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
+                    let message =
+                        "the answer was recorded for another prompt of this task, and --frozen refuses those";
                     Ok(Outcome::Failed(super::failure("sample", message)))
                 }
                 Ok(valid) => {
@@ -164,6 +166,11 @@ fn request_of(job: &Job, spec: &PromptSpec) -> Request {
     let mut params = spec.params.clone();
     if let Some(max_tokens) = job.course.max_tokens {
         params.insert("max_tokens".to_owned(), max_tokens.into());
+    }
+    if job.course.vary {
+        // The same draw would go wrong the same way.
+        let seed = params.get("seed").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        params.insert("seed".to_owned(), (seed + u64::from(job.attempt)).into());
     }
     Request {
         task: job.task.name.split('[').next().unwrap_or_default().to_owned(),
@@ -222,7 +229,13 @@ fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
 }
 
 /// An answer that does not hold: asked for again with what was wrong, while the budget lasts.
-fn reject(tools: &Tools, job: &mut Job, spec: &PromptSpec, reply: &Reply, violations: &[Violation]) -> Outcome {
+fn reject(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    reply: &Reply,
+    violations: &[Violation],
+) -> Outcome {
     let first = violations.first().map(ToString::to_string).unwrap_or_default();
     let more = match violations.len() {
         0 | 1 => String::new(),
@@ -247,18 +260,36 @@ fn reject(tools: &Tools, job: &mut Job, spec: &PromptSpec, reply: &Reply, violat
 }
 
 /// What follows a failure, by the policy.
-fn follow(tools: &Tools, job: &mut Job, spec: &PromptSpec, error: &CallError, mut failure: Failure) -> Outcome {
-    let next = tools.providers.next(&mut job.course.budgets, error, spec, job.endpoint, tools.project.spec(&job.task));
-    let again = |failure, next: String, after, endpoint, closed| Outcome::Again { failure, next, after, endpoint, closed };
+fn follow(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    error: &CallError,
+    mut failure: Failure,
+) -> Outcome {
+    job.course.call = Some((Err(error.class), error.retry_after));
+    let prompt_tokens = (job.prepared.system.len() + job.prepared.prompt.len()) as u64 / 3;
+    let asked = spec.params.get("max_tokens").and_then(serde_json::Value::as_u64);
+    let max_tokens = job.course.max_tokens.or(asked);
+    let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens };
+    let next = tools.providers.next(&mut job.course.budgets, &failed, spec, tools.project.spec(&job.task));
+    let again = |failure, next: String, after, endpoint, closed| Outcome::Again {
+        failure,
+        next,
+        after,
+        endpoint,
+        closed,
+    };
     let model = |at: usize| tools.project.endpoints[spec.models[at]].name.clone();
     let here = job.endpoint;
     let closed = |closed: bool| closed.then(|| spec.models[here]);
     match next {
-        Next::Wait { for_ } => {
-            let text = format!("waiting {:.0} s for the server", for_.as_secs_f64().ceil());
-            again(failure, text, for_, here, None)
+        Next::Wait { r#for: pause } => {
+            let text = format!("waiting {:.0} s for the server", pause.as_secs_f64().ceil());
+            again(failure, text, pause, here, None)
         }
-        Next::Retry { after } => {
+        Next::Retry { after, vary } => {
+            job.course.vary |= vary;
             let text = format!("again in {:.1} s", after.as_secs_f64());
             again(failure, text, after, here, None)
         }
@@ -277,7 +308,8 @@ fn follow(tools: &Tools, job: &mut Job, spec: &PromptSpec, error: &CallError, mu
             again(failure, text, Duration::ZERO, model_index, None)
         }
         Next::GiveUp { endpoint_closed } => {
-            failure.recoverable = !matches!(error.class, Class::BadRequest | Class::NotRecorded | Class::Config);
+            failure.recoverable =
+                !matches!(error.class, Class::BadRequest | Class::NotRecorded | Class::Config);
             if endpoint_closed {
                 // Others that ask the same endpoint need not find out for themselves.
                 tools.providers.close(spec.models[here]);

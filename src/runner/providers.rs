@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{KeyRing, Redactor};
-use crate::llm::retry::{Budgets, ModelFacts, Next, Policy};
+use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
 use crate::llm::{self, CallError, Class, Provider, Setup};
 use crate::project::{Project, PromptSpec, Spec};
 
@@ -61,7 +62,11 @@ impl Providers {
     /// Faults of the set-up that must be told before anything runs: of endpoints that will be asked.
     pub fn faults(&self, endpoints: &[usize]) -> Vec<CallError> {
         let of = |&endpoint: &usize| self.get(endpoint).err();
-        endpoints.iter().filter_map(of).filter(|error| matches!(error.class, Class::Auth | Class::Config)).collect()
+        endpoints
+            .iter()
+            .filter_map(of)
+            .filter(|error| matches!(error.class, Class::Auth | Class::Config))
+            .collect()
     }
 
     /// An endpoint takes no more calls in this build.
@@ -83,26 +88,24 @@ impl Providers {
     }
 
     /// What follows a failed attempt of a prompt at one of its models.
-    pub fn next(
-        &self,
-        budgets: &mut Budgets,
-        error: &CallError,
-        prompt: &PromptSpec,
-        at: usize,
-        spec: &Spec,
-    ) -> Next {
-        let models: Vec<ModelFacts> = prompt
+    pub fn next(&self, budgets: &mut Budgets, failed: &Failed<'_>, prompt: &PromptSpec, spec: &Spec) -> Next {
+        let models: Vec<ModelFacts<'_>> = prompt
             .models
             .iter()
-            .map(|&endpoint| {
-                let model = &self.project.endpoints[endpoint].model;
-                ModelFacts::of(model, self.is_closed(endpoint))
+            .map(|&at| {
+                let endpoint = &self.project.endpoints[at];
+                let retries = Some(prompt.max_validation_retries);
+                ModelFacts {
+                    name: &endpoint.name,
+                    context_window: endpoint.model.context_window,
+                    max_output: endpoint.model.max_output,
+                    closed: self.is_closed(at),
+                    policy: Policy::of(endpoint.model.retry.as_ref(), spec.retry.as_ref(), retries),
+                }
             })
             .collect();
-        let policy = Policy::new(
-            spec.retry.as_ref().or(self.project.endpoints[prompt.models[at]].model.retry.as_ref()),
-            prompt.max_validation_retries,
-        );
-        budgets.next(error, &models, at, &policy, self.seed)
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut rng = Rng::new(self.seed ^ now.as_nanos() as u64);
+        budgets.next(failed, &models, now, &mut rng)
     }
 }

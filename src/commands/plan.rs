@@ -1,0 +1,138 @@
+//! What a build would do: `build -n` and `build -q`.
+
+use crate::commands::Session;
+use crate::commands::build::{HowArgs, What, rules};
+use crate::engine::Settled;
+use crate::exit::{self, Error, Kind};
+use crate::graph::{Kind as NodeKind, TaskId};
+use crate::open::Opened;
+use crate::project::Recipe;
+use crate::report::{PlanTask, PlanView, Reason, Verdict};
+use crate::staleness::{Decision, StaleReason};
+use crate::store::index::Index;
+use crate::survey::{Look, Survey, survey};
+
+/// Judges and tells; writes nothing.
+pub fn run(
+    session: &Session,
+    opened: &Opened,
+    what: &What,
+    how: &HowArgs,
+    question: bool,
+) -> Result<u8, Error> {
+    let index = Index::load(&opened.store);
+    let env = |name: &str| session.variable(name);
+    let look = Look {
+        project: &opened.project,
+        store: &opened.store,
+        index: &index,
+        rules: rules(&opened.project, how, what.force),
+        no_reuse: how.no_reuse,
+        only: what.only,
+        env: &env,
+    };
+    let survey = survey(&look, &what.targets);
+    let view = view(session, opened, &survey);
+    let would_run = view.stale + view.depends > 0;
+    if session.globals.json {
+        session
+            .print_json(&view)
+            .map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
+    } else if !question {
+        let text = view.text(&session.out, session.globals.repeated.verbose > 0);
+        session.print(&text).map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
+    }
+    Ok(if question && would_run { exit::FAILED } else { exit::DONE })
+}
+
+/// The plan as data.
+pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
+    let project = &opened.project;
+    let graph = &survey.graph;
+    let mut levels: Vec<Vec<PlanTask>> = Vec::new();
+    let (mut stale, mut depends, mut fresh, mut calls, mut calls_at_most) = (0, 0, 0, 0, 0);
+    let open = |id: &TaskId| {
+        matches!(survey.settled.get(id), Some(Settled::Stale | Settled::DependsOn | Settled::Failed))
+    };
+    for id in graph.ids() {
+        let task = &graph[id];
+        // A fan-out is told by its instances, where they are known.
+        if task.kind == NodeKind::Group || !graph.instances(id).is_empty() {
+            continue;
+        }
+        match survey.settled.get(&id) {
+            Some(Settled::Fresh) => fresh += 1,
+            Some(Settled::Stale | Settled::Failed) => stale += 1,
+            Some(Settled::DependsOn) => depends += 1,
+            _ => continue,
+        }
+        if !open(&id) {
+            continue;
+        }
+        let spec = project.spec(task);
+        let judgement = survey.judgements.get(&id);
+        let prepared = judgement.and_then(|judgement| judgement.prepared.as_ref());
+        let kept = prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
+        let certain = survey.settled.get(&id) == Some(&Settled::Stale);
+        if let Recipe::Prompt(_) = spec.recipe {
+            calls += u32::from(certain && !kept);
+            calls_at_most += u32::from(!kept);
+        }
+        let needs: Vec<TaskId> = graph.direct_needs(id);
+        let name = |id: &TaskId| graph[*id].name.clone();
+        let level = task.level as usize;
+        if levels.len() <= level {
+            levels.resize_with(level + 1, Vec::new);
+        }
+        levels[level].push(PlanTask {
+            task: task.name.clone(),
+            verdict: if certain { Verdict::Stale } else { Verdict::DependsOn },
+            reasons: judgement.map(reasons).unwrap_or_default(),
+            depends_on: needs.iter().filter(|id| open(id)).map(name).collect(),
+            needs: needs.iter().map(name).collect(),
+            recipe: spec.recipe.name().to_owned(),
+            model: spec
+                .recipe
+                .prompt()
+                .and_then(|prompt| Some(project.endpoints[*prompt.models.first()?].model_name().to_owned())),
+            kept_answer: kept,
+        });
+    }
+    levels.retain(|level| !level.is_empty());
+    PlanView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        run_dir: project.run.display().to_string(),
+        pipeline: project.name.clone(),
+        resume: None,
+        levels,
+        stale,
+        depends,
+        fresh,
+        calls_expected: calls,
+        calls_at_most,
+        eta_s: None,
+    }
+}
+
+/// The reasons of a judgement as data.
+pub fn reasons(judgement: &crate::judge::Judgement) -> Vec<Reason> {
+    if let Some(failure) = &judgement.failure {
+        return vec![Reason::new(failure.class.clone(), failure.message.clone())];
+    }
+    match &judgement.decision {
+        Decision::Stale { reasons, .. } => reasons.iter().map(reason).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A reason as data: its code is the name it has in JSON.
+pub fn reason(reason: &StaleReason) -> Reason {
+    let value = serde_json::to_value(reason).unwrap_or_default();
+    let text = |key: &str| value.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    let mut view = Reason::new(text("reason").unwrap_or_default(), reason.text());
+    view.part = text("part");
+    view.old = text("old");
+    view.new = text("new");
+    view
+}

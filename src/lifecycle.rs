@@ -1,0 +1,82 @@
+//! What a build does before its first task and after its last: the housekeeping of a run. A build that
+//! starts nothing does none of it.
+
+use crate::build::{Ended, Stopped};
+use crate::clock;
+use crate::fs::{Durability, FsError};
+use crate::project::Project;
+use crate::runner::Tools;
+use crate::store::Store;
+use crate::store::lock::{Owner, RunLock};
+use crate::store::run_json::{Phase, RunJson};
+
+/// `run.json` of one build.
+pub struct RunRecord<'a> {
+    store: &'a Store,
+    project: &'a Project,
+    json: Option<RunJson>,
+}
+
+impl<'a> RunRecord<'a> {
+    /// Nothing is written yet.
+    pub fn new(store: &'a Store, project: &'a Project) -> RunRecord<'a> {
+        RunRecord { store, project, json: None }
+    }
+
+    /// Before the first task: torn logs are mended, our own leftovers swept, an old stop file removed,
+    /// the index taken down, the owner named, `run.json` says running.
+    pub fn begin(&mut self, lock: &mut RunLock, tools: &Tools) -> Result<(), FsError> {
+        lock.announce(&Owner::this("planexe build"))?;
+        tools.index.begin_run()?;
+        for (file, cut) in self.store.mend_all()? {
+            tools.note(None, true, format!("`{file}` had a torn end: {} bytes were cut off", cut.cut_bytes));
+        }
+        let mut folders: Vec<&str> = self
+            .project
+            .graph
+            .ids()
+            .flat_map(|id| &self.project.graph[id].outputs)
+            .map(|output| output.rsplit_once('/').map_or("", |(folder, _)| folder))
+            .filter(|folder| !folder.contains("{{"))
+            .collect();
+        folders.sort_unstable();
+        folders.dedup();
+        let swept = self.store.sweep(folders)?;
+        if swept > 0 {
+            tools.note(None, false, format!("{swept} temporary files of an earlier build were removed"));
+        }
+        self.store.clear_stop()?;
+        let run_id = self.store.read_run().map_or_else(|| uuid::Uuid::now_v7().to_string(), |run| run.run_id);
+        let mut json = RunJson::new(run_id, Phase::Running);
+        json.started_utc = Some(clock::now_utc());
+        json.pipeline = Some(self.project.name.clone());
+        json.profile = self.project.profile.clone();
+        json.pid = Some(tools.pid);
+        json.host = Some(tools.host.clone());
+        json.steps_total = Some(tools.steps_total);
+        self.store.write_run(&json, Durability::Unsynced)?;
+        self.json = Some(json);
+        Ok(())
+    }
+
+    /// After the last task.
+    pub fn end(&mut self, ended: &Ended) {
+        let Some(mut json) = self.json.take() else { return };
+        json.phase = match ended.stopped {
+            Some(Stopped::Abort) => Phase::Aborted,
+            Some(_) => Phase::Stopped,
+            None if ended.fails || ended.broken.is_some() => Phase::Failed,
+            None if !ended.waiting.is_empty() => Phase::Paused,
+            None => Phase::Completed,
+        };
+        json.ended_utc = Some(clock::now_utc());
+        if let Some((step, task, checkpoint, decision)) = &ended.last_completed {
+            json.last_completed_step = Some(*step);
+            json.last_completed_task = Some(task.clone());
+            json.last_checkpoint_id = checkpoint.clone();
+            json.decision_id = decision.clone();
+        }
+        // It can be told from the sidecars again: not worth failing a build for.
+        let _ = self.store.write_run(&json, Durability::Unsynced);
+    }
+}

@@ -1,0 +1,504 @@
+//! Joins the manifest, its texts and the run directory into a [`Project`]: names resolved, files put
+//! into a graph. Every fault that needs more than the manifest itself is found here, all at once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::check::banned_words;
+use crate::fs;
+use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
+use crate::manifest::inputs::named;
+use crate::manifest::types::{self, Env, Foreach, Output, Task};
+use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, paths, suggest};
+use crate::pattern;
+use crate::project::{
+    CommandSpec, Endpoint, ForeachSpec, GateSpec, Line, Project, PromptSpec, Recipe, Spec, Template,
+};
+use crate::record::Digest;
+use crate::render::{self, Source};
+use crate::texts::Texts;
+
+/// Where the parts of a project are.
+#[derive(Debug, Clone, Default)]
+pub struct Locations {
+    /// The run directory.
+    pub run: PathBuf,
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    /// Profile, `-D` and `--allow-outside`.
+    pub options: ReadOptions,
+    /// The parent run.
+    pub parent: Option<String>,
+}
+
+/// Reads a pipeline and makes it ready for a run directory.
+pub fn load(locations: &Locations) -> Result<Project, Faults> {
+    let (manifest, mut faults) = Manifest::read_all(&locations.pipeline, &locations.options)?;
+    let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
+    faults.extend(found);
+    let run = locations.run.canonicalize().unwrap_or_else(|_| locations.run.clone());
+    let mut loader = Loader { manifest: &manifest, texts: &texts, run: &run, locations, faults: Vec::new() };
+    let project = loader.project();
+    // What only follows from a key that could not be read is not told twice.
+    if manifest.whole || faults.is_empty() {
+        faults.append(&mut loader.faults);
+    }
+    match project {
+        Some(project) if faults.is_empty() => Ok(project),
+        _ => Err(manifest.faults(faults)),
+    }
+}
+
+struct Loader<'a> {
+    manifest: &'a Manifest,
+    texts: &'a Texts,
+    run: &'a Path,
+    locations: &'a Locations,
+    faults: Vec<Fault>,
+}
+
+impl Loader<'_> {
+    fn project(&mut self) -> Option<Project> {
+        let manifest = self.manifest;
+        let tables = &manifest.tables;
+        let vars: Map<String, Value> =
+            tables.vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let decls: Vec<Decl> = tables.task.iter().map(|(name, task)| self.decl(name, task)).collect();
+        let graph = match Graph::build(decls.clone()) {
+            Ok(graph) => Some(graph),
+            Err(found) => {
+                for fault in found {
+                    self.graph_fault(&fault);
+                }
+                None
+            }
+        };
+        if let Some(graph) = &graph {
+            self.look_for_inputs(graph, &decls);
+        }
+        let graph = graph?;
+        let endpoints: Vec<Endpoint> = tables
+            .models
+            .iter()
+            .map(|(name, model)| Endpoint { name: name.clone(), model: model.clone() })
+            .collect();
+        let pools: Vec<(String, u32)> = tables.pools.iter().map(|(name, &n)| (name.clone(), n)).collect();
+        let mut specs = Vec::with_capacity(tables.task.len());
+        for (name, task) in &tables.task {
+            let mut spec = self.spec(name, task, &endpoints, &pools)?;
+            spec.step = graph.find(name).map_or(0, |id| graph[id].step);
+            specs.push(spec);
+        }
+        let default = self.default_targets(&graph);
+        let name = tables.pipeline.name.clone().unwrap_or_else(|| {
+            manifest
+                .folder
+                .file_name()
+                .map_or_else(|| "pipeline".into(), |n| n.to_string_lossy().into_owned())
+        });
+        Some(Project {
+            run: self.run.to_owned(),
+            file: manifest.file.clone(),
+            folder: manifest.folder.clone(),
+            name,
+            tables: tables.clone(),
+            profile: self.locations.options.profile.clone(),
+            parent: self.locations.parent.clone(),
+            vars,
+            endpoints,
+            pools,
+            specs,
+            graph,
+            default,
+            digest: self.digest(),
+            allow_outside: self.locations.options.allow_outside.clone(),
+        })
+    }
+
+    /// A digest over everything the pipeline was read from.
+    fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        for source in self.manifest.sources() {
+            part(&source.text);
+        }
+        for file in self.texts.files() {
+            part(&file.written);
+            part(&file.text);
+        }
+        part(&format!("{:?}", self.locations.options));
+        Digest(hasher.finalize().to_hex().to_string())
+    }
+
+    fn path(&self, written: &str) -> String {
+        let filled = paths::substitute_vars(written, &self.manifest.tables.vars);
+        pattern::normalize(&filled.unwrap_or_else(|_| written.to_owned()))
+    }
+
+    fn decl(&self, name: &str, task: &Task) -> Decl {
+        let at = KeyPath::task(name);
+        let inputs = named(&task.inputs, &at)
+            .into_iter()
+            .map(|input| {
+                let pattern = self.path(&input.pattern);
+                let optional = task.optional.iter().any(|o| *o == input.name || self.path(o) == pattern);
+                Input { name: input.name, glob: paths::is_glob(&pattern), pattern, optional }
+            })
+            .collect();
+        Decl {
+            name: name.to_owned(),
+            recipe: task.recipe() != crate::manifest::check::Recipe::Group,
+            inputs,
+            outputs: task.outputs.iter().map(|output| self.path(output.path())).collect(),
+            after: task.after.clone(),
+            foreach: task.foreach.as_ref().map(|foreach| self.foreach_decl(foreach)),
+            sequential: task.sequential,
+        }
+    }
+
+    fn foreach_decl(&self, foreach: &Foreach) -> ForeachDecl {
+        let (source, glob) = match (&foreach.file, &foreach.glob) {
+            (Some(file), _) => (self.path(file), false),
+            (None, Some(glob)) => (self.path(glob), true),
+            (None, None) => (String::new(), false),
+        };
+        let rest = format!("{:?} {:?} {:?}", foreach.items, foreach.key, foreach.batch);
+        ForeachDecl { source, glob, rest }
+    }
+
+    fn task_path(&self, decl: usize) -> KeyPath {
+        let name = self.manifest.tables.task.get_index(decl).map_or("", |(name, _)| name);
+        KeyPath::task(name)
+    }
+
+    fn task_name(&self, decl: usize) -> &str {
+        self.manifest.tables.task.get_index(decl).map_or("", |(name, _)| name)
+    }
+
+    fn graph_fault(&mut self, fault: &graph::Fault) {
+        let fault = match fault {
+            graph::Fault::DuplicateOutput { first, second, case_only } => {
+                let path = |(decl, output): (usize, usize)| {
+                    let task = self.manifest.tables.task.get_index(decl);
+                    task.map_or(String::new(), |(_, task)| task.outputs[output].path().to_owned())
+                };
+                let at = |(decl, output): (usize, usize)| self.task_path(decl).then("outputs").then(output);
+                let (one, two) = (self.task_name(first.0), self.task_name(second.0));
+                let message = if *case_only {
+                    format!(
+                        "outputs `{}` and `{}` differ only in case, which some file systems do not tell apart",
+                        path(*first),
+                        path(*second)
+                    )
+                } else if one == two {
+                    format!("output `{}` is listed twice", path(*second))
+                } else {
+                    format!("two tasks write `{}`: `{one}` and `{two}`", path(*second))
+                };
+                Fault::at(at(*second), message)
+                    .wanted("one task per file")
+                    .related(at(*first), format!("`{one}` writes it here"))
+            }
+            graph::Fault::UnknownAfter { decl, index } => {
+                let at = self.task_path(*decl).then("after").then(*index);
+                let (_, task) = match self.manifest.tables.task.get_index(*decl) {
+                    Some(found) => found,
+                    None => return,
+                };
+                let name = &task.after[*index];
+                let known: Vec<&str> = self.manifest.tables.task.keys().map(String::as_str).collect();
+                let fault = Fault::at(at, format!("unknown task `{name}`")).wanted("no such task");
+                // The manifest's own checks may have told it already.
+                if !self.manifest.whole {
+                    return;
+                }
+                fault.maybe_hint(suggest(name, known))
+            }
+            graph::Fault::Cycle { decls } => {
+                let mut names: Vec<&str> = decls.iter().map(|&decl| self.task_name(decl)).collect();
+                let first = names.first().copied().unwrap_or_default();
+                names.push(first);
+                let text = names.join(" -> ");
+                let at = self.task_path(decls.first().copied().unwrap_or(0)).then("inputs");
+                let message = if decls.len() == 1 {
+                    format!("task `{first}` reads what it writes itself: {text}")
+                } else {
+                    format!("tasks wait for one another: {text}")
+                };
+                Fault::at(at, message)
+                    .wanted("a cycle")
+                    .hint("each task can only read what is made before it")
+            }
+        };
+        self.faults.push(fault);
+    }
+
+    /// Inputs that nobody makes must be there, inside the run or the pipeline's folder.
+    fn look_for_inputs(&mut self, graph: &Graph, decls: &[Decl]) {
+        let mut told: BTreeSet<String> = BTreeSet::new();
+        for (d, (name, task)) in self.manifest.tables.task.iter().enumerate() {
+            let key_paths: Vec<KeyPath> =
+                named(&task.inputs, &KeyPath::task(name)).into_iter().map(|input| input.key_path).collect();
+            for (input, at) in decls[d].inputs.iter().zip(key_paths) {
+                if input.glob || pattern::has_key(&input.pattern) || graph.is_produced(&input.pattern) {
+                    continue;
+                }
+                self.look_for(&input.pattern, input.optional, &at, graph, &mut told);
+            }
+            if let Some(foreach) = &decls[d].foreach
+                && !foreach.glob
+                && !foreach.source.is_empty()
+                && !graph.is_produced(&foreach.source)
+            {
+                let at = KeyPath::task(name).then("foreach").then("file");
+                self.look_for(&foreach.source, false, &at, graph, &mut told);
+            }
+        }
+    }
+
+    fn look_for(
+        &mut self,
+        path: &str,
+        optional: bool,
+        at: &KeyPath,
+        graph: &Graph,
+        told: &mut BTreeSet<String>,
+    ) {
+        let full = self.run.join(path);
+        match full.canonicalize() {
+            Ok(real) => {
+                let allowed = [self.run, &self.manifest.folder];
+                let inside = allowed.iter().any(|folder| real.starts_with(folder))
+                    || self.locations.options.allow_outside.iter().any(|folder| {
+                        real.starts_with(folder.canonicalize().unwrap_or_else(|_| folder.clone()))
+                    });
+                if !inside {
+                    let parent = real.parent().unwrap_or(&real).display().to_string();
+                    self.faults.push(
+                        Fault::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
+                            .wanted("a file of the run")
+                            .hint(format!("if it may be read, say so: `--allow-outside {parent}`")),
+                    );
+                } else if real.is_dir() {
+                    self.faults.push(
+                        Fault::at(at, format!("input `{path}` is a folder"))
+                            .wanted("a file, or a glob")
+                            .hint(format!("for the files in it: `{path}/*`")),
+                    );
+                }
+            }
+            Err(_) if optional => {}
+            Err(_) => {
+                if !told.insert(path.to_owned()) {
+                    return;
+                }
+                let made = graph.ids().flat_map(|id| graph[id].outputs.clone()).collect::<Vec<_>>();
+                let there = fs::list_dir(full.parent().unwrap_or(self.run)).unwrap_or_default();
+                let there: Vec<String> = there
+                    .into_iter()
+                    .filter_map(|(name, kind)| {
+                        (kind == fs::FileKind::File).then(|| name.into_string().ok())?
+                    })
+                    .filter(|name| !crate::inputs::is_sidecar(name))
+                    .collect();
+                let known: Vec<&str> = made.iter().chain(&there).map(String::as_str).collect();
+                let hint = suggest(path, known).unwrap_or_else(|| {
+                    format!("write `{path}` in the run directory, or add a task that makes it")
+                });
+                self.faults.push(
+                    Fault::at(at, format!("input `{path}` is not there, and no task makes it"))
+                        .wanted(format!("not in {}", crate::manifest::fault::shown_path(self.run)))
+                        .hint(hint),
+                );
+            }
+        }
+    }
+
+    fn default_targets(&mut self, graph: &Graph) -> Vec<TaskId> {
+        let wanted = &self.manifest.tables.pipeline.default;
+        if wanted.is_empty() {
+            return graph.ids().collect();
+        }
+        wanted
+            .iter()
+            .filter_map(|name| graph.find(name).or_else(|| graph.producer(&self.path(name))))
+            .collect()
+    }
+
+    fn spec(
+        &mut self,
+        name: &str,
+        task: &Task,
+        endpoints: &[Endpoint],
+        pools: &[(String, u32)],
+    ) -> Option<Spec> {
+        let tables = &self.manifest.tables;
+        let defaults = &tables.defaults;
+        let timeouts: &HashMap<_, _> = &tables
+            .timeouts
+            .iter()
+            .map(|(name, span)| (crate::manifest::names::loose(name), span.0))
+            .collect();
+        let timeout = task
+            .timeout
+            .map(|span| span.0)
+            .or_else(|| timeouts.get(&crate::manifest::names::loose(name)).copied())
+            .or_else(|| defaults.timeout.map(|span| span.0))
+            .or_else(|| timeouts.get("default").copied());
+        let templates = task.outputs.iter().map(|output| self.output_template(output)).collect();
+        Some(Spec {
+            name: name.to_owned(),
+            description: task.description.clone(),
+            recipe: self.recipe(name, task, endpoints)?,
+            templates,
+            when: task.when.as_ref().map(|when| self.condition(name, "when", when)),
+            foreach: task.foreach.as_ref().map(|foreach| ForeachSpec {
+                file: foreach.file.as_ref().map(|file| self.path(file)),
+                items: foreach.items.clone(),
+                key: foreach.key.clone(),
+                glob: foreach.glob.as_ref().map(|glob| self.path(glob)),
+                batch: foreach.batch.map(|n| n as usize),
+            }),
+            min_success: task.min_success.unwrap_or(1.0),
+            timeout,
+            stall: task.stall_timeout.or(defaults.stall_timeout).map(|span| span.0),
+            retry: task.retry,
+            priority: task.priority,
+            pool: task.pool.as_ref().and_then(|pool| pools.iter().position(|(name, _)| name == pool)),
+            step: 0,
+        })
+    }
+
+    fn recipe(&mut self, name: &str, task: &Task, endpoints: &[Endpoint]) -> Option<Recipe> {
+        let html = task.outputs.first().is_some_and(|output| is_html(output.path()));
+        if let Some(prompt) = &task.prompt {
+            return Some(Recipe::Prompt(Box::new(self.prompt(name, task, prompt, endpoints)?)));
+        }
+        if let Some(command) = &task.command {
+            return Some(Recipe::Command(self.command(task, command)));
+        }
+        if let Some(template) = &task.template {
+            return Some(Recipe::Template(self.template(template, html)?));
+        }
+        if let Some(gate) = &task.gate {
+            return Some(Recipe::Gate(GateSpec {
+                fail_if: self.condition(name, "gate", &gate.fail_if),
+                action: gate.action,
+                message: gate.message.as_ref().map(|text| self.inline(name, "gate.message", text)),
+            }));
+        }
+        Some(match &task.human {
+            Some(human) => Recipe::Human(self.inline(name, "human", human)),
+            None => Recipe::Group,
+        })
+    }
+
+    fn prompt(
+        &mut self,
+        name: &str,
+        task: &Task,
+        prompt: &str,
+        endpoints: &[Endpoint],
+    ) -> Option<PromptSpec> {
+        let defaults = &self.manifest.tables.defaults;
+        let names = task.model.as_ref().or(defaults.model.as_ref());
+        let models = names.map_or(&[][..], types::OneOrMany::as_slice);
+        let models = models
+            .iter()
+            .filter_map(|model| endpoints.iter().position(|endpoint| endpoint.name == *model))
+            .collect();
+        let mut params: Map<String, Value> =
+            defaults.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        params.extend(task.params.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let check_digest = task.check.as_ref().map(|check| {
+            let words = check.banned_words.as_ref().and_then(|file| self.texts.file(file));
+            let words = words.map(|file| banned_words(&file.text));
+            Digest::of(&serde_json::to_vec(&(check, words)).unwrap_or_default())
+        });
+        Some(PromptSpec {
+            system: match task.system.as_ref().or(defaults.system.as_ref()) {
+                Some(system) => Some(self.template(system, false)?),
+                None => None,
+            },
+            prompt: self.template(prompt, false)?,
+            schema: match &task.schema {
+                Some(schema) => Some(self.texts.schema(schema)?.clone()),
+                None => None,
+            },
+            check: self.texts.check(name).cloned(),
+            check_digest,
+            models,
+            params,
+            params_extra: task
+                .params_extra
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            max_validation_retries: task
+                .max_validation_retries
+                .or(defaults.max_validation_retries)
+                .unwrap_or(2),
+        })
+    }
+
+    fn command(&self, task: &Task, command: &types::Command) -> CommandSpec {
+        let (line, names_out) = match command {
+            types::Command::Argv(words) => {
+                (Line::Argv(words.clone()), words.iter().any(|w| w.contains("$out")))
+            }
+            types::Command::Shell(line) => (Line::Shell(line.clone()), line.contains("$out")),
+        };
+        let (env_names, env_set) = match &task.env {
+            Some(Env::Names(names)) => (names.clone(), Vec::new()),
+            Some(Env::Table(table)) => {
+                (Vec::new(), table.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+            }
+            None => (Vec::new(), Vec::new()),
+        };
+        CommandSpec {
+            line,
+            stdout: task.stdout,
+            // A command that is not told where to write can only write in place.
+            in_place: task.in_place || (!names_out && !task.stdout),
+            cwd: task.cwd.clone(),
+            env_names,
+            env_set,
+        }
+    }
+
+    fn output_template(&self, output: &Output) -> Option<Template> {
+        self.template(output.template()?, is_html(output.path()))
+    }
+
+    /// A template by what the manifest writes for it.
+    fn template(&self, written: &str, html: bool) -> Option<Template> {
+        let source = self.texts.source(written)?;
+        let html = html || Source::is_html_name(written);
+        Some(self.compile(source, html))
+    }
+
+    fn inline(&self, task: &str, key: &str, text: &str) -> Template {
+        let source = self.texts.source(text);
+        self.compile(source.unwrap_or_else(|| Source::new(format!("task.{task}.{key}"), text)), false)
+    }
+
+    fn condition(&self, task: &str, key: &str, text: &str) -> Template {
+        let source = Source::new(format!("task.{task}.{key}"), text);
+        let names = render::undeclared_in_condition(&source).unwrap_or_default();
+        Template { source, names, html: false }
+    }
+
+    fn compile(&self, source: Source, html: bool) -> Template {
+        let names = render::undeclared(&source).unwrap_or_default();
+        Template { source, names, html }
+    }
+}
+
+fn is_html(path: &str) -> bool {
+    Source::is_html_name(path)
+}

@@ -1,0 +1,159 @@
+//! Finding the run directory and its pipeline, and opening both: how every command begins.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::graph::{Graph, Kind, TaskId};
+use crate::load::{self, Locations};
+use crate::manifest::names::loose;
+use crate::manifest::run::RunFile;
+use crate::manifest::{Faults, ReadOptions, suggest};
+use crate::pattern;
+use crate::project::Project;
+use crate::store::Store;
+
+/// What the command line says of where to work.
+#[derive(Debug, Clone, Default)]
+pub struct Where {
+    /// `-C`.
+    pub run_dir: Option<PathBuf>,
+    /// `-f`.
+    pub file: Option<PathBuf>,
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// `-D`.
+    pub defines: Vec<(String, String)>,
+    /// `--allow-outside`.
+    pub allow_outside: Vec<PathBuf>,
+}
+
+/// A run directory with its pipeline.
+#[derive(Debug)]
+pub struct Opened {
+    /// The pipeline, ready.
+    pub project: Arc<Project>,
+    /// The records.
+    pub store: Arc<Store>,
+    /// `run.toml`, if the run has one.
+    pub run_file: Option<RunFile>,
+}
+
+/// Why a run cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// There is none.
+    NoRun {
+        /// Where it was looked for.
+        from: PathBuf,
+    },
+    /// The nearest one is above the current directory, and the command must not change it unasked.
+    Above {
+        /// The run found.
+        run: PathBuf,
+    },
+    /// A folder that was named is none.
+    NoFolder(PathBuf),
+    /// The pipeline has faults.
+    Faults(Box<Faults>),
+}
+
+/// The run directory the command line means, and whether it is above the current directory.
+pub fn find_run(place: &Where) -> Result<(PathBuf, bool), OpenError> {
+    if let Some(dir) = &place.run_dir {
+        if !dir.is_dir() {
+            return Err(OpenError::NoFolder(dir.clone()));
+        }
+        return Ok((dir.clone(), false));
+    }
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    if place.file.is_some() {
+        return Ok((here, false));
+    }
+    let is_run = |dir: &&Path| dir.join("run.toml").is_file() || dir.join("pipeline.toml").is_file();
+    match here.ancestors().find(is_run) {
+        Some(dir) => Ok((dir.to_owned(), dir != here)),
+        None => Err(OpenError::NoRun { from: here }),
+    }
+}
+
+/// Opens the run. `may_go_up`: whether a run above the current directory will do (reading commands).
+pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
+    let (run, above) = find_run(place)?;
+    if above && !may_go_up {
+        return Err(OpenError::Above { run });
+    }
+    let faults = |faults| OpenError::Faults(Box::new(faults));
+    let run_toml = run.join("run.toml");
+    let run_file = match place.file.is_none() && run_toml.is_file() {
+        true => Some(RunFile::read(&run_toml).map_err(faults)?),
+        false => None,
+    };
+    let pipeline = match (&place.file, &run_file) {
+        (Some(file), _) => file.clone(),
+        (None, Some(run_file)) => run_file.pipeline_file(&run),
+        (None, None) => run.join("pipeline.toml"),
+    };
+    let profile = place.profile.clone().or_else(|| run_file.as_ref().and_then(|run| run.profile.clone()));
+    let locations = Locations {
+        run: run.clone(),
+        pipeline,
+        options: ReadOptions {
+            profile,
+            defines: place.defines.clone(),
+            allow_outside: place.allow_outside.clone(),
+        },
+        parent: run_file.as_ref().and_then(|run| run.parent.clone()),
+    };
+    let project = load::load(&locations).map_err(faults)?;
+    let store = Store::open(project.run.clone());
+    Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file })
+}
+
+/// A task named on the command line, loosely, and the key of an instance if one was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The task; of `review[anna]` the family.
+    pub task: TaskId,
+    /// The key.
+    pub key: Option<String>,
+}
+
+/// Finds the task a name means: `SelectScenarioTask`, `select-scenario`, `select_scenario`, an output's
+/// name, `task[key]`. Of what matches nothing, the error is a suggestion, if there is one near.
+pub fn find_task(graph: &Graph, written: &str) -> Result<Named, Option<String>> {
+    let (name, key) = match written.strip_suffix(']').and_then(|rest| rest.split_once('[')) {
+        Some((name, key)) => (name, Some(key.to_owned())),
+        None => (written, None),
+    };
+    let wanted = loose(name);
+    let declared = || graph.order().iter().copied();
+    if let Some(task) = declared().find(|&id| graph[id].name == name) {
+        return Ok(Named { task, key });
+    }
+    if let Some(task) = declared().find(|&id| loose(&graph[id].name) == wanted) {
+        return Ok(Named { task, key });
+    }
+    let path = pattern::normalize(written);
+    for id in declared() {
+        for output in &graph[id].outputs {
+            if *output == path {
+                return Ok(Named { task: id, key: None });
+            }
+            if graph[id].kind == Kind::Family
+                && let Some(key) = key_in(output, &path)
+            {
+                return Ok(Named { task: id, key: Some(key) });
+            }
+        }
+    }
+    let names: Vec<&str> = declared().map(|id| graph[id].name.as_str()).collect();
+    let outputs: Vec<&str> = declared().flat_map(|id| graph[id].outputs.iter().map(String::as_str)).collect();
+    Err(suggest(name, names.into_iter().chain(outputs).collect::<Vec<_>>()))
+}
+
+/// The key that makes a pattern with one hole into a path.
+fn key_in(pattern: &str, path: &str) -> Option<String> {
+    let (before, after) = pattern.split_once(pattern::KEY)?;
+    let key = path.strip_prefix(before)?.strip_suffix(after)?;
+    (!key.is_empty() && !key.contains('/')).then(|| key.to_owned())
+}

@@ -1,0 +1,18 @@
+//! The program from outside: every test runs the binary in a run directory of its own, against a
+//! scripted model server that counts what it is asked. Nearly every test ends by building again and
+//! expecting nothing to do.
+
+#![allow(clippy::disallowed_methods, reason = "tests write files as a user would")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod big;
+mod calls;
+mod commands;
+mod crash;
+mod fake_llm;
+mod foreach;
+mod later;
+mod recipes;
+mod staleness;

@@ -1,0 +1,832 @@
+//! The recipes: command, template, prompt with several outputs, gate, human, group; `when` and `after`.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, FakeLlm, Fifo, Space, counts};
+
+fn space(server: &FakeLlm, tasks: &str) -> Space {
+    let space = Space::with(server, tasks);
+    space.write("plan.txt", "Build a bridge.\n");
+    space
+}
+
+// ---- command
+
+#[test]
+fn a_command_is_run_without_a_shell() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.copy]
+inputs = ["plan.txt"]
+outputs = ["copy.txt"]
+command = ["cp", "$in", "$out"]
+
+[task.literal]
+outputs = ["literal.txt"]
+command = ["sh", "-c", 'printf "%s\n" "$@" > "$0"', "$out", "$$in", "a b", "; echo evil", "$(id)", "*"]
+"#,
+    );
+    space.build();
+    assert_eq!(space.read("copy.txt"), "Build a bridge.\n");
+    assert_eq!(space.read("literal.txt"), "$in\na b\n; echo evil\n$(id)\n*\n");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn inputs_and_outputs_of_a_command_by_name_and_number() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.named]
+inputs = { left = "l.txt", right = "r.txt" }
+outputs = ["one.txt", "two.txt"]
+command = ["sh", "-c", 'cat "$1" > "$3"; cat "$2" > "$4"', "sh", "$in.right", "$in.left", "$out.1", "$out.0"]
+
+[task.counted]
+inputs = ["l.txt", "r.txt"]
+outputs = ["three.txt"]
+command = "cat $in.1 $in.0 $in > $out.0"
+
+[task.spread]
+inputs = { files = "many/*.txt" }
+outputs = ["four.txt"]
+command = ["sh", "-c", 'to=$1; shift; echo $# > "$to"; cat "$@" >> "$to"', "sh", "$out", "$in.files"]
+"#,
+    );
+    space.write("l.txt", "left ");
+    space.write("r.txt", "right ");
+    for n in 0..3 {
+        space.write(&format!("many/{n} of 3.txt"), format!("{n} "));
+    }
+    space.build();
+    assert_eq!((space.read("one.txt"), space.read("two.txt")), ("left ".to_owned(), "right ".to_owned()));
+    assert_eq!(space.read("three.txt"), "right left left right ");
+    assert_eq!(space.read("four.txt"), "3\n0 1 2 ");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn odd_names_are_quoted_in_a_shell_line() {
+    let server = FakeLlm::new();
+    let names = [
+        "a b.txt",
+        "it's.txt",
+        "$(touch evil).txt",
+        "`touch evil`.txt",
+        "a;touch evil.txt",
+        "-n.txt",
+        "ü\"q.txt",
+        "$HOME.txt",
+    ];
+    for name in names {
+        let space = Space::new();
+        let (from, to) = (json!(name).to_string(), json!(format!("out/{name}")).to_string());
+        space.pipeline(
+            &server,
+            &format!("[task.copy]\ninputs = [{from}]\noutputs = [{to}]\ncommand = \"cat < $in > $out\"\n"),
+        );
+        space.write(name, name);
+        let out = space.build();
+        assert_eq!(space.read(&format!("out/{name}")), name, "{out}");
+        assert!(!space.exists("evil"), "{name}");
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
+fn standard_output_becomes_the_first_output() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.count]
+inputs = ["plan.txt"]
+outputs = ["count.txt"]
+command = ["sh", "-c", "wc -w < plan.txt | tr -d ' '; echo noise >&2"]
+stdout = true
+"#,
+    );
+    space.build();
+    assert_eq!(space.read("count.txt"), "3\n");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn the_environment_and_folder_of_a_command() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[models.other]
+api = "openai"
+base_url = "http://127.0.0.1:1/v1"
+model = "none"
+api_key_env = "SECRET_KEY"
+
+[task.set]
+outputs = ["set.txt"]
+env = { FLAVOUR = "sweet" }
+command = "echo \"$FLAVOUR ${SECRET_KEY-no key} $PLAIN\" > $out"
+
+[task.listed]
+outputs = ["listed.txt"]
+env = ["SECRET_KEY"]
+command = "echo \"${SECRET_KEY-no key}\" > $out"
+
+[task.inside]
+inputs = ["sub/in.txt"]
+outputs = ["sub/made/where.txt"]
+cwd = "sub"
+command = "cat in.txt > $out; basename \"$PWD\" >> $out; cat $in >> $out"
+"#,
+    );
+    space.write("sub/in.txt", "inside\n");
+    space.set_env("SECRET_KEY", "sk-0123456789abcdef");
+    space.set_env("PLAIN", "inherited");
+    space.build();
+    assert_eq!(space.read("set.txt"), "sweet no key inherited\n");
+    assert_eq!(space.read("listed.txt"), "sk-0123456789abcdef\n");
+    assert_eq!(space.read("sub/made/where.txt"), "inside\nsub\ninside\n");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_command_that_fails_leaves_the_old_output_in_place() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+command = "echo partial > $out; echo what went wrong >&2; test ! -e ../fail || exit 7; cat $in >> $out"
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+command = "cat $in > $out"
+"#,
+    );
+    space.build();
+    let tree = space.tree();
+    std::fs::write(space.root().join("fail"), "").expect("fail");
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.run(&["build"]).exits(1).says(&["a", "what went wrong", "7"]);
+    assert_eq!(space.read("a.txt"), "partial\nBuild a bridge.\n", "the old output keeps its name");
+    assert_eq!(tree["b.txt"], space.bytes("b.txt"));
+    assert!(space.tree().keys().eq(tree.keys()), "no litter: {:?}", space.tree().keys());
+    let status = space.sidecar("a.txt");
+    assert_eq!(
+        (&status["state"], &status["failure"]["exit_code"]),
+        (&json!("failed"), &json!(7)),
+        "{status:#}"
+    );
+    assert_eq!(space.state("b"), "blocked");
+    std::fs::remove_file(space.root().join("fail")).expect("fail");
+    space.build();
+    assert_eq!(space.read("b.txt"), "partial\nBuild a tunnel.\n");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_command_that_writes_nothing_or_nothing_in_it_is_no_success() {
+    let server = FakeLlm::new();
+    for (command, word) in [("true", "a.txt"), (": > $out", "empty"), ("no-such-program-here x", "a")] {
+        let space = space(&server, &format!("[task.a]\noutputs = [\"a.txt\"]\ncommand = \"{command}\"\n"));
+        space.run(&["build"]).exits(1).says(&["a", word]);
+        assert!(!space.exists("a.txt") && !space.is_done("a.txt"), "{command}");
+        assert_eq!(space.state("a"), "failed", "{command}");
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let server = FakeLlm::new();
+    let space =
+        space(&server, "[task.a]\noutputs = [\"a.txt\"]\ncommand = [\"no-such-program-here\", \"$out\"]\n");
+    space.run(&["build"]).exits(1).says(&["no-such-program-here"]);
+    assert_eq!(space.state("a"), "failed");
+}
+
+#[test]
+fn a_command_in_place() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.log]
+inputs = ["plan.txt"]
+outputs = ["log.txt"]
+in_place = true
+command = "cat $in >> $out"
+"#,
+    );
+    space.build();
+    space.assert_nothing_to_do(&server);
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    assert_eq!(space.read("log.txt"), "Build a bridge.\nBuild a tunnel.\n");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_command_over_its_time_is_ended_with_its_children() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.a]
+outputs = ["a.txt"]
+timeout = "300ms"
+command = "sleep 300 & echo $! > ../child; wait; echo done > $out"
+
+[task.b]
+outputs = ["b.txt"]
+command = "echo fine > $out"
+"#,
+    );
+    space.run(&["build"]).exits(1).says(&["a", "timeout"]);
+    assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
+    assert!(space.is_done("b.txt"));
+    let child = std::fs::read_to_string(space.root().join("child")).expect("the child's id");
+    crate::support::until("the child to be gone", || {
+        let state =
+            std::process::Command::new("ps").args(["-o", "stat=", "-p", child.trim()]).output().expect("ps");
+        let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+        (state.is_empty() || state.starts_with('Z')).then_some(())
+    });
+    // Raising the limit makes nothing else stale.
+    space.edit("pipeline.toml", "300ms", "5m");
+    space.edit("pipeline.toml", "sleep 300", "sleep 0");
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn no_text_of_a_model_gets_into_a_command_line() {
+    let server = FakeLlm::scripted(|_| json!([{ "id": "$(touch evil); `touch evil`" }]).into());
+    let space = space(
+        &server,
+        r#"
+[task.list]
+outputs = ["list.json"]
+prompt = "TASK=list\nA list, please."
+schema = "list.schema.json"
+
+[task.each]
+foreach = { file = "list.json", key = "id" }
+outputs = ["each/{{ key }}.txt"]
+command = "echo $key > $out"
+"#,
+    );
+    space.write("list.schema.json", r#"{"type": "array", "items": {"type": "object"}}"#);
+    space.build();
+    assert!(!space.exists("evil"));
+    assert_eq!(space.files("each").iter().filter(|path| path.ends_with(".txt")).count(), 1);
+    space.edit("pipeline.toml", "echo $key", "echo {{ key }}");
+    let out = space.run(&["build"]);
+    assert!(!space.exists("evil"), "{out}");
+}
+
+// ---- template, several outputs
+
+#[test]
+fn a_template_over_its_inputs() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[vars]
+title = "A plan"
+
+[task.report]
+inputs = { plan = "plan.txt", facts = "facts.json" }
+outputs = ["out/report.md"]
+template = "templates/report.md.j2"
+"#,
+    );
+    space.write("facts.json", r#"{"cost": 12, "risks": ["wind", "rain"]}"#);
+    space.write(
+        "templates/report.md.j2",
+        "# {{ vars.title }}\n{{ plan }}\n{{ facts.cost }}{% for risk in facts.risks %}\n- {{ risk }}{% endfor %}\n",
+    );
+    space.build();
+    assert_eq!(server.requests(), 0);
+    assert_eq!(
+        space.read("out/report.md").replace("\n\n", "\n"),
+        "# A plan\nBuild a bridge.\n12\n- wind\n- rain\n"
+    );
+    space.assert_nothing_to_do(&server);
+    space.edit("facts.json", "wind", "ice");
+    space.build();
+    assert!(space.read("out/report.md").contains("- ice"));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_name_missing_in_a_template_fails_the_task_and_is_named() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        "[task.page]\ninputs = [\"plan.txt\"]\noutputs = [\"page.txt\"]\ntemplate = \"{{ plan }} {{ plam }}\"\n",
+    );
+    let out = space.run(&["build"]).says(&["plam"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    assert!(!space.exists("page.txt"));
+}
+
+#[test]
+fn several_outputs_of_one_answer() {
+    let server = FakeLlm::scripted(|_| json!({ "z": "last letter", "a": ["one", "two"] }).into());
+    let space = space(
+        &server,
+        r#"
+[task.swot]
+inputs = ["plan.txt"]
+outputs = ["swot.json", { path = "swot.md", template = "swot.md.j2" }, { path = "n/swot.txt", template = "{{ answer.z }} of {{ plan }}" }]
+prompt = "TASK=swot\n{{ plan }}"
+schema = "swot.schema.json"
+"#,
+    );
+    space.write("swot.md.j2", "{% for item in answer.a %}* {{ item }}\n{% endfor %}");
+    space.write("swot.schema.json", r#"{"type": "object", "required": ["a", "z"]}"#);
+    space.build();
+    assert_eq!(
+        space.read("swot.json"),
+        "{\n  \"z\": \"last letter\",\n  \"a\": [\n    \"one\",\n    \"two\"\n  ]\n}\n"
+    );
+    assert_eq!(space.read("swot.md").trim_end(), "* one\n* two");
+    assert_eq!(space.read("n/swot.txt").trim_end(), "last letter of Build a bridge.");
+    assert!(space.is_done("swot.json") && !space.is_done("swot.md"));
+    assert_eq!(space.done("swot.json")["outputs"].as_array().map(Vec::len), Some(3));
+    assert_eq!(server.total(), 1);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_answer_in_a_fence_is_read_and_a_wrong_one_is_asked_for_again_with_what_was_wrong() {
+    let server = FakeLlm::scripted(|request| match request.nth {
+        0 => "```json\n{\"title\": \"no score\"}\n```\n".into(),
+        _ => json!({ "title": "Whole", "score": 3 }).into(),
+    });
+    let space = space(
+        &server,
+        r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.json"]
+prompt = "TASK=a\n{{ plan }}"
+schema = "a.schema.json"
+"#,
+    );
+    space.write(
+        "a.schema.json",
+        r#"{"type": "object", "required": ["title", "score"], "properties": {"title": {"type": "string"}, "score": {"type": "integer"}}}"#,
+    );
+    space.build();
+    assert_eq!(server.total(), 2);
+    let again = server.last("a").messages;
+    let all: String = again.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(
+        all.contains("no score") && all.contains("score"),
+        "the rejected answer and the fault: {again:?}"
+    );
+    assert!(again.len() > 1, "{again:?}");
+    assert_eq!(space.json("a.json"), json!({ "title": "Whole", "score": 3 }));
+    space.assert_nothing_to_do(&server);
+
+    // A rejected answer is never reused, an accepted one is.
+    space.remove("a.json");
+    space.build();
+    assert_eq!((server.total(), space.json("a.json")), (2, json!({ "title": "Whole", "score": 3 })));
+}
+
+#[test]
+fn an_answer_that_stays_wrong_fails_with_what_is_missing() {
+    let server = FakeLlm::scripted(|_| json!({ "title": "no score" }).into());
+    let space = space(
+        &server,
+        r#"
+[task.a]
+outputs = ["a.json"]
+prompt = "TASK=a\nAnswer."
+schema = "a.schema.json"
+max_validation_retries = 1
+"#,
+    );
+    space.write("a.schema.json", r#"{"type": "object", "required": ["title", "score"]}"#);
+    space.run(&["build"]).exits(1).says(&["a", "score"]);
+    assert_eq!(server.total(), 2);
+    assert!(!space.exists("a.json"));
+    let failure = space.sidecar("a.json")["failure"].clone();
+    assert_eq!(failure["class"], "validation", "{failure:#}");
+    assert!(failure["missing_fields"].to_string().contains("score"), "{failure:#}");
+    let logged = space.lines("failures.jsonl");
+    let last = logged.last().expect("a line in failures.jsonl");
+    assert_eq!(last["task"], "a");
+    assert!(last["missing_fields"].to_string().contains("score"), "{last:#}");
+    assert!(last["error_id"].is_string() && last["error_id"] == failure["error_id"], "{last:#} {failure:#}");
+    server.script(|_| json!({ "title": "x", "score": 1 }).into());
+    space.build();
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_answer_that_is_no_whole_answer_is_never_an_output() {
+    for (answer, calls) in [
+        (Answer::Finish("Half of the thought that the".into(), "length"), 1..=9),
+        (Answer::Cut("The first half of an answer, and the second.".into()), 2..=2),
+        (Answer::Text(String::new()), 1..=9),
+        (Answer::Text("   \n ".into()), 1..=9),
+        (Answer::Close, 2..=2),
+        (Answer::error(500, "broken"), 2..=2),
+        (Answer::error(400, "what is that"), 1..=1),
+        (Answer::error(401, "who are you"), 1..=1),
+        (
+            Answer::Raw(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: rubbish\n\n".to_vec(),
+            ),
+            1..=9,
+        ),
+        (Answer::Http(302, vec![("Location", "http://127.0.0.1:1/".into())], String::new()), 1..=2),
+    ] {
+        let said = format!("{answer:?}");
+        let server = FakeLlm::scripted(move |_| answer.clone());
+        let space = space(&server, "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nAnswer.\"\n");
+        let out = space.run(&["build"]).exits(1);
+        assert!(calls.contains(&server.total()), "{said}: {} calls\n{out}", server.total());
+        assert!(!space.exists("a.txt") && !space.is_done("a.txt"), "{said}");
+        assert_eq!(space.state("a"), "failed", "{said}");
+        server.script(|_| Answer::Default);
+        let before = server.total();
+        space.build();
+        assert_eq!(server.total(), before + 1, "{said}");
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
+fn a_failed_call_falls_back_to_the_next_model() {
+    let server = FakeLlm::scripted(|request| match request.body["model"].as_str() {
+        Some("fake-1") => Answer::error(404, "model fake-1 not found"),
+        _ => Answer::Default,
+    });
+    let space = space(
+        &server,
+        &format!(
+            r#"
+[models.second]
+api = "openai"
+base_url = "{}"
+model = "fake-2"
+
+[task.a]
+model = ["fake", "second"]
+outputs = ["a.txt"]
+prompt = "TASK=a\nAnswer."
+"#,
+            server.base_url()
+        ),
+    );
+    space.build();
+    let models: Vec<Value> = server.calls().into_iter().map(|call| call.body["model"].clone()).collect();
+    assert_eq!(models, ["fake-1", "fake-2"]);
+    assert!(
+        space.status("a")["model"].to_string().contains("second") || space.status("a")["model"] == "fake-2"
+    );
+    space.assert_nothing_to_do(&server);
+    // An answer of any listed model is kept.
+    space.remove("a.txt");
+    space.build();
+    assert_eq!(server.total(), 2);
+}
+
+// ---- gate, human
+
+fn gate(server: &FakeLlm, action: &str) -> Space {
+    let space = space(
+        server,
+        &format!(
+            r#"
+[task.go]
+inputs = {{ assessment = "assessment.json" }}
+outputs = ["go.json"]
+gate = {{ fail_if = "{{{{ assessment.verdict == 'no-go' }}}}", action = "{action}", message = "The verdict is {{{{ assessment.verdict }}}}." }}
+
+[task.report]
+inputs = ["plan.txt", "go.json"]
+outputs = ["report.txt"]
+prompt = "TASK=report\n{{{{ plan }}}}"
+
+[task.aside]
+inputs = ["plan.txt"]
+outputs = ["aside.txt"]
+prompt = "TASK=aside\n{{{{ plan }}}}"
+"#
+        ),
+    );
+    space.write("assessment.json", r#"{"verdict": "go"}"#);
+    space
+}
+
+const NO_GO: &str = r#"{"verdict": "no-go"}"#;
+
+#[test]
+fn a_gate_that_is_passed() {
+    let server = FakeLlm::new();
+    for action in ["warn", "stop", "pause"] {
+        let space = gate(&server, action);
+        space.build();
+        assert!(space.is_done("report.txt"), "{action}");
+        assert!(space.json("go.json").is_object());
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
+fn a_gate_that_warns() {
+    let server = FakeLlm::new();
+    let space = gate(&server, "warn");
+    space.write("assessment.json", NO_GO);
+    space.build().says(&["go", "The verdict is no-go."]);
+    assert_eq!(server.counts(), counts([("aside", 1), ("report", 1)]));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_gate_that_stops() {
+    let server = FakeLlm::new();
+    let space = gate(&server, "stop");
+    space.write("assessment.json", NO_GO);
+    let out = space.run(&["build"]).says(&["go", "The verdict is no-go."]);
+    assert!(out.code == 1 || out.code == 3, "{out}");
+    assert_eq!(server.counts(), counts([("aside", 1)]));
+    assert!(!space.exists("report.txt"));
+    space.write("assessment.json", r#"{"verdict": "go"}"#);
+    space.build();
+    assert_eq!(server.counts(), counts([("aside", 1), ("report", 1)]));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_gate_that_pauses_is_passed_by_hand() {
+    let server = FakeLlm::new();
+    let space = gate(&server, "pause");
+    space.write("assessment.json", NO_GO);
+    space.run(&["build"]).exits(3).says(&["go", "The verdict is no-go.", "planexe done go"]);
+    assert_eq!(server.counts(), counts([("aside", 1)]));
+    assert_eq!(space.state("go"), "waiting");
+    space.run(&["build"]).exits(3);
+    assert_eq!(server.total(), 1);
+    space.run(&["done", "go"]).exits(0);
+    space.build();
+    assert_eq!(server.counts(), counts([("aside", 1), ("report", 1)]));
+    assert_eq!(space.state("go"), "done");
+    assert_eq!(space.done("go.json")["by"], "human");
+    space.assert_nothing_to_do(&server);
+    // Another verdict is another question.
+    space.write("assessment.json", r#"{"verdict": "no-go", "why": "wind"}"#);
+    space.run(&["build"]).exits(3);
+}
+
+const HUMAN: &str = r#"
+[task.sign_off]
+inputs = ["plan.txt"]
+outputs = ["signed.txt"]
+human = "Read plan.txt, then write signed.txt"
+
+[task.publish]
+inputs = ["signed.txt"]
+outputs = ["published.txt"]
+command = "cat $in > $out"
+"#;
+
+#[test]
+fn a_task_for_a_person() {
+    let server = FakeLlm::new();
+    let space = space(&server, HUMAN);
+    space.run(&["build"]).exits(3).says(&["sign_off", "Read plan.txt, then write signed.txt"]);
+    assert_eq!(space.state("sign_off"), "waiting");
+    assert!(!space.exists("published.txt"));
+    // Without the file there is nothing to be done with.
+    assert_ne!(space.run(&["done", "sign_off"]).says(&["signed.txt"]).code, 0);
+    space.write("signed.txt", "J. Doe\n");
+    space.run(&["done", "sign_off"]).exits(0);
+    space.build();
+    assert_eq!(space.read("published.txt"), "J. Doe\n");
+    assert_eq!(space.done("signed.txt")["by"], "human");
+    space.assert_nothing_to_do(&server);
+    // What was signed is no longer what is there.
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.run(&["build"]).exits(3).says(&["sign_off"]);
+    assert_eq!(space.state("sign_off"), "waiting");
+}
+
+#[test]
+fn a_task_for_a_person_is_done_by_the_file_and_its_marker() {
+    let server = FakeLlm::new();
+    let space = space(&server, HUMAN);
+    space.run(&["build"]).exits(3);
+    space.write("signed.txt", "J. Doe\n");
+    space.run(&["build"]).exits(3);
+    space.write("signed.txt.DONE", "");
+    space.build();
+    assert_eq!(space.read("published.txt"), "J. Doe\n");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_person_is_done_while_the_build_runs() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        &format!(
+            "{HUMAN}\n[task.slow]\noutputs = [\"slow.txt\"]\ncommand = \"cat ../gate > $out; echo x >> $out\"\n"
+        ),
+    );
+    let gate = Fifo::new(space.root().join("gate"));
+    let build = space.spawn(&["build", "-j2"]);
+    let held = gate.wait_for_reader();
+    crate::support::until("the task to wait", || (space.state("sign_off") == "waiting").then_some(()));
+    space.write("signed.txt", "J. Doe\n");
+    space.run(&["done", "sign_off"]).exits(0);
+    crate::support::until("the reader to run", || space.is_done("published.txt").then_some(()));
+    drop(held);
+    build.wait().exits(0);
+    space.assert_nothing_to_do(&server);
+}
+
+// ---- when, optional, group, after
+
+#[test]
+fn what_is_not_wanted_is_skipped_with_its_readers() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[vars]
+deep = false
+
+[task.deep]
+when = "{{ vars.deep }}"
+inputs = ["plan.txt"]
+outputs = ["deep.txt"]
+prompt = "TASK=deep\n{{ plan }}"
+
+[task.reader]
+inputs = ["deep.txt"]
+outputs = ["reader.txt"]
+prompt = "TASK=reader\n{{ deep }}"
+
+[task.report]
+inputs = { plan = "plan.txt", deep = "deep.txt" }
+optional = ["deep"]
+outputs = ["report.txt"]
+prompt = "TASK=report\n{{ plan }}{% if deep %}{{ deep }}{% else %}nothing deep{% endif %}"
+"#,
+    );
+    space.build();
+    assert_eq!(server.counts(), counts([("report", 1)]));
+    assert!(server.last("report").prompt.ends_with("nothing deep"));
+    assert_eq!((space.state("deep"), space.state("reader")), ("skipped".to_owned(), "skipped".to_owned()));
+    space.assert_nothing_to_do(&server);
+    space.edit("pipeline.toml", "deep = false", "deep = true");
+    space.build();
+    assert_eq!(server.counts(), counts([("deep", 1), ("reader", 1), ("report", 2)]));
+    assert!(server.last("report").prompt.contains(&server.last("deep").digest()));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_condition_over_a_made_input() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "judge" => json!({ "more": request.nth > 0 }).into(),
+        _ => Answer::Default,
+    });
+    let space = space(
+        &server,
+        r#"
+[task.judge]
+inputs = ["plan.txt"]
+outputs = ["judge.json"]
+prompt = "TASK=judge\n{{ plan }}"
+schema = "judge.schema.json"
+
+[task.more]
+when = "{{ judge.more }}"
+inputs = ["judge.json"]
+outputs = ["more.txt"]
+prompt = "TASK=more\nMore, please."
+"#,
+    );
+    space.write("judge.schema.json", r#"{"type": "object", "required": ["more"]}"#);
+    space.build();
+    assert_eq!((server.counts(), space.state("more")), (counts([("judge", 1)]), "skipped".to_owned()));
+    space.assert_nothing_to_do(&server);
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    assert_eq!(
+        (server.counts(), space.state("more")),
+        (counts([("judge", 2), ("more", 1)]), "done".to_owned())
+    );
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_optional_input_may_be_absent() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.report]
+inputs = { plan = "plan.txt", notes = "notes.txt" }
+optional = ["notes"]
+outputs = ["report.txt"]
+prompt = "TASK=report\n{{ plan }}{% if notes %}{{ notes }}{% endif %}"
+"#,
+    );
+    space.build();
+    space.assert_nothing_to_do(&server);
+    space.write("notes.txt", "Mind the wind.");
+    space.build();
+    assert_eq!(server.total(), 2);
+    assert!(server.last("report").prompt.ends_with("Mind the wind."));
+    space.assert_nothing_to_do(&server);
+    space.remove("notes.txt");
+    space.build();
+    assert_eq!(server.total(), 2, "the first answer is still there");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_group_is_its_inputs() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[pipeline]
+default = ["all"]
+
+[task.all]
+inputs = ["a.txt", "b.txt"]
+
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+prompt = "TASK=a\n{{ plan }}"
+
+[task.b]
+inputs = ["plan.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\n{{ plan }}"
+
+[task.c]
+inputs = ["plan.txt"]
+outputs = ["c.txt"]
+prompt = "TASK=c\n{{ plan }}"
+"#,
+    );
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
+    space.assert_nothing_to_do(&server);
+    space.run(&["build", "c"]).exits(0);
+    assert_eq!(server.total(), 3);
+    space.write("b.txt", "Mine.\n");
+    space.run(&["build", "all"]).exits(0);
+    assert_eq!(server.total(), 3);
+}
+
+#[test]
+fn after_waits_and_blocks_and_makes_nothing_stale() {
+    let server = FakeLlm::scripted(|request| match request.nth {
+        0 if request.task == "first" => Answer::error(400, "not now"),
+        _ => Answer::Default,
+    });
+    let space = space(
+        &server,
+        r#"
+[task.first]
+inputs = ["plan.txt"]
+outputs = ["first.txt"]
+prompt = "TASK=first\n{{ plan }}"
+
+[task.second]
+after = ["first"]
+outputs = ["second.txt"]
+prompt = "TASK=second\nAlone."
+"#,
+    );
+    space.run(&["build", "second"]).exits(1).says(&["first", "second"]);
+    assert_eq!((server.counts(), space.state("second")), (counts([("first", 1)]), "blocked".to_owned()));
+    space.run(&["build", "second"]).exits(0);
+    assert_eq!(server.order(), ["first", "first", "second"]);
+    space.assert_nothing_to_do(&server);
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    assert_eq!(server.counts(), counts([("first", 3), ("second", 1)]));
+    space.assert_nothing_to_do(&server);
+}
