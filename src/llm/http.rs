@@ -403,11 +403,14 @@ impl Exchange<'_> {
             200 => String::new(),
             status => format!("{status}"),
         };
-        let message = match (status.is_empty(), message.is_empty()) {
+        let mut message = match (status.is_empty(), message.is_empty()) {
             (true, _) => message,
             (false, true) => format!("HTTP {status}"),
             (false, false) => format!("HTTP {status}: {message}"),
         };
+        if class == Class::Config && !(300..400).contains(&self.status) {
+            message = format!("{message} (is `base_url` right? it is {})", self.endpoint.base);
+        }
         let code = [&said.code, &said.kind].into_iter().find(|code| !code.is_empty());
         CallError {
             class,

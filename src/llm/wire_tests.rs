@@ -283,9 +283,12 @@ fn openai_answers() {
                 send(&delta("lo").as_bytes()[..9]),
                 Step::Pause(Duration::from_millis(300)),
                 send(&delta("lo").as_bytes()[9..]),
+                Step::Pause(Duration::from_millis(300)),
+                send(delta(" all")),
+                Step::Pause(Duration::from_millis(300)),
                 send(finish("stop")),
             ],
-            Text("Hello"),
+            Text("Hello all"),
         ),
     ];
     check(rows);
@@ -294,7 +297,8 @@ fn openai_answers() {
 #[test]
 fn openai_answers_that_are_none() {
     let flood = " \n".repeat(2000);
-    let table = "api = \"openai\"\ntimeouts = { first_token = \"300ms\", idle = \"300ms\", total = \"10s\" }";
+    let first = "api = \"openai\"\ntimeouts = { first_token = \"300ms\" }";
+    let idle = "api = \"openai\"\ntimeouts = { idle = \"300ms\" }";
     let head = || send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
     let reasoning = |text: &str| {
         format!("data: {}\n\n", json!({ "choices": [{ "delta": { "reasoning_content": text } }] }))
@@ -371,12 +375,12 @@ fn openai_answers_that_are_none() {
         row("half a head", OPENAI, vec![send("HTTP/1.1 200 OK\r\ncontent-ty")], Error(Class::Connection, "closed the connection", "")),
         row("not HTTP", OPENAI, vec![send("SSH-2.0-OpenSSH_9\r\n\r\n")], Error(Class::Connection, "HTTP", "")),
         row("a head without end", OPENAI, vec![send(format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(100_000)))], Error(Class::BadData, "headers", "")),
-        row("silent from the start", table, vec![Step::Hold], Error(Class::Timeout, "first_token", "")),
-        row("silent after the head", table, vec![head(), Step::Hold], Error(Class::Timeout, "first_token", "")),
-        row("keep-alives, no content", table, vec![head(), Step::Repeat(":\n\n", Duration::from_millis(20))], Error(Class::Timeout, "first_token", "")),
-        row("an empty role chunk, no content", table, vec![head(), send(delta("")), Step::Hold], Error(Class::Timeout, "first_token", "")),
-        row("silent after content", table, vec![head(), send(delta("He")), Step::Hold], Error(Class::Timeout, "idle", "He")),
-        row("keep-alives after content", table, vec![head(), send(delta("He")), Step::Repeat(": ping\n\n", Duration::from_millis(20))], Error(Class::Timeout, "idle", "He")),
+        row("silent from the start", first, vec![Step::Hold], Error(Class::Timeout, "first_token", "")),
+        row("silent after the head", first, vec![head(), Step::Hold], Error(Class::Timeout, "first_token", "")),
+        row("keep-alives, no content", first, vec![head(), Step::Repeat(":\n\n", Duration::from_millis(20))], Error(Class::Timeout, "first_token", "")),
+        row("an empty role chunk, no content", first, vec![head(), send(delta("")), Step::Hold], Error(Class::Timeout, "first_token", "")),
+        row("silent after content", idle, vec![head(), send(delta("He")), Step::Hold], Error(Class::Timeout, "idle", "He")),
+        row("keep-alives after content", idle, vec![head(), send(delta("He")), Step::Repeat(": ping\n\n", Duration::from_millis(20))], Error(Class::Timeout, "idle", "He")),
     ];
     check(rows);
 }
@@ -838,11 +842,11 @@ fn the_rest_of_a_reply_is_told() {
 fn prefill_progress_keeps_the_first_token_clock_from_running_out() {
     let progress = "data: {\"choices\":[],\"prompt_progress\":{\"total\":10,\"processed\":1}}\n\n";
     let mut script = vec![send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")];
-    for _ in 0..5 {
-        script.extend([send(progress), Step::Pause(Duration::from_millis(150))]);
+    for _ in 0..15 {
+        script.extend([send(progress), Step::Pause(Duration::from_millis(100))]);
     }
     script.push(send(delta("Hello") + &finish("stop")));
-    let table = "api = \"openai\"\nserver = \"llama.cpp\"\ntimeouts = { first_token = \"500ms\" }";
+    let table = "api = \"openai\"\nserver = \"llama.cpp\"\ntimeouts = { first_token = \"1s\" }";
     check(vec![row("prefill", table, script, Text("Hello"))]);
 }
 
@@ -936,6 +940,11 @@ fn a_prompt_cut_on_the_way_is_noticed_through_the_provider() {
     let error = call(&*provider_of(OPENAI, port), &long).unwrap_err();
     server.join().unwrap();
     assert_eq!((error.class, error.partial.as_str()), (Class::PromptTruncated, "Hello"));
+    // Nothing, to a prompt that all but fills the context, is an overflow.
+    let (port, server) = serve(vec![events(&(finish("stop") + DONE))]);
+    let error = call(&*provider_of("api = \"openai\"\ncontext_window = 5200", port), &long).unwrap_err();
+    server.join().unwrap();
+    assert_eq!(error.class, Class::ContextOverflow, "{error}");
     // And what cannot fit is not even sent: nobody listens there.
     let error = call(&*provider_of("api = \"openai\"\ncontext_window = 2048", 9), &long).unwrap_err();
     assert_eq!(error.class, Class::ContextOverflow);
