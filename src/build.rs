@@ -395,6 +395,10 @@ impl<'a> Build<'a> {
                             .budgets
                             .clone()
                             .and_then(|budgets| serde_json::from_value(budgets).ok())
+                            .map(|mut budgets: crate::llm::retry::Budgets| {
+                                budgets.resumed();
+                                budgets
+                            })
                             .unwrap_or_default();
                         (Course { budgets, ..Course::default() }, status.attempt)
                     }

@@ -326,8 +326,11 @@ fn distinct(raw: &[String]) -> Result<Vec<String>, ItemError> {
             || lower.ends_with(".done")
             || lower.ends_with(".status")
     };
-    let mut suffixed: Vec<bool> =
-        raw.iter().zip(&reduced).map(|(raw, reduced)| raw != reduced || sidecar(reduced)).collect();
+    let mut suffixed: Vec<bool> = raw
+        .iter()
+        .zip(&reduced)
+        .map(|(raw, reduced)| reduced.is_empty() || raw != reduced || sidecar(reduced))
+        .collect();
     let named = |index: usize, suffixed: &[bool]| {
         if !suffixed[index] {
             return reduced[index].clone();

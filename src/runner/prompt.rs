@@ -92,7 +92,9 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     {
         return Ok(Outcome::Stopped);
     }
-    let result = result.map_err(|error| tools.providers.redacted(error));
+    let result = result
+        .map(|reply| tools.providers.redacted_reply(reply))
+        .map_err(|error| tools.providers.redacted(error));
     let checked = match &result {
         Ok(reply) => {
             check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).map_err(Some)

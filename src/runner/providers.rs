@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{KeyRing, Redactor};
 use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
-use crate::llm::{self, CallError, Class, Provider, Setup};
+use crate::llm::{self, CallError, Class, Provider, Reply, Setup};
 use crate::project::{Project, PromptSpec, Spec};
 
 /// A provider, or why there is none.
@@ -82,6 +82,14 @@ impl Providers {
     /// Whether it takes none.
     pub fn is_closed(&self, endpoint: usize) -> bool {
         self.closed[endpoint].get().is_some()
+    }
+
+    /// An answer without any known key in it: a model may repeat what an error message taught it.
+    pub fn redacted_reply(&self, mut reply: Reply) -> Reply {
+        for text in [&mut reply.text, &mut reply.reasoning] {
+            *text = self.redactor.redact(text);
+        }
+        reply
     }
 
     /// An error without any known key in it.
