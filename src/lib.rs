@@ -33,6 +33,7 @@ pub mod runner;
 pub mod signals;
 pub mod slots;
 pub mod staleness;
+pub mod standing;
 pub mod store;
 pub mod style;
 pub mod survey;

@@ -239,6 +239,17 @@ impl Session {
         }
     }
 
+    /// Whether standard output is a terminal.
+    pub fn out_is_terminal(&self) -> bool {
+        use io::IsTerminal;
+        io::stdout().is_terminal()
+    }
+
+    /// Rows of the terminal behind standard output.
+    pub fn out_rows(&self) -> usize {
+        style::terminal_size(&io::stdout()).map_or(24, |(_, rows)| rows.max(4))
+    }
+
     /// Writes a value as JSON to standard output, two-space indent, with a final newline.
     pub fn print_json(&self, value: &impl serde::Serialize) -> io::Result<()> {
         self.print(&(serde_json::to_string_pretty(value)? + "\n"))

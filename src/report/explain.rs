@@ -55,6 +55,16 @@ pub struct Drift {
     pub now: String,
 }
 
+impl Drift {
+    /// In a few words, for the list of tasks.
+    pub fn remark(&self) -> String {
+        match self.what.as_str() {
+            "params" => "drift: made with other parameters".to_owned(),
+            _ => format!("drift: made with {}, now {}", self.made_with, self.now),
+        }
+    }
+}
+
 impl ExplainView {
     /// For people.
     pub fn text(&self, style: &Style) -> String {

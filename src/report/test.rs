@@ -69,6 +69,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
             recoverable: true,
             next: "planexe explain risks".into(),
         }),
+        orphans: vec![],
     }
 }
 
