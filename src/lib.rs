@@ -10,6 +10,7 @@ pub mod context;
 pub mod engine;
 pub mod event;
 pub mod exit;
+pub mod explain;
 pub mod fingerprint;
 pub mod fs;
 pub mod graph;

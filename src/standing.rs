@@ -150,10 +150,7 @@ impl All<'_> {
         view.verdict = Some(verdict);
         if verdict != Verdict::Fresh {
             let open = |need: &&TaskId| {
-                !matches!(
-                    survey.settled.get(need),
-                    Some(Settled::Fresh | Settled::Done | Settled::Skipped)
-                )
+                !matches!(survey.settled.get(need), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
             };
             view.depends_on =
                 needs.iter().filter(open).map(|&need| survey.graph[need].name.clone()).collect();

@@ -135,8 +135,13 @@ pub fn look(session: &Session, opened: &Opened, index: &Index, targets: &Targets
     let standing = standing::stand(project, store, &survey, owner.as_ref());
     let recorded = store.read_run();
     let building = owner.as_ref().is_some_and(Owner::is_building);
-    let phase =
-        standing::phase_of(&standing, project, recorded.as_ref().map(|run| run.phase), building, store.is_paused());
+    let phase = standing::phase_of(
+        &standing,
+        project,
+        recorded.as_ref().map(|run| run.phase),
+        building,
+        store.is_paused(),
+    );
     Seen { survey, standing, owner, recorded, phase }
 }
 
@@ -148,10 +153,8 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let last = last_completed(opened, &seen.standing);
     let calls = store.calls_so_far();
     let latest = |a: Option<String>, b: Option<String>| a.max(b);
-    let progress = tasks
-        .iter()
-        .flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()])
-        .fold(None, latest);
+    let progress =
+        tasks.iter().flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()]).fold(None, latest);
     let asking = tasks.iter().filter(|task| task.state == crate::style::Shown::Running && task.api.is_some());
     let asked = asking.map(|task| task.started_utc.clone()).fold(None, latest);
     let eta_s = seen.builder().map(|_| {
@@ -222,7 +225,8 @@ pub struct LastCompleted {
 
 /// The task completed last, by the checkpoints; by the sidecars where those are lost.
 pub fn last_completed(opened: &Opened, standing: &Standing) -> LastCompleted {
-    let step_now = |name: &str| standing.tasks.iter().find(|task| task.task == name).and_then(|task| task.step);
+    let step_now =
+        |name: &str| standing.tasks.iter().find(|task| task.task == name).and_then(|task| task.step);
     if let Ok(Some(last)) = opened.store.checkpoints().last() {
         return LastCompleted {
             step: i64::from(step_now(&last.task).unwrap_or(last.step)),

@@ -8,13 +8,15 @@ use crate::exit;
 use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 
+mod check;
 mod explain;
 mod graph;
 mod plan;
 mod status;
 mod summary;
 
-pub use explain::{Drift, ExplainView};
+pub use check::{CheckView, FaultsView};
+pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};
 pub use plan::{PlanTask, PlanView, ResumeView};
 pub use status::{ErrorSummary, QualitySummary, RunView, StatusView};
@@ -302,7 +304,8 @@ impl TaskView {
             parts.push(joined(self.reasons.iter().filter(said)));
         }
         if !self.depends_on.is_empty() && !matches!(self.state, Shown::Blocked | Shown::Running) {
-            parts.push(format!("after {}", names(&self.depends_on)));
+            let how = if self.state.is_complete() { "depends on" } else { "after" };
+            parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
         }
         for (flag, words) in [
             (self.partial, "partial: items are missing"),

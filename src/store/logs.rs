@@ -402,7 +402,8 @@ impl Store {
     pub fn calls_so_far(&self) -> CallsSoFar {
         let path = self.path("usage_metrics.jsonl");
         let Ok((tail, _)) = fs::read_tail(&path, 1 << 16) else { return CallsSoFar::default() };
-        let last = tail.rsplit(|&b| b == b'\n').find_map(|line| serde_json::from_slice::<UsageLine>(line).ok());
+        let last =
+            tail.rsplit(|&b| b == b'\n').find_map(|line| serde_json::from_slice::<UsageLine>(line).ok());
         let kept = fs::read_capped(&self.path("activity_overview.json"), 1 << 20).ok();
         let kept: Option<ActivityOverview> = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let overview = match (kept, &last) {
@@ -411,7 +412,9 @@ impl Store {
         };
         let overview = overview.filter(|overview| !overview.models.is_empty());
         CallsSoFar {
-            last_utc: last.map(|line| line.timestamp).or_else(|| Some(overview.as_ref()?.last_updated.clone())),
+            last_utc: last
+                .map(|line| line.timestamp)
+                .or_else(|| Some(overview.as_ref()?.last_updated.clone())),
             cost_usd: overview.map(|overview| overview.total_cost),
         }
     }
