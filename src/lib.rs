@@ -38,3 +38,4 @@ pub mod style;
 pub mod survey;
 pub mod texts;
 pub mod touch;
+pub mod units;
