@@ -77,6 +77,10 @@ impl FsError {
 
     /// The cause in words, without "os error".
     pub fn reason(&self) -> String {
+        // A cause in our own words stands as it is.
+        if let Some(own) = self.source.get_ref() {
+            return own.to_string();
+        }
         match self.kind() {
             ErrorKind::StorageFull => "no space left on device".to_owned(),
             ErrorKind::QuotaExceeded => "disk quota exceeded".to_owned(),
@@ -151,6 +155,92 @@ fn open_regular(path: &Path) -> Result<(File, Metadata)> {
 /// Opens a regular file for reading.
 pub fn open(path: &Path) -> Result<File> {
     Ok(open_regular(path)?.0)
+}
+
+/// Tests make the n-th change to the disk fail, once or from then on, to see what each would leave.
+#[cfg(test)]
+pub(crate) mod fault {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static STICKY: Cell<bool> = const { Cell::new(false) };
+        static FIRED: Cell<bool> = const { Cell::new(false) };
+        static USED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// A thread that ever used faults is not after what a power cut leaves.
+    pub(super) fn skip_sync() -> bool {
+        USED.get()
+    }
+
+    /// Lets `after` changes of this thread pass, then fails one, or with `sticky` all.
+    pub(crate) fn arm(after: u64, sticky: bool) {
+        LEFT.set(Some(after));
+        STICKY.set(sticky);
+        FIRED.set(false);
+        USED.set(true);
+    }
+
+    /// Ends it; returns whether a change was made to fail.
+    pub(crate) fn disarm() -> bool {
+        LEFT.set(None);
+        FIRED.get()
+    }
+
+    /// While armed, writes are short, so that a fault can come in the middle.
+    pub(super) fn piece(bytes: &[u8]) -> &[u8] {
+        if LEFT.get().is_some() { &bytes[..bytes.len().div_ceil(2)] } else { bytes }
+    }
+
+    pub(super) fn point() -> io::Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => {
+                FIRED.set(true);
+                if !STICKY.get() {
+                    LEFT.set(None);
+                }
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(not(test))]
+mod fault {
+    #[inline(always)]
+    pub(super) fn point() -> std::io::Result<()> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn piece(bytes: &[u8]) -> &[u8] {
+        bytes
+    }
+
+    #[inline(always)]
+    pub(super) fn skip_sync() -> bool {
+        false
+    }
+}
+
+/// A change to the disk: gone on with after an interruption.
+fn change<T>(mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    retry(|| {
+        fault::point()?;
+        f()
+    })
+}
+
+/// A sync. Tests with faults count it and leave the device alone.
+fn sync(mut f: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    change(|| if fault::skip_sync() { Ok(()) } else { f() })
 }
 
 fn retry<T>(mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -374,16 +464,14 @@ pub fn is_temp_name(name: &str) -> bool {
 
 /// A new file, open for writing; it must not be there.
 pub fn create_new(path: &Path) -> Result<File> {
-    #[expect(clippy::disallowed_methods, reason = "the one place that creates files")]
-    retry(|| File::create_new(path)).at("create", path)
+    change(|| File::create_new(path)).at("create", path)
 }
 
 /// A file without a name, for what a program says: it is gone with its last handle.
 pub fn scratch_file(dir: &Path) -> Result<File> {
     let path = temp_in(dir, OsStr::new("said"));
-    #[expect(clippy::disallowed_methods, reason = "the one place that creates files")]
     let file =
-        retry(|| File::options().read(true).write(true).create_new(true).open(&path)).at("create", &path)?;
+        change(|| File::options().read(true).write(true).create_new(true).open(&path)).at("create", &path)?;
     remove(&path)?;
     Ok(file)
 }
@@ -419,7 +507,7 @@ struct Temp {
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = change(|| std::fs::remove_file(&self.path));
         }
     }
 }
@@ -458,7 +546,7 @@ pub fn process_exists(pid: i32) -> bool {
 fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while !bytes.is_empty() {
-        match file.write(bytes) {
+        match fault::point().and_then(|()| file.write(fault::piece(bytes))) {
             Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
             Ok(n) => {
                 written += n;
@@ -473,7 +561,7 @@ fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::
 
 fn create_temp(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits() as i32;
-    retry(|| OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(path))
+    change(|| OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(path))
 }
 
 /// The permissions of the regular file that is about to be replaced.
@@ -492,7 +580,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result
 pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("file"));
     let mut temp = write_temp(temp_in(temp_dir, name), path, bytes, durability)?;
-    retry(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
     temp.armed = false;
     if durability == Durability::Synced {
         sync_parent(path)?;
@@ -517,7 +605,7 @@ fn write_temp(temp: PathBuf, target: &Path, bytes: &[u8], durability: Durability
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
     if durability == Durability::Synced {
-        retry(|| file.sync_all()).at("write", target)?;
+        sync(|| file.sync_all()).at("write", target)?;
     }
     Ok(temp)
 }
@@ -525,14 +613,14 @@ fn write_temp(temp: PathBuf, target: &Path, bytes: &[u8], durability: Durability
 /// Syncs a file's content, whoever wrote it.
 pub fn sync_file(path: &Path) -> Result<()> {
     let (file, _) = open_regular(path)?;
-    retry(|| file.sync_all()).at("write", path)
+    sync(|| file.sync_all()).at("write", path)
 }
 
 /// Syncs the names of a directory.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let file = retry(|| File::open(dir)).at("write", dir)?;
-    match retry(|| file.sync_all()) {
+    match sync(|| file.sync_all()) {
         // Some file systems cannot sync a directory; there is nothing more to do on them.
         Err(error)
             if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
@@ -548,16 +636,23 @@ fn sync_parent(path: &Path) -> Result<()> {
     sync_dir(path.parent().unwrap_or(Path::new("")))
 }
 
+/// An error on `target` unless `path` is a regular file and no link to one.
+pub fn require_plain(path: &Path, target: &Path) -> Result<()> {
+    match kind(path)? {
+        Some(FileKind::File) => Ok(()),
+        Some(_) => Err(FsError::new(target, "write", not_regular())),
+        None => Err(FsError::new(target, "write", ErrorKind::NotFound.into())),
+    }
+}
+
 /// Gives finished temporary files their names, in order. Each must be a regular file; with
 /// [`Durability::Synced`] their directories are synced, the files themselves must have been.
 pub fn publish(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<()> {
     for (temp, target) in temps {
-        if kind(temp)? != Some(FileKind::File) {
-            return Err(FsError::new(target, "write", not_regular()));
-        }
+        require_plain(temp, target)?;
     }
     for (temp, target) in temps {
-        retry(|| std::fs::rename(temp, target)).at("write", target)?;
+        change(|| std::fs::rename(temp, target)).at("write", target)?;
     }
     if durability == Durability::Synced {
         let dirs: BTreeSet<_> = temps.iter().filter_map(|(_, target)| target.parent()).collect();
@@ -570,7 +665,7 @@ pub fn publish(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<(
 
 /// Renames within one file system, replacing what has the new name.
 pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
-    retry(|| std::fs::rename(from, to)).at("rename", from)?;
+    change(|| std::fs::rename(from, to)).at("rename", from)?;
     if durability == Durability::Synced {
         sync_parent(to)?;
         if from.parent() != to.parent() {
@@ -582,7 +677,7 @@ pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
 
 /// Removes a file or link; false if there was none.
 pub fn remove(path: &Path) -> Result<bool> {
-    Ok(optional(retry(|| std::fs::remove_file(path)).at("remove", path))?.is_some())
+    Ok(optional(change(|| std::fs::remove_file(path)).at("remove", path))?.is_some())
 }
 
 /// [`remove`], and the directory synced if asked.
@@ -623,7 +718,7 @@ pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
         above = dir.parent();
     }
     for dir in missing.iter().rev() {
-        match std::fs::create_dir(dir) {
+        match change(|| std::fs::create_dir(dir)) {
             Ok(()) => {}
             // Another thread was faster.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
@@ -681,7 +776,7 @@ pub fn link_large(from: &Path, to: &Path, durability: Durability) -> Result<bool
     if !plain || metadata.len() < LINK_FROM || kind(to)?.is_some() {
         return Ok(false);
     }
-    if std::fs::hard_link(from, to).is_err() {
+    if change(|| std::fs::hard_link(from, to)).is_err() {
         return Ok(false);
     }
     if durability == Durability::Synced {
@@ -698,9 +793,9 @@ pub fn link_or_copy(from: &Path, to: &Path, durability: Durability) -> Result<()
 
 /// Copies a regular file under another name, atomically, by reference where the file system can.
 pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()> {
-    let temp = copy_beside(from, to, durability)?;
+    let temp = copy_to_temp(from, to.parent().unwrap_or(Path::new("")), durability)?;
     let mut temp = Temp { path: temp, armed: true };
-    retry(|| std::fs::rename(&temp.path, to)).at("write", to)?;
+    change(|| std::fs::rename(&temp.path, to)).at("write", to)?;
     temp.armed = false;
     if durability == Durability::Synced {
         sync_parent(to)?;
@@ -708,11 +803,11 @@ pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()>
     Ok(())
 }
 
-/// Copies a regular file to a temporary name beside `target`, permissions included.
-pub fn copy_beside(from: &Path, target: &Path, durability: Durability) -> Result<PathBuf> {
+/// Copies a regular file to a temporary name in a directory, permissions included.
+pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<PathBuf> {
     let (mut source, metadata) = open_regular(from)?;
-    let path = temp_beside(target);
-    let mut file = create_temp(&path).at("write", target)?;
+    let path = temp_in(dir, from.file_name().unwrap_or(OsStr::new("file")));
+    let mut file = create_temp(&path).at("write", &path)?;
     let mut temp = Temp { path, armed: true };
     if !reflink(&source, &file) {
         let mut buffer = vec![0; 1 << 16];
@@ -721,12 +816,12 @@ pub fn copy_beside(from: &Path, target: &Path, durability: Durability) -> Result
             if n == 0 {
                 break;
             }
-            write_all(&mut file, &buffer[..n]).map_err(|(_, error)| error).at("write", target)?;
+            write_all(&mut file, &buffer[..n]).map_err(|(_, error)| error).at("write", &temp.path)?;
         }
     }
     let _ = file.set_permissions(Permissions::from_mode(metadata.mode() & 0o777));
     if durability == Durability::Synced {
-        retry(|| file.sync_all()).at("write", target)?;
+        sync(|| file.sync_all()).at("write", &temp.path)?;
     }
     temp.armed = false;
     Ok(std::mem::take(&mut temp.path))
@@ -757,7 +852,7 @@ impl AppendFile {
     /// Opens a file for appending, creating it if needed; a link is refused.
     pub fn open(path: &Path) -> Result<AppendFile> {
         let flags = OFlags::NOFOLLOW.bits() as i32;
-        let file = retry(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
+        let file = change(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
             .at("write", path)?;
         Ok(AppendFile { path: path.to_owned(), file, torn: false })
     }
@@ -773,17 +868,16 @@ impl AppendFile {
         bytes.push(b'\n');
         if let Err((written, error)) = write_all(&mut self.file, &bytes) {
             if written > 0 {
-                let taken_back = self
-                    .file
-                    .metadata()
-                    .and_then(|metadata| self.file.set_len(metadata.len().saturating_sub(written as u64)));
+                let taken_back = self.file.metadata().and_then(|metadata| {
+                    change(|| self.file.set_len(metadata.len().saturating_sub(written as u64)))
+                });
                 self.torn = self.torn || taken_back.is_err();
             }
             return Err(FsError::new(&self.path, "write", error));
         }
         self.torn = false;
         if durability == Durability::Synced {
-            retry(|| self.file.sync_data()).at("write", &self.path)?;
+            sync(|| self.file.sync_data()).at("write", &self.path)?;
         }
         Ok(())
     }
@@ -803,8 +897,8 @@ pub fn append_line(path: &Path, line: &[u8], durability: Durability) -> Result<(
 pub fn truncate(path: &Path, len: u64) -> Result<()> {
     let flags = OFlags::NOFOLLOW.bits() as i32;
     let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path)).at("write", path)?;
-    file.set_len(len).at("write", path)?;
-    retry(|| file.sync_all()).at("write", path)
+    change(|| file.set_len(len)).at("write", path)?;
+    sync(|| file.sync_all()).at("write", path)
 }
 
 /// The last `len` bytes of a regular file, and its whole length.
@@ -826,4 +920,273 @@ pub(crate) fn open_lock_file(path: &Path) -> Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path)
     })
     .at("lock", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        list_dir(dir).unwrap().into_iter().map(|(name, _)| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn messages_name_file_and_cause() {
+        let error = FsError::new("/run/swot.json", "write", ErrorKind::StorageFull.into());
+        assert!(error.is_out_of_space());
+        let error = error.within(Path::new("/run"));
+        assert_eq!(error.to_string(), "cannot write `swot.json`: no space left on device");
+        let error = read(Path::new("/nowhere/at/all")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read `/nowhere/at/all`: no such file or directory");
+        let error = FsError::new("x", "write", io::Error::from_raw_os_error(40));
+        assert!(!error.to_string().contains("os error"), "{error}");
+    }
+
+    #[test]
+    fn write_atomic_replaces_whole_and_leaves_nothing_behind() {
+        let dir = dir();
+        let path = dir.path().join("a.json");
+        for (bytes, durability) in [(&b"one"[..], Durability::Unsynced), (b"two", Durability::Synced)] {
+            write_atomic(&path, bytes, durability).unwrap();
+            assert_eq!(read(&path).unwrap(), bytes);
+        }
+        assert_eq!(names(dir.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn write_atomic_keeps_permissions() {
+        let dir = dir();
+        let path = dir.path().join("a.sh");
+        write_atomic(&path, b"one", Durability::Unsynced).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o750)).unwrap();
+        write_atomic(&path, b"two", Durability::Unsynced).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o750);
+    }
+
+    #[test]
+    fn a_fault_at_any_point_leaves_the_old_content() {
+        let dir = dir();
+        let path = dir.path().join("a.json");
+        for sticky in [false, true] {
+            write_atomic(&path, b"old", Durability::Synced).unwrap();
+            let mut faults = 0;
+            loop {
+                fault::arm(faults, sticky);
+                let result = write_atomic(&path, b"new", Durability::Synced);
+                if !fault::disarm() {
+                    result.unwrap();
+                    break;
+                }
+                let error = result.unwrap_err();
+                assert!(error.is_out_of_space(), "{error}");
+                let now = read(&path).unwrap();
+                // The last point is the directory's sync: the name has been taken.
+                assert!(now == b"old" || now == b"new", "{now:?}");
+                if !sticky {
+                    assert_eq!(names(dir.path()), ["a.json"]);
+                }
+                faults += 1;
+            }
+            assert!(faults >= 4, "{faults}");
+            assert_eq!(read(&path).unwrap(), b"new");
+        }
+    }
+
+    #[test]
+    fn a_final_name_that_is_a_link_is_replaced_not_followed() {
+        let dir = dir();
+        let outside = dir.path().join("outside");
+        write_atomic(&outside, b"mine", Durability::Unsynced).unwrap();
+        let link = dir.path().join("link.json");
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        write_atomic(&link, b"theirs", Durability::Unsynced).unwrap();
+        assert_eq!(read(&outside).unwrap(), b"mine");
+        assert_eq!(kind(&link).unwrap(), Some(FileKind::File));
+    }
+
+    #[test]
+    fn appending_refuses_a_link() {
+        let dir = dir();
+        let outside = dir.path().join("outside");
+        write_atomic(&outside, b"mine", Durability::Unsynced).unwrap();
+        let link = dir.path().join("events.jsonl");
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        append_line(&link, b"{}", Durability::Unsynced).unwrap_err();
+        assert_eq!(read(&outside).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn paths_that_lead_out_are_refused() {
+        let dir = dir();
+        let run = dir.path().join("run");
+        make_dirs(&run.join("sub/deep"), Durability::Synced).unwrap();
+        make_dirs(&dir.path().join("elsewhere"), Durability::Unsynced).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), run.join("out")).unwrap();
+        std::os::unix::fs::symlink(run.join("sub"), run.join("in")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("nothing"), run.join("dangling")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", run.join("final")).unwrap();
+        for (path, fine) in [
+            ("a.json", true),
+            ("sub/a.json", true),
+            ("sub/deep/new/newer/a.json", true),
+            ("in/a.json", true),
+            ("final", true),
+            ("out/a.json", false),
+            ("out/new/a.json", false),
+            ("dangling/a.json", false),
+            ("../a.json", false),
+            ("sub/../../a.json", false),
+            ("/etc/passwd", false),
+            ("", false),
+        ] {
+            let result = ensure_inside(&run, &run.join(path));
+            assert_eq!(result.is_ok(), fine, "{path}: {result:?}");
+            assert!(!result.is_err_and(|error| error.is_read_only()), "{path}");
+        }
+    }
+
+    #[test]
+    fn temporary_names_are_unique_and_keep_the_extension() {
+        let target = Path::new("reports/a.html");
+        let (a, b) = (temp_beside(target), temp_beside(target));
+        assert_ne!(a, b);
+        assert_eq!(a.parent(), target.parent());
+        assert_eq!(a.extension().unwrap(), "html");
+        let long = format!("{}.json", "ü".repeat(125));
+        let temp = temp_beside(Path::new(&long));
+        let name = temp.file_name().unwrap().to_str().unwrap();
+        assert!(name.len() <= NAME_MAX && name.ends_with("ü.json"), "{name}");
+    }
+
+    #[test]
+    fn temps_of_the_dead_are_swept_and_no_others() {
+        let dir = dir();
+        let own = temp_beside(&dir.path().join("a.json"));
+        // No process has this id: it is beyond what kernels give out.
+        let dead = format!("{TEMP_PREFIX}{}-0badcafe-0-a.json", i32::MAX);
+        let reused = format!("{TEMP_PREFIX}{}-0badcafe-0-a.json", std::process::id());
+        let alive = format!("{TEMP_PREFIX}{}-0badcafe-0-a.json", rustix::process::getppid().unwrap());
+        let odd = format!("{TEMP_PREFIX}x");
+        for name in [&dead, &reused, &alive, &odd, "a.json", ".planexe-tmp"] {
+            write_atomic(&dir.path().join(name), b"", Durability::Unsynced).unwrap();
+        }
+        write_atomic(&own, b"", Durability::Unsynced).unwrap();
+        assert_eq!(sweep_temps(dir.path()).unwrap(), 3);
+        let left = names(dir.path());
+        let own = own.file_name().unwrap().to_str().unwrap().to_owned();
+        for (name, there) in [
+            (&dead, false),
+            (&reused, false),
+            (&odd, false),
+            (&alive, true),
+            (&own, true),
+            (&"a.json".into(), true),
+        ] {
+            assert_eq!(left.contains(name), there, "{name}");
+        }
+        assert_eq!(sweep_temps(&dir.path().join("missing")).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_full_device_is_reported_as_such() {
+        if !Path::new("/dev/full").exists() {
+            return;
+        }
+        let error = append_line(Path::new("/dev/full"), b"{}", Durability::Unsynced).unwrap_err();
+        assert!(error.is_out_of_space(), "{error}");
+        assert_eq!(error.to_string(), "cannot write `/dev/full`: no space left on device");
+    }
+
+    #[test]
+    fn a_short_write_is_gone_on_from() {
+        struct Short(Vec<u8>, u32);
+        impl Write for Short {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 += 1;
+                if self.1.is_multiple_of(2) {
+                    return Err(ErrorKind::Interrupted.into());
+                }
+                self.0.push(bytes[0]);
+                Ok(1)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut short = Short(Vec::new(), 0);
+        write_all(&mut short, b"hello").unwrap();
+        assert_eq!(short.0, b"hello");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_does_not_hang() {
+        let dir = dir();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), dir.path(), Path::new("/dev/null")] {
+            hash_file(path).unwrap_err();
+            signature(path).unwrap_err();
+            read(path).unwrap_err();
+        }
+        assert_eq!(signature(dir.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
+        assert_eq!(signature(&dir.path().join("missing")).unwrap(), None);
+        assert_eq!(signature(&pipe.join("below")).unwrap(), None);
+        let target = dir.path().join("out");
+        publish(&[(pipe, target.clone())], Durability::Unsynced).unwrap_err();
+        assert_eq!(kind(&target).unwrap(), None);
+    }
+
+    #[test]
+    fn hashing_in_pieces_is_hashing() {
+        let dir = dir();
+        let path = dir.path().join("big");
+        let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        write_atomic(&path, &bytes, Durability::Unsynced).unwrap();
+        assert_eq!(hash_file(&path).unwrap(), (Digest::of(&bytes), 300_000));
+        assert_eq!(read_tail(&path, 10).unwrap(), (bytes[299_990..].to_vec(), 300_000));
+        read_capped(&path, 299_999).unwrap_err();
+        assert_eq!(read_capped(&path, 300_000).unwrap().len(), 300_000);
+    }
+
+    #[test]
+    fn large_files_are_linked_unless_they_have_other_names() {
+        let dir = dir();
+        let path = |name: &str| dir.path().join(name);
+        write_atomic(&path("small"), b"x", Durability::Unsynced).unwrap();
+        write_atomic(&path("large"), &vec![7; LINK_FROM as usize], Durability::Unsynced).unwrap();
+        assert!(!link_large(&path("small"), &path("s"), Durability::Unsynced).unwrap());
+        assert!(link_large(&path("large"), &path("l"), Durability::Synced).unwrap());
+        assert!(!link_large(&path("large"), &path("m"), Durability::Unsynced).unwrap());
+        link_or_copy(&path("large"), &path("m"), Durability::Synced).unwrap();
+        let ino = |name: &str| std::fs::metadata(path(name)).unwrap().ino();
+        assert_eq!(ino("large"), ino("l"));
+        assert_ne!(ino("large"), ino("m"));
+        assert_eq!(hash_file(&path("large")).unwrap(), hash_file(&path("m")).unwrap());
+    }
+
+    #[test]
+    fn a_line_that_failed_is_taken_back() {
+        let dir = dir();
+        let path = dir.path().join("log");
+        let mut file = AppendFile::open(&path).unwrap();
+        file.line(b"{\"n\":1}", Durability::Synced).unwrap();
+        for after in 0..3 {
+            fault::arm(after, false);
+            file.line(b"{\"n\":2}", Durability::Unsynced).unwrap_err();
+            assert!(fault::disarm());
+        }
+        file.line(b"{\"n\":3}", Durability::Synced).unwrap();
+        assert_eq!(read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":3}\n");
+        // If it cannot be taken back, the next line starts on its own.
+        fault::arm(1, true);
+        file.line(b"{\"n\":4}", Durability::Unsynced).unwrap_err();
+        assert!(fault::disarm());
+        file.line(b"{\"n\":5}", Durability::Unsynced).unwrap();
+        assert_eq!(read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":3}\n{\"n\"\n{\"n\":5}\n");
+    }
 }

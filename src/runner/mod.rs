@@ -373,6 +373,7 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         step: tools.project.spec(&job.task).step,
         decision_id: job.prepared.decision_id.clone(),
         pipeline_hash: tools.project.digest.short().to_owned(),
+        sandbox_ref: None,
     };
     let commit = Commit {
         task: job.task.name.clone(),

@@ -4,7 +4,7 @@
 //! 1. outputs under temporary names beside their targets, synced
 //! 2. old contents into history
 //! 3. `.DONE` removed
-//! 4. outputs renamed, directories synced
+//! 4. outputs renamed, directories synced; a copy into history, so that an edit in place loses nothing
 //! 5. checkpoint
 //! 6. `.DONE`
 //! 7. `.status`
@@ -26,7 +26,8 @@ use crate::record::{Digest, Done, OutputRecord, Status};
 pub enum Content {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// What a finished temporary file holds, on the same file system; it is renamed or removed.
+    /// What a finished temporary file holds, on the same file system; it is renamed, or removed if
+    /// the output holds the same already. After an error it is still the caller's.
     Temp(PathBuf),
     /// What it holds already: it was written in place. What it held before is the caller's to put into
     /// history and to remember.
@@ -64,6 +65,8 @@ pub struct CheckpointOf {
     pub decision_id: String,
     /// Digest of the pipeline.
     pub pipeline_hash: String,
+    /// What stands for the outputs: a git commit; without one a digest over them.
+    pub sandbox_ref: Option<String>,
 }
 
 /// A finished task.
@@ -79,8 +82,8 @@ pub struct Committed {
     pub checkpoint: Option<Checkpoint>,
 }
 
-/// Commits a finished attempt. On an error the task is not done; what was written under temporary
-/// names is gone again. An output whose bytes are what they were keeps its file, mtime and all.
+/// Commits a finished attempt. On an error the task is not done, and temporary files are gone again
+/// except those the caller gave ([`Store::move_to_partial`] keeps them from being swept). An output whose bytes are what they were keeps its file, mtime and all.
 pub fn commit(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     let run_dir = store.run_dir();
     commit_inner(store, commit).map_err(|error| error.within(run_dir))
@@ -89,13 +92,9 @@ pub fn commit(store: &Store, commit: Commit) -> Result<Committed, FsError> {
 fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     let Commit { task, outputs, mut done, mut status, checkpoint, durability, why } = commit;
     let mut temps = Temps::default();
-    // Temporary files of a command are ours from here on, whatever fails.
-    let mut given = Temps::default();
-    for (output, content) in &outputs {
-        if let Content::Temp(temp) = content {
-            given.0.push((temp.clone(), store.path(output)));
-        }
-    }
+    // The caller's own temporary files: those that stay behind are removed only once all went well.
+    let mut given = Vec::new();
+    let mut renames = Vec::new();
     let mut records = Vec::new();
     let mut changed = false;
     for (output, content) in &outputs {
@@ -106,8 +105,13 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         }
         let (blake3, bytes) = match content {
             Content::Bytes(bytes) => (Digest::of(bytes), bytes.len() as u64),
-            Content::Temp(temp) => fs::hash_file(temp)?,
+            // A link or a directory under the temporary name is no output, wherever it leads.
+            Content::Temp(temp) => {
+                fs::require_plain(temp, &target)?;
+                fs::hash_file(temp)?
+            }
             Content::InPlace { .. } => {
+                fs::require_plain(&target, &target)?;
                 if durability == Durability::Synced {
                     fs::sync_file(&target)?;
                 }
@@ -124,7 +128,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             Content::Bytes(_) if same => {}
             Content::Bytes(content) => {
                 changed = true;
-                temps.0.push((fs::write_beside(&target, content, durability)?, target));
+                let temp = fs::write_beside(&target, content, durability)?;
+                temps.0.push((temp.clone(), target.clone()));
+                renames.push((temp, target));
             }
             Content::Temp(temp) => {
                 changed |= !same;
@@ -133,8 +139,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
                     if durability == Durability::Synced {
                         fs::sync_file(temp)?;
                     }
-                    given.0.retain(|(path, _)| path != temp);
-                    temps.0.push((temp.clone(), target));
+                    renames.push((temp.clone(), target));
+                } else {
+                    given.push(temp.clone());
                 }
             }
         }
@@ -142,12 +149,23 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     }
     let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
     let first = names.first().cloned().unwrap_or_default();
-    if changed && !temps.0.is_empty() {
-        store.save_with(&task, why, &names, true, durability)?;
+    if changed && !renames.is_empty() {
+        let replacing = |output: &str| renames.iter().any(|(_, target)| *target == store.path(output));
+        store.save_with(&task, why, &names, replacing, durability)?;
     }
     store.invalidate(&task, &first, durability)?;
-    temps.publish(durability)?;
-    drop(given);
+    fs::publish(&renames, durability)?;
+    temps.0.clear();
+    for ((output, content), record) in outputs.iter().zip(&records) {
+        let content = match content {
+            Content::Bytes(bytes) => Some(bytes.as_slice()),
+            Content::Temp(_) | Content::InPlace { .. } => None,
+        };
+        store.history().put_output(&store.path(output), content, record.bytes)?;
+    }
+    for temp in given {
+        fs::remove(&temp)?;
+    }
 
     let checkpoint = checkpoint.map(|of| {
         Checkpoint::new(
@@ -155,6 +173,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             &task,
             status.attempt,
             &of.decision_id,
+            of.sandbox_ref.as_deref(),
             &of.pipeline_hash,
             &done.completed_utc,
             records.clone(),
@@ -176,4 +195,263 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     store.write_done(&first, &done, durability)?;
     store.write_status(&first, &status, durability)?;
     Ok(Committed { changed, done, status, checkpoint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::fault;
+    use crate::record::{Marker, State};
+    use crate::store::StatusRead;
+    use crate::store::fixtures::{done, store, text, write};
+
+    fn attempt(outputs: &[(&str, Content)], fingerprint: &str) -> Commit {
+        Commit {
+            task: "swot".into(),
+            outputs: outputs.iter().map(|(name, content)| ((*name).to_owned(), content.clone())).collect(),
+            done: Done { fingerprint: Digest::of(fingerprint.as_bytes()), ..done() },
+            status: Status { attempt: 1, ..Status::new("swot", State::Done) },
+            checkpoint: Some(CheckpointOf {
+                step: 3,
+                decision_id: "d".into(),
+                pipeline_hash: "p".into(),
+                sandbox_ref: None,
+            }),
+            durability: Durability::Synced,
+            why: Why::Replaced,
+        }
+    }
+
+    fn bytes(text: &str) -> Content {
+        Content::Bytes(text.as_bytes().to_vec())
+    }
+
+    fn both(json: &str, md: &str) -> Commit {
+        attempt(&[("swot.json", bytes(json)), ("sub/swot.md", bytes(md))], json)
+    }
+
+    fn ino(store: &Store, name: &str) -> u64 {
+        fs::signature(&store.path(name)).unwrap().unwrap().ino
+    }
+
+    #[test]
+    fn a_first_commit_writes_everything_and_saves_nothing() {
+        let (_dir, store) = store();
+        let committed = commit(&store, both("one", "md")).unwrap();
+        assert!(committed.changed);
+        assert_eq!(text(&store, "swot.json").as_deref(), Some("one"));
+        assert_eq!(text(&store, "sub/swot.md").as_deref(), Some("md"));
+        let Marker::Valid(done) = store.read_done("swot.json") else { panic!() };
+        assert_eq!(*done, committed.done);
+        assert_eq!(done.outputs[1].blake3, Digest::of(b"md"));
+        let StatusRead::Valid(status) = store.read_status("swot.json") else { panic!() };
+        assert_eq!((status.state, status.outputs.len()), (State::Done, 2));
+        let checkpoint = store.checkpoints().last().unwrap().unwrap();
+        assert_eq!(Some(&checkpoint.id), done.checkpoint_id.as_ref());
+        assert_eq!(Some(checkpoint.id), status.checkpoint_id);
+        assert!(store.history().entries_all().unwrap().is_empty());
+    }
+
+    #[test]
+    fn same_bytes_keep_their_file() {
+        let (_dir, store) = store();
+        commit(&store, both("one", "md")).unwrap();
+        let (json, md) = (ino(&store, "swot.json"), ino(&store, "sub/swot.md"));
+        let temp = fs::temp_beside(&store.path("sub/swot.md"));
+        fs::write_atomic(&temp, b"md", Durability::Unsynced).unwrap();
+        let again =
+            attempt(&[("swot.json", bytes("one")), ("sub/swot.md", Content::Temp(temp.clone()))], "other");
+        let committed = commit(&store, again).unwrap();
+        assert!(!committed.changed);
+        assert_eq!((json, md), (ino(&store, "swot.json"), ino(&store, "sub/swot.md")));
+        assert_eq!(fs::kind(&temp).unwrap(), None);
+        assert!(store.history().entries_all().unwrap().is_empty());
+        // One of two changes: only that one's file does, and history has both.
+        let committed = commit(&store, both("one", "new")).unwrap();
+        assert!(committed.changed);
+        assert_eq!(json, ino(&store, "swot.json"));
+        assert_ne!(md, ino(&store, "sub/swot.md"));
+        assert_eq!(store.history().entries("swot").unwrap()[0].outputs.len(), 2);
+    }
+
+    #[test]
+    fn a_script_that_became_executable_is_replaced_without_being_a_change() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_dir, store) = store();
+        commit(&store, both("one", "md")).unwrap();
+        let temp = fs::temp_beside(&store.path("swot.json"));
+        fs::write_atomic(&temp, b"one", Durability::Unsynced).unwrap();
+        let file = std::fs::File::open(&temp).unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+        let committed = commit(&store, attempt(&[("swot.json", Content::Temp(temp))], "x")).unwrap();
+        assert!(!committed.changed);
+        assert_eq!(fs::signature(&store.path("swot.json")).unwrap().unwrap().mode & 0o777, 0o755);
+    }
+
+    #[test]
+    fn outputs_written_in_place() {
+        let (_dir, store) = store();
+        write(&store, "swot.json", "one");
+        for (former, changed) in
+            [(None, true), (Some(Digest::of(b"one")), false), (Some(Digest::of(b"x")), true)]
+        {
+            let committed =
+                commit(&store, attempt(&[("swot.json", Content::InPlace { former })], "x")).unwrap();
+            assert_eq!(committed.changed, changed);
+            assert_eq!(committed.done.outputs[0].blake3, Digest::of(b"one"));
+        }
+        let missing = attempt(&[("missing.json", Content::InPlace { former: None })], "x");
+        assert!(commit(&store, missing).is_err());
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "sets the trap")]
+    fn nothing_is_written_through_a_link() {
+        let (_dir, store) = store();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), store.path("sub")).unwrap();
+        let error = commit(&store, both("one", "md")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write `sub/swot.md`: a link leads out of the run directory");
+        assert!(fs::list_dir(outside.path()).unwrap().is_empty());
+        assert_eq!(text(&store, "swot.json"), None);
+        // A command's output that is a link is no output.
+        std::fs::remove_file(store.path("sub")).unwrap();
+        let temp = fs::temp_beside(&store.path("swot.json"));
+        std::os::unix::fs::symlink("/etc/hostname", &temp).unwrap();
+        assert!(commit(&store, attempt(&[("swot.json", Content::Temp(temp))], "x")).is_err());
+        assert_eq!(text(&store, "swot.json"), None);
+    }
+
+    #[test]
+    fn after_an_error_the_callers_temp_is_still_there() {
+        let (_dir, store) = store();
+        commit(&store, both("one", "md")).unwrap();
+        let temp = fs::temp_beside(&store.path("swot.json"));
+        fs::write_atomic(&temp, b"an hour's work", Durability::Unsynced).unwrap();
+        let bad = attempt(&[("swot.json", Content::Temp(temp.clone())), ("../x", bytes("x"))], "x");
+        assert!(commit(&store, bad).is_err());
+        let kept = store.move_to_partial("swot", 1, "swot.json", &temp).unwrap();
+        assert_eq!(fs::read(&kept).unwrap(), b"an hour's work");
+        assert!(matches!(store.read_done("swot.json"), Marker::Valid(_)), "the old state is untouched");
+    }
+
+    /// What must be true of a run whatever happened to a commit: from "old" or from nothing to "new".
+    fn check_invariants(store: &Store, old: Option<(&str, &str)>, at: &str) {
+        let json = text(store, "swot.json");
+        let md = text(store, "sub/swot.md");
+        for (now, old, new) in [(&json, old.map(|o| o.0), "new json"), (&md, old.map(|o| o.1), "new md")] {
+            assert!(now.as_deref() == old || now.as_deref() == Some(new), "{at}: {now:?}");
+        }
+        // Former contents can be had: here or in history.
+        if let Some((old_json, old_md)) = old {
+            for (now, old) in [(&json, old_json), (&md, old_md)] {
+                let here = now.as_deref() == Some(old);
+                assert!(here || store.history().has(&Digest::of(old.as_bytes())), "{at}: {old} lost");
+            }
+        }
+        let marker = store.read_done("swot.json");
+        let whole = |done: &Done| {
+            done.outputs.iter().all(|output| {
+                text(store, &output.path).is_some_and(|t| Digest::of(t.as_bytes()) == output.blake3)
+            })
+        };
+        match &marker {
+            Marker::Missing => {}
+            Marker::Valid(done) => {
+                assert!(whole(done), "{at}: a marker that does not hold");
+                // Its checkpoint was recorded before it.
+                let known = store.checkpoints().list().unwrap();
+                assert!(known.iter().any(|c| Some(&c.id) == done.checkpoint_id.as_ref()), "{at}");
+            }
+            other => panic!("{at}: {other:?}"),
+        }
+        match store.read_status("swot.json") {
+            StatusRead::Valid(status) if status.state == State::Done => {
+                assert_ne!(marker, Marker::Missing, "{at}: looks as if a person had removed the marker");
+            }
+            StatusRead::Valid(_) | StatusRead::Missing => {}
+            other => panic!("{at}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_kill_or_an_error_at_any_change_to_the_disk_leaves_a_sound_run() {
+        for with_temp in [false, true] {
+            for old in [None, Some(("old json", "old md"))] {
+                for sticky in [true, false] {
+                    let mut points = 0;
+                    for after in 0.. {
+                        let at = format!("temp {with_temp}, old {old:?}, sticky {sticky}, fault {after}");
+                        let (_dir, store) = store();
+                        if let Some((json, md)) = old {
+                            commit(&store, both(json, md)).unwrap();
+                        }
+                        let temp = fs::temp_beside(&store.path("swot.json"));
+                        let content = if with_temp {
+                            fs::write_atomic(&temp, b"new json", Durability::Unsynced).unwrap();
+                            Content::Temp(temp)
+                        } else {
+                            bytes("new json")
+                        };
+                        let new = attempt(&[("swot.json", content), ("sub/swot.md", bytes("new md"))], "new");
+                        fault::arm(after, sticky);
+                        let result = commit(&store, new);
+                        let fired = fault::disarm();
+                        if !fired {
+                            result.unwrap();
+                        } else if let Err(error) = &result {
+                            assert!(error.is_out_of_space(), "{at}: {error}");
+                        }
+                        check_invariants(&store, old, &at);
+
+                        // The next build: another process mends and sweeps, then repeats the commit.
+                        let store = Store::open(store.run_dir());
+                        store.mend_all().unwrap();
+                        let committed = commit(&store, both("new json", "new md")).unwrap();
+                        check_invariants(&store, old, &at);
+                        assert_eq!(store.read_done("swot.json"), Marker::Valid(Box::new(committed.done)));
+                        assert_eq!(text(&store, "sub/swot.md").as_deref(), Some("new md"), "{at}");
+                        if let Some((json, _)) = old {
+                            store.restore("swot", Some(1)).unwrap();
+                            assert_eq!(text(&store, "swot.json").as_deref(), Some(json), "{at}");
+                        }
+                        if !fired {
+                            break;
+                        }
+                        points += 1;
+                    }
+                    assert!(points > 20, "{points}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_at_any_point_of_a_restore_loses_nothing() {
+        for after in 0.. {
+            let (_dir, store) = store();
+            commit(&store, both("old json", "old md")).unwrap();
+            commit(&store, both("new json", "new md")).unwrap();
+            fault::arm(after, true);
+            let result = store.restore("swot", None);
+            let fired = fault::disarm();
+            let at = format!("fault {after}");
+            check_invariants(&store, Some(("old json", "old md")), &at);
+            for content in ["new json", "new md"] {
+                let here =
+                    [text(&store, "swot.json"), text(&store, "sub/swot.md")].contains(&Some(content.into()));
+                assert!(here || store.history().has(&Digest::of(content.as_bytes())), "{at}: {content} lost");
+            }
+            if !fired {
+                result.unwrap();
+                break;
+            }
+            let store = Store::open(store.run_dir());
+            store.mend_all().unwrap();
+            store.restore("swot", Some(1)).unwrap();
+            check_invariants(&store, Some(("old json", "old md")), &at);
+            assert_eq!(text(&store, "swot.json").as_deref(), Some("old json"));
+            assert!(matches!(store.read_done("swot.json"), Marker::Valid(_)));
+        }
+    }
 }

@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sidecar::{Sidecar, StatusRead, parse_done, parse_status};
-use super::{Store, jsonl};
+use super::{Checkpoints, Store, jsonl};
 use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError};
-use crate::record::Marker;
-use crate::record::{Digest, OutputRecord, SCHEMA, State, Status};
+use crate::record::{Digest, Marker, OutputRecord, SCHEMA, State, Status};
 
 /// Why contents went to history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,10 +67,15 @@ pub struct Entry {
 /// Objects and log.
 #[derive(Debug)]
 pub struct History {
+    run_dir: PathBuf,
     dir: PathBuf,
+    temp_dir: PathBuf,
     /// The last entry of each task; `None` until the log was read.
     last: Mutex<Option<HashMap<String, Last>>>,
 }
+
+/// Outputs up to this size are kept when they are made, larger ones when they are replaced.
+const OUTPUT_CAP: u64 = 16 << 20;
 
 #[derive(Debug, Clone, Default)]
 struct Last {
@@ -81,8 +85,13 @@ struct Last {
 }
 
 impl History {
-    pub(super) fn new(planexe_dir: &Path) -> History {
-        History { dir: planexe_dir.join("history"), last: Mutex::new(None) }
+    pub(super) fn new(run_dir: &Path) -> History {
+        History {
+            run_dir: run_dir.to_owned(),
+            dir: run_dir.join(".planexe/history"),
+            temp_dir: run_dir.join(".planexe/tmp"),
+            last: Mutex::new(None),
+        }
     }
 
     fn log_path(&self) -> PathBuf {
@@ -101,6 +110,30 @@ impl History {
             .is_some_and(|path| fs::hash_file(&path).is_ok_and(|(found, _)| found == *digest))
     }
 
+    /// [`History::has`] of a content that may have been put there without a sync.
+    fn has_durably(&self, digest: &Digest, durability: Durability) -> Result<bool, FsError> {
+        let has = self.has(digest);
+        if has
+            && durability == Durability::Synced
+            && let Some(path) = self.object_path(digest)
+        {
+            fs::sync_file(&path)?;
+            path.parent().map_or(Ok(()), fs::sync_dir)?;
+        }
+        Ok(has)
+    }
+
+    /// Keeps what an output was given, so that it can be had even if the file is written to in place
+    /// afterwards. Not synced: the output itself is.
+    pub(super) fn put_output(&self, file: &Path, content: Option<&[u8]>, bytes: u64) -> Result<(), FsError> {
+        match content {
+            _ if bytes > OUTPUT_CAP => {}
+            Some(content) => drop(self.put(content, Durability::Unsynced)?),
+            None => drop(self.put_file(file, false, Durability::Unsynced)?),
+        }
+        Ok(())
+    }
+
     /// A content by its digest. One that does not hash to its name is not returned.
     pub fn object(&self, digest: &Digest) -> Result<Vec<u8>, FsError> {
         let missing = || FsError::new(self.dir.join(&digest.0), "read", ErrorKind::NotFound.into());
@@ -115,10 +148,10 @@ impl History {
     /// Puts bytes into history.
     pub fn put(&self, bytes: &[u8], durability: Durability) -> Result<Digest, FsError> {
         let digest = Digest::of(bytes);
-        if !self.has(&digest) {
+        if !self.has_durably(&digest, durability)? {
             let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-            self.make_object_dir(&path)?;
-            fs::write_atomic(&path, bytes, durability)?;
+            self.make_object_dir(&path, durability)?;
+            fs::write_via(&self.temp_dir, &path, bytes, durability)?;
         }
         Ok(digest)
     }
@@ -133,11 +166,11 @@ impl History {
     ) -> Result<(Digest, u64), FsError> {
         let before = fs::signature(file)?;
         let (digest, bytes) = fs::hash_file(file)?;
-        if self.has(&digest) {
+        if self.has_durably(&digest, durability)? {
             return Ok((digest, bytes));
         }
         let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-        self.make_object_dir(&path)?;
+        self.make_object_dir(&path, durability)?;
         if replacing && fs::link_large(file, &path, durability)? {
             if fs::signature(file)?.map(|s| (s.size, s.mtime_ns)) == before.map(|s| (s.size, s.mtime_ns)) {
                 return Ok((digest, bytes));
@@ -145,10 +178,10 @@ impl History {
             fs::remove(&path)?;
         }
         // The copy is what counts: the file may have changed since it was hashed.
-        let temp = fs::copy_beside(file, &path, durability)?;
+        let temp = fs::copy_to_temp(file, &self.temp_dir, durability)?;
         let kept = fs::hash_file(&temp).and_then(|(digest, bytes)| {
             let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-            self.make_object_dir(&path)?;
+            self.make_object_dir(&path, durability)?;
             fs::rename(&temp, &path, durability)?;
             Ok((digest, bytes))
         });
@@ -158,8 +191,10 @@ impl History {
         kept
     }
 
-    fn make_object_dir(&self, object: &Path) -> Result<(), FsError> {
-        object.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, Durability::Synced))
+    fn make_object_dir(&self, object: &Path, durability: Durability) -> Result<(), FsError> {
+        fs::ensure_inside(&self.run_dir, object)?;
+        fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
+        object.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, durability))
     }
 
     /// All entries, oldest first; lines that cannot be read are passed over.
@@ -206,40 +241,49 @@ impl History {
     }
 
     /// Forgets entries older than a time (RFC 3339), then the oldest until what is left takes at most
-    /// `max_bytes`, and removes contents nothing refers to. Under the lock. Returns (entries, bytes)
-    /// that went.
+    /// `max_bytes`, and removes contents nothing refers to. The contents of checkpoints go by the same
+    /// rule, save those of each task's last one. Under the lock. Returns (entries, bytes) that went.
     pub fn gc(&self, older_than: Option<&str>, max_bytes: Option<u64>) -> Result<(usize, u64), FsError> {
-        let mut entries = self.entries_all()?;
-        let before = entries.len();
-        if let Some(older_than) = older_than {
-            entries.retain(|entry| clock::seconds_between(&entry.at, older_than).is_none_or(|s| s <= 0.0));
+        let entries = self.entries_all()?;
+        let checkpoints = Checkpoints::new(&self.run_dir).list()?;
+        let mut wanted: HashSet<&Digest> = HashSet::new();
+        let mut total = 0;
+        let mut last: HashMap<&str, &[OutputRecord]> = HashMap::new();
+        for checkpoint in &checkpoints {
+            last.insert(&checkpoint.task, &checkpoint.outputs);
         }
-        if let Some(max_bytes) = max_bytes {
-            let (mut seen, mut total, mut keep) = (HashSet::new(), 0, entries.len());
-            for (at, entry) in entries.iter().enumerate().rev() {
-                total +=
-                    entry.outputs.iter().filter(|o| seen.insert(&o.blake3)).map(|o| o.bytes).sum::<u64>();
-                if total > max_bytes {
-                    break;
-                }
-                keep = at;
+        for output in last.into_values().flatten() {
+            if wanted.insert(&output.blake3) {
+                total += output.bytes;
             }
-            entries.drain(..keep);
         }
-        if entries.len() < before {
-            let mut log = Vec::new();
-            for entry in &entries {
-                log.extend(jsonl::to_line(entry));
-                log.push(b'\n');
+        // Newest first; a moment that cannot be read counts as new.
+        let mut moments: Vec<(&str, Option<usize>, &[OutputRecord])> = Vec::new();
+        moments.extend(checkpoints.iter().map(|c| (c.time_utc.as_str(), None, c.outputs.as_slice())));
+        moments
+            .extend(entries.iter().enumerate().map(|(n, e)| (e.at.as_str(), Some(n), e.outputs.as_slice())));
+        moments.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+        let mut kept: HashSet<usize> = HashSet::new();
+        for (at, entry, outputs) in moments {
+            let new: Vec<_> = outputs.iter().filter(|output| !wanted.contains(&output.blake3)).collect();
+            let bytes: u64 = new.iter().map(|output| output.bytes).sum();
+            let too_old =
+                older_than.is_some_and(|limit| clock::seconds_between(at, limit).is_some_and(|s| s > 0.0));
+            if too_old || max_bytes.is_some_and(|max| total + bytes > max && !new.is_empty()) {
+                continue;
             }
-            fs::write_atomic(&self.log_path(), &log, Durability::Synced)?;
+            total += bytes;
+            wanted.extend(new.iter().map(|output| &output.blake3));
+            kept.extend(entry);
+        }
+        if kept.len() < entries.len() {
+            let left: Vec<_> = entries.iter().enumerate().filter(|(n, _)| kept.contains(n)).collect();
+            let left: Vec<_> = left.into_iter().map(|(_, entry)| entry).collect();
+            fs::write_atomic(&self.log_path(), &jsonl::to_lines(&left), Durability::Synced)?;
             *self.last() = None;
         }
-        let wanted: HashSet<PathBuf> = entries
-            .iter()
-            .flat_map(|entry| &entry.outputs)
-            .filter_map(|output| self.object_path(&output.blake3))
-            .collect();
+        let wanted: HashSet<PathBuf> =
+            wanted.into_iter().filter_map(|digest| self.object_path(digest)).collect();
         let mut freed = 0;
         let objects = self.dir.join("objects");
         for (shard, kind) in fs::list_dir(&objects)? {
@@ -256,7 +300,7 @@ impl History {
             }
             fs::remove_empty_dir(&shard)?;
         }
-        Ok((before - entries.len(), freed))
+        Ok((entries.len() - kept.len(), freed))
     }
 }
 
@@ -276,15 +320,17 @@ impl Store {
         outputs: &[String],
         durability: Durability,
     ) -> Result<Option<Entry>, FsError> {
-        self.save_with(task, why, outputs, false, durability).map_err(|error| error.within(self.run_dir()))
+        self.save_with(task, why, outputs, |_| false, durability)
+            .map_err(|error| error.within(self.run_dir()))
     }
 
+    /// [`Store::save`], told which outputs are about to lose their name to another content.
     pub(super) fn save_with(
         &self,
         task: &str,
         why: Why,
         outputs: &[String],
-        replacing: bool,
+        replacing: impl Fn(&str) -> bool,
         durability: Durability,
     ) -> Result<Option<Entry>, FsError> {
         let mut records = Vec::new();
@@ -295,7 +341,7 @@ impl Store {
                 Some(FileKind::Link) if fs::resolves_inside(self.run_dir(), &path) => {}
                 _ => continue,
             }
-            let (blake3, bytes) = self.history().put_file(&path, replacing, durability)?;
+            let (blake3, bytes) = self.history().put_file(&path, replacing(output), durability)?;
             records.push(OutputRecord { path: output.clone(), bytes, blake3 });
         }
         let (Some(first), false) = (outputs.first(), records.is_empty()) else { return Ok(None) };
@@ -330,7 +376,7 @@ impl Store {
         for output in outputs {
             fs::ensure_inside(self.run_dir(), &self.path(output)).map_err(within)?;
         }
-        let entry = self.save_with(task, why, outputs, true, durability).map_err(within)?;
+        let entry = self.save_with(task, why, outputs, |_| true, durability).map_err(within)?;
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
         }
@@ -390,7 +436,9 @@ impl Store {
             Marker::Valid(done) => Some(done),
             _ => None,
         });
-        self.save_with(&entry.task, Why::Restored, &outputs, !temps.0.is_empty(), durability)?;
+        let replaced: Vec<PathBuf> = temps.0.iter().map(|(_, target)| target.clone()).collect();
+        let replacing = |output: &str| replaced.contains(&self.path(output));
+        self.save_with(&entry.task, Why::Restored, &outputs, replacing, durability)?;
         if done.is_some() {
             self.invalidate(&entry.task, &entry.first, durability)?;
         }
@@ -447,5 +495,201 @@ impl Drop for Temps {
         for (temp, _) in &self.0 {
             let _ = fs::remove(temp);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixtures::{done, store, text, write};
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn save(store: &Store, why: Why) -> Option<Entry> {
+        store.save("swot", why, &names(&["swot.json", "swot.md"]), Durability::Synced).unwrap()
+    }
+
+    fn objects(store: &Store) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        let dir = store.planexe_dir().join("history/objects");
+        for (shard, _) in fs::list_dir(&dir).unwrap() {
+            for (name, _) in fs::list_dir(&dir.join(&shard)).unwrap() {
+                paths.push(dir.join(&shard).join(name));
+            }
+        }
+        paths
+    }
+
+    #[test]
+    fn contents_are_kept_once_and_entries_numbered_by_task() {
+        let (_dir, store) = store();
+        assert_eq!(save(&store, Why::Replaced), None);
+        write(&store, "swot.json", "same");
+        write(&store, "swot.md", "same");
+        let entry = save(&store, Why::Replaced).unwrap();
+        assert_eq!((entry.n, entry.outputs.len(), objects(&store).len()), (1, 2, 1));
+        assert_eq!(save(&store, Why::Cleaned), None, "the last entry says the same");
+        write(&store, "swot.md", "other");
+        assert_eq!(save(&store, Why::Replaced).unwrap().n, 2);
+        // A new process goes on counting.
+        let again = Store::open(store.run_dir());
+        assert_eq!(save(&again, Why::Replaced), None);
+        write(&store, "swot.md", "same");
+        assert_eq!(save(&again, Why::Replaced).unwrap().n, 3);
+        assert_eq!(
+            again.save("b", Why::Replaced, &names(&["swot.md"]), Durability::Unsynced).unwrap().unwrap().n,
+            1
+        );
+        assert_eq!(objects(&store).len(), 2);
+        assert_eq!(store.history().entries("swot").unwrap().len(), 3);
+        assert_eq!(store.history().entries_all().unwrap().len(), 4);
+        assert_eq!(store.history().object(&Digest::of(b"other")).unwrap(), b"other");
+    }
+
+    #[test]
+    fn a_damaged_object_is_never_returned_and_is_replaced_by_the_next_save() {
+        let (_dir, store) = store();
+        write(&store, "swot.json", "hello");
+        save(&store, Why::Replaced).unwrap();
+        let digest = Digest::of(b"hello");
+        fs::write_atomic(&objects(&store)[0], b"hullo", Durability::Unsynced).unwrap();
+        assert!(!store.history().has(&digest));
+        let error = store.history().object(&digest).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+        write(&store, "swot.json", "new");
+        assert!(store.restore("swot", Some(1)).is_err());
+        assert_eq!(text(&store, "swot.json").unwrap(), "new", "nothing is touched");
+        write(&store, "swot.json", "hello");
+        save(&store, Why::Replaced);
+        assert_eq!(store.history().object(&digest).unwrap(), b"hello");
+        assert!(store.history().object(&Digest("../../x".into())).is_err());
+    }
+
+    #[test]
+    fn restoring_brings_back_outputs_and_marker_and_can_itself_be_undone() {
+        let (_dir, store) = store();
+        write(&store, "swot.json", "one");
+        write(&store, "swot.md", "one");
+        store.write_done("swot.json", &done(), Durability::Unsynced).unwrap();
+        store.clean("swot", Why::Cleaned, &names(&["swot.json", "swot.md"]), Durability::Synced).unwrap();
+        for name in ["swot.json", "swot.md", "swot.json.DONE", "swot.json.status"] {
+            assert_eq!(text(&store, name), None);
+        }
+        let entry = store.restore("swot", None).unwrap();
+        assert_eq!((entry.n, entry.why), (1, Why::Cleaned));
+        assert_eq!(text(&store, "swot.json").as_deref(), Some("one"));
+        assert_eq!(store.read_done("swot.json"), Marker::Valid(Box::new(done())));
+        let StatusRead::Valid(status) = store.read_status("swot.json") else { panic!() };
+        assert_eq!(status.state, State::Done);
+        // Another content, made by another attempt.
+        write(&store, "swot.json", "two");
+        let second = crate::record::Done { fingerprint: Digest::of(b"2"), ..done() };
+        store.write_done("swot.json", &second, Durability::Unsynced).unwrap();
+        store.restore("swot", Some(1)).unwrap();
+        assert_eq!(text(&store, "swot.json").as_deref(), Some("one"));
+        assert_eq!(store.read_done("swot.json"), Marker::Valid(Box::new(done())));
+        store.restore("swot", None).unwrap();
+        assert_eq!(text(&store, "swot.json").as_deref(), Some("two"));
+        assert_eq!(store.read_done("swot.json"), Marker::Valid(Box::new(second)));
+        let error = store.restore("swot", Some(99)).unwrap_err();
+        assert!(error.to_string().contains("log.jsonl"), "{error}");
+    }
+
+    #[test]
+    fn a_plan_has_a_history_without_sidecars() {
+        let (_dir, store) = store();
+        write(&store, "plan.txt", "first");
+        store.save("plan.txt", Why::Plan, &names(&["plan.txt"]), Durability::Synced).unwrap().unwrap();
+        write(&store, "plan.txt", "second");
+        store.restore("plan.txt", None).unwrap();
+        assert_eq!(text(&store, "plan.txt").as_deref(), Some("first"));
+        assert_eq!(store.read_done("plan.txt"), Marker::Missing);
+        assert_eq!(store.read_status("plan.txt"), StatusRead::Missing);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "sets the trap")]
+    fn what_a_link_leads_to_outside_is_not_read() {
+        let (_dir, store) = store();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), store.path("swot.json")).unwrap();
+        assert_eq!(save(&store, Why::Replaced), None);
+        write(&store, "inside", "inside");
+        std::os::unix::fs::symlink(store.path("inside"), store.path("swot.md")).unwrap();
+        assert_eq!(save(&store, Why::Replaced).unwrap().outputs.len(), 1);
+    }
+
+    #[test]
+    fn large_contents_are_linked_only_when_they_lose_their_name() {
+        use std::os::unix::fs::MetadataExt;
+        let (_dir, store) = store();
+        let large = "x".repeat(3 << 20);
+        write(&store, "swot.json", &large);
+        save(&store, Why::Edited).unwrap();
+        assert_eq!(std::fs::metadata(store.path("swot.json")).unwrap().nlink(), 1);
+        let large = "y".repeat(3 << 20);
+        write(&store, "swot.json", &large);
+        let outputs = names(&["swot.json", "swot.md"]);
+        store.clean("swot", Why::Orphaned, &outputs, Durability::Unsynced).unwrap().unwrap();
+        assert_eq!(store.history().object(&Digest::of(large.as_bytes())).unwrap(), large.as_bytes());
+        store.restore("swot", None).unwrap();
+        assert_eq!(std::fs::metadata(store.path("swot.json")).unwrap().nlink(), 1);
+    }
+
+    #[test]
+    fn cleaning_asks_anew_and_other_ways_do_not() {
+        let (_dir, store) = store();
+        for (why, left) in [(Why::Damaged, 1), (Why::Cleaned, 0)] {
+            write(&store, "swot.json", "x");
+            let dir = store.calls().dir().join(super::super::task_dir_name("swot"));
+            fs::make_dirs(&dir, Durability::Unsynced).unwrap();
+            let usable = format!("{}.json", Digest::of(b"q"));
+            fs::write_atomic(&dir.join(&usable), b"{}", Durability::Unsynced).unwrap();
+            store.clean("swot", why, &names(&["swot.json"]), Durability::Unsynced).unwrap();
+            let names = fs::list_dir(&dir).unwrap();
+            assert_eq!(names.iter().filter(|(name, _)| name.to_str() == Some(&usable)).count(), left);
+        }
+    }
+
+    #[test]
+    fn collecting_garbage_forgets_the_oldest_and_what_nothing_needs() {
+        let (_dir, store) = store();
+        for content in ["one", "two", "three", "four"] {
+            write(&store, "swot.json", content);
+            save(&store, Why::Replaced).unwrap();
+        }
+        assert_eq!(store.history().gc(None, None).unwrap(), (0, 0));
+        assert_eq!(store.history().gc(None, Some(9)).unwrap(), (2, 6));
+        let left: Vec<_> = store.history().entries("swot").unwrap().iter().map(|entry| entry.n).collect();
+        assert_eq!(left, [3, 4]);
+        assert!(store.history().has(&Digest::of(b"four")) && !store.history().has(&Digest::of(b"one")));
+        write(&store, "swot.json", "five");
+        assert_eq!(save(&store, Why::Replaced).unwrap().n, 5);
+        assert_eq!(store.history().gc(Some("2999-01-01T00:00:00Z"), None).unwrap(), (3, 13));
+        assert!(objects(&store).is_empty());
+    }
+
+    #[test]
+    fn many_tasks_may_save_at_once() {
+        let (_dir, store) = store();
+        std::thread::scope(|scope| {
+            for task in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    let (name, output) = (format!("t{task}"), format!("o{task}"));
+                    for round in 0..10 {
+                        write(store, &output, &format!("{round}"));
+                        let outputs = [output.clone()];
+                        let entry = store.save(&name, Why::Replaced, &outputs, Durability::Unsynced).unwrap();
+                        assert_eq!(entry.unwrap().n, round + 1);
+                    }
+                });
+            }
+        });
+        assert_eq!(store.history().entries_all().unwrap().len(), 40);
+        assert_eq!(objects(&store).len(), 10);
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,6 +26,8 @@ pub struct Index {
     boot: String,
     data: RwLock<Data>,
     changed: AtomicBool,
+    hashed: AtomicU64,
+    now: fn() -> i64,
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -85,6 +87,8 @@ impl Index {
             boot,
             data: RwLock::new(data.unwrap_or_default()),
             changed: AtomicBool::new(false),
+            hashed: AtomicU64::new(0),
+            now: now_ns,
         }
     }
 
@@ -97,9 +101,13 @@ impl Index {
         self.data.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Files are known by their names relative to the run, so that a run can be moved.
+    /// Files are known by their names relative to the run, so that a run can be moved; others by
+    /// their absolute ones.
     fn key(&self, path: &Path) -> String {
-        path.strip_prefix(&self.run_dir).unwrap_or(path).to_string_lossy().into_owned()
+        match path.strip_prefix(&self.run_dir) {
+            Ok(relative) => relative.to_string_lossy().into_owned(),
+            Err(_) => std::path::absolute(path).unwrap_or(path.to_owned()).to_string_lossy().into_owned(),
+        }
     }
 
     /// Digest and length of a file's content, hashed only if needed; `None` if there is no such file.
@@ -120,8 +128,9 @@ impl Index {
             return Ok(Some(Seen { signature, digest: entry.digest.clone(), settled: true }));
         }
         let mut signature = signature;
-        loop {
-            let hashed_ns = now_ns();
+        for last in [false, false, true] {
+            let hashed_ns = (self.now)();
+            self.hashed.fetch_add(1, Ordering::Relaxed);
             let Some((digest, bytes)) = fs::optional(fs::hash_file(path))? else { return Ok(None) };
             let Some(after) = fs::signature(path)? else { return Ok(None) };
             if after == signature && bytes == signature.size {
@@ -137,9 +146,19 @@ impl Index {
                 // Renamed or linked while it was read: the content is the same.
                 return Ok(Some(Seen { signature: after, digest, settled: false }));
             }
-            // Written while it was read.
+            // Written while it was read; one that never rests is taken as it was seen last.
+            if last {
+                signature.size = bytes;
+                return Ok(Some(Seen { signature, digest, settled: false }));
+            }
             signature = after;
         }
+        unreachable!("BUG: the last round returns")
+    }
+
+    /// How often a file had to be read to know its digest.
+    pub fn hashed(&self) -> u64 {
+        self.hashed.load(Ordering::Relaxed)
     }
 
     /// The memo of a task: "judged fresh when everything it depends on had these signatures".
@@ -317,5 +336,193 @@ impl Reader<'_> {
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         String::from_utf8(text.to_vec()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that makes every file look old, and one that makes it look new.
+    fn later() -> i64 {
+        now_ns() + 3_600_000_000_000
+    }
+
+    fn at_once() -> i64 {
+        0
+    }
+
+    fn index(store: &Store, now: fn() -> i64) -> Index {
+        Index { now, ..Index::load(store) }
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        (dir, store)
+    }
+
+    fn write(store: &Store, name: &str, text: &str) -> PathBuf {
+        let path = store.path(name);
+        fs::write_atomic(&path, text.as_bytes(), Durability::Unsynced).unwrap();
+        path
+    }
+
+    #[test]
+    fn racy_is_what_may_change_again_within_one_tick() {
+        let s = 1_000_000_000;
+        let signature =
+            |ctime_ns| Signature { size: 1, mtime_ns: ctime_ns, ctime_ns, ino: 1, mode: 0o100_644 };
+        for (ctime, hashed, racy) in [
+            (100 * s + 1, 100 * s + 1, true),
+            (100 * s + 1, 100 * s + 40_000_000, true),
+            (100 * s + 1, 100 * s + 60_000_000, false),
+            (100 * s + 1, 99 * s, true), // from the future
+            (100 * s, 101 * s, true),    // a coarse clock, perhaps
+            (100 * s, 102 * s, true),
+            (100 * s, 103 * s, false),
+            (100 * s + 7_000_000, 101 * s, true),
+            (-5, 0, true), // before 1970
+        ] {
+            assert_eq!(is_racy(&signature(ctime), hashed), racy, "{ctime} {hashed}");
+        }
+    }
+
+    #[test]
+    fn a_settled_file_is_hashed_once_over_many_builds() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let digest = Some((Digest::of(b"hello"), 5));
+        let first = index(&store, later);
+        for _ in 0..3 {
+            assert_eq!(first.digest(&path).unwrap(), digest);
+        }
+        assert_eq!(first.hashed(), 1);
+        first.save_if_changed().unwrap();
+        let second = index(&store, later);
+        assert_eq!(second.digest(&path).unwrap(), digest);
+        assert_eq!(second.hashed(), 0);
+        // Nothing was learned, nothing is written.
+        fs::remove(&store.path(".planexe/index")).unwrap();
+        second.save_if_changed().unwrap();
+        assert_eq!(fs::kind(&store.path(".planexe/index")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_racy_file_is_hashed_again() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let index = index(&store, at_once);
+        for _ in 0..3 {
+            assert!(!index.look(&path).unwrap().unwrap().settled);
+        }
+        assert_eq!(index.hashed(), 3);
+        index.save_if_changed().unwrap();
+        assert_eq!(fs::kind(&store.path(".planexe/index")).unwrap(), None);
+    }
+
+    #[test]
+    fn same_size_and_same_mtime_do_not_hide_a_change() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let index = index(&store, later);
+        index.digest(&path).unwrap();
+        let mtime = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let path = write(&store, "a", "world");
+        let file = fs::open_lock_file(&path).unwrap();
+        file.set_modified(mtime).unwrap();
+        assert_eq!(index.digest(&path).unwrap(), Some((Digest::of(b"world"), 5)));
+    }
+
+    #[test]
+    fn missing_files_and_directories() {
+        let (dir, store) = store();
+        let index = index(&store, later);
+        assert_eq!(index.digest(&store.path("missing")).unwrap(), None);
+        assert!(index.digest(dir.path()).is_err());
+    }
+
+    #[test]
+    fn any_damage_makes_it_empty() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let first = index(&store, later);
+        first.digest(&path).unwrap();
+        first.set_stamp("swot", Some(7));
+        first.add_duration("swot", 1.5);
+        first.save_if_changed().unwrap();
+        let bytes = fs::read(&store.path(".planexe/index")).unwrap();
+        assert!(decode(&bytes).is_some());
+        for len in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..len]), None);
+        }
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 4;
+            assert_eq!(decode(&bytes), None);
+        }
+        write(&store, ".planexe/index", "garbage");
+        let second = index(&store, later);
+        assert_eq!(second.stamp("swot"), None);
+        assert_eq!(second.digest(&path).unwrap(), Some((Digest::of(b"hello"), 5)));
+    }
+
+    #[test]
+    fn after_another_boot_only_durations_are_believed() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let mut first = index(&store, later);
+        first.boot = "another boot".into();
+        first.digest(&path).unwrap();
+        first.set_stamp("swot", Some(7));
+        first.add_duration("swot", 1.5);
+        first.save_if_changed().unwrap();
+        let second = index(&store, later);
+        assert_eq!(second.stamp("swot"), None);
+        assert_eq!(second.durations("swot"), [1.5]);
+        second.digest(&path).unwrap();
+        assert_eq!(second.hashed(), 1);
+    }
+
+    #[test]
+    fn a_build_that_is_killed_leaves_no_index() {
+        let (_dir, store) = store();
+        let first = index(&store, later);
+        first.set_stamp("swot", Some(7));
+        first.save_if_changed().unwrap();
+        let second = index(&store, later);
+        second.begin_run().unwrap();
+        assert_eq!(fs::kind(&store.path(".planexe/index")).unwrap(), None);
+        second.save_if_changed().unwrap();
+        assert_eq!(index(&store, later).stamp("swot"), Some(7));
+    }
+
+    #[test]
+    fn durations_are_the_last_few_and_old_names_can_be_forgotten() {
+        let (_dir, store) = store();
+        let index = index(&store, later);
+        (0..9).for_each(|n| index.add_duration("swot", f64::from(n)));
+        assert_eq!(index.durations("swot"), [4.0, 5.0, 6.0, 7.0, 8.0]);
+        index.digest(&write(&store, "a", "hello")).unwrap();
+        index.retain(|file| file != "a", |task| task != "swot");
+        assert_eq!(index.durations("swot"), Vec::<f64>::new());
+        assert_eq!(*index.read(), Data::default());
+    }
+
+    #[test]
+    fn many_threads_may_ask() {
+        let (_dir, store) = store();
+        let paths: Vec<_> = (0..20).map(|n| write(&store, &format!("f{n}"), &n.to_string())).collect();
+        let index = index(&store, later);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for (n, path) in paths.iter().enumerate() {
+                        let (digest, _) = index.digest(path).unwrap().unwrap();
+                        assert_eq!(digest, Digest::of(n.to_string().as_bytes()));
+                    }
+                });
+            }
+        });
     }
 }

@@ -100,6 +100,16 @@ pub fn to_line(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("BUG: a record is always JSON")
 }
 
+/// Records as lines, each with its newline.
+pub fn to_lines(records: &[impl Serialize]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in records {
+        bytes.extend(to_line(record));
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
 /// Reads a file line by line; a line that is no JSON gives its number, from 1. No file: no lines.
 pub fn read_lines(path: &Path) -> Result<Lines, FsError> {
     Ok(Lines { reader: fs::optional(fs::open(path))?.map(std::io::BufReader::new), number: 0 })
@@ -138,4 +148,86 @@ impl Iterator for Lines {
 /// The records of a file that can be read as `T`; others are passed over.
 pub fn read_records<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, FsError> {
     Ok(read_lines(path)?.filter_map(|line| serde_json::from_value(line.ok()?).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "{\"n\":1}\n{\"n\":2,\"text\":\"a } b\"}\n{\"n\":3}\n";
+
+    fn lines(path: &Path) -> Vec<u64> {
+        read_lines(path).unwrap().map(|line| line.unwrap()["n"].as_u64().unwrap()).collect()
+    }
+
+    #[test]
+    fn cut_at_every_length_it_is_mended_and_grows_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, partial) = (dir.path().join("log.jsonl"), dir.path().join("partial"));
+        for len in 0..=LOG.len() {
+            fs::write_atomic(&path, &LOG.as_bytes()[..len], Durability::Unsynced).unwrap();
+            let mended = mend(&path, &partial).unwrap();
+            let whole = LOG[..len].matches('\n').count();
+            // A line that lacks nothing but its newline is whole.
+            let complete = whole + usize::from(LOG[len..].starts_with('\n'));
+            assert_eq!(lines(&path).len(), complete, "{len}");
+            assert_eq!(mended.is_some(), !LOG[..len].is_empty() && !LOG[..len].ends_with('\n'), "{len}");
+            if let Some(Mended { cut_bytes, kept: Some(kept) }) = &mended {
+                let torn = fs::read_to_string(kept).unwrap();
+                assert_eq!(torn.len() as u64, *cut_bytes);
+                assert!(LOG[..len].ends_with(&torn));
+            }
+            assert_eq!(mend(&path, &partial).unwrap(), None, "{len}");
+            append(&path, &serde_json::json!({ "n": 9 }), Durability::Synced).unwrap();
+            assert_eq!(lines(&path).last(), Some(&9));
+            assert_eq!(lines(&path).len(), complete + 1);
+        }
+    }
+
+    #[test]
+    fn nul_bytes_and_garbage_at_the_end_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, partial) = (dir.path().join("log.jsonl"), dir.path().join("partial"));
+        let huge = "x".repeat(300_000);
+        for (tail, cut) in [
+            ("\0\0\0\0", 4),
+            ("\0\0\n\0\0\n", 6),
+            ("{\"n\":4\n", 7),
+            ("garbage\n[1]\n", 12),
+            (huge.as_str(), 300_000),
+        ] {
+            fs::write_atomic(&path, format!("{LOG}{tail}").as_bytes(), Durability::Unsynced).unwrap();
+            let mended = mend(&path, &partial).unwrap().unwrap();
+            assert_eq!(mended.cut_bytes, cut);
+            assert_eq!(fs::read_to_string(&mended.kept.unwrap()).unwrap(), tail);
+            assert_eq!(fs::read_to_string(&path).unwrap(), LOG);
+        }
+    }
+
+    #[test]
+    fn what_is_sound_or_not_there_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, partial) = (dir.path().join("log.jsonl"), dir.path().join("partial"));
+        assert_eq!(mend(&path, &partial).unwrap(), None);
+        assert_eq!(lines(&path), Vec::<u64>::new());
+        for text in ["", LOG, "{\"n\":1}\n\n", "\n"] {
+            fs::write_atomic(&path, text.as_bytes(), Durability::Unsynced).unwrap();
+            assert_eq!(mend(&path, &partial).unwrap(), None, "{text:?}");
+        }
+        // All garbage: cut, yet kept.
+        fs::write_atomic(&path, b"garbage", Durability::Unsynced).unwrap();
+        assert_eq!(mend(&path, &partial).unwrap().unwrap().cut_bytes, 7);
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_bad_line_in_the_middle_is_numbered_and_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        fs::write_atomic(&path, b"{\"n\":1}\nbad\n\n\xff\n{\"n\":2}\n", Durability::Unsynced).unwrap();
+        let read: Vec<_> =
+            read_lines(&path).unwrap().map(|line| line.map(|v| v["n"].as_u64().unwrap())).collect();
+        assert_eq!(read, [Ok(1), Err(2), Err(4), Ok(2)]);
+        assert_eq!(read_records::<Value>(&path).unwrap().len(), 2);
+    }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sidecar::to_json;
 use crate::clock;
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FileKind, FsError};
 
 /// How long to wait for a lock that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl std::error::Error for LockError {}
 #[derive(Debug)]
 pub struct RunLock {
     _file: Option<File>,
-    owner_path: PathBuf,
+    run_dir: PathBuf,
     announced: bool,
 }
 
@@ -149,16 +149,27 @@ impl RunLock {
 
     /// For `--no-lock`: nothing is locked.
     pub fn none(run_dir: &Path) -> RunLock {
-        RunLock { _file: None, owner_path: owner_path(run_dir), announced: false }
+        RunLock { _file: None, run_dir: run_dir.to_owned(), announced: false }
     }
 
     /// Writes `.planexe/owner.json`, before the first task starts: status shows it, and a directory
-    /// that cannot be written to is found before anything is paid for. Removed when the lock ends.
+    /// that cannot be written to is found before anything is paid for, as is a `.planexe/` that leads
+    /// elsewhere by a link. Removed when the lock ends.
     pub fn announce(&mut self, owner: &Owner) -> Result<(), FsError> {
-        if let Some(dir) = self.owner_path.parent() {
-            fs::make_dirs(dir, Durability::Synced)?;
+        self.announce_inner(owner).map_err(|error| error.within(&self.run_dir))
+    }
+
+    fn announce_inner(&mut self, owner: &Owner) -> Result<(), FsError> {
+        let planexe = self.run_dir.join(".planexe");
+        for name in ["", "calls", "history", "partial", "sidecars", "tmp"] {
+            let dir = if name.is_empty() { planexe.clone() } else { planexe.join(name) };
+            if fs::kind(&dir)?.is_some_and(|kind| kind != FileKind::Dir) {
+                let why = std::io::Error::new(ErrorKind::InvalidInput, "not a directory of its own");
+                return Err(FsError::new(dir, "write into", why));
+            }
         }
-        fs::write_atomic(&self.owner_path, &to_json(owner), Durability::Unsynced)?;
+        fs::make_dirs(&planexe, Durability::Synced)?;
+        fs::write_atomic(&owner_path(&self.run_dir), &to_json(owner), Durability::Unsynced)?;
         self.announced = true;
         Ok(())
     }
@@ -170,7 +181,7 @@ impl RunLock {
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match kernel_holder(run_dir, noted.as_ref()) {
-            KernelSays::Held(pid) => Some(match noted {
+            Some(pid) => Some(match noted {
                 Some(owner) if owner.pid == pid && owner.is_alive() => owner,
                 _ => Owner {
                     pid,
@@ -182,7 +193,7 @@ impl RunLock {
                 },
             }),
             // The table shows only processes this one may see: a live owner by its own word still counts.
-            KernelSays::Nothing | KernelSays::Unknown => noted.filter(Owner::is_alive),
+            None => noted.filter(Owner::is_alive),
         }
     }
 }
@@ -190,7 +201,7 @@ impl RunLock {
 impl Drop for RunLock {
     fn drop(&mut self) {
         if self.announced {
-            let _ = fs::remove(&self.owner_path);
+            let _ = fs::remove(&owner_path(&self.run_dir));
         }
     }
 }
@@ -223,7 +234,7 @@ fn try_acquire(run_dir: &Path) -> Result<RunLock, LockError> {
             }
         }
     };
-    Ok(RunLock { _file: Some(file), owner_path: owner_path(run_dir), announced: false })
+    Ok(RunLock { _file: Some(file), run_dir: run_dir.to_owned(), announced: false })
 }
 
 enum Tried {
@@ -243,33 +254,27 @@ fn try_lock(file: &File) -> Tried {
     }
 }
 
-enum KernelSays {
-    Held(u32),
-    Nothing,
-    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "Linux has the table"))]
-    Unknown,
-}
-
-/// Looks the directory (or the lock file) up in the kernel's table of locks.
+/// The process that holds the directory (or the lock file) by the kernel's table of locks.
 #[cfg(target_os = "linux")]
-fn kernel_holder(run_dir: &Path, noted: Option<&Owner>) -> KernelSays {
+fn kernel_holder(run_dir: &Path, noted: Option<&Owner>) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
 
-    let Ok(table) = std::fs::read_to_string("/proc/locks") else { return KernelSays::Nothing };
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
     for path in [run_dir.to_owned(), lock_path(run_dir)] {
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
         let dev = metadata.dev();
         let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
         if let Some(pid) = holder_in(&table, &device, metadata.ino(), noted.map(|owner| owner.pid)) {
-            return KernelSays::Held(pid);
+            return Some(pid);
         }
     }
-    KernelSays::Nothing
+    None
 }
 
+/// There is no such table: the owner's own word has to do.
 #[cfg(not(target_os = "linux"))]
-fn kernel_holder(_run_dir: &Path, _noted: Option<&Owner>) -> KernelSays {
-    KernelSays::Unknown
+fn kernel_holder(_run_dir: &Path, _noted: Option<&Owner>) -> Option<u32> {
+    None
 }
 
 /// Finds the holder of an inode in the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 123 fe:00:456 0 EOF`.
@@ -319,4 +324,176 @@ pub fn boot_id() -> Option<String> {
 /// The name of this machine.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    const CHILD: &str = "PLANEXE_TEST_LOCK_DIR";
+
+    /// A lock given back is free, save for the moment in which a child of another test starts.
+    const SOON: Wait = Wait::For(Duration::from_secs(20));
+
+    /// Not a test by itself: the other process of the tests below.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "told by its parent what to do")]
+    fn other_process() {
+        let Some(dir) = std::env::var_os(CHILD) else { return };
+        let mut lock = RunLock::acquire(Path::new(&dir), Wait::No).unwrap();
+        lock.announce(&Owner::this("planexe build")).unwrap();
+        println!("locked");
+        std::io::stdout().flush().unwrap();
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+
+    fn start_other(dir: &Path) -> Child {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::lock::tests::other_process", "--nocapture"])
+            .env(CHILD, dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("locked")));
+        child
+    }
+
+    #[test]
+    fn another_process_is_refused_told_by_whom_and_free_after_kill_9() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RunLock::owner(dir.path()), None);
+        let mut other = start_other(dir.path());
+        let Err(LockError::Held { owner: Some(owner) }) = RunLock::acquire(dir.path(), Wait::No) else {
+            panic!("not held")
+        };
+        assert_eq!(owner.pid, other.id());
+        assert_eq!(owner.command.as_deref(), Some("planexe build"));
+        assert_eq!(RunLock::owner(dir.path()), Some(owner.clone()));
+        let text = LockError::Held { owner: Some(owner.clone()) }.to_string();
+        assert!(text.starts_with(&format!("locked by PID {} on {}", owner.pid, owner.host)), "{text}");
+        let error = RunLock::acquire(dir.path(), Wait::For(Duration::from_millis(1))).unwrap_err();
+        assert!(matches!(error, LockError::Held { .. }));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // Its note is still there, and not believed.
+        assert!(fs::kind(&owner_path(dir.path())).unwrap().is_some());
+        assert_eq!(RunLock::owner(dir.path()), None);
+        RunLock::acquire(dir.path(), SOON).unwrap();
+    }
+
+    #[test]
+    fn two_handles_of_one_process_exclude_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
+        assert!(fs::list_dir(dir.path()).unwrap().is_empty(), "taking the lock writes nothing");
+        let mut asked = 0;
+        let result = RunLock::acquire_while(dir.path(), Wait::Forever, |_| {
+            asked += 1;
+            asked < 3
+        });
+        assert!(matches!(result, Err(LockError::Held { .. })));
+        assert_eq!(asked, 3);
+        lock.announce(&Owner::this("planexe build")).unwrap();
+        assert_eq!(RunLock::owner(dir.path()).unwrap().pid, std::process::id());
+        drop(lock);
+        assert_eq!(fs::kind(&owner_path(dir.path())).unwrap(), None);
+        RunLock::acquire(dir.path(), SOON).unwrap();
+    }
+
+    #[test]
+    fn a_child_that_lives_on_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        drop(lock);
+        RunLock::acquire(dir.path(), SOON).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn status_does_not_disturb_a_starting_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let asking = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while asking.load(std::sync::atomic::Ordering::Relaxed) {
+                    RunLock::owner(dir.path());
+                }
+            });
+            // Children that other tests start share the handle from fork to exec: a few refusals
+            // are theirs.
+            let refused = (0..200).filter(|_| RunLock::acquire(dir.path(), Wait::No).is_err()).count();
+            asking.store(false, std::sync::atomic::Ordering::Relaxed);
+            assert!(refused < 50, "{refused}");
+        });
+    }
+
+    #[test]
+    fn a_note_alone_proves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = Owner::this("planexe build");
+        let note = |owner: &Owner| {
+            fs::make_dirs(&dir.path().join(".planexe"), Durability::Unsynced).unwrap();
+            fs::write_atomic(&owner_path(dir.path()), &to_json(owner), Durability::Unsynced).unwrap();
+        };
+        for stale in [
+            Owner { pid: i32::MAX as u32, ..me.clone() },
+            Owner { host: "elsewhere".into(), ..me.clone() },
+            Owner { boot_id: Some("another".into()), ..me.clone() },
+            Owner { process_start: Some(1), ..me.clone() },
+        ] {
+            note(&stale);
+            assert_eq!(RunLock::owner(dir.path()), None, "{stale:?}");
+        }
+        fs::write_atomic(&owner_path(dir.path()), b"garbage", Durability::Unsynced).unwrap();
+        assert_eq!(RunLock::owner(dir.path()), None);
+        RunLock::acquire(dir.path(), Wait::No).unwrap();
+    }
+
+    #[test]
+    fn no_directory_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = RunLock::acquire(&dir.path().join("missing"), Wait::Forever).unwrap_err();
+        assert!(error.to_string().starts_with("cannot lock `"), "{error}");
+        let file = dir.path().join("file");
+        fs::write_atomic(&file, b"", Durability::Unsynced).unwrap();
+        assert!(matches!(RunLock::acquire(&file, Wait::No), Err(LockError::Fs(_))));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "sets the trap")]
+    fn a_planexe_folder_that_is_a_link_is_refused() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(".planexe")).unwrap();
+        let mut lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
+        let error = lock.announce(&Owner::this("planexe build")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write into `.planexe`: not a directory of its own");
+        assert!(fs::list_dir(elsewhere.path()).unwrap().is_empty());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernels_table_is_read() {
+        let table = "1: POSIX  ADVISORY  READ 11 fe:00:99 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 22 fe:00:99 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 33 fe:00:77 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 44 00:2a:55 0 EOF\n";
+        for (device, inode, noted, pid) in [
+            ("fe:00", 99, None, Some(22)),
+            ("fe:01", 99, None, None),
+            ("fe:01", 99, Some(22), Some(22)),
+            ("fe:00", 77, None, None),
+            ("fe:00", 55, None, None),
+            ("fe:00", 55, Some(44), Some(44)),
+            ("fe:00", 55, Some(45), None),
+        ] {
+            assert_eq!(holder_in(table, device, inode, noted), pid, "{device} {inode} {noted:?}");
+        }
+    }
 }

@@ -393,3 +393,143 @@ impl Store {
         read_overview(&self.path("usage_metrics.jsonl"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Kind;
+    use crate::llm::{Class, Usage};
+    use crate::store::fixtures::{store, text, write};
+
+    fn reply() -> Reply {
+        Reply {
+            text: "yes".into(),
+            usage: Usage {
+                input_tokens: 10,
+                output_tokens: 5,
+                thinking_tokens: 2,
+                cost_usd: 0.25,
+                calls: 1,
+                ..Usage::default()
+            },
+            model: Some("qwen-1".into()),
+            finish: Some("stop".into()),
+            id: Some("c1".into()),
+            ..Reply::default()
+        }
+    }
+
+    fn call<'a>() -> CallOf<'a> {
+        CallOf { task: "swot", attempt: 1, api: "openai", model: "qwen", error_id: None, duration_s: 1.5 }
+    }
+
+    #[test]
+    fn a_line_of_usage_has_the_names_others_read() {
+        let line = UsageLine::of(call(), Ok(&reply()), Path::new("/runs/1"));
+        let value = serde_json::to_value(&line).unwrap();
+        let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "timestamp",
+                "success",
+                "model",
+                "duration_seconds",
+                "input_tokens",
+                "output_tokens",
+                "thinking_tokens",
+                "cost_usd",
+                "task",
+                "attempt",
+                "run_id_dir",
+                "gen_ai"
+            ]
+        );
+        assert_eq!(value["model"], "openai:qwen");
+        assert_eq!(value["gen_ai"]["request.model"], "qwen");
+        assert_eq!(value["gen_ai"]["response.finish_reasons"][0], "stop");
+        let error = CallError::new(Class::RateLimit, "x".repeat(5000));
+        let of = CallOf { error_id: Some("abc"), ..call() };
+        let value = serde_json::to_value(UsageLine::of(of, Err(&error), Path::new("/runs/1"))).unwrap();
+        assert_eq!(value["success"], false);
+        assert_eq!(value["error"], "rate_limit");
+        assert_eq!(value["error_id"], "abc");
+        assert_eq!(value["error_detail"].as_str().unwrap().chars().count(), DETAIL + 1);
+    }
+
+    #[test]
+    fn the_overview_is_the_sum_of_the_lines_over_all_builds() {
+        let (_dir, store) = store();
+        for _ in 0..2 {
+            let logs = Logs::new(&store);
+            logs.usage(&UsageLine::of(call(), Ok(&reply()), store.run_dir())).unwrap();
+            let other = CallOf { model: "big", ..call() };
+            logs.usage(&UsageLine::of(other, Ok(&reply()), store.run_dir())).unwrap();
+        }
+        let kept: ActivityOverview =
+            serde_json::from_str(&text(&store, "activity_overview.json").unwrap()).unwrap();
+        assert_eq!(kept, store.activity_overview().unwrap());
+        assert_eq!((kept.total_tokens, kept.total_cost, kept.models["openai:big"].calls), (60, 1.0, 2));
+        assert_eq!(store.usage_lines().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn failures_have_their_fields_even_when_unknown() {
+        let (_dir, store) = store();
+        let logs = Logs::new(&store);
+        let failure = Failure { class: "validation".into(), message: "no".into(), ..Failure::default() };
+        let line = FailureLine::of("swot", None, 2, &failure, Some("d1"), store.run_dir());
+        assert!(logs.failure(&line).is_none());
+        let value: Value = serde_json::from_str(&text(&store, "failures.jsonl").unwrap()).unwrap();
+        for key in [
+            "timestamp_utc",
+            "task",
+            "model",
+            "attempt",
+            "error_type",
+            "missing_fields",
+            "invalid_fields",
+            "raw_error",
+            "run_id_dir",
+            "error_id",
+            "class",
+            "recoverable",
+            "decision_id",
+        ] {
+            assert!(value.get(key).is_some(), "{key}");
+        }
+        assert_eq!(store.failure_lines().unwrap(), [line]);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_said_once_usage_always() {
+        let (_dir, store) = store();
+        for name in ["events.jsonl", "failures.jsonl", "usage_metrics.jsonl"] {
+            fs::make_dirs(&store.path(name), Durability::Unsynced).unwrap();
+        }
+        let logs = Logs::new(&store);
+        let event =
+            Event { timestamp_utc: clock::now_utc(), kind: Kind::TaskSkipped { task: "swot".into() } };
+        assert_eq!(logs.event(&event).unwrap().to_string(), "cannot write `events.jsonl`: is a directory");
+        assert!(logs.event(&event).is_none());
+        let line = FailureLine::default();
+        assert!(logs.failure(&line).is_some());
+        assert!(logs.failure(&line).is_none());
+        let line = UsageLine::default();
+        assert!(logs.usage(&line).is_err());
+        assert!(logs.usage(&line).is_err());
+        // Once the cause is gone, logging goes on.
+        fs::remove_empty_dir(&store.path("events.jsonl")).unwrap();
+        assert!(logs.event(&event).is_none());
+        assert_eq!(store.events().unwrap(), [event]);
+    }
+
+    #[test]
+    fn damaged_lines_of_usage_are_passed_over() {
+        let (_dir, store) = store();
+        write(&store, "usage_metrics.jsonl", "{\"timestamp\":1}\nbad\n");
+        let logs = Logs::new(&store);
+        logs.usage(&UsageLine::of(call(), Ok(&reply()), store.run_dir())).unwrap();
+        assert_eq!(store.activity_overview().unwrap().total_tokens, 15);
+    }
+}

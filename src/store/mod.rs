@@ -41,12 +41,14 @@ pub struct Store {
 impl Store {
     /// The store of a run directory, which need not hold anything yet.
     pub fn open(run_dir: impl Into<PathBuf>) -> Store {
-        let run_dir = run_dir.into();
-        let planexe = run_dir.join(".planexe");
+        let mut run_dir = run_dir.into();
+        if run_dir.as_os_str().is_empty() {
+            run_dir = PathBuf::from(".");
+        }
         Store {
-            history: History::new(&planexe),
-            calls: Calls::new(&planexe),
-            checkpoints: Checkpoints::new(&planexe),
+            history: History::new(&run_dir),
+            calls: Calls::new(&run_dir),
+            checkpoints: Checkpoints::new(&run_dir),
             run_dir,
         }
     }
@@ -69,6 +71,52 @@ impl Store {
     /// `.planexe/partial/`: candidates, and what was cut off or set aside.
     pub fn partial_dir(&self) -> PathBuf {
         self.planexe_dir().join("partial")
+    }
+
+    /// Where a candidate of an attempt waits for its verdict: `.planexe/partial/TASK/ATTEMPT/OUTPUT`.
+    pub fn partial_path(&self, task: &str, attempt: u32, output: &str) -> PathBuf {
+        self.partial_dir().join(task_dir_name(task)).join(attempt.to_string()).join(output)
+    }
+
+    /// Puts bytes where [`Store::partial_path`] says, synced.
+    pub fn keep_partial(
+        &self,
+        task: &str,
+        attempt: u32,
+        output: &str,
+        bytes: &[u8],
+    ) -> Result<PathBuf, FsError> {
+        let path = self.partial_path(task, attempt, output);
+        self.make_parent(&path)
+            .and_then(|()| fs::write_atomic(&path, bytes, Durability::Synced))
+            .map_err(|error| error.within(&self.run_dir))?;
+        Ok(path)
+    }
+
+    /// Moves a temporary file of an attempt to where [`Store::partial_path`] says; needs no space.
+    pub fn move_to_partial(
+        &self,
+        task: &str,
+        attempt: u32,
+        output: &str,
+        temp: &Path,
+    ) -> Result<PathBuf, FsError> {
+        let path = self.partial_path(task, attempt, output);
+        self.make_parent(&path)
+            .and_then(|()| fs::publish(&[(temp.to_owned(), path.clone())], Durability::Synced))
+            .map_err(|error| error.within(&self.run_dir))?;
+        Ok(path)
+    }
+
+    /// Removes the candidates of a task, once they are decided on.
+    pub fn drop_partial(&self, task: &str) -> Result<bool, FsError> {
+        fs::remove_tree(&self.partial_dir().join(task_dir_name(task)))
+            .map_err(|error| error.within(&self.run_dir))
+    }
+
+    fn make_parent(&self, path: &Path) -> Result<(), FsError> {
+        fs::ensure_inside(&self.run_dir, path)?;
+        path.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, Durability::Synced))
     }
 
     /// Former contents.
@@ -122,15 +170,8 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "sidecars", "partial", "history"] {
+        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
-        }
-        for folder in ["calls", "history/objects"] {
-            for (name, kind) in fs::list_dir(&planexe.join(folder))? {
-                if kind == fs::FileKind::Dir {
-                    swept += fs::sweep_temps(&planexe.join(folder).join(name))?;
-                }
-            }
         }
         for dir in output_dirs {
             swept += fs::sweep_temps(&self.run_dir.join(dir))?;
@@ -166,8 +207,109 @@ pub fn task_dir_name(task: &str) -> String {
         .take(80)
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' })
         .collect();
-    if name.starts_with(['.', '-']) {
-        name.replace_range(..1, "_");
+    if name.is_empty() || name.starts_with(['.', '-']) {
+        name.insert(0, '_');
     }
     format!("{name}-{}", &hex[..8])
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use super::*;
+    use crate::record::{By, Digest, Done, InputRecord, OutputRecord, SCHEMA};
+
+    pub(crate) fn store() -> (tempfile::TempDir, Store) {
+        // Thousands of small files: in memory where that is to be had.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let store = Store::open(dir.path());
+        (dir, store)
+    }
+
+    pub(crate) fn done() -> Done {
+        Done {
+            schema: SCHEMA,
+            task: "swot".into(),
+            fingerprint: Digest::of(b"f"),
+            parts: Default::default(),
+            inputs: vec![InputRecord { path: "plan.txt".into(), blake3: Digest::of(b"plan") }],
+            outputs: vec![OutputRecord { path: "swot.json".into(), bytes: 3, blake3: Digest::of(b"out") }],
+            completed_utc: "2026-03-01T22:15:04.123Z".into(),
+            by: By::Build,
+            checkpoint_id: None,
+            made_with: None,
+            call: None,
+            sample: false,
+            other: Default::default(),
+        }
+    }
+
+    pub(crate) fn write(store: &Store, name: &str, text: &str) {
+        fs::write_atomic(&store.path(name), text.as_bytes(), Durability::Unsynced).unwrap();
+    }
+
+    pub(crate) fn text(store: &Store, name: &str) -> Option<String> {
+        fs::optional(fs::read_to_string(&store.path(name))).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::*;
+    use super::*;
+
+    #[test]
+    fn task_folders_are_one_short_component_each_of_its_own() {
+        let long = "x".repeat(500);
+        let names: Vec<String> =
+            ["swot", "Swot", "review[a/b]", "review[a_b]", "../../etc", "-rf", "", "üñï", &long]
+                .iter()
+                .map(|task| task_dir_name(task))
+                .collect();
+        for (at, name) in names.iter().enumerate() {
+            assert!(name.len() <= 100 && !name.contains('/') && !name.starts_with(['.', '-']), "{name}");
+            assert!(names[..at].iter().all(|other| !other.eq_ignore_ascii_case(name)), "{name}");
+        }
+        assert!(names[2].starts_with("review_a_b_-"));
+    }
+
+    #[test]
+    fn opening_and_reading_write_nothing() {
+        let (dir, store) = store();
+        store.read_done("swot.json");
+        store.read_status("swot.json");
+        assert!(store.read_run().is_none());
+        assert!(store.history().entries_all().unwrap().is_empty());
+        assert!(store.checkpoints().last().unwrap().is_none());
+        assert!(store.calls().list("swot").unwrap().is_empty());
+        assert!(store.mend_all().unwrap().is_empty());
+        assert_eq!(store.sweep(["", "reviews"]).unwrap(), 0);
+        Index::load(&store).save_if_changed().unwrap();
+        assert!(fs::list_dir(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn candidates_wait_apart() {
+        let (_dir, store) = store();
+        let path = store.keep_partial("swot", 2, "sub/swot.json", b"{}").unwrap();
+        assert_eq!(path, store.partial_path("swot", 2, "sub/swot.json"));
+        let temp = fs::temp_beside(&store.path("swot.json"));
+        fs::write_atomic(&temp, b"[]", Durability::Unsynced).unwrap();
+        let path = store.move_to_partial("swot", 3, "swot.json", &temp).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"[]");
+        assert!(store.keep_partial("swot", 2, "../../../../../x", b"").is_err());
+        assert!(store.drop_partial("swot").unwrap());
+        assert!(!store.drop_partial("swot").unwrap());
+    }
+
+    #[test]
+    fn torn_files_of_a_run_are_mended_together() {
+        let (_dir, store) = store();
+        write(&store, "events.jsonl", "{\"a\":1}\n{\"a\"");
+        fs::make_dirs(&store.planexe_dir(), Durability::Unsynced).unwrap();
+        write(&store, ".planexe/checkpoints.jsonl", "{\"a\":1}\n\0\0");
+        let mended = store.mend_all().unwrap();
+        let names: Vec<_> = mended.iter().map(|(name, mended)| (name.as_str(), mended.cut_bytes)).collect();
+        assert_eq!(names, [("events.jsonl", 4), (".planexe/checkpoints.jsonl", 2)]);
+        assert!(store.mend_all().unwrap().is_empty());
+    }
 }

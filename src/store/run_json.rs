@@ -126,3 +126,25 @@ impl Store {
             .map_err(|error| error.within(self.run_dir()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixtures::{store, write};
+
+    #[test]
+    fn it_is_kept_with_unknown_keys_and_may_be_lost() {
+        let (_dir, store) = store();
+        let mut run = RunJson::new("r1", Phase::Running);
+        run.other.insert("later".into(), 1.into());
+        run.last_completed_step = Some(0);
+        store.write_run(&run, Durability::Synced).unwrap();
+        assert_eq!(store.read_run(), Some(run));
+        for damaged in ["", "{", "{\"schema\":9,\"run_id\":\"r\",\"phase\":\"running\"}", "{\"schema\":1}"] {
+            write(&store, ".planexe/run.json", damaged);
+            assert_eq!(store.read_run(), None);
+        }
+        let phase: Phase = serde_json::from_str("\"paused\"").unwrap();
+        assert_eq!(phase.name(), "paused");
+    }
+}

@@ -202,3 +202,160 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixtures::done;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        (dir, store)
+    }
+
+    fn put(store: &Store, kind: Sidecar, bytes: &[u8]) {
+        fs::write_atomic(&store.sidecar_path("swot.json", kind), bytes, Durability::Unsynced).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (_dir, store) = store();
+        assert_eq!(store.read_done("swot.json"), Marker::Missing);
+        assert_eq!(store.read_status("swot.json"), StatusRead::Missing);
+        store.write_done("swot.json", &done(), Durability::Synced).unwrap();
+        assert_eq!(store.read_done("swot.json"), Marker::Valid(Box::new(done())));
+        let status = Status::new("swot", State::Failed);
+        store.write_status("swot.json", &status, Durability::Unsynced).unwrap();
+        assert_eq!(store.read_status("swot.json"), StatusRead::Valid(Box::new(status)));
+        let text = fs::read_to_string(&store.path("swot.json.DONE")).unwrap();
+        assert!(
+            text.starts_with("{\n  \"schema\": 1,\n  \"task\": \"swot\"") && text.ends_with("}\n"),
+            "{text}"
+        );
+        assert!(store.remove_done("swot.json", Durability::Synced).unwrap());
+        assert!(!store.remove_done("swot.json", Durability::Synced).unwrap());
+        store.touch_done("swot.json").unwrap();
+        assert_eq!(store.read_done("swot.json"), Marker::Empty);
+    }
+
+    #[test]
+    fn cut_at_every_length_they_are_never_believed() {
+        let (_dir, store) = store();
+        let done = to_json(&done());
+        let status = to_json(&Status::new("swot", State::Done));
+        // Without the final newline nothing is missing.
+        for len in 1..done.len() - 1 {
+            assert!(matches!(parse_done(&done[..len]), Marker::Damaged(_)), "{len}");
+        }
+        for len in 0..status.len() - 1 {
+            assert!(matches!(parse_status(&status[..len]), StatusRead::Damaged(_)), "{len}");
+        }
+        put(&store, Sidecar::Done, &done[..20]);
+        assert_eq!(store.read_done("swot.json"), Marker::Damaged("cut short".into()));
+        put(&store, Sidecar::Done, b"");
+        assert_eq!(store.read_done("swot.json"), Marker::Empty);
+        put(&store, Sidecar::Done, b"\n");
+        assert_eq!(store.read_done("swot.json"), Marker::Empty);
+        put(&store, Sidecar::Status, b"");
+        assert_eq!(store.read_status("swot.json"), StatusRead::Damaged("empty".into()));
+    }
+
+    #[test]
+    fn damage_of_all_kinds_is_named() {
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        let mut nul = to_json(&done());
+        nul[50..60].fill(0);
+        for (bytes, said) in [
+            (&b"\0\0\0\0"[..], "NUL"),
+            (&nul, "NUL"),
+            (b"hello", "not JSON"),
+            (b"{\"schema\":1}{", "not JSON"),
+            (b"[1]", "no `schema`"),
+            (b"{}", "no `schema`"),
+            (b"{\"schema\":\"one\"}", "`schema` is"),
+            (b"{\"schema\":0}", "`schema` is"),
+            (b"{\"schema\":-1}", "`schema` is"),
+            (b"{\"schema\":1}", "missing field"),
+            (deep.as_bytes(), "not JSON"),
+            (&[0xff, 0xfe, b'{'], "not JSON"),
+        ] {
+            match parse_done(bytes) {
+                Marker::Damaged(why) => assert!(why.contains(said), "{why}"),
+                other => panic!("{other:?}"),
+            }
+            assert!(matches!(parse_status(bytes), StatusRead::Damaged(_)));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_read_without_a_panic() {
+        let bytes = to_json(&done());
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                let _ = parse_done(&bytes);
+                let _ = parse_status(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn newer_versions_and_unknown_states_are_not_done() {
+        assert_eq!(parse_done(b"{\"schema\":2,\"whatever\":true}"), Marker::Newer(2));
+        assert_eq!(parse_status(b"{\"schema\":2}"), StatusRead::Newer(2));
+        assert_eq!(
+            parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":\"dreaming\"}"),
+            StatusRead::UnknownState("dreaming".into())
+        );
+        assert!(matches!(parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":7}"), StatusRead::Damaged(_)));
+        // Only what must be there.
+        let StatusRead::Valid(status) = parse_status(b"{\"schema\":1,\"task\":\"a\",\"state\":\"done\"}")
+        else {
+            panic!()
+        };
+        assert_eq!(*status, Status::new("a", State::Done));
+    }
+
+    #[test]
+    fn unknown_keys_are_kept() {
+        let (_dir, store) = store();
+        let mut value = serde_json::to_value(done()).unwrap();
+        value["from_later"] = serde_json::json!({ "a": [1, 2] });
+        put(&store, Sidecar::Done, &serde_json::to_vec(&value).unwrap());
+        let Marker::Valid(done) = store.read_done("swot.json") else { panic!() };
+        store.write_done("swot.json", &done, Durability::Unsynced).unwrap();
+        let again: Value = serde_json::from_slice(&fs::read(&store.path("swot.json.DONE")).unwrap()).unwrap();
+        assert_eq!(again, value);
+        put(&store, Sidecar::Status, b"{\"schema\":1,\"task\":\"a\",\"state\":\"done\",\"mood\":\"good\"}");
+        let StatusRead::Valid(status) = store.read_status("swot.json") else { panic!() };
+        assert_eq!(status.other["mood"], "good");
+    }
+
+    #[test]
+    fn something_else_under_the_name_is_damage() {
+        let (dir, store) = store();
+        fs::make_dirs(&dir.path().join("swot.json.DONE"), Durability::Unsynced).unwrap();
+        assert_eq!(store.read_done("swot.json"), Marker::Damaged("is a directory".into()));
+        assert!(store.write_done("swot.json", &done(), Durability::Unsynced).is_err());
+    }
+
+    #[test]
+    fn long_names_get_hashed_sidecars_that_say_whose_they_are() {
+        let (dir, store) = store();
+        let fits = format!("sub/{}.json", "n".repeat(243));
+        assert_eq!(store.sidecar_path(&fits, Sidecar::Done), dir.path().join(format!("{fits}.DONE")));
+        store.write_status(&fits, &Status::new("a", State::Done), Durability::Synced).unwrap();
+        let long = format!("sub/{}.json", "n".repeat(244));
+        store.write_done(&long, &done(), Durability::Synced).unwrap();
+        store.write_status(&long, &Status::new("a", State::Done), Durability::Synced).unwrap();
+        assert!(matches!(store.read_done(&long), Marker::Valid(_)));
+        assert!(matches!(store.read_status(&long), StatusRead::Valid(_)));
+        let sidecars = fs::list_dir(&dir.path().join(".planexe/sidecars")).unwrap();
+        let name = sidecars.iter().find_map(|(name, _)| name.to_str().filter(|name| name.ends_with(".name")));
+        let name = dir.path().join(".planexe/sidecars").join(name.unwrap());
+        assert_eq!(fs::read_to_string(&name).unwrap(), long);
+        assert_eq!(sidecars.len(), 3);
+    }
+}
