@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::fs::FsError;
+use crate::fs::{self, FsError};
 use crate::graph::{Graph, Kind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::Judge;
@@ -25,6 +25,15 @@ pub struct Unit {
     /// The item.
     pub key: Option<String>,
     /// Its outputs, whether they are there or not.
+    pub outputs: Vec<String>,
+}
+
+/// Outputs of a task that is no longer declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The task that made them, as recorded.
+    pub task: String,
+    /// The outputs, the first one first.
     pub outputs: Vec<String>,
 }
 
@@ -241,4 +250,41 @@ impl<'a> Units<'a> {
             None => format!("`{}` has no item `{key}`; {hint}", task.name),
         })
     }
+
+    /// Outputs of tasks and items that are no longer declared. Only what has a record counts: a file of the
+    /// user's that happens to be called `notes.DONE` is none. What lies in a run of its own is left to it.
+    pub fn orphans(&self) -> Result<Vec<Orphan>, FsError> {
+        let mut firsts: BTreeSet<String> = self.finder.orphans(&self.graph, "")?.into_iter().collect();
+        for &id in self.graph.order() {
+            // Items that cannot be known now may well come back.
+            if !self.unknown.contains_key(&id) && self.graph[id].kind == Kind::Family {
+                firsts.extend(self.finder.former_items(&self.graph, &self.graph[id])?);
+            }
+        }
+        let store = self.store;
+        let mut orphans = Vec::new();
+        for first in firsts {
+            let Some(task) = store.recorded_task(&first) else { continue };
+            if in_other_run(store, &first) {
+                continue;
+            }
+            let mut outputs = self.finder.recorded_outputs(&first);
+            outputs.retain(|output| self.graph.producer(output).is_none());
+            if let Some(at) = outputs.iter().position(|output| *output == first) {
+                outputs.swap(0, at);
+                orphans.push(Orphan { task, outputs });
+            }
+        }
+        Ok(orphans)
+    }
+}
+
+/// Whether a path lies in a folder below the run directory that is a run itself.
+fn in_other_run(store: &Store, path: &str) -> bool {
+    let is_run = |folder: &str| {
+        [".planexe", "run.toml", "pipeline.toml"]
+            .iter()
+            .any(|name| fs::kind(&store.path(&format!("{folder}/{name}"))).ok().flatten().is_some())
+    };
+    path.match_indices('/').any(|(at, _)| is_run(&path[..at]))
 }
