@@ -27,6 +27,7 @@ pub mod process;
 pub mod progress;
 pub mod project;
 pub mod record;
+pub mod recording;
 pub mod render;
 pub mod report;
 pub mod runner;
