@@ -419,16 +419,16 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
     let failed = ended
         .failures
         .iter()
-        .map(|(task, failure)| FailedView {
+        .map(|(task, failure, blocks)| FailedView {
             task: task.clone(),
             failure: failure.clone(),
-            blocks: Vec::new(),
+            blocks: blocks.clone(),
         })
         .collect();
     let waiting =
         ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
     let mut next = Vec::new();
-    if let Some((task, _)) = ended.failures.first() {
+    if let Some((task, ..)) = ended.failures.first() {
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
     }
