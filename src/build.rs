@@ -25,6 +25,7 @@ use crate::runner::{self, Completed, Course, Job, Live, OtherFields, Outcome, To
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
 use crate::store::{Store, Why};
+use crate::touch::{self, Adopting};
 
 /// How often progress is shown and control files are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -450,7 +451,8 @@ impl<'a> Build<'a> {
     fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
-        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, By::Touch)?;
+        let how = Adopting { by: By::Touch, user: None };
+        touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, &how)?;
         self.tools.note(
             Some(&task.name),
             false,
