@@ -203,6 +203,11 @@ fn run(args: Vec<OsString>) -> u8 {
         crate::process::lifeline_main(std::io::stdin().lock());
         return exit::DONE;
     }
+    if let Some((code, said)) = commands::quick::try_build(&args, &variable) {
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
+        return code;
+    }
+    let typed = args.clone();
     let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -213,6 +218,7 @@ fn run(args: Vec<OsString>) -> u8 {
     };
     let mut session = Session::new(cli.globals, environment());
     session.lookup = Some(variable);
+    session.args = typed;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =

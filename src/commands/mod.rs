@@ -27,6 +27,7 @@ pub mod keys;
 pub mod man;
 pub mod new;
 pub mod plan;
+pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
@@ -112,6 +113,8 @@ pub struct Session {
     pub err_is_terminal: bool,
     /// Standard input is a terminal: questions can be asked.
     pub in_is_terminal: bool,
+    /// The command line, word by word.
+    pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
     out_closed: AtomicBool,
@@ -132,6 +135,7 @@ impl Session {
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
+            args: Vec::new(),
             lookup: None,
             out_closed: AtomicBool::new(false),
         }
