@@ -21,7 +21,7 @@ use crate::judge::{Judge, Judgement};
 use crate::progress::{Running, Sink, Snapshot};
 use crate::project::{Project, Recipe};
 use crate::record::{By, Failure, Marker, State};
-use crate::runner::{self, Completed, Course, Job, Live, Outcome, Tools};
+use crate::runner::{self, Completed, Course, Job, Live, OtherFields, Outcome, Tools};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
 use crate::store::{Store, Why};
@@ -63,8 +63,8 @@ pub struct Ended {
     pub broken: Option<FsError>,
     /// Whether any task was started.
     pub started: bool,
-    /// Failures by task, in the order they happened.
-    pub failures: Vec<(String, Failure)>,
+    /// Failures in the order they happened: the task, why, and the tasks it blocks.
+    pub failures: Vec<(String, Failure, Vec<String>)>,
     /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.
@@ -99,9 +99,9 @@ impl Stopped {
             Stopped::Signal(_) => "stopped by a signal",
             Stopped::StopFile => "stopped by `planexe stop`",
             Stopped::Abort => "aborted",
-            Stopped::MaxTime => "the time limit is reached",
-            Stopped::MaxTokens => "the token limit is reached",
-            Stopped::MaxCost => "the cost limit is reached",
+            Stopped::MaxTime => "the budget is used up: the time limit is reached",
+            Stopped::MaxTokens => "the budget is used up: the token limit is reached",
+            Stopped::MaxCost => "the budget is used up: the cost limit is reached",
         }
     }
 }
@@ -132,7 +132,8 @@ pub struct Build<'a> {
     running: HashMap<TaskId, Arc<Live>>,
     controls: Controls,
     summary: Summary,
-    failures: Vec<(String, Failure)>,
+    failures: Vec<(String, Failure, Vec<String>)>,
+    changed: Vec<TaskId>,
     edited: Vec<String>,
     waiting: Vec<(String, String)>,
     begun: bool,
@@ -151,6 +152,7 @@ struct Pending {
     course: Course,
     base_attempt: u32,
     passed: Option<String>,
+    other: OtherFields,
     first: bool,
 }
 
@@ -231,6 +233,7 @@ impl<'a> Build<'a> {
             controls: Controls::new(store),
             summary: Summary::default(),
             failures: Vec::new(),
+            changed: Vec::new(),
             edited: Vec::new(),
             waiting: Vec::new(),
             begun: false,
@@ -328,7 +331,9 @@ impl<'a> Build<'a> {
             return Judged::Fresh;
         };
         let name = self.engine.graph()[id].name.clone();
-        if let Some(state) = &judgement.unknown_state {
+        if let Some(state) = &judgement.unknown_state
+            && !matches!(judgement.marker, Marker::Valid(_))
+        {
             let failure = runner::failure(
                 "state",
                 format!("its .status has the state `{state}`, which this version of planexe does not know"),
@@ -390,13 +395,24 @@ impl<'a> Build<'a> {
                             .budgets
                             .clone()
                             .and_then(|budgets| serde_json::from_value(budgets).ok())
+                            .map(|mut budgets: crate::llm::retry::Budgets| {
+                                budgets.resumed();
+                                budgets
+                            })
                             .unwrap_or_default();
                         (Course { budgets, ..Course::default() }, status.attempt)
                     }
                     _ => (Course::default(), 0),
                 };
                 let passed = self.controls.passed(&name);
-                self.pending.insert(id, Pending { judgement, course, base_attempt, passed, first: true });
+                let of_done = match &judgement.marker {
+                    Marker::Valid(done) => done.other.clone(),
+                    _ => serde_json::Map::new(),
+                };
+                let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
+                let other = OtherFields { done: of_done, status: of_status };
+                let pending = Pending { judgement, course, base_attempt, passed, other, first: true };
+                self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
         }
@@ -534,6 +550,7 @@ impl<'a> Build<'a> {
             redraw: redraw && first,
             edited: if first { edited } else { Vec::new() },
             damaged: damaged && first,
+            other: pending.other.clone(),
             passed: pending.passed.clone(),
             course: std::mem::take(&mut pending.course),
             live: live.clone(),
@@ -612,6 +629,11 @@ impl<'a> Build<'a> {
         if let Some((result, retry_after)) = job.course.call.take() {
             self.engine.call_ended(id, result, retry_after);
         }
+        if let Some(prompt) = self.project.spec(&job.task).recipe.prompt() {
+            for &endpoint in prompt.models.iter().filter(|&&at| self.tools.providers.is_closed(at)) {
+                self.engine.on(Input::EndpointClosed(endpoint), now);
+            }
+        }
         let name = job.task.name.clone();
         let end = match outcome {
             Outcome::Done(completed) => {
@@ -630,15 +652,11 @@ impl<'a> Build<'a> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint, closed } => {
+            Outcome::Again { failure, next, after, endpoint } => {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
-                if let Some(closed) = closed {
-                    self.tools.providers.close(closed);
-                    self.engine.on(Input::EndpointClosed(closed), now);
-                }
                 End::Again { after, endpoint }
             }
             Outcome::Stopped => {
@@ -700,7 +718,9 @@ impl<'a> Build<'a> {
             completed.checkpoint_id.clone(),
             Some(job.prepared.decision_id.clone()),
         ));
-        let _ = id;
+        if completed.changed {
+            self.changed.push(id);
+        }
         self.tell(Kind::TaskCompleted {
             task: name,
             attempt: job.attempt,
@@ -717,19 +737,20 @@ impl<'a> Build<'a> {
     }
 
     fn failed(&mut self, name: &str, id: TaskId, attempt: u32, model: Option<String>, failure: Failure) {
-        let blocked = self.count_blocked(id);
+        let blocks = self.blocked_by(id);
+        let blocked = blocks.len() as u32;
         self.summary.failed.push(name.to_owned());
-        self.failures.push((name.to_owned(), failure.clone()));
+        self.failures.push((name.to_owned(), failure.clone(), blocks));
         self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked });
     }
 
     /// Tasks of this build that need a task.
-    fn count_blocked(&self, id: TaskId) -> u32 {
+    fn blocked_by(&self, id: TaskId) -> Vec<String> {
         let graph = self.engine.graph();
         if let NodeKind::Instance { family } = graph[id].kind
             && self.project.specs[graph[family].decl].min_success < 1.0
         {
-            return 0;
+            return Vec::new();
         }
         let mask = graph.downstream(&[id]);
         let own = match graph[id].kind {
@@ -743,7 +764,7 @@ impl<'a> Build<'a> {
                 && self.engine.is_wanted(*other)
                 && !matches!(graph[*other].kind, NodeKind::Instance { family } if family == own)
         };
-        graph.ids().filter(counts).count() as u32
+        graph.ids().filter(counts).map(|id| graph[id].name.clone()).collect()
     }
 
     /// A task was settled without an attempt of its own, or a fan-out by its instances.
@@ -863,7 +884,10 @@ impl<'a> Build<'a> {
     fn tell(&mut self, kind: Kind) {
         let event = runner::stamp(kind);
         if self.begun && !matches!(event.kind, Kind::TaskProgress { .. }) {
-            let _ = self.tools.logs.event(&event);
+            if let Some(error) = self.tools.logs.event(&event) {
+                let message = format!("events cannot be logged, the build goes on: {error}");
+                self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
+            }
         }
         self.sink.event(&event);
     }
@@ -929,6 +953,9 @@ impl<'a> Build<'a> {
     /// The end: what was not reached, the closing records.
     fn finish(mut self) -> Ended {
         self.drain_events();
+        if self.wanted.options.only {
+            self.tell_readers();
+        }
         let graph = self.engine.graph();
         let pending = graph.ids().filter(|&id| {
             self.engine.is_wanted(id)
@@ -967,6 +994,28 @@ impl<'a> Build<'a> {
         }
         self.note_fresh();
         Ended { broken: self.broken, ..ended }
+    }
+
+    /// After `--only`: readers of what changed are stale now.
+    fn tell_readers(&mut self) {
+        let graph = self.engine.graph();
+        let mut readers: Vec<String> = Vec::new();
+        for &id in &self.changed {
+            let family = match graph[id].kind {
+                NodeKind::Instance { family } => Some(family),
+                _ => None,
+            };
+            for reader in graph[id].readers.iter().chain(family.iter().flat_map(|f| &graph[*f].readers)) {
+                let name = &graph[*reader].name;
+                if !self.engine.is_wanted(*reader) && !readers.contains(name) {
+                    readers.push(name.clone());
+                }
+            }
+        }
+        if !readers.is_empty() {
+            let message = format!("made alone; what reads it is stale now: `{}`", readers.join("`, `"));
+            self.tell(Kind::Note { task: None, message, warning: true });
+        }
     }
 
     /// Whether a failure counts: one that `min_success` absorbs does not.

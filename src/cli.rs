@@ -31,16 +31,16 @@ Examples:
 
 Exit codes:
   0    done
-  1    a task failed; for `build -q`: something is stale
-  2    the command line, the pipeline or the set-up is wrong; nothing was run
-  3    stopped short on purpose: a person, a gate, a budget, a pause or a stop file
+  1    a task failed; of `build -q`: something is stale
+  2    the command line, pipeline or set-up is wrong; nothing was run
+  3    stopped short on purpose: a person, gate, budget, pause, stop file
   75   another planexe works on the run directory
   129  ended by SIGHUP; 130 by SIGINT (Ctrl-C); 143 by SIGTERM
 
 Environment:
-  NO_COLOR            no colours, unless --color always
-  COLUMNS             width of the output
-  PLANEXE_KEY_HOSTS   which key may go to which host: VARIABLE=HOST, separated by commas";
+  NO_COLOR           no colours, unless --color always
+  COLUMNS            width of the output
+  PLANEXE_KEY_HOSTS  keys and the hosts they may go to";
 
 /// make for LLM pipelines
 #[derive(Debug, Parser)]
@@ -121,9 +121,9 @@ Examples:
   planexe build                       all the pipeline makes by default
   planexe build report.html           one file and what it needs
   planexe build -n                    what would run, and why
-  planexe build -B swot               swot and all it needs again, with fresh answers
+  planexe build -B swot               swot and all it needs, asked afresh
   planexe build --only swot           swot alone
-  planexe build -j 4 --max-cost 2.50  four at once, and no call after 2.50 USD
+  planexe build -j 4 --max-cost 2.50  four at once; no call after 2.50 USD
   planexe build -q || echo stale      for scripts
 
 Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: all ends at once. Either way the next \
@@ -145,7 +145,7 @@ Examples:
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  planexe explain swot                what changed since swot was made, with the difference of its prompt
+  planexe explain swot                what changed since swot was made
   planexe explain reviews/ann.json    by an output
   planexe explain 'review[ann]'       one item of a fan-out";
 
@@ -173,7 +173,9 @@ Examples:
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
-  planexe record answers.json         then, in pipeline.toml: api = \"recorded\", file = \"answers.json\"";
+  planexe record answers.json
+
+Then, in pipeline.toml, a model with api = \"recorded\" and file = \"answers.json\" plays them.";
 
 const NEW_EXAMPLES: &str = "\
 Examples:
@@ -188,7 +190,7 @@ Examples:
 
 const KEYS_EXAMPLES: &str = "\
 Examples:
-  planexe keys                                  each model's key, its host, and whether it may go there
+  planexe keys                                  what may go where
   planexe keys bind ACME_API_KEY llm.acme.example";
 
 /// Reads the command line and the environment, runs the command, prints its error, returns its exit code.
@@ -251,7 +253,9 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
 /// The whole definition, as help, man pages and completions show it.
 fn definition() -> clap::Command {
     fn with_repeated(command: clap::Command) -> clap::Command {
-        Repeated::augment_args(command).mut_subcommands(with_repeated)
+        // Only the options: what the struct says of itself is not for users.
+        let repeated = Repeated::augment_args(clap::Command::new("repeated"));
+        command.args(repeated.get_arguments()).mut_subcommands(with_repeated)
     }
     with_repeated(Cli::command())
 }
@@ -271,6 +275,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

@@ -755,9 +755,13 @@ pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
         match std::fs::canonicalize(existing) {
             Ok(resolved) if resolved.starts_with(&base) => return Ok(()),
             Ok(_) => return refuse("a link leads out of the run directory"),
-            // A dangling link among the parents: it exists, but leads nowhere yet.
-            Err(_) if matches!(kind(existing), Ok(Some(_))) => return refuse("a link leads nowhere"),
-            Err(error) if error.kind() == ErrorKind::NotFound => parent = existing.parent(),
+            Err(error) if error.kind() == ErrorKind::NotFound => match kind(existing)? {
+                // A dangling link among the parents: it exists, but leads nowhere yet.
+                Some(FileKind::Link) => return refuse("a link leads nowhere"),
+                // Made by another thread between the two looks: look again.
+                Some(_) => {}
+                None => parent = existing.parent(),
+            },
             Err(error) => return Err(FsError::new(path, "write", error)),
         }
     }

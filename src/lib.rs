@@ -30,6 +30,7 @@ pub mod project;
 pub mod record;
 pub mod render;
 pub mod report;
+pub mod resume;
 pub mod runner;
 pub mod signals;
 pub mod slots;

@@ -248,7 +248,7 @@ impl Loader<'_> {
                 if input.glob || pattern::has_key(&input.pattern) || graph.is_produced(&input.pattern) {
                     continue;
                 }
-                self.look_for(&input.pattern, input.optional, &at, graph, &mut told);
+                self.look_for(name, &input.pattern, input.optional, &at, graph, &mut told);
             }
             if let Some(foreach) = &decls[d].foreach
                 && !foreach.glob
@@ -256,13 +256,14 @@ impl Loader<'_> {
                 && !graph.is_produced(&foreach.source)
             {
                 let at = KeyPath::task(name).then("foreach").then("file");
-                self.look_for(&foreach.source, false, &at, graph, &mut told);
+                self.look_for(name, &foreach.source, false, &at, graph, &mut told);
             }
         }
     }
 
     fn look_for(
         &mut self,
+        task: &str,
         path: &str,
         optional: bool,
         at: &KeyPath,
@@ -311,9 +312,12 @@ impl Loader<'_> {
                     format!("write `{path}` in the run directory, or add a task that makes it")
                 });
                 self.faults.push(
-                    Fault::at(at, format!("input `{path}` is not there, and no task makes it"))
-                        .wanted(format!("not in {}", crate::manifest::fault::shown_path(self.run)))
-                        .hint(hint),
+                    Fault::at(
+                        at,
+                        format!("task `{task}` reads `{path}`, which is not there and which no task makes"),
+                    )
+                    .wanted(format!("not in {}", crate::manifest::fault::shown_path(self.run)))
+                    .hint(hint),
                 );
             }
         }
@@ -364,6 +368,7 @@ impl Loader<'_> {
                 glob: foreach.glob.as_ref().map(|glob| self.path(glob)),
                 batch: foreach.batch.map(|n| n as usize),
             }),
+            sequential: task.sequential,
             min_success: task.min_success.unwrap_or(1.0),
             timeout,
             stall: task.stall_timeout.or(defaults.stall_timeout).map(|span| span.0),
@@ -484,7 +489,9 @@ impl Loader<'_> {
 
     fn inline(&self, task: &str, key: &str, text: &str) -> Template {
         let source = self.texts.source(text);
-        self.compile(source.unwrap_or_else(|| Source::new(format!("task.{task}.{key}"), text)), false)
+        let trim = self.manifest.tables.pipeline.trim_blocks;
+        let named = || Source::new(format!("task.{task}.{key}"), text).trimmed(trim);
+        self.compile(source.unwrap_or_else(named), false)
     }
 
     fn condition(&self, task: &str, key: &str, text: &str) -> Template {

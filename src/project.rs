@@ -92,6 +92,8 @@ pub struct Spec {
     pub when: Option<Template>,
     /// What it runs over.
     pub foreach: Option<ForeachSpec>,
+    /// Instances run in order.
+    pub sequential: bool,
     /// Share of instances that must succeed.
     pub min_success: f64,
     /// Limit of the whole task.

@@ -302,7 +302,9 @@ fn is_at_work(status: &Status, owner: Option<&Owner>) -> bool {
 
 /// Why a build could not even begin a task.
 fn trouble(judgement: &Judgement) -> Option<Failure> {
-    if let Some(state) = &judgement.unknown_state {
+    if let Some(state) = &judgement.unknown_state
+        && !matches!(judgement.marker, Marker::Valid(_))
+    {
         return Some(Failure {
             class: "state".into(),
             message: format!(

@@ -17,7 +17,7 @@ use crate::llm::limits::Limits;
 use crate::manifest::types::{By, Span};
 use crate::open::Opened;
 use crate::process::Watchdog;
-use crate::progress;
+use crate::progress::{self, Gather, Sink};
 use crate::project::{Project, Recipe};
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::Tools;
@@ -83,7 +83,7 @@ pub struct HowArgs {
     #[arg(long)]
     pub keep_failed: bool,
 
-    /// Ask this model (a name under [models]) instead of those the tasks name
+    /// Ask this model, by its name in the pipeline, instead of those the tasks name
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
@@ -216,7 +216,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
     let project = &opened.project;
     let store = &opened.store;
     let index = Arc::new(Index::load(store));
-    let mut sink = progress::to_stderr(progress_options(session, how, what.explain));
+    let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let key_variables: Vec<String> =
         project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
     let cancel = Cancel::new();
@@ -276,7 +276,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         env: &env,
         engine,
         wanted,
-        sink: sink.as_mut(),
+        sink: &mut sink,
         signals,
         threads,
         prepare: &mut prepare,
@@ -289,7 +289,8 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
     run.end(&ended);
-    let view = summary_view(session, opened, &what, &ended, code);
+    let mut view = summary_view(session, opened, &what, &ended, code);
+    view.tasks = std::mem::take(&mut sink.tasks);
     sink.finish(&view.text(&session.err, session.globals.quiet));
     if session.globals.json {
         session
@@ -418,16 +419,16 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
     let failed = ended
         .failures
         .iter()
-        .map(|(task, failure)| FailedView {
+        .map(|(task, failure, blocks)| FailedView {
             task: task.clone(),
             failure: failure.clone(),
-            blocks: Vec::new(),
+            blocks: blocks.clone(),
         })
         .collect();
     let waiting =
         ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
     let mut next = Vec::new();
-    if let Some((task, _)) = ended.failures.first() {
+    if let Some((task, ..)) = ended.failures.first() {
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
     }
@@ -439,6 +440,7 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
         outcome,
         message,
         summary: ended.summary.clone(),
+        tasks: Vec::new(),
         failed,
         waiting,
         report: report_of(opened, what, outcome),

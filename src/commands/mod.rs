@@ -196,14 +196,19 @@ impl Session {
             }
             true
         });
-        lock.map_err(|error| match error {
+        lock.map_err(|error| self.lock_error(&error))
+    }
+
+    /// Why there is no lock, and what to do about it.
+    pub fn lock_error(&self, error: &LockError) -> Error {
+        match error {
             LockError::Held { .. } => Error::new(Kind::Locked, format!("the run is {error}"))
                 .code("locked")
                 .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
             LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
                 .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
             LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
-        })
+        }
     }
 
     /// A variable of the environment.

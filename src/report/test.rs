@@ -429,6 +429,7 @@ fn plan() -> PlanView {
         run_dir: "runs/x".into(),
         pipeline: "abc".into(),
         resume: Some(ResumeView {
+            edited: vec!["swot".into()],
             phase: "crashed".into(),
             step: Some(1),
             steps_total: 3,
@@ -462,6 +463,7 @@ goes on at     step 2/3, B
 last done      step 1/3, A
 decision_id    0f1e2d
 checkpoint_id  cp-1
+pipeline edit  made stale by it: swot
 
 level 1
   · B  the prompt changed
@@ -503,6 +505,7 @@ fn summary(outcome: Outcome) -> SummaryView {
             usage: StatusUsage { input_tokens: 170_000, output_tokens: 12_000, cost_usd: 0.04, calls: 18 },
             ..Summary::default()
         },
+        tasks: vec![],
         failed: vec![],
         waiting: vec![],
         report: Some("examples/strategic-plan/report.html".into()),
@@ -522,11 +525,8 @@ Report: examples/strategic-plan/report.html
 "
     );
     assert_eq!(done.text(&AT_80, true), "");
-    let null = SummaryView {
-        summary: Summary { fresh: 23, ..Summary::default() },
-        report: None,
-        ..summary(Outcome::Completed)
-    };
+    let null =
+        SummaryView { summary: Summary { fresh: 23, ..Summary::default() }, ..summary(Outcome::Completed) };
     assert_eq!(null.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
 }
 
@@ -560,7 +560,22 @@ Next: planexe explain risks  see why
       planexe build          try again; what is done stays done
 ";
     assert_eq!(view.text(&AT_80, false), text);
-    assert_eq!(view.text(&AT_80, true), text);
+    assert!(text.ends_with(&view.text(&AT_80, true)), "{text}");
+    assert!(view.text(&AT_80, true).starts_with("Failed: 1 task failed"));
+}
+
+#[test]
+fn the_end_of_a_build_that_broke() {
+    let view = SummaryView {
+        message: Some("cannot write `swot.json.DONE`: no space left on device".into()),
+        summary: Summary { ran: 1, duration_s: 2.0, ..Summary::default() },
+        report: None,
+        ..summary(Outcome::Failed)
+    };
+    assert_eq!(
+        view.text(&AT_80, true),
+        "Failed: cannot write `swot.json.DONE`: no space left on device, 1 task ran in 2.0s.\n"
+    );
 }
 
 #[test]
@@ -583,7 +598,7 @@ fn the_end_of_a_build_that_was_stopped() {
         "\
 = sign[off] waits: Read report.html
   then: planexe done 'sign[off]'
-Stopped by Ctrl-C: 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting for a person, 4 not reached.
+Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting for a person, 4 not reached.
 Next: planexe build  go on
 "
     );

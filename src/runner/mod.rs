@@ -89,12 +89,23 @@ pub struct Job {
     pub edited: Vec<String>,
     /// Outputs that are damaged.
     pub damaged: bool,
+    /// Fields of other versions in its sidecars, kept.
+    pub other: OtherFields,
     /// A person let it pass.
     pub passed: Option<String>,
     /// What carries over between attempts.
     pub course: Course,
     /// What it is doing, for those who watch.
     pub live: Arc<Live>,
+}
+
+/// Fields of other versions in the sidecars of a task.
+#[derive(Debug, Clone, Default)]
+pub struct OtherFields {
+    /// In `.DONE`.
+    pub done: serde_json::Map<String, serde_json::Value>,
+    /// In `.status`.
+    pub status: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What carries over between the attempts of one task.
@@ -163,8 +174,6 @@ pub enum Outcome {
         after: Duration,
         /// The model to ask next.
         endpoint: usize,
-        /// An endpoint that takes no more calls in this build.
-        closed: Option<usize>,
     },
     /// Ended by a stop.
     Stopped,
@@ -278,6 +287,7 @@ fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
     let mut status = Status::new(job.task.name.as_str(), state);
     let since = job.live.started.elapsed();
     let now = std::time::SystemTime::now();
+    status.other = job.other.status.clone();
     status.attempt = job.attempt;
     status.started_utc = Some(clock::format_utc(now.checked_sub(since).unwrap_or(now)));
     if state != State::Running {
@@ -367,7 +377,7 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         made_with: made.with,
         call: made.call,
         sample: made.sample,
-        other: serde_json::Map::new(),
+        other: job.other.done.clone(),
     };
     let checkpoint = CheckpointOf {
         step: tools.project.spec(&job.task).step,
