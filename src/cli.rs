@@ -76,6 +76,15 @@ pub enum Command {
     /// Show the state of every task
     #[command(after_help = STATUS_EXAMPLES)]
     Status(commands::status::StatusArgs),
+    /// Have the running build start nothing more
+    #[command(after_help = STOP_NOTES)]
+    Stop(commands::stop::StopArgs),
+    /// Have the running build hold until `planexe resume`
+    #[command(after_help = PAUSE_NOTES)]
+    Pause(commands::pause::PauseArgs),
+    /// Give the run up; what is done is kept
+    #[command(after_help = ABORT_NOTES)]
+    Abort(commands::abort::AbortArgs),
     /// Say why a task would run, or why it need not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(commands::explain::ExplainArgs),
@@ -135,6 +144,20 @@ Examples:
   planexe resume
 
 `planexe build` goes on just as well; resume says first where, and refuses a run that never started or is complete.";
+
+const STOP_NOTES: &str = "\
+What runs finishes and is recorded; the build then exits 3, and `planexe resume` or `planexe build` goes on from there. \
+If no build is running it says so, and exits 0. `touch .planexe/stop` does the same.";
+
+const PAUSE_NOTES: &str = "\
+What runs finishes; the build keeps its lock and starts nothing until `planexe resume`, or until the file \
+.planexe/pause is gone. If no build is running it refuses, and exits 2: there is nothing to hold. \
+`touch .planexe/pause` does the same.";
+
+const ABORT_NOTES: &str = "\
+Without --hard what runs finishes first. An aborted run is not resumed by chance: `planexe resume` wants --force, \
+`planexe build` goes on as ever. If no build is running, a run that was begun and is not complete is marked as \
+aborted.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -233,6 +256,9 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Build(args) => commands::build::run(session, &args),
         Command::Resume(args) => commands::resume::run(session, &args),
         Command::Status(args) => commands::status::run(session, &args),
+        Command::Stop(args) => commands::stop::run(session, &args),
+        Command::Pause(args) => commands::pause::run(session, &args),
+        Command::Abort(args) => commands::abort::run(session, &args),
         Command::Explain(args) => commands::explain::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
         Command::Touch(args) => commands::touch::run(session, &args),
@@ -295,7 +321,7 @@ fn environment() -> style::Environment {
 fn show(session: &Session, error: &Error) {
     // Faults of the pipeline are on standard output already, each with its place.
     if session.globals.json && !error.rendered {
-        let _ = session.print_json(&report::ErrorView::of(error));
+        let _ = session.print_json(&report::ErrorView::of(error, session.server()));
     }
     session.complain(&lay_out(session, error));
 }

@@ -14,6 +14,7 @@ use crate::report::{FaultsView, Server};
 use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
 
+pub mod abort;
 pub mod build;
 pub mod check;
 pub mod clean;
@@ -25,12 +26,14 @@ pub mod history;
 pub mod keys;
 pub mod man;
 pub mod new;
+pub mod pause;
 pub mod plan;
 pub mod record;
 pub mod restore;
 pub mod resume;
 pub mod schema;
 pub mod status;
+pub mod stop;
 pub mod touch;
 
 /// Options every command takes.

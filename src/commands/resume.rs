@@ -6,7 +6,8 @@ use crate::commands::Session;
 use crate::commands::build::{HowArgs, What, carry_out};
 use crate::commands::plan;
 use crate::commands::status::{Seen, every_task, look};
-use crate::exit::{self, Error, Kind};
+use crate::commands::stop::tell;
+use crate::exit::{Error, Kind};
 use crate::graph::TaskId;
 use crate::open::Opened;
 use crate::resume::resume_view;
@@ -58,12 +59,10 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
 fn unpause(session: &Session, opened: &Opened, owner: &Owner, dry_run: bool) -> Result<u8, Error> {
     let build = format!("the build of process {}", owner.pid);
     if dry_run {
-        session.say(&format!("{build} is paused and would go on"));
-    } else {
-        opened.store.ask(&Control::Pause(false))?;
-        session.say(&format!("{build} goes on"));
+        return tell(session, "resume", Some(owner.pid), &format!("{build} is paused and would go on"));
     }
-    Ok(exit::DONE)
+    opened.store.ask(&Control::Pause(false))?;
+    tell(session, "resume", Some(owner.pid), &format!("{build} goes on"))
 }
 
 /// Runs with which there is nothing to go on: each with a code and the next command to type.

@@ -163,6 +163,8 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         let known = |name: &str| index.durations(name).last().copied();
         standing::eta_s(project, &seen.survey.graph, &seen.standing, &known)
     });
+    // A task that takes longer than ever before: nobody knows.
+    let eta_s = eta_s.filter(|seconds| *seconds >= 1.0);
     StatusView {
         schema: crate::report::SCHEMA,
         server: session.server(),
