@@ -88,6 +88,22 @@ pub enum Command {
     /// Say why a task would run, or why it need not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(commands::explain::ExplainArgs),
+    /// Show what a task was sent and what came back: prompt, answers, verdicts, log
+    #[command(visible_alias = "log", after_help = SHOW_EXAMPLES)]
+    Show(commands::show::ShowArgs),
+    /// Wait until the running build ends, a task fails, or a person is needed
+    #[command(after_help = WAIT_NOTES)]
+    Wait(commands::wait::WaitArgs),
+    /// List what happened in the builds of the run
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(commands::events::EventsArgs),
+    /// List failed attempts, and how each class and model does
+    #[command(after_help = FAILURES_EXAMPLES)]
+    Failures(commands::failures::FailuresArgs),
+    /// Sum up calls, tokens and money by model and by task
+    Usage(commands::usage::UsageArgs),
+    /// List the completed tasks in order, each with its checkpoint
+    Checkpoints(commands::checkpoints::CheckpointsArgs),
     /// Have tasks made again; their outputs go to history
     #[command(visible_alias = "invalidate", after_help = CLEAN_EXAMPLES)]
     Clean(commands::clean::CleanArgs),
@@ -171,6 +187,36 @@ Examples:
   planexe explain swot                what changed since swot was made
   planexe explain reviews/ann.json    by an output
   planexe explain 'review[ann]'       one item of a fan-out";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  planexe show swot                   every kept call, then prompt and answer
+  planexe show swot --call 2          those of the second call
+  planexe show swot --answer > x.json the answer alone, as it came
+  planexe log chart                   what its command said
+
+Of a task that was never asked: the prompt as it would be sent now.";
+
+const WAIT_NOTES: &str = "\
+Exit codes:
+  0    what was waited for happened; of `--for any`: the run is complete
+  1    the run failed; of `--for failed` and `--for human`: it did not happen
+  3    the run ended short, or a person is needed
+  124  the time is over
+
+Examples:
+  planexe wait --timeout 30m
+  planexe wait --for human && notify-send 'planexe needs you'";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  planexe events --since 10m
+  planexe events --follow --json      one JSON object a line, until the build ends";
+
+const FAILURES_EXAMPLES: &str = "\
+Examples:
+  planexe failures --task swot --class validation
+  planexe failures runs/*             over many runs: which model does how";
 
 const CLEAN_EXAMPLES: &str = "\
 Examples:
@@ -260,6 +306,12 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Pause(args) => commands::pause::run(session, &args),
         Command::Abort(args) => commands::abort::run(session, &args),
         Command::Explain(args) => commands::explain::run(session, &args),
+        Command::Show(args) => commands::show::run(session, &args),
+        Command::Wait(args) => commands::wait::run(session, &args),
+        Command::Events(args) => commands::events::run(session, &args),
+        Command::Failures(args) => commands::failures::run(session, &args),
+        Command::Usage(args) => commands::usage::run(session, &args),
+        Command::Checkpoints(args) => commands::checkpoints::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
         Command::Touch(args) => commands::touch::run(session, &args),
         Command::Done(args) => commands::done::run(session, &args),

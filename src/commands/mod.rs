@@ -17,10 +17,13 @@ use crate::style::{self, Style, When};
 pub mod abort;
 pub mod build;
 pub mod check;
+pub mod checkpoints;
 pub mod clean;
 pub mod completions;
 pub mod done;
+pub mod events;
 pub mod explain;
+pub mod failures;
 pub mod graph;
 pub mod history;
 pub mod keys;
@@ -32,9 +35,12 @@ pub mod record;
 pub mod restore;
 pub mod resume;
 pub mod schema;
+pub mod show;
 pub mod status;
 pub mod stop;
 pub mod touch;
+pub mod usage;
+pub mod wait;
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]

@@ -12,6 +12,8 @@ mod check;
 mod explain;
 mod graph;
 mod plan;
+mod records;
+mod show;
 mod status;
 mod steer;
 mod summary;
@@ -20,8 +22,10 @@ pub use check::{CheckView, FaultsView};
 pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};
 pub use plan::{PlanTask, PlanView, ResumeView};
+pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
+pub use show::{CallView, ShowView, call_views};
 pub use status::{ErrorSummary, QualitySummary, RunView, StatusView};
-pub use steer::SteerView;
+pub use steer::{SteerView, WaitView};
 pub use summary::{FailedView, Outcome, SummaryView, WaitingView};
 
 /// Version of the JSON formats of this module.
