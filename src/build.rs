@@ -25,6 +25,7 @@ use crate::runner::{self, Completed, Course, Job, Live, OtherFields, Outcome, To
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
 use crate::store::{Store, Why};
+use crate::touch::{self, Adopting};
 
 /// How often progress is shown and control files are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -153,6 +154,8 @@ struct Pending {
     base_attempt: u32,
     passed: Option<String>,
     other: OtherFields,
+    /// Attempts that were none: the endpoint was not ready.
+    waits: u32,
     first: bool,
 }
 
@@ -411,7 +414,8 @@ impl<'a> Build<'a> {
                 };
                 let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
                 let other = OtherFields { done: of_done, status: of_status };
-                let pending = Pending { judgement, course, base_attempt, passed, other, first: true };
+                let pending =
+                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
                 self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
@@ -450,7 +454,8 @@ impl<'a> Build<'a> {
     fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
-        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, By::Touch)?;
+        let how = Adopting { by: By::Touch, user: None };
+        touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, &how)?;
         self.tools.note(
             Some(&task.name),
             false,
@@ -543,7 +548,7 @@ impl<'a> Build<'a> {
         };
         let live = Arc::new(Live::default());
         let mut job = Box::new(Job {
-            attempt: pending.base_attempt + attempt,
+            attempt: pending.base_attempt + attempt - pending.waits,
             endpoint: endpoint.unwrap_or(0),
             prepared,
             former,
@@ -652,9 +657,10 @@ impl<'a> Build<'a> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint } => {
+            Outcome::Again { failure, next, after, endpoint, waited } => {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
+                    pending.waits += u32::from(waited);
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
                 End::Again { after, endpoint }

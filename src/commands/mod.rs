@@ -2,7 +2,7 @@
 //! file here and a line in [`crate::cli::Command`].
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
@@ -13,6 +13,7 @@ use crate::open::{self, Named, OpenError, Opened, Where};
 use crate::report::{FaultsView, Server};
 use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
+use crate::units::{Part, Units};
 
 pub mod abort;
 pub mod build;
@@ -271,6 +272,27 @@ impl Session {
         self.print(&(serde_json::to_string_pretty(value)? + "\n"))
     }
 
+    /// Writes an answer as JSON to standard output: the fields of `body` after those of every answer.
+    pub fn print_answer(&self, run_dir: &Path, body: &impl serde::Serialize) -> Result<(), Error> {
+        #[derive(serde::Serialize)]
+        struct Answer<'a, T> {
+            schema: u32,
+            server: Server,
+            run_dir: String,
+            #[serde(flatten)]
+            body: &'a T,
+        }
+        let run_dir = run_dir.display().to_string();
+        let answer = Answer { schema: crate::report::SCHEMA, server: self.server(), run_dir, body };
+        Ok(self.print_json(&answer)?)
+    }
+
+    /// Who sits there, for records of what a person did.
+    pub fn user(&self) -> String {
+        let named = |name: &str| self.variable(name).filter(|user| !user.trim().is_empty());
+        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| "unknown".to_owned())
+    }
+
     /// Whether the reader of standard output went away: time for `--watch` to end.
     pub fn is_closed(&self) -> bool {
         self.out_closed.load(Ordering::Relaxed)
@@ -302,6 +324,19 @@ impl Session {
             .read_line(&mut answer)
             .is_ok_and(|_| matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
     }
+}
+
+/// The parts of the run that names on the command line mean; each must exist.
+pub fn session_parts(opened: &Opened, units: &Units<'_>, names: &[String]) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::new();
+    for name in names {
+        let named = session_find(opened, name)?;
+        let part = units.check(&named).map_err(|message| Error::usage(message).code("unknown_item"))?;
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    Ok(parts)
 }
 
 /// The task a name on the command line means.

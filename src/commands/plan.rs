@@ -36,7 +36,15 @@ pub fn run(
     let survey = survey(&look, &what.targets);
     let standing = standing::stand(&opened.project, &opened.store, &survey, None);
     let mut view = view(session, opened, &survey);
-    if !question {
+    if question {
+        for (id, judgement) in &survey.judgements {
+            for reason in
+                reasons(judgement).iter().filter(|_| survey.settled.get(id) == Some(&Settled::Failed))
+            {
+                session.complain(&format!("{}: {}", survey.graph[*id].name, reason.message));
+            }
+        }
+    } else {
         view.eta_s = eta_s(opened, &survey, &standing, &index);
         view.resume = header(opened, what, &survey, &standing);
     }

@@ -384,7 +384,7 @@ fn coloured_diff(diff: &str, style: &Style, indent: &str) -> String {
 }
 
 /// `2026-03-01T22:15:04.123Z` as people read it: `2026-03-01 22:15:04 UTC`.
-fn time(utc: &str) -> String {
+pub fn time(utc: &str) -> String {
     let utc = clean(utc);
     match (utc.get(..10), utc.get(11..19)) {
         (Some(day), Some(time)) if utc.ends_with('Z') => format!("{day} {time} UTC"),
