@@ -822,7 +822,8 @@ impl<'a> Build<'a> {
     }
 
     fn stop(&mut self, why: Stopped, level: Level) {
-        if self.stopped.is_none() {
+        let given_up = why == Stopped::Abort && self.stopped == Some(Stopped::StopFile);
+        if self.stopped.is_none() || given_up {
             self.stopped = Some(why);
             self.tools.note(None, true, format!("{}: nothing more is started", why.text()));
         }

@@ -959,6 +959,16 @@ pub fn read_tail(path: &Path, len: u64) -> Result<(Vec<u8>, u64)> {
     Ok((bytes, total))
 }
 
+/// The bytes of a regular file from a place on, and its whole length; none if it is shorter.
+pub fn read_from(path: &Path, offset: u64) -> Result<(Vec<u8>, u64)> {
+    let (mut file, metadata) = open_regular(path)?;
+    let total = metadata.len();
+    file.seek(SeekFrom::Start(offset)).at("read", path)?;
+    let mut bytes = Vec::new();
+    file.take(total.saturating_sub(offset)).read_to_end(&mut bytes).at("read", path)?;
+    Ok((bytes, total))
+}
+
 // ---------------------------------------------------------------- locking
 
 /// Opens what is locked: a directory, or a file made for the purpose.

@@ -32,6 +32,7 @@ pub mod record;
 pub mod recording;
 pub mod render;
 pub mod report;
+pub mod resume;
 pub mod runner;
 pub mod signals;
 pub mod slots;

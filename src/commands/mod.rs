@@ -15,25 +15,34 @@ use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
 
+pub mod abort;
 pub mod build;
 pub mod check;
+pub mod checkpoints;
 pub mod clean;
 pub mod completions;
 pub mod done;
+pub mod events;
 pub mod explain;
+pub mod failures;
 pub mod graph;
 pub mod history;
 pub mod keys;
 pub mod man;
 pub mod new;
+pub mod pause;
 pub mod plan;
 pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
 pub mod schema;
+pub mod show;
 pub mod status;
+pub mod stop;
 pub mod touch;
+pub mod usage;
+pub mod wait;
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -201,14 +210,19 @@ impl Session {
             }
             true
         });
-        lock.map_err(|error| match error {
+        lock.map_err(|error| self.lock_error(&error))
+    }
+
+    /// Why there is no lock, and what to do about it.
+    pub fn lock_error(&self, error: &LockError) -> Error {
+        match error {
             LockError::Held { .. } => Error::new(Kind::Locked, format!("the run is {error}"))
                 .code("locked")
                 .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
             LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
                 .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
             LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
-        })
+        }
     }
 
     /// A variable of the environment.
