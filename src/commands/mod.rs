@@ -263,7 +263,8 @@ impl Session {
     /// Who sits there, for records of what a person did.
     pub fn user(&self) -> String {
         let named = |name: &str| self.variable(name).filter(|user| !user.trim().is_empty());
-        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| "unknown".to_owned())
+        let uid = || format!("uid {}", rustix::process::getuid().as_raw());
+        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(uid)
     }
 
     /// Whether the reader of standard output went away: time for `--watch` to end.
