@@ -19,6 +19,7 @@ pub mod build;
 pub mod check;
 pub mod clean;
 pub mod completions;
+pub mod diff;
 pub mod done;
 pub mod explain;
 pub mod graph;
