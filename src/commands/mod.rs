@@ -87,6 +87,18 @@ pub struct Repeated {
     pub verbose: u8,
 }
 
+/// How a command that changes a run takes its lock.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Wait for another planexe on this run to end, rather than exit 75
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Take no lock, where the file system has none
+    #[arg(long, conflicts_with = "wait", hide = true)]
+    pub no_lock: bool,
+}
+
 fn parse_definition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::history::find;
-use crate::commands::{Session, session_find};
+use crate::commands::{LockArgs, Session, session_find};
 use crate::exit::{self, Error, Kind};
 use crate::open::Opened;
 use crate::report::{shell_word, time};
@@ -29,6 +29,10 @@ pub struct RestoreArgs {
     /// Only say what would be changed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 /// Why a build does nothing with what is restored.
@@ -61,7 +65,7 @@ struct View {
 /// Brings former outputs back.
 pub fn run(session: &Session, args: &RestoreArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
-    let lock = if args.dry_run { None } else { Some(session.lock(&opened, false, false)?) };
+    let lock = if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let code = match (&args.checkpoint, &args.task) {
         (Some(id), _) => to_checkpoint(session, &opened, id, args.dry_run),
         (None, Some(task)) => one(session, &opened, task, args.dry_run),
