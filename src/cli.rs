@@ -303,7 +303,8 @@ fn environment() -> style::Environment {
 
 /// Prints the error a command ended with: for people on standard error, and as data under `--json`.
 fn show(session: &Session, error: &Error) {
-    if session.globals.json {
+    // Faults of the pipeline are on standard output already, each with its place.
+    if session.globals.json && !error.rendered {
         let _ = session.print_json(&report::ErrorView::of(error));
     }
     session.complain(&lay_out(session, error));

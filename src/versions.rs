@@ -43,7 +43,12 @@ pub fn split(written: &str) -> Option<(&str, usize)> {
 
 /// What is kept under a name: of the task or item it names in the pipeline, or, if it names none, of one that was
 /// called so. Empty if nothing is.
-pub fn kept(units: &Units<'_>, store: &Store, named: Option<&Named>, written: &str) -> Result<Vec<Kept>, FsError> {
+pub fn kept(
+    units: &Units<'_>,
+    store: &Store,
+    named: Option<&Named>,
+    written: &str,
+) -> Result<Vec<Kept>, FsError> {
     let mut found: Vec<Kept> = Vec::new();
     let mut wanted: Vec<String> = vec![written.to_owned()];
     if let Some(named) = named {
@@ -55,14 +60,21 @@ pub fn kept(units: &Units<'_>, store: &Store, named: Option<&Named>, written: &s
         wanted = vec![named.key.as_ref().map_or(name.clone(), |key| format!("{name}[{key}]"))];
     }
     let is_wanted = |task: &str| {
-        wanted.iter().any(|name| task.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('[')))
+        wanted.iter().any(|name| {
+            task.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        })
     };
     let mut others: BTreeMap<String, Kept> = BTreeMap::new();
     for entry in store.history().entries_all()? {
         if let Some(known) = found.iter_mut().find(|known| known.first == entry.first) {
             known.entries.push(entry);
         } else if is_wanted(&entry.task) || (named.is_none() && entry.first == written) {
-            let new = || Kept { name: String::new(), first: entry.first.clone(), task: named.map(|n| n.task), entries: Vec::new() };
+            let new = || Kept {
+                name: String::new(),
+                first: entry.first.clone(),
+                task: named.map(|n| n.task),
+                entries: Vec::new(),
+            };
             let known = others.entry(entry.first.clone()).or_insert_with(new);
             known.name = entry.task.clone();
             known.entries.push(entry);

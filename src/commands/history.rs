@@ -88,8 +88,11 @@ fn view(entry: Entry) -> EntryView {
 }
 
 fn row(entry: &Entry) -> Vec<String> {
-    let files: Vec<String> =
-        entry.outputs.iter().map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes))).collect();
+    let files: Vec<String> = entry
+        .outputs
+        .iter()
+        .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
+        .collect();
     vec![clean(&version_name(entry)), time(&entry.at), why_text(entry.why).to_owned(), files.join(", ")]
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::exit::{Error, Kind};
 use crate::keys::{KeyRing, config_dir};
 use crate::open::{self, Named, OpenError, Opened, Where};
-use crate::report::Server;
+use crate::report::{FaultsView, Server};
 use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
@@ -183,11 +183,13 @@ impl Session {
                 .code("no_run")
                 .hint("`planexe new DIR` makes a run"),
             OpenError::Faults(faults) => {
-                if self.globals.json {
-                    let _ = self.print_json(&faults.to_json());
-                }
                 let colour = self.err.depth != style::Depth::None;
-                Error::rendered(Kind::Manifest, faults.render(colour, self.err.columns()))
+                let text = faults.render(colour, self.err.columns());
+                let error = Error::rendered(Kind::Manifest, text).code("faults");
+                if self.globals.json {
+                    let _ = self.print_json(&FaultsView::of(&faults, self.server()));
+                }
+                error
             }
         }
     }
@@ -251,6 +253,17 @@ impl Session {
             }
             result => result,
         }
+    }
+
+    /// Whether standard output is a terminal.
+    pub fn out_is_terminal(&self) -> bool {
+        use io::IsTerminal;
+        io::stdout().is_terminal()
+    }
+
+    /// Rows of the terminal behind standard output.
+    pub fn out_rows(&self) -> usize {
+        style::terminal_size(&io::stdout()).map_or(24, |(_, rows)| rows.max(4))
     }
 
     /// Writes a value as JSON to standard output, two-space indent, with a final newline.

@@ -7,8 +7,8 @@ use crate::exit::{self, Error, Kind};
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::open::Opened;
 use crate::project::Recipe;
-use crate::report::{PlanTask, PlanView, Reason, Verdict};
-use crate::staleness::{Decision, StaleReason};
+use crate::report::{PlanTask, PlanView, Verdict};
+use crate::standing::reasons;
 use crate::store::index::Index;
 use crate::survey::{Look, Survey, survey};
 
@@ -33,6 +33,15 @@ pub fn run(
     };
     let survey = survey(&look, &what.targets);
     let view = view(session, opened, &survey);
+    if question {
+        for (id, judgement) in &survey.judgements {
+            for reason in
+                reasons(judgement).iter().filter(|_| survey.settled.get(id) == Some(&Settled::Failed))
+            {
+                session.complain(&format!("{}: {}", survey.graph[*id].name, reason.message));
+            }
+        }
+    }
     let would_run = view.stale + view.depends > 0;
     if session.globals.json {
         session
@@ -113,26 +122,4 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         calls_at_most,
         eta_s: None,
     }
-}
-
-/// The reasons of a judgement as data.
-pub fn reasons(judgement: &crate::judge::Judgement) -> Vec<Reason> {
-    if let Some(failure) = &judgement.failure {
-        return vec![Reason::new(failure.class.clone(), failure.message.clone())];
-    }
-    match &judgement.decision {
-        Decision::Stale { reasons, .. } => reasons.iter().map(reason).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A reason as data: its code is the name it has in JSON.
-pub fn reason(reason: &StaleReason) -> Reason {
-    let value = serde_json::to_value(reason).unwrap_or_default();
-    let text = |key: &str| value.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-    let mut view = Reason::new(text("reason").unwrap_or_default(), reason.text());
-    view.part = text("part");
-    view.old = text("old");
-    view.new = text("new");
-    view
 }

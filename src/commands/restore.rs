@@ -65,7 +65,8 @@ struct View {
 /// Brings former outputs back.
 pub fn run(session: &Session, args: &RestoreArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
-    let lock = if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
+    let lock =
+        if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let code = match (&args.checkpoint, &args.task) {
         (Some(id), _) => to_checkpoint(session, &opened, id, args.dry_run),
         (None, Some(task)) => one(session, &opened, task, args.dry_run),
@@ -102,7 +103,8 @@ fn one(session: &Session, opened: &Opened, written: &str, dry_run: bool) -> Resu
         .map(|output| output.path.clone())
         .collect();
     if !lost.is_empty() {
-        let mut error = Error::new(Kind::Refused, format!("what `{name}` held then is not kept any more")).code("not_kept");
+        let mut error = Error::new(Kind::Refused, format!("what `{name}` held then is not kept any more"))
+            .code("not_kept");
         error.causes = lost.into_iter().map(|path| format!("the content of `{path}` is gone")).collect();
         return Err(error);
     }
@@ -115,7 +117,13 @@ fn one(session: &Session, opened: &Opened, written: &str, dry_run: bool) -> Resu
         }
         let files = version.entry.outputs.iter().map(|output| output.path.clone()).collect();
         let time_utc = version.entry.at.clone();
-        view.restored.push(Back { task: kept.name.clone(), version: version.name.clone(), time_utc, files, stale: None });
+        view.restored.push(Back {
+            task: kept.name.clone(),
+            version: version.name.clone(),
+            time_utc,
+            files,
+            stale: None,
+        });
     }
     if !dry_run {
         say_stale(session, opened, &mut view);
@@ -131,20 +139,30 @@ fn one(session: &Session, opened: &Opened, written: &str, dry_run: bool) -> Resu
             Some(name) => format!("{} of {} ({})", clean(name), time(&entry.at), why_text(entry.why)),
             None => format!("what was recorded {}, before it was edited by hand", time(&entry.at)),
         };
-        let files: Vec<String> =
-            entry.outputs.iter().map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes))).collect();
+        let files: Vec<String> = entry
+            .outputs
+            .iter()
+            .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
+            .collect();
         session.print(&format!("{verb} {}: {from}\n", files.join(", ")))?;
     }
     tell_stale(session, &view, Some(name));
     Ok(exit::DONE)
 }
 
-fn nothing(session: &Session, opened: &Opened, name: &str, n: Option<usize>, all: &[Kept]) -> Result<u8, Error> {
-    let known: Vec<String> =
-        all.iter().flat_map(|kept| &kept.entries).map(versions::version_name).collect();
+fn nothing(
+    session: &Session,
+    opened: &Opened,
+    name: &str,
+    n: Option<usize>,
+    all: &[Kept],
+) -> Result<u8, Error> {
+    let known: Vec<String> = all.iter().flat_map(|kept| &kept.entries).map(versions::version_name).collect();
     let shown = shell_word(name);
     match (n, known.is_empty()) {
-        (_, true) => Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept")),
+        (_, true) => {
+            Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept"))
+        }
         (Some(n), false) => Err(Error::usage(format!("`{name}` has no version {n}"))
             .code("no_version")
             .hint(format!("`planexe history {shown}` lists them"))),
@@ -162,10 +180,16 @@ fn to_checkpoint(session: &Session, opened: &Opened, id: &str, dry_run: bool) ->
     let store = &opened.store;
     let plan = store.plan_rewind(id)?.map_err(|none| no_checkpoint(opened, id, none))?;
     if !plan.missing.is_empty() {
-        let mut error = Error::new(Kind::Refused, format!("not all that was there at checkpoint `{}` is kept, so nothing was changed", plan.to.id))
-            .code("not_kept");
-        error.causes =
-            plan.missing.iter().map(|(task, path)| format!("the content of `{path}` ({task}) is gone")).collect();
+        let mut error = Error::new(
+            Kind::Refused,
+            format!("not all that was there at checkpoint `{}` is kept, so nothing was changed", plan.to.id),
+        )
+        .code("not_kept");
+        error.causes = plan
+            .missing
+            .iter()
+            .map(|(task, path)| format!("the content of `{path}` ({task}) is gone"))
+            .collect();
         return Err(error);
     }
     if !dry_run {
@@ -223,12 +247,17 @@ fn view_of(plan: &Rewind, done: bool) -> View {
 fn no_checkpoint(opened: &Opened, id: &str, none: NoCheckpoint) -> Error {
     let error = |message: String| Error::usage(message).code("no_checkpoint");
     match none {
-        NoCheckpoint::Ambiguous(all) => error(format!("more than one checkpoint begins with `{id}`: {}", all.join(", "))),
+        NoCheckpoint::Ambiguous(all) => {
+            error(format!("more than one checkpoint begins with `{id}`: {}", all.join(", ")))
+        }
         NoCheckpoint::Unknown => {
             let last = opened.store.checkpoints().last().ok().flatten();
             let error = error(format!("no checkpoint `{id}`"));
             match last {
-                Some(last) => error.hint(format!("the last one is `{}` ({}); each task's `.DONE` names its own", last.id, last.task)),
+                Some(last) => error.hint(format!(
+                    "the last one is `{}` ({}); each task's `.DONE` names its own",
+                    last.id, last.task
+                )),
                 None => error.hint("the run has none yet: each task that is done makes one"),
             }
         }
@@ -257,7 +286,10 @@ fn say_stale(session: &Session, opened: &Opened, view: &mut View) {
 fn tell_stale(session: &Session, view: &View, typed: Option<&str>) {
     let gone: Vec<&Back> = view.restored.iter().filter(|back| back.stale.as_deref() == Some(GONE)).collect();
     if let Some(first) = gone.first() {
-        session.say(&format!("note: {} is not in the pipeline, so no build makes or reads it", clean(&first.task)));
+        session.say(&format!(
+            "note: {} is not in the pipeline, so no build makes or reads it",
+            clean(&first.task)
+        ));
     }
     let stale: Vec<&Back> =
         view.restored.iter().filter(|back| back.stale.as_deref().is_some_and(|why| why != GONE)).collect();

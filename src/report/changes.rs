@@ -56,8 +56,12 @@ fn compare_lists(path: &str, before: &[Value], now: &[Value], changes: &mut Vec<
     for op in capture_diff_slices(Algorithm::Patience, &texts(before), &texts(now)) {
         match op {
             DiffOp::Equal { .. } => {}
-            DiffOp::Delete { old_index, old_len, .. } => changes.extend((old_index..old_index + old_len).map(gone)),
-            DiffOp::Insert { new_index, new_len, .. } => changes.extend((new_index..new_index + new_len).map(new)),
+            DiffOp::Delete { old_index, old_len, .. } => {
+                changes.extend((old_index..old_index + old_len).map(gone))
+            }
+            DiffOp::Insert { new_index, new_len, .. } => {
+                changes.extend((new_index..new_index + new_len).map(new))
+            }
             DiffOp::Replace { old_index, old_len, new_index, new_len } => {
                 let both = old_len.min(new_len);
                 for n in 0..both {
@@ -156,9 +160,14 @@ pub fn text_diff(old: &str, new: &str, names: (&str, &str), style: &Style) -> St
         let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
         let span = |a: std::ops::Range<usize>, b: std::ops::Range<usize>| {
             let length = b.end - a.start;
-            if length == 1 { format!("{}", a.start + 1) } else { format!("{},{length}", a.start + usize::from(length > 0)) }
+            if length == 1 {
+                format!("{}", a.start + 1)
+            } else {
+                format!("{},{length}", a.start + usize::from(length > 0))
+            }
         };
-        let (old, new) = (span(first.old_range(), last.old_range()), span(first.new_range(), last.new_range()));
+        let (old, new) =
+            (span(first.old_range(), last.old_range()), span(first.new_range(), last.new_range()));
         text += &format!("{}\n", style.paint(CYAN, &format!("@@ -{old} +{new} @@")));
         for change in group.iter().flat_map(|op| diff.iter_inline_changes(op)) {
             let (sign, colour) = match change.tag() {
@@ -214,7 +223,10 @@ mod tests {
     #[test]
     fn one_item_put_in_is_one_change() {
         let old = json!([{"n": "a"}, {"n": "b"}, {"n": "c"}]);
-        assert_eq!(lines(old.clone(), json!([{"n": "x"}, {"n": "a"}, {"n": "b"}, {"n": "c"}])), ["+ /0 {\"n\":\"x\"}"]);
+        assert_eq!(
+            lines(old.clone(), json!([{"n": "x"}, {"n": "a"}, {"n": "b"}, {"n": "c"}])),
+            ["+ /0 {\"n\":\"x\"}"]
+        );
         assert_eq!(lines(old.clone(), json!([{"n": "a"}, {"n": "c"}])), ["- /1 {\"n\":\"b\"}"]);
         assert_eq!(lines(old, json!([{"n": "a"}, {"n": "B"}, {"n": "c"}])), ["~ /1/n [-b-]{+B+}"]);
     }

@@ -9,13 +9,15 @@ use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 
 pub mod changes;
+mod check;
 mod explain;
 mod graph;
 mod plan;
 mod status;
 mod summary;
 
-pub use explain::{Drift, ExplainView};
+pub use check::{CheckView, FaultsView};
+pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};
 pub use plan::{PlanTask, PlanView, ResumeView};
 pub use status::{ErrorSummary, QualitySummary, RunView, StatusView};
@@ -131,8 +133,8 @@ impl Reason {
 }
 
 /// Reasons in one line.
-fn joined(reasons: &[Reason]) -> String {
-    reasons.iter().map(|reason| clean(&reason.message)).collect::<Vec<_>>().join("; ")
+fn joined<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
+    reasons.into_iter().map(|reason| clean(&reason.message)).collect::<Vec<_>>().join("; ")
 }
 
 /// A task as `status --json` shows it: what is derived, and the fields of its `.status`.
@@ -296,10 +298,15 @@ impl TaskView {
             Shown::Done | Shown::Skipped | Shown::Stale | Shown::Damaged | Shown::Pending => Vec::new(),
         };
         if !matches!(self.state, Shown::Failed | Shown::Blocked | Shown::Running) {
-            parts.push(joined(&self.reasons));
+            // What the state's own word says needs no saying again.
+            let said = |reason: &&Reason| {
+                !matches!(reason.code.as_str(), "never_built" | "interrupted" | "failed_before")
+            };
+            parts.push(joined(self.reasons.iter().filter(said)));
         }
         if !self.depends_on.is_empty() && !matches!(self.state, Shown::Blocked | Shown::Running) {
-            parts.push(format!("after {}", names(&self.depends_on)));
+            let how = if self.state.is_complete() { "depends on" } else { "after" };
+            parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
         }
         for (flag, words) in [
             (self.partial, "partial: items are missing"),
@@ -387,6 +394,16 @@ pub fn table(rows: &[Vec<String>], style: &Style) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A text put over the one shown before, from the top of the screen; what the screen has no rows for is cut.
+pub fn redrawn(text: &str, rows: usize) -> String {
+    let mut screen = String::from("\x1b[H");
+    for line in text.lines().take(rows.saturating_sub(1)) {
+        screen += line;
+        screen += "\x1b[K\r\n";
+    }
+    screen + "\x1b[J"
 }
 
 /// A word as a shell takes it, for commands to type.

@@ -143,10 +143,10 @@ impl Checkpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Store, Why};
     use crate::record::{Done, State, Status};
     use crate::store::commit::{CheckpointOf, Commit, Content, commit};
     use crate::store::fixtures::{done, store, text};
+    use crate::store::{Store, Why};
 
     fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
         let committed = commit(

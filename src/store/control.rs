@@ -103,6 +103,25 @@ impl Store {
         fs::write_atomic(&path, &sidecar::to_json(passed), Durability::Synced)
     }
 
+    /// Whether a build is asked to start nothing for now.
+    pub fn is_paused(&self) -> bool {
+        fs::kind(&self.planexe_dir().join("pause")).ok().flatten().is_some()
+    }
+
+    /// Asks the running build for something; taking a pause back removes its file.
+    pub fn ask(&self, control: &Control) -> Result<(), FsError> {
+        let (name, text): (_, &[u8]) = match control {
+            Control::Stop => ("stop", b""),
+            Control::Abort { hard: false } => ("abort", b""),
+            Control::Abort { hard: true } => ("abort", b"hard\n"),
+            Control::Pause(true) => ("pause", b""),
+            Control::Pause(false) => return fs::remove(&self.planexe_dir().join("pause")).map(drop),
+            Control::Passed(_) => return Ok(()),
+        };
+        fs::write_atomic(&self.planexe_subdir("")?.join(name), text, Durability::Unsynced)
+            .map_err(|error| error.within(self.run_dir()))
+    }
+
     /// Removes the `stop` and `abort` that ended an earlier build.
     pub fn clear_stop(&self) -> Result<(), FsError> {
         fs::remove(&self.planexe_dir().join("stop"))?;

@@ -71,9 +71,13 @@ impl Store {
                     }
                 }
                 None => {
-                    let last = all.iter().chain(&later).rfind(|c| c.outputs.first().is_some_and(|o| o.path == first));
+                    let last = all
+                        .iter()
+                        .chain(&later)
+                        .rfind(|c| c.outputs.first().is_some_and(|o| o.path == first));
                     let Some(last) = last else { continue };
-                    let outputs: Vec<String> = last.outputs.iter().map(|output| output.path.clone()).collect();
+                    let outputs: Vec<String> =
+                        last.outputs.iter().map(|output| output.path.clone()).collect();
                     if self.has_anything(&outputs)? {
                         pending.push((last.task.clone(), outputs));
                     }
@@ -197,7 +201,10 @@ impl Store {
             status.outputs = checkpoint.outputs.clone();
             status
         };
-        Ok(checkpoints.iter().map(|checkpoint| kept(checkpoint).unwrap_or_else(|| made(checkpoint))).collect())
+        Ok(checkpoints
+            .iter()
+            .map(|checkpoint| kept(checkpoint).unwrap_or_else(|| made(checkpoint)))
+            .collect())
     }
 }
 
@@ -240,11 +247,7 @@ mod tests {
             Commit {
                 task: task.into(),
                 outputs: vec![(format!("{task}.json"), Content::Bytes(content.into()))],
-                done: Done {
-                    task: task.into(),
-                    completed_utc: crate::clock::now_utc(),
-                    ..done()
-                },
+                done: Done { task: task.into(), completed_utc: crate::clock::now_utc(), ..done() },
                 status: Status { attempt: 1, ..Status::new(task, State::Done) },
                 checkpoint: Some(CheckpointOf {
                     step,
