@@ -44,3 +44,4 @@ pub mod survey;
 pub mod texts;
 pub mod touch;
 pub mod units;
+pub mod versions;

@@ -21,6 +21,7 @@ pub mod check;
 pub mod checkpoints;
 pub mod clean;
 pub mod completions;
+pub mod diff;
 pub mod done;
 pub mod events;
 pub mod explain;
@@ -94,6 +95,18 @@ pub struct Repeated {
     /// Say more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// How a command that changes a run takes its lock.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Wait for another planexe on this run to end, rather than exit 75
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Take no lock, where the file system has none
+    #[arg(long, conflicts_with = "wait", hide = true)]
+    pub no_lock: bool,
 }
 
 fn parse_definition(text: &str) -> Result<(String, String), String> {
@@ -294,7 +307,8 @@ impl Session {
     /// Who sits there, for records of what a person did.
     pub fn user(&self) -> String {
         let named = |name: &str| self.variable(name).filter(|user| !user.trim().is_empty());
-        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| "unknown".to_owned())
+        let uid = || format!("uid {}", rustix::process::getuid().as_raw());
+        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(uid)
     }
 
     /// Whether the reader of standard output went away: time for `--watch` to end.
