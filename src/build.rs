@@ -154,6 +154,8 @@ struct Pending {
     base_attempt: u32,
     passed: Option<String>,
     other: OtherFields,
+    /// Attempts that were none: the endpoint was not ready.
+    waits: u32,
     first: bool,
 }
 
@@ -412,7 +414,8 @@ impl<'a> Build<'a> {
                 };
                 let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
                 let other = OtherFields { done: of_done, status: of_status };
-                let pending = Pending { judgement, course, base_attempt, passed, other, first: true };
+                let pending =
+                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
                 self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
@@ -545,7 +548,7 @@ impl<'a> Build<'a> {
         };
         let live = Arc::new(Live::default());
         let mut job = Box::new(Job {
-            attempt: pending.base_attempt + attempt,
+            attempt: pending.base_attempt + attempt - pending.waits,
             endpoint: endpoint.unwrap_or(0),
             prepared,
             former,
@@ -654,9 +657,10 @@ impl<'a> Build<'a> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint } => {
+            Outcome::Again { failure, next, after, endpoint, waited } => {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
+                    pending.waits += u32::from(waited);
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
                 End::Again { after, endpoint }

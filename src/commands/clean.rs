@@ -157,7 +157,9 @@ fn what_goes(
     if args.orphans {
         for orphan in units.orphans()? {
             let files = files_of(store, &orphan.outputs)?;
-            if !files.is_empty() && !goes.iter().any(|one: &Goes| one.outputs.first() == orphan.outputs.first()) {
+            if !files.is_empty()
+                && !goes.iter().any(|one: &Goes| one.outputs.first() == orphan.outputs.first())
+            {
                 let why = Why::Orphaned;
                 goes.push(Goes { task: orphan.task, why, outputs: orphan.outputs, files, answers: 0 });
             }

@@ -33,6 +33,15 @@ pub fn run(
     };
     let survey = survey(&look, &what.targets);
     let view = view(session, opened, &survey);
+    if question {
+        for (id, judgement) in &survey.judgements {
+            for reason in
+                reasons(judgement).iter().filter(|_| survey.settled.get(id) == Some(&Settled::Failed))
+            {
+                session.complain(&format!("{}: {}", survey.graph[*id].name, reason.message));
+            }
+        }
+    }
     let would_run = view.stale + view.depends > 0;
     if session.globals.json {
         session

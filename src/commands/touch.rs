@@ -123,6 +123,7 @@ fn nothing(opened: &Opened, units: &Units<'_>, parts: &[Part]) -> Error {
     if let Some(failure) = units.unknown.get(&id) {
         return Error::new(Kind::Task, failure.message.clone()).code("items");
     }
-    let why = if task.kind == NodeKind::Group { "is a group, without outputs of its own" } else { "has no items" };
+    let why =
+        if task.kind == NodeKind::Group { "is a group, without outputs of its own" } else { "has no items" };
     Error::usage(format!("`{}` {why}: there is nothing to mark", task.name)).code("nothing_to_mark")
 }

@@ -654,6 +654,7 @@ fn without_its_folder_nothing_runs_again() {
     std::fs::remove_dir_all(space.path(".planexe")).expect(".planexe");
     space.run(&["status"]).exits(0).says(&["done"]);
     assert!(!space.exists(".planexe"), "looking makes no folder");
+    // The index is learned anew; nothing runs.
     let tree = space.tree();
     space.build();
     assert_eq!((server.total(), space.tree()), (3, tree));
