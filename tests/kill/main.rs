@@ -188,6 +188,7 @@ impl Case {
             });
             (!here).then_some(())
         });
+        self.server.wait_for_quiet();
     }
 
     /// After a disturbance: outputs are whole, old or new.
@@ -419,6 +420,7 @@ fn failing(case: &Case, sample: usize, sticky: bool, errors: &[(i32, &str)]) {
                 }
                 other => faults.push(format!("{at}: ended with {other:?}\n{said}")),
             }
+            case.settle();
             case.check_whole(&at, faults);
             case.check_next(&at, before, faults);
             Some(reached)
