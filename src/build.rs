@@ -131,6 +131,7 @@ pub struct Build<'a> {
     signals: Signals,
     pool: Option<rayon::ThreadPool>,
     threads: usize,
+    after_kill: bool,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
     running: HashMap<TaskId, Arc<Live>>,
@@ -195,6 +196,8 @@ pub struct Parts<'a> {
     pub signals: Signals,
     /// Most tasks at work at once.
     pub threads: usize,
+    /// The last build was killed: what it left is tidied up even if nothing is to be done.
+    pub after_kill: bool,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }
@@ -215,6 +218,7 @@ impl<'a> Build<'a> {
             sink,
             signals,
             threads,
+            after_kill,
             prepare,
         } = parts;
         Build {
@@ -234,6 +238,7 @@ impl<'a> Build<'a> {
             signals,
             pool: None,
             threads,
+            after_kill,
             pending: HashMap::new(),
             running: HashMap::new(),
             controls: Controls::new(store),
@@ -256,6 +261,11 @@ impl<'a> Build<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Ended {
         self.engine.want(&self.wanted.targets.clone());
+        if self.after_kill
+            && let Err(error) = self.begin()
+        {
+            self.break_off(error);
+        }
         let mut ticks = 0u32;
         loop {
             self.act();
@@ -510,7 +520,7 @@ impl<'a> Build<'a> {
             self.begin()?;
             let outputs = self.finder.recorded_outputs(&first);
             let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
-            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Unsynced)?;
+            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Synced)?;
             self.tools.note(
                 Some(&name),
                 false,
