@@ -119,6 +119,9 @@ pub enum Command {
     /// Bring former outputs back; those of now go to history
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(commands::restore::RestoreArgs),
+    /// Show how a task's outputs differ from what they were
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(commands::diff::DiffArgs),
     /// Pack the answers of a run into one file, to be played again without a model
     #[command(after_help = RECORD_EXAMPLES)]
     Record(commands::record::RecordArgs),
@@ -240,6 +243,12 @@ Examples:
   planexe restore swot@3              version 3
   planexe restore --checkpoint ID     all outputs as they were then";
 
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  planexe diff swot                   what the last change changed
+  planexe diff swot@3                 now against version 3
+  planexe diff 'review[ann]'";
+
 const RECORD_EXAMPLES: &str = "\
 Examples:
   planexe record answers.json
@@ -272,6 +281,11 @@ fn run(args: Vec<OsString>) -> u8 {
         crate::process::lifeline_main(std::io::stdin().lock());
         return exit::DONE;
     }
+    if let Some((code, said)) = commands::quick::try_build(&args, &variable) {
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
+        return code;
+    }
+    let typed = args.clone();
     let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -282,6 +296,7 @@ fn run(args: Vec<OsString>) -> u8 {
     };
     let mut session = Session::new(cli.globals, environment());
     session.lookup = Some(variable);
+    session.args = typed;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =
@@ -318,6 +333,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Check(args) => commands::check::run(session, &args),
         Command::History(args) => commands::history::run(session, &args),
         Command::Restore(args) => commands::restore::run(session, &args),
+        Command::Diff(args) => commands::diff::run(session, &args),
         Command::Record(args) => commands::record::run(session, &args),
         Command::New(args) => commands::new::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),

@@ -1,5 +1,5 @@
 //! What a build does before its first task and after its last: the housekeeping of a run. A build that
-//! starts nothing does none of it.
+//! starts nothing does none of it, unless the one before was killed.
 
 use crate::build::{Ended, Stopped};
 use crate::clock;

@@ -79,6 +79,8 @@ pub fn adopt(
     let mut outputs = Vec::new();
     for path in &task.outputs {
         if let Some((blake3, bytes)) = index.digest(&store.path(path))? {
+            // So that its checkpoint can be restored, like that of anything built.
+            store.history().put_output(&store.path(path), None, bytes)?;
             outputs.push(OutputRecord { path: path.clone(), bytes, blake3 });
         }
     }

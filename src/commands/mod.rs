@@ -21,6 +21,7 @@ pub mod check;
 pub mod checkpoints;
 pub mod clean;
 pub mod completions;
+pub mod diff;
 pub mod done;
 pub mod events;
 pub mod explain;
@@ -32,6 +33,7 @@ pub mod man;
 pub mod new;
 pub mod pause;
 pub mod plan;
+pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
@@ -95,6 +97,18 @@ pub struct Repeated {
     pub verbose: u8,
 }
 
+/// How a command that changes a run takes its lock.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Wait for another planexe on this run to end, rather than exit 75
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Take no lock, where the file system has none
+    #[arg(long, conflicts_with = "wait", hide = true)]
+    pub no_lock: bool,
+}
+
 fn parse_definition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
@@ -121,6 +135,8 @@ pub struct Session {
     pub err_is_terminal: bool,
     /// Standard input is a terminal: questions can be asked.
     pub in_is_terminal: bool,
+    /// The command line, word by word.
+    pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
     out_closed: AtomicBool,
@@ -141,6 +157,7 @@ impl Session {
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
+            args: Vec::new(),
             lookup: None,
             out_closed: AtomicBool::new(false),
         }
@@ -290,7 +307,8 @@ impl Session {
     /// Who sits there, for records of what a person did.
     pub fn user(&self) -> String {
         let named = |name: &str| self.variable(name).filter(|user| !user.trim().is_empty());
-        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| "unknown".to_owned())
+        let uid = || format!("uid {}", rustix::process::getuid().as_raw());
+        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(uid)
     }
 
     /// Whether the reader of standard output went away: time for `--watch` to end.

@@ -8,6 +8,7 @@ use crate::exit;
 use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 
+pub mod changes;
 mod check;
 mod explain;
 mod graph;

@@ -13,6 +13,7 @@ pub mod index;
 pub mod jsonl;
 pub mod lock;
 pub mod logs;
+pub mod rewind;
 pub mod run_json;
 pub mod sidecar;
 
