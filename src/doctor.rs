@@ -17,6 +17,7 @@ use crate::manifest::types::{Model, Server};
 use crate::open::Opened;
 use crate::project::{Endpoint, Line, Recipe};
 use crate::report::shell_word;
+use crate::store::Store;
 use crate::store::lock::RunLock;
 use crate::style;
 use crate::units::Units;
@@ -70,13 +71,12 @@ const LITTLE: u64 = 1_000_000_000;
 const TOO_LITTLE: u64 = 50_000_000;
 
 /// Everything about the run directory and its place.
-pub fn of_place(opened: &Opened) -> Vec<Finding> {
-    let run = opened.store.run_dir();
+pub fn of_place(store: &Store) -> Vec<Finding> {
+    let run = store.run_dir();
     let mut all = vec![disk(run)];
     all.extend(files(run));
     all.push(lock(run));
-    all.extend(steering(opened));
-    all.push(orphans(opened));
+    all.extend(steering(store));
     all.push(git(run));
     all
 }
@@ -172,15 +172,15 @@ fn lock(run: &Path) -> Finding {
 }
 
 /// Files that steer a build and were forgotten.
-fn steering(opened: &Opened) -> Vec<Finding> {
-    let there = |name: &str| fs::kind(&opened.store.planexe_dir().join(name)).ok().flatten().is_some();
+fn steering(store: &Store) -> Vec<Finding> {
+    let there = |name: &str| fs::kind(&store.planexe_dir().join(name)).ok().flatten().is_some();
     let mut all = Vec::new();
     if there("pause") {
         let message = "`.planexe/pause` is there: a build starts nothing while it is";
         all.push(Finding::warn("steering", message, "`planexe resume`, or remove the file"));
     }
     if there("passed") {
-        let passed = fs::list_dir(&opened.store.planexe_dir().join("passed")).map_or(0, |list| list.len());
+        let passed = fs::list_dir(&store.planexe_dir().join("passed")).map_or(0, |list| list.len());
         if passed > 0 {
             let message =
                 format!("{} said done by a person, not taken up yet", style::count(passed as u64, "task"));
@@ -190,7 +190,8 @@ fn steering(opened: &Opened) -> Vec<Finding> {
     all
 }
 
-fn orphans(opened: &Opened) -> Finding {
+/// Outputs that no task makes any more.
+pub fn orphans(opened: &Opened) -> Finding {
     let found = match Units::new(&opened.project, &opened.store).orphans() {
         Ok(found) => found,
         Err(error) => return Finding::warn("orphans", error.to_string(), "see the message"),
@@ -270,22 +271,10 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
     all
 }
 
-/// Each model that a task may ask: its key, its server, its name there, its context.
-pub fn of_models(opened: &Opened, ring: &KeyRing, hidden: &[String]) -> Vec<Finding> {
-    let project = &opened.project;
-    let prompts = project.specs.iter().filter_map(|spec| spec.recipe.prompt());
-    let mut used: Vec<usize> = prompts.flat_map(|prompt| prompt.models.clone()).collect();
-    used.sort_unstable();
-    used.dedup();
-    let ask = |&at: &usize| {
-        let endpoint = &project.endpoints[at];
-        let setup = Setup {
-            name: &endpoint.name,
-            folder: &project.folder,
-            keys: ring,
-            hidden_env: hidden,
-            calibration: None,
-        };
+/// The models: their servers, their names there, their context.
+pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, hidden: &[String]) -> Vec<Finding> {
+    let ask = |endpoint: &&Endpoint| {
+        let setup = Setup { name: &endpoint.name, folder, keys: ring, hidden_env: hidden, calibration: None };
         match probe::facts(&endpoint.model, &setup) {
             Ok(facts) => of_facts(endpoint, &facts),
             Err(error) => {
@@ -299,7 +288,7 @@ pub fn of_models(opened: &Opened, ring: &KeyRing, hidden: &[String]) -> Vec<Find
             }
         }
     };
-    used.par_iter().map(ask).flatten().collect()
+    endpoints.par_iter().map(ask).flatten().collect()
 }
 
 /// What a server's facts mean for a model.

@@ -115,9 +115,18 @@ impl Loader<'_> {
             specs,
             graph,
             default,
+            sources: self.sources(),
             digest: self.digest(),
             allow_outside: self.locations.options.allow_outside.clone(),
         })
+    }
+
+    /// Every file the pipeline was read from.
+    fn sources(&self) -> Vec<PathBuf> {
+        let manifest = self.manifest.sources().iter().map(|source| source.path.clone());
+        let texts = self.texts.files().map(|file| file.path.clone());
+        let real = |path: PathBuf| path.canonicalize().ok();
+        manifest.chain(texts).filter_map(real).collect()
     }
 
     /// A digest over everything the pipeline was read from.

@@ -1,14 +1,17 @@
 //! `planexe doctor`: what keeps a run from working.
 
+use std::path::Path;
+
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::commands::keys::{KeyView, key_of};
-use crate::doctor::{Finding, Grade, of_models, of_place, of_programs};
+use crate::commands::keys::{KeyView, key_of, models_of};
+use crate::doctor::{Finding, Grade, of_models, of_place, of_programs, orphans};
 use crate::exit::{self, Error};
-use crate::keys::KeyRing;
-use crate::open::Opened;
+use crate::open::{self, OpenError, Opened};
+use crate::project::Endpoint;
+use crate::store::Store;
 use crate::style::{GREEN, RED, Style, YELLOW, clean, count, pad};
 
 /// What `planexe doctor` takes.
@@ -29,22 +32,43 @@ struct View {
 
 /// Looks.
 pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
-    // Faults of the pipeline are told as `check` tells them: nothing else can be looked at then.
-    let opened = session.open(true)?;
-    let project = &opened.project;
-    let mut findings = vec![Finding::ok(
-        "pipeline",
-        format!("{}, {}, no faults", clean(&project.name), count(project.specs.len() as u64, "task")),
-    )];
-    findings.extend(of_place(&opened));
-    findings.extend(of_programs(&opened, session.variable("PATH").as_deref()));
+    let place = session.place();
+    let located = open::locate(&place, true).map_err(|error| session.open_error(error))?;
+    let opened = match open::open(&place, true) {
+        Ok(opened) => Ok(opened),
+        Err(OpenError::Faults(faults)) => Err(faults),
+        Err(error) => return Err(session.open_error(error)),
+    };
+    let run = located.locations.run.canonicalize()?;
+    let mut findings = Vec::new();
+    match &opened {
+        Ok(opened) => findings.push(Finding::ok("pipeline", pipeline(opened))),
+        Err(faults) => {
+            let message = format!("it has {}", count(faults.len() as u64, "fault"));
+            findings.push(Finding::fail("pipeline", message, "`planexe check` shows each with its place"));
+        }
+    }
+    findings.extend(of_place(&Store::open(&run)));
+    if let Ok(opened) = &opened {
+        findings.push(orphans(opened));
+        findings.extend(of_programs(opened, session.variable("PATH").as_deref()));
+    }
+    // Of a pipeline with faults all models, else those that a task may ask.
+    let all = models_of(&located.locations).unwrap_or_default();
+    let used: Vec<&Endpoint> =
+        all.iter().filter(|endpoint| is_used(opened.as_ref().ok(), endpoint)).collect();
+    let hidden: Vec<String> = all.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
     match session.keys() {
         Ok(ring) => {
-            let hidden: Vec<String> =
-                project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
-            findings.extend(of_keys(&opened, &ring));
+            findings.extend(all.iter().filter_map(|endpoint| {
+                of_key(&key_of(endpoint, &ring), used.iter().any(|used| used.name == endpoint.name))
+            }));
+            // One whose key stands in the way is not asked as well.
+            let used: Vec<&Endpoint> =
+                used.into_iter().filter(|endpoint| key_of(endpoint, &ring).problem.is_none()).collect();
             if !args.offline {
-                findings.extend(of_models(&opened, &ring, &hidden));
+                let folder = located.locations.pipeline.parent().unwrap_or(Path::new(""));
+                findings.extend(of_models(&used, folder, &ring, &hidden));
             }
         }
         Err(error) => {
@@ -55,7 +79,7 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
     let failed = findings.iter().filter(|finding| finding.grade == Grade::Fail).count();
     let warned = findings.iter().filter(|finding| finding.grade == Grade::Warn).count();
     if session.globals.json {
-        session.print_answer(opened.store.run_dir(), &View { healthy: failed == 0, findings })?;
+        session.print_answer(&run, &View { healthy: failed == 0, findings })?;
     } else {
         let text: String = findings.iter().map(|finding| line(finding, &session.out)).collect();
         session.print(&text)?;
@@ -69,43 +93,35 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
     Ok(if failed > 0 { exit::FAILED } else { exit::DONE })
 }
 
-/// Keys that stand in the way of a model tasks may ask.
-fn of_keys(opened: &Opened, ring: &KeyRing) -> Vec<Finding> {
+fn pipeline(opened: &Opened) -> String {
     let project = &opened.project;
-    let used = |at: usize| {
-        project.specs.iter().filter_map(|spec| spec.recipe.prompt()).any(|prompt| prompt.models.contains(&at))
+    format!("{}, {}, no faults", clean(&project.name), count(project.specs.len() as u64, "task"))
+}
+
+/// Whether a task may ask a model.
+fn is_used(opened: Option<&Opened>, endpoint: &Endpoint) -> bool {
+    let Some(opened) = opened else { return true };
+    let project = &opened.project;
+    let mut asked =
+        project.specs.iter().filter_map(|spec| spec.recipe.prompt()).flat_map(|prompt| &prompt.models);
+    asked.any(|&at| project.endpoints[at].name == endpoint.name)
+}
+
+/// The key of a model; nothing if it needs none.
+fn of_key(key: &KeyView, used: bool) -> Option<Finding> {
+    let variable = key.variable.as_deref()?;
+    let host = key.host.as_deref().unwrap_or("its host");
+    let Some(problem) = &key.problem else {
+        let set = if key.set { "is set and may go to" } else { "is not set, which is well for" };
+        return Some(Finding::ok("keys", format!("{}: `{variable}` {set} {host}", key.model)));
     };
-    let of = |(at, key): (usize, KeyView)| {
-        let (Some(variable), host) = (&key.variable, key.host.clone().unwrap_or_default()) else {
-            return None;
-        };
-        Some(match (&key.problem, used(at)) {
-            (None, _) if !key.set => Finding::ok(
-                "keys",
-                format!("{}: `{variable}` is not set, and {host} may need none", key.model),
-            ),
-            (None, _) => {
-                Finding::ok("keys", format!("{}: `{variable}` is set and may go to {host}", key.model))
-            }
-            (Some(problem), used) => {
-                let remedy =
-                    key.remedy.clone().unwrap_or_else(|| "mend `base_url` or `api_key_env`".to_owned());
-                let message = format!("{}: {}", key.model, clean(problem));
-                if used {
-                    Finding::fail("keys", message, clean(&remedy))
-                } else {
-                    Finding::warn("keys", message, clean(&remedy))
-                }
-            }
-        })
-    };
-    project
-        .endpoints
-        .iter()
-        .enumerate()
-        .map(|(at, endpoint)| (at, key_of(endpoint, ring)))
-        .filter_map(of)
-        .collect()
+    let message = format!("{}: {problem}", key.model);
+    let remedy = key.remedy.clone().unwrap_or_else(|| "mend `base_url` or `api_key_env`".to_owned());
+    Some(if used {
+        Finding::fail("keys", message, remedy)
+    } else {
+        Finding::warn("keys", format!("{message} (no task asks it)"), remedy)
+    })
 }
 
 fn line(finding: &Finding, style: &Style) -> String {

@@ -10,7 +10,11 @@ use crate::exit::{self, Error, Kind};
 use crate::fs;
 use crate::keys::{Binding, KEYS_FILE, KeyError, KeyRing, KeysFile, Site, config_dir, vendors};
 use crate::llm::base_url;
+use crate::load::Locations;
 use crate::manifest::fault::shown_path;
+use crate::manifest::types::Model;
+use crate::manifest::{Faults, Manifest};
+use crate::open::{self, OpenError};
 use crate::project::Endpoint;
 use crate::report::table;
 use crate::style::{GREEN, RED, Style, YELLOW, clean};
@@ -83,24 +87,29 @@ pub fn run(session: &Session, args: &KeysArgs) -> Result<u8, Error> {
 
 fn list(session: &Session) -> Result<u8, Error> {
     let ring = session.keys()?;
-    let opened = match session.open(true) {
-        Ok(opened) => Some(opened),
+    let located = match open::locate(&session.place(), true) {
+        Ok(located) => Some(located),
         // The bindings are the user's, not a pipeline's.
-        Err(error) if error.code == "no_run" => None,
-        Err(error) => return Err(error),
+        Err(OpenError::NoRun { .. }) => None,
+        Err(error) => return Err(session.open_error(error)),
     };
-    let endpoints = opened.as_ref().map_or(&[][..], |opened| &opened.project.endpoints);
+    // The models are enough: a plan that is not written yet does not matter here.
+    let endpoints = match &located {
+        Some(located) => models_of(&located.locations)
+            .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?,
+        None => Vec::new(),
+    };
     let models: Vec<KeyView> = endpoints.iter().map(|endpoint| key_of(endpoint, &ring)).collect();
     let view = View { models, bindings: ring.bindings().to_vec() };
     if session.globals.json {
         let here = PathBuf::from(".");
-        let run = opened.as_ref().map_or(here.as_path(), |opened| opened.store.run_dir());
+        let run = located.as_ref().map_or(here.as_path(), |located| &located.locations.run);
         session.print_answer(run, &view)?;
         return Ok(exit::DONE);
     }
     let style = session.out;
     session.print(&table(&view.models.iter().map(|key| row(key, &style)).collect::<Vec<_>>(), &style))?;
-    if opened.is_none() {
+    if located.is_none() {
         session.say("no pipeline here: these are your own bindings");
     }
     if !view.bindings.is_empty() {
@@ -125,6 +134,13 @@ fn list(session: &Session) -> Result<u8, Error> {
         ));
     }
     Ok(exit::DONE)
+}
+
+/// The models of a pipeline, read alone; faults elsewhere in it do not count.
+pub fn models_of(locations: &Locations) -> Result<Vec<Endpoint>, Faults> {
+    let (manifest, _) = Manifest::read_all(&locations.pipeline, &locations.options)?;
+    let endpoint = |(name, model): (&String, &Model)| Endpoint { name: name.clone(), model: model.clone() };
+    Ok(manifest.tables.models.iter().map(endpoint).collect())
 }
 
 /// What is to be known of a model's key.

@@ -15,28 +15,38 @@ use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
 
+pub mod abort;
 pub mod build;
 pub mod check;
+pub mod checkpoints;
 pub mod clean;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod done;
+pub mod events;
 pub mod explain;
+pub mod failures;
 pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod keys;
 pub mod man;
 pub mod new;
+pub mod pause;
 pub mod plan;
+pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
 pub mod retry;
 pub mod schema;
+pub mod show;
 pub mod status;
+pub mod stop;
 pub mod touch;
+pub mod usage;
+pub mod wait;
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -128,6 +138,8 @@ pub struct Session {
     pub err_is_terminal: bool,
     /// Standard input is a terminal: questions can be asked.
     pub in_is_terminal: bool,
+    /// The command line, word by word.
+    pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
     out_closed: AtomicBool,
@@ -148,6 +160,7 @@ impl Session {
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
+            args: Vec::new(),
             lookup: None,
             out_closed: AtomicBool::new(false),
         }
@@ -155,14 +168,18 @@ impl Session {
 
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
-        let place = Where {
+        open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// Where the command line says to work.
+    pub fn place(&self) -> Where {
+        Where {
             run_dir: self.globals.run_dir.clone(),
             file: self.globals.file.clone(),
             profile: self.globals.profile.clone(),
             defines: self.globals.repeated.define.clone(),
             allow_outside: self.globals.repeated.allow_outside.clone(),
-        };
-        open::open(&place, may_go_up).map_err(|error| self.open_error(error))
+        }
     }
 
     fn open_error(&self, error: OpenError) -> Error {
@@ -213,14 +230,19 @@ impl Session {
             }
             true
         });
-        lock.map_err(|error| match error {
+        lock.map_err(|error| self.lock_error(&error))
+    }
+
+    /// Why there is no lock, and what to do about it.
+    pub fn lock_error(&self, error: &LockError) -> Error {
+        match error {
             LockError::Held { .. } => Error::new(Kind::Locked, format!("the run is {error}"))
                 .code("locked")
                 .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
             LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
                 .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
             LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
-        })
+        }
     }
 
     /// A variable of the environment.

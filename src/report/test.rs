@@ -429,6 +429,7 @@ fn plan() -> PlanView {
         run_dir: "runs/x".into(),
         pipeline: "abc".into(),
         resume: Some(ResumeView {
+            edited: vec!["swot".into()],
             phase: "crashed".into(),
             step: Some(1),
             steps_total: 3,
@@ -462,6 +463,7 @@ goes on at     step 2/3, B
 last done      step 1/3, A
 decision_id    0f1e2d
 checkpoint_id  cp-1
+pipeline edit  made stale by it: swot
 
 level 1
   · B  the prompt changed

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Durability, FsError, NAME_MAX};
 
-pub use calls::{CallRecord, Calls, KeptRequest, Verdict};
+pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
 pub use history::{Entry, History, Why};

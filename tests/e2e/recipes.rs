@@ -646,6 +646,18 @@ fn a_task_for_a_person() {
 }
 
 #[test]
+fn a_person_who_writes_no_file_is_named_in_it() {
+    let server = FakeLlm::new();
+    let space = space(&server, HUMAN);
+    space.run(&["build"]).exits(3);
+    space.run(&["done", "sign_off"]).exits(0).says(&["signed.txt"]);
+    space.build();
+    assert!(!space.read("published.txt").is_empty());
+    assert_eq!(space.done("signed.txt")["by"], "human");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn a_task_for_a_person_is_done_by_the_file_and_its_marker() {
     let server = FakeLlm::new();
     let space = space(&server, HUMAN);

@@ -271,6 +271,15 @@ impl FakeLlm {
         calls.into_iter().rfind(|call| call.task == task).unwrap_or_else(|| panic!("no call of `{task}`"))
     }
 
+    /// Waits until every connection made so far has been taken and is closed again: after a kill, what
+    /// the killed program had sent has then been counted.
+    pub fn wait_for_quiet(&self) {
+        // Connections are taken in order: once this one is, those before it have been.
+        drop(TcpStream::connect(self.address));
+        std::thread::sleep(Duration::from_millis(1));
+        self.wait("the connections to close", |state| state.streams.is_empty());
+    }
+
     /// The most calls that were open at once.
     pub fn most_in_flight(&self) -> usize {
         self.shared.lock().most_in_flight

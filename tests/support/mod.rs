@@ -7,7 +7,7 @@ mod schema;
 mod space;
 
 pub use fifo::Fifo;
-pub use llm::{Answer, FakeLlm};
+pub use llm::{Answer, ChatRequest, FakeLlm};
 pub use space::{Running, Space};
 
 use std::collections::BTreeMap;
