@@ -334,7 +334,7 @@ fn of_facts(endpoint: &Endpoint, facts: &Facts) -> Vec<Finding> {
         all.push(Finding::ok("model", format!("{name}: {url} answers{server}{there}")));
     }
     match (facts.context_window, model.context_window) {
-        (Some(real), Some(said)) if real < u64::from(said) => all.push(Finding::fail(
+        (Some(real), Some(said)) if real < said => all.push(Finding::fail(
             "context",
             format!("{name}: the server holds {} tokens, the pipeline says {}", real, said),
             format!("load the model with a context of {said}, or set `context_window = {real}`"),
@@ -380,7 +380,7 @@ fn start_hint(model: &Model) -> String {
 mod tests {
     use super::*;
 
-    fn endpoint(context: Option<u32>) -> Endpoint {
+    fn endpoint(context: Option<u64>) -> Endpoint {
         let model = Model {
             base_url: Some("http://127.0.0.1:1234/v1".into()),
             context_window: context,
