@@ -264,14 +264,16 @@ impl Session {
         Server::here(Some(crate::store::lock::host_name()))
     }
 
-    /// Writes data to standard output, as it is. A reader that went away (`| head`) is no error: see
+    /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see
     /// [`Session::is_closed`].
     pub fn print(&self, text: &str) -> io::Result<()> {
         if self.out_closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end.as_bytes()));
+        match written.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.out_closed.store(true, Ordering::Relaxed);
                 Ok(())
