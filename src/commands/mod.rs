@@ -22,10 +22,12 @@ pub mod checkpoints;
 pub mod clean;
 pub mod completions;
 pub mod diff;
+pub mod doctor;
 pub mod done;
 pub mod events;
 pub mod explain;
 pub mod failures;
+pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod keys;
@@ -37,6 +39,7 @@ pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
+pub mod retry;
 pub mod schema;
 pub mod show;
 pub mod status;
@@ -165,14 +168,18 @@ impl Session {
 
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
-        let place = Where {
+        open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// Where the command line says to work.
+    pub fn place(&self) -> Where {
+        Where {
             run_dir: self.globals.run_dir.clone(),
             file: self.globals.file.clone(),
             profile: self.globals.profile.clone(),
             defines: self.globals.repeated.define.clone(),
             allow_outside: self.globals.repeated.allow_outside.clone(),
-        };
-        open::open(&place, may_go_up).map_err(|error| self.open_error(error))
+        }
     }
 
     fn open_error(&self, error: OpenError) -> Error {
