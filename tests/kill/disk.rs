@@ -347,9 +347,9 @@ impl Disk {
                         open.push((id, path));
                     }
                     Node::File { sure, dirty, last, mode } => {
-                        let content = contents.entry(id).or_insert_with(|| {
-                            if *dirty { fate.content(sure, last) } else { sure.clone() }
-                        });
+                        let content = contents
+                            .entry(id)
+                            .or_insert_with(|| if *dirty { fate.content(sure, last) } else { sure.clone() });
                         tree.insert(path, Some((content.clone(), *mode)));
                     }
                 }

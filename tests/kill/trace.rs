@@ -360,7 +360,9 @@ impl Tracer<'_> {
             libc::SYS_pwrite64 => write("pwrite", of(a)),
             // Its third argument counts buffers: halved, the end of what was to be written is gone.
             libc::SYS_writev => write("writev", of(a)),
-            libc::SYS_sendfile => write("sendfile", of(a)).map(|(call, change)| (Call { writes: false, ..call }, change)),
+            libc::SYS_sendfile => {
+                write("sendfile", of(a)).map(|(call, change)| (Call { writes: false, ..call }, change))
+            }
             libc::SYS_copy_file_range => {
                 write("copy_file_range", of(c)).map(|(call, change)| (Call { writes: false, ..call }, change))
             }
