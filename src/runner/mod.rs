@@ -202,6 +202,7 @@ pub struct Completed {
 pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
     let start = Instant::now();
     if let Err(error) = begin(tools, job) {
+        tools.cancel.break_off();
         return Outcome::Broken(error);
     }
     let outcome = match &tools.project.spec(&job.task).recipe {
@@ -215,7 +216,11 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         Recipe::Human(template) => human::run(tools, job, template),
     };
     job.course.spent += start.elapsed();
-    settle(tools, job, outcome)
+    let outcome = settle(tools, job, outcome);
+    if let Outcome::Broken(_) = outcome {
+        tools.cancel.break_off();
+    }
+    outcome
 }
 
 /// Before an attempt: damaged and edited outputs go to history, kept answers are set aside if asked,
