@@ -18,6 +18,7 @@ use crate::fs::{Durability, FsError};
 use crate::graph::{Graph, Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
+use crate::memo::{self, RestsOn};
 use crate::progress::{Running, Sink, Snapshot};
 use crate::project::{Project, Recipe};
 use crate::record::{By, Failure, Marker, State};
@@ -25,6 +26,7 @@ use crate::runner::{self, Completed, Course, Job, Live, OtherFields, Outcome, To
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
 use crate::store::{Store, Why};
+use crate::touch::{self, Adopting};
 
 /// How often progress is shown and control files are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -65,6 +67,8 @@ pub struct Ended {
     pub started: bool,
     /// Failures in the order they happened: the task, why, and the tasks it blocks.
     pub failures: Vec<(String, Failure, Vec<String>)>,
+    /// What the verdict rested on, if nothing was started.
+    pub rests_on: Option<RestsOn>,
     /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.
@@ -154,6 +158,8 @@ struct Pending {
     base_attempt: u32,
     passed: Option<String>,
     other: OtherFields,
+    /// Attempts that were none: the endpoint was not ready.
+    waits: u32,
     first: bool,
 }
 
@@ -421,7 +427,8 @@ impl<'a> Build<'a> {
                 };
                 let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
                 let other = OtherFields { done: of_done, status: of_status };
-                let pending = Pending { judgement, course, base_attempt, passed, other, first: true };
+                let pending =
+                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
                 self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
@@ -460,7 +467,8 @@ impl<'a> Build<'a> {
     fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
-        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, By::Touch)?;
+        let how = Adopting { by: By::Touch, user: None };
+        touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, &how)?;
         self.tools.note(
             Some(&task.name),
             false,
@@ -553,7 +561,7 @@ impl<'a> Build<'a> {
         };
         let live = Arc::new(Live::default());
         let mut job = Box::new(Job {
-            attempt: pending.base_attempt + attempt,
+            attempt: pending.base_attempt + attempt - pending.waits,
             endpoint: endpoint.unwrap_or(0),
             prepared,
             former,
@@ -662,9 +670,10 @@ impl<'a> Build<'a> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint } => {
+            Outcome::Again { failure, next, after, endpoint, waited } => {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
+                    pending.waits += u32::from(waited);
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
                 End::Again { after, endpoint }
@@ -823,7 +832,8 @@ impl<'a> Build<'a> {
     }
 
     fn stop(&mut self, why: Stopped, level: Level) {
-        if self.stopped.is_none() {
+        let given_up = why == Stopped::Abort && self.stopped == Some(Stopped::StopFile);
+        if self.stopped.is_none() || given_up {
             self.stopped = Some(why);
             self.tools.note(None, true, format!("{}: nothing more is started", why.text()));
         }
@@ -982,6 +992,7 @@ impl<'a> Build<'a> {
             broken: None,
             started: self.begun,
             failures: std::mem::take(&mut self.failures),
+            rests_on: if self.begun { None } else { self.rests_on() },
             edited: self.edited.clone(),
             fails: self.fails(),
             waiting: std::mem::take(&mut self.waiting),
@@ -1036,6 +1047,59 @@ impl<'a> Build<'a> {
                 if self.engine.settled(family) == Some(Settled::Partial));
             self.engine.settled(id) == Some(Settled::Failed) && !absorbed
         })
+    }
+
+    /// Everything the verdict of a build that had nothing to do rested on.
+    fn rests_on(&self) -> Option<RestsOn> {
+        let graph = self.engine.graph();
+        let mut rests = RestsOn { files: self.project.sources.clone(), ..RestsOn::default() };
+        for name in ["run.toml", "pipeline.toml"] {
+            let list = if self.store.path(name).is_file() { &mut rests.files } else { &mut rests.absent };
+            list.push(name.into());
+        }
+        let mut add = |path: &str, optional: bool| {
+            let absent = optional && !self.store.path(path).exists();
+            if absent { rests.absent.push(path.into()) } else { rests.files.push(path.into()) }
+        };
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
+            let task = &graph[id];
+            let spec = self.project.spec(task);
+            if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
+                add(file, false);
+            }
+            if !crate::inputs::has_outputs(task) || self.engine.settled(id) != Some(Settled::Fresh) {
+                // A task that is skipped has inputs that say so; it may have no outputs.
+                if self.engine.settled(id) != Some(Settled::Skipped) || spec.foreach.is_some() {
+                    continue;
+                }
+            } else {
+                let first = task.outputs.first()?;
+                let marker = self.store.sidecar_path(first, crate::store::Sidecar::Done);
+                add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
+                for output in &task.outputs {
+                    add(output, false);
+                }
+            }
+            for files in self.finder.resolve(graph, task).ok()? {
+                for path in &files.paths {
+                    add(path, files.optional);
+                }
+            }
+        }
+        for spec in &self.project.specs {
+            if let Recipe::Command(command) = &spec.recipe {
+                for name in &command.env_names {
+                    let value = (self.env)(name);
+                    rests.env.push((name.clone(), memo::digest_of_variable(value.as_deref())));
+                }
+            }
+        }
+        rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
+        if !self.project.tables.pipeline.include.is_empty() {
+            let folders = self.project.sources.iter().filter_map(|file| file.parent());
+            rests.dirs.extend(folders.map(std::path::Path::to_path_buf));
+        }
+        Some(rests)
     }
 
     /// Remembers what fresh verdicts rested on, so that the next build need not read.

@@ -777,7 +777,7 @@ impl Engine {
 }
 
 /// ceil(share × n), with room for the rounding of the share itself.
-fn needed(total: usize, share: f64) -> usize {
+pub fn needed(total: usize, share: f64) -> usize {
     ((share * total as f64) - 1e-9).ceil().max(0.0) as usize
 }
 

@@ -320,7 +320,7 @@ fn hash_open(file: &mut File) -> io::Result<(Digest, u64)> {
 }
 
 /// What a file system says of a file without reading it: any difference means "read it again".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Signature {
     /// Length.
     pub size: u64,
@@ -359,6 +359,50 @@ pub fn signature(path: &Path) -> Result<Option<Signature>> {
         return Err(FsError::new(path, "read", not_regular()));
     }
     Ok(Some(Signature::of(&metadata)))
+}
+
+/// Nanoseconds since 1970.
+pub fn now_ns() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The signature of a directory, its size left out: its times tell whether names came or went. `None`
+/// if there is none.
+pub fn directory_times(path: &Path) -> Result<Option<Signature>> {
+    let metadata = optional(retry(|| std::fs::metadata(path)).at("read", path))?;
+    Ok(metadata.filter(Metadata::is_dir).map(|metadata| Signature { size: 0, ..Signature::of(&metadata) }))
+}
+
+/// A directory held open, to look at many of its files without walking its path each time.
+#[derive(Debug)]
+pub struct OpenDir {
+    fd: std::os::fd::OwnedFd,
+}
+
+impl OpenDir {
+    /// Opens a directory.
+    pub fn open(path: &Path) -> Result<OpenDir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+        Ok(OpenDir { fd: opened.map_err(io::Error::from).at("read", path)? })
+    }
+
+    /// The signature of a regular file in it, links followed; none if there is none.
+    pub fn signature(&self, name: &std::ffi::CStr) -> Option<Signature> {
+        let stat = rustix::fs::statat(&self.fd, name, rustix::fs::AtFlags::empty()).ok()?;
+        let regular =
+            rustix::fs::FileType::from_raw_mode(stat.st_mode as _) == rustix::fs::FileType::RegularFile;
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        regular.then(|| Signature {
+            size: stat.st_size as u64,
+            mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            ino: stat.st_ino as u64,
+            mode: stat.st_mode as u32,
+        })
+    }
 }
 
 /// The signature of a regular file; `None` if there is none, or a link or something else in its place.
@@ -912,6 +956,16 @@ pub fn read_tail(path: &Path, len: u64) -> Result<(Vec<u8>, u64)> {
     file.seek(SeekFrom::Start(total.saturating_sub(len))).at("read", path)?;
     let mut bytes = Vec::new();
     file.take(len.min(total)).read_to_end(&mut bytes).at("read", path)?;
+    Ok((bytes, total))
+}
+
+/// The bytes of a regular file from a place on, and its whole length; none if it is shorter.
+pub fn read_from(path: &Path, offset: u64) -> Result<(Vec<u8>, u64)> {
+    let (mut file, metadata) = open_regular(path)?;
+    let total = metadata.len();
+    file.seek(SeekFrom::Start(offset)).at("read", path)?;
+    let mut bytes = Vec::new();
+    file.take(total.saturating_sub(offset)).read_to_end(&mut bytes).at("read", path)?;
     Ok((bytes, total))
 }
 

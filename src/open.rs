@@ -140,20 +140,13 @@ pub fn find_task(graph: &Graph, written: &str) -> Result<Named, Option<String>> 
                 return Ok(Named { task: id, key: None });
             }
             if graph[id].kind == Kind::Family
-                && let Some(key) = key_in(output, &path)
+                && let Some(key) = pattern::key_of(output, &path)
             {
-                return Ok(Named { task: id, key: Some(key) });
+                return Ok(Named { task: id, key: Some(key.to_owned()) });
             }
         }
     }
     let names: Vec<&str> = declared().map(|id| graph[id].name.as_str()).collect();
     let outputs: Vec<&str> = declared().flat_map(|id| graph[id].outputs.iter().map(String::as_str)).collect();
     Err(suggest(name, names.into_iter().chain(outputs).collect::<Vec<_>>()))
-}
-
-/// The key that makes a pattern with one hole into a path.
-fn key_in(pattern: &str, path: &str) -> Option<String> {
-    let (before, after) = pattern.split_once(pattern::KEY)?;
-    let key = path.strip_prefix(before)?.strip_suffix(after)?;
-    (!key.is_empty() && !key.contains('/')).then(|| key.to_owned())
 }

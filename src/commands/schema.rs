@@ -11,7 +11,7 @@ use crate::manifest::schema::json_schema;
 pub struct SchemaArgs {}
 
 /// Prints the schema.
-pub fn run(session: &Session, _: &SchemaArgs) -> Result<u8, Error> {
+pub fn run(session: &Session, _args: &SchemaArgs) -> Result<u8, Error> {
     session.print(&json_schema())?;
     Ok(exit::DONE)
 }

@@ -41,6 +41,9 @@ pub struct StatusView {
     pub quality_summary: QualitySummary,
     /// Only of a run that failed.
     pub error: Option<ErrorSummary>,
+    /// Outputs of tasks that are gone from the pipeline: for people only.
+    #[serde(skip)]
+    pub orphans: Vec<String>,
 }
 
 /// A run.
@@ -231,6 +234,10 @@ impl StatusView {
             if !names.is_empty() {
                 lines.push(format!("{label}: {}", some_names(names, 5)));
             }
+        }
+        if !self.orphans.is_empty() {
+            let names = some_names(&self.orphans, 5);
+            lines.push(format!("Orphans, of tasks that are gone: {names} (`planexe clean --orphans`)"));
         }
         if let Some(error) = &self.error {
             lines.push(format!("Next: {}", clean(&error.next)));

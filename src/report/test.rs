@@ -69,6 +69,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
             recoverable: true,
             next: "planexe explain risks".into(),
         }),
+        orphans: vec![],
     }
 }
 
@@ -282,6 +283,14 @@ fn explained() -> ExplainView {
         drift: vec![Drift { what: "model".into(), made_with: "gpt-4.1".into(), now: "qwen3.5".into() }],
         next: vec!["ask qwen3.5, about 3.1k tokens".into()],
         readers: vec!["summary".into(), "report".into()],
+        changed_inputs: vec![InputChange {
+            path: "plan.txt".into(),
+            old: Some("1f2e3d4c5b6a7988".into()),
+            new: Some("9a8b7c6d5e4f3a2b".into()),
+        }],
+        attempt: 1,
+        asked: None,
+        instances: vec![],
     }
 }
 
@@ -293,13 +302,16 @@ fn explain_names_what_changed() {
 swot  · stale
   Strengths and weaknesses
 
-It will run because:
+Stale: it will run because:
   · the prompt changed (1f2e3d4c5b6a -> 9a8b7c6d5e4f)
       @@ -1,2 +1,2 @@
        Write a SWOT
       -for investors.
       +for the board.
   · output `swot.md` is missing
+
+Inputs that differ from those it was made from:
+  plan.txt (1f2e3d4c5b6a -> 9a8b7c6d5e4f)
 
 Made with another model: gpt-4.1 (now qwen3.5). That alone does not make it stale; `--rebuild-on model` would.
 
@@ -323,6 +335,7 @@ fn explain_of_what_need_not_run() {
         verdict: Verdict::Fresh,
         reasons: vec![],
         drift: vec![],
+        changed_inputs: vec![],
         next: vec![],
         description: None,
         by: Some("touch".into()),
@@ -333,11 +346,11 @@ fn explain_of_what_need_not_run() {
         "\
 swot  ✓ done
 
-Up to date: nothing it is made of changed since 2026-03-01 22:15:04 UTC, when it was marked done by touch.
+Fresh: nothing it is made of changed since 2026-03-01 22:15:04 UTC, when it was marked done by touch.
 "
     );
     let depends = ExplainView { verdict: Verdict::DependsOn, depends_on: vec!["plan".into()], ..fresh };
-    assert!(depends.text(&AT_80).contains("Not decided yet: plan will run first"));
+    assert!(depends.text(&AT_80).contains("Not decided yet: it depends on plan, and runs if"));
 }
 
 fn graph() -> GraphView {
@@ -416,6 +429,7 @@ fn plan() -> PlanView {
         run_dir: "runs/x".into(),
         pipeline: "abc".into(),
         resume: Some(ResumeView {
+            edited: vec!["swot".into()],
             phase: "crashed".into(),
             step: Some(1),
             steps_total: 3,
@@ -449,6 +463,7 @@ goes on at     step 2/3, B
 last done      step 1/3, A
 decision_id    0f1e2d
 checkpoint_id  cp-1
+pipeline edit  made stale by it: swot
 
 level 1
   · B  the prompt changed

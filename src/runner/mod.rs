@@ -174,6 +174,8 @@ pub enum Outcome {
         after: Duration,
         /// The model to ask next.
         endpoint: usize,
+        /// Whether the endpoint was not ready, so that no attempt was used.
+        waited: bool,
     },
     /// Ended by a stop.
     Stopped,

@@ -125,7 +125,7 @@ impl History {
 
     /// Keeps what an output was given, so that it can be had even if the file is written to in place
     /// afterwards. Not synced: the output itself is.
-    pub(super) fn put_output(&self, file: &Path, content: Option<&[u8]>, bytes: u64) -> Result<(), FsError> {
+    pub fn put_output(&self, file: &Path, content: Option<&[u8]>, bytes: u64) -> Result<(), FsError> {
         match content {
             _ if bytes > OUTPUT_CAP => {}
             Some(content) => drop(self.put(content, Durability::Unsynced)?),
@@ -409,8 +409,9 @@ impl Store {
         Ok(entry)
     }
 
-    /// Gives the outputs of an entry their contents again, and its sidecars.
-    pub(super) fn put_back(&self, entry: &Entry) -> Result<(), FsError> {
+    /// Gives the outputs of an entry their contents again, and its sidecars. The present contents go to
+    /// history first. Under the lock.
+    pub fn put_back(&self, entry: &Entry) -> Result<(), FsError> {
         let durability = Durability::Synced;
         // Everything is fetched and verified before anything is touched.
         let mut temps = Temps::default();

@@ -9,11 +9,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{schema, until};
+use super::{DEADLINE, schema, until};
 
 /// One request for a chat completion, as it arrived.
 #[derive(Debug, Clone)]
@@ -341,10 +341,17 @@ impl FakeLlm {
         self.wait(&format!("half an answer to `{task}`"), |state| state.halves.contains_key(task));
     }
 
-    /// Waits until the client has closed the connection of a held call.
+    /// Waits until the client has closed the connection of a held call, be it by its end.
     #[track_caller]
     pub fn wait_for_hang_up(&self, task: &str) {
-        self.wait(&format!("the client to give up `{task}`"), |state| state.hang_ups.contains_key(task));
+        let deadline = Instant::now() + DEADLINE;
+        while !self.shared.lock().hang_ups.contains_key(task) {
+            assert!(
+                Instant::now() < deadline,
+                "waited {DEADLINE:?} in vain for the client to give up `{task}`"
+            );
+            std::thread::sleep(Duration::from_millis(4));
+        }
     }
 
     #[track_caller]
