@@ -18,13 +18,15 @@ use crate::fs::{Durability, FsError};
 use crate::graph::{Graph, Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
+use crate::memo::{self, RestsOn};
 use crate::progress::{Running, Sink, Snapshot};
 use crate::project::{Project, Recipe};
 use crate::record::{By, Failure, Marker, State};
-use crate::runner::{self, Completed, Course, Job, Live, Outcome, Tools};
+use crate::runner::{self, Completed, Course, Job, Live, OtherFields, Outcome, Tools};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
 use crate::store::{Store, Why};
+use crate::touch::{self, Adopting};
 
 /// How often progress is shown and control files are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -63,8 +65,10 @@ pub struct Ended {
     pub broken: Option<FsError>,
     /// Whether any task was started.
     pub started: bool,
-    /// Failures by task, in the order they happened.
-    pub failures: Vec<(String, Failure)>,
+    /// Failures in the order they happened: the task, why, and the tasks it blocks.
+    pub failures: Vec<(String, Failure, Vec<String>)>,
+    /// What the verdict rested on, if nothing was started.
+    pub rests_on: Option<RestsOn>,
     /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.
@@ -99,9 +103,9 @@ impl Stopped {
             Stopped::Signal(_) => "stopped by a signal",
             Stopped::StopFile => "stopped by `planexe stop`",
             Stopped::Abort => "aborted",
-            Stopped::MaxTime => "the time limit is reached",
-            Stopped::MaxTokens => "the token limit is reached",
-            Stopped::MaxCost => "the cost limit is reached",
+            Stopped::MaxTime => "the budget is used up: the time limit is reached",
+            Stopped::MaxTokens => "the budget is used up: the token limit is reached",
+            Stopped::MaxCost => "the budget is used up: the cost limit is reached",
         }
     }
 }
@@ -127,12 +131,14 @@ pub struct Build<'a> {
     signals: Signals,
     pool: Option<rayon::ThreadPool>,
     threads: usize,
+    after_kill: bool,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
     running: HashMap<TaskId, Arc<Live>>,
     controls: Controls,
     summary: Summary,
-    failures: Vec<(String, Failure)>,
+    failures: Vec<(String, Failure, Vec<String>)>,
+    changed: Vec<TaskId>,
     edited: Vec<String>,
     waiting: Vec<(String, String)>,
     begun: bool,
@@ -151,6 +157,9 @@ struct Pending {
     course: Course,
     base_attempt: u32,
     passed: Option<String>,
+    other: OtherFields,
+    /// Attempts that were none: the endpoint was not ready.
+    waits: u32,
     first: bool,
 }
 
@@ -187,6 +196,8 @@ pub struct Parts<'a> {
     pub signals: Signals,
     /// Most tasks at work at once.
     pub threads: usize,
+    /// The last build was killed: what it left is tidied up even if nothing is to be done.
+    pub after_kill: bool,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }
@@ -207,6 +218,7 @@ impl<'a> Build<'a> {
             sink,
             signals,
             threads,
+            after_kill,
             prepare,
         } = parts;
         Build {
@@ -226,11 +238,13 @@ impl<'a> Build<'a> {
             signals,
             pool: None,
             threads,
+            after_kill,
             pending: HashMap::new(),
             running: HashMap::new(),
             controls: Controls::new(store),
             summary: Summary::default(),
             failures: Vec::new(),
+            changed: Vec::new(),
             edited: Vec::new(),
             waiting: Vec::new(),
             begun: false,
@@ -247,6 +261,11 @@ impl<'a> Build<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Ended {
         self.engine.want(&self.wanted.targets.clone());
+        if self.after_kill
+            && let Err(error) = self.begin()
+        {
+            self.break_off(error);
+        }
         let mut ticks = 0u32;
         loop {
             self.act();
@@ -328,7 +347,9 @@ impl<'a> Build<'a> {
             return Judged::Fresh;
         };
         let name = self.engine.graph()[id].name.clone();
-        if let Some(state) = &judgement.unknown_state {
+        if let Some(state) = &judgement.unknown_state
+            && !matches!(judgement.marker, Marker::Valid(_))
+        {
             let failure = runner::failure(
                 "state",
                 format!("its .status has the state `{state}`, which this version of planexe does not know"),
@@ -390,13 +411,25 @@ impl<'a> Build<'a> {
                             .budgets
                             .clone()
                             .and_then(|budgets| serde_json::from_value(budgets).ok())
+                            .map(|mut budgets: crate::llm::retry::Budgets| {
+                                budgets.resumed();
+                                budgets
+                            })
                             .unwrap_or_default();
                         (Course { budgets, ..Course::default() }, status.attempt)
                     }
                     _ => (Course::default(), 0),
                 };
                 let passed = self.controls.passed(&name);
-                self.pending.insert(id, Pending { judgement, course, base_attempt, passed, first: true });
+                let of_done = match &judgement.marker {
+                    Marker::Valid(done) => done.other.clone(),
+                    _ => serde_json::Map::new(),
+                };
+                let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
+                let other = OtherFields { done: of_done, status: of_status };
+                let pending =
+                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
+                self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
         }
@@ -434,7 +467,8 @@ impl<'a> Build<'a> {
     fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
-        crate::touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, By::Touch)?;
+        let how = Adopting { by: By::Touch, user: None };
+        touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, &how)?;
         self.tools.note(
             Some(&task.name),
             false,
@@ -451,10 +485,16 @@ impl<'a> Build<'a> {
             self.tell(Kind::PipelineStarted {
                 pipeline: self.project.name.clone(),
                 run_id_dir: self.project.run.display().to_string(),
-                steps_total: self.tools.steps_total,
+                steps_total: self.wanted_steps(),
             });
         }
         Ok(())
+    }
+
+    /// Declared tasks in this build.
+    fn wanted_steps(&self) -> u32 {
+        let graph = self.engine.graph();
+        graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
     }
 
     /// Finds out the items of a fan-out, and moves what belongs to former ones to history.
@@ -486,7 +526,7 @@ impl<'a> Build<'a> {
             self.begin()?;
             let outputs = self.finder.recorded_outputs(&first);
             let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
-            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Unsynced)?;
+            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Synced)?;
             self.tools.note(
                 Some(&name),
                 false,
@@ -527,13 +567,14 @@ impl<'a> Build<'a> {
         };
         let live = Arc::new(Live::default());
         let mut job = Box::new(Job {
-            attempt: pending.base_attempt + attempt,
+            attempt: pending.base_attempt + attempt - pending.waits,
             endpoint: endpoint.unwrap_or(0),
             prepared,
             former,
             redraw: redraw && first,
             edited: if first { edited } else { Vec::new() },
             damaged: damaged && first,
+            other: pending.other.clone(),
             passed: pending.passed.clone(),
             course: std::mem::take(&mut pending.course),
             live: live.clone(),
@@ -612,6 +653,11 @@ impl<'a> Build<'a> {
         if let Some((result, retry_after)) = job.course.call.take() {
             self.engine.call_ended(id, result, retry_after);
         }
+        if let Some(prompt) = self.project.spec(&job.task).recipe.prompt() {
+            for &endpoint in prompt.models.iter().filter(|&&at| self.tools.providers.is_closed(at)) {
+                self.engine.on(Input::EndpointClosed(endpoint), now);
+            }
+        }
         let name = job.task.name.clone();
         let end = match outcome {
             Outcome::Done(completed) => {
@@ -630,15 +676,12 @@ impl<'a> Build<'a> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint, closed } => {
+            Outcome::Again { failure, next, after, endpoint, waited } => {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
+                    pending.waits += u32::from(waited);
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
-                if let Some(closed) = closed {
-                    self.tools.providers.close(closed);
-                    self.engine.on(Input::EndpointClosed(closed), now);
-                }
                 End::Again { after, endpoint }
             }
             Outcome::Stopped => {
@@ -700,7 +743,9 @@ impl<'a> Build<'a> {
             completed.checkpoint_id.clone(),
             Some(job.prepared.decision_id.clone()),
         ));
-        let _ = id;
+        if completed.changed {
+            self.changed.push(id);
+        }
         self.tell(Kind::TaskCompleted {
             task: name,
             attempt: job.attempt,
@@ -717,19 +762,20 @@ impl<'a> Build<'a> {
     }
 
     fn failed(&mut self, name: &str, id: TaskId, attempt: u32, model: Option<String>, failure: Failure) {
-        let blocked = self.count_blocked(id);
+        let blocks = self.blocked_by(id);
+        let blocked = blocks.len() as u32;
         self.summary.failed.push(name.to_owned());
-        self.failures.push((name.to_owned(), failure.clone()));
+        self.failures.push((name.to_owned(), failure.clone(), blocks));
         self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked });
     }
 
     /// Tasks of this build that need a task.
-    fn count_blocked(&self, id: TaskId) -> u32 {
+    fn blocked_by(&self, id: TaskId) -> Vec<String> {
         let graph = self.engine.graph();
         if let NodeKind::Instance { family } = graph[id].kind
             && self.project.specs[graph[family].decl].min_success < 1.0
         {
-            return 0;
+            return Vec::new();
         }
         let mask = graph.downstream(&[id]);
         let own = match graph[id].kind {
@@ -743,7 +789,7 @@ impl<'a> Build<'a> {
                 && self.engine.is_wanted(*other)
                 && !matches!(graph[*other].kind, NodeKind::Instance { family } if family == own)
         };
-        graph.ids().filter(counts).count() as u32
+        graph.ids().filter(counts).map(|id| graph[id].name.clone()).collect()
     }
 
     /// A task was settled without an attempt of its own, or a fan-out by its instances.
@@ -769,7 +815,7 @@ impl<'a> Build<'a> {
     /// Records cannot be written: nothing more is paid for.
     fn break_off(&mut self, error: FsError) {
         self.broken.get_or_insert(error);
-        self.tools.cancel.raise(Level::Draining);
+        self.tools.cancel.break_off();
         self.engine.on(Input::Cancel(Level::Draining), self.now());
     }
 
@@ -792,7 +838,8 @@ impl<'a> Build<'a> {
     }
 
     fn stop(&mut self, why: Stopped, level: Level) {
-        if self.stopped.is_none() {
+        let given_up = why == Stopped::Abort && self.stopped == Some(Stopped::StopFile);
+        if self.stopped.is_none() || given_up {
             self.stopped = Some(why);
             self.tools.note(None, true, format!("{}: nothing more is started", why.text()));
         }
@@ -863,7 +910,10 @@ impl<'a> Build<'a> {
     fn tell(&mut self, kind: Kind) {
         let event = runner::stamp(kind);
         if self.begun && !matches!(event.kind, Kind::TaskProgress { .. }) {
-            let _ = self.tools.logs.event(&event);
+            if let Some(error) = self.tools.logs.event(&event) {
+                let message = format!("events cannot be logged, the build goes on: {error}");
+                self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
+            }
         }
         self.sink.event(&event);
     }
@@ -929,6 +979,9 @@ impl<'a> Build<'a> {
     /// The end: what was not reached, the closing records.
     fn finish(mut self) -> Ended {
         self.drain_events();
+        if self.wanted.options.only {
+            self.tell_readers();
+        }
         let graph = self.engine.graph();
         let pending = graph.ids().filter(|&id| {
             self.engine.is_wanted(id)
@@ -945,6 +998,7 @@ impl<'a> Build<'a> {
             broken: None,
             started: self.begun,
             failures: std::mem::take(&mut self.failures),
+            rests_on: if self.begun { None } else { self.rests_on() },
             edited: self.edited.clone(),
             fails: self.fails(),
             waiting: std::mem::take(&mut self.waiting),
@@ -969,6 +1023,28 @@ impl<'a> Build<'a> {
         Ended { broken: self.broken, ..ended }
     }
 
+    /// After `--only`: readers of what changed are stale now.
+    fn tell_readers(&mut self) {
+        let graph = self.engine.graph();
+        let mut readers: Vec<String> = Vec::new();
+        for &id in &self.changed {
+            let family = match graph[id].kind {
+                NodeKind::Instance { family } => Some(family),
+                _ => None,
+            };
+            for reader in graph[id].readers.iter().chain(family.iter().flat_map(|f| &graph[*f].readers)) {
+                let name = &graph[*reader].name;
+                if !self.engine.is_wanted(*reader) && !readers.contains(name) {
+                    readers.push(name.clone());
+                }
+            }
+        }
+        if !readers.is_empty() {
+            let message = format!("made alone; what reads it is stale now: `{}`", readers.join("`, `"));
+            self.tell(Kind::Note { task: None, message, warning: true });
+        }
+    }
+
     /// Whether a failure counts: one that `min_success` absorbs does not.
     fn fails(&self) -> bool {
         let graph = self.engine.graph();
@@ -977,6 +1053,59 @@ impl<'a> Build<'a> {
                 if self.engine.settled(family) == Some(Settled::Partial));
             self.engine.settled(id) == Some(Settled::Failed) && !absorbed
         })
+    }
+
+    /// Everything the verdict of a build that had nothing to do rested on.
+    fn rests_on(&self) -> Option<RestsOn> {
+        let graph = self.engine.graph();
+        let mut rests = RestsOn { files: self.project.sources.clone(), ..RestsOn::default() };
+        for name in ["run.toml", "pipeline.toml"] {
+            let list = if self.store.path(name).is_file() { &mut rests.files } else { &mut rests.absent };
+            list.push(name.into());
+        }
+        let mut add = |path: &str, optional: bool| {
+            let absent = optional && !self.store.path(path).exists();
+            if absent { rests.absent.push(path.into()) } else { rests.files.push(path.into()) }
+        };
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
+            let task = &graph[id];
+            let spec = self.project.spec(task);
+            if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
+                add(file, false);
+            }
+            if !crate::inputs::has_outputs(task) || self.engine.settled(id) != Some(Settled::Fresh) {
+                // A task that is skipped has inputs that say so; it may have no outputs.
+                if self.engine.settled(id) != Some(Settled::Skipped) || spec.foreach.is_some() {
+                    continue;
+                }
+            } else {
+                let first = task.outputs.first()?;
+                let marker = self.store.sidecar_path(first, crate::store::Sidecar::Done);
+                add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
+                for output in &task.outputs {
+                    add(output, false);
+                }
+            }
+            for files in self.finder.resolve(graph, task).ok()? {
+                for path in &files.paths {
+                    add(path, files.optional);
+                }
+            }
+        }
+        for spec in &self.project.specs {
+            if let Recipe::Command(command) = &spec.recipe {
+                for name in &command.env_names {
+                    let value = (self.env)(name);
+                    rests.env.push((name.clone(), memo::digest_of_variable(value.as_deref())));
+                }
+            }
+        }
+        rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
+        if !self.project.tables.pipeline.include.is_empty() {
+            let folders = self.project.sources.iter().filter_map(|file| file.parent());
+            rests.dirs.extend(folders.map(std::path::Path::to_path_buf));
+        }
+        Some(rests)
     }
 
     /// Remembers what fresh verdicts rested on, so that the next build need not read.

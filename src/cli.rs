@@ -31,16 +31,16 @@ Examples:
 
 Exit codes:
   0    done
-  1    a task failed; for `build -q`: something is stale
-  2    the command line, the pipeline or the set-up is wrong; nothing was run
-  3    stopped short on purpose: a person, a gate, a budget, a pause or a stop file
+  1    a task failed; of `build -q`: something is stale
+  2    the command line, pipeline or set-up is wrong; nothing was run
+  3    stopped short on purpose: a person, gate, budget, pause, stop file
   75   another planexe works on the run directory
   129  ended by SIGHUP; 130 by SIGINT (Ctrl-C); 143 by SIGTERM
 
 Environment:
-  NO_COLOR            no colours, unless --color always
-  COLUMNS             width of the output
-  PLANEXE_KEY_HOSTS   which key may go to which host: VARIABLE=HOST, separated by commas";
+  NO_COLOR           no colours, unless --color always
+  COLUMNS            width of the output
+  PLANEXE_KEY_HOSTS  keys and the hosts they may go to";
 
 /// make for LLM pipelines
 #[derive(Debug, Parser)]
@@ -76,9 +76,34 @@ pub enum Command {
     /// Show the state of every task
     #[command(after_help = STATUS_EXAMPLES)]
     Status(commands::status::StatusArgs),
+    /// Have the running build start nothing more
+    #[command(after_help = STOP_NOTES)]
+    Stop(commands::stop::StopArgs),
+    /// Have the running build hold until `planexe resume`
+    #[command(after_help = PAUSE_NOTES)]
+    Pause(commands::pause::PauseArgs),
+    /// Give the run up; what is done is kept
+    #[command(after_help = ABORT_NOTES)]
+    Abort(commands::abort::AbortArgs),
     /// Say why a task would run, or why it need not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(commands::explain::ExplainArgs),
+    /// Show what a task was sent and what came back: prompt, answers, verdicts, log
+    #[command(visible_alias = "log", after_help = SHOW_EXAMPLES)]
+    Show(commands::show::ShowArgs),
+    /// Wait until the running build ends, a task fails, or a person is needed
+    #[command(after_help = WAIT_NOTES)]
+    Wait(commands::wait::WaitArgs),
+    /// List what happened in the builds of the run
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(commands::events::EventsArgs),
+    /// List failed attempts, and how each class and model does
+    #[command(after_help = FAILURES_EXAMPLES)]
+    Failures(commands::failures::FailuresArgs),
+    /// Sum up calls, tokens and money by model and by task
+    Usage(commands::usage::UsageArgs),
+    /// List the completed tasks in order, each with its checkpoint
+    Checkpoints(commands::checkpoints::CheckpointsArgs),
     /// Have tasks made again; their outputs go to history
     #[command(visible_alias = "invalidate", after_help = CLEAN_EXAMPLES)]
     Clean(commands::clean::CleanArgs),
@@ -94,12 +119,23 @@ pub enum Command {
     /// Bring former outputs back; those of now go to history
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(commands::restore::RestoreArgs),
+    /// Show how a task's outputs differ from what they were
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(commands::diff::DiffArgs),
     /// Pack the answers of a run into one file, to be played again without a model
     #[command(after_help = RECORD_EXAMPLES)]
     Record(commands::record::RecordArgs),
     /// Make a run directory for a pipeline
     #[command(after_help = NEW_EXAMPLES)]
     New(commands::new::NewArgs),
+    /// Have failed tasks tried anew, with fresh answers
+    #[command(after_help = RETRY_EXAMPLES)]
+    Retry(commands::retry::RetryArgs),
+    /// Make room: forget old contents
+    #[command(after_help = GC_EXAMPLES)]
+    Gc(commands::gc::GcArgs),
+    /// Look for what keeps a run from working, and say what to do about it
+    Doctor(commands::doctor::DoctorArgs),
     /// Draw the tasks and the files between them
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(commands::graph::GraphArgs),
@@ -121,9 +157,9 @@ Examples:
   planexe build                       all the pipeline makes by default
   planexe build report.html           one file and what it needs
   planexe build -n                    what would run, and why
-  planexe build -B swot               swot and all it needs again, with fresh answers
+  planexe build -B swot               swot and all it needs, asked afresh
   planexe build --only swot           swot alone
-  planexe build -j 4 --max-cost 2.50  four at once, and no call after 2.50 USD
+  planexe build -j 4 --max-cost 2.50  four at once; no call after 2.50 USD
   planexe build -q || echo stale      for scripts
 
 Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: all ends at once. Either way the next \
@@ -136,6 +172,20 @@ Examples:
 
 `planexe build` goes on just as well; resume says first where, and refuses a run that never started or is complete.";
 
+const STOP_NOTES: &str = "\
+What runs finishes and is recorded; the build then exits 3, and `planexe resume` or `planexe build` goes on from there. \
+If no build is running it says so, and exits 0. `touch .planexe/stop` does the same.";
+
+const PAUSE_NOTES: &str = "\
+What runs finishes; the build keeps its lock and starts nothing until `planexe resume`, or until the file \
+.planexe/pause is gone. If no build is running it refuses, and exits 2: there is nothing to hold. \
+`touch .planexe/pause` does the same.";
+
+const ABORT_NOTES: &str = "\
+Without --hard what runs finishes first. An aborted run is not resumed by chance: `planexe resume` wants --force, \
+`planexe build` goes on as ever. If no build is running, a run that was begun and is not complete is marked as \
+aborted.";
+
 const STATUS_EXAMPLES: &str = "\
 Examples:
   planexe status                      one line per task
@@ -145,9 +195,39 @@ Examples:
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  planexe explain swot                what changed since swot was made, with the difference of its prompt
+  planexe explain swot                what changed since swot was made
   planexe explain reviews/ann.json    by an output
   planexe explain 'review[ann]'       one item of a fan-out";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  planexe show swot                   every kept call, then prompt and answer
+  planexe show swot --call 2          those of the second call
+  planexe show swot --answer > x.json the answer alone, as it came
+  planexe log chart                   what its command said
+
+Of a task that was never asked: the prompt as it would be sent now.";
+
+const WAIT_NOTES: &str = "\
+Exit codes:
+  0    what was waited for happened; of `--for any`: the run is complete
+  1    the run failed; of `--for failed` and `--for human`: it did not happen
+  3    the run ended short, or a person is needed
+  124  the time is over
+
+Examples:
+  planexe wait --timeout 30m
+  planexe wait --for human && notify-send 'planexe needs you'";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  planexe events --since 10m
+  planexe events --follow --json      one JSON object a line, until the build ends";
+
+const FAILURES_EXAMPLES: &str = "\
+Examples:
+  planexe failures --task swot --class validation
+  planexe failures runs/*             over many runs: which model does how";
 
 const CLEAN_EXAMPLES: &str = "\
 Examples:
@@ -171,9 +251,29 @@ Examples:
   planexe restore swot@3              version 3
   planexe restore --checkpoint ID     all outputs as they were then";
 
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  planexe diff swot                   what the last change changed
+  planexe diff swot@3                 now against version 3
+  planexe diff 'review[ann]'";
+
+const RETRY_EXAMPLES: &str = "\
+Examples:
+  planexe retry                       all that failed
+  planexe retry swot --build          swot, now";
+
+const GC_EXAMPLES: &str = "\
+Examples:
+  planexe gc --older-than 30d -n      what would go
+  planexe gc --max-size 500M
+
+Present outputs and the last version of each task always stay.";
+
 const RECORD_EXAMPLES: &str = "\
 Examples:
-  planexe record answers.json         then, in pipeline.toml: api = \"recorded\", file = \"answers.json\"";
+  planexe record answers.json
+
+Then, in pipeline.toml, a model with api = \"recorded\" and file = \"answers.json\" plays them.";
 
 const NEW_EXAMPLES: &str = "\
 Examples:
@@ -188,7 +288,7 @@ Examples:
 
 const KEYS_EXAMPLES: &str = "\
 Examples:
-  planexe keys                                  each model's key, its host, and whether it may go there
+  planexe keys                                  what may go where
   planexe keys bind ACME_API_KEY llm.acme.example";
 
 /// Reads the command line and the environment, runs the command, prints its error, returns its exit code.
@@ -201,6 +301,11 @@ fn run(args: Vec<OsString>) -> u8 {
         crate::process::lifeline_main(std::io::stdin().lock());
         return exit::DONE;
     }
+    if let Some((code, said)) = commands::quick::try_build(&args, &variable) {
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
+        return code;
+    }
+    let typed = args.clone();
     let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -211,6 +316,7 @@ fn run(args: Vec<OsString>) -> u8 {
     };
     let mut session = Session::new(cli.globals, environment());
     session.lookup = Some(variable);
+    session.args = typed;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =
@@ -231,15 +337,28 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Build(args) => commands::build::run(session, &args),
         Command::Resume(args) => commands::resume::run(session, &args),
         Command::Status(args) => commands::status::run(session, &args),
+        Command::Stop(args) => commands::stop::run(session, &args),
+        Command::Pause(args) => commands::pause::run(session, &args),
+        Command::Abort(args) => commands::abort::run(session, &args),
         Command::Explain(args) => commands::explain::run(session, &args),
+        Command::Show(args) => commands::show::run(session, &args),
+        Command::Wait(args) => commands::wait::run(session, &args),
+        Command::Events(args) => commands::events::run(session, &args),
+        Command::Failures(args) => commands::failures::run(session, &args),
+        Command::Usage(args) => commands::usage::run(session, &args),
+        Command::Checkpoints(args) => commands::checkpoints::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
         Command::Touch(args) => commands::touch::run(session, &args),
         Command::Done(args) => commands::done::run(session, &args),
         Command::Check(args) => commands::check::run(session, &args),
         Command::History(args) => commands::history::run(session, &args),
         Command::Restore(args) => commands::restore::run(session, &args),
+        Command::Diff(args) => commands::diff::run(session, &args),
         Command::Record(args) => commands::record::run(session, &args),
         Command::New(args) => commands::new::run(session, &args),
+        Command::Retry(args) => commands::retry::run(session, &args),
+        Command::Gc(args) => commands::gc::run(session, &args),
+        Command::Doctor(args) => commands::doctor::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),
@@ -251,7 +370,9 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
 /// The whole definition, as help, man pages and completions show it.
 fn definition() -> clap::Command {
     fn with_repeated(command: clap::Command) -> clap::Command {
-        Repeated::augment_args(command).mut_subcommands(with_repeated)
+        // Only the options: what the struct says of itself is not for users.
+        let repeated = Repeated::augment_args(clap::Command::new("repeated"));
+        command.args(repeated.get_arguments()).mut_subcommands(with_repeated)
     }
     with_repeated(Cli::command())
 }
@@ -271,6 +392,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
@@ -288,8 +410,9 @@ fn environment() -> style::Environment {
 
 /// Prints the error a command ended with: for people on standard error, and as data under `--json`.
 fn show(session: &Session, error: &Error) {
-    if session.globals.json {
-        let _ = session.print_json(&report::ErrorView::of(error));
+    // Faults of the pipeline are on standard output already, each with its place.
+    if session.globals.json && !error.rendered {
+        let _ = session.print_json(&report::ErrorView::of(error, session.server()));
     }
     session.complain(&lay_out(session, error));
 }

@@ -140,7 +140,9 @@ impl Inputs {
             } else {
                 match input.paths.first() {
                     Some(path) => self.content_value(run, path)?,
-                    None => Value::from(()),
+                    // An absent file is no text, or no value.
+                    None if is_json(&input.pattern) => Value::from(()),
+                    None => Value::from(""),
                 }
             };
             context.insert(input.name.clone(), value);
@@ -152,6 +154,9 @@ impl Inputs {
         }
         context.insert("vars".into(), Value::from_serialize(&project.vars));
         context.insert("task".into(), Value::from(project.spec(task).name.as_str()));
+        if project.spec(task).sequential && !context.contains_key("previous") {
+            context.insert("previous".into(), Value::from(""));
+        }
         if let Some(item) = &task.item {
             context.insert("item".into(), Value::from_serialize(&item.value));
             context.insert("key".into(), Value::from(item.key.as_str()));

@@ -130,7 +130,8 @@ pub enum Action {
 }
 
 /// How a task ended in this build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Settled {
     /// Up to date.
     Fresh,
@@ -526,7 +527,8 @@ impl Engine {
             let open = (from..work.endpoints.len())
                 .chain(0..from)
                 .find(|&at| !self.closed.contains(&work.endpoints[at]));
-            let Some(at) = open else { return self.fail(id) };
+            // If none does, the attempt itself says so.
+            let at = open.unwrap_or(from.min(work.endpoints.len() - 1));
             self.nodes[id.index()].endpoint = at;
             Some(work.endpoints[at])
         };
@@ -775,7 +777,7 @@ impl Engine {
 }
 
 /// ceil(share × n), with room for the rounding of the share itself.
-fn needed(total: usize, share: f64) -> usize {
+pub fn needed(total: usize, share: f64) -> usize {
     ((share * total as f64) - 1e-9).ceil().max(0.0) as usize
 }
 

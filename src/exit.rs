@@ -23,6 +23,11 @@ pub const INTERRUPTED: u8 = 130;
 /// Ended by SIGTERM.
 pub const TERMINATED: u8 = 143;
 
+/// The exit code of an end by a signal.
+pub fn of_signal(signal: i32) -> u8 {
+    128 + (signal.clamp(0, 127) as u8)
+}
+
 /// What kind of end an error is; each has one exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -459,6 +459,16 @@ impl Graph {
         self.shared.get(&family).map_or(&[], |shared| &shared.instances)
     }
 
+    /// Families over the same items whose instance of the same key each instance of a family reads.
+    pub fn peers(&self, family: TaskId) -> &[TaskId] {
+        self.shared.get(&family).map_or(&[], |shared| &shared.peers)
+    }
+
+    /// Whether the instances of a family run in order, each reading what the former made.
+    pub fn is_sequential(&self, family: TaskId) -> bool {
+        self.shared.get(&family).is_some_and(|shared| shared.sequential)
+    }
+
     /// All tasks.
     pub fn ids(&self) -> impl Iterator<Item = TaskId> + use<> {
         (0..self.tasks.len() as u32).map(TaskId)

@@ -277,9 +277,6 @@ fn member_key(item: &Value, member: &str, index: usize) -> Result<String, ItemEr
     let found = if member.starts_with('/') { item.pointer(member) } else { item.get(member) };
     let wanted = "`key` names a member of every item that is a string or a number";
     match found {
-        Some(Value::String(text)) if text.trim().is_empty() => {
-            Err(ItemError::new(format!("`{member}` of item {index} is empty")).hint(wanted))
-        }
         Some(Value::String(text)) => Ok(text.clone()),
         Some(Value::Number(number)) => Ok(number.to_string()),
         Some(Value::Bool(truth)) => Ok(truth.to_string()),
@@ -329,8 +326,11 @@ fn distinct(raw: &[String]) -> Result<Vec<String>, ItemError> {
             || lower.ends_with(".done")
             || lower.ends_with(".status")
     };
-    let mut suffixed: Vec<bool> =
-        raw.iter().zip(&reduced).map(|(raw, reduced)| raw != reduced || sidecar(reduced)).collect();
+    let mut suffixed: Vec<bool> = raw
+        .iter()
+        .zip(&reduced)
+        .map(|(raw, reduced)| reduced.is_empty() || raw != reduced || sidecar(reduced))
+        .collect();
     let named = |index: usize, suffixed: &[bool]| {
         if !suffixed[index] {
             return reduced[index].clone();

@@ -16,7 +16,7 @@ use crate::llm;
 use crate::project::{CommandSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
 use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, State, Status};
 use crate::render;
-use crate::staleness::{self, Content, Decision, Facts, Rules, Seen};
+use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
 use crate::store::Store;
 use crate::store::calls::CallRecord;
 use crate::store::index::{Index, is_racy};
@@ -147,6 +147,7 @@ impl Judge<'_> {
         };
         judgement.decision = staleness::judge(&facts);
         if let Some((made, inputs)) = made {
+            name_files(&mut judgement, &inputs);
             judgement.prepared = Some(self.prepare(task, spec, made, inputs, &judgement));
         }
         judgement
@@ -321,6 +322,9 @@ impl Judge<'_> {
         all: bool,
     ) {
         fingerprint.add(part, template.source.text.as_bytes());
+        if template.source.trim {
+            fingerprint.add("trim_blocks", b"true");
+        }
         let uses = |name: &str| template.uses(name);
         for input in &inputs.files {
             if all || uses(&input.name) || uses("inputs") {
@@ -527,6 +531,29 @@ fn previous(graph: &Graph, task: &Task) -> Option<Files> {
         glob: false,
         optional: false,
     })
+}
+
+/// Says of a changed prompt which input files changed since it was made.
+fn name_files(judgement: &mut Judgement, inputs: &Inputs) {
+    let (Marker::Valid(done), Decision::Stale { reasons, .. }) = (&judgement.marker, &mut judgement.decision)
+    else {
+        return;
+    };
+    let now = inputs.records();
+    let gone = done.inputs.iter().filter(|old| now.iter().all(|new| new.path != old.path));
+    let changed: Vec<String> = now
+        .iter()
+        .filter(|record| !done.inputs.contains(record))
+        .chain(gone)
+        .map(|record| record.path.clone())
+        .collect();
+    for reason in reasons {
+        if let StaleReason::Changed { part, files, .. } = reason
+            && (part == "prompt" || part == "system")
+        {
+            files.clone_from(&changed);
+        }
+    }
 }
 
 fn add_item(task: &Task, fingerprint: &mut Fingerprint) {

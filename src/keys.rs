@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Variables bound to their vendor's host without being asked.
 const VENDORS: [(&str, &str); 20] = [
@@ -35,6 +36,10 @@ const VENDORS: [(&str, &str); 20] = [
     ("OLLAMA_API_KEY", "ollama.com"),
 ];
 
+/// The user's bindings, in the configuration folder.
+pub const KEYS_FILE: &str = "keys.toml";
+/// Values by name, in the configuration folder, for who keeps no keys in the environment.
+pub const SECRETS_FILE: &str = "secrets.toml";
 /// The variable that binds further keys: `FOO_KEY=host,BAR_KEY=host:port`.
 pub const HOSTS_ENV: &str = "PLANEXE_KEY_HOSTS";
 
@@ -89,7 +94,7 @@ impl Site {
     }
 
     /// What is typed to bind a key to it: the host, and the port unless it is the usual one.
-    fn binding(&self) -> String {
+    pub fn binding(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == 443 { host } else { format!("{host}:{}", self.port) }
     }
@@ -215,6 +220,58 @@ pub struct Binding {
     pub host: String,
 }
 
+impl KeysFile {
+    /// Reads the file of a folder; an absent one is empty.
+    pub fn read(folder: &Path) -> Result<KeysFile, KeyError> {
+        read_private(&folder.join(KEYS_FILE))
+    }
+
+    /// Adds a binding; false if it was there already.
+    pub fn bind(&mut self, env: &str, host: &str) -> Result<bool, KeyError> {
+        let fault = |why: String| KeyError::File { path: KEYS_FILE.into(), why };
+        if env.is_empty() || !env.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(fault(format!("`{env}` is not the name of a variable")));
+        }
+        let wanted =
+            || fault(format!("`{host}` is not a host; wanted one like `llm.example.com` or `host:8443`"));
+        if host.contains(['/', '?', '#', '\\']) {
+            return Err(wanted());
+        }
+        let site = Site::of(&format!("https://{host}")).map_err(|_| wanted())?;
+        let binding = Binding { env: env.into(), host: site.binding() };
+        let new = !self.bind.contains(&binding);
+        if new {
+            self.bind.push(binding);
+        }
+        Ok(new)
+    }
+
+    /// Takes a binding out; false if it was not there.
+    pub fn unbind(&mut self, env: &str, host: &str) -> bool {
+        let count = self.bind.len();
+        let site = Site::of(&format!("https://{host}"));
+        let same = |bound: &str| bound == host || site.as_ref().is_ok_and(|site| site.is(bound));
+        self.bind.retain(|bound| bound.env != env || !same(&bound.host));
+        self.bind.len() < count
+    }
+
+    /// The text of the file, to be written so that nobody else can read or write it (0600).
+    pub fn to_text(&self) -> String {
+        let mut text = String::from("# Which key may go to which host. Written by `planexe keys`.\n");
+        for bound in &self.bind {
+            // A JSON string is a TOML string too.
+            let (env, host) = (Value::from(bound.env.as_str()), Value::from(bound.host.as_str()));
+            text.push_str(&format!("\n[[bind]]\nenv = {env}\nhost = {host}\n"));
+        }
+        text
+    }
+}
+
+/// The variables and hosts that are bound without being asked.
+pub fn vendors() -> &'static [(&'static str, &'static str)] {
+    &VENDORS
+}
+
 /// Why a key cannot be used. Each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -299,8 +356,8 @@ impl KeyRing {
         let mut bindings = Vec::new();
         let mut secrets = toml::Table::new();
         if let Some(folder) = folder {
-            bindings = read_private::<KeysFile>(&folder.join("keys.toml"))?.bind;
-            secrets = read_private(&folder.join("secrets.toml"))?;
+            bindings = KeysFile::read(folder)?.bind;
+            secrets = read_private(&folder.join(SECRETS_FILE))?;
         }
         for pair in lookup(HOSTS_ENV).unwrap_or_default().split(',').filter(|pair| !pair.trim().is_empty()) {
             let (env, host) = pair.split_once('=').ok_or_else(|| KeyError::File {
@@ -339,7 +396,7 @@ impl KeyRing {
             let file = self
                 .folder
                 .as_ref()
-                .map_or("a secrets.toml".into(), |folder| folder.join("secrets.toml").display().to_string());
+                .map_or("a secrets.toml".into(), |folder| folder.join(SECRETS_FILE).display().to_string());
             return Err(KeyError::Missing { env: env.into(), file });
         };
         if !secret.expose().bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
@@ -394,6 +451,7 @@ fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
 mod tests {
     use super::*;
 
@@ -467,6 +525,28 @@ mod tests {
         write("secrets.toml", "CORP_KEY = \"very-secret\"\n", 0o644);
         let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn bindings_are_made_and_taken_back() {
+        let mut file = KeysFile::default();
+        for (env, host, wanted) in [
+            ("CORP_KEY", "llm.corp", Some(true)),
+            ("CORP_KEY", "LLM.corp:443", Some(false)),
+            ("CORP_KEY", "llm.corp:8443", Some(true)),
+            ("CORP_KEY", "[2001:db8::1]:9000", Some(true)),
+            ("CORP KEY", "llm.corp", None),
+            ("CORP_KEY", "llm.corp/v1", None),
+            ("CORP_KEY", "https://llm.corp", None),
+            ("CORP_KEY", "", None),
+        ] {
+            assert_eq!(file.bind(env, host).ok(), wanted, "{env} {host}");
+        }
+        assert_eq!(toml::from_str::<KeysFile>(&file.to_text()).unwrap(), file);
+        assert!(file.unbind("CORP_KEY", "llm.corp"));
+        assert!(!file.unbind("CORP_KEY", "llm.corp"));
+        assert!(!file.unbind("OTHER", "llm.corp:8443"));
+        assert_eq!(file.bind.len(), 2);
     }
 
     #[test]

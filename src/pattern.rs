@@ -13,6 +13,18 @@ pub fn fill_key(path: &str, key: &str) -> String {
     path.replace(KEY, key)
 }
 
+/// The key that makes a pattern into a path, if there is one; every hole holds the same.
+pub fn key_of<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let holes = pattern.matches(KEY).count();
+    let start = pattern.find(KEY)?;
+    let open = path.len().checked_sub(pattern.len() - holes * KEY.len())?;
+    if open % holes != 0 {
+        return None;
+    }
+    let key = path.get(start..start + open / holes)?;
+    (!key.is_empty() && !key.contains('/') && fill_key(pattern, key) == path).then_some(key)
+}
+
 /// A path as file systems that fold case see it.
 pub fn fold_case(path: &str) -> String {
     path.to_lowercase()
@@ -116,6 +128,22 @@ fn accepts(wild: Token, plain: Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_read_from_paths() {
+        for (pattern, path, key) in [
+            ("reviews/{{ key }}.json", "reviews/anna.json", Some("anna")),
+            ("reviews/{{ key }}.json", "reviews/.json", None),
+            ("reviews/{{ key }}.json", "reviews/a/b.json", None),
+            ("reviews/{{ key }}.json", "notes/anna.json", None),
+            ("{{ key }}/{{ key }}.json", "ann/ann.json", Some("ann")),
+            ("{{ key }}/{{ key }}.json", "ann/bob.json", None),
+            ("{{ key }}", "jäger", Some("jäger")),
+            ("a.json", "a.json", None),
+        ] {
+            assert_eq!(key_of(pattern, path), key, "{pattern} {path}");
+        }
+    }
 
     #[test]
     fn patterns_that_share_a_path() {

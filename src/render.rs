@@ -15,12 +15,21 @@ pub struct Source {
     pub name: String,
     /// The text.
     pub text: Arc<str>,
+    /// Whether a line that holds only a block tag leaves nothing behind.
+    pub trim: bool,
 }
 
 impl Source {
     /// A source from its name and text.
     pub fn new(name: impl Into<String>, text: impl Into<Arc<str>>) -> Source {
-        Source { name: name.into(), text: text.into() }
+        Source { name: name.into(), text: text.into(), trim: false }
+    }
+
+    /// The same, with lines of block tags alone leaving nothing behind, or not.
+    #[must_use]
+    pub fn trimmed(mut self, trim: bool) -> Source {
+        self.trim = trim;
+        self
     }
 
     /// Whether a template of this file name makes HTML: `*.html`, `*.htm`, also before `.j2`.
@@ -70,7 +79,7 @@ const LARGEST: usize = 256 << 20;
 
 /// Renders a template. With `html`, values are escaped.
 pub fn render(source: &Source, context: &Value, html: bool) -> Result<String, RenderError> {
-    let env = environment(html);
+    let env = environment(html, source.trim);
     let template = env
         .template_from_named_str(&source.name, &source.text)
         .map_err(|error| in_words(source, &error, Some(context)))?;
@@ -90,7 +99,7 @@ pub fn render(source: &Source, context: &Value, html: bool) -> Result<String, Re
 /// The names a template uses and does not set itself; of members the whole path (`vars.audience`).
 /// Fails if the template cannot be parsed, uses a filter or test there is none of, or wants another file.
 pub fn undeclared(source: &Source) -> Result<BTreeSet<String>, RenderError> {
-    let env = environment(false);
+    let env = environment(false, source.trim);
     let template = env
         .template_from_named_str(&source.name, &source.text)
         .map_err(|error| in_words(source, &error, None))?;
@@ -120,7 +129,7 @@ pub fn eval_condition(source: &Source, context: &Value) -> Result<bool, RenderEr
     let Some(inside) = condition_of(&source.text) else {
         return Err(not_a_condition(source));
     };
-    let env = environment(false);
+    let env = environment(false, source.trim);
     let inner = Source::new(source.name.clone(), inside);
     let expression =
         env.compile_expression(inside).map_err(|error| in_words(&inner, &error, Some(context)))?;
@@ -163,13 +172,13 @@ fn not_a_condition(source: &Source) -> RenderError {
     }
 }
 
-fn environment<'a>(html: bool) -> Environment<'a> {
+fn environment<'a>(html: bool, trim: bool) -> Environment<'a> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_auto_escape_callback(move |_| if html { AutoEscape::Html } else { AutoEscape::None });
     env.set_keep_trailing_newline(true);
-    env.set_trim_blocks(true);
-    env.set_lstrip_blocks(true);
+    env.set_trim_blocks(trim);
+    env.set_lstrip_blocks(trim);
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(100);
     env.set_debug(true);
@@ -635,11 +644,8 @@ mod tests {
             ("{{ j|tojson }}", r#"{"z":1,"a":[1.5,9007199254740993,"<b>"]}"#),
             ("{{ j.a|tojson(indent=2) }}", "[\n  1.5,\n  9007199254740993,\n  \"<b>\"\n]"),
             ("{{ j.a[1] }}", "9007199254740993"),
-            (
-                "{% for x in j.a %}\n  - {{ x }}\n{% endfor %}\nend\n",
-                "  - 1.5\n  - 9007199254740993\n  - <b>\nend\n",
-            ),
-            ("  {% if plan %}\nyes\n  {% endif %}\n", "yes\n"),
+            ("{% for x in j.a %}- {{ x }}\n{% endfor %}", "- 1.5\n- 9007199254740993\n- <b>\n"),
+            ("  {% if plan %}\nyes\n  {% endif %}\n", "  \nyes\n  \n"),
             (
                 "{{ n|group_digits }} {{ n|number(2) }} {{ s|percent }} {{ s|percent(1) }}",
                 "1,234,567 1,234,567.00 26% 25.6%",
@@ -650,6 +656,16 @@ mod tests {
             ("{{ missing|default('x') }}", "x"),
         ] {
             assert_eq!(text(template, context.clone()).as_deref(), Ok(wanted), "{template}");
+        }
+        for (template, wanted) in [
+            (
+                "{% for x in j.a %}\n  - {{ x }}\n{% endfor %}\nend\n",
+                "  - 1.5\n  - 9007199254740993\n  - <b>\nend\n",
+            ),
+            ("  {% if plan %}\nyes\n  {% endif %}\n", "yes\n"),
+        ] {
+            let source = Source::new("t", template).trimmed(true);
+            assert_eq!(render(&source, &context, false).as_deref(), Ok(wanted), "{template}");
         }
         let html = render(&Source::new("t", "{{ j.a[2] }} {{ j.a|tojson }}"), &context, true).unwrap();
         assert_eq!(html, "&lt;b&gt; [1.5,9007199254740993,\"\\u003cb\\u003e\"]");

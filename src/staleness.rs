@@ -125,6 +125,9 @@ pub enum StaleReason {
         old: Option<Digest>,
         /// Digest now; none if the part is gone.
         new: Option<Digest>,
+        /// The input files that changed with it, where that is known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<String>,
     },
     /// Another model or other parameters, and that was said to count.
     ModelChanged {
@@ -162,12 +165,17 @@ impl StaleReason {
                 format!("output `{path}` was changed and is not valid: {why}")
             }
             StaleReason::OutputNew { path } => format!("output `{path}` is new"),
-            StaleReason::Changed { part, old, new } => {
+            StaleReason::Changed { part, old, new, files } => {
                 let what = part_text(part);
+                let through = match files.len() {
+                    0 => String::new(),
+                    1..=3 => format!(" (through `{}`)", files.join("`, `")),
+                    n => format!(" (through `{}` and {} more)", files[..2].join("`, `"), n - 2),
+                };
                 match (old, new) {
                     (None, Some(_)) => format!("{what} is new"),
                     (Some(_), None) => format!("{what} is gone"),
-                    _ => format!("{what} changed"),
+                    _ => format!("{what} changed{through}"),
                 }
             }
             StaleReason::ModelChanged { old, new } => match new {
@@ -360,12 +368,13 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
         let old = done.parts.get(part);
         if old != Some(new) && counts(part) {
             let (old, new) = (old.cloned(), Some(new.clone()));
-            reasons.push(StaleReason::Changed { part: part.clone(), old, new });
+            reasons.push(StaleReason::Changed { part: part.clone(), old, new, files: Vec::new() });
         }
     }
     for (part, old) in &done.parts {
         if !now.parts().contains_key(part) && counts(part) {
-            reasons.push(StaleReason::Changed { part: part.clone(), old: Some(old.clone()), new: None });
+            let (old, files) = (Some(old.clone()), Vec::new());
+            reasons.push(StaleReason::Changed { part: part.clone(), old, new: None, files });
         }
     }
     if reasons.is_empty() && done.parts.is_empty() {
@@ -374,6 +383,7 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
             part: "fingerprint".into(),
             old: Some(done.fingerprint.clone()),
             new: Some(now.digest()),
+            files: Vec::new(),
         });
     }
     reasons

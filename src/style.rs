@@ -492,6 +492,21 @@ pub fn tokens(count: u64) -> String {
     }
 }
 
+/// A size: `412 B`, `1.9 kB`, `3.2 MB`.
+pub fn bytes(size: u64) -> String {
+    let mut scaled = size as f64;
+    if size < 1000 {
+        return format!("{size} B");
+    }
+    for unit in ["kB", "MB", "GB"] {
+        scaled /= 1000.0;
+        if scaled < 999.5 {
+            return if scaled < 9.95 { format!("{scaled:.1} {unit}") } else { format!("{scaled:.0} {unit}") };
+        }
+    }
+    format!("{:.1} TB", scaled / 1000.0)
+}
+
 /// An amount of USD: `$0`, `$0.0004`, `$0.42`, `$12.30`.
 pub fn money(usd: f64) -> String {
     match usd {
@@ -516,6 +531,21 @@ pub fn terminal_size(stream: &impl std::os::fd::AsFd) -> Option<(usize, usize)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        for (size, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (99_949, "100 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.0 MB"),
+            (3_200_000_000, "3.2 GB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+    }
 
     #[test]
     fn colours_are_those_of_the_contract() {

@@ -10,7 +10,7 @@ use crate::graph::{Graph, TaskId};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
 use crate::project::Project;
-use crate::record::Failure;
+use crate::record::{Failure, Marker};
 use crate::slots::Slots;
 use crate::staleness::{Decision, Rules};
 use crate::store::Store;
@@ -99,7 +99,8 @@ pub fn survey(look: &Look<'_>, targets: &[(TaskId, Option<HashSet<String>>)]) ->
 
 /// What a judgement means for those that depend on the task.
 fn verdict(judgement: &Judgement) -> Judged {
-    if judgement.failure.is_some() || judgement.unknown_state.is_some() {
+    let unknown_state = judgement.unknown_state.is_some() && !matches!(judgement.marker, Marker::Valid(_));
+    if judgement.failure.is_some() || unknown_state {
         return Judged::Failed;
     }
     if judgement.skipped {

@@ -36,6 +36,7 @@ pub struct Texts {
     inline: HashMap<String, Source>,
     schemas: HashMap<String, Arc<CompiledSchema>>,
     checks: HashMap<String, Arc<CompiledCheck>>,
+    trim: bool,
 }
 
 /// Whether the value of `prompt`, `system` or `template` is the text itself rather than a path.
@@ -52,7 +53,7 @@ impl Texts {
         let mut loader = Loader {
             manifest,
             allowed,
-            texts: Texts::default(),
+            texts: Texts { trim: manifest.tables.pipeline.trim_blocks, ..Texts::default() },
             faults: Vec::new(),
             missing: BTreeSet::new(),
         };
@@ -66,7 +67,7 @@ impl Texts {
             return Some(source.clone());
         }
         let file = self.files.get(written)?;
-        Some(Source::new(written, file.text.clone()))
+        Some(Source::new(written, file.text.clone()).trimmed(self.trim))
     }
 
     /// A compiled schema, by the path the manifest gives.
@@ -247,7 +248,7 @@ impl Loader<'_> {
                 );
                 return None;
             }
-            let source = Source::new(at.to_string(), written);
+            let source = Source::new(at.to_string(), written).trimmed(self.texts.trim);
             return Some(self.texts.inline.entry(written.to_owned()).or_insert(source).clone());
         }
         let what = match at.0.last() {
@@ -261,7 +262,7 @@ impl Loader<'_> {
                 .push(Fault::at(at, format!("the {what} file `{written}` is empty")).wanted("an empty file"));
             return None;
         }
-        Some(Source::new(written, text))
+        Some(Source::new(written, text).trimmed(self.texts.trim))
     }
 
     /// Reads a file the manifest names, once.

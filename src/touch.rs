@@ -1,13 +1,70 @@
 //! Marking a task as done with its outputs as they are: an empty marker filled in, `planexe touch`.
 
+use crate::check;
 use crate::clock;
-use crate::fs::{Durability, FsError};
+use crate::fs::{self, Durability, FsError};
 use crate::graph::Task;
 use crate::judge::Judgement;
 use crate::project::Project;
 use crate::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status};
-use crate::store::Store;
+use crate::staleness::Content;
 use crate::store::index::Index;
+use crate::store::{Checkpoint, Store};
+
+/// Who says that a task is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Adopting<'a> {
+    /// In what way.
+    pub by: By,
+    /// The user, where one typed it.
+    pub user: Option<&'a str>,
+}
+
+/// Why a task's outputs cannot be taken as they are, each with what is wrong; nothing if they can.
+pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgement) -> Vec<String> {
+    if let Some(state) = &judgement.unknown_state {
+        return vec![format!(
+            "its .status has the state `{state}`, which this version of planexe does not know"
+        )];
+    }
+    if judgement.skipped {
+        return vec!["its condition (`when`) is false".to_owned()];
+    }
+    let mut faults = Vec::new();
+    let recorded_empty = |path: &str| match &judgement.marker {
+        Marker::Valid(done) => done.outputs.iter().any(|output| output.path == path && output.bytes == 0),
+        _ => false,
+    };
+    for (n, seen) in judgement.seen.iter().enumerate() {
+        let path = &seen.path;
+        match &seen.content {
+            Content::Missing => faults.push(format!("output `{path}` is missing")),
+            Content::Empty if recorded_empty(path) => {}
+            Content::Empty => faults.push(format!("output `{path}` is empty")),
+            Content::Unreadable(why) => faults.push(format!("output `{path}` cannot be read: {why}")),
+            Content::File { .. } if n == 0 => faults.extend(invalid(project, store, task, path)),
+            Content::File { .. } => {}
+        }
+    }
+    // Without its inputs there is nothing to say it was made from.
+    faults.extend(judgement.failure.as_ref().map(|failure| failure.message.clone()));
+    faults
+}
+
+/// What is wrong with a first output under schema and checks.
+fn invalid(project: &Project, store: &Store, task: &Task, path: &str) -> Option<String> {
+    let prompt = project.spec(task).recipe.prompt()?;
+    let text = match fs::read_to_string(&store.path(path)) {
+        Ok(text) => text,
+        Err(error) => return Some(format!("output `{path}`: {}", error.reason())),
+    };
+    let violations = check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref()).err()?;
+    let more = match violations.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    Some(format!("output `{path}` is not valid: {}{more}", violations.first()?))
+}
 
 /// Records a task as done: fingerprint and inputs as they would be given now, outputs as they are.
 pub fn adopt(
@@ -16,12 +73,14 @@ pub fn adopt(
     index: &Index,
     task: &Task,
     judgement: &Judgement,
-    by: By,
+    how: &Adopting<'_>,
 ) -> Result<(), FsError> {
     let Some(first) = task.outputs.first() else { return Ok(()) };
     let mut outputs = Vec::new();
     for path in &task.outputs {
         if let Some((blake3, bytes)) = index.digest(&store.path(path))? {
+            // So that its checkpoint can be restored, like that of anything built.
+            store.history().put_output(&store.path(path), None, bytes)?;
             outputs.push(OutputRecord { path: path.clone(), bytes, blake3 });
         }
     }
@@ -39,7 +98,11 @@ pub fn adopt(
         None => Default::default(),
     };
     let now = clock::now_utc();
-    let done = Done {
+    let mut other = serde_json::Map::new();
+    if let Some(user) = how.user {
+        other.insert("by_user".to_owned(), user.into());
+    }
+    let mut done = Done {
         schema: SCHEMA,
         task: task.name.clone(),
         fingerprint,
@@ -47,12 +110,12 @@ pub fn adopt(
         inputs,
         outputs: outputs.clone(),
         completed_utc: now.clone(),
-        by,
+        by: how.by,
         checkpoint_id: None,
         made_with: former.and_then(|done| done.made_with.clone()),
         call: former.and_then(|done| done.call.clone()),
         sample: former.is_some_and(|done| done.sample),
-        other: serde_json::Map::new(),
+        other,
     };
     let mut status =
         judgement.status.as_deref().cloned().unwrap_or_else(|| Status::new(&task.name, State::Done));
@@ -63,6 +126,24 @@ pub fn adopt(
     status.decision_id = decision_id;
     status.ended_utc = Some(now);
     status.step = Some(project.spec(task).step);
+    let mut checkpoint = Checkpoint::new(
+        project.spec(task).step,
+        &task.name,
+        status.attempt,
+        status.decision_id.as_deref().unwrap_or_default(),
+        None,
+        project.digest.short(),
+        &done.completed_utc,
+        done.outputs.clone(),
+    );
+    done.checkpoint_id = Some(checkpoint.id.clone());
+    status.checkpoint_id = done.checkpoint_id.clone();
+    checkpoint.done = serde_json::to_value(&done).ok();
+    // What is marked may be what the next build replaces first.
+    store
+        .checkpoints()
+        .append(&checkpoint, Durability::Synced)
+        .map_err(|error| error.within(store.run_dir()))?;
     store.write_done(first, &done, Durability::Synced)?;
     store.write_status(first, &status, Durability::Synced)
 }

@@ -8,16 +8,17 @@ use clap::{Args, ValueEnum};
 
 use crate::build::{Build, Ended, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
-use crate::commands::{Session, plan, session_find};
+use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
 use crate::lifecycle::RunRecord;
 use crate::llm::limits::Limits;
 use crate::manifest::types::{By, Span};
+use crate::memo;
 use crate::open::Opened;
 use crate::process::Watchdog;
-use crate::progress;
+use crate::progress::{self, Gather, Sink};
 use crate::project::{Project, Recipe};
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::Tools;
@@ -27,6 +28,7 @@ use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
 use crate::store::logs::Logs;
+use crate::style;
 
 /// What `planexe build` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -83,7 +85,7 @@ pub struct HowArgs {
     #[arg(long)]
     pub keep_failed: bool,
 
-    /// Ask this model (a name under [models]) instead of those the tasks name
+    /// Ask this model, by its name in the pipeline, instead of those the tasks name
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
@@ -169,7 +171,10 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
 
 /// Builds.
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
-    let opened = session.open(false)?;
+    let mut opened = session.open(false)?;
+    if let Some(model) = &args.how.model {
+        ask_only(&mut opened, model)?;
+    }
     let mut targets = targets(&opened, &args.targets)?;
     if targets.is_empty() {
         targets = opened.project.default.iter().map(|&id| (id, None)).collect();
@@ -179,6 +184,24 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
         return plan::run(session, &opened, &what, &args.how, args.question);
     }
     carry_out(session, &opened, what, &args.how)
+}
+
+/// `--model`: every prompt asks this model alone.
+fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
+    let at = opened.project.endpoints.iter().position(|endpoint| endpoint.name == name);
+    let Some(at) = at else {
+        let known: Vec<&str> =
+            opened.project.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        let error = Error::usage(format!("no model is called `{name}`")).code("unknown_model");
+        return Err(match crate::manifest::suggest(name, known.iter().copied()) {
+            Some(hint) => error.hint(hint),
+            None => error.hint(format!("the pipeline has `{}`", known.join("`, `"))),
+        });
+    };
+    if let Some(project) = Arc::get_mut(&mut opened.project) {
+        project.ask_only(at);
+    }
+    Ok(())
 }
 
 /// What is to be built.
@@ -216,7 +239,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
     let project = &opened.project;
     let store = &opened.store;
     let index = Arc::new(Index::load(store));
-    let mut sink = progress::to_stderr(progress_options(session, how, what.explain));
+    let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let key_variables: Vec<String> =
         project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
     let cancel = Cancel::new();
@@ -253,6 +276,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
     check_models(&tools, &engine, &what, project)?;
     let mut lock = lock;
     let mut run = RunRecord::new(store, project);
+    let after_kill = store.was_killed();
     let mut prepare = || run.begin(&mut lock, &tools);
     let budget = &project.tables.budget;
     let wanted = Wanted {
@@ -276,9 +300,10 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         env: &env,
         engine,
         wanted,
-        sink: sink.as_mut(),
+        sink: &mut sink,
         signals,
         threads,
+        after_kill,
         prepare: &mut prepare,
     })
     .run();
@@ -289,8 +314,15 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
     run.end(&ended);
-    let view = summary_view(session, opened, &what, &ended, code);
-    sink.finish(&view.text(&session.err, session.globals.quiet));
+    let mut view = summary_view(session, opened, &what, &ended, code);
+    view.tasks = std::mem::take(&mut sink.tasks);
+    let closing = view.text(&session.err, session.globals.quiet);
+    sink.finish(&closing);
+    if let (Some(rests), Some(words), exit::DONE) = (&ended.rests_on, quick::words(session), code) {
+        let plain = view.text(&style::Style::default(), false);
+        // Only a cache: without it the next build judges every task again.
+        let _ = memo::write(&project.run, &words, &plain, rests);
+    }
     if session.globals.json {
         session
             .print_json(&view)
@@ -418,16 +450,16 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
     let failed = ended
         .failures
         .iter()
-        .map(|(task, failure)| FailedView {
+        .map(|(task, failure, blocks)| FailedView {
             task: task.clone(),
             failure: failure.clone(),
-            blocks: Vec::new(),
+            blocks: blocks.clone(),
         })
         .collect();
     let waiting =
         ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
     let mut next = Vec::new();
-    if let Some((task, _)) = ended.failures.first() {
+    if let Some((task, ..)) = ended.failures.first() {
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
     }
@@ -439,6 +471,7 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
         outcome,
         message,
         summary: ended.summary.clone(),
+        tasks: Vec::new(),
         failed,
         waiting,
         report: report_of(opened, what, outcome),

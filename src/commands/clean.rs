@@ -1,9 +1,16 @@
 //! `planexe clean`: makes tasks be made again, their outputs kept in history.
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::commands::{LockArgs, Session, session_parts};
+use crate::exit::{self, Error, Kind};
+use crate::fs::{self, Durability, FsError};
+use crate::open::Opened;
+use crate::report::shell_word;
+use crate::store::{Sidecar, Store, Why};
+use crate::style::{clean as harmless, count};
+use crate::units::{Part, Unit, Units};
 
 /// What `planexe clean` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,9 +38,206 @@ pub struct CleanArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
+}
+
+/// What goes, of one task or item.
+#[derive(Debug, Clone, Serialize)]
+struct Goes {
+    /// `task` or `task[key]`.
+    task: String,
+    /// Why it goes to history.
+    #[serde(skip)]
+    why: Why,
+    /// Its outputs, whether they are there or not; the first one names the sidecars.
+    #[serde(skip)]
+    outputs: Vec<String>,
+    /// The files that are there, sidecars included.
+    files: Vec<String>,
+    /// Kept answers that are set aside, so that the model is asked again.
+    answers: usize,
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    /// Whether it was done.
+    cleaned: bool,
+    /// What goes.
+    tasks: &'a [Goes],
+    /// Tasks that are done and that the next build makes again if what they read comes out different.
+    remade_if_changed: &'a [String],
 }
 
 /// Cleans.
-pub fn run(_session: &Session, _args: &CleanArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe clean` is not in this version yet"))
+pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let ask = !args.dry_run && !args.yes;
+    // An unknown name is told before the lack of a terminal.
+    session_parts(&opened, &Units::new(&opened.project, &opened.store), &args.tasks)?;
+    if ask && !session.in_is_terminal {
+        return Err(Error::usage("there is no terminal to ask on, so nothing was cleaned")
+            .code("needs_yes")
+            .hint("`-y` cleans without asking; `--dry-run` lists what would go"));
+    }
+    // Taken before the list is made, so that what is listed is what goes.
+    let lock =
+        if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
+    let units = Units::new(&opened.project, &opened.store);
+    let (goes, remade) = what_goes(&opened, &units, args)?;
+    let view = |cleaned| View { cleaned, tasks: &goes, remade_if_changed: &remade };
+    if goes.is_empty() {
+        session.say("nothing to clean");
+    } else if args.dry_run || ask {
+        let list = list(&goes);
+        match args.dry_run {
+            true if session.globals.json => {}
+            true => session.print(&list)?,
+            false => session.complain(list.trim_end()),
+        }
+        warn(session, &remade);
+    }
+    if goes.is_empty() || args.dry_run {
+        if session.globals.json {
+            session.print_answer(opened.store.run_dir(), &view(false))?;
+        }
+        return Ok(exit::DONE);
+    }
+    if ask && !session.confirm("Proceed?") {
+        session.say("nothing was cleaned");
+        return Ok(exit::STOPPED);
+    }
+    for one in &goes {
+        opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced).map_err(|error| {
+            Error::new(Kind::Internal, format!("`{}` cannot be cleaned", one.task)).because(&error)
+        })?;
+    }
+    drop(lock);
+    if session.globals.json {
+        session.print_answer(opened.store.run_dir(), &view(true))?;
+    } else {
+        if !ask {
+            session.print(&list(&goes).replacen("Would delete:", "Deleted:", 1))?;
+            warn(session, &remade);
+        }
+        session.say(&told(&goes));
+    }
+    Ok(exit::DONE)
+}
+
+/// What goes, and which readers may be made again for it.
+fn what_goes(
+    opened: &Opened,
+    units: &Units<'_>,
+    args: &CleanArgs,
+) -> Result<(Vec<Goes>, Vec<String>), Error> {
+    let store = &opened.store;
+    let mut parts: Vec<Part> = match args.all {
+        true => opened.project.graph.order().iter().map(|&id| (id, None)).collect(),
+        false => session_parts(opened, units, &args.tasks)?,
+    };
+    let below = units.downstream(&parts);
+    if args.downstream {
+        parts.extend(below.iter().cloned());
+    }
+    let chosen = units.of_all(parts)?;
+    let mut goes = Vec::new();
+    for unit in &chosen {
+        goes.extend(of_unit(store, unit)?);
+    }
+    let mut remade = Vec::new();
+    if !args.downstream && !goes.is_empty() {
+        for part in below {
+            let done = units.of(&part)?.iter().any(|unit| !chosen.contains(unit) && is_recorded(store, unit));
+            let name = &opened.project.graph[part.0].name;
+            let name = part.1.as_ref().map_or(name.clone(), |key| format!("{name}[{key}]"));
+            if done && !remade.contains(&name) {
+                remade.push(name);
+            }
+        }
+    }
+    if args.orphans {
+        for orphan in units.orphans()? {
+            let files = files_of(store, &orphan.outputs)?;
+            if !files.is_empty()
+                && !goes.iter().any(|one: &Goes| one.outputs.first() == orphan.outputs.first())
+            {
+                let why = Why::Orphaned;
+                goes.push(Goes { task: orphan.task, why, outputs: orphan.outputs, files, answers: 0 });
+            }
+        }
+    }
+    Ok((goes, remade))
+}
+
+fn of_unit(store: &Store, unit: &Unit) -> Result<Option<Goes>, FsError> {
+    let files = files_of(store, &unit.outputs)?;
+    let answers = store.calls().list(&unit.name)?.iter().filter(|call| call.usable).count();
+    if files.is_empty() && answers == 0 {
+        return Ok(None);
+    }
+    let (task, outputs) = (unit.name.clone(), unit.outputs.clone());
+    Ok(Some(Goes { task, why: Why::Cleaned, outputs, files, answers }))
+}
+
+/// The files of a task that are there, relative to the run directory.
+fn files_of(store: &Store, outputs: &[String]) -> Result<Vec<String>, FsError> {
+    let mut files = Vec::new();
+    let mut add = |path: std::path::PathBuf| -> Result<(), FsError> {
+        if fs::kind(&path)?.is_some() {
+            let shown = path.strip_prefix(store.run_dir()).unwrap_or(&path);
+            files.push(shown.to_string_lossy().into_owned());
+        }
+        Ok(())
+    };
+    for output in outputs {
+        add(store.path(output))?;
+    }
+    if let Some(first) = outputs.first() {
+        add(store.sidecar_path(first, Sidecar::Status))?;
+        add(store.sidecar_path(first, Sidecar::Done))?;
+    }
+    Ok(files)
+}
+
+/// Whether a task has a record of being done, good or bad.
+fn is_recorded(store: &Store, unit: &Unit) -> bool {
+    let done = unit.outputs.first().map(|first| store.sidecar_path(first, Sidecar::Done));
+    done.is_some_and(|done| fs::kind(&done).ok().flatten().is_some())
+}
+
+fn list(goes: &[Goes]) -> String {
+    let mut text = String::from("Would delete:\n");
+    for one in goes {
+        for file in &one.files {
+            text += &format!("  {}\n", harmless(file));
+        }
+        if one.files.is_empty() {
+            let answers = count(one.answers as u64, "kept answer");
+            text += &format!("  {answers} of {}\n", harmless(&one.task));
+        }
+    }
+    text
+}
+
+fn warn(session: &Session, remade: &[String]) {
+    if !remade.is_empty() {
+        session.say(&format!(
+            "warning: a bare `planexe build` also makes again what reads it, if its content comes out different: {}",
+            harmless(&remade.join(", "))
+        ));
+    }
+}
+
+fn told(goes: &[Goes]) -> String {
+    let files: usize = goes.iter().map(|one| one.files.len()).sum();
+    let tasks = count(goes.len() as u64, "task");
+    let mut text = format!("cleaned {tasks}, {}", count(files as u64, "file"));
+    if let Some(one) = goes.iter().find(|one| one.files.iter().any(|file| one.outputs.contains(file))) {
+        text += &format!("; `planexe restore {}` brings it back", shell_word(&one.task));
+    }
+    text
 }

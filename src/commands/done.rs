@@ -1,9 +1,24 @@
 //! `planexe done`: a person is finished, or passes a paused gate.
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::clock;
+use crate::commands::{Session, session_parts};
+use crate::exit::{self, Error, Kind};
+use crate::fs;
+use crate::manifest::types::GateAction;
+use crate::open::Opened;
+use crate::project::Recipe;
+use crate::record::State;
+use crate::report::shell_word;
+use crate::staleness::Decision;
+use crate::store::control::Passed;
+use crate::store::index::Index;
+use crate::store::lock::RunLock;
+use crate::store::{StatusRead, Store};
+use crate::style::clean;
+use crate::units::{Unit, Units, judge};
 
 /// What `planexe done` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -13,7 +28,130 @@ pub struct DoneArgs {
     pub task: String,
 }
 
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    /// Tasks that pass.
+    passed: &'a [String],
+    /// Who let them.
+    by: &'a str,
+    /// Outputs that are not written yet: the build writes who let the task pass.
+    missing: &'a [String],
+    /// Whether a build runs that takes it up by itself.
+    build_runs: bool,
+}
+
 /// Passes a task that waits.
-pub fn run(_session: &Session, _args: &DoneArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe done` is not in this version yet"))
+pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let store = &opened.store;
+    let units = Units::new(&opened.project, store);
+    let parts = session_parts(&opened, &units, std::slice::from_ref(&args.task))?;
+    let recipe = recipe(&opened, &parts[0].0)?;
+    let all = units.of(&parts[0])?;
+    let chosen: Vec<&Unit> = match all.len() {
+        1 => all.iter().collect(),
+        _ => all.iter().filter(|unit| state_of(store, unit) == Some(State::Waiting)).collect(),
+    };
+    if chosen.is_empty() {
+        return Err(Error::new(Kind::Refused, format!("no item of `{}` waits for anybody", args.task))
+            .code("not_waiting")
+            .hint("`planexe status -v` shows the state of each item"));
+    }
+    if let [unit] = chosen[..] {
+        match state_of(store, unit) {
+            _ if is_fresh(session, &opened, &units, unit) => {
+                session.say(&format!("{} is done already", clean(&unit.name)));
+                return answer(session, &opened, &[], &[]);
+            }
+            Some(State::Waiting) => {}
+            // A person may be ahead of the build; a gate that was not looked at has nothing to pass.
+            _ if recipe == "human" => {}
+            _ => {
+                let message = format!("`{}` does not wait: its condition was not looked at yet", unit.name);
+                return Err(Error::new(Kind::Refused, message)
+                    .code("not_waiting")
+                    .hint("`planexe build` comes to it, and waits there if need be"));
+            }
+        }
+    }
+    let user = session.user();
+    let mut missing = Vec::new();
+    let mut passed = Vec::new();
+    for unit in &chosen {
+        if recipe == "human" {
+            let there = |path: &&String| {
+                fs::signature(&store.path(path)).is_ok_and(|s| s.is_some_and(|s| s.size > 0))
+            };
+            missing.extend(unit.outputs.iter().filter(|path| !there(path)).cloned());
+        }
+        let at = clock::now_utc();
+        store.pass(&Passed { task: unit.name.clone(), by: user.clone(), at })?;
+        passed.push(unit.name.clone());
+    }
+    answer(session, &opened, &passed, &missing)
+}
+
+/// Tells what was noted, and what follows.
+fn answer(session: &Session, opened: &Opened, passed: &[String], missing: &[String]) -> Result<u8, Error> {
+    let run_dir = opened.store.run_dir();
+    let build_runs = RunLock::owner(run_dir).is_some();
+    let by = session.user();
+    if session.globals.json {
+        let view = View { passed, by: &by, missing, build_runs };
+        session.print_answer(run_dir, &view)?;
+        return Ok(exit::DONE);
+    }
+    for name in passed {
+        session.say(&format!("{}: noted, by {}", clean(name), clean(&by)));
+    }
+    for path in missing {
+        session.say(&format!(
+            "`{}` is not written: it will hold \"done by {}\"; write it now if it should say more",
+            clean(path),
+            clean(&by)
+        ));
+    }
+    if !passed.is_empty() {
+        session.say(match build_runs {
+            true => "the running build goes on with it",
+            false => "next: planexe build",
+        });
+    }
+    Ok(exit::DONE)
+}
+
+/// What kind of task it is, if it is one that can be let pass.
+fn recipe(opened: &Opened, id: &crate::graph::TaskId) -> Result<&'static str, Error> {
+    let task = &opened.project.graph[*id];
+    let refuse = |why: &str| Error::new(Kind::Refused, format!("`{}` {why}", task.name)).code("not_human");
+    match &opened.project.spec(task).recipe {
+        Recipe::Human(_) => Ok("human"),
+        Recipe::Gate(gate) => match gate.action {
+            GateAction::Pause => Ok("gate"),
+            GateAction::Stop => Err(refuse("is a gate that stops the build; nobody is asked")
+                .hint("`action = \"pause\"` under its `gate` would let a person pass it")),
+            GateAction::Warn => Err(refuse("is a gate that only warns; it waits for nobody")),
+        },
+        other => Err(refuse(&format!("is a {} task; it waits for nobody", other.name())).hint(format!(
+            "`planexe touch {}` marks it done with its outputs as they are",
+            shell_word(&task.name)
+        ))),
+    }
+}
+
+fn state_of(store: &Store, unit: &Unit) -> Option<State> {
+    match store.read_status(unit.outputs.first()?) {
+        StatusRead::Valid(status) => Some(status.state),
+        _ => None,
+    }
+}
+
+/// Whether it is done, on what it would be shown now.
+fn is_fresh(session: &Session, opened: &Opened, units: &Units<'_>, unit: &Unit) -> bool {
+    let index = Index::load(&opened.store);
+    let env = |name: &str| session.variable(name);
+    let judge = judge(&opened.project, &opened.store, &index, &units.finder, &env);
+    let judged = units.in_graph(unit).map(|id| judge.judge(&units.graph, id, false).decision);
+    matches!(judged, Some(Decision::Fresh { .. }))
 }

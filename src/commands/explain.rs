@@ -2,8 +2,13 @@
 
 use clap::Args;
 
-use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::commands::status::look;
+use crate::commands::{Session, session_find};
+use crate::exit::{self, Error};
+use crate::explain::{Sources, explain};
+use crate::graph::{Graph, TaskId};
+use crate::open::Named;
+use crate::store::index::Index;
 
 /// What `planexe explain` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -14,6 +19,50 @@ pub struct ExplainArgs {
 }
 
 /// Explains.
-pub fn run(_session: &Session, _args: &ExplainArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe explain` is not in this version yet"))
+pub fn run(session: &Session, args: &ExplainArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let named: Vec<Named> =
+        args.tasks.iter().map(|name| session_find(&opened, name)).collect::<Result<_, _>>()?;
+    let index = Index::load(&opened.store);
+    let targets: Vec<_> = named.iter().map(|named| (named.task, None)).collect();
+    let seen = look(session, &opened, &index, &targets);
+    let sources = Sources {
+        project: &opened.project,
+        store: &opened.store,
+        survey: &seen.survey,
+        standing: &seen.standing,
+    };
+    let mut views = Vec::with_capacity(named.len());
+    for named in named {
+        let id = instance(&seen.survey.graph, &named)?;
+        views.push(explain(&sources, id, session.server()));
+    }
+    match &views[..] {
+        [view] if session.globals.json => session.print_json(view)?,
+        _ if session.globals.json => session.print_json(&views)?,
+        _ => {
+            let texts: Vec<String> = views.iter().map(|view| view.text(&session.out)).collect();
+            session.print(&texts.join("\n"))?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// The task that was named, or its instance of the key that was named.
+pub fn instance(graph: &Graph, named: &Named) -> Result<TaskId, Error> {
+    let Some(key) = &named.key else { return Ok(named.task) };
+    let instances = graph.instances(named.task);
+    let key_of = |id: &TaskId| graph[*id].item.as_ref().map_or("", |item| item.key.as_str());
+    if let Some(id) = instances.iter().find(|id| key_of(id) == key) {
+        return Ok(*id);
+    }
+    let name = &graph[named.task].name;
+    let error = Error::usage(format!("`{name}` has no item `{key}`")).code("unknown_task");
+    Err(match crate::manifest::suggest(key, instances.iter().map(key_of).collect::<Vec<_>>()) {
+        Some(hint) => error.hint(hint),
+        None if instances.is_empty() => {
+            error.hint(format!("its items are not known yet: `planexe explain {name}`"))
+        }
+        None => error.hint("`planexe status -v` lists the items"),
+    })
 }

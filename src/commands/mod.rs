@@ -2,7 +2,7 @@
 //! file here and a line in [`crate::cli::Command`].
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
@@ -10,28 +10,43 @@ use clap::Args;
 use crate::exit::{Error, Kind};
 use crate::keys::{KeyRing, config_dir};
 use crate::open::{self, Named, OpenError, Opened, Where};
-use crate::report::Server;
+use crate::report::{FaultsView, Server};
 use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
+use crate::units::{Part, Units};
 
+pub mod abort;
 pub mod build;
 pub mod check;
+pub mod checkpoints;
 pub mod clean;
 pub mod completions;
+pub mod diff;
+pub mod doctor;
 pub mod done;
+pub mod events;
 pub mod explain;
+pub mod failures;
+pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod keys;
 pub mod man;
 pub mod new;
+pub mod pause;
 pub mod plan;
+pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
+pub mod retry;
 pub mod schema;
+pub mod show;
 pub mod status;
+pub mod stop;
 pub mod touch;
+pub mod usage;
+pub mod wait;
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -85,6 +100,18 @@ pub struct Repeated {
     pub verbose: u8,
 }
 
+/// How a command that changes a run takes its lock.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Wait for another planexe on this run to end, rather than exit 75
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Take no lock, where the file system has none
+    #[arg(long, conflicts_with = "wait", hide = true)]
+    pub no_lock: bool,
+}
+
 fn parse_definition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
@@ -111,6 +138,8 @@ pub struct Session {
     pub err_is_terminal: bool,
     /// Standard input is a terminal: questions can be asked.
     pub in_is_terminal: bool,
+    /// The command line, word by word.
+    pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
     out_closed: AtomicBool,
@@ -131,6 +160,7 @@ impl Session {
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
+            args: Vec::new(),
             lookup: None,
             out_closed: AtomicBool::new(false),
         }
@@ -138,14 +168,18 @@ impl Session {
 
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
-        let place = Where {
+        open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// Where the command line says to work.
+    pub fn place(&self) -> Where {
+        Where {
             run_dir: self.globals.run_dir.clone(),
             file: self.globals.file.clone(),
             profile: self.globals.profile.clone(),
             defines: self.globals.repeated.define.clone(),
             allow_outside: self.globals.repeated.allow_outside.clone(),
-        };
-        open::open(&place, may_go_up).map_err(|error| self.open_error(error))
+        }
     }
 
     fn open_error(&self, error: OpenError) -> Error {
@@ -169,11 +203,13 @@ impl Session {
                 .code("no_run")
                 .hint("`planexe new DIR` makes a run"),
             OpenError::Faults(faults) => {
-                if self.globals.json {
-                    let _ = self.print_json(&faults.to_json());
-                }
                 let colour = self.err.depth != style::Depth::None;
-                Error::rendered(Kind::Manifest, faults.render(colour, self.err.columns()))
+                let text = faults.render(colour, self.err.columns());
+                let error = Error::rendered(Kind::Manifest, text).code("faults");
+                if self.globals.json {
+                    let _ = self.print_json(&FaultsView::of(&faults, self.server()));
+                }
+                error
             }
         }
     }
@@ -194,14 +230,19 @@ impl Session {
             }
             true
         });
-        lock.map_err(|error| match error {
+        lock.map_err(|error| self.lock_error(&error))
+    }
+
+    /// Why there is no lock, and what to do about it.
+    pub fn lock_error(&self, error: &LockError) -> Error {
+        match error {
             LockError::Held { .. } => Error::new(Kind::Locked, format!("the run is {error}"))
                 .code("locked")
                 .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
             LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
                 .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
             LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
-        })
+        }
     }
 
     /// A variable of the environment.
@@ -223,14 +264,16 @@ impl Session {
         Server::here(Some(crate::store::lock::host_name()))
     }
 
-    /// Writes data to standard output, as it is. A reader that went away (`| head`) is no error: see
+    /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see
     /// [`Session::is_closed`].
     pub fn print(&self, text: &str) -> io::Result<()> {
         if self.out_closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end.as_bytes()));
+        match written.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.out_closed.store(true, Ordering::Relaxed);
                 Ok(())
@@ -239,9 +282,42 @@ impl Session {
         }
     }
 
+    /// Whether standard output is a terminal.
+    pub fn out_is_terminal(&self) -> bool {
+        use io::IsTerminal;
+        io::stdout().is_terminal()
+    }
+
+    /// Rows of the terminal behind standard output.
+    pub fn out_rows(&self) -> usize {
+        style::terminal_size(&io::stdout()).map_or(24, |(_, rows)| rows.max(4))
+    }
+
     /// Writes a value as JSON to standard output, two-space indent, with a final newline.
     pub fn print_json(&self, value: &impl serde::Serialize) -> io::Result<()> {
         self.print(&(serde_json::to_string_pretty(value)? + "\n"))
+    }
+
+    /// Writes an answer as JSON to standard output: the fields of `body` after those of every answer.
+    pub fn print_answer(&self, run_dir: &Path, body: &impl serde::Serialize) -> Result<(), Error> {
+        #[derive(serde::Serialize)]
+        struct Answer<'a, T> {
+            schema: u32,
+            server: Server,
+            run_dir: String,
+            #[serde(flatten)]
+            body: &'a T,
+        }
+        let run_dir = run_dir.display().to_string();
+        let answer = Answer { schema: crate::report::SCHEMA, server: self.server(), run_dir, body };
+        Ok(self.print_json(&answer)?)
+    }
+
+    /// Who sits there, for records of what a person did.
+    pub fn user(&self) -> String {
+        let named = |name: &str| self.variable(name).filter(|user| !user.trim().is_empty());
+        let uid = || format!("uid {}", rustix::process::getuid().as_raw());
+        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(uid)
     }
 
     /// Whether the reader of standard output went away: time for `--watch` to end.
@@ -275,6 +351,19 @@ impl Session {
             .read_line(&mut answer)
             .is_ok_and(|_| matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
     }
+}
+
+/// The parts of the run that names on the command line mean; each must exist.
+pub fn session_parts(opened: &Opened, units: &Units<'_>, names: &[String]) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::new();
+    for name in names {
+        let named = session_find(opened, name)?;
+        let part = units.check(&named).map_err(|message| Error::usage(message).code("unknown_item"))?;
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    Ok(parts)
 }
 
 /// The task a name on the command line means.

@@ -1,11 +1,25 @@
 //! `planexe new`: makes a run directory.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
+use crate::clock;
 use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::exit::{self, Error, Kind};
+use crate::fs::{self, Durability};
+use crate::manifest::fault::shown_path;
+use crate::manifest::run::{RunFile, quoted};
+use crate::manifest::{Manifest, ReadOptions, paths};
+use crate::open::OpenError;
+use crate::report::shell_word;
+
+/// A pipeline that builds at once, without a server, for a folder that has none above it.
+const EXAMPLE: &str = include_str!("example.toml");
+/// Its plan.
+const EXAMPLE_PLAN: &str = "A bakery in Ghent that delivers bread by bicycle before seven in the morning.\n";
 
 /// What `planexe new` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -14,20 +28,262 @@ pub struct NewArgs {
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 
-    /// The pipeline it runs [default: pipeline.toml here or above]
+    /// The pipeline it runs [default: pipeline.toml here or above; if there is none, a small example is written]
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
 
     /// Text of the plan, the file that `plan = …` names; `-` reads standard input
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
     pub prompt: Option<String>,
+
+    /// The same from a file; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
 
     /// A name for people
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
 }
 
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View {
+    /// The pipeline, relative to the run.
+    pipeline: String,
+    /// The plan, relative to the run; none if the pipeline names none.
+    plan: Option<String>,
+    /// The files written.
+    files: Vec<String>,
+    /// What to type next.
+    next: Vec<String>,
+}
+
 /// Makes a run directory.
-pub fn run(_session: &Session, _args: &NewArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe new` is not in this version yet"))
+pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
+    let dir = &args.dir;
+    check_empty(dir)?;
+    let prompt = read_prompt(session, args)?;
+    let place = resolved(dir);
+    let mut files: Vec<(String, String)> = Vec::new();
+    let (pipeline, plan) = match find_pipeline(session, args)? {
+        Some(file) => {
+            let plan = plan_of(session, &file)?;
+            let file = file.canonicalize()?;
+            (relative(&place, &file).display().to_string(), plan)
+        }
+        None => {
+            if let Some(profile) = &session.globals.profile {
+                return Err(Error::usage(format!(
+                    "there is no pipeline here that could have a profile `{profile}`"
+                ))
+                .hint("`--pipeline FILE` names one"));
+            }
+            let name = place.file_name().map_or("demo".into(), |name| name.to_string_lossy());
+            files.push(("pipeline.toml".into(), EXAMPLE.replace("\"demo\"", &quoted(&name))));
+            ("pipeline.toml".to_owned(), Some("plan.txt".to_owned()))
+        }
+    };
+    let own_pipeline = !files.is_empty();
+    let text = prompt.or_else(|| own_pipeline.then(|| EXAMPLE_PLAN.to_owned()));
+    match (&text, &plan) {
+        (Some(text), Some(plan)) => files.push((plan.clone(), text.clone())),
+        (Some(_), None) => {
+            return Err(Error::usage("the pipeline does not say which file is its plan, so there is no place for the text")
+                .hint("add `plan = \"plan.txt\"` under `[pipeline]`, or leave `--prompt` out and write the inputs yourself"));
+        }
+        (None, _) => {}
+    }
+    if !own_pipeline || args.label.is_some() {
+        let run = RunFile {
+            pipeline: pipeline.clone(),
+            parent: None,
+            label: args.label.clone(),
+            created: Some(clock::now_utc()),
+            profile: session.globals.profile.clone(),
+        };
+        // Last: it is what makes the folder a run.
+        files.push(("run.toml".into(), run.to_text()));
+    }
+    write(dir, &files)?;
+    let shown = shell_word(&dir.display().to_string());
+    let mut next = Vec::new();
+    if let (None, Some(plan)) = (&text, &plan) {
+        next.push(format!("write your plan to {}", shown_path(&dir.join(plan))));
+    }
+    next.extend([format!("planexe -C {shown} build -n"), format!("planexe -C {shown} build")]);
+    if session.globals.json {
+        let files = files.into_iter().map(|(name, _)| name).collect();
+        session.print_answer(&place, &View { pipeline, plan, files, next })?;
+        return Ok(exit::DONE);
+    }
+    let of = if own_pipeline {
+        "with an example pipeline that needs no model".to_owned()
+    } else {
+        format!("of `{pipeline}`")
+    };
+    session.say(&format!("made the run `{}` {of}", shown_path(dir)));
+    session.say("next:");
+    for step in next {
+        session.say(&format!("  {step}"));
+    }
+    Ok(exit::DONE)
+}
+
+/// Nothing that is there is written over.
+fn check_empty(dir: &Path) -> Result<(), Error> {
+    let shown = dir.display();
+    match fs::kind(dir)? {
+        None => Ok(()),
+        Some(_) if !dir.is_dir() => {
+            Err(Error::usage(format!("`{shown}` is there and is no folder")).code("not_empty"))
+        }
+        Some(_) if fs::list_dir(dir)?.is_empty() => Ok(()),
+        Some(_) => Err(Error::usage(format!("`{shown}` is not empty, so no run is made in it"))
+            .code("not_empty")
+            .hint("name a folder that is not there yet")),
+    }
+}
+
+fn read_prompt(session: &Session, args: &NewArgs) -> Result<Option<String>, Error> {
+    let stdin = || {
+        if session.in_is_terminal {
+            session.say("the plan, from the keyboard; Ctrl-D on a line of its own ends it:");
+        }
+        let mut text = String::new();
+        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    };
+    let mut text = match (&args.prompt, &args.prompt_file) {
+        (Some(text), _) if text == "-" => stdin()?,
+        (Some(text), _) => text.clone(),
+        (None, Some(file)) if file.as_os_str() == "-" => stdin()?,
+        (None, Some(file)) => fs::read_to_string(file).map_err(|error| Error::usage(error.to_string()))?,
+        (None, None) => return Ok(None),
+    };
+    if text.trim().is_empty() {
+        return Err(Error::usage("the plan's text is empty").hint("leave `--prompt` out to write it later"));
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(Some(text))
+}
+
+/// The pipeline named, or the nearest here or above, through a run's `run.toml` too.
+fn find_pipeline(session: &Session, args: &NewArgs) -> Result<Option<PathBuf>, Error> {
+    if let Some(file) = args.pipeline.as_ref().or(session.globals.file.as_ref()) {
+        let file = if file.is_dir() { file.join("pipeline.toml") } else { file.clone() };
+        return match file.is_file() {
+            true => Ok(Some(file)),
+            false => {
+                Err(Error::usage(format!("there is no pipeline `{}`", file.display())).code("no_pipeline"))
+            }
+        };
+    }
+    let here = match &session.globals.run_dir {
+        Some(dir) => resolved(dir),
+        None => resolved(Path::new(".")),
+    };
+    for folder in here.ancestors() {
+        let (run, pipeline) = (folder.join("run.toml"), folder.join("pipeline.toml"));
+        if run.is_file() {
+            let run = RunFile::read(&run)
+                .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+            return Ok(Some(run.pipeline_file(folder)));
+        }
+        if pipeline.is_file() {
+            return Ok(Some(pipeline));
+        }
+    }
+    Ok(None)
+}
+
+/// The file a pipeline names as its plan; a pipeline with faults makes no run.
+fn plan_of(session: &Session, file: &Path) -> Result<Option<String>, Error> {
+    let options = ReadOptions {
+        profile: session.globals.profile.clone(),
+        defines: session.globals.repeated.define.clone(),
+        allow_outside: session.globals.repeated.allow_outside.clone(),
+    };
+    let manifest = Manifest::read(file, &options)
+        .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+    let Some(plan) = &manifest.tables.pipeline.plan else { return Ok(None) };
+    let plan = paths::substitute_vars(plan, &manifest.tables.vars).unwrap_or_else(|_| plan.clone());
+    let inside =
+        Path::new(&plan).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    Ok(inside.then(|| paths::normal(&plan)))
+}
+
+fn write(dir: &Path, files: &[(String, String)]) -> Result<(), Error> {
+    let fault = |error: fs::FsError| {
+        Error::new(Kind::Internal, format!("the run `{}` cannot be made", dir.display())).because(&error)
+    };
+    fs::make_dirs(dir, Durability::Synced).map_err(fault)?;
+    for (name, text) in files {
+        let path = dir.join(name);
+        if let Some(parent) = path.parent() {
+            fs::make_dirs(parent, Durability::Synced).map_err(fault)?;
+        }
+        fs::write_atomic(&path, text.as_bytes(), Durability::Synced).map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// A path, links resolved as far as it exists, absolute.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for base in absolute.ancestors() {
+        if let Ok(real) = base.canonicalize() {
+            let rest = absolute.strip_prefix(base).unwrap_or(Path::new(""));
+            return normal(&real.join(rest));
+        }
+    }
+    absolute
+}
+
+/// A path that does not exist yet, without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// The way from a folder to a file, both absolute.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(shared)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_from_a_run_to_its_pipeline() {
+        for (from, to, way) in [
+            ("/a/runs/x", "/a/pipeline.toml", "../../pipeline.toml"),
+            ("/a/x", "/a/x/pipeline.toml", "pipeline.toml"),
+            ("/b", "/a/pipeline.toml", "../a/pipeline.toml"),
+            ("/a/b c/d", "/a/b c/p/q.toml", "../p/q.toml"),
+        ] {
+            assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(way), "{from} {to}");
+        }
+        assert_eq!(normal(Path::new("/a/b/../c/./d")), Path::new("/a/c/d"));
+    }
+
+    #[test]
+    fn the_example_has_no_faults() {
+        let text = EXAMPLE.replace("\"demo\"", &quoted("a \"b\""));
+        let (_, faults) =
+            Manifest::from_text(Path::new("pipeline.toml"), text, &ReadOptions::default()).unwrap();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
 }

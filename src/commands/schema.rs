@@ -3,13 +3,15 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::exit::{self, Error};
+use crate::manifest::schema::json_schema;
 
 /// What `planexe schema` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SchemaArgs {}
 
 /// Prints the schema.
-pub fn run(_session: &Session, _args: &SchemaArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe schema` is not in this version yet"))
+pub fn run(session: &Session, _args: &SchemaArgs) -> Result<u8, Error> {
+    session.print(&json_schema())?;
+    Ok(exit::DONE)
 }

@@ -1,19 +1,231 @@
-//! `planexe status`: shows the state of every task; judges, runs nothing.
+//! `planexe status`: shows the state of every task; judges, runs nothing, takes no lock, writes nothing.
+
+use std::collections::HashSet;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::commands::build::{HowArgs, rules};
+use crate::exit::{self, Error};
+use crate::graph::TaskId;
+use crate::inputs::Finder;
+use crate::open::Opened;
+use crate::report::{ErrorSummary, QualitySummary, RunView, StatusView, counts, shell_word};
+use crate::resume;
+use crate::signals;
+use crate::standing::{self, Standing};
+use crate::store::index::Index;
+use crate::store::{Owner, RunLock};
+use crate::survey::{Look, Survey, survey};
+
+/// How often `--watch` looks again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What `planexe status` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StatusArgs {
-    /// Show again as it changes, until Ctrl-C
+    /// Show again each second until the build ends, or Ctrl-C; with --json one line for each change
     #[arg(short, long)]
     pub watch: bool,
 }
 
 /// Shows the state of every task.
-pub fn run(_session: &Session, _args: &StatusArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe status` is not in this version yet"))
+pub fn run(session: &Session, args: &StatusArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let index = Index::load(&opened.store);
+    if args.watch {
+        return watch(session, &opened, &index);
+    }
+    let seen = look(session, &opened, &index, &every_task(&opened));
+    let view = view(session, &opened, &seen);
+    if session.globals.json {
+        session.print_json(&view)?;
+    } else {
+        session.print(&view.text(&session.out, session.globals.repeated.verbose > 0))?;
+    }
+    Ok(exit::DONE)
+}
+
+/// Shows it again and again.
+fn watch(session: &Session, opened: &Opened, index: &Index) -> Result<u8, Error> {
+    let signals = signals::listen();
+    let redraw = session.out_is_terminal() && session.env.can_redraw() && !session.globals.json;
+    let targets = every_task(opened);
+    let mut last = String::new();
+    loop {
+        let seen = look(session, opened, index, &targets);
+        let view = view(session, opened, &seen);
+        let text = if session.globals.json {
+            serde_json::to_string(&view)? + "\n"
+        } else {
+            view.text(&session.out, session.globals.repeated.verbose > 0)
+        };
+        if redraw {
+            session.print(&crate::report::redrawn(&text, session.out_rows()))?;
+        } else if text != last {
+            let gap = if last.is_empty() || session.globals.json { "" } else { "\n" };
+            session.print(&format!("{gap}{text}"))?;
+        }
+        last = text;
+        if seen.builder().is_none() {
+            if redraw {
+                session.say("no build is running");
+            }
+            return Ok(exit::DONE);
+        }
+        match signals.recv_timeout(AGAIN) {
+            Ok(signal) => return Ok(exit::of_signal(signal)),
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(AGAIN),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if session.is_closed() {
+            return Ok(exit::DONE);
+        }
+    }
+}
+
+/// Targets, as a survey takes them.
+pub type Targets = [(TaskId, Option<HashSet<String>>)];
+
+/// What was seen of a run.
+pub struct Seen {
+    /// What judging found.
+    pub survey: Survey,
+    /// How each task stands.
+    pub standing: Standing,
+    /// Who holds the lock.
+    pub owner: Option<Owner>,
+    /// What the last build noted.
+    pub recorded: Option<crate::store::RunJson>,
+    /// A word for the whole.
+    pub phase: &'static str,
+}
+
+impl Seen {
+    /// The build that is running.
+    pub fn builder(&self) -> Option<&Owner> {
+        self.owner.as_ref().filter(|owner| owner.is_building())
+    }
+}
+
+/// All tasks of the pipeline, as targets.
+pub fn every_task(opened: &Opened) -> Vec<(TaskId, Option<HashSet<String>>)> {
+    opened.project.graph.ids().map(|id| (id, None)).collect()
+}
+
+/// Looks at a run without touching it. The owner is asked for first: a task that ends meanwhile is seen
+/// done, never as left by somebody.
+pub fn look(session: &Session, opened: &Opened, index: &Index, targets: &Targets) -> Seen {
+    let (project, store) = (&opened.project, &opened.store);
+    let owner = RunLock::owner(store.run_dir());
+    let env = |name: &str| session.variable(name);
+    let survey = survey(
+        &Look {
+            project,
+            store,
+            index,
+            rules: rules(project, &HowArgs::default(), false),
+            no_reuse: false,
+            only: false,
+            env: &env,
+        },
+        targets,
+    );
+    let standing = standing::stand(project, store, &survey, owner.as_ref());
+    let recorded = store.read_run();
+    let building = owner.as_ref().is_some_and(Owner::is_building);
+    let phase = standing::phase_of(
+        &standing,
+        project,
+        recorded.as_ref().map(|run| run.phase),
+        building,
+        store.is_paused(),
+    );
+    Seen { survey, standing, owner, recorded, phase }
+}
+
+/// What was seen as data.
+pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
+    let (project, store) = (&opened.project, &opened.store);
+    let tasks = seen.standing.tasks.clone();
+    let declared = || seen.standing.declared();
+    let last = resume::last_completed(store, &seen.standing);
+    let calls = store.calls_so_far();
+    let latest = |a: Option<String>, b: Option<String>| a.max(b);
+    let progress =
+        tasks.iter().flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()]).fold(None, latest);
+    let asking = tasks.iter().filter(|task| task.state == crate::style::Shown::Running && task.api.is_some());
+    let asked = asking.map(|task| task.started_utc.clone()).fold(None, latest);
+    let eta_s = seen.builder().map(|_| {
+        let index = Index::load(store);
+        let known = |name: &str| index.durations(name).last().copied();
+        standing::eta_s(project, &seen.survey.graph, &seen.standing, &known)
+    });
+    // A task that takes longer than ever before: nobody knows.
+    let eta_s = eta_s.filter(|seconds| *seconds >= 1.0);
+    StatusView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        run: run_view(opened, seen),
+        counts: counts(&tasks),
+        steps_completed: declared().filter(|task| task.state.is_complete()).count() as u32,
+        steps_total: project.specs.len() as u32,
+        last_completed_step: last.step,
+        last_completed_task: last.task,
+        last_checkpoint_id: last.checkpoint_id,
+        last_progress_at: progress,
+        last_llm_call_at: latest(calls.last_utc, asked),
+        eta_s,
+        cost_usd: calls.cost_usd,
+        quality_summary: QualitySummary::of(&tasks),
+        error: (seen.phase == "failed").then(|| error_of(&seen.standing)).flatten(),
+        orphans: orphans(opened, &seen.survey),
+        tasks,
+    }
+}
+
+fn run_view(opened: &Opened, seen: &Seen) -> RunView {
+    let project = &opened.project;
+    let mut models: Vec<String> = Vec::new();
+    let by_default = project.tables.defaults.model.as_ref().map_or(&[][..], |names| names.as_slice());
+    let first = by_default.iter().filter_map(|name| project.endpoints.iter().position(|e| e.name == *name));
+    let named = project.specs.iter().filter_map(|spec| spec.recipe.prompt()).flat_map(|p| p.models.clone());
+    let named: Vec<usize> = named.collect();
+    for at in first.filter(|at| named.contains(at)).chain(named.iter().copied()) {
+        let name = project.endpoints[at].model_name().to_owned();
+        if !models.contains(&name) {
+            models.push(name);
+        }
+    }
+    RunView {
+        dir: project.run.display().to_string(),
+        pipeline: project.name.clone(),
+        phase: seen.phase.to_owned(),
+        started_utc: seen.recorded.as_ref().and_then(|run| run.started_utc.clone()),
+        parent: project.parent.clone(),
+        label: opened.run_file.as_ref().and_then(|run| run.label.clone()),
+        models,
+        pid: seen.builder().map(|owner| owner.pid),
+    }
+}
+
+fn error_of(standing: &Standing) -> Option<ErrorSummary> {
+    let (task, failure) = standing.first_failure()?;
+    Some(ErrorSummary {
+        failure_reason: failure.class.clone(),
+        failed_step: task.task.clone(),
+        message: failure.message.clone(),
+        recoverable: failure.recoverable,
+        next: format!("planexe explain {}", shell_word(&task.task)),
+    })
+}
+
+/// Files with records of tasks that are gone from the pipeline.
+fn orphans(opened: &Opened, survey: &Survey) -> Vec<String> {
+    let found = Finder::new(&opened.store).orphans(&survey.graph, "").unwrap_or_default();
+    let mut orphans: Vec<String> = found.into_iter().collect();
+    orphans.sort();
+    orphans
 }

@@ -1,9 +1,19 @@
 //! `planexe touch`: marks tasks done as they are.
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::commands::{LockArgs, Session, session_parts};
+use crate::exit::{self, Error, Kind};
+use crate::graph::{Kind as NodeKind, TaskId};
+use crate::judge::Judgement;
+use crate::open::Opened;
+use crate::record::By;
+use crate::staleness::Decision;
+use crate::store::index::Index;
+use crate::style::clean;
+use crate::touch::{self, Adopting};
+use crate::units::{Part, Unit, Units, judge};
 
 /// What `planexe touch` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -15,9 +25,110 @@ pub struct TouchArgs {
     /// Only say what would be marked
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    /// Whether it was done.
+    touched: bool,
+    /// Tasks that are marked.
+    tasks: Vec<&'a str>,
+    /// Tasks that are up to date as they are.
+    fresh: Vec<&'a str>,
 }
 
 /// Marks tasks done.
-pub fn run(_session: &Session, _args: &TouchArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe touch` is not in this version yet"))
+pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let lock =
+        if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
+    let (project, store) = (&opened.project, &opened.store);
+    let units = Units::new(project, store);
+    let parts = session_parts(&opened, &units, &args.tasks)?;
+    let chosen = units.of_all(parts.iter().cloned())?;
+    if chosen.is_empty() {
+        return Err(nothing(&opened, &units, &parts));
+    }
+    let index = Index::load(store);
+    let env = |name: &str| session.variable(name);
+    let judge = judge(project, store, &index, &units.finder, &env);
+    let mut faults = Vec::new();
+    let (mut stale, mut fresh): (Vec<(&Unit, TaskId, Judgement)>, Vec<&Unit>) = Default::default();
+    for unit in &chosen {
+        let Some(id) = units.in_graph(unit) else {
+            faults.push(format!("`{}`: its item is no longer in the list", unit.name));
+            continue;
+        };
+        let judgement = judge.judge(&units.graph, id, false);
+        let found = touch::faults(project, store, &units.graph[id], &judgement);
+        match &judgement.decision {
+            Decision::Fresh { edited, .. } if edited.is_empty() && found.is_empty() => fresh.push(unit),
+            _ if found.is_empty() => stale.push((unit, id, judgement)),
+            _ => faults.extend(found.into_iter().map(|message| format!("`{}`: {message}", unit.name))),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(refused(faults));
+    }
+    let touched = !args.dry_run && !stale.is_empty();
+    if touched {
+        let user = session.user();
+        for (unit, id, judgement) in &stale {
+            let how = Adopting { by: By::Touch, user: Some(&user) };
+            touch::adopt(project, store, &index, &units.graph[*id], judgement, &how).map_err(|error| {
+                Error::new(Kind::Internal, format!("`{}` cannot be marked", unit.name)).because(&error)
+            })?;
+        }
+    }
+    drop(lock);
+    let view = View {
+        touched,
+        tasks: stale.iter().map(|(unit, ..)| unit.name.as_str()).collect(),
+        fresh: fresh.iter().map(|unit| unit.name.as_str()).collect(),
+    };
+    if session.globals.json {
+        session.print_answer(store.run_dir(), &view)?;
+        return Ok(exit::DONE);
+    }
+    for name in &view.fresh {
+        session.say(&format!("{}: up to date as it is", clean(name)));
+    }
+    for (unit, ..) in &stale {
+        let verb = if args.dry_run { "would be marked done" } else { "marked done" };
+        session.say(&format!("{}: {verb}, with {} as it is", clean(&unit.name), files(&unit.outputs)));
+    }
+    Ok(exit::DONE)
+}
+
+fn files(outputs: &[String]) -> String {
+    let shown: Vec<String> = outputs.iter().map(|output| format!("`{}`", clean(output))).collect();
+    shown.join(", ")
+}
+
+/// Nothing was marked: what is missing, by name.
+fn refused(mut faults: Vec<String>) -> Error {
+    let message = match faults.len() {
+        1 => format!("nothing was marked: {}", faults.remove(0)),
+        n => format!("nothing was marked: {n} things stand in the way"),
+    };
+    let mut error = Error::new(Kind::Task, message).code("not_whole");
+    error.causes = faults;
+    error.hint("`touch` marks what is whole and valid; `planexe build` makes the rest")
+}
+
+/// A group has no outputs, a fan-out may have no items.
+fn nothing(opened: &Opened, units: &Units<'_>, parts: &[Part]) -> Error {
+    let id = parts[0].0;
+    let task = &opened.project.graph[id];
+    if let Some(failure) = units.unknown.get(&id) {
+        return Error::new(Kind::Task, failure.message.clone()).code("items");
+    }
+    let why =
+        if task.kind == NodeKind::Group { "is a group, without outputs of its own" } else { "has no items" };
+    Error::usage(format!("`{}` {why}: there is nothing to mark", task.name)).code("nothing_to_mark")
 }

@@ -158,7 +158,7 @@ fn events(exchange: &mut Exchange<'_>, draft: &mut Draft, state: &mut State) -> 
         }
         let message: Message = match serde_json::from_slice(&event.data) {
             Ok(message) => message,
-            Err(error) => return Err(exchange.bad_json(&event.data, &error, draft.any())),
+            Err(error) => return Err(exchange.bad_json(&event.data, &error)),
         };
         match message.kind.as_str() {
             "message_start" => {
@@ -209,7 +209,7 @@ fn one_piece(exchange: &mut Exchange<'_>, draft: &mut Draft, state: &mut State) 
     }
     let message: Value = match serde_json::from_slice(&body) {
         Ok(message) => message,
-        Err(error) => return Err(exchange.bad_json(&body, &error, true)),
+        Err(error) => return Err(exchange.bad_json(&body, &error)),
     };
     if message.get("error").is_some_and(|error| !error.is_null()) || message["type"] == "error" {
         return Err(exchange.said(&Said::of(&message).unwrap_or_default(), &body));

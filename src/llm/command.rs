@@ -205,6 +205,8 @@ struct Talk {
     first: Option<Duration>,
     /// The last byte of it.
     last: Instant,
+    /// The output as text, for the detector only.
+    text: String,
     detector: Detector,
 }
 
@@ -216,6 +218,7 @@ impl Talk {
             stderr: Vec::new(),
             first: None,
             last: started,
+            text: String::new(),
             detector: Detector::default(),
         }
     }
@@ -322,9 +325,9 @@ impl Command {
             let why = format!("the answer is larger than {} MiB", BODY_CAP >> 20);
             return Err(CallError::new(Class::BadData, why));
         }
-        if let (Ok(text), Ok(piece)) = (std::str::from_utf8(&talk.stdout), std::str::from_utf8(bytes))
-            && let Some(why) = talk.detector.grown(text, piece)
-        {
+        let piece = String::from_utf8_lossy(bytes);
+        talk.text.push_str(&piece);
+        if let Some(why) = talk.detector.grown(&talk.text, &piece) {
             return Err(CallError::new(Class::Degenerate, format!("stopped early: {why}")));
         }
         Ok(())
@@ -390,6 +393,7 @@ fn again(error: &std::io::Error) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
 mod tests {
     use super::super::CallProgress;
     use super::*;
@@ -425,7 +429,7 @@ mod tests {
 
     #[test]
     fn every_ending_has_its_class() {
-        let limits = "timeouts = { total = \"300ms\" }";
+        let limits = "timeouts = { total = \"1s\" }";
         let idle = "timeouts = { first_token = \"60s\", idle = \"200ms\" }";
         let first = "timeouts = { first_token = \"200ms\" }";
         type Wanted = Result<&'static str, (Class, &'static str, &'static str)>;

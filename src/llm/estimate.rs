@@ -212,6 +212,22 @@ impl Checked {
         Checked { inner, context_window: model.context_window, max_output: model.max_output, calibration }
     }
 
+    /// LM Studio answers a prompt that does not fit with 200 and nothing: nothing, to a prompt that all but
+    /// fills the context, is taken for that.
+    fn overflowed(&self, request: &Request, mut error: CallError, known: &Calibration) -> CallError {
+        let Some(window) = self.context_window else { return error };
+        let nothing = error.class == Class::EmptyResponse && error.partial.is_empty();
+        let expected = known.apply(request_tokens(request));
+        if nothing && expected * 10 > window * 9 {
+            error.class = Class::ContextOverflow;
+            error.message = format!(
+                "{}; the prompt is about {expected} tokens, the context holds {window}",
+                error.message
+            );
+        }
+        error
+    }
+
     fn known(&self) -> Calibration {
         *self.calibration.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,7 +237,8 @@ impl Provider for Checked {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let known = self.known();
         preflight(request, self.context_window, self.max_output, &known)?;
-        let reply = self.inner.call(request, context)?;
+        let reply =
+            self.inner.call(request, context).map_err(|error| self.overflowed(request, error, &known))?;
         if let Err(mut error) = postflight(request, &reply.usage, self.context_window, &known) {
             error.partial = reply.text;
             error.usage = reply.usage;

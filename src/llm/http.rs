@@ -27,6 +27,8 @@ use crate::manifest::types::{Model, Price};
 const ERROR_CAP: usize = 64 * 1024;
 /// Buffers of one connection. The defaults of 128 KiB each would make 256 calls cost 64 MiB.
 const BUFFER: usize = 16 * 1024;
+/// Most bytes of a response's headers; less than the buffer, or they would look like a broken connection.
+const HEAD_CAP: usize = 12 * 1024;
 
 /// One place calls go to.
 pub(super) struct Endpoint {
@@ -78,7 +80,7 @@ impl Endpoint {
             .timeout_resolve(Some(clocks.connect))
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
-            .max_response_header_size(BUFFER)
+            .max_response_header_size(HEAD_CAP)
             .max_idle_connections(0)
             .accept_encoding("identity")
             .user_agent(concat!("planexe/", env!("CARGO_PKG_VERSION")));
@@ -213,7 +215,7 @@ impl Endpoint {
             }
             E::LargeResponseHeader(..) => CallError::new(
                 Class::BadData,
-                format!("{place} answered with over {BUFFER} bytes of headers"),
+                format!("{place} answered with over {HEAD_CAP} bytes of headers"),
             ),
             E::ConnectProxyFailed(why) => {
                 CallError::new(Class::Connection, format!("the proxy gave no way to {place}: {why}"))
@@ -363,13 +365,12 @@ impl Exchange<'_> {
     }
 
     /// The error of JSON that cannot be read: cut short, or damaged.
-    pub(super) fn bad_json(&self, bytes: &[u8], error: &serde_json::Error, content: bool) -> CallError {
+    pub(super) fn bad_json(&self, bytes: &[u8], error: &serde_json::Error) -> CallError {
         if let Some(error) = self.ended() {
             return error;
         }
         let mut call_error = if error.is_eof() {
-            let class = if content { Class::Cut } else { Class::Connection };
-            CallError::new(class, "the answer was cut off: its JSON ends in the middle")
+            CallError::new(Class::Cut, "the answer was cut off: its JSON ends in the middle")
         } else if std::str::from_utf8(bytes).is_err() {
             CallError::new(Class::BadData, "the answer is not valid UTF-8")
         } else {
@@ -402,11 +403,14 @@ impl Exchange<'_> {
             200 => String::new(),
             status => format!("{status}"),
         };
-        let message = match (status.is_empty(), message.is_empty()) {
+        let mut message = match (status.is_empty(), message.is_empty()) {
             (true, _) => message,
             (false, true) => format!("HTTP {status}"),
             (false, false) => format!("HTTP {status}: {message}"),
         };
+        if class == Class::Config && !(300..400).contains(&self.status) {
+            message = format!("{message} (is `base_url` right? it is {})", self.endpoint.base);
+        }
         let code = [&said.code, &said.kind].into_iter().find(|code| !code.is_empty());
         CallError {
             class,

@@ -28,6 +28,9 @@ pub mod structured;
 mod watchdog;
 mod whole;
 
+#[cfg(test)]
+mod wire_tests;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

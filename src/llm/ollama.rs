@@ -164,7 +164,7 @@ fn lines(exchange: &mut Exchange<'_>, draft: &mut Draft, done: &mut bool) -> Res
         }
         let line_read: Line = match serde_json::from_slice(&line) {
             Ok(read) => read,
-            Err(error) => return Err(exchange.bad_json(&line, &error, draft.any())),
+            Err(error) => return Err(exchange.bad_json(&line, &error)),
         };
         if let Some(error) = line_read.error.filter(|error| !error.is_null()) {
             let said = Said::of(&json!({ "error": error })).unwrap_or_default();

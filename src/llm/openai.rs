@@ -349,7 +349,7 @@ fn chunks(
     for chunk in values {
         let chunk = match chunk {
             Ok(chunk) => chunk,
-            Err(error) => return Err(exchange.bad_json(data, &error, draft.any())),
+            Err(error) => return Err(exchange.bad_json(data, &error)),
         };
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             let mut said = Said::of(&json!({ "error": error })).unwrap_or_default();

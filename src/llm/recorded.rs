@@ -61,10 +61,14 @@ impl RecordedAnswer {
     /// white space is lost by it (`1.50` and keys given twice would be); any other text as a string.
     pub fn value_of(text: &str) -> Value {
         match serde_json::from_str::<Value>(text) {
-            Ok(value) if !value.is_string() && value == without_blanks(text) => value,
+            Ok(value) if !value.is_string() && compact(&value) == without_blanks(text) => value,
             _ => Value::String(text.to_owned()),
         }
     }
+}
+
+fn compact(value: &Value) -> String {
+    value.to_string()
 }
 
 /// JSON text without the white space between its tokens.

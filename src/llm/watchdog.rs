@@ -15,6 +15,9 @@ use crate::manifest::types::CallTimeouts;
 /// The longest a clock's end or a cancel goes unnoticed.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
+/// Longer than any call; keeps sums of limits from overflowing.
+const FOREVER: Duration = Duration::from_secs(365 * 86400);
+
 /// The four clocks of one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Clocks {
@@ -34,7 +37,8 @@ impl Clocks {
     /// and no total; one elsewhere that is silent for 5 minutes is not coming back.
     pub(super) fn of(table: &CallTimeouts, local: bool) -> Clocks {
         let pick = |span: Option<crate::manifest::types::Span>, local_s: u64, remote_s: u64| {
-            span.map_or(Duration::from_secs(if local { local_s } else { remote_s }), |span| span.0)
+            let usual = Duration::from_secs(if local { local_s } else { remote_s });
+            span.map_or(usual, |span| span.0).min(FOREVER)
         };
         Clocks {
             connect: pick(table.connect, 5, 10),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::fault::{Fault, list_of, nearest, suggest};
 use super::inputs::{NamedInput, named};
-use super::names::{identifier, is_identifier, is_task_name, loose};
+use super::names::{identifier, is_identifier, is_task_name};
 use super::paths;
 use super::place::KeyPath;
 use super::read::is_damaged;
@@ -561,7 +561,6 @@ impl Checker<'_> {
     }
 
     fn task_names(&mut self) {
-        let mut seen: HashMap<String, &str> = HashMap::new();
         for name in self.tables.task.keys() {
             let at = KeyPath::task(name);
             if !is_task_name(name) {
@@ -585,18 +584,6 @@ impl Checker<'_> {
                     .maybe_hint((!better.is_empty()).then(|| format!("write `[task.{better}]`"))),
                 );
                 continue;
-            }
-            if let Some(first) = seen.insert(loose(name), name) {
-                self.add(
-                    Fault::at(
-                        at,
-                        format!("tasks `{first}` and `{name}` have the same name on the command line"),
-                    )
-                    .on_key()
-                    .wanted("too like the other")
-                    .related(KeyPath::task(first), "the other")
-                    .hint("case, `_`, `-` and an ending `task` are not told apart there: rename one"),
-                );
             }
         }
     }

@@ -65,6 +65,9 @@ pub struct Pipeline {
     pub plan: Option<String>,
     /// Tasks (or outputs) a bare `planexe build` makes; all tasks if left out.
     pub default: Vec<String>,
+    /// Whether a line of a prompt or template that holds only a block tag (`{% … %}`) leaves nothing
+    /// behind: Jinja's `trim_blocks` and `lstrip_blocks`.
+    pub trim_blocks: bool,
     /// Further files to read, relative to this one; globs allowed.
     pub include: Vec<String>,
 }

@@ -8,8 +8,9 @@
 
 use std::io::Write;
 
-use crate::event::Event;
-use crate::progress::{Running, Sink, Snapshot, lines, write};
+use crate::event::{Event, Kind};
+use crate::progress::lines::{self, NameColumns};
+use crate::progress::{Running, Sink, Snapshot, write};
 use crate::style::{self, Rgb, Shown, Style, clean, pad, pad_left};
 
 /// Columns and rows of a terminal, asked each time as it may be resized.
@@ -21,6 +22,7 @@ pub struct Fancy {
     style: Style,
     explain: bool,
     size: Size,
+    names: NameColumns,
     /// Columns of each live line as drawn.
     drawn: Vec<usize>,
     latest: Snapshot,
@@ -30,7 +32,16 @@ pub struct Fancy {
 impl Fancy {
     /// Draws on a terminal of a size. `explain` shows why tasks are stale.
     pub fn new(to: Box<dyn Write + Send>, style: Style, explain: bool, size: Size) -> Fancy {
-        Fancy { to, style, explain, size, drawn: Vec::new(), latest: Snapshot::default(), begun: false }
+        Fancy {
+            to,
+            style,
+            explain,
+            size,
+            names: NameColumns::new(),
+            drawn: Vec::new(),
+            latest: Snapshot::default(),
+            begun: false,
+        }
     }
 
     /// Goes back over the live lines, writes what is to stay, then the live lines anew, in one write.
@@ -58,15 +69,20 @@ impl Fancy {
             return Vec::new();
         }
         let (columns, rows) = (self.size)();
-        live_lines(&self.latest, &Style { width: Some(columns.max(2) - 1), ..self.style }, rows)
+        live_lines(&self.latest, &Style { width: Some(columns.max(2) - 1), ..self.style }, self.names, rows)
     }
 }
 
 impl Sink for Fancy {
     fn event(&mut self, event: &Event) {
+        self.names.meet(&event.kind);
         let (columns, _) = (self.size)();
         let style = Style { width: Some(columns.max(20)), ..self.style };
-        if let Some(line) = lines::of_event(&event.kind, &style, self.explain) {
+        if let Some(task) = ended(&event.kind) {
+            // The next snapshot knows; until then it is not to be drawn below its own end.
+            self.latest.running.retain(|running| running.task != *task);
+        }
+        if let Some(line) = lines::of_event(&event.kind, &style, self.names, self.explain) {
             let live = self.live();
             self.draw(&line, &live);
         }
@@ -85,8 +101,20 @@ impl Sink for Fancy {
     }
 }
 
+/// The task whose end an event is.
+fn ended(kind: &Kind) -> Option<&String> {
+    match kind {
+        Kind::TaskCompleted { task, .. }
+        | Kind::TaskFailed { task, .. }
+        | Kind::TaskSkipped { task }
+        | Kind::TaskWaiting { task, .. }
+        | Kind::TaskStopped { task } => Some(task),
+        _ => None,
+    }
+}
+
 /// The live lines of a snapshot, each cut to the width, in fewer lines than the terminal has rows.
-fn live_lines(snapshot: &Snapshot, style: &Style, rows: usize) -> Vec<String> {
+fn live_lines(snapshot: &Snapshot, style: &Style, names: NameColumns, rows: usize) -> Vec<String> {
     let hold = snapshot.hold.as_ref().map(|why| style.paint(style::BLUE, &format!("= {}", clean(why))));
     let fixed = 1 + usize::from(hold.is_some());
     // One row is left for the cursor.
@@ -94,7 +122,7 @@ fn live_lines(snapshot: &Snapshot, style: &Style, rows: usize) -> Vec<String> {
     let all = snapshot.running.len();
     let shown = if all <= room { all } else { room.saturating_sub(1) };
     let mut lines: Vec<String> =
-        snapshot.running[..shown].iter().map(|task| running_line(task, style)).collect();
+        snapshot.running[..shown].iter().map(|task| running_line(task, style, names)).collect();
     if shown < all && room > 0 {
         lines.push(style.dim(&format!("  +{} more running", all - shown)));
     }
@@ -103,12 +131,12 @@ fn live_lines(snapshot: &Snapshot, style: &Style, rows: usize) -> Vec<String> {
     lines.iter().map(|line| style.fit(line).into_owned()).collect()
 }
 
-fn running_line(task: &Running, style: &Style) -> String {
+fn running_line(task: &Running, style: &Style, names: NameColumns) -> String {
     let mut doing = clean(&task.doing);
     if task.attempt > 1 {
         doing = format!("attempt {}{}{doing}", task.attempt, if doing.is_empty() { "" } else { ", " });
     }
-    let columns = lines::name_columns(style);
+    let columns = names.at(style);
     let name = pad(&style::truncate(&clean(&task.task), columns), columns);
     let model = task.model.as_ref().map(|model| style.dim(&clean(model))).unwrap_or_default();
     let fields = [pad_left(&style::elapsed(task.elapsed_s), 7), doing];

@@ -1,35 +1,35 @@
 //! The lines a build leaves behind, one for each event worth one; shared by the plain and the live display.
 
-use crate::event::Kind;
+use crate::event::{Event, Kind, Summary};
 use crate::record::StatusUsage;
 use crate::report::reason_of;
 use crate::style::{self, Shown, Style, clean, pad, pad_left};
 
 /// The line of an event, without its line end. `None` for events that leave no line.
-pub(super) fn of_event(kind: &Kind, style: &Style, explain: bool) -> Option<String> {
+pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: bool) -> Option<String> {
     let line = match kind {
         Kind::TaskStale { task, reasons } if explain => {
-            row(style, Shown::Stale, task, &format!("stale: {}", clean(&reasons.join("; "))))
+            row(style, names, Shown::Stale, task, &format!("stale: {}", clean(&reasons.join("; "))))
         }
-        Kind::TaskCompleted { task, .. } => return Some(completed(kind, task, style)),
+        Kind::TaskCompleted { task, .. } => return Some(completed(kind, task, style, names)),
         Kind::TaskRetrying { task, attempt, failure, next } => {
             let what = format!("attempt {attempt} failed: {}; {}", reason_of(failure), clean(next));
-            row(style, Shown::Pending, task, &what)
+            row(style, names, Shown::Pending, task, &what)
         }
         Kind::TaskFailed { task, failure, blocked, .. } => {
             let blocks = match blocked {
                 0 => String::new(),
                 blocked => format!(" (blocks {})", style::count(u64::from(*blocked), "task")),
             };
-            row(style, Shown::Failed, task, &format!("{}{blocks}", reason_of(failure)))
+            row(style, names, Shown::Failed, task, &format!("{}{blocks}", reason_of(failure)))
         }
-        Kind::TaskSkipped { task } => row(style, Shown::Skipped, task, "skipped"),
+        Kind::TaskSkipped { task } => row(style, names, Shown::Skipped, task, "skipped"),
         Kind::TaskWaiting { task, message } => {
-            row(style, Shown::Waiting, task, &format!("waits for a person: {}", clean(message)))
+            row(style, names, Shown::Waiting, task, &format!("waits for a person: {}", clean(message)))
         }
-        Kind::TaskStopped { task } => row(style, Shown::Stopped, task, "stopped"),
+        Kind::TaskStopped { task } => row(style, names, Shown::Stopped, task, "stopped"),
         Kind::TaskStalled { task, idle_s } => {
-            row(style, Shown::Damaged, task, &format!("no progress for {}", style::elapsed(*idle_s)))
+            row(style, names, Shown::Damaged, task, &format!("no progress for {}", style::elapsed(*idle_s)))
         }
         Kind::Note { task, message, warning } => {
             let about = task.as_ref().map(|task| clean(task) + ": ").unwrap_or_default();
@@ -50,18 +50,95 @@ pub(super) fn of_event(kind: &Kind, style: &Style, explain: bool) -> Option<Stri
     Some(line)
 }
 
-/// Columns given to names.
-pub(super) fn name_columns(style: &Style) -> usize {
-    (style.columns() / 3).clamp(12, 30)
+/// Lays events out one by one, as a list read later: with their times, and none left out.
+#[derive(Debug)]
+pub struct EventLines {
+    names: NameColumns,
+}
+
+impl EventLines {
+    /// None shown yet.
+    #[expect(clippy::new_without_default, reason = "a list is begun, not defaulted")]
+    pub fn new() -> EventLines {
+        EventLines { names: NameColumns::new() }
+    }
+
+    /// The line of an event, without its line end.
+    pub fn line(&mut self, event: &Event, style: &Style) -> String {
+        self.names.meet(&event.kind);
+        let utc = clean(&event.timestamp_utc);
+        let when = utc.get(..19).map_or_else(|| utc.clone(), |when| when.replace('T', " "));
+        let inner = Style { width: style.width.map(|width| width.saturating_sub(21)), ..*style };
+        let what = of_event(&event.kind, &inner, self.names, true)
+            .unwrap_or_else(|| self.other(&event.kind, &inner));
+        style.fit(&format!("{}  {what}", style.dim(&when))).into_owned()
+    }
+
+    /// Events that leave no line in a build.
+    fn other(&self, kind: &Kind, style: &Style) -> String {
+        match kind {
+            Kind::TaskStarted { task, attempt, model, recipe } => {
+                let what = model.as_ref().unwrap_or(recipe);
+                let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                row(style, self.names, Shown::Running, task, &format!("started: {}{attempt}", clean(what)))
+            }
+            Kind::TaskProgress { task, doing } => row(style, self.names, Shown::Running, task, &clean(doing)),
+            Kind::PipelineStarted { pipeline, steps_total, .. } => {
+                format!(
+                    "build started: {}, {}",
+                    clean(pipeline),
+                    style::count(u64::from(*steps_total), "task")
+                )
+            }
+            Kind::PipelineCompleted { summary } => format!("build completed: {}", ran(summary)),
+            Kind::PipelineFailed { summary } => {
+                format!("build failed: {} failed, {}", summary.failed.len(), ran(summary))
+            }
+            Kind::PipelineStopped { summary, message } => {
+                format!("build stopped ({}): {}", clean(message), ran(summary))
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+fn ran(summary: &Summary) -> String {
+    let tasks = style::count(u64::from(summary.ran), "task");
+    format!("{tasks} ran in {}", style::duration(summary.duration_s))
+}
+
+/// Columns given to names: a share of the width at first, more as longer names are met, so that what follows them
+/// stays in one column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NameColumns(usize);
+
+impl NameColumns {
+    pub(super) fn new() -> NameColumns {
+        NameColumns(0)
+    }
+
+    /// A task is about to be shown.
+    pub(super) fn meet(&mut self, kind: &Kind) {
+        if let Kind::TaskStarted { task, .. } | Kind::TaskStale { task, .. } = kind {
+            self.0 = self.0.max(style::width(&clean(task)));
+        }
+    }
+
+    /// For a width.
+    pub(super) fn at(self, style: &Style) -> usize {
+        let least = (style.columns() / 3).clamp(12, 26);
+        let most = style.width.map_or(48, |width| (width * 9 / 20).min(48));
+        self.0.clamp(least, most.max(least))
+    }
 }
 
 /// Glyph, name, and the rest.
-pub(super) fn row(style: &Style, state: Shown, task: &str, rest: &str) -> String {
-    let line = format!("{} {}  {rest}", style.glyph(state), pad(&clean(task), name_columns(style)));
+pub(super) fn row(style: &Style, names: NameColumns, state: Shown, task: &str, rest: &str) -> String {
+    let line = format!("{} {}  {rest}", style.glyph(state), pad(&clean(task), names.at(style)));
     line.trim_end().to_owned()
 }
 
-fn completed(kind: &Kind, task: &str, style: &Style) -> String {
+fn completed(kind: &Kind, task: &str, style: &Style, names: NameColumns) -> String {
     let Kind::TaskCompleted { attempt, duration_s, usage, reused, unchanged, sample, partial, .. } = kind
     else {
         return String::new();
@@ -79,7 +156,7 @@ fn completed(kind: &Kind, task: &str, style: &Style) -> String {
             fields.push(word.to_owned());
         }
     }
-    let name = pad(&clean(task), name_columns(style));
+    let name = pad(&clean(task), names.at(style));
     format!(
         "{} {}",
         style.glyph(Shown::Done),

@@ -9,15 +9,19 @@ use indexmap::IndexMap;
 
 use crate::event::{Event, Kind};
 use crate::record::StatusUsage;
-use crate::style::{self, Style};
+use crate::report::TaskView;
+use crate::style::{self, Shown, Style};
 
 mod fancy;
 mod json;
 mod lines;
 mod plain;
 
+use lines::NameColumns;
+
 pub use fancy::Fancy;
 pub use json::Json;
+pub use lines::EventLines;
 pub use plain::Plain;
 
 /// How to show what happens in a build.
@@ -220,8 +224,8 @@ pub fn to_stderr(options: Options) -> Box<dyn Sink> {
     let stderr = Box::new(io::stderr());
     match options.how {
         How::Json => Box::new(Json::new(stderr)),
-        How::None => Box::new(Quiet::new(stderr, options.style)),
-        _ if options.quiet => Box::new(Quiet::new(stderr, options.style)),
+        _ if options.quiet => Box::new(Quiet::new(stderr, options.style, true)),
+        How::None => Box::new(Quiet::new(stderr, options.style, false)),
         How::Auto if options.live => {
             let size = || style::terminal_size(&io::stderr()).unwrap_or((80, 24));
             Box::new(Fancy::new(stderr, options.style, options.explain, Box::new(size)))
@@ -232,23 +236,85 @@ pub fn to_stderr(options: Options) -> Box<dyn Sink> {
     }
 }
 
-/// Shows failures, warnings and the end, nothing else.
+/// Passes everything on and keeps what became of each task, for the answer of `build --json`.
+pub struct Gather {
+    inner: Box<dyn Sink>,
+    /// Tasks that ran, in the order in which they ended.
+    pub tasks: Vec<TaskView>,
+}
+
+impl Gather {
+    /// Around a sink.
+    pub fn new(inner: Box<dyn Sink>) -> Gather {
+        Gather { inner, tasks: Vec::new() }
+    }
+}
+
+impl Sink for Gather {
+    fn event(&mut self, event: &Event) {
+        let view = |task: &String, state: Shown| TaskView::new(task.clone(), state);
+        let ended = match &event.kind {
+            Kind::TaskCompleted {
+                task, attempt, model, duration_s, usage, step, sample, partial, ..
+            } => TaskView {
+                attempt: *attempt,
+                model: model.clone(),
+                duration_s: Some(*duration_s),
+                usage: Some(*usage),
+                step: Some(*step),
+                sample: Some(*sample),
+                partial: Some(*partial),
+                ended_utc: Some(event.timestamp_utc.clone()),
+                ..view(task, Shown::Done)
+            },
+            Kind::TaskFailed { task, attempt, model, failure, .. } => TaskView {
+                attempt: *attempt,
+                model: model.clone(),
+                failure: Some(failure.clone()),
+                ended_utc: Some(event.timestamp_utc.clone()),
+                ..view(task, Shown::Failed)
+            },
+            Kind::TaskWaiting { task, message } => {
+                TaskView { doing: Some(message.clone()), ..view(task, Shown::Waiting) }
+            }
+            Kind::TaskStopped { task } => view(task, Shown::Stopped),
+            _ => return self.inner.event(event),
+        };
+        self.tasks.push(ended);
+        self.inner.event(event);
+    }
+
+    fn tick(&mut self, snapshot: &Snapshot) {
+        self.inner.tick(snapshot);
+    }
+
+    fn finish(&mut self, closing: &str) {
+        self.inner.finish(closing);
+    }
+}
+
+/// Shows warnings, failures if asked to, and the end.
 pub struct Quiet {
     to: Box<dyn Write + Send>,
     style: Style,
+    failures: bool,
 }
 
 impl Quiet {
-    /// Writes to a stream.
-    pub fn new(to: Box<dyn Write + Send>, style: Style) -> Quiet {
-        Quiet { to, style }
+    /// Writes to a stream. `failures` are shown as they happen, for when the closing text does not repeat them.
+    pub fn new(to: Box<dyn Write + Send>, style: Style, failures: bool) -> Quiet {
+        Quiet { to, style, failures }
     }
 }
 
 impl Sink for Quiet {
     fn event(&mut self, event: &Event) {
-        let shown = matches!(event.kind, Kind::TaskFailed { .. } | Kind::Note { warning: true, .. });
-        if shown && let Some(line) = lines::of_event(&event.kind, &self.style, false) {
+        let shown = match event.kind {
+            Kind::TaskFailed { .. } => self.failures,
+            Kind::Note { warning, .. } => warning,
+            _ => false,
+        };
+        if shown && let Some(line) = lines::of_event(&event.kind, &self.style, NameColumns::new(), false) {
             write(&mut self.to, &(line + "\n"));
         }
     }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use crate::event::{Event, Kind};
-use crate::progress::{Sink, Snapshot, lines, write};
+use crate::progress::lines::{self, NameColumns};
+use crate::progress::{Sink, Snapshot, write};
 use crate::style::{self, Shown, Style, clean};
 
 /// Seconds of silence after which a line says what is still running, so that CI does not give up on us.
@@ -16,6 +17,7 @@ pub struct Plain {
     style: Style,
     explain: bool,
     verbose: bool,
+    names: NameColumns,
     notes: HashSet<String>,
     doing: HashMap<String, String>,
     now_s: f64,
@@ -31,6 +33,7 @@ impl Plain {
             style: Style { width: None, ..style },
             explain,
             verbose,
+            names: NameColumns::new(),
             notes: HashSet::new(),
             doing: HashMap::new(),
             now_s: 0.0,
@@ -56,24 +59,25 @@ impl Plain {
                 if *attempt > 1 {
                     what.push(format!("attempt {attempt}"));
                 }
-                Some(lines::row(&self.style, Shown::Running, task, &what.join(", ")))
+                Some(lines::row(&self.style, self.names, Shown::Running, task, &what.join(", ")))
             }
             Kind::TaskProgress { task, doing } if self.verbose => {
                 // A count that rises is no news.
                 let kind_of_work: String = doing.chars().filter(|c| !c.is_ascii_digit()).collect();
                 let before = self.doing.insert(task.clone(), kind_of_work.clone());
                 (before.as_ref() != Some(&kind_of_work))
-                    .then(|| lines::row(&self.style, Shown::Running, task, &clean(doing)))
+                    .then(|| lines::row(&self.style, self.names, Shown::Running, task, &clean(doing)))
             }
-            Kind::Note { .. } => lines::of_event(kind, &self.style, self.explain)
+            Kind::Note { .. } => lines::of_event(kind, &self.style, self.names, self.explain)
                 .filter(|line| self.notes.insert(line.clone())),
-            _ => lines::of_event(kind, &self.style, self.explain),
+            _ => lines::of_event(kind, &self.style, self.names, self.explain),
         }
     }
 }
 
 impl Sink for Plain {
     fn event(&mut self, event: &Event) {
+        self.names.meet(&event.kind);
         if let Some(line) = self.of(&event.kind) {
             let time = event.timestamp_utc.get(11..19).filter(|_| self.verbose);
             let time = time.map(|time| self.style.dim(&clean(time)) + "Z ").unwrap_or_default();

@@ -207,7 +207,7 @@ fn json_lines() {
 #[test]
 fn quiet_shows_failures_and_the_end() {
     let kept = Kept::default();
-    let mut sink = Quiet::new(Box::new(kept.clone()), Style::PLAIN);
+    let mut sink = Quiet::new(Box::new(kept.clone()), Style::PLAIN, true);
     assert_eq!(
         shown(&mut sink, &kept),
         "✗ risks                       validation: /risks/0/title is missing (blocks 2 tasks)\nThe end.\n"
@@ -351,13 +351,14 @@ fn live_lines_at_80_columns() {
 ━━━━━━━━━━━━━━✗✗───  17/23  2 failed  1 blocked  3m 12s  ETA 4m 05s  182k tok
 "
     );
-    live.sink.event(&event(completed("premise", 61.0, 900, 0.0)));
+    live.sink.event(&event(completed("task_1", 61.0, 900, 0.0)));
+    assert!(!live.look().contains("▶ task_1"), "what ended is no longer running");
     live.sink.tick(&running(1));
     assert_eq!(
         live.look(),
         "\
 ✓ swot                           4.2s  1.9k tok  $0.0004
-✓ premise                      1m 01s   900 tok
+✓ task_1                       1m 01s   900 tok
 ▶ task_0                          40s  writing, 412 tokens  qwen3.5-35b
 ━━━━━━━━━━━━━━✗✗───  17/23  2 failed  1 blocked  3m 12s  ETA 4m 05s  182k tok
 "
@@ -367,8 +368,29 @@ fn live_lines_at_80_columns() {
         live.look(),
         "\
 ✓ swot                           4.2s  1.9k tok  $0.0004
-✓ premise                      1m 01s   900 tok
+✓ task_1                       1m 01s   900 tok
 The end.
+"
+    );
+}
+
+#[test]
+fn long_names_move_what_follows_them() {
+    let kept = Kept::default();
+    let mut sink = Plain::new(Box::new(kept.clone()), Style::PLAIN, false, false);
+    for name in ["swot", "enrich_team_members[project-lead]", "wbs"] {
+        sink.event(&event(started(name, 1)));
+        sink.event(&event(completed(name, 4.2, 1900, 0.0)));
+    }
+    assert_eq!(
+        kept.take(),
+        "\
+▶ swot                        qwen3.5
+✓ swot                           4.2s  1.9k tok
+▶ enrich_team_members[project-lead]  qwen3.5
+✓ enrich_team_members[project-lead]     4.2s  1.9k tok
+▶ wbs                                qwen3.5
+✓ wbs                                   4.2s  1.9k tok
 "
     );
 }
@@ -420,7 +442,7 @@ fn a_narrowed_terminal_is_drawn_clean() {
     assert_eq!(
         live.look(),
         "\
-✓ swot                               4.2s  1.9k tok  $0.0004
+✓ swot                           4.2s  1.9k tok  $0.0004
 ▶ task_0                   40s  writing, 412 tokens
 ━━━━━━━━━━✗✗──  17/23  2 failed  1 blocked  3m 12s  $0.04
 "

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::record::Failure;
 use crate::report::status::some_names;
 use crate::report::{Reason, Server, Verdict, coloured_diff, reason_of, time};
-use crate::style::{Shown, Style, clean};
+use crate::style::{self, Shown, Style, clean};
 
 /// Why a task would run, or need not.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -34,14 +34,58 @@ pub struct ExplainView {
     pub completed_utc: Option<String>,
     /// Who said so: build, touch, rescue, human.
     pub by: Option<String>,
+    /// Files it read that are not what they were, or are no longer read, or are new.
+    pub changed_inputs: Vec<InputChange>,
+    /// Attempts since it was last done.
+    pub attempt: u32,
     /// Why its last attempt failed.
     pub failure: Option<Failure>,
+    /// What a person is asked, while one is waited for.
+    pub asked: Option<String>,
     /// What differs from when it was made without making it stale.
     pub drift: Vec<Drift>,
     /// What the next build would do, one line each: "ask qwen3.5 (about 3.1k tokens)", "use the kept answer".
     pub next: Vec<String>,
     /// Tasks that read its outputs.
     pub readers: Vec<String>,
+    /// Of a `foreach` task, its instances.
+    pub instances: Vec<InstanceView>,
+}
+
+/// A file a task was made from that differs now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct InputChange {
+    /// Relative to the run directory.
+    pub path: String,
+    /// Digest it was made from; none if it was not read then.
+    pub old: Option<String>,
+    /// Digest now; none if it is not read any more.
+    pub new: Option<String>,
+}
+
+impl InputChange {
+    fn line(&self) -> String {
+        let short = |digest: &str| clean(digest).chars().take(12).collect::<String>();
+        let path = clean(&self.path);
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) => format!("{path} ({} -> {})", short(old), short(new)),
+            (None, _) => format!("{path} (new)"),
+            (Some(_), None) => format!("{path} (no longer read)"),
+        }
+    }
+}
+
+/// An instance of a `foreach` task in a few words.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstanceView {
+    /// `task[key]`.
+    pub task: String,
+    /// The state, derived ones included.
+    pub state: Shown,
+    /// What judging it gave.
+    pub verdict: Verdict,
+    /// What changed, or why it failed: one line each.
+    pub reasons: Vec<String>,
 }
 
 /// Something that differs from when a task was made without making it stale.
@@ -55,6 +99,29 @@ pub struct Drift {
     pub now: String,
 }
 
+/// So many lines of a list are shown.
+const LINES: usize = 15;
+
+/// The first lines, and how many more there are.
+fn bounded(lines: impl Iterator<Item = String>, most: usize) -> String {
+    let lines: Vec<String> = lines.collect();
+    let mut text: String = lines.iter().take(most).map(|line| format!("{line}\n")).collect();
+    if lines.len() > most {
+        text += &format!("  and {} more\n", lines.len() - most);
+    }
+    text
+}
+
+impl Drift {
+    /// In a few words, for the list of tasks.
+    pub fn remark(&self) -> String {
+        match self.what.as_str() {
+            "params" => "drift: made with other parameters".to_owned(),
+            _ => format!("drift: made with {}, now {}", self.made_with, self.now),
+        }
+    }
+}
+
 impl ExplainView {
     /// For people.
     pub fn text(&self, style: &Style) -> String {
@@ -63,20 +130,41 @@ impl ExplainView {
             text += &format!("  {}\n", clean(description));
         }
         text.push('\n');
+        if !self.blocked_by.is_empty() {
+            text += &format!("Blocked: it needs {}, which failed.\n", some_names(&self.blocked_by, 8));
+        }
+        if let Some(asked) = &self.asked {
+            text += &format!("Waiting for a person: {}\n", clean(asked));
+        }
         text += &match self.verdict {
             Verdict::Fresh => self.fresh(),
-            Verdict::Stale if self.reasons.is_empty() => "It will run.\n".to_owned(),
+            _ if !self.instances.is_empty() => self.families(style),
+            _ if self.state == Shown::Running => "Running now.\n".to_owned(),
+            Verdict::Stale if self.asked.is_some() => String::new(),
+            // That it was never built says nothing more.
+            Verdict::Stale
+                if !self.blocked_by.is_empty()
+                    && self.reasons.iter().all(|why| why.code == "never_built") =>
+            {
+                String::new()
+            }
+            Verdict::Stale if self.reasons.is_empty() => "Stale: it will run.\n".to_owned(),
             Verdict::Stale => self.stale(style),
+            Verdict::DependsOn if !self.blocked_by.is_empty() => String::new(),
             Verdict::DependsOn => format!(
-                "Not decided yet: {} will run first, and it runs if what they make differs.\n",
+                "Not decided yet: it depends on {}, and runs if what comes out differs.\n",
                 some_names(&self.depends_on, 8)
             ),
         };
-        if let Some(failure) = &self.failure {
-            text += &format!("\nIts last attempt failed: {}\n", reason_of(failure));
+        if !self.changed_inputs.is_empty() {
+            text += match self.verdict {
+                Verdict::Fresh => "\nInputs that differ from those it was made from, without effect on it:\n",
+                _ => "\nInputs that differ from those it was made from:\n",
+            };
+            text += &bounded(self.changed_inputs.iter().map(|change| format!("  {}", change.line())), LINES);
         }
-        if !self.blocked_by.is_empty() {
-            text += &format!("\nIt cannot run: it needs {}.\n", some_names(&self.blocked_by, 8));
+        if let Some(failure) = &self.failure {
+            text += &self.failed(failure, style);
         }
         for drift in &self.drift {
             text += &format!(
@@ -98,6 +186,63 @@ impl ExplainView {
         text
     }
 
+    /// How its last attempt failed, with the end of what was said.
+    fn failed(&self, failure: &Failure, style: &Style) -> String {
+        let attempts = match self.attempt {
+            0 | 1 => String::new(),
+            attempts => format!(" (attempt {attempts})"),
+        };
+        let mut text = format!("\nIts last attempt failed{attempts}: {}\n", reason_of(failure));
+        for (what, fields) in [("missing", &failure.missing_fields), ("invalid", &failure.invalid_fields)] {
+            if !fields.is_empty() {
+                text += &format!("  {what}: {}\n", some_names(fields, 8));
+            }
+        }
+        let raw = failure.raw_error.as_deref().unwrap_or_default().trim();
+        if !raw.is_empty() && !failure.message.contains(raw) {
+            let lines: Vec<String> = style::clean_lines(raw).lines().map(str::to_owned).collect();
+            let skipped = lines.len().saturating_sub(LINES);
+            if skipped > 0 {
+                text += &format!("  {}\n", style.dim(&format!("({skipped} lines before)")));
+            }
+            for line in &lines[skipped..] {
+                text += &format!("  | {line}\n");
+            }
+        }
+        if let Some(error_id) = &failure.error_id {
+            text += &format!("  {}\n", style.dim(&format!("error {}", clean(error_id))));
+        }
+        text
+    }
+
+    /// A fan-out, by what its instances have in common.
+    fn families(&self, style: &Style) -> String {
+        let mut text = format!("{}:", style::count(self.instances.len() as u64, "instance"));
+        let mut counts = Vec::new();
+        for state in Shown::ALL {
+            let count = self.instances.iter().filter(|instance| instance.state == state).count();
+            if count > 0 {
+                counts
+                    .push(format!(" {}", style.paint(state.colour(), &format!("{count} {}", state.word()))));
+            }
+        }
+        text += &counts.join(",");
+        text.push('\n');
+        let open = self.instances.iter().filter(|instance| instance.verdict != Verdict::Fresh);
+        let line = |instance: &InstanceView| {
+            let why = match &instance.reasons[..] {
+                [] => String::new(),
+                reasons => {
+                    format!("  {}", reasons.iter().map(|line| clean(line)).collect::<Vec<_>>().join("; "))
+                }
+            };
+            style
+                .fit(&format!("  {} {}{why}", style.glyph(instance.state), clean(&instance.task)))
+                .into_owned()
+        };
+        text + &bounded(open.map(line), LINES)
+    }
+
     fn fresh(&self) -> String {
         let since =
             self.completed_utc.as_deref().map(|utc| format!(" since {}", time(utc))).unwrap_or_default();
@@ -108,11 +253,11 @@ impl ExplainView {
             Some("rescue") => ", when its evaluation accepted it".to_owned(),
             Some(other) => format!(" (by {})", clean(other)),
         };
-        format!("Up to date: nothing it is made of changed{since}{by}.\n")
+        format!("Fresh: nothing it is made of changed{since}{by}.\n")
     }
 
     fn stale(&self, style: &Style) -> String {
-        let mut text = "It will run because:\n".to_owned();
+        let mut text = "Stale: it will run because:\n".to_owned();
         for reason in &self.reasons {
             text += &format!("  {} {}\n", style.glyph(Shown::Stale), reason.line());
             if let Some(diff) = reason.diff.as_deref().filter(|diff| !diff.is_empty()) {

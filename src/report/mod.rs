@@ -8,16 +8,25 @@ use crate::exit;
 use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 
+pub mod changes;
+mod check;
 mod explain;
 mod graph;
 mod plan;
+mod records;
+mod show;
 mod status;
+mod steer;
 mod summary;
 
-pub use explain::{Drift, ExplainView};
+pub use check::{CheckView, FaultsView};
+pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};
 pub use plan::{PlanTask, PlanView, ResumeView};
+pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
+pub use show::{CallView, ShowView, call_views};
 pub use status::{ErrorSummary, QualitySummary, RunView, StatusView};
+pub use steer::{SteerView, WaitView};
 pub use summary::{FailedView, Outcome, SummaryView, WaitingView};
 
 /// Version of the JSON formats of this module.
@@ -61,23 +70,32 @@ pub struct ErrorBody {
     pub message: String,
     /// What lies behind it.
     pub causes: Vec<String>,
-    /// What to type next.
+    /// What may help, one line each.
+    pub hints: Vec<String>,
+    /// The commands to type next that the hints name.
     pub next: Vec<String>,
     /// The exit code.
     pub exit_code: u8,
 }
 
+/// The commands in some hints: what stands in backticks and begins with the program's name.
+fn commands_in(hints: &[String]) -> Vec<String> {
+    let quoted = hints.iter().flat_map(|hint| hint.split('`').skip(1).step_by(2));
+    quoted.filter(|text| text.starts_with("planexe ")).map(str::to_owned).collect()
+}
+
 impl ErrorView {
     /// The data of an error.
-    pub fn of(error: &exit::Error) -> ErrorView {
+    pub fn of(error: &exit::Error, server: Server) -> ErrorView {
         ErrorView {
             schema: SCHEMA,
-            server: Server::here(None),
+            server,
             error: ErrorBody {
                 code: error.code.to_owned(),
                 message: error.message.clone(),
                 causes: error.causes.clone(),
-                next: error.hints.clone(),
+                hints: error.hints.clone(),
+                next: commands_in(&error.hints),
                 exit_code: error.exit_code(),
             },
         }
@@ -130,8 +148,8 @@ impl Reason {
 }
 
 /// Reasons in one line.
-fn joined(reasons: &[Reason]) -> String {
-    reasons.iter().map(|reason| clean(&reason.message)).collect::<Vec<_>>().join("; ")
+fn joined<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
+    reasons.into_iter().map(|reason| clean(&reason.message)).collect::<Vec<_>>().join("; ")
 }
 
 /// A task as `status --json` shows it: what is derived, and the fields of its `.status`.
@@ -275,7 +293,12 @@ impl TaskView {
 
     /// Seconds to show: so far, or in all.
     fn seconds(&self) -> Option<f64> {
-        self.elapsed_s.filter(|_| self.state == Shown::Running).or(self.duration_s)
+        match self.state {
+            Shown::Running => self.elapsed_s.or(self.duration_s),
+            // How long it took to find out that a person is needed is of no interest.
+            Shown::Waiting | Shown::Blocked => None,
+            _ => self.duration_s,
+        }
     }
 
     /// What there is to say of it, in one line.
@@ -295,10 +318,15 @@ impl TaskView {
             Shown::Done | Shown::Skipped | Shown::Stale | Shown::Damaged | Shown::Pending => Vec::new(),
         };
         if !matches!(self.state, Shown::Failed | Shown::Blocked | Shown::Running) {
-            parts.push(joined(&self.reasons));
+            // What the state's own word says needs no saying again.
+            let said = |reason: &&Reason| {
+                !matches!(reason.code.as_str(), "never_built" | "interrupted" | "failed_before")
+            };
+            parts.push(joined(self.reasons.iter().filter(said)));
         }
         if !self.depends_on.is_empty() && !matches!(self.state, Shown::Blocked | Shown::Running) {
-            parts.push(format!("after {}", names(&self.depends_on)));
+            let how = if self.state.is_complete() { "depends on" } else { "after" };
+            parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
         }
         for (flag, words) in [
             (self.partial, "partial: items are missing"),
@@ -362,7 +390,7 @@ fn coloured_diff(diff: &str, style: &Style, indent: &str) -> String {
 }
 
 /// `2026-03-01T22:15:04.123Z` as people read it: `2026-03-01 22:15:04 UTC`.
-fn time(utc: &str) -> String {
+pub fn time(utc: &str) -> String {
     let utc = clean(utc);
     match (utc.get(..10), utc.get(11..19)) {
         (Some(day), Some(time)) if utc.ends_with('Z') => format!("{day} {time} UTC"),
@@ -386,6 +414,16 @@ pub fn table(rows: &[Vec<String>], style: &Style) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A text put over the one shown before, from the top of the screen; what the screen has no rows for is cut.
+pub fn redrawn(text: &str, rows: usize) -> String {
+    let mut screen = String::from("\x1b[H");
+    for line in text.lines().take(rows.saturating_sub(1)) {
+        screen += line;
+        screen += "\x1b[K\r\n";
+    }
+    screen + "\x1b[J"
 }
 
 /// A word as a shell takes it, for commands to type.

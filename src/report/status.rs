@@ -41,6 +41,9 @@ pub struct StatusView {
     pub quality_summary: QualitySummary,
     /// Only of a run that failed.
     pub error: Option<ErrorSummary>,
+    /// Outputs of tasks that are gone from the pipeline: for people only.
+    #[serde(skip)]
+    pub orphans: Vec<String>,
 }
 
 /// A run.
@@ -50,8 +53,7 @@ pub struct RunView {
     pub dir: String,
     /// Name of the pipeline.
     pub pipeline: String,
-    /// `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`, `crashed`, `failed`, `aborted`,
-    /// `completed`.
+    /// `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`, `failed`, `aborted`, `completed`.
     pub phase: String,
     /// When its first build, or the running one, started.
     pub started_utc: Option<String>,
@@ -231,6 +233,10 @@ impl StatusView {
             if !names.is_empty() {
                 lines.push(format!("{label}: {}", some_names(names, 5)));
             }
+        }
+        if !self.orphans.is_empty() {
+            let names = some_names(&self.orphans, 5);
+            lines.push(format!("Orphans, of tasks that are gone: {names} (`planexe clean --orphans`)"));
         }
         if let Some(error) = &self.error {
             lines.push(format!("Next: {}", clean(&error.next)));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::event::Summary;
 use crate::record::Failure;
 use crate::report::status::some_names;
-use crate::report::{Server, reason_of, shell_word};
+use crate::report::{Server, TaskView, reason_of, shell_word};
 use crate::style::{self, Shown, Style, clean, pad};
 
 /// How a build ended.
@@ -21,10 +21,12 @@ pub struct SummaryView {
     pub pipeline: String,
     /// In one word.
     pub outcome: Outcome,
-    /// Of a build that was stopped: by what, to follow "Stopped": "by Ctrl-C", "at the limit of $2.50".
+    /// What stopped it: "by Ctrl-C", "the cost limit is reached"; or what broke it: a record that cannot be written.
     pub message: Option<String>,
     /// In figures.
     pub summary: Summary,
+    /// The tasks that ran.
+    pub tasks: Vec<TaskView>,
     /// What failed, with what it blocks.
     pub failed: Vec<FailedView>,
     /// What waits for a person.
@@ -70,15 +72,15 @@ pub struct WaitingView {
 }
 
 impl SummaryView {
-    /// For people; under `quiet` only what went wrong.
+    /// For people. Under `quiet` nothing is said of a good end, and failures, shown as they happened, are not repeated.
     pub fn text(&self, style: &Style, quiet: bool) -> String {
-        let mut text = String::new();
-        if !self.failed.is_empty() {
-            text.push('\n');
-            text += &self.failures(style);
-        }
         if quiet && self.outcome == Outcome::Completed {
             return String::new();
+        }
+        let mut text = String::new();
+        if !self.failed.is_empty() && !quiet {
+            text.push('\n');
+            text += &self.failures(style);
         }
         for waiting in &self.waiting {
             let task = clean(&waiting.task);
@@ -91,11 +93,15 @@ impl SummaryView {
             let names = some_names(&summary.partial, 5);
             text += &format!("Partial: {names}; items are missing, the next build tries them.\n");
         }
-        if !summary.sample.is_empty() {
-            let names = some_names(&summary.sample, 5);
-            text += &format!("Sample answers, recorded for other prompts: {names}.\n");
+        match summary.sample.len() {
+            0 => {}
+            1..=5 => {
+                let names = some_names(&summary.sample, 5);
+                text += &format!("Sample answers, recorded for other prompts: {names}.\n");
+            }
+            many => text += &format!("Sample answers, recorded for other prompts: {many} tasks.\n"),
         }
-        if let Some(report) = &self.report {
+        if let Some(report) = self.report.as_ref().filter(|_| !self.is_null()) {
             text += &format!("Report: {}\n", clean(report));
         }
         let commands = self.next.iter().map(|(command, _)| style::width(command)).max().unwrap_or(0);
@@ -107,23 +113,34 @@ impl SummaryView {
         text
     }
 
+    /// Whether everything was up to date.
+    fn is_null(&self) -> bool {
+        let summary = &self.summary;
+        let nothing = summary.ran == 0 && summary.failed.is_empty() && summary.waiting.is_empty();
+        self.outcome == Outcome::Completed && nothing && summary.pending == 0
+    }
+
     fn headline(&self, style: &Style) -> String {
         let summary = &self.summary;
         let tasks = |number: u32| style::count(u64::from(number), "task");
         let took = style::duration(summary.duration_s);
-        let nothing = summary.ran == 0 && summary.failed.is_empty() && summary.waiting.is_empty();
-        if self.outcome == Outcome::Completed && nothing && summary.pending == 0 {
+        if self.is_null() {
             return format!("planexe: everything is up to date ({})", tasks(summary.fresh + summary.skipped));
         }
         let mut parts = Vec::new();
         let label = match self.outcome {
             Outcome::Completed => style.paint(style::GREEN, "Done:"),
             Outcome::Failed => {
-                parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
+                if let Some(message) = &self.message {
+                    parts.push(clean(message));
+                }
+                if !summary.failed.is_empty() {
+                    parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
+                }
                 style.paint(style::RED, "Failed:")
             }
             Outcome::Stopped => {
-                let by = self.message.as_deref().map(|message| format!(" {}", clean(message)));
+                let by = self.message.as_deref().map(|message| format!(" ({})", clean(message)));
                 style.paint(style::BLUE, &format!("Stopped{}:", by.unwrap_or_default()))
             }
         };

@@ -69,6 +69,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
             recoverable: true,
             next: "planexe explain risks".into(),
         }),
+        orphans: vec![],
     }
 }
 
@@ -282,6 +283,14 @@ fn explained() -> ExplainView {
         drift: vec![Drift { what: "model".into(), made_with: "gpt-4.1".into(), now: "qwen3.5".into() }],
         next: vec!["ask qwen3.5, about 3.1k tokens".into()],
         readers: vec!["summary".into(), "report".into()],
+        changed_inputs: vec![InputChange {
+            path: "plan.txt".into(),
+            old: Some("1f2e3d4c5b6a7988".into()),
+            new: Some("9a8b7c6d5e4f3a2b".into()),
+        }],
+        attempt: 1,
+        asked: None,
+        instances: vec![],
     }
 }
 
@@ -293,13 +302,16 @@ fn explain_names_what_changed() {
 swot  · stale
   Strengths and weaknesses
 
-It will run because:
+Stale: it will run because:
   · the prompt changed (1f2e3d4c5b6a -> 9a8b7c6d5e4f)
       @@ -1,2 +1,2 @@
        Write a SWOT
       -for investors.
       +for the board.
   · output `swot.md` is missing
+
+Inputs that differ from those it was made from:
+  plan.txt (1f2e3d4c5b6a -> 9a8b7c6d5e4f)
 
 Made with another model: gpt-4.1 (now qwen3.5). That alone does not make it stale; `--rebuild-on model` would.
 
@@ -323,6 +335,7 @@ fn explain_of_what_need_not_run() {
         verdict: Verdict::Fresh,
         reasons: vec![],
         drift: vec![],
+        changed_inputs: vec![],
         next: vec![],
         description: None,
         by: Some("touch".into()),
@@ -333,11 +346,11 @@ fn explain_of_what_need_not_run() {
         "\
 swot  ✓ done
 
-Up to date: nothing it is made of changed since 2026-03-01 22:15:04 UTC, when it was marked done by touch.
+Fresh: nothing it is made of changed since 2026-03-01 22:15:04 UTC, when it was marked done by touch.
 "
     );
     let depends = ExplainView { verdict: Verdict::DependsOn, depends_on: vec!["plan".into()], ..fresh };
-    assert!(depends.text(&AT_80).contains("Not decided yet: plan will run first"));
+    assert!(depends.text(&AT_80).contains("Not decided yet: it depends on plan, and runs if"));
 }
 
 fn graph() -> GraphView {
@@ -416,7 +429,8 @@ fn plan() -> PlanView {
         run_dir: "runs/x".into(),
         pipeline: "abc".into(),
         resume: Some(ResumeView {
-            phase: "crashed".into(),
+            edited: vec!["swot".into()],
+            phase: "interrupted".into(),
             step: Some(1),
             steps_total: 3,
             task: Some("B".into()),
@@ -444,11 +458,12 @@ fn plan_says_where_it_goes_on_and_what_would_run() {
     assert_eq!(
         plan().text(&AT_80, true),
         "\
-phase          crashed
+phase          interrupted
 goes on at     step 2/3, B
 last done      step 1/3, A
 decision_id    0f1e2d
 checkpoint_id  cp-1
+pipeline edit  made stale by it: swot
 
 level 1
   · B  the prompt changed
@@ -490,6 +505,7 @@ fn summary(outcome: Outcome) -> SummaryView {
             usage: StatusUsage { input_tokens: 170_000, output_tokens: 12_000, cost_usd: 0.04, calls: 18 },
             ..Summary::default()
         },
+        tasks: vec![],
         failed: vec![],
         waiting: vec![],
         report: Some("examples/strategic-plan/report.html".into()),
@@ -509,11 +525,8 @@ Report: examples/strategic-plan/report.html
 "
     );
     assert_eq!(done.text(&AT_80, true), "");
-    let null = SummaryView {
-        summary: Summary { fresh: 23, ..Summary::default() },
-        report: None,
-        ..summary(Outcome::Completed)
-    };
+    let null =
+        SummaryView { summary: Summary { fresh: 23, ..Summary::default() }, ..summary(Outcome::Completed) };
     assert_eq!(null.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
 }
 
@@ -547,7 +560,22 @@ Next: planexe explain risks  see why
       planexe build          try again; what is done stays done
 ";
     assert_eq!(view.text(&AT_80, false), text);
-    assert_eq!(view.text(&AT_80, true), text);
+    assert!(text.ends_with(&view.text(&AT_80, true)), "{text}");
+    assert!(view.text(&AT_80, true).starts_with("Failed: 1 task failed"));
+}
+
+#[test]
+fn the_end_of_a_build_that_broke() {
+    let view = SummaryView {
+        message: Some("cannot write `swot.json.DONE`: no space left on device".into()),
+        summary: Summary { ran: 1, duration_s: 2.0, ..Summary::default() },
+        report: None,
+        ..summary(Outcome::Failed)
+    };
+    assert_eq!(
+        view.text(&AT_80, true),
+        "Failed: cannot write `swot.json.DONE`: no space left on device, 1 task ran in 2.0s.\n"
+    );
 }
 
 #[test]
@@ -570,7 +598,7 @@ fn the_end_of_a_build_that_was_stopped() {
         "\
 = sign[off] waits: Read report.html
   then: planexe done 'sign[off]'
-Stopped by Ctrl-C: 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting for a person, 4 not reached.
+Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting for a person, 4 not reached.
 Next: planexe build  go on
 "
     );

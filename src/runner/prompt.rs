@@ -75,6 +75,13 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
         let message = format!("not done after {:.0} s (timeout)", limit.as_secs_f64());
         return Ok(Outcome::Failed(super::failure("timeout", message)));
     }
+    if let Some(why) = tools.providers.closed_by(spec.models[job.endpoint]) {
+        let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
+        return Ok(Outcome::Failed(super::failure(why.class.name(), message)));
+    }
+    if tools.cancel.is_broken() {
+        return Ok(Outcome::Stopped);
+    }
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
     let start = Instant::now();
@@ -88,7 +95,9 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     {
         return Ok(Outcome::Stopped);
     }
-    let result = result.map_err(|error| tools.providers.redacted(error));
+    let result = result
+        .map(|reply| tools.providers.redacted_reply(reply))
+        .map_err(|error| tools.providers.redacted(error));
     let checked = match &result {
         Ok(reply) => {
             check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).map_err(Some)
@@ -273,47 +282,50 @@ fn follow(
     let max_tokens = job.course.max_tokens.or(asked);
     let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens };
     let next = tools.providers.next(&mut job.course.budgets, &failed, spec, tools.project.spec(&job.task));
-    let again = |failure, next: String, after, endpoint, closed| Outcome::Again {
+    let again = |failure, next: String, after, endpoint, waited| Outcome::Again {
         failure,
         next,
         after,
         endpoint,
-        closed,
+        waited,
     };
     let model = |at: usize| tools.project.endpoints[spec.models[at]].name.clone();
     let here = job.endpoint;
-    let closed = |closed: bool| closed.then(|| spec.models[here]);
+    let close = |closed: bool| {
+        if closed {
+            tools.providers.close(spec.models[here], error);
+        }
+    };
     match next {
         Next::Wait { r#for: pause } => {
             let text = format!("waiting {:.0} s for the server", pause.as_secs_f64().ceil());
-            again(failure, text, pause, here, None)
+            again(failure, text, pause, here, true)
         }
         Next::Retry { after, vary } => {
             job.course.vary |= vary;
             let text = format!("again in {:.1} s", after.as_secs_f64());
-            again(failure, text, after, here, None)
+            again(failure, text, after, here, false)
         }
         Next::Reask { max_tokens } => {
             job.course.max_tokens = max_tokens.or(job.course.max_tokens);
-            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here, None)
+            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here, false)
         }
         Next::Fallback { model_index, endpoint_closed } => {
             job.course.rejected.clear();
             let text = format!("on to model `{}`", model(model_index));
-            again(failure, text, Duration::ZERO, model_index, closed(endpoint_closed))
+            close(endpoint_closed);
+            again(failure, text, Duration::ZERO, model_index, false)
         }
         Next::LargerContext { model_index } => {
             job.course.rejected.clear();
             let text = format!("on to model `{}`, which has a larger context", model(model_index));
-            again(failure, text, Duration::ZERO, model_index, None)
+            again(failure, text, Duration::ZERO, model_index, false)
         }
         Next::GiveUp { endpoint_closed } => {
             failure.recoverable =
                 !matches!(error.class, Class::BadRequest | Class::NotRecorded | Class::Config);
-            if endpoint_closed {
-                // Others that ask the same endpoint need not find out for themselves.
-                tools.providers.close(spec.models[here]);
-            }
+            // Others that ask the same endpoint need not find out for themselves.
+            close(endpoint_closed);
             Outcome::Failed(failure)
         }
     }

@@ -1,12 +1,11 @@
 //! The models of a build: each made when it is first asked, with what the policy must know of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{KeyRing, Redactor};
 use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
-use crate::llm::{self, CallError, Class, Provider, Setup};
+use crate::llm::{self, CallError, Class, Provider, Reply, Setup};
 use crate::project::{Project, PromptSpec, Spec};
 
 /// A provider, or why there is none.
@@ -19,7 +18,8 @@ pub struct Providers {
     hidden_env: Vec<String>,
     redactor: Redactor,
     made: Vec<OnceLock<Made>>,
-    closed: Vec<AtomicBool>,
+    /// Why an endpoint takes no more calls in this build.
+    closed: Vec<OnceLock<CallError>>,
     /// Varies the jitter of pauses from build to build.
     seed: u64,
 }
@@ -35,7 +35,7 @@ impl Providers {
             hidden_env,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
-            closed: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            closed: (0..count).map(|_| OnceLock::new()).collect(),
             seed,
         }
     }
@@ -70,13 +70,26 @@ impl Providers {
     }
 
     /// An endpoint takes no more calls in this build.
-    pub fn close(&self, endpoint: usize) {
-        self.closed[endpoint].store(true, Ordering::Relaxed);
+    pub fn close(&self, endpoint: usize, why: &CallError) {
+        let _ = self.closed[endpoint].set(why.clone());
+    }
+
+    /// Why it takes none.
+    pub fn closed_by(&self, endpoint: usize) -> Option<&CallError> {
+        self.closed[endpoint].get()
     }
 
     /// Whether it takes none.
     pub fn is_closed(&self, endpoint: usize) -> bool {
-        self.closed[endpoint].load(Ordering::Relaxed)
+        self.closed[endpoint].get().is_some()
+    }
+
+    /// An answer without any known key in it: a model may repeat what an error message taught it.
+    pub fn redacted_reply(&self, mut reply: Reply) -> Reply {
+        for text in [&mut reply.text, &mut reply.reasoning] {
+            *text = self.redactor.redact(text);
+        }
+        reply
     }
 
     /// An error without any known key in it.

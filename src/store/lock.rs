@@ -64,6 +64,11 @@ impl Owner {
         }
     }
 
+    /// Whether it builds, rather than holding the lock for a moment or not having begun.
+    pub fn is_building(&self) -> bool {
+        self.command.is_some()
+    }
+
     /// Whether the process still runs, as far as can be seen from here: another host's cannot.
     fn is_alive(&self) -> bool {
         self.host == host_name()

@@ -274,6 +274,15 @@ impl ActivityOverview {
     }
 }
 
+/// The calls of a run in two words.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallsSoFar {
+    /// When one ended last.
+    pub last_utc: Option<String>,
+    /// What all have cost, USD; none before the first.
+    pub cost_usd: Option<f64>,
+}
+
 /// The writers of one build. Nothing is created before the first line.
 #[derive(Debug)]
 pub struct Logs {
@@ -386,6 +395,28 @@ impl Store {
     /// The events recorded in `events.jsonl`; those of other versions are passed over.
     pub fn events(&self) -> Result<Vec<Event>, FsError> {
         jsonl::read_records(&self.path("events.jsonl"))
+    }
+
+    /// When a call ended last and what all have cost. Reads the overview where it covers the last line of
+    /// `usage_metrics.jsonl`, else all of that.
+    pub fn calls_so_far(&self) -> CallsSoFar {
+        let path = self.path("usage_metrics.jsonl");
+        let Ok((tail, _)) = fs::read_tail(&path, 1 << 16) else { return CallsSoFar::default() };
+        let last =
+            tail.rsplit(|&b| b == b'\n').find_map(|line| serde_json::from_slice::<UsageLine>(line).ok());
+        let kept = fs::read_capped(&self.path("activity_overview.json"), 1 << 20).ok();
+        let kept: Option<ActivityOverview> = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let overview = match (kept, &last) {
+            (Some(kept), Some(last)) if kept.last_updated >= last.timestamp => Some(kept),
+            _ => read_overview(&path).ok(),
+        };
+        let overview = overview.filter(|overview| !overview.models.is_empty());
+        CallsSoFar {
+            last_utc: last
+                .map(|line| line.timestamp)
+                .or_else(|| Some(overview.as_ref()?.last_updated.clone())),
+            cost_usd: overview.map(|overview| overview.total_cost),
+        }
     }
 
     /// The overview, computed from `usage_metrics.jsonl`.

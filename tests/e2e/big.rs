@@ -25,7 +25,7 @@ fn layers() -> String {
             };
             write!(
                 text,
-                "\n[task.l{layer}_{n}]\ninputs = {inputs}\noutputs = [\"l{layer}/{n}.txt\"]\n\
+                "\n[task.l{layer}n{n}]\ninputs = {inputs}\noutputs = [\"l{layer}/{n}.txt\"]\n\
                  prompt = \"{layer} {n}: {{{{ left }}}} {{{{ right }}}}\"\n"
             )
             .expect("text");

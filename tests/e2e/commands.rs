@@ -187,15 +187,8 @@ fn a_build_as_json_and_its_events_as_lines() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     let out = space.run(&["build", "--json"]).exits(0);
-    // One value, or one a line: a reader of JSON text sequences takes both.
-    let values: Vec<Value> = serde_json::Deserializer::from_str(&out.stdout)
-        .into_iter()
-        .map(|value| value.unwrap_or_else(|e| panic!("{e}\n{out}")))
-        .collect();
-    let said = serde_json::to_string(&values).expect("JSON");
-    for task in ["\"a\"", "\"b\"", "\"c\""] {
-        assert!(said.contains(task), "{out}");
-    }
+    let ended = out.json();
+    assert_eq!((&ended["exit_code"], &ended["server"]["name"]), (&json!(0), &json!("planexe")), "{out}");
     let logged = space.lines("events.jsonl");
     for kind in ["task.started", "task.completed", "pipeline.completed"] {
         assert!(logged.iter().any(|event| event["event"] == kind), "no {kind}: {logged:#?}");
@@ -315,8 +308,8 @@ fn only_one_task_and_a_word_about_its_readers() {
     let space = built(&server);
     space.write("plan.txt", "Build a tunnel.\n");
     space.edit("pipeline.toml", "Go on", "Continue");
-    let out = space.run(&["build", "b", "--only"]).exits(0);
-    assert!(out.stderr.contains('c'), "the reader that is stale now is named\n{out}");
+    // The reader that is stale now is named.
+    space.run(&["build", "b", "--only"]).exits(0).says(&["c", "stale"]);
     assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1)]));
     space.run(&["build", "-q"]).exits(1);
     space.build();
@@ -642,11 +635,11 @@ fn a_link_put_where_an_output_goes_is_not_written_through() {
 fn keys_stay_out_of_everything_written_and_said() {
     let key = "sk-test-0123456789abcdefghij";
     let server = FakeLlm::scripted(move |request| match request.task.as_str() {
-        "b" => Answer::error(401, &format!("Incorrect API key provided: {key}")),
-        _ => format!("An answer that repeats {key} for no reason.").into(),
+        "bad" => Answer::error(401, &format!("Incorrect API key provided: {key}")),
+        _ => Answer::Default,
     });
     let space = Space::new();
-    space.pipeline_with(&server, "api_key_env = \"FAKE_KEY\"", FIVE.replace("TASK=bad", "TASK=b").as_str());
+    space.pipeline_with(&server, "api_key_env = \"FAKE_KEY\"", FIVE);
     space.write("plan.txt", "x");
     space.set_env("FAKE_KEY", key);
     let out = space.run(&["build", "--json"]).exits(1).says_nothing_of(&[key]);
@@ -655,11 +648,7 @@ fn keys_stay_out_of_everything_written_and_said() {
     for path in space.files("") {
         let bytes = space.bytes(&path);
         let found = bytes.windows(key.len()).any(|window| window == key.as_bytes());
-        // An answer is data of the model: what it says of a key it made up is its own.
-        assert!(
-            !found || path.ends_with("good.txt") || path.starts_with(".planexe/calls/"),
-            "the key is in {path}"
-        );
+        assert!(!found, "the key is in {path}");
     }
 }
 
@@ -697,7 +686,7 @@ fn a_budget_stops_short() {
         &format!("[budget]\ncost = 2.0\n{CHAIN}"),
     );
     space.write("plan.txt", "x");
-    space.run(&["build"]).exits(3).says(&["budget"]);
+    space.run(&["build"]).exits(3).says(&["cost"]);
     assert_eq!(server.total(), 1, "one call is more than two dollars");
     assert!(space.is_done("a.txt"));
     assert!(space.report()["cost_usd"].as_f64().is_some_and(|cost| cost > 2.0), "{:#}", space.report());

@@ -186,7 +186,6 @@ prompt = "TASK={{ item.name | tojson }}\nA note."
         "$(id)",
         "x\ny",
         "PLAIN",
-        "",
         ".",
         "..",
         "a%b",

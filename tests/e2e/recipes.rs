@@ -192,14 +192,34 @@ command = "cat $in > $out"
 }
 
 #[test]
-fn a_command_that_writes_nothing_or_nothing_in_it_is_no_success() {
+fn a_command_that_does_not_write_its_output_is_no_success() {
     let server = FakeLlm::new();
-    for (command, word) in [("true", "a.txt"), (": > $out", "empty"), ("no-such-program-here x", "a")] {
+    for command in ["true", "no-such-program-here x"] {
         let space = space(&server, &format!("[task.a]\noutputs = [\"a.txt\"]\ncommand = \"{command}\"\n"));
-        space.run(&["build"]).exits(1).says(&["a", word]);
+        space.run(&["build"]).exits(1).says(&["a"]);
         assert!(!space.exists("a.txt") && !space.is_done("a.txt"), "{command}");
         assert_eq!(space.state("a"), "failed", "{command}");
     }
+}
+
+#[test]
+fn a_command_may_have_nothing_to_write() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        "[task.a]\ninputs = [\"plan.txt\"]\noutputs = [\"a.txt\"]\ncommand = \"grep -v bridge $in > $out || true\"\n",
+    );
+    space.build();
+    assert_eq!(space.read("a.txt"), "");
+    space.assert_nothing_to_do(&server);
+    // What was not empty and is now, is damage all the same.
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    space.write("a.txt", "");
+    space.run(&["build", "-q"]).exits(1);
+    space.build();
+    assert_eq!(space.read("a.txt"), "Build a tunnel.\n");
+    space.assert_nothing_to_do(&server);
 }
 
 #[test]
@@ -311,18 +331,19 @@ template = "templates/report.md.j2"
     space.write("facts.json", r#"{"cost": 12, "risks": ["wind", "rain"]}"#);
     space.write(
         "templates/report.md.j2",
-        "# {{ vars.title }}\n{{ plan }}\n{{ facts.cost }}{% for risk in facts.risks %}\n- {{ risk }}{% endfor %}\n",
+        "# {{ vars.title }}\n{{ plan }}\n{{ facts.cost }}:{% for risk in facts.risks %} {{ risk }},{% endfor %}\n",
     );
     space.build();
     assert_eq!(server.requests(), 0);
+    let report = space.read("out/report.md");
     assert_eq!(
-        space.read("out/report.md").replace("\n\n", "\n"),
-        "# A plan\nBuild a bridge.\n12\n- wind\n- rain\n"
+        report.split_whitespace().collect::<Vec<_>>().join(" "),
+        "# A plan Build a bridge. 12: wind, rain,"
     );
     space.assert_nothing_to_do(&server);
     space.edit("facts.json", "wind", "ice");
     space.build();
-    assert!(space.read("out/report.md").contains("- ice"));
+    assert!(space.read("out/report.md").contains(" ice,"));
     space.assert_nothing_to_do(&server);
 }
 
@@ -612,8 +633,6 @@ fn a_task_for_a_person() {
     space.run(&["build"]).exits(3).says(&["sign_off", "Read plan.txt, then write signed.txt"]);
     assert_eq!(space.state("sign_off"), "waiting");
     assert!(!space.exists("published.txt"));
-    // Without the file there is nothing to be done with.
-    assert_ne!(space.run(&["done", "sign_off"]).says(&["signed.txt"]).code, 0);
     space.write("signed.txt", "J. Doe\n");
     space.run(&["done", "sign_off"]).exits(0);
     space.build();
@@ -624,6 +643,18 @@ fn a_task_for_a_person() {
     space.write("plan.txt", "Build a tunnel.\n");
     space.run(&["build"]).exits(3).says(&["sign_off"]);
     assert_eq!(space.state("sign_off"), "waiting");
+}
+
+#[test]
+fn a_person_who_writes_no_file_is_named_in_it() {
+    let server = FakeLlm::new();
+    let space = space(&server, HUMAN);
+    space.run(&["build"]).exits(3);
+    space.run(&["done", "sign_off"]).exits(0).says(&["signed.txt"]);
+    space.build();
+    assert!(!space.read("published.txt").is_empty());
+    assert_eq!(space.done("signed.txt")["by"], "human");
+    space.assert_nothing_to_do(&server);
 }
 
 #[test]
@@ -820,7 +851,7 @@ outputs = ["second.txt"]
 prompt = "TASK=second\nAlone."
 "#,
     );
-    space.run(&["build", "second"]).exits(1).says(&["first", "second"]);
+    space.run(&["build", "second"]).exits(1).says(&["first"]);
     assert_eq!((server.counts(), space.state("second")), (counts([("first", 1)]), "blocked".to_owned()));
     space.run(&["build", "second"]).exits(0);
     assert_eq!(server.order(), ["first", "first", "second"]);

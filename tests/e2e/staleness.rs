@@ -746,7 +746,7 @@ prompt = \"TASK=z\\n{{{{ notes }}}}\"
     );
     space.write("note.txt", "nearly");
     let before = space.visible();
-    let out = space.run(&["build"]).exits(2).says(&["notes.txt", "z"]);
+    let out = space.run(&["build"]).exits(2).says(&["notes.txt", "pipeline.toml"]);
     assert_eq!(server.requests(), 0);
     space.visible().assert_same_as(&before, &out);
 

@@ -9,11 +9,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{schema, until};
+use super::{DEADLINE, schema, until};
 
 /// One request for a chat completion, as it arrived.
 #[derive(Debug, Clone)]
@@ -271,6 +271,18 @@ impl FakeLlm {
         calls.into_iter().rfind(|call| call.task == task).unwrap_or_else(|| panic!("no call of `{task}`"))
     }
 
+    /// Waits until every connection made so far has been taken and is closed again: after a kill, what
+    /// the killed program had sent has then been counted.
+    #[allow(dead_code, reason = "not every test kills")]
+    pub fn wait_for_quiet(&self) {
+        // Connections are taken in order: once this one was, those before it have been.
+        if let Ok(mut last) = TcpStream::connect(self.address) {
+            let _ = last.shutdown(Shutdown::Write);
+            let _ = last.read_to_end(&mut Vec::new());
+        }
+        self.wait("the connections to close", |state| state.streams.is_empty());
+    }
+
     /// The most calls that were open at once.
     pub fn most_in_flight(&self) -> usize {
         self.shared.lock().most_in_flight
@@ -330,10 +342,17 @@ impl FakeLlm {
         self.wait(&format!("half an answer to `{task}`"), |state| state.halves.contains_key(task));
     }
 
-    /// Waits until the client has closed the connection of a held call.
+    /// Waits until the client has closed the connection of a held call, be it by its end.
     #[track_caller]
     pub fn wait_for_hang_up(&self, task: &str) {
-        self.wait(&format!("the client to give up `{task}`"), |state| state.hang_ups.contains_key(task));
+        let deadline = Instant::now() + DEADLINE;
+        while !self.shared.lock().hang_ups.contains_key(task) {
+            assert!(
+                Instant::now() < deadline,
+                "waited {DEADLINE:?} in vain for the client to give up `{task}`"
+            );
+            std::thread::sleep(Duration::from_millis(4));
+        }
     }
 
     #[track_caller]

@@ -493,12 +493,12 @@ impl Out {
         self
     }
 
-    /// Expects that one of the streams holds each of these, in any case of letters.
+    /// Expects that one of the streams holds each of these as words of their own, in any case of letters.
     #[track_caller]
     pub fn says(self, words: &[&str]) -> Out {
         let all = format!("{}\n{}", self.stdout, self.stderr).to_lowercase();
         for word in words {
-            assert!(all.contains(&word.to_lowercase()), "says nothing of `{word}`\n{self}");
+            assert!(has_word(&all, &word.to_lowercase()), "says nothing of `{word}`\n{self}");
         }
         self
     }
@@ -518,6 +518,16 @@ impl Out {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON: {e}\n{self}"))
     }
+}
+
+/// Whether `word` stands in `text` and is no part of a longer word there.
+fn has_word(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back().is_some_and(part) && word.starts_with(part);
+        let after = text[at + word.len()..].chars().next().is_some_and(part) && word.ends_with(part);
+        !before && !after
+    })
 }
 
 impl fmt::Display for Out {

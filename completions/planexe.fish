@@ -1,0 +1,389 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_planexe_global_optspecs
+    string join \n C/run-dir= f/file= profile= json color= s/quiet D/define= allow-outside= v/verbose h/help V/version
+end
+
+function __fish_planexe_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_planexe_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_planexe_using_subcommand
+    set -l cmd (__fish_planexe_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c planexe -n "__fish_planexe_needs_command" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_needs_command" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_needs_command" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_needs_command" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_needs_command" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_needs_command" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_needs_command" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_needs_command" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_needs_command" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c planexe -n "__fish_planexe_needs_command" -s V -l version -d 'Print version'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "build" -d 'Run what is stale'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "resume" -d 'Say where a stopped or failed run goes on, then build'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "status" -d 'Show the state of every task'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "explain" -d 'Say why a task would run, or why it need not'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "clean" -d 'Have tasks made again; their outputs go to history'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "invalidate" -d 'Have tasks made again; their outputs go to history'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "touch" -d 'Mark tasks done, with their outputs as they are'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "done" -d 'Say that a task waiting for a person is done, or let a paused gate pass'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "check" -d 'Read the pipeline and report every fault in it'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "history" -d 'List what is kept of former outputs'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "restore" -d 'Bring former outputs back; those of now go to history'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "record" -d 'Pack the answers of a run into one file, to be played again without a model'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "new" -d 'Make a run directory for a pipeline'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "graph" -d 'Draw the tasks and the files between them'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "schema" -d 'Print the JSON Schema of pipeline.toml, for editors'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "keys" -d 'Show and bind which key may go to which host'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "man" -d 'Write the man pages'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "completions" -d 'Print a completion script'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-tokens -d 'Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
+plain\t'A line when a task starts, ends or fails'
+json\t'Events as JSON lines on standard error'
+none\t'Nothing but errors and the end'"
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s n -l dry-run -d 'Show what would run and why; run nothing, write nothing'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s q -l question -d 'Run nothing; the exit code is 0 if all is up to date, 1 if something is stale'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s B -l always-make -d 'Run the targets and all they need even if they are up to date, with fresh answers'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l only -d 'Run the targets alone, not what they need'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l explain -d 'Say of each task that runs why it is stale'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s k -l keep-going -d 'After a failure go on with what does not depend on it (this is the default)'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l fail-fast -d 'After a failure start nothing more; what runs finishes'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l stop-all -d 'After a failure stop everything at once'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l keep-failed -d 'Leave tasks that failed before as they are'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l strict -d 'Exit 1 if a task is done with items missing'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-reuse -d 'Do not look for kept answers; ask again'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-tokens -d 'Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
+plain\t'A line when a task starts, ends or fails'
+json\t'Events as JSON lines on standard error'
+none\t'Nothing but errors and the end'"
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s n -l dry-run -d 'Only say where it would go on: changes nothing in the run, not even a time stamp'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l force -d 'Go on with a run that was aborted'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s k -l keep-going -d 'After a failure go on with what does not depend on it (this is the default)'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l fail-fast -d 'After a failure start nothing more; what runs finishes'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l stop-all -d 'After a failure stop everything at once'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l keep-failed -d 'Leave tasks that failed before as they are'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l strict -d 'Exit 1 if a task is done with items missing'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-reuse -d 'Do not look for kept answers; ask again'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand status" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand status" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand status" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s w -l watch -d 'Show again as it changes, until Ctrl-C'
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand status" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l downstream -l cascade -d 'Also everything that depends on them'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l orphans -d 'Files of tasks and items that are no longer in the pipeline'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l all -d 'Every task'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s n -l dry-run -d 'Only list the files'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s y -l yes -d 'Do not ask'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l downstream -l cascade -d 'Also everything that depends on them'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l orphans -d 'Files of tasks and items that are no longer in the pipeline'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l all -d 'Every task'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s n -l dry-run -d 'Only list the files'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s y -l yes -d 'Do not ask'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -s n -l dry-run -d 'Only say what would be marked'
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand done" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand done" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand done" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand done" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand done" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand done" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand done" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand done" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand done" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand done" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand check" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand check" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand check" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand check" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand check" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand check" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand check" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand check" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand check" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand check" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand history" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand history" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand history" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand history" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand history" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand history" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand history" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand history" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand history" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand history" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -l checkpoint -d 'All outputs as they were at a checkpoint' -r
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -s n -l dry-run -d 'Only say what would be changed'
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand record" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand record" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand record" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand record" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand record" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand record" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand record" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand record" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand record" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand record" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l pipeline -d 'The pipeline it runs [default: pipeline.toml here or above]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l prompt -d 'Text of the plan, the file that `plan = …` names; `-` reads standard input' -r
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l label -d 'A name for people' -r
+complete -c planexe -n "__fish_planexe_using_subcommand new" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand new" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand new" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand new" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand new" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand new" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -l format -d 'The language to draw in' -r -f -a "dot\t'Graphviz'
+mermaid\t'Mermaid, as Markdown viewers draw it'
+json\t'Nodes and edges as data'"
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand schema" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -f -a "bind" -d 'Let the key in a variable go to a host'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -f -a "unbind" -d 'Take that back'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and not __fish_seen_subcommand_from bind unbind help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from bind" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from unbind" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "bind" -d 'Let the key in a variable go to a host'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "unbind" -d 'Take that back'
+complete -c planexe -n "__fish_planexe_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c planexe -n "__fish_planexe_using_subcommand man" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand man" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand man" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand man" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand man" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand man" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand man" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand man" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand man" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand man" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "build" -d 'Run what is stale'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "resume" -d 'Say where a stopped or failed run goes on, then build'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "status" -d 'Show the state of every task'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "explain" -d 'Say why a task would run, or why it need not'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "clean" -d 'Have tasks made again; their outputs go to history'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "touch" -d 'Mark tasks done, with their outputs as they are'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "done" -d 'Say that a task waiting for a person is done, or let a paused gate pass'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "check" -d 'Read the pipeline and report every fault in it'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "history" -d 'List what is kept of former outputs'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "restore" -d 'Bring former outputs back; those of now go to history'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "record" -d 'Pack the answers of a run into one file, to be played again without a model'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "new" -d 'Make a run directory for a pipeline'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "graph" -d 'Draw the tasks and the files between them'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "schema" -d 'Print the JSON Schema of pipeline.toml, for editors'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "keys" -d 'Show and bind which key may go to which host'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "man" -d 'Write the man pages'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "completions" -d 'Print a completion script'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "bind" -d 'Let the key in a variable go to a host'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "unbind" -d 'Take that back'

@@ -1,0 +1,241 @@
+//! Why a task would run, or need not, in full: what changed, with the difference of texts that are kept,
+//! how it failed, and what the next build would do. Reads only.
+
+use std::collections::BTreeMap;
+
+use crate::check::CompiledSchema;
+use crate::graph::{Kind, Task, TaskId};
+use crate::judge::{Judgement, Prepared};
+use crate::llm::estimate;
+use crate::project::{Line, Project, Recipe, Spec};
+use crate::record::{Digest, Done, Marker};
+use crate::report::{self, ExplainView, InputChange, InstanceView, Server, TaskView, Verdict, reason_of};
+use crate::staleness::Decision;
+use crate::standing::{self, Standing};
+use crate::store::{KeptRequest, Store};
+use crate::style::{self, Shown};
+use crate::survey::Survey;
+
+/// Where the facts are.
+pub struct Sources<'a> {
+    /// The pipeline and its run.
+    pub project: &'a Project,
+    /// The run's records.
+    pub store: &'a Store,
+    /// What judging found.
+    pub survey: &'a Survey,
+    /// How every task stands.
+    pub standing: &'a Standing,
+}
+
+/// Explains a task.
+pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView {
+    let Sources { project, survey, standing, .. } = *sources;
+    let task = &survey.graph[id];
+    let spec = project.spec(task);
+    let nothing = TaskView::new(task.name.as_str(), Shown::Pending);
+    let view = standing.of(id).unwrap_or(&nothing);
+    let judgement = survey.judgements.get(&id);
+    let done = judgement.and_then(|judgement| match &judgement.marker {
+        Marker::Valid(done) => Some(&**done),
+        _ => None,
+    });
+    let verdict = view.verdict.unwrap_or(Verdict::DependsOn);
+    let mut explained = ExplainView {
+        schema: report::SCHEMA,
+        server,
+        task: task.name.clone(),
+        description: spec.description.clone(),
+        recipe: Some(spec.recipe.name().to_owned()),
+        state: view.state,
+        verdict,
+        reasons: view.reasons.clone(),
+        depends_on: view.depends_on.clone(),
+        blocked_by: view.blocked_by.clone(),
+        completed_utc: done.map(|done| done.completed_utc.clone()).or_else(|| view.ended_utc.clone()),
+        by: done.map(by),
+        changed_inputs: Vec::new(),
+        attempt: view.attempt,
+        failure: view.failure.clone(),
+        asked: (view.state == Shown::Waiting)
+            .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
+        drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
+        next: Vec::new(),
+        readers: readers(survey, id),
+        instances: instances(sources, id),
+    };
+    if let (Some(done), Some(prepared)) = (done, judgement.and_then(|judgement| judgement.prepared.as_ref()))
+    {
+        explained.changed_inputs = changed_inputs(done, prepared);
+        add_differences(sources, task, spec, done, prepared, &mut explained);
+    }
+    if let Some(judgement) = judgement
+        && verdict != Verdict::Fresh
+        && !matches!(view.state, Shown::Running | Shown::Blocked)
+    {
+        explained.next = next(project, task, spec, judgement);
+    }
+    explained
+}
+
+fn by(done: &Done) -> String {
+    let value = serde_json::to_value(done.by).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Declared tasks that read what a task writes.
+fn readers(survey: &Survey, id: TaskId) -> Vec<String> {
+    let graph = &survey.graph;
+    let of = match graph[id].kind {
+        Kind::Instance { family } => vec![id, family],
+        _ => vec![id],
+    };
+    let mut found: Vec<TaskId> = of.iter().flat_map(|id| graph[*id].readers.iter().copied()).collect();
+    for reader in &mut found {
+        if let Kind::Instance { family } = graph[*reader].kind {
+            *reader = family;
+        }
+    }
+    found.sort_by_key(|reader| graph[*reader].step);
+    found.dedup();
+    found.retain(|reader| !of.contains(reader));
+    found.into_iter().map(|reader| graph[reader].name.clone()).collect()
+}
+
+/// The instances of a fan-out, each with why it would run.
+fn instances(sources: &Sources<'_>, id: TaskId) -> Vec<InstanceView> {
+    let views = sources.survey.graph.instances(id).iter().filter_map(|&id| sources.standing.of(id));
+    let line = |view: &TaskView| {
+        let mut reasons: Vec<String> = view.reasons.iter().map(|reason| reason.message.clone()).collect();
+        reasons.extend(view.failure.as_ref().map(reason_of));
+        if reasons.is_empty() && !view.depends_on.is_empty() {
+            reasons.push(format!("depends on {}", view.depends_on.join(", ")));
+        }
+        reasons
+    };
+    views
+        .map(|view| InstanceView {
+            task: view.task.clone(),
+            state: view.state,
+            verdict: view.verdict.unwrap_or(Verdict::DependsOn),
+            reasons: line(view),
+        })
+        .collect()
+}
+
+/// Files read then against files read now.
+fn changed_inputs(done: &Done, prepared: &Prepared) -> Vec<InputChange> {
+    let now = prepared.records();
+    let mut all: BTreeMap<&str, (Option<&Digest>, Option<&Digest>)> = BTreeMap::new();
+    for input in &done.inputs {
+        all.entry(&input.path).or_default().0 = Some(&input.blake3);
+    }
+    for input in &now {
+        all.entry(&input.path).or_default().1 = Some(&input.blake3);
+    }
+    let text = |digest: Option<&Digest>| digest.map(|digest| digest.0.clone());
+    all.into_iter()
+        .filter(|(_, (old, new))| old != new)
+        .map(|(path, (old, new))| InputChange { path: path.to_owned(), old: text(old), new: text(new) })
+        .collect()
+}
+
+/// Adds the difference of a prompt, system prompt or schema to the reason that names it.
+fn add_differences(
+    sources: &Sources<'_>,
+    task: &Task,
+    spec: &Spec,
+    done: &Done,
+    prepared: &Prepared,
+    explained: &mut ExplainView,
+) {
+    let Some(prompt) = spec.recipe.prompt() else { return };
+    let differs = |part: &str| explained.reasons.iter().any(|reason| reason.part.as_deref() == Some(part));
+    if !["prompt", "system", "schema"].into_iter().any(differs) {
+        return;
+    }
+    let Some(former) = former_request(sources.store, task, done) else { return };
+    for reason in &mut explained.reasons {
+        let (old, new) = match reason.part.as_deref() {
+            Some("prompt") => (ended(&former.prompt), ended(&prepared.prompt)),
+            Some("system") => (ended(&former.system), ended(&prepared.system)),
+            Some("schema") => {
+                (pretty(former.schema.as_ref()), pretty(prompt.schema.as_deref().map(schema_value)))
+            }
+            _ => continue,
+        };
+        reason.diff = Some(report::diff(&old, &new)).filter(|diff| !diff.is_empty());
+    }
+}
+
+/// With a final newline, so that a difference need not remark on it.
+fn ended(text: &str) -> String {
+    format!("{}\n", text.trim_end_matches('\n'))
+}
+
+fn schema_value(schema: &CompiledSchema) -> &serde_json::Value {
+    &schema.value
+}
+
+fn pretty(value: Option<&serde_json::Value>) -> String {
+    value.and_then(|value| serde_json::to_string_pretty(value).ok()).map_or(String::new(), |text| text + "\n")
+}
+
+/// What was sent for the answer a task is done with: the call its record names, else one that sent the
+/// same prompt.
+pub fn former_request(store: &Store, task: &Task, done: &Done) -> Option<KeptRequest> {
+    let is_it = |request: &KeptRequest| {
+        done.parts.get("prompt").is_none_or(|digest| *digest == Digest::of(request.prompt.as_bytes()))
+    };
+    let named = done.call.as_deref().and_then(|name| store.calls().read(name)).map(|call| call.request);
+    if let Some(request) = named.filter(is_it) {
+        return Some(request);
+    }
+    let mut calls = store.calls().list(&done.task).unwrap_or_default();
+    if done.task != task.name {
+        calls.extend(store.calls().list(&task.name).unwrap_or_default());
+    }
+    calls.into_iter().map(|call| call.record.request).rfind(is_it)
+}
+
+/// What the next build would do about a task, one line each.
+fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Decision::Stale { redraw, edited, .. } = &judgement.decision else { return lines };
+    for path in edited {
+        lines.push(format!("move `{path}`, edited by hand, to history"));
+    }
+    let prepared = judgement.prepared.as_ref();
+    match &spec.recipe {
+        Recipe::Prompt(prompt) => {
+            let model = prompt.models.first().map_or("no model", |&at| project.endpoints[at].model_name());
+            lines.push(match prepared {
+                Some(prepared) if prepared.existing.is_some() => {
+                    "check the answer there is against the changed schema or check: no call if it passes"
+                        .into()
+                }
+                Some(prepared) if prepared.kept.is_some() => "use a kept answer: no call".into(),
+                Some(prepared) => {
+                    let tokens = estimate::tokens(&prepared.system) + estimate::tokens(&prepared.prompt);
+                    let fresh = if *redraw { ", for a fresh answer" } else { "" };
+                    format!("ask {model}{fresh}, with a prompt of about {} tokens", style::tokens(tokens))
+                }
+                None => format!("ask {model}"),
+            });
+        }
+        Recipe::Command(command) => lines.push(match &command.line {
+            Line::Argv(argv) => {
+                let words: Vec<String> = argv.iter().map(|word| report::shell_word(word)).collect();
+                format!("run {}", words.join(" "))
+            }
+            Line::Shell(line) => format!("run sh -c {}", report::shell_word(line)),
+        }),
+        Recipe::Template(template) => lines.push(format!("render {}", template.source.name)),
+        Recipe::Gate(gate) => lines.push(format!("look whether {}", gate.fail_if.source.text.trim())),
+        Recipe::Human(_) => {
+            lines.push(format!("wait for a person; then `planexe done {}`", report::shell_word(&task.name)));
+        }
+        Recipe::Group => {}
+    }
+    lines
+}

@@ -1,0 +1,66 @@
+//! `planexe check`: a pipeline without faults, and one with.
+
+use serde::Serialize;
+
+use crate::exit::Kind;
+use crate::manifest::Faults;
+use crate::report::{ErrorBody, SCHEMA, Server};
+use crate::style::{self, clean};
+
+/// A pipeline that was read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckView {
+    /// Version of this format.
+    pub schema: u32,
+    /// Who answers.
+    pub server: Server,
+    /// The pipeline file.
+    pub file: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// Tasks declared.
+    pub tasks: u32,
+    /// Models declared.
+    pub models: u32,
+    /// Empty here; with faults the answer is their list.
+    pub faults: Vec<serde_json::Value>,
+}
+
+impl CheckView {
+    /// For people.
+    pub fn text(&self) -> String {
+        format!("{}: {}, no faults\n", clean(&self.file), style::count(u64::from(self.tasks), "task"))
+    }
+}
+
+/// A pipeline that cannot be used: the answer of any command to it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FaultsView {
+    /// Version of this format.
+    pub schema: u32,
+    /// Who answers.
+    pub server: Server,
+    /// As of any other error; its code is `faults`.
+    pub error: ErrorBody,
+    /// Every fault, with file, line and column.
+    pub faults: serde_json::Value,
+}
+
+impl FaultsView {
+    /// The data of faults.
+    pub fn of(faults: &Faults, server: Server) -> FaultsView {
+        FaultsView {
+            schema: SCHEMA,
+            server,
+            error: ErrorBody {
+                code: "faults".to_owned(),
+                message: format!("the pipeline has {}", style::count(faults.len() as u64, "fault")),
+                causes: Vec::new(),
+                hints: Vec::new(),
+                next: vec!["planexe check".to_owned()],
+                exit_code: Kind::Manifest.exit_code(),
+            },
+            faults: faults.to_json(),
+        }
+    }
+}

@@ -1,0 +1,817 @@
+//! How every task stands: what judging found, read together with what is stored and who is at work.
+//! Reads sidecars of tasks that were not judged, writes nothing.
+
+use std::collections::HashMap;
+
+use minijinja::Value;
+
+use crate::clock;
+use crate::engine::{self, Settled};
+use crate::graph::{Graph, Kind, Task, TaskId};
+use crate::judge::Judgement;
+use crate::project::{Project, Recipe, Spec};
+use crate::record::{Done, Failure, Marker, State, Status, StatusUsage};
+use crate::render;
+use crate::report::{Drift, Reason, TaskView, Verdict};
+use crate::staleness::{Content, Decision, StaleReason};
+use crate::store::run_json::Phase;
+use crate::store::{Owner, StatusRead, Store};
+use crate::style::Shown;
+use crate::survey::Survey;
+
+/// Tasks named as what blocks another, at most.
+const BLAMED: usize = 20;
+
+/// Every task of a survey with the state it is shown in.
+#[derive(Debug)]
+pub struct Standing {
+    /// In topological order, instances after their fan-out.
+    pub tasks: Vec<TaskView>,
+    at: HashMap<TaskId, usize>,
+}
+
+impl Standing {
+    /// How a task stands.
+    pub fn of(&self, id: TaskId) -> Option<&TaskView> {
+        self.tasks.get(*self.at.get(&id)?)
+    }
+
+    /// Tasks as the pipeline declares them, without instances.
+    pub fn declared(&self) -> impl Iterator<Item = &TaskView> {
+        self.tasks.iter().filter(|task| task.family.is_none())
+    }
+
+    /// The failure that a run's end is blamed on: the first that no `min_success` absorbs.
+    pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
+        let counts = |task: &&TaskView| match &task.family {
+            Some(family) => {
+                self.tasks.iter().any(|other| other.task == *family && other.state == Shown::Failed)
+            }
+            None => true,
+        };
+        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed).filter(counts);
+        failed.filter_map(|task| Some((task, task.failure.as_ref()?))).next()
+    }
+}
+
+/// What a survey found, with states. `owner`: who holds the run's lock.
+pub fn stand(project: &Project, store: &Store, survey: &Survey, owner: Option<&Owner>) -> Standing {
+    let count = survey.graph.len();
+    let mut all = All {
+        project,
+        store,
+        survey,
+        owner,
+        now: clock::now_utc(),
+        views: std::iter::repeat_with(|| None).take(count).collect(),
+        blame: vec![Vec::new(); count],
+    };
+    let mut order = Vec::with_capacity(count);
+    for &id in survey.graph.order() {
+        let instances = survey.graph.instances(id);
+        for &instance in instances {
+            all.look(instance);
+        }
+        all.look(id);
+        order.push(id);
+        order.extend(instances);
+    }
+    let mut standing = Standing { tasks: Vec::with_capacity(count), at: HashMap::with_capacity(count) };
+    for id in order {
+        if let Some(view) = all.views[id.index()].take() {
+            standing.at.insert(id, standing.tasks.len());
+            standing.tasks.push(view);
+        }
+    }
+    standing
+}
+
+struct All<'a> {
+    project: &'a Project,
+    store: &'a Store,
+    survey: &'a Survey,
+    owner: Option<&'a Owner>,
+    now: String,
+    views: Vec<Option<TaskView>>,
+    /// Failed tasks that block each task.
+    blame: Vec<Vec<TaskId>>,
+}
+
+impl All<'_> {
+    fn graph(&self) -> &Graph {
+        &self.survey.graph
+    }
+
+    fn state(&self, id: TaskId) -> Option<Shown> {
+        self.views[id.index()].as_ref().map(|view| view.state)
+    }
+
+    /// Everything a task waits for, its own fan-out and the instances of a fan-out left out.
+    fn needs(&self, id: TaskId) -> Vec<TaskId> {
+        match self.graph()[id].kind {
+            Kind::Instance { .. } => self.graph()[id].needs.iter().map(|need| need.task).collect(),
+            _ => self.graph().direct_needs(id),
+        }
+    }
+
+    fn look(&mut self, id: TaskId) {
+        let survey = self.survey;
+        let task = &survey.graph[id];
+        let spec = self.project.spec(task);
+        let needs = self.needs(id);
+        for &need in &needs {
+            let blame = match self.state(need) {
+                Some(Shown::Failed) => vec![need],
+                Some(Shown::Blocked) => self.blame[need.index()].clone(),
+                _ => continue,
+            };
+            let known = &mut self.blame[id.index()];
+            for task in blame {
+                if known.len() < BLAMED && !known.contains(&task) {
+                    known.push(task);
+                }
+            }
+        }
+        let settled = survey.settled.get(&id).copied();
+        let mut view = match task.kind {
+            Kind::Single | Kind::Instance { .. } => self.one(id, task, spec),
+            Kind::Group => self.group(&needs, task),
+            Kind::Family => self.family(id, &needs, task, spec),
+        };
+        view.task = task.name.clone();
+        view.recipe = Some(spec.recipe.name().to_owned());
+        view.step = Some(spec.step);
+        view.steps_total = Some(self.project.specs.len() as u32);
+        let verdict = match settled {
+            Some(Settled::Fresh | Settled::Done | Settled::Skipped) => Verdict::Fresh,
+            Some(Settled::Stale | Settled::Failed | Settled::Partial) => Verdict::Stale,
+            _ => Verdict::DependsOn,
+        };
+        view.verdict = Some(verdict);
+        if verdict != Verdict::Fresh {
+            let open = |need: &&TaskId| {
+                !matches!(survey.settled.get(need), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
+            };
+            view.depends_on =
+                needs.iter().filter(open).map(|&need| survey.graph[need].name.clone()).collect();
+        }
+        if verdict != Verdict::Fresh && !self.blame[id.index()].is_empty() && may_be_blocked(view.state) {
+            view.state = Shown::Blocked;
+        }
+        if view.state == Shown::Blocked {
+            view.blocked_by =
+                self.blame[id.index()].iter().map(|&task| survey.graph[task].name.clone()).collect();
+        }
+        self.views[id.index()] = Some(view);
+    }
+
+    /// A task that does something itself.
+    fn one(&self, id: TaskId, task: &Task, spec: &Spec) -> TaskView {
+        let first = task.outputs.first().map_or("", String::as_str);
+        let read;
+        let (judgement, status, marker) = match self.survey.judgements.get(&id) {
+            Some(judgement) => (Some(judgement), judgement.status.as_deref(), &judgement.marker),
+            None => {
+                let status = match self.store.read_status(first) {
+                    StatusRead::Valid(status) => Some(status),
+                    _ => None,
+                };
+                read = (status, self.store.read_done(first));
+                (None, read.0.as_deref(), &read.1)
+            }
+        };
+        let done = match marker {
+            Marker::Valid(done) => Some(&**done),
+            _ => None,
+        };
+        let mut view = match status {
+            Some(status) => TaskView::of(status),
+            None => TaskView::new(task.name.as_str(), Shown::Pending),
+        };
+        if let Some(done) = done {
+            fill_in(&mut view, done);
+        }
+        view.family = match task.kind {
+            Kind::Instance { family } => Some(self.graph()[family].name.clone()),
+            _ => None,
+        };
+        view.reasons = judgement.map(reasons).unwrap_or_default();
+        let live = status.is_some_and(|status| is_at_work(status, self.owner));
+        view.state = if self.survey.settled.get(&id) == Some(&Settled::Skipped) {
+            Shown::Skipped
+        } else {
+            shown(judgement, status.map(|status| status.state), marker, live)
+        };
+        match judgement.and_then(trouble) {
+            Some(failure) if view.state == Shown::Failed => view.failure = Some(failure),
+            _ if view.state.is_complete() => view.failure = None,
+            _ => view.failure = view.failure.or_else(|| status.and_then(|status| status.failure.clone())),
+        }
+        let by_model = |reason: &Reason| reason.code == "model_changed";
+        if let Some(done) = done
+            && !view.reasons.iter().any(by_model)
+        {
+            let drift = drift(self.project, spec, done);
+            view.drift = drift.first().map(Drift::remark);
+        }
+        if view.state == Shown::Running {
+            view.elapsed_s =
+                view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
+        }
+        if view.state == Shown::Waiting {
+            view.doing = judgement.and_then(|judgement| asked(self.project, task, spec, judgement));
+        }
+        view
+    }
+
+    /// A name for its inputs: done when all of them are.
+    fn group(&self, needs: &[TaskId], task: &Task) -> TaskView {
+        let complete = |need: &TaskId| self.state(*need).is_some_and(Shown::is_complete);
+        let state = if needs.iter().all(complete) { Shown::Done } else { Shown::Pending };
+        TaskView::new(task.name.as_str(), state)
+    }
+
+    /// A fan-out, by its instances.
+    fn family(&self, id: TaskId, needs: &[TaskId], task: &Task, spec: &Spec) -> TaskView {
+        let instances: Vec<&TaskView> =
+            self.graph().instances(id).iter().filter_map(|id| self.views[id.index()].as_ref()).collect();
+        let mut view = TaskView::new(task.name.as_str(), Shown::Pending);
+        if instances.is_empty() {
+            let failure = self.survey.unknown_items.get(&id);
+            let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Settled::Fresh);
+            match self.survey.settled.get(&id) {
+                Some(Settled::Fresh) => view.state = Shown::Done,
+                Some(Settled::Skipped) => view.state = Shown::Skipped,
+                // The list is as it will be, and cannot be used.
+                _ if failure.is_some() && needs.iter().all(settled) => {
+                    view.state = Shown::Failed;
+                    view.failure = failure.cloned();
+                }
+                _ => {}
+            }
+            return view;
+        }
+        let states: Vec<Shown> = instances.iter().map(|instance| instance.state).collect();
+        let (state, partial) = family_state(&states, spec.min_success);
+        view.state = state;
+        view.partial = partial.then_some(true);
+        view.usage = instances.iter().filter_map(|instance| instance.usage).reduce(add_usage);
+        view.started_utc = instances.iter().filter_map(|instance| instance.started_utc.clone()).min();
+        let sample = instances.iter().any(|instance| instance.sample == Some(true));
+        view.sample = sample.then_some(true);
+        let ended = instances.iter().filter_map(|instance| instance.ended_utc.clone()).max();
+        view.ended_utc = ended.filter(|_| state.is_complete());
+        view
+    }
+}
+
+fn add_usage(a: StatusUsage, b: StatusUsage) -> StatusUsage {
+    StatusUsage {
+        input_tokens: a.input_tokens + b.input_tokens,
+        output_tokens: a.output_tokens + b.output_tokens,
+        cost_usd: a.cost_usd + b.cost_usd,
+        calls: a.calls + b.calls,
+    }
+}
+
+/// What a `.DONE` says where the `.status` does not.
+fn fill_in(view: &mut TaskView, done: &Done) {
+    if view.outputs.is_empty() {
+        view.outputs.clone_from(&done.outputs);
+    }
+    view.checkpoint_id = view.checkpoint_id.take().or_else(|| done.checkpoint_id.clone());
+    view.ended_utc = view.ended_utc.take().or_else(|| Some(done.completed_utc.clone()));
+    if done.sample {
+        view.sample = Some(true);
+    }
+}
+
+/// Whether something failed before it may take the place of a state.
+fn may_be_blocked(state: Shown) -> bool {
+    matches!(
+        state,
+        Shown::Pending | Shown::Stale | Shown::Damaged | Shown::Done | Shown::Edited | Shown::Stopped
+    )
+}
+
+/// Whether the process that wrote a status holds the run's lock.
+fn is_at_work(status: &Status, owner: Option<&Owner>) -> bool {
+    matches!(status.state, State::Running | State::Merging)
+        && owner.is_some_and(|owner| status.pid == Some(owner.pid))
+}
+
+/// Why a build could not even begin a task.
+fn trouble(judgement: &Judgement) -> Option<Failure> {
+    if let Some(state) = &judgement.unknown_state
+        && !matches!(judgement.marker, Marker::Valid(_))
+    {
+        return Some(Failure {
+            class: "state".into(),
+            message: format!(
+                "its .status has the state `{state}`, which this version of planexe does not know"
+            ),
+            ..Failure::default()
+        });
+    }
+    judgement.failure.clone()
+}
+
+/// The state shown of a task that does something itself. `live`: an attempt is under way.
+fn shown(judgement: Option<&Judgement>, stored: Option<State>, marker: &Marker, live: bool) -> Shown {
+    if live {
+        return if stored == Some(State::Merging) { Shown::Merging } else { Shown::Running };
+    }
+    let decision = judgement.map(|judgement| &judgement.decision);
+    if let Some(Decision::Fresh { edited, .. }) = decision {
+        return if edited.is_empty() { Shown::Done } else { Shown::Edited };
+    }
+    if judgement.is_some_and(|judgement| judgement.skipped) {
+        return Shown::Skipped;
+    }
+    if judgement.is_some_and(|judgement| trouble(judgement).is_some()) {
+        return Shown::Failed;
+    }
+    if decision == Some(&Decision::Adopt) {
+        return Shown::Done;
+    }
+    match stored {
+        // Whoever wrote that is gone.
+        Some(State::Running | State::Merging) => return Shown::Stopped,
+        Some(
+            state @ (State::Failed
+            | State::Waiting
+            | State::Stopped
+            | State::PendingEval
+            | State::FailedPendingEval),
+        ) => return Shown::from(state),
+        Some(State::Done | State::Pending | State::Skipped) | None => {}
+    }
+    match (marker, decision) {
+        (Marker::Damaged(_) | Marker::Newer(_), _) => Shown::Damaged,
+        (Marker::Valid(_) | Marker::Empty, Some(Decision::Stale { reasons, .. })) => {
+            if reasons.iter().any(is_damage) { Shown::Damaged } else { Shown::Stale }
+        }
+        (Marker::Valid(done), _) => {
+            let edited = judgement.is_some_and(|judgement| is_edited(done, judgement));
+            if edited { Shown::Edited } else { Shown::Done }
+        }
+        (Marker::Missing, _) if stored == Some(State::Done) => Shown::Stale,
+        _ => Shown::Pending,
+    }
+}
+
+fn is_damage(reason: &StaleReason) -> bool {
+    matches!(
+        reason,
+        StaleReason::MarkerDamaged { .. }
+            | StaleReason::MarkerNewer { .. }
+            | StaleReason::OutputMissing { .. }
+            | StaleReason::OutputEmpty { .. }
+            | StaleReason::OutputInvalid { .. }
+    )
+}
+
+/// Whether a valid output is not the one recorded.
+fn is_edited(done: &Done, judgement: &Judgement) -> bool {
+    judgement.seen.iter().any(|seen| match &seen.content {
+        Content::File { digest, invalid: None } => {
+            done.outputs.iter().any(|output| output.path == seen.path && output.blake3 != *digest)
+        }
+        _ => false,
+    })
+}
+
+/// The state of a fan-out by those of its instances, and whether it is done with some missing.
+fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
+    let has = |state: Shown| states.contains(&state);
+    let total = states.len();
+    let complete = states.iter().filter(|state| state.is_complete()).count();
+    if complete == total {
+        let state = if has(Shown::Edited) {
+            Shown::Edited
+        } else if !states.is_empty() && states.iter().all(|state| *state == Shown::Skipped) {
+            Shown::Skipped
+        } else {
+            Shown::Done
+        };
+        return (state, false);
+    }
+    if has(Shown::Running) || has(Shown::Merging) {
+        return (Shown::Running, false);
+    }
+    let failed = states.iter().filter(|state| **state == Shown::Failed).count();
+    let lost = failed + states.iter().filter(|state| **state == Shown::Blocked).count();
+    let needed = engine::needed(total, min_success);
+    if failed > 0 && complete + lost == total && complete >= needed && complete > 0 {
+        return (Shown::Done, true);
+    }
+    if failed > 0 && total - lost < needed {
+        return (Shown::Failed, false);
+    }
+    let first = [
+        Shown::Waiting,
+        Shown::FailedPendingEval,
+        Shown::PendingEval,
+        Shown::Stopped,
+        Shown::Damaged,
+        Shown::Stale,
+        Shown::Blocked,
+    ];
+    (first.into_iter().find(|state| has(*state)).unwrap_or(Shown::Pending), false)
+}
+
+/// The reasons of a judgement as data.
+pub fn reasons(judgement: &Judgement) -> Vec<Reason> {
+    if let Some(failure) = trouble(judgement) {
+        return vec![Reason::new(failure.class, failure.message)];
+    }
+    match &judgement.decision {
+        Decision::Stale { reasons, .. } => reasons.iter().map(reason).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A reason as data: its code is the name it has in JSON.
+fn reason(reason: &StaleReason) -> Reason {
+    let value = serde_json::to_value(reason).unwrap_or_default();
+    let text = |key: &str| value.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    let mut view = Reason::new(text("reason").unwrap_or_default(), reason.text());
+    view.part = text("part");
+    view.old = text("old");
+    view.new = text("new");
+    view
+}
+
+/// How what made a task differs from what would make it now, without making it stale.
+pub fn drift(project: &Project, spec: &Spec, done: &Done) -> Vec<Drift> {
+    let (Some(made), Some(prompt)) = (&done.made_with, spec.recipe.prompt()) else { return Vec::new() };
+    let now: Vec<_> = prompt.models.iter().map(|&at| prompt.made_with(&project.endpoints[at])).collect();
+    let Some(first) = now.first() else { return Vec::new() };
+    if now.contains(made) {
+        return Vec::new();
+    }
+    let one = |what: &str, old: &str, new: &str| Drift {
+        what: what.to_owned(),
+        made_with: old.to_owned(),
+        now: new.to_owned(),
+    };
+    let mut found = Vec::new();
+    match now.iter().find(|other| other.model == made.model) {
+        None => found.push(one("model", &made.model, &first.model)),
+        Some(same) if same.params == made.params => {
+            found.push(one("server", &made.endpoint, &same.endpoint));
+        }
+        Some(_) => {}
+    }
+    if now.iter().all(|other| other.params != made.params) {
+        found.push(one("params", made.params.short(), first.params.short()));
+    }
+    found
+}
+
+/// What a waiting task asks of a person.
+pub fn asked(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> Option<String> {
+    let template = match &spec.recipe {
+        Recipe::Human(template) => template,
+        Recipe::Gate(gate) => match &gate.message {
+            Some(message) => message,
+            None => return Some(format!("the gate's condition holds: {}", gate.fail_if.source.text.trim())),
+        },
+        _ => return None,
+    };
+    let prepared = judgement.prepared.as_ref()?;
+    let values = prepared.inputs.context(project, task, &template.names).ok()?;
+    let text = render::render(&template.source, &Value::from_iter(values), false).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// All that decides what is said of a run as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PhaseFacts {
+    /// A build holds the lock.
+    pub building: bool,
+    /// A pause file is there.
+    pub paused: bool,
+    /// What the last build left in `run.json`.
+    pub recorded: Option<Phase>,
+    /// Some task has a record.
+    pub records: bool,
+    /// Everything a bare build makes is done and up to date.
+    pub complete: bool,
+    /// Some task of it was never built, or was left in the middle.
+    pub unfinished: bool,
+    /// A task failed.
+    pub failed: bool,
+    /// A task waits for a person.
+    pub waiting: bool,
+    /// A task was left in the middle.
+    pub interrupted: bool,
+}
+
+/// Where a run stands, in a word: `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`,
+/// `failed`, `aborted`, `completed`. A run that was completed stays so when something is edited later.
+pub fn phase(facts: &PhaseFacts) -> &'static str {
+    if facts.building {
+        return if facts.paused { "paused" } else { "running" };
+    }
+    match facts.recorded {
+        Some(Phase::Aborted) => "aborted",
+        Some(Phase::Running) => "interrupted",
+        Some(_) if facts.complete => "completed",
+        // One target was built, and others never were.
+        Some(Phase::Completed) if facts.unfinished => "stopped",
+        Some(Phase::Completed) => "completed",
+        Some(Phase::Failed) => "failed",
+        Some(Phase::Stopped) => "stopped",
+        Some(Phase::Paused) if facts.waiting => "waiting",
+        Some(Phase::Paused) => "paused",
+        None if !facts.records => "never_started",
+        None if facts.complete => "completed",
+        None if facts.failed => "failed",
+        None if facts.interrupted => "interrupted",
+        None if facts.waiting => "waiting",
+        None => "stopped",
+    }
+}
+
+/// The facts of [`phase`] that tasks tell, over those a bare build makes.
+pub fn phase_of(
+    standing: &Standing,
+    project: &Project,
+    recorded: Option<Phase>,
+    building: bool,
+    paused: bool,
+) -> &'static str {
+    let wanted = project.graph.upstream(&project.default);
+    let names: std::collections::HashSet<&str> = project
+        .graph
+        .ids()
+        .filter(|id| wanted[id.index()])
+        .map(|id| project.graph[id].name.as_str())
+        .collect();
+    let tasks: Vec<&TaskView> =
+        standing.declared().filter(|task| names.contains(task.task.as_str())).collect();
+    let any = |states: &[Shown]| standing.tasks.iter().any(|task| states.contains(&task.state));
+    let up_to_date = |task: &&TaskView| {
+        task.state.is_complete() && (task.verdict == Some(Verdict::Fresh) || task.partial == Some(true))
+    };
+    phase(&PhaseFacts {
+        building,
+        paused,
+        recorded,
+        records: standing.tasks.iter().any(|task| task.attempt > 0 || !task.outputs.is_empty()),
+        complete: tasks.iter().all(up_to_date),
+        unfinished: tasks.iter().any(|task| matches!(task.state, Shown::Pending | Shown::Stopped)),
+        failed: standing.first_failure().is_some(),
+        waiting: any(&[Shown::Waiting]),
+        interrupted: any(&[Shown::Stopped, Shown::Running]),
+    })
+}
+
+/// Seconds to go: the longest path of tasks that are left, or the work left for one server over its slots,
+/// whichever is longer. What a task will take is told by what it, or others like it, took; `known` by name.
+pub fn eta_s(
+    project: &Project,
+    graph: &Graph,
+    standing: &Standing,
+    known: &dyn Fn(&str) -> Option<f64>,
+) -> f64 {
+    let usual = Usual::of(project, graph, standing);
+    let mut paths: HashMap<TaskId, f64> = HashMap::new();
+    let mut load = vec![0.0; project.endpoints.len()];
+    let mut longest: f64 = 0.0;
+    for &id in graph.order() {
+        let instances = graph.instances(id);
+        let mut family_end: f64 = 0.0;
+        for &one in instances.iter().chain([&id]) {
+            let needs = match graph[one].kind {
+                Kind::Instance { .. } => graph[one].needs.iter().map(|need| need.task).collect(),
+                _ => graph.direct_needs(one),
+            };
+            let start = needs.iter().filter_map(|need| paths.get(need)).copied().fold(0.0, f64::max);
+            let left = match standing.of(one) {
+                _ if one == id && !instances.is_empty() => 0.0,
+                Some(view) if view.state.is_complete() && view.verdict == Some(Verdict::Fresh) => 0.0,
+                Some(view) if matches!(view.state, Shown::Failed | Shown::Blocked | Shown::Waiting) => 0.0,
+                Some(view) => {
+                    let all = known(&view.task).unwrap_or_else(|| usual.seconds(graph[one].decl));
+                    (all - view.elapsed_s.unwrap_or(0.0)).max(0.0)
+                }
+                None => 0.0,
+            };
+            if let Some(prompt) = project.spec(&graph[one]).recipe.prompt()
+                && let Some(&at) = prompt.models.first()
+            {
+                load[at] += left;
+            }
+            let end = if one == id { (start + left).max(family_end) } else { start + left };
+            family_end = family_end.max(end);
+            paths.insert(one, end);
+            longest = longest.max(end);
+        }
+    }
+    for (seconds, endpoint) in load.iter().zip(&project.endpoints) {
+        let slots = crate::llm::limits::Limits::of(&endpoint.model).max_concurrent.max(1);
+        longest = longest.max(seconds / f64::from(slots));
+    }
+    longest
+}
+
+/// What tasks usually take in this run.
+struct Usual {
+    /// By declaration.
+    by_decl: HashMap<usize, f64>,
+    /// By recipe.
+    by_recipe: HashMap<&'static str, f64>,
+    recipes: Vec<&'static str>,
+}
+
+impl Usual {
+    fn of(project: &Project, graph: &Graph, standing: &Standing) -> Usual {
+        let mut decls: HashMap<usize, Vec<f64>> = HashMap::new();
+        let mut recipes: HashMap<&'static str, Vec<f64>> = HashMap::new();
+        for id in graph.ids() {
+            if let Some(seconds) = standing.of(id).and_then(|view| view.duration_s) {
+                let decl = graph[id].decl;
+                decls.entry(decl).or_default().push(seconds);
+                recipes.entry(project.specs[decl].recipe.name()).or_default().push(seconds);
+            }
+        }
+        Usual {
+            by_decl: decls.into_iter().map(|(decl, list)| (decl, median(list))).collect(),
+            by_recipe: recipes.into_iter().map(|(recipe, list)| (recipe, median(list))).collect(),
+            recipes: project.specs.iter().map(|spec| spec.recipe.name()).collect(),
+        }
+    }
+
+    fn seconds(&self, decl: usize) -> f64 {
+        let recipe = self.recipes[decl];
+        let usual = match recipe {
+            "prompt" => 10.0,
+            "command" => 1.0,
+            _ => 0.01,
+        };
+        self.by_decl.get(&decl).or_else(|| self.by_recipe.get(recipe)).copied().unwrap_or(usual)
+    }
+}
+
+fn median(mut list: Vec<f64>) -> f64 {
+    list.sort_by(f64::total_cmp);
+    list.get(list.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::By;
+    use crate::staleness::Seen;
+
+    fn done() -> Done {
+        Done {
+            schema: 1,
+            task: "a".into(),
+            fingerprint: Default::default(),
+            parts: Default::default(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            completed_utc: "2026-03-01T22:15:04.123Z".into(),
+            by: By::Build,
+            checkpoint_id: None,
+            made_with: None,
+            call: None,
+            sample: false,
+            other: Default::default(),
+        }
+    }
+
+    fn judged(decision: Decision, marker: Marker) -> Judgement {
+        Judgement {
+            decision,
+            prepared: None,
+            skipped: false,
+            failure: None,
+            marker,
+            status: None,
+            unknown_state: None,
+            seen: Vec::new(),
+        }
+    }
+
+    fn stale(reason: StaleReason) -> Decision {
+        Decision::Stale { reasons: vec![reason], redraw: false, try_existing: false, edited: Vec::new() }
+    }
+
+    #[test]
+    fn the_state_shown_of_each_kind_of_record() {
+        let valid = || Marker::Valid(Box::new(done()));
+        let fresh = || Decision::Fresh { edited: Vec::new(), drift: None };
+        let edited = || Decision::Fresh { edited: vec!["a.txt".into()], drift: None };
+        let prompt = || {
+            let (old, new) = (None, None);
+            stale(StaleReason::Changed { part: "prompt".into(), old, new, files: Vec::new() })
+        };
+        let missing = || stale(StaleReason::OutputMissing { path: "a.txt".into() });
+        let never = || stale(StaleReason::NeverBuilt);
+        for (decision, marker, stored, live, expected) in [
+            // A marker that holds wins over whatever the status says, unless a build is at it now.
+            (fresh(), valid(), Some(State::Done), false, Shown::Done),
+            (fresh(), valid(), Some(State::Running), false, Shown::Done),
+            (fresh(), valid(), Some(State::Failed), false, Shown::Done),
+            (fresh(), valid(), Some(State::Running), true, Shown::Running),
+            (edited(), valid(), None, false, Shown::Edited),
+            (Decision::Adopt, Marker::Empty, None, false, Shown::Done),
+            (prompt(), valid(), Some(State::Done), false, Shown::Stale),
+            (prompt(), valid(), Some(State::Failed), false, Shown::Failed),
+            (prompt(), valid(), Some(State::Running), false, Shown::Stopped),
+            (missing(), valid(), Some(State::Done), false, Shown::Damaged),
+            (never(), Marker::Damaged("cut short".into()), Some(State::Done), false, Shown::Damaged),
+            (never(), Marker::Newer(9), None, false, Shown::Damaged),
+            (Decision::DependsOn, valid(), Some(State::Done), false, Shown::Done),
+            (Decision::DependsOn, valid(), Some(State::Failed), false, Shown::Failed),
+            (stale(StaleReason::MarkerRemoved), Marker::Missing, Some(State::Done), false, Shown::Stale),
+            (never(), Marker::Missing, None, false, Shown::Pending),
+            (never(), Marker::Missing, Some(State::Pending), false, Shown::Pending),
+            (never(), Marker::Missing, Some(State::Running), false, Shown::Stopped),
+            (never(), Marker::Missing, Some(State::Stopped), false, Shown::Stopped),
+            (never(), Marker::Missing, Some(State::Waiting), false, Shown::Waiting),
+            (never(), Marker::Missing, Some(State::Failed), false, Shown::Failed),
+        ] {
+            let judgement = judged(decision, marker);
+            assert_eq!(shown(Some(&judgement), stored, &judgement.marker, live), expected, "{judgement:?}");
+        }
+    }
+
+    #[test]
+    fn an_edit_shows_while_what_is_before_the_task_is_open() {
+        let mut record = done();
+        let digest = crate::record::Digest::of(b"old");
+        record.outputs.push(crate::record::OutputRecord { path: "a.txt".into(), bytes: 3, blake3: digest });
+        let mut judgement = judged(Decision::DependsOn, Marker::Valid(Box::new(record)));
+        let digest = crate::record::Digest::of(b"new");
+        let content = Content::File { digest, invalid: None };
+        judgement.seen.push(Seen { path: "a.txt".into(), content });
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), Shown::Edited);
+    }
+
+    #[test]
+    fn a_state_nobody_knows_is_a_failure() {
+        let mut judgement = judged(stale(StaleReason::NeverBuilt), Marker::Missing);
+        judgement.unknown_state = Some("levitating".into());
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), Shown::Failed);
+        assert!(reasons(&judgement)[0].message.contains("levitating"));
+    }
+
+    #[test]
+    fn a_fan_out_is_what_its_instances_are() {
+        use Shown::{Blocked, Done, Edited, Failed, Pending, Running, Skipped, Stale, Stopped, Waiting};
+        for (states, share, expected) in [
+            (&[Done, Done][..], 1.0, (Done, false)),
+            (&[Done, Edited], 1.0, (Edited, false)),
+            (&[Skipped, Skipped], 1.0, (Skipped, false)),
+            (&[Done, Skipped], 1.0, (Done, false)),
+            (&[Done, Running, Failed], 1.0, (Running, false)),
+            (&[Done, Failed], 1.0, (Failed, false)),
+            (&[Done, Failed], 0.5, (Done, true)),
+            (&[Done, Done, Failed], 0.75, (Failed, false)),
+            (&[Done, Pending, Failed], 0.5, (Pending, false)),
+            (&[Pending, Failed, Failed], 0.5, (Failed, false)),
+            (&[Failed, Failed], 0.0, (Pending, false)),
+            (&[Done, Blocked], 1.0, (Blocked, false)),
+            (&[Done, Stale, Pending], 1.0, (Stale, false)),
+            (&[Stopped, Pending], 1.0, (Stopped, false)),
+            (&[Waiting, Stopped], 1.0, (Waiting, false)),
+        ] {
+            assert_eq!(family_state(states, share), expected, "{states:?} {share}");
+        }
+    }
+
+    #[test]
+    fn where_a_run_stands() {
+        let facts = PhaseFacts { records: true, ..PhaseFacts::default() };
+        for (facts, expected) in [
+            (PhaseFacts::default(), "never_started"),
+            (PhaseFacts { building: true, ..facts }, "running"),
+            (PhaseFacts { building: true, paused: true, ..facts }, "paused"),
+            (PhaseFacts { recorded: Some(Phase::Running), ..facts }, "interrupted"),
+            (PhaseFacts { recorded: Some(Phase::Running), paused: true, ..facts }, "interrupted"),
+            (PhaseFacts { recorded: Some(Phase::Completed), complete: true, ..facts }, "completed"),
+            // Edited since: complete all the same.
+            (PhaseFacts { recorded: Some(Phase::Completed), ..facts }, "completed"),
+            // Only some of it was ever asked for.
+            (PhaseFacts { recorded: Some(Phase::Completed), unfinished: true, ..facts }, "stopped"),
+            (PhaseFacts { recorded: Some(Phase::Failed), failed: true, ..facts }, "failed"),
+            (PhaseFacts { recorded: Some(Phase::Failed), complete: true, ..facts }, "completed"),
+            (PhaseFacts { recorded: Some(Phase::Stopped), ..facts }, "stopped"),
+            (PhaseFacts { recorded: Some(Phase::Aborted), complete: true, ..facts }, "aborted"),
+            (PhaseFacts { recorded: Some(Phase::Paused), waiting: true, ..facts }, "waiting"),
+            (PhaseFacts { recorded: Some(Phase::Paused), ..facts }, "paused"),
+            // `.planexe/` was deleted: the sidecars tell.
+            (PhaseFacts { complete: true, ..facts }, "completed"),
+            (PhaseFacts { failed: true, ..facts }, "failed"),
+            (PhaseFacts { interrupted: true, ..facts }, "interrupted"),
+            (facts, "stopped"),
+        ] {
+            assert_eq!(phase(&facts), expected, "{facts:?}");
+        }
+    }
+}

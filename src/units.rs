@@ -1,0 +1,289 @@
+//! What names on the command line stand for, item by item, as it lies on disk: also the items of a fan-out
+//! whose list cannot be read now, or no longer holds them. Reads only.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::fs::{self, FsError};
+use crate::graph::{Graph, Kind, TaskId};
+use crate::inputs::Finder;
+use crate::judge::Judge;
+use crate::open::Named;
+use crate::pattern;
+use crate::project::Project;
+use crate::record::Failure;
+use crate::staleness::Rules;
+use crate::store::Store;
+use crate::store::index::Index;
+
+/// A task with outputs of its own, or one item of a fan-out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// `swot`, or `review[anna]`.
+    pub name: String,
+    /// The task as declared.
+    pub task: TaskId,
+    /// The item.
+    pub key: Option<String>,
+    /// Its outputs, whether they are there or not.
+    pub outputs: Vec<String>,
+}
+
+/// Outputs of a task that is no longer declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The task that made them, as recorded.
+    pub task: String,
+    /// The outputs, the first one first.
+    pub outputs: Vec<String>,
+}
+
+/// What a name stands for: a declared task, and one item or all.
+pub type Part = (TaskId, Option<String>);
+
+/// The tasks of a run, with the items that can be known now.
+pub struct Units<'a> {
+    project: &'a Project,
+    store: &'a Store,
+    /// Finds files.
+    pub finder: Finder<'a>,
+    /// The graph with the instances that can be known now.
+    pub graph: Graph,
+    /// Fan-outs whose items cannot be known now, and why.
+    pub unknown: HashMap<TaskId, Failure>,
+}
+
+/// Judges tasks as they are, whatever the command line of a build would change.
+pub fn judge<'a>(
+    project: &'a Project,
+    store: &'a Store,
+    index: &'a Index,
+    finder: &'a Finder<'a>,
+    env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+) -> Judge<'a> {
+    let by_mtime = project.tables.staleness.by == crate::manifest::types::By::Mtime;
+    let rules = Rules { model: project.tables.staleness.model, by_mtime, ..Rules::default() };
+    Judge { project, store, index, finder, rules, no_reuse: false, env }
+}
+
+impl<'a> Units<'a> {
+    /// Finds out the items of every fan-out, as far as they can be known now.
+    pub fn new(project: &'a Project, store: &'a Store) -> Units<'a> {
+        let finder = Finder::new(store);
+        let index = Index::load(store);
+        let mut graph = project.graph.clone();
+        let mut unknown = HashMap::new();
+        let nothing = |_: &str| None;
+        let judge = judge(project, store, &index, &finder, &nothing);
+        for &family in project.graph.order() {
+            if project.graph[family].kind != Kind::Family {
+                continue;
+            }
+            match judge.items(&graph, family) {
+                Ok(items) => {
+                    graph.add_instances(family, items);
+                }
+                Err(failure) => {
+                    unknown.insert(family, failure);
+                }
+            }
+        }
+        finder.forget();
+        Units { project, store, finder, graph, unknown }
+    }
+
+    /// The parts of a task: of a fan-out the items that are declared now, then those that only have files.
+    /// A group has none.
+    pub fn of(&self, part: &Part) -> Result<Vec<Unit>, FsError> {
+        let (id, key) = part;
+        let task = &self.project.graph[*id];
+        match task.kind {
+            Kind::Group => Ok(Vec::new()),
+            Kind::Single | Kind::Instance { .. } => Ok(vec![Unit {
+                name: task.name.clone(),
+                task: *id,
+                key: None,
+                outputs: task.outputs.clone(),
+            }]),
+            Kind::Family => {
+                let mut keys: Vec<String> = self.declared_keys(*id);
+                let former = self.keys_on_disk(*id)?;
+                let former: Vec<String> = former.into_iter().filter(|key| !keys.contains(key)).collect();
+                keys.extend(former);
+                keys.retain(|known| key.as_ref().is_none_or(|key| key == known));
+                let unit = |key: String| Unit {
+                    name: format!("{}[{key}]", task.name),
+                    task: *id,
+                    outputs: task.outputs.iter().map(|output| pattern::fill_key(output, &key)).collect(),
+                    key: Some(key),
+                };
+                Ok(keys.into_iter().map(unit).collect())
+            }
+        }
+    }
+
+    /// The parts of many tasks, each once, in topological order.
+    pub fn of_all(&self, parts: impl IntoIterator<Item = Part>) -> Result<Vec<Unit>, FsError> {
+        let mut units: Vec<Unit> = Vec::new();
+        let mut parts: Vec<Part> = parts.into_iter().collect();
+        parts.sort_by_key(|(id, _)| self.project.graph[*id].step);
+        for part in parts {
+            for unit in self.of(&part)? {
+                if !units.iter().any(|known| known.name == unit.name) {
+                    units.push(unit);
+                }
+            }
+        }
+        Ok(units)
+    }
+
+    /// The task of the expanded graph that a unit is; none for an item that is not declared now.
+    pub fn in_graph(&self, unit: &Unit) -> Option<TaskId> {
+        match unit.key {
+            Some(_) => self.graph.find(&unit.name),
+            None => Some(unit.task),
+        }
+    }
+
+    /// The keys of a fan-out's items.
+    pub fn declared_keys(&self, family: TaskId) -> Vec<String> {
+        let instances = self.graph.instances(family).iter();
+        instances.filter_map(|&id| Some(self.graph[id].item.as_ref()?.key.clone())).collect()
+    }
+
+    /// The keys of items that have sidecars, whether they are declared or not.
+    fn keys_on_disk(&self, family: TaskId) -> Result<Vec<String>, FsError> {
+        let task = &self.project.graph[family];
+        let Some(pattern) = task.outputs.first() else { return Ok(Vec::new()) };
+        let mut keys = Vec::new();
+        // The graph without instances produces none of them by name, so all are told.
+        for first in self.finder.former_items(&self.project.graph, task)? {
+            let Some(key) = pattern::key_of(pattern, &first) else { continue };
+            // Of two fan-outs whose patterns overlap, the record says whose it is.
+            let recorded = self.store.recorded_task(&first);
+            let of_another = recorded
+                .as_deref()
+                .and_then(|name| name.split_once('['))
+                .is_some_and(|(name, _)| name != task.name && self.project.graph.find(name).is_some());
+            if !of_another {
+                keys.push(key.to_owned());
+            }
+        }
+        Ok(keys)
+    }
+
+    /// What reads what the parts write, and what reads that, and so on; the parts themselves are left out.
+    /// Order alone (`after`) does not count.
+    pub fn downstream(&self, parts: &[Part]) -> Vec<Part> {
+        let mut seen: BTreeSet<Part> = BTreeSet::new();
+        let mut open: Vec<Part> = parts.to_vec();
+        while let Some(part) = open.pop() {
+            if seen.contains(&(part.0, None)) || !seen.insert(part.clone()) {
+                continue;
+            }
+            open.extend(self.readers(&part));
+        }
+        for part in parts {
+            seen.remove(part);
+        }
+        let covered: Vec<Part> =
+            seen.iter().filter(|(id, key)| key.is_some() && seen.contains(&(*id, None))).cloned().collect();
+        covered.iter().for_each(|part| {
+            seen.remove(part);
+        });
+        let mut found: Vec<Part> = seen.into_iter().collect();
+        found.sort_by_key(|(id, _)| self.project.graph[*id].step);
+        found
+    }
+
+    /// What reads a file of a part directly.
+    pub fn readers(&self, (id, key): &Part) -> Vec<Part> {
+        let graph = &self.project.graph;
+        let outputs = &graph[*id].outputs;
+        let writes = |wanted: &str| outputs.iter().any(|output| pattern::could_match(wanted, output));
+        let mut found = Vec::new();
+        for &reader in &graph[*id].readers {
+            let spec = self.project.spec(&graph[reader]);
+            let items =
+                spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref().or(foreach.glob.as_ref()));
+            let peer = graph.peers(reader).contains(id);
+            let inputs = graph[reader].inputs.iter().filter(|input| writes(&input.pattern));
+            let (keyed, whole): (Vec<_>, Vec<_>) =
+                inputs.partition(|input| peer && pattern::has_key(&input.pattern));
+            if !whole.is_empty() || items.is_some_and(|items| writes(items)) {
+                found.push((reader, None));
+            } else if !keyed.is_empty() {
+                found.push((reader, key.clone()));
+            }
+        }
+        if let (Some(key), true) = (key, graph.is_sequential(*id)) {
+            let keys = self.declared_keys(*id);
+            match keys.iter().position(|known| known == key) {
+                Some(at) => found.extend(keys.into_iter().skip(at + 1).map(|key| (*id, Some(key)))),
+                None => found.push((*id, None)),
+            }
+        }
+        found
+    }
+
+    /// The parts named, a message for one that does not exist.
+    pub fn check(&self, named: &Named) -> Result<Part, String> {
+        let task = &self.project.graph[named.task];
+        let part = (named.task, named.key.clone());
+        let Some(key) = &named.key else { return Ok(part) };
+        if task.kind != Kind::Family {
+            return Err(format!("`{}` has no items: it is one task", task.name));
+        }
+        let known = self.of(&(named.task, None)).unwrap_or_default();
+        if known.iter().any(|unit| unit.key.as_ref() == Some(key)) {
+            return Ok(part);
+        }
+        let keys: Vec<&str> = known.iter().filter_map(|unit| unit.key.as_deref()).collect();
+        let near = crate::manifest::suggest(key, keys.iter().copied().collect::<Vec<_>>());
+        let hint = near.or_else(|| crate::manifest::fault::list_of(keys)).unwrap_or_default();
+        Err(match self.unknown.get(&named.task) {
+            Some(failure) => format!(
+                "`{}` has no item `{key}` with files, and its items cannot be known now: {}",
+                task.name, failure.message
+            ),
+            None if hint.is_empty() => format!("`{}` has no items", task.name),
+            None => format!("`{}` has no item `{key}`; {hint}", task.name),
+        })
+    }
+
+    /// Outputs of tasks and items that are no longer declared. Only what has a record counts: a file of the
+    /// user's that happens to be called `notes.DONE` is none. What lies in a run of its own is left to it.
+    pub fn orphans(&self) -> Result<Vec<Orphan>, FsError> {
+        let mut firsts: BTreeSet<String> = self.finder.orphans(&self.graph, "")?.into_iter().collect();
+        for &id in self.graph.order() {
+            // Items that cannot be known now may well come back.
+            if !self.unknown.contains_key(&id) && self.graph[id].kind == Kind::Family {
+                firsts.extend(self.finder.former_items(&self.graph, &self.graph[id])?);
+            }
+        }
+        let store = self.store;
+        let mut orphans = Vec::new();
+        for first in firsts {
+            let Some(task) = store.recorded_task(&first) else { continue };
+            if in_other_run(store, &first) {
+                continue;
+            }
+            let mut outputs = self.finder.recorded_outputs(&first);
+            outputs.retain(|output| self.graph.producer(output).is_none());
+            if let Some(at) = outputs.iter().position(|output| *output == first) {
+                outputs.swap(0, at);
+                orphans.push(Orphan { task, outputs });
+            }
+        }
+        Ok(orphans)
+    }
+}
+
+/// Whether a path lies in a folder below the run directory that is a run itself.
+fn in_other_run(store: &Store, path: &str) -> bool {
+    let is_run = |folder: &str| {
+        [".planexe", "run.toml", "pipeline.toml"]
+            .iter()
+            .any(|name| fs::kind(&store.path(&format!("{folder}/{name}"))).ok().flatten().is_some())
+    };
+    path.match_indices('/').any(|(at, _)| is_run(&path[..at]))
+}

@@ -1,0 +1,52 @@
+//! What the README shows is true: its pipeline loads, its commands exist.
+
+#![expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use planexe::load::{Locations, load};
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_pipeline_of_the_readme_loads() {
+    let start = README.find("```toml\n").expect("a pipeline") + "```toml\n".len();
+    let length = README[start..].find("```").expect("its end");
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect(name);
+    std::fs::create_dir(folder.path().join("prompts")).expect("prompts");
+    put("pipeline.toml", &README[start..start + length]);
+    put("plan.txt", "A bakery.\n");
+    put("prompts/summary.md", "Sum up:\n\n{{ swot }}\n");
+    let locations = Locations {
+        run: folder.path().to_owned(),
+        pipeline: folder.path().join("pipeline.toml"),
+        ..Locations::default()
+    };
+    if let Err(faults) = load(&locations) {
+        panic!("{}", faults.render(false, 100));
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_exist() {
+    let mut commands = BTreeSet::new();
+    for (at, _) in README.match_indices("planexe ") {
+        if README[..at].ends_with('`') || README[..at].ends_with("$ ") {
+            let word = README[at..].split_whitespace().nth(1).expect("a word");
+            commands.insert(word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned());
+        }
+    }
+    commands.retain(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+    assert!(commands.len() > 8, "{commands:?}");
+    for command in commands {
+        let out =
+            Command::new(env!("CARGO_BIN_EXE_planexe")).args([&command, "--help"]).output().expect("planexe");
+        assert!(
+            out.status.success(),
+            "`planexe {command}` of the README: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+}
