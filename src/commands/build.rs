@@ -12,7 +12,7 @@ use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
-use crate::lifecycle::RunRecord;
+use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::manifest::types::{By, Span};
 use crate::memo;
@@ -258,6 +258,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
             project.clone(),
             session.keys()?,
             key_variables.clone(),
+            lifecycle::read_learned(store),
             u64::from(std::process::id()),
         ),
         events: Box::new(move |kind| {
@@ -314,6 +315,9 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
     run.end(&ended);
+    if ended.started {
+        lifecycle::write_learned(store, &tools.providers.learned());
+    }
     let mut view = summary_view(session, opened, &what, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
     let closing = view.text(&session.err, session.globals.quiet);
