@@ -28,7 +28,6 @@ use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
 use crate::store::logs::Logs;
-use crate::store::run_json::Phase;
 use crate::style;
 
 /// What `planexe build` takes.
@@ -277,8 +276,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
     check_models(&tools, &engine, &what, project)?;
     let mut lock = lock;
     let mut run = RunRecord::new(store, project);
-    // Nobody else builds: a run that says so was killed.
-    let after_kill = store.read_run().is_some_and(|run| run.phase == Phase::Running);
+    let after_kill = store.was_killed();
     let mut prepare = || run.begin(&mut lock, &tools);
     let budget = &project.tables.budget;
     let wanted = Wanted {

@@ -79,6 +79,9 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
         let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
         return Ok(Outcome::Failed(super::failure(why.class.name(), message)));
     }
+    if tools.cancel.is_broken() {
+        return Ok(Outcome::Stopped);
+    }
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
     let start = Instant::now();
