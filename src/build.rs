@@ -485,10 +485,16 @@ impl<'a> Build<'a> {
             self.tell(Kind::PipelineStarted {
                 pipeline: self.project.name.clone(),
                 run_id_dir: self.project.run.display().to_string(),
-                steps_total: self.tools.steps_total,
+                steps_total: self.wanted_steps(),
             });
         }
         Ok(())
+    }
+
+    /// Declared tasks in this build.
+    fn wanted_steps(&self) -> u32 {
+        let graph = self.engine.graph();
+        graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
     }
 
     /// Finds out the items of a fan-out, and moves what belongs to former ones to history.

@@ -128,6 +128,14 @@ pub enum Command {
     /// Make a run directory for a pipeline
     #[command(after_help = NEW_EXAMPLES)]
     New(commands::new::NewArgs),
+    /// Have failed tasks tried anew, with fresh answers
+    #[command(after_help = RETRY_EXAMPLES)]
+    Retry(commands::retry::RetryArgs),
+    /// Make room: forget old contents
+    #[command(after_help = GC_EXAMPLES)]
+    Gc(commands::gc::GcArgs),
+    /// Look for what keeps a run from working, and say what to do about it
+    Doctor(commands::doctor::DoctorArgs),
     /// Draw the tasks and the files between them
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(commands::graph::GraphArgs),
@@ -249,6 +257,18 @@ Examples:
   planexe diff swot@3                 now against version 3
   planexe diff 'review[ann]'";
 
+const RETRY_EXAMPLES: &str = "\
+Examples:
+  planexe retry                       all that failed
+  planexe retry swot --build          swot, now";
+
+const GC_EXAMPLES: &str = "\
+Examples:
+  planexe gc --older-than 30d -n      what would go
+  planexe gc --max-size 500M
+
+Present outputs and the last version of each task always stay.";
+
 const RECORD_EXAMPLES: &str = "\
 Examples:
   planexe record answers.json
@@ -336,6 +356,9 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Diff(args) => commands::diff::run(session, &args),
         Command::Record(args) => commands::record::run(session, &args),
         Command::New(args) => commands::new::run(session, &args),
+        Command::Retry(args) => commands::retry::run(session, &args),
+        Command::Gc(args) => commands::gc::run(session, &args),
+        Command::Doctor(args) => commands::doctor::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),

@@ -14,7 +14,7 @@ use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -620,6 +620,29 @@ pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result
     write_via(path.parent().unwrap_or(Path::new("")), path, bytes, durability)
 }
 
+/// [`write_atomic`] for what nobody but the user may read: the file gets mode 600 whatever it had, and folders
+/// that are made for it 700.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    if !dir.as_os_str().is_empty() && !dir.is_dir() {
+        #[expect(clippy::disallowed_methods, reason = "the one place that makes directories")]
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(dir).at("create", dir)?;
+    }
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let mut temp = Temp { path: temp_beside(path), armed: false };
+    let mut file = retry(|| {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&temp.path)
+    })
+    .at("write", path)?;
+    temp.armed = true;
+    write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", path)?;
+    retry(|| file.sync_all()).at("write", path)?;
+    retry(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    temp.armed = false;
+    sync_parent(path)
+}
+
 /// [`write_atomic`] with the temporary name in another directory of the same file system.
 pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("file"));
@@ -990,6 +1013,18 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         list_dir(dir).unwrap().into_iter().map(|(name, _)| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn private_files_are_the_users_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config/planexe/keys.toml");
+        write_private(&path, b"one").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        write_private(&path, b"two").unwrap();
+        assert_eq!((mode(&path), read(&path).unwrap()), (0o600, b"two".to_vec()));
     }
 
     #[test]

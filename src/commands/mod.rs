@@ -22,10 +22,12 @@ pub mod checkpoints;
 pub mod clean;
 pub mod completions;
 pub mod diff;
+pub mod doctor;
 pub mod done;
 pub mod events;
 pub mod explain;
 pub mod failures;
+pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod keys;
@@ -37,6 +39,7 @@ pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
+pub mod retry;
 pub mod schema;
 pub mod show;
 pub mod status;
@@ -165,14 +168,18 @@ impl Session {
 
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
-        let place = Where {
+        open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// Where the command line says to work.
+    pub fn place(&self) -> Where {
+        Where {
             run_dir: self.globals.run_dir.clone(),
             file: self.globals.file.clone(),
             profile: self.globals.profile.clone(),
             defines: self.globals.repeated.define.clone(),
             allow_outside: self.globals.repeated.allow_outside.clone(),
-        };
-        open::open(&place, may_go_up).map_err(|error| self.open_error(error))
+        }
     }
 
     fn open_error(&self, error: OpenError) -> Error {
@@ -257,14 +264,16 @@ impl Session {
         Server::here(Some(crate::store::lock::host_name()))
     }
 
-    /// Writes data to standard output, as it is. A reader that went away (`| head`) is no error: see
+    /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see
     /// [`Session::is_closed`].
     pub fn print(&self, text: &str) -> io::Result<()> {
         if self.out_closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end.as_bytes()));
+        match written.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.out_closed.store(true, Ordering::Relaxed);
                 Ok(())

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::record::{Done, State, Status};
     use crate::store::commit::{CheckpointOf, Commit, Content, commit};
-    use crate::store::fixtures::{done, store, text};
+    use crate::store::fixtures::{done, store};
     use crate::store::{Store, Why};
 
     fn make(store: &Store, task: &str, step: u32, content: &str) -> String {

@@ -244,6 +244,16 @@ impl History {
     /// `max_bytes`, and removes contents nothing refers to. The contents of checkpoints go by the same
     /// rule, save those of each task's last one. Under the lock. Returns (entries, bytes) that went.
     pub fn gc(&self, older_than: Option<&str>, max_bytes: Option<u64>) -> Result<(usize, u64), FsError> {
+        self.gc_or_count(older_than, max_bytes, false)
+    }
+
+    /// [`History::gc`], or with `dry_run` only what would go by it.
+    pub fn gc_or_count(
+        &self,
+        older_than: Option<&str>,
+        max_bytes: Option<u64>,
+        dry_run: bool,
+    ) -> Result<(usize, u64), FsError> {
         let entries = self.entries_all()?;
         let checkpoints = Checkpoints::new(&self.run_dir).list()?;
         let mut wanted: HashSet<&Digest> = HashSet::new();
@@ -276,7 +286,7 @@ impl History {
             wanted.extend(new.iter().map(|output| &output.blake3));
             kept.extend(entry);
         }
-        if kept.len() < entries.len() {
+        if kept.len() < entries.len() && !dry_run {
             let left: Vec<_> = entries.iter().enumerate().filter(|(n, _)| kept.contains(n)).collect();
             let left: Vec<_> = left.into_iter().map(|(_, entry)| entry).collect();
             fs::write_atomic(&self.log_path(), &jsonl::to_lines(&left), Durability::Synced)?;
@@ -295,10 +305,14 @@ impl History {
                 let path = shard.join(name);
                 if kind == FileKind::File && !wanted.contains(&path) {
                     freed += fs::signature(&path)?.map_or(0, |signature| signature.size);
-                    fs::remove(&path)?;
+                    if !dry_run {
+                        fs::remove(&path)?;
+                    }
                 }
             }
-            fs::remove_empty_dir(&shard)?;
+            if !dry_run {
+                fs::remove_empty_dir(&shard)?;
+            }
         }
         Ok((entries.len() - kept.len(), freed))
     }

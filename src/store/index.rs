@@ -339,7 +339,7 @@ mod tests {
 
     /// A clock that makes every file look old, and one that makes it look new.
     fn later() -> i64 {
-        now_ns() + 3_600_000_000_000
+        fs::now_ns() + 3_600_000_000_000
     }
 
     fn at_once() -> i64 {

@@ -736,7 +736,8 @@ fn resume_says_where_it_goes_on_and_goes_on() {
         let out = space.run(&[command, "--dry-run"]).exits(0).says(&["2/3", "b", &checkpoint]);
         space.everything().assert_same_as(&before, &out);
     }
-    let out = space.run(&["resume", "--dry-run"]).exits(0).says(&["phase", "2/3", &checkpoint, "decision"]);
+    let out =
+        space.run(&["resume", "--dry-run"]).exits(0).says(&["phase", "2/3", &checkpoint, "decision_id"]);
     let decisions = [decision, space.sidecar("b.txt")["decision_id"].as_str().unwrap_or("none").to_owned()];
     let all = format!("{}{}", out.stdout, out.stderr);
     assert!(decisions.iter().any(|id| all.contains(&id[..id.len().min(12)])), "no decision_id\n{out}");
