@@ -201,6 +201,25 @@ impl Case {
         }
     }
 
+    /// How many answers are on the books that were not before.
+    fn booked(&self) -> usize {
+        let count = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            text.lines().filter(|line| line.contains("\"success\":true")).count()
+        };
+        let before = self.before.get(Path::new("usage_metrics.jsonl")).and_then(Option::as_ref);
+        let now = std::fs::read(self.dir().join("usage_metrics.jsonl")).unwrap_or_default();
+        count(&now).saturating_sub(before.map_or(0, |(bytes, _)| count(bytes)))
+    }
+
+    /// Every answer that was not lost is on the books, once.
+    fn check_books(&self, at: &str, before: usize, faults: &mut Vec<String>) {
+        let (booked, kept) = (self.booked(), self.kept());
+        if booked < kept || booked > self.server.total() - before {
+            faults.push(format!("{at}: {booked} calls on the books, {kept} answers kept"));
+        }
+    }
+
     /// The next plain build, and one after it.
     fn check_next(&self, at: &str, before: usize, faults: &mut Vec<String>) {
         let kept = self.kept();
@@ -361,6 +380,7 @@ fn killed(case: &Case, sample: usize) {
         case.check_whole(&at, faults);
         case.check_next(&at, before, faults);
         case.check_temps(&at, faults);
+        case.check_books(&at, before, faults);
         Some(reached)
     });
 }
@@ -381,6 +401,7 @@ fn torn(case: &Case, sample: usize) {
             case.check_whole(&at, faults);
             case.check_next(&at, before, faults);
             case.check_temps(&at, faults);
+            case.check_books(&at, before, faults);
         }
         Some(true)
     });
@@ -439,6 +460,7 @@ fn failing(case: &Case, sample: usize, sticky: bool, errors: &[(i32, &str)]) {
             case.check_whole(&at, faults);
             case.check_next(&at, before, faults);
             case.check_temps(&at, faults);
+            case.check_books(&at, before, faults);
             Some(reached)
         });
     }
