@@ -40,7 +40,9 @@ Exit codes:
 Environment:
   NO_COLOR           no colours, unless --color always
   COLUMNS            width of the output
-  PLANEXE_KEY_HOSTS  keys and the hosts they may go to";
+  PLANEXE_KEY_HOSTS  keys and the hosts they may go to
+  PLANEXE_WEBHOOK_URL     an address to post events to
+  PLANEXE_WEBHOOK_SECRET  what those are signed with (whsec_...)";
 
 /// make for LLM pipelines
 #[derive(Debug, Parser)]
@@ -108,6 +110,9 @@ pub enum Command {
     /// Show and bind which key may go to which host
     #[command(after_help = KEYS_EXAMPLES)]
     Keys(commands::keys::KeysArgs),
+    /// Send the events that wait for webhooks
+    #[command(hide = true)]
+    Deliver(commands::deliver::DeliverArgs),
     /// Write the man pages
     #[command(hide = true)]
     Man(commands::man::ManArgs),
@@ -245,6 +250,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),
+        Command::Deliver(args) => commands::deliver::run(session, &args),
         Command::Man(args) => commands::man::run(session, &args, definition()),
         Command::Completions(args) => commands::completions::run(session, &args, definition()),
     }

@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod llm;
 pub mod load;
 pub mod manifest;
+pub mod notify;
 pub mod open;
 pub mod pattern;
 pub mod process;

@@ -14,5 +14,6 @@ mod crash;
 mod fake_llm;
 mod foreach;
 mod later;
+mod notify;
 mod recipes;
 mod staleness;
