@@ -18,6 +18,7 @@ use crate::fs::{Durability, FsError};
 use crate::graph::{Graph, Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
+use crate::memo::{self, RestsOn};
 use crate::progress::{Running, Sink, Snapshot};
 use crate::project::{Project, Recipe};
 use crate::record::{By, Failure, Marker, State};
@@ -68,6 +69,8 @@ pub struct Ended {
     pub started: bool,
     /// Failures in the order they happened: the task, why, and the tasks it blocks.
     pub failures: Vec<(String, Failure, Vec<String>)>,
+    /// What the verdict rested on, if nothing was started.
+    pub rests_on: Option<RestsOn>,
     /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.
@@ -130,6 +133,7 @@ pub struct Build<'a> {
     signals: &'a Signals,
     pool: Option<rayon::ThreadPool>,
     threads: usize,
+    after_kill: bool,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
     running: HashMap<TaskId, Attempt>,
@@ -156,6 +160,8 @@ struct Pending {
     base_attempt: u32,
     passed: Option<String>,
     other: OtherFields,
+    /// Attempts that were none: the endpoint was not ready.
+    waits: u32,
     first: bool,
 }
 
@@ -203,6 +209,8 @@ pub struct Parts<'a> {
     pub signals: &'a Signals,
     /// Most tasks at work at once.
     pub threads: usize,
+    /// The last build was killed: what it left is tidied up even if nothing is to be done.
+    pub after_kill: bool,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }
@@ -223,6 +231,7 @@ impl<'a> Build<'a> {
             sink,
             signals,
             threads,
+            after_kill,
             prepare,
         } = parts;
         Build {
@@ -242,6 +251,7 @@ impl<'a> Build<'a> {
             signals,
             pool: None,
             threads,
+            after_kill,
             pending: HashMap::new(),
             running: HashMap::new(),
             controls: Controls::new(store),
@@ -264,6 +274,11 @@ impl<'a> Build<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Ended {
         self.engine.want(&self.wanted.targets.clone());
+        if self.after_kill
+            && let Err(error) = self.begin()
+        {
+            self.break_off(error);
+        }
         let mut ticks = 0u32;
         loop {
             self.act();
@@ -427,7 +442,8 @@ impl<'a> Build<'a> {
                 };
                 let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
                 let other = OtherFields { done: of_done, status: of_status };
-                let pending = Pending { judgement, course, base_attempt, passed, other, first: true };
+                let pending =
+                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
                 self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
@@ -485,10 +501,16 @@ impl<'a> Build<'a> {
             self.tell(Kind::PipelineStarted {
                 pipeline: self.project.name.clone(),
                 run_id_dir: self.project.run.display().to_string(),
-                steps_total: self.tools.steps_total,
+                steps_total: self.wanted_steps(),
             });
         }
         Ok(())
+    }
+
+    /// Declared tasks in this build.
+    fn wanted_steps(&self) -> u32 {
+        let graph = self.engine.graph();
+        graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
     }
 
     /// Finds out the items of a fan-out, and moves what belongs to former ones to history.
@@ -520,7 +542,7 @@ impl<'a> Build<'a> {
             self.begin()?;
             let outputs = self.finder.recorded_outputs(&first);
             let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
-            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Unsynced)?;
+            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Synced)?;
             self.tools.note(
                 Some(&name),
                 false,
@@ -561,7 +583,7 @@ impl<'a> Build<'a> {
         };
         let live = Arc::new(Live::under(&self.tools.cancel));
         let mut job = Box::new(Job {
-            attempt: pending.base_attempt + attempt,
+            attempt: pending.base_attempt + attempt - pending.waits,
             endpoint: endpoint.unwrap_or(0),
             prepared,
             former,
@@ -690,9 +712,10 @@ impl<'a> Build<'a> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint } => {
+            Outcome::Again { failure, next, after, endpoint, waited } => {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
+                    pending.waits += u32::from(waited);
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
                 End::Again { after, endpoint }
@@ -828,7 +851,7 @@ impl<'a> Build<'a> {
     /// Records cannot be written: nothing more is paid for.
     fn break_off(&mut self, error: FsError) {
         self.broken.get_or_insert(error);
-        self.tools.cancel.raise(Level::Draining);
+        self.tools.cancel.break_off();
         self.engine.on(Input::Cancel(Level::Draining), self.now());
     }
 
@@ -851,7 +874,8 @@ impl<'a> Build<'a> {
     }
 
     fn stop(&mut self, why: Stopped, level: Level) {
-        if self.stopped.is_none() {
+        let given_up = why == Stopped::Abort && self.stopped == Some(Stopped::StopFile);
+        if self.stopped.is_none() || given_up {
             self.stopped = Some(why);
             self.tools.note(None, true, format!("{}: nothing more is started", why.text()));
         }
@@ -1035,6 +1059,7 @@ impl<'a> Build<'a> {
             broken: None,
             started: self.begun,
             failures: std::mem::take(&mut self.failures),
+            rests_on: if self.begun { None } else { self.rests_on() },
             edited: self.edited.clone(),
             fails: self.fails(),
             waiting: std::mem::take(&mut self.waiting),
@@ -1089,6 +1114,59 @@ impl<'a> Build<'a> {
                 if self.engine.settled(family) == Some(Settled::Partial));
             self.engine.settled(id) == Some(Settled::Failed) && !absorbed
         })
+    }
+
+    /// Everything the verdict of a build that had nothing to do rested on.
+    fn rests_on(&self) -> Option<RestsOn> {
+        let graph = self.engine.graph();
+        let mut rests = RestsOn { files: self.project.sources.clone(), ..RestsOn::default() };
+        for name in ["run.toml", "pipeline.toml"] {
+            let list = if self.store.path(name).is_file() { &mut rests.files } else { &mut rests.absent };
+            list.push(name.into());
+        }
+        let mut add = |path: &str, optional: bool| {
+            let absent = optional && !self.store.path(path).exists();
+            if absent { rests.absent.push(path.into()) } else { rests.files.push(path.into()) }
+        };
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
+            let task = &graph[id];
+            let spec = self.project.spec(task);
+            if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
+                add(file, false);
+            }
+            if !crate::inputs::has_outputs(task) || self.engine.settled(id) != Some(Settled::Fresh) {
+                // A task that is skipped has inputs that say so; it may have no outputs.
+                if self.engine.settled(id) != Some(Settled::Skipped) || spec.foreach.is_some() {
+                    continue;
+                }
+            } else {
+                let first = task.outputs.first()?;
+                let marker = self.store.sidecar_path(first, crate::store::Sidecar::Done);
+                add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
+                for output in &task.outputs {
+                    add(output, false);
+                }
+            }
+            for files in self.finder.resolve(graph, task).ok()? {
+                for path in &files.paths {
+                    add(path, files.optional);
+                }
+            }
+        }
+        for spec in &self.project.specs {
+            if let Recipe::Command(command) = &spec.recipe {
+                for name in &command.env_names {
+                    let value = (self.env)(name);
+                    rests.env.push((name.clone(), memo::digest_of_variable(value.as_deref())));
+                }
+            }
+        }
+        rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
+        if !self.project.tables.pipeline.include.is_empty() {
+            let folders = self.project.sources.iter().filter_map(|file| file.parent());
+            rests.dirs.extend(folders.map(std::path::Path::to_path_buf));
+        }
+        Some(rests)
     }
 
     /// Remembers what fresh verdicts rested on, so that the next build need not read.

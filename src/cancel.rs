@@ -1,7 +1,7 @@
 //! The cancel level of a build: one shared, ordered value that only rises.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// How far a build has been told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,7 @@ pub struct Cancel {
     level: Arc<AtomicU8>,
     /// The level of the whole build, for one of a single task.
     whole: Option<Arc<AtomicU8>>,
+    broken: Arc<AtomicBool>,
 }
 
 impl Cancel {
@@ -31,7 +32,7 @@ impl Cancel {
 
     /// One that can be raised by itself, and is never below this one.
     pub fn of_one(&self) -> Cancel {
-        Cancel { level: Arc::default(), whole: Some(self.level.clone()) }
+        Cancel { level: Arc::default(), whole: Some(self.level.clone()), broken: self.broken.clone() }
     }
 
     /// Raises the level; a lower one changes nothing. Returns the level in force afterwards.
@@ -48,6 +49,18 @@ impl Cancel {
             1 => Level::Draining,
             _ => Level::Killing,
         }
+    }
+
+    /// Records cannot be written: from this moment on no call begins, not even in an attempt that was
+    /// handed out already.
+    pub fn break_off(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+        self.raise(Level::Draining);
+    }
+
+    /// Whether records cannot be written.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
     }
 
     /// Whether calls and children are to end at once.

@@ -78,9 +78,34 @@ pub enum Command {
     /// Show the state of every task
     #[command(after_help = STATUS_EXAMPLES)]
     Status(commands::status::StatusArgs),
+    /// Have the running build start nothing more
+    #[command(after_help = STOP_NOTES)]
+    Stop(commands::stop::StopArgs),
+    /// Have the running build hold until `planexe resume`
+    #[command(after_help = PAUSE_NOTES)]
+    Pause(commands::pause::PauseArgs),
+    /// Give the run up; what is done is kept
+    #[command(after_help = ABORT_NOTES)]
+    Abort(commands::abort::AbortArgs),
     /// Say why a task would run, or why it need not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(commands::explain::ExplainArgs),
+    /// Show what a task was sent and what came back: prompt, answers, verdicts, log
+    #[command(visible_alias = "log", after_help = SHOW_EXAMPLES)]
+    Show(commands::show::ShowArgs),
+    /// Wait until the running build ends, a task fails, or a person is needed
+    #[command(after_help = WAIT_NOTES)]
+    Wait(commands::wait::WaitArgs),
+    /// List what happened in the builds of the run
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(commands::events::EventsArgs),
+    /// List failed attempts, and how each class and model does
+    #[command(after_help = FAILURES_EXAMPLES)]
+    Failures(commands::failures::FailuresArgs),
+    /// Sum up calls, tokens and money by model and by task
+    Usage(commands::usage::UsageArgs),
+    /// List the completed tasks in order, each with its checkpoint
+    Checkpoints(commands::checkpoints::CheckpointsArgs),
     /// Have tasks made again; their outputs go to history
     #[command(visible_alias = "invalidate", after_help = CLEAN_EXAMPLES)]
     Clean(commands::clean::CleanArgs),
@@ -96,12 +121,23 @@ pub enum Command {
     /// Bring former outputs back; those of now go to history
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(commands::restore::RestoreArgs),
+    /// Show how a task's outputs differ from what they were
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(commands::diff::DiffArgs),
     /// Pack the answers of a run into one file, to be played again without a model
     #[command(after_help = RECORD_EXAMPLES)]
     Record(commands::record::RecordArgs),
     /// Make a run directory for a pipeline
     #[command(after_help = NEW_EXAMPLES)]
     New(commands::new::NewArgs),
+    /// Have failed tasks tried anew, with fresh answers
+    #[command(after_help = RETRY_EXAMPLES)]
+    Retry(commands::retry::RetryArgs),
+    /// Make room: forget old contents
+    #[command(after_help = GC_EXAMPLES)]
+    Gc(commands::gc::GcArgs),
+    /// Look for what keeps a run from working, and say what to do about it
+    Doctor(commands::doctor::DoctorArgs),
     /// Draw the tasks and the files between them
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(commands::graph::GraphArgs),
@@ -110,9 +146,6 @@ pub enum Command {
     /// Show and bind which key may go to which host
     #[command(after_help = KEYS_EXAMPLES)]
     Keys(commands::keys::KeysArgs),
-    /// Send the events that wait for webhooks
-    #[command(hide = true)]
-    Deliver(commands::deliver::DeliverArgs),
     /// Write the man pages
     #[command(hide = true)]
     Man(commands::man::ManArgs),
@@ -141,6 +174,20 @@ Examples:
 
 `planexe build` goes on just as well; resume says first where, and refuses a run that never started or is complete.";
 
+const STOP_NOTES: &str = "\
+What runs finishes and is recorded; the build then exits 3, and `planexe resume` or `planexe build` goes on from there. \
+If no build is running it says so, and exits 0. `touch .planexe/stop` does the same.";
+
+const PAUSE_NOTES: &str = "\
+What runs finishes; the build keeps its lock and starts nothing until `planexe resume`, or until the file \
+.planexe/pause is gone. If no build is running it refuses, and exits 2: there is nothing to hold. \
+`touch .planexe/pause` does the same.";
+
+const ABORT_NOTES: &str = "\
+Without --hard what runs finishes first. An aborted run is not resumed by chance: `planexe resume` wants --force, \
+`planexe build` goes on as ever. If no build is running, a run that was begun and is not complete is marked as \
+aborted.";
+
 const STATUS_EXAMPLES: &str = "\
 Examples:
   planexe status                      one line per task
@@ -153,6 +200,36 @@ Examples:
   planexe explain swot                what changed since swot was made
   planexe explain reviews/ann.json    by an output
   planexe explain 'review[ann]'       one item of a fan-out";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  planexe show swot                   every kept call, then prompt and answer
+  planexe show swot --call 2          those of the second call
+  planexe show swot --answer > x.json the answer alone, as it came
+  planexe log chart                   what its command said
+
+Of a task that was never asked: the prompt as it would be sent now.";
+
+const WAIT_NOTES: &str = "\
+Exit codes:
+  0    what was waited for happened; of `--for any`: the run is complete
+  1    the run failed; of `--for failed` and `--for human`: it did not happen
+  3    the run ended short, or a person is needed
+  124  the time is over
+
+Examples:
+  planexe wait --timeout 30m
+  planexe wait --for human && notify-send 'planexe needs you'";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  planexe events --since 10m
+  planexe events --follow --json      one JSON object a line, until the build ends";
+
+const FAILURES_EXAMPLES: &str = "\
+Examples:
+  planexe failures --task swot --class validation
+  planexe failures runs/*             over many runs: which model does how";
 
 const CLEAN_EXAMPLES: &str = "\
 Examples:
@@ -175,6 +252,24 @@ Examples:
   planexe restore swot                the version before this one
   planexe restore swot@3              version 3
   planexe restore --checkpoint ID     all outputs as they were then";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  planexe diff swot                   what the last change changed
+  planexe diff swot@3                 now against version 3
+  planexe diff 'review[ann]'";
+
+const RETRY_EXAMPLES: &str = "\
+Examples:
+  planexe retry                       all that failed
+  planexe retry swot --build          swot, now";
+
+const GC_EXAMPLES: &str = "\
+Examples:
+  planexe gc --older-than 30d -n      what would go
+  planexe gc --max-size 500M
+
+Present outputs and the last version of each task always stay.";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -208,6 +303,11 @@ fn run(args: Vec<OsString>) -> u8 {
         crate::process::lifeline_main(std::io::stdin().lock());
         return exit::DONE;
     }
+    if let Some((code, said)) = commands::quick::try_build(&args, &variable) {
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
+        return code;
+    }
+    let typed = args.clone();
     let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -218,6 +318,7 @@ fn run(args: Vec<OsString>) -> u8 {
     };
     let mut session = Session::new(cli.globals, environment());
     session.lookup = Some(variable);
+    session.args = typed;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =
@@ -238,19 +339,31 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Build(args) => commands::build::run(session, &args),
         Command::Resume(args) => commands::resume::run(session, &args),
         Command::Status(args) => commands::status::run(session, &args),
+        Command::Stop(args) => commands::stop::run(session, &args),
+        Command::Pause(args) => commands::pause::run(session, &args),
+        Command::Abort(args) => commands::abort::run(session, &args),
         Command::Explain(args) => commands::explain::run(session, &args),
+        Command::Show(args) => commands::show::run(session, &args),
+        Command::Wait(args) => commands::wait::run(session, &args),
+        Command::Events(args) => commands::events::run(session, &args),
+        Command::Failures(args) => commands::failures::run(session, &args),
+        Command::Usage(args) => commands::usage::run(session, &args),
+        Command::Checkpoints(args) => commands::checkpoints::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
         Command::Touch(args) => commands::touch::run(session, &args),
         Command::Done(args) => commands::done::run(session, &args),
         Command::Check(args) => commands::check::run(session, &args),
         Command::History(args) => commands::history::run(session, &args),
         Command::Restore(args) => commands::restore::run(session, &args),
+        Command::Diff(args) => commands::diff::run(session, &args),
         Command::Record(args) => commands::record::run(session, &args),
         Command::New(args) => commands::new::run(session, &args),
+        Command::Retry(args) => commands::retry::run(session, &args),
+        Command::Gc(args) => commands::gc::run(session, &args),
+        Command::Doctor(args) => commands::doctor::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),
-        Command::Deliver(args) => commands::deliver::run(session, &args),
         Command::Man(args) => commands::man::run(session, &args, definition()),
         Command::Completions(args) => commands::completions::run(session, &args, definition()),
     }
@@ -301,7 +414,7 @@ fn environment() -> style::Environment {
 fn show(session: &Session, error: &Error) {
     // Faults of the pipeline are on standard output already, each with its place.
     if session.globals.json && !error.rendered {
-        let _ = session.print_json(&report::ErrorView::of(error));
+        let _ = session.print_json(&report::ErrorView::of(error, session.server()));
     }
     session.complain(&lay_out(session, error));
 }

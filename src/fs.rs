@@ -14,7 +14,7 @@ use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -320,7 +320,7 @@ fn hash_open(file: &mut File) -> io::Result<(Digest, u64)> {
 }
 
 /// What a file system says of a file without reading it: any difference means "read it again".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Signature {
     /// Length.
     pub size: u64,
@@ -359,6 +359,50 @@ pub fn signature(path: &Path) -> Result<Option<Signature>> {
         return Err(FsError::new(path, "read", not_regular()));
     }
     Ok(Some(Signature::of(&metadata)))
+}
+
+/// Nanoseconds since 1970.
+pub fn now_ns() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The signature of a directory, its size left out: its times tell whether names came or went. `None`
+/// if there is none.
+pub fn directory_times(path: &Path) -> Result<Option<Signature>> {
+    let metadata = optional(retry(|| std::fs::metadata(path)).at("read", path))?;
+    Ok(metadata.filter(Metadata::is_dir).map(|metadata| Signature { size: 0, ..Signature::of(&metadata) }))
+}
+
+/// A directory held open, to look at many of its files without walking its path each time.
+#[derive(Debug)]
+pub struct OpenDir {
+    fd: std::os::fd::OwnedFd,
+}
+
+impl OpenDir {
+    /// Opens a directory.
+    pub fn open(path: &Path) -> Result<OpenDir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+        Ok(OpenDir { fd: opened.map_err(io::Error::from).at("read", path)? })
+    }
+
+    /// The signature of a regular file in it, links followed; none if there is none.
+    pub fn signature(&self, name: &std::ffi::CStr) -> Option<Signature> {
+        let stat = rustix::fs::statat(&self.fd, name, rustix::fs::AtFlags::empty()).ok()?;
+        let regular =
+            rustix::fs::FileType::from_raw_mode(stat.st_mode as _) == rustix::fs::FileType::RegularFile;
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        regular.then(|| Signature {
+            size: stat.st_size as u64,
+            mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            ino: stat.st_ino as u64,
+            mode: stat.st_mode as u32,
+        })
+    }
 }
 
 /// The signature of a regular file; `None` if there is none, or a link or something else in its place.
@@ -582,6 +626,29 @@ fn mode_of(path: &Path) -> Option<u32> {
 /// every moment and for every reader. Its permissions stay. The directory must exist.
 pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     write_via(path.parent().unwrap_or(Path::new("")), path, bytes, durability)
+}
+
+/// [`write_atomic`] for what nobody but the user may read: the file gets mode 600 whatever it had, and folders
+/// that are made for it 700.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    if !dir.as_os_str().is_empty() && !dir.is_dir() {
+        #[expect(clippy::disallowed_methods, reason = "the one place that makes directories")]
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(dir).at("create", dir)?;
+    }
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let mut temp = Temp { path: temp_beside(path), armed: false };
+    let mut file = retry(|| {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&temp.path)
+    })
+    .at("write", path)?;
+    temp.armed = true;
+    write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", path)?;
+    retry(|| file.sync_all()).at("write", path)?;
+    retry(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    temp.armed = false;
+    sync_parent(path)
 }
 
 /// [`write_atomic`] with the temporary name in another directory of the same file system.
@@ -923,6 +990,16 @@ pub fn read_tail(path: &Path, len: u64) -> Result<(Vec<u8>, u64)> {
     Ok((bytes, total))
 }
 
+/// The bytes of a regular file from a place on, and its whole length; none if it is shorter.
+pub fn read_from(path: &Path, offset: u64) -> Result<(Vec<u8>, u64)> {
+    let (mut file, metadata) = open_regular(path)?;
+    let total = metadata.len();
+    file.seek(SeekFrom::Start(offset)).at("read", path)?;
+    let mut bytes = Vec::new();
+    file.take(total.saturating_sub(offset)).read_to_end(&mut bytes).at("read", path)?;
+    Ok((bytes, total))
+}
+
 // ---------------------------------------------------------------- locking
 
 /// Opens what is locked: a directory, or a file made for the purpose.
@@ -944,6 +1021,18 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         list_dir(dir).unwrap().into_iter().map(|(name, _)| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn private_files_are_the_users_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config/planexe/keys.toml");
+        write_private(&path, b"one").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        write_private(&path, b"two").unwrap();
+        assert_eq!((mode(&path), read(&path).unwrap()), (0o600, b"two".to_vec()));
     }
 
     #[test]

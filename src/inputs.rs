@@ -46,6 +46,12 @@ impl<'a> Finder<'a> {
         Finder { run: store.run_dir(), store, listings: Mutex::default() }
     }
 
+    /// The folders listed since the last time files came or went, relative to the run directory.
+    pub fn listed(&self) -> Vec<String> {
+        let listings = self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        listings.keys().cloned().collect()
+    }
+
     /// Forgets what was listed: files came or went.
     pub fn forget(&self) {
         self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();

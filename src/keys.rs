@@ -94,7 +94,7 @@ impl Site {
     }
 
     /// What is typed to bind a key to it: the host, and the port unless it is the usual one.
-    fn binding(&self) -> String {
+    pub fn binding(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == 443 { host } else { format!("{host}:{}", self.port) }
     }

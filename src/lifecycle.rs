@@ -1,5 +1,5 @@
 //! What a build does before its first task and after its last: the housekeeping of a run. A build that
-//! starts nothing does none of it.
+//! starts nothing does none of it, unless the one before was killed.
 
 use crate::build::{Ended, Stopped};
 use crate::clock;
@@ -26,6 +26,8 @@ impl<'a> RunRecord<'a> {
     /// Before the first task: torn logs are mended, our own leftovers swept, an old stop file removed,
     /// the index taken down, the owner named, `run.json` says running.
     pub fn begin(&mut self, lock: &mut RunLock, tools: &Tools) -> Result<(), FsError> {
+        // First: from the announcement on, `planexe stop` may leave a file for this build.
+        self.store.clear_stop()?;
         lock.announce(&Owner::this("planexe build"))?;
         tools.index.begin_run()?;
         for (file, cut) in self.store.mend_all()? {
@@ -45,7 +47,6 @@ impl<'a> RunRecord<'a> {
         if swept > 0 {
             tools.note(None, false, format!("{swept} temporary files of an earlier build were removed"));
         }
-        self.store.clear_stop()?;
         let run_id = self.store.read_run().map_or_else(|| uuid::Uuid::now_v7().to_string(), |run| run.run_id);
         let mut json = RunJson::new(run_id, Phase::Running);
         json.started_utc = Some(clock::now_utc());

@@ -42,9 +42,8 @@ pub fn load(locations: &Locations) -> Result<Project, Faults> {
     let mut loader = Loader { manifest: &manifest, texts: &texts, run: &run, locations, faults: Vec::new() };
     let project = loader.project();
     // What only follows from a key that could not be read is not told twice.
-    if manifest.whole || faults.is_empty() {
-        faults.append(&mut loader.faults);
-    }
+    loader.faults.retain(|fault| fault.path().is_none_or(|path| !manifest.is_damaged(path)));
+    faults.append(&mut loader.faults);
     match project {
         Some(project) if faults.is_empty() => Ok(project),
         _ => Err(manifest.faults(faults)),
@@ -75,7 +74,11 @@ impl Loader<'_> {
                 None
             }
         };
-        if let Some(graph) = &graph {
+        // Where outputs could not be read, nobody can say what is not made.
+        let outputs = |name: &String| KeyPath::task(name).then("outputs");
+        let outputs_known =
+            manifest.whole || !tables.task.keys().any(|name| manifest.is_damaged(&outputs(name)));
+        if let (Some(graph), true) = (&graph, outputs_known) {
             self.look_for_inputs(graph, &decls);
         }
         let graph = graph?;
@@ -112,9 +115,18 @@ impl Loader<'_> {
             specs,
             graph,
             default,
+            sources: self.sources(),
             digest: self.digest(),
             allow_outside: self.locations.options.allow_outside.clone(),
         })
+    }
+
+    /// Every file the pipeline was read from.
+    fn sources(&self) -> Vec<PathBuf> {
+        let manifest = self.manifest.sources().iter().map(|source| source.path.clone());
+        let texts = self.texts.files().map(|file| file.path.clone());
+        let real = |path: PathBuf| path.canonicalize().ok();
+        manifest.chain(texts).filter_map(real).collect()
     }
 
     /// A digest over everything the pipeline was read from.
@@ -212,12 +224,9 @@ impl Loader<'_> {
                 };
                 let name = &task.after[*index];
                 let known: Vec<&str> = self.manifest.tables.task.keys().map(String::as_str).collect();
-                let fault = Fault::at(at, format!("unknown task `{name}`")).wanted("no such task");
-                // The manifest's own checks may have told it already.
-                if !self.manifest.whole {
-                    return;
-                }
-                fault.maybe_hint(suggest(name, known))
+                Fault::at(at, format!("unknown task `{name}`"))
+                    .wanted("no such task")
+                    .maybe_hint(suggest(name, known))
             }
             graph::Fault::Cycle { decls } => {
                 let mut names: Vec<&str> = decls.iter().map(|&decl| self.task_name(decl)).collect();

@@ -76,16 +76,25 @@ pub fn find_run(place: &Where) -> Result<(PathBuf, bool), OpenError> {
     }
 }
 
-/// Opens the run. `may_go_up`: whether a run above the current directory will do (reading commands).
-pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
+/// A run's files, before anything but `run.toml` is read.
+#[derive(Debug)]
+pub struct Located {
+    /// Run directory, pipeline and what is chosen.
+    pub locations: Locations,
+    /// `run.toml`, if the run has one.
+    pub run_file: Option<RunFile>,
+}
+
+/// Finds the run and its pipeline. `may_go_up`: whether a run above the current directory will do (reading
+/// commands).
+pub fn locate(place: &Where, may_go_up: bool) -> Result<Located, OpenError> {
     let (run, above) = find_run(place)?;
     if above && !may_go_up {
         return Err(OpenError::Above { run });
     }
-    let faults = |faults| OpenError::Faults(Box::new(faults));
     let run_toml = run.join("run.toml");
     let run_file = match place.file.is_none() && run_toml.is_file() {
-        true => Some(RunFile::read(&run_toml).map_err(faults)?),
+        true => Some(RunFile::read(&run_toml).map_err(|faults| OpenError::Faults(Box::new(faults)))?),
         false => None,
     };
     let pipeline = match (&place.file, &run_file) {
@@ -95,7 +104,7 @@ pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
     };
     let profile = place.profile.clone().or_else(|| run_file.as_ref().and_then(|run| run.profile.clone()));
     let locations = Locations {
-        run: run.clone(),
+        run,
         pipeline,
         options: ReadOptions {
             profile,
@@ -104,7 +113,13 @@ pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
         },
         parent: run_file.as_ref().and_then(|run| run.parent.clone()),
     };
-    let project = load::load(&locations).map_err(faults)?;
+    Ok(Located { locations, run_file })
+}
+
+/// Opens the run: [`locate`], and everything read.
+pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
+    let Located { locations, run_file } = locate(place, may_go_up)?;
+    let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
     let store = Store::open(project.run.clone());
     Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file })
 }

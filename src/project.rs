@@ -43,6 +43,8 @@ pub struct Project {
     pub graph: Graph,
     /// What a bare `planexe build` makes.
     pub default: Vec<TaskId>,
+    /// Every file the pipeline was read from.
+    pub sources: Vec<PathBuf>,
     /// Digest of everything the pipeline was read from.
     pub digest: Digest,
     /// Folders inputs may also lie in.
@@ -50,6 +52,15 @@ pub struct Project {
 }
 
 impl Project {
+    /// Has every prompt ask one model alone, by its position.
+    pub fn ask_only(&mut self, endpoint: usize) {
+        for spec in &mut self.specs {
+            if let Recipe::Prompt(prompt) = &mut spec.recipe {
+                prompt.models = vec![endpoint];
+            }
+        }
+    }
+
     /// The declaration of a task.
     pub fn spec(&self, task: &Task) -> &Spec {
         &self.specs[task.decl]

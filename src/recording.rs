@@ -131,6 +131,7 @@ fn call_of(
     {
         return Ok(Some(call));
     }
-    let same = |call: &KeptCall| call.usable && wanted.is_none_or(|wanted| digest_of_call(&call.record) == wanted);
+    let same =
+        |call: &KeptCall| call.usable && wanted.is_none_or(|wanted| digest_of_call(&call.record) == wanted);
     Ok(calls.list(&unit.name)?.into_iter().rev().find(same).map(|call| call.record))
 }

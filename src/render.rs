@@ -644,11 +644,8 @@ mod tests {
             ("{{ j|tojson }}", r#"{"z":1,"a":[1.5,9007199254740993,"<b>"]}"#),
             ("{{ j.a|tojson(indent=2) }}", "[\n  1.5,\n  9007199254740993,\n  \"<b>\"\n]"),
             ("{{ j.a[1] }}", "9007199254740993"),
-            (
-                "{% for x in j.a %}\n  - {{ x }}\n{% endfor %}\nend\n",
-                "  - 1.5\n  - 9007199254740993\n  - <b>\nend\n",
-            ),
-            ("  {% if plan %}\nyes\n  {% endif %}\n", "yes\n"),
+            ("{% for x in j.a %}- {{ x }}\n{% endfor %}", "- 1.5\n- 9007199254740993\n- <b>\n"),
+            ("  {% if plan %}\nyes\n  {% endif %}\n", "  \nyes\n  \n"),
             (
                 "{{ n|group_digits }} {{ n|number(2) }} {{ s|percent }} {{ s|percent(1) }}",
                 "1,234,567 1,234,567.00 26% 25.6%",
@@ -659,6 +656,16 @@ mod tests {
             ("{{ missing|default('x') }}", "x"),
         ] {
             assert_eq!(text(template, context.clone()).as_deref(), Ok(wanted), "{template}");
+        }
+        for (template, wanted) in [
+            (
+                "{% for x in j.a %}\n  - {{ x }}\n{% endfor %}\nend\n",
+                "  - 1.5\n  - 9007199254740993\n  - <b>\nend\n",
+            ),
+            ("  {% if plan %}\nyes\n  {% endif %}\n", "yes\n"),
+        ] {
+            let source = Source::new("t", template).trimmed(true);
+            assert_eq!(render(&source, &context, false).as_deref(), Ok(wanted), "{template}");
         }
         let html = render(&Source::new("t", "{{ j.a[2] }} {{ j.a|tojson }}"), &context, true).unwrap();
         assert_eq!(html, "&lt;b&gt; [1.5,9007199254740993,\"\\u003cb\\u003e\"]");

@@ -302,7 +302,9 @@ fn is_at_work(status: &Status, owner: Option<&Owner>) -> bool {
 
 /// Why a build could not even begin a task.
 fn trouble(judgement: &Judgement) -> Option<Failure> {
-    if let Some(state) = &judgement.unknown_state {
+    if let Some(state) = &judgement.unknown_state
+        && !matches!(judgement.marker, Marker::Valid(_))
+    {
         return Some(Failure {
             class: "state".into(),
             message: format!(
@@ -656,4 +658,160 @@ impl Usual {
 fn median(mut list: Vec<f64>) -> f64 {
     list.sort_by(f64::total_cmp);
     list.get(list.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::By;
+    use crate::staleness::Seen;
+
+    fn done() -> Done {
+        Done {
+            schema: 1,
+            task: "a".into(),
+            fingerprint: Default::default(),
+            parts: Default::default(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            completed_utc: "2026-03-01T22:15:04.123Z".into(),
+            by: By::Build,
+            checkpoint_id: None,
+            made_with: None,
+            call: None,
+            sample: false,
+            other: Default::default(),
+        }
+    }
+
+    fn judged(decision: Decision, marker: Marker) -> Judgement {
+        Judgement {
+            decision,
+            prepared: None,
+            skipped: false,
+            failure: None,
+            marker,
+            status: None,
+            unknown_state: None,
+            seen: Vec::new(),
+        }
+    }
+
+    fn stale(reason: StaleReason) -> Decision {
+        Decision::Stale { reasons: vec![reason], redraw: false, try_existing: false, edited: Vec::new() }
+    }
+
+    #[test]
+    fn the_state_shown_of_each_kind_of_record() {
+        let valid = || Marker::Valid(Box::new(done()));
+        let fresh = || Decision::Fresh { edited: Vec::new(), drift: None };
+        let edited = || Decision::Fresh { edited: vec!["a.txt".into()], drift: None };
+        let prompt = || {
+            let (old, new) = (None, None);
+            stale(StaleReason::Changed { part: "prompt".into(), old, new, files: Vec::new() })
+        };
+        let missing = || stale(StaleReason::OutputMissing { path: "a.txt".into() });
+        let never = || stale(StaleReason::NeverBuilt);
+        for (decision, marker, stored, live, expected) in [
+            // A marker that holds wins over whatever the status says, unless a build is at it now.
+            (fresh(), valid(), Some(State::Done), false, Shown::Done),
+            (fresh(), valid(), Some(State::Running), false, Shown::Done),
+            (fresh(), valid(), Some(State::Failed), false, Shown::Done),
+            (fresh(), valid(), Some(State::Running), true, Shown::Running),
+            (edited(), valid(), None, false, Shown::Edited),
+            (Decision::Adopt, Marker::Empty, None, false, Shown::Done),
+            (prompt(), valid(), Some(State::Done), false, Shown::Stale),
+            (prompt(), valid(), Some(State::Failed), false, Shown::Failed),
+            (prompt(), valid(), Some(State::Running), false, Shown::Stopped),
+            (missing(), valid(), Some(State::Done), false, Shown::Damaged),
+            (never(), Marker::Damaged("cut short".into()), Some(State::Done), false, Shown::Damaged),
+            (never(), Marker::Newer(9), None, false, Shown::Damaged),
+            (Decision::DependsOn, valid(), Some(State::Done), false, Shown::Done),
+            (Decision::DependsOn, valid(), Some(State::Failed), false, Shown::Failed),
+            (stale(StaleReason::MarkerRemoved), Marker::Missing, Some(State::Done), false, Shown::Stale),
+            (never(), Marker::Missing, None, false, Shown::Pending),
+            (never(), Marker::Missing, Some(State::Pending), false, Shown::Pending),
+            (never(), Marker::Missing, Some(State::Running), false, Shown::Stopped),
+            (never(), Marker::Missing, Some(State::Stopped), false, Shown::Stopped),
+            (never(), Marker::Missing, Some(State::Waiting), false, Shown::Waiting),
+            (never(), Marker::Missing, Some(State::Failed), false, Shown::Failed),
+        ] {
+            let judgement = judged(decision, marker);
+            assert_eq!(shown(Some(&judgement), stored, &judgement.marker, live), expected, "{judgement:?}");
+        }
+    }
+
+    #[test]
+    fn an_edit_shows_while_what_is_before_the_task_is_open() {
+        let mut record = done();
+        let digest = crate::record::Digest::of(b"old");
+        record.outputs.push(crate::record::OutputRecord { path: "a.txt".into(), bytes: 3, blake3: digest });
+        let mut judgement = judged(Decision::DependsOn, Marker::Valid(Box::new(record)));
+        let digest = crate::record::Digest::of(b"new");
+        let content = Content::File { digest, invalid: None };
+        judgement.seen.push(Seen { path: "a.txt".into(), content });
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), Shown::Edited);
+    }
+
+    #[test]
+    fn a_state_nobody_knows_is_a_failure() {
+        let mut judgement = judged(stale(StaleReason::NeverBuilt), Marker::Missing);
+        judgement.unknown_state = Some("levitating".into());
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), Shown::Failed);
+        assert!(reasons(&judgement)[0].message.contains("levitating"));
+    }
+
+    #[test]
+    fn a_fan_out_is_what_its_instances_are() {
+        use Shown::{Blocked, Done, Edited, Failed, Pending, Running, Skipped, Stale, Stopped, Waiting};
+        for (states, share, expected) in [
+            (&[Done, Done][..], 1.0, (Done, false)),
+            (&[Done, Edited], 1.0, (Edited, false)),
+            (&[Skipped, Skipped], 1.0, (Skipped, false)),
+            (&[Done, Skipped], 1.0, (Done, false)),
+            (&[Done, Running, Failed], 1.0, (Running, false)),
+            (&[Done, Failed], 1.0, (Failed, false)),
+            (&[Done, Failed], 0.5, (Done, true)),
+            (&[Done, Done, Failed], 0.75, (Failed, false)),
+            (&[Done, Pending, Failed], 0.5, (Pending, false)),
+            (&[Pending, Failed, Failed], 0.5, (Failed, false)),
+            (&[Failed, Failed], 0.0, (Pending, false)),
+            (&[Done, Blocked], 1.0, (Blocked, false)),
+            (&[Done, Stale, Pending], 1.0, (Stale, false)),
+            (&[Stopped, Pending], 1.0, (Stopped, false)),
+            (&[Waiting, Stopped], 1.0, (Waiting, false)),
+        ] {
+            assert_eq!(family_state(states, share), expected, "{states:?} {share}");
+        }
+    }
+
+    #[test]
+    fn where_a_run_stands() {
+        let facts = PhaseFacts { records: true, ..PhaseFacts::default() };
+        for (facts, expected) in [
+            (PhaseFacts::default(), "never_started"),
+            (PhaseFacts { building: true, ..facts }, "running"),
+            (PhaseFacts { building: true, paused: true, ..facts }, "paused"),
+            (PhaseFacts { recorded: Some(Phase::Running), ..facts }, "interrupted"),
+            (PhaseFacts { recorded: Some(Phase::Running), paused: true, ..facts }, "interrupted"),
+            (PhaseFacts { recorded: Some(Phase::Completed), complete: true, ..facts }, "completed"),
+            // Edited since: complete all the same.
+            (PhaseFacts { recorded: Some(Phase::Completed), ..facts }, "completed"),
+            // Only some of it was ever asked for.
+            (PhaseFacts { recorded: Some(Phase::Completed), unfinished: true, ..facts }, "stopped"),
+            (PhaseFacts { recorded: Some(Phase::Failed), failed: true, ..facts }, "failed"),
+            (PhaseFacts { recorded: Some(Phase::Failed), complete: true, ..facts }, "completed"),
+            (PhaseFacts { recorded: Some(Phase::Stopped), ..facts }, "stopped"),
+            (PhaseFacts { recorded: Some(Phase::Aborted), complete: true, ..facts }, "aborted"),
+            (PhaseFacts { recorded: Some(Phase::Paused), waiting: true, ..facts }, "waiting"),
+            (PhaseFacts { recorded: Some(Phase::Paused), ..facts }, "paused"),
+            // `.planexe/` was deleted: the sidecars tell.
+            (PhaseFacts { complete: true, ..facts }, "completed"),
+            (PhaseFacts { failed: true, ..facts }, "failed"),
+            (PhaseFacts { interrupted: true, ..facts }, "interrupted"),
+            (facts, "stopped"),
+        ] {
+            assert_eq!(phase(&facts), expected, "{facts:?}");
+        }
+    }
 }

@@ -23,7 +23,9 @@ pub struct Adopting<'a> {
 /// Why a task's outputs cannot be taken as they are, each with what is wrong; nothing if they can.
 pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgement) -> Vec<String> {
     if let Some(state) = &judgement.unknown_state {
-        return vec![format!("its .status has the state `{state}`, which this version of planexe does not know")];
+        return vec![format!(
+            "its .status has the state `{state}`, which this version of planexe does not know"
+        )];
     }
     if judgement.skipped {
         return vec!["its condition (`when`) is false".to_owned()];
@@ -77,6 +79,8 @@ pub fn adopt(
     let mut outputs = Vec::new();
     for path in &task.outputs {
         if let Some((blake3, bytes)) = index.digest(&store.path(path))? {
+            // So that its checkpoint can be restored, like that of anything built.
+            store.history().put_output(&store.path(path), None, bytes)?;
             outputs.push(OutputRecord { path: path.clone(), bytes, blake3 });
         }
     }
@@ -136,7 +140,10 @@ pub fn adopt(
     status.checkpoint_id = done.checkpoint_id.clone();
     checkpoint.done = serde_json::to_value(&done).ok();
     // What is marked may be what the next build replaces first.
-    store.checkpoints().append(&checkpoint, Durability::Synced).map_err(|error| error.within(store.run_dir()))?;
+    store
+        .checkpoints()
+        .append(&checkpoint, Durability::Synced)
+        .map_err(|error| error.within(store.run_dir()))?;
     store.write_done(first, &done, Durability::Synced)?;
     store.write_status(first, &status, Durability::Synced)
 }

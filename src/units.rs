@@ -160,9 +160,10 @@ impl<'a> Units<'a> {
             let Some(key) = pattern::key_of(pattern, &first) else { continue };
             // Of two fan-outs whose patterns overlap, the record says whose it is.
             let recorded = self.store.recorded_task(&first);
-            let of_another = recorded.as_deref().and_then(|name| name.split_once('[')).is_some_and(
-                |(name, _)| name != task.name && self.project.graph.find(name).is_some(),
-            );
+            let of_another = recorded
+                .as_deref()
+                .and_then(|name| name.split_once('['))
+                .is_some_and(|(name, _)| name != task.name && self.project.graph.find(name).is_some());
             if !of_another {
                 keys.push(key.to_owned());
             }
@@ -184,11 +185,8 @@ impl<'a> Units<'a> {
         for part in parts {
             seen.remove(part);
         }
-        let covered: Vec<Part> = seen
-            .iter()
-            .filter(|(id, key)| key.is_some() && seen.contains(&(*id, None)))
-            .cloned()
-            .collect();
+        let covered: Vec<Part> =
+            seen.iter().filter(|(id, key)| key.is_some() && seen.contains(&(*id, None))).cloned().collect();
         covered.iter().for_each(|part| {
             seen.remove(part);
         });
@@ -205,7 +203,8 @@ impl<'a> Units<'a> {
         let mut found = Vec::new();
         for &reader in &graph[*id].readers {
             let spec = self.project.spec(&graph[reader]);
-            let items = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref().or(foreach.glob.as_ref()));
+            let items =
+                spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref().or(foreach.glob.as_ref()));
             let peer = graph.peers(reader).contains(id);
             let inputs = graph[reader].inputs.iter().filter(|input| writes(&input.pattern));
             let (keyed, whole): (Vec<_>, Vec<_>) =

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::build::{Build, Ended, Parts, Signals, Stopped, Wanted};
 use crate::cancel::Cancel;
-use crate::commands::{Session, plan, session_find};
+use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
 use crate::event;
 use crate::exit::{self, Error, Kind};
@@ -16,6 +16,7 @@ use crate::graph::TaskId;
 use crate::lifecycle::RunRecord;
 use crate::llm::limits::Limits;
 use crate::manifest::types::{By, Span};
+use crate::memo;
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
 use crate::process::Watchdog;
@@ -29,6 +30,7 @@ use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
 use crate::store::logs::Logs;
+use crate::style;
 
 /// What `planexe build` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -175,7 +177,10 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
 
 /// Builds.
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
-    let opened = session.open(false)?;
+    let mut opened = session.open(false)?;
+    if let Some(model) = &args.how.model {
+        ask_only(&mut opened, model)?;
+    }
     let mut targets = targets(&opened, &args.targets)?;
     if targets.is_empty() {
         targets = opened.project.default.iter().map(|&id| (id, None)).collect();
@@ -185,6 +190,24 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
         return plan::run(session, &opened, &what, &args.how, args.question);
     }
     carry_out(session, &opened, what, &args.how)
+}
+
+/// `--model`: every prompt asks this model alone.
+fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
+    let at = opened.project.endpoints.iter().position(|endpoint| endpoint.name == name);
+    let Some(at) = at else {
+        let known: Vec<&str> =
+            opened.project.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        let error = Error::usage(format!("no model is called `{name}`")).code("unknown_model");
+        return Err(match crate::manifest::suggest(name, known.iter().copied()) {
+            Some(hint) => error.hint(hint),
+            None => error.hint(format!("the pipeline has `{}`", known.join("`, `"))),
+        });
+    };
+    if let Some(project) = Arc::get_mut(&mut opened.project) {
+        project.ask_only(at);
+    }
+    Ok(())
 }
 
 /// What is to be built.
@@ -283,6 +306,7 @@ pub fn carry_out_under(
     check_models(&tools, &engine, &what, project)?;
     let mut lock = lock;
     let mut run = RunRecord::new(store, project);
+    let after_kill = store.was_killed();
     let mut prepare = || run.begin(&mut lock, &tools);
     let budget = &project.tables.budget;
     let wanted = Wanted {
@@ -310,6 +334,7 @@ pub fn carry_out_under(
         sink: &mut telling,
         signals,
         threads,
+        after_kill,
         prepare: &mut prepare,
     })
     .run();
@@ -326,7 +351,13 @@ pub fn carry_out_under(
     }
     let mut view = summary_view(session, opened, &what, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
-    sink.finish(&view.text(&session.err, session.globals.quiet));
+    let closing = view.text(&session.err, session.globals.quiet);
+    sink.finish(&closing);
+    if let (Some(rests), Some(words), exit::DONE) = (&ended.rests_on, quick::words(session), code) {
+        let plain = view.text(&style::Style::default(), false);
+        // Only a cache: without it the next build judges every task again.
+        let _ = memo::write(&project.run, &words, &plain, rests);
+    }
     if session.globals.json {
         session
             .print_json(&view)

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{Session, session_parts};
+use crate::commands::{LockArgs, Session, session_parts};
 use crate::exit::{self, Error, Kind};
 use crate::fs::{self, Durability, FsError};
 use crate::open::Opened;
@@ -38,6 +38,10 @@ pub struct CleanArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 /// What goes, of one task or item.
@@ -80,7 +84,8 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
             .hint("`-y` cleans without asking; `--dry-run` lists what would go"));
     }
     // Taken before the list is made, so that what is listed is what goes.
-    let lock = if args.dry_run { None } else { Some(session.lock(&opened, false, false)?) };
+    let lock =
+        if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let units = Units::new(&opened.project, &opened.store);
     let (goes, remade) = what_goes(&opened, &units, args)?;
     let view = |cleaned| View { cleaned, tasks: &goes, remade_if_changed: &remade };
@@ -157,7 +162,9 @@ fn what_goes(
     if args.orphans {
         for orphan in units.orphans()? {
             let files = files_of(store, &orphan.outputs)?;
-            if !files.is_empty() && !goes.iter().any(|one: &Goes| one.outputs.first() == orphan.outputs.first()) {
+            if !files.is_empty()
+                && !goes.iter().any(|one: &Goes| one.outputs.first() == orphan.outputs.first())
+            {
                 let why = Why::Orphaned;
                 goes.push(Goes { task: orphan.task, why, outputs: orphan.outputs, files, answers: 0 });
             }

@@ -1,6 +1,5 @@
 //! `planexe events --deliver`: sends what waits in the outbox.
 
-use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -9,14 +8,6 @@ use crate::notify::post::{Delivered, deliver_now};
 use crate::notify::send::is_address;
 use crate::notify::{Receivers, outbox, receivers};
 use crate::style::count;
-
-/// What `planexe deliver` takes.
-#[derive(Debug, Clone, Default, Args)]
-pub struct DeliverArgs {
-    /// An address that was given to a build with `--webhook`; may be repeated
-    #[arg(long, value_name = "URL")]
-    pub webhook: Vec<String>,
-}
 
 /// The answer, as data.
 #[derive(Debug, Serialize)]
@@ -36,14 +27,14 @@ struct Unknown {
     waiting: usize,
 }
 
-/// Delivers.
-pub fn run(session: &Session, args: &DeliverArgs) -> Result<u8, Error> {
+/// Delivers. `urls`: addresses that were given to builds with `--webhook`.
+pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
     let opened = session.open(true)?;
-    if !args.webhook.iter().all(|url| is_address(url)) {
+    if !urls.iter().all(|url| is_address(url)) {
         return Err(Error::usage("`--webhook` wants an address that begins with `http://` or `https://`"));
     }
     let run = opened.store.run_dir();
-    let Receivers { receivers, faults } = receivers(&opened.project, &session.keys()?, &args.webhook);
+    let Receivers { receivers, faults } = receivers(&opened.project, &session.keys()?, urls);
     for fault in faults {
         session.say(&format!("warning: {fault}"));
     }

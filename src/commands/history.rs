@@ -1,9 +1,17 @@
 //! `planexe history`: lists what is kept of former outputs.
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::commands::{Session, session_find};
+use crate::exit::{self, Error};
+use crate::open::Opened;
+use crate::record::OutputRecord;
+use crate::report::{table, time};
+use crate::store::history::Entry;
+use crate::style::{bytes, clean};
+use crate::units::Units;
+use crate::versions::{self, Kept, version_name, why_text};
 
 /// What `planexe history` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -13,7 +21,91 @@ pub struct HistoryArgs {
     pub task: Option<String>,
 }
 
+/// A former content, as data.
+#[derive(Debug, Serialize)]
+struct EntryView {
+    version: String,
+    task: String,
+    n: usize,
+    time_utc: String,
+    why: crate::store::Why,
+    bytes: u64,
+    outputs: Vec<OutputRecord>,
+    model: Option<String>,
+    checkpoint_id: Option<String>,
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View {
+    entries: Vec<EntryView>,
+}
+
 /// Lists former outputs.
-pub fn run(_session: &Session, _args: &HistoryArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe history` is not in this version yet"))
+pub fn run(session: &Session, args: &HistoryArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let store = &opened.store;
+    let entries: Vec<Entry> = match &args.task {
+        None => store.history().entries_all()?,
+        Some(name) => {
+            let units = Units::new(&opened.project, store);
+            let mut all: Vec<Entry> =
+                find(&opened, &units, name)?.into_iter().flat_map(|kept| kept.entries).collect();
+            all.sort_by(|a, b| a.at.cmp(&b.at));
+            all
+        }
+    };
+    if session.globals.json {
+        let entries = entries.into_iter().map(view).collect();
+        session.print_answer(store.run_dir(), &View { entries })?;
+        return Ok(exit::DONE);
+    }
+    if entries.is_empty() {
+        let of = args.task.as_ref().map_or(String::new(), |name| format!(" of {}", clean(name)));
+        session.say(&format!("nothing former is kept{of}"));
+        return Ok(exit::DONE);
+    }
+    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+    session.print(&table(&rows, &session.out))?;
+    Ok(exit::DONE)
+}
+
+fn view(entry: Entry) -> EntryView {
+    let text = |value: &Option<serde_json::Value>, pointer: &str| {
+        value.as_ref()?.pointer(pointer)?.as_str().map(str::to_owned)
+    };
+    EntryView {
+        version: version_name(&entry),
+        n: entry.n,
+        bytes: entry.outputs.iter().map(|output| output.bytes).sum(),
+        model: text(&entry.done, "/made_with/model"),
+        checkpoint_id: text(&entry.done, "/checkpoint_id"),
+        task: entry.task,
+        time_utc: entry.at,
+        why: entry.why,
+        outputs: entry.outputs,
+    }
+}
+
+fn row(entry: &Entry) -> Vec<String> {
+    let files: Vec<String> = entry
+        .outputs
+        .iter()
+        .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
+        .collect();
+    vec![clean(&version_name(entry)), time(&entry.at), why_text(entry.why).to_owned(), files.join(", ")]
+}
+
+/// What is kept under a name, which a task, an output, or a former task must have.
+pub fn find(opened: &Opened, units: &Units<'_>, name: &str) -> Result<Vec<Kept>, Error> {
+    let named = session_find(opened, name);
+    let kept = versions::kept(units, &opened.store, named.as_ref().ok(), name)?;
+    match (kept.is_empty(), named) {
+        (false, _) => Ok(kept),
+        (true, Err(error)) => Err(error),
+        (true, Ok(named)) => match units.check(&named) {
+            Ok(_) => Ok(kept),
+            Err(message) => Err(Error::usage(message).code("unknown_item")),
+        },
+    }
 }

@@ -1,9 +1,23 @@
 //! `planexe keys`: which key may go to which host.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::exit::{self, Error, Kind};
+use crate::fs;
+use crate::keys::{Binding, KEYS_FILE, KeyError, KeyRing, KeysFile, Site, config_dir, vendors};
+use crate::llm::base_url;
+use crate::load::Locations;
+use crate::manifest::fault::shown_path;
+use crate::manifest::types::Model;
+use crate::manifest::{Faults, Manifest};
+use crate::open::{self, OpenError};
+use crate::project::Endpoint;
+use crate::report::table;
+use crate::style::{GREEN, RED, Style, YELLOW, clean};
 
 /// What `planexe keys` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -36,7 +50,243 @@ pub enum KeysAction {
     },
 }
 
+/// The key of one model, as data; never its value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KeyView {
+    /// The model's name in the pipeline.
+    pub model: String,
+    /// The variable; none if the model is asked without a key.
+    pub variable: Option<String>,
+    /// Where it would go.
+    pub host: Option<String>,
+    /// Whether it may.
+    pub bound: bool,
+    /// Whether it has a value.
+    pub set: bool,
+    /// What stands in the way.
+    pub problem: Option<String>,
+    /// What to type about it.
+    pub remedy: Option<String>,
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View {
+    models: Vec<KeyView>,
+    bindings: Vec<Binding>,
+}
+
 /// Lists, makes or drops bindings.
-pub fn run(_session: &Session, _args: &KeysArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe keys` is not in this version yet"))
+pub fn run(session: &Session, args: &KeysArgs) -> Result<u8, Error> {
+    match &args.action {
+        None => list(session),
+        Some(KeysAction::Bind { variable, host }) => bind(session, variable, host),
+        Some(KeysAction::Unbind { variable, host }) => unbind(session, variable, host),
+    }
+}
+
+fn list(session: &Session) -> Result<u8, Error> {
+    let ring = session.keys()?;
+    let located = match open::locate(&session.place(), true) {
+        Ok(located) => Some(located),
+        // The bindings are the user's, not a pipeline's.
+        Err(OpenError::NoRun { .. }) => None,
+        Err(error) => return Err(session.open_error(error)),
+    };
+    // The models are enough: a plan that is not written yet does not matter here.
+    let endpoints = match &located {
+        Some(located) => models_of(&located.locations)
+            .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?,
+        None => Vec::new(),
+    };
+    let models: Vec<KeyView> = endpoints.iter().map(|endpoint| key_of(endpoint, &ring)).collect();
+    let view = View { models, bindings: ring.bindings().to_vec() };
+    if session.globals.json {
+        let here = PathBuf::from(".");
+        let run = located.as_ref().map_or(here.as_path(), |located| &located.locations.run);
+        session.print_answer(run, &view)?;
+        return Ok(exit::DONE);
+    }
+    let style = session.out;
+    session.print(&table(&view.models.iter().map(|key| row(key, &style)).collect::<Vec<_>>(), &style))?;
+    if located.is_none() {
+        session.say("no pipeline here: these are your own bindings");
+    }
+    if !view.bindings.is_empty() {
+        let rows: Vec<Vec<String>> = view
+            .bindings
+            .iter()
+            .map(|bound| vec![clean(&bound.env), "may go to".into(), clean(&bound.host)])
+            .collect();
+        session.print(&format!(
+            "{}{}",
+            if view.models.is_empty() { "" } else { "\n" },
+            table(&rows, &style)
+        ))?;
+    } else if view.models.is_empty() {
+        session.say("nothing is bound but each vendor's own variable to its host, and this machine");
+    }
+    for key in view.models.iter().filter(|key| key.remedy.is_some()) {
+        session.say(&format!(
+            "hint: {}: {}",
+            clean(&key.model),
+            clean(key.remedy.as_deref().unwrap_or_default())
+        ));
+    }
+    Ok(exit::DONE)
+}
+
+/// The models of a pipeline, read alone; faults elsewhere in it do not count.
+pub fn models_of(locations: &Locations) -> Result<Vec<Endpoint>, Faults> {
+    let (manifest, _) = Manifest::read_all(&locations.pipeline, &locations.options)?;
+    let endpoint = |(name, model): (&String, &Model)| Endpoint { name: name.clone(), model: model.clone() };
+    Ok(manifest.tables.models.iter().map(endpoint).collect())
+}
+
+/// What is to be known of a model's key.
+pub fn key_of(endpoint: &Endpoint, ring: &KeyRing) -> KeyView {
+    let model = endpoint.name.clone();
+    let Some(env) = endpoint.model.api_key_env.clone() else {
+        return KeyView {
+            model,
+            variable: None,
+            host: None,
+            bound: true,
+            set: true,
+            problem: None,
+            remedy: None,
+        };
+    };
+    let url = base_url(&endpoint.model);
+    let site = Site::of(url);
+    let host = site.as_ref().ok().map(Site::binding);
+    let mut view = KeyView {
+        model,
+        host,
+        bound: true,
+        set: ring.value(&env).is_some(),
+        problem: None,
+        remedy: None,
+        variable: None,
+    };
+    if let Err(error) = ring.resolve(&env, url) {
+        view.bound = !matches!(error, KeyError::NotBound { .. } | KeyError::Plain { .. } | KeyError::Url(_));
+        let text = error.to_string();
+        let (problem, hint) =
+            text.split_once("\nhint: ").map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
+        view.problem = Some(problem.to_owned());
+        view.remedy = hint.map(str::to_owned);
+    }
+    view.variable = Some(env);
+    view
+}
+
+fn row(key: &KeyView, style: &Style) -> Vec<String> {
+    let Some(variable) = &key.variable else {
+        return vec![clean(&key.model), "no key".to_owned()];
+    };
+    let bound = match key.bound {
+        true => style.paint(GREEN, "bound"),
+        false => style.paint(RED, "not bound"),
+    };
+    let set = match (key.set, &key.problem) {
+        (true, _) => style.paint(GREEN, "set"),
+        (false, None) => "not set, and need not be".to_owned(),
+        (false, Some(_)) => style.paint(YELLOW, "not set"),
+    };
+    let host = key.host.as_deref().map_or("-".to_owned(), clean);
+    vec![clean(&key.model), clean(variable), host, bound, set]
+}
+
+/// The folder of `keys.toml`.
+fn folder(session: &Session) -> Result<PathBuf, Error> {
+    let read = session.lookup;
+    let lookup = move |name: &str| read.and_then(|read| read(name));
+    config_dir(&lookup).ok_or_else(|| {
+        Error::new(
+            Kind::Setup,
+            "there is no folder for your settings: neither HOME nor XDG_CONFIG_HOME is set",
+        )
+        .code("keys")
+    })
+}
+
+fn read(session: &Session) -> Result<(PathBuf, KeysFile), Error> {
+    let folder = folder(session)?;
+    let file = KeysFile::read(&folder).map_err(|error| fault(&error))?;
+    Ok((folder.join(KEYS_FILE), file))
+}
+
+fn fault(error: &KeyError) -> Error {
+    let text = error.to_string();
+    let (message, hint) = text.split_once("\nhint: ").map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
+    let error = Error::new(Kind::Setup, message).code("keys");
+    hint.map_or(error.clone(), |hint| error.hint(hint))
+}
+
+/// The name of a variable: a key typed by mistake is not repeated on the screen.
+fn check_variable(variable: &str) -> Result<(), Error> {
+    let plain = variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain && variable.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && variable.len() <= 100 {
+        return Ok(());
+    }
+    Err(Error::usage(
+        "what comes first must be the name of a variable, like OPENAI_API_KEY, never the key itself",
+    )
+    .hint("a key that was typed here by mistake is in your shell's history now: remove it there"))
+}
+
+/// A host as typed, or that of a URL.
+fn host_of(written: &str) -> String {
+    match Site::of(written) {
+        Ok(site) if written.contains("://") => site.binding(),
+        _ => written.to_owned(),
+    }
+}
+
+fn bind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
+    check_variable(variable)?;
+    let host = host_of(host);
+    let (path, mut file) = read(session)?;
+    let new = file.bind(variable, &host).map_err(|error| match error {
+        KeyError::File { why, .. } => Error::usage(why),
+        other => fault(&other),
+    })?;
+    let known = vendors().contains(&(variable, host.as_str()));
+    if new && !known {
+        fs::write_private(&path, file.to_text().as_bytes())?;
+    }
+    session.say(&match new {
+        _ if known => format!("`{variable}` may go to `{}` without being bound", clean(&host)),
+        true => format!("`{variable}` may go to `{}` now (in {})", clean(&host), shown_path(&path)),
+        false => format!("`{variable}` may go to `{}` already", clean(&host)),
+    });
+    answer(session, &file)
+}
+
+fn unbind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
+    check_variable(variable)?;
+    let host = host_of(host);
+    let (path, mut file) = read(session)?;
+    let gone = file.unbind(variable, &host);
+    if gone {
+        fs::write_private(&path, file.to_text().as_bytes())?;
+    }
+    let known = vendors().contains(&(variable, host.as_str()));
+    session.say(&match gone {
+        true => format!("`{variable}` may not go to `{}` any more", clean(&host)),
+        false => format!("`{variable}` was not bound to `{}`", clean(&host)),
+    });
+    if known {
+        session.say("note: that pair is the vendor's own and needs no binding; unset the variable to keep it from being used");
+    }
+    answer(session, &file)
+}
+
+fn answer(session: &Session, file: &KeysFile) -> Result<u8, Error> {
+    if session.globals.json {
+        let here = PathBuf::from(".");
+        session.print_answer(&here, &View { models: Vec::new(), bindings: file.bind.clone() })?;
+    }
+    Ok(exit::DONE)
 }

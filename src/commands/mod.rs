@@ -15,25 +15,39 @@ use crate::store::lock::{LockError, RunLock, Wait};
 use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
 
+pub mod abort;
 pub mod build;
 pub mod check;
+pub mod checkpoints;
 pub mod clean;
 pub mod completions;
 pub mod deliver;
+pub mod diff;
+pub mod doctor;
 pub mod done;
+pub mod events;
 pub mod explain;
+pub mod failures;
+pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod keys;
 pub mod man;
 pub mod new;
+pub mod pause;
 pub mod plan;
+pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
+pub mod retry;
 pub mod schema;
+pub mod show;
 pub mod status;
+pub mod stop;
 pub mod touch;
+pub mod usage;
+pub mod wait;
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -87,6 +101,18 @@ pub struct Repeated {
     pub verbose: u8,
 }
 
+/// How a command that changes a run takes its lock.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Wait for another planexe on this run to end, rather than exit 75
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Take no lock, where the file system has none
+    #[arg(long, conflicts_with = "wait", hide = true)]
+    pub no_lock: bool,
+}
+
 fn parse_definition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
@@ -113,6 +139,8 @@ pub struct Session {
     pub err_is_terminal: bool,
     /// Standard input is a terminal: questions can be asked.
     pub in_is_terminal: bool,
+    /// The command line, word by word.
+    pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
     out_closed: AtomicBool,
@@ -133,6 +161,7 @@ impl Session {
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
+            args: Vec::new(),
             lookup: None,
             out_closed: AtomicBool::new(false),
         }
@@ -140,14 +169,18 @@ impl Session {
 
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
-        let place = Where {
+        open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// Where the command line says to work.
+    pub fn place(&self) -> Where {
+        Where {
             run_dir: self.globals.run_dir.clone(),
             file: self.globals.file.clone(),
             profile: self.globals.profile.clone(),
             defines: self.globals.repeated.define.clone(),
             allow_outside: self.globals.repeated.allow_outside.clone(),
-        };
-        open::open(&place, may_go_up).map_err(|error| self.open_error(error))
+        }
     }
 
     fn open_error(&self, error: OpenError) -> Error {
@@ -209,14 +242,19 @@ impl Session {
             }
             go_on()
         });
-        lock.map_err(|error| match error {
+        lock.map_err(|error| self.lock_error(&error))
+    }
+
+    /// Why there is no lock, and what to do about it.
+    pub fn lock_error(&self, error: &LockError) -> Error {
+        match error {
             LockError::Held { .. } => Error::new(Kind::Locked, format!("the run is {error}"))
                 .code("locked")
                 .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
             LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
                 .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
             LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
-        })
+        }
     }
 
     /// A variable of the environment.
@@ -238,14 +276,16 @@ impl Session {
         Server::here(Some(crate::store::lock::host_name()))
     }
 
-    /// Writes data to standard output, as it is. A reader that went away (`| head`) is no error: see
+    /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see
     /// [`Session::is_closed`].
     pub fn print(&self, text: &str) -> io::Result<()> {
         if self.out_closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end.as_bytes()));
+        match written.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.out_closed.store(true, Ordering::Relaxed);
                 Ok(())
@@ -288,7 +328,8 @@ impl Session {
     /// Who sits there, for records of what a person did.
     pub fn user(&self) -> String {
         let named = |name: &str| self.variable(name).filter(|user| !user.trim().is_empty());
-        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| "unknown".to_owned())
+        let uid = || format!("uid {}", rustix::process::getuid().as_raw());
+        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(uid)
     }
 
     /// Whether the reader of standard output went away: time for `--watch` to end.

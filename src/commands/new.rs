@@ -73,8 +73,10 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
         }
         None => {
             if let Some(profile) = &session.globals.profile {
-                return Err(Error::usage(format!("there is no pipeline here that could have a profile `{profile}`"))
-                    .hint("`--pipeline FILE` names one"));
+                return Err(Error::usage(format!(
+                    "there is no pipeline here that could have a profile `{profile}`"
+                ))
+                .hint("`--pipeline FILE` names one"));
             }
             let name = place.file_name().map_or("demo".into(), |name| name.to_string_lossy());
             files.push(("pipeline.toml".into(), EXAMPLE.replace("\"demo\"", &quoted(&name))));
@@ -114,7 +116,11 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
         session.print_answer(&place, &View { pipeline, plan, files, next })?;
         return Ok(exit::DONE);
     }
-    let of = if own_pipeline { "with an example pipeline that needs no model".to_owned() } else { format!("of `{pipeline}`") };
+    let of = if own_pipeline {
+        "with an example pipeline that needs no model".to_owned()
+    } else {
+        format!("of `{pipeline}`")
+    };
     session.say(&format!("made the run `{}` {of}", shown_path(dir)));
     session.say("next:");
     for step in next {
@@ -150,8 +156,7 @@ fn read_prompt(session: &Session, args: &NewArgs) -> Result<Option<String>, Erro
         (Some(text), _) if text == "-" => stdin()?,
         (Some(text), _) => text.clone(),
         (None, Some(file)) if file.as_os_str() == "-" => stdin()?,
-        (None, Some(file)) => fs::read_to_string(file)
-            .map_err(|error| Error::usage(error.to_string()))?,
+        (None, Some(file)) => fs::read_to_string(file).map_err(|error| Error::usage(error.to_string()))?,
         (None, None) => return Ok(None),
     };
     if text.trim().is_empty() {
@@ -169,7 +174,9 @@ fn find_pipeline(session: &Session, args: &NewArgs) -> Result<Option<PathBuf>, E
         let file = if file.is_dir() { file.join("pipeline.toml") } else { file.clone() };
         return match file.is_file() {
             true => Ok(Some(file)),
-            false => Err(Error::usage(format!("there is no pipeline `{}`", file.display())).code("no_pipeline")),
+            false => {
+                Err(Error::usage(format!("there is no pipeline `{}`", file.display())).code("no_pipeline"))
+            }
         };
     }
     let here = match &session.globals.run_dir {
@@ -179,7 +186,8 @@ fn find_pipeline(session: &Session, args: &NewArgs) -> Result<Option<PathBuf>, E
     for folder in here.ancestors() {
         let (run, pipeline) = (folder.join("run.toml"), folder.join("pipeline.toml"));
         if run.is_file() {
-            let run = RunFile::read(&run).map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+            let run = RunFile::read(&run)
+                .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
             return Ok(Some(run.pipeline_file(folder)));
         }
         if pipeline.is_file() {
@@ -200,7 +208,8 @@ fn plan_of(session: &Session, file: &Path) -> Result<Option<String>, Error> {
         .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
     let Some(plan) = &manifest.tables.pipeline.plan else { return Ok(None) };
     let plan = paths::substitute_vars(plan, &manifest.tables.vars).unwrap_or_else(|_| plan.clone());
-    let inside = Path::new(&plan).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let inside =
+        Path::new(&plan).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     Ok(inside.then(|| paths::normal(&plan)))
 }
 
@@ -273,7 +282,8 @@ mod tests {
     #[test]
     fn the_example_has_no_faults() {
         let text = EXAMPLE.replace("\"demo\"", &quoted("a \"b\""));
-        let (_, faults) = Manifest::from_text(Path::new("pipeline.toml"), text, &ReadOptions::default()).unwrap();
+        let (_, faults) =
+            Manifest::from_text(Path::new("pipeline.toml"), text, &ReadOptions::default()).unwrap();
         assert!(faults.is_empty(), "{faults:?}");
     }
 }

@@ -7,8 +7,10 @@ use crate::exit::{self, Error, Kind};
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::open::Opened;
 use crate::project::Recipe;
-use crate::report::{PlanTask, PlanView, Verdict};
-use crate::standing::reasons;
+use crate::report::{PlanTask, PlanView, ResumeView, Verdict};
+use crate::resume::resume_view;
+use crate::standing::{self, Standing, reasons};
+use crate::store::RunLock;
 use crate::store::index::Index;
 use crate::survey::{Look, Survey, survey};
 
@@ -32,7 +34,20 @@ pub fn run(
         env: &env,
     };
     let survey = survey(&look, &what.targets);
-    let view = view(session, opened, &survey);
+    let standing = standing::stand(&opened.project, &opened.store, &survey, None);
+    let mut view = view(session, opened, &survey);
+    if question {
+        for (id, judgement) in &survey.judgements {
+            for reason in
+                reasons(judgement).iter().filter(|_| survey.settled.get(id) == Some(&Settled::Failed))
+            {
+                session.complain(&format!("{}: {}", survey.graph[*id].name, reason.message));
+            }
+        }
+    } else {
+        view.eta_s = eta_s(opened, &survey, &standing, &index);
+        view.resume = header(opened, what, &survey, &standing);
+    }
     let would_run = view.stale + view.depends > 0;
     if session.globals.json {
         session
@@ -43,6 +58,24 @@ pub fn run(
         session.print(&text).map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
     }
     Ok(if question && would_run { exit::FAILED } else { exit::DONE })
+}
+
+/// Seconds it is expected to take, if anything would run.
+fn eta_s(opened: &Opened, survey: &Survey, standing: &Standing, index: &Index) -> Option<f64> {
+    let known = |name: &str| index.durations(name).last().copied();
+    let seconds = standing::eta_s(&opened.project, &survey.graph, standing, &known);
+    (seconds >= 1.0).then_some(seconds)
+}
+
+/// Where the run goes on, if it was begun and not completed.
+fn header(opened: &Opened, what: &What, survey: &Survey, standing: &Standing) -> Option<ResumeView> {
+    let (project, store) = (&opened.project, &opened.store);
+    let building = RunLock::owner(store.run_dir()).is_some_and(|owner| owner.is_building());
+    let recorded = store.read_run().map(|run| run.phase);
+    let phase = standing::phase_of(standing, project, recorded, building, store.is_paused());
+    let targets: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
+    (!matches!(phase, "never_started" | "completed"))
+        .then(|| resume_view(project, store, survey, standing, phase, &targets))
 }
 
 /// The plan as data.

@@ -48,9 +48,12 @@ pub fn run(session: &Session, args: &RecordArgs) -> Result<u8, Error> {
     let env = |name: &str| session.variable(name);
     let packed = pack(&units, &judge(&opened.project, store, &index, &units.finder, &env))?;
     if packed.answers.is_empty() {
-        return Err(Error::new(Kind::Refused, "no task is done that a model answered, so there is nothing to record")
-            .code("nothing_to_record")
-            .hint("`planexe build` first"));
+        return Err(Error::new(
+            Kind::Refused,
+            "no task is done that a model answered, so there is nothing to record",
+        )
+        .code("nothing_to_record")
+        .hint("`planexe build` first"));
     }
     let about = args.about.clone().or_else(|| former.as_ref().map(|(file, _)| file.about.clone()));
     let file = RecordedFile { schema: 1, about: about.unwrap_or_default(), answers: packed.answers.clone() };
@@ -61,7 +64,8 @@ pub fn run(session: &Session, args: &RecordArgs) -> Result<u8, Error> {
     }
     let shown = crate::manifest::fault::shown_path(&args.to);
     if session.globals.json {
-        let view = View { file: shown, answers: file.answers.len(), bytes: content.len(), changed, packed: &packed };
+        let view =
+            View { file: shown, answers: file.answers.len(), bytes: content.len(), changed, packed: &packed };
         session.print_answer(store.run_dir(), &view)?;
         return Ok(exit::DONE);
     }
@@ -79,9 +83,11 @@ fn read_former(path: &Path) -> Result<Option<(RecordedFile, Vec<u8>)>, Error> {
     let Some(bytes) = fs::read_optional(path)?.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
     match RecordedFile::read(&bytes) {
         Ok(file) => Ok(Some((file, bytes))),
-        Err(why) => Err(Error::new(Kind::Refused, format!("`{}` {why}, so it is not written over", path.display()))
-            .code("not_recorded_answers")
-            .hint("name another file, or remove this one first")),
+        Err(why) => {
+            Err(Error::new(Kind::Refused, format!("`{}` {why}, so it is not written over", path.display()))
+                .code("not_recorded_answers")
+                .hint("name another file, or remove this one first"))
+        }
     }
 }
 

@@ -1,9 +1,19 @@
 //! `planexe restore`: brings former outputs back.
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::commands::Session;
-use crate::exit::{Error, Kind};
+use crate::commands::history::find;
+use crate::commands::{LockArgs, Session, session_find};
+use crate::exit::{self, Error, Kind};
+use crate::open::Opened;
+use crate::report::{shell_word, time};
+use crate::staleness::Decision;
+use crate::store::index::Index;
+use crate::store::rewind::{NoCheckpoint, Rewind};
+use crate::style::{bytes, clean, count};
+use crate::units::{Units, judge};
+use crate::versions::{self, Kept, Version, why_text};
 
 /// What `planexe restore` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -19,9 +29,282 @@ pub struct RestoreArgs {
     /// Only say what would be changed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
+}
+
+/// Why a build does nothing with what is restored.
+const GONE: &str = "it is not in the pipeline";
+
+/// One task or item brought back, as data.
+#[derive(Debug, Serialize)]
+struct Back {
+    task: String,
+    /// What is typed for the version; none for what stood there before an edit by hand.
+    version: Option<String>,
+    time_utc: String,
+    files: Vec<String>,
+    /// Why the next build would make it again all the same.
+    stale: Option<String>,
+}
+
+/// The answer, as data.
+#[derive(Debug, Default, Serialize)]
+struct View {
+    /// Whether it was done.
+    done: bool,
+    checkpoint_id: Option<String>,
+    restored: Vec<Back>,
+    /// Tasks that were not done then and are pending now.
+    pending: Vec<String>,
+    checkpoints_dropped: usize,
 }
 
 /// Brings former outputs back.
-pub fn run(_session: &Session, _args: &RestoreArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe restore` is not in this version yet"))
+pub fn run(session: &Session, args: &RestoreArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let lock =
+        if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
+    let code = match (&args.checkpoint, &args.task) {
+        (Some(id), _) => to_checkpoint(session, &opened, id, args.dry_run),
+        (None, Some(task)) => one(session, &opened, task, args.dry_run),
+        (None, None) => Err(Error::usage("neither a task nor a checkpoint is named")),
+    };
+    drop(lock);
+    code
+}
+
+fn one(session: &Session, opened: &Opened, written: &str, dry_run: bool) -> Result<u8, Error> {
+    let store = &opened.store;
+    let units = Units::new(&opened.project, store);
+    let (name, n) = match versions::split(written) {
+        // A name that is an output's comes first, `@` and all.
+        Some((name, n)) if session_find(opened, written).is_err() => (name, Some(n)),
+        _ => (written, None),
+    };
+    let all = find(opened, &units, name)?;
+    let mut chosen: Vec<(&Kept, Version)> = Vec::new();
+    for kept in &all {
+        let version = kept.version(store, n)?;
+        // The content may be there, and only its marker be gone.
+        let marker_gone = || !matches!(store.read_done(&kept.first), crate::record::Marker::Valid(_));
+        let version = version.or_else(|| kept.last().filter(|_| n.is_none() && marker_gone()));
+        chosen.extend(version.map(|version| (kept, version)));
+    }
+    if chosen.is_empty() {
+        return nothing(session, opened, name, n, &all);
+    }
+    let lost: Vec<String> = chosen
+        .iter()
+        .flat_map(|(_, version)| &version.entry.outputs)
+        .filter(|output| !store.history().has(&output.blake3))
+        .map(|output| output.path.clone())
+        .collect();
+    if !lost.is_empty() {
+        let mut error = Error::new(Kind::Refused, format!("what `{name}` held then is not kept any more"))
+            .code("not_kept");
+        error.causes = lost.into_iter().map(|path| format!("the content of `{path}` is gone")).collect();
+        return Err(error);
+    }
+    let mut view = View { done: !dry_run, ..View::default() };
+    for (kept, version) in &chosen {
+        if !dry_run {
+            store.put_back(&version.entry).map_err(|error| {
+                Error::new(Kind::Internal, format!("`{}` cannot be restored", kept.name)).because(&error)
+            })?;
+        }
+        let files = version.entry.outputs.iter().map(|output| output.path.clone()).collect();
+        let time_utc = version.entry.at.clone();
+        view.restored.push(Back {
+            task: kept.name.clone(),
+            version: version.name.clone(),
+            time_utc,
+            files,
+            stale: None,
+        });
+    }
+    if !dry_run {
+        say_stale(session, opened, &mut view);
+    }
+    if session.globals.json {
+        session.print_answer(store.run_dir(), &view)?;
+        return Ok(exit::DONE);
+    }
+    let verb = if dry_run { "would restore" } else { "restored" };
+    for (_, version) in &chosen {
+        let entry = &version.entry;
+        let from = match &version.name {
+            Some(name) => format!("{} of {} ({})", clean(name), time(&entry.at), why_text(entry.why)),
+            None => format!("what was recorded {}, before it was edited by hand", time(&entry.at)),
+        };
+        let files: Vec<String> = entry
+            .outputs
+            .iter()
+            .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
+            .collect();
+        session.print(&format!("{verb} {}: {from}\n", files.join(", ")))?;
+    }
+    tell_stale(session, &view, Some(name));
+    Ok(exit::DONE)
+}
+
+fn nothing(
+    session: &Session,
+    opened: &Opened,
+    name: &str,
+    n: Option<usize>,
+    all: &[Kept],
+) -> Result<u8, Error> {
+    let known: Vec<String> = all.iter().flat_map(|kept| &kept.entries).map(versions::version_name).collect();
+    let shown = shell_word(name);
+    match (n, known.is_empty()) {
+        (_, true) => {
+            Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept"))
+        }
+        (Some(n), false) => Err(Error::usage(format!("`{name}` has no version {n}"))
+            .code("no_version")
+            .hint(format!("`planexe history {shown}` lists them"))),
+        (None, false) => {
+            session.say(&format!("{}: all that is kept is as it is now", clean(name)));
+            if session.globals.json {
+                session.print_answer(opened.store.run_dir(), &View::default())?;
+            }
+            Ok(exit::DONE)
+        }
+    }
+}
+
+fn to_checkpoint(session: &Session, opened: &Opened, id: &str, dry_run: bool) -> Result<u8, Error> {
+    let store = &opened.store;
+    let plan = store.plan_rewind(id)?.map_err(|none| no_checkpoint(opened, id, none))?;
+    if !plan.missing.is_empty() {
+        let mut error = Error::new(
+            Kind::Refused,
+            format!("not all that was there at checkpoint `{}` is kept, so nothing was changed", plan.to.id),
+        )
+        .code("not_kept");
+        error.causes = plan
+            .missing
+            .iter()
+            .map(|(task, path)| format!("the content of `{path}` ({task}) is gone"))
+            .collect();
+        return Err(error);
+    }
+    if !dry_run {
+        store.rewind(&plan)?;
+    }
+    let mut view = view_of(&plan, !dry_run);
+    if !dry_run {
+        say_stale(session, opened, &mut view);
+    }
+    if session.globals.json {
+        session.print_answer(store.run_dir(), &view)?;
+        return Ok(exit::DONE);
+    }
+    if plan.back.is_empty() && plan.pending.is_empty() {
+        session.say("all outputs are as they were then");
+    }
+    let (restored, made_pending) =
+        if dry_run { ("would restore", "would be pending") } else { ("restored", "pending") };
+    for checkpoint in &plan.back {
+        let files: Vec<String> = checkpoint.outputs.iter().map(|output| clean(&output.path)).collect();
+        session.print(&format!("{restored} {}\n", files.join(", ")))?;
+    }
+    for (task, _) in &plan.pending {
+        session.print(&format!("{made_pending}: {}\n", clean(task)))?;
+    }
+    let later = count(plan.dropped as u64, "later checkpoint");
+    let went = if dry_run { "would be dropped" } else { "dropped" };
+    session.say(&format!(
+        "checkpoint {} ({}, {}); {later} {went}",
+        plan.to.id,
+        clean(&plan.to.task),
+        time(&plan.to.time_utc)
+    ));
+    tell_stale(session, &view, None);
+    Ok(exit::DONE)
+}
+
+fn view_of(plan: &Rewind, done: bool) -> View {
+    let back = |checkpoint: &crate::store::Checkpoint| Back {
+        task: checkpoint.task.clone(),
+        version: None,
+        time_utc: checkpoint.time_utc.clone(),
+        files: checkpoint.outputs.iter().map(|output| output.path.clone()).collect(),
+        stale: None,
+    };
+    View {
+        done,
+        checkpoint_id: Some(plan.to.id.clone()),
+        restored: plan.back.iter().map(back).collect(),
+        pending: plan.pending.iter().map(|(task, _)| task.clone()).collect(),
+        checkpoints_dropped: plan.dropped,
+    }
+}
+
+fn no_checkpoint(opened: &Opened, id: &str, none: NoCheckpoint) -> Error {
+    let error = |message: String| Error::usage(message).code("no_checkpoint");
+    match none {
+        NoCheckpoint::Ambiguous(all) => {
+            error(format!("more than one checkpoint begins with `{id}`: {}", all.join(", ")))
+        }
+        NoCheckpoint::Unknown => {
+            let last = opened.store.checkpoints().last().ok().flatten();
+            let error = error(format!("no checkpoint `{id}`"));
+            match last {
+                Some(last) => error.hint(format!(
+                    "the last one is `{}` ({}); each task's `.DONE` names its own",
+                    last.id, last.task
+                )),
+                None => error.hint("the run has none yet: each task that is done makes one"),
+            }
+        }
+    }
+}
+
+/// Finds out what the next build would make again all the same.
+fn say_stale(session: &Session, opened: &Opened, view: &mut View) {
+    let index = Index::load(&opened.store);
+    let units = Units::new(&opened.project, &opened.store);
+    let env = |name: &str| session.variable(name);
+    let judge = judge(&opened.project, &opened.store, &index, &units.finder, &env);
+    for back in &mut view.restored {
+        // What the next build makes again, and why.
+        back.stale = match units.graph.find(&back.task) {
+            None => Some(GONE.to_owned()),
+            Some(id) => match judge.judge(&units.graph, id, false).decision {
+                Decision::Stale { reasons, .. } => reasons.first().map(|reason| reason.text()),
+                _ => None,
+            },
+        };
+    }
+}
+
+/// Says what the next build makes of it, and how to keep it all the same.
+fn tell_stale(session: &Session, view: &View, typed: Option<&str>) {
+    let gone: Vec<&Back> = view.restored.iter().filter(|back| back.stale.as_deref() == Some(GONE)).collect();
+    if let Some(first) = gone.first() {
+        session.say(&format!(
+            "note: {} is not in the pipeline, so no build makes or reads it",
+            clean(&first.task)
+        ));
+    }
+    let stale: Vec<&Back> =
+        view.restored.iter().filter(|back| back.stale.as_deref().is_some_and(|why| why != GONE)).collect();
+    let Some(first) = stale.first() else { return };
+    let (more, them) = match stale.len() {
+        1 => (String::new(), "it"),
+        n => (format!(" and {}", count(n as u64 - 1, "other")), "them"),
+    };
+    let keep = match typed {
+        Some(typed) => format!("; `planexe touch {}` keeps {them}", shell_word(typed)),
+        None => String::new(),
+    };
+    session.say(&format!(
+        "note: the next build makes {}{more} again ({}){keep}",
+        clean(&first.task),
+        clean(first.stale.as_deref().unwrap_or_default())
+    ));
 }

@@ -1,10 +1,20 @@
-//! `planexe resume`: says where a run goes on, then builds.
+//! `planexe resume`: says where a run goes on, then builds; or lets a paused build go on.
 
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::build::HowArgs;
+use crate::commands::build::{HowArgs, What, carry_out};
+use crate::commands::plan;
+use crate::commands::status::{Seen, every_task, look};
+use crate::commands::stop::tell;
 use crate::exit::{Error, Kind};
+use crate::graph::TaskId;
+use crate::open::Opened;
+use crate::resume::resume_view;
+use crate::store::control::Control;
+use crate::store::index::Index;
+use crate::store::{LockError, Owner};
+use crate::style::{self, Shown};
 
 /// What `planexe resume` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -23,6 +33,62 @@ pub struct ResumeArgs {
 }
 
 /// Resumes.
-pub fn run(_session: &Session, _args: &ResumeArgs) -> Result<u8, Error> {
-    Err(Error::new(Kind::Internal, "`planexe resume` is not in this version yet"))
+pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let (project, store) = (&opened.project, &opened.store);
+    let seen = look(session, &opened, &Index::load(store), &every_task(&opened));
+    if let Some(owner) = seen.builder().filter(|_| store.is_paused()) {
+        return unpause(session, &opened, owner, args.dry_run);
+    }
+    if let Some(owner) = seen.owner.as_ref().filter(|_| !args.how.wait && !args.how.no_lock) {
+        return Err(session.lock_error(&LockError::Held { owner: Some(owner.clone()) }));
+    }
+    refuse(&seen, args.force)?;
+    let targets = project.default.iter().map(|&id| (id, None)).collect();
+    let what = What { targets, ..What::default() };
+    if args.dry_run {
+        return plan::run(session, &opened, &what, &args.how, false);
+    }
+    let targets: Vec<TaskId> = project.default.clone();
+    let header = resume_view(project, store, &seen.survey, &seen.standing, seen.phase, &targets);
+    session.say(&header.text(&session.err));
+    carry_out(session, &opened, what, &args.how)
+}
+
+/// A build holds: lets it go on.
+fn unpause(session: &Session, opened: &Opened, owner: &Owner, dry_run: bool) -> Result<u8, Error> {
+    let build = format!("the build of process {}", owner.pid);
+    if dry_run {
+        return tell(session, "resume", Some(owner.pid), &format!("{build} is paused and would go on"));
+    }
+    opened.store.ask(&Control::Pause(false))?;
+    tell(session, "resume", Some(owner.pid), &format!("{build} goes on"))
+}
+
+/// Runs with which there is nothing to go on: each with a code and the next command to type.
+fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
+    match seen.phase {
+        "never_started" => Err(Error::new(Kind::Refused, "the run was never started")
+            .code("never_started")
+            .hint("`planexe build` starts it")),
+        "aborted" if !force => Err(Error::new(Kind::Refused, "the run was aborted")
+            .code("aborted")
+            .hint("`planexe resume --force` goes on with it all the same")),
+        "completed" => {
+            let stale = |task: &&crate::report::TaskView| matches!(task.state, Shown::Stale | Shown::Damaged);
+            let error = |message: String| Error::new(Kind::Refused, message).code("already_complete");
+            Err(match seen.standing.declared().filter(stale).count() {
+                0 => error("the run is complete".to_owned()).hint("`planexe build -B` makes all of it again"),
+                count => error(format!(
+                    "the run is complete, and {} stale since",
+                    match count {
+                        1 => "1 task is".to_owned(),
+                        many => format!("{} are", style::count(many as u64, "task")),
+                    }
+                ))
+                .hint("`planexe build` makes what is stale"),
+            })
+        }
+        _ => Ok(()),
+    }
 }

@@ -12,7 +12,8 @@ use crate::exit::{self, Error};
 use crate::graph::TaskId;
 use crate::inputs::Finder;
 use crate::open::Opened;
-use crate::report::{ErrorSummary, QualitySummary, RunView, StatusView, TaskView, counts, shell_word};
+use crate::report::{ErrorSummary, QualitySummary, RunView, StatusView, counts, shell_word};
+use crate::resume;
 use crate::signals;
 use crate::standing::{self, Standing};
 use crate::store::index::Index;
@@ -150,7 +151,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let (project, store) = (&opened.project, &opened.store);
     let tasks = seen.standing.tasks.clone();
     let declared = || seen.standing.declared();
-    let last = last_completed(opened, &seen.standing);
+    let last = resume::last_completed(store, &seen.standing);
     let calls = store.calls_so_far();
     let latest = |a: Option<String>, b: Option<String>| a.max(b);
     let progress =
@@ -162,6 +163,8 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         let known = |name: &str| index.durations(name).last().copied();
         standing::eta_s(project, &seen.survey.graph, &seen.standing, &known)
     });
+    // A task that takes longer than ever before: nobody knows.
+    let eta_s = eta_s.filter(|seconds| *seconds >= 1.0);
     StatusView {
         schema: crate::report::SCHEMA,
         server: session.server(),
@@ -205,45 +208,6 @@ fn run_view(opened: &Opened, seen: &Seen) -> RunView {
         label: opened.run_file.as_ref().and_then(|run| run.label.clone()),
         models,
         pid: seen.builder().map(|owner| owner.pid),
-    }
-}
-
-/// The task completed last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastCompleted {
-    /// -1 before any.
-    pub step: i64,
-    /// Its name.
-    pub task: Option<String>,
-    /// Its checkpoint.
-    pub checkpoint_id: Option<String>,
-    /// What it was decided on.
-    pub decision_id: Option<String>,
-    /// Digest of the pipeline then.
-    pub pipeline_hash: Option<String>,
-}
-
-/// The task completed last, by the checkpoints; by the sidecars where those are lost.
-pub fn last_completed(opened: &Opened, standing: &Standing) -> LastCompleted {
-    let step_now =
-        |name: &str| standing.tasks.iter().find(|task| task.task == name).and_then(|task| task.step);
-    if let Ok(Some(last)) = opened.store.checkpoints().last() {
-        return LastCompleted {
-            step: i64::from(step_now(&last.task).unwrap_or(last.step)),
-            task: Some(last.task),
-            checkpoint_id: Some(last.id),
-            decision_id: Some(last.decision_id),
-            pipeline_hash: Some(last.pipeline_hash),
-        };
-    }
-    let done = standing.tasks.iter().filter(|task| task.state.is_complete() && !task.outputs.is_empty());
-    let last: Option<&TaskView> = done.max_by(|a, b| (&a.ended_utc, a.step).cmp(&(&b.ended_utc, b.step)));
-    LastCompleted {
-        step: last.and_then(|task| task.step).map_or(-1, i64::from),
-        task: last.map(|task| task.task.clone()),
-        checkpoint_id: last.and_then(|task| task.checkpoint_id.clone()),
-        decision_id: last.and_then(|task| task.decision_id.clone()),
-        pipeline_hash: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{Session, session_parts};
+use crate::commands::{LockArgs, Session, session_parts};
 use crate::exit::{self, Error, Kind};
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::judge::Judgement;
@@ -25,6 +25,10 @@ pub struct TouchArgs {
     /// Only say what would be marked
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 /// The answer, as data.
@@ -41,7 +45,8 @@ struct View<'a> {
 /// Marks tasks done.
 pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
-    let lock = if args.dry_run { None } else { Some(session.lock(&opened, false, false)?) };
+    let lock =
+        if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let (project, store) = (&opened.project, &opened.store);
     let units = Units::new(project, store);
     let parts = session_parts(&opened, &units, &args.tasks)?;
@@ -123,6 +128,7 @@ fn nothing(opened: &Opened, units: &Units<'_>, parts: &[Part]) -> Error {
     if let Some(failure) = units.unknown.get(&id) {
         return Error::new(Kind::Task, failure.message.clone()).code("items");
     }
-    let why = if task.kind == NodeKind::Group { "is a group, without outputs of its own" } else { "has no items" };
+    let why =
+        if task.kind == NodeKind::Group { "is a group, without outputs of its own" } else { "has no items" };
     Error::usage(format!("`{}` {why}: there is nothing to mark", task.name)).code("nothing_to_mark")
 }

@@ -275,13 +275,7 @@ impl Reader {
             }
         });
         found.sort();
-        if found.is_empty() {
-            self.faults.push(
-                Fault::at(place, format!("no file matches `{pattern}`"))
-                    .wanted("matches nothing")
-                    .hint(format!("patterns are relative to `{}`", shown_path(&folder))),
-            );
-        }
+        // A pattern may well match nothing: a folder of stages that is still empty.
         found
     }
 

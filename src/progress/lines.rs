@@ -1,6 +1,6 @@
 //! The lines a build leaves behind, one for each event worth one; shared by the plain and the live display.
 
-use crate::event::Kind;
+use crate::event::{Event, Kind, Summary};
 use crate::record::StatusUsage;
 use crate::report::reason_of;
 use crate::style::{self, Shown, Style, clean, pad, pad_left};
@@ -52,6 +52,63 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         | Kind::PipelineStopped { .. } => return None,
     };
     Some(line)
+}
+
+/// Lays events out one by one, as a list read later: with their times, and none left out.
+#[derive(Debug)]
+pub struct EventLines {
+    names: NameColumns,
+}
+
+impl EventLines {
+    /// None shown yet.
+    #[expect(clippy::new_without_default, reason = "a list is begun, not defaulted")]
+    pub fn new() -> EventLines {
+        EventLines { names: NameColumns::new() }
+    }
+
+    /// The line of an event, without its line end.
+    pub fn line(&mut self, event: &Event, style: &Style) -> String {
+        self.names.meet(&event.kind);
+        let utc = clean(&event.timestamp_utc);
+        let when = utc.get(..19).map_or_else(|| utc.clone(), |when| when.replace('T', " "));
+        let inner = Style { width: style.width.map(|width| width.saturating_sub(21)), ..*style };
+        let what = of_event(&event.kind, &inner, self.names, true)
+            .unwrap_or_else(|| self.other(&event.kind, &inner));
+        style.fit(&format!("{}  {what}", style.dim(&when))).into_owned()
+    }
+
+    /// Events that leave no line in a build.
+    fn other(&self, kind: &Kind, style: &Style) -> String {
+        match kind {
+            Kind::TaskStarted { task, attempt, model, recipe } => {
+                let what = model.as_ref().unwrap_or(recipe);
+                let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                row(style, self.names, Shown::Running, task, &format!("started: {}{attempt}", clean(what)))
+            }
+            Kind::TaskProgress { task, doing } => row(style, self.names, Shown::Running, task, &clean(doing)),
+            Kind::PipelineStarted { pipeline, steps_total, .. } => {
+                format!(
+                    "build started: {}, {}",
+                    clean(pipeline),
+                    style::count(u64::from(*steps_total), "task")
+                )
+            }
+            Kind::PipelineCompleted { summary } => format!("build completed: {}", ran(summary)),
+            Kind::PipelineFailed { summary } => {
+                format!("build failed: {} failed, {}", summary.failed.len(), ran(summary))
+            }
+            Kind::PipelineStopped { summary, message } => {
+                format!("build stopped ({}): {}", clean(message), ran(summary))
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+fn ran(summary: &Summary) -> String {
+    let tasks = style::count(u64::from(summary.ran), "task");
+    format!("{tasks} ran in {}", style::duration(summary.duration_s))
 }
 
 /// Columns given to names: a share of the width at first, more as longer names are met, so that what follows them

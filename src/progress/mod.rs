@@ -21,6 +21,7 @@ use lines::NameColumns;
 
 pub use fancy::Fancy;
 pub use json::Json;
+pub use lines::EventLines;
 pub use plain::Plain;
 
 /// How to show what happens in a build.

@@ -56,6 +56,7 @@ impl FaultsView {
                 code: "faults".to_owned(),
                 message: format!("the pipeline has {}", style::count(faults.len() as u64, "fault")),
                 causes: Vec::new(),
+                hints: Vec::new(),
                 next: vec!["planexe check".to_owned()],
                 exit_code: Kind::Manifest.exit_code(),
             },

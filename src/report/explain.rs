@@ -141,6 +141,13 @@ impl ExplainView {
             _ if !self.instances.is_empty() => self.families(style),
             _ if self.state == Shown::Running => "Running now.\n".to_owned(),
             Verdict::Stale if self.asked.is_some() => String::new(),
+            // That it was never built says nothing more.
+            Verdict::Stale
+                if !self.blocked_by.is_empty()
+                    && self.reasons.iter().all(|why| why.code == "never_built") =>
+            {
+                String::new()
+            }
             Verdict::Stale if self.reasons.is_empty() => "Stale: it will run.\n".to_owned(),
             Verdict::Stale => self.stale(style),
             Verdict::DependsOn if !self.blocked_by.is_empty() => String::new(),

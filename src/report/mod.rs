@@ -8,18 +8,25 @@ use crate::exit;
 use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 
+pub mod changes;
 mod check;
 mod explain;
 mod graph;
 mod plan;
+mod records;
+mod show;
 mod status;
+mod steer;
 mod summary;
 
 pub use check::{CheckView, FaultsView};
 pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};
 pub use plan::{PlanTask, PlanView, ResumeView};
+pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
+pub use show::{CallView, ShowView, call_views};
 pub use status::{ErrorSummary, QualitySummary, RunView, StatusView};
+pub use steer::{SteerView, WaitView};
 pub use summary::{FailedView, Outcome, SummaryView, WaitingView};
 
 /// Version of the JSON formats of this module.
@@ -63,23 +70,32 @@ pub struct ErrorBody {
     pub message: String,
     /// What lies behind it.
     pub causes: Vec<String>,
-    /// What to type next.
+    /// What may help, one line each.
+    pub hints: Vec<String>,
+    /// The commands to type next that the hints name.
     pub next: Vec<String>,
     /// The exit code.
     pub exit_code: u8,
 }
 
+/// The commands in some hints: what stands in backticks and begins with the program's name.
+fn commands_in(hints: &[String]) -> Vec<String> {
+    let quoted = hints.iter().flat_map(|hint| hint.split('`').skip(1).step_by(2));
+    quoted.filter(|text| text.starts_with("planexe ")).map(str::to_owned).collect()
+}
+
 impl ErrorView {
     /// The data of an error.
-    pub fn of(error: &exit::Error) -> ErrorView {
+    pub fn of(error: &exit::Error, server: Server) -> ErrorView {
         ErrorView {
             schema: SCHEMA,
-            server: Server::here(None),
+            server,
             error: ErrorBody {
                 code: error.code.to_owned(),
                 message: error.message.clone(),
                 causes: error.causes.clone(),
-                next: error.hints.clone(),
+                hints: error.hints.clone(),
+                next: commands_in(&error.hints),
                 exit_code: error.exit_code(),
             },
         }
@@ -277,7 +293,12 @@ impl TaskView {
 
     /// Seconds to show: so far, or in all.
     fn seconds(&self) -> Option<f64> {
-        self.elapsed_s.filter(|_| self.state == Shown::Running).or(self.duration_s)
+        match self.state {
+            Shown::Running => self.elapsed_s.or(self.duration_s),
+            // How long it took to find out that a person is needed is of no interest.
+            Shown::Waiting | Shown::Blocked => None,
+            _ => self.duration_s,
+        }
     }
 
     /// What there is to say of it, in one line.

@@ -77,6 +77,8 @@ pub struct ResumeView {
     pub checkpoint_id: Option<String>,
     /// When the run last moved.
     pub last_progress_at: Option<String>,
+    /// Tasks that were done and that an edit of the pipeline made stale since.
+    pub edited: Vec<String>,
 }
 
 impl ResumeView {
@@ -106,6 +108,10 @@ impl ResumeView {
             ("checkpoint_id", known(&self.checkpoint_id)),
         ] {
             text += &format!("{}{value}\n", style.dim(&pad(name, 15)));
+        }
+        if !self.edited.is_empty() {
+            let names = some_names(&self.edited, 8);
+            text += &format!("{}made stale by it: {names}\n", style.dim(&pad("pipeline edit", 15)));
         }
         text
     }

@@ -429,7 +429,8 @@ fn plan() -> PlanView {
         run_dir: "runs/x".into(),
         pipeline: "abc".into(),
         resume: Some(ResumeView {
-            phase: "crashed".into(),
+            edited: vec!["swot".into()],
+            phase: "interrupted".into(),
             step: Some(1),
             steps_total: 3,
             task: Some("B".into()),
@@ -457,11 +458,12 @@ fn plan_says_where_it_goes_on_and_what_would_run() {
     assert_eq!(
         plan().text(&AT_80, true),
         "\
-phase          crashed
+phase          interrupted
 goes on at     step 2/3, B
 last done      step 1/3, A
 decision_id    0f1e2d
 checkpoint_id  cp-1
+pipeline edit  made stale by it: swot
 
 level 1
   · B  the prompt changed

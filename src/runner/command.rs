@@ -102,9 +102,10 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
 }
 
 /// Before a command that works in place: contents to history, the record removed, digests remembered.
+/// Synced: from here on there is no telling half a content from an edit by hand, but for the record's absence.
 fn give_up_record(tools: &Tools, job: &Job) -> Result<Vec<Option<Digest>>, FsError> {
     let store = &tools.store;
-    store.save(&job.task.name, Why::Replaced, &job.task.outputs, Durability::Unsynced)?;
+    store.save(&job.task.name, Why::Replaced, &job.task.outputs, Durability::Synced)?;
     let mut former = Vec::new();
     for output in &job.task.outputs {
         former.push(fs::optional(fs::hash_file(&store.path(output)))?.map(|(digest, _)| digest));
@@ -112,7 +113,7 @@ fn give_up_record(tools: &Tools, job: &Job) -> Result<Vec<Option<Digest>>, FsErr
     if let Some(first) = job.task.outputs.first()
         && store.read_done(first) != Marker::Missing
     {
-        store.remove_done(first, Durability::Unsynced)?;
+        store.remove_done(first, Durability::Synced)?;
     }
     Ok(former)
 }

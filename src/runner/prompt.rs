@@ -79,6 +79,9 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
         let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
         return Ok(Outcome::Failed(super::failure(why.class.name(), message)));
     }
+    if tools.cancel.is_broken() {
+        return Ok(Outcome::Stopped);
+    }
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
     let start = Instant::now();
@@ -290,7 +293,13 @@ fn follow(
     let max_tokens = job.course.max_tokens.or(asked);
     let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens };
     let next = tools.providers.next(&mut job.course.budgets, &failed, spec, tools.project.spec(&job.task));
-    let again = |failure, next: String, after, endpoint| Outcome::Again { failure, next, after, endpoint };
+    let again = |failure, next: String, after, endpoint, waited| Outcome::Again {
+        failure,
+        next,
+        after,
+        endpoint,
+        waited,
+    };
     let model = |at: usize| tools.project.endpoints[spec.models[at]].name.clone();
     let here = job.endpoint;
     let close = |closed: bool| {
@@ -301,27 +310,27 @@ fn follow(
     match next {
         Next::Wait { r#for: pause } => {
             let text = format!("waiting {:.0} s for the server", pause.as_secs_f64().ceil());
-            again(failure, text, pause, here)
+            again(failure, text, pause, here, true)
         }
         Next::Retry { after, vary } => {
             job.course.vary |= vary;
             let text = format!("again in {:.1} s", after.as_secs_f64());
-            again(failure, text, after, here)
+            again(failure, text, after, here, false)
         }
         Next::Reask { max_tokens } => {
             job.course.max_tokens = max_tokens.or(job.course.max_tokens);
-            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here)
+            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here, false)
         }
         Next::Fallback { model_index, endpoint_closed } => {
             job.course.rejected.clear();
             let text = format!("on to model `{}`", model(model_index));
             close(endpoint_closed);
-            again(failure, text, Duration::ZERO, model_index)
+            again(failure, text, Duration::ZERO, model_index, false)
         }
         Next::LargerContext { model_index } => {
             job.course.rejected.clear();
             let text = format!("on to model `{}`, which has a larger context", model(model_index));
-            again(failure, text, Duration::ZERO, model_index)
+            again(failure, text, Duration::ZERO, model_index, false)
         }
         Next::GiveUp { endpoint_closed } => {
             failure.recoverable =

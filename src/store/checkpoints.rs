@@ -5,14 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::ErrorKind;
-
-use super::history::{Entry, Why};
-use super::sidecar::parse_done;
-use super::{Store, jsonl};
-use crate::fs::{self, Durability, FileKind, FsError};
-use crate::record::{Digest, Marker, OutputRecord};
+use super::jsonl;
+use crate::fs::{self, Durability, FsError};
+use crate::record::{Digest, OutputRecord};
 
 /// A completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,119 +140,13 @@ impl Checkpoints {
     }
 }
 
-/// What [`Store::restore_checkpoint`] did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RestoredCheckpoint {
-    /// Tasks whose outputs and `.DONE` were brought back.
-    pub restored: Vec<String>,
-    /// Tasks that were not done at that moment and are pending again.
-    pub cleared: Vec<String>,
-    /// Later checkpoints that were dropped.
-    pub dropped: usize,
-}
-
-impl Store {
-    /// Brings the outputs of all tasks back to the moment of a checkpoint, under the lock. Every
-    /// content is found and verified before anything is touched; what is there now goes to history
-    /// first; the later checkpoints are dropped last, so that after a kill the same call goes on.
-    pub fn restore_checkpoint(&self, id: &str) -> Result<RestoredCheckpoint, FsError> {
-        self.restore_checkpoint_inner(id).map_err(|error| error.within(self.run_dir()))
-    }
-
-    fn restore_checkpoint_inner(&self, id: &str) -> Result<RestoredCheckpoint, FsError> {
-        let all = self.checkpoints().list()?;
-        let Some(at) = all.iter().rposition(|checkpoint| checkpoint.id == id) else {
-            let why = std::io::Error::new(ErrorKind::NotFound, format!("no checkpoint `{id}`"));
-            return Err(FsError::new(&self.checkpoints().path, "restore from", why));
-        };
-        let mut then: HashMap<&str, &Checkpoint> = HashMap::new();
-        for checkpoint in &all[..=at] {
-            then.insert(&checkpoint.task, checkpoint);
-        }
-        let mut result = RestoredCheckpoint::default();
-
-        let mut back: Vec<&Checkpoint> = Vec::new();
-        for checkpoint in then.values() {
-            let mut as_then = match checkpoint.outputs.first().map(|first| self.read_done(&first.path)) {
-                Some(Marker::Valid(done)) => done.checkpoint_id.as_ref() == Some(&checkpoint.id),
-                _ => false,
-            };
-            for output in &checkpoint.outputs {
-                let path = self.path(&output.path);
-                let present =
-                    fs::kind(&path)? == Some(FileKind::File) && fs::hash_file(&path)?.0 == output.blake3;
-                if !present && !self.history().has(&output.blake3) {
-                    let why = std::io::Error::new(
-                        ErrorKind::NotFound,
-                        format!("its content of checkpoint `{id}` is not in history any more"),
-                    );
-                    return Err(FsError::new(path, "restore", why));
-                }
-                as_then &= present;
-            }
-            if !as_then {
-                back.push(checkpoint);
-            }
-        }
-        back.sort_by(|a, b| (a.step, &a.task).cmp(&(b.step, &b.task)));
-
-        let mut later: Vec<(&str, BTreeSet<&str>)> = Vec::new();
-        for checkpoint in &all[at + 1..] {
-            if then.contains_key(checkpoint.task.as_str()) {
-                continue;
-            }
-            let outputs = checkpoint.outputs.iter().map(|output| output.path.as_str());
-            match later.iter_mut().find(|(task, _)| *task == checkpoint.task) {
-                Some((_, known)) => known.extend(outputs),
-                None => later.push((&checkpoint.task, outputs.collect())),
-            }
-        }
-        for (task, outputs) in later {
-            // The first output names the sidecars.
-            let first =
-                all.iter().rfind(|checkpoint| checkpoint.task == task).and_then(|c| c.outputs.first());
-            let mut names: Vec<String> = first.iter().map(|first| first.path.clone()).collect();
-            names.extend(
-                outputs
-                    .into_iter()
-                    .filter(|path| Some(*path) != first.map(|f| f.path.as_str()))
-                    .map(str::to_owned),
-            );
-            self.clean(task, Why::Restored, &names, Durability::Synced)?;
-            result.cleared.push(task.to_owned());
-        }
-        for checkpoint in back {
-            let Some(first) = checkpoint.outputs.first() else { continue };
-            let mut done = checkpoint.done.clone();
-            if let Some(value) = &done
-                && !matches!(parse_done(&jsonl::to_line(value)), Marker::Valid(_))
-            {
-                done = None;
-            }
-            self.put_back(&Entry {
-                n: 0,
-                at: checkpoint.time_utc.clone(),
-                task: checkpoint.task.clone(),
-                why: Why::Restored,
-                first: first.path.clone(),
-                outputs: checkpoint.outputs.clone(),
-                done,
-                status: None,
-                other: Map::new(),
-            })?;
-            result.restored.push(checkpoint.task.clone());
-        }
-        result.dropped = self.checkpoints().truncate_after(id)?;
-        Ok(result)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::{Done, State, Status};
     use crate::store::commit::{CheckpointOf, Commit, Content, commit};
-    use crate::store::fixtures::{done, store, text};
+    use crate::store::fixtures::{done, store};
+    use crate::store::{Store, Why};
 
     fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
         let committed = commit(
@@ -300,76 +189,5 @@ mod tests {
         assert_eq!(checkpoints.last().unwrap().unwrap().id, b);
         assert_eq!(checkpoints.truncate_after("none").unwrap(), 0);
         assert_eq!(checkpoints.truncate_after(&b).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_run_goes_back_to_a_moment_and_nothing_is_lost() {
-        let (_dir, store) = store();
-        make(&store, "a", 0, "a1");
-        let moment = make(&store, "b", 1, "b1");
-        make(&store, "c", 2, "c1");
-        make(&store, "a", 0, "a2");
-        make(&store, "b", 1, "b1");
-        fs::write_atomic(&store.path("b.json"), b"edited", Durability::Unsynced).unwrap();
-
-        let restored = store.restore_checkpoint(&moment).unwrap();
-        assert_eq!(restored.restored, ["a", "b"]);
-        assert_eq!(restored.cleared, ["c"]);
-        assert_eq!(restored.dropped, 3);
-        assert_eq!(text(&store, "a.json").as_deref(), Some("a1"));
-        assert_eq!(text(&store, "b.json").as_deref(), Some("b1"));
-        for name in ["c.json", "c.json.DONE", "c.json.status"] {
-            assert_eq!(text(&store, name), None);
-        }
-        assert_eq!(store.checkpoints().last().unwrap().unwrap().id, moment);
-        for (task, id) in [("a.json", 0), ("b.json", 1)] {
-            let Marker::Valid(done) = store.read_done(task) else { panic!() };
-            assert_eq!(done.checkpoint_id.as_ref(), Some(&store.checkpoints().list().unwrap()[id].id));
-        }
-        for content in ["a2", "c1", "edited"] {
-            assert!(store.history().has(&Digest::of(content.as_bytes())), "{content}");
-        }
-        // Once there, there is nothing to do.
-        assert_eq!(store.restore_checkpoint(&moment).unwrap(), RestoredCheckpoint::default());
-        assert!(store.restore_checkpoint("none").unwrap_err().to_string().contains("no checkpoint `none`"));
-    }
-
-    #[test]
-    fn what_cannot_be_brought_back_whole_is_not_begun() {
-        let (_dir, store) = store();
-        let moment = make(&store, "a", 0, "a1");
-        make(&store, "b", 1, "b1");
-        make(&store, "a", 0, "a2");
-        store.history().gc(None, Some(0)).unwrap();
-        let error = store.restore_checkpoint(&moment).unwrap_err();
-        assert!(error.to_string().starts_with("cannot restore `a.json`"), "{error}");
-        assert_eq!(text(&store, "b.json").as_deref(), Some("b1"));
-        assert_eq!(store.checkpoints().list().unwrap().len(), 3);
-    }
-
-    #[test]
-    fn a_kill_at_any_point_can_be_gone_on_from() {
-        for after in 0.. {
-            let (_dir, store) = store();
-            let moment = make(&store, "a", 0, "a1");
-            make(&store, "b", 1, "b1");
-            make(&store, "a", 0, "a2");
-            fs::fault::arm(after, true);
-            let result = store.restore_checkpoint(&moment);
-            if !fs::fault::disarm() {
-                result.unwrap();
-                break;
-            }
-            let store = Store::open(store.run_dir());
-            store.mend_all().unwrap();
-            store.restore_checkpoint(&moment).unwrap();
-            assert_eq!(text(&store, "a.json").as_deref(), Some("a1"), "{after}");
-            assert_eq!(text(&store, "b.json"), None, "{after}");
-            assert!(matches!(store.read_done("a.json"), Marker::Valid(_)), "{after}");
-            assert_eq!(store.checkpoints().list().unwrap().len(), 1, "{after}");
-            for content in ["a2", "b1"] {
-                assert!(store.history().has(&Digest::of(content.as_bytes())), "{after}: {content}");
-            }
-        }
     }
 }

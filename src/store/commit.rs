@@ -5,9 +5,12 @@
 //! 2. old contents into history
 //! 3. `.DONE` removed
 //! 4. outputs renamed, directories synced; a copy into history, so that an edit in place loses nothing
-//! 5. checkpoint
+//! 5. checkpoint, synced
 //! 6. `.DONE`
 //! 7. `.status`
+//!
+//! 1 and 3 to 5 are synced even where nothing was paid for: a power cut that keeps `.DONE` and loses part
+//! of an output would leave what looks like an edit by hand, which is kept and believed.
 //!
 //! Before 3 nothing has changed. Between 3 and 6 the task is not done and its answer is kept: the next
 //! build repeats this without a call. `.DONE` is on disk before `.status` says done, since the reverse
@@ -50,7 +53,7 @@ pub struct Commit {
     pub status: Status,
     /// The checkpoint of this completion, made from the outputs' records.
     pub checkpoint: Option<CheckpointOf>,
-    /// Whether something was paid for.
+    /// Whether something was paid for: then history, `.DONE` and `.status` are synced too.
     pub durability: Durability,
     /// Why old contents go to history.
     pub why: Why,
@@ -101,7 +104,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         let target = store.path(output);
         fs::ensure_inside(store.run_dir(), &target)?;
         if let Some(dir) = target.parent() {
-            fs::make_dirs(dir, durability)?;
+            fs::make_dirs(dir, Durability::Synced)?;
         }
         let (blake3, bytes) = match content {
             Content::Bytes(bytes) => (Digest::of(bytes), bytes.len() as u64),
@@ -112,9 +115,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             }
             Content::InPlace { .. } => {
                 fs::require_plain(&target, &target)?;
-                if durability == Durability::Synced {
-                    fs::sync_file(&target)?;
-                }
+                fs::sync_file(&target)?;
                 fs::hash_file(&target)?
             }
         };
@@ -128,7 +129,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             Content::Bytes(_) if same => {}
             Content::Bytes(content) => {
                 changed = true;
-                let temp = fs::write_beside(&target, content, durability)?;
+                let temp = fs::write_beside(&target, content, Durability::Synced)?;
                 temps.0.push((temp.clone(), target.clone()));
                 renames.push((temp, target));
             }
@@ -136,9 +137,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
                 changed |= !same;
                 let new = fs::plain_signature(temp)?;
                 if !same || new.map(|new| new.mode) != old.map(|old| old.mode) {
-                    if durability == Durability::Synced {
-                        fs::sync_file(temp)?;
-                    }
+                    fs::sync_file(temp)?;
                     renames.push((temp.clone(), target));
                 } else {
                     given.push(temp.clone());
@@ -154,7 +153,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         store.save_with(&task, why, &names, replacing, durability)?;
     }
     store.invalidate(&task, &first, durability)?;
-    fs::publish(&renames, durability)?;
+    fs::publish(&renames, Durability::Synced)?;
     temps.0.clear();
     for ((output, content), record) in outputs.iter().zip(&records) {
         let content = match content {
@@ -190,7 +189,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         checkpoint
     });
     if let Some(checkpoint) = &checkpoint {
-        store.checkpoints().append(checkpoint, durability)?;
+        store.checkpoints().append(checkpoint, Durability::Synced)?;
     }
     store.write_done(&first, &done, durability)?;
     store.write_status(&first, &status, durability)?;

@@ -3,12 +3,12 @@
 //! the build is removed by it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Store, sidecar, task_dir_name};
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FsError, Signature};
 
 /// What is asked of a running build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,33 +37,43 @@ pub struct Passed {
     pub at: String,
 }
 
-/// The files a build looks at.
+/// The files a build looks at. Those that were there before it count for nothing.
 #[derive(Debug)]
 pub struct Controls {
     dir: PathBuf,
     told: BTreeSet<String>,
     stopped: bool,
+    aborted: Option<bool>,
+    older: Vec<(&'static str, Signature)>,
 }
+
+/// Files that steer the build that is running.
+const FILES: [&str; 3] = ["stop", "abort", "pause"];
 
 impl Controls {
     /// The controls of a run.
     pub fn new(store: &Store) -> Controls {
-        Controls { dir: store.planexe_dir(), told: BTreeSet::new(), stopped: false }
+        let dir = store.planexe_dir();
+        let older = FILES.into_iter().filter_map(|name| Some((name, signature(&dir, name)?))).collect();
+        Controls { dir, told: BTreeSet::new(), stopped: false, aborted: None, older }
     }
 
     /// What is asked now; a stop is told once, a pause every time.
     pub fn look(&mut self) -> Vec<Control> {
         let mut found = Vec::new();
-        let there = |name: &str| fs::kind(&self.dir.join(name)).ok().flatten().is_some();
-        if !self.stopped {
-            if there("abort") {
-                let hard = fs::read(&self.dir.join("abort")).is_ok_and(|bytes| bytes.starts_with(b"hard"));
+        let there = |name: &str| {
+            let older = |seen| self.older.iter().any(|(other, was)| *other == name && *was == seen);
+            signature(&self.dir, name).is_some_and(|seen| !older(seen))
+        };
+        if there("abort") {
+            let hard = fs::read(&self.dir.join("abort")).is_ok_and(|bytes| bytes.starts_with(b"hard"));
+            // A later, harder one counts as well.
+            if self.aborted.is_none_or(|was| hard && !was) {
                 found.push(Control::Abort { hard });
-                self.stopped = true;
-            } else if there("stop") {
-                found.push(Control::Stop);
-                self.stopped = true;
+                self.aborted = Some(hard);
             }
+        } else if there("stop") && !std::mem::replace(&mut self.stopped, true) {
+            found.push(Control::Stop);
         }
         found.push(Control::Pause(there("pause")));
         for passed in self.all_passed() {
@@ -95,6 +105,10 @@ impl Controls {
     }
 }
 
+fn signature(dir: &Path, name: &str) -> Option<Signature> {
+    fs::plain_signature(&dir.join(name)).ok().flatten()
+}
+
 impl Store {
     /// Notes that a person did, or let pass, a task.
     pub fn pass(&self, passed: &Passed) -> Result<(), FsError> {
@@ -122,10 +136,11 @@ impl Store {
             .map_err(|error| error.within(self.run_dir()))
     }
 
-    /// Removes the `stop` and `abort` that ended an earlier build.
+    /// Removes what steered an earlier build.
     pub fn clear_stop(&self) -> Result<(), FsError> {
-        fs::remove(&self.planexe_dir().join("stop"))?;
-        fs::remove(&self.planexe_dir().join("abort"))?;
+        for name in FILES {
+            fs::remove(&self.planexe_dir().join(name))?;
+        }
         Ok(())
     }
 
@@ -136,5 +151,35 @@ impl Store {
             (_, super::StatusRead::Valid(status)) => Some(status.task),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_after_the_start_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        for control in [Control::Stop, Control::Abort { hard: true }, Control::Pause(true)] {
+            store.ask(&control).unwrap();
+        }
+        let mut controls = Controls::new(&store);
+        assert_eq!(controls.look(), [Control::Pause(false)]);
+        store.clear_stop().unwrap();
+        assert!(!store.is_paused());
+        store.ask(&Control::Pause(true)).unwrap();
+        assert_eq!(controls.look(), [Control::Pause(true)]);
+        store.ask(&Control::Pause(false)).unwrap();
+        store.ask(&Control::Stop).unwrap();
+        assert_eq!(controls.look(), [Control::Stop, Control::Pause(false)]);
+        assert_eq!(controls.look(), [Control::Pause(false)]);
+        // Harder, told once each.
+        store.ask(&Control::Abort { hard: false }).unwrap();
+        assert_eq!(controls.look()[0], Control::Abort { hard: false });
+        store.ask(&Control::Abort { hard: true }).unwrap();
+        assert_eq!(controls.look()[0], Control::Abort { hard: true });
+        assert_eq!(controls.look(), [Control::Pause(false)]);
     }
 }

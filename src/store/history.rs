@@ -125,7 +125,7 @@ impl History {
 
     /// Keeps what an output was given, so that it can be had even if the file is written to in place
     /// afterwards. Not synced: the output itself is.
-    pub(super) fn put_output(&self, file: &Path, content: Option<&[u8]>, bytes: u64) -> Result<(), FsError> {
+    pub fn put_output(&self, file: &Path, content: Option<&[u8]>, bytes: u64) -> Result<(), FsError> {
         match content {
             _ if bytes > OUTPUT_CAP => {}
             Some(content) => drop(self.put(content, Durability::Unsynced)?),
@@ -244,6 +244,16 @@ impl History {
     /// `max_bytes`, and removes contents nothing refers to. The contents of checkpoints go by the same
     /// rule, save those of each task's last one. Under the lock. Returns (entries, bytes) that went.
     pub fn gc(&self, older_than: Option<&str>, max_bytes: Option<u64>) -> Result<(usize, u64), FsError> {
+        self.gc_or_count(older_than, max_bytes, false)
+    }
+
+    /// [`History::gc`], or with `dry_run` only what would go by it.
+    pub fn gc_or_count(
+        &self,
+        older_than: Option<&str>,
+        max_bytes: Option<u64>,
+        dry_run: bool,
+    ) -> Result<(usize, u64), FsError> {
         let entries = self.entries_all()?;
         let checkpoints = Checkpoints::new(&self.run_dir).list()?;
         let mut wanted: HashSet<&Digest> = HashSet::new();
@@ -276,7 +286,7 @@ impl History {
             wanted.extend(new.iter().map(|output| &output.blake3));
             kept.extend(entry);
         }
-        if kept.len() < entries.len() {
+        if kept.len() < entries.len() && !dry_run {
             let left: Vec<_> = entries.iter().enumerate().filter(|(n, _)| kept.contains(n)).collect();
             let left: Vec<_> = left.into_iter().map(|(_, entry)| entry).collect();
             fs::write_atomic(&self.log_path(), &jsonl::to_lines(&left), Durability::Synced)?;
@@ -295,10 +305,14 @@ impl History {
                 let path = shard.join(name);
                 if kind == FileKind::File && !wanted.contains(&path) {
                     freed += fs::signature(&path)?.map_or(0, |signature| signature.size);
-                    fs::remove(&path)?;
+                    if !dry_run {
+                        fs::remove(&path)?;
+                    }
                 }
             }
-            fs::remove_empty_dir(&shard)?;
+            if !dry_run {
+                fs::remove_empty_dir(&shard)?;
+            }
         }
         Ok((entries.len() - kept.len(), freed))
     }
@@ -409,8 +423,9 @@ impl Store {
         Ok(entry)
     }
 
-    /// Gives the outputs of an entry their contents again, and its sidecars.
-    pub(super) fn put_back(&self, entry: &Entry) -> Result<(), FsError> {
+    /// Gives the outputs of an entry their contents again, and its sidecars. The present contents go to
+    /// history first. Under the lock.
+    pub fn put_back(&self, entry: &Entry) -> Result<(), FsError> {
         let durability = Durability::Synced;
         // Everything is fetched and verified before anything is touched.
         let mut temps = Temps::default();
@@ -461,18 +476,28 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the `.DONE` on the way to a new one. A `.status` that says done without a `.DONE` would
-    /// mean that a person removed it, so it stops saying so first.
+    /// Removes the `.DONE` on the way to a new one, durably. A `.status` that says done without a `.DONE`
+    /// would mean that a person removed it, so it stops saying so first; with [`Durability::Synced`] even
+    /// if the power goes in between.
     pub(super) fn invalidate(&self, task: &str, first: &str, durability: Durability) -> Result<(), FsError> {
-        if let StatusRead::Valid(mut status) = self.read_status(first)
-            && status.state == State::Done
-        {
-            status.state = State::Running;
-            status.task = task.to_owned();
-            status.schema = SCHEMA;
-            self.write_status(first, &status, durability)?;
+        let marked = self.read_done(first) != Marker::Missing;
+        match self.read_status(first) {
+            StatusRead::Valid(mut status) if status.state == State::Done => {
+                status.state = State::Running;
+                status.task = task.to_owned();
+                status.schema = SCHEMA;
+                self.write_status(first, &status, durability)?;
+            }
+            StatusRead::Missing => {}
+            _ if marked && durability == Durability::Synced => {
+                let path = self.sidecar_path(first, Sidecar::Status);
+                fs::sync_file(&path)
+                    .and_then(|()| path.parent().map_or(Ok(()), fs::sync_dir))
+                    .map_err(|error| error.within(self.run_dir()))?;
+            }
+            _ => {}
         }
-        self.remove_done(first, durability)?;
+        self.remove_done(first, Durability::Synced)?;
         Ok(())
     }
 }

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Store;
 use super::lock::boot_id;
@@ -53,12 +52,6 @@ struct TaskEntry {
 /// So many of a task's last durations are remembered.
 const DURATIONS: usize = 5;
 
-/// Nanoseconds since 1970.
-fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
 /// Whether a file changed so shortly before a moment (nanoseconds since 1970), or after it, that a
 /// later change might leave the same times. Times that are whole milliseconds may come from a file
 /// system with a coarse clock (FAT counts 2 s).
@@ -88,7 +81,7 @@ impl Index {
             data: RwLock::new(data.unwrap_or_default()),
             changed: AtomicBool::new(false),
             hashed: AtomicU64::new(0),
-            now: now_ns,
+            now: fs::now_ns,
         }
     }
 
@@ -205,6 +198,7 @@ impl Index {
     pub fn begin_run(&self) -> Result<(), FsError> {
         self.changed.store(true, Ordering::Relaxed);
         fs::remove(&self.path)?;
+        fs::remove(&crate::memo::path(&self.run_dir))?;
         Ok(())
     }
 
@@ -345,7 +339,7 @@ mod tests {
 
     /// A clock that makes every file look old, and one that makes it look new.
     fn later() -> i64 {
-        now_ns() + 3_600_000_000_000
+        fs::now_ns() + 3_600_000_000_000
     }
 
     fn at_once() -> i64 {

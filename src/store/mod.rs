@@ -13,6 +13,7 @@ pub mod index;
 pub mod jsonl;
 pub mod lock;
 pub mod logs;
+pub mod rewind;
 pub mod run_json;
 pub mod sidecar;
 
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Durability, FsError, NAME_MAX};
 
-pub use calls::{CallRecord, Calls, KeptRequest, Verdict};
+pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
 pub use history::{Entry, History, Why};

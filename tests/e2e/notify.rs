@@ -279,9 +279,9 @@ fn events_survive_a_kill() {
     server.release("b");
     receiver.forget();
     receiver.does(|_, _| Do::Answer(200, ""));
-    space.run(&["deliver"]).exits(0).says(&["3 events delivered"]);
+    space.run(&["events", "--deliver"]).exits(0).says(&["3 events delivered"]);
     assert_eq!(receiver.events(), &ALL[..3]);
-    space.run(&["deliver"]).exits(0).says(&["nothing to deliver"]);
+    space.run(&["events", "--deliver"]).exits(0).says(&["nothing to deliver"]);
     space.build();
 }
 
@@ -305,12 +305,12 @@ fn addresses_are_written_nowhere() {
         one.does(|_, _| Do::Answer(200, ""));
     }
     // What was for an address of the command line waits until that is given again.
-    space.run(&["deliver"]).exits(0).says(&["10 events delivered", "5 events waiting", "--webhook"]);
+    space.run(&["events", "--deliver"]).exits(0).says(&["10 events delivered", "5 events waiting", "--webhook"]);
     assert_eq!(
         (receiver.events(), third.events(), other.posts().len()),
         (ALL.map(str::to_owned).into(), ALL.map(str::to_owned).into(), 0)
     );
-    space.run(&["deliver", "--webhook", &other.url]).exits(0).says(&["5 events delivered"]);
+    space.run(&["events", "--deliver", "--webhook", &other.url]).exits(0).says(&["5 events delivered"]);
     assert_eq!(other.events(), ALL);
 }
 

@@ -271,6 +271,18 @@ impl FakeLlm {
         calls.into_iter().rfind(|call| call.task == task).unwrap_or_else(|| panic!("no call of `{task}`"))
     }
 
+    /// Waits until every connection made so far has been taken and is closed again: after a kill, what
+    /// the killed program had sent has then been counted.
+    #[allow(dead_code, reason = "not every test kills")]
+    pub fn wait_for_quiet(&self) {
+        // Connections are taken in order: once this one was, those before it have been.
+        if let Ok(mut last) = TcpStream::connect(self.address) {
+            let _ = last.shutdown(Shutdown::Write);
+            let _ = last.read_to_end(&mut Vec::new());
+        }
+        self.wait("the connections to close", |state| state.streams.is_empty());
+    }
+
     /// The most calls that were open at once.
     pub fn most_in_flight(&self) -> usize {
         self.shared.lock().most_in_flight

@@ -7,6 +7,8 @@ mod schema;
 mod space;
 
 pub use fifo::Fifo;
+#[allow(unused_imports, reason = "not every test looks at requests")]
+pub use llm::ChatRequest;
 pub use llm::{Answer, FakeLlm};
 pub use space::{Running, Space};
 

@@ -1,0 +1,53 @@
+//! `planexe abort`: gives a run up, with all its state kept.
+
+use clap::Args;
+
+use crate::commands::Session;
+use crate::commands::status::{every_task, look};
+use crate::commands::stop::{building, tell};
+use crate::exit::{Error, Kind};
+use crate::fs::Durability;
+use crate::open::Opened;
+use crate::store::control::Control;
+use crate::store::index::Index;
+use crate::store::run_json::{Phase, RunJson};
+
+/// What `planexe abort` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AbortArgs {
+    /// End what runs too, at once
+    #[arg(long)]
+    pub hard: bool,
+}
+
+/// Aborts the build that runs; marks a run that stopped earlier.
+pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    if let Some(owner) = building(&opened) {
+        opened.store.ask(&Control::Abort { hard: args.hard })?;
+        let what = if args.hard { "ends at once" } else { "starts nothing more; what runs finishes" };
+        let text = format!("process {} {what}; all that is done is kept", owner.pid);
+        return tell(session, "abort", Some(owner.pid), &text);
+    }
+    mark(session, &opened)?;
+    tell(session, "abort", None, "the run is given up; `planexe resume --force` goes on with it all the same")
+}
+
+/// No build runs: a run that was begun and is not complete is marked as given up.
+fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
+    let _lock = session.lock(opened, false, false)?;
+    let seen = look(session, opened, &Index::load(&opened.store), &every_task(opened));
+    let refused = |message: &str, code| Err(Error::new(Kind::Refused, message).code(code));
+    match seen.phase {
+        "never_started" => {
+            return refused("the run was never started: there is nothing to abort", "never_started");
+        }
+        "completed" => return refused("the run is complete: there is nothing to abort", "already_complete"),
+        _ => {}
+    }
+    let new = || RunJson::new(uuid::Uuid::now_v7().to_string(), Phase::Aborted);
+    let mut run = seen.recorded.unwrap_or_else(new);
+    run.phase = Phase::Aborted;
+    opened.store.write_run(&run, Durability::Synced)?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! `planexe diff`: how a task's outputs differ from what they were.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::commands::history::find;
+use crate::commands::{Session, session_find};
+use crate::exit::{self, Error, Kind};
+use crate::fs;
+use crate::open::Opened;
+use crate::record::OutputRecord;
+use crate::report::changes::{Change, json_changes, json_text, text_diff};
+use crate::report::shell_word;
+use crate::store::history::Entry;
+use crate::style::{Style, bytes, clean};
+use crate::units::Units;
+use crate::versions::{self, Version};
+
+/// What `planexe diff` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DiffArgs {
+    /// The task; `TASK@N` for its Nth version as `planexe history` counts them [default: the latest that differs]
+    #[arg(value_name = "TASK[@N]")]
+    pub task: String,
+
+    /// Compare JSON line by line too, not by its paths
+    #[arg(long)]
+    pub lines: bool,
+}
+
+/// How one output differs, as data.
+#[derive(Debug, Serialize)]
+struct OutputView {
+    path: String,
+    /// The version compared with; none for what stood there before an edit by hand.
+    version: Option<String>,
+    /// `json`, `text` or `bytes`.
+    form: &'static str,
+    /// Whether it differs.
+    differs: bool,
+    /// False if there is nothing to compare with: the content is gone.
+    kept: bool,
+    /// Whether the output is there now.
+    present: bool,
+    /// Of JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Vec<Change>>,
+    /// Of text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<String>,
+    #[serde(skip)]
+    text: String,
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View {
+    outputs: Vec<OutputView>,
+}
+
+/// Compares.
+pub fn run(session: &Session, args: &DiffArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let store = &opened.store;
+    let units = Units::new(&opened.project, store);
+    let (name, n) = match versions::split(&args.task) {
+        Some((name, n)) if session_find(&opened, &args.task).is_err() => (name, Some(n)),
+        _ => (args.task.as_str(), None),
+    };
+    let all = find(&opened, &units, name)?;
+    let mut view = View { outputs: Vec::new() };
+    for kept in &all {
+        let Some(version) = kept.version(store, n)? else { continue };
+        for output in &version.entry.outputs {
+            view.outputs.push(compare(session, &opened, args, &version, output)?);
+        }
+    }
+    if view.outputs.is_empty() {
+        return nothing(session, &opened, name, n, all.iter().all(|kept| kept.entries.is_empty()), &view);
+    }
+    if session.globals.json {
+        session.print_answer(store.run_dir(), &view)?;
+        return Ok(exit::DONE);
+    }
+    for output in &view.outputs {
+        session.print(&output.text)?;
+    }
+    if view.outputs.iter().all(|output| !output.differs) {
+        session.say(&format!("{}: no difference", clean(&args.task)));
+    }
+    Ok(exit::DONE)
+}
+
+fn nothing(
+    session: &Session,
+    opened: &Opened,
+    name: &str,
+    n: Option<usize>,
+    none: bool,
+    view: &View,
+) -> Result<u8, Error> {
+    let shown = shell_word(name);
+    match n {
+        Some(n) => Err(Error::usage(format!("`{name}` has no version {n}"))
+            .code("no_version")
+            .hint(format!("`planexe history {shown}` lists them"))),
+        None if none => {
+            Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept"))
+        }
+        None => {
+            session.say(&format!("{}: all that is kept is as it is now", clean(name)));
+            if session.globals.json {
+                session.print_answer(opened.store.run_dir(), view)?;
+            }
+            Ok(exit::DONE)
+        }
+    }
+}
+
+fn compare(
+    session: &Session,
+    opened: &Opened,
+    args: &DiffArgs,
+    version: &Version,
+    output: &OutputRecord,
+) -> Result<OutputView, Error> {
+    let store = &opened.store;
+    let old = store.history().object(&output.blake3).ok();
+    let now = fs::read_optional(&store.path(&output.path))?;
+    let mut view = OutputView {
+        path: output.path.clone(),
+        version: version.name.clone(),
+        form: "bytes",
+        differs: old.is_none() || old != now,
+        kept: old.is_some(),
+        present: now.is_some(),
+        changes: None,
+        diff: None,
+        text: String::new(),
+    };
+    let before = name_of(version, &version.entry, output);
+    let path = clean(&output.path);
+    let Some(old) = old else {
+        view.text = format!("{before}: its content is not kept any more\n");
+        return Ok(view);
+    };
+    if !view.differs {
+        return Ok(view);
+    }
+    let style = &session.out;
+    let here = if now.is_some() { path.clone() } else { "/dev/null".to_owned() };
+    let now = now.unwrap_or_default();
+    let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
+    let json = output.path.ends_with(".json") && view.present && !args.lines;
+    if let (true, Some(was), Some(is)) = (json, parsed(&old), parsed(&now)) {
+        let changes = json_changes(&was, &is);
+        view.form = "json";
+        view.text = format!("{}\n", style.bold(&format!("--- {before}\n+++ {here}")));
+        view.text += &match changes.is_empty() {
+            true => "the same values, written differently (`--lines` shows it)\n".to_owned(),
+            false => json_text(&changes, style),
+        };
+        view.changes = Some(changes);
+        return Ok(view);
+    }
+    match (std::str::from_utf8(&old), std::str::from_utf8(&now)) {
+        (Ok(was), Ok(is)) if !was.contains('\0') && !is.contains('\0') => {
+            view.form = "text";
+            view.text = text_diff(was, is, (&before, &here), style);
+            view.diff = session.globals.json.then(|| text_diff(was, is, (&before, &here), &Style::PLAIN));
+        }
+        _ => {
+            let (was, is) = (bytes(old.len() as u64), bytes(now.len() as u64));
+            view.text = format!("{before} and {here} differ, and are no text ({was}, {is})\n");
+        }
+    }
+    Ok(view)
+}
+
+/// What the former content is called: `swot@3`, and the file's name if there are several.
+fn name_of(version: &Version, entry: &Entry, output: &OutputRecord) -> String {
+    let path = clean(&output.path);
+    match &version.name {
+        Some(name) => format!("{path} ({})", clean(name)),
+        None => format!("{path} (as it was made {})", clean(&entry.at)),
+    }
+}

@@ -1,0 +1,81 @@
+//! `planexe failures`: lists failed attempts, and how each class and model does.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::commands::Session;
+use crate::exit::{self, Error};
+use crate::manifest::names::loose;
+use crate::report::FailuresView;
+use crate::store::Store;
+use crate::store::logs::FailureLine;
+
+/// What `planexe failures` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FailuresArgs {
+    /// Run directories to count together [default: the run]
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+
+    /// Only of this task; may be repeated
+    #[arg(long, value_name = "TASK")]
+    pub task: Vec<String>,
+
+    /// Only of this class, such as validation or timeout; may be repeated
+    #[arg(long, value_name = "CLASS")]
+    pub class: Vec<String>,
+
+    /// Only with this model; may be repeated
+    #[arg(long, value_name = "MODEL")]
+    pub model: Vec<String>,
+}
+
+/// Lists failures. Runs that are named are not opened: their pipelines may be gone.
+pub fn run(session: &Session, args: &FailuresArgs) -> Result<u8, Error> {
+    let (mut failures, mut calls) = (Vec::new(), Vec::new());
+    let mut add = |store: &Store| -> Result<(), Error> {
+        failures.extend(store.failure_lines()?);
+        calls.extend(store.usage_lines()?);
+        Ok(())
+    };
+    if args.runs.is_empty() {
+        add(&session.open(true)?.store)?;
+    }
+    for run in &args.runs {
+        if !run.is_dir() {
+            return Err(Error::usage(format!("there is no folder `{}`", run.display())).code("no_run"));
+        }
+        add(&Store::open(run.clone()))?;
+    }
+    failures.retain(|failure| args.wants(failure));
+    calls.retain(|call| wanted_task(&args.task, &call.task) && wanted_model(&args.model, &call.model));
+    failures.sort_by(|a, b| a.timestamp_utc.cmp(&b.timestamp_utc));
+    let view = FailuresView::new(session.server(), failures, &calls);
+    if session.globals.json {
+        session.print_json(&view)?;
+    } else {
+        session.print(&view.text(&session.out, session.globals.repeated.verbose > 0))?;
+    }
+    Ok(exit::DONE)
+}
+
+impl FailuresArgs {
+    fn wants(&self, failure: &FailureLine) -> bool {
+        let class = self.class.is_empty() || self.class.contains(&failure.class);
+        let model = failure.model.as_deref().unwrap_or_default();
+        class && wanted_task(&self.task, &failure.task) && wanted_model(&self.model, model)
+    }
+}
+
+/// Whether a task, or the fan-out it is an instance of, was named, loosely.
+fn wanted_task(names: &[String], task: &str) -> bool {
+    let family = task.split_once('[').map_or(task, |(family, _)| family);
+    names.is_empty() || names.iter().any(|name| name == task || loose(name) == loose(family))
+}
+
+/// Whether a model was named, with its provider before it or not.
+fn wanted_model(names: &[String], model: &str) -> bool {
+    let bare = model.split_once(':').map_or(model, |(_, model)| model);
+    names.is_empty() || names.iter().any(|name| name == model || name == bare)
+}

@@ -1,0 +1,33 @@
+//! `planexe pause`: has the running build hold.
+
+use clap::Args;
+
+use crate::commands::Session;
+use crate::commands::stop::{building, tell};
+use crate::exit::{Error, Kind};
+use crate::store::control::Control;
+
+/// What `planexe pause` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PauseArgs {}
+
+/// Pauses. Only a build that runs can hold: a file left for the next one would hold it for reasons long
+/// forgotten.
+pub fn run(session: &Session, _: &PauseArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let Some(owner) = building(&opened) else {
+        return Err(Error::new(Kind::Refused, "no build is running: there is nothing to pause")
+            .code("not_running")
+            .hint("`planexe status` shows where the run stands"));
+    };
+    if opened.store.is_paused() {
+        let text = format!("process {} is paused already; `planexe resume` lets it go on", owner.pid);
+        return tell(session, "pause", Some(owner.pid), &text);
+    }
+    opened.store.ask(&Control::Pause(true))?;
+    let text = format!(
+        "process {} holds: what runs finishes, nothing starts until `planexe resume`, or `planexe stop` ends it",
+        owner.pid
+    );
+    tell(session, "pause", Some(owner.pid), &text)
+}

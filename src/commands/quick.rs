@@ -1,0 +1,90 @@
+//! The build that has nothing to do, before anything else is looked at: not the options, not the
+//! pipeline. Only the plain forms of `planexe build` come this way; all else, and every doubt, takes the
+//! long one.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::commands::Session;
+use crate::memo;
+use crate::record::Digest;
+
+/// What was typed, as far as this way goes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Typed {
+    run_dir: Option<PathBuf>,
+    quiet: bool,
+    question: bool,
+}
+
+/// The words of a plain build, or none if anything is among them that might matter to the verdict.
+fn typed(args: &[OsString]) -> Option<Typed> {
+    let mut words = args.iter().skip(1).map(|word| word.to_str());
+    let mut typed = Typed::default();
+    let mut build = false;
+    while let Some(word) = words.next() {
+        match word? {
+            "build" | "b" if !build => build = true,
+            "-s" | "--quiet" => typed.quiet = true,
+            "-q" | "--question" => typed.question = true,
+            "-k" | "--keep-going" => {}
+            "-j" | "--jobs" => {
+                words.next()??.parse::<u32>().ok().filter(|&jobs| jobs > 0)?;
+            }
+            "-C" | "--run-dir" if typed.run_dir.is_none() => typed.run_dir = Some(words.next()??.into()),
+            word => {
+                word.strip_prefix("-j")?.parse::<u32>().ok().filter(|&jobs| jobs > 0)?;
+            }
+        }
+    }
+    build.then_some(typed)
+}
+
+/// What stands for the words of a plain build in a memo.
+fn digest() -> Digest {
+    Digest::of(concat!("planexe ", env!("CARGO_PKG_VERSION"), " build").as_bytes())
+}
+
+/// The digest of this session's words, if they are those of a plain build.
+pub fn words(session: &Session) -> Option<Digest> {
+    typed(&session.args).map(|_| digest())
+}
+
+/// The exit code and what to say of a plain build that has nothing to do; none if that is not sure.
+pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Option<(u8, String)> {
+    let typed = typed(args)?;
+    let run = typed.run_dir.as_deref().unwrap_or(Path::new("."));
+    let said = memo::check(run, &digest(), env)?;
+    // What webhooks missed goes out with the next build.
+    if !crate::notify::outbox::waiting(run).is_empty() {
+        return None;
+    }
+    let silent = typed.quiet || typed.question;
+    Some((crate::exit::DONE, if silent { String::new() } else { said }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_builds_are_quick() {
+        for (line, quick) in [
+            ("planexe build", true),
+            ("planexe b -j4 -s", true),
+            ("planexe -C runs/x build -j 4", true),
+            ("planexe build swot", false),
+            ("planexe build -B", false),
+            ("planexe build -n", false),
+            ("planexe build --json", false),
+            ("planexe build -D a=b", false),
+            ("planexe build -j0", false),
+            ("planexe build -C", false),
+            ("planexe status", false),
+            ("planexe", false),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(typed(&args).is_some(), quick, "{line}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `planexe retry`: has failed tasks tried anew, with fresh answers and full budgets.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::build::{self, BuildArgs, HowArgs};
+use crate::commands::{LockArgs, Session, session_parts};
+use crate::exit::{self, Error, Kind};
+use crate::fs::Durability;
+use crate::graph::Kind as NodeKind;
+use crate::record::{Marker, State};
+use crate::report::shell_word;
+use crate::store::{StatusRead, Store};
+use crate::style::clean;
+use crate::units::{Part, Unit, Units};
+
+/// What `planexe retry` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RetryArgs {
+    /// The tasks [default: all that failed]
+    #[arg(value_name = "TASK")]
+    pub tasks: Vec<String>,
+
+    /// Build at once
+    #[arg(long)]
+    pub build: bool,
+
+    /// Only say what would be tried anew
+    #[arg(short = 'n', long, conflicts_with = "build")]
+    pub dry_run: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View {
+    /// Whether it was done.
+    done: bool,
+    /// Tasks that are tried anew by the next build.
+    tasks: Vec<String>,
+}
+
+/// How a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// It failed.
+    Failed,
+    /// It is done.
+    Done,
+    /// It was begun, and is neither.
+    Open,
+    /// There is no record of it.
+    Never,
+}
+
+/// Tries anew.
+pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let store = &opened.store;
+    let lock = match args.dry_run {
+        true => None,
+        false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
+    };
+    let units = Units::new(&opened.project, store);
+    let named = !args.tasks.is_empty();
+    let parts: Vec<Part> = match named {
+        true => session_parts(&opened, &units, &args.tasks)?,
+        false => opened.project.graph.order().iter().map(|&id| (id, None)).collect(),
+    };
+    let mut chosen: Vec<Unit> = Vec::new();
+    for part in &parts {
+        let all = units.of(part)?;
+        // A name alone means one task whatever it is, of a fan-out the items that failed.
+        let any = named && (part.1.is_some() || opened.project.graph[part.0].kind == NodeKind::Single);
+        let takes = |unit: &Unit| match stand(store, unit) {
+            Stand::Failed => true,
+            Stand::Done | Stand::Open => any,
+            Stand::Never => false,
+        };
+        chosen.extend(all.into_iter().filter(takes));
+    }
+    if chosen.is_empty() {
+        return nothing(session, &opened.store, args);
+    }
+    if !args.dry_run {
+        for unit in &chosen {
+            anew(store, unit).map_err(|error| {
+                Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
+            })?;
+        }
+    }
+    drop(lock);
+    let tasks: Vec<String> = chosen.into_iter().map(|unit| unit.name).collect();
+    if session.globals.json && !args.build {
+        session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks })?;
+        return Ok(exit::DONE);
+    }
+    let verb = if args.dry_run { "would be tried anew" } else { "is tried anew, with fresh answers" };
+    for task in &tasks {
+        session.say(&format!("{}: {verb}", clean(task)));
+    }
+    if args.build {
+        let how = HowArgs { wait: args.lock.wait, no_lock: args.lock.no_lock, ..HowArgs::default() };
+        return build::run(session, &BuildArgs { how, ..BuildArgs::default() });
+    }
+    if !args.dry_run {
+        session.say("next: planexe build");
+    }
+    Ok(exit::DONE)
+}
+
+fn nothing(session: &Session, store: &Store, args: &RetryArgs) -> Result<u8, Error> {
+    if let [task, ..] = &args.tasks[..] {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("nothing of `{task}` failed, so there is nothing to try anew"),
+        )
+        .code("nothing_failed")
+        .hint(format!("`planexe clean {}` has all of it made again", shell_word(task))));
+    }
+    session.say("no task failed: there is nothing to try anew");
+    if session.globals.json {
+        session.print_answer(store.run_dir(), &View { done: false, tasks: Vec::new() })?;
+    }
+    Ok(exit::DONE)
+}
+
+fn stand(store: &Store, unit: &Unit) -> Stand {
+    let Some(first) = unit.outputs.first() else { return Stand::Never };
+    if matches!(store.read_done(first), Marker::Valid(_)) {
+        return Stand::Done;
+    }
+    match store.read_status(first) {
+        StatusRead::Valid(status) if status.state == State::Failed => Stand::Failed,
+        StatusRead::Valid(status) if status.state == State::Done => Stand::Done,
+        StatusRead::Missing => Stand::Never,
+        _ => Stand::Open,
+    }
+}
+
+/// Has the next build ask anew: kept answers are set aside, budgets are whole again. Outputs stay where they are
+/// until there are new ones.
+fn anew(store: &Store, unit: &Unit) -> Result<(), crate::fs::FsError> {
+    let Some(first) = unit.outputs.first() else { return Ok(()) };
+    store.calls().discard(&unit.name).map_err(|error| error.within(store.run_dir()))?;
+    if let StatusRead::Valid(mut status) = store.read_status(first) {
+        // Done without a marker means a fresh draw; anything else begins from the beginning.
+        if status.state != State::Done {
+            status.state = State::Pending;
+            status.failure = None;
+        }
+        status.budgets = None;
+        store.write_status(first, &status, Durability::Synced)?;
+    }
+    store.remove_done(first, Durability::Synced)?;
+    Ok(())
+}

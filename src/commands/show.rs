@@ -1,0 +1,145 @@
+//! `planexe show`: the prompt a task was sent, its answers and their verdicts, what its command said.
+
+use clap::Args;
+
+use crate::commands::explain::instance;
+use crate::commands::status::look;
+use crate::commands::{Session, session_find};
+use crate::exit::{self, Error};
+use crate::fs;
+use crate::graph::{Kind, TaskId};
+use crate::open::Opened;
+use crate::record::Marker;
+use crate::report::{ShowView, call_views};
+use crate::store::index::Index;
+use crate::store::task_dir_name;
+use crate::style::{Shown, clean_lines};
+
+/// What `planexe show` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShowArgs {
+    /// The task, an output of it, or one instance: `review[ann]`
+    #[arg(value_name = "TASK")]
+    pub task: String,
+
+    /// The call to show, by its number in the list [default: the one in use, else the last]
+    #[arg(long, value_name = "N")]
+    pub call: Option<usize>,
+
+    /// Print the prompt alone
+    #[arg(long, group = "only")]
+    pub prompt: bool,
+
+    /// Print the system prompt alone
+    #[arg(long, group = "only")]
+    pub system: bool,
+
+    /// Print the answer alone, as it came
+    #[arg(long, group = "only")]
+    pub answer: bool,
+
+    /// Print what the command said alone
+    #[arg(long, group = "only")]
+    pub log: bool,
+}
+
+/// The most of a command's log that is shown.
+const LOG: u64 = 4 << 20;
+
+/// Shows what is kept of a task.
+pub fn run(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let named = session_find(&opened, &args.task)?;
+    let seen = look(session, &opened, &Index::load(&opened.store), &[(named.task, None)]);
+    let id = instance(&seen.survey.graph, &named)?;
+    let task = &seen.survey.graph[id];
+    if task.kind == Kind::Family {
+        let first = seen.survey.graph.instances(id).first().map(|id| seen.survey.graph[*id].name.clone());
+        let error = Error::usage(format!("`{}` is a fan-out: name one of its items", task.name));
+        let hint = |name| format!("`planexe show {}`", crate::report::shell_word(name));
+        return Err(first.iter().fold(error, |error, name| error.hint(hint(name))));
+    }
+    let mut view = view(session, &opened, &seen, id);
+    let calls = opened.store.calls().list(&task.name)?;
+    choose(&mut view, &calls, args.call)?;
+    for (wanted, body, name) in [
+        (args.prompt, &view.prompt, "prompt"),
+        (args.system, &view.system, "system prompt"),
+        (args.answer, &view.answer, "answer"),
+        (args.log, &view.log, "log"),
+    ] {
+        if wanted {
+            let missing = || Error::usage(format!("no {name} of `{}` is kept", task.name)).code("not_kept");
+            let body = body.as_ref().ok_or_else(missing)?;
+            // Into a file or a program as it came; a terminal is not to be steered by it.
+            let body = if session.out_is_terminal() { clean_lines(body) } else { body.clone() };
+            session.print(&body)?;
+            return Ok(exit::DONE);
+        }
+    }
+    if session.globals.json {
+        session.print_json(&view)?;
+    } else {
+        session.print(&view.text(&session.out))?;
+    }
+    Ok(exit::DONE)
+}
+
+/// Everything but the texts of a call.
+fn view(session: &Session, opened: &Opened, seen: &crate::commands::status::Seen, id: TaskId) -> ShowView {
+    let task = &seen.survey.graph[id];
+    let standing = seen.standing.of(id);
+    let judgement = seen.survey.judgements.get(&id);
+    let in_use = judgement.and_then(|judgement| match &judgement.marker {
+        Marker::Valid(done) => done.call.clone(),
+        _ => None,
+    });
+    let calls = opened.store.calls().list(&task.name).unwrap_or_default();
+    let log = opened.store.planexe_dir().join("logs").join(format!("{}.log", task_dir_name(&task.name)));
+    let log = fs::read_tail(&log, LOG).ok().map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned());
+    let prepared = judgement.and_then(|judgement| judgement.prepared.as_ref());
+    let recipe = &opened.project.spec(task).recipe;
+    let sent = prepared.filter(|_| recipe.prompt().is_some());
+    ShowView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        task: task.name.clone(),
+        recipe: recipe.name().to_owned(),
+        state: standing.map_or(Shown::Pending, |view| view.state),
+        calls: call_views(&calls, in_use.as_deref()),
+        shown: None,
+        system: sent.map(|prepared| prepared.system.clone()).filter(|text| !text.is_empty()),
+        prompt: sent.map(|prepared| prepared.prompt.clone()),
+        answer: None,
+        log,
+        outputs: standing.map(|view| view.outputs.clone()).unwrap_or_default(),
+    }
+}
+
+/// Puts the texts of a call in: the one that was asked for, the one in use, or the last.
+fn choose(view: &mut ShowView, calls: &[crate::store::KeptCall], wanted: Option<usize>) -> Result<(), Error> {
+    let number = match wanted {
+        Some(number) if (1..=calls.len()).contains(&number) => number,
+        Some(number) => {
+            let text = format!("`{}` has no call {number}: {} are kept", view.task, calls.len());
+            return Err(Error::usage(text).code("not_kept"));
+        }
+        None => {
+            let in_use = view.calls.iter().find(|call| call.verdict == "in_use").map(|call| call.number);
+            match in_use.or(view.calls.last().map(|call| call.number)) {
+                Some(number) => number,
+                None => return Ok(()),
+            }
+        }
+    };
+    let record = &calls[number - 1].record;
+    view.shown = Some(number);
+    view.system = Some(record.request.system.clone()).filter(|text| !text.is_empty());
+    view.prompt = Some(record.request.prompt.clone());
+    view.answer = match (&record.reply, &record.error) {
+        (Some(reply), _) => Some(reply.text.clone()),
+        (None, Some(error)) => Some(error.partial.clone()).filter(|text| !text.is_empty()),
+        (None, None) => None,
+    };
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! `planexe stop`: has the running build start nothing more.
+
+use clap::Args;
+
+use crate::commands::Session;
+use crate::exit::{self, Error};
+use crate::open::Opened;
+use crate::report::SteerView;
+use crate::store::control::Control;
+use crate::store::{Owner, RunLock};
+
+/// What `planexe stop` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StopArgs {}
+
+/// Stops.
+pub fn run(session: &Session, _: &StopArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let Some(owner) = building(&opened) else {
+        return tell(session, "stop", None, "no build is running: there is nothing to stop");
+    };
+    opened.store.ask(&Control::Stop)?;
+    let text = format!("process {} starts nothing more; what runs finishes and is recorded", owner.pid);
+    tell(session, "stop", Some(owner.pid), &text)
+}
+
+/// The build that is running, if one is.
+pub fn building(opened: &Opened) -> Option<Owner> {
+    RunLock::owner(opened.store.run_dir()).filter(Owner::is_building)
+}
+
+/// Says what was asked of which process.
+pub fn tell(session: &Session, asked: &str, pid: Option<u32>, message: &str) -> Result<u8, Error> {
+    if session.globals.json {
+        session.print_json(&SteerView {
+            schema: crate::report::SCHEMA,
+            server: session.server(),
+            asked: asked.to_owned(),
+            pid,
+            message: message.to_owned(),
+        })?;
+    } else {
+        session.say(message);
+    }
+    Ok(exit::DONE)
+}

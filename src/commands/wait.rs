@@ -1,0 +1,175 @@
+//! `planexe wait`: blocks until something happens to the run.
+
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::commands::Session;
+use crate::commands::status::{Seen, every_task, look};
+use crate::exit::{self, Error, Kind};
+use crate::manifest::types::Span;
+use crate::report::{TaskView, WaitView};
+use crate::signals;
+use crate::store::index::Index;
+use crate::style::Shown;
+
+/// How often the run is looked at.
+const AGAIN: Duration = Duration::from_millis(500);
+/// The exit code of `timeout`.
+const TIMED_OUT: u8 = 124;
+
+/// What `planexe wait` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WaitArgs {
+    /// Give up after this time (90s, 15m, 8h), with exit code 124
+    #[arg(long, value_name = "TIME", value_parser = Span::parse)]
+    pub timeout: Option<Span>,
+
+    /// What to wait for: done (everything), failed (a task), human (a person is needed), any (of these, or the end)
+    #[arg(long = "for", value_name = "WHAT", value_enum, default_value_t, hide_possible_values = true)]
+    pub what: For,
+}
+
+/// What to wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum For {
+    /// Everything is done
+    Done,
+    /// A task failed
+    Failed,
+    /// A person is needed
+    Human,
+    /// Any of these, or the end of the build
+    #[default]
+    Any,
+}
+
+/// What was seen of a run, as far as waiting goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Moment {
+    building: bool,
+    complete: bool,
+    failed: bool,
+    human: bool,
+}
+
+/// Waits.
+pub fn run(session: &Session, args: &WaitArgs) -> Result<u8, Error> {
+    let opened = session.open(true)?;
+    let index = Index::load(&opened.store);
+    let signals = signals::listen();
+    let start = Instant::now();
+    loop {
+        let seen = look(session, &opened, &index, &every_task(&opened));
+        if seen.phase == "never_started" && seen.owner.is_none() {
+            return Err(Error::new(Kind::Refused, "the run was never started: there is nothing to wait for")
+                .code("never_started")
+                .hint("`planexe build` starts it"));
+        }
+        if let Some(code) = verdict(args.what, moment(&seen)) {
+            return tell(session, &seen, code);
+        }
+        let left = args.timeout.map_or(Duration::MAX, |limit| limit.0.saturating_sub(start.elapsed()));
+        if left.is_zero() {
+            return tell(session, &seen, TIMED_OUT);
+        }
+        match signals.recv_timeout(AGAIN.min(left)) {
+            Ok(signal) => return Ok(exit::of_signal(signal)),
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(AGAIN.min(left)),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn moment(seen: &Seen) -> Moment {
+    // What an earlier build left is not yet what this one will do.
+    let since = seen.builder().and_then(|owner| owner.started_utc.as_deref());
+    let new = |task: &TaskView| since.is_none() || task.ended_utc.as_deref() >= since;
+    let waits = |task: &TaskView| task.state == Shown::Waiting && new(task);
+    Moment {
+        building: seen.owner.is_some(),
+        complete: seen.phase == "completed",
+        failed: seen.standing.first_failure().is_some_and(|(task, _)| new(task)),
+        human: seen.standing.tasks.iter().any(waits),
+    }
+}
+
+/// The exit code if the wait is over.
+fn verdict(what: For, now: Moment) -> Option<u8> {
+    let Moment { building, complete, failed, human } = now;
+    let ended = match (complete, failed) {
+        (true, _) => exit::DONE,
+        (_, true) => exit::FAILED,
+        _ => exit::STOPPED,
+    };
+    match what {
+        For::Failed if failed => Some(exit::DONE),
+        For::Human if human => Some(exit::DONE),
+        For::Any if failed => Some(exit::FAILED),
+        For::Any if human => Some(exit::STOPPED),
+        _ if building => None,
+        For::Failed | For::Human => Some(if complete { exit::FAILED } else { ended }),
+        For::Done | For::Any => Some(ended),
+    }
+}
+
+fn tell(session: &Session, seen: &Seen, code: u8) -> Result<u8, Error> {
+    let names = |state: Shown| {
+        let tasks = seen.standing.tasks.iter().filter(|task| task.state == state);
+        tasks.map(|task| task.task.clone()).collect()
+    };
+    let view = WaitView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        phase: seen.phase.to_owned(),
+        timed_out: code == TIMED_OUT,
+        failed: names(Shown::Failed),
+        waiting: names(Shown::Waiting),
+        exit_code: code,
+    };
+    if session.globals.json {
+        session.print_json(&view)?;
+    } else {
+        session.say(&view.text());
+    }
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_what_was_waited_for() {
+        let running = Moment { building: true, ..Moment::default() };
+        let failing = Moment { failed: true, ..running };
+        let asking = Moment { human: true, ..running };
+        let complete = Moment { complete: true, ..Moment::default() };
+        let failed = Moment { failed: true, ..Moment::default() };
+        let stopped = Moment::default();
+        for (what, now, code) in [
+            (For::Any, running, None),
+            (For::Any, failing, Some(1)),
+            (For::Any, asking, Some(3)),
+            (For::Any, complete, Some(0)),
+            (For::Any, failed, Some(1)),
+            (For::Any, stopped, Some(3)),
+            (For::Done, failing, None),
+            (For::Done, asking, None),
+            (For::Done, complete, Some(0)),
+            (For::Done, failed, Some(1)),
+            (For::Done, stopped, Some(3)),
+            (For::Failed, running, None),
+            (For::Failed, failing, Some(0)),
+            (For::Failed, complete, Some(1)),
+            (For::Failed, stopped, Some(3)),
+            (For::Human, asking, Some(0)),
+            (For::Human, failing, None),
+            (For::Human, complete, Some(1)),
+            (For::Human, failed, Some(1)),
+        ] {
+            assert_eq!(verdict(what, now), code, "{what:?} {now:?}");
+        }
+    }
+}

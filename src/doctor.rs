@@ -1,0 +1,427 @@
+//! What keeps a run from working, each finding with a remedy. Looks at the machine, the run directory and the
+//! models' servers; changes nothing but for a scratch file that is gone at once.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::clock;
+use crate::fs;
+use crate::keys::KeyRing;
+use crate::llm::probe::{self, Facts};
+use crate::llm::{Setup, base_url};
+use crate::manifest::types::{Model, Server};
+use crate::open::Opened;
+use crate::project::{Endpoint, Line, Recipe};
+use crate::report::shell_word;
+use crate::store::Store;
+use crate::store::lock::RunLock;
+use crate::style;
+use crate::units::Units;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// Nothing is wrong.
+    Ok,
+    /// It works, but not as one might think.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// One thing looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// What kind of thing: `lock`, `disk`, `model`, …
+    pub check: &'static str,
+    /// How bad it is.
+    pub grade: Grade,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(check: &'static str, message: impl Into<String>) -> Finding {
+        Finding { check, grade: Grade::Ok, message: message.into(), remedy: None }
+    }
+
+    /// Something to know.
+    pub fn warn(check: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { check, grade: Grade::Warn, message: message.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// Something that does not work.
+    pub fn fail(check: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { check, grade: Grade::Fail, message: message.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Below this a build is likely to run out of space.
+const LITTLE: u64 = 1_000_000_000;
+/// Below this it cannot work.
+const TOO_LITTLE: u64 = 50_000_000;
+
+/// Everything about the run directory and its place.
+pub fn of_place(store: &Store) -> Vec<Finding> {
+    let run = store.run_dir();
+    let mut all = vec![disk(run)];
+    all.extend(files(run));
+    all.push(lock(run));
+    all.extend(steering(store));
+    all.push(git(run));
+    all
+}
+
+/// Room on the disk.
+fn disk(run: &Path) -> Finding {
+    match rustix::fs::statvfs(run) {
+        Ok(stat) => space(stat.f_bavail.saturating_mul(stat.f_frsize)),
+        Err(error) => {
+            Finding::warn("disk", format!("cannot tell how much room there is: {error}"), "look with `df`")
+        }
+    }
+}
+
+fn space(free: u64) -> Finding {
+    let message = format!("{} free", style::bytes(free));
+    let remedy = "make room; `planexe gc --max-size 500M` forgets old versions";
+    match free {
+        0..TOO_LITTLE => Finding::fail("disk", message, remedy),
+        TOO_LITTLE..LITTLE => Finding::warn("disk", message, remedy),
+        _ => Finding::ok("disk", message),
+    }
+}
+
+/// Whether files can be written, how fine their times are, whether they agree with the clock, whether there are
+/// locks: one scratch file tells.
+fn files(run: &Path) -> Vec<Finding> {
+    let own = run.join(".planexe");
+    let dir = if own.is_dir() { own.as_path() } else { run };
+    let file = match fs::scratch_file(dir) {
+        Ok(file) => file,
+        Err(error) => {
+            let remedy = "reading commands work all the same; to build, make the directory writable";
+            return vec![Finding::fail("files", error.to_string(), remedy)];
+        }
+    };
+    let now = SystemTime::now();
+    let mut all = vec![match file.metadata().and_then(|metadata| metadata.modified()) {
+        Ok(mtime) => times(now, mtime),
+        Err(error) => {
+            Finding::warn("clock", format!("a file's time cannot be read: {error}"), "see the system's log")
+        }
+    }];
+    let has_locks = match file.try_lock() {
+        Ok(()) => true,
+        Err(std::fs::TryLockError::WouldBlock) => true,
+        Err(std::fs::TryLockError::Error(_)) => false,
+    };
+    if !has_locks {
+        all.push(Finding::warn(
+            "lock",
+            "the file system has no locks: two builds at once would not be noticed",
+            "keep the run on a local disk, or build with `--no-lock` and never twice at once",
+        ));
+    }
+    all
+}
+
+/// A file just written has the time of now, more or less.
+fn times(now: SystemTime, mtime: SystemTime) -> Finding {
+    let apart = now.duration_since(mtime).unwrap_or_else(|error| error.duration());
+    let nanos = mtime.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    let unit = match nanos {
+        0 => "seconds",
+        n if n % 1_000_000 == 0 => "milliseconds",
+        n if n % 1_000 == 0 => "microseconds",
+        _ => "nanoseconds",
+    };
+    if apart > Duration::from_secs(3) {
+        return Finding::warn(
+            "clock",
+            format!("files are stamped {} off the clock", style::duration(apart.as_secs_f64())),
+            "set the clocks of this machine and of the file server; content decides, so nothing goes wrong by it, but more is read",
+        );
+    }
+    if now < SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) {
+        return Finding::warn("clock", format!("the clock says {}", clock::format_utc(now)), "set it");
+    }
+    Finding::ok("clock", format!("{}; file times in {unit}", clock::format_utc(now)))
+}
+
+fn lock(run: &Path) -> Finding {
+    match RunLock::owner(run) {
+        None => Finding::ok("lock", "free"),
+        Some(owner) => {
+            let what = owner
+                .command
+                .as_deref()
+                .map_or(String::new(), |command| format!(" by `{}`", style::clean(command)));
+            Finding::ok("lock", format!("held{what}, PID {} on {}", owner.pid, style::clean(&owner.host)))
+        }
+    }
+}
+
+/// Files that steer a build and were forgotten.
+fn steering(store: &Store) -> Vec<Finding> {
+    let there = |name: &str| fs::kind(&store.planexe_dir().join(name)).ok().flatten().is_some();
+    let mut all = Vec::new();
+    if there("pause") {
+        let message = "`.planexe/pause` is there: a build starts nothing while it is";
+        all.push(Finding::warn("steering", message, "`planexe resume`, or remove the file"));
+    }
+    if there("passed") {
+        let passed = fs::list_dir(&store.planexe_dir().join("passed")).map_or(0, |list| list.len());
+        if passed > 0 {
+            let message =
+                format!("{} said done by a person, not taken up yet", style::count(passed as u64, "task"));
+            all.push(Finding::warn("steering", message, "`planexe build` takes it up"));
+        }
+    }
+    all
+}
+
+/// Outputs that no task makes any more.
+pub fn orphans(opened: &Opened) -> Finding {
+    let found = match Units::new(&opened.project, &opened.store).orphans() {
+        Ok(found) => found,
+        Err(error) => return Finding::warn("orphans", error.to_string(), "see the message"),
+    };
+    match &found[..] {
+        [] => Finding::ok("orphans", "none"),
+        [first, ..] => Finding::warn(
+            "orphans",
+            format!(
+                "outputs of {} no longer in the pipeline, `{}` for one",
+                style::count(found.len() as u64, "task"),
+                style::clean(&first.outputs[0])
+            ),
+            "`planexe clean --orphans -n` lists them; without `-n` they go to history",
+        ),
+    }
+}
+
+/// In a git repository planexe's own folder should not be committed.
+fn git(run: &Path) -> Finding {
+    let Some(repository) = run.ancestors().find(|dir| dir.join(".git").exists()) else {
+        return Finding::ok("git", "the run is in no repository");
+    };
+    let probe = run.join(".planexe/calls");
+    let asked = Command::new("git")
+        .arg("-C")
+        .arg(run)
+        .args(["check-ignore", "-q"])
+        .arg(&probe)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let name = repository.display();
+    match asked.map(|status| status.code()) {
+        Ok(Some(0)) => Finding::ok("git", format!("in the repository `{name}`, `.planexe/` ignored")),
+        Ok(Some(1)) => Finding::warn(
+            "git",
+            format!(
+                "`.planexe/` is not ignored by the repository `{name}`: prompts and answers would be committed"
+            ),
+            format!("echo .planexe/ >> {}", shell_word(&repository.join(".gitignore").display().to_string())),
+        ),
+        Ok(_) => Finding::warn("git", format!("git does not answer for `{name}`"), "try `git status` there"),
+        Err(_) => Finding::warn("git", "there is no `git` to ask".to_owned(), "install git"),
+    }
+}
+
+/// Programs that commands start by name, and whether they are to be found.
+pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
+    let mut missing: Vec<(String, String)> = Vec::new();
+    let mut found = 0u64;
+    let mut seen = std::collections::BTreeSet::new();
+    for spec in &opened.project.specs {
+        let Recipe::Command(command) = &spec.recipe else { continue };
+        let program = match &command.line {
+            Line::Argv(argv) => argv.first().cloned().unwrap_or_default(),
+            Line::Shell(_) => "sh".to_owned(),
+        };
+        // A path is looked up from the command's own folder, a variable is not known here.
+        if program.contains(['/', '$', '{']) || !seen.insert(program.clone()) {
+            continue;
+        }
+        let there = path.unwrap_or_default().split(':').any(|dir| Path::new(dir).join(&program).is_file());
+        if there { found += 1 } else { missing.push((spec.name.clone(), program)) }
+    }
+    let mut all: Vec<Finding> = missing
+        .into_iter()
+        .map(|(task, program)| {
+            let message = format!("`{}`, which `{task}` starts, is not on the PATH", style::clean(&program));
+            Finding::fail("programs", message, format!("install {}, or set PATH", style::clean(&program)))
+        })
+        .collect();
+    if all.is_empty() && found > 0 {
+        all.push(Finding::ok("programs", format!("{} found", style::count(found, "program"))));
+    }
+    all
+}
+
+/// The models: their servers, their names there, their context.
+pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, hidden: &[String]) -> Vec<Finding> {
+    let ask = |endpoint: &&Endpoint| {
+        let setup = Setup { name: &endpoint.name, folder, keys: ring, hidden_env: hidden, calibration: None };
+        match probe::facts(&endpoint.model, &setup) {
+            Ok(facts) => of_facts(endpoint, &facts),
+            Err(error) => {
+                let (message, hint) = error.message.split_once("\nhint: ").unwrap_or((&error.message, ""));
+                let remedy = if hint.is_empty() { "mend the model's table in the pipeline" } else { hint };
+                vec![Finding::fail(
+                    "model",
+                    format!("{}: {}", endpoint.name, style::clean(message)),
+                    style::clean(remedy),
+                )]
+            }
+        }
+    };
+    endpoints.par_iter().map(ask).flatten().collect()
+}
+
+/// What a server's facts mean for a model.
+fn of_facts(endpoint: &Endpoint, facts: &Facts) -> Vec<Finding> {
+    let (name, model) = (&endpoint.name, &endpoint.model);
+    let url = style::clean(base_url(model));
+    let server = match (&facts.server, &facts.version) {
+        (Some(server), Some(version)) => format!(" ({server:?} {})", style::clean(version)),
+        (Some(server), None) => format!(" ({server:?})"),
+        _ => String::new(),
+    };
+    let note = facts.note.as_deref().map(style::clean);
+    if !facts.reachable {
+        let why = note.unwrap_or_else(|| "no answer".to_owned());
+        return vec![Finding::fail(
+            "model",
+            format!("{name}: {url} cannot be reached: {why}"),
+            start_hint(model),
+        )];
+    }
+    if facts.key_accepted == Some(false) {
+        let message = format!("{name}: {}", note.unwrap_or_else(|| format!("{url} does not take the key")));
+        return vec![Finding::fail(
+            "model",
+            message,
+            "`planexe keys` shows which key goes there; set the right one",
+        )];
+    }
+    let mut all = Vec::new();
+    if facts.model_present == Some(false) && facts.server != Some(Server::LlamaCpp) {
+        let known =
+            facts.models.iter().map(|model| style::clean(model)).take(5).collect::<Vec<_>>().join(", ");
+        let message = format!("{name}: {}", note.unwrap_or_else(|| "the model is not there".to_owned()));
+        all.push(Finding::fail(
+            "model",
+            message,
+            format!("load it, or set `model` to one that is there: {known}"),
+        ));
+    } else if url.is_empty() {
+        all.push(Finding::ok("model", format!("{name}: {}, no server needed", endpoint.api())));
+    } else {
+        let there = if facts.model_present == Some(true) { ", the model is there" } else { "" };
+        all.push(Finding::ok("model", format!("{name}: {url} answers{server}{there}")));
+    }
+    match (facts.context_window, model.context_window) {
+        (Some(real), Some(said)) if real < said => all.push(Finding::fail(
+            "context",
+            format!("{name}: the server holds {} tokens, the pipeline says {}", real, said),
+            format!("load the model with a context of {said}, or set `context_window = {real}`"),
+        )),
+        (Some(real), Some(_)) => all.push(Finding::ok("context", format!("{name}: {real} tokens"))),
+        (Some(real), None) => all.push(Finding::warn(
+            "context",
+            format!("{name}: the server holds {real} tokens, the pipeline does not say"),
+            format!("`context_window = {real}` under [models.{name}] has prompts that are too long found before they are sent"),
+        )),
+        (None, _) => {}
+    }
+    if let Some(slots) = facts.slots
+        && model.max_concurrent.is_some_and(|asked| asked > slots)
+    {
+        all.push(Finding::warn(
+            "slots",
+            format!(
+                "{name}: the server works on {} at once, the pipeline asks for more",
+                style::count(u64::from(slots), "call")
+            ),
+            format!("`max_concurrent = {slots}`: more only wait there, and may run into their timeouts"),
+        ));
+    }
+    all
+}
+
+/// How a server is started.
+fn start_hint(model: &Model) -> String {
+    let url = base_url(model);
+    let local = crate::llm::is_local(url);
+    match (model.server, local) {
+        (Some(Server::LmStudio), _) => "start its server: `lms server start`".to_owned(),
+        (Some(Server::Ollama), _) => "start it: `ollama serve`".to_owned(),
+        (_, true) if url.contains(":1234") => "start LM Studio's server: `lms server start`".to_owned(),
+        (_, true) if url.contains(":11434") => "start it: `ollama serve`".to_owned(),
+        (_, true) => "start the server; a build waits for it, too".to_owned(),
+        _ => "look at the network, the proxy and the `base_url`".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(context: Option<u64>) -> Endpoint {
+        let model = Model {
+            base_url: Some("http://127.0.0.1:1234/v1".into()),
+            context_window: context,
+            ..Model::default()
+        };
+        Endpoint { name: "local".into(), model }
+    }
+
+    fn grades(findings: &[Finding]) -> Vec<(&'static str, Grade)> {
+        findings.iter().map(|finding| (finding.check, finding.grade)).collect()
+    }
+
+    #[test]
+    fn what_a_server_tells() {
+        let away = of_facts(&endpoint(None), &Facts { note: Some("refused".into()), ..Facts::default() });
+        assert_eq!(grades(&away), [("model", Grade::Fail)]);
+        assert!(away[0].message.contains("refused") && away[0].remedy.as_deref().unwrap().contains("lms"));
+        let up = Facts { reachable: true, model_present: Some(true), ..Facts::default() };
+        assert_eq!(grades(&of_facts(&endpoint(None), &up)), [("model", Grade::Ok)]);
+        let small = Facts { context_window: Some(4096), ..up.clone() };
+        assert_eq!(
+            grades(&of_facts(&endpoint(Some(32768)), &small)),
+            [("model", Grade::Ok), ("context", Grade::Fail)]
+        );
+        assert_eq!(grades(&of_facts(&endpoint(None), &small))[1], ("context", Grade::Warn));
+        assert_eq!(grades(&of_facts(&endpoint(Some(4096)), &small))[1], ("context", Grade::Ok));
+        let other = Facts { model_present: Some(false), models: vec!["b".into()], ..up.clone() };
+        assert_eq!(grades(&of_facts(&endpoint(None), &other)), [("model", Grade::Fail)]);
+        let refused = Facts { key_accepted: Some(false), ..up };
+        assert_eq!(grades(&of_facts(&endpoint(None), &refused)), [("model", Grade::Fail)]);
+    }
+
+    #[test]
+    fn room_and_time() {
+        assert_eq!(space(10).grade, Grade::Fail);
+        assert_eq!(space(100_000_000).grade, Grade::Warn);
+        assert_eq!(space(u64::MAX).grade, Grade::Ok);
+        let now = SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 5);
+        assert!(times(now, now).message.ends_with("nanoseconds"));
+        assert_eq!(times(now, now - Duration::from_secs(60)).grade, Grade::Warn);
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        assert_eq!(times(old, old).grade, Grade::Warn);
+    }
+}

@@ -1,0 +1,525 @@
+//! Durability from outside: planexe is killed, made to fail, cut off in the middle of a write and robbed
+//! of its power at every system call by which it changes files, all threads counted. The next plain
+//! build must end in the outputs of an undisturbed run and repeat no call but those under way.
+//!
+//! By default a spread sample of the points is tried. All of them:
+//!
+//! ```text
+//! cargo build --release && PLANEXE_KILL_ALL=1 PLANEXE_BIN=target/release/planexe cargo test --test kill -- --nocapture
+//! ```
+//!
+//! `TMPDIR` on a file system in memory makes that several times faster. Where a program may not be traced
+//! (some containers), the tests say so and pass. Linux on x86-64 only.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::disallowed_methods, reason = "tests write files as a user would")]
+#![allow(dead_code, unused_imports, reason = "not all of the support is used here")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod disk;
+mod trace;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use disk::{AllLost, ContentsLost, Disk, Fate, Seeded, Tree, read_tree, write_tree};
+use serde_json::json;
+use support::{Answer, ChatRequest, FakeLlm, Space, until};
+use trace::{Plan, Traced};
+
+/// Prompts, one with a schema and a second output; a fan-out; commands, one of them in place; a template.
+const TASKS: &str = r##"
+[task.facts]
+inputs  = ["plan.txt"]
+outputs = ["facts.json", { path = "facts.md", template = "# {{ answer.title }}\n{{ plan }}" }]
+prompt  = "TASK=facts\nWhat is known: {{ plan }}"
+schema  = "facts.schema.json"
+
+[task.count]
+inputs  = ["facts.json"]
+outputs = ["sub/count.txt"]
+command = "wc -c < $in > $out"
+
+[task.review]
+foreach = { file = "facts.json", items = "/items", key = "name" }
+inputs  = ["plan.txt"]
+outputs = ["reviews/{{ key }}.md"]
+prompt  = "TASK=review {{ key }}\n{{ item.name }} of {{ plan }}"
+
+[task.log]
+inputs   = ["sub/count.txt"]
+outputs  = ["log.txt"]
+command  = "cat $in > $out; echo end >> $out"
+in_place = true
+
+[task.page]
+inputs   = { facts = "facts.json", count = "sub/count.txt", log = "log.txt", reviews = "reviews/*.md" }
+outputs  = ["page.html"]
+template = "<h1>{{ facts.title }}</h1>{{ count }}{{ log }}{% for r in reviews %}<p>{{ r.text }}</p>{% endfor %}"
+
+[task.end]
+inputs  = ["page.html"]
+outputs = ["end.txt"]
+prompt  = "TASK=end\nConclude: {{ page }}"
+"##;
+
+/// Calls that can be open at once: the reviews.
+const MOST_IN_FLIGHT: usize = 3;
+
+fn answers(request: &ChatRequest) -> Answer {
+    if request.task != "facts" {
+        return Answer::Default;
+    }
+    let title = format!("Facts {}", request.digest());
+    let items = ["a", "b", "c"].map(|name| json!({ "name": name }));
+    Answer::Text(json!({ "title": title, "items": items }).to_string())
+}
+
+/// The program under test.
+fn program() -> PathBuf {
+    match std::env::var_os("PLANEXE_BIN") {
+        Some(path) => std::path::absolute(path).expect("PLANEXE_BIN"),
+        None => PathBuf::from(env!("CARGO_BIN_EXE_planexe")),
+    }
+}
+
+fn all_points() -> bool {
+    std::env::var_os("PLANEXE_KILL_ALL").is_some()
+}
+
+/// A run to be disturbed, with what it must end in.
+struct Case {
+    name: &'static str,
+    server: FakeLlm,
+    space: Space,
+    /// The folder before the build.
+    before: Tree,
+    /// The outputs after an undisturbed build.
+    after: BTreeMap<String, Vec<u8>>,
+    /// Former outputs, where there are any.
+    former: BTreeMap<String, Vec<u8>>,
+    /// Calls of an undisturbed build.
+    calls: usize,
+    /// Arguments of the build.
+    args: &'static [&'static str],
+}
+
+impl Case {
+    /// Nothing is built yet.
+    fn fresh(args: &'static [&'static str]) -> Case {
+        let server = FakeLlm::scripted(answers);
+        let space = Space::with(&server, TASKS);
+        space.write("plan.txt", "A bridge over the river.");
+        space.write("facts.schema.json", FACTS_SCHEMA);
+        Case::of("fresh", server, space, args)
+    }
+
+    /// All is built, with another plan.
+    fn again(args: &'static [&'static str]) -> Case {
+        let server = FakeLlm::scripted(answers);
+        let space = Space::with(&server, TASKS);
+        space.write("plan.txt", "A tunnel.");
+        space.write("facts.schema.json", FACTS_SCHEMA);
+        assert_eq!(plain_build(&space).0, 0);
+        space.write("plan.txt", "A bridge over the river.");
+        Case::of("again", server, space, args)
+    }
+
+    fn of(name: &'static str, server: FakeLlm, space: Space, args: &'static [&'static str]) -> Case {
+        let (before, former, calls) = (read_tree(space.dir()), space.tree(), server.total());
+        assert_eq!(plain_build(&space).0, 0);
+        let (after, calls) = (space.tree(), server.total() - calls);
+        Case { name, server, space, before, after, former, calls, args }
+    }
+
+    fn dir(&self) -> &Path {
+        self.space.dir()
+    }
+
+    fn said_path(&self) -> PathBuf {
+        self.space.root().join("said")
+    }
+
+    /// Runs the build from the start under a plan. Returns how it went and what it said, and the calls
+    /// that had been made when the plan came to pass.
+    fn disturb(&self, plan: Plan) -> (Traced, String, usize) {
+        write_tree(self.dir(), &self.before);
+        self.go_on(&self.before, plan)
+    }
+
+    fn go_on(&self, tree: &Tree, plan: Plan) -> (Traced, String, usize) {
+        let program = program();
+        let mut command = self.space.program(program.to_str().expect("a path"), self.args);
+        let said = File::create(self.said_path()).expect("a file for what it says");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        let mut at_hit = self.server.total();
+        let disk = Disk::new(self.dir(), tree);
+        let traced = trace::run(&mut command, self.dir(), disk, plan, &mut || at_hit = self.server.total())
+            .expect("to trace");
+        let said = std::fs::read(self.said_path()).expect("what it said");
+        (traced, String::from_utf8_lossy(&said).into_owned(), at_hit)
+    }
+
+    /// How many answers lie on disk, whole and usable, that were not there before.
+    fn kept(&self) -> usize {
+        let usable = |path: &Path, bytes: &[u8]| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            path.starts_with(".planexe/calls")
+                && name.strip_suffix(".json").is_some_and(|stem| !stem.contains('.'))
+                && serde_json::from_slice::<serde_json::Value>(bytes).is_ok()
+        };
+        let count = |tree: &Tree| {
+            let files = tree.iter().filter_map(|(path, content)| Some((path, &content.as_ref()?.0)));
+            files.filter(|(path, bytes)| usable(path, bytes)).count()
+        };
+        count(&read_tree(self.dir())) - count(&self.before)
+    }
+
+    /// Waits until the commands of a killed build are gone.
+    fn settle(&self) {
+        until("the commands of the killed build to end", || {
+            let here = std::fs::read_dir("/proc").ok()?.flatten().any(|entry| {
+                std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(self.dir()))
+            });
+            (!here).then_some(())
+        });
+        self.server.wait_for_quiet();
+    }
+
+    /// After a disturbance: outputs are whole, old or new.
+    fn check_whole(&self, at: &str, faults: &mut Vec<String>) {
+        for (path, bytes) in self.space.tree() {
+            let known = self.after.get(&path) == Some(&bytes) || self.former.get(&path) == Some(&bytes);
+            // A command that works in place leaves what it leaves.
+            if !known && path != "log.txt" && !is_temp(&path) {
+                faults.push(format!("{at}: `{path}` is neither old nor new"));
+            }
+        }
+    }
+
+    /// The next plain build, and one after it.
+    fn check_next(&self, at: &str, before: usize, faults: &mut Vec<String>) {
+        let kept = self.kept();
+        let in_flight = (self.server.total() - before).saturating_sub(kept);
+        if in_flight > MOST_IN_FLIGHT {
+            faults.push(format!("{at}: {in_flight} calls were lost"));
+        }
+        let (code, said) = plain_build(&self.space);
+        let total = self.server.total() - before;
+        if code != 0 {
+            faults.push(format!("{at}: the next build exits with {code}\n{said}"));
+        }
+        if said.contains("panicked") || said.contains("BUG") {
+            faults.push(format!("{at}: the next build panics\n{said}"));
+        }
+        if said.contains("edited") {
+            faults.push(format!("{at}: what was lost is taken for an edit\n{said}"));
+        }
+        if total > self.calls + in_flight {
+            faults.push(format!(
+                "{at}: {total} calls in all, {} undisturbed, {in_flight} in flight",
+                self.calls
+            ));
+        }
+        let mut tree = self.space.tree();
+        tree.retain(|path, _| !is_temp(path));
+        if tree != self.after {
+            let names: Vec<_> = tree
+                .keys()
+                .chain(self.after.keys())
+                .filter(|path| tree.get(*path) != self.after.get(*path))
+                .collect();
+            faults.push(format!("{at}: other outputs: {names:?}\n{said}"));
+        }
+        let visible = self.space.visible();
+        let (code, said) = plain_build(&self.space);
+        if code != 0 || self.server.total() - before != total {
+            faults.push(format!("{at}: a build with nothing to do does something ({code})\n{said}"));
+        }
+        if self.space.visible() != visible {
+            faults.push(format!("{at}: a build with nothing to do changes files\n{said}"));
+        }
+    }
+
+    /// Nothing temporary is left. A power cut may lose the word that a build was under way, and with it
+    /// the reason to sweep; the next build that runs something does.
+    fn check_temps(&self, at: &str, faults: &mut Vec<String>) {
+        let temps: Vec<_> = self.space.files("").into_iter().filter(|path| is_temp(path)).collect();
+        if !temps.is_empty() {
+            faults.push(format!("{at}: left behind: {temps:?}"));
+        }
+    }
+}
+
+/// A plain build, not traced.
+fn plain_build(space: &Space) -> (i32, String) {
+    let program = program();
+    let mut command: Command = space.program(program.to_str().expect("a path"), &["build"]);
+    let out = command.stdin(Stdio::null()).output().expect("planexe");
+    (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+fn is_temp(path: &str) -> bool {
+    path.contains(".planexe-tmp-")
+}
+
+const FACTS_SCHEMA: &str = r#"{
+  "type": "object",
+  "required": ["title", "items"],
+  "properties": {
+    "title": { "type": "string" },
+    "items": { "type": "array", "items": { "type": "object", "properties": { "name": { "type": "string" } } } }
+  }
+}"#;
+
+/// The points to try: all, or `sample` of them, evenly spread. All means: until a run ends by itself.
+fn points(count: usize, sample: usize) -> Vec<usize> {
+    if all_points() || count <= sample {
+        return (0..count).collect();
+    }
+    (0..sample).map(|n| (2 * n + 1) * count / (2 * sample)).collect()
+}
+
+/// Tries a kind of disturbance at the points of a case; what went wrong is told at the end, all at once.
+fn try_points(
+    case: &Case,
+    what: &str,
+    sample: usize,
+    mut one: impl FnMut(usize, &mut Vec<String>) -> Option<bool>,
+) {
+    let (watched, said, _) = case.disturb(Plan::Watch);
+    assert_eq!(watched.code, Some(0), "{said}");
+    assert_eq!(case.space.tree(), case.after);
+    let count = watched.calls.len();
+    let mut faults = Vec::new();
+    let (mut tried, mut reached) = (0, 0);
+    let mut list = points(count, sample);
+    let mut next = 0;
+    while let Some(&at) = list.get(next) {
+        next += 1;
+        match one(at, &mut faults) {
+            Some(hit) => {
+                tried += 1;
+                reached += usize::from(hit);
+                // Another order of the threads may have taken more calls.
+                if hit && all_points() && next == list.len() {
+                    list.push(at + 1);
+                }
+            }
+            None => {}
+        }
+    }
+    let shown = std::env::var("PLANEXE_KILL_POINTS").is_ok();
+    if shown {
+        for (n, call) in watched.calls.iter().enumerate() {
+            eprintln!("{n:4} {} {}", call.name, call.path);
+        }
+    }
+    eprintln!(
+        "{what}, {} {}: {count} calls counted, {tried} points tried, {reached} reached, {} faults",
+        case.name,
+        case.args.join(" "),
+        faults.len()
+    );
+    // One task at a time takes the same calls every time; with several the order may add or save a few.
+    if all_points() && case.args.contains(&"-j1") {
+        assert_eq!(reached, count, "points tried and calls counted");
+    }
+    assert!(faults.is_empty(), "{} of {tried}:\n{}", faults.len(), faults.join("\n"));
+}
+
+fn may_trace() -> bool {
+    let may = trace::permitted();
+    if !may {
+        eprintln!("programs may not be traced here: nothing was tried");
+    }
+    may
+}
+
+fn name_of(traced: &Traced, plan: Plan) -> String {
+    match traced.hit(plan) {
+        Some(call) => format!("{plan:?} ({} {})", call.name, call.path),
+        None => format!("{plan:?} (not reached)"),
+    }
+}
+
+fn killed(case: &Case, sample: usize) {
+    try_points(case, "kill -9", sample, |at, faults| {
+        let before = case.server.total();
+        let plan = Plan::Kill(at);
+        let (traced, said, _) = case.disturb(plan);
+        let reached = traced.hit(plan).is_some();
+        let at = name_of(&traced, plan);
+        if traced.hung || reached != traced.code.is_none() {
+            faults.push(format!("{at}: ended with {:?}\n{said}", traced.code));
+        }
+        case.settle();
+        case.check_whole(&at, faults);
+        case.check_next(&at, before, faults);
+        case.check_temps(&at, faults);
+        Some(reached)
+    });
+}
+
+fn torn(case: &Case, sample: usize) {
+    try_points(case, "torn write", sample, |at, faults| {
+        let before = case.server.total();
+        let plan = Plan::Torn(at);
+        let (traced, said, _) = case.disturb(plan);
+        let Some(call) = traced.hit(plan) else { return Some(false) };
+        let writes = call.writes;
+        let at = name_of(&traced, plan);
+        if traced.hung || traced.code.is_some() {
+            faults.push(format!("{at}: ended with {:?}\n{said}", traced.code));
+        }
+        case.settle();
+        if writes {
+            case.check_whole(&at, faults);
+            case.check_next(&at, before, faults);
+            case.check_temps(&at, faults);
+        }
+        Some(true)
+    });
+}
+
+fn power_cut(case: &Case, what: &str, sample: usize, mut fate: impl FnMut(usize) -> Box<dyn Fate>) {
+    try_points(case, what, sample, |n, faults| {
+        let before = case.server.total();
+        let plan = Plan::Kill(n);
+        let (traced, ..) = case.disturb(plan);
+        let reached = traced.hit(plan).is_some();
+        let at = format!("{what}: {}", name_of(&traced, plan));
+        case.settle();
+        let left = traced.disk.cut(&mut *fate(n));
+        write_tree(case.dir(), &left);
+        case.check_next(&at, before, faults);
+        Some(reached)
+    });
+}
+
+const ERRORS: [(i32, &str); 5] = [
+    (libc::ENOSPC, "no space left on device"),
+    (libc::EIO, "input/output error"),
+    (libc::EROFS, "read-only file system"),
+    (libc::EACCES, "permission denied"),
+    (libc::EDQUOT, "disk quota exceeded"),
+];
+
+fn failing(case: &Case, sample: usize, sticky: bool, errors: &[(i32, &str)]) {
+    let what = if sticky { "every write fails from then on" } else { "one write fails" };
+    for &(errno, words) in errors {
+        try_points(case, &format!("{what} ({words})"), sample, |at, faults| {
+            let before = case.server.total();
+            let plan = Plan::Fail { at, errno, sticky };
+            let (traced, said, calls) = case.disturb(plan);
+            let reached = traced.hit(plan).is_some();
+            let at = name_of(&traced, plan);
+            if traced.hung || said.contains("panicked") || said.contains("BUG") {
+                faults.push(format!("{at}: hangs or panics\n{said}"));
+            }
+            match traced.code {
+                Some(0) => {}
+                Some(1) if !reached => faults.push(format!("{at}: fails for nothing\n{said}")),
+                Some(1) => {
+                    let paid = case.server.total();
+                    if paid > calls {
+                        faults.push(format!("{at}: {} calls were paid for after it\n{said}", paid - calls));
+                    }
+                    if !said.contains(words) {
+                        faults.push(format!("{at}: the cause is not named\n{said}"));
+                    }
+                }
+                other => faults.push(format!("{at}: ended with {other:?}\n{said}")),
+            }
+            case.settle();
+            case.check_whole(&at, faults);
+            case.check_next(&at, before, faults);
+            case.check_temps(&at, faults);
+            Some(reached)
+        });
+    }
+}
+
+#[test]
+fn killed_at_every_call_of_a_first_build() {
+    if may_trace() {
+        killed(&Case::fresh(&["build"]), 24);
+        if all_points() {
+            killed(&Case::fresh(&["build", "-j1"]), 0);
+        }
+    }
+}
+
+#[test]
+fn killed_at_every_call_of_a_build_over_old_outputs() {
+    if may_trace() {
+        killed(&Case::again(&["build"]), 24);
+        if all_points() {
+            killed(&Case::again(&["build", "-j1"]), 0);
+        }
+    }
+}
+
+#[test]
+fn a_torn_write_at_every_call() {
+    if may_trace() {
+        torn(&Case::fresh(&["build"]), 20);
+        torn(&Case::again(&["build"]), 20);
+    }
+}
+
+#[test]
+fn a_power_cut_that_loses_contents_at_every_call() {
+    if may_trace() {
+        power_cut(&Case::fresh(&["build"]), "power cut, contents lost", 16, |_| Box::new(ContentsLost));
+        power_cut(&Case::again(&["build"]), "power cut, contents lost", 16, |_| Box::new(ContentsLost));
+    }
+}
+
+#[test]
+fn a_power_cut_that_loses_all_that_was_not_synced_at_every_call() {
+    if may_trace() {
+        power_cut(&Case::fresh(&["build"]), "power cut, all lost", 16, |_| Box::new(AllLost));
+        power_cut(&Case::again(&["build"]), "power cut, all lost", 16, |_| Box::new(AllLost));
+    }
+}
+
+#[test]
+fn a_power_cut_that_loses_some_of_it_at_every_call() {
+    if may_trace() {
+        let seed = std::env::var("PLANEXE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+        let fate = |n: usize| Box::new(Seeded(seed << 32 | n as u64)) as Box<dyn Fate>;
+        power_cut(&Case::fresh(&["build"]), "power cut, some lost", 16, fate);
+        power_cut(&Case::again(&["build"]), "power cut, some lost", 16, fate);
+    }
+}
+
+#[test]
+fn one_write_fails_at_every_call() {
+    if may_trace() {
+        let case = Case::again(&["build", "-j1"]);
+        if all_points() {
+            failing(&case, 0, false, &ERRORS);
+            failing(&Case::fresh(&["build", "-j1"]), 0, false, &ERRORS);
+        } else {
+            failing(&case, 6, false, &ERRORS);
+        }
+    }
+}
+
+#[test]
+fn every_write_fails_from_some_call_on() {
+    if may_trace() {
+        let case = Case::again(&["build", "-j1"]);
+        if all_points() {
+            failing(&case, 0, true, &ERRORS);
+            failing(&Case::fresh(&["build", "-j1"]), 0, true, &ERRORS);
+        } else {
+            failing(&case, 6, true, &ERRORS);
+        }
+    }
+}
