@@ -40,7 +40,9 @@ Exit codes:
 Environment:
   NO_COLOR           no colours, unless --color always
   COLUMNS            width of the output
-  PLANEXE_KEY_HOSTS  keys and the hosts they may go to";
+  PLANEXE_KEY_HOSTS  keys and the hosts they may go to
+  PLANEXE_WEBHOOK_URL     an address to post events to
+  PLANEXE_WEBHOOK_SECRET  what those are signed with (whsec_...)";
 
 /// make for LLM pipelines
 #[derive(Debug, Parser)]

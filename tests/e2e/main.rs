@@ -15,5 +15,6 @@ mod durability;
 mod fake_llm;
 mod foreach;
 mod later;
+mod notify;
 mod recipes;
 mod staleness;
