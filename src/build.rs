@@ -4,7 +4,7 @@
 //! [`Outcome`]. What is stale is found here too, by batches, on rayon's global pool; calls and programs
 //! run on a pool of their own, which never joins, so that a stolen call delays no hash.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::cancel::Level;
-use crate::engine::{Action, End, Engine, Event as Input, Judged, Options, Settled, Work};
+use crate::engine::{Action, End, Engine, Event as Input, Judged, Options, Settled, Target, Work};
 use crate::event::{Kind, Summary};
 use crate::fs::{Durability, FsError};
 use crate::graph::{Graph, Kind as NodeKind, TaskId};
@@ -41,7 +41,7 @@ const STACK: usize = 512 * 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// The targets; keys limit a fan-out to some of its items.
-    pub targets: Vec<(TaskId, Option<HashSet<String>>)>,
+    pub targets: Vec<Target>,
     /// `--keep-going`, `--fail-fast`, `--stop-all`, `--only`.
     pub options: Options,
     /// Tasks to be forced (`-B`): the targets and what they need.
@@ -970,11 +970,12 @@ impl<'a> Build<'a> {
     fn tell(&mut self, kind: Kind) {
         let event = runner::stamp(kind);
         self.sink.done(self.summary.ran + self.summary.fresh + self.summary.skipped);
-        if self.begun && !matches!(event.kind, Kind::TaskProgress { .. }) {
-            if let Some(error) = self.tools.logs.event(&event) {
-                let message = format!("events cannot be logged, the build goes on: {error}");
-                self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
-            }
+        if self.begun
+            && !matches!(event.kind, Kind::TaskProgress { .. })
+            && let Some(error) = self.tools.logs.event(&event)
+        {
+            let message = format!("events cannot be logged, the build goes on: {error}");
+            self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
         }
         self.sink.event(&event);
     }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::build::{Build, Ended, Parts, Signals, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
-use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
+use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
@@ -214,7 +214,7 @@ fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
 #[derive(Debug, Clone, Default)]
 pub struct What {
     /// The targets; keys limit a fan-out to some of its items.
-    pub targets: Vec<(TaskId, Option<HashSet<String>>)>,
+    pub targets: Vec<Target>,
     /// The targets alone.
     pub only: bool,
     /// `-B`.
@@ -224,8 +224,8 @@ pub struct What {
 }
 
 /// The tasks that were named.
-pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<(TaskId, Option<HashSet<String>>)>, Error> {
-    let mut targets: Vec<(TaskId, Option<HashSet<String>>)> = Vec::new();
+pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
+    let mut targets: Vec<Target> = Vec::new();
     for name in names {
         let named = session_find(opened, name)?;
         let keys = named.key.map(|key| HashSet::from([key]));

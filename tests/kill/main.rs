@@ -10,7 +10,7 @@
 //!
 //! `TMPDIR` on a file system in memory makes that several times faster. Where a program may not be traced
 //! (some containers), the tests say so and pass. Linux on x86-64 only.
-
+#![expect(clippy::print_stderr, reason = "a long run says how far it is")]
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::disallowed_methods, reason = "tests write files as a user would")]
 #![allow(dead_code, unused_imports, reason = "not all of the support is used here")]
@@ -320,16 +320,13 @@ fn try_points(
     let mut next = 0;
     while let Some(&at) = list.get(next) {
         next += 1;
-        match one(at, &mut faults) {
-            Some(hit) => {
-                tried += 1;
-                reached += usize::from(hit);
-                // Another order of the threads may have taken more calls.
-                if hit && all_points() && next == list.len() {
-                    list.push(at + 1);
-                }
+        if let Some(hit) = one(at, &mut faults) {
+            tried += 1;
+            reached += usize::from(hit);
+            // Another order of the threads may have taken more calls.
+            if hit && all_points() && next == list.len() {
+                list.push(at + 1);
             }
-            None => {}
         }
     }
     let shown = std::env::var("PLANEXE_KILL_POINTS").is_ok();
