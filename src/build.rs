@@ -815,7 +815,7 @@ impl<'a> Build<'a> {
     /// Records cannot be written: nothing more is paid for.
     fn break_off(&mut self, error: FsError) {
         self.broken.get_or_insert(error);
-        self.tools.cancel.raise(Level::Draining);
+        self.tools.cancel.break_off();
         self.engine.on(Input::Cancel(Level::Draining), self.now());
     }
 

@@ -1,7 +1,7 @@
 //! The cancel level of a build: one shared, ordered value that only rises.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// How far a build has been told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,7 @@ pub enum Level {
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     level: Arc<AtomicU8>,
+    broken: Arc<AtomicBool>,
 }
 
 impl Cancel {
@@ -40,6 +41,18 @@ impl Cancel {
             1 => Level::Draining,
             _ => Level::Killing,
         }
+    }
+
+    /// Records cannot be written: from this moment on no call begins, not even in an attempt that was
+    /// handed out already.
+    pub fn break_off(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+        self.raise(Level::Draining);
+    }
+
+    /// Whether records cannot be written.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
     }
 
     /// Whether calls and children are to end at once.

@@ -12,7 +12,7 @@ use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
-use crate::lifecycle::RunRecord;
+use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::manifest::types::{By, Span};
 use crate::memo;
@@ -28,7 +28,6 @@ use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
 use crate::store::logs::Logs;
-use crate::store::run_json::Phase;
 use crate::style;
 
 /// What `planexe build` takes.
@@ -259,6 +258,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
             project.clone(),
             session.keys()?,
             key_variables.clone(),
+            lifecycle::read_learned(store),
             u64::from(std::process::id()),
         ),
         events: Box::new(move |kind| {
@@ -277,8 +277,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
     check_models(&tools, &engine, &what, project)?;
     let mut lock = lock;
     let mut run = RunRecord::new(store, project);
-    // Nobody else builds: a run that says so was killed.
-    let after_kill = store.read_run().is_some_and(|run| run.phase == Phase::Running);
+    let after_kill = store.was_killed();
     let mut prepare = || run.begin(&mut lock, &tools);
     let budget = &project.tables.budget;
     let wanted = Wanted {
@@ -316,6 +315,9 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
     run.end(&ended);
+    if ended.started {
+        lifecycle::write_learned(store, &tools.providers.learned());
+    }
     let mut view = summary_view(session, opened, &what, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
     let closing = view.text(&session.err, session.globals.quiet);

@@ -293,7 +293,12 @@ impl TaskView {
 
     /// Seconds to show: so far, or in all.
     fn seconds(&self) -> Option<f64> {
-        self.elapsed_s.filter(|_| self.state == Shown::Running).or(self.duration_s)
+        match self.state {
+            Shown::Running => self.elapsed_s.or(self.duration_s),
+            // How long it took to find out that a person is needed is of no interest.
+            Shown::Waiting | Shown::Blocked => None,
+            _ => self.duration_s,
+        }
     }
 
     /// What there is to say of it, in one line.

@@ -53,8 +53,7 @@ pub struct RunView {
     pub dir: String,
     /// Name of the pipeline.
     pub pipeline: String,
-    /// `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`, `crashed`, `failed`, `aborted`,
-    /// `completed`.
+    /// `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`, `failed`, `aborted`, `completed`.
     pub phase: String,
     /// When its first build, or the running one, started.
     pub started_utc: Option<String>,

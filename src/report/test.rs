@@ -290,6 +290,7 @@ fn explained() -> ExplainView {
         }],
         attempt: 1,
         asked: None,
+        roots: vec![],
         instances: vec![],
     }
 }
@@ -430,7 +431,7 @@ fn plan() -> PlanView {
         pipeline: "abc".into(),
         resume: Some(ResumeView {
             edited: vec!["swot".into()],
-            phase: "crashed".into(),
+            phase: "interrupted".into(),
             step: Some(1),
             steps_total: 3,
             task: Some("B".into()),
@@ -458,7 +459,7 @@ fn plan_says_where_it_goes_on_and_what_would_run() {
     assert_eq!(
         plan().text(&AT_80, true),
         "\
-phase          crashed
+phase          interrupted
 goes on at     step 2/3, B
 last done      step 1/3, A
 decision_id    0f1e2d

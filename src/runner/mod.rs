@@ -204,6 +204,7 @@ pub struct Completed {
 pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
     let start = Instant::now();
     if let Err(error) = begin(tools, job) {
+        tools.cancel.break_off();
         return Outcome::Broken(error);
     }
     let outcome = match &tools.project.spec(&job.task).recipe {
@@ -217,14 +218,19 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         Recipe::Human(template) => human::run(tools, job, template),
     };
     job.course.spent += start.elapsed();
-    settle(tools, job, outcome)
+    let outcome = settle(tools, job, outcome);
+    if let Outcome::Broken(_) = outcome {
+        tools.cancel.break_off();
+    }
+    outcome
 }
 
 /// Before an attempt: damaged and edited outputs go to history, kept answers are set aside if asked,
 /// `.status` says running.
 fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
-    if std::mem::take(&mut job.redraw) {
+    let redraw = std::mem::take(&mut job.redraw);
+    if redraw {
         tools.store.calls().discard(&name)?;
     }
     if std::mem::take(&mut job.damaged) {
@@ -236,7 +242,9 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         let files = edited.join("`, `");
         tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
     }
-    write_status(tools, job, State::Running, None)
+    // Were the word "done" to come back with the power, the answer to come would be set aside too.
+    let durability = if redraw { Durability::Synced } else { Durability::Unsynced };
+    write_status(tools, job, State::Running, None, durability)
 }
 
 /// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
@@ -246,14 +254,14 @@ fn settle(tools: &Tools, job: &mut Job, outcome: Outcome) -> Outcome {
         Outcome::Failed(failure) => {
             log_failure(tools, job, failure);
             job.course.budgets = Budgets::default();
-            write_status(tools, job, State::Failed, Some(failure))
+            write_status(tools, job, State::Failed, Some(failure), Durability::Unsynced)
         }
         Outcome::Again { failure, .. } => {
             log_failure(tools, job, failure);
-            write_status(tools, job, State::Pending, Some(failure))
+            write_status(tools, job, State::Pending, Some(failure), Durability::Unsynced)
         }
-        Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None),
-        Outcome::Stopped => write_status(tools, job, State::Stopped, None),
+        Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None, Durability::Unsynced),
+        Outcome::Stopped => write_status(tools, job, State::Stopped, None, Durability::Unsynced),
     };
     match written {
         Ok(()) => outcome,
@@ -328,11 +336,17 @@ pub fn usage_of(usage: &Usage) -> StatusUsage {
     }
 }
 
-fn write_status(tools: &Tools, job: &Job, state: State, failure: Option<&Failure>) -> Result<(), FsError> {
+fn write_status(
+    tools: &Tools,
+    job: &Job,
+    state: State,
+    failure: Option<&Failure>,
+    durability: Durability,
+) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first() else { return Ok(()) };
     let mut status = status_of(tools, job, state);
     status.failure = failure.cloned();
-    tools.store.write_status(first, &status, Durability::Unsynced)
+    tools.store.write_status(first, &status, durability)
 }
 
 /// Milliseconds are enough for people and small enough for files.

@@ -54,6 +54,12 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     job.live.say("using the kept answer");
     let valid = check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
     let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
+    // The build that paid for it may have been killed before it could say so.
+    if kept.attempt + 1 == job.attempt
+        && let Err(error) = tools.logs.usage_unless_there(&line_of_kept(tools, &kept, reply))
+    {
+        return Some(Outcome::Broken(error));
+    }
     let made = Made {
         with: Some(spec.made_with(endpoint)),
         call: None,
@@ -78,6 +84,9 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     if let Some(why) = tools.providers.closed_by(spec.models[job.endpoint]) {
         let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
         return Ok(Outcome::Failed(super::failure(why.class.name(), message)));
+    }
+    if tools.cancel.is_broken() {
+        return Ok(Outcome::Stopped);
     }
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
@@ -124,7 +133,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
                 record.reply = Some(reply.clone());
                 tools.store.calls().keep(&record)?
             };
-            count(tools, job, endpoint, Ok(&reply), None, start.elapsed())?;
+            count(tools, job, endpoint, Ok(&reply), &record, start.elapsed())?;
             job.course.call = Some((Ok(reply.usage), None));
             match checked {
                 Ok(valid) if tools.frozen && reply.sample => {
@@ -154,7 +163,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             record.error = Some(error.clone());
             record.error_id = Some(id.clone());
             tools.store.calls().keep(&record)?;
-            count(tools, job, endpoint, Err(&error), Some(&id), start.elapsed())?;
+            count(tools, job, endpoint, Err(&error), &record, start.elapsed())?;
             let failure = Failure {
                 class: error.class.name().to_owned(),
                 message: format!("{} ({})", error.message, endpoint.name),
@@ -196,7 +205,7 @@ fn count(
     job: &mut Job,
     endpoint: &Endpoint,
     result: Result<&Reply, &CallError>,
-    error_id: Option<&str>,
+    record: &CallRecord,
     elapsed: Duration,
 ) -> Result<(), FsError> {
     let mut usage = match result {
@@ -210,10 +219,25 @@ fn count(
         attempt: job.attempt,
         api: endpoint.api(),
         model: endpoint.model_name(),
-        error_id,
+        error_id: record.error_id.as_deref(),
+        ended_utc: &record.ended_utc,
         duration_s: elapsed.as_secs_f64(),
     };
     tools.logs.usage(&UsageLine::of(call, result, &tools.project.run))
+}
+
+/// The line of usage of an answer kept by a build before.
+fn line_of_kept(tools: &Tools, kept: &CallRecord, reply: &Reply) -> UsageLine {
+    let call = CallOf {
+        task: &kept.task,
+        attempt: kept.attempt,
+        api: &kept.api,
+        model: &kept.model,
+        error_id: None,
+        ended_utc: &kept.ended_utc,
+        duration_s: clock::seconds_between(&kept.started_utc, &kept.ended_utc).unwrap_or(0.0),
+    };
+    UsageLine::of(call, Ok(reply), &tools.project.run)
 }
 
 /// Writes an answer that holds.

@@ -152,7 +152,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         let replacing = |output: &str| renames.iter().any(|(_, target)| *target == store.path(output));
         store.save_with(&task, why, &names, replacing, durability)?;
     }
-    store.invalidate(&task, &first, Durability::Synced)?;
+    store.invalidate(&task, &first, durability)?;
     fs::publish(&renames, Durability::Synced)?;
     temps.0.clear();
     for ((output, content), record) in outputs.iter().zip(&records) {

@@ -476,18 +476,28 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the `.DONE` on the way to a new one. A `.status` that says done without a `.DONE` would
-    /// mean that a person removed it, so it stops saying so first.
+    /// Removes the `.DONE` on the way to a new one, durably. A `.status` that says done without a `.DONE`
+    /// would mean that a person removed it, so it stops saying so first; with [`Durability::Synced`] even
+    /// if the power goes in between.
     pub(super) fn invalidate(&self, task: &str, first: &str, durability: Durability) -> Result<(), FsError> {
-        if let StatusRead::Valid(mut status) = self.read_status(first)
-            && status.state == State::Done
-        {
-            status.state = State::Running;
-            status.task = task.to_owned();
-            status.schema = SCHEMA;
-            self.write_status(first, &status, durability)?;
+        let marked = self.read_done(first) != Marker::Missing;
+        match self.read_status(first) {
+            StatusRead::Valid(mut status) if status.state == State::Done => {
+                status.state = State::Running;
+                status.task = task.to_owned();
+                status.schema = SCHEMA;
+                self.write_status(first, &status, durability)?;
+            }
+            StatusRead::Missing => {}
+            _ if marked && durability == Durability::Synced => {
+                let path = self.sidecar_path(first, Sidecar::Status);
+                fs::sync_file(&path)
+                    .and_then(|()| path.parent().map_or(Ok(()), fs::sync_dir))
+                    .map_err(|error| error.within(self.run_dir()))?;
+            }
+            _ => {}
         }
-        self.remove_done(first, durability)?;
+        self.remove_done(first, Durability::Synced)?;
         Ok(())
     }
 }

@@ -119,6 +119,15 @@ impl Store {
         (run.schema <= SCHEMA).then_some(run)
     }
 
+    /// Whether the last build did not come to its end, as far as `run.json` says: to be asked under the
+    /// lock. One that cannot be read was being written when the power went.
+    pub fn was_killed(&self) -> bool {
+        match self.read_run() {
+            Some(run) => run.phase == Phase::Running,
+            None => fs::kind(&self.planexe_dir().join("run.json")).is_ok_and(|kind| kind.is_some()),
+        }
+    }
+
     /// Writes `run.json`.
     pub fn write_run(&self, run: &RunJson, durability: Durability) -> Result<(), FsError> {
         let dir = self.planexe_subdir("")?;
@@ -138,11 +147,16 @@ mod tests {
         let mut run = RunJson::new("r1", Phase::Running);
         run.other.insert("later".into(), 1.into());
         run.last_completed_step = Some(0);
+        assert!(!store.was_killed());
         store.write_run(&run, Durability::Synced).unwrap();
-        assert_eq!(store.read_run(), Some(run));
+        assert!(store.was_killed());
+        assert_eq!(store.read_run(), Some(run.clone()));
+        store.write_run(&RunJson { phase: Phase::Failed, ..run }, Durability::Synced).unwrap();
+        assert!(!store.was_killed());
         for damaged in ["", "{", "{\"schema\":9,\"run_id\":\"r\",\"phase\":\"running\"}", "{\"schema\":1}"] {
             write(&store, ".planexe/run.json", damaged);
             assert_eq!(store.read_run(), None);
+            assert!(store.was_killed());
         }
         let phase: Phase = serde_json::from_str("\"paused\"").unwrap();
         assert_eq!(phase.name(), "paused");

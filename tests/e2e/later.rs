@@ -27,7 +27,6 @@ fn space(server: &FakeLlm, tasks: &str) -> Space {
 }
 
 #[test]
-#[ignore = "the command is still to come"]
 fn a_running_build_is_stopped_by_a_command() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
@@ -45,7 +44,6 @@ fn a_running_build_is_stopped_by_a_command() {
 }
 
 #[test]
-#[ignore = "the command is still to come"]
 fn failures_are_listed() {
     let server = FakeLlm::scripted(|request| match request.task.as_str() {
         "b" => Answer::error(400, "the words of the server"),
@@ -72,7 +70,6 @@ fn retry_draws_again() {
 }
 
 #[test]
-#[ignore = "the command is still to come"]
 fn checkpoints_are_one_a_task_in_order() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
@@ -150,7 +147,6 @@ fn local_programs_are_run_on_events() {
 }
 
 #[test]
-#[ignore = "the command is still to come"]
 fn an_aborted_run_keeps_its_state_and_is_resumed_by_force() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);

@@ -11,6 +11,7 @@ mod big;
 mod calls;
 mod commands;
 mod crash;
+mod durability;
 mod fake_llm;
 mod foreach;
 mod later;

@@ -7,7 +7,9 @@ mod schema;
 mod space;
 
 pub use fifo::Fifo;
-pub use llm::{Answer, ChatRequest, FakeLlm};
+#[allow(unused_imports, reason = "not every test looks at requests")]
+pub use llm::ChatRequest;
+pub use llm::{Answer, FakeLlm};
 pub use space::{Running, Space};
 
 use std::collections::BTreeMap;

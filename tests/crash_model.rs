@@ -1,0 +1,648 @@
+//! The engine and the rules of staleness, both real, over a model of a run directory that crashes: at any
+//! step a build is killed, in the middle of a write or not, or loses its power, and with it what was not
+//! synced, in part and in any order. The builds that follow must end in the outputs of an undisturbed
+//! one and ask again only for what was in flight.
+//!
+//! The model's tasks write in the order of `store::commit` and `store::calls`. Seeded:
+//! `PLANEXE_SEEDS=1000000 cargo test --release --test crash_model` runs a million.
+
+#[path = "support/random.rs"]
+mod random;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use planexe::engine::{Action, End, Engine, Event, Judged, Mode, Options, TaskInfo, Work};
+use planexe::fingerprint::Fingerprint;
+use planexe::graph::{Decl, Graph, Item, Kind, TaskId, Why};
+use planexe::llm::limits::Limits;
+use planexe::record::{By, Digest, Done, Marker, OutputRecord, SCHEMA, State, Status};
+use planexe::slots::Slots;
+use planexe::staleness::{self, Content, Decision, Facts, Rules, Seen};
+use planexe::store::StatusRead;
+use planexe::store::sidecar::{parse_done, parse_status};
+
+use random::{Rng, random_decls};
+
+// ---- a disk
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    now: Vec<u8>,
+    sure: Vec<u8>,
+    dirty: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Edit {
+    change: usize,
+    path: String,
+    node: Option<usize>,
+    sure: bool,
+}
+
+/// Files by path; contents are sure once synced, names once their folder is.
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    nodes: Vec<Node>,
+    live: BTreeMap<String, usize>,
+    sure: BTreeMap<String, usize>,
+    edits: Vec<Edit>,
+    changes: usize,
+}
+
+fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+impl Disk {
+    fn read(&self, path: &str) -> Option<&[u8]> {
+        self.live.get(path).map(|&id| self.nodes[id].now.as_slice())
+    }
+
+    fn name(&mut self, path: &str, node: Option<usize>) {
+        match node {
+            Some(id) => drop(self.live.insert(path.to_owned(), id)),
+            None => drop(self.live.remove(path)),
+        }
+        self.edits.push(Edit { change: self.changes, path: path.to_owned(), node, sure: false });
+    }
+
+    fn open(&mut self, path: &str) -> &mut Node {
+        let id = match self.live.get(path) {
+            Some(&id) => id,
+            None => {
+                self.nodes.push(Node::default());
+                let id = self.nodes.len() - 1;
+                self.name(path, Some(id));
+                id
+            }
+        };
+        let node = &mut self.nodes[id];
+        node.dirty = true;
+        node
+    }
+
+    fn carry_out(&mut self, step: &Step) {
+        self.changes += 1;
+        match step {
+            Step::Put(path, bytes) => self.open(path).now.clone_from(bytes),
+            Step::Append(path, bytes) => self.open(path).now.extend(bytes),
+            Step::Sync(path) => {
+                if let Some(&id) = self.live.get(path) {
+                    let node = &mut self.nodes[id];
+                    node.sure.clone_from(&node.now);
+                    node.dirty = false;
+                }
+            }
+            Step::SyncFolder(path) => {
+                for edit in self.edits.iter_mut().filter(|edit| folder(&edit.path) == path) {
+                    edit.sure = true;
+                }
+            }
+            Step::Move(from, to) => {
+                let id = self.live.get(from).copied();
+                self.name(from, None);
+                self.name(to, id);
+            }
+            Step::Remove(path) => {
+                if self.live.contains_key(path) {
+                    self.name(path, None);
+                }
+            }
+            Step::Ask | Step::Kept => {}
+        }
+    }
+
+    /// A write that was under way may have come through in part.
+    fn tear(&mut self, step: &Step) {
+        match step {
+            Step::Put(path, bytes) => {
+                self.carry_out(&Step::Put(path.clone(), bytes[..bytes.len() / 2].to_vec()))
+            }
+            Step::Append(path, bytes) => {
+                self.carry_out(&Step::Append(path.clone(), bytes[..bytes.len() / 2].to_vec()));
+            }
+            _ => {}
+        }
+    }
+
+    /// The power goes: what is not sure is lost, kept, cut or full of zeros, each by itself.
+    fn cut(&mut self, rng: &mut Rng) {
+        let mut names = self.sure.clone();
+        let mut kept: HashMap<usize, bool> = HashMap::new();
+        for edit in std::mem::take(&mut self.edits) {
+            if edit.sure || *kept.entry(edit.change).or_insert_with(|| rng.chance(50)) {
+                match edit.node {
+                    Some(id) => drop(names.insert(edit.path, id)),
+                    None => drop(names.remove(&edit.path)),
+                }
+            }
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.dirty) {
+            let from = if node.now.starts_with(&node.sure) { node.sure.len() } else { 0 };
+            match rng.below(4) {
+                0 => node.now.clone_from(&node.sure),
+                1 => {}
+                2 => node.now.truncate(from + (node.now.len() - from) / 2),
+                _ => node.now[from..].fill(0),
+            }
+            node.sure.clone_from(&node.now);
+            node.dirty = false;
+        }
+        self.live = names.clone();
+        self.sure = names;
+    }
+
+    /// The start of a build: temporary files are swept.
+    fn sweep(&mut self) {
+        let temps: Vec<_> = self.live.keys().filter(|path| path.contains(".tmp-")).cloned().collect();
+        for path in temps {
+            self.carry_out(&Step::Remove(path));
+        }
+    }
+}
+
+// ---- what a task does
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(String, Vec<u8>),
+    Append(String, Vec<u8>),
+    Sync(String),
+    SyncFolder(String),
+    Move(String, String),
+    Remove(String),
+    /// The call begins.
+    Ask,
+    /// From here on the answer is on disk for good.
+    Kept,
+}
+
+/// How carefully tasks write; the careless ones show that the model finds what it is there to find.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Careless {
+    outputs_unsynced: bool,
+    answer_unsynced: bool,
+    marker_before_outputs: bool,
+    status_before_marker: bool,
+    status_unsynced: bool,
+}
+
+struct Worker {
+    steps: VecDeque<Step>,
+    question: Option<String>,
+    asked: bool,
+    kept: bool,
+}
+
+struct World {
+    decls: Vec<Decl>,
+    /// The content of the one source file.
+    plan: String,
+    careless: Careless,
+    capacity: [u32; 2],
+    disk: Disk,
+    temps: usize,
+    /// Calls by what was asked, and how many there may be.
+    asked: HashMap<String, u32>,
+    allowed: HashMap<String, u32>,
+}
+
+fn json(record: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("JSON")
+}
+
+/// Two in three tasks are paid for.
+fn is_paid(name: &str) -> bool {
+    !name.trim_start_matches('t').bytes().next().unwrap_or(0).is_multiple_of(3)
+}
+
+impl World {
+    fn graph(&self) -> Graph {
+        Graph::build(self.decls.clone()).expect("acyclic by construction")
+    }
+
+    /// What a task reads: its name, the plan, and what it needs.
+    fn inputs(
+        &self,
+        graph: &Graph,
+        id: TaskId,
+        contents: &dyn Fn(&str) -> Vec<u8>,
+    ) -> Vec<(String, Vec<u8>)> {
+        let mut inputs = vec![("plan".to_owned(), self.plan.clone().into_bytes())];
+        for need in &graph[id].needs {
+            if matches!(need.why, Why::After | Why::Expanded) {
+                continue;
+            }
+            let members = graph.instances(need.task);
+            let all: Vec<TaskId> = if members.is_empty() { vec![need.task] } else { members.to_vec() };
+            for task in all {
+                if graph[task].kind != Kind::Family {
+                    for output in &graph[task].outputs {
+                        inputs.push((output.clone(), contents(output)));
+                    }
+                }
+            }
+        }
+        inputs.sort();
+        inputs.dedup();
+        inputs
+    }
+
+    fn fingerprint(&self, graph: &Graph, id: TaskId) -> Fingerprint {
+        let mut fingerprint = Fingerprint::new();
+        let read = |path: &str| self.disk.read(path).unwrap_or(b"missing").to_vec();
+        fingerprint.add("prompt", graph[id].name.as_bytes());
+        for (name, bytes) in self.inputs(graph, id, &read) {
+            fingerprint.add(format!("input.{name}"), &bytes);
+        }
+        fingerprint
+    }
+
+    /// What a task's outputs hold: it follows from the fingerprint alone.
+    fn output(fingerprint: &Fingerprint) -> Vec<u8> {
+        format!("made from {}\n", fingerprint.digest().short()).into_bytes()
+    }
+
+    fn marker(&self, first: &str) -> Marker {
+        self.disk.read(&format!("{first}.DONE")).map_or(Marker::Missing, parse_done)
+    }
+
+    fn status(&self, first: &str) -> StatusRead {
+        self.disk.read(&format!("{first}.status")).map_or(StatusRead::Missing, parse_status)
+    }
+
+    fn judge(&self, graph: &Graph, id: TaskId) -> (Decision, Fingerprint) {
+        let task = &graph[id];
+        let marker = self.marker(&task.outputs[0]);
+        let status = match self.status(&task.outputs[0]) {
+            StatusRead::Valid(status) => Some((status.state, None)),
+            _ => None,
+        };
+        let seen: Vec<Seen> = task
+            .outputs
+            .iter()
+            .map(|path| {
+                let content = match self.disk.read(path) {
+                    None => Content::Missing,
+                    Some(b"") => Content::Empty,
+                    Some(bytes) => Content::File { digest: Digest::of(bytes), invalid: None },
+                };
+                Seen { path: path.clone(), content }
+            })
+            .collect();
+        let fingerprint = self.fingerprint(graph, id);
+        let facts = Facts {
+            marker: &marker,
+            status,
+            outputs: &seen,
+            fingerprint: Some(&fingerprint),
+            models: &[],
+            rules: Rules::default(),
+            newer: None,
+        };
+        (staleness::judge(&facts), fingerprint)
+    }
+
+    fn temp(&mut self, path: &str) -> String {
+        self.temps += 1;
+        format!("{path}.tmp-{}", self.temps)
+    }
+
+    /// The steps of an attempt, as `runner` and `store` take them.
+    fn work(&mut self, graph: &Graph, id: TaskId) -> Worker {
+        let task = &graph[id];
+        let (decision, fingerprint) = self.judge(graph, id);
+        let redraw = matches!(decision, Decision::Stale { redraw: true, .. });
+        let (name, first) = (task.name.clone(), task.outputs[0].clone());
+        let paid = is_paid(&name);
+        let careless = self.careless;
+        let mut steps = VecDeque::new();
+        let mut write = |world: &mut World, path: &str, bytes: Vec<u8>, synced: bool, named: bool| {
+            let temp = world.temp(path);
+            steps.push_back(Step::Put(temp.clone(), bytes));
+            if synced {
+                steps.push_back(Step::Sync(temp.clone()));
+            }
+            steps.push_back(Step::Move(temp, path.to_owned()));
+            if named {
+                steps.push_back(Step::SyncFolder(folder(path).to_owned()));
+            }
+        };
+        let status = |state| json(&Status { attempt: 1, ..Status::new(name.as_str(), state) });
+        write(self, &format!("{first}.status"), status(State::Running), false, false);
+        let content = World::output(&fingerprint);
+        let mut question = None;
+        if paid {
+            let asked = format!("calls/{name}/{}.json", fingerprint.digest().short());
+            let kept =
+                self.disk.read(&asked).and_then(|b| serde_json::from_slice::<serde_json::Value>(b).ok());
+            if kept.is_none() || redraw {
+                // The call itself, then its answer.
+                let answer = json(&String::from_utf8_lossy(&content));
+                write(self, &asked, answer, !careless.answer_unsynced, !careless.answer_unsynced);
+                // The status is two steps; the call comes between it and the answer.
+                steps.insert(2, Step::Ask);
+                steps.push_back(Step::Kept);
+                question = Some(asked);
+            }
+        }
+        let mut records = Vec::new();
+        let mut renames = Vec::new();
+        for output in &task.outputs {
+            let temp = self.temp(output);
+            steps.push_back(Step::Put(temp.clone(), content.clone()));
+            if !careless.outputs_unsynced {
+                steps.push_back(Step::Sync(temp.clone()));
+            }
+            renames.push((temp, output.clone()));
+            records.push(OutputRecord {
+                path: output.clone(),
+                bytes: content.len() as u64,
+                blake3: Digest::of(&content),
+            });
+        }
+        let done = Done {
+            schema: SCHEMA,
+            task: name.clone(),
+            fingerprint: fingerprint.digest(),
+            parts: fingerprint.parts().clone(),
+            inputs: Vec::new(),
+            outputs: records,
+            completed_utc: "2026-03-01T22:15:04.123Z".into(),
+            by: By::Build,
+            checkpoint_id: None,
+            made_with: None,
+            call: None,
+            sample: false,
+            other: Default::default(),
+        };
+        if paid && !careless.status_unsynced && self.disk.read(&format!("{first}.DONE")).is_some() {
+            steps.push_back(Step::Sync(format!("{first}.status")));
+            steps.push_back(Step::SyncFolder(folder(&first).to_owned()));
+        }
+        steps.push_back(Step::Remove(format!("{first}.DONE")));
+        steps.push_back(Step::SyncFolder(folder(&first).to_owned()));
+        let mut outputs: Vec<Step> = Vec::new();
+        for (temp, output) in renames {
+            outputs.push(Step::Move(temp, output.clone()));
+            if !careless.outputs_unsynced {
+                outputs.push(Step::SyncFolder(folder(&output).to_owned()));
+            }
+        }
+        outputs.push(Step::Append("checkpoints.jsonl".into(), b"{}\n".to_vec()));
+        outputs.push(Step::Sync("checkpoints.jsonl".into()));
+        let mut tail: VecDeque<Step> = VecDeque::new();
+        let mut put = |world: &mut World, path: String, bytes: Vec<u8>, synced: bool| {
+            let temp = world.temp(&path);
+            tail.push_back(Step::Put(temp.clone(), bytes));
+            if synced {
+                tail.push_back(Step::Sync(temp.clone()));
+            }
+            tail.push_back(Step::Move(temp, path.clone()));
+            if paid {
+                tail.push_back(Step::SyncFolder(folder(&path).to_owned()));
+            }
+        };
+        let last = |world: &mut World, put: &mut dyn FnMut(&mut World, String, Vec<u8>, bool)| {
+            put(world, format!("{first}.status"), status(State::Done), paid);
+        };
+        if careless.status_before_marker {
+            last(self, &mut put);
+        }
+        put(self, format!("{first}.DONE"), json(&done), true);
+        if !careless.status_before_marker {
+            last(self, &mut put);
+        }
+        if careless.marker_before_outputs {
+            steps.extend(tail);
+            steps.extend(outputs);
+        } else {
+            steps.extend(outputs);
+            steps.extend(tail);
+        }
+        Worker { steps, question, asked: false, kept: false }
+    }
+
+    /// A build, until its end or until so many steps were taken. Returns the number of steps, and of
+    /// tasks that ran if it came to its end.
+    fn build(&mut self, rng: &mut Rng, crash_at: Option<usize>) -> Result<(usize, Option<usize>), String> {
+        self.disk.sweep();
+        let graph = self.graph();
+        let infos: Vec<TaskInfo> = graph.ids().map(|_| TaskInfo::default()).collect();
+        let limits: Vec<Limits> = self
+            .capacity
+            .iter()
+            .map(|&max_concurrent| Limits { max_concurrent, rpm: None, tpm: None, local: false })
+            .collect();
+        let slots = Slots::new(&limits, &[], 2, 8);
+        let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+        let mut engine = Engine::new(graph, Mode::Build, Options::default(), infos, slots);
+        engine.want(&targets);
+        let mut workers: BTreeMap<TaskId, Worker> = BTreeMap::new();
+        let now = Duration::ZERO;
+        let (mut steps, mut ran, mut idle) = (0, 0, 0);
+        while !engine.is_finished() {
+            let actions = engine.poll(now);
+            idle = if actions.is_empty() && workers.is_empty() { idle + 1 } else { 0 };
+            if idle > 3 {
+                return Err("the build does not end".into());
+            }
+            for action in actions {
+                match action {
+                    Action::Judge { task, .. } => {
+                        let judged = self.verdict(engine.graph(), task)?;
+                        engine.on(Event::Judged(task, judged), now);
+                    }
+                    Action::Expand(family) => {
+                        let items = self.items(engine.graph(), family);
+                        engine.on(Event::Expanded(family, Some(items)), now);
+                    }
+                    Action::Start { task, .. } => {
+                        let worker = self.work(engine.graph(), task);
+                        workers.insert(task, worker);
+                    }
+                    Action::Settled(_) | Action::CancelAll => {}
+                }
+            }
+            let Some(&id) = workers.keys().nth(rng.below(workers.len() as u64) as usize) else { continue };
+            if crash_at == Some(steps) {
+                self.crash(rng, workers);
+                return Ok((steps, None));
+            }
+            steps += 1;
+            let worker = workers.get_mut(&id).expect("a worker");
+            if let Some(step) = worker.steps.pop_front() {
+                self.disk.carry_out(&step);
+                match step {
+                    Step::Ask => {
+                        worker.asked = true;
+                        let question = worker.question.clone().expect("a question");
+                        *self.asked.entry(question).or_default() += 1;
+                    }
+                    Step::Kept => worker.kept = true,
+                    _ => {}
+                }
+            }
+            if worker.steps.is_empty() {
+                workers.remove(&id);
+                ran += 1;
+                engine.on(Event::Ended(id, End::Done), now);
+            }
+        }
+        Ok((steps, Some(ran)))
+    }
+
+    fn verdict(&self, graph: &Graph, task: TaskId) -> Result<Judged, String> {
+        if graph[task].outputs.is_empty() {
+            return Ok(Judged::Fresh);
+        }
+        let (decision, fingerprint) = self.judge(graph, task);
+        match decision {
+            Decision::Fresh { edited, .. } => {
+                if !edited.is_empty() {
+                    return Err(format!("{edited:?}: what was lost is taken for an edit"));
+                }
+                for output in &graph[task].outputs {
+                    if self.disk.read(output) != Some(&World::output(&fingerprint)) {
+                        return Err(format!("{output} is believed and wrong"));
+                    }
+                }
+                Ok(Judged::Fresh)
+            }
+            // Of what costs nothing the marker's name is not synced, and may be lost alone.
+            Decision::Stale { redraw: true, reasons, .. } if is_paid(&graph[task].name) => {
+                Err(format!("a draw for nothing: {reasons:?}"))
+            }
+            Decision::Stale { .. } if is_paid(&graph[task].name) => {
+                Ok(Judged::Stale(Work { endpoints: vec![0, 1], ..Work::default() }))
+            }
+            Decision::Stale { .. } => Ok(Judged::Stale(Work { cpu: true, ..Work::default() })),
+            other => Err(format!("nobody asked for {other:?}")),
+        }
+    }
+
+    /// A family's items follow from the list it runs over.
+    fn items(&self, graph: &Graph, family: TaskId) -> Vec<Item> {
+        let decl = &self.decls[graph[family].decl];
+        let source = decl.foreach.as_ref().map_or("", |foreach| foreach.source.as_str());
+        let count = Digest::of(source.as_bytes()).0.bytes().next().unwrap_or(0) % 5;
+        (0..usize::from(count))
+            .map(|index| Item { key: format!("k{index}"), index, value: serde_json::Value::Null })
+            .collect()
+    }
+
+    fn crash(&mut self, rng: &mut Rng, workers: BTreeMap<TaskId, Worker>) {
+        for worker in workers.into_values() {
+            if let (Some(question), true, false) = (&worker.question, worker.asked, worker.kept) {
+                *self.allowed.entry(question.clone()).or_insert(1) += 1;
+            }
+            if let Some(step) = worker.steps.front()
+                && rng.chance(50)
+            {
+                self.disk.tear(step);
+            }
+        }
+        if rng.chance(60) {
+            self.disk.cut(rng);
+        }
+    }
+
+    /// Everything but sidecars, answers, logs and temporary files.
+    fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
+        let ours = |path: &str| {
+            path.ends_with(".DONE")
+                || path.ends_with(".status")
+                || path.starts_with("calls/")
+                || path.ends_with(".jsonl")
+                || path.contains(".tmp-")
+        };
+        let names = self.disk.live.keys().filter(|path| !ours(path));
+        names.map(|path| (path.clone(), self.disk.read(path).unwrap_or_default().to_vec())).collect()
+    }
+}
+
+/// One run: a build, an edit, builds that crash, and what must hold at the end.
+fn run(seed: u64, careless: Careless) -> Result<(), String> {
+    let mut rng = Rng(seed ^ 0xC4A5_4000);
+    let world = World {
+        decls: random_decls(&mut rng),
+        plan: "one".into(),
+        careless,
+        capacity: [1 + rng.below(3) as u32, 1 + rng.below(2) as u32],
+        disk: Disk::default(),
+        temps: 0,
+        asked: HashMap::new(),
+        allowed: HashMap::new(),
+    };
+    let mut undisturbed = World {
+        disk: Disk::default(),
+        asked: HashMap::new(),
+        allowed: HashMap::new(),
+        decls: world.decls.clone(),
+        plan: "two".into(),
+        careless,
+        capacity: world.capacity,
+        temps: 0,
+    };
+    let (steps, _) = undisturbed.build(&mut rng, None)?;
+    let mut world = world;
+    if rng.chance(50) {
+        world.build(&mut rng, None)?;
+        // Long ago: all of it is on disk.
+        world.disk.edits.clear();
+        world.disk.sure = world.disk.live.clone();
+        for node in &mut world.disk.nodes {
+            node.sure.clone_from(&node.now);
+            node.dirty = false;
+        }
+    }
+    world.plan = "two".into();
+    for _ in 0..1 + rng.below(5) {
+        let crash_at = rng.below(steps as u64 + 1) as usize;
+        world.build(&mut rng, Some(crash_at))?;
+    }
+    world.build(&mut rng, None)?;
+    if world.outputs() != undisturbed.outputs() {
+        return Err("other outputs".into());
+    }
+    for (question, &asked) in &world.asked {
+        let allowed = world.allowed.get(question).copied().unwrap_or(1);
+        if asked > allowed {
+            return Err(format!("{question} was asked {asked} times, {allowed} at most were needed"));
+        }
+    }
+    match world.build(&mut rng, None)? {
+        (_, Some(0)) => Ok(()),
+        (_, ran) => Err(format!("a build with nothing to do ran {ran:?}")),
+    }
+}
+
+fn seeds() -> u64 {
+    std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+}
+
+#[test]
+fn builds_that_crash_at_any_step() {
+    for seed in 0..seeds() {
+        if let Err(error) = run(seed, Careless::default()) {
+            panic!("seed {seed}: {error}");
+        }
+    }
+}
+
+/// What would be found if tasks wrote in another order, or did not sync.
+#[test]
+fn careless_writing_is_found_out() {
+    let careful = Careless::default();
+    for careless in [
+        Careless { outputs_unsynced: true, ..careful },
+        Careless { answer_unsynced: true, ..careful },
+        Careless { marker_before_outputs: true, ..careful },
+        Careless { status_before_marker: true, ..careful },
+        Careless { status_unsynced: true, ..careful },
+    ] {
+        assert!((0..1000).any(|seed| run(seed, careless).is_err()), "{careless:?} goes unnoticed");
+    }
+}

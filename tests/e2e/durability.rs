@@ -1,0 +1,141 @@
+//! What outlives a crash, and what does not: processes, process ids, temporary files, a word in `run.json`.
+
+use std::fs::{File, FileTimes};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+
+use crate::support::{FakeLlm, Fifo, Space, until};
+
+const PAIR: &str = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+prompt = "TASK=a\nSummarise: {{ plan }}"
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+command = "cp $in $out"
+"#;
+
+fn space(server: &FakeLlm, tasks: &str) -> Space {
+    let space = Space::with(server, tasks);
+    space.write("plan.txt", "Build a bridge.\n");
+    space
+}
+
+fn is_running(pid: &str) -> bool {
+    let state =
+        std::process::Command::new("ps").args(["-o", "stat=", "-p", pid.trim()]).output().expect("ps");
+    let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+#[test]
+fn no_child_of_a_killed_build_lives_on_not_even_in_the_background() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.a]
+outputs = ["a.txt"]
+command = "sleep 300 & echo $! >> ../pids; (trap '' TERM; sleep 300) & echo $! >> ../pids; cat ../gate; wait; echo x > $out"
+"#,
+    );
+    let gate = Fifo::new(space.root().join("gate"));
+    let build = space.spawn(&["build"]);
+    let held = gate.wait_for_reader();
+    let pids = std::fs::read_to_string(space.root().join("pids")).expect("pids");
+    assert!(pids.lines().count() == 2 && pids.lines().all(is_running), "{pids}");
+    build.kill9();
+    let killed = Instant::now();
+    until("the children to end", || pids.lines().all(|pid| !is_running(pid)).then_some(()));
+    assert!(killed.elapsed() < Duration::from_millis(2500), "{:?}", killed.elapsed());
+    drop(held);
+}
+
+#[test]
+fn a_process_id_used_again_locks_nothing() {
+    let server = FakeLlm::new();
+    let space = space(&server, PAIR);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    build.kill9();
+    server.release("a");
+    // Another process, started long before, has the killed build's id now, by every record there is.
+    let other = std::os::unix::process::parent_id();
+    let mut owner = space.json(".planexe/owner.json");
+    assert!(owner["process_start"].is_number() || !cfg!(target_os = "linux"), "{owner}");
+    owner["pid"] = json!(other);
+    space.write(".planexe/owner.json", owner.to_string());
+    let mut status = space.sidecar("a.txt");
+    status["pid"] = json!(other);
+    space.write("a.txt.status", status.to_string());
+    if cfg!(target_os = "linux") {
+        assert_ne!(space.state("a"), "running");
+    }
+    space.build();
+    assert_eq!(server.count("a"), 2);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn after_a_kill_a_build_with_nothing_to_do_tidies_up_once() {
+    let server = FakeLlm::new();
+    let space = space(&server, PAIR);
+    space.build();
+    let whole = space.tree();
+    // As a kill after the last marker leaves it.
+    let mut run = space.json(".planexe/run.json");
+    run["phase"] = json!("running");
+    space.write(".planexe/run.json", run.to_string());
+    let temp = format!(".planexe-tmp-{}-0badcafe-0-b.txt.status", i32::MAX);
+    space.write(&temp, "{");
+    space.write(&format!(".planexe/{temp}"), "{");
+    let events = space.read("events.jsonl");
+    space.write("events.jsonl", format!("{events}{{\"half"));
+    space.build().says(&["events.jsonl", "torn"]);
+    assert_eq!((server.total(), space.tree()), (1, whole));
+    assert_eq!(space.json(".planexe/run.json")["phase"], "completed");
+    assert!(!space.exists(&temp) && !space.exists(&format!(".planexe/{temp}")));
+    space.lines("events.jsonl");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_clock_set_back_an_hour_or_forward_a_year_makes_nothing_stale() {
+    let server = FakeLlm::new();
+    let space = space(&server, PAIR);
+    space.build();
+    let (hour, year) = (Duration::from_secs(3600), Duration::from_secs(365 * 86400));
+    let now = SystemTime::now();
+    // All that was written looks an hour ahead of the clock, then a year behind it.
+    for time in [now + hour, now - year] {
+        for file in space.files("") {
+            let file = File::options().write(true).open(space.path(&file)).expect("a file");
+            file.set_times(FileTimes::new().set_modified(time)).expect("its time");
+        }
+        space.assert_nothing_to_do(&server);
+    }
+    let mut done = space.done("b.txt");
+    done["completed_utc"] = json!("2999-01-01T00:00:00.000Z");
+    space.write("b.txt.DONE", done.to_string());
+    space.assert_nothing_to_do(&server);
+    // A build that is killed leaves records of the future, too.
+    space.write("plan.txt", "Build a tunnel.\n");
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_calls("a", 2);
+    build.kill9();
+    let mut status = space.sidecar("a.txt");
+    status["started_utc"] = json!("2999-01-01T00:00:00.000Z");
+    status["progress_utc"] = json!("2999-01-01T00:00:00.000Z");
+    space.write("a.txt.status", status.to_string());
+    server.release("a");
+    space.run(&["status"]).exits(0);
+    space.build();
+    assert_eq!(server.count("a"), 3);
+    space.assert_nothing_to_do(&server);
+}
