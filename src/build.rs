@@ -431,7 +431,8 @@ impl<'a> Build<'a> {
                                 budgets
                             })
                             .unwrap_or_default();
-                        (Course { budgets, ..Course::default() }, status.attempt)
+                        let left = Some((status.state, status.attempt));
+                        (Course { budgets, left, ..Course::default() }, status.attempt)
                     }
                     _ => (Course::default(), 0),
                 };

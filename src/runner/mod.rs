@@ -116,6 +116,8 @@ pub struct Course {
     pub budgets: Budgets,
     /// Rejected answers and what was wrong with them.
     pub rejected: Vec<Rejected>,
+    /// The state and attempt in which an earlier build left the task, until its conversation is taken up.
+    pub left: Option<(State, u32)>,
     /// A larger `max_tokens`, after an answer that was cut off at the limit.
     pub max_tokens: Option<u64>,
     /// Draw differently: the last answer went wrong in a way the same draw would repeat.
