@@ -12,6 +12,7 @@ mod calls;
 mod commands;
 mod crash;
 mod durability;
+mod edit_plan;
 mod fake_llm;
 mod foreach;
 mod later;
