@@ -4,7 +4,7 @@
 //! [`Outcome`]. What is stale is found here too, by batches, on rayon's global pool; calls and programs
 //! run on a pool of their own, which never joins, so that a stolen call delays no hash.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::cancel::Level;
-use crate::engine::{Action, End, Engine, Event as Input, Judged, Options, Settled, Work};
+use crate::engine::{Action, End, Engine, Event as Input, Judged, Options, Settled, Target, Work};
 use crate::event::{Kind, Summary};
 use crate::fs::{Durability, FsError};
 use crate::graph::{Graph, Kind as NodeKind, TaskId};
@@ -22,7 +22,7 @@ use crate::memo::{self, RestsOn};
 use crate::progress::{Running, Sink, Snapshot};
 use crate::project::{Project, Recipe};
 use crate::record::{By, Failure, Marker, State};
-use crate::runner::{self, Completed, Course, Job, Live, OtherFields, Outcome, Tools};
+use crate::runner::{self, Completed, Course, EndedAlone, Job, Live, OtherFields, Outcome, Tools};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::control::{Control, Controls};
 use crate::store::{Store, Why};
@@ -32,6 +32,8 @@ use crate::touch::{self, Adopting};
 const TICK: Duration = Duration::from_millis(100);
 /// Control files are looked for at every so many ticks.
 const CONTROL_TICKS: u32 = 5;
+/// Time without progress after which it is told of tasks that have no `stall_timeout`.
+const STALLED: Duration = Duration::from_secs(600);
 /// Stack of a worker: calls and templates need little.
 const STACK: usize = 512 * 1024;
 
@@ -39,7 +41,7 @@ const STACK: usize = 512 * 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// The targets; keys limit a fan-out to some of its items.
-    pub targets: Vec<(TaskId, Option<HashSet<String>>)>,
+    pub targets: Vec<Target>,
     /// `--keep-going`, `--fail-fast`, `--stop-all`, `--only`.
     pub options: Options,
     /// Tasks to be forced (`-B`): the targets and what they need.
@@ -128,13 +130,13 @@ pub struct Build<'a> {
     sink: &'a mut dyn Sink,
     events: Receiver<Kind>,
     outcomes: (Sender<Back>, Receiver<Back>),
-    signals: Signals,
+    signals: &'a Signals,
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     after_kill: bool,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
-    running: HashMap<TaskId, Arc<Live>>,
+    running: HashMap<TaskId, Attempt>,
     controls: Controls,
     summary: Summary,
     failures: Vec<(String, Failure, Vec<String>)>,
@@ -161,6 +163,17 @@ struct Pending {
     /// Attempts that were none: the endpoint was not ready.
     waits: u32,
     first: bool,
+}
+
+/// An attempt at work.
+struct Attempt {
+    live: Arc<Live>,
+    /// What it last showed, and when that changed.
+    mark: ((u64, u64, u64, u64, u64), Instant),
+    /// After so long without progress it is told, and ended if the task says so.
+    limit: Duration,
+    ends: bool,
+    stalled: bool,
 }
 
 /// What a worker sends back.
@@ -193,7 +206,7 @@ pub struct Parts<'a> {
     /// Who shows progress.
     pub sink: &'a mut dyn Sink,
     /// Signals by number.
-    pub signals: Signals,
+    pub signals: &'a Signals,
     /// Most tasks at work at once.
     pub threads: usize,
     /// The last build was killed: what it left is tidied up even if nothing is to be done.
@@ -277,8 +290,10 @@ impl<'a> Build<'a> {
             if ticks.is_multiple_of(CONTROL_TICKS) {
                 self.look_outside();
             }
+            self.look_for_stalls();
             self.tick();
         }
+        self.tick();
         self.finish()
     }
 
@@ -483,6 +498,7 @@ impl<'a> Build<'a> {
         if !self.begun {
             self.begun = true;
             (self.prepare)()?;
+            self.tick();
             self.tell(Kind::PipelineStarted {
                 pipeline: self.project.name.clone(),
                 run_id_dir: self.project.run.display().to_string(),
@@ -566,7 +582,7 @@ impl<'a> Build<'a> {
             Marker::Valid(done) => Some(done.clone()),
             _ => None,
         };
-        let live = Arc::new(Live::default());
+        let live = Arc::new(Live::under(&self.tools.cancel));
         let mut job = Box::new(Job {
             attempt: pending.base_attempt + attempt - pending.waits,
             endpoint: endpoint.unwrap_or(0),
@@ -592,7 +608,19 @@ impl<'a> Build<'a> {
             model,
             recipe: spec.recipe.name().to_owned(),
         });
-        self.running.insert(id, live);
+        let stall = match spec.recipe {
+            Recipe::Prompt(_) | Recipe::Command(_) => spec.stall,
+            _ => None,
+        };
+        let attempt = Attempt {
+            mark: (live.mark(), Instant::now()),
+            limit: stall.unwrap_or(STALLED),
+            // The watchdog ends programs itself.
+            ends: stall.is_some() && spec.recipe.prompt().is_some(),
+            stalled: false,
+            live,
+        };
+        self.running.insert(id, attempt);
         let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
         let work = move || {
             let outcome =
@@ -648,7 +676,15 @@ impl<'a> Build<'a> {
     /// Takes in the end of an attempt.
     fn ended(&mut self, back: Back) {
         let Back { task: id, mut job, outcome } = back;
-        self.running.remove(&id);
+        if let Some(attempt) = self.running.remove(&id)
+            && let Outcome::Failed(failure) = &outcome
+            && failure.class == "stall"
+            && !attempt.stalled
+        {
+            // The watchdog was faster than the look from here.
+            let idle_s = self.project.spec(&job.task).stall.unwrap_or(attempt.limit).as_secs_f64();
+            self.tell(Kind::TaskStalled { task: job.task.name.clone(), idle_s });
+        }
         self.finder.forget();
         let now = self.now();
         if let Some((result, retry_after)) = job.course.call.take() {
@@ -907,14 +943,40 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// Tells of attempts that get nowhere, and ends those whose task says so.
+    fn look_for_stalls(&mut self) {
+        let now = Instant::now();
+        let mut stalled = Vec::new();
+        for (&id, attempt) in &mut self.running {
+            let mark = attempt.live.mark();
+            if mark != attempt.mark.0 {
+                attempt.mark = (mark, now);
+            }
+            let idle = now - attempt.mark.1;
+            if !attempt.stalled && idle >= attempt.limit {
+                attempt.stalled = true;
+                if attempt.ends {
+                    attempt.live.end(EndedAlone::Stalled(attempt.limit));
+                }
+                stalled.push((id, idle));
+            }
+        }
+        for (id, idle) in stalled {
+            let task = self.engine.graph()[id].name.clone();
+            self.tell(Kind::TaskStalled { task, idle_s: idle.as_secs_f64() });
+        }
+    }
+
     /// Tells an event to the log and to whoever watches.
     fn tell(&mut self, kind: Kind) {
         let event = runner::stamp(kind);
-        if self.begun && !matches!(event.kind, Kind::TaskProgress { .. }) {
-            if let Some(error) = self.tools.logs.event(&event) {
-                let message = format!("events cannot be logged, the build goes on: {error}");
-                self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
-            }
+        self.sink.done(self.summary.ran + self.summary.fresh + self.summary.skipped);
+        if self.begun
+            && !matches!(event.kind, Kind::TaskProgress { .. })
+            && let Some(error) = self.tools.logs.event(&event)
+        {
+            let message = format!("events cannot be logged, the build goes on: {error}");
+            self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
         }
         self.sink.event(&event);
     }
@@ -922,7 +984,7 @@ impl<'a> Build<'a> {
     /// Shows progress.
     fn tick(&mut self) {
         let mut running: Vec<Running> = Vec::with_capacity(self.running.len());
-        for (&id, live) in &self.running {
+        for (&id, Attempt { live, .. }) in &self.running {
             let task = &self.engine.graph()[id];
             running.push(Running {
                 task: task.name.clone(),

@@ -19,6 +19,8 @@ pub enum Level {
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     level: Arc<AtomicU8>,
+    /// The level of the whole build, for one of a single task.
+    whole: Option<Arc<AtomicU8>>,
     broken: Arc<AtomicBool>,
 }
 
@@ -26,6 +28,11 @@ impl Cancel {
     /// A level of its own, `Running`.
     pub fn new() -> Cancel {
         Cancel::default()
+    }
+
+    /// One that can be raised by itself, and is never below this one.
+    pub fn of_one(&self) -> Cancel {
+        Cancel { level: Arc::default(), whole: Some(self.level.clone()), broken: self.broken.clone() }
     }
 
     /// Raises the level; a lower one changes nothing. Returns the level in force afterwards.
@@ -36,7 +43,8 @@ impl Cancel {
 
     /// The level in force.
     pub fn level(&self) -> Level {
-        match self.level.load(Ordering::SeqCst) {
+        let whole = self.whole.as_ref().map_or(0, |whole| whole.load(Ordering::SeqCst));
+        match self.level.load(Ordering::SeqCst).max(whole) {
             0 => Level::Running,
             1 => Level::Draining,
             _ => Level::Killing,
@@ -58,5 +66,23 @@ impl Cancel {
     /// Whether calls and children are to end at once.
     pub fn is_killing(&self) -> bool {
         self.level() == Level::Killing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_task_can_be_cancelled_alone() {
+        let all = Cancel::new();
+        let (one, other) = (all.of_one(), all.of_one());
+        one.raise(Level::Killing);
+        assert_eq!(
+            (all.level(), one.level(), other.level()),
+            (Level::Running, Level::Killing, Level::Running)
+        );
+        all.raise(Level::Draining);
+        assert_eq!((one.level(), other.level()), (Level::Killing, Level::Draining));
     }
 }

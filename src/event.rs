@@ -4,6 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::{Failure, StatusUsage};
 
+/// Names of the events that webhooks can be told.
+pub const TOLD: [&str; 9] = [
+    "task.started",
+    "task.completed",
+    "task.failed",
+    "task.stalled",
+    "task.rescued",
+    "pipeline.paused",
+    "pipeline.completed",
+    "pipeline.failed",
+    "pipeline.stopped",
+];
+
 /// One event, with the time it happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -135,6 +148,18 @@ pub enum Kind {
         task: String,
         /// Seconds since the last progress.
         idle_s: f64,
+    },
+    /// A failed attempt's outputs were found good by evaluation: the task is done.
+    #[serde(rename = "task.rescued")]
+    TaskRescued {
+        /// `task` or `task[key]`.
+        task: String,
+        /// The attempt that was rescued.
+        attempt: u32,
+        /// The model that answered, if any.
+        model: Option<String>,
+        /// The evaluator's score.
+        score: Option<f64>,
     },
     /// Something worth telling that is no task's end: a mended log, an edited file kept, a warning of a gate.
     #[serde(rename = "note")]

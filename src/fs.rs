@@ -520,6 +520,14 @@ pub fn scratch_file(dir: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// A scratch file that holds bytes, to be read from its start: a program's standard input.
+pub fn scratch_with(dir: &Path, bytes: &[u8]) -> Result<File> {
+    let mut file = scratch_file(dir)?;
+    change(|| file.write_all(bytes)).at("write", dir)?;
+    file.rewind().at("read", dir)?;
+    Ok(file)
+}
+
 /// All a scratch file holds, wherever its handles stand.
 pub fn read_scratch(file: &File) -> Result<Vec<u8>> {
     use std::os::unix::fs::FileExt;

@@ -24,6 +24,7 @@ pub mod llm;
 pub mod load;
 pub mod manifest;
 pub mod memo;
+pub mod notify;
 pub mod open;
 pub mod pattern;
 pub mod process;

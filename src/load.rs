@@ -118,6 +118,7 @@ impl Loader<'_> {
             sources: self.sources(),
             digest: self.digest(),
             allow_outside: self.locations.options.allow_outside.clone(),
+            in_place_of: None,
         })
     }
 

@@ -62,6 +62,7 @@ struct Watched {
     deadline: Option<Instant>,
     stall: Option<Duration>,
     growth: Option<Growth>,
+    own: Option<Cancel>,
     last_growth: (u64, Instant),
     verdict: Option<Verdict>,
     kill_at: Option<Instant>,
@@ -99,7 +100,18 @@ impl Watchdog {
 
     /// Runs a program to its end. Standard input, output and error are the caller's to set.
     pub fn run(&self, command: &mut Command, limits: Limits, growth: Option<Growth>) -> End {
-        if self.cancel.is_killing() {
+        self.run_one(command, limits, growth, None)
+    }
+
+    /// [`Watchdog::run`] for a program that can also be cancelled by itself.
+    pub fn run_one(
+        &self,
+        command: &mut Command,
+        limits: Limits,
+        growth: Option<Growth>,
+        own: Option<Cancel>,
+    ) -> End {
+        if self.cancel.is_killing() || own.as_ref().is_some_and(Cancel::is_killing) {
             return End::Cancelled;
         }
         self.start_helpers();
@@ -121,6 +133,7 @@ impl Watchdog {
                 deadline: limits.timeout.map(|timeout| now + timeout),
                 stall: limits.stall,
                 growth,
+                own,
                 last_growth: (first, now),
                 verdict: None,
                 kill_at: None,
@@ -230,7 +243,7 @@ impl Watched {
                 self.last_growth = (size, now);
             }
         }
-        let verdict = if killing {
+        let verdict = if killing || self.own.as_ref().is_some_and(Cancel::is_killing) {
             Verdict::Cancelled
         } else if self.deadline.is_some_and(|deadline| now >= deadline) {
             Verdict::TimedOut

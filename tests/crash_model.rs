@@ -26,6 +26,9 @@ use planexe::store::sidecar::{parse_done, parse_status};
 
 use random::{Rng, random_decls};
 
+/// Puts a file into the world: its path, its bytes, whether it is synced.
+type Put<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
+
 // ---- a disk
 
 #[derive(Debug, Clone, Default)]
@@ -625,6 +628,7 @@ fn run(seed: u64, careless: Careless) -> Result<(), String> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long to try is said by the environment")]
 fn seeds() -> u64 {
     std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
 }

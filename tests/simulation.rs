@@ -196,6 +196,7 @@ fn check_all_settled(engine: &Engine, seed: u64) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long to try is said by the environment")]
 fn builds_over_random_graphs() {
     let seeds: u64 = std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
     for seed in 0..seeds {

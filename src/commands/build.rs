@@ -6,23 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::build::{Build, Ended, Parts, Stopped, Wanted};
+use crate::build::{Build, Ended, Parts, Signals, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
-use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
+use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
+use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
-use crate::lifecycle::RunRecord;
+use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::manifest::types::{By, Span};
 use crate::memo;
+use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
 use crate::process::Watchdog;
 use crate::progress::{self, Gather, Sink};
 use crate::project::{Project, Recipe};
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
-use crate::runner::Tools;
 use crate::runner::providers::Providers;
+use crate::runner::{self, Tools};
 use crate::signals;
 use crate::slots::Slots;
 use crate::staleness::Rules;
@@ -125,6 +127,10 @@ pub struct HowArgs {
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub max_time: Option<Span>,
 
+    /// Post events to this address too; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub webhook: Vec<String>,
+
     /// How to show what happens: auto, plain (a line per start and end), json (events on standard error), none
     #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true)]
     pub progress: progress::How,
@@ -208,7 +214,7 @@ fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
 #[derive(Debug, Clone, Default)]
 pub struct What {
     /// The targets; keys limit a fan-out to some of its items.
-    pub targets: Vec<(TaskId, Option<HashSet<String>>)>,
+    pub targets: Vec<Target>,
     /// The targets alone.
     pub only: bool,
     /// `-B`.
@@ -218,8 +224,8 @@ pub struct What {
 }
 
 /// The tasks that were named.
-pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<(TaskId, Option<HashSet<String>>)>, Error> {
-    let mut targets: Vec<(TaskId, Option<HashSet<String>>)> = Vec::new();
+pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
+    let mut targets: Vec<Target> = Vec::new();
     for name in names {
         let named = session_find(opened, name)?;
         let keys = named.key.map(|key| HashSet::from([key]));
@@ -234,14 +240,38 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<(TaskId, Option<
 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
-    let signals = signals::listen();
-    let lock = session.lock(opened, how.wait, how.no_lock)?;
+    Ok(carry_out_under(session, opened, what, how, &signals::listen())?.0)
+}
+
+/// [`carry_out`] with the signals that may end it; also returns how it ended, unless a signal came before it began.
+pub fn carry_out_under(
+    session: &Session,
+    opened: &Opened,
+    what: What,
+    how: &HowArgs,
+    signals: &Signals,
+) -> Result<(u8, Option<Ended>), Error> {
+    if !how.webhook.iter().all(|url| notify::send::is_address(url)) {
+        return Err(Error::usage("`--webhook` wants an address that begins with `http://` or `https://`"));
+    }
+    let mut ended = None;
+    let lock = session.lock_while(opened, how.wait, how.no_lock, || {
+        ended = signals.try_recv().ok();
+        ended.is_none()
+    });
+    if let Some(signal) = ended {
+        return Ok((exit::of_signal(signal), None));
+    }
+    let lock = lock?;
     let project = &opened.project;
     let store = &opened.store;
     let index = Arc::new(Index::load(store));
     let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
-    let key_variables: Vec<String> =
+    let mut key_variables: Vec<String> =
         project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
+    key_variables.extend(notify::variables(project));
+    let keys = session.keys()?;
+    let notifier = Notifier::new(project, &keys, &how.webhook, &key_variables);
     let cancel = Cancel::new();
     let (tell, events) = channel();
     let tell = Mutex::new(tell);
@@ -256,8 +286,9 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         cancel: cancel.clone(),
         providers: Providers::new(
             project.clone(),
-            session.keys()?,
+            keys,
             key_variables.clone(),
+            lifecycle::read_learned(store),
             u64::from(std::process::id()),
         ),
         events: Box::new(move |kind| {
@@ -290,6 +321,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
     };
     let rules = rules(project, how, what.force);
     let env = |name: &str| session.variable(name);
+    let mut telling = Telling::new(&mut sink, notifier, tools.clone());
     let ended = Build::new(Parts {
         project,
         store,
@@ -300,7 +332,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         env: &env,
         engine,
         wanted,
-        sink: &mut sink,
+        sink: &mut telling,
         signals,
         threads,
         after_kill,
@@ -314,6 +346,13 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
     run.end(&ended);
+    if ended.started {
+        lifecycle::write_learned(store, &tools.providers.learned());
+    }
+    let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
+    for said in telling.into_notifier().close(by_signal, || signals.try_recv().is_ok()) {
+        sink.event(&runner::stamp(event::Kind::Note { task: None, message: said, warning: true }));
+    }
     let mut view = summary_view(session, opened, &what, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
     let closing = view.text(&session.err, session.globals.quiet);
@@ -329,7 +368,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
             .map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
     }
     drop(lock);
-    Ok(code)
+    Ok((code, Some(ended)))
 }
 
 /// How tasks are judged.

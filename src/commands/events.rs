@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use crate::clock;
-use crate::commands::Session;
 use crate::commands::stop::building;
+use crate::commands::{Session, deliver};
 use crate::event::Event;
 use crate::exit::{self, Error};
 use crate::fs;
@@ -28,6 +28,14 @@ pub struct EventsArgs {
     /// Show what happens until the build ends, or Ctrl-C
     #[arg(long)]
     pub follow: bool,
+
+    /// Send what waits for webhooks instead
+    #[arg(long, conflicts_with_all = ["since", "follow"])]
+    pub deliver: bool,
+
+    /// With --deliver: an address that was given to a build with `--webhook`; may be repeated
+    #[arg(long, value_name = "URL", requires = "deliver")]
+    pub webhook: Vec<String>,
 }
 
 /// A time as records have it, to be compared as text.
@@ -42,6 +50,9 @@ fn parse_since(text: &str) -> Result<String, String> {
 
 /// Shows events: a line each, with `--json` as they are in the file.
 pub fn run(session: &Session, args: &EventsArgs) -> Result<u8, Error> {
+    if args.deliver {
+        return deliver::run(session, &args.webhook);
+    }
     let opened = session.open(true)?;
     let path = opened.store.path("events.jsonl");
     let signals = signals::listen();

@@ -21,9 +21,11 @@ pub mod check;
 pub mod checkpoints;
 pub mod clean;
 pub mod completions;
+pub mod deliver;
 pub mod diff;
 pub mod doctor;
 pub mod done;
+pub mod edit_plan;
 pub mod events;
 pub mod explain;
 pub mod failures;
@@ -216,6 +218,17 @@ impl Session {
 
     /// Takes the lock of a run.
     pub fn lock(&self, opened: &Opened, wait: bool, no_lock: bool) -> Result<RunLock, Error> {
+        self.lock_while(opened, wait, no_lock, || true)
+    }
+
+    /// [`Session::lock`] that asks now and then whether to go on waiting.
+    pub fn lock_while(
+        &self,
+        opened: &Opened,
+        wait: bool,
+        no_lock: bool,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<RunLock, Error> {
         let run = opened.store.run_dir();
         if no_lock {
             return Ok(RunLock::none(run));
@@ -228,7 +241,7 @@ impl Session {
                     owner.map_or(String::new(), |owner| format!(" (PID {} on {})", owner.pid, owner.host));
                 self.say(&format!("waiting for another planexe on this run{who}"));
             }
-            true
+            go_on()
         });
         lock.map_err(|error| self.lock_error(&error))
     }

@@ -55,6 +55,10 @@ pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Opt
     let typed = typed(args)?;
     let run = typed.run_dir.as_deref().unwrap_or(Path::new("."));
     let said = memo::check(run, &digest(), env)?;
+    // What webhooks missed goes out with the next build.
+    if !crate::notify::outbox::waiting(run).is_empty() {
+        return None;
+    }
     let silent = typed.quiet || typed.question;
     Some((crate::exit::DONE, if silent { String::new() } else { said }))
 }

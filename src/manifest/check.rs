@@ -14,6 +14,7 @@ use super::types::{
     Api, CallTimeouts, Check, Command, Env, Fail, Foreach, Model, OneOrMany, Output, Retry, Span, Tables,
     Task,
 };
+use crate::event::TOLD;
 use crate::key_path;
 
 /// The version of the format this planexe reads.
@@ -525,6 +526,15 @@ impl Checker<'_> {
                     self.url(&at.then("url"), url);
                 }
                 (None, Some(variable)) => self.variable(&at.then("url_env"), variable),
+            }
+            for (n, event) in webhook.events.iter().enumerate() {
+                if !TOLD.contains(&event.as_str()) {
+                    self.add(
+                        Fault::at(at.then("events").then(n), format!("unknown event `{event}`"))
+                            .wanted("no such event")
+                            .hint(format!("there are {}", TOLD.join(", "))),
+                    );
+                }
             }
             if let Some(variable) = &webhook.secret_env {
                 self.variable(&at.then("secret_env"), variable);

@@ -31,6 +31,10 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         Kind::TaskStalled { task, idle_s } => {
             row(style, names, Shown::Damaged, task, &format!("no progress for {}", style::elapsed(*idle_s)))
         }
+        Kind::TaskRescued { task, score, .. } => {
+            let score = score.map_or(String::new(), |score| format!(", score {score}"));
+            row(style, names, Shown::Done, task, &format!("rescued by its evaluation{score}"))
+        }
         Kind::Note { task, message, warning } => {
             let about = task.as_ref().map(|task| clean(task) + ": ").unwrap_or_default();
             let label = if *warning { style.paint(style::YELLOW, "warning:") } else { style.dim("note:") };

@@ -46,6 +46,9 @@ pub trait Sink: Send {
     /// Time passed: called about ten times a second.
     fn tick(&mut self, snapshot: &Snapshot);
 
+    /// Tasks that need nothing more, as of the event that follows.
+    fn done(&mut self, _done: u32) {}
+
     /// The build is over: live lines are taken away and the closing text, laid out by
     /// [`crate::report::SummaryView::text`], is written.
     fn finish(&mut self, closing: &str);
@@ -158,7 +161,7 @@ impl Tracker {
                 self.running.shift_remove(task);
             }
             Kind::PipelinePaused { message } => self.settled.hold = Some(message.clone()),
-            Kind::TaskStale { .. } | Kind::Note { .. } => {}
+            Kind::TaskStale { .. } | Kind::TaskRescued { .. } | Kind::Note { .. } => {}
             Kind::PipelineCompleted { .. } | Kind::PipelineFailed { .. } | Kind::PipelineStopped { .. } => {
                 self.running.clear();
             }

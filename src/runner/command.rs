@@ -6,10 +6,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::expand::{self, Values};
-use super::{Job, Made, Outcome, Tools, complete, failure, further_outputs};
+use super::{Job, Live, Made, Outcome, Tools, complete, failure, further_outputs};
 use crate::fs::{self, Durability, FsError};
 use crate::inputs::Files;
 use crate::process::{End, Limits};
@@ -60,8 +61,8 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let task_spec = tools.project.spec(&job.task);
     let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };
-    let growth = growth_of(clone(&said)?, writes.clone());
-    let end = tools.watchdog.run(&mut command, limits, task_spec.stall.map(|_| growth));
+    let growth = growth_of(clone(&said)?, writes.clone(), job.live.clone());
+    let end = tools.watchdog.run_one(&mut command, limits, Some(growth), Some(job.live.cancel.clone()));
     let tail = keep_log(tools, job, &said)?;
     let ended = match end {
         End::Exited(0) => Ok(()),
@@ -180,12 +181,14 @@ fn program_path(program: &str, place: &Path) -> PathBuf {
 }
 
 /// What a program has written so far, in bytes: any change is progress.
-fn growth_of(said: File, writes: Vec<PathBuf>) -> crate::process::Growth {
+fn growth_of(said: File, writes: Vec<PathBuf>, live: Arc<Live>) -> crate::process::Growth {
     Box::new(move || {
         let size =
             |path: &PathBuf| fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64));
         let own = said.metadata().map_or(0, |metadata| metadata.len());
-        writes.iter().map(size).fold(own, u64::wrapping_add)
+        let sum = writes.iter().map(size).fold(own, u64::wrapping_add);
+        live.grown(sum);
+        sum
     })
 }
 

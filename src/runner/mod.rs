@@ -2,12 +2,13 @@
 //! [`Outcome`]; it knows no schedule and starts no other task.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use minijinja::Value;
 
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Level};
 use crate::clock;
 use crate::context::InputError;
 use crate::event::{Event, Kind};
@@ -136,16 +137,65 @@ pub struct Live {
     pub started: Instant,
     /// Its call.
     pub call: CallProgress,
+    /// Ends this attempt alone.
+    pub cancel: Cancel,
     doing: Mutex<String>,
+    /// A sum that changes with what its program writes.
+    growth: AtomicU64,
+    /// Why it is ended alone.
+    ended: Mutex<Option<EndedAlone>>,
+}
+
+/// Why one attempt is ended while the build goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum EndedAlone {
+    /// No progress for so long.
+    Stalled(Duration),
+    /// What it is made from was edited meanwhile.
+    Edited,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Live { started: Instant::now(), call: CallProgress::default(), doing: Mutex::default() }
+        Live::under(&Cancel::new())
     }
 }
 
 impl Live {
+    /// Of an attempt in a build.
+    pub fn under(cancel: &Cancel) -> Live {
+        Live {
+            started: Instant::now(),
+            call: CallProgress::default(),
+            cancel: cancel.of_one(),
+            doing: Mutex::default(),
+            growth: AtomicU64::new(0),
+            ended: Mutex::default(),
+        }
+    }
+
+    /// Its program has written so much, or something else.
+    pub fn grown(&self, sum: u64) {
+        self.growth.store(sum, Ordering::Relaxed);
+    }
+
+    /// Changes whenever the attempt gets on.
+    pub fn mark(&self) -> (u64, u64, u64, u64, u64) {
+        let ((phase, pieces, bytes), (read, _)) = (self.call.snapshot(), self.call.prefill());
+        (phase, pieces, bytes, read, self.growth.load(Ordering::Relaxed))
+    }
+
+    /// Ends the attempt, and no other.
+    pub fn end(&self, why: EndedAlone) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.cancel.raise(Level::Killing);
+    }
+
+    /// Why it was ended alone, if it was.
+    pub fn ended(&self) -> Option<EndedAlone> {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says what it is doing.
     pub fn say(&self, doing: impl Into<String>) {
         *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Job, Made, Outcome, Tools, complete, error_id, further_outputs};
+use super::{EndedAlone, Job, Made, Outcome, Tools, complete, error_id, further_outputs};
 use crate::check::{self, Valid, Violation, ViolationKind};
 use crate::clock;
 use crate::fs::FsError;
@@ -94,14 +94,15 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     let start = Instant::now();
     job.live.say("waiting for the first token");
     let result = tools.providers.get(spec.models[job.endpoint]).and_then(|provider| {
-        let context = CallContext { cancel: &tools.cancel, progress: &job.live.call, time_left: left };
+        let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left: left };
         provider.call(&request, &context)
     });
-    if let Err(error) = &result
-        && error.class == Class::Cancelled
-    {
-        return Ok(Outcome::Stopped);
-    }
+    let cancelled = result.as_ref().is_err_and(|error| error.class == Class::Cancelled);
+    let stalled = match job.live.ended() {
+        Some(EndedAlone::Stalled(limit)) if cancelled && !tools.cancel.is_killing() => Some(limit),
+        _ if cancelled => return Ok(Outcome::Stopped),
+        _ => None,
+    };
     let result = result
         .map(|reply| tools.providers.redacted_reply(reply))
         .map_err(|error| tools.providers.redacted(error));
@@ -165,6 +166,16 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             record.error_id = Some(id.clone());
             tools.store.calls().keep(&record)?;
             count(tools, job, endpoint, Err(&error), &record, start.elapsed())?;
+            if let Some(limit) = stalled {
+                let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
+                let failure = Failure {
+                    error_id: Some(id),
+                    recoverable: true,
+                    raw_error: bounded(&error.partial),
+                    ..super::failure("stall", message)
+                };
+                return Ok(Outcome::Failed(failure));
+            }
             let failure = Failure {
                 class: error.class.name().to_owned(),
                 message: format!("{} ({})", error.message, endpoint.name),

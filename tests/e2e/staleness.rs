@@ -1015,3 +1015,144 @@ prompt = "TASK=a\n{{{{ plan }}}}"
     assert_eq!((server.total(), space.read("a.txt")), (1, answer));
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn a_further_output_edited_by_hand_is_kept() {
+    let server = FakeLlm::new();
+    let space = shaped(&server);
+    space.build();
+    space.write("a.md", "# My own page\n");
+    assert_eq!(space.state("a"), "edited");
+    space.assert_nothing_to_do(&server);
+    space.write("a.md.j2", "## {{ answer.title }}\n");
+    space.build().says(&["a.md", "edited"]);
+    assert!(space.read("a.md").starts_with("## text"));
+    assert!(space.in_history("# My own page\n"));
+    assert_eq!(server.total(), 1);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_output_added_or_renamed_costs_no_call() {
+    let server = numbered();
+    let space = space(&server, CHAIN);
+    space.build();
+    let answer = space.read("c.txt");
+    space.edit(
+        "pipeline.toml",
+        "[\"c.txt\"]",
+        "[\"c.txt\", { path = \"c.md\", template = \"> {{ answer }}\" }]",
+    );
+    space.build();
+    assert_eq!((server.total(), space.read("c.md").trim_end()), (3, format!("> {answer}").trim_end()));
+    space.assert_nothing_to_do(&server);
+
+    space.edit("pipeline.toml", "\"c.txt\"", "\"end.txt\"");
+    space.build();
+    assert_eq!((server.total(), space.read("end.txt")), (3, answer));
+    space.assert_nothing_to_do(&server);
+    space.run(&["status"]).exits(0).says(&["c.txt"]);
+
+    // A path in the middle, in both places.
+    let pipeline = space.read("pipeline.toml").replace("\"b.txt\"", "\"deep/down/b.txt\"");
+    space.write("pipeline.toml", pipeline);
+    space.build();
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_input_under_another_path_with_the_same_text_is_the_same_prompt() {
+    let server = FakeLlm::new();
+    let space = space(&server, ONE);
+    space.build();
+    space.write("moved/plan.txt", space.read("plan.txt"));
+    space.remove("plan.txt");
+    space.edit("pipeline.toml", "\"plan.txt\"", "\"moved/plan.txt\"");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn tasks_moved_between_files_stay_fresh() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let (first, last) = CHAIN.split_at(CHAIN.find("[task.c]").expect("c"));
+    space.write("stages/last.toml", last);
+    space.pipeline(&server, &format!("[pipeline]\ninclude = [\"stages/*.toml\"]\n{first}"));
+    space.assert_nothing_to_do(&server);
+    space.edit("stages/last.toml", "Conclude", "Finish");
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("c", 2)]));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn what_a_link_points_to_counts() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, ONE);
+    space.write("texts/one.txt", "Build a bridge.\n");
+    space.write("texts/two.txt", "Build a tunnel.\n");
+    std::os::unix::fs::symlink("texts/one.txt", space.path("plan.txt")).expect("a link");
+    space.build();
+    space.assert_nothing_to_do(&server);
+    space.write("texts/one.txt", "Build a castle.\n");
+    space.build();
+    assert!(server.last("a").prompt.contains("castle"));
+    space.remove("plan.txt");
+    std::os::unix::fs::symlink("texts/two.txt", space.path("plan.txt")).expect("a link");
+    space.build();
+    assert!(server.last("a").prompt.contains("tunnel"));
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn two_tasks_of_the_same_prompt_have_answers_of_their_own() {
+    let server = numbered();
+    let two = ONE.replace("a.txt", "b.txt").replace("[task.a]", "[task.b]");
+    let space = space(&server, &format!("{ONE}{two}"));
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 2)]));
+    assert_ne!(space.read("a.txt"), space.read("b.txt"));
+    let tree = space.tree();
+    space.remove("a.txt");
+    space.remove("b.txt");
+    space.build();
+    assert_eq!((server.total(), space.tree()), (2, tree));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_input_that_is_no_text_or_no_file_is_named() {
+    let server = FakeLlm::new();
+    let space = space(&server, ONE);
+    space.write("plan.txt", b"\xff\xfe no text");
+    let out = space.run(&["build"]).says(&["plan.txt"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    space.remove("plan.txt");
+    std::fs::create_dir(space.path("plan.txt")).expect("a folder");
+    let out = space.run(&["build"]).says(&["plan.txt"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    std::fs::remove_dir(space.path("plan.txt")).expect("the folder");
+    std::os::unix::fs::symlink("plan.txt", space.path("plan.txt")).expect("a loop");
+    let out = space.run(&["build"]).says(&["plan.txt"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
+fn a_torn_json_input_fails_its_reader_and_is_named() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        "[task.a]\ninputs = { facts = \"facts.json\" }\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\n{{ facts.cost }}\"\n",
+    );
+    space.write("facts.json", "{\"cost\": 1");
+    let out = space.run(&["build"]).says(&["facts.json"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    space.write("facts.json", "{\"cost\": 12}\r\n");
+    space.build();
+    assert!(server.last("a").prompt.ends_with("12"), "{}", server.last("a").prompt);
+    space.assert_nothing_to_do(&server);
+}

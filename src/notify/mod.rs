@@ -1,0 +1,226 @@
+//! Telling the outside what happens in a build: webhooks and hooks. Neither slows a build nor fails it.
+//!
+//! One [`Notifier`] receives every event ([`Telling`] passes them on to whoever shows progress). It makes a
+//! [`payload::Payload`] of those that receivers are told, hands it to the threads of [`post`] and [`hooks`],
+//! and gathers what goes wrong there.
+
+use std::time::Duration;
+
+use crate::event::Event;
+use crate::keys::{KeyRing, Secret};
+use crate::progress::{Sink, Snapshot};
+use crate::project::Project;
+use crate::runner::Tools;
+
+pub mod format;
+pub mod hooks;
+pub mod outbox;
+pub mod payload;
+pub mod post;
+pub mod send;
+pub mod sign;
+
+use hooks::{Hooks, Place};
+use payload::Teller;
+use post::{Complaints, Post};
+use send::{Receiver, is_address};
+use sign::Key;
+
+/// An address for the events of every build of this user or machine.
+pub const URL_ENV: &str = "PLANEXE_WEBHOOK_URL";
+/// What is posted to it, and to addresses of the command line, is signed with this.
+pub const SECRET_ENV: &str = "PLANEXE_WEBHOOK_SECRET";
+/// Folder of the address in [`URL_ENV`].
+const ENV_FOLDER: &str = "env";
+/// Longest wait at the end of a build for webhooks.
+const AT_END: Duration = Duration::from_secs(2);
+/// Longest wait at the end of a build for hooks.
+const HOOKS_AT_END: Duration = Duration::from_secs(30);
+
+/// Who is told, and what stands in the way of telling some.
+#[derive(Debug, Default)]
+pub struct Receivers {
+    /// Who is told.
+    pub receivers: Vec<Receiver>,
+    /// Why others are not.
+    pub faults: Vec<String>,
+}
+
+/// The receivers of a pipeline, those of the user, and those of the command line.
+pub fn receivers(project: &Project, keys: &KeyRing, urls: &[String]) -> Receivers {
+    let mut all = Receivers::default();
+    for (name, webhook) in &project.tables.webhooks {
+        let label = format!("webhook `{name}`");
+        let url = match (&webhook.url, &webhook.url_env) {
+            (Some(url), _) => Some(Secret::new(url)),
+            (None, Some(variable)) => {
+                let value = keys.value(variable);
+                if value.is_none() {
+                    all.faults.push(format!("{label} is told nothing: `{variable}` is not set"));
+                }
+                value
+            }
+            (None, None) => None,
+        };
+        let secret = webhook.secret_env.as_deref();
+        if let Some(url) = url {
+            let format = webhook.format;
+            all.add(keys, label, format!("name.{name}"), url, format, secret, webhook.events.clone());
+        }
+    }
+    let secret = keys.value(SECRET_ENV).map(|_| SECRET_ENV);
+    if let Some(url) = keys.value(URL_ENV) {
+        all.add(keys, URL_ENV.to_owned(), ENV_FOLDER.to_owned(), url, None, secret, Vec::new());
+    }
+    for url in urls {
+        let folder = format!("url.{}", &blake3::hash(url.as_bytes()).to_hex()[..16]);
+        all.add(keys, "--webhook".to_owned(), folder, Secret::new(url), None, secret, Vec::new());
+    }
+    all
+}
+
+/// Names of variables that hold addresses and secrets of webhooks: programs do not see them.
+pub fn variables(project: &Project) -> Vec<String> {
+    let hooks = project.tables.webhooks.values();
+    let named = hooks.flat_map(|webhook| [webhook.url_env.clone(), webhook.secret_env.clone()]);
+    named.flatten().chain([URL_ENV.to_owned(), SECRET_ENV.to_owned()]).collect()
+}
+
+impl Receivers {
+    #[expect(clippy::too_many_arguments, reason = "one receiver, part by part")]
+    fn add(
+        &mut self,
+        keys: &KeyRing,
+        label: String,
+        folder: String,
+        url: Secret,
+        format: Option<crate::manifest::types::WebhookFormat>,
+        secret_env: Option<&str>,
+        events: Vec<String>,
+    ) {
+        if !is_address(url.expose()) {
+            self.faults
+                .push(format!("{label} is told nothing: its address is not one that can be posted to"));
+            return;
+        }
+        if self.receivers.iter().any(|known| known.url == url) {
+            return;
+        }
+        let key = match secret_env.map(|variable| (variable, keys.value(variable))) {
+            None => None,
+            Some((variable, None)) => {
+                self.faults.push(format!("{label} is told nothing: `{variable}` is not set"));
+                return;
+            }
+            Some((variable, Some(secret))) => match Key::of(secret.expose()) {
+                Some(key) => Some(key),
+                None => {
+                    self.faults.push(format!(
+                        "{label} is told nothing: `{variable}` is not a signing secret (`whsec_` and base64)"
+                    ));
+                    return;
+                }
+            },
+        };
+        let format = format.unwrap_or_else(|| format::guess(url.expose()));
+        self.receivers.push(Receiver { label, folder, url, format, key, events });
+    }
+}
+
+/// Tells webhooks and hooks what happens in one build.
+pub struct Notifier {
+    teller: Teller,
+    post: Post,
+    hooks: Hooks,
+    complaints: Complaints,
+}
+
+impl Notifier {
+    /// For a build. What waits from earlier builds starts to go out.
+    pub fn new(project: &Project, keys: &KeyRing, urls: &[String], key_variables: &[String]) -> Notifier {
+        let complaints = Complaints::default();
+        let Receivers { receivers, faults } = receivers(project, keys, urls);
+        faults.into_iter().for_each(|fault| complaints.add(fault));
+        let redactor = keys.redactor(key_variables.iter().map(String::as_str));
+        let run = project.run.display().to_string();
+        let place = Place {
+            run: project.run.clone(),
+            folder: project.folder.clone(),
+            hidden: key_variables.to_vec(),
+        };
+        Notifier {
+            teller: Teller::new(&project.name, &run, redactor),
+            post: Post::new(&project.run, receivers, complaints.clone()),
+            hooks: Hooks::new(project.tables.hooks.clone(), place, complaints.clone()),
+            complaints,
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Some(payload) = self.teller.payload(event) {
+            self.post.tell(&payload);
+            self.hooks.tell(&payload);
+        }
+    }
+
+    /// The end: waits for what is under way, briefly; for hooks of a build ended by a signal too.
+    /// Returns what went wrong since it was last told.
+    pub fn close(self, by_signal: bool, hurry: impl FnMut() -> bool) -> Vec<String> {
+        let Notifier { post, hooks, complaints, .. } = self;
+        let started = std::time::Instant::now();
+        hooks.close(if by_signal { AT_END } else { HOOKS_AT_END }, hurry);
+        let left = post.close(AT_END.saturating_sub(started.elapsed()).max(AT_END / 4));
+        let mut said = complaints.take();
+        if left > 0 {
+            let events = crate::style::count(left as u64, "event");
+            said.push(format!(
+                "{events} not delivered; they go out at the next build, or with `planexe events --deliver`"
+            ));
+        }
+        said
+    }
+}
+
+/// Passes everything on to whoever shows progress, and tells the notifier.
+pub struct Telling<'a> {
+    inner: &'a mut dyn Sink,
+    notifier: Notifier,
+    tools: std::sync::Arc<Tools>,
+}
+
+impl<'a> Telling<'a> {
+    /// Around a sink.
+    pub fn new(inner: &'a mut dyn Sink, notifier: Notifier, tools: std::sync::Arc<Tools>) -> Telling<'a> {
+        Telling { inner, notifier, tools }
+    }
+
+    /// The notifier, once the build is over.
+    pub fn into_notifier(self) -> Notifier {
+        self.notifier
+    }
+}
+
+impl Sink for Telling<'_> {
+    fn event(&mut self, event: &Event) {
+        self.notifier.event(event);
+        self.inner.event(event);
+    }
+
+    fn tick(&mut self, snapshot: &Snapshot) {
+        self.notifier.teller.progress = payload::Progress { done: snapshot.done, total: snapshot.total };
+        for said in self.notifier.complaints.take() {
+            self.tools.note(None, true, said);
+        }
+        self.inner.tick(snapshot);
+    }
+
+    fn done(&mut self, done: u32) {
+        let progress = &mut self.notifier.teller.progress;
+        progress.done = progress.done.max(done);
+        self.inner.done(done);
+    }
+
+    fn finish(&mut self, closing: &str) {
+        self.inner.finish(closing);
+    }
+}

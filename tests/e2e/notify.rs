@@ -1,0 +1,427 @@
+//! Being told: webhooks, the outbox, hooks, and tasks that get nowhere. A receiver may fail, hang,
+//! redirect or be gone: the build goes on, and what it could not tell is told later.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use crate::support::{Answer, FakeLlm, Space, until};
+
+/// One POST as it arrived.
+#[derive(Debug, Clone)]
+struct Post {
+    path: String,
+    /// Names in lower case.
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Post {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    fn event(&self) -> String {
+        let json = self.json();
+        let task = json["task"].as_str().map(|task| format!(" {task}")).unwrap_or_default();
+        format!("{}{task}", json["event"].as_str().expect("an event"))
+    }
+}
+
+/// What the receiver does with a POST.
+#[derive(Debug, Clone)]
+enum Do {
+    Answer(u16, &'static str),
+    Hang,
+    Close,
+}
+
+type Script = dyn Fn(usize, &Post) -> Do + Send + Sync;
+
+/// A receiver of webhooks on loopback.
+struct Receiver {
+    url: String,
+    posts: Arc<Mutex<Vec<Post>>>,
+    script: Arc<Mutex<Box<Script>>>,
+}
+
+impl Receiver {
+    fn new(script: impl Fn(usize, &Post) -> Do + Send + Sync + 'static) -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/hook/T0KEN-of-the-receiver", listener.local_addr().expect("an address"));
+        let posts: Arc<Mutex<Vec<Post>>> = Arc::default();
+        let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));
+        let (all, what) = (posts.clone(), script.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (all, what) = (all.clone(), what.clone());
+                std::thread::spawn(move || serve(stream, &all, &what));
+            }
+        });
+        Receiver { url, posts, script }
+    }
+
+    /// One that takes everything.
+    fn willing() -> Receiver {
+        Receiver::new(|_, _| Do::Answer(200, ""))
+    }
+
+    fn does(&self, script: impl Fn(usize, &Post) -> Do + Send + Sync + 'static) {
+        *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    fn posts(&self) -> Vec<Post> {
+        self.posts.lock().unwrap().clone()
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.posts().iter().map(Post::event).collect()
+    }
+
+    fn forget(&self) {
+        self.posts.lock().unwrap().clear();
+    }
+}
+
+fn serve(mut stream: TcpStream, posts: &Mutex<Vec<Post>>, script: &Mutex<Box<Script>>) {
+    let mut reader = BufReader::new(stream.try_clone().expect("the stream"));
+    let mut line = String::new();
+    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+        return;
+    }
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a header");
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("the body");
+    let post = Post { path, headers, body };
+    let nth = {
+        let mut posts = posts.lock().unwrap();
+        posts.push(post.clone());
+        posts.len() - 1
+    };
+    let answer = script.lock().unwrap()(nth, &post);
+    match answer {
+        Do::Answer(status, headers) => {
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} X\r\n{headers}content-length: 2\r\nconnection: close\r\n\r\nok"
+            );
+        }
+        Do::Hang => std::thread::sleep(Duration::from_secs(60)),
+        Do::Close => {}
+    }
+}
+
+const TWO: &str = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+prompt = "TASK=a\nSummarise: {{ plan }}"
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\nGo on from: {{ a }}"
+"#;
+
+const ALL: [&str; 5] =
+    ["task.started a", "task.completed a", "task.started b", "task.completed b", "pipeline.completed"];
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn space(server: &FakeLlm, tasks: &str) -> Space {
+    let space = Space::with(server, tasks);
+    space.write("plan.txt", "Build a bridge.\n");
+    space
+}
+
+/// Two tasks and a webhook whose address is in `HOOK_URL`.
+fn told(server: &FakeLlm, receiver: &Receiver, keys: &str) -> Space {
+    let space = space(server, &format!("[webhooks.ops]\nurl_env = \"HOOK_URL\"\n{keys}\n{TWO}"));
+    space.set_env("HOOK_URL", &receiver.url);
+    space
+}
+
+fn waiting(space: &Space) -> usize {
+    space.files(".planexe/outbox").len()
+}
+
+#[test]
+fn events_are_posted_in_order_and_signed() {
+    let (server, receiver) = (FakeLlm::new(), Receiver::willing());
+    let space = told(&server, &receiver, "secret_env = \"HOOK_SECRET\"");
+    space.set_env("HOOK_SECRET", SECRET);
+    space.build();
+    assert_eq!(receiver.events(), ALL);
+    for post in receiver.posts() {
+        let of = |name: &str| post.headers[name].clone();
+        assert_eq!(of("content-type"), "application/json");
+        let (id, at) = (of("webhook-id"), of("webhook-timestamp"));
+        assert!(!id.contains('.'));
+        let key = base64::engine::general_purpose::STANDARD.decode(&SECRET["whsec_".len()..]).unwrap();
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
+        let mut signed = format!("{id}.{at}.").into_bytes();
+        signed.extend(&post.body);
+        let wanted = base64::engine::general_purpose::STANDARD.encode(ring::hmac::sign(&key, &signed));
+        assert_eq!(of("webhook-signature"), format!("v1,{wanted}"));
+    }
+    let last = receiver.posts()[3].json();
+    assert_eq!((&last["attempt"], &last["model"]), (&1.into(), &"fake-1".into()));
+    assert_eq!(last["run_id_dir"], space.dir().to_str().unwrap());
+    assert_eq!(last["progress"], serde_json::json!({ "done": 2, "total": 2 }));
+    assert_eq!(last["error_summary"], Value::Null);
+    assert_eq!(waiting(&space), 0);
+    receiver.forget();
+    space.assert_nothing_to_do(&server);
+    assert_eq!(receiver.events(), [""; 0]);
+}
+
+#[test]
+fn a_failure_is_told_with_its_error() {
+    let receiver = Receiver::willing();
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "a" => Answer::error(400, "no such thing"),
+        _ => Answer::Default,
+    });
+    let space = told(&server, &receiver, "events = [\"task.failed\", \"pipeline.failed\"]");
+    space.run(&["build"]).exits(1);
+    assert_eq!(receiver.events(), ["task.failed a", "pipeline.failed"]);
+    let posts = receiver.posts();
+    let failed = posts[0].json();
+    assert!(failed["error_summary"].as_str().unwrap().contains("no such thing"), "{failed:#}");
+    let logged = &space.lines("failures.jsonl")[0];
+    assert_eq!(failed["error_id"], logged["error_id"]);
+    assert!(posts[1].json()["error_summary"].as_str().unwrap().contains('a'));
+}
+
+#[test]
+fn what_a_dead_receiver_missed_it_gets_at_the_next_build() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::new(|_, _| Do::Close);
+    let space = told(&server, &receiver, "");
+    let out = space.build().says(&["webhook `ops`", "5 events not delivered"]);
+    assert!(!format!("{out}").contains("T0KEN"), "{out}");
+    assert_eq!(waiting(&space), 5);
+    let id = receiver.posts()[0].headers["webhook-id"].clone();
+    receiver.forget();
+    receiver.does(|_, _| Do::Answer(204, ""));
+    space.assert_nothing_to_do(&server);
+    assert_eq!(receiver.events(), ALL);
+    assert_eq!(receiver.posts()[0].headers["webhook-id"], id);
+    assert_eq!(waiting(&space), 0);
+}
+
+#[test]
+fn a_receiver_that_stumbles_gets_each_event_once_more() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::new(|nth, _| match nth {
+        1 => Do::Answer(503, "retry-after: 0.05\r\n"),
+        _ => Do::Answer(200, ""),
+    });
+    let space = told(&server, &receiver, "");
+    space.build();
+    let mut events = receiver.events();
+    let posts = receiver.posts();
+    assert_eq!(posts[1].headers["webhook-id"], posts[2].headers["webhook-id"]);
+    events.remove(1);
+    assert_eq!(events, ALL);
+}
+
+#[test]
+fn a_hanging_receiver_slows_nothing() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::new(|_, _| Do::Hang);
+    let space = told(&server, &receiver, "");
+    let start = Instant::now();
+    space.build();
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert_eq!((receiver.posts().len(), waiting(&space)), (1, 5));
+}
+
+#[test]
+fn redirects_are_not_followed_and_gone_is_gone() {
+    let server = FakeLlm::new();
+    let other = Receiver::willing();
+    let receiver = Receiver::willing();
+    for (status, headers) in [(302, "location: "), (410, "x: "), (401, "x: ")] {
+        let space = told(&server, &receiver, "");
+        let headers: &'static str = format!("{headers}{}\r\n", other.url).leak();
+        receiver.forget();
+        receiver.does(move |_, _| Do::Answer(status, headers));
+        space.build().says(&[&format!("HTTP {status}")]);
+        assert_eq!((receiver.posts().len(), other.posts().len()), (1, 0), "{status}");
+        assert_eq!(waiting(&space), 5);
+    }
+}
+
+#[test]
+fn events_survive_a_kill() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::new(|_, _| Do::Answer(500, ""));
+    let space = told(&server, &receiver, "");
+    server.hold("b");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("b");
+    until("three events in the outbox", || (waiting(&space) == 3).then_some(()));
+    build.kill9();
+    server.release("b");
+    receiver.forget();
+    receiver.does(|_, _| Do::Answer(200, ""));
+    space.run(&["events", "--deliver"]).exits(0).says(&["3 events delivered"]);
+    assert_eq!(receiver.events(), &ALL[..3]);
+    space.run(&["events", "--deliver"]).exits(0).says(&["nothing to deliver"]);
+    space.build();
+}
+
+#[test]
+fn addresses_are_written_nowhere() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::new(|_, _| Do::Answer(500, ""));
+    let space = told(&server, &receiver, "");
+    let other = Receiver::new(|_, _| Do::Answer(500, ""));
+    let third = Receiver::new(|_, _| Do::Close);
+    space.set_env("PLANEXE_WEBHOOK_URL", &third.url);
+    let out = space.run(&["build", "--webhook", &other.url]).exits(0);
+    assert!(!out.stderr.contains("T0KEN") && !out.stdout.contains("T0KEN"), "{out}");
+    assert_eq!(waiting(&space), 15);
+    for path in space.files("") {
+        let text = String::from_utf8_lossy(&space.bytes(&path)).into_owned();
+        assert!(!text.contains("T0KEN") && !path.contains("T0KEN"), "{path}: {text}");
+    }
+    for one in [&receiver, &other, &third] {
+        one.forget();
+        one.does(|_, _| Do::Answer(200, ""));
+    }
+    // What was for an address of the command line waits until that is given again.
+    space.run(&["events", "--deliver"]).exits(0).says(&[
+        "10 events delivered",
+        "5 events waiting",
+        "--webhook",
+    ]);
+    assert_eq!(
+        (receiver.events(), third.events(), other.posts().len()),
+        (ALL.map(str::to_owned).into(), ALL.map(str::to_owned).into(), 0)
+    );
+    space.run(&["events", "--deliver", "--webhook", &other.url]).exits(0).says(&["5 events delivered"]);
+    assert_eq!(other.events(), ALL);
+}
+
+#[test]
+fn chats_get_their_own_shape() {
+    let server = FakeLlm::new();
+    let (discord, slack) = (Receiver::willing(), Receiver::willing());
+    let hooks = format!(
+        "[webhooks.d]\nurl = \"{}\"\nformat = \"discord\"\n[webhooks.s]\nurl = \"{}\"\nformat = \"slack\"\n{TWO}",
+        discord.url, slack.url
+    );
+    space(&server, &hooks).build();
+    let all: usize = discord.posts().iter().map(|post| post.json()["embeds"].as_array().unwrap().len()).sum();
+    assert_eq!(all, 5);
+    let first = discord.posts()[0].clone();
+    assert!(first.path.ends_with("?wait=true"), "{}", first.path);
+    assert!(first.json()["content"].as_str().unwrap().contains("a started"));
+    assert_eq!(first.json()["allowed_mentions"]["parse"], serde_json::json!([]));
+    let said: String =
+        slack.posts().iter().map(|post| post.json()["text"].as_str().unwrap().to_owned() + "\n").collect();
+    assert_eq!(said.lines().count(), 5, "{said}");
+    assert!(!slack.posts()[0].json()["blocks"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_webhook_that_is_not_set_up_stops_nothing() {
+    let server = FakeLlm::new();
+    let space = space(&server, &format!("[webhooks.ops]\nurl_env = \"HOOK_URL\"\n{TWO}"));
+    space.build().says(&["webhook `ops` is told nothing", "HOOK_URL"]);
+    assert_eq!(waiting(&space), 0);
+    space.run(&["build", "--webhook", "x.example"]).exits(2);
+    let odd = Space::with(
+        &server,
+        &format!("[webhooks.ops]\nurl = \"http://127.0.0.1:9/\"\nevents = [\"task.done\"]\n{TWO}"),
+    );
+    odd.write("plan.txt", "x");
+    odd.run(&["build"]).exits(2).says(&["task.done", "task.completed"]);
+}
+
+#[test]
+fn hooks_run_in_order_with_the_event_on_standard_input() {
+    let server = FakeLlm::new();
+    let hooks = r#"
+[hooks]
+on_started = ["sh", "-c", "sleep 0.05; cat >> ../told.jsonl"]
+on_completed = ["./tell.sh"]
+on_finished = ["sh", "-c", "cat >> ../told.jsonl; echo $PLANEXE_EVENT > ../last"]
+"#;
+    let space = space(&server, &format!("{hooks}{TWO}"));
+    space.write("tell.sh", "#!/bin/sh\ncat >> ../told.jsonl\necho it broke >&2\nexit 3\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(space.path("tell.sh"), mode).unwrap();
+    let out = space.build().says(&["hook `on_completed` failed: exit code 3: it broke"]);
+    assert_eq!(out.stderr.matches("on_completed").count(), 1, "{out}");
+    let told: Vec<Value> = std::fs::read_to_string(space.root().join("told.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let events: Vec<String> = told
+        .iter()
+        .map(|told| format!("{} {}", told["event"].as_str().unwrap(), told["task"].as_str().unwrap_or("")))
+        .map(|event| event.trim_end().to_owned())
+        .collect();
+    assert_eq!(events, ALL);
+    assert_eq!(std::fs::read_to_string(space.root().join("last")).unwrap(), "pipeline.completed\n");
+    space.assert_nothing_to_do(&server);
+}
+
+// ---- stall
+
+#[test]
+fn a_call_without_progress_is_told_and_fails_as_stalled() {
+    let receiver = Receiver::willing();
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "a" => Answer::Half("the first half of it".repeat(40)),
+        _ => Answer::Default,
+    });
+    let space = told(&server, &receiver, "");
+    space.edit("pipeline.toml", "[task.a]", "[task.a]\nstall_timeout = \"300ms\"");
+    space.run(&["build"]).exits(1).says(&["stall"]);
+    assert_eq!(receiver.events(), ["task.started a", "task.stalled a", "task.failed a", "pipeline.failed"]);
+    let failure = &space.sidecar("a.txt")["failure"];
+    assert_eq!(failure["class"], "stall");
+    assert_eq!(server.counts(), crate::support::counts([("a", 1)]));
+}
+
+#[test]
+fn a_command_that_shows_nothing_stalls_and_one_that_writes_does_not() {
+    let server = FakeLlm::new();
+    let tasks = r#"
+[task.busy]
+outputs = ["busy.txt"]
+stall_timeout = "1500ms"
+command = "for i in 1 2 3 4 5 6 7 8; do sleep 0.3; echo $i; done > $out"
+
+[task.still]
+outputs = ["still.txt"]
+stall_timeout = "700ms"
+command = "sleep 60; echo > $out"
+"#;
+    let space = Space::with(&server, tasks);
+    space.run(&["build"]).exits(1);
+    assert!(space.is_done("busy.txt"));
+    assert_eq!(space.sidecar("still.txt")["failure"]["class"], "stall");
+    let stalled: Vec<Value> =
+        space.lines("events.jsonl").into_iter().filter(|line| line["event"] == "task.stalled").collect();
+    assert_eq!(stalled.len(), 1, "{stalled:?}");
+    assert_eq!(stalled[0]["task"], "still");
+}
