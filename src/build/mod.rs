@@ -30,10 +30,10 @@ mod judging;
 mod outside;
 mod telling;
 
-/// How often progress is shown and control files are looked for.
+/// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
-/// Control files are looked for at every so many ticks.
-const CONTROL_TICKS: u32 = 5;
+/// How often control files and tasks that get nowhere are looked for.
+const LOOK: Duration = Duration::from_millis(300);
 /// Time without progress after which it is told of tasks that have no `stall_timeout`.
 const STALLED: Duration = Duration::from_secs(600);
 /// Stack of a worker: calls and templates need little.
@@ -281,19 +281,23 @@ impl<'a> Build<'a> {
         {
             self.break_off(error);
         }
-        let mut ticks = 0u32;
+        // By the clock, not by the turn: with many short tasks there are thousands of turns a second.
+        let (mut shown, mut looked) = (self.start, self.start);
         loop {
             self.act();
             if self.engine.is_finished() {
                 break;
             }
             self.wait();
-            ticks += 1;
-            if ticks.is_multiple_of(CONTROL_TICKS) {
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
                 self.look_outside();
+                self.look_for_stalls();
             }
-            self.look_for_stalls();
-            self.tick();
+            if shown.elapsed() >= TICK {
+                shown = Instant::now();
+                self.tick();
+            }
         }
         self.tick();
         self.finish()
