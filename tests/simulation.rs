@@ -1,6 +1,8 @@
 //! The engine, driven over random graphs with a made-up outside: seeded, so that a failure can be
 //! run again. `PLANEXE_SEEDS=1000000 cargo test --release --test simulation` runs a million.
 
+#![allow(clippy::disallowed_methods, reason = "the number of seeds is read from the environment")]
+
 #[path = "support/random.rs"]
 mod random;
 
