@@ -471,7 +471,7 @@ impl Engine {
         if let Some(keys) = self.wanted_keys.get(&family) {
             items.retain(|item| keys.contains(&item.key));
         }
-        let added = self.graph.add_instances(family, items);
+        let added = self.graph.add_instances(family, items, !self.wanted_keys.contains_key(&family));
         let parent = self.nodes[family.index()].clone();
         for _ in &added {
             let mut node = Engine::new_node(true);

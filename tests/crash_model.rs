@@ -26,9 +26,6 @@ use planexe::store::sidecar::{parse_done, parse_status};
 
 use random::{Rng, random_decls};
 
-/// Puts a file into the world: its path, its bytes, whether it is synced.
-type Put<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
-
 // ---- a disk
 
 #[derive(Debug, Clone, Default)]
