@@ -173,7 +173,8 @@ impl Inputs {
             ("path", Value::from(path)),
             ("text", Value::from(&*self.text(project, path)?)),
         ]);
-        value.insert("json", if is_json(path) { self.content_value(project, path)? } else { Value::from(()) });
+        value
+            .insert("json", if is_json(path) { self.content_value(project, path)? } else { Value::from(()) });
         Ok(Value::from_iter(value))
     }
 
