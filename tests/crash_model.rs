@@ -191,9 +191,6 @@ struct Careless {
     status_unsynced: bool,
 }
 
-/// Adds the steps that write a sidecar, synced or not.
-type Put<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
-
 struct Worker {
     steps: VecDeque<Step>,
     question: Option<String>,
