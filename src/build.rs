@@ -54,6 +54,8 @@ pub struct Wanted {
     pub max_cost: Option<f64>,
     /// Tell why each task is stale.
     pub explain: bool,
+    /// Leave a task that failed as it is while nothing it is made from changed.
+    pub keep_same_failed: bool,
 }
 
 /// How a build ended.
@@ -96,6 +98,19 @@ pub enum Stopped {
     MaxTokens,
     /// A limit on money.
     MaxCost,
+    /// The pipeline or one of its texts was edited: `watch` reads it anew.
+    Edited,
+}
+
+/// What was edited while a build runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Inputs, relative to the run directory.
+    pub inputs: Vec<String>,
+    /// Declarations of tasks whose prompts, templates, schemas or checks changed.
+    pub decls: Vec<usize>,
+    /// The pipeline must be read anew: nothing more starts from what was read.
+    pub reload: bool,
 }
 
 impl Stopped {
@@ -107,6 +122,7 @@ impl Stopped {
             Stopped::Abort => "aborted",
             Stopped::MaxTime => "the budget is used up: the time limit is reached",
             Stopped::MaxTokens => "the budget is used up: the token limit is reached",
+            Stopped::Edited => "stopped to read the edited pipeline anew",
             Stopped::MaxCost => "the budget is used up: the cost limit is reached",
         }
     }
@@ -131,6 +147,9 @@ pub struct Build<'a> {
     events: Receiver<Kind>,
     outcomes: (Sender<Back>, Receiver<Back>),
     signals: &'a Signals,
+    edits: Option<&'a Receiver<Edits>>,
+    /// Inputs that were edited since the build began, and when.
+    edited_at: HashMap<String, Instant>,
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     after_kill: bool,
@@ -163,6 +182,7 @@ struct Pending {
     /// Attempts that were none: the endpoint was not ready.
     waits: u32,
     first: bool,
+    judged: Instant,
 }
 
 /// An attempt at work.
@@ -207,6 +227,8 @@ pub struct Parts<'a> {
     pub sink: &'a mut dyn Sink,
     /// Signals by number.
     pub signals: &'a Signals,
+    /// Edits meanwhile, where somebody looks for them.
+    pub edits: Option<&'a Receiver<Edits>>,
     /// Most tasks at work at once.
     pub threads: usize,
     /// The last build was killed: what it left is tidied up even if nothing is to be done.
@@ -230,6 +252,7 @@ impl<'a> Build<'a> {
             wanted,
             sink,
             signals,
+            edits,
             threads,
             after_kill,
             prepare,
@@ -249,6 +272,8 @@ impl<'a> Build<'a> {
             events,
             outcomes: channel(),
             signals,
+            edits,
+            edited_at: HashMap::new(),
             pool: None,
             threads,
             after_kill,
@@ -413,6 +438,11 @@ impl<'a> Build<'a> {
                 self.refuse(id, failure)
             }
             Decision::DependsOn => Judged::DependsOn,
+            Decision::Stale { .. } if self.wanted.keep_same_failed && failed_so_before(&judgement) => {
+                let status = judgement.status.as_ref();
+                let failure = status.and_then(|status| status.failure.clone());
+                self.refuse(id, failure.unwrap_or_else(|| runner::failure("failed", "failed before")))
+            }
             Decision::Stale { reasons, .. } => {
                 if self.wanted.explain {
                     let reasons = reasons.iter().map(StaleReason::text).collect();
@@ -442,8 +472,16 @@ impl<'a> Build<'a> {
                 };
                 let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
                 let other = OtherFields { done: of_done, status: of_status };
-                let pending =
-                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
+                let pending = Pending {
+                    judgement,
+                    course,
+                    base_attempt,
+                    passed,
+                    other,
+                    waits: 0,
+                    first: true,
+                    judged: Instant::now(),
+                };
                 self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
@@ -569,6 +607,15 @@ impl<'a> Build<'a> {
             self.engine.on(Input::Ended(id, End::Failed), self.now());
             return;
         };
+        // Edited since it was judged: what it would be made from is no more.
+        let records = prepared.records();
+        let edit = records.iter().filter_map(|record| self.edited_at.get(&record.path)).max();
+        if edit.is_some_and(|at| *at > pending.judged) {
+            self.pending.remove(&id);
+            self.finder.forget();
+            self.engine.on(Input::Ended(id, End::Rejudge), self.now());
+            return;
+        }
         let (redraw, edited, damaged) = match &pending.judgement.decision {
             Decision::Stale { reasons, redraw, edited, .. } => {
                 let damaged = reasons.iter().any(|r| matches!(r, StaleReason::OutputInvalid { .. }));
@@ -668,6 +715,9 @@ impl<'a> Build<'a> {
         while let Ok(signal) = self.signals.try_recv() {
             self.signalled(signal);
         }
+        while let Some(edits) = self.edits.and_then(|edits| edits.try_recv().ok()) {
+            self.edited(edits);
+        }
         self.check_limits();
         self.drain_events();
     }
@@ -685,6 +735,7 @@ impl<'a> Build<'a> {
             self.tell(Kind::TaskStalled { task: job.task.name.clone(), idle_s });
         }
         self.finder.forget();
+        let edited = job.live.ended() == Some(EndedAlone::Edited);
         let now = self.now();
         if let Some((result, retry_after)) = job.course.call.take() {
             self.engine.call_ended(id, result, retry_after);
@@ -719,6 +770,11 @@ impl<'a> Build<'a> {
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
                 End::Again { after, endpoint }
+            }
+            Outcome::Stopped if edited && self.tools.cancel.level() == Level::Running => {
+                self.add_usage(&job);
+                self.tools.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
+                End::Rejudge
             }
             Outcome::Stopped => {
                 self.summary.stopped.push(name.clone());
@@ -871,6 +927,26 @@ impl<'a> Build<'a> {
         }
         self.tools.cancel.raise(level);
         self.engine.on(Input::Cancel(level), self.now());
+    }
+
+    /// Ends exactly the attempts whose inputs or texts were edited.
+    fn edited(&mut self, edits: Edits) {
+        let now = Instant::now();
+        for (id, attempt) in &self.running {
+            let prepared = self.pending.get(id).and_then(|pending| pending.judgement.prepared.as_ref());
+            let reads = prepared.is_some_and(|prepared| {
+                prepared.records().iter().any(|record| edits.inputs.contains(&record.path))
+            });
+            if reads || edits.decls.contains(&self.engine.graph()[*id].decl) {
+                attempt.live.end(EndedAlone::Edited);
+            }
+        }
+        self.edited_at.extend(edits.inputs.into_iter().map(|path| (path, now)));
+        if edits.reload && self.stopped.is_none() {
+            self.stopped = Some(Stopped::Edited);
+            self.tools.cancel.raise(Level::Draining);
+            self.engine.on(Input::Cancel(Level::Draining), self.now());
+        }
     }
 
     fn stop(&mut self, why: Stopped, level: Level) {
@@ -1203,6 +1279,12 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
         judge.index.set_stamp(name, None);
     }
     Some(judge.judge(graph, task, shallow))
+}
+
+/// Whether a task failed when it was made from what it would be made from now.
+fn failed_so_before(judgement: &Judgement) -> bool {
+    let (Some(status), Some(prepared)) = (&judgement.status, &judgement.prepared) else { return false };
+    status.state == State::Failed && status.decision_id.as_ref() == Some(&prepared.decision_id)
 }
 
 /// What a running task is doing, in a few words.

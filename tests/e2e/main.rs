@@ -19,3 +19,4 @@ mod later;
 mod notify;
 mod recipes;
 mod staleness;
+mod watch;

@@ -305,7 +305,11 @@ fn addresses_are_written_nowhere() {
         one.does(|_, _| Do::Answer(200, ""));
     }
     // What was for an address of the command line waits until that is given again.
-    space.run(&["events", "--deliver"]).exits(0).says(&["10 events delivered", "5 events waiting", "--webhook"]);
+    space.run(&["events", "--deliver"]).exits(0).says(&[
+        "10 events delivered",
+        "5 events waiting",
+        "--webhook",
+    ]);
     assert_eq!(
         (receiver.events(), third.events(), other.posts().len()),
         (ALL.map(str::to_owned).into(), ALL.map(str::to_owned).into(), 0)
