@@ -273,7 +273,7 @@ Outputs must be there and pass the task's schema and checks.";
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   planexe history swot                what is kept
-  planexe restore swot                the version before this one
+  planexe restore swot                the version before this one; again: back
   planexe restore swot@3              version 3
   planexe restore --checkpoint ID     all outputs as they were then";
 

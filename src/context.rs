@@ -14,13 +14,16 @@ use crate::project::{Project, uses};
 use crate::record::{Digest, Failure, InputRecord};
 use crate::store::index::Index;
 
+/// A file's content, where it was read, and its digest.
+type ReadFile = (Option<Arc<[u8]>>, Digest);
+
 /// The inputs of a task as read.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// By input, in order.
     pub files: Vec<Files>,
-    /// Content, where it was read, and digest by path.
-    read: BTreeMap<String, (Option<Arc<[u8]>>, Digest)>,
+    /// By path.
+    read: BTreeMap<String, ReadFile>,
 }
 
 /// Why inputs cannot be given to a task.
@@ -170,7 +173,8 @@ impl Inputs {
             ("path", Value::from(path)),
             ("text", Value::from(&*self.text(project, path)?)),
         ]);
-        value.insert("json", if is_json(path) { self.content_value(project, path)? } else { Value::from(()) });
+        value
+            .insert("json", if is_json(path) { self.content_value(project, path)? } else { Value::from(()) });
         Ok(Value::from_iter(value))
     }
 

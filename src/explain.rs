@@ -62,6 +62,10 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
         next: Vec::new(),
         readers: readers(survey, id),
+        roots: match verdict {
+            Verdict::DependsOn => roots(sources, id),
+            _ => Vec::new(),
+        },
         instances: instances(sources, id),
     };
     if let (Some(done), Some(prepared)) = (done, judgement.and_then(|judgement| judgement.prepared.as_ref()))
@@ -105,22 +109,38 @@ fn readers(survey: &Survey, id: TaskId) -> Vec<String> {
 /// The instances of a fan-out, each with why it would run.
 fn instances(sources: &Sources<'_>, id: TaskId) -> Vec<InstanceView> {
     let views = sources.survey.graph.instances(id).iter().filter_map(|&id| sources.standing.of(id));
-    let line = |view: &TaskView| {
-        let mut reasons: Vec<String> = view.reasons.iter().map(|reason| reason.message.clone()).collect();
-        reasons.extend(view.failure.as_ref().map(reason_of));
-        if reasons.is_empty() && !view.depends_on.is_empty() {
-            reasons.push(format!("depends on {}", view.depends_on.join(", ")));
-        }
-        reasons
+    views.map(in_a_line).collect()
+}
+
+/// The stale tasks before a task that wait for no other.
+fn roots(sources: &Sources<'_>, id: TaskId) -> Vec<InstanceView> {
+    let graph = &sources.survey.graph;
+    let before = graph.upstream(&[id]);
+    let is_before = |one: &TaskId| match graph[*one].kind {
+        Kind::Instance { family } => before[family.index()],
+        Kind::Family => graph.instances(*one).is_empty() && before[one.index()],
+        _ => before[one.index()],
     };
+    let views =
+        graph.ids().filter(|one| *one != id && is_before(one)).filter_map(|one| sources.standing.of(one));
     views
-        .map(|view| InstanceView {
-            task: view.task.clone(),
-            state: view.state,
-            verdict: view.verdict.unwrap_or(Verdict::DependsOn),
-            reasons: line(view),
-        })
+        .filter(|view| view.verdict == Some(Verdict::Stale) && view.depends_on.is_empty())
+        .map(in_a_line)
         .collect()
+}
+
+fn in_a_line(view: &TaskView) -> InstanceView {
+    let mut reasons: Vec<String> = view.reasons.iter().map(|reason| reason.message.clone()).collect();
+    reasons.extend(view.failure.as_ref().map(reason_of));
+    if reasons.is_empty() && !view.depends_on.is_empty() {
+        reasons.push(format!("depends on {}", view.depends_on.join(", ")));
+    }
+    InstanceView {
+        task: view.task.clone(),
+        state: view.state,
+        verdict: view.verdict.unwrap_or(Verdict::DependsOn),
+        reasons,
+    }
 }
 
 /// Files read then against files read now.

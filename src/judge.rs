@@ -465,8 +465,8 @@ impl Judge<'_> {
         })?;
         let mut list = Vec::with_capacity(keys.len());
         for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
-            let text =
-                fs::read_to_string(&self.project.input(path)).map_err(|e| InputError::Fs(e).into_failure())?;
+            let text = fs::read_to_string(&self.project.input(path))
+                .map_err(|e| InputError::Fs(e).into_failure())?;
             let value = serde_json::json!({ "path": path, "text": text });
             list.push(Item { key, index, value });
         }

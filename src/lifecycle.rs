@@ -1,9 +1,12 @@
 //! What a build does before its first task and after its last: the housekeeping of a run. A build that
 //! starts nothing does none of it, unless the one before was killed.
 
+use std::collections::BTreeMap;
+
 use crate::build::{Ended, Stopped};
 use crate::clock;
-use crate::fs::{Durability, FsError};
+use crate::fs::{self, Durability, FsError};
+use crate::llm::estimate::Calibration;
 use crate::project::Project;
 use crate::runner::Tools;
 use crate::store::Store;
@@ -79,5 +82,21 @@ impl<'a> RunRecord<'a> {
         }
         // It can be told from the sidecars again: not worth failing a build for.
         let _ = self.store.write_run(&json, Durability::Unsynced);
+    }
+}
+
+/// What earlier builds of the run learned of tokenizers: a cache, lost without harm.
+pub fn read_learned(store: &Store) -> BTreeMap<String, Calibration> {
+    let bytes = fs::read(&store.planexe_dir().join("tokenizers.json")).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// Keeps it for the next build.
+pub fn write_learned(store: &Store, learned: &BTreeMap<String, Calibration>) {
+    if learned.is_empty() || *learned == read_learned(store) {
+        return;
+    }
+    if let Ok(bytes) = serde_json::to_vec_pretty(learned) {
+        let _ = fs::write_atomic(&store.planexe_dir().join("tokenizers.json"), &bytes, Durability::Unsynced);
     }
 }

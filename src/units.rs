@@ -238,7 +238,7 @@ impl<'a> Units<'a> {
             return Ok(part);
         }
         let keys: Vec<&str> = known.iter().filter_map(|unit| unit.key.as_deref()).collect();
-        let near = crate::manifest::suggest(key, keys.iter().copied().collect::<Vec<_>>());
+        let near = crate::manifest::suggest(key, keys.to_vec());
         let hint = near.or_else(|| crate::manifest::fault::list_of(keys)).unwrap_or_default();
         Err(match self.unknown.get(&named.task) {
             Some(failure) => format!(
@@ -286,4 +286,122 @@ fn in_other_run(store: &Store, path: &str) -> bool {
             .any(|name| fs::kind(&store.path(&format!("{folder}/{name}"))).ok().flatten().is_some())
     };
     path.match_indices('/').any(|(at, _)| is_run(&path[..at]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Durability;
+    use crate::open::{self, Opened, Where, find_task};
+    use crate::record::{State, Status};
+
+    const PIPELINE: &str = r#"
+[models.m]
+api = "simulated"
+[defaults]
+model = "m"
+[task.experts]
+outputs = ["experts.json"]
+prompt = "Name some."
+[task.review]
+foreach = { file = "experts.json", items = "/experts", key = "name" }
+outputs = ["reviews/{{ key }}.txt"]
+prompt = "{{ key }} says"
+[task.short]
+foreach = { file = "experts.json", items = "/experts", key = "name" }
+inputs = ["reviews/{{ key }}.txt"]
+outputs = ["short/{{ key }}.txt"]
+prompt = "Shorter: {{ inputs[0].text }}"
+[task.all]
+inputs = { short = "short/*.txt" }
+outputs = ["all.txt"]
+template = "{{ short }}"
+[task.after]
+after = ["all"]
+outputs = ["after.txt"]
+command = "touch $out"
+[task.group]
+inputs = ["all.txt", "after.txt"]
+"#;
+
+    fn run() -> (tempfile::TempDir, Opened) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write_atomic(&dir.path().join("pipeline.toml"), PIPELINE.as_bytes(), Durability::Unsynced)
+            .unwrap();
+        let place = Where { run_dir: Some(dir.path().to_owned()), ..Where::default() };
+        let opened = open::open(&place, false).unwrap();
+        (dir, opened)
+    }
+
+    fn write(opened: &Opened, name: &str, text: &str) {
+        let path = opened.store.path(name);
+        fs::make_dirs(path.parent().unwrap(), Durability::Unsynced).unwrap();
+        fs::write_atomic(&path, text.as_bytes(), Durability::Unsynced).unwrap();
+    }
+
+    fn made(opened: &Opened, task: &str, output: &str) {
+        write(opened, output, "made");
+        opened.store.write_status(output, &Status::new(task, State::Failed), Durability::Unsynced).unwrap();
+    }
+
+    fn part(opened: &Opened, written: &str) -> Part {
+        let named = find_task(&opened.project.graph, written).unwrap();
+        (named.task, named.key)
+    }
+
+    fn names(units: &Units<'_>, parts: &[Part]) -> Vec<String> {
+        units.of_all(parts.iter().cloned()).unwrap().into_iter().map(|unit| unit.name).collect()
+    }
+
+    #[test]
+    fn items_are_known_by_their_list_or_by_their_files() {
+        let (_dir, opened) = run();
+        made(&opened, "review[cyd]", "reviews/cyd.txt");
+        write(&opened, "reviews/mine.txt", "no record: not an item");
+        let units = Units::new(&opened.project, &opened.store);
+        assert_eq!(units.unknown.len(), 2);
+        assert_eq!(names(&units, &[part(&opened, "review")]), ["review[cyd]"]);
+        write(&opened, "experts.json", r#"{"experts": [{"name": "anna"}, {"name": "bob"}]}"#);
+        let units = Units::new(&opened.project, &opened.store);
+        assert_eq!(names(&units, &[part(&opened, "review")]), ["review[anna]", "review[bob]", "review[cyd]"]);
+        assert_eq!(names(&units, &[part(&opened, "reviews/bob.txt")]), ["review[bob]"]);
+        let named = |written| find_task(&opened.project.graph, written).unwrap();
+        assert!(units.check(&named("review[cyd]")).is_ok());
+        assert!(units.check(&named("review[ann]")).unwrap_err().contains("did you mean `anna`"));
+        assert!(units.check(&named("all[x]")).unwrap_err().contains("no items"));
+    }
+
+    #[test]
+    fn downstream_goes_item_by_item_and_not_by_order_alone() {
+        let (_dir, opened) = run();
+        write(&opened, "experts.json", r#"{"experts": [{"name": "anna"}, {"name": "bob"}]}"#);
+        let units = Units::new(&opened.project, &opened.store);
+        let below = |written: &str| {
+            let below = units.downstream(&[part(&opened, written)]);
+            names(&units, &below)
+        };
+        assert_eq!(below("review[anna]"), ["short[anna]", "all"]);
+        assert_eq!(below("short"), ["all"]);
+        assert_eq!(below("experts"), ["review[anna]", "review[bob]", "short[anna]", "short[bob]", "all"]);
+        assert!(below("all").is_empty() && below("group").is_empty());
+    }
+
+    #[test]
+    fn orphans_have_a_record_and_are_of_this_run() {
+        let (_dir, opened) = run();
+        made(&opened, "old", "old.txt");
+        made(&opened, "review[gone]", "reviews/gone.txt");
+        made(&opened, "x", "runs/other/x.txt");
+        write(&opened, "runs/other/run.toml", "pipeline = \"../../pipeline.toml\"\n");
+        write(&opened, "notes", "mine");
+        write(&opened, "notes.DONE", "");
+        let orphans = |opened: &Opened| -> Vec<String> {
+            let units = Units::new(&opened.project, &opened.store);
+            units.orphans().unwrap().into_iter().map(|orphan| orphan.task).collect()
+        };
+        // While the items cannot be known, none of them is gone.
+        assert_eq!(orphans(&opened), ["old"]);
+        write(&opened, "experts.json", r#"{"experts": []}"#);
+        assert_eq!(orphans(&opened), ["old", "review[gone]"]);
+    }
 }

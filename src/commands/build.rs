@@ -9,11 +9,11 @@ use clap::{Args, ValueEnum};
 use crate::build::{Build, Edits, Ended, Parts, Signals, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
-use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
+use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
-use crate::lifecycle::RunRecord;
+use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::manifest::types::{By, Span};
 use crate::memo;
@@ -214,7 +214,7 @@ fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
 #[derive(Debug, Clone, Default)]
 pub struct What {
     /// The targets; keys limit a fan-out to some of its items.
-    pub targets: Vec<(TaskId, Option<HashSet<String>>)>,
+    pub targets: Vec<Target>,
     /// The targets alone.
     pub only: bool,
     /// `-B`.
@@ -224,8 +224,8 @@ pub struct What {
 }
 
 /// The tasks that were named.
-pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<(TaskId, Option<HashSet<String>>)>, Error> {
-    let mut targets: Vec<(TaskId, Option<HashSet<String>>)> = Vec::new();
+pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
+    let mut targets: Vec<Target> = Vec::new();
     for name in names {
         let named = session_find(opened, name)?;
         let keys = named.key.map(|key| HashSet::from([key]));
@@ -300,6 +300,7 @@ pub fn carry_out_under(
             project.clone(),
             keys,
             key_variables.clone(),
+            lifecycle::read_learned(store),
             u64::from(std::process::id()),
         ),
         events: Box::new(move |kind| {
@@ -359,6 +360,9 @@ pub fn carry_out_under(
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
     run.end(&ended);
+    if ended.started {
+        lifecycle::write_learned(store, &tools.providers.learned());
+    }
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
     for said in telling.into_notifier().close(by_signal, || signals.try_recv().is_ok()) {
         sink.event(&runner::stamp(event::Kind::Note { task: None, message: said, warning: true }));

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use crate::clock;
-use crate::commands::{Session, deliver};
 use crate::commands::stop::building;
+use crate::commands::{Session, deliver};
 use crate::event::Event;
 use crate::exit::{self, Error};
 use crate::fs;

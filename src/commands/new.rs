@@ -65,10 +65,12 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
     let prompt = read_prompt(session, args)?;
     let place = resolved(dir);
     let mut files: Vec<(String, String)> = Vec::new();
+    let mut of = "with an example pipeline that needs no model".to_owned();
     let (pipeline, plan) = match find_pipeline(session, args)? {
         Some(file) => {
             let plan = plan_of(session, &file)?;
             let file = file.canonicalize()?;
+            of = format!("of `{}`", shown_path(&file));
             (relative(&place, &file).display().to_string(), plan)
         }
         None => {
@@ -116,11 +118,6 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
         session.print_answer(&place, &View { pipeline, plan, files, next })?;
         return Ok(exit::DONE);
     }
-    let of = if own_pipeline {
-        "with an example pipeline that needs no model".to_owned()
-    } else {
-        format!("of `{pipeline}`")
-    };
     session.say(&format!("made the run `{}` {of}", shown_path(dir)));
     session.say("next:");
     for step in next {

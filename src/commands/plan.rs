@@ -34,7 +34,6 @@ pub fn run(
         env: &env,
     };
     let survey = survey(&look, &what.targets);
-    let standing = standing::stand(&opened.project, &opened.store, &survey, None);
     let mut view = view(session, opened, &survey);
     if question {
         for (id, judgement) in &survey.judgements {
@@ -45,6 +44,7 @@ pub fn run(
             }
         }
     } else {
+        let standing = standing::stand(&opened.project, &opened.store, &survey, None);
         view.eta_s = eta_s(opened, &survey, &standing, &index);
         view.resume = header(opened, what, &survey, &standing);
     }

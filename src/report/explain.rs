@@ -48,6 +48,8 @@ pub struct ExplainView {
     pub next: Vec<String>,
     /// Tasks that read its outputs.
     pub readers: Vec<String>,
+    /// Of a task that depends on others: the stale tasks it all begins with.
+    pub roots: Vec<InstanceView>,
     /// Of a `foreach` task, its instances.
     pub instances: Vec<InstanceView>,
 }
@@ -75,10 +77,10 @@ impl InputChange {
     }
 }
 
-/// An instance of a `foreach` task in a few words.
+/// An instance of a `foreach` task, or another task, in a few words.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InstanceView {
-    /// `task[key]`.
+    /// `task` or `task[key]`.
     pub task: String,
     /// The state, derived ones included.
     pub state: Shown,
@@ -86,6 +88,14 @@ pub struct InstanceView {
     pub verdict: Verdict,
     /// What changed, or why it failed: one line each.
     pub reasons: Vec<String>,
+}
+
+impl InstanceView {
+    fn line(&self, style: &Style) -> String {
+        let reasons: Vec<String> = self.reasons.iter().map(|line| clean(line)).collect();
+        let line = format!("  {} {}  {}", style.glyph(self.state), clean(&self.task), reasons.join("; "));
+        style.fit(line.trim_end()).into_owned()
+    }
 }
 
 /// Something that differs from when a task was made without making it stale.
@@ -151,10 +161,13 @@ impl ExplainView {
             Verdict::Stale if self.reasons.is_empty() => "Stale: it will run.\n".to_owned(),
             Verdict::Stale => self.stale(style),
             Verdict::DependsOn if !self.blocked_by.is_empty() => String::new(),
-            Verdict::DependsOn => format!(
-                "Not decided yet: it depends on {}, and runs if what comes out differs.\n",
-                some_names(&self.depends_on, 8)
-            ),
+            Verdict::DependsOn => {
+                let names = some_names(&self.depends_on, 8);
+                let begins = if self.roots.is_empty() { "" } else { " It begins with:" };
+                format!(
+                    "Not decided yet: it depends on {names}, and runs if what comes out differs.{begins}\n"
+                ) + &bounded(self.roots.iter().map(|root| root.line(style)), LINES)
+            }
         };
         if !self.changed_inputs.is_empty() {
             text += match self.verdict {
@@ -229,18 +242,7 @@ impl ExplainView {
         text += &counts.join(",");
         text.push('\n');
         let open = self.instances.iter().filter(|instance| instance.verdict != Verdict::Fresh);
-        let line = |instance: &InstanceView| {
-            let why = match &instance.reasons[..] {
-                [] => String::new(),
-                reasons => {
-                    format!("  {}", reasons.iter().map(|line| clean(line)).collect::<Vec<_>>().join("; "))
-                }
-            };
-            style
-                .fit(&format!("  {} {}{why}", style.glyph(instance.state), clean(&instance.task)))
-                .into_owned()
-        };
-        text + &bounded(open.map(line), LINES)
+        text + &bounded(open.map(|instance| instance.line(style)), LINES)
     }
 
     fn fresh(&self) -> String {

@@ -164,3 +164,80 @@ impl ShowView {
         rows
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::{Rejected, Reply};
+    use crate::record::Digest;
+    use crate::store::{CallRecord, KeptRequest};
+
+    fn kept(name: &str, usable: bool, verdict: Verdict, answer: Option<&str>) -> KeptCall {
+        let record = CallRecord {
+            schema: 1,
+            task: "swot".into(),
+            digest: Digest::default(),
+            endpoint: "local".into(),
+            model: "qwen".into(),
+            api: "openai".into(),
+            request: KeptRequest::default(),
+            started_utc: "2026-03-01T22:15:04.123Z".into(),
+            ended_utc: "2026-03-01T22:15:06.123Z".into(),
+            reply: answer.map(|text| Reply { text: text.into(), duration_s: 2.0, ..Reply::default() }),
+            error: None,
+            verdict,
+            attempt: 1,
+            error_id: None,
+            other: Default::default(),
+        };
+        KeptCall { name: name.into(), usable, record }
+    }
+
+    #[test]
+    fn calls_are_told_apart() {
+        let mut again = kept("swot/2.json", true, Verdict::Accepted, Some("good"));
+        let rejected = Rejected { answer: "bad".into(), feedback: "/title is missing".into() };
+        again.record.request.rejected.push(rejected);
+        let calls = [
+            kept("swot/1.rejected-1.json", false, Verdict::Rejected, Some("bad")),
+            again,
+            kept("swot/3.failed-1.json", false, Verdict::Arrived, None),
+            kept("swot/4.spent-1.json", false, Verdict::Accepted, Some("old")),
+            kept("swot/5.json", true, Verdict::Arrived, Some("other")),
+        ];
+        let views = call_views(&calls, Some("swot/2.json"));
+        let verdicts: Vec<&str> = views.iter().map(|view| view.verdict.as_str()).collect();
+        assert_eq!(verdicts, ["rejected", "in_use", "failed", "set_aside", "kept"]);
+        assert_eq!(views[0].why.as_deref(), Some("/title is missing"));
+        let view = ShowView {
+            schema: 1,
+            server: Server::here(None),
+            task: "swot".into(),
+            recipe: "prompt".into(),
+            state: Shown::Done,
+            calls: views[..2].to_vec(),
+            shown: Some(2),
+            system: None,
+            prompt: Some("Say \x1b[31mit".into()),
+            answer: Some("good\n".into()),
+            log: None,
+            outputs: Vec::new(),
+        };
+        assert_eq!(
+            view.text(&Style::PLAIN),
+            "\
+swot  ✓ done  prompt
+
+call  UTC                  model  in  out  time  verdict
+1     2026-03-01 22:15:04  qwen   0   0    2.0s  rejected: /title is missing
+2     2026-03-01 22:15:04  qwen   0   0    2.0s  in use
+
+--- prompt of call 2
+Say it
+
+--- answer of call 2
+good
+"
+        );
+    }
+}

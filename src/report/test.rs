@@ -290,6 +290,7 @@ fn explained() -> ExplainView {
         }],
         attempt: 1,
         asked: None,
+        roots: vec![],
         instances: vec![],
     }
 }

@@ -13,7 +13,7 @@ use crate::judge::call_digest;
 use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
 use crate::project::{Endpoint, PromptSpec};
-use crate::record::{Failure, SCHEMA};
+use crate::record::{Failure, SCHEMA, State};
 use crate::store::calls::{CallRecord, KeptRequest, Verdict};
 use crate::store::commit::Content;
 use crate::store::logs::{CallOf, UsageLine};
@@ -54,6 +54,12 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     job.live.say("using the kept answer");
     let valid = check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
     let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
+    // The build that paid for it may have been killed before it could say so.
+    if kept.attempt + 1 == job.attempt
+        && let Err(error) = tools.logs.usage_unless_there(&line_of_kept(tools, &kept, reply))
+    {
+        return Some(Outcome::Broken(error));
+    }
     let made = Made {
         with: Some(spec.made_with(endpoint)),
         call: None,
@@ -82,6 +88,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     if tools.cancel.is_broken() {
         return Ok(Outcome::Stopped);
     }
+    take_up_conversation(tools, job, spec, endpoint)?;
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
     let start = Instant::now();
@@ -128,7 +135,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
                 record.reply = Some(reply.clone());
                 tools.store.calls().keep(&record)?
             };
-            count(tools, job, endpoint, Ok(&reply), None, start.elapsed())?;
+            count(tools, job, endpoint, Ok(&reply), &record, start.elapsed())?;
             job.course.call = Some((Ok(reply.usage), None));
             match checked {
                 Ok(valid) if tools.frozen && reply.sample => {
@@ -158,7 +165,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             record.error = Some(error.clone());
             record.error_id = Some(id.clone());
             tools.store.calls().keep(&record)?;
-            count(tools, job, endpoint, Err(&error), Some(&id), start.elapsed())?;
+            count(tools, job, endpoint, Err(&error), &record, start.elapsed())?;
             if let Some(limit) = stalled {
                 let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
                 let failure = Failure {
@@ -180,6 +187,47 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             Ok(follow(tools, job, spec, &error, failure))
         }
     }
+}
+
+/// Rejected answers of an attempt that an earlier build did not bring to its end: what they cost is not
+/// paid again, the model is told what was wrong with them.
+fn take_up_conversation(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    endpoint: &Endpoint,
+) -> Result<(), FsError> {
+    let left = job.course.left.take();
+    let Some((state @ (State::Running | State::Pending | State::Stopped), attempt)) = left else {
+        return Ok(());
+    };
+    let digest = call_digest(spec, endpoint, &job.prepared);
+    let mut rejected = Vec::new();
+    for call in tools.store.calls().list(&job.task.name)? {
+        let meant = call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
+        if meant
+            && let Some(reply) = &call.record.reply
+            && let Err(violations) =
+                check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref())
+        {
+            let again = Rejected { answer: reply.text.clone(), feedback: check::feedback(&violations) };
+            rejected.push((call, again));
+        }
+    }
+    // Killed between the answer and the word of its rejection.
+    if let Some((last, _)) = rejected.last()
+        && state == State::Running
+        && last.record.attempt == attempt
+    {
+        job.course.budgets.add_reask(&endpoint.name);
+        if last.usable {
+            tools.store.calls().mark(&last.name, Verdict::Rejected)?;
+        }
+    }
+    let of_this_course = job.course.budgets.reasks(&endpoint.name) as usize;
+    let before = rejected.len().saturating_sub(of_this_course);
+    job.course.rejected = rejected.into_iter().skip(before).map(|(_, again)| again).collect();
+    Ok(())
 }
 
 fn request_of(job: &Job, spec: &PromptSpec) -> Request {
@@ -210,7 +258,7 @@ fn count(
     job: &mut Job,
     endpoint: &Endpoint,
     result: Result<&Reply, &CallError>,
-    error_id: Option<&str>,
+    record: &CallRecord,
     elapsed: Duration,
 ) -> Result<(), FsError> {
     let mut usage = match result {
@@ -224,10 +272,25 @@ fn count(
         attempt: job.attempt,
         api: endpoint.api(),
         model: endpoint.model_name(),
-        error_id,
+        error_id: record.error_id.as_deref(),
+        ended_utc: &record.ended_utc,
         duration_s: elapsed.as_secs_f64(),
     };
     tools.logs.usage(&UsageLine::of(call, result, &tools.project.run))
+}
+
+/// The line of usage of an answer kept by a build before.
+fn line_of_kept(tools: &Tools, kept: &CallRecord, reply: &Reply) -> UsageLine {
+    let call = CallOf {
+        task: &kept.task,
+        attempt: kept.attempt,
+        api: &kept.api,
+        model: &kept.model,
+        error_id: None,
+        ended_utc: &kept.ended_utc,
+        duration_s: clock::seconds_between(&kept.started_utc, &kept.ended_utc).unwrap_or(0.0),
+    };
+    UsageLine::of(call, Ok(reply), &tools.project.run)
 }
 
 /// Writes an answer that holds.

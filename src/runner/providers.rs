@@ -1,12 +1,14 @@
 //! The models of a build: each made when it is first asked, with what the policy must know of it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{KeyRing, Redactor};
+use crate::llm::estimate::Calibration;
 use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
 use crate::llm::{self, CallError, Class, Provider, Reply, Setup};
-use crate::project::{Project, PromptSpec, Spec};
+use crate::project::{Endpoint, Project, PromptSpec, Spec};
 
 /// A provider, or why there is none.
 type Made = Result<Box<dyn Provider>, CallError>;
@@ -16,6 +18,8 @@ pub struct Providers {
     project: Arc<Project>,
     keys: KeyRing,
     hidden_env: Vec<String>,
+    /// What earlier builds learned of tokenizers, by endpoint and model.
+    learned: BTreeMap<String, Calibration>,
     redactor: Redactor,
     made: Vec<OnceLock<Made>>,
     /// Why an endpoint takes no more calls in this build.
@@ -26,13 +30,20 @@ pub struct Providers {
 
 impl Providers {
     /// None is made yet.
-    pub fn new(project: Arc<Project>, keys: KeyRing, hidden_env: Vec<String>, seed: u64) -> Providers {
+    pub fn new(
+        project: Arc<Project>,
+        keys: KeyRing,
+        hidden_env: Vec<String>,
+        learned: BTreeMap<String, Calibration>,
+        seed: u64,
+    ) -> Providers {
         let redactor = keys.redactor(hidden_env.iter().map(String::as_str));
         let count = project.endpoints.len();
         Providers {
             project,
             keys,
             hidden_env,
+            learned,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
             closed: (0..count).map(|_| OnceLock::new()).collect(),
@@ -49,7 +60,7 @@ impl Providers {
                 folder: &self.project.folder,
                 keys: &self.keys,
                 hidden_env: &self.hidden_env,
-                calibration: None,
+                calibration: self.learned.get(&learned_name(table)).copied(),
             };
             llm::provider(&table.model, &setup)
         });
@@ -57,6 +68,19 @@ impl Providers {
             Ok(provider) => Ok(provider.as_ref()),
             Err(error) => Err(error.clone()),
         }
+    }
+
+    /// What is known of tokenizers now, by endpoint and model.
+    pub fn learned(&self) -> BTreeMap<String, Calibration> {
+        let mut learned = self.learned.clone();
+        for (table, made) in self.project.endpoints.iter().zip(&self.made) {
+            if let Some(Ok(provider)) = made.get()
+                && let Some(calibration) = provider.calibration()
+            {
+                learned.insert(learned_name(table), calibration);
+            }
+        }
+        learned
     }
 
     /// Faults of the set-up that must be told before anything runs: of endpoints that will be asked.
@@ -121,4 +145,9 @@ impl Providers {
         let mut rng = Rng::new(self.seed ^ now.as_nanos() as u64);
         budgets.next(failed, &models, now, &mut rng)
     }
+}
+
+/// What a tokenizer is remembered by.
+fn learned_name(endpoint: &Endpoint) -> String {
+    format!("{}:{}", endpoint.name, endpoint.model_name())
 }

@@ -1,6 +1,7 @@
 //! The run's logs. Events and failures are logs proper: if they cannot be written, that is said once
 //! and the build goes on. Usage is a record of money spent: if it cannot be written, the build fails.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -78,6 +79,8 @@ pub struct CallOf<'a> {
     pub model: &'a str,
     /// Joins log, usage and failures.
     pub error_id: Option<&'a str>,
+    /// Its end: with the task it names the call.
+    pub ended_utc: &'a str,
     /// Seconds of the call.
     pub duration_s: f64,
 }
@@ -93,7 +96,7 @@ fn bounded(text: &str) -> String {
 }
 
 impl UsageLine {
-    /// The line of one call, answered or failed, ending now.
+    /// The line of one call, answered or failed.
     pub fn of(call: CallOf<'_>, result: Result<&Reply, &CallError>, run_dir: &Path) -> UsageLine {
         let usage = match result {
             Ok(reply) => reply.usage,
@@ -121,7 +124,7 @@ impl UsageLine {
         }
         let error = result.err();
         UsageLine {
-            timestamp: clock::now_utc(),
+            timestamp: call.ended_utc.to_owned(),
             success: error.is_none(),
             model: format!("{}:{}", call.api, call.model),
             duration_seconds: call.duration_s,
@@ -317,6 +320,8 @@ struct UsageLog {
     path: PathBuf,
     overview_path: PathBuf,
     open: Option<(AppendFile, ActivityOverview)>,
+    /// Calls that have a line, by task and end; not known until asked for.
+    lines: Option<HashSet<(String, String)>>,
 }
 
 impl Logs {
@@ -331,6 +336,7 @@ impl Logs {
                 path: store.path("usage_metrics.jsonl"),
                 overview_path: store.path("activity_overview.json"),
                 open: None,
+                lines: None,
             }),
         }
     }
@@ -352,9 +358,26 @@ impl Logs {
         self.usage_inner(line).map_err(|error| error.within(&self.run_dir))
     }
 
+    /// [`Logs::usage`], unless the call has its line already.
+    pub fn usage_unless_there(&self, line: &UsageLine) -> Result<(), FsError> {
+        let named = |line: &UsageLine| (line.task.clone(), line.timestamp.clone());
+        {
+            let mut log = lock(&self.usage);
+            if log.lines.is_none() {
+                let lines = jsonl::read_records::<UsageLine>(&log.path)
+                    .map_err(|error| error.within(&self.run_dir))?;
+                log.lines = Some(lines.iter().map(named).collect());
+            }
+            if !log.lines.get_or_insert_default().insert(named(line)) {
+                return Ok(());
+            }
+        }
+        self.usage(line)
+    }
+
     fn usage_inner(&self, line: &UsageLine) -> Result<(), FsError> {
         let mut log = lock(&self.usage);
-        let UsageLog { path, overview_path, open } = &mut *log;
+        let UsageLog { path, overview_path, open, .. } = &mut *log;
         let (file, overview) = match open {
             Some(open) => open,
             None => {
@@ -451,7 +474,15 @@ mod tests {
     }
 
     fn call<'a>() -> CallOf<'a> {
-        CallOf { task: "swot", attempt: 1, api: "openai", model: "qwen", error_id: None, duration_s: 1.5 }
+        CallOf {
+            task: "swot",
+            attempt: 1,
+            api: "openai",
+            model: "qwen",
+            error_id: None,
+            ended_utc: "2026-03-01T22:15:09.123Z",
+            duration_s: 1.5,
+        }
     }
 
     #[test]

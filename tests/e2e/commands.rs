@@ -1312,3 +1312,66 @@ fn commands_take_part_in_the_jobserver_of_make() {
     assert!(most.len() == 6 && most.iter().all(|&n| n <= 2), "more than two at once: {most:?}\n{out}");
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn nobody_reading_is_no_panic() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.write("plan.txt", "Build a tunnel.\n");
+    for line in ["status", "status --json", "build -n", "explain a", "graph", "history", "-h", "schema"] {
+        let line = format!("\"$PLANEXE\" {line} 2>&1 | true; \"$PLANEXE\" {line} | head -n1 >/dev/null");
+        let out = space.start(space.program("sh", &["-c", &line])).wait().exits(0);
+        assert!(!out.stderr.contains("panicked"), "{line}: {out}");
+    }
+    let closed = "\"$PLANEXE\" build >&- 2>&-";
+    space.start(space.program("sh", &["-c", closed])).wait().exits(0);
+    assert_eq!(server.total(), 6);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn names_of_a_hostile_pipeline_do_not_reach_the_terminal() {
+    let server = FakeLlm::scripted(|_| {
+        let evil = "data: {\"id\":\"x\",\"model\":\"\\u001b[31mred\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Fine.\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+        Answer::Raw(
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n{evil}")
+                .into_bytes(),
+        )
+    });
+    let space = Space::new();
+    space.pipeline(
+        &server,
+        "[task.\"a\\u001b[31m\"]\ndescription = \"\\u001b]0;owned\\u0007\"\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nx\"\n\n[task.b]\ndescription = \"\\u001b]0;owned\\u0007\"\ninputs = [\"plan.txt\"]\noutputs = [\"b\\u202etxt\"]\nprompt = \"TASK=b\\nx\"\n",
+    );
+    space.write("plan.txt", "x");
+    for args in [
+        &["check"][..],
+        &["build", "-n"],
+        &["build"],
+        &["status", "-v"],
+        &["explain", "b"],
+        &["graph"],
+        &["history"],
+    ] {
+        let out = space.run(args);
+        for c in ['\u{1b}', '\u{7}', '\u{202e}'] {
+            assert!(!out.stdout.contains(c) && !out.stderr.contains(c), "{c:?}: {out:?}");
+        }
+    }
+}
+
+#[test]
+fn a_run_behind_a_link() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    std::os::unix::fs::symlink(space.dir(), space.root().join("link")).expect("a link");
+    space.run(&["build", "-C", "../link"]).exits(0);
+    space.run(&["build", "-q", "-C", "../link"]).exits(0);
+    space.run(&["build", "-C", "../link/./"]).exits(0);
+    assert_eq!(server.total(), 3);
+    // A target by its path, as a shell completes it.
+    for target in ["./c.txt", "c.txt"] {
+        let out = space.run(&["build", "-q", target]);
+        assert_eq!(out.code, 0, "{target}: {out}");
+    }
+}

@@ -566,3 +566,149 @@ command = ["sh", "-c", "echo \"$1 $2\" > \"$3\"", "sh", "$key", "$in", "$out"]
     assert_eq!(server.total(), 2);
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn a_change_in_a_sequence_goes_on_only_as_far_as_answers_differ() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "same" => "Always the same.".into(),
+        _ => Answer::Default,
+    });
+    let space = Space::with(
+        &server,
+        r#"
+[task.part]
+foreach = { file = "parts.json", key = "id" }
+sequential = true
+outputs = ["parts/{{ key }}.txt"]
+prompt = "TASK={{ key }}\n{{ item.text }} {% if previous %}{{ previous }}{% endif %}"
+"#,
+    );
+    let parts = |first: &str, second: &str| {
+        json!([{ "id": "one", "text": first }, { "id": "same", "text": second }, { "id": "last", "text": "x" }]).to_string()
+    };
+    space.write("parts.json", parts("a", "b"));
+    space.build();
+    assert_eq!(server.order(), ["one", "same", "last"]);
+    space.write("parts.json", parts("changed", "b"));
+    space.build();
+    assert_eq!(server.counts(), counts([("last", 1), ("one", 2), ("same", 2)]));
+    space.write("parts.json", parts("changed", "as well"));
+    space.build();
+    assert_eq!(server.counts(), counts([("last", 1), ("one", 2), ("same", 3)]));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_failure_in_a_sequence_stops_it_there() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "b" => Answer::error(400, "not this one"),
+        _ => Answer::Default,
+    });
+    let space = Space::with(
+        &server,
+        r#"
+[task.part]
+foreach = { file = "parts.json", key = "id" }
+sequential = true
+outputs = ["parts/{{ key }}.txt"]
+prompt = "TASK={{ key }}\n{% if previous %}{{ previous }}{% endif %}"
+"#,
+    );
+    space.write("parts.json", r#"[{"id": "a"}, {"id": "b"}, {"id": "c"}]"#);
+    space.run(&["build"]).exits(1).says(&["part[b]"]);
+    assert_eq!(server.order(), ["a", "b"]);
+    server.script(|_| Answer::Default);
+    space.build();
+    assert_eq!(server.order(), ["a", "b", "b", "c"]);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn markers_of_instances_are_markers() {
+    let server = FakeLlm::scripted(|request| format!("Draw {} of {}.", request.nth, request.task).into());
+    let space = reviews(&server, &["ann", "bob", "cyd"]);
+    space.write("reviews/ann.txt", "Written by hand.\n");
+    space.write("reviews/ann.txt.DONE", "");
+    space.build();
+    assert_eq!(server.counts(), counts([("review[bob]", 1), ("review[cyd]", 1)]));
+    assert_eq!(space.read("reviews/ann.txt"), "Written by hand.\n");
+    space.assert_nothing_to_do(&server);
+    space.remove("reviews/bob.txt.DONE");
+    space.build();
+    assert_eq!((server.total(), server.count("review[bob]")), (3, 2));
+    space.write("reviews/cyd.txt", "Mine.\n");
+    space.build();
+    assert_eq!((server.total(), space.read("reviews/cyd.txt")), (3, "Mine.\n".to_owned()));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_item_renamed_is_another_item() {
+    let server = FakeLlm::new();
+    let space = reviews(&server, &["ann", "bob"]);
+    space.build();
+    space.edit("experts.json", "\"name\":\"bob\"", "\"name\":\"rob\"");
+    space.build();
+    assert_eq!(server.counts(), counts([("review[ann]", 1), ("review[bob]", 1), ("review[rob]", 1)]));
+    assert_eq!(outputs(&space, "reviews/"), ["reviews/ann.txt", "reviews/rob.txt"]);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_edited_orphan_is_not_lost() {
+    let server = FakeLlm::new();
+    let space = reviews(&server, &["ann", "bob"]);
+    space.build();
+    space.write("reviews/bob.txt", "My own words.\n");
+    space.write("reviews/mine.txt", "No output of anything.\n");
+    space.write("experts.json", experts(&["ann"]));
+    space.build();
+    assert!(!space.exists("reviews/bob.txt") && space.in_history("My own words.\n"));
+    assert_eq!(space.read("reviews/mine.txt"), "No output of anything.\n");
+}
+
+#[test]
+fn two_thousand_items() {
+    let server = FakeLlm::new();
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[models.made_up]
+api = "simulated"
+latency = 0
+words = 5
+max_concurrent = 32
+
+[defaults]
+model = "made_up"
+
+[task.note]
+foreach = { file = "items.json", key = "id" }
+outputs = ["notes/{{ key }}.txt"]
+prompt = "Note {{ item.id }} {{ item.text }}"
+
+[task.all]
+inputs = ["notes/*.txt"]
+outputs = ["all.txt"]
+command = "ls notes | grep -c 'txt$' > $out"
+"#,
+    );
+    let items = |changed: usize| {
+        let text = |n| if n == changed { "changed" } else { "plain" };
+        let items: Vec<Value> =
+            (0..2000).map(|n| json!({ "id": format!("i{n}"), "text": text(n) })).collect();
+        json!(items).to_string()
+    };
+    space.write("items.json", items(5000));
+    space.run(&["build", "-j32"]).exits(0);
+    assert_eq!(outputs(&space, "notes/").len(), 2000);
+    space.assert_nothing_to_do(&server);
+    let before = space.bytes("notes/i7.txt");
+    space.write("items.json", items(1000));
+    space.run(&["build", "-j32"]).exits(0);
+    assert_eq!(space.bytes("notes/i7.txt"), before);
+    let calls = space.lines("usage_metrics.jsonl").len();
+    assert_eq!(calls, 2001);
+    space.assert_nothing_to_do(&server);
+}

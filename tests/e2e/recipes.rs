@@ -311,6 +311,36 @@ command = "echo $key > $out"
     assert!(!space.exists("evil"), "{out}");
 }
 
+#[test]
+fn files_are_made_with_the_usual_rights() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.answer]
+outputs = ["answer.txt"]
+prompt = "TASK=answer\nAnswer."
+
+[task.tool]
+outputs = ["tool.sh"]
+command = "echo 'echo hello' > $out; chmod 750 $out"
+
+[task.data]
+outputs = ["data.txt"]
+command = "echo hello > $out"
+"#,
+    );
+    space.write("usual.txt", "made by the test");
+    space.build();
+    let mode = |path: &str| space.path(path).metadata().expect(path).permissions().mode() & 0o777;
+    for path in ["answer.txt", "data.txt", "answer.txt.DONE", "answer.txt.status", "events.jsonl"] {
+        assert_eq!(format!("{:o}", mode(path)), format!("{:o}", mode("usual.txt")), "{path}");
+    }
+    assert_eq!(mode("tool.sh"), 0o750, "a program stays one");
+    space.assert_nothing_to_do(&server);
+}
+
 // ---- template, several outputs
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, counts};
+use crate::support::{Answer, FakeLlm, Fifo, Space, counts, until};
 
 /// Three tasks, each reading the one before.
 const CHAIN: &str = r#"
@@ -77,6 +77,17 @@ fn assert_stale(space: &Space, task: &str, why: &[&str]) {
 #[track_caller]
 fn assert_fresh(space: &Space) {
     space.run(&["build", "-q"]).exits(0);
+}
+
+/// Builds until a build writes nothing at all. An entry as young as the clock is hashed again, and its
+/// record may be written again: once it is older than that, there is nothing left to learn.
+#[track_caller]
+fn settle(space: &Space) {
+    until("a build that writes nothing", || {
+        let before = space.everything();
+        space.build();
+        (space.everything() == before).then_some(())
+    });
 }
 
 #[test]
@@ -864,6 +875,7 @@ command = "echo >> ../a.log; cat $in > $out"
     );
     space.build();
     space.assert_nothing_to_do(&server);
+    settle(&space);
     space.set_mtime("plan.txt", space.mtime("a.txt") + Duration::from_millis(1));
     assert_stale(&space, "a", &["plan.txt"]);
     space.build();
@@ -975,13 +987,7 @@ fn a_build_that_learns_nothing_writes_nothing_at_all() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     space.build();
-    // An entry as young as the clock is hashed again, and its record may be written again: once it is
-    // older than that, there is nothing left to learn.
-    crate::support::until("two builds in a row that write nothing", || {
-        let before = space.everything();
-        space.build();
-        (space.everything() == before).then_some(())
-    });
+    settle(&space);
     assert_eq!(server.total(), 3);
 }
 
@@ -1014,4 +1020,288 @@ prompt = "TASK=a\n{{{{ plan }}}}"
     space.build();
     assert_eq!((server.total(), space.read("a.txt")), (1, answer));
     space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_further_output_edited_by_hand_is_kept() {
+    let server = FakeLlm::new();
+    let space = shaped(&server);
+    space.build();
+    space.write("a.md", "# My own page\n");
+    assert_eq!(space.state("a"), "edited");
+    space.assert_nothing_to_do(&server);
+    space.write("a.md.j2", "## {{ answer.title }}\n");
+    space.build().says(&["a.md", "edited"]);
+    assert!(space.read("a.md").starts_with("## text"));
+    assert!(space.in_history("# My own page\n"));
+    assert_eq!(server.total(), 1);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_output_added_or_renamed_costs_no_call() {
+    let server = numbered();
+    let space = space(&server, CHAIN);
+    space.build();
+    let answer = space.read("c.txt");
+    space.edit(
+        "pipeline.toml",
+        "[\"c.txt\"]",
+        "[\"c.txt\", { path = \"c.md\", template = \"> {{ answer }}\" }]",
+    );
+    space.build();
+    assert_eq!((server.total(), space.read("c.md").trim_end()), (3, format!("> {answer}").trim_end()));
+    space.assert_nothing_to_do(&server);
+
+    space.edit("pipeline.toml", "\"c.txt\"", "\"end.txt\"");
+    space.build();
+    assert_eq!((server.total(), space.read("end.txt")), (3, answer));
+    space.assert_nothing_to_do(&server);
+    space.run(&["status"]).exits(0).says(&["c.txt"]);
+
+    // A path in the middle, in both places.
+    let pipeline = space.read("pipeline.toml").replace("\"b.txt\"", "\"deep/down/b.txt\"");
+    space.write("pipeline.toml", pipeline);
+    space.build();
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_input_under_another_path_with_the_same_text_is_the_same_prompt() {
+    let server = FakeLlm::new();
+    let space = space(&server, ONE);
+    space.build();
+    space.write("moved/plan.txt", space.read("plan.txt"));
+    space.remove("plan.txt");
+    space.edit("pipeline.toml", "\"plan.txt\"", "\"moved/plan.txt\"");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn tasks_moved_between_files_stay_fresh() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let (first, last) = CHAIN.split_at(CHAIN.find("[task.c]").expect("c"));
+    space.write("stages/last.toml", last);
+    space.pipeline(&server, &format!("[pipeline]\ninclude = [\"stages/*.toml\"]\n{first}"));
+    space.assert_nothing_to_do(&server);
+    space.edit("stages/last.toml", "Conclude", "Finish");
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("c", 2)]));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn what_a_link_points_to_counts() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, ONE);
+    space.write("texts/one.txt", "Build a bridge.\n");
+    space.write("texts/two.txt", "Build a tunnel.\n");
+    std::os::unix::fs::symlink("texts/one.txt", space.path("plan.txt")).expect("a link");
+    space.build();
+    space.assert_nothing_to_do(&server);
+    space.write("texts/one.txt", "Build a castle.\n");
+    space.build();
+    assert!(server.last("a").prompt.contains("castle"));
+    space.remove("plan.txt");
+    std::os::unix::fs::symlink("texts/two.txt", space.path("plan.txt")).expect("a link");
+    space.build();
+    assert!(server.last("a").prompt.contains("tunnel"));
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn two_tasks_of_the_same_prompt_have_answers_of_their_own() {
+    let server = numbered();
+    let two = ONE.replace("a.txt", "b.txt").replace("[task.a]", "[task.b]");
+    let space = space(&server, &format!("{ONE}{two}"));
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 2)]));
+    assert_ne!(space.read("a.txt"), space.read("b.txt"));
+    let tree = space.tree();
+    space.remove("a.txt");
+    space.remove("b.txt");
+    space.build();
+    assert_eq!((server.total(), space.tree()), (2, tree));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_input_that_is_no_text_or_no_file_is_named() {
+    let server = FakeLlm::new();
+    let space = space(&server, ONE);
+    space.write("plan.txt", b"\xff\xfe no text");
+    let out = space.run(&["build"]).says(&["plan.txt"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    space.remove("plan.txt");
+    std::fs::create_dir(space.path("plan.txt")).expect("a folder");
+    let out = space.run(&["build"]).says(&["plan.txt"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    std::fs::remove_dir(space.path("plan.txt")).expect("the folder");
+    std::os::unix::fs::symlink("plan.txt", space.path("plan.txt")).expect("a loop");
+    let out = space.run(&["build"]).says(&["plan.txt"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
+fn a_torn_json_input_fails_its_reader_and_is_named() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        "[task.a]\ninputs = { facts = \"facts.json\" }\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\n{{ facts.cost }}\"\n",
+    );
+    space.write("facts.json", "{\"cost\": 1");
+    let out = space.run(&["build"]).says(&["facts.json"]);
+    assert!(out.code == 1 || out.code == 2, "{out}");
+    space.write("facts.json", "{\"cost\": 12}\r\n");
+    space.build();
+    assert!(server.last("a").prompt.ends_with("12"), "{}", server.last("a").prompt);
+    space.assert_nothing_to_do(&server);
+}
+
+/// Every kind of thing a verdict may rest on.
+const EVERYTHING: &str = r#"
+[pipeline]
+include = ["stages/*.toml", "more.toml"]
+
+[vars]
+tone = "calm"
+
+[task.a]
+inputs = ["plan.txt", "link.txt"]
+outputs = ["a.json", { path = "a.md", template = "a.md.j2" }]
+system = "prompts/system.md"
+prompt = "prompts/a.md"
+schema = "a.schema.json"
+check = { banned_words = "banned.txt" }
+
+[task.notes]
+inputs = { notes = "notes.txt" }
+optional = ["notes"]
+outputs = ["noted.txt"]
+template = "{{ vars.tone }} {{ notes or 'none' }}"
+
+[task.all]
+inputs = { docs = "docs/**/*.txt" }
+outputs = ["all.txt"]
+command = "cat $in.docs > $out; echo $FLAVOUR >> $out"
+env = ["FLAVOUR"]
+
+[task.item]
+foreach = { file = "items.json", key = "id" }
+outputs = ["items/{{ key }}.txt"]
+template = "{{ item.text }}"
+
+[task.file]
+foreach = { glob = "parts/*.txt" }
+outputs = ["files/{{ key }}.txt"]
+template = "{{ item.text }}"
+
+[task.over]
+inputs = ["items/*.txt", "files/*.txt", "a.md"]
+outputs = ["over.txt"]
+command = "cat $in > $out"
+"#;
+
+#[test]
+fn after_quiet_builds_every_change_is_still_seen() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, EVERYTHING);
+    for (path, text) in [
+        ("plan.txt", "Build a bridge."),
+        ("texts/linked.txt", "linked"),
+        ("texts/other.txt", "other!"),
+        ("more.toml", "# nothing yet"),
+        ("prompts/system.md", "Be brief."),
+        ("prompts/a.md", "TASK=a\n{{ plan }} {{ link }} {{ vars.tone }}"),
+        ("a.md.j2", "# {{ answer.title }}"),
+        ("a.schema.json", SCHEMA),
+        ("banned.txt", "nonsense"),
+        ("docs/one.txt", "1"),
+        ("docs/deep/er/two.txt", "2"),
+        ("items.json", r#"[{"id": "x", "text": "ex"}, {"id": "y", "text": "why"}]"#),
+        ("parts/p.txt", "part"),
+    ] {
+        space.write(path, text);
+    }
+    std::os::unix::fs::symlink("texts/linked.txt", space.path("link.txt")).expect("a link");
+    space.set_env("FLAVOUR", "plain");
+    space.build();
+
+    let relink = |space: &Space| {
+        space.remove("link.txt");
+        std::os::unix::fs::symlink("texts/other.txt", space.path("link.txt")).expect("a link");
+    };
+    let restored = |space: &Space| {
+        let mtime = space.mtime("docs/one.txt");
+        space.write("docs/one.txt", "7");
+        space.set_mtime("docs/one.txt", mtime);
+    };
+    let into = |space: &Space| {
+        space.write("docs/new.tmp", "renamed into place");
+        std::fs::rename(space.path("docs/new.tmp"), space.path("docs/deep/new.txt")).expect("rename");
+    };
+    type Change<'a> = &'a dyn Fn(&Space);
+    let changes: [(&str, Change); 34] = [
+        ("an input", &|s| s.write("plan.txt", "Build a tunnel.")),
+        ("an input of the same size and time", &restored),
+        ("the file behind a link", &|s| s.write("texts/linked.txt", "LINKED")),
+        ("a link to another file", &relink),
+        ("the prompt's file", &|s| s.edit("prompts/a.md", "TASK=a", "TASK=a\nNow:")),
+        ("the system prompt's file", &|s| s.write("prompts/system.md", "Be very brief.")),
+        ("the template of a further output", &|s| s.write("a.md.j2", "## {{ answer.title }}")),
+        ("the schema", &|s| s.edit("a.schema.json", "\"integer\"", "\"integer\", \"maximum\": 9")),
+        ("the list of banned words", &|s| s.write("banned.txt", "nonsense\nrubbish")),
+        ("the pipeline", &|s| s.edit("pipeline.toml", "'none'", "'nothing'")),
+        ("a var", &|s| s.edit("pipeline.toml", "calm", "bold")),
+        ("a file that is included by name", &|s| {
+            s.write("more.toml", "[task.m]\noutputs = [\"m.txt\"]\ntemplate = \"m m\"")
+        }),
+        ("a file that an include's glob matches now", &|s| {
+            s.write("stages/s.toml", "[task.s]\noutputs = [\"s.txt\"]\ntemplate = \"s s\"")
+        }),
+        ("an optional input that is there now", &|s| s.write("notes.txt", "Mind the wind.")),
+        ("an optional input that is gone again", &|s| s.remove("notes.txt")),
+        ("a file a glob matches now", &|s| s.write("docs/three.txt", "3")),
+        ("a file in a new folder a glob reaches into", &|s| s.write("docs/new/down/four.txt", "4")),
+        ("a file renamed into a glob", &into),
+        ("a file gone from a glob", &|s| s.remove("docs/deep/er/two.txt")),
+        ("a named variable of the environment", &|s| s.set_env("FLAVOUR", "sweet")),
+        ("an item", &|s| s.edit("items.json", "why", "because")),
+        ("an item added", &|s| s.edit("items.json", "[{", r#"[{"id": "z", "text": "zed"}, {"#)),
+        ("an item removed", &|s| s.edit("items.json", r#"{"id": "z", "text": "zed"}, "#, "")),
+        ("a file that is an item now", &|s| s.write("parts/q.txt", "another part")),
+        ("an output gone", &|s| s.remove("noted.txt")),
+        ("a further output gone", &|s| s.remove("a.md")),
+        ("an instance's output gone", &|s| s.remove("items/x.txt")),
+        ("an output emptied", &|s| s.write("over.txt", "")),
+        ("an output edited, for its readers", &|s| s.write("items/x.txt", "my own words")),
+        ("an output that is no longer valid", &|s| s.write("a.json", "{}")),
+        ("a marker gone", &|s| s.remove("over.txt.DONE")),
+        ("a marker torn", &|s| s.write("items/y.txt.DONE", "{\"schema\": 1,")),
+        ("the marker of another task", &|s| s.write("over.txt.DONE", s.bytes("all.txt.DONE"))),
+        ("a folder that took an output's place", &|s| {
+            s.remove("over.txt");
+            s.write("over.txt/x", "in the way");
+        }),
+    ];
+    let mut unseen = Vec::new();
+    for (what, change) in changes {
+        settle(&space);
+        change(&space);
+        if space.run(&["build", "-q"]).code != 1 {
+            unseen.push(what);
+        }
+        if what.starts_with("a folder") {
+            space.run(&["build"]).exits(1);
+        } else {
+            space.build();
+            space.assert_nothing_to_do(&server);
+        }
+    }
+    assert!(unseen.is_empty(), "{unseen:#?}");
 }
