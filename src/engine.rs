@@ -81,6 +81,8 @@ pub enum End {
     },
     /// Ended by a stop before its end.
     Stopped,
+    /// What it is made from changed meanwhile: to be judged again.
+    Rejudge,
 }
 
 /// What happened outside.
@@ -454,6 +456,10 @@ impl Engine {
             End::Failed => self.fail(id),
             End::Waiting => self.settle(id, Settled::Waiting),
             End::Stopped => self.settle(id, Settled::Stopped),
+            End::Rejudge => {
+                self.nodes[id.index()].phase = Phase::Waiting;
+                self.advance(id);
+            }
             End::Again { after, endpoint } => {
                 self.nodes[id.index()].endpoint = endpoint;
                 if after.is_zero() {

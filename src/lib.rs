@@ -47,3 +47,4 @@ pub mod texts;
 pub mod touch;
 pub mod units;
 pub mod versions;
+pub mod watch;

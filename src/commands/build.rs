@@ -1,12 +1,12 @@
 //! `planexe build`: runs what is stale.
 
 use std::collections::HashSet;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::build::{Build, Ended, Parts, Signals, Stopped, Wanted};
+use crate::build::{Build, Edits, Ended, Parts, Signals, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
@@ -240,17 +240,29 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> 
 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
-    Ok(carry_out_under(session, opened, what, how, &signals::listen())?.0)
+    let outside = Outside { signals: &signals::listen(), edits: None, keep_same_failed: false };
+    Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
 
-/// [`carry_out`] with the signals that may end it; also returns how it ended, unless a signal came before it began.
+/// What reaches a build from outside.
+pub struct Outside<'a> {
+    /// Signals that may end it.
+    pub signals: &'a Signals,
+    /// Edits of what it is made from.
+    pub edits: Option<&'a Receiver<Edits>>,
+    /// Leave a task that failed as it is while nothing it is made from changed.
+    pub keep_same_failed: bool,
+}
+
+/// [`carry_out`], told what reaches it from outside; also returns how it ended, unless a signal came before it began.
 pub fn carry_out_under(
     session: &Session,
     opened: &Opened,
     what: What,
     how: &HowArgs,
-    signals: &Signals,
+    outside: &Outside<'_>,
 ) -> Result<(u8, Option<Ended>), Error> {
+    let signals = outside.signals;
     if !how.webhook.iter().all(|url| notify::send::is_address(url)) {
         return Err(Error::usage("`--webhook` wants an address that begins with `http://` or `https://`"));
     }
@@ -318,6 +330,7 @@ pub fn carry_out_under(
         max_tokens: how.max_tokens.or(budget.tokens),
         max_cost: how.max_cost.or(budget.cost),
         explain: what.explain,
+        keep_same_failed: outside.keep_same_failed,
     };
     let rules = rules(project, how, what.force);
     let env = |name: &str| session.variable(name);
@@ -334,6 +347,7 @@ pub fn carry_out_under(
         wanted,
         sink: &mut telling,
         signals,
+        edits: outside.edits,
         threads,
         after_kill,
         prepare: &mut prepare,

@@ -49,6 +49,7 @@ pub mod stop;
 pub mod touch;
 pub mod usage;
 pub mod wait;
+pub mod watch;
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]

@@ -19,3 +19,4 @@ mod notify;
 mod recipes;
 mod staleness;
 mod steering;
+mod watch;
