@@ -450,6 +450,40 @@ fn a_narrowed_terminal_is_drawn_clean() {
 }
 
 #[test]
+fn what_is_typed_under_the_live_lines_is_drawn_over() {
+    let mut live = Live::new(80, 24);
+    live.sink.tick(&running(2));
+    live.look();
+    live.screen.feed("^C");
+    live.sink.tick(&Snapshot { hold: Some("stopping".into()), ..running(2) });
+    let shown = live.look();
+    assert!(!shown.contains("^C"), "{shown}");
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+}
+
+#[test]
+fn nothing_is_drawn_while_nothing_changes() {
+    let mut live = Live::new(80, 24);
+    live.sink.tick(&running(2));
+    live.look();
+    live.sink.tick(&running(2));
+    assert_eq!(live.kept.take(), "");
+}
+
+#[test]
+fn a_line_as_wide_as_the_terminal_or_wider_keeps_its_end() {
+    for message in ["x".repeat(80 - "note: ".len()), "x".repeat(100), "漢".repeat(60)] {
+        let mut live = Live::new(80, 24);
+        live.sink.tick(&running(1));
+        live.sink.event(&event(Kind::Note { task: None, message: message.clone(), warning: false }));
+        live.sink.tick(&running(2));
+        let shown = live.look().replace('\n', "");
+        assert!(shown.starts_with(&format!("note: {message}▶ task_0")), "{shown}");
+        assert_eq!(shown.matches("▶").count(), 2, "{shown}");
+    }
+}
+
+#[test]
 fn holding_is_said_above_the_bar() {
     let mut live = Live::new(80, 24);
     live.sink.tick(&Snapshot { hold: Some("stopping: Ctrl-C again ends what runs".into()), ..running(1) });
