@@ -255,12 +255,14 @@ fn ended(kind: &Kind) -> Option<&String> {
     }
 }
 
-/// The live lines of a snapshot, each cut to the width, in fewer lines than the terminal has rows.
+/// The live lines of a snapshot, each cut to the width, in fewer lines than the terminal has rows; on all but low
+/// terminals in half of them, so that what ended stays in view, and a terminal made half as wide can still be
+/// gone back over.
 fn live_lines(snapshot: &Snapshot, style: &Style, names: NameColumns, rows: usize) -> Vec<String> {
     let hold = snapshot.hold.as_ref().map(|why| style.paint(style::BLUE, &format!("= {}", clean(why))));
     let fixed = 1 + usize::from(hold.is_some());
     // One row is left for the cursor.
-    let room = rows.saturating_sub(fixed + 1);
+    let room = rows.saturating_sub(1).min((rows / 2).max(6)).saturating_sub(fixed);
     let all = snapshot.running.len();
     let shown = if all <= room { all } else { room.saturating_sub(1) };
     let mut lines: Vec<String> =

@@ -413,6 +413,7 @@ fn live_lines_at_40_columns() {
 #[test]
 fn a_low_terminal_shows_what_it_can() {
     for (rows, running_count, wanted) in [
+        (14, 20, vec!["▶", "▶", "▶", "▶", "▶", "  +15 more running", "━"]),
         (5, 3, vec!["▶ task_0", "▶ task_1", "▶ task_2", "━"]),
         (5, 20, vec!["▶ task_0", "▶ task_1", "  +18 more running", "━"]),
         (3, 20, vec!["  +20 more running", "━"]),
