@@ -15,7 +15,7 @@ mod durability;
 mod edit_plan;
 mod fake_llm;
 mod foreach;
-mod later;
 mod notify;
 mod recipes;
 mod staleness;
+mod steering;
