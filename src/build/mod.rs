@@ -119,6 +119,9 @@ impl Stopped {
     /// In words.
     pub fn text(self) -> &'static str {
         match self {
+            Stopped::Signal(signal_hook::consts::SIGINT) => "stopped by Ctrl-C",
+            Stopped::Signal(signal_hook::consts::SIGTERM) => "stopped by SIGTERM",
+            Stopped::Signal(signal_hook::consts::SIGHUP) => "stopped by SIGHUP",
             Stopped::Signal(_) => "stopped by a signal",
             Stopped::StopFile => "stopped by `planexe stop`",
             Stopped::Abort => "aborted",
