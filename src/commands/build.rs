@@ -178,6 +178,9 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
 /// Builds.
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
     let mut opened = session.open(false)?;
+    if opened.project.specs.is_empty() {
+        return Err(no_tasks(&opened));
+    }
     if let Some(model) = &args.how.model {
         ask_only(&mut opened, model)?;
     }
@@ -190,6 +193,15 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
         return plan::run(session, &opened, &what, &args.how, args.question);
     }
     carry_out(session, &opened, what, &args.how)
+}
+
+/// A pipeline without tasks is one that is not written yet: all of nothing is no success.
+fn no_tasks(opened: &Opened) -> Error {
+    let file = crate::manifest::fault::shown_path(&opened.project.file);
+    Error::new(Kind::Manifest, format!("`{file}` has no tasks"))
+        .code("no_tasks")
+        .hint("a task is a table: `[task.NAME]` with `outputs` and a `prompt`, `command` or `template`")
+        .hint("`planexe new DIR`, where there is no pipeline, writes an example to start from")
 }
 
 /// `--model`: every prompt asks this model alone.

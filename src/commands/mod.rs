@@ -188,6 +188,9 @@ impl Session {
     fn open_error(&self, error: OpenError) -> Error {
         let shown = |path: &std::path::Path| path.display().to_string();
         match error {
+            OpenError::NotAFile(file) => Error::usage(format!("`{}` is no regular file", shown(&file)))
+                .code("no_run")
+                .hint("it wants to be the text that describes the pipeline; `-f FILE` names another"),
             OpenError::NoRun { from } => Error::usage(format!(
                 "there is no `pipeline.toml` or `run.toml` in `{}` or above it",
                 shown(&from)
@@ -292,7 +295,10 @@ impl Session {
                 self.out_closed.store(true, Ordering::Relaxed);
                 Ok(())
             }
-            result => result,
+            Err(error) => {
+                Err(io::Error::new(error.kind(), format!("cannot write to standard output: {error}")))
+            }
+            Ok(()) => Ok(()),
         }
     }
 
