@@ -28,10 +28,10 @@ use crate::store::control::{Control, Controls};
 use crate::store::{Store, Why};
 use crate::touch::{self, Adopting};
 
-/// How often progress is shown and control files are looked for.
+/// How often progress is shown: each time costs a look at every task.
 const TICK: Duration = Duration::from_millis(100);
-/// Control files are looked for at every so many ticks.
-const CONTROL_TICKS: u32 = 5;
+/// How often control files are looked for.
+const CONTROL: Duration = Duration::from_millis(500);
 /// Time without progress after which it is told of tasks that have no `stall_timeout`.
 const STALLED: Duration = Duration::from_secs(600);
 /// Stack of a worker: calls and templates need little.
@@ -134,6 +134,7 @@ pub struct Build<'a> {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     after_kill: bool,
+    began_ns: i64,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
     running: HashMap<TaskId, Attempt>,
@@ -211,6 +212,8 @@ pub struct Parts<'a> {
     pub threads: usize,
     /// The last build was killed: what it left is tidied up even if nothing is to be done.
     pub after_kill: bool,
+    /// The moment (nanoseconds since 1970) before the first file was read that a verdict rests on.
+    pub began_ns: i64,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }
@@ -232,6 +235,7 @@ impl<'a> Build<'a> {
             signals,
             threads,
             after_kill,
+            began_ns,
             prepare,
         } = parts;
         Build {
@@ -252,6 +256,7 @@ impl<'a> Build<'a> {
             pool: None,
             threads,
             after_kill,
+            began_ns,
             pending: HashMap::new(),
             running: HashMap::new(),
             controls: Controls::new(store),
@@ -279,19 +284,23 @@ impl<'a> Build<'a> {
         {
             self.break_off(error);
         }
-        let mut ticks = 0u32;
+        let (mut looked, mut ticked) = (self.now(), Duration::ZERO);
         loop {
             self.act();
             if self.engine.is_finished() {
                 break;
             }
             self.wait();
-            ticks += 1;
-            if ticks.is_multiple_of(CONTROL_TICKS) {
+            let now = self.now();
+            if now.saturating_sub(looked) >= CONTROL {
+                looked = now;
                 self.look_outside();
             }
-            self.look_for_stalls();
-            self.tick();
+            if now.saturating_sub(ticked) >= TICK {
+                ticked = now;
+                self.look_for_stalls();
+                self.tick();
+            }
         }
         self.tick();
         self.finish()
@@ -1184,7 +1193,7 @@ impl<'a> Build<'a> {
             let name = &graph[id].name;
             let edited = self.edited.iter().any(|path| graph[id].outputs.contains(path));
             if self.tools.index.stamp(name).is_none() && !edited && !self.summary.sample.contains(name) {
-                self.tools.index.set_stamp(name, judge.stamp(graph, id));
+                self.tools.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
             }
         }
     }
@@ -1197,7 +1206,7 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
         && !judge.rules.force
         && let Some(stamp) = judge.index.stamp(name)
     {
-        if judge.stamp(graph, task) == Some(stamp) {
+        if judge.stamp(graph, task, crate::fs::now_ns()) == Some(stamp) {
             return None;
         }
         judge.index.set_stamp(name, None);
