@@ -107,6 +107,10 @@ pub enum Command {
     Failures(commands::failures::FailuresArgs),
     /// Sum up calls, tokens and money by model and by task
     Usage(commands::usage::UsageArgs),
+
+    /// Predict what a build of everything would take, by slots, from the durations of earlier builds
+    #[command(after_help = SIMULATE_EXAMPLES)]
+    Simulate(commands::simulate::SimulateArgs),
     /// List the completed tasks in order, each with its checkpoint
     Checkpoints(commands::checkpoints::CheckpointsArgs),
     /// Have tasks made again; their outputs go to history
@@ -246,6 +250,14 @@ Examples:
   planexe failures --task swot --class validation
   planexe failures runs/*             over many runs: which model does how";
 
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  planexe simulate                    time, calls, tokens and cost for 1 to 16 slots of each model
+  planexe simulate --slots local=2    the other models by row, local with two
+  planexe simulate --model cloud      as if every prompt asked that one
+
+A build of all the targets need, as if nothing were done yet; `planexe build -n` tells what is left.";
+
 const CLEAN_EXAMPLES: &str = "\
 Examples:
   planexe clean swot --dry-run        list what would go
@@ -373,6 +385,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Events(args) => commands::events::run(session, &args),
         Command::Failures(args) => commands::failures::run(session, &args),
         Command::Usage(args) => commands::usage::run(session, &args),
+        Command::Simulate(args) => commands::simulate::run(session, &args),
         Command::Checkpoints(args) => commands::checkpoints::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
         Command::EditPlan(args) => commands::edit_plan::run(session, &args),

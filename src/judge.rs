@@ -1,8 +1,6 @@
 //! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
 //! only; the same code serves `build`, `build -n`, `status` and `explain`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use minijinja::Value;
 
 use crate::check;
@@ -474,8 +472,9 @@ impl Judge<'_> {
     }
 
     /// A number that stands for all the files a fresh verdict rested on: while it is the same, the
-    /// verdict is. None if a file is missing or too young to be told from a later change.
-    pub fn stamp(&self, graph: &Graph, id: TaskId) -> Option<u128> {
+    /// verdict is. None if a file is missing or so young at `at_ns` that a change since might leave the
+    /// same times: of a verdict that was just found, the moment before it was.
+    pub fn stamp(&self, graph: &Graph, id: TaskId, at_ns: i64) -> Option<u128> {
         let task = &graph[id];
         let first = task.outputs.first()?;
         let mut hasher = blake3::Hasher::new();
@@ -489,10 +488,9 @@ impl Judge<'_> {
                 hasher.update((self.env)(name).unwrap_or_default().as_bytes());
             }
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos() as i64;
         let mut add = |path: &std::path::Path| {
             let s = fs::signature(path).ok().flatten()?;
-            if is_racy(&s, now) {
+            if is_racy(&s, at_ns) {
                 return None;
             }
             for number in [s.size, s.mtime_ns as u64, s.ctime_ns as u64, s.ino, u64::from(s.mode)] {

@@ -37,6 +37,7 @@ pub mod report;
 pub mod resume;
 pub mod runner;
 pub mod signals;
+pub mod simulate;
 pub mod slots;
 pub mod staleness;
 pub mod standing;

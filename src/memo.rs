@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
 use crate::record::Digest;
-use crate::store::index::is_racy;
+use crate::store::index::{Index, is_racy};
 use crate::store::lock::boot_id;
 
 /// Layout of the file; another one is no memo.
@@ -44,9 +44,18 @@ pub fn path(run: &Path) -> PathBuf {
 }
 
 /// Writes the memo of a build that had nothing to do. `words` is a digest of the command line, `said`
-/// what was told at the end. Nothing is written if a file is too young to be told from a later change.
-pub fn write(run: &Path, words: &Digest, said: &str, rests: &RestsOn) -> Result<(), FsError> {
-    let Some(bytes) = encode(run, words, said, rests) else { return Ok(()) };
+/// what was told at the end. Nothing is written if a file may have changed since the build began, or
+/// so shortly before that a change since would leave the same times: the verdict may be of its former
+/// content.
+pub fn write(
+    index: &Index,
+    run: &Path,
+    words: &Digest,
+    said: &str,
+    rests: &RestsOn,
+    began_ns: i64,
+) -> Result<(), FsError> {
+    let Some(bytes) = encode(index, run, words, said, rests, began_ns) else { return Ok(()) };
     fs::write_atomic(&path(run), &bytes, Durability::Unsynced)
 }
 
@@ -70,7 +79,14 @@ pub fn digest_of_variable(value: Option<&str>) -> Digest {
     Digest::of(value.unwrap_or_default().as_bytes())
 }
 
-fn encode(run: &Path, words: &Digest, said: &str, rests: &RestsOn) -> Option<Vec<u8>> {
+fn encode(
+    index: &Index,
+    run: &Path,
+    words: &Digest,
+    said: &str,
+    rests: &RestsOn,
+    began_ns: i64,
+) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(256 + rests.files.len() * (RECORD + 32));
     out.extend(MAGIC);
     out.extend([0; 32]);
@@ -82,14 +98,13 @@ fn encode(run: &Path, words: &Digest, said: &str, rests: &RestsOn) -> Option<Vec
         text(&mut out, name.as_bytes());
         text(&mut out, digest.0.as_bytes());
     }
-    let now = fs::now_ns();
     let mut dirs = rests.dirs.clone();
     dirs.sort();
     dirs.dedup();
     number(&mut out, dirs.len());
     for dir in &dirs {
         let times = fs::directory_times(&run.join(dir)).ok()?;
-        if times.is_some_and(|signature| is_racy(&signature, now)) {
+        if times.is_some_and(|signature| is_racy(&signature, began_ns)) {
             return None;
         }
         text(&mut out, dir.to_str()?.as_bytes());
@@ -117,14 +132,12 @@ fn encode(run: &Path, words: &Digest, said: &str, rests: &RestsOn) -> Option<Vec
         number(&mut out, group.len());
         let mut names = Vec::new();
         for file in group {
-            let full = run.join(file);
-            let signature = fs::signature(&full).ok()??;
-            let (digest, _) = fs::hash_file(&full).ok()?;
-            if is_racy(&signature, now) {
+            let seen = index.look(&run.join(file)).ok()??;
+            if !seen.settled || is_racy(&seen.signature, began_ns) {
                 return None;
             }
-            out.extend(signature_bytes(&signature));
-            out.extend(raw(&digest)?);
+            out.extend(signature_bytes(&seen.signature));
+            out.extend(raw(&seen.digest)?);
             out.extend((names.len() as u32).to_le_bytes());
             names.extend(file.file_name()?.to_str()?.as_bytes());
             names.push(0);
@@ -338,12 +351,17 @@ mod tests {
         let words = Digest::of(b"build");
         let rests =
             RestsOn { files: vec!["a.txt".into()], absent: vec!["b.txt".into()], ..RestsOn::default() };
+        let index = Index::load(&crate::store::Store::open(run));
+        let began_ns = fs::now_ns();
+        let encoded = |began_ns| encode(&index, run, &words, "nothing to do", &rests, began_ns);
+        assert!(encoded(began_ns).is_none(), "a change since would leave the same times");
         let bytes = loop {
             // Written once the file is old enough to be told from a later change.
-            if let Some(bytes) = encode(run, &words, "nothing to do", &rests) {
+            if let Some(bytes) = encoded(fs::now_ns()) {
                 break bytes;
             }
         };
+        assert!(encoded(began_ns).is_none(), "changed since the build began");
         let env = |_: &str| None;
         let said = |bytes: &[u8]| decode(bytes).and_then(|memo| memo.check(run, &words, &env));
         assert_eq!(said(&bytes).map(|(said, _)| said).as_deref(), Some("nothing to do"));

@@ -36,6 +36,8 @@ pub struct Opened {
     pub store: Arc<Store>,
     /// `run.toml`, if the run has one.
     pub run_file: Option<RunFile>,
+    /// The moment, in nanoseconds since 1970, before the first file was read.
+    pub began_ns: i64,
 }
 
 /// Why a run cannot be opened.
@@ -123,10 +125,11 @@ pub fn locate(place: &Where, may_go_up: bool) -> Result<Located, OpenError> {
 
 /// Opens the run: [`locate`], and everything read.
 pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
+    let began_ns = crate::fs::now_ns();
     let Located { locations, run_file } = locate(place, may_go_up)?;
     let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
     let store = Store::open(project.run.clone());
-    Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file })
+    Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns })
 }
 
 /// A task named on the command line, loosely, and the key of an instance if one was named.

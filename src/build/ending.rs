@@ -137,7 +137,7 @@ impl Build<'_> {
             let name = &graph[id].name;
             let edited = self.edited.iter().any(|path| graph[id].outputs.contains(path));
             if self.tools.index.stamp(name).is_none() && !edited && !self.summary.sample.contains(name) {
-                self.tools.index.set_stamp(name, judge.stamp(graph, id));
+                self.tools.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
             }
         }
     }

@@ -245,7 +245,7 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
         && !judge.rules.force
         && let Some(stamp) = judge.index.stamp(name)
     {
-        if judge.stamp(graph, task) == Some(stamp) {
+        if judge.stamp(graph, task, crate::fs::now_ns()) == Some(stamp) {
             return None;
         }
         judge.index.set_stamp(name, None);

@@ -158,6 +158,7 @@ pub struct Build<'a> {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     after_kill: bool,
+    began_ns: i64,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
     running: HashMap<TaskId, Attempt>,
@@ -238,6 +239,8 @@ pub struct Parts<'a> {
     pub threads: usize,
     /// The last build was killed: what it left is tidied up even if nothing is to be done.
     pub after_kill: bool,
+    /// The moment (nanoseconds since 1970) before the first file was read that a verdict rests on.
+    pub began_ns: i64,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }
@@ -260,6 +263,7 @@ impl<'a> Build<'a> {
             edits,
             threads,
             after_kill,
+            began_ns,
             prepare,
         } = parts;
         Build {
@@ -282,6 +286,7 @@ impl<'a> Build<'a> {
             pool: None,
             threads,
             after_kill,
+            began_ns,
             pending: HashMap::new(),
             running: HashMap::new(),
             controls: Controls::new(store),

@@ -21,11 +21,12 @@ use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
 use crate::process::Watchdog;
 use crate::progress::{self, Gather, Sink};
-use crate::project::{Project, Recipe};
+use crate::project::Project;
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
 use crate::signals;
+use crate::simulate;
 use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
@@ -184,10 +185,7 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
     if let Some(model) = &args.how.model {
         ask_only(&mut opened, model)?;
     }
-    let mut targets = targets(&opened, &args.targets)?;
-    if targets.is_empty() {
-        targets = opened.project.default.iter().map(|&id| (id, None)).collect();
-    }
+    let targets = target_ids(&opened, &args.targets)?;
     let what = What { targets, only: args.only, force: args.always_make, explain: args.explain };
     if args.dry_run || args.question {
         return plan::run(session, &opened, &what, &args.how, args.question);
@@ -205,21 +203,26 @@ fn no_tasks(opened: &Opened) -> Error {
 }
 
 /// `--model`: every prompt asks this model alone.
-fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
-    let at = opened.project.endpoints.iter().position(|endpoint| endpoint.name == name);
-    let Some(at) = at else {
-        let known: Vec<&str> =
-            opened.project.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let error = Error::usage(format!("no model is called `{name}`")).code("unknown_model");
-        return Err(match crate::manifest::suggest(name, known.iter().copied()) {
-            Some(hint) => error.hint(hint),
-            None => error.hint(format!("the pipeline has `{}`", known.join("`, `"))),
-        });
-    };
+pub fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
+    let at = find_model(opened, name)?;
     if let Some(project) = Arc::get_mut(&mut opened.project) {
         project.ask_only(at);
     }
     Ok(())
+}
+
+/// The position of a model of the pipeline.
+pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
+    let at = opened.project.endpoints.iter().position(|endpoint| endpoint.name == name);
+    at.ok_or_else(|| {
+        let known: Vec<&str> =
+            opened.project.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        let error = Error::usage(format!("no model is called `{name}`")).code("unknown_model");
+        match crate::manifest::suggest(name, known.iter().copied()) {
+            Some(hint) => error.hint(hint),
+            None => error.hint(format!("the pipeline has `{}`", known.join("`, `"))),
+        }
+    })
 }
 
 /// What is to be built.
@@ -233,6 +236,12 @@ pub struct What {
     pub force: bool,
     /// `--explain`.
     pub explain: bool,
+}
+
+/// The tasks that were named, or those of a bare build.
+pub fn target_ids(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
+    let named = targets(opened, names)?;
+    Ok(if named.is_empty() { opened.project.default.iter().map(|&id| (id, None)).collect() } else { named })
 }
 
 /// The tasks that were named.
@@ -362,6 +371,7 @@ pub fn carry_out_under(
         edits: outside.edits,
         threads,
         after_kill,
+        began_ns: opened.began_ns,
         prepare: &mut prepare,
     })
     .run();
@@ -386,7 +396,7 @@ pub fn carry_out_under(
     if let (Some(rests), Some(words), exit::DONE) = (&ended.rests_on, quick::words(session), code) {
         let plain = view.text(&style::Style::default(), false);
         // Only a cache: without it the next build judges every task again.
-        let _ = memo::write(&project.run, &words, &plain, rests);
+        let _ = memo::write(&index, &project.run, &words, &plain, rests, opened.began_ns);
     }
     if session.globals.json {
         session
@@ -415,12 +425,8 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .map(|spec| {
             let mut known = index.durations(&spec.name);
             known.sort_by(f64::total_cmp);
-            let usual = match spec.recipe {
-                Recipe::Prompt(_) => 10.0,
-                Recipe::Command(_) => 1.0,
-                _ => 0.01,
-            };
-            let expected_s = known.get(known.len() / 2).copied().unwrap_or(usual);
+            let usual = || simulate::usual_seconds(&spec.recipe);
+            let expected_s = known.get(known.len() / 2).copied().unwrap_or_else(usual);
             TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s }
         })
         .collect()
@@ -428,8 +434,16 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
 
 /// The slots of a build, and how many workers can be busy at once.
 pub fn slots(project: &Project, jobs: Option<u32>) -> (Slots, usize) {
-    let endpoints: Vec<Limits> =
+    slots_with(project, jobs, |_, _| {})
+}
+
+/// [`slots`] with the limits of some endpoints set otherwise.
+pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut Limits)) -> (Slots, usize) {
+    let mut endpoints: Vec<Limits> =
         project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model)).collect();
+    for (at, limits) in endpoints.iter_mut().enumerate() {
+        set(at, limits);
+    }
     let pools: Vec<u32> = project.pools.iter().map(|(_, slots)| *slots).collect();
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
     let used: HashSet<usize> = project

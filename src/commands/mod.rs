@@ -44,6 +44,7 @@ pub mod resume;
 pub mod retry;
 pub mod schema;
 pub mod show;
+pub mod simulate;
 pub mod status;
 pub mod stop;
 pub mod touch;

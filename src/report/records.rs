@@ -42,7 +42,7 @@ impl CheckpointsView {
 }
 
 /// Rows under their heads.
-fn headed<const N: usize>(
+pub(super) fn headed<const N: usize>(
     heads: [&str; N],
     rows: impl Iterator<Item = Vec<String>>,
     style: &Style,

@@ -171,6 +171,17 @@ impl Index {
         self.read().tasks.get(task).map(|task| task.durations.clone()).unwrap_or_default()
     }
 
+    /// The median of the remembered durations, of every task that has some.
+    pub fn usual_durations(&self) -> Vec<(String, f64)> {
+        let data = self.read();
+        let usual = data.tasks.iter().filter_map(|(name, task)| {
+            let mut sorted = task.durations.clone();
+            sorted.sort_by(f64::total_cmp);
+            Some((name.clone(), *sorted.get(sorted.len() / 2)?))
+        });
+        usual.collect()
+    }
+
     /// Adds a duration.
     pub fn add_duration(&self, task: &str, seconds: f64) {
         let mut data = self.write();

@@ -1,0 +1,134 @@
+//! `planexe simulate`: what a build of everything would take, with the durations of earlier builds.
+
+use std::collections::HashMap;
+
+use clap::Args;
+
+use crate::commands::Session;
+use crate::commands::build::{ask_only, slots_with, target_ids, task_infos};
+use crate::engine::{Engine, Mode, Options};
+use crate::exit::{self, Error};
+use crate::graph::{Graph, TaskId};
+use crate::inputs::Finder;
+use crate::judge::Judge;
+use crate::open::Opened;
+use crate::project::Recipe;
+use crate::report::{PredictedRow, SimulateView};
+use crate::simulate::{self, Past, Predicted};
+use crate::staleness::Rules;
+use crate::store::index::Index;
+
+/// Rows of the table: slots of each model.
+const ROWS: [u32; 5] = [1, 2, 4, 8, 16];
+
+/// What `planexe simulate` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SimulateArgs {
+    /// Tasks or outputs to make [default: what the pipeline names as its default, else everything]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+
+    /// At most N tasks at once
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+
+    /// Ask this model, by its name in the pipeline, instead of those the tasks name
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// Slots of a model, whatever the row: local=2,cloud=16
+    #[arg(long, value_name = "MODEL=N", value_delimiter = ',', value_parser = parse_slots)]
+    pub slots: Vec<(String, u32)>,
+}
+
+fn parse_slots(text: &str) -> Result<(String, u32), String> {
+    let wanted = || "wanted MODEL=N, for example `local=2`".to_owned();
+    let (name, slots) = text.split_once('=').ok_or_else(wanted)?;
+    match slots.trim().parse() {
+        Ok(slots) if slots > 0 => Ok((name.trim().to_owned(), slots)),
+        _ => Err(wanted()),
+    }
+}
+
+/// Predicts; reads only.
+pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
+    let mut opened = session.open(true)?;
+    if let Some(model) = &args.model {
+        ask_only(&mut opened, model)?;
+    }
+    let mut fixed = HashMap::new();
+    for (name, slots) in &args.slots {
+        fixed.insert(crate::commands::build::find_model(&opened, name)?, *slots);
+    }
+    let targets = target_ids(&opened, &args.targets)?;
+    let index = Index::load(&opened.store);
+    let past = past(&opened, &index)?;
+    let project = &*opened.project;
+    let predict = |slots: Option<u32>| -> Predicted {
+        let infos = task_infos(project, &index);
+        let (slots, _) = slots_with(project, args.jobs, |at, limits| match (fixed.get(&at), slots) {
+            (Some(&slots), _) | (None, Some(slots)) => limits.max_concurrent = slots,
+            (None, None) => {}
+        });
+        let mut engine = Engine::new(project.graph.clone(), Mode::Build, Options::default(), infos, slots);
+        engine.want(&targets);
+        let mut runs = |graph: &Graph, id: TaskId| {
+            let expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));
+            let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
+            Some((simulate::work(project, graph, id, true, tokens), expected))
+        };
+        let finder = Finder::new(&opened.store);
+        let env = |name: &str| session.variable(name);
+        let judge = Judge {
+            project,
+            store: &opened.store,
+            index: &index,
+            finder: &finder,
+            rules: Rules::default(),
+            no_reuse: true,
+            env: &env,
+        };
+        simulate::predict(engine, &mut runs, &mut |graph, family| judge.items(graph, family).ok())
+    };
+    let now = predict(None);
+    let calls = now.usage.calls > 0;
+    let mut rows = vec![PredictedRow { slots: None, predicted: now }];
+    // Without calls there is nothing of which a row could have more.
+    let more = ROWS.iter().filter(|_| calls);
+    rows.extend(more.map(|&slots| PredictedRow { slots: Some(slots), predicted: predict(Some(slots)) }));
+    let view = SimulateView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        run_dir: project.run.display().to_string(),
+        pipeline: project.name.clone(),
+        rows,
+    };
+    if session.globals.json {
+        session.print_json(&view)?;
+    } else {
+        session.print(&view.text(&session.out))?;
+    }
+    Ok(exit::DONE)
+}
+
+fn asks(recipe: &Recipe) -> bool {
+    recipe.prompt().is_some()
+}
+
+/// What is known of earlier builds. `.status` files are read for tasks that the index does not know.
+pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
+    let graph = &opened.project.graph;
+    let recorded = graph.ids().filter_map(|id| {
+        let task = &graph[id];
+        let first = task.outputs.first()?;
+        if !index.durations(&task.name).is_empty() || crate::pattern::has_key(first) {
+            return None;
+        }
+        let crate::store::sidecar::StatusRead::Valid(status) = opened.store.read_status(first) else {
+            return None;
+        };
+        Some((task.name.clone(), status.duration_s?))
+    });
+    let calls = opened.store.usage_lines()?;
+    Ok(Past::new(&opened.project, index, &calls, recorded))
+}

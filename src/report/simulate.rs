@@ -1,0 +1,131 @@
+//! `planexe simulate`: what a build would take, by slots.
+
+use serde::{Serialize, Serializer};
+
+use crate::report::Server;
+use crate::report::records::headed;
+use crate::simulate::Predicted;
+use crate::style::{self, Style};
+
+/// What a build of everything is predicted to take.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SimulateView {
+    /// Version of this format.
+    pub schema: u32,
+    /// Who answers.
+    pub server: Server,
+    /// The run directory.
+    pub run_dir: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// As it is set up, then by slots.
+    pub rows: Vec<PredictedRow>,
+}
+
+/// A prediction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PredictedRow {
+    /// Slots of each model; none: as the pipeline sets them.
+    pub slots: Option<u32>,
+    /// What is predicted.
+    pub predicted: Predicted,
+}
+
+impl Serialize for PredictedRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Row {
+            slots: Option<u32>,
+            seconds: f64,
+            tasks: u64,
+            calls: u64,
+            input_tokens: u64,
+            output_tokens: u64,
+            cost_usd: f64,
+            guessed: u64,
+            unknown_items: u64,
+        }
+        let Predicted { seconds, tasks, guessed, usage, unknown_items } = self.predicted;
+        let row = Row {
+            slots: self.slots,
+            seconds,
+            tasks,
+            calls: usage.calls,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cost_usd: usage.cost_usd,
+            guessed,
+            unknown_items,
+        };
+        row.serialize(serializer)
+    }
+}
+
+impl SimulateView {
+    /// For people.
+    pub fn text(&self, style: &Style) -> String {
+        let row = |row: &PredictedRow| {
+            let predicted = &row.predicted;
+            vec![
+                row.slots.map_or("as set".to_owned(), |slots| slots.to_string()),
+                style::duration(predicted.seconds),
+                predicted.tasks.to_string(),
+                predicted.usage.calls.to_string(),
+                style::tokens(predicted.usage.input_tokens),
+                style::tokens(predicted.usage.output_tokens),
+                style::money(predicted.usage.cost_usd),
+            ]
+        };
+        let heads = ["slots", "time", "tasks", "calls", "in", "out", "cost"];
+        let mut text = headed(heads, self.rows.iter().map(row), style);
+        let Some(Predicted { tasks, guessed, unknown_items, .. }) =
+            self.rows.first().map(|row| row.predicted)
+        else {
+            return text;
+        };
+        if guessed > 0 {
+            let all = if guessed == tasks {
+                "no task has"
+            } else {
+                &format!("{guessed} of {tasks} tasks have not")
+            };
+            text += &format!("A guess in part: {all} run yet, nor anything like it.\n");
+        }
+        if unknown_items > 0 {
+            let tasks = style::count(unknown_items, "task");
+            text += &format!("The items of {tasks} are not known yet; each counts as one.\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::Usage;
+
+    #[test]
+    fn a_row_for_each_number_of_slots() {
+        let usage =
+            Usage { calls: 3, input_tokens: 1500, output_tokens: 20, cost_usd: 0.5, ..Usage::default() };
+        let predicted = Predicted { seconds: 90.0, tasks: 4, guessed: 1, usage, unknown_items: 1 };
+        let view = SimulateView {
+            schema: 1,
+            server: Server::here(None),
+            run_dir: "runs/x".into(),
+            pipeline: "x".into(),
+            rows: vec![PredictedRow { slots: None, predicted }, PredictedRow { slots: Some(2), predicted }],
+        };
+        let text = view.text(&Style::default());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert!(lines[1].starts_with("as set") && lines[2].starts_with('2'), "{text}");
+        assert_eq!(lines[3], "A guess in part: 1 of 4 tasks have not run yet, nor anything like it.");
+        assert_eq!(lines[4], "The items of 1 task are not known yet; each counts as one.");
+        let json = serde_json::to_value(&view).expect("JSON");
+        assert_eq!(
+            (&json["rows"][0]["slots"], &json["rows"][1]["calls"]),
+            (&serde_json::Value::Null, &3.into())
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! What a build would take: the engine of a build on a clock of its own, with the durations of earlier
+//! builds. Pure: nothing is looked at but what is handed in.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use crate::engine::{Action, End, Engine, Event, Judged, Work};
+use crate::graph::{Graph, Item, TaskId};
+use crate::llm::Usage;
+use crate::project::{Project, Recipe};
+use crate::store::index::Index;
+use crate::store::logs::UsageLine;
+
+/// What a task takes to run, and for how long; none if it need not run.
+type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
+
+/// What one task is expected to take.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Expected {
+    /// From its start to its end, slots not waited for.
+    pub seconds: f64,
+    /// Calls, tokens and money.
+    pub usage: Usage,
+    /// Whether it is a guess: nothing like it has run yet.
+    pub guessed: bool,
+}
+
+/// What is known of earlier builds: of a task itself, else of others of its declaration, else of its kind.
+#[derive(Debug, Default)]
+pub struct Past {
+    seconds: Known<f64>,
+    usage: Known<Usage>,
+}
+
+/// One figure by task, by declaration and by recipe; the last two are medians.
+#[derive(Debug)]
+struct Known<T> {
+    by_task: HashMap<String, T>,
+    by_decl: HashMap<usize, T>,
+    by_recipe: HashMap<&'static str, T>,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Known { by_task: HashMap::new(), by_decl: HashMap::new(), by_recipe: HashMap::new() }
+    }
+}
+
+impl<T: Copy> Known<T> {
+    fn of(project: &Project, by_task: HashMap<String, T>, key: impl Fn(&T) -> f64) -> Known<T> {
+        let decls: HashMap<&str, usize> =
+            project.specs.iter().enumerate().map(|(decl, spec)| (spec.name.as_str(), decl)).collect();
+        let mut lists: HashMap<usize, Vec<T>> = HashMap::new();
+        for (task, figure) in &by_task {
+            let family = task.split_once('[').map_or(task.as_str(), |(family, _)| family);
+            if let Some(&decl) = decls.get(family) {
+                lists.entry(decl).or_default().push(*figure);
+            }
+        }
+        let median = |list: &mut Vec<T>| {
+            list.sort_by(|a, b| key(a).total_cmp(&key(b)));
+            list[list.len() / 2]
+        };
+        let by_decl: HashMap<usize, T> = lists.iter_mut().map(|(&decl, list)| (decl, median(list))).collect();
+        let mut recipes: HashMap<&'static str, Vec<T>> = HashMap::new();
+        for (&decl, figure) in &by_decl {
+            recipes.entry(project.specs[decl].recipe.name()).or_default().push(*figure);
+        }
+        let by_recipe = recipes.iter_mut().map(|(&recipe, list)| (recipe, median(list))).collect();
+        Known { by_task, by_decl, by_recipe }
+    }
+
+    fn get(&self, task: &str, decl: usize, recipe: &str) -> Option<T> {
+        self.by_task
+            .get(task)
+            .or_else(|| self.by_decl.get(&decl))
+            .or_else(|| self.by_recipe.get(recipe))
+            .copied()
+    }
+}
+
+/// Seconds of a task of a kind of which none has run yet.
+pub fn usual_seconds(recipe: &Recipe) -> f64 {
+    match recipe {
+        Recipe::Prompt(_) => 10.0,
+        Recipe::Command(_) => 1.0,
+        _ => 0.01,
+    }
+}
+
+impl Past {
+    /// From the durations of the index, those that `other` knows of tasks the index does not, and the
+    /// log of calls.
+    pub fn new(
+        project: &Project,
+        index: &Index,
+        calls: &[UsageLine],
+        other: impl Iterator<Item = (String, f64)>,
+    ) -> Past {
+        let mut seconds: HashMap<String, f64> = other.collect();
+        seconds.extend(index.usual_durations());
+        // The last whole answer of each task: what one that is asked again will use.
+        let mut usage: HashMap<String, Usage> = HashMap::new();
+        for call in calls.iter().filter(|call| call.success) {
+            let used = Usage {
+                input_tokens: call.input_tokens,
+                output_tokens: call.output_tokens,
+                thinking_tokens: call.thinking_tokens,
+                cost_usd: call.cost_usd,
+                calls: 1,
+                ..Usage::default()
+            };
+            usage.insert(call.task.clone(), used);
+        }
+        Past {
+            seconds: Known::of(project, seconds, |&seconds| seconds),
+            usage: Known::of(project, usage, |usage| (usage.input_tokens + usage.output_tokens) as f64),
+        }
+    }
+
+    /// What a task is expected to take; `calls`: whether it asks a model.
+    pub fn expected(&self, project: &Project, graph: &Graph, id: TaskId, calls: bool) -> Expected {
+        let task = &graph[id];
+        let recipe = &project.spec(task).recipe;
+        let known = self.seconds.get(&task.name, task.decl, recipe.name());
+        let usage = if calls {
+            let used = self.usage.get(&task.name, task.decl, recipe.name()).unwrap_or_default();
+            Usage { calls: 1, ..used }
+        } else {
+            Usage::default()
+        };
+        let guessed = known.is_none() && matches!(recipe, Recipe::Prompt(_) | Recipe::Command(_));
+        Expected { seconds: known.unwrap_or_else(|| usual_seconds(recipe)), usage, guessed }
+    }
+}
+
+/// Slots a task takes when it runs; a prompt that `asks` takes one of the model it asks first.
+pub fn work(project: &Project, graph: &Graph, id: TaskId, asks: bool, tokens: u64) -> Work {
+    let spec = project.spec(&graph[id]);
+    let endpoints = match &spec.recipe {
+        Recipe::Prompt(prompt) if asks => prompt.models.clone(),
+        _ => Vec::new(),
+    };
+    Work { endpoints, tokens, cpu: matches!(spec.recipe, Recipe::Command(_)), pool: spec.pool }
+}
+
+/// What a build is predicted to take.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Predicted {
+    /// From its start to its end, in seconds.
+    pub seconds: f64,
+    /// Tasks that run.
+    pub tasks: u64,
+    /// Of those, tasks of which nothing is known.
+    pub guessed: u64,
+    /// Calls, tokens, money.
+    pub usage: Usage,
+    /// Fan-outs whose items are not known yet; each counts as one item.
+    pub unknown_items: u64,
+}
+
+/// Runs a build to its end on a virtual clock. `runs` tells what a task takes if it runs, none if it is
+/// up to date; `items` those of a fan-out, none if they are not known yet.
+pub fn predict(
+    mut engine: Engine,
+    runs: &mut Runs<'_>,
+    items: &mut dyn FnMut(&Graph, TaskId) -> Option<Vec<Item>>,
+) -> Predicted {
+    let mut now = Duration::ZERO;
+    let mut predicted = Predicted::default();
+    let mut expected: HashMap<TaskId, Expected> = HashMap::new();
+    // By the time of their end, and in order of their start.
+    let mut running: BinaryHeap<Reverse<(Duration, u64, TaskId)>> = BinaryHeap::new();
+    let mut started = 0u64;
+    loop {
+        loop {
+            let actions = engine.poll(now);
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                match action {
+                    Action::Judge { task, .. } => {
+                        let judged = match runs(engine.graph(), task) {
+                            None => Judged::Fresh,
+                            Some((work, takes)) => {
+                                expected.insert(task, takes);
+                                Judged::Stale(work)
+                            }
+                        };
+                        engine.on(Event::Judged(task, judged), now);
+                    }
+                    Action::Expand(family) => {
+                        let known = items(engine.graph(), family);
+                        predicted.unknown_items += u64::from(known.is_none());
+                        let one = || vec![Item { key: "1".into(), index: 0, value: serde_json::Value::Null }];
+                        engine.on(Event::Expanded(family, Some(known.unwrap_or_else(one))), now);
+                    }
+                    Action::Start { task, .. } => {
+                        let takes = expected.remove(&task).unwrap_or_default();
+                        predicted.tasks += 1;
+                        predicted.guessed += u64::from(takes.guessed);
+                        predicted.usage.add(&takes.usage);
+                        if takes.usage.calls > 0 {
+                            engine.call_ended(task, Ok(takes.usage), None);
+                        }
+                        let end = now + Duration::try_from_secs_f64(takes.seconds).unwrap_or_default();
+                        running.push(Reverse((end, started, task)));
+                        started += 1;
+                    }
+                    Action::Settled(_) | Action::CancelAll => {}
+                }
+            }
+        }
+        let next = running.peek().map(|&Reverse((end, ..))| end);
+        let held = engine.wakeup(now).filter(|&at| at > now);
+        match (next, held) {
+            (Some(end), held) if held.is_none_or(|at| end <= at) => {
+                now = end;
+                while let Some(&Reverse((end, _, task))) = running.peek()
+                    && end <= now
+                {
+                    running.pop();
+                    engine.on(Event::Ended(task, End::Done), now);
+                }
+            }
+            (_, Some(at)) => now = at,
+            (_, None) => break,
+        }
+    }
+    predicted.seconds = now.as_secs_f64();
+    predicted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Mode, Options, TaskInfo};
+    use crate::graph::{Decl, Input};
+    use crate::llm::limits::Limits;
+    use crate::slots::Slots;
+
+    fn decl(name: &str, reads: &[&str]) -> Decl {
+        let input = |name: &&str| Input {
+            name: (*name).into(),
+            pattern: format!("{name}.txt"),
+            glob: false,
+            optional: false,
+        };
+        Decl {
+            name: name.into(),
+            recipe: true,
+            inputs: reads.iter().map(input).collect(),
+            outputs: vec![format!("{name}.txt")],
+            after: Vec::new(),
+            foreach: None,
+            sequential: false,
+        }
+    }
+
+    /// A build of tasks that each ask one model, with so many slots and seconds by name.
+    fn seconds(decls: Vec<Decl>, slots: u32, rpm: Option<u32>, takes: impl Fn(&str) -> f64) -> Predicted {
+        let limits = Limits { max_concurrent: slots, rpm, tpm: None, local: false };
+        let infos = decls
+            .iter()
+            .map(|decl| TaskInfo { expected_s: takes(&decl.name), ..TaskInfo::default() })
+            .collect();
+        let graph = Graph::build(decls).expect("a graph");
+        let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+        let slots = Slots::new(&[limits], &[], 1, u32::MAX);
+        let mut engine = Engine::new(graph, Mode::Build, Options::default(), infos, slots);
+        engine.want(&targets);
+        let mut runs = |graph: &Graph, id: TaskId| {
+            let usage = Usage { calls: 1, cost_usd: 0.5, output_tokens: 10, ..Usage::default() };
+            let expected = Expected { seconds: takes(&graph[id].name), usage, guessed: false };
+            Some((Work { endpoints: vec![0], ..Work::default() }, expected))
+        };
+        predict(engine, &mut runs, &mut |_, _| None)
+    }
+
+    #[test]
+    fn the_longest_path_or_the_work_over_the_slots() {
+        let diamond = || {
+            vec![
+                decl("a", &[]),
+                decl("b", &["a"]),
+                decl("c", &["a"]),
+                decl("d", &["a"]),
+                decl("e", &["b", "c", "d"]),
+            ]
+        };
+        for (slots, wanted) in [(1, 5.0), (2, 4.0), (3, 3.0), (16, 3.0)] {
+            let predicted = seconds(diamond(), slots, None, |_| 1.0);
+            assert_eq!((predicted.seconds, predicted.tasks), (wanted, 5), "{slots} slots");
+            assert_eq!((predicted.usage.calls, predicted.usage.cost_usd), (5, 2.5));
+        }
+    }
+
+    #[test]
+    fn the_longest_remaining_path_starts_first() {
+        // In the order of the file: a, b, then c alone, 6 s. The longest first: c beside a and b, 4 s.
+        let decls = vec![decl("a", &[]), decl("b", &[]), decl("c", &[])];
+        let takes = |name: &str| if name == "c" { 4.0 } else { 2.0 };
+        assert_eq!(seconds(decls, 2, None, takes).seconds, 4.0);
+    }
+
+    #[test]
+    fn requests_per_minute_hold() {
+        let decls = vec![decl("a", &[]), decl("b", &[]), decl("c", &[])];
+        let predicted = seconds(decls, 8, Some(2), |_| 1.0);
+        assert!(predicted.seconds > 30.0, "{predicted:?}");
+    }
+
+    #[test]
+    fn nothing_to_do_takes_no_time() {
+        let graph = Graph::build(vec![decl("a", &[])]).expect("a graph");
+        let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+        let slots = Slots::new(&[], &[], 1, 1);
+        let mut engine = Engine::new(graph, Mode::Build, Options::default(), Vec::new(), slots);
+        engine.want(&targets);
+        assert_eq!(predict(engine, &mut |_, _| None, &mut |_, _| None), Predicted::default());
+    }
+}
