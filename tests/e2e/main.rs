@@ -8,6 +8,7 @@
 mod support;
 
 mod big;
+mod broken;
 mod calls;
 mod commands;
 mod crash;
