@@ -113,6 +113,9 @@ pub enum Command {
     /// Have tasks made again; their outputs go to history
     #[command(visible_alias = "invalidate", after_help = CLEAN_EXAMPLES)]
     Clean(commands::clean::CleanArgs),
+    /// Edit the plan, see what that makes stale, and say what to do about it
+    #[command(after_help = EDIT_PLAN_EXAMPLES)]
+    EditPlan(commands::edit_plan::EditPlanArgs),
     /// Mark tasks done, with their outputs as they are
     #[command(after_help = TOUCH_EXAMPLES)]
     Touch(commands::touch::TouchArgs),
@@ -252,6 +255,15 @@ Examples:
 
 Nothing is lost: `planexe restore` brings it back.";
 
+const EDIT_PLAN_EXAMPLES: &str = "\
+Examples:
+  planexe edit-plan                                 in $VISUAL or $EDITOR, then asked what to make again
+  planexe edit-plan --invalidate-from expert_review keep what is before it
+  planexe edit-plan --set new.txt -n                what a new text would make stale; nothing is changed
+  planexe edit-plan --set - --all -y < new.txt      for scripts
+
+The former plan goes to history: `planexe restore plan.txt` brings it back.";
+
 const TOUCH_EXAMPLES: &str = "\
 Examples:
   planexe touch swot                  keep swot as it is, although its prompt changed
@@ -261,7 +273,7 @@ Outputs must be there and pass the task's schema and checks.";
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   planexe history swot                what is kept
-  planexe restore swot                the version before this one
+  planexe restore swot                the version before this one; again: back
   planexe restore swot@3              version 3
   planexe restore --checkpoint ID     all outputs as they were then";
 
@@ -363,6 +375,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Simulate(args) => commands::simulate::run(session, &args),
         Command::Checkpoints(args) => commands::checkpoints::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
+        Command::EditPlan(args) => commands::edit_plan::run(session, &args),
         Command::Touch(args) => commands::touch::run(session, &args),
         Command::Done(args) => commands::done::run(session, &args),
         Command::Check(args) => commands::check::run(session, &args),

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use minijinja::Value;
@@ -15,13 +14,16 @@ use crate::project::{Project, uses};
 use crate::record::{Digest, Failure, InputRecord};
 use crate::store::index::Index;
 
+/// A file's content, where it was read, and its digest.
+type ReadFile = (Option<Arc<[u8]>>, Digest);
+
 /// The inputs of a task as read.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// By input, in order.
     pub files: Vec<Files>,
-    /// Content, where it was read, and digest by path.
-    read: BTreeMap<String, (Option<Arc<[u8]>>, Digest)>,
+    /// By path.
+    read: BTreeMap<String, ReadFile>,
 }
 
 /// Why inputs cannot be given to a task.
@@ -59,7 +61,7 @@ impl Inputs {
     /// Reads the files of a task's inputs; those that are absent and may be are left out.
     pub fn read(project: &Project, files: Vec<Files>) -> Result<Inputs, InputError> {
         Inputs::gather(files, |path| {
-            let bytes = fs::read_optional(&project.run.join(path))?;
+            let bytes = fs::read_optional(&project.input(path))?;
             Ok(bytes.map(|bytes| {
                 let digest = Digest::of(&bytes);
                 (Some(bytes.into()), digest)
@@ -70,7 +72,7 @@ impl Inputs {
     /// The same for a command, which reads its inputs itself: their digests alone.
     pub fn hash(project: &Project, files: Vec<Files>, index: &Index) -> Result<Inputs, InputError> {
         Inputs::gather(files, |path| {
-            Ok(index.digest(&project.run.join(path))?.map(|(digest, _)| (None, digest)))
+            Ok(index.digest(&project.input(path))?.map(|(digest, _)| (None, digest)))
         })
     }
 
@@ -129,17 +131,16 @@ impl Inputs {
     ) -> Result<BTreeMap<String, Value>, InputError> {
         let uses = |name: &str| uses(used, name);
         let mut context = BTreeMap::new();
-        let run = &project.run;
         for input in &self.files {
             if !uses(&input.name) && !uses("inputs") {
                 continue;
             }
             let value = if input.glob {
-                let list = input.paths.iter().map(|path| self.file_value(run, &input.name, path));
+                let list = input.paths.iter().map(|path| self.file_value(project, &input.name, path));
                 Value::from(list.collect::<Result<Vec<_>, _>>()?)
             } else {
                 match input.paths.first() {
-                    Some(path) => self.content_value(run, path)?,
+                    Some(path) => self.content_value(project, path)?,
                     // An absent file is no text, or no value.
                     None if is_json(&input.pattern) => Value::from(()),
                     None => Value::from(""),
@@ -149,7 +150,7 @@ impl Inputs {
         }
         if uses("inputs") {
             let each = self.files.iter().flat_map(|input| input.paths.iter().map(|path| (&input.name, path)));
-            let list = each.map(|(name, path)| self.file_value(run, name, path));
+            let list = each.map(|(name, path)| self.file_value(project, name, path));
             context.insert("inputs".into(), Value::from(list.collect::<Result<Vec<_>, _>>()?));
         }
         context.insert("vars".into(), Value::from_serialize(&project.vars));
@@ -166,19 +167,20 @@ impl Inputs {
     }
 
     /// `{name, path, text, json}` of a file.
-    fn file_value(&self, run: &Path, name: &str, path: &str) -> Result<Value, InputError> {
+    fn file_value(&self, project: &Project, name: &str, path: &str) -> Result<Value, InputError> {
         let mut value = BTreeMap::from([
             ("name", Value::from(name)),
             ("path", Value::from(path)),
-            ("text", Value::from(&*self.text(run, path)?)),
+            ("text", Value::from(&*self.text(project, path)?)),
         ]);
-        value.insert("json", if is_json(path) { self.content_value(run, path)? } else { Value::from(()) });
+        value
+            .insert("json", if is_json(path) { self.content_value(project, path)? } else { Value::from(()) });
         Ok(Value::from_iter(value))
     }
 
     /// The parsed value of a JSON file, the text of any other.
-    fn content_value(&self, run: &Path, path: &str) -> Result<Value, InputError> {
-        let text = self.text(run, path)?;
+    fn content_value(&self, project: &Project, path: &str) -> Result<Value, InputError> {
+        let text = self.text(project, path)?;
         if !is_json(path) {
             return Ok(Value::from(&*text));
         }
@@ -188,7 +190,7 @@ impl Inputs {
         Ok(Value::from_serialize(&value))
     }
 
-    fn text(&self, run: &Path, path: &str) -> Result<Cow<'_, str>, InputError> {
+    fn text(&self, project: &Project, path: &str) -> Result<Cow<'_, str>, InputError> {
         let malformed = |error: std::str::Utf8Error| InputError::Malformed {
             path: path.into(),
             why: format!("is not valid UTF-8 at byte {}", error.valid_up_to()),
@@ -196,7 +198,7 @@ impl Inputs {
         match &self.read[path].0 {
             Some(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(malformed),
             None => {
-                let bytes = fs::read(&run.join(path)).map_err(InputError::Fs)?;
+                let bytes = fs::read(&project.input(path)).map_err(InputError::Fs)?;
                 String::from_utf8(bytes).map(Cow::Owned).map_err(|error| malformed(error.utf8_error()))
             }
         }

@@ -251,6 +251,9 @@ impl Default for TaskInfo {
     }
 }
 
+/// What is asked for: a task, all of it or these items of a fan-out.
+pub type Target = (TaskId, Option<HashSet<String>>);
+
 /// The state machine.
 pub struct Engine {
     graph: Graph,
@@ -327,8 +330,8 @@ impl Engine {
         self.infos.get(self.graph[id].decl).copied().unwrap_or_default()
     }
 
-    /// Asks for tasks, and with them all they need. `keys` limits a fan-out to some of its instances.
-    pub fn want(&mut self, targets: &[(TaskId, Option<HashSet<String>>)]) {
+    /// Asks for tasks, and with them all they need.
+    pub fn want(&mut self, targets: &[Target]) {
         let ids: Vec<TaskId> = targets.iter().map(|(id, _)| *id).collect();
         let mask = if self.options.only {
             let mut mask = vec![false; self.graph.len()];

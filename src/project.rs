@@ -49,6 +49,8 @@ pub struct Project {
     pub digest: Digest,
     /// Folders inputs may also lie in.
     pub allow_outside: Vec<PathBuf>,
+    /// A file of the run and what is read in its place: to judge an edit before it is made.
+    pub in_place_of: Option<(String, PathBuf)>,
 }
 
 impl Project {
@@ -58,6 +60,14 @@ impl Project {
             if let Recipe::Prompt(prompt) = &mut spec.recipe {
                 prompt.models = vec![endpoint];
             }
+        }
+    }
+
+    /// An input file of the run, by its name relative to the run directory.
+    pub fn input(&self, path: &str) -> PathBuf {
+        match &self.in_place_of {
+            Some((name, other)) if name == path => other.clone(),
+            _ => self.run.join(path),
         }
     }
 

@@ -59,8 +59,7 @@ impl<T: Copy> Known<T> {
             list.sort_by(|a, b| key(a).total_cmp(&key(b)));
             list[list.len() / 2]
         };
-        let by_decl: HashMap<usize, T> =
-            lists.iter_mut().map(|(&decl, list)| (decl, median(list))).collect();
+        let by_decl: HashMap<usize, T> = lists.iter_mut().map(|(&decl, list)| (decl, median(list))).collect();
         let mut recipes: HashMap<&'static str, Vec<T>> = HashMap::new();
         for (&decl, figure) in &by_decl {
             recipes.entry(project.specs[decl].recipe.name()).or_default().push(*figure);

@@ -1,11 +1,11 @@
 //! Judging without running: what a build would do, and the state of every task. Reads only.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rayon::prelude::*;
 
-use crate::engine::{Action, Engine, Event, Judged, Mode, Options, Settled, TaskInfo};
+use crate::engine::{Action, Engine, Event, Judged, Mode, Options, Settled, Target, TaskInfo};
 use crate::graph::{Graph, TaskId};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
@@ -48,7 +48,7 @@ pub struct Look<'a> {
 }
 
 /// Judges the targets and all they need.
-pub fn survey(look: &Look<'_>, targets: &[(TaskId, Option<HashSet<String>>)]) -> Survey {
+pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
     let project = look.project;
     let finder = Finder::new(look.store);
     let judge = Judge {

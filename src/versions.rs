@@ -68,7 +68,9 @@ pub fn kept(
     for entry in store.history().entries_all()? {
         if let Some(known) = found.iter_mut().find(|known| known.first == entry.first) {
             known.entries.push(entry);
-        } else if is_wanted(&entry.task) || (named.is_none() && entry.first == written) {
+        } else if is_wanted(&entry.task)
+            || (named.is_none() && entry.outputs.iter().any(|output| output.path == written))
+        {
             let new = || Kept {
                 name: String::new(),
                 first: entry.first.clone(),

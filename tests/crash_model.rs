@@ -6,6 +6,8 @@
 //! The model's tasks write in the order of `store::commit` and `store::calls`. Seeded:
 //! `PLANEXE_SEEDS=1000000 cargo test --release --test crash_model` runs a million.
 
+#![allow(clippy::disallowed_methods, reason = "the number of seeds is read from the environment")]
+
 #[path = "support/random.rs"]
 mod random;
 
@@ -23,6 +25,9 @@ use planexe::store::StatusRead;
 use planexe::store::sidecar::{parse_done, parse_status};
 
 use random::{Rng, random_decls};
+
+/// Puts a file into the world: its path, its bytes, whether it is synced.
+type Put<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
 
 // ---- a disk
 
@@ -189,6 +194,9 @@ struct Careless {
     status_unsynced: bool,
 }
 
+/// Adds the steps that write a sidecar, synced or not.
+type Put<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
+
 struct Worker {
     steps: VecDeque<Step>,
     question: Option<String>,
@@ -331,7 +339,8 @@ impl World {
             }
         };
         let status = |state| json(&Status { attempt: 1, ..Status::new(name.as_str(), state) });
-        write(self, &format!("{first}.status"), status(State::Running), false, false);
+        let synced = paid && !careless.status_unsynced;
+        write(self, &format!("{first}.status"), status(State::Running), synced, synced);
         let content = World::output(&fingerprint);
         let mut question = None;
         if paid {
@@ -342,8 +351,8 @@ impl World {
                 // The call itself, then its answer.
                 let answer = json(&String::from_utf8_lossy(&content));
                 write(self, &asked, answer, !careless.answer_unsynced, !careless.answer_unsynced);
-                // The status is two steps; the call comes between it and the answer.
-                steps.insert(2, Step::Ask);
+                // The call comes between the steps of the status and those of the answer.
+                steps.insert(if synced { 4 } else { 2 }, Step::Ask);
                 steps.push_back(Step::Kept);
                 question = Some(asked);
             }
@@ -405,7 +414,7 @@ impl World {
                 tail.push_back(Step::SyncFolder(folder(&path).to_owned()));
             }
         };
-        let last = |world: &mut World, put: &mut dyn FnMut(&mut World, String, Vec<u8>, bool)| {
+        let last = |world: &mut World, put: &mut Put<'_>| {
             put(world, format!("{first}.status"), status(State::Done), paid);
         };
         if careless.status_before_marker {
@@ -619,6 +628,7 @@ fn run(seed: u64, careless: Careless) -> Result<(), String> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long to try is said by the environment")]
 fn seeds() -> u64 {
     std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
 }

@@ -1,6 +1,8 @@
 //! The engine, driven over random graphs with a made-up outside: seeded, so that a failure can be
 //! run again. `PLANEXE_SEEDS=1000000 cargo test --release --test simulation` runs a million.
 
+#![allow(clippy::disallowed_methods, reason = "the number of seeds is read from the environment")]
+
 #[path = "support/random.rs"]
 mod random;
 
@@ -194,6 +196,7 @@ fn check_all_settled(engine: &Engine, seed: u64) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long to try is said by the environment")]
 fn builds_over_random_graphs() {
     let seeds: u64 = std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
     for seed in 0..seeds {

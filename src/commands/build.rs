@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::build::{Build, Ended, Parts, Signals, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
-use crate::engine::{self, Engine, Mode, OnFailure, TaskInfo};
+use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
@@ -217,7 +217,7 @@ pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
 #[derive(Debug, Clone, Default)]
 pub struct What {
     /// The targets; keys limit a fan-out to some of its items.
-    pub targets: Vec<(TaskId, Option<HashSet<String>>)>,
+    pub targets: Vec<Target>,
     /// The targets alone.
     pub only: bool,
     /// `-B`.
@@ -236,8 +236,8 @@ pub fn target_ids(
 }
 
 /// The tasks that were named.
-pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<(TaskId, Option<HashSet<String>>)>, Error> {
-    let mut targets: Vec<(TaskId, Option<HashSet<String>>)> = Vec::new();
+pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
+    let mut targets: Vec<Target> = Vec::new();
     for name in names {
         let named = session_find(opened, name)?;
         let keys = named.key.map(|key| HashSet::from([key]));
@@ -308,6 +308,8 @@ pub fn carry_out_under(
         }),
         frozen: how.frozen,
         key_variables,
+        programs: runner::command::Programs::new(session.variable("PATH")),
+        scratch: Mutex::default(),
         pid: std::process::id(),
         host: crate::store::lock::host_name(),
         steps_total,
@@ -415,11 +417,7 @@ pub fn slots(project: &Project, jobs: Option<u32>) -> (Slots, usize) {
 }
 
 /// [`slots`] with the limits of some endpoints set otherwise.
-pub fn slots_with(
-    project: &Project,
-    jobs: Option<u32>,
-    set: impl Fn(usize, &mut Limits),
-) -> (Slots, usize) {
+pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut Limits)) -> (Slots, usize) {
     let mut endpoints: Vec<Limits> =
         project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model)).collect();
     for (at, limits) in endpoints.iter_mut().enumerate() {

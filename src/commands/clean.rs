@@ -236,8 +236,18 @@ fn told(goes: &[Goes]) -> String {
     let files: usize = goes.iter().map(|one| one.files.len()).sum();
     let tasks = count(goes.len() as u64, "task");
     let mut text = format!("cleaned {tasks}, {}", count(files as u64, "file"));
-    if let Some(one) = goes.iter().find(|one| one.files.iter().any(|file| one.outputs.contains(file))) {
-        text += &format!("; `planexe restore {}` brings it back", shell_word(&one.task));
+    let back: Vec<&Goes> =
+        goes.iter().filter(|one| one.files.iter().any(|file| one.outputs.contains(file))).collect();
+    let family = |one: &&Goes| one.task.split_once('[').map(|(family, _)| family.to_owned());
+    match back[..] {
+        [] => {}
+        [one] => text += &format!("; `planexe restore {}` brings it back", shell_word(&one.task)),
+        [first, ref rest @ ..] => match family(&first)
+            .filter(|name| rest.iter().all(|one| family(one).as_ref() == Some(name)))
+        {
+            Some(name) => text += &format!("; `planexe restore {}` brings them back", shell_word(&name)),
+            None => text += &format!("; `planexe restore {} …` brings them back", shell_word(&first.task)),
+        },
     }
     text
 }

@@ -172,7 +172,10 @@ fn compare(
         }
         _ => {
             let (was, is) = (bytes(old.len() as u64), bytes(now.len() as u64));
-            view.text = format!("{before} and {here} differ, and are no text ({was}, {is})\n");
+            view.text = match view.present {
+                true => format!("{before} and {here} differ, and are no text ({was}, {is})\n"),
+                false => format!("{before} is gone ({was}, no text)\n"),
+            };
         }
     }
     Ok(view)

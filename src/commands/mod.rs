@@ -25,6 +25,7 @@ pub mod deliver;
 pub mod diff;
 pub mod doctor;
 pub mod done;
+pub mod edit_plan;
 pub mod events;
 pub mod explain;
 pub mod failures;

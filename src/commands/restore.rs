@@ -7,23 +7,25 @@ use crate::commands::history::find;
 use crate::commands::{LockArgs, Session, session_find};
 use crate::exit::{self, Error, Kind};
 use crate::open::Opened;
+use crate::record::Marker;
 use crate::report::{shell_word, time};
 use crate::staleness::Decision;
 use crate::store::index::Index;
 use crate::store::rewind::{NoCheckpoint, Rewind};
 use crate::style::{bytes, clean, count};
+use crate::touch;
 use crate::units::{Units, judge};
 use crate::versions::{self, Kept, Version, why_text};
 
 /// What `planexe restore` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RestoreArgs {
-    /// The task; `TASK@N` for its Nth version as `planexe history` counts them [default: the latest kept]
+    /// The tasks; `TASK@N` for the Nth version as `planexe history` counts them [default: the latest that differs]
     #[arg(value_name = "TASK[@N]", required_unless_present = "checkpoint")]
-    pub task: Option<String>,
+    pub tasks: Vec<String>,
 
     /// All outputs as they were at a checkpoint
-    #[arg(long, value_name = "ID", conflicts_with = "task")]
+    #[arg(long, value_name = "ID", conflicts_with = "tasks")]
     pub checkpoint: Option<String>,
 
     /// Only say what would be changed
@@ -48,6 +50,9 @@ struct Back {
     files: Vec<String>,
     /// Why the next build would make it again all the same.
     stale: Option<String>,
+    /// Whether `touch` would keep it.
+    #[serde(skip)]
+    touchable: bool,
 }
 
 /// The answer, as data.
@@ -67,113 +72,129 @@ pub fn run(session: &Session, args: &RestoreArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
     let lock =
         if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
-    let code = match (&args.checkpoint, &args.task) {
-        (Some(id), _) => to_checkpoint(session, &opened, id, args.dry_run),
-        (None, Some(task)) => one(session, &opened, task, args.dry_run),
-        (None, None) => Err(Error::usage("neither a task nor a checkpoint is named")),
+    let code = match &args.checkpoint {
+        Some(id) => to_checkpoint(session, &opened, id, args.dry_run),
+        None => to_versions(session, &opened, &args.tasks, args.dry_run),
     };
     drop(lock);
     code
 }
 
-fn one(session: &Session, opened: &Opened, written: &str, dry_run: bool) -> Result<u8, Error> {
+/// What is brought back: of which task, to which version.
+type Chosen = (Kept, Version);
+
+fn to_versions(session: &Session, opened: &Opened, tasks: &[String], dry_run: bool) -> Result<u8, Error> {
     let store = &opened.store;
     let units = Units::new(&opened.project, store);
-    let (name, n) = match versions::split(written) {
-        // A name that is an output's comes first, `@` and all.
-        Some((name, n)) if session_find(opened, written).is_err() => (name, Some(n)),
-        _ => (written, None),
-    };
-    let all = find(opened, &units, name)?;
-    let mut chosen: Vec<(&Kept, Version)> = Vec::new();
-    for kept in &all {
-        let version = kept.version(store, n)?;
-        // The content may be there, and only its marker be gone.
-        let marker_gone = || !matches!(store.read_done(&kept.first), crate::record::Marker::Valid(_));
-        let version = version.or_else(|| kept.last().filter(|_| n.is_none() && marker_gone()));
-        chosen.extend(version.map(|version| (kept, version)));
+    let mut chosen: Vec<Chosen> = Vec::new();
+    for written in tasks {
+        // Everything is found before anything is changed.
+        let found = choose(opened, &units, written)?;
+        if found.is_empty() {
+            session.say(&format!("{}: all that is kept is as it is now", clean(written)));
+        }
+        for (kept, version) in found {
+            if !chosen.iter().any(|(known, _)| known.first == kept.first) {
+                chosen.push((kept, version));
+            }
+        }
     }
-    if chosen.is_empty() {
-        return nothing(session, opened, name, n, &all);
-    }
-    let lost: Vec<String> = chosen
-        .iter()
-        .flat_map(|(_, version)| &version.entry.outputs)
-        .filter(|output| !store.history().has(&output.blake3))
-        .map(|output| output.path.clone())
-        .collect();
-    if !lost.is_empty() {
-        let mut error = Error::new(Kind::Refused, format!("what `{name}` held then is not kept any more"))
-            .code("not_kept");
-        error.causes = lost.into_iter().map(|path| format!("the content of `{path}` is gone")).collect();
-        return Err(error);
-    }
-    let mut view = View { done: !dry_run, ..View::default() };
+    refuse_lost(opened, &chosen)?;
+    let mut view = View { done: !dry_run && !chosen.is_empty(), ..View::default() };
     for (kept, version) in &chosen {
         if !dry_run {
             store.put_back(&version.entry).map_err(|error| {
-                Error::new(Kind::Internal, format!("`{}` cannot be restored", kept.name)).because(&error)
+                Error::new(Kind::Internal, format!("`{}` cannot be restored", kept.name))
+                    .because(&error.within(store.run_dir()))
             })?;
         }
-        let files = version.entry.outputs.iter().map(|output| output.path.clone()).collect();
-        let time_utc = version.entry.at.clone();
         view.restored.push(Back {
             task: kept.name.clone(),
             version: version.name.clone(),
-            time_utc,
-            files,
+            time_utc: version.entry.at.clone(),
+            files: version.entry.outputs.iter().map(|output| output.path.clone()).collect(),
             stale: None,
+            touchable: false,
         });
     }
     if !dry_run {
-        say_stale(session, opened, &mut view);
+        find_stale(session, opened, &mut view);
     }
     if session.globals.json {
         session.print_answer(store.run_dir(), &view)?;
         return Ok(exit::DONE);
     }
-    let verb = if dry_run { "would restore" } else { "restored" };
     for (_, version) in &chosen {
-        let entry = &version.entry;
-        let from = match &version.name {
-            Some(name) => format!("{} of {} ({})", clean(name), time(&entry.at), why_text(entry.why)),
-            None => format!("what was recorded {}, before it was edited by hand", time(&entry.at)),
-        };
-        let files: Vec<String> = entry
-            .outputs
-            .iter()
-            .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
-            .collect();
-        session.print(&format!("{verb} {}: {from}\n", files.join(", ")))?;
+        session.print(&told(version, dry_run))?;
     }
-    tell_stale(session, &view, Some(name));
+    tell_stale(session, &view, Some(tasks));
     Ok(exit::DONE)
 }
 
-fn nothing(
-    session: &Session,
-    opened: &Opened,
-    name: &str,
-    n: Option<usize>,
-    all: &[Kept],
-) -> Result<u8, Error> {
-    let known: Vec<String> = all.iter().flat_map(|kept| &kept.entries).map(versions::version_name).collect();
-    let shown = shell_word(name);
-    match (n, known.is_empty()) {
-        (_, true) => {
-            Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept"))
-        }
-        (Some(n), false) => Err(Error::usage(format!("`{name}` has no version {n}"))
-            .code("no_version")
-            .hint(format!("`planexe history {shown}` lists them"))),
-        (None, false) => {
-            session.say(&format!("{}: all that is kept is as it is now", clean(name)));
-            if session.globals.json {
-                session.print_answer(opened.store.run_dir(), &View::default())?;
-            }
-            Ok(exit::DONE)
+/// The versions a name means: none if all that is kept is there already.
+fn choose(opened: &Opened, units: &Units<'_>, written: &str) -> Result<Vec<Chosen>, Error> {
+    let store = &opened.store;
+    let (name, n) = match versions::split(written) {
+        // A name that is an output's comes first, `@` and all.
+        Some((name, n)) if session_find(opened, written).is_err() => (name, Some(n)),
+        _ => (written, None),
+    };
+    let all = find(opened, units, name)?;
+    if all.iter().all(|kept| kept.entries.is_empty()) && n.is_none() {
+        let edited = all.iter().any(|kept| kept.version(store, None).is_ok_and(|version| version.is_some()));
+        if !edited {
+            return Err(
+                Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept")
+            );
         }
     }
+    let mut chosen: Vec<Chosen> = Vec::new();
+    for kept in all {
+        let version = kept.version(store, n)?;
+        // The content may be there, and only its marker be gone.
+        let marker_gone = || !matches!(store.read_done(&kept.first), Marker::Valid(_));
+        let version = version.or_else(|| kept.last().filter(|_| n.is_none() && marker_gone()));
+        chosen.extend(version.map(|version| (kept, version)));
+    }
+    match n {
+        Some(n) if chosen.is_empty() => Err(Error::usage(format!("`{name}` has no version {n}"))
+            .code("no_version")
+            .hint(format!("`planexe history {}` lists them", shell_word(name)))),
+        _ => Ok(chosen),
+    }
+}
+
+fn refuse_lost(opened: &Opened, chosen: &[Chosen]) -> Result<(), Error> {
+    let mut lost = Vec::new();
+    for (kept, version) in chosen {
+        for output in &version.entry.outputs {
+            if !opened.store.history().has(&output.blake3) {
+                lost.push(format!("the content of `{}` ({}) is gone", output.path, kept.name));
+            }
+        }
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let mut error =
+        Error::new(Kind::Refused, "not all of it is kept any more, so nothing was changed").code("not_kept");
+    error.causes = lost;
+    Err(error)
+}
+
+fn told(version: &Version, dry_run: bool) -> String {
+    let entry = &version.entry;
+    let verb = if dry_run { "would restore" } else { "restored" };
+    let from = match &version.name {
+        Some(name) => format!("{} of {} ({})", clean(name), time(&entry.at), why_text(entry.why)),
+        None => format!("what was recorded {}, before it was edited by hand", time(&entry.at)),
+    };
+    let files: Vec<String> = entry
+        .outputs
+        .iter()
+        .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
+        .collect();
+    format!("{verb} {}: {from}\n", files.join(", "))
 }
 
 fn to_checkpoint(session: &Session, opened: &Opened, id: &str, dry_run: bool) -> Result<u8, Error> {
@@ -197,7 +218,7 @@ fn to_checkpoint(session: &Session, opened: &Opened, id: &str, dry_run: bool) ->
     }
     let mut view = view_of(&plan, !dry_run);
     if !dry_run {
-        say_stale(session, opened, &mut view);
+        find_stale(session, opened, &mut view);
     }
     if session.globals.json {
         session.print_answer(store.run_dir(), &view)?;
@@ -234,6 +255,7 @@ fn view_of(plan: &Rewind, done: bool) -> View {
         time_utc: checkpoint.time_utc.clone(),
         files: checkpoint.outputs.iter().map(|output| output.path.clone()).collect(),
         stale: None,
+        touchable: false,
     };
     View {
         done,
@@ -265,25 +287,27 @@ fn no_checkpoint(opened: &Opened, id: &str, none: NoCheckpoint) -> Error {
 }
 
 /// Finds out what the next build would make again all the same.
-fn say_stale(session: &Session, opened: &Opened, view: &mut View) {
+fn find_stale(session: &Session, opened: &Opened, view: &mut View) {
     let index = Index::load(&opened.store);
     let units = Units::new(&opened.project, &opened.store);
     let env = |name: &str| session.variable(name);
     let judge = judge(&opened.project, &opened.store, &index, &units.finder, &env);
     for back in &mut view.restored {
-        // What the next build makes again, and why.
-        back.stale = match units.graph.find(&back.task) {
-            None => Some(GONE.to_owned()),
-            Some(id) => match judge.judge(&units.graph, id, false).decision {
-                Decision::Stale { reasons, .. } => reasons.first().map(|reason| reason.text()),
-                _ => None,
-            },
+        let Some(id) = units.graph.find(&back.task) else {
+            back.stale = Some(GONE.to_owned());
+            continue;
         };
+        let judgement = judge.judge(&units.graph, id, false);
+        if let Decision::Stale { reasons, .. } = &judgement.decision {
+            back.stale = reasons.first().map(|reason| reason.text());
+            back.touchable =
+                touch::faults(&opened.project, &opened.store, &units.graph[id], &judgement).is_empty();
+        }
     }
 }
 
 /// Says what the next build makes of it, and how to keep it all the same.
-fn tell_stale(session: &Session, view: &View, typed: Option<&str>) {
+fn tell_stale(session: &Session, view: &View, typed: Option<&[String]>) {
     let gone: Vec<&Back> = view.restored.iter().filter(|back| back.stale.as_deref() == Some(GONE)).collect();
     if let Some(first) = gone.first() {
         session.say(&format!(
@@ -299,8 +323,13 @@ fn tell_stale(session: &Session, view: &View, typed: Option<&str>) {
         n => (format!(" and {}", count(n as u64 - 1, "other")), "them"),
     };
     let keep = match typed {
-        Some(typed) => format!("; `planexe touch {}` keeps {them}", shell_word(typed)),
-        None => String::new(),
+        Some(typed) if stale.iter().all(|back| back.touchable) => {
+            let name =
+                |typed: &String| shell_word(versions::split(typed).map_or(typed.as_str(), |(name, _)| name));
+            let names: Vec<String> = typed.iter().map(name).collect();
+            format!("; `planexe touch {}` keeps {them}", names.join(" "))
+        }
+        _ => String::new(),
     };
     session.say(&format!(
         "note: the next build makes {}{more} again ({}){keep}",

@@ -70,8 +70,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
             (Some(&slots), _) | (None, Some(slots)) => limits.max_concurrent = slots,
             (None, None) => {}
         });
-        let mut engine =
-            Engine::new(project.graph.clone(), Mode::Build, Options::default(), infos, slots);
+        let mut engine = Engine::new(project.graph.clone(), Mode::Build, Options::default(), infos, slots);
         engine.want(&targets);
         let mut runs = |graph: &Graph, id: TaskId| {
             let expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));

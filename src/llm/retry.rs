@@ -308,6 +308,16 @@ impl Budgets {
         }
     }
 
+    /// Answers of an endpoint that were rejected and asked for again.
+    pub fn reasks(&self, endpoint: &str) -> u32 {
+        self.endpoints.get(endpoint).map_or(0, |used| used.reasks)
+    }
+
+    /// Counts an answer that was rejected by a build that was killed before it could count it.
+    pub fn add_reask(&mut self, endpoint: &str) {
+        self.endpoints.entry(endpoint.to_owned()).or_default().reasks += 1;
+    }
+
     fn has_left(&self, name: &str) -> bool {
         self.endpoints.get(name).is_some_and(|used| used.left)
     }

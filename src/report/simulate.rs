@@ -78,12 +78,17 @@ impl SimulateView {
         };
         let heads = ["slots", "time", "tasks", "calls", "in", "out", "cost"];
         let mut text = headed(heads, self.rows.iter().map(row), style);
-        let Some(Predicted { tasks, guessed, unknown_items, .. }) = self.rows.first().map(|row| row.predicted)
+        let Some(Predicted { tasks, guessed, unknown_items, .. }) =
+            self.rows.first().map(|row| row.predicted)
         else {
             return text;
         };
         if guessed > 0 {
-            let all = if guessed == tasks { "no task has" } else { &format!("{guessed} of {tasks} tasks have not") };
+            let all = if guessed == tasks {
+                "no task has"
+            } else {
+                &format!("{guessed} of {tasks} tasks have not")
+            };
             text += &format!("A guess in part: {all} run yet, nor anything like it.\n");
         }
         if unknown_items > 0 {
@@ -101,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_row_for_each_number_of_slots() {
-        let usage = Usage { calls: 3, input_tokens: 1500, output_tokens: 20, cost_usd: 0.5, ..Usage::default() };
+        let usage =
+            Usage { calls: 3, input_tokens: 1500, output_tokens: 20, cost_usd: 0.5, ..Usage::default() };
         let predicted = Predicted { seconds: 90.0, tasks: 4, guessed: 1, usage, unknown_items: 1 };
         let view = SimulateView {
             schema: 1,
@@ -117,6 +123,9 @@ mod tests {
         assert_eq!(lines[3], "A guess in part: 1 of 4 tasks have not run yet, nor anything like it.");
         assert_eq!(lines[4], "The items of 1 task are not known yet; each counts as one.");
         let json = serde_json::to_value(&view).expect("JSON");
-        assert_eq!((&json["rows"][0]["slots"], &json["rows"][1]["calls"]), (&serde_json::Value::Null, &3.into()));
+        assert_eq!(
+            (&json["rows"][0]["slots"], &json["rows"][1]["calls"]),
+            (&serde_json::Value::Null, &3.into())
+        );
     }
 }

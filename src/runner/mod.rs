@@ -57,6 +57,10 @@ pub struct Tools {
     pub frozen: bool,
     /// Names of variables that hold keys: commands do not see them unless they say so.
     pub key_variables: Vec<String>,
+    /// Where the programs of commands are.
+    pub programs: command::Programs,
+    /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.
+    pub scratch: Mutex<Vec<std::fs::File>>,
     /// This process and host, for records.
     pub pid: u32,
     /// This host.
@@ -116,6 +120,8 @@ pub struct Course {
     pub budgets: Budgets,
     /// Rejected answers and what was wrong with them.
     pub rejected: Vec<Rejected>,
+    /// The state and attempt in which an earlier build left the task, until its conversation is taken up.
+    pub left: Option<(State, u32)>,
     /// A larger `max_tokens`, after an answer that was cut off at the limit.
     pub max_tokens: Option<u64>,
     /// Draw differently: the last answer went wrong in a way the same draw would repeat.
@@ -279,8 +285,7 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
 /// `.status` says running.
 fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
-    let redraw = std::mem::take(&mut job.redraw);
-    if redraw {
+    if std::mem::take(&mut job.redraw) {
         tools.store.calls().discard(&name)?;
     }
     if std::mem::take(&mut job.damaged) {
@@ -292,9 +297,7 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         let files = edited.join("`, `");
         tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
     }
-    // Were the word "done" to come back with the power, the answer to come would be set aside too.
-    let durability = if redraw { Durability::Synced } else { Durability::Unsynced };
-    write_status(tools, job, State::Running, None, durability)
+    write_status(tools, job, State::Running, None)
 }
 
 /// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
@@ -304,14 +307,14 @@ fn settle(tools: &Tools, job: &mut Job, outcome: Outcome) -> Outcome {
         Outcome::Failed(failure) => {
             log_failure(tools, job, failure);
             job.course.budgets = Budgets::default();
-            write_status(tools, job, State::Failed, Some(failure), Durability::Unsynced)
+            write_status(tools, job, State::Failed, Some(failure))
         }
         Outcome::Again { failure, .. } => {
             log_failure(tools, job, failure);
-            write_status(tools, job, State::Pending, Some(failure), Durability::Unsynced)
+            write_status(tools, job, State::Pending, Some(failure))
         }
-        Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None, Durability::Unsynced),
-        Outcome::Stopped => write_status(tools, job, State::Stopped, None, Durability::Unsynced),
+        Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None),
+        Outcome::Stopped => write_status(tools, job, State::Stopped, None),
     };
     match written {
         Ok(()) => outcome,
@@ -386,16 +389,14 @@ pub fn usage_of(usage: &Usage) -> StatusUsage {
     }
 }
 
-fn write_status(
-    tools: &Tools,
-    job: &Job,
-    state: State,
-    failure: Option<&Failure>,
-    durability: Durability,
-) -> Result<(), FsError> {
+/// Synced where answers are paid for: a state that came back with the power would set an answer aside,
+/// or have a rejected one asked for anew.
+fn write_status(tools: &Tools, job: &Job, state: State, failure: Option<&Failure>) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first() else { return Ok(()) };
     let mut status = status_of(tools, job, state);
     status.failure = failure.cloned();
+    let paid = tools.project.spec(&job.task).recipe.prompt().is_some();
+    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
     tools.store.write_status(first, &status, durability)
 }
 

@@ -13,7 +13,7 @@ use crate::judge::call_digest;
 use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
 use crate::project::{Endpoint, PromptSpec};
-use crate::record::{Failure, SCHEMA};
+use crate::record::{Failure, SCHEMA, State};
 use crate::store::calls::{CallRecord, KeptRequest, Verdict};
 use crate::store::commit::Content;
 use crate::store::logs::{CallOf, UsageLine};
@@ -88,6 +88,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     if tools.cancel.is_broken() {
         return Ok(Outcome::Stopped);
     }
+    take_up_conversation(tools, job, spec, endpoint)?;
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
     let start = Instant::now();
@@ -186,6 +187,47 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             Ok(follow(tools, job, spec, &error, failure))
         }
     }
+}
+
+/// Rejected answers of an attempt that an earlier build did not bring to its end: what they cost is not
+/// paid again, the model is told what was wrong with them.
+fn take_up_conversation(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    endpoint: &Endpoint,
+) -> Result<(), FsError> {
+    let left = job.course.left.take();
+    let Some((state @ (State::Running | State::Pending | State::Stopped), attempt)) = left else {
+        return Ok(());
+    };
+    let digest = call_digest(spec, endpoint, &job.prepared);
+    let mut rejected = Vec::new();
+    for call in tools.store.calls().list(&job.task.name)? {
+        let meant = call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
+        if meant
+            && let Some(reply) = &call.record.reply
+            && let Err(violations) =
+                check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref())
+        {
+            let again = Rejected { answer: reply.text.clone(), feedback: check::feedback(&violations) };
+            rejected.push((call, again));
+        }
+    }
+    // Killed between the answer and the word of its rejection.
+    if let Some((last, _)) = rejected.last()
+        && state == State::Running
+        && last.record.attempt == attempt
+    {
+        job.course.budgets.add_reask(&endpoint.name);
+        if last.usable {
+            tools.store.calls().mark(&last.name, Verdict::Rejected)?;
+        }
+    }
+    let of_this_course = job.course.budgets.reasks(&endpoint.name) as usize;
+    let before = rejected.len().saturating_sub(of_this_course);
+    job.course.rejected = rejected.into_iter().skip(before).map(|(_, again)| again).collect();
+    Ok(())
 }
 
 fn request_of(job: &Job, spec: &PromptSpec) -> Request {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
-use crate::support::{FakeLlm, Fifo, Space, until};
+use crate::support::{Answer, FakeLlm, Fifo, Space, until};
 
 const PAIR: &str = r#"
 [task.a]
@@ -138,4 +138,55 @@ fn a_clock_set_back_an_hour_or_forward_a_year_makes_nothing_stale() {
     space.build();
     assert_eq!(server.count("a"), 3);
     space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_rejected_answer_is_not_paid_for_again_after_a_kill() {
+    let server = FakeLlm::scripted(|request| match request.messages.len() {
+        1 => Answer::Text("{}".into()),
+        _ => Answer::Text("{\"title\": \"A bridge\"}".into()),
+    });
+    let tasks = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.json"]
+prompt = "TASK=a\nSummarise: {{ plan }}"
+schema = "a.schema.json"
+"#;
+    let space = space(&server, tasks);
+    space.write(
+        "a.schema.json",
+        r#"{ "type": "object", "required": ["title"], "properties": { "title": { "type": "string" } } }"#,
+    );
+    space.build();
+    assert_eq!(server.total(), 2);
+    let (whole, again) = (space.tree(), server.last("a"));
+
+    // Killed while the second call is open, then again: each time that call alone is repeated.
+    space.write("plan.txt", "Build a tunnel.\n");
+    server.script(|request| match request.messages.len() {
+        1 => Answer::Text("{}".into()),
+        _ => Answer::Hang,
+    });
+    for calls in [4, 5] {
+        let build = space.spawn(&["build"]);
+        server.wait_for_total(calls);
+        build.kill9();
+    }
+    server.script(|_| Answer::Text("{\"title\": \"A bridge\"}".into()));
+    space.build();
+    assert_eq!(server.total(), 6);
+    assert_eq!(server.last("a").messages.len(), again.messages.len());
+    assert_eq!(space.tree()["a.json"], whole["a.json"]);
+    space.assert_nothing_to_do(&server);
+
+    // A course that came to its end is over: the next one begins anew.
+    space.write("plan.txt", "Build a castle.\n");
+    server.script(|_| Answer::Text("{}".into()));
+    space.run(&["build"]).exits(1);
+    let failed = server.total();
+    server.script(|_| Answer::Text("{\"title\": \"A castle\"}".into()));
+    space.build();
+    assert_eq!(server.total(), failed + 1);
+    assert_eq!(server.last("a").messages.len(), 1);
 }

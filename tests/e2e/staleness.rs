@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, counts};
+use crate::support::{Answer, FakeLlm, Fifo, Space, counts, until};
 
 /// Three tasks, each reading the one before.
 const CHAIN: &str = r#"
@@ -77,6 +77,17 @@ fn assert_stale(space: &Space, task: &str, why: &[&str]) {
 #[track_caller]
 fn assert_fresh(space: &Space) {
     space.run(&["build", "-q"]).exits(0);
+}
+
+/// Builds until a build writes nothing at all. An entry as young as the clock is hashed again, and its
+/// record may be written again: once it is older than that, there is nothing left to learn.
+#[track_caller]
+fn settle(space: &Space) {
+    until("a build that writes nothing", || {
+        let before = space.everything();
+        space.build();
+        (space.everything() == before).then_some(())
+    });
 }
 
 #[test]
@@ -864,6 +875,7 @@ command = "echo >> ../a.log; cat $in > $out"
     );
     space.build();
     space.assert_nothing_to_do(&server);
+    settle(&space);
     space.set_mtime("plan.txt", space.mtime("a.txt") + Duration::from_millis(1));
     assert_stale(&space, "a", &["plan.txt"]);
     space.build();
@@ -975,13 +987,7 @@ fn a_build_that_learns_nothing_writes_nothing_at_all() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     space.build();
-    // An entry as young as the clock is hashed again, and its record may be written again: once it is
-    // older than that, there is nothing left to learn.
-    crate::support::until("two builds in a row that write nothing", || {
-        let before = space.everything();
-        space.build();
-        (space.everything() == before).then_some(())
-    });
+    settle(&space);
     assert_eq!(server.total(), 3);
 }
 
@@ -1155,4 +1161,147 @@ fn a_torn_json_input_fails_its_reader_and_is_named() {
     space.build();
     assert!(server.last("a").prompt.ends_with("12"), "{}", server.last("a").prompt);
     space.assert_nothing_to_do(&server);
+}
+
+/// Every kind of thing a verdict may rest on.
+const EVERYTHING: &str = r#"
+[pipeline]
+include = ["stages/*.toml", "more.toml"]
+
+[vars]
+tone = "calm"
+
+[task.a]
+inputs = ["plan.txt", "link.txt"]
+outputs = ["a.json", { path = "a.md", template = "a.md.j2" }]
+system = "prompts/system.md"
+prompt = "prompts/a.md"
+schema = "a.schema.json"
+check = { banned_words = "banned.txt" }
+
+[task.notes]
+inputs = { notes = "notes.txt" }
+optional = ["notes"]
+outputs = ["noted.txt"]
+template = "{{ vars.tone }} {{ notes or 'none' }}"
+
+[task.all]
+inputs = { docs = "docs/**/*.txt" }
+outputs = ["all.txt"]
+command = "cat $in.docs > $out; echo $FLAVOUR >> $out"
+env = ["FLAVOUR"]
+
+[task.item]
+foreach = { file = "items.json", key = "id" }
+outputs = ["items/{{ key }}.txt"]
+template = "{{ item.text }}"
+
+[task.file]
+foreach = { glob = "parts/*.txt" }
+outputs = ["files/{{ key }}.txt"]
+template = "{{ item.text }}"
+
+[task.over]
+inputs = ["items/*.txt", "files/*.txt", "a.md"]
+outputs = ["over.txt"]
+command = "cat $in > $out"
+"#;
+
+#[test]
+fn after_quiet_builds_every_change_is_still_seen() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, EVERYTHING);
+    for (path, text) in [
+        ("plan.txt", "Build a bridge."),
+        ("texts/linked.txt", "linked"),
+        ("texts/other.txt", "other!"),
+        ("more.toml", "# nothing yet"),
+        ("prompts/system.md", "Be brief."),
+        ("prompts/a.md", "TASK=a\n{{ plan }} {{ link }} {{ vars.tone }}"),
+        ("a.md.j2", "# {{ answer.title }}"),
+        ("a.schema.json", SCHEMA),
+        ("banned.txt", "nonsense"),
+        ("docs/one.txt", "1"),
+        ("docs/deep/er/two.txt", "2"),
+        ("items.json", r#"[{"id": "x", "text": "ex"}, {"id": "y", "text": "why"}]"#),
+        ("parts/p.txt", "part"),
+    ] {
+        space.write(path, text);
+    }
+    std::os::unix::fs::symlink("texts/linked.txt", space.path("link.txt")).expect("a link");
+    space.set_env("FLAVOUR", "plain");
+    space.build();
+
+    let relink = |space: &Space| {
+        space.remove("link.txt");
+        std::os::unix::fs::symlink("texts/other.txt", space.path("link.txt")).expect("a link");
+    };
+    let restored = |space: &Space| {
+        let mtime = space.mtime("docs/one.txt");
+        space.write("docs/one.txt", "7");
+        space.set_mtime("docs/one.txt", mtime);
+    };
+    let into = |space: &Space| {
+        space.write("docs/new.tmp", "renamed into place");
+        std::fs::rename(space.path("docs/new.tmp"), space.path("docs/deep/new.txt")).expect("rename");
+    };
+    type Change<'a> = &'a dyn Fn(&Space);
+    let changes: [(&str, Change); 34] = [
+        ("an input", &|s| s.write("plan.txt", "Build a tunnel.")),
+        ("an input of the same size and time", &restored),
+        ("the file behind a link", &|s| s.write("texts/linked.txt", "LINKED")),
+        ("a link to another file", &relink),
+        ("the prompt's file", &|s| s.edit("prompts/a.md", "TASK=a", "TASK=a\nNow:")),
+        ("the system prompt's file", &|s| s.write("prompts/system.md", "Be very brief.")),
+        ("the template of a further output", &|s| s.write("a.md.j2", "## {{ answer.title }}")),
+        ("the schema", &|s| s.edit("a.schema.json", "\"integer\"", "\"integer\", \"maximum\": 9")),
+        ("the list of banned words", &|s| s.write("banned.txt", "nonsense\nrubbish")),
+        ("the pipeline", &|s| s.edit("pipeline.toml", "'none'", "'nothing'")),
+        ("a var", &|s| s.edit("pipeline.toml", "calm", "bold")),
+        ("a file that is included by name", &|s| {
+            s.write("more.toml", "[task.m]\noutputs = [\"m.txt\"]\ntemplate = \"m m\"")
+        }),
+        ("a file that an include's glob matches now", &|s| {
+            s.write("stages/s.toml", "[task.s]\noutputs = [\"s.txt\"]\ntemplate = \"s s\"")
+        }),
+        ("an optional input that is there now", &|s| s.write("notes.txt", "Mind the wind.")),
+        ("an optional input that is gone again", &|s| s.remove("notes.txt")),
+        ("a file a glob matches now", &|s| s.write("docs/three.txt", "3")),
+        ("a file in a new folder a glob reaches into", &|s| s.write("docs/new/down/four.txt", "4")),
+        ("a file renamed into a glob", &into),
+        ("a file gone from a glob", &|s| s.remove("docs/deep/er/two.txt")),
+        ("a named variable of the environment", &|s| s.set_env("FLAVOUR", "sweet")),
+        ("an item", &|s| s.edit("items.json", "why", "because")),
+        ("an item added", &|s| s.edit("items.json", "[{", r#"[{"id": "z", "text": "zed"}, {"#)),
+        ("an item removed", &|s| s.edit("items.json", r#"{"id": "z", "text": "zed"}, "#, "")),
+        ("a file that is an item now", &|s| s.write("parts/q.txt", "another part")),
+        ("an output gone", &|s| s.remove("noted.txt")),
+        ("a further output gone", &|s| s.remove("a.md")),
+        ("an instance's output gone", &|s| s.remove("items/x.txt")),
+        ("an output emptied", &|s| s.write("over.txt", "")),
+        ("an output edited, for its readers", &|s| s.write("items/x.txt", "my own words")),
+        ("an output that is no longer valid", &|s| s.write("a.json", "{}")),
+        ("a marker gone", &|s| s.remove("over.txt.DONE")),
+        ("a marker torn", &|s| s.write("items/y.txt.DONE", "{\"schema\": 1,")),
+        ("the marker of another task", &|s| s.write("over.txt.DONE", s.bytes("all.txt.DONE"))),
+        ("a folder that took an output's place", &|s| {
+            s.remove("over.txt");
+            s.write("over.txt/x", "in the way");
+        }),
+    ];
+    let mut unseen = Vec::new();
+    for (what, change) in changes {
+        settle(&space);
+        change(&space);
+        if space.run(&["build", "-q"]).code != 1 {
+            unseen.push(what);
+        }
+        if what.starts_with("a folder") {
+            space.run(&["build"]).exits(1);
+        } else {
+            space.build();
+            space.assert_nothing_to_do(&server);
+        }
+    }
+    assert!(unseen.is_empty(), "{unseen:#?}");
 }

@@ -12,7 +12,11 @@
 //! (some containers), the tests say so and pass. Linux on x86-64 only.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(clippy::disallowed_methods, reason = "tests write files as a user would")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "tests write files as a user would, and say what they tried"
+)]
 #![allow(dead_code, unused_imports, reason = "not all of the support is used here")]
 
 #[path = "../support/mod.rs"]
@@ -65,12 +69,17 @@ template = "<h1>{{ facts.title }}</h1>{{ count }}{{ log }}{% for r in reviews %}
 inputs  = ["page.html"]
 outputs = ["end.txt"]
 prompt  = "TASK=end\nConclude: {{ page }}"
+check   = { min_words = 3 }
 "##;
 
 /// Calls that can be open at once: the reviews.
 const MOST_IN_FLIGHT: usize = 3;
 
 fn answers(request: &ChatRequest) -> Answer {
+    // The first answer to the last task is too short; asked again, it does better.
+    if request.task == "end" && request.messages.len() == 1 {
+        return Answer::Text("End.".into());
+    }
     if request.task != "facts" {
         return Answer::Default;
     }
@@ -164,12 +173,14 @@ impl Case {
         (traced, String::from_utf8_lossy(&said).into_owned(), at_hit)
     }
 
-    /// How many answers lie on disk, whole and usable, that were not there before.
+    /// How many answers lie on disk, whole, accepted or not, that were not there before.
     fn kept(&self) -> usize {
         let usable = |path: &Path, bytes: &[u8]| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             path.starts_with(".planexe/calls")
-                && name.strip_suffix(".json").is_some_and(|stem| !stem.contains('.'))
+                && name
+                    .strip_suffix(".json")
+                    .is_some_and(|stem| !stem.contains('.') || stem.contains(".rejected-"))
                 && serde_json::from_slice::<serde_json::Value>(bytes).is_ok()
         };
         let count = |tree: &Tree| {
@@ -304,42 +315,31 @@ fn points(count: usize, sample: usize) -> Vec<usize> {
 }
 
 /// Tries a kind of disturbance at the points of a case; what went wrong is told at the end, all at once.
-fn try_points(
-    case: &Case,
-    what: &str,
-    sample: usize,
-    mut one: impl FnMut(usize, &mut Vec<String>) -> Option<bool>,
-) {
+fn try_points(case: &Case, what: &str, sample: usize, mut one: impl FnMut(usize, &mut Vec<String>) -> bool) {
     let (watched, said, _) = case.disturb(Plan::Watch);
     assert_eq!(watched.code, Some(0), "{said}");
     assert_eq!(case.space.tree(), case.after);
     let count = watched.calls.len();
     let mut faults = Vec::new();
-    let (mut tried, mut reached) = (0, 0);
+    let mut reached = 0;
     let mut list = points(count, sample);
     let mut next = 0;
     while let Some(&at) = list.get(next) {
         next += 1;
-        match one(at, &mut faults) {
-            Some(hit) => {
-                tried += 1;
-                reached += usize::from(hit);
-                // Another order of the threads may have taken more calls.
-                if hit && all_points() && next == list.len() {
-                    list.push(at + 1);
-                }
-            }
-            None => {}
+        let hit = one(at, &mut faults);
+        reached += usize::from(hit);
+        // Another order of the threads may have taken more calls.
+        if hit && all_points() && next == list.len() {
+            list.push(at + 1);
         }
     }
-    let shown = std::env::var("PLANEXE_KILL_POINTS").is_ok();
-    if shown {
+    if std::env::var_os("PLANEXE_KILL_POINTS").is_some() {
         for (n, call) in watched.calls.iter().enumerate() {
             eprintln!("{n:4} {} {}", call.name, call.path);
         }
     }
     eprintln!(
-        "{what}, {} {}: {count} calls counted, {tried} points tried, {reached} reached, {} faults",
+        "{what}, {} {}: {count} calls counted, {reached} points tried, {} faults",
         case.name,
         case.args.join(" "),
         faults.len()
@@ -348,7 +348,7 @@ fn try_points(
     if all_points() && case.args.contains(&"-j1") {
         assert_eq!(reached, count, "points tried and calls counted");
     }
-    assert!(faults.is_empty(), "{} of {tried}:\n{}", faults.len(), faults.join("\n"));
+    assert!(faults.is_empty(), "{} of {reached}:\n{}", faults.len(), faults.join("\n"));
 }
 
 fn may_trace() -> bool {
@@ -381,7 +381,7 @@ fn killed(case: &Case, sample: usize) {
         case.check_next(&at, before, faults);
         case.check_temps(&at, faults);
         case.check_books(&at, before, faults);
-        Some(reached)
+        reached
     });
 }
 
@@ -390,7 +390,7 @@ fn torn(case: &Case, sample: usize) {
         let before = case.server.total();
         let plan = Plan::Torn(at);
         let (traced, said, _) = case.disturb(plan);
-        let Some(call) = traced.hit(plan) else { return Some(false) };
+        let Some(call) = traced.hit(plan) else { return false };
         let writes = call.writes;
         let at = name_of(&traced, plan);
         if traced.hung || traced.code.is_some() {
@@ -403,7 +403,7 @@ fn torn(case: &Case, sample: usize) {
             case.check_temps(&at, faults);
             case.check_books(&at, before, faults);
         }
-        Some(true)
+        true
     });
 }
 
@@ -418,7 +418,7 @@ fn power_cut(case: &Case, what: &str, sample: usize, mut fate: impl FnMut(usize)
         let left = traced.disk.cut(&mut *fate(n));
         write_tree(case.dir(), &left);
         case.check_next(&at, before, faults);
-        Some(reached)
+        reached
     });
 }
 
@@ -461,7 +461,7 @@ fn failing(case: &Case, sample: usize, sticky: bool, errors: &[(i32, &str)]) {
             case.check_next(&at, before, faults);
             case.check_temps(&at, faults);
             case.check_books(&at, before, faults);
-            Some(reached)
+            reached
         });
     }
 }

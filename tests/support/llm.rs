@@ -146,8 +146,6 @@ struct State {
     calls: Vec<ChatRequest>,
     /// Requests that are no chat completions, as `GET /v1/models`.
     others: Vec<String>,
-    /// What was posted to `/hook`.
-    posts: Vec<Value>,
     held: BTreeSet<String>,
     hold_all: bool,
     halves: BTreeMap<String, usize>,
@@ -218,16 +216,6 @@ impl FakeLlm {
     pub fn requests(&self) -> usize {
         let state = self.shared.lock();
         state.calls.len() + state.others.len()
-    }
-
-    /// The address of a webhook that takes everything.
-    pub fn hook_url(&self) -> String {
-        format!("http://{}/hook", self.address)
-    }
-
-    /// What the webhook was sent so far.
-    pub fn posts(&self) -> Vec<Value> {
-        self.shared.lock().posts.clone()
     }
 
     /// Requests that were no chat completions.
@@ -405,12 +393,6 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     while let Some((line, headers, body)) = read_request(&mut reader, stream)? {
         let mut words = line.split(' ');
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        if (method, path) == ("POST", "/hook") {
-            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            shared.lock().posts.push(body);
-            write_whole(stream, 204, "text/plain", &[], b"")?;
-            continue;
-        }
         if method != "POST" || !path.ends_with("/chat/completions") {
             shared.lock().others.push(format!("{method} {path}"));
             let known = method == "GET" && path.ends_with("/models");

@@ -1,4 +1,4 @@
-//! Commands the contract names that are still to come. Each test loses its `ignore` with its command.
+//! Steering a run from another shell, and what is told of it afterwards.
 
 use crate::support::{Answer, FakeLlm, Space, counts, until};
 
@@ -57,7 +57,6 @@ fn failures_are_listed() {
 }
 
 #[test]
-#[ignore = "the command is still to come"]
 fn retry_draws_again() {
     let server = FakeLlm::scripted(|request| format!("Draw {}.", request.nth).into());
     let space = space(&server, CHAIN);
@@ -87,66 +86,6 @@ fn checkpoints_are_one_a_task_in_order() {
 }
 
 #[test]
-fn a_dead_webhook_neither_slows_nor_fails_a_build() {
-    let server = FakeLlm::new();
-    let tasks = format!(
-        "[webhooks.dead]\nurl = \"http://127.0.0.1:9/hook\"\n\n[hooks]\non_completed = [\"no-such-program-here\"]\n{CHAIN}"
-    );
-    let space = space(&server, &tasks);
-    space.build();
-    assert_eq!(server.total(), 3);
-    space.run(&["build", "-q"]).exits(0);
-}
-
-#[test]
-#[ignore = "webhooks are still to come"]
-fn events_are_posted_to_webhooks() {
-    let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
-        ("c", 0) => Answer::error(400, "the words of the server"),
-        _ => Answer::Default,
-    });
-    let space = space(&server, &format!("[webhooks.all]\nurl = \"{}\"\n{CHAIN}", server.hook_url()));
-    space.run(&["build"]).exits(1);
-    let events = || -> Vec<(String, String)> {
-        let posts = server.posts().into_iter();
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        posts.map(|post| (text(&post["event"]), text(&post["task"]))).collect()
-    };
-    until("the failure to be posted", || {
-        events().iter().any(|(event, _)| event == "pipeline.failed").then_some(())
-    });
-    let has = |event: &str, task: &str| events().contains(&(event.to_owned(), task.to_owned()));
-    assert!(
-        has("task.started", "a") && has("task.completed", "a") && has("task.failed", "c"),
-        "{:?}",
-        events()
-    );
-    for post in server.posts() {
-        for name in ["event", "run_id_dir", "timestamp_utc"] {
-            assert!(post[name].is_string(), "{name}: {post:?}");
-        }
-    }
-    let failed = server.posts().into_iter().find(|post| post["event"] == "task.failed").expect("posted");
-    assert!(failed["error_summary"].as_str().is_some_and(|text| text.contains("the words of the server")));
-    space.build();
-    until("the end to be posted", || {
-        events().iter().any(|(event, _)| event == "pipeline.completed").then_some(())
-    });
-}
-
-#[test]
-#[ignore = "hooks are still to come"]
-fn local_programs_are_run_on_events() {
-    let server = FakeLlm::new();
-    let hooks =
-        "[hooks]\non_completed = [\"sh\", \"-c\", \"cat >> ../completed.log; echo >> ../completed.log\"]\n";
-    let space = space(&server, &format!("{hooks}{CHAIN}"));
-    space.build();
-    let log = std::fs::read_to_string(space.root().join("completed.log")).expect("the log");
-    assert!(log.contains("\"task\"") && space.tally("completed") >= 3, "{log}");
-}
-
-#[test]
 fn an_aborted_run_keeps_its_state_and_is_resumed_by_force() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
@@ -162,4 +101,55 @@ fn an_aborted_run_keeps_its_state_and_is_resumed_by_force() {
     space.run(&["resume", "--force"]).exits(0);
     assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1)]));
     space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_paused_build_goes_on_by_a_command() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    space.run(&["pause"]).exits(0);
+    until("the build to say that it pauses", || build.stderr().contains("pause").then_some(()));
+    server.release("a");
+    until("a to be done", || space.is_done("a.txt").then_some(()));
+    assert_eq!(server.counts(), counts([("a", 1)]));
+    space.run(&["resume"]).exits(0);
+    build.wait().exits(0);
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_signal_ends_a_paused_build() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    space.run(&["pause"]).exits(0);
+    until("the build to say that it pauses", || build.stderr().contains("pause").then_some(()));
+    server.release("a");
+    until("a to be done", || space.is_done("a.txt").then_some(()));
+    build.signal(rustix::process::Signal::INT);
+    build.wait().exits(130);
+    // The pause was for that build.
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("c", 1)]));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn steering_a_run_nobody_builds_says_so() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    for command in ["stop", "pause", "abort"] {
+        let out = space.run(&[command]);
+        assert!(out.code <= 3 && !out.stderr.is_empty(), "{out}");
+        // Whatever it left, the next build is not stopped by it.
+        space.run(&["build"]).exits(0);
+        space.assert_nothing_to_do(&server);
+    }
+    assert_eq!(server.total(), 3);
 }

@@ -1,0 +1,276 @@
+//! Attempts: handed to the workers, and what each came to.
+
+use super::{Attempt, Back, Build, STACK, STALLED};
+use crate::engine::{End, Event as Input};
+use crate::event::Kind;
+use crate::graph::{Kind as NodeKind, TaskId};
+use crate::project::Recipe;
+use crate::record::{Failure, Marker};
+use crate::runner::{self, Completed, Job, Live, Outcome};
+use crate::staleness::{Decision, StaleReason};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Build<'_> {
+    /// Hands an attempt to a worker.
+    pub(super) fn start(&mut self, id: TaskId, attempt: u32, endpoint: Option<usize>) {
+        if let Err(error) = self.begin() {
+            self.break_off(error);
+            self.engine.on(Input::Ended(id, End::Stopped), self.now());
+            return;
+        }
+        let task = self.engine.graph()[id].clone();
+        let Some(pending) = self.pending.get_mut(&id) else {
+            self.engine.on(Input::Ended(id, End::Failed), self.now());
+            return;
+        };
+        let Some(prepared) = pending.judgement.prepared.clone() else {
+            self.engine.on(Input::Ended(id, End::Failed), self.now());
+            return;
+        };
+        let (redraw, edited, damaged) = match &pending.judgement.decision {
+            Decision::Stale { reasons, redraw, edited, .. } => {
+                let damaged = reasons.iter().any(|r| matches!(r, StaleReason::OutputInvalid { .. }));
+                (*redraw, edited.clone(), damaged)
+            }
+            _ => (false, Vec::new(), false),
+        };
+        let first = std::mem::replace(&mut pending.first, false);
+        let former = match &pending.judgement.marker {
+            Marker::Valid(done) => Some(done.clone()),
+            _ => None,
+        };
+        let live = Arc::new(Live::under(&self.tools.cancel));
+        let mut job = Box::new(Job {
+            attempt: pending.base_attempt + attempt - pending.waits,
+            endpoint: endpoint.unwrap_or(0),
+            prepared,
+            former,
+            redraw: redraw && first,
+            edited: if first { edited } else { Vec::new() },
+            damaged: damaged && first,
+            other: pending.other.clone(),
+            passed: pending.passed.clone(),
+            course: std::mem::take(&mut pending.course),
+            live: live.clone(),
+            task,
+        });
+        let spec = self.project.spec(&job.task);
+        let model = spec.recipe.prompt().filter(|_| endpoint.is_some()).and_then(|prompt| {
+            let endpoint = &self.project.endpoints[*prompt.models.get(job.endpoint)?];
+            Some(endpoint.model_name().to_owned())
+        });
+        self.tell(Kind::TaskStarted {
+            task: job.task.name.clone(),
+            attempt: job.attempt,
+            model,
+            recipe: spec.recipe.name().to_owned(),
+        });
+        let stall = match spec.recipe {
+            Recipe::Prompt(_) | Recipe::Command(_) => spec.stall,
+            _ => None,
+        };
+        let attempt = Attempt {
+            mark: (live.mark(), Instant::now()),
+            limit: stall.unwrap_or(STALLED),
+            // The watchdog ends programs itself.
+            ends: stall.is_some() && spec.recipe.prompt().is_some(),
+            stalled: false,
+            live,
+        };
+        self.running.insert(id, attempt);
+        let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
+        let work = move || {
+            let outcome =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&tools, &mut job)));
+            let outcome = outcome.unwrap_or_else(|_| {
+                Outcome::Failed(runner::failure(
+                    "internal",
+                    "BUG: the task's worker panicked; please report it",
+                ))
+            });
+            // The build ends only after every worker has answered, so somebody listens.
+            let _ = back.send(Back { task: id, job, outcome });
+        };
+        match self.pool() {
+            Some(pool) => pool.spawn(work),
+            None => work(),
+        }
+    }
+
+    /// The workers, made with the first attempt.
+    pub(super) fn pool(&mut self) -> Option<&rayon::ThreadPool> {
+        if self.pool.is_none() {
+            self.pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(self.threads.max(1))
+                .stack_size(STACK)
+                .thread_name(|n| format!("worker {n}"))
+                .build()
+                .ok();
+        }
+        self.pool.as_ref()
+    }
+
+    /// Takes in the end of an attempt.
+    pub(super) fn ended(&mut self, back: Back) {
+        let Back { task: id, mut job, outcome } = back;
+        if let Some(attempt) = self.running.remove(&id)
+            && let Outcome::Failed(failure) = &outcome
+            && failure.class == "stall"
+            && !attempt.stalled
+        {
+            // The watchdog was faster than the look from here.
+            let idle_s = self.project.spec(&job.task).stall.unwrap_or(attempt.limit).as_secs_f64();
+            self.tell(Kind::TaskStalled { task: job.task.name.clone(), idle_s });
+        }
+        self.finder.forget();
+        let now = self.now();
+        if let Some((result, retry_after)) = job.course.call.take() {
+            self.engine.call_ended(id, result, retry_after);
+        }
+        if let Some(prompt) = self.project.spec(&job.task).recipe.prompt() {
+            for &endpoint in prompt.models.iter().filter(|&&at| self.tools.providers.is_closed(at)) {
+                self.engine.on(Input::EndpointClosed(endpoint), now);
+            }
+        }
+        let name = job.task.name.clone();
+        let end = match outcome {
+            Outcome::Done(completed) => {
+                self.completed(id, &job, *completed);
+                End::Done
+            }
+            Outcome::Failed(failure) => {
+                self.add_usage(&job);
+                let model = self.model_of(&job);
+                self.failed(&name, id, job.attempt, model, failure);
+                End::Failed
+            }
+            Outcome::Waiting(message) => {
+                self.summary.waiting.push(name.clone());
+                self.waiting.push((name.clone(), message.clone()));
+                self.tell(Kind::TaskWaiting { task: name, message });
+                End::Waiting
+            }
+            Outcome::Again { failure, next, after, endpoint, waited } => {
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.course = std::mem::take(&mut job.course);
+                    pending.waits += u32::from(waited);
+                }
+                self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
+                End::Again { after, endpoint }
+            }
+            Outcome::Stopped => {
+                self.summary.stopped.push(name.clone());
+                self.tell(Kind::TaskStopped { task: name });
+                End::Stopped
+            }
+            Outcome::Broken(error) => {
+                self.add_usage(&job);
+                let failure = runner::failure("io", error.to_string());
+                self.failed(&name, id, job.attempt, None, failure);
+                self.break_off(error);
+                End::Failed
+            }
+        };
+        if !matches!(end, End::Again { .. }) {
+            self.pending.remove(&id);
+            self.on_progress.remove(&id);
+        }
+        self.engine.on(Input::Ended(id, end), now);
+    }
+
+    pub(super) fn model_of(&self, job: &Job) -> Option<String> {
+        let prompt = self.project.spec(&job.task).recipe.prompt()?;
+        Some(self.project.endpoints[*prompt.models.get(job.endpoint)?].model_name().to_owned())
+    }
+
+    pub(super) fn add_usage(&mut self, job: &Job) {
+        let used = runner::usage_of(&job.course.usage);
+        let total = &mut self.summary.usage;
+        total.input_tokens += used.input_tokens;
+        total.output_tokens += used.output_tokens;
+        total.cost_usd += used.cost_usd;
+        total.calls += used.calls;
+    }
+
+    pub(super) fn completed(&mut self, id: TaskId, job: &Job, completed: Completed) {
+        self.add_usage(job);
+        self.summary.ran += 1;
+        self.summary.reused += u32::from(completed.reused);
+        let name = job.task.name.clone();
+        if completed.sample {
+            self.summary.sample.push(name.clone());
+        }
+        if job.passed.is_some() {
+            self.controls.clear_passed(&name);
+        }
+        if !completed.reused {
+            self.tools.index.add_duration(&name, completed.duration_s);
+            if let NodeKind::Instance { family } = job.task.kind {
+                let family = self.engine.graph()[family].name.clone();
+                self.tools.index.add_duration(&family, completed.duration_s);
+            }
+        }
+        let step = self.project.spec(&job.task).step;
+        self.last_completed = Some((
+            step,
+            name.clone(),
+            completed.checkpoint_id.clone(),
+            Some(job.prepared.decision_id.clone()),
+        ));
+        if completed.changed {
+            self.changed.push(id);
+        }
+        self.tell(Kind::TaskCompleted {
+            task: name,
+            attempt: job.attempt,
+            model: completed.model,
+            duration_s: completed.duration_s,
+            usage: runner::usage_of(&job.course.usage),
+            step,
+            reused: completed.reused,
+            unchanged: !completed.changed,
+            sample: completed.sample,
+            partial: false,
+            output: job.task.outputs.first().cloned(),
+        });
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        name: &str,
+        id: TaskId,
+        attempt: u32,
+        model: Option<String>,
+        failure: Failure,
+    ) {
+        let blocks = self.blocked_by(id);
+        let blocked = blocks.len() as u32;
+        self.summary.failed.push(name.to_owned());
+        self.failures.push((name.to_owned(), failure.clone(), blocks));
+        self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked });
+    }
+
+    /// Tasks of this build that need a task.
+    pub(super) fn blocked_by(&self, id: TaskId) -> Vec<String> {
+        let graph = self.engine.graph();
+        if let NodeKind::Instance { family } = graph[id].kind
+            && self.project.specs[graph[family].decl].min_success < 1.0
+        {
+            return Vec::new();
+        }
+        let mask = graph.downstream(&[id]);
+        let own = match graph[id].kind {
+            NodeKind::Instance { family } => family,
+            _ => id,
+        };
+        let counts = |other: &TaskId| {
+            *other != id
+                && *other != own
+                && mask[other.index()]
+                && self.engine.is_wanted(*other)
+                && !matches!(graph[*other].kind, NodeKind::Instance { family } if family == own)
+        };
+        graph.ids().filter(counts).map(|id| graph[id].name.clone()).collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! Finding out what is stale: judgements by batches, fan-outs expanded, empty markers filled in.
+
+use super::{Build, Pending};
+use crate::engine::{Event as Input, Judged, Work};
+use crate::event::Kind;
+use crate::fs::{Durability, FsError};
+use crate::graph::{Graph, TaskId};
+use crate::judge::{Judge, Judgement};
+use crate::project::Recipe;
+use crate::record::{By, Failure, Marker, State};
+use crate::runner::{self, Course, OtherFields};
+use crate::staleness::{Decision, StaleReason};
+use crate::store::Why;
+use crate::touch::{self, Adopting};
+use rayon::prelude::*;
+
+impl Build<'_> {
+    pub(super) fn judge_with(&self) -> Judge<'_> {
+        Judge {
+            project: self.project,
+            store: self.store,
+            index: &self.tools.index,
+            finder: &self.finder,
+            rules: self.judge_rules,
+            no_reuse: self.no_reuse,
+            env: self.env,
+        }
+    }
+
+    /// Judges a batch of tasks, in parallel where it pays.
+    pub(super) fn judge(&mut self, batch: Vec<(TaskId, bool)>) {
+        if batch.is_empty() {
+            return;
+        }
+        let judge = self.judge_with();
+        let graph = self.engine.graph();
+        let one = |&(task, shallow): &(TaskId, bool)| (task, judge_one(&judge, graph, task, shallow));
+        let judged: Vec<(TaskId, Option<Judgement>)> = if batch.len() > 8 {
+            batch.par_iter().map(one).collect()
+        } else {
+            batch.iter().map(one).collect()
+        };
+        for (task, judgement) in judged {
+            let verdict = self.take_in(task, judgement);
+            self.engine.on(Input::Judged(task, verdict), self.now());
+        }
+    }
+
+    /// What a judgement means for the engine; a stale task's judgement is kept for its attempts.
+    pub(super) fn take_in(&mut self, id: TaskId, judgement: Option<Judgement>) -> Judged {
+        let Some(judgement) = judgement else {
+            return Judged::Fresh;
+        };
+        let name = self.engine.graph()[id].name.clone();
+        if let Some(state) = &judgement.unknown_state
+            && !matches!(judgement.marker, Marker::Valid(_))
+        {
+            let failure = runner::failure(
+                "state",
+                format!("its .status has the state `{state}`, which this version of planexe does not know"),
+            );
+            return self.refuse(id, failure);
+        }
+        if let Some(failure) = judgement.failure.clone() {
+            return self.refuse(id, failure);
+        }
+        if judgement.skipped {
+            return Judged::Skipped;
+        }
+        match &judgement.decision {
+            Decision::Fresh { edited, .. } => {
+                if self.tools.frozen
+                    && let Marker::Valid(done) = &judgement.marker
+                    && done.sample
+                {
+                    let message =
+                        "it is done with an answer recorded for another prompt, and --frozen refuses those";
+                    return self.refuse(id, runner::failure("sample", message));
+                }
+                for path in edited {
+                    self.edited.push(path.clone());
+                }
+                if let Marker::Valid(done) = &judgement.marker
+                    && done.sample
+                {
+                    self.summary.sample.push(name);
+                }
+                Judged::Fresh
+            }
+            Decision::Adopt => match self.adopt(id, &judgement) {
+                Ok(()) => Judged::Fresh,
+                Err(error) => {
+                    self.break_off(error);
+                    Judged::Failed
+                }
+            },
+            Decision::KeptFailed => {
+                let failure = judgement
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.failure.clone())
+                    .unwrap_or_else(|| runner::failure("failed", "failed before"));
+                self.refuse(id, failure)
+            }
+            Decision::DependsOn => Judged::DependsOn,
+            Decision::Stale { reasons, .. } => {
+                if self.wanted.explain {
+                    let reasons = reasons.iter().map(StaleReason::text).collect();
+                    self.tell(Kind::TaskStale { task: name.clone(), reasons });
+                }
+                let work = self.work_of(id, &judgement);
+                let status = judgement.status.as_deref();
+                let (course, base_attempt) = match status {
+                    Some(status) if status.state != State::Done => {
+                        let budgets = status
+                            .budgets
+                            .clone()
+                            .and_then(|budgets| serde_json::from_value(budgets).ok())
+                            .map(|mut budgets: crate::llm::retry::Budgets| {
+                                budgets.resumed();
+                                budgets
+                            })
+                            .unwrap_or_default();
+                        let left = Some((status.state, status.attempt));
+                        (Course { budgets, left, ..Course::default() }, status.attempt)
+                    }
+                    _ => (Course::default(), 0),
+                };
+                let passed = self.controls.passed(&name);
+                let of_done = match &judgement.marker {
+                    Marker::Valid(done) => done.other.clone(),
+                    _ => serde_json::Map::new(),
+                };
+                let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
+                let other = OtherFields { done: of_done, status: of_status };
+                let pending =
+                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
+                self.pending.insert(id, pending);
+                Judged::Stale(work)
+            }
+        }
+    }
+
+    /// A task that cannot even be judged.
+    pub(super) fn refuse(&mut self, id: TaskId, failure: Failure) -> Judged {
+        let name = self.engine.graph()[id].name.clone();
+        self.failed(&name, id, 0, None, failure);
+        Judged::Failed
+    }
+
+    /// Slots a stale task takes. An answer that is there already takes none of a model's.
+    pub(super) fn work_of(&self, id: TaskId, judgement: &Judgement) -> Work {
+        let graph = self.engine.graph();
+        let spec = self.project.spec(&graph[id]);
+        let mut work = Work { pool: spec.pool, ..Work::default() };
+        match &spec.recipe {
+            Recipe::Command(_) => work.cpu = true,
+            Recipe::Prompt(prompt) => {
+                let paid =
+                    judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
+                if !paid {
+                    work.endpoints = prompt.models.clone();
+                    let chars = judgement.prepared.as_ref().map_or(0, |p| p.prompt.len() + p.system.len());
+                    work.tokens = chars as u64 / 3;
+                }
+            }
+            _ => {}
+        }
+        work
+    }
+
+    /// Fills an empty marker in: the outputs hold, and someone says the task is done.
+    pub(super) fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
+        self.begin()?;
+        let task = self.engine.graph()[id].clone();
+        let how = Adopting { by: By::Touch, user: None };
+        touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, &how)?;
+        self.tools.note(
+            Some(&task.name),
+            false,
+            "marked as done by hand: its outputs hold, and are taken as they are",
+        );
+        Ok(())
+    }
+
+    /// Finds out the items of a fan-out, and moves what belongs to former ones to history.
+    pub(super) fn expand(&mut self, family: TaskId) {
+        let items = self.judge_with().items(self.engine.graph(), family);
+        let items = match items {
+            Ok(items) => Some(items),
+            Err(failure) => {
+                let name = self.engine.graph()[family].name.clone();
+                self.failed(&name, family, 0, None, failure);
+                None
+            }
+        };
+        let complete = items.is_some();
+        let now = self.now();
+        self.engine.on(Input::Expanded(family, items), now);
+        if complete && let Err(error) = self.retire_former_items(family) {
+            self.break_off(error);
+        }
+    }
+
+    pub(super) fn retire_former_items(&mut self, family: TaskId) -> Result<(), FsError> {
+        if self.wanted.targets.iter().any(|(id, keys)| *id == family && keys.is_some()) {
+            return Ok(());
+        }
+        let task = self.engine.graph()[family].clone();
+        let former = self.finder.former_items(self.engine.graph(), &task)?;
+        for first in former {
+            self.begin()?;
+            let outputs = self.finder.recorded_outputs(&first);
+            let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
+            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Synced)?;
+            self.tools.note(
+                Some(&name),
+                false,
+                format!("its item is gone; `{}` went to history", outputs.join("`, `")),
+            );
+            self.finder.forget();
+        }
+        Ok(())
+    }
+}
+
+/// Judges one task; none if the memo of its last fresh verdict still stands.
+fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> Option<Judgement> {
+    let name = &graph[task].name;
+    if !shallow
+        && !judge.rules.force
+        && let Some(stamp) = judge.index.stamp(name)
+    {
+        if judge.stamp(graph, task, crate::fs::now_ns()) == Some(stamp) {
+            return None;
+        }
+        judge.index.set_stamp(name, None);
+    }
+    Some(judge.judge(graph, task, shallow))
+}

@@ -1,0 +1,406 @@
+//! A build: the engine's actions carried out, what happened told to the engine, until nothing is left.
+//!
+//! One thread, this one, owns the engine and all state. Workers get a [`Job`] and send back one
+//! [`Outcome`]. What is stale is found here too, by batches, on rayon's global pool; calls and programs
+//! run on a pool of their own, which never joins, so that a stolen call delays no hash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::cancel::Level;
+use crate::engine::{Action, Engine, Event as Input, Options, Settled, Target};
+use crate::event::{Kind, Summary};
+use crate::fs::FsError;
+use crate::graph::{Kind as NodeKind, TaskId};
+use crate::inputs::Finder;
+use crate::judge::Judgement;
+use crate::memo::RestsOn;
+use crate::progress::Sink;
+use crate::project::Project;
+use crate::record::Failure;
+use crate::runner::{Course, Job, Live, OtherFields, Outcome, Tools};
+use crate::store::Store;
+use crate::store::control::Controls;
+
+mod attempts;
+mod ending;
+mod judging;
+mod outside;
+mod telling;
+
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(100);
+/// How often control files and tasks that get nowhere are looked for.
+const LOOK: Duration = Duration::from_millis(300);
+/// Time without progress after which it is told of tasks that have no `stall_timeout`.
+const STALLED: Duration = Duration::from_secs(600);
+/// Stack of a worker: calls and templates need little.
+const STACK: usize = 512 * 1024;
+
+/// What is asked of a build.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The targets; keys limit a fan-out to some of its items.
+    pub targets: Vec<Target>,
+    /// `--keep-going`, `--fail-fast`, `--stop-all`, `--only`.
+    pub options: Options,
+    /// Tasks to be forced (`-B`): the targets and what they need.
+    pub force: bool,
+    /// Start nothing after so long.
+    pub max_time: Option<Duration>,
+    /// Start no call after so many tokens.
+    pub max_tokens: Option<u64>,
+    /// Start no call after so many USD.
+    pub max_cost: Option<f64>,
+    /// Tell why each task is stale.
+    pub explain: bool,
+}
+
+/// How a build ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// In figures.
+    pub summary: Summary,
+    /// What stopped it short, if something did.
+    pub stopped: Option<Stopped>,
+    /// What broke it: records that could not be written.
+    pub broken: Option<FsError>,
+    /// Whether any task was started.
+    pub started: bool,
+    /// Failures in the order they happened: the task, why, and the tasks it blocks.
+    pub failures: Vec<(String, Failure, Vec<String>)>,
+    /// What the verdict rested on, if nothing was started.
+    pub rests_on: Option<RestsOn>,
+    /// Outputs edited by hand that were found valid and kept.
+    pub edited: Vec<String>,
+    /// Whether a failure counts: one that `min_success` absorbs does not.
+    pub fails: bool,
+    /// Tasks that wait for a person, and what they are asked.
+    pub waiting: Vec<(String, String)>,
+    /// The task last completed: step, name, checkpoint, decision.
+    pub last_completed: Option<(u32, String, Option<String>, Option<String>)>,
+}
+
+/// What stops a build short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// A signal: its number.
+    Signal(i32),
+    /// `planexe stop`, or the file.
+    StopFile,
+    /// `planexe abort`.
+    Abort,
+    /// A limit on time.
+    MaxTime,
+    /// A limit on tokens.
+    MaxTokens,
+    /// A limit on money.
+    MaxCost,
+}
+
+impl Stopped {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Stopped::Signal(_) => "stopped by a signal",
+            Stopped::StopFile => "stopped by `planexe stop`",
+            Stopped::Abort => "aborted",
+            Stopped::MaxTime => "the budget is used up: the time limit is reached",
+            Stopped::MaxTokens => "the budget is used up: the token limit is reached",
+            Stopped::MaxCost => "the budget is used up: the cost limit is reached",
+        }
+    }
+}
+
+/// Sends signals and other things from outside into a build.
+pub type Signals = Receiver<i32>;
+
+/// Carries a build out.
+pub struct Build<'a> {
+    project: &'a Project,
+    store: &'a Store,
+    finder: Finder<'a>,
+    judge_rules: crate::staleness::Rules,
+    no_reuse: bool,
+    env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    tools: Arc<Tools>,
+    engine: Engine,
+    wanted: Wanted,
+    start: Instant,
+    sink: &'a mut dyn Sink,
+    events: Receiver<Kind>,
+    outcomes: (Sender<Back>, Receiver<Back>),
+    signals: &'a Signals,
+    pool: Option<rayon::ThreadPool>,
+    threads: usize,
+    after_kill: bool,
+    began_ns: i64,
+    /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
+    pending: HashMap<TaskId, Pending>,
+    running: HashMap<TaskId, Attempt>,
+    controls: Controls,
+    summary: Summary,
+    failures: Vec<(String, Failure, Vec<String>)>,
+    changed: Vec<TaskId>,
+    edited: Vec<String>,
+    waiting: Vec<(String, String)>,
+    begun: bool,
+    prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
+    stopped: Option<Stopped>,
+    broken: Option<FsError>,
+    interrupts: u32,
+    on_progress: HashMap<TaskId, String>,
+    paused: bool,
+    last_completed: Option<(u32, String, Option<String>, Option<String>)>,
+}
+
+/// A stale task, from its judgement to its end.
+struct Pending {
+    judgement: Judgement,
+    course: Course,
+    base_attempt: u32,
+    passed: Option<String>,
+    other: OtherFields,
+    /// Attempts that were none: the endpoint was not ready.
+    waits: u32,
+    first: bool,
+}
+
+/// An attempt at work.
+struct Attempt {
+    live: Arc<Live>,
+    /// What it last showed, and when that changed.
+    mark: ((u64, u64, u64, u64, u64), Instant),
+    /// After so long without progress it is told, and ended if the task says so.
+    limit: Duration,
+    ends: bool,
+    stalled: bool,
+}
+
+/// What a worker sends back.
+struct Back {
+    task: TaskId,
+    job: Box<Job>,
+    outcome: Outcome,
+}
+
+/// What a build is made of.
+pub struct Parts<'a> {
+    /// The pipeline and its run.
+    pub project: &'a Project,
+    /// The run's records.
+    pub store: &'a Store,
+    /// What runners work with.
+    pub tools: Arc<Tools>,
+    /// Events of runners.
+    pub events: Receiver<Kind>,
+    /// How to judge.
+    pub rules: crate::staleness::Rules,
+    /// `--no-reuse`.
+    pub no_reuse: bool,
+    /// The environment.
+    pub env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    /// The graph with expected durations and slots.
+    pub engine: Engine,
+    /// What is asked.
+    pub wanted: Wanted,
+    /// Who shows progress.
+    pub sink: &'a mut dyn Sink,
+    /// Signals by number.
+    pub signals: &'a Signals,
+    /// Most tasks at work at once.
+    pub threads: usize,
+    /// The last build was killed: what it left is tidied up even if nothing is to be done.
+    pub after_kill: bool,
+    /// The moment, in nanoseconds since 1970, before the first file was read that a verdict rests on.
+    pub began_ns: i64,
+    /// Called once, before the first task starts: what a build that does nothing must not do.
+    pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
+}
+
+impl<'a> Build<'a> {
+    /// A build, not begun.
+    pub fn new(parts: Parts<'a>) -> Build<'a> {
+        let Parts {
+            project,
+            store,
+            tools,
+            events,
+            rules,
+            no_reuse,
+            env,
+            engine,
+            wanted,
+            sink,
+            signals,
+            threads,
+            after_kill,
+            began_ns,
+            prepare,
+        } = parts;
+        Build {
+            project,
+            store,
+            finder: Finder::new(store),
+            judge_rules: rules,
+            no_reuse,
+            env,
+            tools,
+            engine,
+            wanted,
+            start: Instant::now(),
+            sink,
+            events,
+            outcomes: channel(),
+            signals,
+            pool: None,
+            threads,
+            after_kill,
+            began_ns,
+            pending: HashMap::new(),
+            running: HashMap::new(),
+            controls: Controls::new(store),
+            summary: Summary::default(),
+            failures: Vec::new(),
+            changed: Vec::new(),
+            edited: Vec::new(),
+            waiting: Vec::new(),
+            begun: false,
+            prepare,
+            stopped: None,
+            broken: None,
+            interrupts: 0,
+            on_progress: HashMap::new(),
+            paused: false,
+            last_completed: None,
+        }
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Ended {
+        self.engine.want(&self.wanted.targets.clone());
+        if self.after_kill
+            && let Err(error) = self.begin()
+        {
+            self.break_off(error);
+        }
+        // By the clock, not by the turn: with many short tasks there are thousands of turns a second.
+        let (mut shown, mut looked) = (self.start, self.start);
+        loop {
+            self.act();
+            if self.engine.is_finished() {
+                break;
+            }
+            self.wait();
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look_outside();
+                self.look_for_stalls();
+            }
+            if shown.elapsed() >= TICK {
+                shown = Instant::now();
+                self.tick();
+            }
+        }
+        self.tick();
+        self.finish()
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Carries out what the engine wants done, until it wants nothing more for now.
+    fn act(&mut self) {
+        loop {
+            let actions = self.engine.poll(self.now());
+            if actions.is_empty() {
+                return;
+            }
+            let mut judge = Vec::new();
+            for action in actions {
+                match action {
+                    Action::Judge { task, shallow } => judge.push((task, shallow)),
+                    Action::Expand(family) => self.expand(family),
+                    Action::Start { task, attempt, endpoint } => self.start(task, attempt, endpoint),
+                    Action::Settled(task) => self.settled(task),
+                    Action::CancelAll => {
+                        self.tools.cancel.raise(Level::Killing);
+                    }
+                }
+            }
+            self.judge(judge);
+            self.drain_events();
+        }
+    }
+
+    /// Once, before the first thing is written.
+    fn begin(&mut self) -> Result<(), FsError> {
+        if !self.begun {
+            self.begun = true;
+            (self.prepare)()?;
+            self.tick();
+            self.tell(Kind::PipelineStarted {
+                pipeline: self.project.name.clone(),
+                run_id_dir: self.project.run.display().to_string(),
+                steps_total: self.wanted_steps(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Declared tasks in this build.
+    fn wanted_steps(&self) -> u32 {
+        let graph = self.engine.graph();
+        graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
+    }
+
+    /// Waits until something happens, or it is time to look again.
+    fn wait(&mut self) {
+        let wakeup = self.engine.wakeup(self.now()).map(|at| at.saturating_sub(self.now()));
+        let pause = wakeup.unwrap_or(TICK).min(TICK);
+        match self.outcomes.1.recv_timeout(pause) {
+            Ok(back) => {
+                self.ended(back);
+                while let Ok(back) = self.outcomes.1.try_recv() {
+                    self.ended(back);
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        while let Ok(signal) = self.signals.try_recv() {
+            self.signalled(signal);
+        }
+        self.check_limits();
+        self.drain_events();
+    }
+
+    /// A task was settled without an attempt of its own, or a fan-out by its instances.
+    fn settled(&mut self, id: TaskId) {
+        let (name, kind) = {
+            let task = &self.engine.graph()[id];
+            (task.name.clone(), task.kind)
+        };
+        match (self.engine.settled(id), kind) {
+            (Some(Settled::Fresh), NodeKind::Single | NodeKind::Instance { .. }) => self.summary.fresh += 1,
+            (Some(Settled::Skipped), _) => {
+                self.summary.skipped += 1;
+                self.tell(Kind::TaskSkipped { task: name });
+            }
+            (Some(Settled::Blocked), NodeKind::Single | NodeKind::Family | NodeKind::Group) => {
+                self.summary.blocked += 1
+            }
+            (Some(Settled::Partial), NodeKind::Family) => self.summary.partial.push(name),
+            _ => {}
+        }
+    }
+
+    /// Records cannot be written: nothing more is paid for.
+    fn break_off(&mut self, error: FsError) {
+        self.broken.get_or_insert(error);
+        self.tools.cancel.break_off();
+        self.engine.on(Input::Cancel(Level::Draining), self.now());
+    }
+}

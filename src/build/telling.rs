@@ -1,0 +1,125 @@
+//! Telling what happens: events to the log and to whoever watches, and the state now and then.
+
+use super::{Attempt, Build};
+use crate::cancel::Level;
+use crate::engine::Settled;
+use crate::event::Kind;
+use crate::graph::Kind as NodeKind;
+use crate::progress::{Running, Snapshot};
+use crate::runner::{self, Live};
+
+impl Build<'_> {
+    /// Events of runners, in the order they happened.
+    pub(super) fn drain_events(&mut self) {
+        while let Ok(kind) = self.events.try_recv() {
+            self.tell(kind);
+        }
+    }
+
+    /// Tells an event to the log and to whoever watches.
+    pub(super) fn tell(&mut self, kind: Kind) {
+        let event = runner::stamp(kind);
+        self.sink.done(self.summary.ran + self.summary.fresh + self.summary.skipped);
+        if self.begun
+            && !matches!(event.kind, Kind::TaskProgress { .. })
+            && let Some(error) = self.tools.logs.event(&event)
+        {
+            let message = format!("events cannot be logged, the build goes on: {error}");
+            self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
+        }
+        self.sink.event(&event);
+    }
+
+    /// Shows progress.
+    pub(super) fn tick(&mut self) {
+        let mut running: Vec<Running> = Vec::with_capacity(self.running.len());
+        for (&id, Attempt { live, .. }) in &self.running {
+            let task = &self.engine.graph()[id];
+            running.push(Running {
+                task: task.name.clone(),
+                model: None,
+                attempt: 0,
+                doing: doing(live),
+                elapsed_s: live.started.elapsed().as_secs_f64(),
+            });
+        }
+        running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
+        let graph = self.engine.graph();
+        let mut snapshot = Snapshot { elapsed_s: self.now().as_secs_f64(), running, ..Snapshot::default() };
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
+            if matches!(graph[id].kind, NodeKind::Group) || !graph.instances(id).is_empty() {
+                continue;
+            }
+            snapshot.total += 1;
+            match self.engine.settled(id) {
+                Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => {
+                    snapshot.done += 1
+                }
+                Some(Settled::Failed) => snapshot.failed += 1,
+                Some(Settled::Blocked) => snapshot.blocked += 1,
+                Some(Settled::Waiting) => snapshot.waiting += 1,
+                _ => {}
+            }
+        }
+        snapshot.eta_s = self.eta();
+        snapshot.usage = self.summary.usage;
+        snapshot.hold = if self.paused {
+            Some("paused".into())
+        } else if self.tools.cancel.level() > Level::Running {
+            Some("stopping".into())
+        } else {
+            None
+        };
+        self.sink.tick(&snapshot);
+    }
+
+    /// Seconds to go: the longest remaining path, or the work left over the slots, whichever is longer.
+    pub(super) fn eta(&self) -> Option<f64> {
+        if !self.begun {
+            return None;
+        }
+        let graph = self.engine.graph();
+        let open = graph.ids().filter(|&id| {
+            self.engine.is_wanted(id)
+                && self.engine.settled(id).is_none()
+                && graph[id].kind != NodeKind::Group
+        });
+        let longest = open.map(|id| self.engine.remaining_s(id)).fold(0.0, f64::max);
+        (longest > 0.0).then_some(longest)
+    }
+
+    /// After `--only`: readers of what changed are stale now.
+    pub(super) fn tell_readers(&mut self) {
+        let graph = self.engine.graph();
+        let mut readers: Vec<String> = Vec::new();
+        for &id in &self.changed {
+            let family = match graph[id].kind {
+                NodeKind::Instance { family } => Some(family),
+                _ => None,
+            };
+            for reader in graph[id].readers.iter().chain(family.iter().flat_map(|f| &graph[*f].readers)) {
+                let name = &graph[*reader].name;
+                if !self.engine.is_wanted(*reader) && !readers.contains(name) {
+                    readers.push(name.clone());
+                }
+            }
+        }
+        if !readers.is_empty() {
+            let message = format!("made alone; what reads it is stale now: `{}`", readers.join("`, `"));
+            self.tell(Kind::Note { task: None, message, warning: true });
+        }
+    }
+}
+
+/// What a running task is doing, in a few words.
+fn doing(live: &Live) -> String {
+    let (phase, pieces, _) = live.call.snapshot();
+    match phase {
+        2 => format!("writing, {pieces} tokens"),
+        1 => match live.call.prefill() {
+            (read, of) if of > 0 => format!("reading the prompt, {} of {of} tokens", read.min(of)),
+            _ => "waiting for the first token".to_owned(),
+        },
+        _ => live.doing(),
+    }
+}

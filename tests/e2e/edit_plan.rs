@@ -1,0 +1,167 @@
+//! `planexe edit-plan`: what an edit makes stale is told before anything runs, and kept or made again as
+//! the user says.
+
+use serde_json::{Value, json};
+
+use crate::support::{FakeLlm, Space, counts};
+
+/// `title` uses the beginning of the plan alone; `b` and `c` read `a`; `d` reads `c`.
+const TASKS: &str = r#"
+[pipeline]
+plan = "plan.txt"
+
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+prompt = "TASK=a\nSummarise: {{ plan }}"
+
+[task.title]
+inputs = ["plan.txt"]
+outputs = ["title.txt"]
+prompt = "TASK=title\nTitle of: {{ plan | first }}"
+
+[task.b]
+inputs = ["a.txt", "plan.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\n{{ a }}{{ plan }}"
+
+[task.c]
+inputs = ["a.txt"]
+outputs = ["c.txt"]
+prompt = "TASK=c\n{{ a }}"
+
+[task.d]
+inputs = ["c.txt"]
+outputs = ["d.txt"]
+prompt = "TASK=d\n{{ c }}"
+"#;
+
+const OLD: &str = "A bridge\nover the river.\n";
+const NEW: &str = "A bridge\nover the sea.\n";
+
+fn built(server: &FakeLlm) -> Space {
+    let space = Space::new();
+    space.pipeline(server, TASKS);
+    space.write("plan.txt", OLD);
+    space.write("new.txt", NEW);
+    space.build();
+    space
+}
+
+fn names(value: &Value, list: &str) -> Vec<String> {
+    let name = |one: &Value| one["task"].as_str().or(one.as_str()).expect("a name").to_owned();
+    value[list].as_array().expect(list).iter().map(name).collect()
+}
+
+#[test]
+fn what_an_edit_makes_stale_is_told_by_fingerprint() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let before = space.everything();
+    let out = space.run(&["edit-plan", "--set", "new.txt", "-n", "--json"]).exits(0);
+    space.everything().assert_same_as(&before, &out);
+    let view = out.json();
+    assert_eq!(names(&view, "stale"), ["a", "b"]);
+    assert_eq!(names(&view, "depends"), ["c", "d"]);
+    assert_eq!((&view["calls_expected"], &view["calls_at_most"]), (&json!(2), &json!(4)));
+    assert_eq!(view["changed"], false);
+    assert!(view["diff"].as_str().unwrap().contains("-over the river.\n+over the sea.\n"), "{view:#}");
+    space.run(&["edit-plan", "--set", "new.txt", "-n"]).exits(0).says(&[
+        "+over the sea",
+        "Stale by the edit",
+        "at most 4",
+    ]);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn all_is_made_again_or_nothing() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space
+        .run(&["edit-plan", "--set", "new.txt"])
+        .exits(2)
+        .says(&["--invalidate-from", "nothing was changed"]);
+    assert_eq!(space.read("plan.txt"), OLD);
+    let view = space.run(&["edit-plan", "--set", "new.txt", "--none", "-y", "--json"]).exits(0).json();
+    assert_eq!(names(&view, "kept"), ["a", "b"]);
+    assert_eq!(space.read("plan.txt"), NEW);
+    assert_eq!(space.done("a.txt")["by"], "touch");
+    space.assert_nothing_to_do(&server);
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("c", 1), ("d", 1), ("title", 1)]));
+    // The former plan can be had again.
+    assert!(space.in_history(OLD));
+    space.run(&["restore", "plan.txt"]).exits(0);
+    assert_eq!(space.read("plan.txt"), OLD);
+    space.write("plan.txt", NEW);
+
+    space.write("new.txt", "A bridge\nover the lake.\n");
+    space.run(&["edit-plan", "--set", "new.txt", "--all", "-y"]).exits(0).says(&["planexe build"]);
+    space.build();
+    assert_eq!(server.counts()["a"], 2);
+    assert_eq!(server.counts()["title"], 1);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn what_is_before_a_task_is_kept() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let out = space.run(&["edit-plan", "--set", "new.txt", "--invalidate-from", "b"]).exits(0);
+    let out = out.says(&["a: kept, marked done on the new text"]);
+    assert!(!out.stdout.contains("b: kept"), "{out}");
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1), ("d", 1), ("title", 1)]));
+    space.assert_nothing_to_do(&server);
+
+    // A task the edit does not touch is made again too, if the user says from there.
+    space.write("new.txt", "A bridge\nover the lake.\n");
+    let view =
+        space.run(&["edit-plan", "--set", "new.txt", "--invalidate-from", "c", "--json"]).exits(0).json();
+    assert_eq!(names(&view, "kept"), ["a", "b"]);
+    space.build();
+    assert_eq!((server.counts()["c"], server.counts()["a"], server.counts()["b"]), (2, 1, 2));
+    space.run(&["edit-plan", "--set", "plan.txt", "--remake", "nonsense"]).exits(2);
+}
+
+#[test]
+fn an_editor_edits_and_one_that_fails_changes_nothing() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.set_env("EDITOR", "false");
+    space.run(&["edit-plan", "--all"]).exits(1).says(&["false", "nothing was changed"]);
+    space.set_env("EDITOR", "no-such-editor-at-all");
+    space.run(&["edit-plan", "--all"]).exits(1).says(&["nothing was changed"]);
+    space.set_env("EDITOR", "true");
+    space.run(&["edit-plan", "--all"]).exits(0).says(&["nothing was changed"]);
+    space.assert_nothing_to_do(&server);
+    // With an argument of its own, and VISUAL before EDITOR; the copy ends as the plan does.
+    space.write("ed.sh", "case $2 in *plan.txt) ;; *) exit 9;; esac\nsed -i \"$1\" \"$2\"\n");
+    space.set_env("VISUAL", "sh ed.sh s/river/sea/");
+    space.run(&["edit-plan", "--all"]).exits(0).says(&["+over the sea"]);
+    assert_eq!(space.read("plan.txt"), NEW);
+    space.set_env("VISUAL", "sh ed.sh d");
+    space.run(&["edit-plan", "--all"]).exits(1).says(&["empty", "nothing was changed"]);
+    assert_eq!(space.read("plan.txt"), NEW);
+    assert_eq!(space.files(".planexe/edit"), [""; 0]);
+}
+
+#[test]
+fn a_running_build_is_not_disturbed() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, TASKS.split("[task.title]").next().unwrap());
+    space.write("plan.txt", OLD);
+    space.write("new.txt", NEW);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    space.run(&["edit-plan", "--set", "new.txt", "--all", "-y"]).exits(75);
+    assert_eq!(space.read("plan.txt"), OLD);
+    let edit = space.spawn(&["edit-plan", "--set", "new.txt", "--all", "-y", "--wait"]);
+    server.release("a");
+    build.wait().exits(0);
+    edit.wait().exits(0);
+    assert_eq!(space.read("plan.txt"), NEW);
+    let none = Space::with(&server, "[task.x]\noutputs = [\"x\"]\ncommand = \"echo > $out\"\n");
+    none.run(&["edit-plan", "--set", "new.txt", "--all"]).exits(2).says(&["names no plan"]);
+}
