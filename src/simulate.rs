@@ -157,11 +157,14 @@ pub struct Predicted {
     pub unknown_items: u64,
 }
 
+/// What a task takes if it runs; none if it is up to date.
+pub type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
+
 /// Runs a build to its end on a virtual clock. `runs` tells what a task takes if it runs, none if it is
 /// up to date; `items` those of a fan-out, none if they are not known yet.
 pub fn predict(
     mut engine: Engine,
-    runs: &mut dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)>,
+    runs: &mut Runs<'_>,
     items: &mut dyn FnMut(&Graph, TaskId) -> Option<Vec<Item>>,
 ) -> Predicted {
     let mut now = Duration::ZERO;

@@ -335,7 +335,8 @@ mod tests {
 
     #[test]
     fn programs_are_found_as_the_system_would() {
-        let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (first, second) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let put = |folder: &Path, name: &str, mode: u32| {
             std::fs::write(folder.join(name), "").expect("a file");
             std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(mode)).expect("a mode");
