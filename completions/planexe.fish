@@ -38,18 +38,35 @@ complete -c planexe -n "__fish_planexe_needs_command" -s v -l verbose -d 'Say mo
 complete -c planexe -n "__fish_planexe_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c planexe -n "__fish_planexe_needs_command" -s V -l version -d 'Print version'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "build" -d 'Run what is stale'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "watch" -d 'Build again whenever something it is made from is edited'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "resume" -d 'Say where a stopped or failed run goes on, then build'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "status" -d 'Show the state of every task'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "stop" -d 'Have the running build start nothing more'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "pause" -d 'Have the running build hold until `planexe resume`'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "abort" -d 'Give the run up; what is done is kept'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "explain" -d 'Say why a task would run, or why it need not'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "show" -d 'Show what a task was sent and what came back: prompt, answers, verdicts, log'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "log" -d 'Show what a task was sent and what came back: prompt, answers, verdicts, log'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "wait" -d 'Wait until the running build ends, a task fails, or a person is needed'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "events" -d 'List what happened in the builds of the run'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "failures" -d 'List failed attempts, and how each class and model does'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "usage" -d 'Sum up calls, tokens and money by model and by task'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "simulate" -d 'Predict what a build of everything would take, by slots, from the durations of earlier builds'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "checkpoints" -d 'List the completed tasks in order, each with its checkpoint'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "clean" -d 'Have tasks made again; their outputs go to history'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "invalidate" -d 'Have tasks made again; their outputs go to history'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "edit-plan" -d 'Edit the plan, see what that makes stale, and say what to do about it'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "touch" -d 'Mark tasks done, with their outputs as they are'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "done" -d 'Say that a task waiting for a person is done, or let a paused gate pass'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "check" -d 'Read the pipeline and report every fault in it'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "history" -d 'List what is kept of former outputs'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "restore" -d 'Bring former outputs back; those of now go to history'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "diff" -d 'Show how a task\'s outputs differ from what they were'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "record" -d 'Pack the answers of a run into one file, to be played again without a model'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "new" -d 'Make a run directory for a pipeline'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "retry" -d 'Have failed tasks tried anew, with fresh answers'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "gc" -d 'Make room: forget old contents'
+complete -c planexe -n "__fish_planexe_needs_command" -f -a "doctor" -d 'Look for what keeps a run from working, and say what to do about it'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "graph" -d 'Draw the tasks and the files between them'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "schema" -d 'Print the JSON Schema of pipeline.toml, for editors'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "keys" -d 'Show and bind which key may go to which host'
@@ -62,6 +79,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand build" -l rebuild-on -d 
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-tokens -d 'Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l webhook -d 'Post events to this address too; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
 plain\t'A line when a task starts, ends or fails'
 json\t'Events as JSON lines on standard error'
@@ -92,12 +110,47 @@ complete -c planexe -n "__fish_planexe_using_subcommand build" -s v -l verbose -
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l exec -d 'Run a shell command after each build; its exit code is in PLANEXE_EXIT_CODE' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-tokens -d 'Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l webhook -d 'Post events to this address too; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
+plain\t'A line when a task starts, ends or fails'
+json\t'Events as JSON lines on standard error'
+none\t'Nothing but errors and the end'"
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l poll -d 'Look at the files again and again, where changes are not reported (network folders)'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s k -l keep-going -d 'After a failure go on with what does not depend on it (this is the default)'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l fail-fast -d 'After a failure start nothing more; what runs finishes'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l stop-all -d 'After a failure stop everything at once'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l keep-failed -d 'Leave tasks that failed before as they are'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l strict -d 'Exit 1 if a task is done with items missing'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-reuse -d 'Do not look for kept answers; ask again'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-tokens -d 'Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l webhook -d 'Post events to this address too; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
 plain\t'A line when a task starts, ends or fails'
 json\t'Events as JSON lines on standard error'
@@ -133,11 +186,48 @@ complete -c planexe -n "__fish_planexe_using_subcommand status" -l profile -d 'U
 complete -c planexe -n "__fish_planexe_using_subcommand status" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
-complete -c planexe -n "__fish_planexe_using_subcommand status" -s w -l watch -d 'Show again as it changes, until Ctrl-C'
+complete -c planexe -n "__fish_planexe_using_subcommand status" -s w -l watch -d 'Show again each second until the build ends, or Ctrl-C; with --json one line for each change'
 complete -c planexe -n "__fish_planexe_using_subcommand status" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand status" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand status" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand status" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand stop" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand pause" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -l hard -d 'End what runs too, at once'
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand abort" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand explain" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand explain" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand explain" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
@@ -150,6 +240,127 @@ complete -c planexe -n "__fish_planexe_using_subcommand explain" -s v -l verbose
 complete -c planexe -n "__fish_planexe_using_subcommand explain" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand explain" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l call -d 'The call to show, by its number in the list [default: the one in use, else the last]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand show" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand show" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand show" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l prompt -d 'Print the prompt alone'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l system -d 'Print the system prompt alone'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l answer -d 'Print the answer alone, as it came'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l log -d 'Print what the command said alone'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand show" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l call -d 'The call to show, by its number in the list [default: the one in use, else the last]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand log" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand log" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand log" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l prompt -d 'Print the prompt alone'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l system -d 'Print the system prompt alone'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l answer -d 'Print the answer alone, as it came'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l log -d 'Print what the command said alone'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand log" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -l timeout -d 'Give up after this time (90s, 15m, 8h), with exit code 124' -r
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -l for -d 'What to wait for: done (everything), failed (a task), human (a person is needed), any (of these, or the end)' -r -f -a "done\t'Everything is done'
+failed\t'A task failed'
+human\t'A person is needed'
+any\t'Any of these, or the end of the build'"
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand wait" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l since -d 'Only from this time on: 2026-03-01T22:15:04Z, or so long ago: 10m' -r
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l webhook -d 'With --deliver: an address that was given to a build with `--webhook`; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand events" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand events" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand events" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l follow -d 'Show what happens until the build ends, or Ctrl-C'
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l deliver -d 'Send what waits for webhooks instead'
+complete -c planexe -n "__fish_planexe_using_subcommand events" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand events" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand events" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand events" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -l task -d 'Only of this task; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -l class -d 'Only of this class, such as validation or timeout; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -l model -d 'Only with this model; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand failures" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s j -l jobs -d 'At most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l slots -d 'Slots of a model, whatever the row: local=2,cloud=16' -r
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand checkpoints" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
@@ -163,6 +374,8 @@ complete -c planexe -n "__fish_planexe_using_subcommand clean" -l orphans -d 'Fi
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -l all -d 'Every task'
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -s n -l dry-run -d 'Only list the files'
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -s y -l yes -d 'Do not ask'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand clean" -l no-lock -d 'Take no lock, where the file system has none'
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand clean" -s s -l quiet -d 'Say nothing but errors'
@@ -180,10 +393,33 @@ complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l orphans -
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l all -d 'Every task'
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s n -l dry-run -d 'Only list the files'
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s y -l yes -d 'Do not ask'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l no-lock -d 'Take no lock, where the file system has none'
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l set -d 'Take the new text from a file (`-`: standard input) instead of an editor' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l invalidate-from -d 'Make TASK and what depends on it again, and keep everything else' -r
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l remake -d 'Make these again, and keep the others that the edit makes stale; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l all -d 'Make everything again that the edit makes stale'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l none -d 'Keep everything as it is, marked done on the new text'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s n -l dry-run -d 'Only show what the edit makes stale; change nothing'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s y -l yes -d 'Do not ask; without another answer it is --all'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l no-lock -d 'Take no lock, where the file system has none'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand touch" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand touch" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand touch" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
@@ -193,6 +429,8 @@ complete -c planexe -n "__fish_planexe_using_subcommand touch" -l color -d 'When
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
 complete -c planexe -n "__fish_planexe_using_subcommand touch" -s n -l dry-run -d 'Only say what would be marked'
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand touch" -l no-lock -d 'Take no lock, where the file system has none'
 complete -c planexe -n "__fish_planexe_using_subcommand touch" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand touch" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand touch" -s s -l quiet -d 'Say nothing but errors'
@@ -243,10 +481,26 @@ complete -c planexe -n "__fish_planexe_using_subcommand restore" -l color -d 'Wh
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
 complete -c planexe -n "__fish_planexe_using_subcommand restore" -s n -l dry-run -d 'Only say what would be changed'
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand restore" -l no-lock -d 'Take no lock, where the file system has none'
 complete -c planexe -n "__fish_planexe_using_subcommand restore" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand restore" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand restore" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand restore" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -l lines -d 'Compare JSON line by line too, not by its paths'
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand diff" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand record" -l about -d 'What is recorded, for people [default: what the file says already]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand record" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand record" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand record" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
@@ -259,8 +513,9 @@ complete -c planexe -n "__fish_planexe_using_subcommand record" -s v -l verbose 
 complete -c planexe -n "__fish_planexe_using_subcommand record" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand record" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand record" -s h -l help -d 'Print help'
-complete -c planexe -n "__fish_planexe_using_subcommand new" -l pipeline -d 'The pipeline it runs [default: pipeline.toml here or above]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l pipeline -d 'The pipeline it runs [default: pipeline.toml here or above; if there is none, a small example is written]' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l prompt -d 'Text of the plan, the file that `plan = …` names; `-` reads standard input' -r
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l prompt-file -d 'The same from a file; `-` reads standard input' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l label -d 'A name for people' -r
 complete -c planexe -n "__fish_planexe_using_subcommand new" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
@@ -274,7 +529,53 @@ complete -c planexe -n "__fish_planexe_using_subcommand new" -s v -l verbose -d 
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand new" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand new" -s h -l help -d 'Print help'
-complete -c planexe -n "__fish_planexe_using_subcommand graph" -l format -d 'The language to draw in' -r -f -a "dot\t'Graphviz'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -l build -d 'Build at once'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -s n -l dry-run -d 'Only say what would be tried anew'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -l no-lock -d 'Take no lock, where the file system has none'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand retry" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l older-than -d 'Forget former contents older than this (30d, 12h)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l max-size -d 'Forget the oldest until the rest takes at most this much (500M, 2G)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -s n -l dry-run -d 'Only say what would go'
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l no-lock -d 'Take no lock, where the file system has none'
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s f -l file -d 'The pipeline, with the current directory as the run' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l profile -d 'Use the overrides under [profiles.NAME]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Also into a pipe or a file'
+never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l offline -d 'Ask no server'
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s v -l verbose -d 'Say more'
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l json -d 'Print the result as JSON on standard output'
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s s -l quiet -d 'Say nothing but errors'
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -l format -d 'The language to draw in: dot (Graphviz), mermaid (Markdown viewers), json; --json is the last' -r -f -a "dot\t'Graphviz'
 mermaid\t'Mermaid, as Markdown viewers draw it'
 json\t'Nodes and edges as data'"
 complete -c planexe -n "__fish_planexe_using_subcommand graph" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
@@ -285,10 +586,11 @@ complete -c planexe -n "__fish_planexe_using_subcommand graph" -l profile -d 'Us
 complete -c planexe -n "__fish_planexe_using_subcommand graph" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -l state -d 'Colour each task by its state'
 complete -c planexe -n "__fish_planexe_using_subcommand graph" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand graph" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand graph" -s s -l quiet -d 'Say nothing but errors'
-complete -c planexe -n "__fish_planexe_using_subcommand graph" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c planexe -n "__fish_planexe_using_subcommand graph" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand schema" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand schema" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand schema" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F
@@ -367,23 +669,39 @@ complete -c planexe -n "__fish_planexe_using_subcommand completions" -s v -l ver
 complete -c planexe -n "__fish_planexe_using_subcommand completions" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand completions" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "build" -d 'Run what is stale'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "resume" -d 'Say where a stopped or failed run goes on, then build'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "status" -d 'Show the state of every task'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "explain" -d 'Say why a task would run, or why it need not'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "clean" -d 'Have tasks made again; their outputs go to history'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "touch" -d 'Mark tasks done, with their outputs as they are'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "done" -d 'Say that a task waiting for a person is done, or let a paused gate pass'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "check" -d 'Read the pipeline and report every fault in it'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "history" -d 'List what is kept of former outputs'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "restore" -d 'Bring former outputs back; those of now go to history'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "record" -d 'Pack the answers of a run into one file, to be played again without a model'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "new" -d 'Make a run directory for a pipeline'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "graph" -d 'Draw the tasks and the files between them'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "schema" -d 'Print the JSON Schema of pipeline.toml, for editors'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "keys" -d 'Show and bind which key may go to which host'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "man" -d 'Write the man pages'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "completions" -d 'Print a completion script'
-complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build resume status explain clean touch done check history restore record new graph schema keys man completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "build" -d 'Run what is stale'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "watch" -d 'Build again whenever something it is made from is edited'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "resume" -d 'Say where a stopped or failed run goes on, then build'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "status" -d 'Show the state of every task'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "stop" -d 'Have the running build start nothing more'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "pause" -d 'Have the running build hold until `planexe resume`'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "abort" -d 'Give the run up; what is done is kept'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "explain" -d 'Say why a task would run, or why it need not'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "show" -d 'Show what a task was sent and what came back: prompt, answers, verdicts, log'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "wait" -d 'Wait until the running build ends, a task fails, or a person is needed'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "events" -d 'List what happened in the builds of the run'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "failures" -d 'List failed attempts, and how each class and model does'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "usage" -d 'Sum up calls, tokens and money by model and by task'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "simulate" -d 'Predict what a build of everything would take, by slots, from the durations of earlier builds'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "checkpoints" -d 'List the completed tasks in order, each with its checkpoint'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "clean" -d 'Have tasks made again; their outputs go to history'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "edit-plan" -d 'Edit the plan, see what that makes stale, and say what to do about it'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "touch" -d 'Mark tasks done, with their outputs as they are'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "done" -d 'Say that a task waiting for a person is done, or let a paused gate pass'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "check" -d 'Read the pipeline and report every fault in it'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "history" -d 'List what is kept of former outputs'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "restore" -d 'Bring former outputs back; those of now go to history'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "diff" -d 'Show how a task\'s outputs differ from what they were'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "record" -d 'Pack the answers of a run into one file, to be played again without a model'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "new" -d 'Make a run directory for a pipeline'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "retry" -d 'Have failed tasks tried anew, with fresh answers'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "gc" -d 'Make room: forget old contents'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "doctor" -d 'Look for what keeps a run from working, and say what to do about it'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "graph" -d 'Draw the tasks and the files between them'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "schema" -d 'Print the JSON Schema of pipeline.toml, for editors'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "keys" -d 'Show and bind which key may go to which host'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "man" -d 'Write the man pages'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "completions" -d 'Print a completion script'
+complete -c planexe -n "__fish_planexe_using_subcommand help; and not __fish_seen_subcommand_from build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c planexe -n "__fish_planexe_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "bind" -d 'Let the key in a variable go to a host'
 complete -c planexe -n "__fish_planexe_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "unbind" -d 'Take that back'

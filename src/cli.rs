@@ -72,6 +72,9 @@ pub enum Command {
     /// Run what is stale
     #[command(after_help = BUILD_EXAMPLES)]
     Build(commands::build::BuildArgs),
+    /// Build again whenever something it is made from is edited
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(commands::watch::WatchArgs),
     /// Say where a stopped or failed run goes on, then build
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(commands::resume::ResumeArgs),
@@ -173,6 +176,15 @@ Examples:
 
 Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: all ends at once. Either way the next \
 build goes on from there.";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  planexe watch                            all the pipeline makes by default
+  planexe watch swot                       while editing prompts/swot.md
+  planexe watch --exec 'xdg-open report.html'
+
+An edit during a build ends the tasks that read what was edited, and no other. A task that failed is tried again when \
+something it reads changes.";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
@@ -364,6 +376,7 @@ fn run(args: Vec<OsString>) -> u8 {
 fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
     match command {
         Command::Build(args) => commands::build::run(session, &args),
+        Command::Watch(args) => commands::watch::run(session, &args),
         Command::Resume(args) => commands::resume::run(session, &args),
         Command::Status(args) => commands::status::run(session, &args),
         Command::Stop(args) => commands::stop::run(session, &args),

@@ -81,6 +81,8 @@ pub enum End {
     },
     /// Ended by a stop before its end.
     Stopped,
+    /// What it is made from changed meanwhile: to be judged again.
+    Rejudge,
 }
 
 /// What happened outside.
@@ -454,6 +456,10 @@ impl Engine {
             End::Failed => self.fail(id),
             End::Waiting => self.settle(id, Settled::Waiting),
             End::Stopped => self.settle(id, Settled::Stopped),
+            End::Rejudge => {
+                self.nodes[id.index()].phase = Phase::Waiting;
+                self.advance(id);
+            }
             End::Again { after, endpoint } => {
                 self.nodes[id.index()].endpoint = endpoint;
                 if after.is_zero() {
@@ -471,7 +477,7 @@ impl Engine {
         if let Some(keys) = self.wanted_keys.get(&family) {
             items.retain(|item| keys.contains(&item.key));
         }
-        let added = self.graph.add_instances(family, items);
+        let added = self.graph.add_instances(family, items, !self.wanted_keys.contains_key(&family));
         let parent = self.nodes[family.index()].clone();
         for _ in &added {
             let mut node = Engine::new_node(true);

@@ -95,14 +95,16 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of a kind.
+    /// An error of a kind. Lines of the message that begin with `hint: ` become its hints.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
+        let text: String = message.into();
+        let mut parts = text.split("\nhint: ").map(str::to_owned);
         Error {
             kind,
             code: kind.name(),
-            message: message.into(),
+            message: parts.next().unwrap_or_default(),
             causes: Vec::new(),
-            hints: Vec::new(),
+            hints: parts.collect(),
             rendered: false,
         }
     }
@@ -114,7 +116,7 @@ impl Error {
 
     /// Faults of the pipeline that are already laid out for the terminal.
     pub fn rendered(kind: Kind, text: impl Into<String>) -> Error {
-        Error { rendered: true, ..Error::new(kind, text) }
+        Error { message: text.into(), rendered: true, ..Error::new(kind, "") }
     }
 
     /// With a stable code of its own.
@@ -161,9 +163,8 @@ impl fmt::Display for Error {
 
 impl<E: std::error::Error> From<E> for Error {
     fn from(error: E) -> Error {
-        let mut all = Error::new(Kind::Internal, "").because(&error);
-        all.message = all.causes.remove(0);
-        all
+        let mut causes = Error::new(Kind::Internal, "").because(&error).causes;
+        Error { causes: causes.split_off(1), ..Error::new(Kind::Internal, causes.swap_remove(0)) }
     }
 }
 
@@ -197,5 +198,11 @@ mod tests {
             .hint("planexe new DIR");
         assert_eq!(error.to_string(), "cannot read `plan.txt`: is a directory");
         assert_eq!(error.hints, ["planexe new DIR"]);
+        let error = Error::new(Kind::Setup, "`KEY` is not set\nhint: `export KEY=…`");
+        assert_eq!(
+            (error.message.as_str(), error.hints.as_slice()),
+            ("`KEY` is not set", &["`export KEY=…`".into()][..])
+        );
+        assert_eq!(Error::rendered(Kind::Manifest, "a\nhint: b").message, "a\nhint: b");
     }
 }

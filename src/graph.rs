@@ -121,6 +121,8 @@ struct Shared {
     peers: Vec<TaskId>,
     sequential: bool,
     instances: Vec<TaskId>,
+    /// Whether all its items are known and are among `instances`.
+    complete: bool,
 }
 
 /// A task as declared, ready to be put into a graph: paths are normal, variables are filled in.
@@ -392,7 +394,8 @@ impl Graph {
     }
 
     /// Adds the instances of a family, in the order of their items. Once per family.
-    pub fn add_instances(&mut self, family: TaskId, items: Vec<Item>) -> Vec<TaskId> {
+    /// `complete` says whether these are all of them.
+    pub fn add_instances(&mut self, family: TaskId, items: Vec<Item>, complete: bool) -> Vec<TaskId> {
         let mut added: Vec<TaskId> = Vec::with_capacity(items.len());
         let shared = self.shared.get(&family).cloned().unwrap_or_default();
         let parent = self[family].clone();
@@ -450,6 +453,7 @@ impl Graph {
         }
         if let Some(shared) = self.shared.get_mut(&family) {
             shared.instances = added.clone();
+            shared.complete = complete;
         }
         added
     }
@@ -499,13 +503,13 @@ impl Graph {
         self.producers.get(path).copied()
     }
 
-    /// Whether a path is, or could be, written by a task.
+    /// Whether a path is, or could be, written by a task: of a fan-out whose items are all known, only
+    /// by one of them.
     pub fn is_produced(&self, path: &str) -> bool {
         self.producers.contains_key(path)
-            || self
-                .shared
-                .keys()
-                .any(|&family| self[family].outputs.iter().any(|output| pattern::could_match(path, output)))
+            || self.shared.iter().filter(|(_, shared)| !shared.complete).any(|(&family, _)| {
+                self[family].outputs.iter().any(|output| pattern::could_match(path, output))
+            })
     }
 
     /// The tasks and all they need, as a mask over [`Graph::ids`].

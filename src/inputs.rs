@@ -1,6 +1,7 @@
 //! From the patterns a task names to the files it is given: globs are matched, orphans left out.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -36,7 +37,9 @@ pub struct Finder<'a> {
 
 #[derive(Debug, Clone)]
 struct Entry {
+    /// With signs for what is not UTF-8; then `odd`.
     name: String,
+    odd: bool,
     dir: bool,
 }
 
@@ -91,10 +94,17 @@ impl<'a> Finder<'a> {
             prefix(pattern),
             pattern.contains("**") || pattern.contains('{'),
             depth(pattern),
-            &mut |path| {
-                if matcher.is_match(path) {
-                    found.insert(path.to_string());
+            &mut |path, odd| {
+                if !matcher.is_match(path) {
+                    return Ok(());
                 }
+                // It cannot be written in a record, and must not be passed over in silence.
+                if odd {
+                    let why = io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8");
+                    return Err(FsError::new(path, "read", why));
+                }
+                found.insert(path.to_string());
+                Ok(())
             },
         )?;
         Ok(found.into_iter().collect())
@@ -106,18 +116,18 @@ impl<'a> Finder<'a> {
         folder: &str,
         deep: bool,
         depth: usize,
-        visit: &mut dyn FnMut(&str),
+        visit: &mut dyn FnMut(&str, bool) -> Result<(), FsError>,
     ) -> Result<(), FsError> {
         for entry in self.list(folder)? {
             let path =
                 if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
-            if entry.dir {
+            if entry.dir && !entry.odd {
                 let level = folder.split('/').filter(|part| !part.is_empty()).count() + 1;
                 if deep || level < depth {
                     self.walk(&path, deep, depth, visit)?;
                 }
-            } else if !is_sidecar(&entry.name) {
-                visit(&path);
+            } else if !entry.dir && !is_sidecar(&entry.name) {
+                visit(&path, entry.odd)?;
             }
         }
         Ok(())
@@ -131,10 +141,14 @@ impl<'a> Finder<'a> {
         let mut entries: Vec<Entry> = fs::optional(fs::list_dir(&self.run.join(folder)))?
             .unwrap_or_default()
             .into_iter()
-            // A name that is not UTF-8 cannot be written in the pipeline either.
-            .filter_map(|(name, kind)| Some((name.into_string().ok()?, kind)))
-            .filter(|(name, _)| name != ".planexe" && name != ".git" && !fs::is_temp_name(name))
-            .map(|(name, kind)| Entry { name, dir: kind == fs::FileKind::Dir })
+            .map(|(name, kind)| Entry {
+                odd: name.to_str().is_none(),
+                name: name.to_string_lossy().into_owned(),
+                dir: kind == fs::FileKind::Dir,
+            })
+            .filter(|entry| {
+                entry.name != ".planexe" && entry.name != ".git" && !fs::is_temp_name(&entry.name)
+            })
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         listings.insert(folder.to_string(), entries.clone());
@@ -181,6 +195,9 @@ impl<'a> Finder<'a> {
         for entry in self.list(folder)? {
             let path =
                 if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            if entry.odd {
+                continue;
+            }
             if entry.dir {
                 self.walk_sidecars(&path, visit)?;
             } else if let Some(output) = path.strip_suffix(".DONE").or_else(|| path.strip_suffix(".status"))

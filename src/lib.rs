@@ -49,3 +49,4 @@ pub mod texts;
 pub mod touch;
 pub mod units;
 pub mod versions;
+pub mod watch;

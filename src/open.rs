@@ -53,6 +53,8 @@ pub enum OpenError {
         /// The run found.
         run: PathBuf,
     },
+    /// The nearest `pipeline.toml` or `run.toml` is a folder, or a link to nowhere.
+    NotAFile(PathBuf),
     /// A folder that was named is none.
     NoFolder(PathBuf),
     /// The pipeline has faults.
@@ -71,9 +73,12 @@ pub fn find_run(place: &Where) -> Result<(PathBuf, bool), OpenError> {
     if place.file.is_some() {
         return Ok((here, false));
     }
-    let is_run = |dir: &&Path| dir.join("run.toml").is_file() || dir.join("pipeline.toml").is_file();
-    match here.ancestors().find(is_run) {
-        Some(dir) => Ok((dir.to_owned(), dir != here)),
+    let named = |dir: &Path| ["run.toml", "pipeline.toml"].map(|name| dir.join(name));
+    if let Some(dir) = here.ancestors().find(|dir| named(dir).iter().any(|file| file.is_file())) {
+        return Ok((dir.to_owned(), dir != here));
+    }
+    match named(&here).into_iter().find(|file| file.symlink_metadata().is_ok()) {
+        Some(file) => Err(OpenError::NotAFile(file)),
         None => Err(OpenError::NoRun { from: here }),
     }
 }

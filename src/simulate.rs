@@ -12,6 +12,9 @@ use crate::project::{Project, Recipe};
 use crate::store::index::Index;
 use crate::store::logs::UsageLine;
 
+/// What a task takes to run, and for how long; none if it need not run.
+type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
+
 /// What one task is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Expected {
@@ -156,9 +159,6 @@ pub struct Predicted {
     /// Fan-outs whose items are not known yet; each counts as one item.
     pub unknown_items: u64,
 }
-
-/// What a task takes if it runs; none if it is up to date.
-pub type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
 
 /// Runs a build to its end on a virtual clock. `runs` tells what a task takes if it runs, none if it is
 /// up to date; `items` those of a fan-out, none if they are not known yet.

@@ -80,7 +80,7 @@ impl<'a> Units<'a> {
             }
             match judge.items(&graph, family) {
                 Ok(items) => {
-                    graph.add_instances(family, items);
+                    graph.add_instances(family, items, true);
                 }
                 Err(failure) => {
                     unknown.insert(family, failure);

@@ -27,7 +27,7 @@ use planexe::store::sidecar::{parse_done, parse_status};
 use random::{Rng, random_decls};
 
 /// Puts a file into the world: its path, its bytes, whether it is synced.
-type Put<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
+type PutFn<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
 
 // ---- a disk
 
@@ -193,9 +193,6 @@ struct Careless {
     status_before_marker: bool,
     status_unsynced: bool,
 }
-
-/// Adds the steps that write a sidecar, synced or not.
-type Put<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
 
 struct Worker {
     steps: VecDeque<Step>,
@@ -414,7 +411,7 @@ impl World {
                 tail.push_back(Step::SyncFolder(folder(&path).to_owned()));
             }
         };
-        let last = |world: &mut World, put: &mut Put<'_>| {
+        let last = |world: &mut World, put: &mut PutFn<'_>| {
             put(world, format!("{first}.status"), status(State::Done), paid);
         };
         if careless.status_before_marker {

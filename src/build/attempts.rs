@@ -1,12 +1,13 @@
 //! Attempts: handed to the workers, and what each came to.
 
 use super::{Attempt, Back, Build, Ran, STACK, STALLED};
+use crate::cancel::Level;
 use crate::engine::{End, Event as Input};
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
-use crate::runner::{self, Completed, Job, Live, Outcome};
+use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome};
 use crate::staleness::{Decision, StaleReason};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,15 @@ impl Build<'_> {
             self.engine.on(Input::Ended(id, End::Failed), self.now());
             return;
         };
+        // Edited since it was judged: what it would be made from is no more.
+        let records = prepared.records();
+        let edit = records.iter().filter_map(|record| self.edited_at.get(&record.path)).max();
+        if edit.is_some_and(|at| *at > pending.judged) {
+            self.pending.remove(&id);
+            self.finder.forget();
+            self.engine.on(Input::Ended(id, End::Rejudge), self.now());
+            return;
+        }
         let (redraw, edited, damaged) = match &pending.judgement.decision {
             Decision::Stale { reasons, redraw, edited, .. } => {
                 let damaged = reasons.iter().any(|r| matches!(r, StaleReason::OutputInvalid { .. }));
@@ -124,6 +134,7 @@ impl Build<'_> {
             self.tell(Kind::TaskStalled { task: job.task.name.clone(), idle_s });
         }
         self.finder.forget();
+        let edited = job.live.ended() == Some(EndedAlone::Edited);
         let now = self.now();
         if let Some((result, retry_after)) = job.course.call.take() {
             self.engine.call_ended(id, result, retry_after);
@@ -158,6 +169,11 @@ impl Build<'_> {
                 }
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
                 End::Again { after, endpoint }
+            }
+            Outcome::Stopped if edited && self.tools.cancel.level() == Level::Running => {
+                self.add_usage(&job);
+                self.tools.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
+                End::Rejudge
             }
             Outcome::Stopped => {
                 self.summary.stopped.push(name.clone());

@@ -67,6 +67,10 @@ impl Build<'_> {
 
     /// Everything the verdict of a build that had nothing to do rested on.
     pub(super) fn rests_on(&self) -> Option<RestsOn> {
+        // Under make's rule a time alone makes stale: no memo of contents can stand for that.
+        if self.judge_rules.by_mtime {
+            return None;
+        }
         let graph = self.engine.graph();
         let mut rests = RestsOn { files: self.project.sources.clone(), ..RestsOn::default() };
         for name in ["run.toml", "pipeline.toml"] {

@@ -13,6 +13,7 @@ use crate::staleness::{Decision, StaleReason};
 use crate::store::Why;
 use crate::touch::{self, Adopting};
 use rayon::prelude::*;
+use std::time::Instant;
 
 impl Build<'_> {
     pub(super) fn judge_with(&self) -> Judge<'_> {
@@ -103,6 +104,11 @@ impl Build<'_> {
                 self.refuse(id, failure)
             }
             Decision::DependsOn => Judged::DependsOn,
+            Decision::Stale { .. } if self.wanted.keep_same_failed && failed_so_before(&judgement) => {
+                let status = judgement.status.as_ref();
+                let failure = status.and_then(|status| status.failure.clone());
+                self.refuse(id, failure.unwrap_or_else(|| runner::failure("failed", "failed before")))
+            }
             Decision::Stale { reasons, .. } => {
                 if self.wanted.explain {
                     let reasons = reasons.iter().map(StaleReason::text).collect();
@@ -133,8 +139,16 @@ impl Build<'_> {
                 };
                 let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
                 let other = OtherFields { done: of_done, status: of_status };
-                let pending =
-                    Pending { judgement, course, base_attempt, passed, other, waits: 0, first: true };
+                let pending = Pending {
+                    judgement,
+                    course,
+                    base_attempt,
+                    passed,
+                    other,
+                    waits: 0,
+                    first: true,
+                    judged: Instant::now(),
+                };
                 self.pending.insert(id, pending);
                 Judged::Stale(work)
             }
@@ -238,4 +252,10 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
         judge.index.set_stamp(name, None);
     }
     Some(judge.judge(graph, task, shallow))
+}
+
+/// Whether a task failed when it was made from what it would be made from now.
+fn failed_so_before(judgement: &Judgement) -> bool {
+    let (Some(status), Some(prepared)) = (&judgement.status, &judgement.prepared) else { return false };
+    status.state == State::Failed && status.decision_id.as_ref() == Some(&prepared.decision_id)
 }

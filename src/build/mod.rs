@@ -57,6 +57,8 @@ pub struct Wanted {
     pub max_cost: Option<f64>,
     /// Tell why each task is stale.
     pub explain: bool,
+    /// Leave a task that failed as it is while nothing it is made from changed.
+    pub keep_same_failed: bool,
 }
 
 /// How a build ended.
@@ -99,17 +101,34 @@ pub enum Stopped {
     MaxTokens,
     /// A limit on money.
     MaxCost,
+    /// The pipeline or one of its texts was edited: `watch` reads it anew.
+    Edited,
+}
+
+/// What was edited while a build runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Inputs, relative to the run directory.
+    pub inputs: Vec<String>,
+    /// Declarations of tasks whose prompts, templates, schemas or checks changed.
+    pub decls: Vec<usize>,
+    /// The pipeline must be read anew: nothing more starts from what was read.
+    pub reload: bool,
 }
 
 impl Stopped {
     /// In words.
     pub fn text(self) -> &'static str {
         match self {
+            Stopped::Signal(signal_hook::consts::SIGINT) => "stopped by Ctrl-C",
+            Stopped::Signal(signal_hook::consts::SIGTERM) => "stopped by SIGTERM",
+            Stopped::Signal(signal_hook::consts::SIGHUP) => "stopped by SIGHUP",
             Stopped::Signal(_) => "stopped by a signal",
             Stopped::StopFile => "stopped by `planexe stop`",
             Stopped::Abort => "aborted",
             Stopped::MaxTime => "the budget is used up: the time limit is reached",
             Stopped::MaxTokens => "the budget is used up: the token limit is reached",
+            Stopped::Edited => "stopped to read the edited pipeline anew",
             Stopped::MaxCost => "the budget is used up: the cost limit is reached",
         }
     }
@@ -134,6 +153,9 @@ pub struct Build<'a> {
     events: Receiver<Kind>,
     outcomes: (Sender<Back>, Receiver<Back>),
     signals: &'a Signals,
+    edits: Option<&'a Receiver<Edits>>,
+    /// Inputs that were edited since the build began, and when.
+    edited_at: HashMap<String, Instant>,
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     after_kill: bool,
@@ -169,6 +191,7 @@ struct Pending {
     /// Attempts that were none: the endpoint was not ready.
     waits: u32,
     first: bool,
+    judged: Instant,
 }
 
 /// An attempt at work.
@@ -221,6 +244,8 @@ pub struct Parts<'a> {
     pub sink: &'a mut dyn Sink,
     /// Signals by number.
     pub signals: &'a Signals,
+    /// Edits meanwhile, where somebody looks for them.
+    pub edits: Option<&'a Receiver<Edits>>,
     /// Most tasks at work at once.
     pub threads: usize,
     /// The last build was killed: what it left is tidied up even if nothing is to be done.
@@ -250,6 +275,7 @@ impl<'a> Build<'a> {
             wanted,
             sink,
             signals,
+            edits,
             threads,
             after_kill,
             began_ns,
@@ -278,6 +304,8 @@ impl<'a> Build<'a> {
             events,
             outcomes,
             signals,
+            edits,
+            edited_at: HashMap::new(),
             pool: None,
             threads,
             after_kill,
@@ -421,6 +449,9 @@ impl<'a> Build<'a> {
         }
         while let Ok(signal) = self.signals.try_recv() {
             self.signalled(signal);
+        }
+        while let Some(edits) = self.edits.and_then(|edits| edits.try_recv().ok()) {
+            self.edited(edits);
         }
         self.check_limits();
         self.drain_events();

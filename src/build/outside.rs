@@ -1,6 +1,6 @@
 //! What reaches a running build from outside: signals, limits, control files, calls that get nowhere.
 
-use super::{Build, Stopped};
+use super::{Build, Edits, Stopped};
 use crate::cancel::Level;
 use crate::engine::Event as Input;
 use crate::event::Kind;
@@ -25,6 +25,26 @@ impl Build<'_> {
         }
         self.tools.cancel.raise(level);
         self.engine.on(Input::Cancel(level), self.now());
+    }
+
+    /// Ends exactly the attempts whose inputs or texts were edited.
+    pub(super) fn edited(&mut self, edits: Edits) {
+        let now = Instant::now();
+        for (id, attempt) in &self.running {
+            let prepared = self.pending.get(id).and_then(|pending| pending.judgement.prepared.as_ref());
+            let reads = prepared.is_some_and(|prepared| {
+                prepared.records().iter().any(|record| edits.inputs.contains(&record.path))
+            });
+            if reads || edits.decls.contains(&self.engine.graph()[*id].decl) {
+                attempt.live.end(EndedAlone::Edited);
+            }
+        }
+        self.edited_at.extend(edits.inputs.into_iter().map(|path| (path, now)));
+        if edits.reload && self.stopped.is_none() {
+            self.stopped = Some(Stopped::Edited);
+            self.tools.cancel.raise(Level::Draining);
+            self.engine.on(Input::Cancel(Level::Draining), self.now());
+        }
     }
 
     pub(super) fn stop(&mut self, why: Stopped, level: Level) {

@@ -1,12 +1,12 @@
 //! `planexe build`: runs what is stale.
 
 use std::collections::HashSet;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::build::{Build, Ended, Parts, Signals, Stopped, Wanted};
+use crate::build::{Build, Edits, Ended, Parts, Signals, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
@@ -183,6 +183,9 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
 /// Builds.
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
     let mut opened = session.open(false)?;
+    if opened.project.specs.is_empty() {
+        return Err(no_tasks(&opened));
+    }
     if let Some(model) = &args.how.model {
         ask_only(&mut opened, model)?;
     }
@@ -192,6 +195,15 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
         return plan::run(session, &opened, &what, &args.how, args.question);
     }
     carry_out(session, &opened, what, &args.how)
+}
+
+/// A pipeline without tasks is one that is not written yet: all of nothing is no success.
+fn no_tasks(opened: &Opened) -> Error {
+    let file = crate::manifest::fault::shown_path(&opened.project.file);
+    Error::new(Kind::Manifest, format!("`{file}` has no tasks"))
+        .code("no_tasks")
+        .hint("a task is a table: `[task.NAME]` with `outputs` and a `prompt`, `command` or `template`")
+        .hint("`planexe new DIR`, where there is no pipeline, writes an example to start from")
 }
 
 /// `--model`: every prompt asks this model alone.
@@ -253,17 +265,29 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> 
 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
-    Ok(carry_out_under(session, opened, what, how, &signals::listen())?.0)
+    let outside = Outside { signals: &signals::listen(), edits: None, keep_same_failed: false };
+    Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
 
-/// [`carry_out`] with the signals that may end it; also returns how it ended, unless a signal came before it began.
+/// What reaches a build from outside.
+pub struct Outside<'a> {
+    /// Signals that may end it.
+    pub signals: &'a Signals,
+    /// Edits of what it is made from.
+    pub edits: Option<&'a Receiver<Edits>>,
+    /// Leave a task that failed as it is while nothing it is made from changed.
+    pub keep_same_failed: bool,
+}
+
+/// [`carry_out`], told what reaches it from outside; also returns how it ended, unless a signal came before it began.
 pub fn carry_out_under(
     session: &Session,
     opened: &Opened,
     what: What,
     how: &HowArgs,
-    signals: &Signals,
+    outside: &Outside<'_>,
 ) -> Result<(u8, Option<Ended>), Error> {
+    let signals = outside.signals;
     if !how.webhook.iter().all(|url| notify::send::is_address(url)) {
         return Err(Error::usage("`--webhook` wants an address that begins with `http://` or `https://`"));
     }
@@ -351,6 +375,7 @@ pub fn carry_out_under(
         max_tokens: how.max_tokens.or(budget.tokens),
         max_cost: how.max_cost.or(budget.cost),
         explain: what.explain,
+        keep_same_failed: outside.keep_same_failed,
     };
     let rules = rules(project, how, what.force);
     let env = |name: &str| session.variable(name);
@@ -367,6 +392,7 @@ pub fn carry_out_under(
         wanted,
         sink: &mut telling,
         signals,
+        edits: outside.edits,
         threads,
         after_kill,
         began_ns: opened.began_ns,

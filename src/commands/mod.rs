@@ -50,6 +50,7 @@ pub mod stop;
 pub mod touch;
 pub mod usage;
 pub mod wait;
+pub mod watch;
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -191,6 +192,9 @@ impl Session {
     fn open_error(&self, error: OpenError) -> Error {
         let shown = |path: &std::path::Path| path.display().to_string();
         match error {
+            OpenError::NotAFile(file) => Error::usage(format!("`{}` is no regular file", shown(&file)))
+                .code("no_run")
+                .hint("it wants to be the text that describes the pipeline; `-f FILE` names another"),
             OpenError::NoRun { from } => Error::usage(format!(
                 "there is no `pipeline.toml` or `run.toml` in `{}` or above it",
                 shown(&from)
@@ -295,7 +299,10 @@ impl Session {
                 self.out_closed.store(true, Ordering::Relaxed);
                 Ok(())
             }
-            result => result,
+            Err(error) => {
+                Err(io::Error::new(error.kind(), format!("cannot write to standard output: {error}")))
+            }
+            Ok(()) => Ok(()),
         }
     }
 

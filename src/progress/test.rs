@@ -413,6 +413,7 @@ fn live_lines_at_40_columns() {
 #[test]
 fn a_low_terminal_shows_what_it_can() {
     for (rows, running_count, wanted) in [
+        (14, 20, vec!["▶", "▶", "▶", "▶", "▶", "  +15 more running", "━"]),
         (5, 3, vec!["▶ task_0", "▶ task_1", "▶ task_2", "━"]),
         (5, 20, vec!["▶ task_0", "▶ task_1", "  +18 more running", "━"]),
         (3, 20, vec!["  +20 more running", "━"]),
@@ -447,6 +448,40 @@ fn a_narrowed_terminal_is_drawn_clean() {
 ━━━━━━━━━━✗✗──  17/23  2 failed  1 blocked  3m 12s  $0.04
 "
     );
+}
+
+#[test]
+fn what_is_typed_under_the_live_lines_is_drawn_over() {
+    let mut live = Live::new(80, 24);
+    live.sink.tick(&running(2));
+    live.look();
+    live.screen.feed("^C");
+    live.sink.tick(&Snapshot { hold: Some("stopping".into()), ..running(2) });
+    let shown = live.look();
+    assert!(!shown.contains("^C"), "{shown}");
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+}
+
+#[test]
+fn nothing_is_drawn_while_nothing_changes() {
+    let mut live = Live::new(80, 24);
+    live.sink.tick(&running(2));
+    live.look();
+    live.sink.tick(&running(2));
+    assert_eq!(live.kept.take(), "");
+}
+
+#[test]
+fn a_line_as_wide_as_the_terminal_or_wider_keeps_its_end() {
+    for message in ["x".repeat(80 - "note: ".len()), "x".repeat(100), "漢".repeat(60)] {
+        let mut live = Live::new(80, 24);
+        live.sink.tick(&running(1));
+        live.sink.event(&event(Kind::Note { task: None, message: message.clone(), warning: false }));
+        live.sink.tick(&running(2));
+        let shown = live.look().replace('\n', "");
+        assert!(shown.starts_with(&format!("note: {message}▶ task_0")), "{shown}");
+        assert_eq!(shown.matches("▶").count(), 2, "{shown}");
+    }
 }
 
 #[test]

@@ -226,7 +226,12 @@ fn take_up_conversation(
     }
     let of_this_course = job.course.budgets.reasks(&endpoint.name) as usize;
     let before = rejected.len().saturating_sub(of_this_course);
-    job.course.rejected = rejected.into_iter().skip(before).map(|(_, again)| again).collect();
+    for (call, again) in rejected.into_iter().skip(before) {
+        if let Some(reply) = &call.record.reply {
+            tools.logs.usage_unless_there(&line_of_kept(tools, &call.record, reply))?;
+        }
+        job.course.rejected.push(again);
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 mod support;
 
 mod big;
+mod broken;
 mod calls;
 mod commands;
 mod crash;
@@ -20,3 +21,4 @@ mod notify;
 mod recipes;
 mod staleness;
 mod steering;
+mod watch;

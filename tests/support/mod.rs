@@ -10,7 +10,7 @@ pub use fifo::Fifo;
 #[allow(unused_imports, reason = "not every test looks at requests")]
 pub use llm::ChatRequest;
 pub use llm::{Answer, FakeLlm};
-pub use space::{Running, Space};
+pub use space::{Out, Running, Space};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -174,6 +174,8 @@ impl Space {
         let mut command = Command::new(program);
         let env = self.env.lock().expect("the environment");
         command.args(args).current_dir(&self.run).env_clear().envs(env.iter());
+        // What `scripts/coverage` measures with.
+        command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
         if program != env!("CARGO_BIN_EXE_planexe") {
             command.env("PLANEXE", env!("CARGO_BIN_EXE_planexe"));
         }

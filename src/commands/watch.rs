@@ -1,0 +1,239 @@
+//! `planexe watch`: builds again whenever something it is made from is edited.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::build::{Signals, Stopped};
+use crate::cancel::{Cancel, Level};
+use crate::commands::Session;
+use crate::commands::build::{HowArgs, Outside, What, carry_out_under, targets};
+use crate::exit::{self, Error};
+use crate::manifest::run::RunFile;
+use crate::open::{self, OpenError, Opened};
+use crate::process::{End, Limits, Watchdog};
+use crate::signals;
+use crate::style::{clean, count};
+use crate::watch::{Changes, Eyes, Watched};
+
+/// What `planexe watch` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WatchArgs {
+    /// Tasks or outputs to make [default: what the pipeline names as its default, else everything]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+
+    /// Run a shell command after each build; its exit code is in PLANEXE_EXIT_CODE
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
+
+    /// Look at the files again and again, where changes are not reported (network folders)
+    #[arg(long)]
+    pub poll: bool,
+
+    /// How a build is carried out.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// Watches until Ctrl-C.
+pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
+    // A wrong command line ends it at once; what is wrong in files is waited out.
+    let (run, _) = open::find_run(&session.place())
+        .map_err(|_| ())
+        .or_else(|()| session.open(false).map(|opened| (opened.store.run_dir().to_owned(), false)))?;
+    let run = run.canonicalize().unwrap_or(run);
+    let signals = signals::listen();
+    let mut eyes = Eyes::new(args.poll);
+    let mut how = args.how.clone();
+    how.wait = !how.no_lock;
+    let mut watch = Watch { session, args, how, signals, watched: None, built: false, told: false };
+    loop {
+        let mut changes = match watch.load(&run)? {
+            None => Changes::default(),
+            Some(opened) => match watch.build(&opened, &mut eyes)? {
+                Next::End(code) => return Ok(code),
+                Next::Again(changes) => changes,
+            },
+        };
+        if changes.is_empty() {
+            let Some(watched) = &mut watch.watched else { continue };
+            eyes.follow(watched);
+            if let Some(why) = eyes.polling.as_ref().filter(|_| !args.poll && !watch.told) {
+                session.say(&format!(
+                    "warning: changes are not reported here ({}); looking again and again",
+                    clean(why)
+                ));
+            }
+            watch.told = true;
+            session.say(&format!("watching {}; Ctrl-C ends it", count(watched.count() as u64, "file")));
+            let received = std::cell::Cell::new(None);
+            let signals = &watch.signals;
+            let stop = || {
+                received.set(received.get().or_else(|| signals.try_recv().ok()));
+                received.get().is_some()
+            };
+            let found = eyes.wait(watched, &stop);
+            if let Some(signal) = received.get() {
+                return Ok(exit::of_signal(signal));
+            }
+            changes = found.unwrap_or_default();
+        }
+        let files: Vec<String> =
+            changes.files.iter().take(3).map(|file| format!("`{}`", clean(file))).collect();
+        let more = changes.files.len().saturating_sub(3);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        session.say(&format!("\nchanged: {}{more}", files.join(", ")));
+    }
+}
+
+struct Watch<'a> {
+    session: &'a Session,
+    args: &'a WatchArgs,
+    how: HowArgs,
+    signals: Signals,
+    watched: Option<Watched>,
+    /// A build was made: what failed in it is not tried again unchanged.
+    built: bool,
+    told: bool,
+}
+
+/// What follows a build.
+enum Next {
+    /// To end with a code.
+    End(u8),
+    /// To go on; what changed meanwhile.
+    Again(Changes),
+}
+
+impl Watch<'_> {
+    /// Reads the pipeline; none if it has faults, which are shown.
+    fn load(&mut self, run: &std::path::Path) -> Result<Option<Opened>, Error> {
+        let place = self.session.place();
+        loop {
+            let opened = match open::open(&place, false) {
+                Ok(opened) => opened,
+                Err(OpenError::Faults(faults)) => {
+                    let of_run =
+                        || RunFile::read(&run.join("run.toml")).ok().map(|file| file.pipeline_file(run));
+                    let file =
+                        place.file.clone().or_else(of_run).unwrap_or_else(|| run.join("pipeline.toml"));
+                    let file = file.canonicalize().unwrap_or(file);
+                    self.watched = Some(Watched::of_faulty(run, &file, self.watched.take()));
+                    let colour = self.session.err.depth != crate::style::Depth::None;
+                    self.session.complain(faults.render(colour, self.session.err.columns()).trim_end());
+                    return Ok(None);
+                }
+                Err(_) => return self.session.open(false).map(Some),
+            };
+            let watched = Watched::of(&opened);
+            // An edit between reading the pipeline and looking at its files must not be missed.
+            let unchanged =
+                open::open(&place, false).is_ok_and(|again| again.project.digest == opened.project.digest);
+            if unchanged {
+                self.watched = Some(watched);
+                return Ok(Some(opened));
+            }
+        }
+    }
+
+    /// Builds, looking for edits meanwhile, then runs the command of `--exec`.
+    fn build(&mut self, opened: &Opened, eyes: &mut Eyes) -> Result<Next, Error> {
+        let session = self.session;
+        let targets = match targets(opened, &self.args.targets) {
+            Ok(targets) if targets.is_empty() => {
+                opened.project.default.iter().map(|&id| (id, None)).collect()
+            }
+            Ok(targets) => targets,
+            // It may have been renamed: the pipeline can say so again. At the first time it is a mistake.
+            Err(error) if self.built => {
+                session.complain(&format!("error: {error}"));
+                return Ok(Next::Again(Changes::default()));
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(watched) = &mut self.watched else { return Ok(Next::Again(Changes::default())) };
+        eyes.follow(watched);
+        let what = What { targets, ..What::default() };
+        let (send, edits) = channel();
+        let over = AtomicBool::new(false);
+        let outside = Outside { signals: &self.signals, edits: Some(&edits), keep_same_failed: self.built };
+        let how = &self.how;
+        let (ended, changes) = std::thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                let mut all = Changes::default();
+                while let Some(changes) = eyes.wait(watched, &|| over.load(Ordering::SeqCst)) {
+                    let _ = send.send(changes.edits.clone());
+                    all.add(changes);
+                }
+                all.add(watched.look());
+                all
+            });
+            let ended = carry_out_under(session, opened, what, how, &outside);
+            over.store(true, Ordering::SeqCst);
+            (ended, looking.join().unwrap_or_default())
+        });
+        self.built = true;
+        let (code, ended) = match ended {
+            Ok(ended) => ended,
+            // The set-up may be mended by an edit: a key's name, a host.
+            Err(error) => {
+                session.complain(&format!("error: {error}"));
+                for hint in &error.hints {
+                    session.complain(&format!("hint: {hint}"));
+                }
+                return Ok(Next::Again(changes));
+            }
+        };
+        let stopped = ended.as_ref().and_then(|ended| ended.stopped);
+        match stopped {
+            Some(Stopped::Edited) => return Ok(Next::Again(changes)),
+            Some(Stopped::Signal(_)) => return Ok(Next::End(code)),
+            _ if ended.is_none() => return Ok(Next::End(code)),
+            // Somebody stopped the build: that means the watching too.
+            Some(Stopped::StopFile | Stopped::Abort) => return Ok(Next::End(code)),
+            _ => {}
+        }
+        if let Some(signal) = self.exec(opened, code) {
+            return Ok(Next::End(exit::of_signal(signal)));
+        }
+        Ok(Next::Again(changes))
+    }
+
+    /// Runs the command of `--exec`; a signal that came meanwhile.
+    fn exec(&self, opened: &Opened, code: u8) -> Option<i32> {
+        let line = self.args.exec.as_ref()?;
+        let cancel = Cancel::new();
+        let watchdog = Watchdog::new(cancel.clone(), std::env::current_exe().ok());
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(line).current_dir(opened.store.run_dir()).stdin(Stdio::null());
+        command.env("PLANEXE_EXIT_CODE", code.to_string()).env("PLANEXE_RUN_DIR", opened.store.run_dir());
+        let mut signal = None;
+        let end = std::thread::scope(|scope| {
+            let running = scope.spawn(|| watchdog.run(&mut command, Limits::default(), None));
+            while !running.is_finished() {
+                match self.signals.recv_timeout(Duration::from_millis(20)) {
+                    Ok(received) => {
+                        signal.get_or_insert(received);
+                        cancel.raise(Level::Killing);
+                    }
+                    Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                }
+            }
+            running.join().ok()
+        });
+        match end {
+            Some(End::Exited(0) | End::Cancelled) => {}
+            Some(End::Exited(code)) => self.session.say(&format!("warning: --exec: exit code {code}")),
+            Some(End::Signalled(signal)) => {
+                self.session.say(&format!("warning: --exec: ended by signal {signal}"))
+            }
+            _ => self.session.say("warning: --exec: `sh` cannot be started"),
+        }
+        signal
+    }
+}

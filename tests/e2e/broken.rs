@@ -1,0 +1,87 @@
+//! What a stranger may do wrong: each is told what was found, what was wanted and what to type.
+
+use std::fs::OpenOptions;
+use std::process::Stdio;
+
+use crate::support::{Out, Space};
+
+/// No panic, no code of another language, and something to go by.
+#[track_caller]
+fn is_told(out: Out, code: i32, words: &[&str]) {
+    out.exits(code).says(words).says_nothing_of(&["panicked", "RUST_BACKTRACE", "BUG:"]);
+}
+
+#[test]
+fn a_pipeline_that_is_no_text_with_tasks() {
+    let space = Space::new();
+    for (bytes, words) in [
+        (&b""[..], &["has no tasks", "[task.NAME]"][..]),
+        (b"\xa4\xff\x00", &["not UTF-8"]),
+        (b"task = 3\n", &["the integer 3", "wanted a table"]),
+        (b"{\"task\": {}}", &["pipeline.toml:1"]),
+    ] {
+        space.write("pipeline.toml", bytes);
+        is_told(space.run(&["build"]), 2, words);
+    }
+    let deep = "a=".to_owned() + &"[".repeat(100_000);
+    space.write("pipeline.toml", deep);
+    is_told(space.run(&["build"]), 2, &["nested"]);
+    space.remove("pipeline.toml");
+    is_told(space.run(&["build"]), 2, &["there is no `pipeline.toml`", "planexe new"]);
+    std::fs::create_dir(space.path("pipeline.toml")).unwrap();
+    is_told(space.run(&["build"]), 2, &["no regular file", "-f FILE"]);
+}
+
+#[test]
+fn a_command_line_that_means_nothing() {
+    let space = Space::new();
+    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
+    for (args, words) in [
+        (&["biuld"][..], &["build"][..]),
+        (&["build", "--josb", "3"], &["--jobs"]),
+        (&["build", "b"], &["no task or output is called `b`", "did you mean `a`"]),
+        (&["-C", "nowhere", "build"], &["no folder `nowhere`"]),
+        (&["-f", "nope.toml", "build"], &["nope.toml"]),
+        (&["-f", "/dev/zero", "build"], &["not a regular file"]),
+        (&["-D", "x=1", "build"], &["no `x`"]),
+        (&["--profile", "no", "build"], &["unknown profile `no`"]),
+        (&["resume"], &["never started", "planexe build"]),
+    ] {
+        is_told(space.run(args), 2, words);
+    }
+    assert!(!space.exists("a.txt"));
+}
+
+/// Only some file systems have such names.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_glob_that_matches_a_name_that_is_not_utf8_says_so() {
+    use std::os::unix::ffi::OsStrExt;
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.a]\ninputs = [\"*.txt\"]\noutputs = [\"a.out\"]\ncommand = \"cat $in > $out\"\n",
+    );
+    space.write("good.txt", "good");
+    let odd = space.dir().join(std::ffi::OsStr::from_bytes(b"odd\xff.txt"));
+    std::fs::write(&odd, "odd").unwrap();
+    is_told(space.run(&["build"]), 1, &["its name is not UTF-8"]);
+    std::fs::rename(odd, space.path("odd.md")).unwrap();
+    space.build();
+    assert_eq!(space.read("a.out"), "good");
+}
+
+/// A reader that went away fails nothing; a disk that is full under the answer does.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written() {
+    let space = Space::new();
+    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
+    let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let built = space.command(&["build"]).stdout(full()).stderr(full()).status().unwrap();
+    assert_eq!(built.code(), Some(0));
+    let status = space.command(&["status"]).stdout(full()).output().unwrap();
+    let told = String::from_utf8_lossy(&status.stderr);
+    assert_eq!(status.status.code(), Some(1), "{told}");
+    assert!(told.contains("cannot write to standard output"), "{told}");
+}

@@ -1,0 +1,191 @@
+//! `planexe watch`: builds after edits, and only after those; an edit during a build ends what reads it.
+
+use rustix::process::Signal;
+
+use crate::support::{Answer, FakeLlm, Running, Space, counts, until};
+
+const TWO: &str = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+prompt = "prompts/a.md"
+
+[task.b]
+inputs = ["notes.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\n{{ notes }}"
+
+[task.c]
+inputs = ["a.txt", "b.txt"]
+outputs = ["c.txt"]
+template = "{{ a }}{{ b }}"
+"#;
+
+fn space(server: &FakeLlm) -> Space {
+    let space = Space::with(server, TWO);
+    space.write("plan.txt", "Build a bridge.\n");
+    space.write("notes.txt", "Over the river.\n");
+    space.write("prompts/a.md", "TASK=a\nSummarise: {{ plan }}\n");
+    space
+}
+
+/// How often it has come to rest.
+fn rests(watch: &Running) -> usize {
+    watch.stderr().matches("watching ").count()
+}
+
+#[track_caller]
+fn rested(watch: &Running, times: usize) {
+    until(&format!("rest number {times}"), || (rests(watch) >= times).then_some(()));
+}
+
+#[track_caller]
+fn ended(watch: Running) {
+    watch.signal(Signal::INT);
+    watch.wait().exits(130);
+}
+
+#[test]
+fn edits_of_inputs_prompts_and_pipeline_are_built() {
+    let server = FakeLlm::new();
+    for poll in [&["watch"][..], &["watch", "--poll"][..]] {
+        let space = space(&server);
+        let before = server.counts();
+        let called = |task: &str| {
+            server.counts().get(task).copied().unwrap_or(0) - before.get(task).copied().unwrap_or(0)
+        };
+        let watch = space.spawn(poll);
+        rested(&watch, 1);
+        assert_eq!((called("a"), called("b")), (1, 1));
+        space.write("plan.txt", "Build a tunnel.\n");
+        rested(&watch, 2);
+        assert_eq!((called("a"), called("b")), (2, 1));
+        // A save by renaming, as editors do it, with an intermediate file and a backup.
+        space.write("prompts/.a.md.swp", "x");
+        space.write("prompts/a.md.new", "TASK=a\nSum up: {{ plan }}\n");
+        std::fs::rename(space.path("prompts/a.md"), space.path("prompts/a.md~")).unwrap();
+        std::fs::rename(space.path("prompts/a.md.new"), space.path("prompts/a.md")).unwrap();
+        rested(&watch, 3);
+        assert_eq!((called("a"), called("b")), (3, 1));
+        space.edit("pipeline.toml", "{{ a }}{{ b }}", "{{ a }}-{{ b }}");
+        rested(&watch, 4);
+        assert!(space.read("c.txt").contains(".\n-"), "{}", space.read("c.txt"));
+        assert_eq!(rests(&watch), 4, "{}", watch.stderr());
+        ended(watch);
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
+fn what_planexe_writes_and_touches_do_not_count() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    let watch = space.spawn(&["watch"]);
+    rested(&watch, 1);
+    // Neither of these starts a build; the edit after them does, and is the second.
+    space.set_mtime("plan.txt", std::time::SystemTime::now());
+    space.remove("a.txt.status");
+    space.write("unrelated.txt", "x");
+    space.write("notes.txt", "Over the sea.\n");
+    rested(&watch, 2);
+    assert_eq!(watch.stderr().matches("changed: ").count(), 1, "{}", watch.stderr());
+    assert!(watch.stderr().contains("changed: `notes.txt`\n"), "{}", watch.stderr());
+    ended(watch);
+}
+
+#[test]
+fn an_edit_during_a_build_ends_exactly_what_reads_it() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    server.hold("a");
+    server.hold("b");
+    let watch = space.spawn(&["watch"]);
+    server.wait_for_call("a");
+    server.wait_for_call("b");
+    space.write("plan.txt", "Build a tunnel.\n");
+    until("a to be asked again", || (server.counts().get("a") == Some(&2)).then_some(()));
+    // b goes on as it was.
+    server.release("a");
+    server.release("b");
+    rested(&watch, 1);
+    assert_eq!(server.counts(), counts([("a", 2), ("b", 1)]));
+    assert!(space.is_done("c.txt"));
+    ended(watch);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_edited_prompt_is_read_anew_while_others_finish() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    server.hold("a");
+    server.hold("b");
+    let watch = space.spawn(&["watch"]);
+    server.wait_for_call("a");
+    server.wait_for_call("b");
+    space.write("prompts/a.md", "TASK=a2\nSum up: {{ plan }}\n");
+    until("the attempt to be ended", || (space.sidecar("a.txt")["state"] == "stopped").then_some(()));
+    server.release("b");
+    rested(&watch, 1);
+    assert_eq!(server.counts(), counts([("a", 1), ("a2", 1), ("b", 1)]));
+    server.release("a");
+    ended(watch);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn faults_are_waited_out() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    space.edit("pipeline.toml", "prompt = \"prompts/a.md\"", "prompt = \"prompts/none.md\"");
+    let watch = space.spawn(&["watch"]);
+    rested(&watch, 1);
+    assert!(watch.stderr().contains("prompts/none.md"), "{}", watch.stderr());
+    assert_eq!(server.counts(), counts([]));
+    space.write("prompts/none.md", "TASK=a\n{{ plan }}");
+    rested(&watch, 2);
+    assert!(space.is_done("c.txt"));
+    space.edit("pipeline.toml", "[task.c]", "[task.c");
+    rested(&watch, 3);
+    space.edit("pipeline.toml", "[task.c", "[task.c]");
+    rested(&watch, 4);
+    ended(watch);
+    space.assert_nothing_to_do(&server);
+    space.run(&["watch", "nonsense"]).exits(2);
+}
+
+#[test]
+fn a_failed_task_is_left_until_what_it_reads_changes() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "a" if request.prompt.contains("bridge") => Answer::error(400, "no bridges"),
+        _ => Answer::Default,
+    });
+    let space = space(&server);
+    let watch = space.spawn(&["watch", "--exec", "echo $PLANEXE_EXIT_CODE >> ../codes.log"]);
+    rested(&watch, 1);
+    space.write("notes.txt", "Over the sea.\n");
+    rested(&watch, 2);
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 2)]));
+    space.write("plan.txt", "Build a tunnel.\n");
+    rested(&watch, 3);
+    assert_eq!(server.counts(), counts([("a", 2), ("b", 2)]));
+    assert!(space.is_done("c.txt"));
+    assert_eq!(std::fs::read_to_string(space.root().join("codes.log")).unwrap(), "1\n1\n0\n");
+    ended(watch);
+}
+
+#[test]
+fn a_signal_during_a_build_ends_both() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    server.hold("a");
+    let watch = space.spawn(&["watch"]);
+    server.wait_for_call("a");
+    watch.signal(Signal::INT);
+    until("it to say that it stops", || watch.stderr().contains("stopping").then_some(()));
+    server.release("a");
+    watch.wait().exits(130);
+    assert!(space.is_done("a.txt"));
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
