@@ -343,6 +343,8 @@ fn run(args: Vec<OsString>) -> u8 {
         let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
         return code;
     }
+    // Before anything is opened.
+    let make = crate::make::find(variable("MAKEFLAGS").as_deref());
     let typed = args.clone();
     let cli = match parse(args) {
         Ok(cli) => cli,
@@ -355,6 +357,7 @@ fn run(args: Vec<OsString>) -> u8 {
     let mut session = Session::new(cli.globals, environment());
     session.lookup = Some(variable);
     session.args = typed;
+    session.make = make;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =

@@ -743,6 +743,20 @@ impl Engine {
         self.ready.values().any(|heap| !heap.is_empty()) || !self.backoff.is_empty()
     }
 
+    /// Sets how many commands may run at once.
+    pub fn set_cores(&mut self, cores: u32) {
+        self.slots.set_cores(cores);
+    }
+
+    /// Tasks that hold a core, and tasks that would start if they got one.
+    pub fn cores(&self) -> (u32, u32) {
+        let waiting = |(needs, heap): (&Needs, &BinaryHeap<Candidate>)| {
+            if needs.cpu { heap.len() as u32 } else { 0 }
+        };
+        let waiting = if self.may_start() { self.ready.iter().map(waiting).sum() } else { 0 };
+        (self.slots.cores_taken(), waiting)
+    }
+
     /// The graph, with the instances known so far.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -303,7 +303,9 @@ pub fn hash_file(path: &Path) -> Result<(Digest, u64)> {
 
 fn hash_open(file: &mut File) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 16];
+    // Most files are small, and to clear a large buffer takes longer than to hash them.
+    let length = file.metadata()?.len().clamp(1 << 10, 1 << 16) as usize;
+    let mut buffer = vec![0; length];
     let mut bytes = 0;
     loop {
         match file.read(&mut buffer) {
@@ -823,6 +825,9 @@ pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
     if !components.all(|c| matches!(c, Component::Normal(_))) {
         return refuse("outside the run directory");
     }
+    if relative.parent().is_some_and(|parent| is_plain(dir, parent)) {
+        return Ok(());
+    }
     let base = std::fs::canonicalize(dir).at("read", dir)?;
     let mut parent = path.parent();
     while let Some(existing) = parent {
@@ -841,6 +846,46 @@ pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether no part of a relative path below a directory is a link, as far as it exists. A quick yes;
+/// a no says only that one has to look closer.
+fn is_plain(dir: &Path, relative: &Path) -> bool {
+    let mut at = dir.to_owned();
+    for component in relative.components() {
+        at.push(component);
+        match kind(&at) {
+            Ok(Some(FileKind::Dir)) => {}
+            Ok(None) => return true,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Looks whether files are regular ones, reached from a directory without a link: each folder on the
+/// way is looked at once.
+#[derive(Debug, Default)]
+pub struct PlainFiles {
+    dirs: std::collections::HashMap<PathBuf, bool>,
+}
+
+impl PlainFiles {
+    /// Whether `relative`, a path of plain names, leads to a regular file without a link on its way. A
+    /// quick yes; a no says only that one has to look closer.
+    pub fn has(&mut self, dir: &Path, relative: &Path) -> bool {
+        if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+            return false;
+        }
+        let parent = relative.parent().unwrap_or(Path::new(""));
+        let known = self.dirs.get(parent).copied();
+        let plain = known.unwrap_or_else(|| {
+            let plain = is_plain(dir, parent);
+            self.dirs.insert(parent.to_owned(), plain);
+            plain
+        });
+        plain && matches!(kind(&dir.join(relative)), Ok(Some(FileKind::File)))
+    }
 }
 
 /// Files from this size on are linked rather than copied.

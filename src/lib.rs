@@ -22,6 +22,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod llm;
 pub mod load;
+pub mod make;
 pub mod manifest;
 pub mod memo;
 pub mod notify;

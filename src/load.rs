@@ -39,7 +39,14 @@ pub fn load(locations: &Locations) -> Result<Project, Faults> {
     let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
     faults.extend(found);
     let run = locations.run.canonicalize().unwrap_or_else(|_| locations.run.clone());
-    let mut loader = Loader { manifest: &manifest, texts: &texts, run: &run, locations, faults: Vec::new() };
+    let mut loader = Loader {
+        manifest: &manifest,
+        texts: &texts,
+        run: &run,
+        locations,
+        plain: fs::PlainFiles::default(),
+        faults: Vec::new(),
+    };
     let project = loader.project();
     // What only follows from a key that could not be read is not told twice.
     loader.faults.retain(|fault| fault.path().is_none_or(|path| !manifest.is_damaged(path)));
@@ -55,6 +62,7 @@ struct Loader<'a> {
     texts: &'a Texts,
     run: &'a Path,
     locations: &'a Locations,
+    plain: fs::PlainFiles,
     faults: Vec<Fault>,
 }
 
@@ -280,6 +288,9 @@ impl Loader<'_> {
         graph: &Graph,
         told: &mut BTreeSet<String>,
     ) {
+        if self.plain.has(self.run, Path::new(path)) {
+            return;
+        }
         let full = self.run.join(path);
         match full.canonicalize() {
             Ok(real) => {

@@ -9,6 +9,7 @@
 //! leaves none; nothing is believed after another boot.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
@@ -23,7 +24,7 @@ const RECORD: usize = 72;
 /// So many files may differ in signature before it is cheaper to judge anew.
 const MOST_TOUCHED: usize = 256;
 /// From so many files on, both halves are looked at at once.
-const WORTH_TWO_THREADS: usize = 4000;
+const WORTH_TWO_THREADS: usize = 1500;
 
 /// What a verdict rested on.
 #[derive(Debug, Default)]
@@ -63,8 +64,9 @@ pub fn write(
 pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut bytes = fs::read(&path(run)).ok()?;
     let (said, touched) = decode(&bytes)?.check(run, words, env)?;
-    if !touched.is_empty() {
-        for (at, signature) in touched {
+    let learned: Vec<(usize, Signature)> = touched.into_iter().filter_map(|(at, s)| Some((at, s?))).collect();
+    if !learned.is_empty() {
+        for (at, signature) in learned {
             bytes[at..at + 36].copy_from_slice(&signature_bytes(&signature));
         }
         seal(&mut bytes);
@@ -245,8 +247,8 @@ fn decode(bytes: &[u8]) -> Option<Memo<'_>> {
 }
 
 /// A file whose signature is another but whose bytes are the same: where its record is, and the
-/// signature it has now.
-type Touched = (usize, Signature);
+/// signature it has now, unless that is too young to be believed.
+type Touched = (usize, Option<Signature>);
 
 impl Memo<'_> {
     fn check(
@@ -275,59 +277,74 @@ impl Memo<'_> {
         if self.absent.iter().any(|path| !matches!(fs::kind(&run.join(path)), Ok(None))) {
             return None;
         }
-        let mut touched = Vec::new();
-        for folder in &self.folders {
-            touched.extend(folder.check(run)?);
-        }
+        let touched = self.look(run)?;
         Some((self.said.to_owned(), touched))
     }
-}
 
-impl Folder<'_> {
-    fn check(&self, run: &Path) -> Option<Vec<Touched>> {
-        let dir = OpenDir::open(&run.join(self.path)).ok()?;
-        let count = self.records.len() / RECORD;
-        let differing = if count < WORTH_TWO_THREADS {
-            self.differing(&dir, 0..count)?
+    /// Looks at all files, on two threads if there are many.
+    fn look(&self, run: &Path) -> Option<Vec<Touched>> {
+        let dirs: Vec<OpenDir> = self
+            .folders
+            .iter()
+            .map(|folder| OpenDir::open(&run.join(folder.path)).ok())
+            .collect::<Option<_>>()?;
+        let all: usize = self.folders.iter().map(Folder::count).sum();
+        let differing = if all < WORTH_TWO_THREADS {
+            self.differing(&dirs, 0..all)?
         } else {
-            let half = count / 2;
             std::thread::scope(|scope| {
-                let other = scope.spawn(|| self.differing(&dir, half..count));
-                let mut mine = self.differing(&dir, 0..half)?;
+                let other = std::thread::Builder::new().stack_size(64 * 1024);
+                let other = other.spawn_scoped(scope, || self.differing(&dirs, all / 2..all)).ok()?;
+                let mut mine = self.differing(&dirs, 0..all / 2)?;
                 mine.extend(other.join().ok()??);
                 Some(mine)
             })?
         };
-        let mut touched = Vec::new();
-        for n in differing {
-            let (record, name) = self.record(n)?;
-            let path = run.join(self.path).join(name.to_str().ok()?);
-            let signature = fs::signature(&path).ok()??;
-            let (digest, _) = fs::hash_file(&path).ok()?;
-            if raw(&digest)? != record[36..68] || fs::signature(&path).ok()?? != signature {
-                return None;
-            }
-            if !is_racy(&signature, fs::now_ns()) {
-                touched.push((self.at + n * RECORD, signature));
-            }
+        if differing.len() > MOST_TOUCHED {
+            return None;
         }
-        Some(touched)
+        differing.into_iter().map(|(folder, n)| self.folders[folder].same_bytes(run, n)).collect()
     }
 
-    /// The files whose signature is another; none if there are too many, or one is gone.
-    fn differing(&self, dir: &OpenDir, range: std::ops::Range<usize>) -> Option<Vec<usize>> {
+    /// The files of a range over all folders whose signature is another, as folder and number; none if
+    /// there are too many, or one is gone.
+    fn differing(&self, dirs: &[OpenDir], range: Range<usize>) -> Option<Vec<(usize, usize)>> {
         let mut differing = Vec::new();
-        for n in range {
-            let (record, name) = self.record(n)?;
-            let signature = dir.signature(name)?;
-            if signature_bytes(&signature) != record[..36] {
-                differing.push(n);
-                if differing.len() > MOST_TOUCHED {
-                    return None;
+        let mut first = 0;
+        for (at, (folder, dir)) in self.folders.iter().zip(dirs).enumerate() {
+            let end = first + folder.count();
+            for n in range.start.max(first)..range.end.min(end) {
+                let n = n - first;
+                let (record, name) = folder.record(n)?;
+                if signature_bytes(&dir.signature(name)?) != record[..36] {
+                    differing.push((at, n));
+                    if differing.len() > MOST_TOUCHED {
+                        return None;
+                    }
                 }
             }
+            first = end;
         }
         Some(differing)
+    }
+}
+
+impl Folder<'_> {
+    fn count(&self) -> usize {
+        self.records.len() / RECORD
+    }
+
+    /// Reads a file whose signature is another: none if its bytes are, too.
+    fn same_bytes(&self, run: &Path, n: usize) -> Option<Touched> {
+        let (record, name) = self.record(n)?;
+        let path = run.join(self.path).join(name.to_str().ok()?);
+        let (now, signature) = (fs::now_ns(), fs::signature(&path).ok()??);
+        let (digest, _) = fs::hash_file(&path).ok()?;
+        if raw(&digest)? != record[36..68] || fs::signature(&path).ok()?? != signature {
+            return None;
+        }
+        let settled = !is_racy(&signature, now);
+        Some((self.at + n * RECORD, settled.then_some(signature)))
     }
 
     fn record(&self, n: usize) -> Option<(&[u8], &CStr)> {

@@ -58,6 +58,16 @@ impl Slots {
         }
     }
 
+    /// Sets how many commands may run at once; those that do go on.
+    pub fn set_cores(&mut self, cores: u32) {
+        self.cpu.capacity = cores.max(1);
+    }
+
+    /// Commands that run.
+    pub fn cores_taken(&self) -> u32 {
+        self.cpu.taken
+    }
+
     /// Whether a task may start now. `tokens`: what its call is expected to take.
     pub fn can_start(&self, needs: Needs, tokens: u64, now: Duration) -> bool {
         self.all.is_free()

@@ -1,6 +1,6 @@
 //! Attempts: handed to the workers, and what each came to.
 
-use super::{Attempt, Back, Build, STACK, STALLED};
+use super::{Attempt, Back, Build, Ran, STACK, STALLED};
 use crate::cancel::Level;
 use crate::engine::{End, Event as Input};
 use crate::event::Kind;
@@ -100,7 +100,7 @@ impl Build<'_> {
                 ))
             });
             // The build ends only after every worker has answered, so somebody listens.
-            let _ = back.send(Back { task: id, job, outcome });
+            let _ = back.send(Back::Ended(Box::new(Ran { task: id, job, outcome })));
         };
         match self.pool() {
             Some(pool) => pool.spawn(work),
@@ -122,8 +122,8 @@ impl Build<'_> {
     }
 
     /// Takes in the end of an attempt.
-    pub(super) fn ended(&mut self, back: Back) {
-        let Back { task: id, mut job, outcome } = back;
+    pub(super) fn ended(&mut self, ran: Ran) {
+        let Ran { task: id, mut job, outcome } = ran;
         if let Some(attempt) = self.running.remove(&id)
             && let Outcome::Failed(failure) = &outcome
             && failure.class == "stall"

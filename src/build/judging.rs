@@ -174,6 +174,7 @@ impl Build<'_> {
                     judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
                 if !paid {
                     work.endpoints = prompt.models.clone();
+                    work.cpu = self.calls_take_turns;
                     let chars = judgement.prepared.as_ref().map_or(0, |p| p.prompt.len() + p.system.len());
                     work.tokens = chars as u64 / 3;
                 }

@@ -16,6 +16,7 @@ use crate::fs::FsError;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::Judgement;
+use crate::make::{self, Tokens};
 use crate::memo::RestsOn;
 use crate::progress::Sink;
 use crate::project::Project;
@@ -159,6 +160,8 @@ pub struct Build<'a> {
     threads: usize,
     after_kill: bool,
     began_ns: i64,
+    tokens: Option<Tokens>,
+    calls_take_turns: bool,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
     running: HashMap<TaskId, Attempt>,
@@ -202,8 +205,16 @@ struct Attempt {
     stalled: bool,
 }
 
+/// What other threads send to that of the build.
+enum Back {
+    /// An attempt ended.
+    Ended(Box<Ran>),
+    /// A token of make's jobserver, or why there is none.
+    Token(make::Answer),
+}
+
 /// What a worker sends back.
-struct Back {
+struct Ran {
     task: TaskId,
     job: Box<Job>,
     outcome: Outcome,
@@ -239,8 +250,12 @@ pub struct Parts<'a> {
     pub threads: usize,
     /// The last build was killed: what it left is tidied up even if nothing is to be done.
     pub after_kill: bool,
-    /// The moment (nanoseconds since 1970) before the first file was read that a verdict rests on.
+    /// The moment, in nanoseconds since 1970, before the first file was read that a verdict rests on.
     pub began_ns: i64,
+    /// make's jobserver, of which commands take their turns.
+    pub make: Option<jobserver::Client>,
+    /// Calls take turns as well.
+    pub calls_take_turns: bool,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }
@@ -264,8 +279,16 @@ impl<'a> Build<'a> {
             threads,
             after_kill,
             began_ns,
+            make,
+            calls_take_turns,
             prepare,
         } = parts;
+        let outcomes = channel();
+        let tokens = make.map(|client| {
+            let back: Sender<Back> = outcomes.0.clone();
+            // Nobody listens once the build is over; the token goes back then.
+            Tokens::new(client, move |answer| drop(back.send(Back::Token(answer))))
+        });
         Build {
             project,
             store,
@@ -279,7 +302,7 @@ impl<'a> Build<'a> {
             start: Instant::now(),
             sink,
             events,
-            outcomes: channel(),
+            outcomes,
             signals,
             edits,
             edited_at: HashMap::new(),
@@ -287,6 +310,8 @@ impl<'a> Build<'a> {
             threads,
             after_kill,
             began_ns,
+            tokens,
+            calls_take_turns,
             pending: HashMap::new(),
             running: HashMap::new(),
             controls: Controls::new(store),
@@ -343,6 +368,7 @@ impl<'a> Build<'a> {
     /// Carries out what the engine wants done, until it wants nothing more for now.
     fn act(&mut self) {
         loop {
+            self.take_turns();
             let actions = self.engine.poll(self.now());
             if actions.is_empty() {
                 return;
@@ -385,15 +411,38 @@ impl<'a> Build<'a> {
         graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
     }
 
+    fn take_back(&mut self, back: Back) {
+        match back {
+            Back::Ended(ran) => self.ended(*ran),
+            Back::Token(answer) => {
+                let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));
+                if let Some(error) = error {
+                    let message =
+                        format!("make's jobserver cannot be read, no more is taken from it: {error}");
+                    self.tools.note(None, true, message);
+                }
+            }
+        }
+    }
+
+    /// Under make: as many commands may run as there are turns for.
+    fn take_turns(&mut self) {
+        if let Some(tokens) = &mut self.tokens {
+            let (running, waiting) = self.engine.cores();
+            let may_run = tokens.balance(running as usize, waiting as usize);
+            self.engine.set_cores(u32::try_from(may_run).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Waits until something happens, or it is time to look again.
     fn wait(&mut self) {
         let wakeup = self.engine.wakeup(self.now()).map(|at| at.saturating_sub(self.now()));
         let pause = wakeup.unwrap_or(TICK).min(TICK);
         match self.outcomes.1.recv_timeout(pause) {
             Ok(back) => {
-                self.ended(back);
+                self.take_back(back);
                 while let Ok(back) = self.outcomes.1.try_recv() {
-                    self.ended(back);
+                    self.take_back(back);
                 }
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}

@@ -15,6 +15,7 @@ use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
+use crate::make::Make;
 use crate::manifest::types::{By, Span};
 use crate::memo;
 use crate::notify::{self, Notifier, Telling};
@@ -32,6 +33,9 @@ use crate::staleness::Rules;
 use crate::store::index::Index;
 use crate::store::logs::Logs;
 use crate::style;
+
+/// Most commands at once under make, whatever its `-j`.
+const TURNS: usize = 64;
 
 /// What `planexe build` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -329,14 +333,34 @@ pub fn carry_out_under(
         }),
         frozen: how.frozen,
         key_variables,
+        programs: runner::command::Programs::new(session.variable("PATH")),
+        scratch: Mutex::default(),
         pid: std::process::id(),
         host: crate::store::lock::host_name(),
         steps_total,
     });
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let infos = task_infos(project, &index);
-    let (slots, threads) = slots(project, how.jobs);
-    let engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
+    let (slots, mut threads) = slots(project, how.jobs);
+    let make = match &session.make {
+        _ if how.jobs.is_some() => None,
+        Make::None => None,
+        Make::Reached(client) => {
+            threads += TURNS;
+            Some(client.clone())
+        }
+        Make::Unreachable => {
+            session.say(
+                "warning: make's jobserver is out of reach, so commands run one at a time; \
+                 put `+` before the recipe line, or say `-j N`",
+            );
+            None
+        }
+    };
+    let mut engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
+    if how.jobs.is_none() && !matches!(session.make, Make::None) {
+        engine.set_cores(1);
+    }
     check_models(&tools, &engine, &what, project)?;
     let mut lock = lock;
     let mut run = RunRecord::new(store, project);
@@ -372,6 +396,8 @@ pub fn carry_out_under(
         threads,
         after_kill,
         began_ns: opened.began_ns,
+        calls_take_turns: make.is_some() && project.tables.jobserver.calls,
+        make,
         prepare: &mut prepare,
     })
     .run();

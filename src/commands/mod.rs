@@ -146,6 +146,8 @@ pub struct Session {
     pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
+    /// make's jobserver, if make started this.
+    pub make: crate::make::Make,
     out_closed: AtomicBool,
 }
 
@@ -166,6 +168,7 @@ impl Session {
             env,
             args: Vec::new(),
             lookup: None,
+            make: crate::make::Make::None,
             out_closed: AtomicBool::new(false),
         }
     }

@@ -1,14 +1,18 @@
 //! What a build would do: `build -n` and `build -q`.
 
+use std::collections::HashMap;
+
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, What, rules};
-use crate::engine::Settled;
+use crate::commands::build::{HowArgs, What, rules, slots, task_infos};
+use crate::commands::simulate::past;
+use crate::engine::{Engine, Mode, Options, Settled};
 use crate::exit::{self, Error, Kind};
-use crate::graph::{Kind as NodeKind, TaskId};
+use crate::graph::{Graph, Kind as NodeKind, TaskId};
 use crate::open::Opened;
 use crate::project::Recipe;
 use crate::report::{PlanTask, PlanView, ResumeView, Verdict};
 use crate::resume::resume_view;
+use crate::simulate::{self, Predicted};
 use crate::standing::{self, Standing, reasons};
 use crate::store::RunLock;
 use crate::store::index::Index;
@@ -45,7 +49,9 @@ pub fn run(
         }
     } else {
         let standing = standing::stand(&opened.project, &opened.store, &survey, None);
-        view.eta_s = eta_s(opened, &survey, &standing, &index);
+        let predicted = predict(opened, &survey, what, how, &index)?;
+        view.eta_s = (predicted.seconds >= 1.0).then_some(predicted.seconds);
+        view.cost_usd = (predicted.usage.cost_usd > 0.0).then_some(predicted.usage.cost_usd);
         view.resume = header(opened, what, &survey, &standing);
     }
     let would_run = view.stale + view.depends > 0;
@@ -60,11 +66,47 @@ pub fn run(
     Ok(if question && would_run { exit::FAILED } else { exit::DONE })
 }
 
-/// Seconds it is expected to take, if anything would run.
-fn eta_s(opened: &Opened, survey: &Survey, standing: &Standing, index: &Index) -> Option<f64> {
-    let known = |name: &str| index.durations(name).last().copied();
-    let seconds = standing::eta_s(&opened.project, &survey.graph, standing, &known);
-    (seconds >= 1.0).then_some(seconds)
+/// What it is expected to take if everything runs that might: the build on a clock of its own.
+fn predict(
+    opened: &Opened,
+    survey: &Survey,
+    what: &What,
+    how: &HowArgs,
+    index: &Index,
+) -> Result<Predicted, Error> {
+    let project = &*opened.project;
+    let past = past(opened, index)?;
+    let judged: HashMap<&str, TaskId> =
+        survey.graph.ids().map(|id| (survey.graph[id].name.as_str(), id)).collect();
+    let (slots, _) = slots(project, how.jobs);
+    let options = Options { only: what.only, ..Options::default() };
+    let infos = task_infos(project, index);
+    let mut engine = Engine::new(project.graph.clone(), Mode::Build, options, infos, slots);
+    engine.want(&what.targets);
+    let mut runs = |graph: &Graph, id: TaskId| {
+        let known = judged.get(graph[id].name.as_str());
+        let settled = known.and_then(|id| survey.settled.get(id));
+        if known.is_some() && !matches!(settled, Some(Settled::Stale | Settled::DependsOn)) {
+            return None;
+        }
+        let prepared = known.and_then(|id| survey.judgements.get(id)?.prepared.as_ref());
+        let kept = prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
+        let asks = project.spec(&graph[id]).recipe.prompt().is_some() && !kept;
+        let mut expected = past.expected(project, graph, id, asks);
+        if kept {
+            expected.seconds = 0.0;
+        }
+        let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
+        Some((simulate::work(project, graph, id, asks, tokens), expected))
+    };
+    let mut items = |graph: &Graph, family: TaskId| {
+        let id = *judged.get(graph[family].name.as_str())?;
+        let known = survey.settled.contains_key(&id) && !survey.unknown_items.contains_key(&id);
+        let instances = survey.graph.instances(id);
+        known
+            .then(|| instances.iter().filter_map(|&one| survey.graph[one].item.as_deref().cloned()).collect())
+    };
+    Ok(simulate::predict(engine, &mut runs, &mut items))
 }
 
 /// Where the run goes on, if it was begun and not completed.
@@ -145,5 +187,6 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         calls_expected: calls,
         calls_at_most,
         eta_s: None,
+        cost_usd: None,
     }
 }

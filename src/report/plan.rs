@@ -31,8 +31,10 @@ pub struct PlanView {
     pub calls_expected: u32,
     /// Calls if everything that might run does.
     pub calls_at_most: u32,
-    /// Seconds it is expected to take, from earlier builds.
+    /// Seconds it is expected to take if everything that might run does, from earlier builds.
     pub eta_s: Option<f64>,
+    /// USD its calls are expected to cost, the same way.
+    pub cost_usd: Option<f64>,
 }
 
 /// A task that would run, or might.
@@ -169,8 +171,10 @@ impl PlanView {
             }
             (expected, _) => format!("{} expected.", style::count(u64::from(expected), "call")),
         };
-        if let Some(eta_s) = self.eta_s {
-            text += &format!(" About {}.", style::elapsed(eta_s));
+        let about = [self.eta_s.map(style::elapsed), self.cost_usd.map(style::money)];
+        let about: Vec<String> = about.into_iter().flatten().collect();
+        if !about.is_empty() {
+            text += &format!(" About {}.", about.join(", "));
         }
         text
     }

@@ -451,6 +451,7 @@ fn plan() -> PlanView {
         calls_expected: 1,
         calls_at_most: 2,
         eta_s: Some(62.0),
+        cost_usd: Some(0.25),
     }
 }
 
@@ -485,6 +486,7 @@ Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call exp
         calls_expected: 0,
         calls_at_most: 0,
         eta_s: None,
+        cost_usd: None,
         ..plan()
     };
     assert_eq!(nothing.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");

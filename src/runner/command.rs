@@ -3,10 +3,13 @@
 //! It writes under temporary names, which become the outputs when it exits with 0. Nothing it leaves
 //! behind otherwise is believed.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::expand::{self, Values};
@@ -21,6 +24,44 @@ use crate::store::commit::Content;
 
 /// How much of what a failed command said is kept with the failure.
 const TAIL: u64 = 4096;
+
+/// Where programs are: each is looked for in `PATH` once, not each time one is started.
+#[derive(Debug, Default)]
+pub struct Programs {
+    path: Option<String>,
+    found: Mutex<HashMap<String, Option<PathBuf>>>,
+}
+
+impl Programs {
+    /// Programs of a `PATH`; without one the system finds them.
+    pub fn new(path: Option<String>) -> Programs {
+        Programs { path, found: Mutex::default() }
+    }
+
+    /// A program named without a slash, if it is in the path.
+    pub fn find(&self, name: &str) -> Option<PathBuf> {
+        let path = self.path.as_deref().filter(|_| !name.is_empty() && !name.contains('/'))?;
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.entry(name.to_owned()).or_insert_with(|| look_in(path, name)).clone()
+    }
+}
+
+/// The first of the path's folders that has the program. A folder that depends on where one is, or a file
+/// of the name that cannot be run, is left for the system to decide on.
+fn look_in(path: &str, name: &str) -> Option<PathBuf> {
+    for folder in path.split(':') {
+        let file = Path::new(folder).join(name);
+        if !folder.starts_with('/') {
+            return None;
+        }
+        match fs::signature(&file) {
+            Ok(None) => {}
+            Ok(Some(signature)) => return (signature.mode & 0o111 == 0o111).then_some(file),
+            Err(_) => return None,
+        }
+    }
+    None
+}
 
 /// Runs the command.
 pub fn run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Outcome {
@@ -45,7 +86,11 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     } else {
         targets.iter().map(|target| fs::temp_beside(target)).collect()
     };
-    let said = fs::scratch_file(&store.planexe_subdir("partial")?)?;
+    let spare = tools.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let said = match spare {
+        Some(file) => file,
+        None => fs::scratch_file(&store.planexe_subdir("partial")?)?,
+    };
     let stdout = if spec.stdout { Some(fs::create_new(&writes[0])?) } else { None };
     let mut command = match command_of(tools, job, spec, &writes) {
         Ok(command) => command,
@@ -64,6 +109,9 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let growth = growth_of(clone(&said)?, writes.clone(), job.live.clone());
     let end = tools.watchdog.run_one(&mut command, limits, Some(growth), Some(job.live.cancel.clone()));
     let tail = keep_log(tools, job, &said)?;
+    if tail.is_empty() && matches!(end, End::Exited(0)) {
+        tools.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+    }
     let ended = match end {
         End::Exited(0) => Ok(()),
         End::Cancelled => Err(None),
@@ -149,8 +197,10 @@ fn command_of(tools: &Tools, job: &Job, spec: &CommandSpec, writes: &[PathBuf]) 
             let argv = expand::argv(words, &values).map_err(unknown)?;
             let (program, arguments) =
                 argv.split_first().ok_or_else(|| failure("command", "the command is empty"))?;
-            let mut command = Command::new(program_path(program, &place));
-            command.args(arguments);
+            let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
+            let found = if own_path { None } else { tools.programs.find(program) };
+            let mut command = Command::new(found.unwrap_or_else(|| program_path(program, &place)));
+            command.arg0(program).args(arguments);
             command
         }
         Line::Shell(line) => {
@@ -274,4 +324,34 @@ fn look_at_inputs(tools: &Tools, job: &Job) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make the programs they look for")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn programs_are_found_as_the_system_would() {
+        let (first, second) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let put = |folder: &Path, name: &str, mode: u32| {
+            std::fs::write(folder.join(name), "").expect("a file");
+            std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(mode)).expect("a mode");
+        };
+        put(first.path(), "plain", 0o644);
+        put(second.path(), "plain", 0o755);
+        put(second.path(), "tool", 0o755);
+        let path = format!("{}:{}", first.path().display(), second.path().display());
+        let programs = Programs::new(Some(path.clone()));
+        assert_eq!(programs.find("tool"), Some(second.path().join("tool")));
+        // Whether one may run a file without its bits is the system's to say.
+        for left in ["plain", "missing", "./tool", "/bin/sh", ""] {
+            assert_eq!(programs.find(left), None, "{left}");
+        }
+        assert_eq!(Programs::new(Some(format!("tools:{path}"))).find("tool"), None);
+        assert_eq!(Programs::new(None).find("tool"), None);
+    }
 }

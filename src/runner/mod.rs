@@ -57,6 +57,10 @@ pub struct Tools {
     pub frozen: bool,
     /// Names of variables that hold keys: commands do not see them unless they say so.
     pub key_variables: Vec<String>,
+    /// Where the programs of commands are.
+    pub programs: command::Programs,
+    /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.
+    pub scratch: Mutex<Vec<std::fs::File>>,
     /// This process and host, for records.
     pub pid: u32,
     /// This host.

@@ -16,6 +16,7 @@ mod durability;
 mod edit_plan;
 mod fake_llm;
 mod foreach;
+mod make;
 mod notify;
 mod recipes;
 mod staleness;

@@ -1,0 +1,285 @@
+//! planexe against a local server that answers after a scripted time: `cargo bench --bench calls`.
+//!
+//! 1. 1,000 calls of 1 s at 256 in flight: wall time beside the ideal, CPU time, peak memory.
+//! 2. 63 calls in a graph, with lognormal times: wall time beside that of an ideal list schedule (longest
+//!    remaining path first, nothing else costs anything) at 1, 4, 8 and 16 slots, with the times known from
+//!    an earlier build.
+//!
+//! `-- many`, `-- graph` do one of them; `-- graph 8` at 8 slots only.
+
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench makes its own files")]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Answers each prompt that says `after N ms` so much later.
+#[derive(Default)]
+struct Server {
+    calls: AtomicU32,
+    at_once: AtomicU32,
+    most: AtomicU32,
+}
+
+impl Server {
+    fn start() -> (Arc<Server>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let server = Arc::new(Server::default());
+        let accepting = server.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = accepting.clone();
+                let thread = std::thread::Builder::new().stack_size(64 * 1024);
+                thread.spawn(move || while server.answer(&stream).is_some() {}).expect("a thread");
+            }
+        });
+        (server, url)
+    }
+
+    /// One request and its answer; none at the end of the connection.
+    fn answer(&self, stream: &TcpStream) -> Option<()> {
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let body = String::from_utf8_lossy(&body);
+        let after = body.split("after ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let now = self.at_once.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(now, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(after.unwrap_or(0)));
+        self.at_once.fetch_sub(1, Ordering::Relaxed);
+        let mut answer = String::from(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+        );
+        for event in [
+            r#"{"choices":[{"index":0,"delta":{"content":"An answer."},"finish_reason":null}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":2}}"#,
+            "[DONE]",
+        ] {
+            let _ = write!(answer, "{:x}\r\ndata: {event}\n\n\r\n", event.len() + 8);
+        }
+        answer += "0\r\n\r\n";
+        let mut stream = stream;
+        stream.write_all(answer.as_bytes()).ok()
+    }
+}
+
+/// What a build took: wall and CPU seconds, peak MiB.
+struct Took {
+    wall: f64,
+    cpu: f64,
+    mib: f64,
+}
+
+#[expect(clippy::zombie_processes, reason = "waited for by its number")]
+fn build(run: &Path, args: &[&str]) -> Took {
+    let start = Instant::now();
+    let mut planexe = Command::new(env!("CARGO_BIN_EXE_planexe"));
+    planexe.args(["build", "-s", "--progress", "none"]).args(args).current_dir(run).stdin(Stdio::null());
+    let child = planexe.spawn().expect("planexe");
+    let (code, cpu, mib) = wait(child.id());
+    assert_eq!(code, 0, "the build in {}", run.display());
+    Took { wall: start.elapsed().as_secs_f64(), cpu, mib }
+}
+
+#[cfg(target_os = "linux")]
+fn wait(pid: u32) -> (i32, f64, f64) {
+    let mut status = 0;
+    // SAFETY: both are plain values for the system to fill in.
+    let (used, got) = unsafe {
+        let mut used: libc::rusage = std::mem::zeroed();
+        let got = libc::wait4(pid as i32, &mut status, 0, &mut used);
+        (used, got)
+    };
+    assert!(got > 0, "wait4");
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    (
+        libc::WEXITSTATUS(status),
+        seconds(used.ru_utime) + seconds(used.ru_stime),
+        used.ru_maxrss as f64 / 1024.0,
+    )
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wait(_: u32) -> (i32, f64, f64) {
+    panic!("measured on Linux only");
+}
+
+fn pipeline(url: &str, slots: usize, tasks: &str) -> String {
+    format!(
+        "[models.m]\napi = \"openai\"\nbase_url = \"{url}\"\nmodel = \"m\"\nmax_concurrent = {slots}\n\n\
+         [defaults]\nmodel = \"m\"\n\n{tasks}"
+    )
+}
+
+/// 1,000 calls of 1 s at 256 in flight.
+fn many(calls: usize, at_once: usize) {
+    let (server, url) = Server::start();
+    let run = tempfile::tempdir().expect("a folder");
+    let mut tasks = String::new();
+    for n in 0..calls {
+        let _ =
+            write!(tasks, "[task.t{n}]\noutputs = [\"out/{n}.txt\"]\nprompt = \"Say {n} after 1000 ms\"\n\n");
+    }
+    std::fs::write(run.path().join("pipeline.toml"), pipeline(&url, at_once, &tasks)).expect("a file");
+    let took = build(run.path(), &[]);
+    assert_eq!(server.calls.load(Ordering::Relaxed) as usize, calls);
+    let ideal = calls.div_ceil(at_once) as f64;
+    println!(
+        "{calls} calls of 1 s, {at_once} at once: {:.2} s ({:.3} x the ideal {ideal:.0} s), CPU {:.2} s, {:.0} MiB, {} at once seen",
+        took.wall,
+        took.wall / ideal,
+        took.cpu,
+        took.mib,
+        server.most.load(Ordering::Relaxed)
+    );
+}
+
+/// A generator of its own: the same graph everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Between 0 and 1, neither of them.
+    fn share(&mut self) -> f64 {
+        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// Lognormal with a mean of 1 and a sigma of 0.5.
+    fn latency(&mut self) -> f64 {
+        let normal = (-2.0 * self.share().ln()).sqrt() * (std::f64::consts::TAU * self.share()).cos();
+        (0.5 * normal - 0.125).exp()
+    }
+}
+
+/// Milliseconds of each task, and the tasks before it that it needs.
+fn graph(tasks: usize) -> Vec<(u64, Vec<usize>)> {
+    let mut dice = Dice(63);
+    (0..tasks)
+        .map(|n| {
+            let ms = (dice.latency() * 1000.0).round() as u64;
+            // From the last dozen, so that the graph is some eight deep.
+            let count = dice.next() % 3;
+            let mut needs: Vec<usize> = (0..count)
+                .filter(|_| n > 8)
+                .map(|_| n - 1 - (dice.next() % 12.min(n as u64)) as usize)
+                .collect();
+            needs.sort_unstable();
+            needs.dedup();
+            (ms, needs)
+        })
+        .collect()
+}
+
+/// Seconds of a list schedule, longest remaining path first.
+fn ideal(graph: &[(u64, Vec<usize>)], slots: usize) -> f64 {
+    let mut remaining = vec![0; graph.len()];
+    for n in (0..graph.len()).rev() {
+        remaining[n] += graph[n].0;
+        for &need in &graph[n].1 {
+            remaining[need] = remaining[need].max(remaining[n]);
+        }
+    }
+    let mut unmet: Vec<usize> = graph.iter().map(|(_, needs)| needs.len()).collect();
+    let mut ready: BinaryHeap<(u64, Reverse<usize>)> =
+        (0..graph.len()).filter(|&n| unmet[n] == 0).map(|n| (remaining[n], Reverse(n))).collect();
+    let mut running: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+    let mut now = 0;
+    loop {
+        while running.len() < slots
+            && let Some((_, Reverse(n))) = ready.pop()
+        {
+            running.push(Reverse((now + graph[n].0, n)));
+        }
+        let Some(Reverse((end, done))) = running.pop() else { return now as f64 / 1000.0 };
+        now = end;
+        for (n, (_, needs)) in graph.iter().enumerate() {
+            if needs.contains(&done) {
+                unmet[n] -= 1;
+                if unmet[n] == 0 {
+                    ready.push((remaining[n], Reverse(n)));
+                }
+            }
+        }
+    }
+}
+
+/// 63 calls in a graph.
+fn dag(all_slots: &[usize]) {
+    let graph = graph(63);
+    let (_, url) = Server::start();
+    let run = tempfile::tempdir().expect("a folder");
+    let mut tasks = String::new();
+    for (n, (ms, needs)) in graph.iter().enumerate() {
+        let inputs: Vec<String> = needs.iter().map(|need| format!("n{need} = \"out/{need}.txt\"")).collect();
+        let _ = write!(
+            tasks,
+            "[task.t{n}]\ninputs = {{ {} }}\noutputs = [\"out/{n}.txt\"]\nprompt = \"Say {n} after {ms} ms\"\n\n",
+            inputs.join(", ")
+        );
+    }
+    let write = |slots| {
+        let text = pipeline(&url, slots, &tasks);
+        std::fs::write(run.path().join("pipeline.toml"), text).expect("a file");
+    };
+    write(64);
+    build(run.path(), &[]);
+    for &slots in all_slots {
+        write(slots);
+        let took = build(run.path(), &["-B"]);
+        let ideal = ideal(&graph, slots);
+        println!(
+            "63 calls in a graph, {slots:>2} slots: {:.3} s ({:.4} x the ideal list schedule of {ideal:.3} s), CPU {:.2} s",
+            took.wall,
+            took.wall / ideal,
+            took.cpu
+        );
+    }
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let bench = std::env::args().any(|arg| arg == "--bench");
+    let only = args.first().map(String::as_str);
+    if !bench {
+        // `cargo test --benches` only asks whether it runs.
+        return many(4, 4);
+    }
+    if only.is_none_or(|only| only == "many") {
+        many(1000, 256);
+    }
+    if only.is_none_or(|only| only == "graph") {
+        let slots: Vec<usize> = args.iter().skip(1).filter_map(|slots| slots.parse().ok()).collect();
+        dag(if slots.is_empty() { &[1, 4, 8, 16] } else { &slots });
+    }
+}
