@@ -285,6 +285,10 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
 /// `.status` says running.
 fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
+    // What an answer is made from is on disk before it is paid for.
+    if tools.project.spec(&job.task).recipe.prompt().is_some() {
+        tools.store.batch().sync()?;
+    }
     if std::mem::take(&mut job.redraw) {
         tools.store.calls().discard(&name)?;
     }
@@ -418,8 +422,6 @@ pub struct Made {
     pub reused: bool,
     /// Who says so.
     pub by: Option<By>,
-    /// Whether something was paid for.
-    pub paid: bool,
 }
 
 /// Commits a finished attempt.
@@ -458,7 +460,10 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         done,
         status,
         checkpoint: Some(checkpoint),
-        durability: if made.paid { Durability::Synced } else { Durability::Unsynced },
+        durability: match tools.project.spec(&job.task).recipe.is_synced_late() {
+            true => Durability::Unsynced,
+            false => Durability::Synced,
+        },
         why: Why::Replaced,
     };
     match commit::commit(&tools.store, commit) {
