@@ -116,7 +116,8 @@ impl Judge<'_> {
             unknown_state,
             seen: Vec::new(),
         };
-        let in_doubt = spec.recipe.is_synced_late() && self.in_doubt(&self.store.sidecar_path(first, Sidecar::Done));
+        let in_doubt =
+            spec.recipe.is_synced_late() && self.in_doubt(&self.store.sidecar_path(first, Sidecar::Done));
         if in_doubt && judgement.marker == Marker::Empty {
             judgement.marker = Marker::Damaged(LOST.to_owned());
         }

@@ -301,6 +301,10 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         let files = edited.join("`, `");
         tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
     }
+    // A template is rendered in no time, and a command says so once it takes longer than that.
+    if tools.project.spec(&job.task).recipe.is_synced_late() {
+        return Ok(());
+    }
     write_status(tools, job, State::Running, None)
 }
 

@@ -89,9 +89,10 @@ impl Batch {
     /// Whether a file that changed last at a time (its ctime) may be other than it was left, because the
     /// power went.
     pub fn doubts(&self, ctime_ns: i64) -> bool {
-        self.former().others.iter().any(|doubt| {
-            ctime_ns >= doubt.since_ns && doubt.until_ns.is_none_or(|until| ctime_ns <= until)
-        })
+        self.former()
+            .others
+            .iter()
+            .any(|doubt| ctime_ns >= doubt.since_ns && doubt.until_ns.is_none_or(|until| ctime_ns <= until))
     }
 
     /// Whether anything is in doubt.
