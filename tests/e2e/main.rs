@@ -16,6 +16,8 @@ mod durability;
 mod edit_plan;
 mod fake_llm;
 mod foreach;
+mod keys;
+mod looking;
 mod make;
 mod notify;
 mod recipes;
