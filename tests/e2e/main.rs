@@ -17,6 +17,8 @@ mod edit_plan;
 mod fake_llm;
 mod faults;
 mod foreach;
+mod keys;
+mod looking;
 mod make;
 mod notify;
 mod recipes;
