@@ -29,6 +29,7 @@ mod attempts;
 mod ending;
 mod judging;
 mod outside;
+mod servers;
 mod telling;
 
 /// How often progress is shown.
@@ -178,6 +179,10 @@ pub struct Build<'a> {
     interrupts: u32,
     on_progress: HashMap<TaskId, String>,
     paused: bool,
+    /// Servers that are away, by endpoint.
+    awaited: HashMap<usize, servers::Awaited>,
+    /// Held while the build lives: who looks at servers for it ends with it.
+    alive: Arc<()>,
     last_completed: Option<(u32, String, Option<String>, Option<String>)>,
 }
 
@@ -211,6 +216,8 @@ enum Back {
     Ended(Box<Ran>),
     /// A token of make's jobserver, or why there is none.
     Token(make::Answer),
+    /// The server of an endpoint, which was away, is up.
+    ServerUp(usize),
 }
 
 /// What a worker sends back.
@@ -327,6 +334,8 @@ impl<'a> Build<'a> {
             interrupts: 0,
             on_progress: HashMap::new(),
             paused: false,
+            awaited: HashMap::new(),
+            alive: Arc::default(),
             last_completed: None,
         }
     }
@@ -414,6 +423,7 @@ impl<'a> Build<'a> {
     fn take_back(&mut self, back: Back) {
         match back {
             Back::Ended(ran) => self.ended(*ran),
+            Back::ServerUp(endpoint) => self.server_up(endpoint),
             Back::Token(answer) => {
                 let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));
                 if let Some(error) = error {

@@ -230,13 +230,24 @@ pub enum Outcome {
         after: Duration,
         /// The model to ask next.
         endpoint: usize,
-        /// Whether the endpoint was not ready, so that no attempt was used.
-        waited: bool,
+        /// What the pause is for.
+        pause: Pause,
     },
     /// Ended by a stop.
     Stopped,
     /// Records cannot be written: the build must not go on.
     Broken(FsError),
+}
+
+/// What the pause before another attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// The attempt was one.
+    Attempt,
+    /// The endpoint was not ready for it, or refused its form: no attempt was used.
+    None,
+    /// The endpoint's server is away or loading: no attempt was used, and its health is looked at.
+    Outage,
 }
 
 /// A task that came to its end.
