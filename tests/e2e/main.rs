@@ -19,6 +19,7 @@ mod foreach;
 mod make;
 mod notify;
 mod recipes;
+mod seen;
 mod staleness;
 mod steering;
 mod watch;
