@@ -424,9 +424,20 @@ impl Exchange<'_> {
             status: Some(self.status),
             code: code.map(|code| tidy(code, 100, secret)),
             retry_after,
+            should_retry: self.should_retry(),
+            adapted: false,
             partial: String::new(),
             raw: self.kept(raw),
             usage: Default::default(),
+        }
+    }
+
+    /// What OpenAI's servers, and those that follow them, say of trying again; their own client obeys.
+    fn should_retry(&self) -> Option<bool> {
+        match self.header("x-should-retry")? {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
         }
     }
 

@@ -231,6 +231,13 @@ pub struct CallError {
     pub code: Option<String>,
     /// How long the server asks us to wait, at least.
     pub retry_after: Option<Duration>,
+    /// Whether the server says itself that the same request may pass (`x-should-retry`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub should_retry: Option<bool>,
+    /// The server refused the form of the request, and the next one will have another: asked again at once,
+    /// no attempt used.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adapted: bool,
     /// Answer text that had arrived, kept beside the failure.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub partial: String,
@@ -251,6 +258,8 @@ impl CallError {
             status: None,
             code: None,
             retry_after: None,
+            should_retry: None,
+            adapted: false,
             partial: String::new(),
             raw: String::new(),
             usage: Usage::default(),

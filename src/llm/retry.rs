@@ -102,6 +102,8 @@ pub enum Next {
         /// Whether to draw differently (another `seed`): the same draw would go wrong the same way.
         vary: bool,
     },
+    /// The same at once, in the form the server takes. Uses no attempt.
+    Adapted,
     /// Ask again, with what was wrong (a rejected answer) or with room for a longer answer.
     Reask {
         /// The `max_tokens` to ask with; None to leave it.
@@ -206,6 +208,21 @@ impl Budgets {
         }
         let asked = error.retry_after.unwrap_or_default();
         match error.class {
+            _ if error.adapted => Next::Adapted,
+
+            // The server knows better than its status: its own client obeys these two.
+            Class::RateLimit | Class::ServerError if error.should_retry == Some(false) => {
+                self.leave(failed, models, other, false)
+            }
+            Class::BadRequest if error.should_retry == Some(true) => {
+                used.attempts += 1;
+                if used.attempts < policy.max_attempts {
+                    let pause = doubled(policy.base, used.attempts - 1, policy.max).mul_f64(rng.unit());
+                    return Next::Retry { after: pause.max(asked), vary: false };
+                }
+                self.leave(failed, models, other, false)
+            }
+
             Class::Cancelled => Next::GiveUp { endpoint_closed: false },
 
             Class::ServerLoading => {
@@ -406,6 +423,7 @@ mod tests {
     fn kind(next: Next) -> &'static str {
         match next {
             Next::Wait { .. } => "wait",
+            Next::Adapted => "adapted",
             Next::Retry { vary: true, .. } => "vary",
             Next::Retry { .. } => "retry",
             Next::Reask { max_tokens: None } => "reask",
@@ -434,7 +452,7 @@ mod tests {
                 Next::Fallback { model_index, .. } | Next::LargerContext { model_index } => {
                     model = model_index
                 }
-                Next::Reask { .. } => {}
+                Next::Reask { .. } | Next::Adapted => {}
                 Next::GiveUp { .. } => return course,
             }
             // What survives a kill is what was there before it.
@@ -483,6 +501,27 @@ mod tests {
         let mut task = error(Timeout);
         task.code = Some("task".into());
         assert_eq!(course(&task, &two, None), ["give up"]);
+    }
+
+    #[test]
+    fn a_server_that_says_whether_to_try_again_is_believed() {
+        let two = [facts("a", None), facts("b", None)];
+        for (class, should, wanted) in [
+            (Class::ServerError, false, &["fallback", "give up"][..]),
+            (Class::RateLimit, false, &["fallback", "give up"]),
+            (
+                Class::BadRequest,
+                true,
+                &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"],
+            ),
+            (Class::Auth, true, &["fallback, closed", "give up, closed"]),
+        ] {
+            let error = CallError { should_retry: Some(should), ..error(class) };
+            assert_eq!(course(&error, &two, None), wanted, "{class}");
+        }
+        let adapted = CallError { adapted: true, ..error(Class::BadRequest) };
+        let failed = Failed { error: &adapted, model: 0, prompt_tokens: 0, max_tokens: None };
+        assert_eq!(Budgets::default().next(&failed, &two, S, &mut Rng::new(1)), Next::Adapted);
     }
 
     #[test]

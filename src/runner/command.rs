@@ -247,14 +247,16 @@ fn clone(file: &File) -> Result<File, FsError> {
     file.try_clone().map_err(|error| FsError::new("(output of a command)", "share", error))
 }
 
-/// Keeps what the command said under `.planexe/logs/`, and returns its last part.
+/// Keeps what the command said under `.planexe/logs/`, and returns its last part. What an earlier attempt said goes,
+/// also if this one was silent.
 fn keep_log(tools: &Tools, job: &Job, said: &File) -> Result<String, FsError> {
     let bytes = fs::read_scratch(said)?;
+    let name = format!("{}.log", crate::store::task_dir_name(&job.task.name));
     if bytes.is_empty() {
+        fs::remove(&tools.store.planexe_dir().join("logs").join(name))?;
         return Ok(String::new());
     }
-    let name = crate::store::task_dir_name(&job.task.name);
-    let path = tools.store.planexe_subdir("logs")?.join(format!("{name}.log"));
+    let path = tools.store.planexe_subdir("logs")?.join(name);
     fs::write_atomic(&path, &bytes, Durability::Unsynced)?;
     let from = bytes.len().saturating_sub(TAIL as usize);
     Ok(String::from_utf8_lossy(&bytes[from..]).into_owned())

@@ -381,6 +381,9 @@ fn follow(
             let text = format!("waiting {:.0} s for the server", pause.as_secs_f64().ceil());
             again(failure, text, pause, here, true)
         }
+        Next::Adapted => {
+            again(failure, "asking again in the form its server takes".into(), Duration::ZERO, here, true)
+        }
         Next::Retry { after, vary } => {
             job.course.vary |= vary;
             let text = format!("again in {:.1} s", after.as_secs_f64());
