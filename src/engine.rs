@@ -171,6 +171,15 @@ impl Settled {
     }
 }
 
+/// What a task that is to run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// A slot.
+    Slot,
+    /// The end of the pause between two attempts.
+    Pause,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
     /// Some needs are not settled.
@@ -769,6 +778,16 @@ impl Engine {
         !self.may_start() || !self.has_open()
     }
 
+    /// Tasks that are to run and wait, and for what.
+    pub fn queued(&self) -> Vec<(TaskId, Queue)> {
+        let of = |id: TaskId| match self.nodes[id.index()].phase {
+            Phase::Ready => Some((id, Queue::Slot)),
+            Phase::Backoff(_) => Some((id, Queue::Pause)),
+            _ => None,
+        };
+        self.graph.ids().filter_map(of).collect()
+    }
+
     fn has_open(&self) -> bool {
         self.ready.values().any(|heap| !heap.is_empty()) || !self.backoff.is_empty()
     }
@@ -818,6 +837,11 @@ impl Engine {
     /// Seconds of the longest path that begins with a task.
     pub fn remaining_s(&self, id: TaskId) -> f64 {
         self.nodes[id.index()].remaining
+    }
+
+    /// Seconds a task is expected to take; of a fan-out, one instance.
+    pub fn expected_s(&self, id: TaskId) -> f64 {
+        self.info(id).expected_s
     }
 
     /// How many tasks need a task that failed, directly or not, and are blocked by it.

@@ -224,7 +224,7 @@ fn push(exchange: &Exchange<'_>, draft: &mut Draft, block: &Value) -> Result<(),
     match block.get("type").and_then(Value::as_str).unwrap_or_default() {
         "text" | "text_delta" => {
             if let Some(text) = text("text") {
-                exchange.content(text.len());
+                exchange.text(text);
                 draft.push(text)?;
             }
         }

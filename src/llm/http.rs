@@ -338,6 +338,12 @@ impl Exchange<'_> {
         self.progress.content(bytes);
     }
 
+    /// A piece of the answer's text came.
+    pub(super) fn text(&self, piece: &str) {
+        self.watch.content();
+        self.progress.wrote(piece);
+    }
+
     /// The server tells how far it is with the prompt.
     pub(super) fn reading(&self, read: u64, of: u64) {
         self.watch.reading();

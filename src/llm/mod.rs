@@ -34,6 +34,7 @@ mod wire_tests;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -288,6 +289,8 @@ pub struct CallProgress {
     bytes: AtomicU64,
     /// Prompt tokens read so far and in all, from servers that tell.
     prefill: [AtomicU64; 2],
+    /// The answer's text that nobody has taken yet.
+    text: Mutex<String>,
 }
 
 impl CallProgress {
@@ -306,6 +309,22 @@ impl CallProgress {
         self.phase.fetch_max(2, Ordering::Relaxed);
         self.tokens.fetch_add(pieces, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A piece of the answer's text arrived.
+    pub fn wrote(&self, piece: &str) {
+        self.content(piece.len());
+        self.keep(piece);
+    }
+
+    /// Keeps text, counted already, for whoever follows the answer as it is written.
+    pub fn keep(&self, piece: &str) {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(piece);
+    }
+
+    /// The text that arrived since this was last asked.
+    pub fn take_text(&self) -> String {
+        std::mem::take(&mut *self.text.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The server says how many prompt tokens it has read, and of how many.

@@ -180,7 +180,7 @@ fn lines(exchange: &mut Exchange<'_>, draft: &mut Draft, done: &mut bool) -> Res
                 draft.push_reasoning(&thought)?;
             }
             if let Some(text) = message.content.filter(|text| !text.is_empty()) {
-                exchange.content(text.len());
+                exchange.text(&text);
                 draft.push(&text)?;
             }
         }

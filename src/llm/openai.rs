@@ -390,7 +390,7 @@ fn chunks(
                     draft.push_reasoning(&thought)?;
                 }
                 if let Some(Text(text)) = delta.content.filter(|text| !text.is_empty()) {
-                    exchange.content(text.len());
+                    exchange.text(&text);
                     draft.push(&text)?;
                 }
                 if let Some(Text(refusal)) = delta.refusal.filter(|text| !text.is_empty()) {

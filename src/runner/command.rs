@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::expand::{self, Values};
-use super::{Job, Live, Made, Outcome, Tools, complete, failure, further_outputs};
+use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure, further_outputs};
 use crate::fs::{self, Durability, FsError};
 use crate::inputs::Files;
 use crate::process::{End, Limits};
@@ -102,7 +102,8 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         None => Stdio::from(clone(&said)?),
     });
     command.stderr(Stdio::from(clone(&said)?));
-    job.live.say("running");
+    job.live.enter(Stage::Running);
+    job.live.says_into(clone(&said)?);
     let task_spec = tools.project.spec(&job.task);
     let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };

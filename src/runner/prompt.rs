@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{EndedAlone, Job, Made, Outcome, Pause, Tools, complete, error_id, further_outputs};
+use super::{EndedAlone, Job, Made, Outcome, Pause, Stage, Tools, complete, error_id, further_outputs};
 use crate::check::{self, Valid, Violation, ViolationKind};
 use crate::clock;
 use crate::fs::FsError;
@@ -36,7 +36,7 @@ pub fn run(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Outcome {
 /// The answer there is, or a kept one, where judging found that it will do.
 fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Outcome> {
     if let Some(text) = job.prepared.existing.take() {
-        job.live.say("checking the answer there is");
+        job.live.enter(Stage::Checking);
         let valid = check::validate(&text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
         let former = job.former.as_deref();
         let made = Made {
@@ -51,7 +51,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     }
     let kept = job.prepared.kept.take()?;
     let reply = kept.reply.as_ref()?;
-    job.live.say("using the kept answer");
+    job.live.enter(Stage::Reusing);
     let valid = check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
     let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
     // The build that paid for it may have been killed before it could say so.
@@ -93,11 +93,12 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
     let start = Instant::now();
-    job.live.say("waiting for the first token");
+    job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
     let result = tools.providers.get(spec.models[job.endpoint]).and_then(|provider| {
         let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left: left };
         provider.call(&request, &context)
     });
+    job.live.enter(Stage::Checking);
     let cancelled = result.as_ref().is_err_and(|error| error.class == Class::Cancelled);
     let stalled = match job.live.ended() {
         Some(EndedAlone::Stalled(limit)) if cancelled && !tools.cancel.is_killing() => Some(limit),
@@ -300,7 +301,7 @@ fn line_of_kept(tools: &Tools, kept: &CallRecord, reply: &Reply) -> UsageLine {
 
 /// Writes an answer that holds.
 fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
-    job.live.say("writing");
+    job.live.enter(Stage::Saving);
     let Some(first) = job.task.outputs.first() else {
         return Outcome::Failed(super::failure("output", "BUG: a prompt without an output"));
     };

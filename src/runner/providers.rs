@@ -144,6 +144,12 @@ impl Providers {
         reply
     }
 
+    /// The part of a text that is still being written which can be shown, without any known key in it; it is taken.
+    pub fn take_redacted(&self, text: &mut String) -> String {
+        let rest = text.split_off(self.redactor.whole(text));
+        self.redactor.redact(&std::mem::replace(text, rest))
+    }
+
     /// An error without any known key in it.
     pub fn redacted(&self, mut error: CallError) -> CallError {
         for text in [&mut error.message, &mut error.raw, &mut error.partial] {

@@ -23,6 +23,7 @@ mod make;
 mod notify;
 mod outages;
 mod recipes;
+mod seen;
 mod servers;
 mod staleness;
 mod steering;
