@@ -1041,6 +1041,12 @@ pub fn append_line(path: &Path, line: &[u8], durability: Durability) -> Result<(
     Ok(())
 }
 
+/// Appends bytes to a file, creating it if needed: for what may be lost.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut to = AppendFile::open(path)?;
+    write_all(&mut to.file, bytes).map_err(|(_, error)| FsError::new(path, "write", error))
+}
+
 /// Cuts a file to a length.
 pub fn truncate(path: &Path, len: u64) -> Result<()> {
     let flags = OFlags::NOFOLLOW.bits() as i32;

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::expand::{self, Values};
-use super::{Job, Live, Made, Outcome, Tools, complete, failure, further_outputs};
+use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure, further_outputs};
 use crate::fs::{self, Durability, FsError};
 use crate::inputs::Files;
 use crate::process::{End, Limits};
@@ -104,7 +104,8 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         None => Stdio::from(clone(&said)?),
     });
     command.stderr(Stdio::from(clone(&said)?));
-    job.live.say("running");
+    job.live.enter(Stage::Running);
+    job.live.says_into(clone(&said)?);
     let task_spec = tools.project.spec(&job.task);
     let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };
@@ -267,14 +268,16 @@ fn clone(file: &File) -> Result<File, FsError> {
     file.try_clone().map_err(|error| FsError::new("(output of a command)", "share", error))
 }
 
-/// Keeps what the command said under `.planexe/logs/`, and returns its last part.
+/// Keeps what the command said under `.planexe/logs/`, and returns its last part. What an earlier attempt said goes,
+/// also if this one was silent.
 fn keep_log(tools: &Tools, job: &Job, said: &File) -> Result<String, FsError> {
     let bytes = fs::read_scratch(said)?;
+    let name = format!("{}.log", crate::store::task_dir_name(&job.task.name));
     if bytes.is_empty() {
+        fs::remove(&tools.store.planexe_dir().join("logs").join(name))?;
         return Ok(String::new());
     }
-    let name = crate::store::task_dir_name(&job.task.name);
-    let path = tools.store.planexe_subdir("logs")?.join(format!("{name}.log"));
+    let path = tools.store.planexe_subdir("logs")?.join(name);
     fs::write_atomic(&path, &bytes, Durability::Unsynced)?;
     let from = bytes.len().saturating_sub(TAIL as usize);
     Ok(String::from_utf8_lossy(&bytes[from..]).into_owned())

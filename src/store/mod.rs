@@ -12,6 +12,7 @@ pub mod control;
 pub mod history;
 pub mod index;
 pub mod jsonl;
+pub mod live;
 pub mod lock;
 pub mod logs;
 pub mod rewind;
@@ -180,7 +181,7 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed"] {
+        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "live"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
         }
         for dir in output_dirs {
