@@ -236,6 +236,9 @@ impl Build<'_> {
         if job.passed.is_some() {
             self.controls.clear_passed(&name);
         }
+        for (path, digest) in &completed.contents {
+            self.contents.note(path, digest);
+        }
         if !completed.reused {
             self.tools.index.add_duration(&name, completed.duration_s);
             if let NodeKind::Instance { family } = job.task.kind {
