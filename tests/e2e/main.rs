@@ -22,6 +22,7 @@ mod looking;
 mod make;
 mod notify;
 mod outages;
+mod programs;
 mod recipes;
 mod seen;
 mod servers;
