@@ -220,6 +220,10 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
 /// `.status` says running.
 fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
+    // What an answer is made from is on disk before it is paid for.
+    if tools.project.spec(&job.task).recipe.prompt().is_some() {
+        tools.store.batch().sync()?;
+    }
     if std::mem::take(&mut job.redraw) {
         tools.store.calls().discard(&name)?;
     }
@@ -231,6 +235,10 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         tools.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
         let files = edited.join("`, `");
         tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
+    }
+    // A template is rendered in no time, and a command says so once it takes longer than that.
+    if tools.project.spec(&job.task).recipe.is_synced_late() {
+        return Ok(());
     }
     write_status(tools, job, State::Running, None)
 }
@@ -353,8 +361,6 @@ pub struct Made {
     pub reused: bool,
     /// Who says so.
     pub by: Option<By>,
-    /// Whether something was paid for.
-    pub paid: bool,
 }
 
 /// Commits a finished attempt.
@@ -393,7 +399,10 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         done,
         status,
         checkpoint: Some(checkpoint),
-        durability: if made.paid { Durability::Synced } else { Durability::Unsynced },
+        durability: match tools.project.spec(&job.task).recipe.is_synced_late() {
+            true => Durability::Unsynced,
+            false => Durability::Synced,
+        },
         why: Why::Replaced,
     };
     match commit::commit(&tools.store, commit) {

@@ -44,7 +44,6 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
             call: former.and_then(|done| done.call.clone()),
             sample: former.is_some_and(|done| done.sample),
             reused: true,
-            paid: true,
             by: former.map(|done| done.by),
         };
         return Some(accept(tools, job, valid, made));
@@ -65,7 +64,6 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
         call: None,
         sample: reply.sample,
         reused: true,
-        paid: true,
         by: None,
     };
     Some(accept(tools, job, valid, made))
@@ -150,7 +148,6 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
                         with: Some(spec.made_with(endpoint)),
                         call: Some(name),
                         sample: reply.sample,
-                        paid: true,
                         ..Made::default()
                     };
                     Ok(accept(tools, job, valid, made))
