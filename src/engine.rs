@@ -824,6 +824,20 @@ impl Engine {
         }
     }
 
+    /// Whether there are tasks that have not begun, or wait for their next attempt.
+    pub fn has_unstarted(&self) -> bool {
+        let unstarted = |node: &Node| {
+            node.wanted
+                && matches!(
+                    node.phase,
+                    Phase::Waiting | Phase::Judging | Phase::Ready | Phase::Backoff(_) | Phase::Collecting
+                )
+        };
+        self.graph
+            .ids()
+            .any(|id| !matches!(self.graph[id].kind, Kind::Group) && unstarted(&self.nodes[id.index()]))
+    }
+
     /// Whether a task is part of this build.
     pub fn is_wanted(&self, id: TaskId) -> bool {
         self.nodes[id.index()].wanted

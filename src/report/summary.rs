@@ -89,6 +89,9 @@ impl SummaryView {
         }
         text += &format!("{}\n", self.headline(style));
         let summary = &self.summary;
+        if !summary.left.is_empty() && self.outcome == Outcome::Stopped {
+            text += &format!("Left: {}.\n", some_names(&summary.left, 10));
+        }
         if !summary.partial.is_empty() {
             let names = some_names(&summary.partial, 5);
             text += &format!("Partial: {names}; items are missing, the next build tries them.\n");

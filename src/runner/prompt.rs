@@ -270,6 +270,7 @@ fn count(
     };
     usage.calls = 1;
     job.course.usage.add(&usage);
+    tools.providers.spend(&usage);
     let call = CallOf {
         task: &job.task.name,
         attempt: job.attempt,

@@ -18,6 +18,7 @@ mod fake_llm;
 mod faults;
 mod foreach;
 mod keys;
+mod limits;
 mod looking;
 mod make;
 mod notify;
