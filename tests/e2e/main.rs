@@ -17,6 +17,7 @@ mod edit_plan;
 mod fake_llm;
 mod faults;
 mod foreach;
+mod keeping;
 mod keys;
 mod looking;
 mod make;
