@@ -21,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often growth of output is looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Between two looks of the lifeline at what it was told.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How a program ended.
 #[derive(Debug)]
 pub enum End {
@@ -71,6 +74,8 @@ struct Watched {
 #[derive(Default)]
 struct Watch {
     groups: HashMap<u64, Watched>,
+    /// There was nothing to watch: the thread has to be woken.
+    asleep: bool,
     closed: bool,
 }
 
@@ -78,21 +83,18 @@ struct Watch {
 pub struct Watchdog {
     watch: Arc<(Mutex<Watch>, Condvar)>,
     next: AtomicU64,
-    lifeline: Mutex<Option<Lifeline>>,
-    lifeline_program: Option<std::path::PathBuf>,
+    lifeline: Arc<Lifeline>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     cancel: Cancel,
 }
 
 impl Watchdog {
-    /// A watchdog that ends every program once `cancel` says so. `lifeline` is the program to start as
-    /// [`Lifeline`] (planexe itself), with the first program run.
-    pub fn new(cancel: Cancel, lifeline: Option<std::path::PathBuf>) -> Watchdog {
+    /// A watchdog that ends every program once `cancel` says so, and has them on this lifeline.
+    pub fn new(cancel: Cancel, lifeline: Arc<Lifeline>) -> Watchdog {
         Watchdog {
             watch: Arc::default(),
             next: AtomicU64::new(0),
-            lifeline: Mutex::new(None),
-            lifeline_program: lifeline,
+            lifeline,
             thread: Mutex::new(None),
             cancel,
         }
@@ -114,7 +116,7 @@ impl Watchdog {
         if self.cancel.is_killing() || own.as_ref().is_some_and(Cancel::is_killing) {
             return End::Cancelled;
         }
-        self.start_helpers();
+        self.start_thread();
         let mut child = match command.process_group(0).spawn() {
             Ok(child) => child,
             Err(error) => return End::NotStarted(error),
@@ -122,10 +124,9 @@ impl Watchdog {
         let Some(group) = Pid::from_raw(child.id() as i32) else {
             return End::NotStarted(std::io::Error::other("the system gave no process id"));
         };
-        self.tell_lifeline('+', group);
+        self.lifeline.started(group);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        let first = growth.as_ref().map_or(0, |growth| growth());
         {
             let mut watch = lock(&self.watch.0);
             let watched = Watched {
@@ -134,12 +135,15 @@ impl Watchdog {
                 stall: limits.stall,
                 growth,
                 own,
-                last_growth: (first, now),
+                last_growth: (0, now),
                 verdict: None,
                 kill_at: None,
             };
             watch.groups.insert(id, watched);
-            self.watch.1.notify_one();
+            // One that watches looks in any case before long, and most programs have ended by then.
+            if std::mem::take(&mut watch.asleep) {
+                self.watch.1.notify_one();
+            }
         }
         let ended = wait_unreaped(&child);
         // Off the list before it is reaped, so that its number is never signalled once it is another's.
@@ -148,7 +152,7 @@ impl Watchdog {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let status = child.wait();
-        self.tell_lifeline('-', group);
+        self.lifeline.ended(group);
         match (verdict, status) {
             (Some(Verdict::TimedOut), _) => End::TimedOut,
             (Some(Verdict::Stalled), _) => End::Stalled,
@@ -161,8 +165,8 @@ impl Watchdog {
         }
     }
 
-    /// The thread and the lifeline start with the first program, not with every null build.
-    fn start_helpers(&self) {
+    /// The thread starts with the first program, not with every null build.
+    fn start_thread(&self) {
         let mut thread = lock(&self.thread);
         if thread.is_none() {
             let (watch, cancel) = (self.watch.clone(), self.cancel.clone());
@@ -171,18 +175,6 @@ impl Watchdog {
                 .stack_size(128 * 1024)
                 .spawn(move || guard(&watch, &cancel));
             *thread = spawned.ok();
-        }
-        let mut lifeline = lock(&self.lifeline);
-        if lifeline.is_none()
-            && let Some(program) = &self.lifeline_program
-        {
-            *lifeline = Lifeline::start(program).ok();
-        }
-    }
-
-    fn tell_lifeline(&self, sign: char, group: Pid) {
-        if let Some(lifeline) = lock(&self.lifeline).as_mut() {
-            lifeline.tell(sign, group);
         }
     }
 }
@@ -224,7 +216,8 @@ fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
             watched.look(now, killing);
         }
         // Cancel has no bell: with programs running it is looked at every quarter second.
-        let pause = if state.groups.is_empty() { Duration::from_secs(3600) } else { LOOK };
+        state.asleep = state.groups.is_empty();
+        let pause = if state.asleep { Duration::from_secs(3600) } else { LOOK };
         state = watch.1.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
@@ -262,51 +255,95 @@ impl Watched {
 ///
 /// planexe holds the write end of a pipe and writes `+GROUP` and `-GROUP` lines into it. When the pipe
 /// ends without a word, planexe is gone, and every group still listed gets SIGTERM, then SIGKILL.
+///
+/// It is started with the first program, not with every null build. One serves a whole planexe.
+#[derive(Debug, Default)]
 pub struct Lifeline {
-    child: Child,
+    program: Option<std::path::PathBuf>,
+    process: Mutex<Option<Child>>,
 }
 
 /// Hidden argument that makes planexe a lifeline.
 pub const LIFELINE_ARGUMENT: &str = "__lifeline";
 
 impl Lifeline {
-    fn start(program: &std::path::Path) -> std::io::Result<Lifeline> {
-        let child = Command::new(program)
-            .arg(LIFELINE_ARGUMENT)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            .spawn()?;
-        Ok(Lifeline { child })
+    /// One that this program (planexe itself) serves; without it there is none.
+    pub fn new(program: Option<std::path::PathBuf>) -> Arc<Lifeline> {
+        Arc::new(Lifeline { program, process: Mutex::default() })
     }
 
-    fn tell(&mut self, sign: char, group: Pid) {
-        if let Some(pipe) = self.child.stdin.as_mut() {
-            let _ = pipe.write_all(format!("{sign}{}\n", group.as_raw_nonzero()).as_bytes());
+    /// A program began, as the leader of this process group.
+    pub fn started(&self, group: Pid) {
+        let mut process = lock(&self.process);
+        if process.is_none()
+            && let Some(program) = &self.program
+        {
+            *process = start(program).ok();
         }
+        tell(process.as_mut(), '+', group);
+    }
+
+    /// It ended, and was reaped.
+    pub fn ended(&self, group: Pid) {
+        tell(lock(&self.process).as_mut(), '-', group);
+    }
+}
+
+fn start(program: &std::path::Path) -> std::io::Result<Child> {
+    Command::new(program)
+        .arg(LIFELINE_ARGUMENT)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .spawn()
+}
+
+fn tell(process: Option<&mut Child>, sign: char, group: Pid) {
+    if let Some(pipe) = process.and_then(|process| process.stdin.as_mut()) {
+        let _ = pipe.write_all(format!("{sign}{}\n", group.as_raw_nonzero()).as_bytes());
     }
 }
 
 impl Drop for Lifeline {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        if let Some(mut process) = lock(&self.process).take() {
+            drop(process.stdin.take());
+            let _ = process.wait();
+        }
+    }
+}
+
+/// One read, gone on with after an interruption; none at an error.
+fn read_some(input: &mut impl std::io::Read, buffer: &mut [u8]) -> Option<usize> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result.ok(),
+        }
     }
 }
 
 /// The lifeline's side: reads until the pipe ends, then ends what is left.
-pub fn lifeline_main(input: impl std::io::BufRead) {
+pub fn lifeline_main(mut input: impl std::io::Read) {
     let mut groups: Vec<Pid> = Vec::new();
-    for line in input.lines().map_while(Result::ok) {
-        let Some(group) = line.get(1..).and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else {
-            continue;
-        };
-        groups.retain(|&known| known != group);
-        if line.starts_with('+') {
-            groups.push(group);
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    while let Some(n @ 1..) = read_some(&mut input, &mut buffer) {
+        bytes.extend_from_slice(&buffer[..n]);
+        let end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = bytes.drain(..end).collect();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            let Some(group) = line.get(1..).and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else {
+                continue;
+            };
+            groups.retain(|&known| known != group);
+            if line.starts_with('+') {
+                groups.push(group);
+            }
         }
+        // With many short programs there are thousands of lines a second: not woken for each.
+        std::thread::sleep(PAUSE);
     }
     if groups.is_empty() {
         return;

@@ -22,6 +22,8 @@ mod keys;
 mod looking;
 mod make;
 mod notify;
+mod outages;
+mod programs;
 mod recipes;
 mod seen;
 mod servers;
