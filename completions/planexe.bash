@@ -2371,7 +2371,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__show)
-            opts="-D -v -C -f -s -h --call --prompt --system --answer --log --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-D -v -C -f -s -h --call --prompt --system --answer --log --follow --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -78,6 +78,8 @@ pub enum End {
         after: Duration,
         /// Position in [`Work::endpoints`] to ask next.
         endpoint: usize,
+        /// Whether the endpoint's server is away: the pause ends early if it is found up.
+        outage: bool,
     },
     /// Ended by a stop before its end.
     Stopped,
@@ -98,6 +100,8 @@ pub enum Event {
     Passed(TaskId),
     /// An endpoint takes no more calls in this build.
     EndpointClosed(usize),
+    /// The server of an endpoint that was away is found up.
+    ServerUp(usize),
     /// The build is told to stop.
     Cancel(Level),
     /// Nothing starts while true.
@@ -167,6 +171,15 @@ impl Settled {
     }
 }
 
+/// What a task that is to run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// A slot.
+    Slot,
+    /// The end of the pause between two attempts.
+    Pause,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
     /// Some needs are not settled.
@@ -196,6 +209,8 @@ struct Node {
     work: Work,
     /// Position in `work.endpoints` to ask next.
     endpoint: usize,
+    /// Its pause is one for a server that is away.
+    outage: bool,
     held: Option<Needs>,
     /// How its call ended, once told.
     call: Option<CallEnd>,
@@ -312,6 +327,7 @@ impl Engine {
             attempts: 0,
             work: Work::default(),
             endpoint: 0,
+            outage: false,
             held: None,
             call: None,
             remaining: 0.0,
@@ -434,7 +450,9 @@ impl Engine {
             Event::EndpointClosed(endpoint) => {
                 self.closed.insert(endpoint);
                 self.requeue_closed(endpoint);
+                self.end_pauses(endpoint);
             }
+            Event::ServerUp(endpoint) => self.server_up(endpoint, now),
             Event::Cancel(level) => {
                 if level == Level::Killing && self.level < Level::Killing {
                     self.actions.push_back(Action::CancelAll);
@@ -460,8 +478,9 @@ impl Engine {
                 self.nodes[id.index()].phase = Phase::Waiting;
                 self.advance(id);
             }
-            End::Again { after, endpoint } => {
+            End::Again { after, endpoint, outage } => {
                 self.nodes[id.index()].endpoint = endpoint;
+                self.nodes[id.index()].outage = outage;
                 if after.is_zero() {
                     self.enqueue(id);
                 } else {
@@ -536,10 +555,9 @@ impl Engine {
             let open = (from..work.endpoints.len())
                 .chain(0..from)
                 .find(|&at| !self.closed.contains(&work.endpoints[at]));
-            // If none does, the attempt itself says so.
-            let at = open.unwrap_or(from.min(work.endpoints.len() - 1));
-            self.nodes[id.index()].endpoint = at;
-            Some(work.endpoints[at])
+            // If none does, the attempt itself says so, and needs no slot for that.
+            self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
+            open.map(|at| work.endpoints[at])
         };
         let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool };
         let node = &mut self.nodes[id.index()];
@@ -560,6 +578,27 @@ impl Engine {
                 self.enqueue(candidate.task);
             }
         }
+    }
+
+    /// What waited for a server starts as soon as its slots allow.
+    fn server_up(&mut self, endpoint: usize, now: Duration) {
+        self.closed.remove(&endpoint);
+        self.slots.found_up(endpoint, now);
+        self.end_pauses(endpoint);
+    }
+
+    /// Ends the pauses of what waits for a server that is away.
+    fn end_pauses(&mut self, endpoint: usize) {
+        for id in self.graph.ids().collect::<Vec<_>>() {
+            let node = &self.nodes[id.index()];
+            let waits = node.outage && matches!(node.phase, Phase::Backoff(_));
+            if waits && node.work.endpoints.get(node.endpoint) == Some(&endpoint) {
+                self.enqueue(id);
+            }
+        }
+        let nodes = &self.nodes;
+        self.backoff
+            .retain(|std::cmp::Reverse((until, id))| nodes[id.index()].phase == Phase::Backoff(*until));
     }
 
     fn fail(&mut self, id: TaskId) {
@@ -706,7 +745,7 @@ impl Engine {
             node.held = Some(needs);
             node.attempts += 1;
             self.active += 1;
-            let endpoint = needs.endpoint.is_some().then_some(node.endpoint);
+            let endpoint = (!node.work.endpoints.is_empty()).then_some(node.endpoint);
             self.actions.push_back(Action::Start { task: id, attempt: node.attempts, endpoint });
         }
     }
@@ -737,6 +776,16 @@ impl Engine {
             return !self.has_open();
         }
         !self.may_start() || !self.has_open()
+    }
+
+    /// Tasks that are to run and wait, and for what.
+    pub fn queued(&self) -> Vec<(TaskId, Queue)> {
+        let of = |id: TaskId| match self.nodes[id.index()].phase {
+            Phase::Ready => Some((id, Queue::Slot)),
+            Phase::Backoff(_) => Some((id, Queue::Pause)),
+            _ => None,
+        };
+        self.graph.ids().filter_map(of).collect()
     }
 
     fn has_open(&self) -> bool {
@@ -788,6 +837,11 @@ impl Engine {
     /// Seconds of the longest path that begins with a task.
     pub fn remaining_s(&self, id: TaskId) -> f64 {
         self.nodes[id.index()].remaining
+    }
+
+    /// Seconds a task is expected to take; of a fan-out, one instance.
+    pub fn expected_s(&self, id: TaskId) -> f64 {
+        self.info(id).expected_s
     }
 
     /// How many tasks need a task that failed, directly or not, and are blocked by it.

@@ -175,11 +175,47 @@ impl Redactor {
         let text = self.secrets.iter().fold(text.to_owned(), |text, secret| secret.redact(&text));
         redact_bearer(text)
     }
+
+    /// How many bytes of a text that is still being written may be redacted and shown by themselves: no known value,
+    /// and no token after `Bearer`, is cut in two there, or may turn out to be.
+    pub fn whole(&self, text: &str) -> usize {
+        let lower = text.to_ascii_lowercase();
+        let mut end = text.len();
+        loop {
+            let mut cut = end;
+            let mut hold = |text: &str, value: &str| {
+                let longest = value.len().min(end);
+                let begun = (1..=longest).rev().find(|&n| text.as_bytes().ends_with(&value.as_bytes()[..n]));
+                cut = cut.min(end - begun.unwrap_or(0));
+            };
+            self.secrets.iter().for_each(|secret| hold(&text[..end], &secret.0));
+            hold(&lower[..end], MARK);
+            // A token at the end may grow, and what cuts it may be a part of it.
+            let before = lower[..end].trim_end_matches(in_token);
+            if before.ends_with(MARK) {
+                cut = cut.min(before.len() - MARK.len());
+            }
+            while !text.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            if cut == end {
+                return end;
+            }
+            end = cut;
+        }
+    }
 }
+
+/// Whether a character may be one of a token.
+fn in_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~+/=".contains(c)
+}
+
+/// What stands before a token in a header.
+const MARK: &str = "bearer ";
 
 /// Replaces the token after each `Bearer ` that looks like one: 8 characters or more.
 fn redact_bearer(text: String) -> String {
-    const MARK: &str = "bearer ";
     if text.len() < MARK.len() {
         return text;
     }
@@ -191,9 +227,7 @@ fn redact_bearer(text: String) -> String {
     let mut at = 0;
     while let Some(found) = lower[at..].find(MARK) {
         let start = at + found + MARK.len();
-        let token = text[start..]
-            .find(|c: char| !c.is_ascii_alphanumeric() && !"-._~+/=".contains(c))
-            .unwrap_or(text.len() - start);
+        let token = text[start..].find(|c: char| !in_token(c)).unwrap_or(text.len() - start);
         clean.push_str(&text[at..start]);
         clean.push_str(if token >= 8 { "[redacted]" } else { &text[start..start + token] });
         at = start + token;
@@ -460,6 +494,37 @@ mod tests {
             vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
         .unwrap()
+    }
+
+    #[test]
+    fn what_is_shown_while_it_is_written_cuts_no_key_in_two() {
+        let redactor = Redactor::new(["sk-abc123", "abc", "ü-key"].map(Secret::new));
+        for (text, whole) in [
+            ("", 0),
+            ("plain word", 10),
+            ("words sk-ab", 6),
+            ("words s", 6),
+            ("sk-abc1234 ", 11),
+            ("sk-abc123", 0),
+            ("a bear", 2),
+            ("Authorization: Bearer abcdefgh", 15),
+            ("Authorization: Bearer abcdefgh ", 31),
+            ("für ü", 5),
+        ] {
+            assert_eq!(redactor.whole(text), whole, "{text}");
+        }
+        // However it arrives, the pieces make up the text as it is redacted whole.
+        let text = "a sk-abc123 b Bearer 0123456789, bearer x; sk-abcsk-abc123 and ü-key ü- abc";
+        for size in 1..20 {
+            let (mut held, mut shown) = (String::new(), String::new());
+            for piece in text.chars().collect::<Vec<_>>().chunks(size) {
+                held.extend(piece);
+                let rest = held.split_off(redactor.whole(&held));
+                shown += &redactor.redact(&std::mem::replace(&mut held, rest));
+            }
+            shown += &redactor.redact(&held);
+            assert_eq!(shown, redactor.redact(text), "{size}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ impl<'a> RunRecord<'a> {
         for (file, cut) in self.store.mend_all()? {
             tools.note(None, true, format!("`{file}` had a torn end: {} bytes were cut off", cut.cut_bytes));
         }
+        // What a build that was killed was at is of no use to anybody.
+        let _ = self.store.clear_live();
         let mut folders: Vec<&str> = self
             .project
             .graph

@@ -173,7 +173,7 @@ impl Loader<'_> {
             .collect();
         Decl {
             name: name.to_owned(),
-            recipe: task.recipe() != crate::manifest::check::Recipe::Group,
+            recipe: task.recipe() != crate::manifest::Recipe::Group,
             inputs,
             outputs: task.outputs.iter().map(|output| self.path(output.path())).collect(),
             after: task.after.clone(),

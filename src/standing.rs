@@ -14,6 +14,7 @@ use crate::record::{Done, Failure, Marker, State, Status, StatusUsage};
 use crate::render;
 use crate::report::{Drift, Reason, TaskView, Verdict};
 use crate::staleness::{Content, Decision, StaleReason};
+use crate::store::live::{AtWork, Progress};
 use crate::store::run_json::Phase;
 use crate::store::{Owner, StatusRead, Store};
 use crate::style::Shown;
@@ -57,7 +58,9 @@ impl Standing {
 /// What a survey found, with states. `owner`: who holds the run's lock.
 pub fn stand(project: &Project, store: &Store, survey: &Survey, owner: Option<&Owner>) -> Standing {
     let count = survey.graph.len();
+    let progress = owner.filter(|owner| owner.is_building()).map(|owner| store.read_progress(owner.pid));
     let mut all = All {
+        progress: progress.unwrap_or_default(),
         project,
         store,
         survey,
@@ -91,6 +94,8 @@ struct All<'a> {
     store: &'a Store,
     survey: &'a Survey,
     owner: Option<&'a Owner>,
+    /// What the build says of its tasks.
+    progress: Progress,
     now: String,
     views: Vec<Option<TaskView>>,
     /// Failed tasks that block each task.
@@ -218,10 +223,30 @@ impl All<'_> {
             view.elapsed_s =
                 view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
         }
+        self.add_progress(&mut view);
         if view.state == Shown::Waiting {
             view.doing = judgement.and_then(|judgement| asked(self.project, task, spec, judgement));
         }
         view
+    }
+
+    /// What the running build says of a task.
+    fn add_progress(&self, view: &mut TaskView) {
+        match view.state {
+            Shown::Running => {
+                let same = |at: &&AtWork| at.task == view.task && at.attempt == view.attempt;
+                let Some(at) = self.progress.running.iter().find(same) else { return };
+                view.doing = Some(at.doing.clone()).filter(|doing| !doing.is_empty());
+                view.phase = Some(at.phase.clone());
+                view.tokens = Some(at.tokens).filter(|_| view.api.is_some());
+                view.progress_utc = Some(at.progress_utc.clone());
+            }
+            Shown::Pending | Shown::Stale | Shown::Failed => {
+                let queued = self.progress.queued.iter().find(|queued| queued.task == view.task);
+                view.doing = queued.map(|queued| queued.doing.clone());
+            }
+            _ => {}
+        }
     }
 
     /// A name for its inputs: done when all of them are.
@@ -615,6 +640,26 @@ pub fn eta_s(
         longest = longest.max(seconds / f64::from(slots));
     }
     longest
+}
+
+/// Says of each running task how long it is expected to take, where that is known: by what it, or others of its
+/// declaration, took; `known` by name.
+pub fn expect(
+    project: &Project,
+    graph: &Graph,
+    standing: &mut Standing,
+    known: &dyn Fn(&str) -> Option<f64>,
+) {
+    let usual = Usual::of(project, graph, standing);
+    for id in graph.ids() {
+        let Some(&at) = standing.at.get(&id) else { continue };
+        let view = &mut standing.tasks[at];
+        if view.state == Shown::Running && view.elapsed_s.is_some() {
+            let family = || view.family.as_deref().and_then(known);
+            let of_decl = || usual.by_decl.get(&graph[id].decl).copied();
+            view.expected_s = known(&view.task).or_else(family).or_else(of_decl);
+        }
+    }
 }
 
 /// What tasks usually take in this run.

@@ -7,10 +7,10 @@ use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
-use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome};
+use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 impl Build<'_> {
     /// Hands an attempt to a worker.
@@ -73,7 +73,7 @@ impl Build<'_> {
         self.tell(Kind::TaskStarted {
             task: job.task.name.clone(),
             attempt: job.attempt,
-            model,
+            model: model.clone(),
             recipe: spec.recipe.name().to_owned(),
         });
         let stall = match spec.recipe {
@@ -81,13 +81,18 @@ impl Build<'_> {
             _ => None,
         };
         let attempt = Attempt {
-            mark: (live.mark(), Instant::now()),
+            number: job.attempt,
+            model,
+            mark: (live.mark(), Instant::now(), SystemTime::now()),
             limit: stall.unwrap_or(STALLED),
             // The watchdog ends programs itself.
             ends: stall.is_some() && spec.recipe.prompt().is_some(),
             stalled: false,
+            held: String::new(),
+            followed: false,
             live,
         };
+        self.retrying.remove(&id);
         self.running.insert(id, attempt);
         let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
         let work = move || {
@@ -124,7 +129,11 @@ impl Build<'_> {
     /// Takes in the end of an attempt.
     pub(super) fn ended(&mut self, ran: Ran) {
         let Ran { task: id, mut job, outcome } = ran;
-        if let Some(attempt) = self.running.remove(&id)
+        let attempt = self.running.remove(&id);
+        if let Some(attempt) = &attempt {
+            self.forget_text(id, attempt);
+        }
+        if let Some(attempt) = attempt
             && let Outcome::Failed(failure) = &outcome
             && failure.class == "stall"
             && !attempt.stalled
@@ -137,6 +146,9 @@ impl Build<'_> {
         let edited = job.live.ended() == Some(EndedAlone::Edited);
         let now = self.now();
         if let Some((result, retry_after)) = job.course.call.take() {
+            if result.is_ok() {
+                self.answered(&job);
+            }
             self.engine.call_ended(id, result, retry_after);
         }
         if let Some(prompt) = self.project.spec(&job.task).recipe.prompt() {
@@ -162,13 +174,18 @@ impl Build<'_> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint, waited } => {
+            Outcome::Again { failure, next, after, endpoint, pause } => {
+                let outage = pause == Pause::Outage;
+                if outage {
+                    self.await_server(&job, &failure.message);
+                }
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
-                    pending.waits += u32::from(waited);
+                    pending.waits += u32::from(pause != Pause::Attempt);
                 }
+                self.retrying.insert(id, next.clone());
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
-                End::Again { after, endpoint }
+                End::Again { after, endpoint, outage }
             }
             Outcome::Stopped if edited && self.tools.cancel.level() == Level::Running => {
                 self.add_usage(&job);
@@ -190,7 +207,6 @@ impl Build<'_> {
         };
         if !matches!(end, End::Again { .. }) {
             self.pending.remove(&id);
-            self.on_progress.remove(&id);
         }
         self.engine.on(Input::Ended(id, end), now);
     }

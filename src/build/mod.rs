@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::cancel::Level;
 use crate::engine::{Action, Engine, Event as Input, Options, Settled, Target};
@@ -29,6 +29,8 @@ mod attempts;
 mod ending;
 mod judging;
 mod outside;
+mod servers;
+mod sharing;
 mod telling;
 
 /// How often progress is shown.
@@ -176,8 +178,14 @@ pub struct Build<'a> {
     stopped: Option<Stopped>,
     broken: Option<FsError>,
     interrupts: u32,
-    on_progress: HashMap<TaskId, String>,
+    /// What follows the attempts of tasks that wait for their next one, in words.
+    retrying: HashMap<TaskId, String>,
+    sharing: sharing::Sharing,
     paused: bool,
+    /// Servers that are away, by endpoint.
+    awaited: HashMap<usize, servers::Awaited>,
+    /// Held while the build lives: who looks at servers for it ends with it.
+    alive: Arc<()>,
     last_completed: Option<(u32, String, Option<String>, Option<String>)>,
 }
 
@@ -197,12 +205,20 @@ struct Pending {
 /// An attempt at work.
 struct Attempt {
     live: Arc<Live>,
-    /// What it last showed, and when that changed.
-    mark: ((u64, u64, u64, u64, u64), Instant),
+    /// The number of the attempt, over all builds since the task was last done.
+    number: u32,
+    /// The model it asks, if any.
+    model: Option<String>,
+    /// What it last showed, and when that changed, by both clocks.
+    mark: ((u64, u64, u64, u64, u64), Instant, SystemTime),
     /// After so long without progress it is told, and ended if the task says so.
     limit: Duration,
     ends: bool,
     stalled: bool,
+    /// Text that is not yet shown: it may be the beginning of a key.
+    held: String,
+    /// Some of its text was shown to other processes.
+    followed: bool,
 }
 
 /// What other threads send to that of the build.
@@ -211,6 +227,8 @@ enum Back {
     Ended(Box<Ran>),
     /// A token of make's jobserver, or why there is none.
     Token(make::Answer),
+    /// The server of an endpoint, which was away, is up.
+    ServerUp(usize),
 }
 
 /// What a worker sends back.
@@ -325,8 +343,11 @@ impl<'a> Build<'a> {
             stopped: None,
             broken: None,
             interrupts: 0,
-            on_progress: HashMap::new(),
+            retrying: HashMap::new(),
+            sharing: sharing::Sharing::new(),
             paused: false,
+            awaited: HashMap::new(),
+            alive: Arc::default(),
             last_completed: None,
         }
     }
@@ -355,9 +376,11 @@ impl<'a> Build<'a> {
             if shown.elapsed() >= TICK {
                 shown = Instant::now();
                 self.tick();
+                self.share();
             }
         }
         self.tick();
+        self.stop_sharing();
         self.finish()
     }
 
@@ -414,6 +437,7 @@ impl<'a> Build<'a> {
     fn take_back(&mut self, back: Back) {
         match back {
             Back::Ended(ran) => self.ended(*ran),
+            Back::ServerUp(endpoint) => self.server_up(endpoint),
             Back::Token(answer) => {
                 let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));
                 if let Some(error) = error {

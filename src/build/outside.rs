@@ -6,7 +6,7 @@ use crate::engine::Event as Input;
 use crate::event::Kind;
 use crate::runner::EndedAlone;
 use crate::store::control::Control;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 impl Build<'_> {
     pub(super) fn signalled(&mut self, signal: i32) {
@@ -116,7 +116,7 @@ impl Build<'_> {
         for (&id, attempt) in &mut self.running {
             let mark = attempt.live.mark();
             if mark != attempt.mark.0 {
-                attempt.mark = (mark, now);
+                attempt.mark = (mark, now, SystemTime::now());
             }
             let idle = now - attempt.mark.1;
             if !attempt.stalled && idle >= attempt.limit {

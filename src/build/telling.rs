@@ -1,12 +1,13 @@
 //! Telling what happens: events to the log and to whoever watches, and the state now and then.
 
-use super::{Attempt, Build};
+use super::Build;
 use crate::cancel::Level;
 use crate::engine::Settled;
 use crate::event::Kind;
 use crate::graph::Kind as NodeKind;
+use crate::llm::limits::Limits;
 use crate::progress::{Running, Snapshot};
-use crate::runner::{self, Live};
+use crate::runner;
 
 impl Build<'_> {
     /// Events of runners, in the order they happened.
@@ -33,14 +34,13 @@ impl Build<'_> {
     /// Shows progress.
     pub(super) fn tick(&mut self) {
         let mut running: Vec<Running> = Vec::with_capacity(self.running.len());
-        for (&id, Attempt { live, .. }) in &self.running {
-            let task = &self.engine.graph()[id];
+        for (&id, attempt) in &self.running {
             running.push(Running {
-                task: task.name.clone(),
-                model: None,
-                attempt: 0,
-                doing: doing(live),
-                elapsed_s: live.started.elapsed().as_secs_f64(),
+                task: self.engine.graph()[id].name.clone(),
+                model: attempt.model.clone(),
+                attempt: attempt.number,
+                doing: attempt.live.doing().text,
+                elapsed_s: attempt.live.started.elapsed().as_secs_f64(),
             });
         }
         running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
@@ -68,7 +68,7 @@ impl Build<'_> {
         } else if self.tools.cancel.level() > Level::Running {
             Some("stopping".into())
         } else {
-            None
+            self.waits_for_server()
         };
         self.sink.tick(&snapshot);
     }
@@ -79,12 +79,25 @@ impl Build<'_> {
             return None;
         }
         let graph = self.engine.graph();
-        let open = graph.ids().filter(|&id| {
-            self.engine.is_wanted(id)
-                && self.engine.settled(id).is_none()
-                && graph[id].kind != NodeKind::Group
-        });
-        let longest = open.map(|id| self.engine.remaining_s(id)).fold(0.0, f64::max);
+        let mut longest: f64 = 0.0;
+        let mut load = vec![0.0; self.project.endpoints.len()];
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id) && self.engine.settled(id).is_none()) {
+            // A fan-out is done with its instances.
+            if graph[id].kind == NodeKind::Group || !graph.instances(id).is_empty() {
+                continue;
+            }
+            let expected = self.engine.expected_s(id);
+            let spent =
+                self.running.get(&id).map_or(0.0, |attempt| attempt.live.started.elapsed().as_secs_f64());
+            longest = longest.max(self.engine.remaining_s(id) - spent.min(expected));
+            if let Some(prompt) = self.project.spec(&graph[id]).recipe.prompt() {
+                load[prompt.models[0]] += (expected - spent).max(0.0);
+            }
+        }
+        for (seconds, endpoint) in load.into_iter().zip(&self.project.endpoints) {
+            let slots = Limits::of(&endpoint.model).max_concurrent.max(1);
+            longest = longest.max(seconds / f64::from(slots));
+        }
         (longest > 0.0).then_some(longest)
     }
 
@@ -108,18 +121,5 @@ impl Build<'_> {
             let message = format!("made alone; what reads it is stale now: `{}`", readers.join("`, `"));
             self.tell(Kind::Note { task: None, message, warning: true });
         }
-    }
-}
-
-/// What a running task is doing, in a few words.
-fn doing(live: &Live) -> String {
-    let (phase, pieces, _) = live.call.snapshot();
-    match phase {
-        2 => format!("writing, {pieces} tokens"),
-        1 => match live.call.prefill() {
-            (read, of) if of > 0 => format!("reading the prompt, {} of {of} tokens", read.min(of)),
-            _ => "waiting for the first token".to_owned(),
-        },
-        _ => live.doing(),
     }
 }

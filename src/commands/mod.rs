@@ -29,6 +29,7 @@ pub mod edit_plan;
 pub mod events;
 pub mod explain;
 pub mod failures;
+mod follow;
 pub mod gc;
 pub mod graph;
 pub mod history;
@@ -288,12 +289,17 @@ impl Session {
     /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see
     /// [`Session::is_closed`].
     pub fn print(&self, text: &str) -> io::Result<()> {
+        self.print_part(text)?;
+        if text.is_empty() || text.ends_with('\n') { Ok(()) } else { self.print_part("\n") }
+    }
+
+    /// [`Session::print`] of text whose last line goes on.
+    pub fn print_part(&self, text: &str) -> io::Result<()> {
         if self.out_closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end.as_bytes()));
+        let written = stdout.write_all(text.as_bytes());
         match written.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.out_closed.store(true, Ordering::Relaxed);

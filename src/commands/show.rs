@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::commands::explain::instance;
+use crate::commands::follow::follow;
 use crate::commands::status::look;
 use crate::commands::{Session, session_find};
 use crate::exit::{self, Error};
@@ -41,6 +42,10 @@ pub struct ShowArgs {
     /// Print what the command said alone
     #[arg(long, group = "only")]
     pub log: bool,
+
+    /// Print the answer, or what the command says, as it is written, until the task has come to its end
+    #[arg(long, conflicts_with_all = ["only", "call"])]
+    pub follow: bool,
 }
 
 /// The most of a command's log that is shown.
@@ -58,6 +63,10 @@ pub fn run(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
         let error = Error::usage(format!("`{}` is a fan-out: name one of its items", task.name));
         let hint = |name| format!("`planexe show {}`", crate::report::shell_word(name));
         return Err(first.iter().fold(error, |error, name| error.hint(hint(name))));
+    }
+    if args.follow {
+        let complete = seen.standing.of(id).is_some_and(|view| view.state.is_complete());
+        return follow(session, &opened, task, complete);
     }
     let mut view = view(session, &opened, &seen, id);
     let calls = opened.store.calls().list(&task.name)?;

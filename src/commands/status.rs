@@ -116,8 +116,21 @@ pub fn every_task(opened: &Opened) -> Vec<(TaskId, Option<HashSet<String>>)> {
 }
 
 /// Looks at a run without touching it. The owner is asked for first: a task that ends meanwhile is seen
-/// done, never as left by somebody.
+/// done, never as left by somebody. If a build begins or ends under our eyes it is looked at again, so that
+/// all that is told is of one moment.
 pub fn look(session: &Session, opened: &Opened, index: &Index, targets: &Targets) -> Seen {
+    let mut seen = look_once(session, opened, index, targets);
+    for _ in 0..3 {
+        let builder = RunLock::owner(opened.store.run_dir()).filter(Owner::is_building);
+        if builder.as_ref() == seen.builder() {
+            break;
+        }
+        seen = look_once(session, opened, index, targets);
+    }
+    seen
+}
+
+fn look_once(session: &Session, opened: &Opened, index: &Index, targets: &Targets) -> Seen {
     let (project, store) = (&opened.project, &opened.store);
     let owner = RunLock::owner(store.run_dir());
     let env = |name: &str| session.variable(name);
@@ -133,7 +146,11 @@ pub fn look(session: &Session, opened: &Opened, index: &Index, targets: &Targets
         },
         targets,
     );
-    let standing = standing::stand(project, store, &survey, owner.as_ref());
+    let mut standing = standing::stand(project, store, &survey, owner.as_ref());
+    if owner.is_some() {
+        let known = |name: &str| index.usual_duration(name);
+        standing::expect(project, &survey.graph, &mut standing, &known);
+    }
     let recorded = store.read_run();
     let building = owner.as_ref().is_some_and(Owner::is_building);
     let phase = standing::phase_of(
@@ -160,7 +177,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let asked = asking.map(|task| task.started_utc.clone()).fold(None, latest);
     let eta_s = seen.builder().map(|_| {
         let index = Index::load(store);
-        let known = |name: &str| index.durations(name).last().copied();
+        let known = |name: &str| index.usual_duration(name);
         standing::eta_s(project, &seen.survey.graph, &seen.standing, &known)
     });
     // A task that takes longer than ever before: nobody knows.

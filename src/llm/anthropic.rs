@@ -90,18 +90,14 @@ impl Anthropic {
 impl Provider for Anthropic {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let (body, native) = self.body(request);
-        let result = self.attempt(&body, context);
-        match result {
-            Err(error) if native && error.class == Class::BadRequest => {
-                let said = Said { message: error.message.clone(), ..Said::default() };
-                if !rejects_schema(error.status, &said) {
-                    return Err(error);
-                }
+        self.attempt(&body, context).map_err(|mut error| {
+            let said = Said { message: error.message.clone(), ..Said::default() };
+            if native && error.class == Class::BadRequest && rejects_schema(error.status, &said) {
                 self.schema_in_words.store(true, Ordering::Relaxed);
-                self.attempt(&self.body(request).0, context)
+                error.adapted = true;
             }
-            result => result,
-        }
+            error
+        })
     }
 
     fn health(&self) -> Health {
@@ -228,7 +224,7 @@ fn push(exchange: &Exchange<'_>, draft: &mut Draft, block: &Value) -> Result<(),
     match block.get("type").and_then(Value::as_str).unwrap_or_default() {
         "text" | "text_delta" => {
             if let Some(text) = text("text") {
-                exchange.content(text.len());
+                exchange.text(text);
                 draft.push(text)?;
             }
         }

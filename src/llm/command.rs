@@ -327,6 +327,7 @@ impl Command {
         }
         let piece = String::from_utf8_lossy(bytes);
         talk.text.push_str(&piece);
+        context.progress.keep(&piece);
         if let Some(why) = talk.detector.grown(&talk.text, &piece) {
             return Err(CallError::new(Class::Degenerate, format!("stopped early: {why}")));
         }

@@ -35,6 +35,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -221,6 +222,9 @@ impl fmt::Display for Class {
     }
 }
 
+/// The `code` of a connection that was never made: nothing was sent, so nothing was paid.
+pub const UNREACHABLE: &str = "unreachable";
+
 /// A call that gave no whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallError {
@@ -234,6 +238,13 @@ pub struct CallError {
     pub code: Option<String>,
     /// How long the server asks us to wait, at least.
     pub retry_after: Option<Duration>,
+    /// Whether the server says itself that the same request may pass (`x-should-retry`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub should_retry: Option<bool>,
+    /// The server refused the form of the request, and the next one will have another: asked again at once,
+    /// no attempt used.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adapted: bool,
     /// Answer text that had arrived, kept beside the failure.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub partial: String,
@@ -254,6 +265,8 @@ impl CallError {
             status: None,
             code: None,
             retry_after: None,
+            should_retry: None,
+            adapted: false,
             partial: String::new(),
             raw: String::new(),
             usage: Usage::default(),
@@ -280,6 +293,8 @@ pub struct CallProgress {
     bytes: AtomicU64,
     /// Prompt tokens read so far and in all, from servers that tell.
     prefill: [AtomicU64; 2],
+    /// The answer's text that nobody has taken yet.
+    text: Mutex<String>,
 }
 
 impl CallProgress {
@@ -298,6 +313,22 @@ impl CallProgress {
         self.phase.fetch_max(2, Ordering::Relaxed);
         self.tokens.fetch_add(pieces, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A piece of the answer's text arrived.
+    pub fn wrote(&self, piece: &str) {
+        self.content(piece.len());
+        self.keep(piece);
+    }
+
+    /// Keeps text, counted already, for whoever follows the answer as it is written.
+    pub fn keep(&self, piece: &str) {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(piece);
+    }
+
+    /// The text that arrived since this was last asked.
+    pub fn take_text(&self) -> String {
+        std::mem::take(&mut *self.text.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The server says how many prompt tokens it has read, and of how many.

@@ -98,17 +98,18 @@ impl Ollama {
 impl Provider for Ollama {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let native = request.schema.is_some() && !self.schema_in_words.load(Ordering::Relaxed);
-        match self.attempt(request, context) {
-            Err(error) if native && matches!(error.class, Class::BadRequest | Class::ServerError) => {
-                let said = Said { message: error.message.clone(), ..Said::default() };
-                if !error.partial.is_empty() || !rejects_schema(error.status, &said) {
-                    return Err(error);
-                }
+        self.attempt(request, context).map_err(|mut error| {
+            let said = Said { message: error.message.clone(), ..Said::default() };
+            if native
+                && matches!(error.class, Class::BadRequest | Class::ServerError)
+                && error.partial.is_empty()
+                && rejects_schema(error.status, &said)
+            {
                 self.schema_in_words.store(true, Ordering::Relaxed);
-                self.attempt(request, context)
+                error.adapted = true;
             }
-            result => result,
-        }
+            error
+        })
     }
 
     fn health(&self) -> Health {
@@ -179,13 +180,14 @@ fn lines(exchange: &mut Exchange<'_>, draft: &mut Draft, done: &mut bool) -> Res
                 draft.push_reasoning(&thought)?;
             }
             if let Some(text) = message.content.filter(|text| !text.is_empty()) {
-                exchange.content(text.len());
+                exchange.text(&text);
                 draft.push(&text)?;
             }
         }
         if line_read.done == Some(true) {
             draft.usage.input_tokens = line_read.prompt_eval_count.unwrap_or(0);
             draft.usage.output_tokens = line_read.eval_count.unwrap_or(0);
+            draft.usage.cached_tokens = line_read.prompt_eval_cached_count.unwrap_or(0);
             draft.finish = line_read.done_reason;
             *done = true;
             return Ok(());
@@ -205,6 +207,9 @@ struct Line {
     done_reason: Option<String>,
     #[serde(default)]
     prompt_eval_count: Option<u64>,
+    /// Of these, the cached ones; newer versions tell.
+    #[serde(default)]
+    prompt_eval_cached_count: Option<u64>,
     #[serde(default)]
     eval_count: Option<u64>,
     #[serde(default)]

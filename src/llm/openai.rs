@@ -209,39 +209,19 @@ fn messages(request: &Request, schema_in_words: Option<&Value>) -> Value {
 
 impl Provider for OpenAi {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
-        // Twice at most: once as wanted, once as a refusal taught.
-        let mut taught = false;
-        loop {
-            let (body, shape) = self.body(request);
-            let error = match self.post(&body, context) {
-                Ok(exchange) => {
-                    self.learn(&exchange);
-                    match read(exchange, self.endpoint.price) {
-                        Ok(reply) => return Ok(self.meant(reply, request, shape.as_ref())),
-                        Err(error) => error,
-                    }
+        let (body, shape) = self.body(request);
+        let mut error = match self.post(&body, context) {
+            Ok(exchange) => {
+                self.learn(&exchange);
+                match read(exchange, self.endpoint.price) {
+                    Ok(reply) => return Ok(self.meant(reply, request, shape.as_ref())),
+                    Err(error) => error,
                 }
-                Err(error) => error,
-            };
-            let refused = matches!(error.class, Class::BadRequest | Class::ServerError) && !taught;
-            let said = Said {
-                message: error.message.clone(),
-                code: error.code.clone().unwrap_or_default(),
-                ..Said::default()
-            };
-            if refused
-                && matches!(shape, Some(Shape::Native(..) | Shape::Strict(_)))
-                && error.partial.is_empty()
-                && rejects_schema(error.status.filter(|status| *status != 200), &said)
-            {
-                self.schema_in_words.store(true, Ordering::Relaxed);
-            } else if refused && wants_completion_tokens(&said) {
-                self.completion_tokens.store(true, Ordering::Relaxed);
-            } else {
-                return Err(error);
             }
-            taught = true;
-        }
+            Err(error) => error,
+        };
+        error.adapted = self.adapt(&error, &body, shape.as_ref());
+        Err(error)
     }
 
     fn health(&self) -> Health {
@@ -250,6 +230,28 @@ impl Provider for OpenAi {
 }
 
 impl OpenAi {
+    /// Learns from a refusal what form the server does not take; true if the next request will differ.
+    fn adapt(&self, error: &CallError, body: &Value, shape: Option<&Shape>) -> bool {
+        if !matches!(error.class, Class::BadRequest | Class::ServerError) || !error.partial.is_empty() {
+            return false;
+        }
+        let said = Said {
+            message: error.message.clone(),
+            code: error.code.clone().unwrap_or_default(),
+            ..Said::default()
+        };
+        let native = matches!(shape, Some(Shape::Native(..) | Shape::Strict(_)));
+        if native && rejects_schema(error.status.filter(|status| *status != 200), &said) {
+            self.schema_in_words.store(true, Ordering::Relaxed);
+            return true;
+        }
+        if body.get("max_tokens").is_some() && wants_completion_tokens(&said) {
+            self.completion_tokens.store(true, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+
     /// The answer as it was meant, where strict mode made it write nulls for what is absent.
     fn meant(&self, mut reply: Reply, request: &Request, shape: Option<&Shape>) -> Reply {
         if let (Some(Shape::Strict(_)), Some(schema)) = (shape, &request.schema)
@@ -388,7 +390,7 @@ fn chunks(
                     draft.push_reasoning(&thought)?;
                 }
                 if let Some(Text(text)) = delta.content.filter(|text| !text.is_empty()) {
-                    exchange.content(text.len());
+                    exchange.text(&text);
                     draft.push(&text)?;
                 }
                 if let Some(Text(refusal)) = delta.refusal.filter(|text| !text.is_empty()) {

@@ -285,6 +285,7 @@ impl Pace {
             if to > shown {
                 // About a token every four bytes, as a server would count.
                 context.progress.pieces(((to - shown) as u64).div_ceil(4), to - shown);
+                context.progress.keep(&text[shown..to]);
                 shown = to;
                 first.get_or_insert_with(|| started.elapsed().as_secs_f64());
             }

@@ -202,7 +202,12 @@ fn provider_of(table: &str, port: u16) -> Box<dyn Provider> {
 
 fn call(provider: &dyn Provider, request: &Request) -> Result<Reply, CallError> {
     let context = CallContext { cancel: &Cancel::new(), progress: &CallProgress::default(), time_left: None };
-    provider.call(request, &context)
+    loop {
+        match provider.call(request, &context) {
+            Err(error) if error.adapted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Plays all rows at once.

@@ -1,7 +1,7 @@
 //! `pipeline.toml`: [`types`] says what it may hold, [`read`] fills the types from files and says
 //! all that is wrong with them at once.
 
-pub mod check;
+mod check;
 mod de;
 pub mod fault;
 pub mod inputs;
@@ -9,6 +9,7 @@ pub mod names;
 pub mod paths;
 pub mod place;
 pub mod read;
+pub mod recipe;
 pub mod run;
 pub mod schema;
 mod toml_text;
@@ -18,6 +19,7 @@ pub use fault::{At, Fault, Faults, nearest, suggest};
 pub use place::{KeyPath, Origin, Place, SourceFile, Step};
 pub(crate) use read::near_file;
 pub use read::{Manifest, ReadOptions};
+pub use recipe::Recipe;
 pub use run::RunFile;
 pub use schema::json_schema;
 pub use types::*;

@@ -175,8 +175,14 @@ pub struct TaskView {
     pub recipe: Option<String>,
     /// The model or parameters it was made with differ from those of now: in a few words.
     pub drift: Option<String>,
-    /// Of a running task: what it does. Of a waiting one: what is asked.
+    /// Of a running task: what it does. Of a waiting one: what is asked. Of one whose turn has not come: why.
     pub doing: Option<String>,
+    /// Of a running task: `starting`, `connecting`, `prompt`, `answer`, `checking`, `saving`, `running`, `rendering`.
+    pub phase: Option<String>,
+    /// Of a running task: tokens of the answer so far, about.
+    pub tokens: Option<u64>,
+    /// Of a running task: seconds it usually takes.
+    pub expected_s: Option<f64>,
     /// Of a running task: seconds since it started.
     pub elapsed_s: Option<f64>,
     /// Attempts so far.
@@ -235,6 +241,9 @@ impl TaskView {
             recipe: None,
             drift: None,
             doing: None,
+            phase: None,
+            tokens: None,
+            expected_s: None,
             elapsed_s: None,
             attempt: 0,
             started_utc: None,
@@ -303,6 +312,16 @@ impl TaskView {
         }
     }
 
+    /// When a running task is expected to end.
+    fn expectation(&self) -> String {
+        let (Some(expected), Some(elapsed)) = (self.expected_s, self.elapsed_s) else { return String::new() };
+        match expected - elapsed {
+            _ if expected < 1.0 || self.state != Shown::Running => String::new(),
+            left if left >= 0.0 => format!("about {} to go", style::elapsed(left.max(1.0))),
+            _ => format!("usually takes {}", style::elapsed(expected)),
+        }
+    }
+
     /// What there is to say of it, in one line.
     fn remark(&self) -> String {
         let names = |names: &[String]| names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
@@ -312,12 +331,14 @@ impl TaskView {
             Shown::Blocked => vec![format!("needs {}", names(&self.blocked_by))],
             Shown::Running | Shown::Merging | Shown::Waiting => {
                 let attempt = (self.attempt > 1).then(|| format!("attempt {}", self.attempt));
-                vec![attempt.unwrap_or_default(), self.doing.as_deref().map(clean).unwrap_or_default()]
+                let doing = self.doing.as_deref().map(clean);
+                vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), self.expectation()]
             }
+            Shown::Pending | Shown::Stale => vec![self.doing.as_deref().map(clean).unwrap_or_default()],
             Shown::Stopped if failure.is_empty() => vec!["goes on at the next build".to_owned()],
             Shown::Stopped => vec![failure],
             Shown::Edited => vec!["changed by hand and kept".to_owned()],
-            Shown::Done | Shown::Skipped | Shown::Stale | Shown::Damaged | Shown::Pending => Vec::new(),
+            Shown::Done | Shown::Skipped | Shown::Damaged => Vec::new(),
         };
         if !matches!(self.state, Shown::Failed | Shown::Blocked | Shown::Running) {
             // What the state's own word says needs no saying again.

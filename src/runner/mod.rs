@@ -2,13 +2,12 @@
 //! [`Outcome`]; it knows no schedule and starts no other task.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use minijinja::Value;
 
-use crate::cancel::{Cancel, Level};
+use crate::cancel::Cancel;
 use crate::clock;
 use crate::context::InputError;
 use crate::event::{Event, Kind};
@@ -16,7 +15,7 @@ use crate::fs::{Durability, FsError};
 use crate::graph::Task;
 use crate::judge::{Prepared, render_failure};
 use crate::llm::retry::Budgets;
-use crate::llm::{CallProgress, Class, Rejected, Usage};
+use crate::llm::{Class, Rejected, Usage};
 use crate::process::Watchdog;
 use crate::project::{Project, Recipe, Spec};
 use crate::record::{By, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
@@ -29,10 +28,12 @@ pub mod command;
 pub mod expand;
 pub mod gate;
 pub mod human;
+pub mod live;
 pub mod prompt;
 pub mod providers;
 pub mod template;
 
+pub use live::{EndedAlone, Live, Stage};
 use providers::Providers;
 
 /// What every runner works with: one for the whole build.
@@ -134,83 +135,6 @@ pub struct Course {
     pub usage: Usage,
 }
 
-/// What a running task is doing, readable from another thread.
-#[derive(Debug)]
-pub struct Live {
-    /// Start of the attempt.
-    pub started: Instant,
-    /// Its call.
-    pub call: CallProgress,
-    /// Ends this attempt alone.
-    pub cancel: Cancel,
-    doing: Mutex<String>,
-    /// A sum that changes with what its program writes.
-    growth: AtomicU64,
-    /// Why it is ended alone.
-    ended: Mutex<Option<EndedAlone>>,
-}
-
-/// Why one attempt is ended while the build goes on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum EndedAlone {
-    /// No progress for so long.
-    Stalled(Duration),
-    /// What it is made from was edited meanwhile.
-    Edited,
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Live::under(&Cancel::new())
-    }
-}
-
-impl Live {
-    /// Of an attempt in a build.
-    pub fn under(cancel: &Cancel) -> Live {
-        Live {
-            started: Instant::now(),
-            call: CallProgress::default(),
-            cancel: cancel.of_one(),
-            doing: Mutex::default(),
-            growth: AtomicU64::new(0),
-            ended: Mutex::default(),
-        }
-    }
-
-    /// Its program has written so much, or something else.
-    pub fn grown(&self, sum: u64) {
-        self.growth.store(sum, Ordering::Relaxed);
-    }
-
-    /// Changes whenever the attempt gets on.
-    pub fn mark(&self) -> (u64, u64, u64, u64, u64) {
-        let ((phase, pieces, bytes), (read, _)) = (self.call.snapshot(), self.call.prefill());
-        (phase, pieces, bytes, read, self.growth.load(Ordering::Relaxed))
-    }
-
-    /// Ends the attempt, and no other.
-    pub fn end(&self, why: EndedAlone) {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-        self.cancel.raise(Level::Killing);
-    }
-
-    /// Why it was ended alone, if it was.
-    pub fn ended(&self) -> Option<EndedAlone> {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says what it is doing.
-    pub fn say(&self, doing: impl Into<String>) {
-        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();
-    }
-
-    /// What it is doing, in a few words.
-    pub fn doing(&self) -> String {
-        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// How an attempt ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -230,13 +154,24 @@ pub enum Outcome {
         after: Duration,
         /// The model to ask next.
         endpoint: usize,
-        /// Whether the endpoint was not ready, so that no attempt was used.
-        waited: bool,
+        /// What the pause is for.
+        pause: Pause,
     },
     /// Ended by a stop.
     Stopped,
     /// Records cannot be written: the build must not go on.
     Broken(FsError),
+}
+
+/// What the pause before another attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// The attempt was one.
+    Attempt,
+    /// The endpoint was not ready for it, or refused its form: no attempt was used.
+    None,
+    /// The endpoint's server is away or loading: no attempt was used, and its health is looked at.
+    Outage,
 }
 
 /// A task that came to its end.
@@ -285,6 +220,10 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
 /// `.status` says running.
 fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
+    // What an answer is made from is on disk before it is paid for.
+    if tools.project.spec(&job.task).recipe.prompt().is_some() {
+        tools.store.batch().sync()?;
+    }
     if std::mem::take(&mut job.redraw) {
         tools.store.calls().discard(&name)?;
     }
@@ -296,6 +235,10 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         tools.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
         let files = edited.join("`, `");
         tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
+    }
+    // A template is rendered in no time, and a command says so once it takes longer than that.
+    if tools.project.spec(&job.task).recipe.is_synced_late() {
+        return Ok(());
     }
     write_status(tools, job, State::Running, None)
 }
@@ -418,8 +361,6 @@ pub struct Made {
     pub reused: bool,
     /// Who says so.
     pub by: Option<By>,
-    /// Whether something was paid for.
-    pub paid: bool,
 }
 
 /// Commits a finished attempt.
@@ -458,7 +399,10 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         done,
         status,
         checkpoint: Some(checkpoint),
-        durability: if made.paid { Durability::Synced } else { Durability::Unsynced },
+        durability: match tools.project.spec(&job.task).recipe.is_synced_late() {
+            true => Durability::Unsynced,
+            false => Durability::Synced,
+        },
         why: Why::Replaced,
     };
     match commit::commit(&tools.store, commit) {

@@ -2,7 +2,7 @@
 
 use minijinja::Value;
 
-use super::{Job, Made, Outcome, Tools, complete, context, further_outputs};
+use super::{Job, Made, Outcome, Stage, Tools, complete, context, further_outputs};
 use crate::judge::render_failure;
 use crate::project::Template;
 use crate::store::commit::Content;
@@ -20,7 +20,7 @@ fn outputs(
     job: &Job,
     template: &Template,
 ) -> Result<Vec<(String, Content)>, crate::record::Failure> {
-    job.live.say("rendering");
+    job.live.enter(Stage::Rendering);
     let values = context(tools, job, &[template])?;
     let text = template.render(&Value::from_iter(values)).map_err(|error| render_failure(&error))?;
     let Some(first) = job.task.outputs.first() else { return Ok(Vec::new()) };

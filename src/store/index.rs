@@ -49,6 +49,15 @@ struct TaskEntry {
     durations: Vec<f64>,
 }
 
+impl TaskEntry {
+    /// The median of the durations.
+    fn usual(&self) -> Option<f64> {
+        let mut sorted = self.durations.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
 /// So many of a task's last durations are remembered.
 const DURATIONS: usize = 5;
 
@@ -171,15 +180,15 @@ impl Index {
         self.read().tasks.get(task).map(|task| task.durations.clone()).unwrap_or_default()
     }
 
+    /// The median of a task's remembered durations, seconds.
+    pub fn usual_duration(&self, task: &str) -> Option<f64> {
+        self.read().tasks.get(task)?.usual()
+    }
+
     /// The median of the remembered durations, of every task that has some.
     pub fn usual_durations(&self) -> Vec<(String, f64)> {
         let data = self.read();
-        let usual = data.tasks.iter().filter_map(|(name, task)| {
-            let mut sorted = task.durations.clone();
-            sorted.sort_by(f64::total_cmp);
-            Some((name.clone(), *sorted.get(sorted.len() / 2)?))
-        });
-        usual.collect()
+        data.tasks.iter().filter_map(|(name, task)| Some((name.clone(), task.usual()?))).collect()
     }
 
     /// Adds a duration.
@@ -204,11 +213,19 @@ impl Index {
         }
     }
 
-    /// Before the first task of a build starts: from here to [`Index::save_if_changed`] there is no
-    /// index on disk.
+    /// Before the first task of a build starts: from here to [`Index::save_if_changed`] the index on disk
+    /// knows no file, only how long tasks take, for those who look on and in case the build is killed.
     pub fn begin_run(&self) -> Result<(), FsError> {
         self.changed.store(true, Ordering::Relaxed);
-        fs::remove(&self.path)?;
+        let mut data = Data::default();
+        for (name, task) in self.read().tasks.iter().filter(|(_, task)| !task.durations.is_empty()) {
+            let durations = task.durations.clone();
+            data.tasks.insert(name.clone(), TaskEntry { stamp: None, durations });
+        }
+        let bytes = encode(&self.boot, &data);
+        if data.tasks.is_empty() || fs::write_atomic(&self.path, &bytes, Durability::Unsynced).is_err() {
+            fs::remove(&self.path)?;
+        }
         fs::remove(&crate::memo::path(&self.run_dir))?;
         Ok(())
     }
@@ -490,15 +507,25 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_is_killed_leaves_no_index() {
+    fn a_build_that_is_killed_leaves_durations_only() {
         let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
         let first = index(&store, later);
         first.set_stamp("swot", Some(7));
         first.save_if_changed().unwrap();
         let second = index(&store, later);
         second.begin_run().unwrap();
         assert_eq!(fs::kind(&store.path(".planexe/index")).unwrap(), None);
+        second.digest(&path).unwrap();
+        second.add_duration("swot", 2.5);
         second.save_if_changed().unwrap();
+        let third = index(&store, later);
+        assert_eq!(third.stamp("swot"), Some(7));
+        third.begin_run().unwrap();
+        let left = index(&store, later);
+        assert_eq!((left.stamp("swot"), left.durations("swot")), (None, vec![2.5]));
+        assert_eq!(*left.read(), Data { files: HashMap::new(), ..left.read().clone() });
+        third.save_if_changed().unwrap();
         assert_eq!(index(&store, later).stamp("swot"), Some(7));
     }
 

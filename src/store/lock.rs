@@ -321,7 +321,26 @@ pub fn boot_id() -> Option<String> {
 }
 
 /// Names this boot of the machine; `None` where that cannot be known.
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+pub fn boot_id() -> Option<String> {
+    let mut id = [0u8; 64];
+    let mut length = id.len();
+    // SAFETY: the name ends with a zero byte, and the system writes at most `length` bytes into `id`.
+    let answer = unsafe {
+        libc::sysctlbyname(
+            c"kern.bootsessionuuid".as_ptr(),
+            id.as_mut_ptr().cast(),
+            &mut length,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    let id = std::str::from_utf8(id.get(..length)?).ok()?.trim_end_matches('\0');
+    (answer == 0 && !id.is_empty()).then(|| id.to_owned())
+}
+
+/// Names this boot of the machine; `None` where that cannot be known.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 pub fn boot_id() -> Option<String> {
     None
 }

@@ -4,6 +4,7 @@
 //! is for who holds the [`lock::RunLock`], except for markers a user sets by hand. Nothing damaged
 //! is ever an error of the build: it is named and passed over. What can't be *written* is an error.
 
+pub mod batch;
 pub mod calls;
 pub mod checkpoints;
 pub mod commit;
@@ -11,6 +12,7 @@ pub mod control;
 pub mod history;
 pub mod index;
 pub mod jsonl;
+pub mod live;
 pub mod lock;
 pub mod logs;
 pub mod rewind;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Durability, FsError, NAME_MAX};
 
+pub use batch::Batch;
 pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
@@ -37,6 +40,7 @@ pub struct Store {
     history: History,
     calls: Calls,
     checkpoints: Checkpoints,
+    batch: Batch,
 }
 
 impl Store {
@@ -50,6 +54,7 @@ impl Store {
             history: History::new(&run_dir),
             calls: Calls::new(&run_dir),
             checkpoints: Checkpoints::new(&run_dir),
+            batch: Batch::new(&run_dir),
             run_dir,
         }
     }
@@ -130,6 +135,11 @@ impl Store {
         &self.calls
     }
 
+    /// Files that are synced together.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
     /// Completed tasks, in order.
     pub fn checkpoints(&self) -> &Checkpoints {
         &self.checkpoints
@@ -171,7 +181,7 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed"] {
+        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "live"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
         }
         for dir in output_dirs {

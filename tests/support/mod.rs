@@ -5,6 +5,8 @@ mod fifo;
 mod llm;
 mod schema;
 mod space;
+#[allow(dead_code, reason = "not every test plays bytes")]
+pub mod wire;
 
 pub use fifo::Fifo;
 #[allow(unused_imports, reason = "not every test looks at requests")]

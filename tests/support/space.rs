@@ -413,6 +413,12 @@ impl Running {
         self.said("err")
     }
 
+    /// What it has written on standard output so far.
+    #[allow(dead_code, reason = "not every test looks")]
+    pub fn stdout(&self) -> String {
+        self.said("out")
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         if self.done.is_none() {

@@ -1,0 +1,194 @@
+//! What is told of one task: `show`, `diff`, `history`, and what `simulate` foretells.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, FakeLlm, Space};
+
+fn space(server: &FakeLlm, tasks: &str) -> Space {
+    let space = Space::with(server, tasks);
+    space.write("plan.txt", "Build a bridge.\n");
+    space
+}
+
+const TWO: &str = r#"
+[task.notes]
+inputs = ["plan.txt"]
+outputs = ["notes.md"]
+system = "You are an engineer."
+prompt = "TASK=notes\nNotes on: {{ plan }}"
+
+[task.data]
+inputs = ["plan.txt"]
+outputs = ["data.json"]
+prompt = "TASK=data\nNumbers of: {{ plan }}"
+schema = "data.schema.json"
+"#;
+
+const SCHEMA: &str = r#"{
+  "type": "object",
+  "properties": {
+    "cost": { "type": "integer" },
+    "risks": { "type": "array", "items": { "type": "object" } }
+  },
+  "required": ["cost", "risks"]
+}"#;
+
+/// Both tasks built twice, the second time with other answers.
+fn built_twice(server: &FakeLlm) -> Space {
+    let first = json!({ "cost": 10, "risks": [{ "id": "wind", "level": 2 }, { "id": "rust", "level": 1 }] });
+    let second = json!({ "cost": 12, "risks": [{ "id": "wind", "level": 3 }] });
+    server.script(move |request| {
+        let again = request.prompt.contains("tunnel");
+        match (request.task.as_str(), again) {
+            ("data", false) => Answer::Text(first.to_string()),
+            ("data", true) => Answer::Text(second.to_string()),
+            (_, false) => Answer::Text("The deck is of steel.\nThe piers are of stone.\n".into()),
+            (_, true) => Answer::Text("The deck is of timber.\nThe piers are of stone.\n".into()),
+        }
+    });
+    let space = space(server, TWO);
+    space.write("data.schema.json", SCHEMA);
+    space.build();
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    space
+}
+
+#[test]
+fn show_tells_what_was_sent_and_what_came_back() {
+    let server = FakeLlm::new();
+    let space = built_twice(&server);
+    let shown = space.run(&["show", "notes", "--json"]).exits(0).json();
+    assert_eq!(shown["state"], "done");
+    assert_eq!(shown["system"], "You are an engineer.");
+    assert_eq!(shown["prompt"], "TASK=notes\nNotes on: Build a tunnel.\n");
+    assert_eq!(shown["answer"], "The deck is of timber.\nThe piers are of stone.\n");
+    let verdicts: Vec<&Value> =
+        shown["calls"].as_array().expect("calls").iter().map(|c| &c["verdict"]).collect();
+    assert_eq!(verdicts, ["kept", "in_use"]);
+
+    let text = space.run(&["show", "notes"]).exits(0).stdout;
+    for part in ["in use", "prompt of call 2", "answer of call 2", "of timber"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let alone = |args: &[&str]| space.run(args).exits(0).stdout;
+    assert_eq!(
+        alone(&["show", "notes", "--answer", "--call", "1"]),
+        "The deck is of steel.\nThe piers are of stone.\n"
+    );
+    assert_eq!(alone(&["show", "notes", "--system"]).trim(), "You are an engineer.");
+    assert_eq!(alone(&["log", "notes", "--prompt"]).trim_end(), "TASK=notes\nNotes on: Build a tunnel.");
+    space.run(&["show", "notes", "--call", "3"]).exits(2).says(&["no call 3", "2 are kept"]);
+    space.run(&["show", "notes", "--log"]).exits(2).says(&["no log of `notes`"]);
+}
+
+#[test]
+fn the_log_shown_is_that_of_the_last_attempt() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.copy]
+inputs = ["plan.txt"]
+outputs = ["copy.txt"]
+command = "test -e ok || { echo no luck >&2; exit 4; }; cp $in $out"
+"#,
+    );
+    space.run(&["build"]).exits(1).says(&["exit code 4: no luck"]);
+    assert_eq!(space.run(&["show", "copy", "--log"]).exits(0).stdout.trim_end(), "no luck");
+    space.write("ok", "");
+    space.build();
+    space.run(&["show", "copy", "--log"]).exits(2).says(&["no log"]);
+    assert!(!space.run(&["show", "copy"]).exits(0).stdout.contains("no luck"));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn diff_is_by_lines_for_text_and_by_paths_for_json() {
+    let server = FakeLlm::new();
+    let space = built_twice(&server);
+    let text = space.run(&["diff", "notes"]).exits(0).stdout;
+    assert!(text.contains("-The deck is of steel.") && text.contains("+The deck is of timber."), "{text}");
+    let data = space.run(&["diff", "data"]).exits(0).stdout;
+    for part in ["/cost", "10", "12", "/risks/1", "rust"] {
+        assert!(data.contains(part), "{part} is not in\n{data}");
+    }
+    let lines = space.run(&["diff", "data", "--lines"]).exits(0).stdout;
+    assert!(lines.contains("-  \"cost\": 10,"), "{lines}");
+    let view = space.run(&["diff", "data", "--json"]).exits(0).json();
+    let output = &view["outputs"][0];
+    assert_eq!((output["form"].clone(), output["differs"].clone()), (json!("json"), json!(true)));
+    let paths: Vec<&Value> =
+        output["changes"].as_array().expect("changes").iter().map(|change| &change["path"]).collect();
+    assert!(paths.contains(&&json!("/cost")), "{paths:?}");
+}
+
+#[test]
+fn diff_knows_edits_versions_and_what_is_gone() {
+    let server = FakeLlm::new();
+    let space = built_twice(&server);
+    space.edit("notes.md", "timber", "glass");
+    let edited = space.run(&["diff", "notes"]).exits(0).stdout;
+    assert!(
+        edited.contains("-The deck is of timber.") && edited.contains("+The deck is of glass."),
+        "{edited}"
+    );
+    let version = space.run(&["diff", "notes@1"]).exits(0).stdout;
+    assert!(version.contains("-The deck is of steel."), "{version}");
+    space.run(&["diff", "notes@7"]).exits(2).says(&["no version 7", "planexe history notes"]);
+    space.run(&["diff", "nothing_such"]).exits(2).says(&["nothing_such"]);
+    space.remove("data.json");
+    let gone = space.run(&["diff", "data"]).exits(0).stdout;
+    assert!(gone.contains("data.json"), "{gone}");
+
+    let fresh = self::space(&server, TWO);
+    fresh.write("data.schema.json", SCHEMA);
+    fresh.run(&["diff", "notes"]).exits(2).says(&["nothing former is kept of `notes`"]);
+}
+
+#[test]
+fn diff_of_bytes_says_their_sizes_and_shows_none() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.image]
+inputs = ["plan.txt"]
+outputs = ["image.bin"]
+command = ["sh", "-c", 'printf "\000\377%s" "$(cat "$0")" > "$1"', "$in", "$out"]
+"#,
+    );
+    space.build();
+    space.write("plan.txt", "Build a tunnel under the bay.\n");
+    space.build();
+    let shown = space.run(&["diff", "image"]).exits(0).stdout;
+    assert!(shown.contains("image.bin") && !shown.contains("tunnel"), "{shown}");
+    assert_eq!(space.run(&["diff", "image", "--json"]).exits(0).json()["outputs"][0]["form"], "bytes");
+}
+
+#[test]
+fn simulate_foretells_from_what_tasks_took() {
+    let server = FakeLlm::new();
+    let tasks: String = (0..6)
+        .map(|n| {
+            format!(
+                "[task.t{n}]\ninputs = [\"plan.txt\"]\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n}\\n{{{{ plan }}}}\"\n"
+            )
+        })
+        .collect();
+    let space = space(&server, &tasks);
+    space.build();
+    let foretold = space.run(&["simulate", "--json"]).exits(0).json();
+    let rows = foretold["rows"].as_array().unwrap_or_else(|| panic!("no rows: {foretold}"));
+    let span = |slots: u64| {
+        let row =
+            rows.iter().find(|row| row["slots"] == slots).unwrap_or_else(|| panic!("no row of {slots}"));
+        row["seconds"].as_f64().expect("a time")
+    };
+    assert!(span(1) >= span(2) && span(2) >= span(4), "{foretold}");
+    assert!(rows.iter().all(|row| row["calls"] == 6), "{foretold}");
+    let table = space.run(&["simulate"]).exits(0).stdout;
+    assert!(table.contains("slots") && table.contains("as set"), "{table}");
+    assert_eq!(server.requests(), 6, "nothing is asked to foretell");
+    space.assert_nothing_to_do(&server);
+}
