@@ -89,6 +89,8 @@ pub enum End {
         after: Duration,
         /// Position in [`Work::endpoints`] to ask next.
         endpoint: usize,
+        /// Whether the endpoint's server is away: the pause ends early if it is found up.
+        outage: bool,
     },
     /// Ended by a stop before its end.
     Stopped,
@@ -109,6 +111,8 @@ pub enum Event {
     Passed(TaskId),
     /// An endpoint takes no more calls in this build.
     EndpointClosed(usize),
+    /// The server of an endpoint that was away is found up.
+    ServerUp(usize),
     /// The build is told to stop.
     Cancel(Level),
     /// Nothing starts while true.
@@ -216,6 +220,8 @@ struct Node {
     work: Work,
     /// Position in `work.endpoints` to ask next.
     endpoint: usize,
+    /// Its pause is one for a server that is away.
+    outage: bool,
     held: Option<Needs>,
     /// How its call ended, once told.
     call: Option<CallEnd>,
@@ -334,6 +340,7 @@ impl Engine {
             attempts: 0,
             work: Work::default(),
             endpoint: 0,
+            outage: false,
             held: None,
             call: None,
             outdated: false,
@@ -457,7 +464,9 @@ impl Engine {
             Event::EndpointClosed(endpoint) => {
                 self.closed.insert(endpoint);
                 self.requeue_closed(endpoint);
+                self.end_pauses(endpoint);
             }
+            Event::ServerUp(endpoint) => self.server_up(endpoint, now),
             Event::Cancel(level) => {
                 if level == Level::Killing && self.level < Level::Killing {
                     self.actions.push_back(Action::CancelAll);
@@ -483,8 +492,9 @@ impl Engine {
             End::Waiting => self.settle(id, Settled::Waiting),
             End::Stopped => self.settle(id, Settled::Stopped),
             End::Rejudge => self.judge_again(id),
-            End::Again { after, endpoint } => {
+            End::Again { after, endpoint, outage } => {
                 self.nodes[id.index()].endpoint = endpoint;
+                self.nodes[id.index()].outage = outage;
                 if after.is_zero() {
                     self.enqueue(id);
                 } else {
@@ -661,10 +671,9 @@ impl Engine {
             let open = (from..work.endpoints.len())
                 .chain(0..from)
                 .find(|&at| !self.closed.contains(&work.endpoints[at]));
-            // If none does, the attempt itself says so.
-            let at = open.unwrap_or(from.min(work.endpoints.len() - 1));
-            self.nodes[id.index()].endpoint = at;
-            Some(work.endpoints[at])
+            // If none does, the attempt itself says so, and needs no slot for that.
+            self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
+            open.map(|at| work.endpoints[at])
         };
         let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool };
         let node = &mut self.nodes[id.index()];
@@ -685,6 +694,27 @@ impl Engine {
                 self.enqueue(candidate.task);
             }
         }
+    }
+
+    /// What waited for a server starts as soon as its slots allow.
+    fn server_up(&mut self, endpoint: usize, now: Duration) {
+        self.closed.remove(&endpoint);
+        self.slots.found_up(endpoint, now);
+        self.end_pauses(endpoint);
+    }
+
+    /// Ends the pauses of what waits for a server that is away.
+    fn end_pauses(&mut self, endpoint: usize) {
+        for id in self.graph.ids().collect::<Vec<_>>() {
+            let node = &self.nodes[id.index()];
+            let waits = node.outage && matches!(node.phase, Phase::Backoff(_));
+            if waits && node.work.endpoints.get(node.endpoint) == Some(&endpoint) {
+                self.enqueue(id);
+            }
+        }
+        let nodes = &self.nodes;
+        self.backoff
+            .retain(|std::cmp::Reverse((until, id))| nodes[id.index()].phase == Phase::Backoff(*until));
     }
 
     fn fail(&mut self, id: TaskId) {
@@ -831,7 +861,7 @@ impl Engine {
             node.held = Some(needs);
             node.attempts += 1;
             self.active += 1;
-            let endpoint = needs.endpoint.is_some().then_some(node.endpoint);
+            let endpoint = (!node.work.endpoints.is_empty()).then_some(node.endpoint);
             self.actions.push_back(Action::Start { task: id, attempt: node.attempts, endpoint });
         }
     }

@@ -709,6 +709,30 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
     }
 }
 
+/// Whether all of a file system can be synced at once.
+pub const CAN_SYNC_TOGETHER: bool = cfg!(target_os = "linux");
+
+/// Syncs the file system a directory is on: every content and every name.
+#[cfg(target_os = "linux")]
+pub fn sync_file_system(dir: &Path) -> Result<()> {
+    let file = retry(|| File::open(dir)).at("write", dir)?;
+    sync(|| rustix::fs::syncfs(&file).map_err(io::Error::from)).at("write", dir)
+}
+
+/// Not to be had: see [`CAN_SYNC_TOGETHER`].
+#[cfg(not(target_os = "linux"))]
+pub fn sync_file_system(dir: &Path) -> Result<()> {
+    Err(FsError::new(dir, "write", ErrorKind::Unsupported.into()))
+}
+
+/// Whether two directories are on one file system.
+pub fn on_same_device(one: &Path, other: &Path) -> bool {
+    match (std::fs::metadata(one), std::fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.dev() == other.dev(),
+        _ => false,
+    }
+}
+
 fn sync_parent(path: &Path) -> Result<()> {
     sync_dir(path.parent().unwrap_or(Path::new("")))
 }

@@ -18,7 +18,10 @@ use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason}
 use crate::store::Store;
 use crate::store::calls::CallRecord;
 use crate::store::index::{Index, is_racy};
-use crate::store::sidecar::StatusRead;
+use crate::store::sidecar::{Sidecar, StatusRead};
+
+/// What is wrong with a file that a power cut may have left.
+const LOST: &str = "the power went before it was synced";
 
 /// Judges the tasks of one project.
 pub struct Judge<'a> {
@@ -113,7 +116,12 @@ impl Judge<'_> {
             unknown_state,
             seen: Vec::new(),
         };
-        judgement.seen = self.look(task, spec, &judgement.marker);
+        let in_doubt =
+            spec.recipe.is_synced_late() && self.in_doubt(&self.store.sidecar_path(first, Sidecar::Done));
+        if in_doubt && judgement.marker == Marker::Empty {
+            judgement.marker = Marker::Damaged(LOST.to_owned());
+        }
+        judgement.seen = self.look(task, spec, &judgement.marker, in_doubt);
         let made = if shallow { Ok(None) } else { self.make(graph, task, spec, &mut judgement) };
         let made = match made {
             Ok(made) => made,
@@ -158,8 +166,16 @@ impl Judge<'_> {
         })
     }
 
-    /// Looks at the outputs. Content that is not the recorded one is held against schema and checks.
-    fn look(&self, task: &Task, spec: &Spec, marker: &Marker) -> Vec<Seen> {
+    /// Whether the power went between the last change of a file and its sync.
+    fn in_doubt(&self, path: &std::path::Path) -> bool {
+        let batch = self.store.batch();
+        batch.has_doubts()
+            && fs::signature(path).ok().flatten().is_some_and(|signature| batch.doubts(signature.ctime_ns))
+    }
+
+    /// Looks at the outputs. Content that is not the recorded one is held against schema and checks, or is
+    /// damage if the power may have left it so. `in_doubt`: so may the record.
+    fn look(&self, task: &Task, spec: &Spec, marker: &Marker, in_doubt: bool) -> Vec<Seen> {
         let recorded = |path: &str| match marker {
             Marker::Valid(done) => done.outputs.iter().find(|output| output.path == path),
             _ => None,
@@ -171,7 +187,19 @@ impl Judge<'_> {
                 Ok(Some((_, 0))) => Content::Empty,
                 Ok(Some((digest, _))) => {
                     let same = recorded(path).is_some_and(|output| output.blake3 == digest);
-                    let invalid = if same || n > 0 { None } else { self.fault_of(spec, path) };
+                    let lost = || {
+                        let late = spec.recipe.is_synced_late();
+                        late && (in_doubt || self.in_doubt(&self.store.path(path)))
+                    };
+                    let invalid = if same {
+                        None
+                    } else if lost() {
+                        Some(LOST.to_owned())
+                    } else if n > 0 {
+                        None
+                    } else {
+                        self.fault_of(spec, path)
+                    };
                     Content::File { digest, invalid }
                 }
                 Err(error) => Content::Unreadable(error.reason()),
@@ -498,7 +526,7 @@ impl Judge<'_> {
             }
             Some(())
         };
-        add(&self.store.sidecar_path(first, crate::store::sidecar::Sidecar::Done))?;
+        add(&self.store.sidecar_path(first, Sidecar::Done))?;
         for output in &task.outputs {
             add(&self.store.path(output))?;
         }

@@ -21,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often growth of output is looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Between two looks of the lifeline at what it was told.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How a program ended.
 #[derive(Debug)]
 pub enum End {
@@ -71,6 +74,8 @@ struct Watched {
 #[derive(Default)]
 struct Watch {
     groups: HashMap<u64, Watched>,
+    /// There was nothing to watch: the thread has to be woken.
+    asleep: bool,
     closed: bool,
 }
 
@@ -125,7 +130,6 @@ impl Watchdog {
         self.tell_lifeline('+', group);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        let first = growth.as_ref().map_or(0, |growth| growth());
         {
             let mut watch = lock(&self.watch.0);
             let watched = Watched {
@@ -134,12 +138,15 @@ impl Watchdog {
                 stall: limits.stall,
                 growth,
                 own,
-                last_growth: (first, now),
+                last_growth: (0, now),
                 verdict: None,
                 kill_at: None,
             };
             watch.groups.insert(id, watched);
-            self.watch.1.notify_one();
+            // One that watches looks in any case before long, and most programs have ended by then.
+            if std::mem::take(&mut watch.asleep) {
+                self.watch.1.notify_one();
+            }
         }
         let ended = wait_unreaped(&child);
         // Off the list before it is reaped, so that its number is never signalled once it is another's.
@@ -224,7 +231,8 @@ fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
             watched.look(now, killing);
         }
         // Cancel has no bell: with programs running it is looked at every quarter second.
-        let pause = if state.groups.is_empty() { Duration::from_secs(3600) } else { LOOK };
+        state.asleep = state.groups.is_empty();
+        let pause = if state.asleep { Duration::from_secs(3600) } else { LOOK };
         state = watch.1.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
@@ -296,17 +304,35 @@ impl Drop for Lifeline {
     }
 }
 
-/// The lifeline's side: reads until the pipe ends, then ends what is left.
-pub fn lifeline_main(input: impl std::io::BufRead) {
-    let mut groups: Vec<Pid> = Vec::new();
-    for line in input.lines().map_while(Result::ok) {
-        let Some(group) = line.get(1..).and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else {
-            continue;
-        };
-        groups.retain(|&known| known != group);
-        if line.starts_with('+') {
-            groups.push(group);
+/// One read, gone on with after an interruption; none at an error.
+fn read_some(input: &mut impl std::io::Read, buffer: &mut [u8]) -> Option<usize> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result.ok(),
         }
+    }
+}
+
+/// The lifeline's side: reads until the pipe ends, then ends what is left.
+pub fn lifeline_main(mut input: impl std::io::Read) {
+    let mut groups: Vec<Pid> = Vec::new();
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    while let Some(n @ 1..) = read_some(&mut input, &mut buffer) {
+        bytes.extend_from_slice(&buffer[..n]);
+        let end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = bytes.drain(..end).collect();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            let Some(group) = line.get(1..).and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else {
+                continue;
+            };
+            groups.retain(|&known| known != group);
+            if line.starts_with('+') {
+                groups.push(group);
+            }
+        }
+        // With many short programs there are thousands of lines a second: not woken for each.
+        std::thread::sleep(PAUSE);
     }
     if groups.is_empty() {
         return;

@@ -205,6 +205,16 @@ impl Recipe {
         }
     }
 
+    /// Whether what it makes can be made again for nothing, by nobody's help: such files need no sync of
+    /// their own. One that works in place has no content to go back to while it runs.
+    pub fn is_synced_late(&self) -> bool {
+        match self {
+            Recipe::Command(command) => !command.in_place,
+            Recipe::Template(_) => true,
+            Recipe::Group | Recipe::Prompt(_) | Recipe::Gate(_) | Recipe::Human(_) => false,
+        }
+    }
+
     /// The prompt's parts, if it is one.
     pub fn prompt(&self) -> Option<&PromptSpec> {
         match self {

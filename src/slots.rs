@@ -76,6 +76,11 @@ impl Slots {
             && needs.endpoint.is_none_or(|at| self.endpoints[at].can_start(now, tokens) == Start::Ready)
     }
 
+    /// An endpoint's server was found up.
+    pub fn found_up(&mut self, endpoint: usize, now: Duration) {
+        self.endpoints[endpoint].found_up(now);
+    }
+
     /// Takes the slots.
     pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;

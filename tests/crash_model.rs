@@ -100,6 +100,13 @@ impl Disk {
                     node.dirty = false;
                 }
             }
+            Step::SyncAll => {
+                for node in &mut self.nodes {
+                    node.sure.clone_from(&node.now);
+                    node.dirty = false;
+                }
+                self.edits.iter_mut().for_each(|edit| edit.sure = true);
+            }
             Step::SyncFolder(path) => {
                 for edit in self.edits.iter_mut().filter(|edit| folder(&edit.path) == path) {
                     edit.sure = true;
@@ -176,6 +183,8 @@ enum Step {
     Append(String, Vec<u8>),
     Sync(String),
     SyncFolder(String),
+    /// Every content and every name.
+    SyncAll,
     Move(String, String),
     Remove(String),
     /// The call begins.
@@ -188,6 +197,8 @@ enum Step {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Careless {
     outputs_unsynced: bool,
+    /// What commands make is believed after a power cut.
+    no_doubts: bool,
     answer_unsynced: bool,
     marker_before_outputs: bool,
     status_before_marker: bool,
@@ -208,6 +219,7 @@ struct World {
     careless: Careless,
     capacity: [u32; 2],
     disk: Disk,
+    boot: u32,
     temps: usize,
     /// Calls by what was asked, and how many there may be.
     asked: HashMap<String, u32>,
@@ -217,6 +229,9 @@ struct World {
 fn json(record: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("JSON")
 }
+
+/// Says that there are files that were not synced.
+const WORD: &str = "planexe/unsynced.json";
 
 /// Two in three tasks are paid for.
 fn is_paid(name: &str) -> bool {
@@ -280,7 +295,15 @@ impl World {
 
     fn judge(&self, graph: &Graph, id: TaskId) -> (Decision, Fingerprint) {
         let task = &graph[id];
-        let marker = self.marker(&task.outputs[0]);
+        let in_doubt = !is_paid(&task.name) && self.in_doubt();
+        let marker = match self.marker(&task.outputs[0]) {
+            Marker::Empty if in_doubt => Marker::Damaged("lost".into()),
+            marker => marker,
+        };
+        let recorded = |path: &str, digest: &Digest| match &marker {
+            Marker::Valid(done) => done.outputs.iter().any(|o| o.path == path && o.blake3 == *digest),
+            _ => false,
+        };
         let status = match self.status(&task.outputs[0]) {
             StatusRead::Valid(status) => Some((status.state, None)),
             _ => None,
@@ -292,7 +315,11 @@ impl World {
                 let content = match self.disk.read(path) {
                     None => Content::Missing,
                     Some(b"") => Content::Empty,
-                    Some(bytes) => Content::File { digest: Digest::of(bytes), invalid: None },
+                    Some(bytes) => {
+                        let digest = Digest::of(bytes);
+                        let lost = in_doubt && !recorded(path, &digest);
+                        Content::File { digest, invalid: lost.then(|| "lost".to_owned()) }
+                    }
                 };
                 Seen { path: path.clone(), content }
             })
@@ -310,6 +337,16 @@ impl World {
         (staleness::judge(&facts), fingerprint)
     }
 
+    /// Boots in which files were written that were not synced, as the word on disk has it.
+    fn doubts(&self) -> Vec<u32> {
+        let word = self.disk.read(WORD).and_then(|bytes| serde_json::from_slice(bytes).ok());
+        word.unwrap_or_default()
+    }
+
+    fn in_doubt(&self) -> bool {
+        !self.careless.no_doubts && self.doubts().iter().any(|&boot| boot != self.boot)
+    }
+
     fn temp(&mut self, path: &str) -> String {
         self.temps += 1;
         format!("{path}.tmp-{}", self.temps)
@@ -324,6 +361,7 @@ impl World {
         let paid = is_paid(&name);
         let careless = self.careless;
         let mut steps = VecDeque::new();
+        let mut steps_first = VecDeque::new();
         let mut write = |world: &mut World, path: &str, bytes: Vec<u8>, synced: bool, named: bool| {
             let temp = world.temp(path);
             steps.push_back(Step::Put(temp.clone(), bytes));
@@ -337,6 +375,21 @@ impl World {
         };
         let status = |state| json(&Status { attempt: 1, ..Status::new(name.as_str(), state) });
         let synced = paid && !careless.status_unsynced;
+        if paid {
+            steps_first.push_back(Step::SyncAll);
+        } else {
+            let mut doubts = self.doubts();
+            if !doubts.contains(&self.boot) {
+                doubts.push(self.boot);
+                let temp = self.temp(WORD);
+                steps_first.extend([
+                    Step::Put(temp.clone(), json(&doubts)),
+                    Step::Sync(temp.clone()),
+                    Step::Move(temp, WORD.to_owned()),
+                    Step::SyncFolder(folder(WORD).to_owned()),
+                ]);
+            }
+        }
         write(self, &format!("{first}.status"), status(State::Running), synced, synced);
         let content = World::output(&fingerprint);
         let mut question = None;
@@ -359,7 +412,7 @@ impl World {
         for output in &task.outputs {
             let temp = self.temp(output);
             steps.push_back(Step::Put(temp.clone(), content.clone()));
-            if !careless.outputs_unsynced {
+            if paid && !careless.outputs_unsynced {
                 steps.push_back(Step::Sync(temp.clone()));
             }
             renames.push((temp, output.clone()));
@@ -389,16 +442,20 @@ impl World {
             steps.push_back(Step::SyncFolder(folder(&first).to_owned()));
         }
         steps.push_back(Step::Remove(format!("{first}.DONE")));
-        steps.push_back(Step::SyncFolder(folder(&first).to_owned()));
+        if paid {
+            steps.push_back(Step::SyncFolder(folder(&first).to_owned()));
+        }
         let mut outputs: Vec<Step> = Vec::new();
         for (temp, output) in renames {
             outputs.push(Step::Move(temp, output.clone()));
-            if !careless.outputs_unsynced {
+            if paid && !careless.outputs_unsynced {
                 outputs.push(Step::SyncFolder(folder(&output).to_owned()));
             }
         }
         outputs.push(Step::Append("checkpoints.jsonl".into(), b"{}\n".to_vec()));
-        outputs.push(Step::Sync("checkpoints.jsonl".into()));
+        if paid {
+            outputs.push(Step::Sync("checkpoints.jsonl".into()));
+        }
         let mut tail: VecDeque<Step> = VecDeque::new();
         let mut put = |world: &mut World, path: String, bytes: Vec<u8>, synced: bool| {
             let temp = world.temp(&path);
@@ -417,7 +474,7 @@ impl World {
         if careless.status_before_marker {
             last(self, &mut put);
         }
-        put(self, format!("{first}.DONE"), json(&done), true);
+        put(self, format!("{first}.DONE"), json(&done), paid);
         if !careless.status_before_marker {
             last(self, &mut put);
         }
@@ -428,6 +485,8 @@ impl World {
             steps.extend(outputs);
             steps.extend(tail);
         }
+        steps_first.extend(steps);
+        let steps = steps_first;
         Worker { steps, question, asked: false, kept: false }
     }
 
@@ -497,6 +556,10 @@ impl World {
                 engine.on(Event::Ended(id, End::Done), now);
             }
         }
+        if self.disk.read(WORD).is_some() {
+            self.disk.carry_out(&Step::SyncAll);
+            self.disk.carry_out(&Step::Remove(WORD.to_owned()));
+        }
         Ok((steps, Some(ran)))
     }
 
@@ -552,6 +615,7 @@ impl World {
         }
         if rng.chance(60) {
             self.disk.cut(rng);
+            self.boot += 1;
         }
     }
 
@@ -562,6 +626,7 @@ impl World {
                 || path.ends_with(".status")
                 || path.starts_with("calls/")
                 || path.ends_with(".jsonl")
+                || path == WORD
                 || path.contains(".tmp-")
         };
         let names = self.disk.live.keys().filter(|path| !ours(path));
@@ -578,12 +643,14 @@ fn run(seed: u64, careless: Careless) -> Result<(), String> {
         careless,
         capacity: [1 + rng.below(3) as u32, 1 + rng.below(2) as u32],
         disk: Disk::default(),
+        boot: 0,
         temps: 0,
         asked: HashMap::new(),
         allowed: HashMap::new(),
     };
     let mut undisturbed = World {
         disk: Disk::default(),
+        boot: 0,
         asked: HashMap::new(),
         allowed: HashMap::new(),
         decls: world.decls.clone(),
@@ -645,6 +712,7 @@ fn careless_writing_is_found_out() {
     let careful = Careless::default();
     for careless in [
         Careless { outputs_unsynced: true, ..careful },
+        Careless { no_doubts: true, ..careful },
         Careless { answer_unsynced: true, ..careful },
         Careless { marker_before_outputs: true, ..careful },
         Careless { status_before_marker: true, ..careful },

@@ -190,6 +190,7 @@ fn run(seed: u64) {
             n if n < fail_percent + 10 => End::Again {
                 after: Duration::from_millis(rng.below(2) * 500),
                 endpoint: rng.below(2) as usize,
+                outage: rng.below(2) == 0,
             },
             n if n < fail_percent + 12 => End::Waiting,
             _ => End::Done,

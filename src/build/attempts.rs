@@ -7,7 +7,7 @@ use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
-use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome};
+use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -147,6 +147,9 @@ impl Build<'_> {
         let mut retried = job.live.ended() == Some(EndedAlone::Retried);
         let now = self.now();
         if let Some((result, retry_after)) = job.course.call.take() {
+            if result.is_ok() {
+                self.answered(&job);
+            }
             self.engine.call_ended(id, result, retry_after);
         }
         if let Some(prompt) = self.project.spec(&job.task).recipe.prompt() {
@@ -173,14 +176,18 @@ impl Build<'_> {
                 self.tell(Kind::TaskWaiting { task: name, message });
                 End::Waiting
             }
-            Outcome::Again { failure, next, after, endpoint, waited } => {
+            Outcome::Again { failure, next, after, endpoint, pause } => {
+                let outage = pause == Pause::Outage;
+                if outage {
+                    self.await_server(&job, &failure.message);
+                }
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
-                    pending.waits += u32::from(waited);
+                    pending.waits += u32::from(pause != Pause::Attempt);
                 }
                 self.retrying.insert(id, next.clone());
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
-                End::Again { after, endpoint }
+                End::Again { after, endpoint, outage }
             }
             Outcome::Stopped if (edited || retried) && self.tools.cancel.level() == Level::Running => {
                 self.add_usage(&job);

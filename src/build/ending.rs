@@ -22,6 +22,13 @@ impl Build<'_> {
         });
         self.summary.pending = pending.count() as u32;
         self.summary.duration_s = self.now().as_secs_f64();
+        let all = self.stopped.is_none()
+            && self.broken.is_none()
+            && graph.ids().all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));
+        // Before anything says that the build is complete.
+        if let Err(error) = self.store.batch().end(all) {
+            self.broken.get_or_insert(error);
+        }
         self.summary.sample.sort();
         self.summary.sample.dedup();
         let ended = Ended {

@@ -29,6 +29,7 @@ mod attempts;
 mod ending;
 mod judging;
 mod outside;
+mod servers;
 mod sharing;
 mod telling;
 
@@ -181,6 +182,10 @@ pub struct Build<'a> {
     retrying: HashMap<TaskId, String>,
     sharing: sharing::Sharing,
     paused: bool,
+    /// Servers that are away, by endpoint.
+    awaited: HashMap<usize, servers::Awaited>,
+    /// Held while the build lives: who looks at servers for it ends with it.
+    alive: Arc<()>,
     last_completed: Option<(u32, String, Option<String>, Option<String>)>,
 }
 
@@ -222,6 +227,8 @@ enum Back {
     Ended(Box<Ran>),
     /// A token of make's jobserver, or why there is none.
     Token(make::Answer),
+    /// The server of an endpoint, which was away, is up.
+    ServerUp(usize),
 }
 
 /// What a worker sends back.
@@ -339,6 +346,8 @@ impl<'a> Build<'a> {
             retrying: HashMap::new(),
             sharing: sharing::Sharing::new(),
             paused: false,
+            awaited: HashMap::new(),
+            alive: Arc::default(),
             last_completed: None,
         }
     }
@@ -428,6 +437,7 @@ impl<'a> Build<'a> {
     fn take_back(&mut self, back: Back) {
         match back {
             Back::Ended(ran) => self.ended(*ran),
+            Back::ServerUp(endpoint) => self.server_up(endpoint),
             Back::Token(answer) => {
                 let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));
                 if let Some(error) = error {

@@ -68,7 +68,7 @@ impl Build<'_> {
         } else if self.tools.cancel.level() > Level::Running {
             Some("stopping".into())
         } else {
-            None
+            self.waits_for_server()
         };
         self.sink.tick(&snapshot);
     }

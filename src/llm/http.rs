@@ -19,7 +19,7 @@ use ureq::{Agent, BodyReader, SendBody};
 use super::classify::{self, Said};
 use super::stream::{Fault, LINE_CAP, Lines};
 use super::watchdog::{self, Clocks, Guard, TICK, Watch};
-use super::{CallContext, CallError, CallProgress, Class, Setup, base_url, one_line, tidy};
+use super::{CallContext, CallError, CallProgress, Class, Setup, UNREACHABLE, base_url, one_line, tidy};
 use crate::keys::{KeyError, Secret, Site};
 use crate::manifest::types::{Model, Price};
 
@@ -189,7 +189,7 @@ impl Endpoint {
     }
 
     fn agent(&self, watch: &Arc<Watch>) -> Agent {
-        Agent::with_parts(self.config.clone(), Shared(connector()), Lookup(Arc::clone(watch)))
+        Agent::with_parts(self.config.clone(), Dial(Arc::clone(watch)), Lookup(Arc::clone(watch)))
     }
 
     /// The error of an attempt that got no response.
@@ -209,7 +209,11 @@ impl Endpoint {
                 error
             }
             E::Io(error) => io_error(&error, &place, false, self.local),
-            E::HostNotFound => CallError::new(Class::Connection, format!("no address known for {place}")),
+            E::HostNotFound => {
+                let mut error = CallError::new(Class::Connection, format!("no address known for {place}"));
+                error.code = Some(UNREACHABLE.into());
+                error
+            }
             E::Protocol(error) => {
                 CallError::new(Class::Connection, format!("{place} does not speak HTTP properly: {error}"))
             }
@@ -249,7 +253,18 @@ fn io_error(error: &std::io::Error, place: &str, content: bool, local: bool) -> 
         }
         _ => format!("{place}: {words}"),
     };
-    CallError::new(class, what)
+    let mut call_error = CallError::new(class, what);
+    let never_there = [
+        K::ConnectionRefused,
+        K::HostUnreachable,
+        K::NetworkUnreachable,
+        K::NetworkDown,
+        K::AddrNotAvailable,
+    ];
+    if class == Class::Connection && never_there.contains(&error.kind()) {
+        call_error.code = Some(UNREACHABLE.into());
+    }
+    call_error
 }
 
 /// Seconds since 1970, for the waits a server gives as a moment.
@@ -496,10 +511,41 @@ fn connector() -> Arc<DefaultConnector> {
     Arc::clone(CONNECTOR.get_or_init(Arc::default))
 }
 
-#[derive(Debug)]
-struct Shared(Arc<DefaultConnector>);
+/// Does something in a thread that can be left behind, since nothing interrupts it: a name server's silence,
+/// a connection nobody takes. None once the call is to end, or its time for this is up.
+fn apart<T: Send + 'static>(
+    name: &str,
+    watch: &Watch,
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<Option<T>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::Builder::new().name(name.into()).stack_size(256 * 1024).spawn(move || {
+        let _ = sender.send(work());
+    })?;
+    let started = Instant::now();
+    loop {
+        match receiver.recv_timeout(TICK) {
+            Ok(found) => return Ok(Some(found)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(mpsc::RecvTimeoutError::Timeout) if watch.check() || started.elapsed() >= limit => {
+                return Ok(None);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
 
-impl Connector<()> for Shared {
+/// Connects apart from the call.
+struct Dial(Arc<Watch>);
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
+impl Connector<()> for Dial {
     type Out = Box<dyn Transport>;
 
     fn connect(
@@ -507,12 +553,33 @@ impl Connector<()> for Shared {
         details: &ConnectionDetails<'_>,
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
-        self.0.connect(details, chained)
+        let (uri, config) = (details.uri.clone(), details.config.clone());
+        let mut addrs = details.resolver.empty();
+        details.addrs.iter().for_each(|addr| addrs.push(*addr));
+        let (request_level, now, timeout) = (details.request_level, details.now, details.timeout);
+        let current_time = Arc::clone(&details.current_time);
+        let run_connector = Arc::clone(&details.run_connector);
+        let register_shutdown = Arc::clone(&details.register_shutdown);
+        let connected = apart("connect", &self.0, *timeout.after, move || {
+            let details = ConnectionDetails {
+                uri: &uri,
+                addrs,
+                config: &config,
+                request_level,
+                resolver: &DefaultResolver::default(),
+                now,
+                timeout,
+                current_time,
+                run_connector,
+                register_shutdown,
+            };
+            connector().connect(&details, chained)
+        });
+        connected?.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
     }
 }
 
-/// Looks names up in a thread that can be left behind, since nothing interrupts a name server's silence.
-/// Addresses and `localhost` need none.
+/// Looks names up apart from the call. Addresses and `localhost` need none.
 struct Lookup(Arc<Watch>);
 
 impl fmt::Debug for Lookup {
@@ -535,21 +602,10 @@ impl Resolver for Lookup {
         {
             return DefaultResolver::default().resolve(uri, config, unbounded);
         }
-        let (sender, receiver) = mpsc::channel();
         let (uri, config) = (uri.clone(), config.clone());
-        std::thread::Builder::new().name("lookup".into()).stack_size(256 * 1024).spawn(move || {
-            let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, unbounded));
-        })?;
-        let until = Instant::now() + *timeout.after;
-        loop {
-            match receiver.recv_timeout(TICK) {
-                Ok(found) => return found,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(ureq::Error::HostNotFound),
-                Err(mpsc::RecvTimeoutError::Timeout) if self.0.check() || Instant::now() >= until => {
-                    return Err(ureq::Error::Timeout(timeout.reason));
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-        }
+        let found = apart("lookup", &self.0, *timeout.after, move || {
+            DefaultResolver::default().resolve(&uri, &config, unbounded)
+        });
+        found?.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
     }
 }

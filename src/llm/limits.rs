@@ -244,6 +244,13 @@ impl Limiter {
         }
     }
 
+    /// The server was found up: one call may go and see.
+    pub fn found_up(&mut self, now: Duration) {
+        if let Breaker::Open { pause, until } = self.breaker {
+            self.breaker = Breaker::Open { until: until.min(now), pause };
+        }
+    }
+
     fn mend(&mut self) {
         self.failures = 0;
         self.breaker = Breaker::Closed;
@@ -258,7 +265,7 @@ impl Limiter {
         if class == Class::Timeout && self.limits.local {
             self.careful = true;
         }
-        let (first, longest) = if self.limits.local { (2, 15) } else { (5, 60) };
+        let (first, longest) = if self.limits.local { (2, 60) } else { (5, 60) };
         let (first, longest) = (Duration::from_secs(first), Duration::from_secs(longest));
         let pause = match self.breaker {
             Breaker::Probing { pause } => (pause * 2).min(longest),
@@ -433,6 +440,9 @@ mod tests {
             now = at;
             call(&mut limiter, now, &Err(Class::ServerLoading));
         }
-        assert_eq!(looks, [2, 4, 8, 15, 15]);
+        assert_eq!(looks, [2, 4, 8, 16, 32]);
+        assert!(matches!(limiter.can_start(now, 0), Start::NotBefore(_)));
+        limiter.found_up(now);
+        assert_eq!(limiter.can_start(now, 0), Start::Ready);
     }
 }

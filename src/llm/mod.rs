@@ -218,6 +218,9 @@ impl fmt::Display for Class {
     }
 }
 
+/// The `code` of a connection that was never made: nothing was sent, so nothing was paid.
+pub const UNREACHABLE: &str = "unreachable";
+
 /// A call that gave no whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallError {

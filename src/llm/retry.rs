@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallError, Class};
+use super::{CallError, Class, UNREACHABLE};
 use crate::manifest::types::Retry;
 
 /// The numbers of one task on one model.
@@ -23,7 +23,7 @@ pub struct Policy {
     pub max: Duration,
     /// How often an invalid answer is asked for again (2).
     pub max_validation_retries: u32,
-    /// How long a local server that is away or loading is waited for (10 min: a restart and a large model).
+    /// How long a server that is away or loading is waited for (10 min: a restart and a large model).
     pub wait_for_server: Duration,
     /// How long rate limits are waited out where another model could answer instead (15 min).
     pub wait_for_limit: Duration,
@@ -53,6 +53,7 @@ impl Policy {
             policy.max_attempts = table.max_attempts.unwrap_or(policy.max_attempts).max(1);
             policy.base = table.base.map_or(policy.base, |span| span.0);
             policy.max = table.max.map_or(policy.max, |span| span.0);
+            policy.wait_for_server = table.wait.map_or(policy.wait_for_server, |span| span.0);
         }
         policy.max_validation_retries = max_validation_retries.unwrap_or(policy.max_validation_retries);
         policy
@@ -85,6 +86,22 @@ pub struct Failed<'a> {
     pub prompt_tokens: u64,
     /// `max_tokens` as asked.
     pub max_tokens: Option<u64>,
+    /// Whether the endpoint has answered in this build: then one that cannot be reached is an outage, not a
+    /// wrong address.
+    pub answered: bool,
+}
+
+impl Failed<'_> {
+    /// Whether the server is away or loading: it is waited for, and nothing was paid.
+    pub fn is_outage(&self) -> bool {
+        let code = self.error.code.as_deref();
+        match self.error.class {
+            Class::ServerLoading => true,
+            Class::Connection => self.answered && code == Some(UNREACHABLE),
+            Class::Timeout => self.answered && code == Some("connect"),
+            _ => false,
+        }
+    }
 }
 
 /// What to do next.
@@ -92,8 +109,10 @@ pub struct Failed<'a> {
 pub enum Next {
     /// The endpoint is not ready: hold, then the same again. Uses no attempt; a task's clock stands.
     Wait {
-        /// How long, at least; a server that is found up earlier may be asked earlier.
+        /// How long, at least.
         r#for: Duration,
+        /// Whether the server is away or loading: one that is found up earlier may be asked earlier.
+        outage: bool,
     },
     /// The same again after a pause.
     Retry {
@@ -182,8 +201,8 @@ impl Rng {
     }
 }
 
-/// Longest pause between two looks at a server that is away.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// Longest pause between two calls to a server that is away. Its health is asked for more often.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often an answer cut at its length is asked for with more room.
 const LONGER_ASKS: u32 = 2;
 
@@ -202,7 +221,7 @@ impl Budgets {
         let policy = model.policy;
         let other = self.other(failed, models, |_| true);
         let used = self.endpoints.entry(model.name.to_owned()).or_default();
-        if !matches!(error.class, Class::ServerLoading | Class::RateLimit) {
+        if error.class != Class::RateLimit && !failed.is_outage() {
             used.waiting_since = None;
             used.waits = 0;
         }
@@ -225,15 +244,17 @@ impl Budgets {
 
             Class::Cancelled => Next::GiveUp { endpoint_closed: false },
 
-            Class::ServerLoading => {
+            _ if failed.is_outage() => {
                 let waited = now.saturating_sub(*used.waiting_since.get_or_insert(now));
                 if waited < policy.wait_for_server {
                     let look = doubled(policy.base, used.waits, LOOK_AGAIN);
                     used.waits += 1;
                     let left = policy.wait_for_server - waited;
-                    return Next::Wait { r#for: look.max(asked).min(left.max(Duration::from_millis(1))) };
+                    let pause = look.max(asked).min(left.max(Duration::from_millis(1)));
+                    return Next::Wait { r#for: pause, outage: true };
                 }
-                self.leave(failed, models, other, false)
+                // The others need not wait as long each: it is closed to all until it is found up.
+                self.leave(failed, models, other, true)
             }
 
             Class::RateLimit => {
@@ -247,12 +268,13 @@ impl Budgets {
                 };
                 let bound = if other.is_some() { policy.wait_for_limit } else { policy.wait_for_only };
                 if waited + wait <= bound {
-                    return Next::Wait { r#for: wait };
+                    return Next::Wait { r#for: wait, outage: false };
                 }
                 self.leave(failed, models, other, false)
             }
 
-            Class::ServerError
+            Class::ServerLoading
+            | Class::ServerError
             | Class::Connection
             | Class::Timeout
             | Class::Cut
@@ -441,13 +463,13 @@ mod tests {
         let (mut budgets, mut rng, mut now, mut model) = (Budgets::default(), Rng::new(7), S * 1000, 0);
         let mut course = Vec::new();
         for _ in 0..1000 {
-            let failed = Failed { error, model, prompt_tokens: 1000, max_tokens };
+            let failed = Failed { error, model, prompt_tokens: 1000, max_tokens, answered: false };
             let next = budgets.next(&failed, models, now, &mut rng);
             if course.last() != Some(&"wait") || kind(next) != "wait" {
                 course.push(kind(next));
             }
             match next {
-                Next::Wait { r#for } => now += r#for,
+                Next::Wait { r#for, .. } => now += r#for,
                 Next::Retry { after, .. } => now += after,
                 Next::Fallback { model_index, .. } | Next::LargerContext { model_index } => {
                     model = model_index
@@ -469,7 +491,7 @@ mod tests {
         let two = [facts("a", None), facts("b", None)];
         #[rustfmt::skip]
         let rows: &[(Class, &[&str], &[&str])] = &[
-            (ServerLoading, &["wait", "give up"], &["wait", "fallback", "wait", "give up"]),
+            (ServerLoading, &["wait", "give up, closed"], &["wait", "fallback, closed", "wait", "give up, closed"]),
             (RateLimit, &["wait", "give up"], &["wait", "fallback", "wait", "give up"]),
             (ServerError, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
             (Connection, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
@@ -498,6 +520,15 @@ mod tests {
         let mut connect = error(Timeout);
         connect.code = Some("connect".into());
         assert_eq!(course(&connect, &one, None), ["retry", "retry", "retry", "give up"]);
+        // A server that has answered and cannot be reached any more is waited for.
+        for (class, code) in [(Connection, UNREACHABLE), (Timeout, "connect")] {
+            let away = CallError { code: Some(code.into()), ..error(class) };
+            let failed =
+                Failed { error: &away, model: 0, prompt_tokens: 0, max_tokens: None, answered: true };
+            let next = Budgets::default().next(&failed, &one, S, &mut Rng::new(1));
+            assert!(matches!(next, Next::Wait { outage: true, .. }), "{class}: {next:?}");
+            assert_eq!(course(&away, &one, None), ["retry", "retry", "retry", "give up"], "{class}");
+        }
         let mut task = error(Timeout);
         task.code = Some("task".into());
         assert_eq!(course(&task, &two, None), ["give up"]);
@@ -520,7 +551,8 @@ mod tests {
             assert_eq!(course(&error, &two, None), wanted, "{class}");
         }
         let adapted = CallError { adapted: true, ..error(Class::BadRequest) };
-        let failed = Failed { error: &adapted, model: 0, prompt_tokens: 0, max_tokens: None };
+        let failed =
+            Failed { error: &adapted, model: 0, prompt_tokens: 0, max_tokens: None, answered: false };
         assert_eq!(Budgets::default().next(&failed, &two, S, &mut Rng::new(1)), Next::Adapted);
     }
 
@@ -531,15 +563,20 @@ mod tests {
             let (mut budgets, mut rng) = (Budgets::default(), Rng::new(seed));
             let mut error = error(Class::ServerError);
             for limit in [1, 2, 4] {
-                let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+                let failed =
+                    Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None, answered: false };
                 let next = budgets.next(&failed, &models, S, &mut rng);
                 assert!(matches!(next, Next::Retry { after, .. } if after <= S * limit), "{next:?}");
             }
             error.class = Class::RateLimit;
             error.retry_after = Some(S * 20);
-            let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+            let failed =
+                Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None, answered: false };
             let next = budgets.next(&failed, &models, S, &mut rng);
-            assert!(matches!(next, Next::Wait { r#for } if r#for >= S * 20 && r#for <= S * 22), "{next:?}");
+            assert!(
+                matches!(next, Next::Wait { r#for, .. } if r#for >= S * 20 && r#for <= S * 22),
+                "{next:?}"
+            );
         }
     }
 
@@ -547,7 +584,7 @@ mod tests {
     fn a_limit_that_resets_late_is_waited_out_only_without_another_model() {
         let mut error = error(Class::RateLimit);
         error.retry_after = Some(S * 3600);
-        let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+        let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None, answered: false };
         let mut rng = Rng::new(1);
         let alone = Budgets::default().next(&failed, &[facts("a", None)], S, &mut rng);
         assert_eq!(kind(alone), "wait");
@@ -572,14 +609,16 @@ mod tests {
         ] {
             assert_eq!(course(&error, &model, max_tokens), wanted, "{model:?}");
         }
-        let failed = Failed { error: &error, model: 0, prompt_tokens: 1000, max_tokens: Some(500) };
+        let failed =
+            Failed { error: &error, model: 0, prompt_tokens: 1000, max_tokens: Some(500), answered: false };
         assert_eq!(more_room(&failed, &with(Some(1800), Some(4000))[0]), Some(800));
     }
 
     #[test]
     fn an_overflow_goes_only_where_there_is_more_room() {
         let error = error(Class::ContextOverflow);
-        let failed = Failed { error: &error, model: 1, prompt_tokens: 9000, max_tokens: None };
+        let failed =
+            Failed { error: &error, model: 1, prompt_tokens: 9000, max_tokens: None, answered: false };
         let models = [facts("tiny", Some(4096)), facts("small", Some(8192)), facts("large", Some(128_000))];
         let next = Budgets::default().next(&failed, &models, S, &mut Rng::new(1));
         assert_eq!(next, Next::LargerContext { model_index: 2 });
@@ -589,7 +628,7 @@ mod tests {
 
     #[test]
     fn budgets_are_apart_and_tables_change_them() {
-        let retry = Retry { max_attempts: Some(1), base: None, max: None };
+        let retry = Retry { max_attempts: Some(1), ..Retry::default() };
         let policy = Policy::of(None, Some(&retry), Some(1));
         let models = [ModelFacts { policy, ..facts("a", None) }];
         let (mut budgets, mut rng) = (Budgets::default(), Rng::new(1));
@@ -600,7 +639,8 @@ mod tests {
             (Class::Validation, "give up"),
         ] {
             let error = error(class);
-            let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None };
+            let failed =
+                Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None, answered: false };
             assert_eq!(kind(budgets.next(&failed, &models, S, &mut rng)), wanted, "{class}");
         }
         assert_eq!(budgets.first(&models), None);

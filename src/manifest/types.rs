@@ -245,6 +245,8 @@ pub struct Retry {
     pub base: Option<Span>,
     /// Longest pause.
     pub max: Option<Span>,
+    /// How long a server that is away, or loading its model, is waited for (10m); no attempt is used.
+    pub wait: Option<Span>,
 }
 
 /// `[defaults]`

@@ -18,10 +18,12 @@ use crate::fs::{self, Durability, FsError};
 use crate::inputs::Files;
 use crate::process::{End, Limits};
 use crate::project::{CommandSpec, Line};
-use crate::record::{Digest, Failure, Marker};
+use crate::record::{Digest, Failure, Marker, State};
 use crate::store::Why;
 use crate::store::commit::Content;
 
+/// From so long on a command is said to run. Most are done by then, and a file less is written for them.
+const TAKES_ITS_TIME: Duration = Duration::from_millis(200);
 /// How much of what a failed command said is kept with the failure.
 const TAIL: u64 = 4096;
 
@@ -107,7 +109,7 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let task_spec = tools.project.spec(&job.task);
     let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };
-    let growth = growth_of(clone(&said)?, writes.clone(), job.live.clone());
+    let growth = growth_of(clone(&said)?, writes.clone(), job.live.clone(), running(tools, job, spec));
     let end = tools.watchdog.run_one(&mut command, limits, Some(growth), Some(job.live.cancel.clone()));
     let tail = keep_log(tools, job, &said)?;
     if tail.is_empty() && matches!(end, End::Exited(0)) {
@@ -231,9 +233,28 @@ fn program_path(program: &str, place: &Path) -> PathBuf {
     }
 }
 
-/// What a program has written so far, in bytes: any change is progress.
-fn growth_of(said: File, writes: Vec<PathBuf>, live: Arc<Live>) -> crate::process::Growth {
+/// Makes `.status` say that the command runs. It may be lost: it says what can be seen from outside.
+fn running(tools: &Tools, job: &Job, spec: &CommandSpec) -> Option<impl FnOnce() + Send + 'static> {
+    let first = job.task.outputs.first().filter(|_| !spec.in_place)?.clone();
+    let (store, status) = (tools.store.clone(), super::status_of(tools, job, State::Running));
+    Some(move || drop(store.write_status(&first, &status, Durability::Unsynced)))
+}
+
+/// What a program has written so far, in bytes: any change is progress. A program that is still at it when
+/// that is looked for is one that takes its time, and `running` is called.
+fn growth_of(
+    said: File,
+    writes: Vec<PathBuf>,
+    live: Arc<Live>,
+    running: Option<impl FnOnce() + Send + 'static>,
+) -> crate::process::Growth {
+    let running = Mutex::new(running);
     Box::new(move || {
+        if live.started.elapsed() >= TAKES_ITS_TIME
+            && let Some(running) = running.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            running();
+        }
         let size =
             |path: &PathBuf| fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64));
         let own = said.metadata().map_or(0, |metadata| metadata.len());

@@ -26,5 +26,5 @@ pub fn run(tools: &Tools, job: &Job, ask: &Template) -> Outcome {
         let bytes = written.unwrap_or_else(|| format!("done by {who}\n").into_bytes());
         outputs.push((path.clone(), Content::Bytes(bytes)));
     }
-    complete(tools, job, outputs, Made { by: Some(By::Human), paid: true, ..Made::default() })
+    complete(tools, job, outputs, Made { by: Some(By::Human), ..Made::default() })
 }

@@ -154,13 +154,24 @@ pub enum Outcome {
         after: Duration,
         /// The model to ask next.
         endpoint: usize,
-        /// Whether the endpoint was not ready, so that no attempt was used.
-        waited: bool,
+        /// What the pause is for.
+        pause: Pause,
     },
     /// Ended by a stop.
     Stopped,
     /// Records cannot be written: the build must not go on.
     Broken(FsError),
+}
+
+/// What the pause before another attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// The attempt was one.
+    Attempt,
+    /// The endpoint was not ready for it, or refused its form: no attempt was used.
+    None,
+    /// The endpoint's server is away or loading: no attempt was used, and its health is looked at.
+    Outage,
 }
 
 /// A task that came to its end.
@@ -209,6 +220,10 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
 /// `.status` says running.
 fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
+    // What an answer is made from is on disk before it is paid for.
+    if tools.project.spec(&job.task).recipe.prompt().is_some() {
+        tools.store.batch().sync()?;
+    }
     if std::mem::take(&mut job.redraw) {
         tools.store.calls().discard(&name)?;
     }
@@ -220,6 +235,10 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         tools.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
         let files = edited.join("`, `");
         tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
+    }
+    // A template is rendered in no time, and a command says so once it takes longer than that.
+    if tools.project.spec(&job.task).recipe.is_synced_late() {
+        return Ok(());
     }
     write_status(tools, job, State::Running, None)
 }
@@ -342,8 +361,6 @@ pub struct Made {
     pub reused: bool,
     /// Who says so.
     pub by: Option<By>,
-    /// Whether something was paid for.
-    pub paid: bool,
 }
 
 /// Commits a finished attempt.
@@ -382,7 +399,10 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         done,
         status,
         checkpoint: Some(checkpoint),
-        durability: if made.paid { Durability::Synced } else { Durability::Unsynced },
+        durability: match tools.project.spec(&job.task).recipe.is_synced_late() {
+            true => Durability::Unsynced,
+            false => Durability::Synced,
+        },
         why: Why::Replaced,
     };
     match commit::commit(&tools.store, commit) {

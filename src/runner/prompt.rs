@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{EndedAlone, Job, Made, Outcome, Stage, Tools, complete, error_id, further_outputs};
+use super::{EndedAlone, Job, Made, Outcome, Pause, Stage, Tools, complete, error_id, further_outputs};
 use crate::check::{self, Valid, Violation, ViolationKind};
 use crate::clock;
 use crate::fs::FsError;
@@ -44,7 +44,6 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
             call: former.and_then(|done| done.call.clone()),
             sample: former.is_some_and(|done| done.sample),
             reused: true,
-            paid: true,
             by: former.map(|done| done.by),
         };
         return Some(accept(tools, job, valid, made));
@@ -65,7 +64,6 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
         call: None,
         sample: reply.sample,
         reused: true,
-        paid: true,
         by: None,
     };
     Some(accept(tools, job, valid, made))
@@ -83,7 +81,8 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     }
     if let Some(why) = tools.providers.closed_by(spec.models[job.endpoint]) {
         let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
-        return Ok(Outcome::Failed(super::failure(why.class.name(), message)));
+        let failed = super::failure(why.class.name(), message);
+        return Ok(Outcome::Failed(Failure { recoverable: is_recoverable(why.class), ..failed }));
     }
     if tools.cancel.is_broken() {
         return Ok(Outcome::Stopped);
@@ -132,10 +131,9 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     };
     match result {
         Ok(reply) => {
-            let name = {
-                record.reply = Some(reply.clone());
-                tools.store.calls().keep(&record)?
-            };
+            tools.providers.answers(spec.models[job.endpoint]);
+            record.reply = Some(reply.clone());
+            let name = tools.store.calls().keep(&record)?;
             count(tools, job, endpoint, Ok(&reply), &record, start.elapsed())?;
             job.course.call = Some((Ok(reply.usage), None));
             match checked {
@@ -150,7 +148,6 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
                         with: Some(spec.made_with(endpoint)),
                         call: Some(name),
                         sample: reply.sample,
-                        paid: true,
                         ..Made::default()
                     };
                     Ok(accept(tools, job, valid, made))
@@ -360,14 +357,15 @@ fn follow(
     let prompt_tokens = (job.prepared.system.len() + job.prepared.prompt.len()) as u64 / 3;
     let asked = spec.params.get("max_tokens").and_then(serde_json::Value::as_u64);
     let max_tokens = job.course.max_tokens.or(asked);
-    let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens };
+    let answered = tools.providers.has_answered(spec.models[job.endpoint]);
+    let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens, answered };
     let next = tools.providers.next(&mut job.course.budgets, &failed, spec, tools.project.spec(&job.task));
-    let again = |failure, next: String, after, endpoint, waited| Outcome::Again {
+    let again = |failure, next: String, after, endpoint, pause| Outcome::Again {
         failure,
         next,
         after,
         endpoint,
-        waited,
+        pause,
     };
     let model = |at: usize| tools.project.endpoints[spec.models[at]].name.clone();
     let here = job.endpoint;
@@ -377,41 +375,55 @@ fn follow(
         }
     };
     match next {
-        Next::Wait { r#for: pause } => {
-            let text = format!("waiting {:.0} s for the server", pause.as_secs_f64().ceil());
-            again(failure, text, pause, here, true)
+        Next::Wait { r#for: pause, outage: true } => {
+            again(failure, "held until its server answers".into(), pause, here, Pause::Outage)
         }
-        Next::Adapted => {
-            again(failure, "asking again in the form its server takes".into(), Duration::ZERO, here, true)
+        Next::Wait { r#for: pause, outage: false } => {
+            let text = format!("again in {:.1} s, as it asks", pause.as_secs_f64());
+            again(failure, text, pause, here, Pause::None)
         }
+        Next::Adapted => again(
+            failure,
+            "asking again in the form its server takes".into(),
+            Duration::ZERO,
+            here,
+            Pause::None,
+        ),
         Next::Retry { after, vary } => {
             job.course.vary |= vary;
             let text = format!("again in {:.1} s", after.as_secs_f64());
-            again(failure, text, after, here, false)
+            again(failure, text, after, here, Pause::Attempt)
         }
         Next::Reask { max_tokens } => {
             job.course.max_tokens = max_tokens.or(job.course.max_tokens);
-            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here, false)
+            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here, Pause::Attempt)
         }
         Next::Fallback { model_index, endpoint_closed } => {
             job.course.rejected.clear();
             let text = format!("on to model `{}`", model(model_index));
             close(endpoint_closed);
-            again(failure, text, Duration::ZERO, model_index, false)
+            again(failure, text, Duration::ZERO, model_index, Pause::Attempt)
         }
         Next::LargerContext { model_index } => {
             job.course.rejected.clear();
             let text = format!("on to model `{}`, which has a larger context", model(model_index));
-            again(failure, text, Duration::ZERO, model_index, false)
+            again(failure, text, Duration::ZERO, model_index, Pause::Attempt)
         }
         Next::GiveUp { endpoint_closed } => {
-            failure.recoverable =
-                !matches!(error.class, Class::BadRequest | Class::NotRecorded | Class::Config);
+            if failed.is_outage() {
+                failure.message.push_str("; waited for in vain");
+            }
+            failure.recoverable = is_recoverable(error.class);
             // Others that ask the same endpoint need not find out for themselves.
             close(endpoint_closed);
             Outcome::Failed(failure)
         }
     }
+}
+
+/// Whether building again, with nothing changed in the pipeline, may help.
+fn is_recoverable(class: Class) -> bool {
+    !matches!(class, Class::BadRequest | Class::NotRecorded | Class::Config)
 }
 
 fn bounded(text: &str) -> Option<String> {

@@ -1,7 +1,8 @@
 //! The models of a build: each made when it is first asked, with what the policy must know of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{KeyRing, Redactor};
@@ -22,8 +23,10 @@ pub struct Providers {
     learned: BTreeMap<String, Calibration>,
     redactor: Redactor,
     made: Vec<OnceLock<Made>>,
-    /// Why an endpoint takes no more calls in this build.
-    closed: Vec<OnceLock<CallError>>,
+    /// Why an endpoint takes no more calls for now.
+    closed: Vec<Mutex<Option<CallError>>>,
+    /// Whether an endpoint has answered in this build.
+    answered: Vec<AtomicBool>,
     /// Varies the jitter of pauses from build to build.
     seed: u64,
 }
@@ -46,7 +49,8 @@ impl Providers {
             learned,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
-            closed: (0..count).map(|_| OnceLock::new()).collect(),
+            closed: (0..count).map(|_| Mutex::default()).collect(),
+            answered: (0..count).map(|_| AtomicBool::new(false)).collect(),
             seed,
         }
     }
@@ -93,19 +97,43 @@ impl Providers {
             .collect()
     }
 
-    /// An endpoint takes no more calls in this build.
+    /// An endpoint takes no more calls in this build, or until it is opened again.
     pub fn close(&self, endpoint: usize, why: &CallError) {
-        let _ = self.closed[endpoint].set(why.clone());
+        self.closed(endpoint).get_or_insert_with(|| why.clone());
+    }
+
+    /// An endpoint that was closed because its server was away is open again.
+    pub fn open_again(&self, endpoint: usize) {
+        let mut closed = self.closed(endpoint);
+        let away =
+            |why: &CallError| matches!(why.class, Class::ServerLoading | Class::Connection | Class::Timeout);
+        if closed.as_ref().is_some_and(away) {
+            *closed = None;
+        }
     }
 
     /// Why it takes none.
-    pub fn closed_by(&self, endpoint: usize) -> Option<&CallError> {
-        self.closed[endpoint].get()
+    pub fn closed_by(&self, endpoint: usize) -> Option<CallError> {
+        self.closed(endpoint).clone()
     }
 
     /// Whether it takes none.
     pub fn is_closed(&self, endpoint: usize) -> bool {
-        self.closed[endpoint].get().is_some()
+        self.closed(endpoint).is_some()
+    }
+
+    fn closed(&self, endpoint: usize) -> MutexGuard<'_, Option<CallError>> {
+        self.closed[endpoint].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An endpoint has answered a call.
+    pub fn answers(&self, endpoint: usize) {
+        self.answered[endpoint].store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has in this build.
+    pub fn has_answered(&self, endpoint: usize) -> bool {
+        self.answered[endpoint].load(Ordering::Relaxed)
     }
 
     /// An answer without any known key in it: a model may repeat what an error message taught it.

@@ -9,14 +9,14 @@
 //! 6. `.DONE`
 //! 7. `.status`
 //!
-//! 1 and 3 to 5 are synced even where nothing was paid for: a power cut that keeps `.DONE` and loses part
-//! of an output would leave what looks like an edit by hand, which is kept and believed.
+//! All of it is synced, one by one, where something was paid for. Where nothing was, files are synced
+//! together, later: [`super::batch`] keeps what a power cut left of them from being taken for an edit.
 //!
 //! Before 3 nothing has changed. Between 3 and 6 the task is not done and its answer is kept: the next
 //! build repeats this without a call. `.DONE` is on disk before `.status` says done, since the reverse
 //! would look as if a person had removed `.DONE`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::checkpoints::Checkpoint;
 use super::history::Temps;
@@ -53,7 +53,7 @@ pub struct Commit {
     pub status: Status,
     /// The checkpoint of this completion, made from the outputs' records.
     pub checkpoint: Option<CheckpointOf>,
-    /// Whether something was paid for: then history, `.DONE` and `.status` are synced too.
+    /// Whether each file is synced before the next is written; unsynced, they are synced together, later.
     pub durability: Durability,
     /// Why old contents go to history.
     pub why: Why,
@@ -98,30 +98,38 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     // The caller's own temporary files: those that stay behind are removed only once all went well.
     let mut given = Vec::new();
     let mut renames = Vec::new();
-    let mut records = Vec::new();
+    let mut digests = Vec::new();
     let mut changed = false;
-    for (output, content) in &outputs {
-        let target = store.path(output);
-        fs::ensure_inside(store.run_dir(), &target)?;
-        if let Some(dir) = target.parent() {
-            fs::make_dirs(dir, Durability::Synced)?;
-        }
+    let targets: Vec<PathBuf> = outputs.iter().map(|(output, _)| store.path(output)).collect();
+    let mut folders: Vec<&Path> = targets.iter().filter_map(|target| target.parent()).collect();
+    folders.dedup();
+    for target in &targets {
+        fs::ensure_inside(store.run_dir(), target)?;
+    }
+    for folder in &folders {
+        fs::make_dirs(folder, Durability::Synced)?;
+    }
+    let durability = match durability {
+        Durability::Unsynced if store.batch().begin(&folders)? => Durability::Unsynced,
+        _ => Durability::Synced,
+    };
+    for ((_, content), target) in outputs.iter().zip(&targets) {
         let (blake3, bytes) = match content {
             Content::Bytes(bytes) => (Digest::of(bytes), bytes.len() as u64),
             // A link or a directory under the temporary name is no output, wherever it leads.
             Content::Temp(temp) => {
-                fs::require_plain(temp, &target)?;
+                fs::require_plain(temp, target)?;
                 fs::hash_file(temp)?
             }
             Content::InPlace { .. } => {
-                fs::require_plain(&target, &target)?;
-                fs::sync_file(&target)?;
-                fs::hash_file(&target)?
+                fs::require_plain(target, target)?;
+                fs::sync_file(target)?;
+                fs::hash_file(target)?
             }
         };
-        let old = fs::plain_signature(&target)?;
+        let old = fs::plain_signature(target)?;
         let same = match old {
-            Some(old) if old.size == bytes => fs::hash_file(&target)?.0 == blake3,
+            Some(old) if old.size == bytes => fs::hash_file(target)?.0 == blake3,
             _ => false,
         };
         match content {
@@ -129,31 +137,42 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             Content::Bytes(_) if same => {}
             Content::Bytes(content) => {
                 changed = true;
-                let temp = fs::write_beside(&target, content, Durability::Synced)?;
+                let temp = fs::write_beside(target, content, durability)?;
                 temps.0.push((temp.clone(), target.clone()));
-                renames.push((temp, target));
+                renames.push((temp, target.clone()));
             }
             Content::Temp(temp) => {
                 changed |= !same;
                 let new = fs::plain_signature(temp)?;
                 if !same || new.map(|new| new.mode) != old.map(|old| old.mode) {
-                    fs::sync_file(temp)?;
-                    renames.push((temp.clone(), target));
+                    if durability == Durability::Synced {
+                        fs::sync_file(temp)?;
+                    }
+                    renames.push((temp.clone(), target.clone()));
                 } else {
                     given.push(temp.clone());
                 }
             }
         }
-        records.push(OutputRecord { path: output.clone(), bytes, blake3 });
+        digests.push((bytes, blake3));
     }
+    let records: Vec<OutputRecord> = outputs
+        .iter()
+        .zip(digests)
+        .map(|((output, _), (bytes, blake3))| OutputRecord { path: output.clone(), bytes, blake3 })
+        .collect();
     let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
     let first = names.first().cloned().unwrap_or_default();
     if changed && !renames.is_empty() {
         let replacing = |output: &str| renames.iter().any(|(_, target)| *target == store.path(output));
         store.save_with(&task, why, &names, replacing, durability)?;
     }
-    store.invalidate(&task, &first, durability)?;
-    fs::publish(&renames, Durability::Synced)?;
+    match durability {
+        Durability::Synced => store.invalidate(&task, &first, durability)?,
+        // Made again for nothing if it comes to that: no need to say that no person removed it.
+        Durability::Unsynced => drop(store.remove_done(&first, durability)?),
+    }
+    fs::publish(&renames, durability)?;
     temps.0.clear();
     for ((output, content), record) in outputs.iter().zip(&records) {
         let content = match content {
@@ -189,7 +208,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         checkpoint
     });
     if let Some(checkpoint) = &checkpoint {
-        store.checkpoints().append(checkpoint, Durability::Synced)?;
+        store.checkpoints().append(checkpoint, durability)?;
     }
     store.write_done(&first, &done, durability)?;
     store.write_status(&first, &status, durability)?;

@@ -4,6 +4,7 @@
 //! is for who holds the [`lock::RunLock`], except for markers a user sets by hand. Nothing damaged
 //! is ever an error of the build: it is named and passed over. What can't be *written* is an error.
 
+pub mod batch;
 pub mod calls;
 pub mod checkpoints;
 pub mod commit;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Durability, FsError, NAME_MAX};
 
+pub use batch::Batch;
 pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
@@ -38,6 +40,7 @@ pub struct Store {
     history: History,
     calls: Calls,
     checkpoints: Checkpoints,
+    batch: Batch,
 }
 
 impl Store {
@@ -51,6 +54,7 @@ impl Store {
             history: History::new(&run_dir),
             calls: Calls::new(&run_dir),
             checkpoints: Checkpoints::new(&run_dir),
+            batch: Batch::new(&run_dir),
             run_dir,
         }
     }
@@ -129,6 +133,11 @@ impl Store {
     /// Kept answers.
     pub fn calls(&self) -> &Calls {
         &self.calls
+    }
+
+    /// Files that are synced together.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
     }
 
     /// Completed tasks, in order.

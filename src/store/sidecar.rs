@@ -147,12 +147,12 @@ impl Store {
         status_from(read_raw(&self.sidecar_path(output, Sidecar::Status)))
     }
 
-    /// Writes the `.DONE`. Its content is synced in any case, its name only if asked: an empty
-    /// marker is thus always a user's.
+    /// Writes the `.DONE`. An empty marker is a user's: without a sync the caller has to see to it that one
+    /// a power cut left is not taken for that ([`super::batch`]).
     pub fn write_done(&self, output: &str, done: &Done, durability: Durability) -> Result<(), FsError> {
         let path = self.sidecar_path(output, Sidecar::Done);
         self.prepare(output, &path)?;
-        let temp = fs::write_beside(&path, &to_json(done), Durability::Synced);
+        let temp = fs::write_beside(&path, &to_json(done), durability);
         temp.and_then(|temp| {
             fs::publish(&[(temp.clone(), path)], durability).inspect_err(|_| {
                 let _ = fs::remove(&temp);

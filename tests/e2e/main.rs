@@ -21,6 +21,7 @@ mod keys;
 mod looking;
 mod make;
 mod notify;
+mod outages;
 mod recipes;
 mod seen;
 mod servers;

@@ -18,6 +18,8 @@ pub enum Change {
     Write(String),
     /// A file's content, or the names in a folder, are synced.
     Sync(String),
+    /// All contents and names are synced.
+    SyncAll,
     /// A name takes another's place.
     Rename(String, String),
     /// A file gets a second name.
@@ -294,6 +296,7 @@ impl Disk {
                     }
                 }
             }
+            Change::SyncAll => self.sync_all(),
             Change::Rename(from, to) => {
                 let Some(id) = self.live.remove(&from) else { return };
                 self.edit(&from, None);
@@ -312,13 +315,29 @@ impl Disk {
         }
     }
 
-    /// Cuts the power: what is left of the folder.
-    pub fn cut(mut self, fate: &mut dyn Fate) -> Tree {
-        // What programs that were not traced made.
+    fn sync_all(&mut self) {
+        self.take_in_all();
+        let live: Vec<_> = self.live.iter().map(|(path, &id)| (path.clone(), id)).collect();
+        for (path, id) in live {
+            if let Node::File { sure, dirty, .. } = &mut self.nodes[id] {
+                *sure = fs::read(self.root.join(&path)).unwrap_or_default();
+                *dirty = false;
+            }
+        }
+        self.edits.iter_mut().for_each(|edit| edit.sure = true);
+    }
+
+    /// What programs that were not traced made.
+    fn take_in_all(&mut self) {
         let seen: Vec<_> = read_tree(&self.root).into_keys().collect();
         for path in seen {
             self.node(&path.to_string_lossy());
         }
+    }
+
+    /// Cuts the power: what is left of the folder.
+    pub fn cut(mut self, fate: &mut dyn Fate) -> Tree {
+        self.take_in_all();
         let live: Vec<_> = self.live.iter().map(|(path, &id)| (path.clone(), id)).collect();
         for (path, id) in live {
             self.look(id, &path);

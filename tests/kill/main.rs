@@ -415,11 +415,24 @@ fn power_cut(case: &Case, what: &str, sample: usize, mut fate: impl FnMut(usize)
         let reached = traced.hit(plan).is_some();
         let at = format!("{what}: {}", name_of(&traced, plan));
         case.settle();
-        let left = traced.disk.cut(&mut *fate(n));
+        let mut left = traced.disk.cut(&mut *fate(n));
+        start_anew(&mut left);
         write_tree(case.dir(), &left);
         case.check_next(&at, before, faults);
         reached
     });
+}
+
+/// The machine is started again: files that name the boot they were written in are of another one.
+fn start_anew(tree: &mut Tree) {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot");
+    for (path, content) in tree {
+        if let (true, Some((bytes, _))) = (path.ends_with(".planexe/unsynced.json"), content)
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            *bytes = text.replace(boot.trim(), "another boot").into_bytes();
+        }
+    }
 }
 
 const ERRORS: [(i32, &str); 5] = [

@@ -380,6 +380,7 @@ impl Tracer<'_> {
             }
             libc::SYS_fsync => sync("fsync", of(a)),
             libc::SYS_fdatasync => sync("fdatasync", of(a)),
+            libc::SYS_syncfs => of(a).map(|path| (simple("syncfs", path), Some(Change::SyncAll))),
             libc::SYS_rename => rename(at(here, a), at(here, b)),
             libc::SYS_renameat | libc::SYS_renameat2 => rename(at(a, b), at(c, d)),
             libc::SYS_link => link(at(here, a), at(here, b)),

@@ -97,6 +97,16 @@ impl Wire {
         Wire { address, shared }
     }
 
+    /// Takes no further connection; those there are go on.
+    pub fn stop_listening(&self) {
+        *lock(&self.shared.closed) = true;
+        let _ = TcpStream::connect(self.address);
+        // Until the socket is gone.
+        while TcpStream::connect(self.address).is_ok() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Answers GETs by a script.
     pub fn gets(self, script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) -> Wire {
         *lock(&self.shared.get) = Arc::new(script);

@@ -1,0 +1,100 @@
+//! Servers that are away: their health is asked for until they are found up, and what waits for them goes on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Back, Build};
+use crate::cancel::Level;
+use crate::engine::Event as Input;
+use crate::llm::Health;
+use crate::runner::Job;
+use crate::style;
+
+/// Between two looks at a server.
+const LOOK: Duration = Duration::from_secs(1);
+/// Before the first look, doubled each time that a server was found up and yet took no call.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// Longest time before the first look.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A server that is waited for.
+pub(super) struct Awaited {
+    since: Instant,
+    /// In a few words, for a progress line.
+    why: String,
+    /// How often it was found up, and took no call all the same.
+    in_vain: u32,
+    /// Whether somebody looks.
+    looked_at: bool,
+}
+
+impl Build<'_> {
+    /// Has the health of a job's server looked at until it is up.
+    pub(super) fn await_server(&mut self, job: &Job, why: &str) {
+        let Some(endpoint) = self.endpoint_of(job) else { return };
+        let awaited = self.awaited.entry(endpoint).or_insert_with(|| Awaited {
+            since: Instant::now(),
+            why: String::new(),
+            in_vain: 0,
+            looked_at: false,
+        });
+        awaited.why = why.to_owned();
+        if std::mem::replace(&mut awaited.looked_at, true) {
+            return;
+        }
+        let first = FIRST_LOOK.saturating_mul(1 << awaited.in_vain.min(10)).min(LONGEST);
+        let (tools, alive) = (Arc::downgrade(&self.tools), Arc::downgrade(&self.alive));
+        let back = self.outcomes.0.clone();
+        let look = move || {
+            let mut pause = first;
+            loop {
+                std::thread::sleep(pause);
+                pause = LOOK;
+                let Some(tools) = tools.upgrade().filter(|_| alive.strong_count() > 0) else { return };
+                if tools.cancel.level() > Level::Running {
+                    return;
+                }
+                match tools.providers.get(endpoint).map(|provider| provider.health()) {
+                    Ok(Health::Up) => break,
+                    Ok(Health::Loading(_) | Health::Away(_)) => {}
+                    Ok(Health::Unknown) | Err(_) => return,
+                }
+            }
+            let _ = back.send(Back::ServerUp(endpoint));
+        };
+        // Without it the pauses of the policy decide when it is asked again.
+        let _ = std::thread::Builder::new().name("health".into()).stack_size(256 * 1024).spawn(look);
+    }
+
+    /// A server was found up: what waits for it goes on.
+    pub(super) fn server_up(&mut self, endpoint: usize) {
+        if let Some(awaited) = self.awaited.get_mut(&endpoint) {
+            awaited.looked_at = false;
+            awaited.in_vain += 1;
+        }
+        self.tools.providers.open_again(endpoint);
+        self.engine.on(Input::ServerUp(endpoint), self.now());
+    }
+
+    /// A server has answered: nobody waits for it any more.
+    pub(super) fn answered(&mut self, job: &Job) {
+        let Some(endpoint) = self.endpoint_of(job) else { return };
+        if let Some(awaited) = self.awaited.remove(&endpoint) {
+            let name = &self.project.endpoints[endpoint].name;
+            let time = style::duration(awaited.since.elapsed().as_secs_f64());
+            self.tools.note(None, false, format!("the server of `{name}` is back after {time}"));
+        }
+    }
+
+    /// What is waited for, if nothing runs.
+    pub(super) fn waits_for_server(&self) -> Option<String> {
+        let (endpoint, awaited) = self.awaited.iter().min_by_key(|(_, awaited)| awaited.since)?;
+        let name = &self.project.endpoints[*endpoint].name;
+        let time = style::duration(awaited.since.elapsed().as_secs_f64());
+        self.running.is_empty().then(|| format!("waiting for `{name}` for {time}: {}", awaited.why))
+    }
+
+    fn endpoint_of(&self, job: &Job) -> Option<usize> {
+        self.project.spec(&job.task).recipe.prompt()?.models.get(job.endpoint).copied()
+    }
+}
