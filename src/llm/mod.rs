@@ -33,6 +33,7 @@ mod wire_tests;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,7 @@ use serde_json::{Map, Value};
 use crate::cancel::Cancel;
 use crate::keys::{KeyRing, Secret, Site};
 use crate::manifest::types::{Api, Model};
+use crate::process::Lifeline;
 
 pub use probe::Health;
 
@@ -433,6 +435,8 @@ pub struct Setup<'a> {
     pub keys: &'a KeyRing,
     /// Environment variables that no command inherits: every `api_key_env` of the pipeline.
     pub hidden_env: &'a [String],
+    /// Ends programs that answer prompts if planexe is killed.
+    pub lifeline: &'a Arc<Lifeline>,
     /// What an earlier build learned about the model's tokenizer.
     pub calibration: Option<estimate::Calibration>,
 }
