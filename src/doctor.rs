@@ -15,6 +15,7 @@ use crate::llm::probe::{self, Facts};
 use crate::llm::{Setup, base_url};
 use crate::manifest::types::{Model, Server};
 use crate::open::Opened;
+use crate::process::Lifeline;
 use crate::project::{Endpoint, Line, Recipe};
 use crate::report::shell_word;
 use crate::store::Store;
@@ -274,7 +275,15 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
 /// The models: their servers, their names there, their context.
 pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, hidden: &[String]) -> Vec<Finding> {
     let ask = |endpoint: &&Endpoint| {
-        let setup = Setup { name: &endpoint.name, folder, keys: ring, hidden_env: hidden, calibration: None };
+        let lifeline = Lifeline::new(None);
+        let setup = Setup {
+            name: &endpoint.name,
+            folder,
+            keys: ring,
+            hidden_env: hidden,
+            lifeline: &lifeline,
+            calibration: None,
+        };
         match probe::facts(&endpoint.model, &setup) {
             Ok(facts) => of_facts(endpoint, &facts),
             Err(error) => {

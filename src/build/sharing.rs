@@ -39,7 +39,8 @@ impl Build<'_> {
             return;
         }
         self.sharing.last = Instant::now();
-        let long = self.running.values().any(|attempt| attempt.live.started.elapsed() >= WORTH);
+        let long = !self.awaited.is_empty()
+            || self.running.values().any(|attempt| attempt.live.started.elapsed() >= WORTH);
         if !long && self.sharing.told.is_none() {
             return;
         }

@@ -20,7 +20,7 @@ use crate::manifest::types::{By, Span};
 use crate::memo;
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
-use crate::process::Watchdog;
+use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
 use crate::project::Project;
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
@@ -314,17 +314,19 @@ pub fn carry_out_under(
     let tell = Mutex::new(tell);
     let steps_total = project.specs.len() as u32;
     let logs = Arc::new(Logs::new(store));
+    let lifeline = Lifeline::new(std::env::current_exe().ok());
     let tools = Arc::new(Tools {
         project: project.clone(),
         store: store.clone(),
         index: index.clone(),
         logs: logs.clone(),
-        watchdog: Watchdog::new(cancel.clone(), std::env::current_exe().ok()),
+        watchdog: Watchdog::new(cancel.clone(), lifeline.clone()),
         cancel: cancel.clone(),
         providers: Providers::new(
             project.clone(),
             keys,
             key_variables.clone(),
+            lifeline,
             lifecycle::read_learned(store),
             u64::from(std::process::id()),
         ),

@@ -14,7 +14,7 @@ use crate::commands::build::{HowArgs, Outside, What, carry_out_under, targets};
 use crate::exit::{self, Error};
 use crate::manifest::run::RunFile;
 use crate::open::{self, OpenError, Opened};
-use crate::process::{End, Limits, Watchdog};
+use crate::process::{End, Lifeline, Limits, Watchdog};
 use crate::signals;
 use crate::style::{clean, count};
 use crate::watch::{Changes, Eyes, Watched};
@@ -207,7 +207,7 @@ impl Watch<'_> {
     fn exec(&self, opened: &Opened, code: u8) -> Option<i32> {
         let line = self.args.exec.as_ref()?;
         let cancel = Cancel::new();
-        let watchdog = Watchdog::new(cancel.clone(), std::env::current_exe().ok());
+        let watchdog = Watchdog::new(cancel.clone(), Lifeline::new(std::env::current_exe().ok()));
         let mut command = Command::new("sh");
         command.arg("-c").arg(line).current_dir(opened.store.run_dir()).stdin(Stdio::null());
         command.env("PLANEXE_EXIT_CODE", code.to_string()).env("PLANEXE_RUN_DIR", opened.store.run_dir());

@@ -45,6 +45,7 @@ use crate::cancel::Cancel;
 use crate::check::CompiledCheck;
 use crate::keys::{KeyRing, Secret, Site};
 use crate::manifest::types::{Api, Model};
+use crate::process::Lifeline;
 
 pub use probe::Health;
 
@@ -437,6 +438,8 @@ pub struct Setup<'a> {
     pub keys: &'a KeyRing,
     /// Environment variables that no command inherits: every `api_key_env` of the pipeline.
     pub hidden_env: &'a [String],
+    /// Ends programs that answer prompts if planexe is killed.
+    pub lifeline: &'a Arc<Lifeline>,
     /// What an earlier build learned about the model's tokenizer.
     pub calibration: Option<estimate::Calibration>,
 }

@@ -9,6 +9,7 @@ use crate::keys::{KeyRing, Redactor};
 use crate::llm::estimate::Calibration;
 use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
 use crate::llm::{self, CallError, Class, Provider, Reply, Setup};
+use crate::process::Lifeline;
 use crate::project::{Endpoint, Project, PromptSpec, Spec};
 
 /// A provider, or why there is none.
@@ -19,6 +20,7 @@ pub struct Providers {
     project: Arc<Project>,
     keys: KeyRing,
     hidden_env: Vec<String>,
+    lifeline: Arc<Lifeline>,
     /// What earlier builds learned of tokenizers, by endpoint and model.
     learned: BTreeMap<String, Calibration>,
     redactor: Redactor,
@@ -37,6 +39,7 @@ impl Providers {
         project: Arc<Project>,
         keys: KeyRing,
         hidden_env: Vec<String>,
+        lifeline: Arc<Lifeline>,
         learned: BTreeMap<String, Calibration>,
         seed: u64,
     ) -> Providers {
@@ -46,6 +49,7 @@ impl Providers {
             project,
             keys,
             hidden_env,
+            lifeline,
             learned,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
@@ -64,6 +68,7 @@ impl Providers {
                 folder: &self.project.folder,
                 keys: &self.keys,
                 hidden_env: &self.hidden_env,
+                lifeline: &self.lifeline,
                 calibration: self.learned.get(&learned_name(table)).copied(),
             };
             llm::provider(&table.model, &setup)
