@@ -10,6 +10,7 @@ mod support;
 mod big;
 mod broken;
 mod calls;
+mod checks;
 mod commands;
 mod crash;
 mod durability;
