@@ -218,7 +218,11 @@ mod tests {
             (json!({"uniqueItems": true}), json!([1, 1]), "wanted items that all differ"),
             (json!({"properties": {"a": false}}), json!({"a": 1}), "`/a`: nothing is allowed here"),
             (json!({"required": ["a/b"]}), json!({}), "`/a~1b`: `a/b` is missing"),
-            (json!({"additionalProperties": false}), json!({"x": 1}), "`/x`: `x` is not an allowed key"),
+            (
+                json!({"properties": {"a": {}}, "additionalProperties": false}),
+                json!({"x": 1}),
+                "`/x`: `x` is not an allowed key",
+            ),
             (
                 json!({"anyOf": [{"type": "string"}, {"type": "null"}]}),
                 json!(1),
