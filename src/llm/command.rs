@@ -450,6 +450,7 @@ mod tests {
             schema: None,
             params: Default::default(),
             params_extra: Default::default(),
+            check: None,
         };
         let progress = CallProgress::default();
         let context = CallContext { cancel, progress: &progress, time_left: None };

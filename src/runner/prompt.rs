@@ -37,7 +37,7 @@ pub fn run(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Outcome {
 fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Outcome> {
     if let Some(text) = job.prepared.existing.take() {
         job.live.enter(Stage::Checking);
-        let valid = check::validate(&text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
+        let valid = check::validate(&text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
         let former = job.former.as_deref();
         let made = Made {
             with: former.and_then(|done| done.made_with.clone()),
@@ -51,7 +51,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     let kept = job.prepared.kept.take()?;
     let reply = kept.reply.as_ref()?;
     job.live.enter(Stage::Reusing);
-    let valid = check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
+    let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
     let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
     // The build that paid for it may have been killed before it could say so.
     if kept.attempt + 1 == job.attempt
@@ -108,7 +108,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
         .map_err(|error| tools.providers.redacted(error));
     let checked = match &result {
         Ok(reply) => {
-            check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).map_err(Some)
+            check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).map_err(Some)
         }
         Err(_) => Err(None),
     };
@@ -206,7 +206,7 @@ fn take_up_conversation(
         if meant
             && let Some(reply) = &call.record.reply
             && let Err(violations) =
-                check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref())
+                check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref())
         {
             let again = Rejected { answer: reply.text.clone(), feedback: check::feedback(&violations) };
             rejected.push((call, again));
@@ -252,6 +252,7 @@ fn request_of(job: &Job, spec: &PromptSpec) -> Request {
         schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
         params,
         params_extra: spec.params_extra.clone(),
+        check: job.prepared.check.clone(),
     }
 }
 
