@@ -14,6 +14,7 @@ mod canary;
 mod checks;
 mod commands;
 mod crash;
+mod doctor;
 mod durability;
 mod edit_plan;
 mod fake_llm;
