@@ -369,12 +369,13 @@ impl Judge<'_> {
 
     /// make's rule: an input newer than an output.
     fn newer(&self, task: &Task, inputs: &Inputs) -> Option<(String, String)> {
-        let mtime = |path: &str| {
-            fs::signature(&self.store.path(path)).ok().flatten().map(|signature| signature.mtime_ns)
+        let mtime = |path: std::path::PathBuf| {
+            fs::signature(&path).ok().flatten().map(|signature| signature.mtime_ns)
         };
-        let oldest = task.outputs.iter().filter_map(|path| Some((mtime(path)?, path))).min()?;
+        let outputs = task.outputs.iter();
+        let oldest = outputs.filter_map(|path| Some((mtime(self.store.path(path))?, path))).min()?;
         let paths = inputs.files.iter().flat_map(|input| &input.paths);
-        let newest = paths.filter_map(|path| Some((mtime(path)?, path))).max()?;
+        let newest = paths.filter_map(|path| Some((mtime(self.project.input(path))?, path))).max()?;
         (newest.0 > oldest.0).then(|| (newest.1.clone(), oldest.1.clone()))
     }
 
