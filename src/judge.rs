@@ -16,7 +16,7 @@ use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, State, Statu
 use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
 use crate::store::Store;
-use crate::store::calls::CallRecord;
+use crate::store::calls::KeptCall;
 use crate::store::index::{Index, is_racy};
 use crate::store::sidecar::{Sidecar, StatusRead};
 
@@ -74,7 +74,7 @@ pub struct Prepared {
     /// Rendered prompt.
     pub prompt: String,
     /// A kept answer to this very prompt.
-    pub kept: Option<Box<CallRecord>>,
+    pub kept: Option<Box<KeptCall>>,
     /// The answer there is, if it passes the changed schema and checks.
     pub existing: Option<String>,
     /// What the attempt is decided on: digest of inputs, prompt, model and parameters.
@@ -419,11 +419,11 @@ impl Judge<'_> {
     }
 
     /// A kept answer to this prompt by any of the task's models that passes.
-    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<CallRecord>> {
+    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<KeptCall>> {
         prompt.models.iter().find_map(|&at| {
             let digest = call_digest(prompt, &self.project.endpoints[at], prepared);
-            let kept = self.store.calls().find(&task.name, &digest)?;
-            let text = &kept.reply.as_ref()?.text;
+            let kept = self.store.calls().find_named(&task.name, &digest)?;
+            let text = &kept.record.reply.as_ref()?.text;
             check::validate(text, prompt.schema.as_deref(), prompt.check.as_deref()).ok()?;
             Some(Box::new(kept))
         })

@@ -132,7 +132,7 @@ impl Build<'_> {
                     }
                     _ => (Course::default(), 0),
                 };
-                let passed = self.controls.passed(&name);
+                let passed = self.passed(&name, &judgement);
                 let of_done = match &judgement.marker {
                     Marker::Valid(done) => done.other.clone(),
                     _ => serde_json::Map::new(),
@@ -153,6 +153,19 @@ impl Build<'_> {
                 Judged::Stale(work)
             }
         }
+    }
+
+    /// Who let a task pass, if what it is asked about is still what they were shown.
+    fn passed(&mut self, name: &str, judgement: &Judgement) -> Option<String> {
+        let passed = self.controls.passed(name)?;
+        let now = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
+        if passed.decision_id.is_some() && passed.decision_id.as_ref() != now {
+            self.controls.clear_passed(name);
+            let message = format!("what {} let pass has changed since: it is asked again", passed.by);
+            self.tools.note(Some(name), true, message);
+            return None;
+        }
+        Some(passed.by)
     }
 
     /// A task that cannot even be judged.

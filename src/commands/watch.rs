@@ -53,7 +53,17 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
     let mut eyes = Eyes::new(args.poll);
     let mut how = args.how.clone();
     how.wait = !how.no_lock;
-    let mut watch = Watch { session, args, how, signals, watched: None, built: false, programs: BTreeSet::new(), failures: Vec::new(), told: false };
+    let mut watch = Watch {
+        session,
+        args,
+        how,
+        signals,
+        watched: None,
+        built: false,
+        programs: BTreeSet::new(),
+        failures: Vec::new(),
+        told: false,
+    };
     loop {
         let mut changes = match watch.load(&run)? {
             None => Changes::default(),
@@ -170,7 +180,12 @@ impl Watch<'_> {
         let what = What { targets, ..What::default() };
         let (send, edits) = channel();
         let over = AtomicBool::new(false);
-        let outside = Outside { signals: &self.signals, edits: Some(&edits), keep_same_failed: self.built, known_failures: &self.failures };
+        let outside = Outside {
+            signals: &self.signals,
+            edits: Some(&edits),
+            keep_same_failed: self.built,
+            known_failures: &self.failures,
+        };
         let how = &self.how;
         let (ended, changes) = std::thread::scope(|scope| {
             let looking = scope.spawn(|| {
@@ -222,7 +237,10 @@ impl Watch<'_> {
         let new: Vec<String> = programs.difference(&self.programs).map(|line| clean(line)).collect();
         if self.built && !new.is_empty() {
             let session = self.session;
-            session.complain(&format!("the edited pipeline runs what it did not run before:\n  {}", new.join("\n  ")));
+            session.complain(&format!(
+                "the edited pipeline runs what it did not run before:\n  {}",
+                new.join("\n  ")
+            ));
             if session.in_is_terminal && !session.confirm("Run it?") {
                 session.say("not built: edit the pipeline");
                 return false;

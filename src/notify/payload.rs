@@ -285,7 +285,14 @@ pub(super) mod tests {
             error_id: Some("abcdef012345".into()),
             ..Failure::default()
         };
-        let failed = Kind::TaskFailed { task: "swot".into(), attempt: 2, model: None, failure, blocked: 4, kept: false };
+        let failed = Kind::TaskFailed {
+            task: "swot".into(),
+            attempt: 2,
+            model: None,
+            failure,
+            blocked: 4,
+            kept: false,
+        };
         let told = teller.payload(&event(failed)).unwrap();
         let summary = told.error_summary.unwrap();
         assert!(summary.chars().count() <= SUMMARY, "{}", summary.len());

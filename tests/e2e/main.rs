@@ -17,6 +17,7 @@ mod edit_plan;
 mod fake_llm;
 mod faults;
 mod foreach;
+mod forgetting;
 mod keeping;
 mod keys;
 mod looking;

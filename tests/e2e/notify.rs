@@ -439,5 +439,8 @@ fn a_build_that_fails_before_anything_runs_is_told_as_failed() {
     space.run(&["build", "--webhook", &receiver.url]).exits(1);
     assert_eq!(receiver.events(), ["task.failed each", "pipeline.failed"]);
     let status = space.run(&["status", "--json"]).exits(0).json();
-    assert_eq!((&status["run"]["phase"], &status["error"]["failed_step"]), (&"failed".into(), &"each".into()));
+    assert_eq!(
+        (&status["run"]["phase"], &status["error"]["failed_step"]),
+        (&"failed".into(), &"each".into())
+    );
 }
