@@ -302,6 +302,8 @@ fn start(program: &std::path::Path) -> std::io::Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .current_dir("/")
+        // It needs nothing of it, and keys least of all.
+        .env_clear()
         .spawn()
 }
 
