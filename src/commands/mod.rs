@@ -398,7 +398,7 @@ pub fn session_parts(opened: &Opened, units: &Units<'_>, names: &[String]) -> Re
 
 /// The task a name on the command line means.
 pub fn session_find(opened: &Opened, name: &str) -> Result<Named, Error> {
-    open::find_task(&opened.project.graph, name).map_err(|hint| {
+    open::find(&opened.project, name).map_err(|hint| {
         let error = Error::usage(format!("no task or output is called `{name}`")).code("unknown_task");
         match hint {
             Some(hint) => error.hint(hint),

@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cancel::Cancel;
+use crate::check::CompiledCheck;
 use crate::keys::{KeyRing, Secret, Site};
 use crate::manifest::types::{Api, Model};
 use crate::process::Lifeline;
@@ -67,6 +68,8 @@ pub struct Request {
     pub params: Map<String, Value>,
     /// Fields added to the body as they are.
     pub params_extra: Map<String, Value>,
+    /// What the answer is held against, so that `simulated` can make up one that passes; never sent.
+    pub check: Option<Arc<CompiledCheck>>,
 }
 
 /// An answer that did not pass, and the feedback the next ask carries.

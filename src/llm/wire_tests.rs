@@ -186,6 +186,7 @@ fn request() -> Request {
         schema: None,
         params: Map::new(),
         params_extra: Map::new(),
+        check: None,
     }
 }
 
