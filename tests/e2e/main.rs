@@ -17,6 +17,7 @@ mod durability;
 mod edit_plan;
 mod fake_llm;
 mod faults;
+mod flagship;
 mod foreach;
 mod keeping;
 mod keys;
