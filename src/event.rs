@@ -220,6 +220,9 @@ pub struct Summary {
     pub stopped: Vec<String>,
     /// Tasks not reached.
     pub pending: u32,
+    /// Their names, fan-outs by one name each, at most 100.
+    #[serde(default)]
+    pub left: Vec<String>,
     /// Names of tasks done with instances missing.
     pub partial: Vec<String>,
     /// Names of tasks done with sample answers.

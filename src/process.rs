@@ -117,6 +117,7 @@ impl Watchdog {
             return End::Cancelled;
         }
         self.start_thread();
+        self.lifeline.ready();
         let mut child = match command.process_group(0).spawn() {
             Ok(child) => child,
             Err(error) => return End::NotStarted(error),
@@ -272,15 +273,19 @@ impl Lifeline {
         Arc::new(Lifeline { program, process: Mutex::default() })
     }
 
-    /// A program began, as the leader of this process group.
-    pub fn started(&self, group: Pid) {
+    /// Starts it, if it does not run: before a program is, so that no moment is without it.
+    pub fn ready(&self) {
         let mut process = lock(&self.process);
         if process.is_none()
             && let Some(program) = &self.program
         {
             *process = start(program).ok();
         }
-        tell(process.as_mut(), '+', group);
+    }
+
+    /// A program began, as the leader of this process group.
+    pub fn started(&self, group: Pid) {
+        tell(lock(&self.process).as_mut(), '+', group);
     }
 
     /// It ended, and was reaped.
@@ -297,6 +302,8 @@ fn start(program: &std::path::Path) -> std::io::Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .current_dir("/")
+        // It needs nothing of it, and keys least of all.
+        .env_clear()
         .spawn()
 }
 

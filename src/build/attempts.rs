@@ -249,6 +249,7 @@ impl Build<'_> {
             self.controls.clear_passed(&name);
         }
         if !completed.reused {
+            self.keep_pace(job.task.decl, completed.duration_s);
             self.tools.index.add_duration(&name, completed.duration_s);
             if let NodeKind::Instance { family } = job.task.kind {
                 let family = self.engine.graph()[family].name.clone();

@@ -29,6 +29,7 @@ mod attempts;
 mod ending;
 mod judging;
 mod outside;
+mod pace;
 mod servers;
 mod sharing;
 mod telling;
@@ -181,6 +182,7 @@ pub struct Build<'a> {
     /// What follows the attempts of tasks that wait for their next one, in words.
     retrying: HashMap<TaskId, String>,
     sharing: sharing::Sharing,
+    pace: pace::Pace,
     paused: bool,
     /// Servers that are away, by endpoint.
     awaited: HashMap<usize, servers::Awaited>,
@@ -345,6 +347,7 @@ impl<'a> Build<'a> {
             interrupts: 0,
             retrying: HashMap::new(),
             sharing: sharing::Sharing::new(),
+            pace: pace::Pace::default(),
             paused: false,
             awaited: HashMap::new(),
             alive: Arc::default(),

@@ -63,18 +63,22 @@ impl Build<'_> {
         if self.stopped.is_some() {
             return;
         }
-        let usage = &self.summary.usage;
+        // Calls of tasks that are not done yet count as well: a task that fails again and again costs too.
+        let usage = self.tools.providers.spent();
         let tokens = usage.input_tokens + usage.output_tokens;
         let over = if self.wanted.max_time.is_some_and(|limit| self.now() >= limit) {
             Stopped::MaxTime
-        } else if self.wanted.max_tokens.is_some_and(|limit| tokens >= limit) && self.summary.ran > 0 {
+        } else if self.wanted.max_tokens.is_some_and(|limit| tokens >= limit) && usage.calls > 0 {
             Stopped::MaxTokens
-        } else if self.wanted.max_cost.is_some_and(|limit| usage.cost_usd >= limit) && self.summary.ran > 0 {
+        } else if self.wanted.max_cost.is_some_and(|limit| usage.cost_usd >= limit) && usage.calls > 0 {
             Stopped::MaxCost
         } else {
             return;
         };
-        self.stop(over, Level::Draining);
+        // A limit reached with the last task stops nothing short.
+        if self.engine.has_unstarted() {
+            self.stop(over, Level::Draining);
+        }
     }
 
     /// Looks for what was asked by file: stop, pause, abort, `done`.

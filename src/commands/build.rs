@@ -570,6 +570,9 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
     }
+    if next.is_empty() && outcome == Outcome::Stopped && ended.summary.pending > 0 {
+        next.push(("planexe resume".to_owned(), "go on with what is left".to_owned()));
+    }
     SummaryView {
         schema: crate::report::SCHEMA,
         server: session.server(),

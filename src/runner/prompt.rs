@@ -176,7 +176,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             }
             let failure = Failure {
                 class: error.class.name().to_owned(),
-                message: format!("{} ({})", error.message, endpoint.name),
+                message: of_model(&error.message, &endpoint.name),
                 error_id: Some(id),
                 recoverable: true,
                 raw_error: bounded(&error.raw).or_else(|| bounded(&error.partial)),
@@ -271,6 +271,7 @@ fn count(
     };
     usage.calls = 1;
     job.course.usage.add(&usage);
+    tools.providers.spend(&usage);
     let call = CallOf {
         task: &job.task.name,
         attempt: job.attempt,
@@ -414,12 +415,39 @@ fn follow(
             if failed.is_outage() {
                 failure.message.push_str("; waited for in vain");
             }
+            if let Some(remedy) = remedy(error).filter(|_| !failure.message.contains("\nhint: ")) {
+                failure.message.push_str("\nhint: ");
+                failure.message.push_str(remedy);
+            }
             failure.recoverable = is_recoverable(error.class);
             // Others that ask the same endpoint need not find out for themselves.
             close(endpoint_closed);
             Outcome::Failed(failure)
         }
     }
+}
+
+/// A message with the model it is about, before what it says to do.
+fn of_model(message: &str, model: &str) -> String {
+    match message.split_once("\nhint: ") {
+        Some((what, hint)) => format!("{what} ({model})\nhint: {hint}"),
+        None => format!("{message} ({model})"),
+    }
+}
+
+/// What to do about a failure that no further attempt will mend.
+fn remedy(error: &CallError) -> Option<&'static str> {
+    Some(match error.class {
+        Class::ServerLoading | Class::Connection => "is its server up? `planexe doctor` asks it",
+        Class::Auth => "`planexe keys` shows which key goes where, `planexe doctor` tries it",
+        Class::ModelNotFound => "`planexe doctor` lists the models that are there",
+        Class::Quota => "`planexe resume` goes on once there is money or allowance again",
+        Class::Truncated => "raise `params.max_tokens`, or name a model with a larger `max_output`",
+        Class::Timeout if matches!(error.code.as_deref(), Some("first_token" | "idle" | "total")) => {
+            "if the server is slow and not dead, raise the model's `timeouts`"
+        }
+        _ => return None,
+    })
 }
 
 /// Whether building again, with nothing changed in the pipeline, may help.
