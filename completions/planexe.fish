@@ -457,6 +457,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand check" -l profile -d 'Us
 complete -c planexe -n "__fish_planexe_using_subcommand check" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand check" -l strict -d 'Exit with 2 if there are warnings'
 complete -c planexe -n "__fish_planexe_using_subcommand check" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand check" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand check" -s s -l quiet -d 'Say nothing but errors'

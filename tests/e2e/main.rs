@@ -19,6 +19,7 @@ mod edit_plan;
 mod fake_llm;
 mod fallback;
 mod faults;
+mod flagship;
 mod foreach;
 mod forgetting;
 mod keeping;
