@@ -350,12 +350,24 @@ impl Engine {
 
     /// The longest remaining path of every task, from expected durations.
     fn measure_paths(&mut self) {
-        let order: Vec<TaskId> = self.graph.order().to_vec();
-        for &id in order.iter().rev() {
+        for &id in self.graph.order().iter().rev() {
             let after =
                 self.graph[id].readers.iter().map(|r| self.nodes[r.index()].remaining).fold(0.0, f64::max);
-            self.nodes[id.index()].remaining = after + self.info(id).expected_s;
+            let remaining = after + self.info(id).expected_s;
+            self.nodes[id.index()].remaining = remaining;
+            for instance in self.graph.instances(id) {
+                self.nodes[instance.index()].remaining = remaining;
+            }
         }
+    }
+
+    /// Better knowledge of what declarations take: by number, from the seconds expected so far. What is ready
+    /// keeps its place.
+    pub fn expect(&mut self, seconds: impl Fn(usize, f64) -> f64) {
+        for (decl, info) in self.infos.iter_mut().enumerate() {
+            info.expected_s = seconds(decl, info.expected_s);
+        }
+        self.measure_paths();
     }
 
     fn info(&self, id: TaskId) -> TaskInfo {

@@ -231,6 +231,9 @@ impl Loader<'_> {
         let Some((input, _)) = source.split_once(':').filter(|(input, _)| !input.contains('/')) else {
             return;
         };
+        if input == "item" && names.contains(input) {
+            return;
+        }
         let inputs = named(&task.inputs, &KeyPath::task(name));
         let Some(found) = inputs.iter().find(|one| one.name == input) else {
             let known: Vec<&str> = inputs.iter().map(|one| one.name.as_str()).collect();
@@ -615,7 +618,7 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
 }
 
 /// About where a JSON pointer leads in a text: each step's key is looked for after the former.
-fn place_in_json(text: &str, pointer: &str) -> std::ops::Range<usize> {
+pub(crate) fn place_in_json(text: &str, pointer: &str) -> std::ops::Range<usize> {
     let mut at = 0;
     let mut span = 0..0;
     for step in pointer.split('/').skip(1) {

@@ -26,7 +26,7 @@ pub(super) struct Given {
     ids: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// The input and the pointer of a source of ids; no input means the answer.
+/// The input (or `item`) and the pointer of a source of ids; no input means the answer.
 pub(super) fn ref_parts(source: &str) -> (Option<&str>, &str) {
     match source.split_once(':') {
         Some((input, pointer)) if !input.contains('/') => (Some(input), pointer),
@@ -71,7 +71,8 @@ impl Given {
         if names.is_empty() {
             return None;
         }
-        let top = |name: &String| names.iter().any(|used| used.split('.').next() == Some(name));
+        let conditions: BTreeSet<String> = check.require.iter().flat_map(names_of).collect();
+        let top = |name: &String| conditions.iter().any(|used| used.split('.').next() == Some(name));
         let seen = context.iter().filter(|(name, _)| top(name));
         let mut ids = BTreeMap::new();
         for source in check.refs.values() {
@@ -91,7 +92,8 @@ impl Given {
             let value = serde_json::to_value(seen).unwrap_or_default();
             format!("{name}={}\n", canonical(&value))
         });
-        context.collect()
+        let ids = self.ids.iter().map(|(source, ids)| format!("{source}={ids:?}\n"));
+        context.chain(ids).collect()
     }
 }
 

@@ -9,6 +9,8 @@ use clap::Args;
 
 use crate::exit::{Error, Kind};
 use crate::keys::{KeyRing, config_dir};
+use crate::load;
+use crate::manifest::Faults;
 use crate::open::{self, Named, OpenError, Opened, Where};
 use crate::report::{FaultsView, Server};
 use crate::store::lock::{LockError, RunLock, Wait};
@@ -177,6 +179,13 @@ impl Session {
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
         open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// What is most likely a mistake in a pipeline without faults.
+    pub fn warnings(&self) -> Result<Faults, Error> {
+        let located = open::locate(&self.place(), true).map_err(|error| self.open_error(error))?;
+        load::warnings(&located.locations)
+            .map_err(|faults| self.open_error(OpenError::Faults(Box::new(faults))))
     }
 
     /// Where the command line says to work.

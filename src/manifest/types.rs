@@ -621,7 +621,8 @@ pub struct Check {
     /// A file of the pipeline with one banned word or phrase per line.
     pub banned_words: Option<String>,
     /// JSON pointers (`*` allowed) of ids, and where those ids come from: `"input:/pointer"` is in a JSON
-    /// input, `"/pointer"` in the answer itself. An empty id is passed over.
+    /// input, `"item:/pointer"` in the item of a fan-out, `"/pointer"` in the answer itself. An empty id
+    /// is passed over.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub refs: Map<String>,
     /// Estimates given as ranges, and what makes one sound.
