@@ -35,6 +35,17 @@ pub enum OnFailure {
     StopAll,
 }
 
+/// What [`Engine::reopen`] opened again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reopened {
+    /// Tasks that had been settled, and how, if that was told.
+    pub settled: Vec<(TaskId, Settled)>,
+    /// Tasks at work on what is outdated.
+    pub running: Vec<TaskId>,
+    /// All tasks that are judged again, those included.
+    pub tasks: Vec<TaskId>,
+}
+
 /// What a stale task takes to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Work {
@@ -214,6 +225,8 @@ struct Node {
     held: Option<Needs>,
     /// How its call ended, once told.
     call: Option<CallEnd>,
+    /// Something it needs is made anew: however its attempt ends, it is judged again.
+    outdated: bool,
     /// Longest remaining path, seconds, itself included.
     remaining: f64,
 }
@@ -349,18 +362,31 @@ impl Engine {
             outage: false,
             held: None,
             call: None,
+            outdated: false,
             remaining: 0.0,
         }
     }
 
     /// The longest remaining path of every task, from expected durations.
     fn measure_paths(&mut self) {
-        let order: Vec<TaskId> = self.graph.order().to_vec();
-        for &id in order.iter().rev() {
+        for &id in self.graph.order().iter().rev() {
             let after =
                 self.graph[id].readers.iter().map(|r| self.nodes[r.index()].remaining).fold(0.0, f64::max);
-            self.nodes[id.index()].remaining = after + self.info(id).expected_s;
+            let remaining = after + self.info(id).expected_s;
+            self.nodes[id.index()].remaining = remaining;
+            for instance in self.graph.instances(id) {
+                self.nodes[instance.index()].remaining = remaining;
+            }
         }
+    }
+
+    /// Better knowledge of what declarations take: by number, from the seconds expected so far. What is ready
+    /// keeps its place.
+    pub fn expect(&mut self, seconds: impl Fn(usize, f64) -> f64) {
+        for (decl, info) in self.infos.iter_mut().enumerate() {
+            info.expected_s = seconds(decl, info.expected_s);
+        }
+        self.measure_paths();
     }
 
     fn info(&self, id: TaskId) -> TaskInfo {
@@ -488,15 +514,15 @@ impl Engine {
             let call = self.nodes[id.index()].call.take();
             self.slots.release(held, call, now);
         }
+        let outdated = std::mem::take(&mut self.nodes[id.index()].outdated);
         match end {
+            End::Done | End::Failed | End::Waiting if outdated => self.judge_again(id),
+            End::Again { .. } if outdated => self.judge_again(id),
             End::Done => self.settle(id, Settled::Done),
             End::Failed => self.fail(id),
             End::Waiting => self.settle(id, Settled::Waiting),
             End::Stopped => self.settle(id, Settled::Stopped),
-            End::Rejudge => {
-                self.nodes[id.index()].phase = Phase::Waiting;
-                self.advance(id);
-            }
+            End::Rejudge => self.judge_again(id),
             End::Again { after, endpoint, outage } => {
                 self.nodes[id.index()].endpoint = endpoint;
                 self.nodes[id.index()].outage = outage;
@@ -509,6 +535,108 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn judge_again(&mut self, id: TaskId) {
+        self.nodes[id.index()].phase = Phase::Waiting;
+        self.count_needs(id);
+        self.advance_or_settle(id);
+    }
+
+    /// Moves a waiting task on, or settles it as what it needs says: that may have been settled meanwhile.
+    fn advance_or_settle(&mut self, id: TaskId) {
+        match self.doom(id).filter(|_| self.nodes[id.index()].phase == Phase::Waiting) {
+            Some(settled) => self.settle(id, settled),
+            None => self.advance(id),
+        }
+    }
+
+    /// A task is to be made anew: it and all that depends on it are judged again. Returns the tasks this opens again,
+    /// with how they were settled, itself included, and those at work that must be ended; none if it cannot be done
+    /// any more in this build: the items of a fan-out hang on the task, and are known already.
+    pub fn reopen(&mut self, id: TaskId) -> Option<Reopened> {
+        if !self.nodes[id.index()].wanted || self.level > Level::Running {
+            return None;
+        }
+        let mut seen = HashSet::from([id]);
+        let mut work = vec![id];
+        // Families that only wait for their instances once more.
+        let mut collecting = Vec::new();
+        while let Some(task) = work.pop() {
+            if let Kind::Instance { family } = self.graph[task].kind
+                && seen.insert(family)
+            {
+                collecting.push(family);
+                work.push(family);
+            }
+            for need in &self.graph[task].waiters {
+                let node = &self.nodes[need.task.index()];
+                let known = need.why == Why::Expanded && self.nodes[task.index()].expanded;
+                if known || !node.wanted {
+                    continue;
+                }
+                if self.graph[need.task].kind == Kind::Family && node.expanded {
+                    return None;
+                }
+                if seen.insert(need.task) {
+                    work.push(need.task);
+                }
+            }
+        }
+        let mut all: Vec<TaskId> = seen.into_iter().collect();
+        all.sort();
+        // What was about to be done for them is not done any more.
+        let mut untold = HashSet::new();
+        self.actions.retain(|action| {
+            let (task, open) = match action {
+                Action::Judge { task, .. } | Action::Expand(task) => (task, true),
+                Action::Settled(task) => (task, false),
+                Action::Start { .. } | Action::CancelAll => return true,
+            };
+            let goes = all.binary_search(task).is_ok();
+            if goes && open {
+                self.active -= 1;
+            } else if goes {
+                untold.insert(*task);
+            }
+            !goes
+        });
+        let mut reopened = Reopened::default();
+        for &task in &all {
+            let node = &mut self.nodes[task.index()];
+            match node.phase {
+                // Its end was told by its attempt, or was to be told yet.
+                Phase::Settled(Settled::Fresh | Settled::Skipped | Settled::Blocked | Settled::Partial)
+                    if untold.contains(&task) => {}
+                Phase::Settled(settled) => reopened.settled.push((task, settled)),
+                Phase::Running => {
+                    node.outdated = task != id;
+                    reopened.running.push(task);
+                    continue;
+                }
+                // Waiting for what is before it, as it will again; or its attempts are to begin anew.
+                _ => {}
+            }
+            node.phase = if collecting.contains(&task) { Phase::Collecting } else { Phase::Waiting };
+        }
+        for &task in &all {
+            let node = &self.nodes[task.index()];
+            if node.phase == Phase::Collecting {
+                let open = |id: &&TaskId| self.settled(**id).is_none();
+                self.nodes[task.index()].left = self.graph.instances(task).iter().filter(open).count() as u32;
+            } else if node.phase == Phase::Waiting {
+                self.count_needs(task);
+            }
+        }
+        for heap in self.ready.values_mut() {
+            heap.retain(|candidate| self.nodes[candidate.task.index()].phase == Phase::Ready);
+        }
+        self.failed = self.graph.ids().any(|id| self.settled(id) == Some(Settled::Failed));
+        reopened.tasks.clone_from(&all);
+        for task in all {
+            self.advance_or_settle(task);
+        }
+        Some(reopened)
     }
 
     fn expand(&mut self, family: TaskId, mut items: Vec<Item>) {
@@ -751,6 +879,11 @@ impl Engine {
             }
             self.backoff.pop();
             if self.nodes[id.index()].phase == Phase::Backoff(until) {
+                // How long a server that is away is left alone is this pause's to say.
+                let node = &self.nodes[id.index()];
+                if let (true, Some(&endpoint)) = (node.outage, node.work.endpoints.get(node.endpoint)) {
+                    self.slots.found_up(endpoint, now);
+                }
                 self.enqueue(id);
             }
         }
@@ -832,6 +965,12 @@ impl Engine {
         self.graph.ids().filter_map(of).collect()
     }
 
+    /// The endpoint a task asks next.
+    pub fn endpoint_of(&self, id: TaskId) -> Option<usize> {
+        let node = &self.nodes[id.index()];
+        node.work.endpoints.get(node.endpoint).copied()
+    }
+
     fn has_open(&self) -> bool {
         self.ready.values().any(|heap| !heap.is_empty()) || !self.backoff.is_empty()
     }
@@ -866,6 +1005,20 @@ impl Engine {
             Phase::Settled(settled) => Some(settled),
             _ => None,
         }
+    }
+
+    /// Whether there are tasks that have not begun, or wait for their next attempt.
+    pub fn has_unstarted(&self) -> bool {
+        let unstarted = |node: &Node| {
+            node.wanted
+                && matches!(
+                    node.phase,
+                    Phase::Waiting | Phase::Judging | Phase::Ready | Phase::Backoff(_) | Phase::Collecting
+                )
+        };
+        self.graph
+            .ids()
+            .any(|id| !matches!(self.graph[id].kind, Kind::Group) && unstarted(&self.nodes[id.index()]))
     }
 
     /// Whether a task is part of this build.

@@ -120,6 +120,9 @@ pub enum Kind {
         failure: Failure,
         /// Tasks that cannot run because of it.
         blocked: u32,
+        /// It failed in a build before, and is left as it is: told there, and not told again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
     },
     /// A task's condition is false.
     #[serde(rename = "task.skipped")]
@@ -220,6 +223,9 @@ pub struct Summary {
     pub stopped: Vec<String>,
     /// Tasks not reached.
     pub pending: u32,
+    /// Their names, fan-outs by one name each, at most 100.
+    #[serde(default)]
+    pub left: Vec<String>,
     /// Names of tasks done with instances missing.
     pub partial: Vec<String>,
     /// Names of tasks done with sample answers.

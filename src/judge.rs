@@ -1,9 +1,11 @@
 //! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
 //! only; the same code serves `build`, `build -n`, `status` and `explain`.
 
+use std::sync::Arc;
+
 use minijinja::Value;
 
-use crate::check;
+use crate::check::{self, CompiledCheck};
 use crate::context::{InputError, Inputs};
 use crate::fingerprint::Fingerprint;
 use crate::fs;
@@ -16,7 +18,7 @@ use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, State, Statu
 use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
 use crate::store::Store;
-use crate::store::calls::CallRecord;
+use crate::store::calls::KeptCall;
 use crate::store::index::{Index, is_racy};
 use crate::store::sidecar::{Sidecar, StatusRead};
 
@@ -73,8 +75,10 @@ pub struct Prepared {
     pub system: String,
     /// Rendered prompt.
     pub prompt: String,
+    /// The checks of the answer, with what they look at.
+    pub check: Option<Arc<CompiledCheck>>,
     /// A kept answer to this very prompt.
-    pub kept: Option<Box<CallRecord>>,
+    pub kept: Option<Box<KeptCall>>,
     /// The answer there is, if it passes the changed schema and checks.
     pub existing: Option<String>,
     /// What the attempt is decided on: digest of inputs, prompt, model and parameters.
@@ -93,6 +97,7 @@ struct Made {
     fingerprint: Fingerprint,
     system: String,
     prompt: String,
+    check: Option<Arc<CompiledCheck>>,
 }
 
 impl Judge<'_> {
@@ -253,7 +258,12 @@ impl Judge<'_> {
     }
 
     fn fingerprint(&self, task: &Task, spec: &Spec, inputs: &Inputs) -> Result<Made, Failure> {
-        let mut made = Made { fingerprint: Fingerprint::new(), system: String::new(), prompt: String::new() };
+        let mut made = Made {
+            fingerprint: Fingerprint::new(),
+            system: String::new(),
+            prompt: String::new(),
+            check: None,
+        };
         match &spec.recipe {
             Recipe::Group => {}
             Recipe::Prompt(prompt) => self.prompt_parts(task, prompt, inputs, &mut made)?,
@@ -293,7 +303,9 @@ impl Judge<'_> {
     ) -> Result<(), Failure> {
         let mut used = prompt.prompt.names.clone();
         used.extend(prompt.system.iter().flat_map(|system| system.names.iter().cloned()));
+        used.extend(prompt.check.iter().flat_map(|check| check.names()));
         let context = inputs.context(self.project, task, &used).map_err(InputError::into_failure)?;
+        let with = prompt.check.as_ref().and_then(|check| check.with(&context));
         let context = Value::from_iter(context);
         if let Some(system) = &prompt.system {
             made.system = system.render(&context).map_err(|e| render_failure(&e))?;
@@ -304,9 +316,14 @@ impl Judge<'_> {
         if let Some(schema) = &prompt.schema {
             made.fingerprint.add("schema", items::canonical(&schema.value).as_bytes());
         }
-        if let Some(check) = &prompt.check_digest {
-            made.fingerprint.add_digest("check", check.clone());
+        if let Some(digest) = &prompt.check_digest {
+            let digest = match &with {
+                Some((_, seen)) => Digest::of(format!("{}\n{seen}", digest.0).as_bytes()),
+                None => digest.clone(),
+            };
+            made.fingerprint.add_digest("check", digest);
         }
+        made.check = with.map(|(check, _)| Arc::new(check)).or_else(|| prompt.check.clone());
         Ok(())
     }
 
@@ -369,12 +386,13 @@ impl Judge<'_> {
 
     /// make's rule: an input newer than an output.
     fn newer(&self, task: &Task, inputs: &Inputs) -> Option<(String, String)> {
-        let mtime = |path: &str| {
-            fs::signature(&self.store.path(path)).ok().flatten().map(|signature| signature.mtime_ns)
+        let mtime = |path: std::path::PathBuf| {
+            fs::signature(&path).ok().flatten().map(|signature| signature.mtime_ns)
         };
-        let oldest = task.outputs.iter().filter_map(|path| Some((mtime(path)?, path))).min()?;
+        let outputs = task.outputs.iter();
+        let oldest = outputs.filter_map(|path| Some((mtime(self.store.path(path))?, path))).min()?;
         let paths = inputs.files.iter().flat_map(|input| &input.paths);
-        let newest = paths.filter_map(|path| Some((mtime(path)?, path))).max()?;
+        let newest = paths.filter_map(|path| Some((mtime(self.project.input(path))?, path))).max()?;
         (newest.0 > oldest.0).then(|| (newest.1.clone(), oldest.1.clone()))
     }
 
@@ -393,6 +411,7 @@ impl Judge<'_> {
             fingerprint: made.fingerprint,
             system: made.system,
             prompt: made.prompt,
+            check: made.check,
             kept: None,
             existing: None,
             decision_id,
@@ -403,7 +422,7 @@ impl Judge<'_> {
             return prepared;
         };
         if *try_existing {
-            prepared.existing = self.existing(task, prompt);
+            prepared.existing = self.existing(task, prompt, &prepared);
         }
         if !redraw && !self.no_reuse && prepared.existing.is_none() {
             prepared.kept = self.kept(task, prompt, &prepared);
@@ -412,18 +431,18 @@ impl Judge<'_> {
     }
 
     /// The answer there is, if it passes.
-    fn existing(&self, task: &Task, prompt: &PromptSpec) -> Option<String> {
+    fn existing(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<String> {
         let text = fs::read_to_string(&self.store.path(task.outputs.first()?)).ok()?;
-        check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref()).ok().map(|_| text)
+        check::validate(&text, prompt.schema.as_deref(), prepared.check.as_deref()).ok().map(|_| text)
     }
 
     /// A kept answer to this prompt by any of the task's models that passes.
-    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<CallRecord>> {
+    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<KeptCall>> {
         prompt.models.iter().find_map(|&at| {
             let digest = call_digest(prompt, &self.project.endpoints[at], prepared);
-            let kept = self.store.calls().find(&task.name, &digest)?;
-            let text = &kept.reply.as_ref()?.text;
-            check::validate(text, prompt.schema.as_deref(), prompt.check.as_deref()).ok()?;
+            let kept = self.store.calls().find_named(&task.name, &digest)?;
+            let text = &kept.record.reply.as_ref()?.text;
+            check::validate(text, prompt.schema.as_deref(), prepared.check.as_deref()).ok()?;
             Some(Box::new(kept))
         })
     }

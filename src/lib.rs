@@ -20,6 +20,7 @@ pub mod items;
 pub mod judge;
 pub mod keys;
 pub mod lifecycle;
+pub mod lint;
 pub mod llm;
 pub mod load;
 pub mod make;

@@ -92,6 +92,17 @@ fn load_manifest(
     }
 }
 
+/// What is most likely a mistake in a pipeline that has no faults.
+pub fn warnings(locations: &Locations) -> Result<Faults, Faults> {
+    let manifest = Manifest::read(&locations.pipeline, &locations.options)?;
+    let (texts, faults) = Texts::load(&manifest, &locations.options.allow_outside);
+    if !faults.is_empty() {
+        return Err(manifest.faults(faults));
+    }
+    let found = crate::lint::lint(&manifest, &texts);
+    Ok(manifest.faults(found))
+}
+
 struct Loader<'a> {
     manifest: &'a Manifest,
     texts: &'a Texts,

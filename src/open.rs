@@ -144,6 +144,25 @@ pub struct Named {
     pub key: Option<String>,
 }
 
+/// Finds the task a name means, as [`find_task`] does, or by an alias of `[aliases]`.
+pub fn find(project: &Project, written: &str) -> Result<Named, Option<String>> {
+    find_task(&project.graph, written).or_else(|hint| {
+        let (name, item) = match written.find('[') {
+            Some(at) => written.split_at(at),
+            None => (written, ""),
+        };
+        let aliases = &project.tables.aliases;
+        let loosely =
+            || aliases.iter().find(|(alias, _)| loose(alias) == loose(name)).map(|(_, means)| means);
+        let means = aliases.get(&pattern::normalize(name)).or_else(loosely).ok_or(hint)?;
+        find_task(&project.graph, means).and_then(|named| match (item, &named.key) {
+            ("", _) => Ok(named),
+            // An alias of an output, with an item: the item of the task that writes it.
+            _ => find_task(&project.graph, &format!("{}{item}", project.graph[named.task].name)),
+        })
+    })
+}
+
 /// Finds the task a name means: `SelectScenarioTask`, `select-scenario`, `select_scenario`, an output's
 /// name, `task[key]`. Of what matches nothing, the error is a suggestion, if there is one near.
 pub fn find_task(graph: &Graph, written: &str) -> Result<Named, Option<String>> {

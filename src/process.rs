@@ -83,21 +83,18 @@ struct Watch {
 pub struct Watchdog {
     watch: Arc<(Mutex<Watch>, Condvar)>,
     next: AtomicU64,
-    lifeline: Mutex<Option<Lifeline>>,
-    lifeline_program: Option<std::path::PathBuf>,
+    lifeline: Arc<Lifeline>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     cancel: Cancel,
 }
 
 impl Watchdog {
-    /// A watchdog that ends every program once `cancel` says so. `lifeline` is the program to start as
-    /// [`Lifeline`] (planexe itself), with the first program run.
-    pub fn new(cancel: Cancel, lifeline: Option<std::path::PathBuf>) -> Watchdog {
+    /// A watchdog that ends every program once `cancel` says so, and has them on this lifeline.
+    pub fn new(cancel: Cancel, lifeline: Arc<Lifeline>) -> Watchdog {
         Watchdog {
             watch: Arc::default(),
             next: AtomicU64::new(0),
-            lifeline: Mutex::new(None),
-            lifeline_program: lifeline,
+            lifeline,
             thread: Mutex::new(None),
             cancel,
         }
@@ -119,7 +116,8 @@ impl Watchdog {
         if self.cancel.is_killing() || own.as_ref().is_some_and(Cancel::is_killing) {
             return End::Cancelled;
         }
-        self.start_helpers();
+        self.start_thread();
+        self.lifeline.ready();
         let mut child = match command.process_group(0).spawn() {
             Ok(child) => child,
             Err(error) => return End::NotStarted(error),
@@ -127,7 +125,7 @@ impl Watchdog {
         let Some(group) = Pid::from_raw(child.id() as i32) else {
             return End::NotStarted(std::io::Error::other("the system gave no process id"));
         };
-        self.tell_lifeline('+', group);
+        self.lifeline.started(group);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         {
@@ -155,7 +153,7 @@ impl Watchdog {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let status = child.wait();
-        self.tell_lifeline('-', group);
+        self.lifeline.ended(group);
         match (verdict, status) {
             (Some(Verdict::TimedOut), _) => End::TimedOut,
             (Some(Verdict::Stalled), _) => End::Stalled,
@@ -168,8 +166,8 @@ impl Watchdog {
         }
     }
 
-    /// The thread and the lifeline start with the first program, not with every null build.
-    fn start_helpers(&self) {
+    /// The thread starts with the first program, not with every null build.
+    fn start_thread(&self) {
         let mut thread = lock(&self.thread);
         if thread.is_none() {
             let (watch, cancel) = (self.watch.clone(), self.cancel.clone());
@@ -178,18 +176,6 @@ impl Watchdog {
                 .stack_size(128 * 1024)
                 .spawn(move || guard(&watch, &cancel));
             *thread = spawned.ok();
-        }
-        let mut lifeline = lock(&self.lifeline);
-        if lifeline.is_none()
-            && let Some(program) = &self.lifeline_program
-        {
-            *lifeline = Lifeline::start(program).ok();
-        }
-    }
-
-    fn tell_lifeline(&self, sign: char, group: Pid) {
-        if let Some(lifeline) = lock(&self.lifeline).as_mut() {
-            lifeline.tell(sign, group);
         }
     }
 }
@@ -270,37 +256,69 @@ impl Watched {
 ///
 /// planexe holds the write end of a pipe and writes `+GROUP` and `-GROUP` lines into it. When the pipe
 /// ends without a word, planexe is gone, and every group still listed gets SIGTERM, then SIGKILL.
+///
+/// It is started with the first program, not with every null build. One serves a whole planexe.
+#[derive(Debug, Default)]
 pub struct Lifeline {
-    child: Child,
+    program: Option<std::path::PathBuf>,
+    process: Mutex<Option<Child>>,
 }
 
 /// Hidden argument that makes planexe a lifeline.
 pub const LIFELINE_ARGUMENT: &str = "__lifeline";
 
 impl Lifeline {
-    fn start(program: &std::path::Path) -> std::io::Result<Lifeline> {
-        let child = Command::new(program)
-            .arg(LIFELINE_ARGUMENT)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            .spawn()?;
-        Ok(Lifeline { child })
+    /// One that this program (planexe itself) serves; without it there is none.
+    pub fn new(program: Option<std::path::PathBuf>) -> Arc<Lifeline> {
+        Arc::new(Lifeline { program, process: Mutex::default() })
     }
 
-    fn tell(&mut self, sign: char, group: Pid) {
-        if let Some(pipe) = self.child.stdin.as_mut() {
-            let _ = pipe.write_all(format!("{sign}{}\n", group.as_raw_nonzero()).as_bytes());
+    /// Starts it, if it does not run: before a program is, so that no moment is without it.
+    pub fn ready(&self) {
+        let mut process = lock(&self.process);
+        if process.is_none()
+            && let Some(program) = &self.program
+        {
+            *process = start(program).ok();
         }
+    }
+
+    /// A program began, as the leader of this process group.
+    pub fn started(&self, group: Pid) {
+        tell(lock(&self.process).as_mut(), '+', group);
+    }
+
+    /// It ended, and was reaped.
+    pub fn ended(&self, group: Pid) {
+        tell(lock(&self.process).as_mut(), '-', group);
+    }
+}
+
+fn start(program: &std::path::Path) -> std::io::Result<Child> {
+    Command::new(program)
+        .arg(LIFELINE_ARGUMENT)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        // It needs nothing of it, and keys least of all.
+        .env_clear()
+        .spawn()
+}
+
+fn tell(process: Option<&mut Child>, sign: char, group: Pid) {
+    if let Some(pipe) = process.and_then(|process| process.stdin.as_mut()) {
+        let _ = pipe.write_all(format!("{sign}{}\n", group.as_raw_nonzero()).as_bytes());
     }
 }
 
 impl Drop for Lifeline {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        if let Some(mut process) = lock(&self.process).take() {
+            drop(process.stdin.take());
+            let _ = process.wait();
+        }
     }
 }
 

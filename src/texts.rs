@@ -12,7 +12,7 @@ use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, shown_path, suggest};
 use crate::manifest::inputs::named;
 use crate::manifest::types::{Api, Task};
-use crate::manifest::{KeyPath, Manifest, Step, near_file, nearest};
+use crate::manifest::{KeyPath, Manifest, Step, near_file, nearest, paths};
 use crate::render::{self, RenderError, Source};
 
 /// Largest text file that is read.
@@ -201,6 +201,18 @@ impl Loader<'_> {
             let banned = check.banned_words.as_ref().and_then(|path| {
                 self.resolve(&at.then("banned_words"), path, "list of words").map(|file| file.text.clone())
             });
+            for (pointer, source) in &check.refs {
+                self.ref_source(&at.then("refs").then(pointer), source, name, &names, task);
+            }
+            for (index, rule) in check.require.iter().enumerate() {
+                let at = at.then("require").then(index);
+                let that = rule.that.as_ref().map(|that| ("that", that, true));
+                for (key, text, condition) in that.into_iter().chain([("message", &rule.message, false)]) {
+                    let at = at.then(key);
+                    let source = Source::new(at.to_string(), text.as_str());
+                    self.template(&at, text, &source, name, &with_answer, task, condition);
+                }
+            }
             match CompiledCheck::compile(check, banned.as_deref()) {
                 Ok(compiled) => {
                     self.texts.checks.insert(name.to_owned(), Arc::new(compiled));
@@ -220,6 +232,32 @@ impl Loader<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// The input that `check.refs` takes ids from must be one of the task, and JSON.
+    fn ref_source(&mut self, at: &KeyPath, source: &str, name: &str, names: &BTreeSet<String>, task: &Task) {
+        let Some((input, _)) = source.split_once(':').filter(|(input, _)| !input.contains('/')) else {
+            return;
+        };
+        if input == "item" && names.contains(input) {
+            return;
+        }
+        let inputs = named(&task.inputs, &KeyPath::task(name));
+        let Some(found) = inputs.iter().find(|one| one.name == input) else {
+            let known: Vec<&str> = inputs.iter().map(|one| one.name.as_str()).collect();
+            let mut fault =
+                Fault::at(at, format!("task `{name}` has no input `{input}`")).wanted("no such input");
+            fault.hint = match names.contains(input) {
+                true => Some("ids come from an input, or from the answer: \"/list/*/id\"".to_owned()),
+                false => suggest(input, known),
+            };
+            self.faults.push(fault);
+            return;
+        };
+        if !found.pattern.ends_with(".json") || paths::is_glob(&found.pattern) {
+            let message = format!("input `{input}` is `{}`, and ids come from one JSON file", found.pattern);
+            self.faults.push(Fault::at(at, message).wanted("wanted an input that ends in `.json`"));
         }
     }
 
@@ -589,7 +627,7 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
 }
 
 /// About where a JSON pointer leads in a text: each step's key is looked for after the former.
-fn place_in_json(text: &str, pointer: &str) -> std::ops::Range<usize> {
+pub(crate) fn place_in_json(text: &str, pointer: &str) -> std::ops::Range<usize> {
     let mut at = 0;
     let mut span = 0..0;
     for step in pointer.split('/').skip(1) {

@@ -50,3 +50,50 @@ fn the_commands_of_the_readme_exist() {
         );
     }
 }
+
+/// Every piece of TOML in docs/checks.md is put into a pipeline with the inputs it names.
+#[test]
+fn the_examples_of_checks_load() {
+    let text = include_str!("../docs/checks.md");
+    let pieces: Vec<&str> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("its end")).collect();
+    assert!(pieces.len() >= 6, "{}", pieces.len());
+    for piece in pieces {
+        let folder = tempfile::tempdir().expect("a folder");
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect(name);
+        std::fs::create_dir(folder.path().join("schemas")).expect("schemas");
+        put("schemas/levers.json", r#"{"type": "object"}"#);
+        put("words.txt", "synergy\n");
+        for (name, text) in [
+            ("plan.txt", "A bakery.\n"),
+            ("tree.json", "{}"),
+            ("limits.json", "{}"),
+            ("assessment.json", "{}"),
+        ] {
+            put(name, text);
+        }
+        let task = |name: &str| {
+            format!(
+                "[task.{name}]\ninputs = [\"tree.json\", \"limits.json\"]\noutputs = [\"{name}.json\"]\nprompt = \"go on\"\n"
+            )
+        };
+        let head = "[models.m]\napi = \"simulated\"\n[defaults]\nmodel = \"m\"\n";
+        let body = match piece {
+            _ if piece.starts_with("[task.") => piece.to_owned(),
+            _ if piece.starts_with("[[task.") => {
+                let name = piece.split('.').nth(1).expect("a task");
+                format!("{}{piece}", task(name))
+            }
+            _ => format!("{}[task.x.check]\n{piece}", task("x")),
+        };
+        put("pipeline.toml", &format!("{head}{body}"));
+        let locations = Locations {
+            run: folder.path().to_owned(),
+            pipeline: folder.path().join("pipeline.toml"),
+            ..Locations::default()
+        };
+        if let Err(faults) = load(&locations) {
+            panic!("{piece}\n{}", faults.render(false, 100));
+        }
+    }
+}

@@ -25,6 +25,8 @@ struct World {
     running: HashMap<TaskId, Option<usize>>,
     judged: HashSet<TaskId>,
     finished: HashMap<TaskId, u32>,
+    /// At work on what is made anew meanwhile.
+    outdated: HashSet<TaskId>,
     capacity: Vec<u32>,
     all: u32,
 }
@@ -57,6 +59,62 @@ impl World {
         }
         let _ = engine;
     }
+
+    /// Durations are better known: no path is shorter than its first task and what reads that.
+    fn learn(&self, engine: &mut Engine, rng: &mut Rng) {
+        let mean = 1.0 + rng.below(9) as f64;
+        engine.expect(|decl, expected| if decl % 2 == 0 { mean } else { expected });
+        for id in engine.graph().ids() {
+            let task = &engine.graph()[id];
+            let readers = task.readers.iter().map(|reader| engine.remaining_s(*reader)).fold(0.0, f64::max);
+            let path = match task.kind {
+                Kind::Instance { family } => engine.remaining_s(family),
+                _ => readers + engine.expected_s(id),
+            };
+            assert!(
+                (engine.remaining_s(id) - path).abs() < 1e-9,
+                "seed {}: {}: {} left, wanted {path}",
+                self.seed,
+                task.name,
+                engine.remaining_s(id)
+            );
+        }
+    }
+
+    /// Somebody wants a task made anew: it and what depends on it is judged again, once more each.
+    fn retry(&mut self, engine: &mut Engine, id: TaskId, rng: &mut Rng, now: Duration) {
+        let one = matches!(engine.graph()[id].kind, Kind::Single | Kind::Instance { .. });
+        let Some(reopened) = one.then(|| engine.reopen(id)).flatten() else { return };
+        assert!(reopened.tasks.contains(&id), "seed {}", self.seed);
+        for &task in &reopened.tasks {
+            if reopened.running.contains(&task) {
+                assert!(self.running.contains_key(&task), "seed {}: at work and not known", self.seed);
+                self.outdated.insert(task);
+                // Ended at once, or on its way to its end.
+                if task == id || rng.chance(50) {
+                    self.outdated.remove(&task);
+                    self.judged.remove(&task);
+                    self.running.remove(&task);
+                    engine.on(Event::Ended(task, End::Rejudge), now);
+                }
+            } else {
+                self.judged.remove(&task);
+                self.finished.remove(&task);
+            }
+        }
+        // Open again, but for what something else holds back.
+        for &(task, _) in &reopened.settled {
+            let now = engine.settled(task);
+            assert!(
+                matches!(now, None | Some(Settled::Blocked | Settled::Skipped))
+                    || matches!(engine.graph()[task].kind, Kind::Family | Kind::Group),
+                "seed {}: {} is {now:?} after {} was opened again",
+                self.seed,
+                engine.graph()[task].name,
+                engine.graph()[id].name
+            );
+        }
+    }
 }
 
 /// One build over a random graph with random ends; checks what must hold at every step.
@@ -87,16 +145,21 @@ fn run(seed: u64) {
         running: HashMap::new(),
         judged: HashSet::new(),
         finished: HashMap::new(),
+        outdated: HashSet::new(),
         capacity,
         all,
     };
     let fail_percent = rng.below(3) * 10;
+    let mut retries = if rng.chance(50) { rng.below(4) } else { 0 };
     let mut now = Duration::ZERO;
     let mut cancelled = false;
     let mut steps = 0;
     while !engine.is_finished() {
         steps += 1;
         assert!(steps < 100_000, "seed {seed}: the build does not end");
+        if rng.chance(2) {
+            world.learn(&mut engine, &mut rng);
+        }
         for action in engine.poll(now) {
             match action {
                 Action::Judge { task, .. } => {
@@ -156,11 +219,19 @@ fn run(seed: u64) {
             n if n < fail_percent + 12 => End::Waiting,
             _ => End::Done,
         };
-        if end == End::Done {
+        // However the attempt ends, it was for what is no more.
+        if world.outdated.remove(&id) {
+            world.judged.remove(&id);
+        } else if end == End::Done {
             *world.finished.entry(id).or_default() += 1;
             assert_eq!(world.finished[&id], 1, "seed {seed}: done twice");
         }
         engine.on(Event::Ended(id, end), now);
+        if retries > 0 && rng.chance(10) {
+            retries -= 1;
+            let ids: Vec<TaskId> = engine.graph().ids().collect();
+            world.retry(&mut engine, ids[rng.below(ids.len() as u64) as usize], &mut rng, now);
+        }
     }
     assert!(world.running.is_empty(), "seed {seed}: ended with tasks running");
     if !cancelled && on_failure == OnFailure::KeepGoing {
@@ -200,7 +271,8 @@ fn check_all_settled(engine: &Engine, seed: u64) {
 #[expect(clippy::disallowed_methods, reason = "how long to try is said by the environment")]
 fn builds_over_random_graphs() {
     let seeds: u64 = std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
-    for seed in 0..seeds {
+    let from: u64 = std::env::var("FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for seed in from..seeds {
         run(seed);
     }
 }

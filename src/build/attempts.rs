@@ -144,6 +144,7 @@ impl Build<'_> {
         }
         self.finder.forget();
         let edited = job.live.ended() == Some(EndedAlone::Edited);
+        let mut retried = job.live.ended() == Some(EndedAlone::Retried);
         let now = self.now();
         if let Some((result, retry_after)) = job.course.call.take() {
             if result.is_ok() {
@@ -157,6 +158,7 @@ impl Build<'_> {
             }
         }
         let name = job.task.name.clone();
+        let name_of = name.clone();
         let end = match outcome {
             Outcome::Done(completed) => {
                 self.completed(id, &job, *completed);
@@ -165,7 +167,7 @@ impl Build<'_> {
             Outcome::Failed(failure) => {
                 self.add_usage(&job);
                 let model = self.model_of(&job);
-                self.failed(&name, id, job.attempt, model, failure);
+                self.failed(&name, id, job.attempt, model, failure, false);
                 End::Failed
             }
             Outcome::Waiting(message) => {
@@ -187,9 +189,15 @@ impl Build<'_> {
                 self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
                 End::Again { after, endpoint, outage }
             }
-            Outcome::Stopped if edited && self.tools.cancel.level() == Level::Running => {
+            Outcome::Stopped if (edited || retried) && self.tools.cancel.level() == Level::Running => {
                 self.add_usage(&job);
-                self.tools.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
+                if edited {
+                    self.tools.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
+                } else if let Some(first) = job.task.outputs.first() {
+                    // Before it is judged: what was kept of it is set aside.
+                    retried = !self.begin_anew(&name, first);
+                    self.tools.note(Some(&name), false, "ended and tried anew, as asked by `planexe retry`");
+                }
                 End::Rejudge
             }
             Outcome::Stopped => {
@@ -200,7 +208,7 @@ impl Build<'_> {
             Outcome::Broken(error) => {
                 self.add_usage(&job);
                 let failure = runner::failure("io", error.to_string());
-                self.failed(&name, id, job.attempt, None, failure);
+                self.failed(&name, id, job.attempt, None, failure, false);
                 self.break_off(error);
                 End::Failed
             }
@@ -209,6 +217,10 @@ impl Build<'_> {
             self.pending.remove(&id);
         }
         self.engine.on(Input::Ended(id, end), now);
+        if retried {
+            // It came to its end all the same.
+            self.retry(&name_of);
+        }
     }
 
     pub(super) fn model_of(&self, job: &Job) -> Option<String> {
@@ -240,6 +252,7 @@ impl Build<'_> {
             self.contents.note(path, digest);
         }
         if !completed.reused {
+            self.keep_pace(job.task.decl, completed.duration_s);
             self.tools.index.add_duration(&name, completed.duration_s);
             if let NodeKind::Instance { family } = job.task.kind {
                 let family = self.engine.graph()[family].name.clone();
@@ -278,12 +291,13 @@ impl Build<'_> {
         attempt: u32,
         model: Option<String>,
         failure: Failure,
+        kept: bool,
     ) {
         let blocks = self.blocked_by(id);
         let blocked = blocks.len() as u32;
         self.summary.failed.push(name.to_owned());
         self.failures.push((name.to_owned(), failure.clone(), blocks));
-        self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked });
+        self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked, kept });
     }
 
     /// Tasks of this build that need a task.

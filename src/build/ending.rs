@@ -8,6 +8,9 @@ use crate::memo::{self, RestsOn};
 use crate::project::Recipe;
 use crate::store::Store;
 
+/// At most so many tasks that were not reached are named.
+const LEFT: usize = 100;
+
 impl Build<'_> {
     /// The end: what was not reached, the closing records.
     pub(super) fn finish(mut self) -> Ended {
@@ -16,12 +19,18 @@ impl Build<'_> {
             self.tell_readers();
         }
         let graph = self.engine.graph();
-        let pending = graph.ids().filter(|&id| {
-            self.engine.is_wanted(id)
-                && self.engine.settled(id).is_none()
-                && !matches!(graph[id].kind, NodeKind::Group)
-        });
-        self.summary.pending = pending.count() as u32;
+        let pending: Vec<TaskId> = graph
+            .ids()
+            .filter(|&id| {
+                self.engine.is_wanted(id)
+                    && self.engine.settled(id).is_none()
+                    && !matches!(graph[id].kind, NodeKind::Group)
+            })
+            .collect();
+        self.summary.pending = pending.len() as u32;
+        let declared = |id: &&TaskId| !matches!(graph[**id].kind, NodeKind::Instance { .. });
+        let names = pending.iter().filter(declared).map(|&id| graph[id].name.clone());
+        self.summary.left = names.take(LEFT).collect();
         self.summary.duration_s = self.now().as_secs_f64();
         let all = self.stopped.is_none()
             && self.broken.is_none()

@@ -29,6 +29,7 @@ mod attempts;
 mod ending;
 mod judging;
 mod outside;
+mod pace;
 mod servers;
 mod sharing;
 mod telling;
@@ -61,6 +62,8 @@ pub struct Wanted {
     pub explain: bool,
     /// Leave a task that failed as it is while nothing it is made from changed.
     pub keep_same_failed: bool,
+    /// Failures that were told already: the same ones are not told again.
+    pub known_failures: Vec<(String, Failure)>,
 }
 
 /// How a build ended.
@@ -183,6 +186,7 @@ pub struct Build<'a> {
     /// What follows the attempts of tasks that wait for their next one, in words.
     retrying: HashMap<TaskId, String>,
     sharing: sharing::Sharing,
+    pace: pace::Pace,
     paused: bool,
     /// Servers that are away, by endpoint.
     awaited: HashMap<usize, servers::Awaited>,
@@ -353,6 +357,7 @@ impl<'a> Build<'a> {
             interrupts: 0,
             retrying: HashMap::new(),
             sharing: sharing::Sharing::new(),
+            pace: pace::Pace::default(),
             paused: false,
             awaited: HashMap::new(),
             alive: Arc::default(),

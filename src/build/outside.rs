@@ -2,8 +2,9 @@
 
 use super::{Build, Edits, Stopped};
 use crate::cancel::Level;
-use crate::engine::Event as Input;
+use crate::engine::{Event as Input, Settled};
 use crate::event::Kind;
+use crate::graph::{Kind as NodeKind, TaskId};
 use crate::runner::EndedAlone;
 use crate::store::control::Control;
 use std::time::{Instant, SystemTime};
@@ -62,18 +63,22 @@ impl Build<'_> {
         if self.stopped.is_some() {
             return;
         }
-        let usage = &self.summary.usage;
+        // Calls of tasks that are not done yet count as well: a task that fails again and again costs too.
+        let usage = self.tools.providers.spent();
         let tokens = usage.input_tokens + usage.output_tokens;
         let over = if self.wanted.max_time.is_some_and(|limit| self.now() >= limit) {
             Stopped::MaxTime
-        } else if self.wanted.max_tokens.is_some_and(|limit| tokens >= limit) && self.summary.ran > 0 {
+        } else if self.wanted.max_tokens.is_some_and(|limit| tokens >= limit) && usage.calls > 0 {
             Stopped::MaxTokens
-        } else if self.wanted.max_cost.is_some_and(|limit| usage.cost_usd >= limit) && self.summary.ran > 0 {
+        } else if self.wanted.max_cost.is_some_and(|limit| usage.cost_usd >= limit) && usage.calls > 0 {
             Stopped::MaxCost
         } else {
             return;
         };
-        self.stop(over, Level::Draining);
+        // A limit reached with the last task stops nothing short.
+        if self.engine.has_unstarted() {
+            self.stop(over, Level::Draining);
+        }
     }
 
     /// Looks for what was asked by file: stop, pause, abort, `done`.
@@ -98,6 +103,7 @@ impl Build<'_> {
                     }
                 }
                 Control::Pause(_) => {}
+                Control::Retry(name) => self.retry(&name),
                 Control::Passed(name) => {
                     if let Some(id) = self.engine.graph().find(&name) {
                         self.summary.waiting.retain(|waiting| *waiting != name);
@@ -107,6 +113,78 @@ impl Build<'_> {
                 }
             }
         }
+    }
+
+    /// Somebody wants a task made anew, with fresh answers.
+    pub(super) fn retry(&mut self, name: &str) {
+        let id = self.engine.graph().find(name);
+        let first = id.and_then(|id| self.engine.graph()[id].outputs.first().cloned());
+        let at_work = id.and_then(|id| self.running.get(&id));
+        if let Some(attempt) = at_work.filter(|_| self.tools.cancel.level() == Level::Running) {
+            // Taken up when the attempt has ended.
+            attempt.live.end(EndedAlone::Retried);
+            return;
+        }
+        let (Some(id), Some(first), None) = (id, first, at_work) else {
+            if at_work.is_none() {
+                self.tools.note(None, true, format!("`{name}` is no task that can be tried anew"));
+                let _ = self.store.clear_retry(name);
+            }
+            return;
+        };
+        if !self.begin_anew(name, &first) {
+            return;
+        }
+        match self.engine.reopen(id) {
+            Some(reopened) => {
+                for (task, settled) in &reopened.settled {
+                    self.take_back_end(*task, *settled);
+                }
+                for task in reopened.running {
+                    if let Some(attempt) = self.running.get(&task) {
+                        attempt.live.end(EndedAlone::Edited);
+                    }
+                }
+                self.tools.note(Some(name), false, "tried anew, as asked by `planexe retry`");
+            }
+            None => {
+                self.tools.note(Some(name), true, "tried anew by the next build: this one is past it");
+            }
+        }
+    }
+
+    /// What is kept of a task is set aside. The request goes once that is done: killed between, it is done again.
+    pub(super) fn begin_anew(&mut self, name: &str, first: &str) -> bool {
+        let begun = self.begin().and_then(|()| self.store.begin_anew(name, first));
+        if let Err(error) = begun.and_then(|()| self.store.clear_retry(name)) {
+            self.break_off(error);
+            return false;
+        }
+        self.finder.forget();
+        self.tools.index.set_stamp(name, None);
+        true
+    }
+
+    /// A task that had come to its end is open again.
+    fn take_back_end(&mut self, id: TaskId, settled: Settled) {
+        let task = &self.engine.graph()[id];
+        let (name, kind) = (task.name.clone(), task.kind);
+        let summary = &mut self.summary;
+        let one = |count: &mut u32| *count = count.saturating_sub(1);
+        match (settled, kind) {
+            (Settled::Fresh, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.fresh),
+            (Settled::Done, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.ran),
+            (Settled::Skipped, _) => one(&mut summary.skipped),
+            (Settled::Blocked, NodeKind::Single | NodeKind::Family | NodeKind::Group) => {
+                one(&mut summary.blocked)
+            }
+            _ => {}
+        }
+        for names in [&mut summary.failed, &mut summary.waiting, &mut summary.partial, &mut summary.stopped] {
+            names.retain(|other| *other != name);
+        }
+        self.failures.retain(|(task, ..)| *task != name);
+        self.waiting.retain(|(task, _)| *task != name);
     }
 
     /// Tells of attempts that get nowhere, and ends those whose task says so.

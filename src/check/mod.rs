@@ -1,7 +1,9 @@
 //! Whether an answer is what was asked for: JSON, its schema, and the checks of `[task.X.check]`.
 //! What is wrong is listed with where and what was wanted, for people and for asking again.
 
+mod given;
 mod json;
+mod pieces;
 mod rules;
 mod schema;
 

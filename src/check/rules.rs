@@ -1,11 +1,13 @@
 //! The rules of `[task.X.check]`: what a schema cannot say, or not simply.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
+use super::given::{self, Given};
+use super::pieces;
 use super::{Valid, Violation, ViolationKind, shortened};
 use crate::items::{canonical, select, steps};
 use crate::manifest::types::Check;
@@ -24,10 +26,13 @@ pub struct RuleError {
 }
 
 /// Checks ready to be used.
+#[derive(Clone)]
 pub struct CompiledCheck {
     check: Check,
     matches: Vec<(String, Regex)>,
     banned: Vec<(String, Regex)>,
+    /// What the rules that look at inputs see; none if the inputs are not at hand.
+    given: Option<Given>,
 }
 
 impl fmt::Debug for CompiledCheck {
@@ -50,6 +55,7 @@ impl CompiledCheck {
     /// Compiles the checks of a task. `banned` is the text of the file of banned words.
     pub fn compile(check: &Check, banned: Option<&str>) -> Result<CompiledCheck, Vec<RuleError>> {
         let mut errors = Vec::new();
+        let mut errors_of_refs = Vec::new();
         let mut pointer = |key: &'static str, index: Option<usize>, text: &str| {
             if let Err(error) = steps(text) {
                 errors.push(RuleError {
@@ -64,8 +70,23 @@ impl CompiledCheck {
         check.max_items.keys().for_each(|key| pointer("max_items", None, key));
         check.one_of.keys().for_each(|key| pointer("one_of", None, key));
         check.matches.keys().for_each(|key| pointer("matches", None, key));
+        check.texts.keys().for_each(|key| pointer("texts", None, key));
+        for (key, source) in &check.refs {
+            pointer("refs", None, key);
+            let (_, within) = given::ref_parts(source);
+            if let Err(error) = steps(within) {
+                errors_of_refs.push(RuleError {
+                    key: ("refs", Some(key.clone())),
+                    index: None,
+                    message: format!("of `{source}`: {}", error.message),
+                    hint: Some("write \"input:/list/*/id\"; without `input:` it is in the answer".to_owned()),
+                });
+            }
+        }
         check.non_empty.iter().enumerate().for_each(|(index, text)| pointer("non_empty", Some(index), text));
         check.unique.iter().enumerate().for_each(|(index, text)| pointer("unique", Some(index), text));
+        check.ranges.iter().enumerate().for_each(|(index, rule)| pointer("ranges", Some(index), &rule.at));
+        errors.append(&mut errors_of_refs);
         let mut matches = Vec::new();
         for (at, pattern) in &check.matches {
             match RegexBuilder::new(pattern).size_limit(4 << 20).build() {
@@ -87,7 +108,7 @@ impl CompiledCheck {
                 let regex = whole_word(&word);
                 (word, regex)
             });
-            Ok(CompiledCheck { check: check.clone(), matches, banned: banned.collect() })
+            Ok(CompiledCheck { check: check.clone(), matches, banned: banned.collect(), given: None })
         } else {
             Err(errors)
         }
@@ -102,6 +123,46 @@ impl CompiledCheck {
             || check.non_empty.iter().any(|at| !at.is_empty())
             || check.unique.iter().any(|at| !at.is_empty())
             || check.matches.keys().any(|at| !at.is_empty())
+            || check.require.iter().any(given::looks_inside)
+            || !(check.refs.is_empty() && check.ranges.is_empty() && check.texts.is_empty())
+    }
+
+    /// The names of inputs, `vars` and `item` that rules look at; of members the whole path.
+    pub fn names(&self) -> BTreeSet<String> {
+        given::names(&self.check)
+    }
+
+    /// The same rules with what they look at, and a text that differs if that differs. None if no
+    /// rule looks at anything but the answer.
+    pub fn with(&self, context: &BTreeMap<String, minijinja::Value>) -> Option<(CompiledCheck, String)> {
+        let given = Given::of(&self.check, context)?;
+        let text = given.canonical();
+        Some((CompiledCheck { given: Some(given), ..self.clone() }, text))
+    }
+
+    /// Makes a made-up answer pass the rules on ids, estimates, texts and common patterns. `pick` gives a number below
+    /// its argument.
+    pub fn mend(&self, value: &mut Value, pick: &mut dyn FnMut(usize) -> usize) {
+        given::mend_refs(&self.check.refs, self.given.as_ref(), value, pick);
+        pieces::mend_ranges(&self.check.ranges, value);
+        pieces::mend_texts(&self.check.texts, value);
+        for (pointer, regex) in &self.matches {
+            let found = select(value, pointer).unwrap_or_default();
+            let wrong =
+                found.iter().filter(|(_, value)| value.as_str().is_some_and(|text| !regex.is_match(text)));
+            let places: Vec<String> = wrong.map(|(path, _)| path.clone()).collect();
+            for place in places {
+                let day = format!("2027-{:02}-{:02}", pick(12) + 1, pick(28) + 1);
+                let number = pick(100).to_string();
+                // What patterns mostly ask for: a day, a month, a year, a time, a number, a slug, a word.
+                let tries = [&day, &day[..7], &day[..4], "09:30", &number, "first-word", "word", "WORD", ""];
+                if let Some(fits) = tries.into_iter().find(|text| regex.is_match(text))
+                    && let Some(value) = value.pointer_mut(&place)
+                {
+                    *value = Value::from(fits);
+                }
+            }
+        }
     }
 
     /// What an answer does not satisfy.
@@ -219,6 +280,10 @@ impl CompiledCheck {
                 }
             }
         }
+        pieces::ranges(&check.ranges, root, &mut found);
+        pieces::texts(&check.texts, root, &mut found);
+        given::refs(&check.refs, self.given.as_ref(), root, &mut found);
+        given::requirements(&check.require, self.given.as_ref(), answer, &mut found);
         for (word, regex) in &self.banned {
             let mut hit = false;
             if let Some(value) = &answer.value {
@@ -299,7 +364,7 @@ fn words(answer: &Valid) -> u64 {
 }
 
 /// Whether a value says nothing: null, empty, only white space or marks, or a placeholder.
-fn is_hollow(value: &Value) -> bool {
+pub(super) fn is_hollow(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(list) => list.iter().all(is_hollow),

@@ -181,3 +181,75 @@ fn shortened_list(list: &[String]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What a model is told of a value that does not fit.
+    fn told(schema: Value, value: Value) -> String {
+        let compiled = CompiledSchema::compile(schema).expect("a schema");
+        let said: Vec<String> = compiled.violations(&value).iter().map(|one| one.to_string()).collect();
+        said.join("; ")
+    }
+
+    #[test]
+    fn every_keyword_is_told_in_words() {
+        let many: Vec<String> = (0..60).map(|n| format!("choice number {n}")).collect();
+        for (schema, value, wanted) in [
+            (json!({"type": ["string", "null"]}), json!(3), "wanted null or a string (found 3)"),
+            (json!({"type": "boolean"}), json!("x"), "wanted true or false (found \"x\")"),
+            (json!({"type": "integer"}), json!(1.5), "wanted a whole number (found 1.5)"),
+            (json!({"const": "yes"}), json!("no"), "wanted \"yes\" (found \"no\")"),
+            (json!({"enum": ["a", "b"]}), json!("c"), "wanted one of \"a\", \"b\" (found \"c\")"),
+            (json!({"enum": many}), json!("c"), "… (60 in all)"),
+            (json!({"minItems": 1}), json!([]), "wanted at least 1 item"),
+            (json!({"maxItems": 2}), json!([1, 2, 3]), "wanted at most 2 items"),
+            (json!({"minLength": 2}), json!("x"), "wanted at least 2 characters"),
+            (json!({"maxLength": 1}), json!("xy"), "wanted at most 1 character"),
+            (json!({"minProperties": 1}), json!({}), "wanted at least 1 member"),
+            (json!({"maxProperties": 1}), json!({"a": 1, "b": 2}), "wanted at most 1 member"),
+            (json!({"minimum": 1}), json!(0), "wanted 1 or more"),
+            (json!({"maximum": 1}), json!(2), "wanted 1 or less"),
+            (json!({"exclusiveMinimum": 1}), json!(1), "wanted more than 1"),
+            (json!({"exclusiveMaximum": 1}), json!(1), "wanted less than 1"),
+            (json!({"pattern": "^a"}), json!("b"), "wanted text that matches `^a`"),
+            (json!({"uniqueItems": true}), json!([1, 1]), "wanted items that all differ"),
+            (json!({"properties": {"a": false}}), json!({"a": 1}), "`/a`: nothing is allowed here"),
+            (json!({"required": ["a/b"]}), json!({}), "`/a~1b`: `a/b` is missing"),
+            (
+                json!({"properties": {"a": {}}, "additionalProperties": false}),
+                json!({"x": 1}),
+                "`/x`: `x` is not an allowed key",
+            ),
+            (
+                json!({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+                json!(1),
+                "fits none of the 2 allowed forms",
+            ),
+            (
+                json!({"anyOf": [{"type": "null"}, {"type": "object", "required": ["a"]}]}),
+                json!({}),
+                "`/a`: `a` is missing",
+            ),
+            (
+                json!({"oneOf": [{"minimum": 1}, {"minimum": 2}]}),
+                json!(3),
+                "fits more than one of the allowed forms",
+            ),
+            (json!({"multipleOf": 2}), json!(3), "multiple of 2"),
+        ] {
+            let said = told(schema.clone(), value);
+            assert!(said.contains(wanted), "{schema}: {said}");
+        }
+        assert_eq!(told(json!({"type": "object"}), json!({})), "");
+    }
+
+    #[test]
+    fn what_is_no_schema_is_refused_with_its_place() {
+        let refused = |schema: Value| CompiledSchema::compile(schema).expect_err("no schema");
+        assert_eq!(refused(json!(3)).message, "a schema is an object");
+        assert_eq!(refused(json!({"properties": {"a": {"type": "text"}}})).pointer, "/properties/a/type");
+    }
+}

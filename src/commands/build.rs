@@ -20,10 +20,10 @@ use crate::manifest::types::{By, Span};
 use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
-use crate::process::Watchdog;
+use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
 use crate::project::Project;
-use crate::record::Digest;
+use crate::record::{Digest, Failure};
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
@@ -269,7 +269,8 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> 
 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
-    let outside = Outside { signals: &signals::listen(), edits: None, keep_same_failed: false };
+    let signals = signals::listen();
+    let outside = Outside { signals: &signals, edits: None, keep_same_failed: false, known_failures: &[] };
     Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
 
@@ -281,6 +282,8 @@ pub struct Outside<'a> {
     pub edits: Option<&'a Receiver<Edits>>,
     /// Leave a task that failed as it is while nothing it is made from changed.
     pub keep_same_failed: bool,
+    /// Failures that were told already.
+    pub known_failures: &'a [(String, Failure)],
 }
 
 /// [`carry_out`], told what reaches it from outside; also returns how it ended, unless a signal came before it began.
@@ -319,17 +322,19 @@ pub fn carry_out_under(
     let tell = Mutex::new(tell);
     let steps_total = project.specs.len() as u32;
     let logs = Arc::new(Logs::new(store));
+    let lifeline = Lifeline::new(std::env::current_exe().ok());
     let tools = Arc::new(Tools {
         project: project.clone(),
         store: store.clone(),
         index: index.clone(),
         logs: logs.clone(),
-        watchdog: Watchdog::new(cancel.clone(), std::env::current_exe().ok()),
+        watchdog: Watchdog::new(cancel.clone(), lifeline.clone()),
         cancel: cancel.clone(),
         providers: Providers::new(
             project.clone(),
             keys,
             key_variables.clone(),
+            lifeline,
             lifecycle::read_learned(store),
             u64::from(std::process::id()),
         ),
@@ -382,6 +387,7 @@ pub fn carry_out_under(
         max_cost: how.max_cost.or(budget.cost),
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
+        known_failures: outside.known_failures.to_vec(),
     };
     let rules = rules(project, how, what.force);
     let env = |name: &str| session.variable(name);
@@ -598,6 +604,9 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
     if let Some((task, ..)) = ended.failures.first() {
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
+    }
+    if next.is_empty() && outcome == Outcome::Stopped && ended.summary.pending > 0 {
+        next.push(("planexe resume".to_owned(), "go on with what is left".to_owned()));
     }
     SummaryView {
         schema: crate::report::SCHEMA,

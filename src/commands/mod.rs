@@ -9,6 +9,8 @@ use clap::Args;
 
 use crate::exit::{Error, Kind};
 use crate::keys::{KeyRing, config_dir};
+use crate::load;
+use crate::manifest::Faults;
 use crate::open::{self, Named, OpenError, Opened, Where};
 use crate::report::{FaultsView, Server};
 use crate::store::lock::{LockError, RunLock, Wait};
@@ -180,6 +182,13 @@ impl Session {
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
         open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// What is most likely a mistake in a pipeline without faults.
+    pub fn warnings(&self) -> Result<Faults, Error> {
+        let located = open::locate(&self.place(), true).map_err(|error| self.open_error(error))?;
+        load::warnings(&located.locations)
+            .map_err(|faults| self.open_error(OpenError::Faults(Box::new(faults))))
     }
 
     /// Where the command line says to work.
@@ -401,7 +410,7 @@ pub fn session_parts(opened: &Opened, units: &Units<'_>, names: &[String]) -> Re
 
 /// The task a name on the command line means.
 pub fn session_find(opened: &Opened, name: &str) -> Result<Named, Error> {
-    open::find_task(&opened.project.graph, name).map_err(|hint| {
+    open::find(&opened.project, name).map_err(|hint| {
         let error = Error::usage(format!("no task or output is called `{name}`")).code("unknown_task");
         match hint {
             Some(hint) => error.hint(hint),

@@ -1,18 +1,24 @@
 //! `planexe retry`: has failed tasks tried anew, with fresh answers and full budgets.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::build::{self, BuildArgs, HowArgs};
+use crate::commands::stop::building;
 use crate::commands::{LockArgs, Session, session_parts};
 use crate::exit::{self, Error, Kind};
-use crate::fs::Durability;
 use crate::graph::Kind as NodeKind;
+use crate::open::Opened;
 use crate::record::{Marker, State};
 use crate::report::shell_word;
 use crate::store::{StatusRead, Store};
 use crate::style::clean;
 use crate::units::{Part, Unit, Units};
+
+/// How often it is looked whether a running build has taken it up.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// What `planexe retry` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -39,8 +45,30 @@ pub struct RetryArgs {
 struct View {
     /// Whether it was done.
     done: bool,
-    /// Tasks that are tried anew by the next build.
+    /// Tasks that are tried anew.
     tasks: Vec<String>,
+    /// By the build that runs; else by the next one.
+    build_runs: bool,
+}
+
+/// Asks the running build; whether it took all of it up. If it ended before, what is left of it is taken back.
+fn ask_build(opened: &Opened, chosen: &[Unit]) -> Result<bool, Error> {
+    let store = &opened.store;
+    for unit in chosen {
+        store.ask_retry(&unit.name)?;
+    }
+    loop {
+        // Asked for first: what a build does as its last is still seen.
+        let runs = building(opened).is_some();
+        let asked = store.asked_retries();
+        if !chosen.iter().any(|unit| asked.contains(&unit.name)) {
+            return Ok(true);
+        }
+        if !runs {
+            return Ok(false);
+        }
+        std::thread::sleep(AGAIN);
+    }
 }
 
 /// How a task stands.
@@ -60,7 +88,8 @@ enum Stand {
 pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
     let store = &opened.store;
-    let lock = match args.dry_run {
+    let builder = building(&opened).filter(|_| !args.lock.wait && !args.lock.no_lock);
+    let lock = match args.dry_run || builder.is_some() {
         true => None,
         false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
     };
@@ -85,22 +114,32 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
     if chosen.is_empty() {
         return nothing(session, &opened.store, args);
     }
+    let mut taken_up = false;
     if !args.dry_run {
-        for unit in &chosen {
+        taken_up = builder.is_some() && ask_build(&opened, &chosen)?;
+        let lock = match (taken_up, lock) {
+            (false, None) => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
+            (_, lock) => lock,
+        };
+        for unit in chosen.iter().filter(|_| !taken_up) {
             anew(store, unit).map_err(|error| {
                 Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
             })?;
         }
+        drop(lock);
     }
-    drop(lock);
     let tasks: Vec<String> = chosen.into_iter().map(|unit| unit.name).collect();
     if session.globals.json && !args.build {
-        session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks })?;
+        session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks, build_runs: taken_up })?;
         return Ok(exit::DONE);
     }
     let verb = if args.dry_run { "would be tried anew" } else { "is tried anew, with fresh answers" };
     for task in &tasks {
         session.say(&format!("{}: {verb}", clean(task)));
+    }
+    if taken_up {
+        session.say("the running build goes on with it");
+        return Ok(exit::DONE);
     }
     if args.build {
         let how = HowArgs { wait: args.lock.wait, no_lock: args.lock.no_lock, ..HowArgs::default() };
@@ -123,7 +162,7 @@ fn nothing(session: &Session, store: &Store, args: &RetryArgs) -> Result<u8, Err
     }
     session.say("no task failed: there is nothing to try anew");
     if session.globals.json {
-        session.print_answer(store.run_dir(), &View { done: false, tasks: Vec::new() })?;
+        session.print_answer(store.run_dir(), &View { done: false, tasks: Vec::new(), build_runs: false })?;
     }
     Ok(exit::DONE)
 }
@@ -141,20 +180,9 @@ fn stand(store: &Store, unit: &Unit) -> Stand {
     }
 }
 
-/// Has the next build ask anew: kept answers are set aside, budgets are whole again. Outputs stay where they are
-/// until there are new ones.
+/// Has the next build ask anew.
 fn anew(store: &Store, unit: &Unit) -> Result<(), crate::fs::FsError> {
     let Some(first) = unit.outputs.first() else { return Ok(()) };
-    store.calls().discard(&unit.name).map_err(|error| error.within(store.run_dir()))?;
-    if let StatusRead::Valid(mut status) = store.read_status(first) {
-        // Done without a marker means a fresh draw; anything else begins from the beginning.
-        if status.state != State::Done {
-            status.state = State::Pending;
-            status.failure = None;
-        }
-        status.budgets = None;
-        store.write_status(first, &status, Durability::Synced)?;
-    }
-    store.remove_done(first, Durability::Synced)?;
-    Ok(())
+    store.begin_anew(&unit.name, first)?;
+    store.clear_retry(&unit.name)
 }

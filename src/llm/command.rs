@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,6 +21,7 @@ use super::stream::BODY_CAP;
 use super::watchdog::TICK;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, one_line, tidy};
 use crate::manifest::types::Model;
+use crate::process::Lifeline;
 
 /// Time a program has to end by itself after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -34,6 +36,7 @@ pub struct Command {
     argv: Vec<String>,
     folder: PathBuf,
     hidden_env: Vec<String>,
+    lifeline: Arc<Lifeline>,
     first_token: Option<Duration>,
     idle: Option<Duration>,
     total: Duration,
@@ -54,6 +57,7 @@ impl Command {
             argv: model.command.clone(),
             folder: setup.folder.to_owned(),
             hidden_env,
+            lifeline: Arc::clone(setup.lifeline),
             first_token: span(model.timeouts.first_token),
             idle: span(model.timeouts.idle),
             total: span(model.timeouts.total).unwrap_or(TOTAL),
@@ -72,6 +76,7 @@ impl Command {
         for name in &self.hidden_env {
             command.env_remove(name);
         }
+        self.lifeline.ready();
         command.spawn().map_err(|error| {
             let class = match error.kind() {
                 // Too many processes or descriptors: it passes.
@@ -106,12 +111,25 @@ fn stdin_of(request: &Request) -> String {
 struct Group {
     child: Child,
     done: bool,
+    lifeline: Arc<Lifeline>,
 }
 
 impl Group {
+    fn of(child: Child, lifeline: &Arc<Lifeline>) -> Group {
+        let group = Group { child, done: false, lifeline: Arc::clone(lifeline) };
+        if let Some(id) = group.id() {
+            lifeline.started(id);
+        }
+        group
+    }
+
+    fn id(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
     fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(pid, signal);
+        if let Some(group) = self.id() {
+            let _ = kill_process_group(group, signal);
         }
     }
 
@@ -137,6 +155,9 @@ impl Drop for Group {
         if !self.done {
             self.end();
         }
+        if let Some(group) = self.id() {
+            self.lifeline.ended(group);
+        }
     }
 }
 
@@ -146,7 +167,7 @@ impl Provider for Command {
         if context.cancel.is_killing() {
             return Err(CallError::new(Class::Cancelled, "the call was cancelled"));
         }
-        let mut group = Group { child: self.start()?, done: false };
+        let mut group = Group::of(self.start()?, &self.lifeline);
         let mut talk = Talk::new(started);
         let result = self.converse(&mut group, &mut talk, stdin_of(request).as_bytes(), context);
         let status = match result {
@@ -154,7 +175,7 @@ impl Provider for Command {
             Err(mut error) => {
                 group.end();
                 error.partial = tidy(&String::from_utf8_lossy(&talk.stdout), usize::MAX, None);
-                error.raw = tidy(&String::from_utf8_lossy(&talk.stderr), STDERR_CAP, None);
+                error.raw = last_words(&talk.stderr);
                 error.usage.calls = 1;
                 return Err(error);
             }
@@ -360,7 +381,7 @@ impl Command {
 
     /// The error of a program that did not exit with 0, by what it wrote on standard error.
     fn failed(&self, status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> CallError {
-        let stderr = tidy(&String::from_utf8_lossy(stderr), STDERR_CAP, None);
+        let stderr = last_words(stderr);
         let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let how = match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
@@ -389,6 +410,12 @@ impl Command {
     }
 }
 
+/// The last part of what a program said on standard error.
+fn last_words(stderr: &[u8]) -> String {
+    let from = stderr.len().saturating_sub(STDERR_CAP);
+    tidy(&String::from_utf8_lossy(&stderr[from..]), STDERR_CAP, None)
+}
+
 fn again(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -411,6 +438,7 @@ mod tests {
             folder: folder.path(),
             keys: &keys,
             hidden_env: &["PATH_TO_NOTHING".into()],
+            lifeline: &Lifeline::new(None),
             calibration: None,
         };
         let request = Request {
@@ -422,6 +450,7 @@ mod tests {
             schema: None,
             params: Default::default(),
             params_extra: Default::default(),
+            check: None,
         };
         let progress = CallProgress::default();
         let context = CallContext { cancel, progress: &progress, time_left: None };

@@ -33,6 +33,7 @@ mod wire_tests;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -41,8 +42,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cancel::Cancel;
+use crate::check::CompiledCheck;
 use crate::keys::{KeyRing, Secret, Site};
 use crate::manifest::types::{Api, Model};
+use crate::process::Lifeline;
 
 pub use probe::Health;
 
@@ -65,6 +68,8 @@ pub struct Request {
     pub params: Map<String, Value>,
     /// Fields added to the body as they are.
     pub params_extra: Map<String, Value>,
+    /// What the answer is held against, so that `simulated` can make up one that passes; never sent.
+    pub check: Option<Arc<CompiledCheck>>,
 }
 
 /// An answer that did not pass, and the feedback the next ask carries.
@@ -433,6 +438,8 @@ pub struct Setup<'a> {
     pub keys: &'a KeyRing,
     /// Environment variables that no command inherits: every `api_key_env` of the pipeline.
     pub hidden_env: &'a [String],
+    /// Ends programs that answer prompts if planexe is killed.
+    pub lifeline: &'a Arc<Lifeline>,
     /// What an earlier build learned about the model's tokenizer.
     pub calibration: Option<estimate::Calibration>,
 }

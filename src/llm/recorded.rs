@@ -312,6 +312,7 @@ mod tests {
             schema: None,
             params: Default::default(),
             params_extra: Default::default(),
+            check: None,
         }
     }
 

@@ -91,7 +91,10 @@ impl Provider for Simulated {
         let mut rng = rng_of(self.seed, &who);
         let text = match &request.schema {
             Some(schema) => {
-                let value = Maker { root: schema, rng: &mut rng }.value(schema, 0);
+                let mut value = Maker { root: schema, rng: &mut rng }.value(schema, 0);
+                if let Some(check) = &request.check {
+                    check.mend(&mut value, &mut |n| (rng.bits() % n.max(1) as u64) as usize);
+                }
                 serde_json::to_string_pretty(&value).unwrap_or_default()
             }
             None => prose(&mut rng, &request.task, self.words),
@@ -602,6 +605,7 @@ mod tests {
             schema,
             params: Map::new(),
             params_extra: Map::new(),
+            check: None,
         };
         let context =
             CallContext { cancel: &Cancel::new(), progress: &CallProgress::default(), time_left: None };

@@ -186,6 +186,7 @@ fn request() -> Request {
         schema: None,
         params: Map::new(),
         params_extra: Map::new(),
+        check: None,
     }
 }
 
@@ -195,7 +196,14 @@ fn provider_of(table: &str, port: u16) -> Box<dyn Provider> {
     model.base_url.get_or_insert(format!("http://127.0.0.1:{port}{path}"));
     model.model.get_or_insert("m".into());
     let keys = KeyRing::without_files(|name| (name == "SOME_KEY").then(|| "sk-very-secret".to_owned()));
-    let setup = Setup { name: "m", folder: Path::new("."), keys: &keys, hidden_env: &[], calibration: None };
+    let setup = Setup {
+        name: "m",
+        folder: Path::new("."),
+        keys: &keys,
+        hidden_env: &[],
+        lifeline: &Lifeline::new(None),
+        calibration: None,
+    };
     provider(&model, &setup).unwrap()
 }
 
@@ -958,7 +966,14 @@ fn a_prompt_cut_on_the_way_is_noticed_through_the_provider() {
 #[test]
 fn probes_tell_what_a_server_has() {
     let keys = KeyRing::without_files(|_| None);
-    let setup = Setup { name: "m", folder: Path::new("."), keys: &keys, hidden_env: &[], calibration: None };
+    let setup = Setup {
+        name: "m",
+        folder: Path::new("."),
+        keys: &keys,
+        hidden_env: &[],
+        lifeline: &Lifeline::new(None),
+        calibration: None,
+    };
     let facts = |table: &str, scripts: Vec<Vec<Step>>| {
         let (port, server) = serve(scripts);
         let mut model: Model = toml::from_str(table).unwrap();
@@ -1034,8 +1049,14 @@ fn digests_are_stable_and_separate() {
 #[test]
 fn models_that_cannot_be_set_up_say_why() {
     let keys = KeyRing::without_files(|name| (name == "OPENAI_API_KEY").then(|| "k".to_owned()));
-    let setup =
-        Setup { name: "cloud", folder: Path::new("."), keys: &keys, hidden_env: &[], calibration: None };
+    let setup = Setup {
+        name: "cloud",
+        folder: Path::new("."),
+        keys: &keys,
+        hidden_env: &[],
+        lifeline: &Lifeline::new(None),
+        calibration: None,
+    };
     for (table, class, words) in [
         ("model = \"m\"", Class::Config, "`api` is missing"),
         ("api = \"openai\"", Class::Config, "`model` is missing"),

@@ -47,6 +47,8 @@ pub struct Fault {
     pub related: Vec<(At, String)>,
     /// True if the line holds a secret and must not be shown.
     pub secret: bool,
+    /// Most likely a mistake, but the pipeline can be built.
+    pub warning: bool,
 }
 
 impl From<KeyPath> for At {
@@ -78,6 +80,7 @@ impl Fault {
             hint: None,
             related: Vec::new(),
             secret: false,
+            warning: false,
         }
     }
 
@@ -122,6 +125,13 @@ impl Fault {
     #[must_use]
     pub fn secret(mut self) -> Fault {
         self.secret = true;
+        self
+    }
+
+    /// The same as a warning.
+    #[must_use]
+    pub fn warning(mut self) -> Fault {
+        self.warning = true;
         self
     }
 
@@ -205,7 +215,8 @@ impl Faults {
         let wanted = fault.wanted.as_deref().map(printable);
         let hint = fault.hint.as_deref().map(printable);
         let spot = self.spot(&fault.at, fault.on_key);
-        let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
+        let level = if fault.warning { Level::WARNING } else { Level::ERROR };
+        let mut group = Group::with_title(level.primary_title(title.as_str()));
         // Places of one file are drawn together, in the order of its lines.
         let mut marks: Vec<(Spot<'_>, AnnotationKind, Option<String>)> = Vec::new();
         let mut bare = None;
@@ -293,6 +304,7 @@ impl Faults {
                 "file": spot.as_ref().map(|spot| spot.file.clone()),
                 "line": line,
                 "column": column,
+                "level": if fault.warning { "warning" } else { "error" },
                 "key": fault.path().map(KeyPath::to_string),
                 "message": fault.message,
                 "wanted": fault.wanted,

@@ -47,6 +47,8 @@ pub struct Tables {
     pub profiles: Map<Profile>,
     /// Whether calls take part in make's jobserver.
     pub jobserver: Jobserver,
+    /// Other names on the command line: each means a task, or the task that writes an output.
+    pub aliases: Map<String>,
     /// The tasks, by name.
     pub task: Map<Task>,
 }
@@ -179,6 +181,22 @@ pub enum Server {
     /// Any other compatible server
     #[serde(rename = "other")]
     Other,
+}
+
+impl Server {
+    /// The name the file uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Server::Openai => "openai",
+            Server::LmStudio => "lmstudio",
+            Server::LlamaCpp => "llama.cpp",
+            Server::Vllm => "vllm",
+            Server::OpenRouter => "openrouter",
+            Server::LiteLlm => "litellm",
+            Server::Ollama => "ollama",
+            Server::Other => "other",
+        }
+    }
 }
 
 /// What a recorded model does when its file has no answer for a prompt.
@@ -602,6 +620,67 @@ pub struct Check {
     pub matches: Map<String>,
     /// A file of the pipeline with one banned word or phrase per line.
     pub banned_words: Option<String>,
+    /// JSON pointers (`*` allowed) of ids, and where those ids come from: `"input:/pointer"` is in a JSON
+    /// input, `"item:/pointer"` in the item of a fan-out, `"/pointer"` in the answer itself. An empty id
+    /// is passed over.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub refs: Map<String>,
+    /// Estimates given as ranges, and what makes one sound.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<RangeRule>,
+    /// Texts inside the answer, by JSON pointer (`*` allowed), and how concrete each must be.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub texts: Map<TextRule>,
+    /// Conditions on the answer and the inputs together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<Requirement>,
+}
+
+/// An entry of `check.ranges`: an estimate in the manner of Fermi. A number may be written as a string.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RangeRule {
+    /// JSON pointer (`*` allowed) of the objects that hold an estimate each.
+    pub at: String,
+    /// Member with the lower bound.
+    pub low: String,
+    /// Member with the upper bound; it must not be below the lower one.
+    pub high: String,
+    /// Member with the likely value; it must lie between the two.
+    pub likely: Option<String>,
+    /// Least value of the lower bound.
+    pub min: Option<f64>,
+    /// Greatest value of the upper bound.
+    pub max: Option<f64>,
+    /// Greatest ratio of the upper bound to the lower one; a wider range says nothing.
+    pub max_ratio: Option<f64>,
+    /// Member that says what the estimate rests on; it must not be empty or a placeholder.
+    pub evidence: Option<String>,
+}
+
+/// An entry of `check.texts`: what makes a text concrete enough to act on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextRule {
+    /// Least number of words of each text.
+    pub min_words: Option<u64>,
+    /// Greatest number of words of each text.
+    pub max_words: Option<u64>,
+    /// Whether each text must name a number.
+    pub number: bool,
+    /// Greatest share of words, from 0 to 1, that two texts of one list may have in common.
+    pub alike: Option<f64>,
+}
+
+/// An entry of `check.require`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Requirement {
+    /// A condition `"{{ … }}"` over `answer`, the inputs, `vars` and `item`; false means: ask again.
+    /// Without one the message decides: if it comes to nothing, all is well.
+    pub that: Option<String>,
+    /// What the model is told: a template over the same names, each line one fault.
+    pub message: String,
 }
 
 /// `Deserialize` for an enum whose variants differ by shape. Written out rather than `untagged`, so

@@ -11,7 +11,7 @@ use super::post::Complaints;
 use crate::cancel::{Cancel, Level};
 use crate::fs::{self, FsError};
 use crate::manifest::types::Hooks as Table;
-use crate::process::{End, Limits, Watchdog};
+use crate::process::{End, Lifeline, Limits, Watchdog};
 
 /// The longest a hook may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -104,7 +104,7 @@ fn run_all(
     cancel: &Cancel,
     queue: &Receiver<Payload>,
 ) {
-    let watchdog = Watchdog::new(cancel.clone(), std::env::current_exe().ok());
+    let watchdog = Watchdog::new(cancel.clone(), Lifeline::new(std::env::current_exe().ok()));
     let mut told: Vec<&str> = Vec::new();
     let mut left_out = 0;
     for payload in queue {

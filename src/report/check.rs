@@ -24,12 +24,18 @@ pub struct CheckView {
     pub models: u32,
     /// Empty here; with faults the answer is their list.
     pub faults: Vec<serde_json::Value>,
+    /// What is most likely a mistake, in the form of faults.
+    pub warnings: serde_json::Value,
 }
 
 impl CheckView {
     /// For people.
     pub fn text(&self) -> String {
-        format!("{}: {}, no faults\n", clean(&self.file), style::count(u64::from(self.tasks), "task"))
+        let warnings = self.warnings.as_array().map_or(0, Vec::len) as u64;
+        let also =
+            if warnings == 0 { String::new() } else { format!(", {}", style::count(warnings, "warning")) };
+        let tasks = style::count(u64::from(self.tasks), "task");
+        format!("{}: {tasks}, no faults{also}\n", clean(&self.file))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::record::Failure;
 use crate::report::status::some_names;
-use crate::report::{Reason, Server, Verdict, coloured_diff, reason_of, time};
+use crate::report::{Reason, Server, Verdict, coloured_diff, hint_of, reason_of, time};
 use crate::style::{self, Shown, Style, clean};
 
 /// Why a task would run, or need not.
@@ -206,6 +206,9 @@ impl ExplainView {
             attempts => format!(" (attempt {attempts})"),
         };
         let mut text = format!("\nIts last attempt failed{attempts}: {}\n", reason_of(failure));
+        if let Some(hint) = hint_of(failure) {
+            text += &format!("hint: {hint}\n");
+        }
         for (what, fields) in [("missing", &failure.missing_fields), ("invalid", &failure.invalid_fields)] {
             if !fields.is_empty() {
                 text += &format!("  {what}: {}\n", some_names(fields, 8));

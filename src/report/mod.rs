@@ -368,11 +368,17 @@ impl TaskView {
 
 /// A failure in one line: `validation: /risks/0/title is missing`.
 pub fn reason_of(failure: &Failure) -> String {
-    match (clean(&failure.class), clean(&failure.message)) {
+    let message = failure.message.split("\nhint: ").next().unwrap_or_default();
+    match (clean(&failure.class), clean(message)) {
         (class, message) if message.is_empty() => class,
         (class, message) if class.is_empty() || message.starts_with(&format!("{class}:")) => message,
         (class, message) => format!("{class}: {message}"),
     }
+}
+
+/// What a failure's message says to do about it.
+pub fn hint_of(failure: &Failure) -> Option<String> {
+    failure.message.split_once("\nhint: ").map(|(_, hint)| clean(hint))
 }
 
 /// How many tasks are in each state; every state is named. A `foreach` task counts as its instances, once it has any.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::event::Summary;
 use crate::record::Failure;
 use crate::report::status::some_names;
-use crate::report::{Server, TaskView, reason_of, shell_word};
+use crate::report::{Server, TaskView, hint_of, reason_of, shell_word};
 use crate::style::{self, Shown, Style, clean, pad};
 
 /// How a build ended.
@@ -89,6 +89,9 @@ impl SummaryView {
         }
         text += &format!("{}\n", self.headline(style));
         let summary = &self.summary;
+        if !summary.left.is_empty() && self.outcome == Outcome::Stopped {
+            text += &format!("Left: {}.\n", some_names(&summary.left, 10));
+        }
         if !summary.partial.is_empty() {
             let names = some_names(&summary.partial, 5);
             text += &format!("Partial: {names}; items are missing, the next build tries them.\n");
@@ -183,6 +186,9 @@ impl SummaryView {
         for failed in self.failed.iter().take(MOST) {
             text += &format!("{} {}\n", style.glyph(Shown::Failed), style.bold(&clean(&failed.task)));
             text += &format!("    {}\n", reason_of(&failed.failure));
+            if let Some(hint) = hint_of(&failed.failure) {
+                text += &format!("    hint: {hint}\n");
+            }
             if !failed.blocks.is_empty() {
                 text += &format!("    blocks {}\n", some_names(&failed.blocks, 5));
             }

@@ -14,7 +14,7 @@ use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
 use crate::project::{Endpoint, PromptSpec};
 use crate::record::{Failure, SCHEMA, State};
-use crate::store::calls::{CallRecord, KeptRequest, Verdict};
+use crate::store::calls::{CallRecord, KeptCall, KeptRequest, Verdict};
 use crate::store::commit::Content;
 use crate::store::logs::{CallOf, UsageLine};
 
@@ -37,7 +37,7 @@ pub fn run(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Outcome {
 fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Outcome> {
     if let Some(text) = job.prepared.existing.take() {
         job.live.enter(Stage::Checking);
-        let valid = check::validate(&text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
+        let valid = check::validate(&text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
         let former = job.former.as_deref();
         let made = Made {
             with: former.and_then(|done| done.made_with.clone()),
@@ -48,10 +48,10 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
         };
         return Some(accept(tools, job, valid, made));
     }
-    let kept = job.prepared.kept.take()?;
+    let KeptCall { name, record: kept, .. } = *job.prepared.kept.take()?;
     let reply = kept.reply.as_ref()?;
     job.live.enter(Stage::Reusing);
-    let valid = check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).ok()?;
+    let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
     let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
     // The build that paid for it may have been killed before it could say so.
     if kept.attempt + 1 == job.attempt
@@ -61,7 +61,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     }
     let made = Made {
         with: Some(spec.made_with(endpoint)),
-        call: None,
+        call: Some(name),
         sample: reply.sample,
         reused: true,
         by: None,
@@ -108,7 +108,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
         .map_err(|error| tools.providers.redacted(error));
     let checked = match &result {
         Ok(reply) => {
-            check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref()).map_err(Some)
+            check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).map_err(Some)
         }
         Err(_) => Err(None),
     };
@@ -176,7 +176,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             }
             let failure = Failure {
                 class: error.class.name().to_owned(),
-                message: format!("{} ({})", error.message, endpoint.name),
+                message: of_model(&error.message, &endpoint.name),
                 error_id: Some(id),
                 recoverable: true,
                 raw_error: bounded(&error.raw).or_else(|| bounded(&error.partial)),
@@ -206,7 +206,7 @@ fn take_up_conversation(
         if meant
             && let Some(reply) = &call.record.reply
             && let Err(violations) =
-                check::validate(&reply.text, spec.schema.as_deref(), spec.check.as_deref())
+                check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref())
         {
             let again = Rejected { answer: reply.text.clone(), feedback: check::feedback(&violations) };
             rejected.push((call, again));
@@ -252,6 +252,7 @@ fn request_of(job: &Job, spec: &PromptSpec) -> Request {
         schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
         params,
         params_extra: spec.params_extra.clone(),
+        check: job.prepared.check.clone(),
     }
 }
 
@@ -270,6 +271,7 @@ fn count(
     };
     usage.calls = 1;
     job.course.usage.add(&usage);
+    tools.providers.spend(&usage);
     let call = CallOf {
         task: &job.task.name,
         attempt: job.attempt,
@@ -413,12 +415,39 @@ fn follow(
             if failed.is_outage() {
                 failure.message.push_str("; waited for in vain");
             }
+            if let Some(remedy) = remedy(error).filter(|_| !failure.message.contains("\nhint: ")) {
+                failure.message.push_str("\nhint: ");
+                failure.message.push_str(remedy);
+            }
             failure.recoverable = is_recoverable(error.class);
             // Others that ask the same endpoint need not find out for themselves.
             close(endpoint_closed);
             Outcome::Failed(failure)
         }
     }
+}
+
+/// A message with the model it is about, before what it says to do.
+fn of_model(message: &str, model: &str) -> String {
+    match message.split_once("\nhint: ") {
+        Some((what, hint)) => format!("{what} ({model})\nhint: {hint}"),
+        None => format!("{message} ({model})"),
+    }
+}
+
+/// What to do about a failure that no further attempt will mend.
+fn remedy(error: &CallError) -> Option<&'static str> {
+    Some(match error.class {
+        Class::ServerLoading | Class::Connection => "is its server up? `planexe doctor` asks it",
+        Class::Auth => "`planexe keys` shows which key goes where, `planexe doctor` tries it",
+        Class::ModelNotFound => "`planexe doctor` lists the models that are there",
+        Class::Quota => "`planexe resume` goes on once there is money or allowance again",
+        Class::Truncated => "raise `params.max_tokens`, or name a model with a larger `max_output`",
+        Class::Timeout if matches!(error.code.as_deref(), Some("first_token" | "idle" | "total")) => {
+            "if the server is slow and not dead, raise the model's `timeouts`"
+        }
+        _ => return None,
+    })
 }
 
 /// Whether building again, with nothing changed in the pipeline, may help.

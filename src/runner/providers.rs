@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::keys::{KeyRing, Redactor};
 use crate::llm::estimate::Calibration;
 use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
-use crate::llm::{self, CallError, Class, Provider, Reply, Setup};
+use crate::llm::{self, CallError, Class, Provider, Reply, Setup, Usage};
+use crate::process::Lifeline;
 use crate::project::{Endpoint, Project, PromptSpec, Spec};
 
 /// A provider, or why there is none.
@@ -19,6 +20,7 @@ pub struct Providers {
     project: Arc<Project>,
     keys: KeyRing,
     hidden_env: Vec<String>,
+    lifeline: Arc<Lifeline>,
     /// What earlier builds learned of tokenizers, by endpoint and model.
     learned: BTreeMap<String, Calibration>,
     redactor: Redactor,
@@ -27,6 +29,8 @@ pub struct Providers {
     closed: Vec<Mutex<Option<CallError>>>,
     /// Whether an endpoint has answered in this build.
     answered: Vec<AtomicBool>,
+    /// Used by all calls of this build so far.
+    spent: Mutex<Usage>,
     /// Varies the jitter of pauses from build to build.
     seed: u64,
 }
@@ -37,6 +41,7 @@ impl Providers {
         project: Arc<Project>,
         keys: KeyRing,
         hidden_env: Vec<String>,
+        lifeline: Arc<Lifeline>,
         learned: BTreeMap<String, Calibration>,
         seed: u64,
     ) -> Providers {
@@ -46,11 +51,13 @@ impl Providers {
             project,
             keys,
             hidden_env,
+            lifeline,
             learned,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
             closed: (0..count).map(|_| Mutex::default()).collect(),
             answered: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            spent: Mutex::default(),
             seed,
         }
     }
@@ -64,6 +71,7 @@ impl Providers {
                 folder: &self.project.folder,
                 keys: &self.keys,
                 hidden_env: &self.hidden_env,
+                lifeline: &self.lifeline,
                 calibration: self.learned.get(&learned_name(table)).copied(),
             };
             llm::provider(&table.model, &setup)
@@ -124,6 +132,16 @@ impl Providers {
 
     fn closed(&self, endpoint: usize) -> MutexGuard<'_, Option<CallError>> {
         self.closed[endpoint].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what a call used.
+    pub fn spend(&self, usage: &Usage) {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).add(usage);
+    }
+
+    /// What all calls of this build used so far.
+    pub fn spent(&self) -> Usage {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An endpoint has answered a call.

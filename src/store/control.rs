@@ -1,14 +1,15 @@
 //! Steering a running build by files under `.planexe/`: `stop`, `pause`, `abort`, and a file per task
-//! that a person let pass. A running build looks for them several times a second; a `stop` older than
+//! that a person let pass, or wants made anew. A running build looks for them several times a second; a `stop` older than
 //! the build is removed by it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, sidecar, task_dir_name};
+use super::{StatusRead, Store, sidecar, task_dir_name};
 use crate::fs::{self, Durability, FsError, Signature};
+use crate::record::State;
 
 /// What is asked of a running build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Control {
     Pause(bool),
     /// A person did, or let pass, a task.
     Passed(String),
+    /// A task is to be made anew.
+    Retry(String),
 }
 
 /// What a person said of a task.
@@ -35,6 +38,9 @@ pub struct Passed {
     pub by: String,
     /// When, RFC 3339, UTC.
     pub at: String,
+    /// What they were shown: the decision the task waited with. None if they were ahead of the build.
+    #[serde(default)]
+    pub decision_id: Option<String>,
 }
 
 /// The files a build looks at. Those that were there before it count for nothing.
@@ -81,6 +87,7 @@ impl Controls {
                 found.push(Control::Passed(passed.task));
             }
         }
+        found.extend(retries(&self.dir).into_values().map(Control::Retry));
         found
     }
 
@@ -91,11 +98,11 @@ impl Controls {
         files.into_iter().filter_map(|(name, _)| read(name)).collect()
     }
 
-    /// Who let a task pass, if someone did.
-    pub fn passed(&self, task: &str) -> Option<String> {
+    /// Who let a task pass, and on what, if someone did.
+    pub fn passed(&self, task: &str) -> Option<Passed> {
         let path = self.dir.join("passed").join(format!("{}.json", task_dir_name(task)));
         let passed: Passed = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        (passed.task == task).then_some(passed.by)
+        (passed.task == task).then_some(passed)
     }
 
     /// Forgets it: it was used.
@@ -103,6 +110,20 @@ impl Controls {
         self.told.remove(task);
         let _ = fs::remove(&self.dir.join("passed").join(format!("{}.json", task_dir_name(task))));
     }
+}
+
+/// Tasks that are to be made anew, by the files that say so. One made by hand may be empty, with the task for a name.
+fn retries(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let dir = dir.join("retry");
+    let mut found = BTreeMap::new();
+    for (name, _) in fs::list_dir(&dir).unwrap_or_default() {
+        let path = dir.join(&name);
+        let Some(name) = name.to_str().filter(|name| !fs::is_temp_name(name)) else { continue };
+        let text = fs::read_capped(&path, 1 << 16).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        found.insert(path.clone(), if text.is_empty() { name.to_owned() } else { text });
+    }
+    found
 }
 
 fn signature(dir: &Path, name: &str) -> Option<Signature> {
@@ -115,6 +136,42 @@ impl Store {
         let dir = self.planexe_subdir("passed")?;
         let path = dir.join(format!("{}.json", task_dir_name(&passed.task)));
         fs::write_atomic(&path, &sidecar::to_json(passed), Durability::Synced)
+    }
+
+    /// Asks the running build to make a task anew.
+    pub fn ask_retry(&self, task: &str) -> Result<(), FsError> {
+        let path = self.planexe_subdir("retry")?.join(task_dir_name(task));
+        fs::write_atomic(&path, format!("{task}\n").as_bytes(), Durability::Unsynced)
+    }
+
+    /// Tasks that somebody wants made anew and no build has taken up yet.
+    pub fn asked_retries(&self) -> Vec<String> {
+        retries(&self.planexe_dir()).into_values().collect()
+    }
+
+    /// The task is made anew: nobody asks for it any more.
+    pub fn clear_retry(&self, task: &str) -> Result<(), FsError> {
+        for (path, _) in retries(&self.planexe_dir()).iter().filter(|(_, asked)| *asked == task) {
+            fs::remove(path)?;
+        }
+        Ok(())
+    }
+
+    /// Has a task be made anew: kept answers are set aside, budgets are whole again. `first` is its first output; outputs
+    /// stay where they are until there are new ones. Under the lock.
+    pub fn begin_anew(&self, task: &str, first: &str) -> Result<(), FsError> {
+        self.calls().discard(task).map_err(|error| error.within(&self.run_dir))?;
+        if let StatusRead::Valid(mut status) = self.read_status(first) {
+            // Done without a marker means a fresh draw; anything else begins from the beginning.
+            if status.state != State::Done {
+                status.state = State::Pending;
+                status.failure = None;
+            }
+            status.budgets = None;
+            self.write_status(first, &status, Durability::Synced)?;
+        }
+        self.remove_done(first, Durability::Synced)?;
+        Ok(())
     }
 
     /// Whether a build is asked to start nothing for now.
@@ -130,6 +187,7 @@ impl Store {
             Control::Abort { hard: true } => ("abort", b"hard\n"),
             Control::Pause(true) => ("pause", b""),
             Control::Pause(false) => return fs::remove(&self.planexe_dir().join("pause")).map(drop),
+            Control::Retry(task) => return self.ask_retry(task),
             Control::Passed(_) => return Ok(()),
         };
         fs::write_atomic(&self.planexe_subdir("")?.join(name), text, Durability::Unsynced)

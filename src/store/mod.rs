@@ -9,6 +9,7 @@ pub mod calls;
 pub mod checkpoints;
 pub mod commit;
 pub mod control;
+pub mod gc;
 pub mod history;
 pub mod index;
 pub mod jsonl;
@@ -181,13 +182,18 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "live"] {
+        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "retry", "live"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
         }
         for dir in output_dirs {
             swept += fs::sweep_temps(&self.run_dir.join(dir))?;
         }
         Ok(swept)
+    }
+
+    /// [`Store::sweep`] of the folder caches are written in, for builds that begin nothing.
+    pub fn sweep_caches(&self) -> Result<usize, FsError> {
+        fs::sweep_temps(&self.planexe_dir())
     }
 
     /// Mends the append-only files of the run at the start of a build, under the lock; returns which

@@ -58,7 +58,7 @@ fn set(space: &Space, path: &str, member: &str, value: Value) {
 
 /// Waits until no process has this id (a dead one nobody has reaped counts as gone).
 #[track_caller]
-fn wait_until_gone(pid: &str) {
+pub fn wait_until_gone(pid: &str) {
     until("the child to be gone", || {
         let state =
             std::process::Command::new("ps").args(["-o", "stat=", "-p", pid.trim()]).output().expect("ps");

@@ -153,3 +153,140 @@ fn steering_a_run_nobody_builds_says_so() {
     }
     assert_eq!(server.total(), 3);
 }
+
+/// Three tasks, each reading the one before, and one apart that keeps the build busy.
+fn busy_chain() -> String {
+    format!(
+        "{CHAIN}\n[task.x]\ninputs = [\"plan.txt\"]\noutputs = [\"x.txt\"]\nprompt = \"TASK=x\\n{{{{ plan }}}}\"\n"
+    )
+}
+
+#[test]
+fn a_running_build_tries_a_failed_task_anew() {
+    for by_hand in [false, true] {
+        let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
+            ("b", 0) => Answer::error(400, "not yet"),
+            _ => Answer::Default,
+        });
+        let space = space(&server, &busy_chain());
+        server.hold("x");
+        let build = space.spawn(&["build"]);
+        let failed = || space.exists("b.txt.status") && space.sidecar("b.txt")["state"] == "failed";
+        until("b to fail", || failed().then_some(()));
+        let before = space.run(&["status", "--json"]).exits(0).json();
+        assert_eq!(before["counts"]["blocked"], 1, "{before:#}");
+        if by_hand {
+            space.write(".planexe/retry/b", "");
+        } else {
+            let out = space.run(&["retry", "b", "--json"]).exits(0).json();
+            assert_eq!((&out["tasks"][0], &out["build_runs"]), (&"b".into(), &true.into()), "{out:#}");
+        }
+        until("c to be done", || space.is_done("c.txt").then_some(()));
+        assert!(!space.exists(".planexe/retry/b"));
+        server.release("x");
+        build.wait().exits(0).says(&["tried anew"]);
+        assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1), ("x", 1)]));
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
+fn a_running_build_ends_and_begins_anew_what_is_at_work() {
+    let server = FakeLlm::scripted(|request| format!("Draw {} of {}.", request.nth, request.task).into());
+    let space = space(&server, &busy_chain());
+    server.hold("a");
+    server.hold("x");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    server.wait_for_call("x");
+    space.run(&["retry", "a"]).exits(0).says(&["the running build goes on with it"]);
+    server.wait_for_hang_up("a");
+    server.wait_for_calls("a", 2);
+    server.release("a");
+    server.release("x");
+    build.wait().exits(0);
+    assert_eq!(server.counts(), counts([("a", 2), ("b", 1), ("c", 1), ("x", 1)]));
+    assert_eq!(space.read("a.txt").trim(), "Draw 1 of a.");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_running_build_makes_again_what_is_done_and_all_that_reads_it() {
+    let server = FakeLlm::scripted(|request| format!("Draw {} of {}.", request.nth, request.task).into());
+    let space = space(&server, &busy_chain());
+    server.hold("x");
+    server.hold("c");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("c");
+    space.run(&["retry", "a"]).exits(0);
+    // c was asked about an answer that is no more.
+    server.wait_for_hang_up("c");
+    server.wait_for_calls("c", 2);
+    server.release("c");
+    until("c to be done", || space.is_done("c.txt").then_some(()));
+    server.release("x");
+    let out = build.wait().exits(0);
+    assert_eq!(server.counts(), counts([("a", 2), ("b", 2), ("c", 2), ("x", 1)]));
+    assert!(out.stderr.contains("4 tasks ran"), "{out}");
+    assert!(server.last("c").prompt.contains("Draw 1 of b."));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn items_of_a_fan_out_are_tried_anew_while_others_run() {
+    let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
+        ("y", 0) => Answer::Text("{\"no\": \"list\"}".into()),
+        _ => Answer::Text("[1, 2]".into()),
+    });
+    let space = space(
+        &server,
+        r#"
+[task.each]
+foreach = { file = "items.json", items = "/*" }
+outputs = ["each/{{ key }}.json"]
+prompt = "TASK={{ item }}\nThink."
+schema = "list.json"
+max_validation_retries = 0
+
+[task.all]
+inputs = ["each/*.json"]
+outputs = ["all.txt"]
+command = "cat $in > $out"
+"#,
+    );
+    space.write("items.json", r#"["x", "y"]"#);
+    space.write("list.json", r#"{"type": "array"}"#);
+    server.hold("x");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("x");
+    let failed = || {
+        let status = space.run(&["status", "--json"]).json();
+        (status["counts"]["failed"] == 1).then_some(())
+    };
+    until("y to fail", failed);
+    space.run(&["retry"]).exits(0);
+    server.wait_for_calls("y", 2);
+    server.release("x");
+    build.wait().exits(0);
+    assert_eq!(server.counts(), counts([("x", 1), ("y", 2)]));
+    assert!(space.is_done("all.txt"));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_request_to_try_anew_that_comes_too_late_is_carried_out_all_the_same() {
+    let server = FakeLlm::scripted(|request| format!("Draw {}.", request.nth).into());
+    let space = space(&server, CHAIN);
+    server.hold("b");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("b");
+    // A build that stops takes up nothing that would start; what it is asked holds for the next.
+    space.run(&["stop"]).exits(0);
+    until("the build to say that it stops", || build.stderr().contains("stop").then_some(()));
+    space.run(&["retry", "a"]).exits(0);
+    server.release("b");
+    build.wait().exits(3);
+    space.build();
+    assert_eq!(server.count("a"), 2);
+    space.assert_nothing_to_do(&server);
+}

@@ -4,10 +4,11 @@
 mod models;
 mod task;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::fault::{Fault, suggest};
-use super::names::{identifier, is_identifier, is_task_name};
+use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
 use super::place::KeyPath;
 use super::types::{Output, Retry, Span, Tables};
@@ -27,6 +28,7 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
     checker.models();
     checker.others();
     checker.task_names();
+    checker.aliases();
     for (name, task) in &tables.task {
         TaskChecker { at: KeyPath::task(name), name, task, recipe: task.recipe(), all: &mut checker }.check();
     }
@@ -86,6 +88,33 @@ impl Checker<'_> {
                     }
                 }
                 Err(fault) => self.path_fault(at, fault),
+            }
+        }
+    }
+
+    /// An alias means something, and nothing else is called so.
+    fn aliases(&mut self) {
+        let tables = self.tables;
+        let outputs =
+            || tables.task.iter().flat_map(|(name, task)| task.outputs.iter().map(move |o| (o.path(), name)));
+        let mut taken: HashMap<String, String> = HashMap::new();
+        taken.extend(outputs().map(|(path, name)| (loose(path), format!("an output of task `{name}`"))));
+        taken.extend(tables.task.keys().map(|name| (loose(name), format!("task `{name}`"))));
+        for (alias, means) in &tables.aliases {
+            let at = key_path!["aliases", alias];
+            self.name(&at, alias, "alias");
+            if alias.contains(['[', ']']) {
+                let fault = Fault::at(&at, format!("alias `{alias}` has brackets, which name an item"));
+                self.add(fault.on_key().wanted("a name without `[` and `]`"));
+            } else if let Some(other) = taken.insert(loose(alias), format!("alias `{alias}`")) {
+                let fault = Fault::at(&at, format!("alias `{alias}` is also the name of {other}"));
+                self.add(fault.on_key().wanted("a name that means nothing else"));
+            }
+            if !tables.task.contains_key(means) && !outputs().any(|(path, _)| path == means) {
+                let known = tables.task.keys().map(String::as_str).chain(outputs().map(|(path, _)| path));
+                let hint = suggest(means, known.collect::<Vec<_>>());
+                let fault = Fault::at(at, format!("alias `{alias}` means `{means}`, no task or output"));
+                self.add(fault.wanted("no such task").maybe_hint(hint));
             }
         }
     }

@@ -1,0 +1,133 @@
+//! Checks that look at more than the answer: ids of an input, conditions over answer and inputs.
+
+use serde_json::json;
+
+use crate::support::{FakeLlm, Space};
+
+const TREE: &str =
+    r#"{"broken": [2], "tasks": [{"id": "survey", "title": "Survey"}, {"id": "build", "title": "Build"}]}"#;
+
+const WAITS: &str = r#"
+[task.waits]
+inputs = ["tree.json"]
+outputs = ["waits.json"]
+prompt = "TASK=waits\n{% for task in tree.tasks %}{{ task.title }} {% endfor %}"
+[task.waits.check]
+refs = { "/waits/*" = "tree:/tasks/*/id" }
+require = [{ that = "{{ answer.option not in tree.broken }}", message = "option {{ answer.option }} breaks a constraint" }]
+"#;
+
+#[test]
+fn an_unknown_id_and_a_broken_constraint_are_asked_again() {
+    let server = FakeLlm::scripted(|call| match call.messages.len() {
+        1 => json!({"option": 2, "waits": ["surveys"]}).into(),
+        _ => json!({"option": 1, "waits": ["survey"]}).into(),
+    });
+    let space = Space::with(&server, WAITS);
+    space.write("tree.json", TREE);
+    space.build();
+    assert_eq!(server.total(), 2);
+    let told = server.last("waits").messages.last().expect("a message").1.clone();
+    assert!(told.contains("option 2 breaks a constraint"), "{told}");
+    assert!(told.contains("`/waits/0`: is none of the ids there are, did you mean `survey`?"), "{told}");
+    assert_eq!(space.json("waits.json")["option"], 1);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn what_a_check_looks_at_is_an_input_of_the_task() {
+    let server = FakeLlm::scripted(|call| {
+        let known = call.messages.iter().any(|(_, text)| text.contains("wanted one of `assay`"));
+        json!({"option": 1, "waits": [if known { "assay" } else { "survey" }]}).into()
+    });
+    let space = Space::with(&server, WAITS);
+    space.write("tree.json", TREE);
+    space.build();
+    assert_eq!(server.total(), 1);
+
+    // The prompt stays the same: titles are as they were. The answer there is holds.
+    space.edit("tree.json", r#""id": "build""#, r#""id": "construct""#);
+    space.run(&["explain", "waits"]).exits(0).says(&["stale", "check"]);
+    space.build();
+    assert_eq!(server.total(), 1, "the answer there is satisfies the check");
+    space.assert_nothing_to_do(&server);
+
+    // Now the id it names is gone.
+    space.edit("tree.json", r#""id": "survey""#, r#""id": "assay""#);
+    space.build();
+    assert_eq!(space.json("waits.json")["waits"], json!(["assay"]));
+    assert_eq!(server.total(), 3, "drawn anew, and asked again once");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn estimates_and_texts_are_asked_again() {
+    let server = FakeLlm::scripted(|call| {
+        match call.messages.len() {
+        1 => json!({"days": {"min": 1, "max": 900}, "options": ["wait", "wait"]}).into(),
+        _ => json!({"days": {"min": 10, "max": 30}, "options": ["rent the hall for 3 months", "buy both halls now"]}).into(),
+    }
+    });
+    let tasks = r#"
+[task.guess]
+outputs = ["guess.json"]
+prompt = "TASK=guess\nhow long?"
+[task.guess.check]
+ranges = [{ at = "/days", low = "min", high = "max", max_ratio = 10 }]
+texts = { "/options" = { min_words = 3, alike = 0.8 } }
+"#;
+    let space = Space::with(&server, tasks);
+    space.build();
+    assert_eq!(server.total(), 2);
+    let told = server.last("guess").messages.last().expect("a message").1.clone();
+    for words in
+        ["`/days/max`: is 900, 900 times `min`", "`/options/0`: has 1 words", "in common with `/options/0`"]
+    {
+        assert!(told.contains(words), "no `{words}` in:\n{told}");
+    }
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn an_alias_names_a_task_wherever_a_task_is_named() {
+    let server = FakeLlm::new();
+    let tasks = r#"
+[aliases]
+"014-2-swot.md" = "swot.txt"
+OldSwotTask = "swot"
+"016-1-reviews" = "review"
+
+[task.swot]
+outputs = ["swot.txt"]
+prompt = "TASK=swot\ngo"
+
+[task.people]
+outputs = ["people.json"]
+template = '["ann", "bob"]'
+
+[task.review]
+foreach = { file = "people.json" }
+inputs = ["swot.txt"]
+outputs = ["reviews/{{ key }}.txt"]
+prompt = "TASK=review {{ item }}\n{{ swot }}"
+"#;
+    let space = Space::with(&server, tasks);
+    space.run(&["build", "014-2-swot.md"]).exits(0);
+    assert_eq!(server.counts().into_keys().collect::<Vec<_>>(), ["swot"]);
+    space.build();
+    for name in ["014-2-swot.md", "OldSwotTask", "old-swot", "./014-2-swot.md"] {
+        space.run(&["explain", name]).exits(0).says(&["swot"]);
+    }
+    space.run(&["clean", "014-2-swot.md", "--yes"]).exits(0);
+    assert!(!space.is_done("swot.txt"));
+    space.build();
+    assert_eq!(server.count("swot"), 2);
+    let item = space.files("reviews").into_iter().find(|name| name.ends_with(".txt")).expect("an item");
+    let key = item.trim_start_matches("reviews/").trim_end_matches(".txt").to_owned();
+    space.run(&["clean", &format!("016-1-reviews[{key}]"), "--yes"]).exits(0);
+    let before = server.total();
+    space.build();
+    assert_eq!(server.total() - before, 1, "one item alone");
+    space.run(&["explain", "014-9-swot.md"]).exits(2);
+    space.assert_nothing_to_do(&server);
+}

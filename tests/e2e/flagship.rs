@@ -1,0 +1,645 @@
+//! The flagship from outside: the two samples, plans that gates stop, a model that makes things up, and
+//! what is asked again after an edit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use planexe::llm::{Request, estimate};
+use serde_json::{Map, Value, json};
+
+use crate::support::{FakeLlm, Out, Space};
+
+const BUSINESS: &str = "examples/strategic-plan";
+const PERSONAL: &str = "examples/personal-plan";
+
+/// A copy of everything the flagship is made of, without a latency of its own.
+fn flagship() -> Space {
+    let space = Space::new();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["pipeline.toml", "legacy_names.toml"] {
+        space.write(file, fs::read(here.join(file)).expect(file));
+    }
+    for folder in ["prompts", "schemas", "templates", BUSINESS, PERSONAL] {
+        for entry in fs::read_dir(here.join(folder)).expect(folder).flatten() {
+            let name = entry.file_name().into_string().expect("a name");
+            let wanted = !folder.starts_with("examples")
+                || ["plan.txt", "run.toml", "answers.json"].contains(&name.as_str());
+            if wanted && entry.path().is_file() {
+                space.write(&format!("{folder}/{name}"), fs::read(entry.path()).expect("a file"));
+            }
+        }
+    }
+    for latency in ["150ms", "50ms"] {
+        space.edit("pipeline.toml", &format!("latency = \"{latency}\""), "latency = \"0ms\"");
+    }
+    space
+}
+
+fn build(space: &Space, run: &str) -> Out {
+    space.run(&["-C", run, "build"])
+}
+
+/// Calls made in a run so far.
+fn calls(space: &Space, run: &str) -> usize {
+    space.lines(&format!("{run}/usage_metrics.jsonl")).len()
+}
+
+/// Changes the recorded answers of a task; of a fan-out those of all its items.
+fn answers(space: &Space, run: &str, task: &str, change: impl Fn(&str, &mut Value)) {
+    let file = format!("{run}/answers.json");
+    let mut all = space.json(&file);
+    let mut found = false;
+    for entry in all["answers"].as_array_mut().expect("answers") {
+        if entry["task"] == task {
+            found = true;
+            let key = entry["key"].as_str().unwrap_or_default().to_owned();
+            change(&key, &mut entry["answer"]);
+        }
+    }
+    assert!(found, "no answer of {task}");
+    space.write(&file, all.to_string());
+}
+
+/// Everything made in a run, by path; what a build writes of itself is left out.
+fn made(space: &Space, run: &str) -> BTreeMap<String, Vec<u8>> {
+    let of_itself = ["events.jsonl", "failures.jsonl", "usage_metrics.jsonl", "activity_overview.json"];
+    let files = space.files(run).into_iter().filter(|path| {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        !path.contains(".planexe/")
+            && !name.ends_with(".DONE")
+            && !name.ends_with(".status")
+            && !of_itself.contains(&name)
+    });
+    files.map(|path| (path[run.len() + 1..].to_owned(), space.bytes(&path))).collect()
+}
+
+// ---- The samples
+
+#[test]
+fn the_samples_are_whole_and_answer_the_prompts_there_are() {
+    let space = flagship();
+    for (run, calls_made) in [(BUSINESS, 158), (PERSONAL, 80)] {
+        // `--frozen` refuses answers that were recorded for another prompt.
+        space.run(&["-C", run, "build", "--frozen"]).exits(0);
+        assert_eq!(calls(&space, run), calls_made);
+        let status = space.run(&["-C", run, "status", "--json"]).exits(0).json();
+        assert_eq!(status["quality_summary"]["sample"], json!([]), "{run}: record the answers anew");
+        let quality = space.json(&format!("{run}/quality.json"));
+        assert_eq!((&quality["complete"], &quality["notes"]), (&json!(true), &json!([])), "{run}");
+        space.run(&["-C", run, "build", "-q"]).exits(0);
+        for file in ["report.html", "report.md", "wbs.csv", "plan_summary.json", "schedule_tables"] {
+            assert!(
+                file == "schedule_tables" || space.bytes(&format!("{run}/{file}")).len() > 1000,
+                "{run}/{file}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_same_answers_give_the_same_bytes() {
+    let (one, two) = (flagship(), flagship());
+    for run in [BUSINESS, PERSONAL] {
+        build(&one, run).exits(0);
+        two.run(&["-C", run, "build", "-j1"]).exits(0);
+        let (first, second) = (made(&one, run), made(&two, run));
+        assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
+        for (path, bytes) in &first {
+            assert!(bytes == &second[path], "{run}/{path} differs");
+        }
+        assert!(first.len() > 100, "{}", first.len());
+    }
+}
+
+/// The request kept with every call of a run.
+fn requests(space: &Space, run: &str) -> Vec<(String, Request)> {
+    let kept =
+        space.files(&format!("{run}/.planexe/calls")).into_iter().filter(|path| path.ends_with(".json"));
+    let of = |value: &Value, key: &str| value["request"][key].as_str().unwrap_or_default().to_owned();
+    kept.map(|path| {
+        let call = space.json(&path);
+        let schema = Some(call["request"]["schema"].clone()).filter(|schema| !schema.is_null());
+        let task = call["task"].as_str().expect("a task").to_owned();
+        let request = Request {
+            task: task.clone(),
+            key: None,
+            system: of(&call, "system"),
+            prompt: of(&call, "prompt"),
+            rejected: Vec::new(),
+            schema,
+            params: Map::new(),
+            params_extra: Map::new(),
+            check: None,
+        };
+        (task, request)
+    })
+    .collect()
+}
+
+#[test]
+fn every_prompt_fits_the_small_context() {
+    let space = flagship();
+    let text = space.read("pipeline.toml");
+    let small = text.split("[profiles.local-small.models.local]").nth(1).expect("the profile");
+    let number = |key: &str| -> u64 {
+        let line = small.lines().find(|line| line.starts_with(key)).expect(key);
+        line.split('=').nth(1).expect("a value").trim().parse().expect("a number")
+    };
+    let (window, output) = (number("context_window"), number("max_output"));
+    for (run, least) in [(BUSINESS, 158), (PERSONAL, 80)] {
+        build(&space, run).exits(0);
+        let all = requests(&space, run);
+        assert_eq!(all.len(), least);
+        for (task, request) in all {
+            let tokens = estimate::request_tokens(&request);
+            assert!(
+                tokens + output <= window,
+                "{run}: {task} needs {tokens} and {output} of {window} tokens"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_plan_too_long_is_shortened_and_never_cut() {
+    let space = flagship();
+    let line = |n: usize| {
+        format!("Condition {n}: the bridge over the Lys costs EUR {n}000 and is wide enough for two prams.\n")
+    };
+    let plan: String = (0..400).map(line).collect();
+    space.write("long.txt", &plan);
+    space.run(&["new", "long", "--profile", "simulated", "--prompt-file", "long.txt"]).exits(0);
+    let small =
+        ["-C", "long", "build", "-D", "size=small", "-D", "longest_plan=10000", "-D", "longest_digest=2000"];
+    space.run(&small).exits(0);
+    let pieces = space.json("long/plan_pieces.json");
+    let texts: Vec<&str> = pieces["pieces"]
+        .as_array()
+        .expect("pieces")
+        .iter()
+        .map(|p| p["text"].as_str().expect("a text"))
+        .collect();
+    assert!(texts.len() >= 3 && texts.iter().all(|text| text.len() <= 10_000), "{}", texts.len());
+    assert_eq!(texts.join("\n").trim(), plan.trim(), "every line is in one of the pieces");
+    let shortened =
+        |task: &str| requests(&space, "long").iter().filter(|(name, _)| name.starts_with(task)).count();
+    assert_eq!(shortened("shorten_plan"), texts.len());
+    assert!(shortened("shorten_digest") > 0);
+    for (task, request) in requests(&space, "long") {
+        assert!(request.prompt.len() < 20_000, "{task} reads {} bytes", request.prompt.len());
+    }
+    let notes = space.json("long/quality.json")["notes"].to_string();
+    assert!(notes.contains("was shortened in"), "{notes}");
+    // One that fits is read as it is, and nobody is asked.
+    build(&space, PERSONAL).exits(0);
+    assert_eq!(
+        space.read(&format!("{PERSONAL}/plan_in_brief.md")).trim(),
+        space.read(&format!("{PERSONAL}/plan.txt")).trim()
+    );
+    assert!(requests(&space, PERSONAL).iter().all(|(task, _)| !task.starts_with("shorten")));
+}
+
+#[test]
+fn a_model_that_makes_things_up_gets_to_the_end() {
+    let space = flagship();
+    for size in ["full", "small"] {
+        space
+            .run(&[
+                "new",
+                size,
+                "--profile",
+                "simulated",
+                "--prompt",
+                "A bridge for EUR 3 million, open in 2028.",
+            ])
+            .exits(0);
+        let set = format!("size={size}");
+        space.run(&["-C", size, "build", "-D", &set]).exits(0);
+        space.run(&["-C", size, "build", "-q", "-D", &set]).exits(0);
+        assert!(space.read(&format!("{size}/report.html")).contains("</html>"));
+    }
+    assert!(calls(&space, "small") < calls(&space, "full"), "small asks less");
+}
+
+// ---- Schemas and prompts
+
+/// What a strict server does not take, with where it is.
+fn not_strict(schema: &Value, at: &str, found: &mut Vec<String>) {
+    let Value::Object(members) = schema else { return };
+    let known = [
+        "$schema",
+        "title",
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "description",
+        "items",
+        "enum",
+        "minItems",
+        "maxItems",
+    ];
+    found.extend(
+        members.keys().filter(|key| !known.contains(&key.as_str())).map(|key| format!("{at}: `{key}`")),
+    );
+    match members.get("type").and_then(Value::as_str) {
+        Some("object") => {
+            if members.get("additionalProperties") != Some(&Value::Bool(false)) {
+                found.push(format!("{at}: additionalProperties is not false"));
+            }
+            let properties = members["properties"].as_object().expect("properties");
+            let required: BTreeSet<&str> =
+                members["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let all: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+            if all != required {
+                found.push(format!("{at}: not all properties are required"));
+            }
+            for (name, property) in properties {
+                not_strict(property, &format!("{at}/{name}"), found);
+            }
+        }
+        Some("array") => not_strict(&members["items"], &format!("{at}/*"), found),
+        Some("string" | "integer" | "number" | "boolean") => {}
+        other => found.push(format!("{at}: type {other:?}")),
+    }
+}
+
+#[test]
+fn every_schema_is_one_that_strict_servers_take() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    let mut found = Vec::new();
+    let mut count = 0;
+    for entry in fs::read_dir(folder).expect("schemas").flatten() {
+        let text = fs::read_to_string(entry.path()).expect("a schema");
+        let schema: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(schema["type"], "object", "{:?}", entry.path());
+        not_strict(&schema, &entry.file_name().to_string_lossy(), &mut found);
+        count += 1;
+    }
+    assert!(found.is_empty() && count > 50, "{count} schemas\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_lint_finds_a_lost_instruction_and_a_lost_use() {
+    let space = flagship();
+    let check = ["-C", BUSINESS, "check", "--strict"];
+    space.run(&check).exits(0).says_nothing_of(&["warning"]);
+
+    space.edit("prompts/data_collection.md", "- summary: two sentences.\n", "");
+    let out = space.run(&check).exits(2);
+    out.says(&[
+        "warning",
+        "task `data_collection` does not say what `summary` is",
+        "schemas/data_collection.json",
+        "1 warning",
+    ]);
+
+    let unused = "{% for x in swot.missing_information %}\n- {{ x }}\n{% endfor %}\n";
+    space.edit("prompts/data_collection.md", unused, "");
+    let out = space.run(&check).exits(2).says(&["never uses its input `swot`", "2 warnings"]);
+    let line = space
+        .read("pipeline.toml")
+        .lines()
+        .position(|line| line.contains("[task.data_collection]"))
+        .expect("it")
+        + 3;
+    assert!(out.stderr.contains(&format!("pipeline.toml:{line}:")), "{out}");
+    // Without --strict they are told, and no more than that; programs get the places.
+    let warnings = space.run(&["-C", BUSINESS, "check", "--json"]).exits(0).json()["warnings"].clone();
+    assert_eq!(warnings.as_array().map(Vec::len), Some(2), "{warnings:#}");
+    assert!(
+        warnings.as_array().expect("a list").iter().all(|w| w["line"].is_u64() && w["level"] == "warning")
+    );
+}
+
+#[test]
+fn a_field_is_missed_when_its_instruction_is_gone() {
+    let space = flagship();
+    let fields = [
+        ("premise_attack", "core_thesis"),
+        ("potential_levers", "blind_spot"),
+        ("candidate_scenarios", "lever_settings"),
+        ("make_assumptions", "if_wrong"),
+        ("project_plan", "smart"),
+        ("estimate_task_durations", "days_likely"),
+        ("premortem", "tripwires"),
+        ("executive_summary", "takeaway"),
+    ];
+    for (task, _) in fields {
+        let path = format!("prompts/{task}.md");
+        let text = space.read(&path);
+        space.write(&path, text.split("\n# Task").next().expect("a head"));
+    }
+    let out = space.run(&["-C", BUSINESS, "check", "--json"]).json();
+    let warnings = out["warnings"].as_array().expect("warnings");
+    let told: BTreeSet<&str> = warnings.iter().filter_map(|w| w["message"].as_str()).collect();
+    for (task, field) in fields {
+        let wanted = format!("the prompt of task `{task}` does not say what `{field}` is to hold");
+        assert!(told.contains(wanted.as_str()), "not told: {wanted}");
+    }
+    assert!(told.len() > 50, "{}", told.len());
+}
+
+// ---- Gates
+
+#[test]
+fn the_red_line_ends_the_run_before_anything_else_is_asked() {
+    let space = flagship();
+    answers(&space, PERSONAL, "redline_gate", |_, answer| {
+        answer["verdict"] = json!("refuse");
+        answer["concern"] = json!("weapons or violence");
+        answer["explanation"] = json!("The aim is to hurt a neighbour.");
+    });
+    build(&space, PERSONAL).exits(1).says(&["red line", "the aim is to hurt a neighbour"]);
+    assert_eq!(calls(&space, PERSONAL), 2, "the two that screen");
+    assert!(!space.exists(&format!("{PERSONAL}/report.html")));
+    build(&space, PERSONAL).exits(1);
+    assert_eq!(calls(&space, PERSONAL), 2, "nothing is asked twice");
+}
+
+#[test]
+fn a_text_that_is_no_plan_ends_the_run_with_what_is_missing() {
+    let space = flagship();
+    answers(&space, PERSONAL, "screen_planning_prompt", |_, answer| {
+        answer["verdict"] = json!("unusable");
+        answer["reason"] = json!("It names no aim.");
+        answer["missing"] = json!(["What is to exist in the end.", "Who pays."]);
+    });
+    build(&space, PERSONAL).exits(1).says(&[
+        "cannot be planned",
+        "it names no aim",
+        "what is to exist in the end",
+        "who pays",
+    ]);
+    assert_eq!(calls(&space, PERSONAL), 2);
+    // The text is put right: the answer recorded for it lets it pass.
+    let original =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(PERSONAL).join("answers.json")).expect("answers");
+    space.write(&format!("{PERSONAL}/answers.json"), original);
+    space.edit(&format!("{PERSONAL}/plan.txt"), "\n", "\n\n");
+    build(&space, PERSONAL).exits(0);
+}
+
+#[test]
+fn a_no_go_waits_for_a_person() {
+    let space = flagship();
+    answers(&space, PERSONAL, "pre_project_assessment", |_, answer| answer["verdict"] = json!("no-go"));
+    build(&space, PERSONAL).exits(3).says(&["go_no_go", "planexe done go_no_go"]);
+    let before = calls(&space, PERSONAL);
+    assert!(before < 40, "what rests on the verdict is not asked: {before}");
+    assert!(!space.exists(&format!("{PERSONAL}/project_plan_raw.json")));
+    space.run(&["-C", PERSONAL, "done", "go_no_go"]).exits(0);
+    build(&space, PERSONAL).exits(0);
+    assert_eq!(calls(&space, PERSONAL), 80, "nothing is asked twice");
+    let notes = space.json(&format!("{PERSONAL}/quality.json"))["notes"].to_string();
+    assert!(notes.contains("no-go, and a person let it pass"), "{notes}");
+    assert!(space.read(&format!("{PERSONAL}/report.html")).contains("no-go, and a person let it pass"));
+    assert_eq!(space.json(&format!("{PERSONAL}/plan_summary.json"))["go_no_go"]["verdict"], "no-go");
+}
+
+#[test]
+fn a_scenario_that_breaks_a_constraint_is_asked_again() {
+    // One model of its own for the scenarios; everything else is played.
+    let server = FakeLlm::new();
+    let space = flagship();
+    answers(&space, BUSINESS, "potential_levers_constraint", |_, answer| {
+        let checks = answer["checks"].as_array_mut().expect("checks");
+        let soil = checks.iter_mut().find(|check| check["lever_id"] == "soil-strategy").expect("a lever");
+        soil["verdict"] = json!("breaks");
+        soil["broken_options"] = json!([3]);
+    });
+    let good = space.json(&format!("{BUSINESS}/answers.json"))["answers"]
+        .as_array()
+        .expect("answers")
+        .iter()
+        .find(|entry| entry["task"] == "candidate_scenarios")
+        .expect("an answer")["answer"]
+        .clone();
+    let cautious_broken = good.clone();
+    let mut mended = good;
+    mended["cautious"]["lever_settings"][0]["option"] = json!(2);
+    server.script(move |call| {
+        if call.messages.len() == 2 { cautious_broken.clone() } else { mended.clone() }.into()
+    });
+    let own = format!(
+        "[models.own]\napi = \"openai\"\nmodel = \"fake\"\nbase_url = \"{}\"\n\n[defaults]\n",
+        server.base_url()
+    );
+    space.edit("pipeline.toml", "[defaults]\n", &own);
+    let prompt = "prompt  = \"prompts/candidate_scenarios.md\"\n";
+    space.edit("pipeline.toml", prompt, &format!("{prompt}model   = \"own\"\n"));
+    build(&space, BUSINESS).exits(0);
+    assert_eq!(server.total(), 2);
+    let told = server.calls()[1].messages.last().expect("a message").1.clone();
+    assert!(told.contains("cautious: option 3 of `soil-strategy` breaks a constraint of the plan"), "{told}");
+    let scenarios = space.json(&format!("{BUSINESS}/candidate_scenarios.json"));
+    assert!(!scenarios.to_string().contains("\"broken\":true"), "{scenarios:#}");
+}
+
+#[test]
+fn a_budget_that_does_not_add_up_is_not_believed() {
+    let space = flagship();
+    answers(&space, BUSINESS, "project_plan", |_, answer| answer["budget"][0]["amount"] = json!(1));
+    build(&space, BUSINESS).exits(1).says(&["the budget adds up to", "the funding to 6,400,000"]);
+    assert!(!space.exists(&format!("{BUSINESS}/project_plan_raw.json")));
+}
+
+// ---- What is missing, and what is hostile
+
+#[test]
+fn a_plan_with_parts_missing_says_so_wherever_it_is_read() {
+    let space = flagship();
+    let file = format!("{BUSINESS}/answers.json");
+    let mut all = space.json(&file);
+    let lost = [("expert_review", 1), ("review_plan", 3), ("draft_documents_to_find", 1)];
+    for (task, count) in lost {
+        let list = all["answers"].as_array_mut().expect("answers");
+        let mut left = count;
+        list.retain(|entry| {
+            let goes = entry["task"] == task && left > 0;
+            left -= usize::from(goes);
+            !goes
+        });
+        assert_eq!(left, 0);
+    }
+    space.write(&file, all.to_string());
+    build(&space, BUSINESS).exits(0).says(&["partial"]);
+    space.run(&["-C", BUSINESS, "build", "--strict"]).exits(1);
+    let status = space.run(&["-C", BUSINESS, "status", "--json"]).exits(0).json();
+    let partial: BTreeSet<String> = status["quality_summary"]["partial"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|part| part["task"].as_str().or(part.as_str()).unwrap_or_default().to_owned())
+        .collect();
+    let wanted: BTreeSet<String> = lost.iter().map(|(task, _)| (*task).to_owned()).collect();
+    assert_eq!(partial, wanted, "{:#}", status["quality_summary"]);
+    assert_eq!(status["quality_summary"]["complete"], false);
+    let quality = space.json(&format!("{BUSINESS}/quality.json"));
+    assert_eq!(quality["complete"], false);
+    for (part, expected, arrived) in
+        [("Experts who answered", 4, 3), ("Topics reviewed", 16, 13), ("Documents to find, drafted", 7, 6)]
+    {
+        let found = quality["parts"]
+            .as_array()
+            .expect("parts")
+            .iter()
+            .find(|entry| entry["part"] == part)
+            .expect(part);
+        assert_eq!((&found["expected"], &found["arrived"]), (&json!(expected), &json!(arrived)), "{part}");
+    }
+    assert_eq!(space.json(&format!("{BUSINESS}/plan_summary.json"))["quality"]["complete"], false);
+    let html = space.read(&format!("{BUSINESS}/report.html"));
+    assert!(html.contains("Parts of this plan did not arrive"), "said at the top");
+    assert!(!empty_heading(&html), "no heading without text");
+}
+
+#[test]
+fn a_deadline_that_is_missed_is_told() {
+    let space = flagship();
+    answers(&space, PERSONAL, "identify_task_dependencies", |_, answer| {
+        answer["dates"][3]["date"] = json!("2027-09-03");
+        assert_eq!(answer["dates"][3]["task_id"], "rehearse");
+    });
+    build(&space, PERSONAL).exits(0);
+    let schedule = space.json(&format!("{PERSONAL}/schedule.json"));
+    let late = schedule["deadlines"]
+        .as_array()
+        .expect("deadlines")
+        .iter()
+        .find(|d| d["task_id"] == "rehearse")
+        .expect("it");
+    assert_eq!(late["margin_days"], -15, "{late}");
+    assert!(space.read(&format!("{PERSONAL}/schedule.md")).contains("15 working days late"));
+    let html = space.read(&format!("{PERSONAL}/report.html"));
+    assert!(html.contains("15 working days late") && html.contains("15 late"));
+}
+
+/// Whether a heading is followed by the next heading or the end of its section.
+fn empty_heading(html: &str) -> bool {
+    let mut parts = html.split("</h3>").skip(1);
+    parts.any(|after| {
+        let after = after.trim_start();
+        after.starts_with("</section>") || after.starts_with("<h3") || after.starts_with("<h2")
+    })
+}
+
+#[test]
+fn hostile_answers_stay_text() {
+    let space = flagship();
+    let payload = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>{{ 7 * 7 }}javascript:alert(4)";
+    fn spoil(value: &mut Value, payload: &str) {
+        match value {
+            // Ids, dates and words of a fixed choice are left alone.
+            Value::String(text) if text.contains(' ') && !text.starts_with("go") => text.push_str(payload),
+            Value::Array(list) => list.iter_mut().for_each(|item| spoil(item, payload)),
+            Value::Object(members) => members.values_mut().for_each(|item| spoil(item, payload)),
+            _ => {}
+        }
+    }
+    let keep = [
+        "needs work",
+        "not ready",
+        "applied for",
+        "leave out",
+        "process or money",
+        "technical or logistics",
+        "market or people",
+        "legal and permits",
+        "to be checked",
+        "first year",
+        "years 2 to 5",
+    ];
+    let file = format!("{PERSONAL}/answers.json");
+    let mut all = space.json(&file);
+    for entry in all["answers"].as_array_mut().expect("answers") {
+        spoil(&mut entry["answer"], payload);
+    }
+    let mut text = all.to_string();
+    let escaped = serde_json::to_string(payload).expect("a string");
+    for word in keep {
+        text = text.replace(&format!("\"{word}{}\"", &escaped[1..escaped.len() - 1]), &format!("\"{word}\""));
+    }
+    space.write(&file, text);
+    // Items that are named by their content have other names now.
+    let named = |space: &Space| -> Vec<String> {
+        let status = space.run(&["-C", PERSONAL, "status", "--json"]).json();
+        let tasks = status["tasks"].as_array().expect("tasks").iter();
+        let of =
+            |name: &str| Some(name.strip_prefix("estimate_task_durations[")?.strip_suffix(']')?.to_owned());
+        tasks.filter_map(|task| of(task["task"].as_str()?)).collect()
+    };
+    let plain = flagship();
+    build(&plain, PERSONAL).exits(0);
+    build(&space, PERSONAL).exits(1);
+    let mut text = space.read(&file);
+    let (before, after) = (named(&plain), named(&space));
+    assert_eq!(before.len(), after.len());
+    for (old, new) in before.iter().zip(&after) {
+        text = text.replace(old, new);
+    }
+    space.write(&file, text);
+    space.edit(&format!("{PERSONAL}/plan.txt"), "\n", &format!(" {payload}\n"));
+    build(&space, PERSONAL).exits(0);
+    let html = space.read(&format!("{PERSONAL}/report.html"));
+    assert!(html.matches("&lt;script&gt;").count() > 50, "the payload is in the report");
+    for live in ["<script", "<img", "<svg onload", "onerror=alert(2)>\"", "49javascript"] {
+        assert!(!html.contains(live), "live: {live}");
+    }
+    // An attribute cannot be left either: no quote of the payload is raw inside a tag.
+    assert!(!html.contains("alert(2)>\"'>"), "a raw quote");
+    let md = space.read(&format!("{PERSONAL}/report.md"));
+    assert!(!md.contains("<script") && !md.contains("<img"), "Markdown is shown as HTML by many");
+}
+
+// ---- Names and calls
+
+#[test]
+fn names_of_older_pipelines_mean_the_tasks_of_this_one() {
+    let space = flagship();
+    build(&space, PERSONAL).exits(0);
+    for (name, task) in [
+        ("014-2-swot_analysis.md", "swot_analysis"),
+        ("018-5-wbs_level2.json", "schedule_tables"),
+        ("002-17-selected_scenario_raw.json", "select_scenario"),
+        ("TriagedLeversConstraintTask", "levers_constraints"),
+        ("030-report.html", "report"),
+    ] {
+        space.run(&["-C", PERSONAL, "explain", name]).exits(0).says(&[task]);
+    }
+    space.run(&["-C", PERSONAL, "clean", "014-2-swot_analysis.md", "--yes"]).exits(0);
+    assert!(!space.exists(&format!("{PERSONAL}/swot_analysis_raw.json.DONE")));
+    let before = calls(&space, PERSONAL);
+    build(&space, PERSONAL).exits(0);
+    assert_eq!(calls(&space, PERSONAL) - before, 1, "the same answer: nothing after it is asked");
+}
+
+#[test]
+fn an_edit_costs_the_calls_it_must() {
+    let space = flagship();
+    build(&space, BUSINESS).exits(0);
+    let mut before = calls(&space, BUSINESS);
+    let mut cost = |what: &str| {
+        build(&space, BUSINESS).exits(0);
+        let now = calls(&space, BUSINESS);
+        let made = now - std::mem::replace(&mut before, now);
+        space.run(&["-C", BUSINESS, "build", "-q"]).exits(0);
+        println!("{what}: {made}");
+        made
+    };
+    assert_eq!(cost("nothing"), 0);
+    space.edit("templates/report.html.j2", "<footer", "<!-- one more line -->\n<footer");
+    assert_eq!(cost("a template"), 0);
+    space.edit("prompts/create_pitch.md", "# Task", "# The task");
+    assert_eq!(cost("one prompt, same answer"), 1);
+    space.edit("prompts/expert_criticism.md", "# Task", "# The task");
+    assert_eq!(cost("the prompt of a loop, same answers"), 4);
+    space.edit("schemas/create_pitch.json", "\"description\": \"", "\"description\": \"Briefly: ");
+    assert_eq!(cost("a schema, same answer"), 0, "the answer there is satisfies it");
+    space.remove(&format!("{BUSINESS}/wbs_level3/sample-soil.json.DONE"));
+    assert_eq!(cost("one leaf of the work breakdown"), 1);
+    space.edit(&format!("{BUSINESS}/plan.txt"), "tram depot", "tramway depot");
+    let all = cost("a word of the plan, same answers");
+    assert!((100..=158).contains(&all), "{all}");
+}

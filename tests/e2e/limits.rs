@@ -1,0 +1,164 @@
+//! Limits: calls at once and per minute, what a server that says "slow down" does to them, the breaker, and
+//! budgets of tokens, money and time.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Answer, FakeLlm, Space, until};
+
+/// So many tasks that need nothing.
+fn tasks(count: usize) -> String {
+    (0..count)
+        .map(|n| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n}\\nAnswer.\"\n"))
+        .collect()
+}
+
+/// So many tasks, each of which reads the one before.
+fn chain(count: usize) -> String {
+    let task = |n: usize| match n {
+        0 => "[task.t0]\noutputs = [\"t0.txt\"]\nprompt = \"TASK=t0\\nAnswer.\"\n".to_owned(),
+        n => format!(
+            "[task.t{n}]\ninputs = {{ before = \"t{}.txt\" }}\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n}\\n{{{{ before }}}}\"\n",
+            n - 1
+        ),
+    };
+    (0..count).map(task).collect()
+}
+
+fn space(server: &FakeLlm, keys: &str, tasks: &str) -> Space {
+    let space = Space::new();
+    space.pipeline_with(server, keys, tasks);
+    space
+}
+
+#[test]
+fn calls_at_once_keep_to_the_model_and_to_j() {
+    for (most, arguments) in [(3, &["build"][..]), (2, &["build", "-j2"])] {
+        let server = FakeLlm::new();
+        server.hold_all();
+        let space = space(&server, "", &tasks(8));
+        space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 3");
+        let build = space.spawn(arguments);
+        server.wait_for_total(most);
+        server.release_all();
+        build.wait().exits(0);
+        assert_eq!((server.most_in_flight(), server.total()), (most, 8));
+    }
+}
+
+#[test]
+fn requests_per_minute_are_kept() {
+    let server = FakeLlm::new();
+    let space = space(&server, "rpm = 3", &tasks(5));
+    let build = space.spawn(&["build"]);
+    server.wait_for_total(3);
+    // The fourth must wait for most of a minute; two seconds show that it does.
+    let began = Instant::now();
+    until("two seconds", || (began.elapsed() > Duration::from_secs(2)).then_some(()));
+    assert_eq!(server.total(), 3);
+    build.signal(rustix::process::Signal::TERM);
+    build.wait().exits(143);
+    assert_eq!(server.total(), 3);
+}
+
+#[test]
+fn tokens_per_minute_are_kept() {
+    let server = FakeLlm::scripted(|_| Answer::Text("word ".repeat(400)));
+    // Each call is over a third of it: two fit, and the first two answers show it.
+    let space = space(&server, "tpm = 1200", &tasks(6));
+    space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+    let build = space.spawn(&["build"]);
+    server.wait_for_total(2);
+    let began = Instant::now();
+    until("two seconds", || (began.elapsed() > Duration::from_secs(2)).then_some(()));
+    assert!((2..4).contains(&server.total()), "{} calls", server.total());
+    build.signal(rustix::process::Signal::TERM);
+    build.wait().exits(143);
+}
+
+#[test]
+fn slow_down_shrinks_what_runs_at_once_and_costs_no_attempt() {
+    // More than four at once are turned away, as a gateway does.
+    let at_once = Mutex::new(0);
+    let server = FakeLlm::scripted(move |request| {
+        let mut asked = at_once.lock().expect("the count");
+        *asked += 1;
+        match *asked <= 12 && request.nth == 0 {
+            true => Answer::Http(
+                429,
+                vec![("retry-after", "0.1".into())],
+                json!({ "error": { "message": "slow down", "type": "rate_limit_error" } }).to_string(),
+            ),
+            false => Answer::Drip(request.default_text(), Duration::from_millis(5)),
+        }
+    });
+    let space = space(&server, "", &tasks(24));
+    space.edit("pipeline.toml", "max_attempts = 2", "max_attempts = 1");
+    space.build();
+    assert_eq!(server.total(), 24 + 12, "every refusal is asked once more, and nothing else");
+    for n in 0..24 {
+        assert_eq!(space.sidecar(&format!("t{n}.txt"))["attempt"], 1, "t{n}");
+    }
+}
+
+#[test]
+fn a_broken_server_is_asked_by_one_not_by_all() {
+    let server = FakeLlm::scripted(|_| Answer::error(500, "it broke"));
+    let space = space(&server, "", &tasks(12));
+    space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+    let build = space.spawn(&["build"]);
+    server.wait_for_total(3);
+    // Three failures in a row open the breaker: nobody asks for the next two seconds.
+    let began = Instant::now();
+    until("a second", || (began.elapsed() > Duration::from_secs(1)).then_some(()));
+    assert_eq!(server.total(), 3);
+    build.signal(rustix::process::Signal::TERM);
+    build.wait().exits(143);
+}
+
+#[test]
+fn budgets_stop_a_build_and_name_what_is_left() {
+    // A call is 8 + 5 + ... tokens of prompt and 26 of an answer of 100 letters: above 20, below 100.
+    let answer = "It is as it is. ".repeat(6);
+    for arguments in [
+        &["build", "--max-tokens", "20"][..],
+        &["build", "--max-cost", "0.00002"],
+        &["build", "--max-time", "1ms"],
+    ] {
+        let text = answer.clone();
+        let server = FakeLlm::scripted(move |_| Answer::Text(text.clone()));
+        let space = space(&server, "price = { input = 1.0, output = 1.0 }", &chain(4));
+        let out = space.run(arguments).exits(3).says(&["budget", "Left:", "t3", "planexe resume"]);
+        let done = server.total();
+        assert!(done <= 1, "{done} calls\n{out}");
+        assert!(out.stderr.contains(&format!("{} not reached", 4 - done)), "{out}");
+        // What was paid for is done, and a build without the limit goes on from there.
+        space.build();
+        assert_eq!(server.total(), 4);
+    }
+}
+
+#[test]
+fn a_budget_reached_by_the_last_task_stops_nothing() {
+    let server = FakeLlm::new();
+    let space = space(&server, "", &chain(2));
+    space.run(&["build", "--max-tokens", "30"]).exits(3);
+    assert_eq!(server.total(), 1);
+    space.run(&["build", "--max-tokens", "30"]).exits(0);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_budget_counts_calls_that_came_to_nothing() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "t0" => Answer::Finish("Half of it, and the rest is miss".repeat(20), "length"),
+        _ => Answer::Default,
+    });
+    let space = space(&server, "", &tasks(3));
+    space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+    // The first task costs so much without being done.
+    space.run(&["build", "--max-tokens", "100"]).exits(3).says(&["t1", "t2"]);
+    assert_eq!(server.counts().keys().cloned().collect::<Vec<_>>(), ["t0"]);
+}
