@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
-use crate::store::lock::boot_id;
+use crate::store::lock::{boot_id, is_announced};
 
 /// Layout of the file; another one is no memo.
 const MAGIC: &[u8; 16] = b"planexe memo 01\n";
@@ -62,6 +62,10 @@ pub fn write(
 
 /// What the last build with these words told, if nothing it rested on has changed.
 pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    // Somebody is at it, or was killed at it: there may be something to tidy up.
+    if is_announced(run) {
+        return None;
+    }
     let mut bytes = fs::read(&path(run)).ok()?;
     let (said, touched) = decode(&bytes)?.check(run, words, env)?;
     let learned: Vec<(usize, Signature)> = touched.into_iter().filter_map(|(at, s)| Some((at, s?))).collect();
