@@ -574,6 +574,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l color -d 'Whe
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l offline -d 'Ask no server'
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l call -d 'Ask each model one tiny question too, with a schema; it costs some tokens'
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s s -l quiet -d 'Say nothing but errors'
