@@ -135,7 +135,9 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
         Some(fresh) => Found::Changed(Known { memo: bytes, fresh, changed }),
         None => {
             if learned {
-                // Only a cache: without it the touched files are hashed again next time.
+                // Only a cache: without it the touched files are hashed again next time. One that was killed as it
+                // wrote this leaves its file.
+                let _ = fs::sweep_temps(&run.join(".planexe"));
                 let _ = fs::write_atomic(&path(run), &bytes, Durability::Unsynced);
             }
             Found::Same(said)
