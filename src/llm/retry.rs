@@ -293,6 +293,8 @@ impl Budgets {
                 let often = match error.class {
                     Class::ServerError | Class::Connection => true,
                     Class::Timeout => error.code.as_deref() == Some("connect"),
+                    // The line may be bad, not the model: another one goes first, if there is one.
+                    Class::Cut | Class::BadData => other.is_none(),
                     _ => false,
                 };
                 let too_long = asked > policy.wait_for_limit && other.is_some();
@@ -497,11 +499,11 @@ mod tests {
             (RateLimit, &["wait", "give up"], &["wait", "fallback", "wait", "give up"]),
             (ServerError, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
             (Connection, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
-            (Cut, &["vary", "give up"], &["vary", "fallback", "vary", "give up"]),
+            (Cut, &["vary", "vary", "vary", "give up"], &["vary", "fallback", "vary", "vary", "vary", "give up"]),
             (Timeout, &["retry", "give up"], &["retry", "fallback", "retry", "give up"]),
             (EmptyResponse, &["vary", "give up"], &["vary", "fallback", "vary", "give up"]),
             (Degenerate, &["vary", "give up"], &["vary", "fallback", "vary", "give up"]),
-            (BadData, &["retry", "give up"], &["retry", "fallback", "retry", "give up"]),
+            (BadData, &["retry", "retry", "retry", "give up"], &["retry", "fallback", "retry", "retry", "retry", "give up"]),
             (Truncated, &["give up"], &["larger", "give up"]),
             (ContextOverflow, &["give up"], &["larger", "give up"]),
             (PromptTruncated, &["give up"], &["larger", "give up"]),
