@@ -205,6 +205,8 @@ impl Rng {
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two calls to a server that is away. Its health is asked for more often.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A limit that names no time is asked about at least this seldom in the end.
+const LIMIT_MOST: Duration = Duration::from_secs(30);
 /// How often an answer cut at its length is asked for with more room.
 const LONGER_ASKS: u32 = 2;
 
@@ -261,7 +263,9 @@ impl Budgets {
 
             Class::RateLimit => {
                 let waited = now.saturating_sub(*used.waiting_since.get_or_insert(now));
-                let pause = doubled(policy.base, used.waits, policy.max);
+                // Waits are not counted, so they must not come thick however short the pauses are set.
+                let (base, max) = (policy.base.max(LOOK_FIRST), policy.max.max(LIMIT_MOST));
+                let pause = doubled(base, used.waits, max);
                 used.waits = used.waits.saturating_add(1);
                 // A little more than asked, not all at the same moment.
                 let wait = match asked.is_zero() {

@@ -32,6 +32,7 @@ mod notify;
 mod outages;
 mod programs;
 mod recipes;
+mod records;
 mod seen;
 mod servers;
 mod staleness;
