@@ -149,6 +149,8 @@ pub struct Session {
     pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
+    /// Of a plain build: what the memo knows to be up to date.
+    pub known: Option<crate::memo::Known>,
     /// make's jobserver, if make started this.
     pub make: crate::make::Make,
     out_closed: AtomicBool,
@@ -171,6 +173,7 @@ impl Session {
             env,
             args: Vec::new(),
             lookup: None,
+            known: None,
             make: crate::make::Make::None,
             out_closed: AtomicBool::new(false),
         }
