@@ -250,6 +250,8 @@ impl Session {
         no_lock: bool,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<RunLock, Error> {
+        // Whoever takes the lock means to write.
+        crate::signals::survive_file_size_limit();
         let run = opened.store.run_dir();
         if no_lock {
             return Ok(RunLock::none(run));

@@ -84,7 +84,7 @@ impl Endpoint {
             .max_idle_connections(0)
             .accept_encoding("identity")
             .user_agent(concat!("planexe/", env!("CARGO_PKG_VERSION")));
-        if plain_and_local {
+        if local {
             // A proxy from the environment does not know this machine's servers.
             config = config.proxy(None);
         }
