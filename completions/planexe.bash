@@ -693,7 +693,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__doctor)
-            opts="-D -v -C -f -s -h --offline --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-D -v -C -f -s -h --offline --call --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -548,7 +548,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand retry" -s v -l verbose -
 complete -c planexe -n "__fish_planexe_using_subcommand retry" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand retry" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand retry" -s h -l help -d 'Print help'
-complete -c planexe -n "__fish_planexe_using_subcommand gc" -l older-than -d 'Forget former contents older than this (30d, 12h)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand gc" -l older-than -d 'Forget what nothing rests on and is older than this (30d, 12h): former contents, answers, checkpoints' -r
 complete -c planexe -n "__fish_planexe_using_subcommand gc" -l max-size -d 'Forget the oldest until the rest takes at most this much (500M, 2G)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand gc" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand gc" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
@@ -574,6 +574,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l color -d 'Whe
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l offline -d 'Ask no server'
+complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l call -d 'Ask each model one tiny question too, with a schema; it costs some tokens'
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand doctor" -s s -l quiet -d 'Say nothing but errors'

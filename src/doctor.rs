@@ -7,13 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 use serde::Serialize;
+use serde_json::json;
 
+use crate::cancel::Cancel;
+use crate::check;
+use crate::check::CompiledSchema;
 use crate::clock;
 use crate::fs;
 use crate::keys::KeyRing;
 use crate::llm::probe::{self, Facts};
-use crate::llm::{Setup, base_url};
-use crate::manifest::types::{Model, Server};
+use crate::llm::{self, CallContext, CallProgress, Request, Setup, base_url};
+use crate::manifest::types::{Api, Model, Server};
 use crate::open::Opened;
 use crate::process::Lifeline;
 use crate::project::{Endpoint, Line, Recipe};
@@ -273,7 +277,14 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
 }
 
 /// The models: their servers, their names there, their context.
-pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, hidden: &[String]) -> Vec<Finding> {
+/// `call`: each that can be asked is, once.
+pub fn of_models(
+    endpoints: &[&Endpoint],
+    folder: &Path,
+    ring: &KeyRing,
+    hidden: &[String],
+    call: bool,
+) -> Vec<Finding> {
     let ask = |endpoint: &&Endpoint| {
         let lifeline = Lifeline::new(None);
         let setup = Setup {
@@ -285,7 +296,14 @@ pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, hidden:
             calibration: None,
         };
         match probe::facts(&endpoint.model, &setup) {
-            Ok(facts) => of_facts(endpoint, &facts),
+            Ok(facts) => {
+                let mut all = of_facts(endpoint, &facts);
+                if call && all.iter().all(|finding| finding.check != "model" || finding.grade != Grade::Fail)
+                {
+                    all.push(one_call(endpoint, &setup));
+                }
+                all
+            }
             Err(error) => {
                 let (message, hint) = error.message.split_once("\nhint: ").unwrap_or((&error.message, ""));
                 let remedy = if hint.is_empty() { "mend the model's table in the pipeline" } else { hint };
@@ -300,13 +318,82 @@ pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, hidden:
     endpoints.par_iter().map(ask).flatten().collect()
 }
 
+/// How long the one call may take: a model may have to be loaded first.
+const CALL: Duration = Duration::from_secs(180);
+
+/// One tiny question with a schema: whether the model answers, and keeps to it.
+fn one_call(endpoint: &Endpoint, setup: &Setup<'_>) -> Finding {
+    let name = &endpoint.name;
+    let schema = json!({
+        "type": "object", "required": ["ok"], "additionalProperties": false,
+        "properties": { "ok": { "type": "boolean" } }
+    });
+    let compiled = CompiledSchema::compile(schema.clone()).ok();
+    let request = Request {
+        task: "doctor".into(),
+        key: None,
+        system: String::new(),
+        prompt: "Answer with the JSON object {\"ok\": true} and nothing else.".into(),
+        rejected: Vec::new(),
+        schema: Some(schema),
+        check: None,
+        // Room for a model that thinks first.
+        params: [("max_tokens".to_owned(), 2000.into())].into_iter().collect(),
+        params_extra: Default::default(),
+    };
+    let (cancel, progress) = (Cancel::new(), CallProgress::default());
+    let context = CallContext { cancel: &cancel, progress: &progress, time_left: Some(CALL) };
+    let mut in_words = false;
+    let result =
+        llm::provider(&endpoint.model, setup).and_then(|provider| match provider.call(&request, &context) {
+            Err(error) if error.adapted => {
+                in_words = true;
+                provider.call(&request, &context)
+            }
+            result => result,
+        });
+    match result {
+        Ok(reply) => {
+            let took = style::duration(reply.duration_s);
+            let tokens = style::tokens(reply.usage.input_tokens + reply.usage.output_tokens);
+            match check::validate(&reply.text, compiled.as_ref(), None) {
+                Ok(_) if in_words => Finding::ok(
+                    "call",
+                    format!(
+                        "{name}: answers in {took} ({tokens} tokens); takes no schema, but keeps to one in words"
+                    ),
+                ),
+                Ok(_) => Finding::ok(
+                    "call",
+                    format!("{name}: answers in {took} ({tokens} tokens), and keeps to a schema"),
+                ),
+                Err(_) => Finding::warn(
+                    "call",
+                    format!("{name}: answers in {took} ({tokens} tokens), but does not keep to a schema"),
+                    "answers are checked and asked for again, which costs; give tasks with a `schema` a model that keeps to it",
+                ),
+            }
+        }
+        Err(error) => {
+            let (message, hint) = error.message.split_once("\nhint: ").unwrap_or((&error.message, ""));
+            let remedy = if hint.is_empty() {
+                "`planexe show TASK` tells what a task was sent and answered"
+            } else {
+                hint
+            };
+            let message = format!("{name}: {}: {}", error.class.name(), style::clean(message));
+            Finding::fail("call", message, style::clean(remedy))
+        }
+    }
+}
+
 /// What a server's facts mean for a model.
 fn of_facts(endpoint: &Endpoint, facts: &Facts) -> Vec<Finding> {
     let (name, model) = (&endpoint.name, &endpoint.model);
     let url = style::clean(base_url(model));
     let server = match (&facts.server, &facts.version) {
-        (Some(server), Some(version)) => format!(" ({server:?} {})", style::clean(version)),
-        (Some(server), None) => format!(" ({server:?})"),
+        (Some(server), Some(version)) => format!(" ({} {})", server.name(), style::clean(version)),
+        (Some(server), None) => format!(" ({})", server.name()),
         _ => String::new(),
     };
     let note = facts.note.as_deref().map(style::clean);
@@ -326,6 +413,14 @@ fn of_facts(endpoint: &Endpoint, facts: &Facts) -> Vec<Finding> {
             "`planexe keys` shows which key goes there; set the right one",
         )];
     }
+    if let Some(why) = &facts.unready {
+        let message = format!("{name}: {url} is up and takes no calls yet: {}", style::clean(why));
+        return vec![Finding::warn(
+            "model",
+            message,
+            "a build waits for a model that is loading; look at the server's own log",
+        )];
+    }
     let mut all = Vec::new();
     if facts.model_present == Some(false) && facts.server != Some(Server::LlamaCpp) {
         let known =
@@ -338,6 +433,14 @@ fn of_facts(endpoint: &Endpoint, facts: &Facts) -> Vec<Finding> {
         ));
     } else if url.is_empty() {
         all.push(Finding::ok("model", format!("{name}: {}, no server needed", endpoint.api())));
+    } else if let Some(note) = note {
+        let remedy = match model.api {
+            Some(Api::Openai) => {
+                "`base_url` ends in `/v1` with most servers; `planexe doctor --call` asks the model itself"
+            }
+            _ => "see whether `base_url` is right; `planexe doctor --call` asks the model itself",
+        };
+        all.push(Finding::warn("model", format!("{name}: {url} answers{server}, but {note}"), remedy));
     } else {
         let there = if facts.model_present == Some(true) { ", the model is there" } else { "" };
         all.push(Finding::ok("model", format!("{name}: {url} answers{server}{there}")));

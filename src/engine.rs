@@ -835,6 +835,11 @@ impl Engine {
             }
             self.backoff.pop();
             if self.nodes[id.index()].phase == Phase::Backoff(until) {
+                // How long a server that is away is left alone is this pause's to say.
+                let node = &self.nodes[id.index()];
+                if let (true, Some(&endpoint)) = (node.outage, node.work.endpoints.get(node.endpoint)) {
+                    self.slots.found_up(endpoint, now);
+                }
                 self.enqueue(id);
             }
         }
@@ -914,6 +919,12 @@ impl Engine {
             _ => None,
         };
         self.graph.ids().filter_map(of).collect()
+    }
+
+    /// The endpoint a task asks next.
+    pub fn endpoint_of(&self, id: TaskId) -> Option<usize> {
+        let node = &self.nodes[id.index()];
+        node.work.endpoints.get(node.endpoint).copied()
     }
 
     fn has_open(&self) -> bool {

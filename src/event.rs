@@ -120,6 +120,9 @@ pub enum Kind {
         failure: Failure,
         /// Tasks that cannot run because of it.
         blocked: u32,
+        /// It failed in a build before, and is left as it is: told there, and not told again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
     },
     /// A task's condition is false.
     #[serde(rename = "task.skipped")]

@@ -1047,6 +1047,13 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     write_all(&mut to.file, bytes).map_err(|(_, error)| FsError::new(path, "write", error))
 }
 
+/// Says that a file was changed at a time.
+pub fn set_mtime(path: &Path, time: std::time::SystemTime) -> Result<()> {
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path)).at("touch", path)?;
+    change(|| file.set_modified(time)).at("touch", path)
+}
+
 /// Cuts a file to a length.
 pub fn truncate(path: &Path, len: u64) -> Result<()> {
     let flags = OFlags::NOFOLLOW.bits() as i32;

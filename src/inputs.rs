@@ -32,7 +32,14 @@ pub struct Files {
 pub struct Finder<'a> {
     run: &'a Path,
     store: &'a Store,
-    listings: Mutex<HashMap<String, Vec<Entry>>>,
+    listings: Mutex<HashMap<String, Listing>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Listing {
+    entries: Vec<Entry>,
+    /// It is the folder of a run.
+    is_run: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -118,12 +125,13 @@ impl<'a> Finder<'a> {
         depth: usize,
         visit: &mut dyn FnMut(&str, bool) -> Result<(), FsError>,
     ) -> Result<(), FsError> {
-        for entry in self.list(folder)? {
+        for entry in self.list(folder)?.entries {
             let path =
                 if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             if entry.dir && !entry.odd {
                 let level = folder.split('/').filter(|part| !part.is_empty()).count() + 1;
-                if deep || level < depth {
+                // Another run is no part of this one, unless a pattern names each folder on the way into it.
+                if (deep && !self.list(&path)?.is_run) || (!deep && level < depth) {
                     self.walk(&path, deep, depth, visit)?;
                 }
             } else if !entry.dir && !is_sidecar(&entry.name) {
@@ -133,7 +141,7 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Entry>, FsError> {
+    fn list(&self, folder: &str) -> Result<Listing, FsError> {
         let mut listings = self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(known) = listings.get(folder) {
             return Ok(known.clone());
@@ -146,13 +154,15 @@ impl<'a> Finder<'a> {
                 name: name.to_string_lossy().into_owned(),
                 dir: kind == fs::FileKind::Dir,
             })
-            .filter(|entry| {
-                entry.name != ".planexe" && entry.name != ".git" && !fs::is_temp_name(&entry.name)
-            })
             .collect();
+        let is_run = entries.iter().any(|entry| entry.name == ".planexe" || entry.name == "run.toml");
+        entries.retain(|entry| {
+            entry.name != ".planexe" && entry.name != ".git" && !fs::is_temp_name(&entry.name)
+        });
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        listings.insert(folder.to_string(), entries.clone());
-        Ok(entries)
+        let listing = Listing { entries, is_run };
+        listings.insert(folder.to_string(), listing.clone());
+        Ok(listing)
     }
 
     /// Outputs of tasks that are no longer declared: files with a sidecar that no task of the graph writes.
@@ -192,7 +202,11 @@ impl<'a> Finder<'a> {
 
     fn walk_sidecars(&self, folder: &str, visit: &mut dyn FnMut(&str)) -> Result<(), FsError> {
         let mut last = String::new();
-        for entry in self.list(folder)? {
+        let listing = self.list(folder)?;
+        if listing.is_run && !folder.is_empty() {
+            return Ok(());
+        }
+        for entry in listing.entries {
             let path =
                 if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             if entry.odd {

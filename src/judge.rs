@@ -18,7 +18,7 @@ use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, State, Statu
 use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
 use crate::store::Store;
-use crate::store::calls::CallRecord;
+use crate::store::calls::KeptCall;
 use crate::store::index::{Index, is_racy};
 use crate::store::sidecar::{Sidecar, StatusRead};
 
@@ -78,7 +78,7 @@ pub struct Prepared {
     /// The checks of the answer, with what they look at.
     pub check: Option<Arc<CompiledCheck>>,
     /// A kept answer to this very prompt.
-    pub kept: Option<Box<CallRecord>>,
+    pub kept: Option<Box<KeptCall>>,
     /// The answer there is, if it passes the changed schema and checks.
     pub existing: Option<String>,
     /// What the attempt is decided on: digest of inputs, prompt, model and parameters.
@@ -386,12 +386,13 @@ impl Judge<'_> {
 
     /// make's rule: an input newer than an output.
     fn newer(&self, task: &Task, inputs: &Inputs) -> Option<(String, String)> {
-        let mtime = |path: &str| {
-            fs::signature(&self.store.path(path)).ok().flatten().map(|signature| signature.mtime_ns)
+        let mtime = |path: std::path::PathBuf| {
+            fs::signature(&path).ok().flatten().map(|signature| signature.mtime_ns)
         };
-        let oldest = task.outputs.iter().filter_map(|path| Some((mtime(path)?, path))).min()?;
+        let outputs = task.outputs.iter();
+        let oldest = outputs.filter_map(|path| Some((mtime(self.store.path(path))?, path))).min()?;
         let paths = inputs.files.iter().flat_map(|input| &input.paths);
-        let newest = paths.filter_map(|path| Some((mtime(path)?, path))).max()?;
+        let newest = paths.filter_map(|path| Some((mtime(self.project.input(path))?, path))).max()?;
         (newest.0 > oldest.0).then(|| (newest.1.clone(), oldest.1.clone()))
     }
 
@@ -436,11 +437,11 @@ impl Judge<'_> {
     }
 
     /// A kept answer to this prompt by any of the task's models that passes.
-    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<CallRecord>> {
+    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<KeptCall>> {
         prompt.models.iter().find_map(|&at| {
             let digest = call_digest(prompt, &self.project.endpoints[at], prepared);
-            let kept = self.store.calls().find(&task.name, &digest)?;
-            let text = &kept.reply.as_ref()?.text;
+            let kept = self.store.calls().find_named(&task.name, &digest)?;
+            let text = &kept.record.reply.as_ref()?.text;
             check::validate(text, prompt.schema.as_deref(), prepared.check.as_deref()).ok()?;
             Some(Box::new(kept))
         })

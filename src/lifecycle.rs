@@ -65,9 +65,22 @@ impl<'a> RunRecord<'a> {
         Ok(())
     }
 
+    /// A build that had nothing to do: its word on a run that was given up is a new one, and what such a build, killed
+    /// while it wrote its caches, left behind goes.
+    fn end_of_nothing(&self, ended: &Ended) {
+        let _ = self.store.sweep_caches();
+        if let Some(mut json) = self.store.read_run().filter(|run| run.phase == Phase::Aborted)
+            && ended.stopped.is_none()
+            && !ended.fails
+        {
+            json.phase = if ended.waiting.is_empty() { Phase::Completed } else { Phase::Paused };
+            let _ = self.store.write_run(&json, Durability::Unsynced);
+        }
+    }
+
     /// After the last task.
     pub fn end(&mut self, ended: &Ended) {
-        let Some(mut json) = self.json.take() else { return };
+        let Some(mut json) = self.json.take() else { return self.end_of_nothing(ended) };
         json.phase = match ended.stopped {
             Some(Stopped::Abort) => Phase::Aborted,
             Some(_) => Phase::Stopped,

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::fs::{self, Durability, FsError};
 use crate::graph::Task;
 use crate::judge::Judgement;
+use crate::manifest::types::By as RuleBy;
 use crate::project::Project;
 use crate::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status};
 use crate::staleness::Content;
@@ -146,4 +147,20 @@ pub fn adopt(
         .map_err(|error| error.within(store.run_dir()))?;
     store.write_done(first, &done, Durability::Synced)?;
     store.write_status(first, &status, Durability::Synced)
+}
+
+/// Under make's rule outputs that are taken as they are must not be older than what they are said to be made from: all
+/// of them get one time, that of now.
+pub fn renew<'a>(
+    project: &Project,
+    store: &Store,
+    outputs: impl IntoIterator<Item = &'a String>,
+) -> Result<(), FsError> {
+    if project.tables.staleness.by == RuleBy::Mtime {
+        let now = std::time::SystemTime::now();
+        for path in outputs {
+            fs::set_mtime(&store.path(path), now).map_err(|error| error.within(store.run_dir()))?;
+        }
+    }
+    Ok(())
 }

@@ -167,7 +167,7 @@ impl Build<'_> {
             Outcome::Failed(failure) => {
                 self.add_usage(&job);
                 let model = self.model_of(&job);
-                self.failed(&name, id, job.attempt, model, failure);
+                self.failed(&name, id, job.attempt, model, failure, false);
                 End::Failed
             }
             Outcome::Waiting(message) => {
@@ -208,7 +208,7 @@ impl Build<'_> {
             Outcome::Broken(error) => {
                 self.add_usage(&job);
                 let failure = runner::failure("io", error.to_string());
-                self.failed(&name, id, job.attempt, None, failure);
+                self.failed(&name, id, job.attempt, None, failure, false);
                 self.break_off(error);
                 End::Failed
             }
@@ -288,12 +288,13 @@ impl Build<'_> {
         attempt: u32,
         model: Option<String>,
         failure: Failure,
+        kept: bool,
     ) {
         let blocks = self.blocked_by(id);
         let blocked = blocks.len() as u32;
         self.summary.failed.push(name.to_owned());
         self.failures.push((name.to_owned(), failure.clone(), blocks));
-        self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked });
+        self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked, kept });
     }
 
     /// Tasks of this build that need a task.

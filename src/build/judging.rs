@@ -101,13 +101,13 @@ impl Build<'_> {
                     .as_ref()
                     .and_then(|status| status.failure.clone())
                     .unwrap_or_else(|| runner::failure("failed", "failed before"));
-                self.refuse(id, failure)
+                self.leave_failed(id, failure)
             }
             Decision::DependsOn => Judged::DependsOn,
             Decision::Stale { .. } if self.wanted.keep_same_failed && failed_so_before(&judgement) => {
                 let status = judgement.status.as_ref();
                 let failure = status.and_then(|status| status.failure.clone());
-                self.refuse(id, failure.unwrap_or_else(|| runner::failure("failed", "failed before")))
+                self.leave_failed(id, failure.unwrap_or_else(|| runner::failure("failed", "failed before")))
             }
             Decision::Stale { reasons, .. } => {
                 if self.wanted.explain {
@@ -132,7 +132,7 @@ impl Build<'_> {
                     }
                     _ => (Course::default(), 0),
                 };
-                let passed = self.controls.passed(&name);
+                let passed = self.passed(&name, &judgement);
                 let of_done = match &judgement.marker {
                     Marker::Valid(done) => done.other.clone(),
                     _ => serde_json::Map::new(),
@@ -155,11 +155,43 @@ impl Build<'_> {
         }
     }
 
+    /// Who let a task pass, if what it is asked about is still what they were shown.
+    fn passed(&mut self, name: &str, judgement: &Judgement) -> Option<String> {
+        let passed = self.controls.passed(name)?;
+        let now = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
+        if passed.decision_id.is_some() && passed.decision_id.as_ref() != now {
+            self.controls.clear_passed(name);
+            let message = format!("what {} let pass has changed since: it is asked again", passed.by);
+            self.tools.note(Some(name), true, message);
+            return None;
+        }
+        Some(passed.by)
+    }
+
     /// A task that cannot even be judged.
     pub(super) fn refuse(&mut self, id: TaskId, failure: Failure) -> Judged {
-        let name = self.engine.graph()[id].name.clone();
-        self.failed(&name, id, 0, None, failure);
+        self.fail_unjudged(id, failure);
         Judged::Failed
+    }
+
+    /// A task that failed before and is left so.
+    fn leave_failed(&mut self, id: TaskId, failure: Failure) -> Judged {
+        let name = self.engine.graph()[id].name.clone();
+        self.failed(&name, id, 0, None, failure, true);
+        Judged::Failed
+    }
+
+    /// A failure without an attempt; the build has something to tell then, unless it was told before.
+    fn fail_unjudged(&mut self, id: TaskId, failure: Failure) {
+        let name = self.engine.graph()[id].name.clone();
+        let same = |(task, known): &(String, Failure)| {
+            *task == name && known.class == failure.class && known.message == failure.message
+        };
+        let kept = self.wanted.known_failures.iter().any(same);
+        if !kept && let Err(error) = self.begin() {
+            self.break_off(error);
+        }
+        self.failed(&name, id, 0, None, failure, kept);
     }
 
     /// Slots a stale task takes. An answer that is there already takes none of a model's.
@@ -190,6 +222,7 @@ impl Build<'_> {
         let task = self.engine.graph()[id].clone();
         let how = Adopting { by: By::Touch, user: None };
         touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, &how)?;
+        touch::renew(self.project, self.store, &task.outputs)?;
         self.tools.note(
             Some(&task.name),
             false,
@@ -204,8 +237,7 @@ impl Build<'_> {
         let items = match items {
             Ok(items) => Some(items),
             Err(failure) => {
-                let name = self.engine.graph()[family].name.clone();
-                self.failed(&name, family, 0, None, failure);
+                self.fail_unjudged(family, failure);
                 None
             }
         };

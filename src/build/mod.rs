@@ -62,6 +62,8 @@ pub struct Wanted {
     pub explain: bool,
     /// Leave a task that failed as it is while nothing it is made from changed.
     pub keep_same_failed: bool,
+    /// Failures that were told already: the same ones are not told again.
+    pub known_failures: Vec<(String, Failure)>,
 }
 
 /// How a build ended.

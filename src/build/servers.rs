@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Back, Build};
 use crate::cancel::Level;
 use crate::engine::Event as Input;
+use crate::graph::TaskId;
 use crate::llm::Health;
 use crate::runner::Job;
 use crate::style;
@@ -92,6 +93,12 @@ impl Build<'_> {
         let name = &self.project.endpoints[*endpoint].name;
         let time = style::duration(awaited.since.elapsed().as_secs_f64());
         self.running.is_empty().then(|| format!("waiting for `{name}` for {time}: {}", awaited.why))
+    }
+
+    /// What holds a task that would start otherwise: its server is away.
+    pub(super) fn held(&self, id: TaskId) -> Option<String> {
+        let awaited = self.awaited.get(&self.engine.endpoint_of(id)?)?;
+        Some(format!("held until its server answers: {}", awaited.why))
     }
 
     fn endpoint_of(&self, job: &Job) -> Option<usize> {

@@ -49,5 +49,7 @@ fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
     let mut run = seen.recorded.unwrap_or_else(new);
     run.phase = Phase::Aborted;
     opened.store.write_run(&run, Durability::Synced)?;
+    // The next build is to look at the run, whatever it found last time.
+    crate::fs::remove(&crate::memo::path(opened.store.run_dir()))?;
     Ok(())
 }

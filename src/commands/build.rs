@@ -23,6 +23,7 @@ use crate::open::Opened;
 use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
 use crate::project::Project;
+use crate::record::Failure;
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
@@ -265,7 +266,8 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> 
 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
-    let outside = Outside { signals: &signals::listen(), edits: None, keep_same_failed: false };
+    let signals = signals::listen();
+    let outside = Outside { signals: &signals, edits: None, keep_same_failed: false, known_failures: &[] };
     Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
 
@@ -277,6 +279,8 @@ pub struct Outside<'a> {
     pub edits: Option<&'a Receiver<Edits>>,
     /// Leave a task that failed as it is while nothing it is made from changed.
     pub keep_same_failed: bool,
+    /// Failures that were told already.
+    pub known_failures: &'a [(String, Failure)],
 }
 
 /// [`carry_out`], told what reaches it from outside; also returns how it ended, unless a signal came before it began.
@@ -378,6 +382,7 @@ pub fn carry_out_under(
         max_cost: how.max_cost.or(budget.cost),
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
+        known_failures: outside.known_failures.to_vec(),
     };
     let rules = rules(project, how, what.force);
     let env = |name: &str| session.variable(name);

@@ -20,6 +20,10 @@ pub struct DoctorArgs {
     /// Ask no server
     #[arg(long)]
     pub offline: bool,
+
+    /// Ask each model one tiny question too, with a schema; it costs some tokens
+    #[arg(long, conflicts_with = "offline")]
+    pub call: bool,
 }
 
 /// The answer, as data.
@@ -68,7 +72,7 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
                 used.into_iter().filter(|endpoint| key_of(endpoint, &ring).problem.is_none()).collect();
             if !args.offline {
                 let folder = located.locations.pipeline.parent().unwrap_or(Path::new(""));
-                findings.extend(of_models(&used, folder, &ring, &hidden));
+                findings.extend(of_models(&used, folder, &ring, &hidden, args.call));
             }
         }
         Err(error) => {

@@ -86,7 +86,8 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
             missing.extend(unit.outputs.iter().filter(|path| !there(path)).cloned());
         }
         let at = clock::now_utc();
-        store.pass(&Passed { task: unit.name.clone(), by: user.clone(), at })?;
+        let decision_id = waiting_with(store, unit);
+        store.pass(&Passed { task: unit.name.clone(), by: user.clone(), at, decision_id })?;
         passed.push(unit.name.clone());
     }
     answer(session, &opened, &passed, &missing)
@@ -143,6 +144,14 @@ fn recipe(opened: &Opened, id: &crate::graph::TaskId) -> Result<&'static str, Er
 fn state_of(store: &Store, unit: &Unit) -> Option<State> {
     match store.read_status(unit.outputs.first()?) {
         StatusRead::Valid(status) => Some(status.state),
+        _ => None,
+    }
+}
+
+/// The decision a task waits with.
+fn waiting_with(store: &Store, unit: &Unit) -> Option<String> {
+    match store.read_status(unit.outputs.first()?) {
+        StatusRead::Valid(status) if status.state == State::Waiting => status.decision_id,
         _ => None,
     }
 }

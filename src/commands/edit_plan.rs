@@ -648,16 +648,20 @@ fn apply(
     AT_QUESTION.store(false, Ordering::SeqCst);
     let (project, store) = (&opened.project, &opened.store);
     store.save(plan, Why::Plan, &[plan.to_owned()], Durability::Synced)?;
-    fs::write_atomic(&store.path(plan), new, Durability::Synced)
-        .map_err(|error| error.within(store.run_dir()))?;
+    // Marked on the new text before it is there: if planexe is killed between, the answers to the old one are still
+    // kept, and the edit can be made again. The other way round what was to be kept would be paid for again.
     let index = Index::load(store);
     let user = session.user();
-    for hit in found.hits.iter().filter(|hit| view.kept.contains(&hit.name)) {
+    let kept = || found.hits.iter().filter(|hit| view.kept.contains(&hit.name));
+    for hit in kept() {
         let how = Adopting { by: By::Touch, user: Some(&user) };
         touch::adopt(project, store, &index, &found.graph[hit.id], &hit.judgement, &how).map_err(
             |error| Error::new(Kind::Internal, format!("`{}` cannot be marked", hit.name)).because(&error),
         )?;
     }
+    fs::write_atomic(&store.path(plan), new, Durability::Synced)
+        .map_err(|error| error.within(store.run_dir()))?;
+    touch::renew(project, store, kept().flat_map(|hit| &found.graph[hit.id].outputs))?;
     if let Some(task) = again {
         let units = Units::new(project, store);
         for unit in units.of(&(task, None))? {

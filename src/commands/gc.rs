@@ -1,5 +1,7 @@
-//! `planexe gc`: makes room by forgetting old contents.
+//! `planexe gc`: makes room by forgetting what nothing rests on any more: former contents, answers that are not in use,
+//! what was set aside, old checkpoints. What the run is now stays as it is.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -9,12 +11,16 @@ use crate::clock;
 use crate::commands::{LockArgs, Session};
 use crate::exit::{self, Error};
 use crate::manifest::types::Span;
+use crate::open::Opened;
+use crate::record::Marker;
+use crate::store::gc::{self, Calls};
 use crate::style::{bytes, count};
+use crate::units::Units;
 
 /// What `planexe gc` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct GcArgs {
-    /// Forget former contents older than this (30d, 12h)
+    /// Forget what nothing rests on and is older than this (30d, 12h): former contents, answers, checkpoints
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub older_than: Option<Span>,
 
@@ -38,6 +44,12 @@ struct View {
     done: bool,
     /// Entries of the history that go.
     entries: usize,
+    /// Calls that no record rests on.
+    calls: usize,
+    /// Files that were set aside: candidates, torn ends of logs.
+    files: usize,
+    /// Checkpoints, but for the last of each task.
+    checkpoints: usize,
     /// Bytes that are freed.
     freed_bytes: u64,
 }
@@ -49,20 +61,70 @@ pub fn run(session: &Session, args: &GcArgs) -> Result<u8, Error> {
         true => None,
         false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
     };
-    let limit = args.older_than.and_then(|span| SystemTime::now().checked_sub(span.0)).map(clock::format_utc);
-    let (entries, freed) =
-        opened.store.history().gc_or_count(limit.as_deref(), args.max_size, args.dry_run)?;
+    let store = &opened.store;
+    let before = args.older_than.and_then(|span| SystemTime::now().checked_sub(span.0));
+    let limit = before.map(clock::format_utc);
+    // Of the checkpoints that go nothing needs to be kept.
+    let checkpoints = match &limit {
+        Some(limit) => store.forget_checkpoints(limit, args.dry_run)?,
+        None => 0,
+    };
+    let held = store.history().bytes()?;
+    let (entries, freed) = store.history().gc_or_count(limit.as_deref(), args.max_size, args.dry_run)?;
+    let room = args.max_size.map(|most| most.saturating_sub(held.saturating_sub(freed)));
+    let surplus = gc::surplus(store.leftovers(&what_stays(&opened)?)?, before, room);
+    if !args.dry_run {
+        store.forget(&surplus)?;
+    }
+    let calls = surplus.iter().filter(|leftover| leftover.is_call).count();
+    let view = View {
+        done: !args.dry_run,
+        entries,
+        calls,
+        files: surplus.len() - calls,
+        checkpoints,
+        freed_bytes: freed + surplus.iter().map(|leftover| leftover.bytes).sum::<u64>(),
+    };
     if session.globals.json {
-        let view = View { done: !args.dry_run, entries, freed_bytes: freed };
-        session.print_answer(opened.store.run_dir(), &view)?;
+        session.print_answer(store.run_dir(), &view)?;
         return Ok(exit::DONE);
     }
-    let verb = if args.dry_run { "would free" } else { "freed" };
-    session.say(&format!("{verb} {}; {} forgotten", bytes(freed), count(entries as u64, "former version")));
-    if args.older_than.is_none() && args.max_size.is_none() && freed == 0 {
+    session.say(&view.text());
+    if args.older_than.is_none() && args.max_size.is_none() && view.freed_bytes == 0 {
         session.say("hint: `--older-than 30d` or `--max-size 500M` says what may be forgotten");
     }
     Ok(exit::DONE)
+}
+
+/// Of each task of the pipeline, what must stay of its calls.
+fn what_stays(opened: &Opened) -> Result<HashMap<String, Calls>, Error> {
+    let units = Units::new(&opened.project, &opened.store);
+    let all = opened.project.graph.order().iter().map(|&id| (id, None));
+    let mut stay = HashMap::new();
+    for unit in units.of_all(all.collect::<Vec<_>>())? {
+        let done = unit.outputs.first().map(|first| opened.store.read_done(first));
+        let calls = match done {
+            Some(Marker::Valid(done)) => Calls::InUse(done.call),
+            _ => Calls::All,
+        };
+        stay.insert(unit.name, calls);
+    }
+    Ok(stay)
+}
+
+impl View {
+    fn text(&self) -> String {
+        let verb = if self.done { "freed" } else { "would free" };
+        let mut parts = vec![count(self.entries as u64, "former version")];
+        for (number, noun) in
+            [(self.calls, "call"), (self.files, "partial file"), (self.checkpoints, "checkpoint")]
+        {
+            if number > 0 {
+                parts.push(count(number as u64, noun));
+            }
+        }
+        format!("{verb} {}; {} forgotten", bytes(self.freed_bytes), parts.join(", "))
+    }
 }
 
 /// A size: bytes, or with k, M, G (thousands), Ki, Mi, Gi (1024s), a `B` after it or not.

@@ -85,6 +85,10 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
             })?;
         }
     }
+    if !args.dry_run {
+        // Also those that are up to date: what they are made from may be among the others.
+        touch::renew(project, store, chosen.iter().flat_map(|unit| &unit.outputs))?;
+    }
     drop(lock);
     let view = View {
         touched,

@@ -1,5 +1,6 @@
 //! `planexe watch`: builds again whenever something it is made from is edited.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -15,6 +16,8 @@ use crate::exit::{self, Error};
 use crate::manifest::run::RunFile;
 use crate::open::{self, OpenError, Opened};
 use crate::process::{End, Lifeline, Limits, Watchdog};
+use crate::project::{Line, Project, Recipe};
+use crate::record::Failure;
 use crate::signals;
 use crate::style::{clean, count};
 use crate::watch::{Changes, Eyes, Watched};
@@ -50,7 +53,17 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
     let mut eyes = Eyes::new(args.poll);
     let mut how = args.how.clone();
     how.wait = !how.no_lock;
-    let mut watch = Watch { session, args, how, signals, watched: None, built: false, told: false };
+    let mut watch = Watch {
+        session,
+        args,
+        how,
+        signals,
+        watched: None,
+        built: false,
+        programs: BTreeSet::new(),
+        failures: Vec::new(),
+        told: false,
+    };
     loop {
         let mut changes = match watch.load(&run)? {
             None => Changes::default(),
@@ -98,6 +111,10 @@ struct Watch<'a> {
     watched: Option<Watched>,
     /// A build was made: what failed in it is not tried again unchanged.
     built: bool,
+    /// What the pipeline may run, as far as somebody has seen it.
+    programs: BTreeSet<String>,
+    /// What failed in the last build.
+    failures: Vec<(String, Failure)>,
     told: bool,
 }
 
@@ -155,12 +172,20 @@ impl Watch<'_> {
             }
             Err(error) => return Err(error),
         };
+        if !self.may_run(opened) {
+            return Ok(Next::Again(Changes::default()));
+        }
         let Some(watched) = &mut self.watched else { return Ok(Next::Again(Changes::default())) };
         eyes.follow(watched);
         let what = What { targets, ..What::default() };
         let (send, edits) = channel();
         let over = AtomicBool::new(false);
-        let outside = Outside { signals: &self.signals, edits: Some(&edits), keep_same_failed: self.built };
+        let outside = Outside {
+            signals: &self.signals,
+            edits: Some(&edits),
+            keep_same_failed: self.built,
+            known_failures: &self.failures,
+        };
         let how = &self.how;
         let (ended, changes) = std::thread::scope(|scope| {
             let looking = scope.spawn(|| {
@@ -188,6 +213,8 @@ impl Watch<'_> {
                 return Ok(Next::Again(changes));
             }
         };
+        let failures = ended.iter().flat_map(|ended| &ended.failures);
+        self.failures = failures.map(|(task, failure, _)| (task.clone(), failure.clone())).collect();
         let stopped = ended.as_ref().and_then(|ended| ended.stopped);
         match stopped {
             Some(Stopped::Edited) => return Ok(Next::Again(changes)),
@@ -201,6 +228,26 @@ impl Watch<'_> {
             return Ok(Next::End(exit::of_signal(signal)));
         }
         Ok(Next::Again(changes))
+    }
+
+    /// Who starts `watch` has seen what it runs. What an edit adds to that, perhaps somebody else's, is asked about where
+    /// there is somebody to ask, and else said.
+    fn may_run(&mut self, opened: &Opened) -> bool {
+        let programs = programs(&opened.project);
+        let new: Vec<String> = programs.difference(&self.programs).map(|line| clean(line)).collect();
+        if self.built && !new.is_empty() {
+            let session = self.session;
+            session.complain(&format!(
+                "the edited pipeline runs what it did not run before:\n  {}",
+                new.join("\n  ")
+            ));
+            if session.in_is_terminal && !session.confirm("Run it?") {
+                session.say("not built: edit the pipeline");
+                return false;
+            }
+        }
+        self.programs.extend(programs);
+        true
     }
 
     /// Runs the command of `--exec`; a signal that came meanwhile.
@@ -236,4 +283,20 @@ impl Watch<'_> {
         }
         signal
     }
+}
+
+/// Everything a pipeline runs as a program of its own: commands of tasks, hooks, models that are programs.
+fn programs(project: &Project) -> BTreeSet<String> {
+    let hooks = &project.tables.hooks;
+    let argvs = [&hooks.on_started, &hooks.on_completed, &hooks.on_failed, &hooks.on_finished].into_iter();
+    let argvs = argvs.chain(project.tables.models.values().map(|model| &model.command));
+    let argvs = argvs.filter(|argv| !argv.is_empty()).map(|argv| argv.join(" "));
+    let lines = project.specs.iter().filter_map(|spec| match &spec.recipe {
+        Recipe::Command(command) => Some(match &command.line {
+            Line::Argv(argv) => argv.join(" "),
+            Line::Shell(line) => line.clone(),
+        }),
+        _ => None,
+    });
+    argvs.chain(lines).collect()
 }

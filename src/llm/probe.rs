@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::classify::Said;
 use super::http::Endpoint;
 use super::{CallError, Class, Setup, base_url, one_line};
 use crate::manifest::types::{Api, Model, Server};
@@ -42,6 +43,8 @@ pub struct Facts {
     pub slots: Option<u32>,
     /// Its version, if it tells.
     pub version: Option<String>,
+    /// Why it answers and yet takes no calls for now: loading, or broken.
+    pub unready: Option<String>,
     /// Which program it is, if that shows.
     pub server: Option<Server>,
     /// What a person should know: why it is not reachable, that the model is not there.
@@ -82,6 +85,17 @@ pub fn facts(model: &Model, setup: &Setup<'_>) -> Result<Facts, CallError> {
         let env = model.api_key_env.as_deref().unwrap_or("api_key_env");
         facts.note = Some(format!("{} does not take the key of `{env}` (HTTP {status})", base_url(model)));
         return Ok(facts);
+    }
+    if status >= 500 {
+        let said = Said::of(&listed).map(|said| said.message).filter(|message| !message.is_empty());
+        let said = said.map_or(String::new(), |said| format!(": {}", one_line(&said, None)));
+        facts.unready = Some(format!("HTTP {status}{said}"));
+        return Ok(facts);
+    }
+    if status == 404 || listed.is_null() {
+        let what =
+            if status == 200 { "something that is no JSON".to_owned() } else { format!("HTTP {status}") };
+        facts.note = Some(format!("its list of models at {}/{list} answers with {what}", endpoint.base));
     }
     let entries = listed.get("data").or(listed.get("models")).and_then(Value::as_array);
     for entry in entries.into_iter().flatten().take(1000) {
@@ -220,7 +234,7 @@ pub(super) fn plain_health(endpoint: &Endpoint, path: &str) -> Health {
     // Without the key: a refusal tells as much as an answer.
     match endpoint.get(path, &[], BRIEF) {
         Ok((502 | 503, body)) => {
-            let said = super::classify::Said::read(&String::from_utf8_lossy(&body)).unwrap_or_default();
+            let said = Said::read(&String::from_utf8_lossy(&body)).unwrap_or_default();
             Health::Loading(one_line(&said.message, endpoint.secret.as_ref()))
         }
         Ok(_) => Health::Up,

@@ -201,6 +201,8 @@ impl Rng {
     }
 }
 
+/// Shortest pause between two calls to a server that is away.
+const LOOK_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two calls to a server that is away. Its health is asked for more often.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often an answer cut at its length is asked for with more room.
@@ -247,7 +249,7 @@ impl Budgets {
             _ if failed.is_outage() => {
                 let waited = now.saturating_sub(*used.waiting_since.get_or_insert(now));
                 if waited < policy.wait_for_server {
-                    let look = doubled(policy.base, used.waits, LOOK_AGAIN);
+                    let look = doubled(policy.base.max(LOOK_FIRST), used.waits, LOOK_AGAIN);
                     used.waits += 1;
                     let left = policy.wait_for_server - waited;
                     let pause = look.max(asked).min(left.max(Duration::from_millis(1)));

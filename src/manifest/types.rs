@@ -183,6 +183,22 @@ pub enum Server {
     Other,
 }
 
+impl Server {
+    /// The name the file uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Server::Openai => "openai",
+            Server::LmStudio => "lmstudio",
+            Server::LlamaCpp => "llama.cpp",
+            Server::Vllm => "vllm",
+            Server::OpenRouter => "openrouter",
+            Server::LiteLlm => "litellm",
+            Server::Ollama => "ollama",
+            Server::Other => "other",
+        }
+    }
+}
+
 /// What a recorded model does when its file has no answer for a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -111,9 +111,12 @@ impl Teller {
                 }
                 told.message = Some(said);
             }
-            Kind::TaskFailed { task, attempt, model, failure, blocked } => {
-                self.of_task(&mut told, "task.failed", task, *attempt, model);
+            Kind::TaskFailed { task, attempt, model, failure, blocked, kept } => {
                 self.failed.insert(task.clone(), failure.class.clone());
+                if *kept {
+                    return None;
+                }
+                self.of_task(&mut told, "task.failed", task, *attempt, model);
                 self.failure(&mut told, failure);
                 if *blocked > 0 {
                     told.message = Some(format!("blocks {}", count((*blocked).into(), "task")));
@@ -282,7 +285,14 @@ pub(super) mod tests {
             error_id: Some("abcdef012345".into()),
             ..Failure::default()
         };
-        let failed = Kind::TaskFailed { task: "swot".into(), attempt: 2, model: None, failure, blocked: 4 };
+        let failed = Kind::TaskFailed {
+            task: "swot".into(),
+            attempt: 2,
+            model: None,
+            failure,
+            blocked: 4,
+            kept: false,
+        };
         let told = teller.payload(&event(failed)).unwrap();
         let summary = told.error_summary.unwrap();
         assert!(summary.chars().count() <= SUMMARY, "{}", summary.len());

@@ -119,6 +119,7 @@ fn build() -> Vec<Event> {
             model: None,
             failure: failure("validation", "/risks/0/title\nis missing"),
             blocked: 2,
+            kept: false,
         },
         Kind::TaskSkipped { task: "extra".into() },
         Kind::TaskWaiting { task: "sign_off".into(), message: "Read report.html".into() },

@@ -125,7 +125,8 @@ impl FailuresView {
                 clean(if failure.message.is_empty() {
                     failure.raw_error.as_deref().unwrap_or_default()
                 } else {
-                    &failure.message
+                    // What to do about it is said where one failure is shown.
+                    failure.message.split("\nhint: ").next().unwrap_or_default()
                 }),
             ]
         });

@@ -23,6 +23,7 @@ use crate::store::commit::{self, CheckpointOf, Commit, Content};
 use crate::store::index::Index;
 use crate::store::logs::{FailureLine, Logs};
 use crate::store::{Store, Why};
+use crate::touch;
 
 pub mod command;
 pub mod expand;
@@ -405,7 +406,12 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         },
         why: Why::Replaced,
     };
-    match commit::commit(&tools.store, commit) {
+    let committed = commit::commit(&tools.store, commit).and_then(|committed| {
+        // An output whose bytes are the same kept its time.
+        touch::renew(&tools.project, &tools.store, &job.task.outputs)?;
+        Ok(committed)
+    });
+    match committed {
         Ok(committed) => Outcome::Done(Box::new(Completed {
             changed: committed.changed,
             reused: made.reused,

@@ -14,7 +14,7 @@ use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
 use crate::project::{Endpoint, PromptSpec};
 use crate::record::{Failure, SCHEMA, State};
-use crate::store::calls::{CallRecord, KeptRequest, Verdict};
+use crate::store::calls::{CallRecord, KeptCall, KeptRequest, Verdict};
 use crate::store::commit::Content;
 use crate::store::logs::{CallOf, UsageLine};
 
@@ -48,7 +48,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
         };
         return Some(accept(tools, job, valid, made));
     }
-    let kept = job.prepared.kept.take()?;
+    let KeptCall { name, record: kept, .. } = *job.prepared.kept.take()?;
     let reply = kept.reply.as_ref()?;
     job.live.enter(Stage::Reusing);
     let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
@@ -61,7 +61,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     }
     let made = Made {
         with: Some(spec.made_with(endpoint)),
-        call: None,
+        call: Some(name),
         sample: reply.sample,
         reused: true,
         by: None,

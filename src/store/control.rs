@@ -38,6 +38,9 @@ pub struct Passed {
     pub by: String,
     /// When, RFC 3339, UTC.
     pub at: String,
+    /// What they were shown: the decision the task waited with. None if they were ahead of the build.
+    #[serde(default)]
+    pub decision_id: Option<String>,
 }
 
 /// The files a build looks at. Those that were there before it count for nothing.
@@ -95,11 +98,11 @@ impl Controls {
         files.into_iter().filter_map(|(name, _)| read(name)).collect()
     }
 
-    /// Who let a task pass, if someone did.
-    pub fn passed(&self, task: &str) -> Option<String> {
+    /// Who let a task pass, and on what, if someone did.
+    pub fn passed(&self, task: &str) -> Option<Passed> {
         let path = self.dir.join("passed").join(format!("{}.json", task_dir_name(task)));
         let passed: Passed = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        (passed.task == task).then_some(passed.by)
+        (passed.task == task).then_some(passed)
     }
 
     /// Forgets it: it was used.

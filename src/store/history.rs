@@ -247,6 +247,20 @@ impl History {
         self.gc_or_count(older_than, max_bytes, false)
     }
 
+    /// Bytes of all contents.
+    pub fn bytes(&self) -> Result<u64, FsError> {
+        let objects = self.dir.join("objects");
+        let mut bytes = 0;
+        for (shard, kind) in fs::list_dir(&objects)? {
+            if kind == FileKind::Dir {
+                for (name, _) in fs::list_dir(&objects.join(&shard))? {
+                    bytes += fs::plain_signature(&objects.join(&shard).join(name))?.map_or(0, |s| s.size);
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// [`History::gc`], or with `dry_run` only what would go by it.
     pub fn gc_or_count(
         &self,

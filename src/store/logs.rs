@@ -116,13 +116,22 @@ impl UsageLine {
             if let Some(finish) = &reply.finish {
                 gen_ai.insert("response.finish_reasons".to_owned(), vec![finish.as_str()].into());
             }
+            if let Some(first) = reply.first_token_s {
+                gen_ai.insert("response.time_to_first_chunk".to_owned(), first.into());
+            }
         }
         gen_ai.insert("usage.input_tokens".to_owned(), usage.input_tokens.into());
         gen_ai.insert("usage.output_tokens".to_owned(), usage.output_tokens.into());
         if usage.cached_tokens > 0 {
             gen_ai.insert("usage.cache_read.input_tokens".to_owned(), usage.cached_tokens.into());
         }
+        if usage.thinking_tokens > 0 {
+            gen_ai.insert("usage.reasoning.output_tokens".to_owned(), usage.thinking_tokens.into());
+        }
         let error = result.err();
+        if let Some(error) = error {
+            gen_ai.insert("error.type".to_owned(), error.class.name().into());
+        }
         UsageLine {
             timestamp: call.ended_utc.to_owned(),
             success: error.is_none(),

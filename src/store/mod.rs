@@ -9,6 +9,7 @@ pub mod calls;
 pub mod checkpoints;
 pub mod commit;
 pub mod control;
+pub mod gc;
 pub mod history;
 pub mod index;
 pub mod jsonl;
@@ -188,6 +189,11 @@ impl Store {
             swept += fs::sweep_temps(&self.run_dir.join(dir))?;
         }
         Ok(swept)
+    }
+
+    /// [`Store::sweep`] of the folder caches are written in, for builds that begin nothing.
+    pub fn sweep_caches(&self) -> Result<usize, FsError> {
+        fs::sweep_temps(&self.planexe_dir())
     }
 
     /// Mends the append-only files of the run at the start of a build, under the lock; returns which

@@ -165,3 +165,30 @@ fn a_running_build_is_not_disturbed() {
     let none = Space::with(&server, "[task.x]\noutputs = [\"x\"]\ncommand = \"echo > $out\"\n");
     none.run(&["edit-plan", "--set", "new.txt", "--all"]).exits(2).says(&["names no plan"]);
 }
+
+#[test]
+fn under_makes_rule_what_is_kept_stays_kept() {
+    let server = FakeLlm::new();
+    let space = Space::new();
+    space.pipeline(&server, &format!("[staleness]\nby = \"mtime\"\n{TASKS}"));
+    space.write("plan.txt", OLD);
+    space.write("new.txt", NEW);
+    space.build();
+    let view = space.run(&["edit-plan", "--set", "new.txt", "-n", "--json"]).exits(0).json();
+    // By its time alone the plan makes all stale that reads it.
+    assert_eq!(names(&view, "stale"), ["a", "title", "b"]);
+    space.run(&["edit-plan", "--set", "new.txt", "--invalidate-from", "b"]).exits(0);
+    assert_eq!(space.read("plan.txt"), NEW);
+    space.build();
+    // c reads a, whose time is new as well: make would make it too.
+    assert_eq!((server.count("a"), server.count("title"), server.count("b")), (1, 1, 2));
+    space.assert_nothing_to_do(&server);
+
+    let calls = server.total();
+    space.set_mtime("plan.txt", std::time::SystemTime::now());
+    space.run(&["build", "-q"]).exits(1);
+    // In whatever order they are named.
+    space.run(&["touch", "d", "c", "b", "title", "a"]).exits(0);
+    space.assert_nothing_to_do(&server);
+    assert_eq!(server.total(), calls);
+}

@@ -425,3 +425,22 @@ command = "sleep 60; echo > $out"
     assert_eq!(stalled.len(), 1, "{stalled:?}");
     assert_eq!(stalled[0]["task"], "still");
 }
+
+#[test]
+fn a_build_that_fails_before_anything_runs_is_told_as_failed() {
+    let receiver = Receiver::willing();
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.each]\nforeach = { file = \"list.json\", items = \"/*\" }\noutputs = [\"each/{{ key }}.txt\"]\n\
+         template = \"{{ item }}\"\n",
+    );
+    space.write("list.json", "no list");
+    space.run(&["build", "--webhook", &receiver.url]).exits(1);
+    assert_eq!(receiver.events(), ["task.failed each", "pipeline.failed"]);
+    let status = space.run(&["status", "--json"]).exits(0).json();
+    assert_eq!(
+        (&status["run"]["phase"], &status["error"]["failed_step"]),
+        (&"failed".into(), &"each".into())
+    );
+}

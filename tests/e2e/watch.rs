@@ -189,3 +189,60 @@ fn a_signal_during_a_build_ends_both() {
     space.build();
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn what_an_edit_of_the_pipeline_adds_to_what_is_run_is_said() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    let watch = space.spawn(&["watch"]);
+    rested(&watch, 1);
+    let before = space.read("pipeline.toml");
+    space.write("pipeline.toml", before + "\n[task.d]\noutputs = [\"d.txt\"]\ncommand = \"date > $out\"\n");
+    rested(&watch, 2);
+    assert!(watch.stderr().contains("did not run before:\n  date > $out\n"), "{}", watch.stderr());
+    assert!(space.is_done("d.txt"));
+    // Said once.
+    space.write("plan.txt", "Build a tunnel.\n");
+    rested(&watch, 3);
+    assert_eq!(watch.stderr().matches("did not run before").count(), 1, "{}", watch.stderr());
+    ended(watch);
+}
+
+#[test]
+fn a_failure_is_told_once_until_it_is_another() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "a" if request.prompt.contains("bridge") => Answer::error(400, "no bridges"),
+        _ => Answer::Default,
+    });
+    let space = space(&server);
+    let each = "\n[task.each]\nforeach = { file = \"list.json\", items = \"/*\" }\noutputs = [\"each/{{ key }}.txt\"]\n\
+                template = \"{{ item }}\"\n\n[hooks]\non_failed = [\"sh\", \"-c\", \"cat >> ../told.jsonl; echo >> ../told.jsonl\"]\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + each);
+    space.write("list.json", "no list");
+    let told = || {
+        let text = std::fs::read_to_string(space.root().join("told.jsonl")).unwrap_or_default();
+        let name = |line: &str| {
+            let event: serde_json::Value = serde_json::from_str(line).expect("an event");
+            event["task"].as_str().expect("a task").to_owned()
+        };
+        let mut names: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(name).collect();
+        names.sort();
+        names
+    };
+    let watch = space.spawn(&["watch"]);
+    rested(&watch, 1);
+    assert_eq!(told(), ["a", "each"]);
+    // Neither is what this edit is about.
+    space.write("notes.txt", "Over the sea.\n");
+    rested(&watch, 2);
+    assert_eq!(told(), ["a", "each"]);
+    // Another fault of the same list, and one that is mended.
+    space.write("list.json", "{}");
+    rested(&watch, 3);
+    let now = told();
+    assert!(now.len() <= 3 && now.iter().filter(|task| *task == "a").count() == 1, "{now:?}");
+    space.write("plan.txt", "Build a tunnel.\n");
+    rested(&watch, 4);
+    assert_eq!(told().iter().filter(|task| *task == "a").count(), 1);
+    ended(watch);
+}
