@@ -129,6 +129,9 @@ fn parse_definition(text: &str) -> Result<(String, String), String> {
 /// Reads a variable of the environment.
 pub type Lookup = fn(&str) -> Option<String>;
 
+/// Files of a pipeline: paths and texts.
+pub type Bundle = &'static [(&'static str, &'static str)];
+
 /// What a command works with beside its own arguments: the common options, the environment, and the two
 /// streams. Data goes to standard output, all else to standard error.
 #[derive(Debug, Default)]
@@ -151,6 +154,8 @@ pub struct Session {
     pub lookup: Option<Lookup>,
     /// make's jobserver, if make started this.
     pub make: crate::make::Make,
+    /// The pipeline that comes with the binary.
+    pub bundle: Bundle,
     out_closed: AtomicBool,
 }
 
@@ -172,6 +177,7 @@ impl Session {
             args: Vec::new(),
             lookup: None,
             make: crate::make::Make::None,
+            bundle: &[],
             out_closed: AtomicBool::new(false),
         }
     }

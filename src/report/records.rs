@@ -187,6 +187,9 @@ pub struct UsageView {
     pub by_model: Vec<UsageRow>,
     /// By task, the costliest first.
     pub by_task: Vec<UsageRow>,
+    /// What the prompts have in common, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<super::Prefixes>,
 }
 
 /// What some calls used.
@@ -260,6 +263,7 @@ impl UsageView {
             total,
             by_model: sorted(models),
             by_task: sorted(tasks),
+            prefixes: None,
         }
     }
 
@@ -277,6 +281,9 @@ impl UsageView {
         let left = self.by_task.len() - shown;
         if left > 0 {
             text += &format!("{}\n", style.dim(&format!("({left} more: -v shows all)")));
+        }
+        if let Some(prefixes) = &self.prefixes {
+            text += &format!("\n{}", prefixes.text());
         }
         text
     }
