@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::quick::Tried;
 use crate::commands::{self, Bundle, Globals, Repeated, Session};
 use crate::exit::{self, Error};
 use crate::report;
@@ -340,10 +341,13 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
         crate::process::lifeline_main(std::io::stdin().lock());
         return exit::DONE;
     }
-    if let Some((code, said)) = commands::quick::try_build(&args, &variable) {
-        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
-        return code;
-    }
+    let known = match commands::quick::try_build(&args, &variable) {
+        Tried::Done(code, said) => {
+            let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
+            return code;
+        }
+        Tried::Build(known) => known,
+    };
     // Before anything is opened.
     let make = crate::make::find(variable("MAKEFLAGS").as_deref());
     let typed = args.clone();
@@ -358,6 +362,7 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
     let mut session = Session::new(cli.globals, environment());
     session.lookup = Some(variable);
     session.args = typed;
+    session.known = known;
     session.make = make;
     session.bundle = bundle;
     let Some(command) = cli.command else {

@@ -281,6 +281,17 @@ impl Default for TaskInfo {
     }
 }
 
+/// The line through points that comes nearest to them (least squares), as its value at 0 and its slope;
+/// none if they do not tell of one that rises.
+fn line_through(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let n = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let both: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    (points.len() > 2 && both > 0.0).then(|| (y - x * both / spread, both / spread))
+}
+
 /// What is asked for: a task, all of it or these items of a fan-out.
 pub type Target = (TaskId, Option<HashSet<String>>);
 
@@ -298,6 +309,8 @@ pub struct Engine {
     actions: VecDeque<Action>,
     closed: HashSet<usize>,
     wanted_keys: HashMap<TaskId, HashSet<String>>,
+    /// Seconds that tasks and instances took before, by name.
+    past: HashMap<String, f64>,
     level: Level,
     paused: bool,
     failed: bool,
@@ -319,6 +332,7 @@ impl Engine {
             actions: VecDeque::new(),
             closed: HashSet::new(),
             wanted_keys: HashMap::new(),
+            past: HashMap::new(),
             level: Level::Running,
             paused: false,
             failed: false,
@@ -327,6 +341,11 @@ impl Engine {
         engine.nodes.resize(engine.graph.len(), Engine::new_node(false));
         engine.measure_paths();
         engine
+    }
+
+    /// Tells how long tasks and instances took before, by name: the longest of a fan-out start first.
+    pub fn know(&mut self, past: HashMap<String, f64>) {
+        self.past = past;
     }
 
     fn new_node(wanted: bool) -> Node {
@@ -626,9 +645,9 @@ impl Engine {
         }
         let added = self.graph.add_instances(family, items, !self.wanted_keys.contains_key(&family));
         let parent = self.nodes[family.index()].clone();
-        for _ in &added {
+        for remaining in self.remaining_of(family, &added) {
             let mut node = Engine::new_node(true);
-            node.remaining = parent.remaining;
+            node.remaining = remaining;
             node.upstream_stale = parent.upstream_stale;
             self.nodes.push(node);
         }
@@ -659,6 +678,31 @@ impl Engine {
         if added.is_empty() {
             self.collect(family);
         }
+    }
+
+    /// The longest remaining paths of new instances: by what each took before, else by the size of its item
+    /// beside those that are known.
+    fn remaining_of(&self, family: TaskId, added: &[TaskId]) -> Vec<f64> {
+        let usual = self.info(family).expected_s;
+        let after = self.nodes[family.index()].remaining - usual;
+        let size = |id: TaskId| self.graph[id].item.as_ref().map_or(0, |item| item.value.to_string().len());
+        let past = |id: TaskId| self.past.get(&self.graph[id].name).copied();
+        let known: Vec<(f64, f64)> =
+            added.iter().filter_map(|&id| Some((size(id) as f64, past(id)?))).collect();
+        let by_size = line_through(&known);
+        let expected = |id: TaskId| {
+            past(id)
+                .unwrap_or_else(|| by_size.map_or(usual, |(at, per)| (at + per * size(id) as f64).max(0.0)))
+        };
+        let mut all: Vec<f64> = added.iter().map(|&id| after + expected(id)).collect();
+        // In a row each has all that follow behind it.
+        let in_a_row = |id: TaskId| self.graph[id].needs.iter().any(|need| need.why == Why::Previous);
+        for n in (1..added.len()).rev() {
+            if in_a_row(added[n]) {
+                all[n - 1] += all[n] - after;
+            }
+        }
+        all
     }
 
     /// What a new instance is settled as because of something it needs that is settled badly.

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 use crate::check::banned_words;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
-use crate::manifest::inputs::named;
+use crate::manifest::inputs;
+use crate::manifest::types::Tables;
 use crate::manifest::types::{self, Env, Foreach, Output, Task};
-use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, paths, suggest};
+use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, compiled, nearest, paths, suggest};
 use crate::pattern;
 use crate::project::{
     CommandSpec, Endpoint, ForeachSpec, GateSpec, Line, Project, PromptSpec, Recipe, Spec, Template,
@@ -33,9 +34,41 @@ pub struct Locations {
     pub parent: Option<String>,
 }
 
-/// Reads a pipeline and makes it ready for a run directory.
+/// Where the compiled manifest of a run is.
+fn compiled_path(run: &Path) -> PathBuf {
+    run.join(".planexe/manifest")
+}
+
+/// Reads a pipeline and makes it ready for a run directory: from the compiled manifest, if there is one of
+/// this very text. Without its places nothing can be said well, so that any fault has the file read again.
 pub fn load(locations: &Locations) -> Result<Project, Faults> {
-    let (manifest, mut faults) = Manifest::read_all(&locations.pipeline, &locations.options)?;
+    let path = compiled_path(&locations.run);
+    if let Ok(bytes) = fs::read(&path)
+        && let Some(manifest) = compiled::decode(&bytes, &locations.pipeline, &locations.options)
+        && let Ok(project) = load_manifest(locations, manifest, Vec::new())
+    {
+        return Ok(Project { compiled: true, ..project });
+    }
+    let (manifest, faults) = Manifest::read_all(&locations.pipeline, &locations.options)?;
+    load_manifest(locations, manifest, faults)
+}
+
+/// Keeps what the pipeline says for the next build. Only a cache, lost without harm.
+pub fn keep_compiled(project: &Project, options: &ReadOptions) {
+    let Ok(text) = fs::read_to_string(&project.file) else { return };
+    if project.compiled || project.text_digest != Digest::of(text.as_bytes()) {
+        return;
+    }
+    if let Some(bytes) = compiled::encode(&project.tables, &text, options) {
+        let _ = fs::write_atomic(&compiled_path(&project.run), &bytes, fs::Durability::Unsynced);
+    }
+}
+
+fn load_manifest(
+    locations: &Locations,
+    mut manifest: Manifest,
+    mut faults: Vec<Fault>,
+) -> Result<Project, Faults> {
     let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
     faults.extend(found);
     let run = locations.run.canonicalize().unwrap_or_else(|_| locations.run.clone());
@@ -52,7 +85,9 @@ pub fn load(locations: &Locations) -> Result<Project, Faults> {
     loader.faults.retain(|fault| fault.path().is_none_or(|path| !manifest.is_damaged(path)));
     faults.append(&mut loader.faults);
     match project {
-        Some(project) if faults.is_empty() => Ok(project),
+        Some(project) if faults.is_empty() => {
+            Ok(Project { tables: std::mem::take(&mut manifest.tables), ..project })
+        }
         _ => Err(manifest.faults(faults)),
     }
 }
@@ -125,7 +160,7 @@ impl Loader<'_> {
             file: manifest.file.clone(),
             folder: manifest.folder.clone(),
             name,
-            tables: tables.clone(),
+            tables: Tables::default(),
             profile: self.locations.options.profile.clone(),
             parent: self.locations.parent.clone(),
             vars,
@@ -136,16 +171,26 @@ impl Loader<'_> {
             default,
             sources: self.sources(),
             digest: self.digest(),
+            text_digest: manifest
+                .sources()
+                .first()
+                .map_or_else(Digest::default, |source| Digest::of(source.text.as_bytes())),
+            compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: None,
         })
     }
 
-    /// Every file the pipeline was read from.
-    fn sources(&self) -> Vec<PathBuf> {
-        let manifest = self.manifest.sources().iter().map(|source| source.path.clone());
-        let texts = self.texts.files().map(|file| file.path.clone());
-        let real = |path: PathBuf| path.canonicalize().ok();
+    /// Every file the pipeline was read from, with the digest of what was read; none of one with a byte order
+    /// mark, which is no part of its text.
+    fn sources(&self) -> Vec<(PathBuf, Option<Digest>)> {
+        let manifest = self.manifest.sources().iter().map(|source| (&source.path, &*source.text));
+        let texts = self.texts.files().map(|file| (&file.path, &*file.text));
+        let real = |(path, text): (&PathBuf, &str)| {
+            let path = path.canonicalize().ok()?;
+            let whole = fs::signature(&path).ok()??.size == text.len() as u64;
+            Some((path, whole.then(|| Digest::of(text.as_bytes()))))
+        };
         manifest.chain(texts).filter_map(real).collect()
     }
 
@@ -173,13 +218,12 @@ impl Loader<'_> {
     }
 
     fn decl(&self, name: &str, task: &Task) -> Decl {
-        let at = KeyPath::task(name);
-        let inputs = named(&task.inputs, &at)
+        let inputs = inputs::names(&task.inputs)
             .into_iter()
-            .map(|input| {
-                let pattern = self.path(&input.pattern);
-                let optional = task.optional.iter().any(|o| *o == input.name || self.path(o) == pattern);
-                Input { name: input.name, glob: paths::is_glob(&pattern), pattern, optional }
+            .map(|(name, pattern)| {
+                let pattern = self.path(pattern);
+                let optional = task.optional.iter().any(|o| *o == name || self.path(o) == pattern);
+                Input { name, glob: paths::is_glob(&pattern), pattern, optional }
             })
             .collect();
         Decl {
@@ -271,12 +315,14 @@ impl Loader<'_> {
     fn look_for_inputs(&mut self, graph: &Graph, decls: &[Decl]) {
         let mut told: BTreeSet<String> = BTreeSet::new();
         for (d, (name, task)) in self.manifest.tables.task.iter().enumerate() {
-            let key_paths: Vec<KeyPath> =
-                named(&task.inputs, &KeyPath::task(name)).into_iter().map(|input| input.key_path).collect();
-            for (input, at) in decls[d].inputs.iter().zip(key_paths) {
+            for (n, input) in decls[d].inputs.iter().enumerate() {
                 if input.glob || pattern::has_key(&input.pattern) || graph.is_produced(&input.pattern) {
                     continue;
                 }
+                if self.plain.has(self.run, Path::new(&input.pattern)) {
+                    continue;
+                }
+                let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
                 self.look_for(name, &input.pattern, input.optional, &at, graph, &mut told);
             }
             if let Some(foreach) = &decls[d].foreach
@@ -340,9 +386,10 @@ impl Loader<'_> {
                     .filter(|name| !crate::inputs::is_sidecar(name))
                     .collect();
                 let known: Vec<&str> = made.iter().chain(&there).map(String::as_str).collect();
-                let hint = suggest(path, known).unwrap_or_else(|| {
-                    format!("write `{path}` in the run directory, or add a task that makes it")
-                });
+                let hint = nearest(path, known).map_or_else(
+                    || format!("write `{path}` in the run directory, or add a task that makes it"),
+                    |near| format!("did you mean `{near}`?"),
+                );
                 self.faults.push(
                     Fault::at(
                         at,

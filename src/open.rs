@@ -38,6 +38,8 @@ pub struct Opened {
     pub run_file: Option<RunFile>,
     /// The moment, in nanoseconds since 1970, before the first file was read.
     pub began_ns: i64,
+    /// What the pipeline was read with.
+    pub options: ReadOptions,
 }
 
 /// Why a run cannot be opened.
@@ -129,7 +131,8 @@ pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
     let Located { locations, run_file } = locate(place, may_go_up)?;
     let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
     let store = Store::open(project.run.clone());
-    Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns })
+    let options = locations.options;
+    Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns, options })
 }
 
 /// A task named on the command line, loosely, and the key of an instance if one was named.

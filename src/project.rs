@@ -44,9 +44,13 @@ pub struct Project {
     /// What a bare `planexe build` makes.
     pub default: Vec<TaskId>,
     /// Every file the pipeline was read from.
-    pub sources: Vec<PathBuf>,
+    pub sources: Vec<(PathBuf, Option<Digest>)>,
     /// Digest of everything the pipeline was read from.
     pub digest: Digest,
+    /// Digest of the pipeline file's own text.
+    pub text_digest: Digest,
+    /// Whether it was read from the compiled manifest.
+    pub compiled: bool,
     /// Folders inputs may also lie in.
     pub allow_outside: Vec<PathBuf>,
     /// A file of the run and what is read in its place: to judge an edit before it is made.

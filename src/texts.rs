@@ -133,6 +133,15 @@ impl Loader<'_> {
     }
 
     fn task(&mut self, name: &str, task: &Task) {
+        let recipe = task.prompt.is_some() || task.template.is_some() || task.gate.is_some();
+        if !recipe
+            && task.system.is_none()
+            && task.when.is_none()
+            && task.schema.is_none()
+            && task.check.is_none()
+        {
+            return;
+        }
         let at = KeyPath::task(name);
         let names = self.names(name, task);
         let system = task.prompt.is_some().then_some(self.manifest.tables.defaults.system.as_ref()).flatten();

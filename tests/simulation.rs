@@ -276,3 +276,61 @@ fn builds_over_random_graphs() {
         run(seed);
     }
 }
+
+/// The order in which the instances of a fan-out start, one at a time, given what is known of the past.
+fn order_of_items(sizes: &[usize], past: &[(&str, f64)]) -> Vec<String> {
+    let decl = planexe::graph::Decl {
+        name: "review".into(),
+        recipe: true,
+        outputs: vec!["out/{{ key }}".into()],
+        foreach: Some(planexe::graph::ForeachDecl {
+            source: "list".into(),
+            glob: false,
+            rest: String::new(),
+        }),
+        ..Default::default()
+    };
+    let graph = Graph::build(vec![decl]).expect("a graph");
+    let family = graph.find("review").expect("the task");
+    let slots = Slots::new(&[], &[], 1, 1);
+    let mut engine = Engine::new(graph, Mode::Build, Options::default(), Vec::new(), slots);
+    engine.know(past.iter().map(|&(name, seconds)| (name.to_owned(), seconds)).collect());
+    engine.want(&[(family, None)]);
+    let mut order = Vec::new();
+    while !engine.is_finished() {
+        for action in engine.poll(Duration::ZERO) {
+            let event = match action {
+                Action::Expand(id) => {
+                    let item = |(index, size): (usize, &usize)| Item {
+                        key: format!("k{index}"),
+                        index,
+                        value: "x".repeat(*size).into(),
+                    };
+                    Event::Expanded(id, Some(sizes.iter().enumerate().map(item).collect()))
+                }
+                Action::Judge { task, .. } => {
+                    Event::Judged(task, Judged::Stale(Work { cpu: true, ..Work::default() }))
+                }
+                Action::Start { task, .. } => {
+                    order.push(engine.graph()[task].item.as_ref().expect("an item").key.clone());
+                    Event::Ended(task, End::Done)
+                }
+                Action::Settled(_) | Action::CancelAll => continue,
+            };
+            engine.on(event, Duration::ZERO);
+        }
+    }
+    order
+}
+
+#[test]
+fn the_longest_of_a_fan_out_starts_first() {
+    // Nothing is known: in order.
+    assert_eq!(order_of_items(&[1, 2, 3], &[]), ["k0", "k1", "k2"]);
+    // By what each took before.
+    let past = [("review[k0]", 2.0), ("review[k1]", 9.0), ("review[k2]", 4.0)];
+    assert_eq!(order_of_items(&[3, 1, 2], &past), ["k1", "k2", "k0"]);
+    // New ones by the size of their items: of the line through 10 -> 1 s, 20 -> 2 s, 30 -> 3 s.
+    let past = [("review[k0]", 1.0), ("review[k1]", 2.0), ("review[k2]", 3.0)];
+    assert_eq!(order_of_items(&[10, 20, 30, 25, 100], &past), ["k4", "k2", "k3", "k1", "k0"]);
+}

@@ -248,6 +248,9 @@ impl Build<'_> {
         if job.passed.is_some() {
             self.controls.clear_passed(&name);
         }
+        for (path, digest) in &completed.contents {
+            self.contents.note(path, digest);
+        }
         if !completed.reused {
             self.keep_pace(job.task.decl, completed.duration_s);
             self.tools.index.add_duration(&name, completed.duration_s);

@@ -6,6 +6,7 @@ use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::memo::{self, RestsOn};
 use crate::project::Recipe;
+use crate::store::Store;
 
 /// At most so many tasks that were not reached are named.
 const LEFT: usize = 100;
@@ -46,7 +47,8 @@ impl Build<'_> {
             broken: None,
             started: self.begun,
             failures: std::mem::take(&mut self.failures),
-            rests_on: if self.begun { None } else { self.rests_on() },
+            rests_on: None,
+            contents: None,
             edited: self.edited.clone(),
             fails: self.fails(),
             waiting: std::mem::take(&mut self.waiting),
@@ -68,7 +70,24 @@ impl Build<'_> {
             self.tell(kind);
         }
         self.note_fresh();
-        Ended { broken: self.broken, ..ended }
+        if self.begun && !(all && self.is_whole()) {
+            return Ended { broken: self.broken, ..ended };
+        }
+        // With few changes the memo there is is renewed; what all rests on need not be gathered for that.
+        let few = self.begun && self.known.is_some();
+        let rests_on = if few { None } else { self.rests_on() };
+        let contents = std::mem::take(&mut self.contents);
+        Ended { broken: self.broken, rests_on, contents: few.then_some(contents), ..ended }
+    }
+
+    /// Whether a build of the same tasks would have nothing to do and nothing to say.
+    fn is_whole(&self) -> bool {
+        self.edited.is_empty()
+            && self.summary.sample.is_empty()
+            && self.summary.partial.is_empty()
+            && self.summary.waiting.is_empty()
+            && self.wanted.targets.iter().all(|(_, keys)| keys.is_none())
+            && !self.wanted.options.only
     }
 
     /// Whether a failure counts: one that `min_success` absorbs does not.
@@ -81,29 +100,40 @@ impl Build<'_> {
         })
     }
 
-    /// Everything the verdict of a build that had nothing to do rested on.
-    pub(super) fn rests_on(&self) -> Option<RestsOn> {
+    /// Everything it rests on that everything is up to date.
+    fn rests_on(&mut self) -> Option<RestsOn> {
         // Under make's rule a time alone makes stale: no memo of contents can stand for that.
         if self.judge_rules.by_mtime {
             return None;
         }
+        let plain = self.is_whole();
         let graph = self.engine.graph();
-        let mut rests = RestsOn { files: self.project.sources.clone(), ..RestsOn::default() };
-        for name in ["run.toml", "pipeline.toml"] {
-            let list = if self.store.path(name).is_file() { &mut rests.files } else { &mut rests.absent };
-            list.push(name.into());
+        let mut rests = RestsOn { contents: std::mem::take(&mut self.contents), ..RestsOn::default() };
+        for (path, digest) in &self.project.sources {
+            rests.files.push(path.clone());
+            let Some(digest) = digest else { continue };
+            rests.contents.note(path.to_str()?, digest);
+            if let Ok(relative) = path.strip_prefix(self.store.run_dir()) {
+                rests.contents.note(relative.to_str()?, digest);
+            }
         }
-        let mut add = |path: &str, optional: bool| {
-            let absent = optional && !self.store.path(path).exists();
-            if absent { rests.absent.push(path.into()) } else { rests.files.push(path.into()) }
-        };
+        for name in ["run.toml", "pipeline.toml"] {
+            if self.store.path(name).is_file() {
+                rests.files.push(name.into());
+            } else {
+                rests.absent.push(name.into());
+            }
+        }
+        rests.sources = rests.files.len();
         for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
             let task = &graph[id];
             let spec = self.project.spec(task);
+            let mut rested = Rested { store: self.store, rests: &mut rests, own: Some(Vec::new()) };
             if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
-                add(file, false);
+                rested.add(file, false);
             }
-            if !crate::inputs::has_outputs(task) || self.engine.settled(id) != Some(Settled::Fresh) {
+            let done = matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done));
+            if !crate::inputs::has_outputs(task) || !done {
                 // A task that is skipped has inputs that say so; it may have no outputs.
                 if self.engine.settled(id) != Some(Settled::Skipped) || spec.foreach.is_some() {
                     continue;
@@ -111,15 +141,25 @@ impl Build<'_> {
             } else {
                 let first = task.outputs.first()?;
                 let marker = self.store.sidecar_path(first, crate::store::Sidecar::Done);
-                add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
+                rested.add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
                 for output in &task.outputs {
-                    add(output, false);
+                    rested.add(output, false);
                 }
             }
+            let mut globs = false;
             for files in self.finder.resolve(graph, task).ok()? {
+                globs |= files.glob;
                 for path in &files.paths {
-                    add(path, files.optional);
+                    rested.add(path, files.optional);
                 }
+            }
+            if plain
+                && done
+                && !globs
+                && matches!(task.kind, NodeKind::Single)
+                && let Some(own) = rested.own
+            {
+                rests.tasks.push((task.name.clone(), own));
             }
         }
         for spec in &self.project.specs {
@@ -132,8 +172,13 @@ impl Build<'_> {
         }
         rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
         if !self.project.tables.pipeline.include.is_empty() {
-            let folders = self.project.sources.iter().filter_map(|file| file.parent());
+            let folders = self.project.sources.iter().filter_map(|(file, _)| file.parent());
             rests.dirs.extend(folders.map(std::path::Path::to_path_buf));
+        }
+        // What matched when a task was judged may have come since, or gone.
+        let listed = |spec: &crate::project::Spec| spec.foreach.as_ref().is_some_and(|f| f.glob.is_some());
+        if self.begun && (!rests.dirs.is_empty() || self.project.specs.iter().any(listed)) {
+            return None;
         }
         Some(rests)
     }
@@ -147,6 +192,7 @@ impl Build<'_> {
             .filter(|&id| {
                 matches!(self.engine.settled(id), Some(Settled::Fresh))
                     && crate::inputs::has_outputs(&graph[id])
+                    && !self.known.is_some_and(|known| known.is_fresh(&graph[id].name))
             })
             .collect();
         for id in fresh {
@@ -156,5 +202,27 @@ impl Build<'_> {
                 self.tools.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
             }
         }
+    }
+}
+
+/// Gathers the files verdicts rested on.
+struct Rested<'a> {
+    store: &'a Store,
+    rests: &'a mut RestsOn,
+    /// Those of one task, by position; none if it rests on more than contents.
+    own: Option<Vec<u32>>,
+}
+
+impl Rested<'_> {
+    fn add(&mut self, path: &str, optional: bool) {
+        if optional && !self.store.path(path).exists() {
+            self.rests.absent.push(path.into());
+            self.own = None;
+            return;
+        }
+        if let Some(own) = &mut self.own {
+            own.push(self.rests.files.len() as u32);
+        }
+        self.rests.files.push(path.into());
     }
 }

@@ -1,11 +1,12 @@
 //! Finding out what is stale: judgements by batches, fan-outs expanded, empty markers filled in.
 
 use super::{Build, Pending};
-use crate::engine::{Event as Input, Judged, Work};
+use crate::engine::{Engine, Event as Input, Judged, Settled, Work};
 use crate::event::Kind;
 use crate::fs::{Durability, FsError};
 use crate::graph::{Graph, TaskId};
 use crate::judge::{Judge, Judgement};
+use crate::memo::Known;
 use crate::project::Recipe;
 use crate::record::{By, Failure, Marker, State};
 use crate::runner::{self, Course, OtherFields};
@@ -35,7 +36,11 @@ impl Build<'_> {
         }
         let judge = self.judge_with();
         let graph = self.engine.graph();
-        let one = |&(task, shallow): &(TaskId, bool)| (task, judge_one(&judge, graph, task, shallow));
+        let (engine, known) = (&self.engine, self.known.filter(|_| !self.wanted.force));
+        let one = |&(task, shallow): &(TaskId, bool)| {
+            let known = !shallow && known.is_some_and(|known| is_known(engine, known, task));
+            (task, if known { None } else { judge_one(&judge, graph, task, shallow) })
+        };
         let judged: Vec<(TaskId, Option<Judgement>)> = if batch.len() > 8 {
             batch.par_iter().map(one).collect()
         } else {
@@ -269,6 +274,14 @@ impl Build<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a task is up to date without looking: nothing it rested on had changed when the build began,
+/// and nothing it needs has run since.
+fn is_known(engine: &Engine, known: &Known, id: TaskId) -> bool {
+    let task = &engine.graph()[id];
+    known.is_fresh(&task.name)
+        && task.needs.iter().all(|need| engine.settled(need.task) == Some(Settled::Fresh))
 }
 
 /// Judges one task; none if the memo of its last fresh verdict still stands.

@@ -17,7 +17,7 @@ use crate::graph::{Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::Judgement;
 use crate::make::{self, Tokens};
-use crate::memo::RestsOn;
+use crate::memo::{Contents, Known, RestsOn};
 use crate::progress::Sink;
 use crate::project::Project;
 use crate::record::Failure;
@@ -79,8 +79,10 @@ pub struct Ended {
     pub started: bool,
     /// Failures in the order they happened: the task, why, and the tasks it blocks.
     pub failures: Vec<(String, Failure, Vec<String>)>,
-    /// What the verdict rested on, if nothing was started.
+    /// What the verdict rested on that everything is up to date now.
     pub rests_on: Option<RestsOn>,
+    /// What tasks that ran were given and left, if everything is up to date now.
+    pub contents: Option<Contents>,
     /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.
@@ -191,6 +193,9 @@ pub struct Build<'a> {
     /// Held while the build lives: who looks at servers for it ends with it.
     alive: Arc<()>,
     last_completed: Option<(u32, String, Option<String>, Option<String>)>,
+    known: Option<&'a Known>,
+    /// What tasks that ran were given and left.
+    contents: Contents,
 }
 
 /// A stale task, from its judgement to its end.
@@ -278,6 +283,8 @@ pub struct Parts<'a> {
     pub make: Option<jobserver::Client>,
     /// Calls take turns as well.
     pub calls_take_turns: bool,
+    /// What is known to be up to date without looking.
+    pub known: Option<&'a Known>,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }
@@ -303,6 +310,7 @@ impl<'a> Build<'a> {
             began_ns,
             make,
             calls_take_turns,
+            known,
             prepare,
         } = parts;
         let outcomes = channel();
@@ -354,6 +362,8 @@ impl<'a> Build<'a> {
             awaited: HashMap::new(),
             alive: Arc::default(),
             last_completed: None,
+            known,
+            contents: Contents::default(),
         }
     }
 

@@ -17,13 +17,13 @@ use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::make::Make;
 use crate::manifest::types::{By, Span};
-use crate::memo;
+use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
 use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
 use crate::project::Project;
-use crate::record::Failure;
+use crate::record::{Digest, Failure};
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
@@ -195,7 +195,10 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
     if args.dry_run || args.question {
         return plan::run(session, &opened, &what, &args.how, args.question);
     }
-    carry_out(session, &opened, what, &args.how)
+    let code = carry_out(session, &opened, what, &args.how);
+    // The process ends: to take 100,000 tasks apart piece by piece would be for nothing.
+    std::mem::forget(opened);
+    code
 }
 
 /// A pipeline without tasks is one that is not written yet: all of nothing is no success.
@@ -306,6 +309,7 @@ pub fn carry_out_under(
     let lock = lock?;
     let project = &opened.project;
     let store = &opened.store;
+    let known = session.known.as_ref().filter(|known| known.stands(&project.run));
     let index = Arc::new(Index::load(store));
     let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let mut key_variables: Vec<String> =
@@ -319,6 +323,7 @@ pub fn carry_out_under(
     let steps_total = project.specs.len() as u32;
     let logs = Arc::new(Logs::new(store));
     let lifeline = Lifeline::new(std::env::current_exe().ok());
+    store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
     let tools = Arc::new(Tools {
         project: project.clone(),
         store: store.clone(),
@@ -364,6 +369,7 @@ pub fn carry_out_under(
         }
     };
     let mut engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
+    engine.know(index.usual_durations().into_iter().collect());
     if how.jobs.is_none() && !matches!(session.make, Make::None) {
         engine.set_cores(1);
     }
@@ -403,6 +409,7 @@ pub fn carry_out_under(
         threads,
         after_kill,
         began_ns: opened.began_ns,
+        known,
         calls_take_turns: make.is_some() && project.tables.jobserver.calls,
         make,
         prepare: &mut prepare,
@@ -414,6 +421,7 @@ pub fn carry_out_under(
     {
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
+    crate::load::keep_compiled(project, &opened.options);
     run.end(&ended);
     if ended.started {
         lifecycle::write_learned(store, &tools.providers.learned());
@@ -426,10 +434,8 @@ pub fn carry_out_under(
     view.tasks = std::mem::take(&mut sink.tasks);
     let closing = view.text(&session.err, session.globals.quiet);
     sink.finish(&closing);
-    if let (Some(rests), Some(words), exit::DONE) = (&ended.rests_on, quick::words(session), code) {
-        let plain = view.text(&style::Style::default(), false);
-        // Only a cache: without it the next build judges every task again.
-        let _ = memo::write(&index, &project.run, &words, &plain, rests, opened.began_ns);
+    if let (Some(words), exit::DONE) = (quick::words(session), code) {
+        remember(&view, &index, opened, &ended, known, &words);
     }
     if session.globals.json {
         session
@@ -438,6 +444,31 @@ pub fn carry_out_under(
     }
     drop(lock);
     Ok((code, Some(ended)))
+}
+
+/// Writes the memo for the next build, if this one left nothing to do. Only a cache: without it the next
+/// build judges every task.
+fn remember(
+    view: &SummaryView,
+    index: &Index,
+    opened: &Opened,
+    ended: &Ended,
+    known: Option<&Known>,
+    words: &Digest,
+) {
+    let mut next = view.clone();
+    next.summary.fresh += next.summary.ran;
+    (next.summary.ran, next.summary.reused) = (0, 0);
+    let said = next.text(&style::Style::default(), false);
+    let run = &opened.project.run;
+    if let (Some(known), Some(contents)) = (known, &ended.contents)
+        && known.renew(index, run, &said, contents)
+    {
+        return;
+    }
+    if let Some(rests) = &ended.rests_on {
+        let _ = memo::write(index, run, words, &said, rests, opened.began_ns);
+    }
 }
 
 /// How tasks are judged.

@@ -152,6 +152,8 @@ pub struct Session {
     pub args: Vec<std::ffi::OsString>,
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
+    /// Of a plain build: what the memo knows to be up to date.
+    pub known: Option<crate::memo::Known>,
     /// make's jobserver, if make started this.
     pub make: crate::make::Make,
     /// The pipeline that comes with the binary.
@@ -176,6 +178,7 @@ impl Session {
             env,
             args: Vec::new(),
             lookup: None,
+            known: None,
             make: crate::make::Make::None,
             bundle: &[],
             out_closed: AtomicBool::new(false),
@@ -253,6 +256,8 @@ impl Session {
         no_lock: bool,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<RunLock, Error> {
+        // Whoever takes the lock means to write.
+        crate::signals::survive_file_size_limit();
         let run = opened.store.run_dir();
         if no_lock {
             return Ok(RunLock::none(run));

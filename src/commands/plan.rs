@@ -82,6 +82,7 @@ fn predict(
     let options = Options { only: what.only, ..Options::default() };
     let infos = task_infos(project, index);
     let mut engine = Engine::new(project.graph.clone(), Mode::Build, options, infos, slots);
+    engine.know(index.usual_durations().into_iter().collect());
     engine.want(&what.targets);
     let mut runs = |graph: &Graph, id: TaskId| {
         let known = judged.get(graph[id].name.as_str());

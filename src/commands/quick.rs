@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::commands::Session;
-use crate::memo;
+use crate::memo::{self, Found, Known};
 use crate::record::Digest;
 
 /// What was typed, as far as this way goes.
@@ -50,17 +50,29 @@ pub fn words(session: &Session) -> Option<Digest> {
     typed(&session.args).map(|_| digest())
 }
 
-/// The exit code and what to say of a plain build that has nothing to do; none if that is not sure.
-pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Option<(u8, String)> {
-    let typed = typed(args)?;
+/// What came of a look at the memo.
+#[derive(Debug)]
+pub enum Tried {
+    /// There is nothing to do: the exit code, and what to say.
+    Done(u8, String),
+    /// There may be. So much is known to be up to date, if anything.
+    Build(Option<Known>),
+}
+
+/// Whether a plain build has nothing to do; if that is not sure, what is known.
+pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Tried {
+    let Some(typed) = typed(args) else { return Tried::Build(None) };
     let run = typed.run_dir.as_deref().unwrap_or(Path::new("."));
-    let said = memo::check(run, &digest(), env)?;
-    // What webhooks missed goes out with the next build.
-    if !crate::notify::outbox::waiting(run).is_empty() {
-        return None;
+    match memo::check(run, &digest(), env) {
+        // What webhooks missed goes out with the next build.
+        Some(Found::Same(_)) if !crate::notify::outbox::waiting(run).is_empty() => Tried::Build(None),
+        Some(Found::Same(said)) => {
+            let silent = typed.quiet || typed.question;
+            Tried::Done(crate::exit::DONE, if silent { String::new() } else { said })
+        }
+        Some(Found::Changed(known)) => Tried::Build(Some(known)),
+        None => Tried::Build(None),
     }
-    let silent = typed.quiet || typed.question;
-    Some((crate::exit::DONE, if silent { String::new() } else { said }))
 }
 
 #[cfg(test)]

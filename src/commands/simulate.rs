@@ -71,6 +71,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
             (None, None) => {}
         });
         let mut engine = Engine::new(project.graph.clone(), Mode::Build, Options::default(), infos, slots);
+        engine.know(index.usual_durations().into_iter().collect());
         engine.want(&targets);
         let mut runs = |graph: &Graph, id: TaskId| {
             let expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));

@@ -1,8 +1,11 @@
-//! `planexe usage`: what the calls of a run used, by model and by task.
+//! `planexe usage`: what the calls of one run or several used, by model, by task and by run.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::commands::Session;
+use crate::commands::failures::stores;
 use crate::exit::{self, Error};
 use crate::report::{Prefixes, UsageView};
 use crate::store::calls::KeptCall;
@@ -10,6 +13,10 @@ use crate::store::calls::KeptCall;
 /// What `planexe usage` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct UsageArgs {
+    /// Run directories to count together [default: the run]
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+
     /// Also tell how much of the prompts repeats the beginning of an earlier one
     #[arg(long)]
     pub prefixes: bool,
@@ -17,11 +24,16 @@ pub struct UsageArgs {
 
 /// Sums usage up.
 pub fn run(session: &Session, args: &UsageArgs) -> Result<u8, Error> {
-    let opened = session.open(true)?;
-    let mut view = UsageView::new(session.server(), &opened.store.usage_lines()?);
-    if args.prefixes {
-        view.prefixes = Some(prefixes(&opened.store.calls().list_all()?));
+    let mut calls = Vec::new();
+    let mut kept = Vec::new();
+    for store in stores(session, &args.runs)? {
+        calls.extend(store.usage_lines()?);
+        if args.prefixes {
+            kept.extend(store.calls().list_all()?);
+        }
     }
+    let mut view = UsageView::new(session.server(), &calls);
+    view.prefixes = args.prefixes.then(|| prefixes(&kept));
     if session.globals.json {
         session.print_json(&view)?;
     } else {

@@ -48,6 +48,16 @@ pub fn named(inputs: &Inputs, task: &KeyPath) -> Vec<NamedInput> {
     }
 }
 
+/// [`named`] without places: names and patterns.
+pub fn names(inputs: &Inputs) -> Vec<(String, &str)> {
+    match inputs {
+        Inputs::List(list) => list.iter().map(|pattern| (name_of(pattern), pattern.as_str())).collect(),
+        Inputs::Table(table) => {
+            table.iter().map(|(name, pattern)| (name.clone(), pattern.as_str())).collect()
+        }
+    }
+}
+
 /// The name of a path or glob given in a list: its stem made an identifier; of a glob the stem
 /// without its wildcards, or if nothing is left the nearest folder with a name.
 pub fn name_of(pattern: &str) -> String {

@@ -2,6 +2,7 @@
 //! all that is wrong with them at once.
 
 mod check;
+pub mod compiled;
 mod de;
 pub mod fault;
 pub mod inputs;

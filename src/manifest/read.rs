@@ -66,11 +66,7 @@ impl Manifest {
         text: String,
         options: &ReadOptions,
     ) -> Result<(Manifest, Vec<Fault>), Faults> {
-        let parent = match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let folder = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
+        let folder = folder_of(file);
         let mut allowed = vec![folder.clone()];
         let outside = &options.allow_outside;
         allowed.extend(outside.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
@@ -97,6 +93,20 @@ impl Manifest {
         faults.extend(found);
         let origin = Arc::new(Origin { sources, root: shown });
         Ok((Manifest { file: file.to_owned(), folder, tables, whole, damaged, origin }, faults))
+    }
+
+    /// A manifest that was read without a fault before: where things stand in the file is not known.
+    pub(super) fn without_places(file: &Path, text: String, tables: Tables) -> Manifest {
+        let mut origin = Origin::nothing(file);
+        origin.sources = vec![SourceFile { path: file.to_owned(), text: Arc::from(text) }];
+        Manifest {
+            file: file.to_owned(),
+            folder: folder_of(file),
+            tables,
+            whole: true,
+            damaged: Vec::new(),
+            origin: Arc::new(origin),
+        }
     }
 
     /// The manifest if there are no faults, else the faults, ready to be shown.
@@ -151,6 +161,15 @@ impl Manifest {
     pub fn sources(&self) -> &[SourceFile] {
         &self.origin.sources
     }
+}
+
+/// The folder of a file, links resolved.
+fn folder_of(file: &Path) -> PathBuf {
+    let parent = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    parent.canonicalize().unwrap_or_else(|_| parent.to_owned())
 }
 
 /// Reads a file's text, or says what is the matter with it.

@@ -18,11 +18,11 @@ use crate::llm::retry::Budgets;
 use crate::llm::{Class, Rejected, Usage};
 use crate::process::Watchdog;
 use crate::project::{Project, Recipe, Spec};
-use crate::record::{By, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
-use crate::store::commit::{self, CheckpointOf, Commit, Content};
+use crate::record::{By, Digest, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
+use crate::store::commit::{self, CheckpointOf, Commit, Committed, Content};
 use crate::store::index::Index;
 use crate::store::logs::{FailureLine, Logs};
-use crate::store::{Store, Why};
+use crate::store::{Sidecar, Store, Why};
 use crate::touch;
 
 pub mod command;
@@ -190,6 +190,8 @@ pub struct Completed {
     pub duration_s: f64,
     /// Its checkpoint.
     pub checkpoint_id: Option<String>,
+    /// What it was given and what it left, as recorded: files relative to the run.
+    pub contents: Vec<(String, Digest)>,
 }
 
 /// Runs an attempt.
@@ -400,7 +402,9 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         done,
         status,
         checkpoint: Some(checkpoint),
-        durability: match tools.project.spec(&job.task).recipe.is_synced_late() {
+        durability: match tools.project.spec(&job.task).recipe.is_synced_late()
+            && tools.store.batch().takes(job.live.started.elapsed())
+        {
             true => Durability::Unsynced,
             false => Durability::Synced,
         },
@@ -413,6 +417,7 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
     });
     match committed {
         Ok(committed) => Outcome::Done(Box::new(Completed {
+            contents: contents(tools, &committed),
             changed: committed.changed,
             reused: made.reused,
             sample: made.sample,
@@ -422,6 +427,20 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         })),
         Err(error) => Outcome::Broken(error),
     }
+}
+
+/// The files a record speaks of, and its own.
+fn contents(tools: &Tools, committed: &Committed) -> Vec<(String, Digest)> {
+    let done = &committed.done;
+    let mut contents: Vec<(String, Digest)> = Vec::with_capacity(done.inputs.len() + done.outputs.len() + 1);
+    contents.extend(done.inputs.iter().map(|input| (input.path.clone(), input.blake3.clone())));
+    contents.extend(done.outputs.iter().map(|output| (output.path.clone(), output.blake3.clone())));
+    if let Some(first) = done.outputs.first() {
+        let marker = tools.store.sidecar_path(&first.path, Sidecar::Done);
+        let marker = marker.strip_prefix(tools.store.run_dir()).unwrap_or(&marker);
+        contents.push((marker.to_string_lossy().into_owned(), committed.marker.clone()));
+    }
+    contents
 }
 
 /// What the templates of an attempt see.

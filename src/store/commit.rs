@@ -79,6 +79,8 @@ pub struct Committed {
     pub changed: bool,
     /// The `.DONE` as written.
     pub done: Done,
+    /// Digest of its bytes.
+    pub marker: Digest,
     /// The `.status` as written.
     pub status: Status,
     /// The checkpoint as written.
@@ -210,9 +212,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     if let Some(checkpoint) = &checkpoint {
         store.checkpoints().append(checkpoint, durability)?;
     }
-    store.write_done(&first, &done, durability)?;
+    let marker = store.write_done(&first, &done, durability)?;
     store.write_status(&first, &status, durability)?;
-    Ok(Committed { changed, done, status, checkpoint })
+    Ok(Committed { changed, done, marker, status, checkpoint })
 }
 
 #[cfg(test)]

@@ -158,6 +158,14 @@ impl Index {
         unreachable!("BUG: the last round returns")
     }
 
+    /// The digest of a file, if it is known without reading it.
+    pub fn settled(&self, path: &Path) -> Option<Digest> {
+        let signature = fs::signature(path).ok()??;
+        let data = self.read();
+        let entry = data.files.get(&self.key(path))?;
+        (entry.signature == signature && !is_racy(&signature, entry.hashed_ns)).then(|| entry.digest.clone())
+    }
+
     /// How often a file had to be read to know its digest.
     pub fn hashed(&self) -> u64 {
         self.hashed.load(Ordering::Relaxed)

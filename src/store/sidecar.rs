@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Store;
 use crate::fs::{self, Durability, FsError};
-use crate::record::{Done, Marker, SCHEMA, State, Status};
+use crate::record::{Digest, Done, Marker, SCHEMA, State, Status};
 
 /// Which sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,16 +149,20 @@ impl Store {
 
     /// Writes the `.DONE`. An empty marker is a user's: without a sync the caller has to see to it that one
     /// a power cut left is not taken for that ([`super::batch`]).
-    pub fn write_done(&self, output: &str, done: &Done, durability: Durability) -> Result<(), FsError> {
+    ///
+    /// Returns the digest of its bytes.
+    pub fn write_done(&self, output: &str, done: &Done, durability: Durability) -> Result<Digest, FsError> {
         let path = self.sidecar_path(output, Sidecar::Done);
         self.prepare(output, &path)?;
-        let temp = fs::write_beside(&path, &to_json(done), durability);
+        let bytes = to_json(done);
+        let temp = fs::write_beside(&path, &bytes, durability);
         temp.and_then(|temp| {
             fs::publish(&[(temp.clone(), path)], durability).inspect_err(|_| {
                 let _ = fs::remove(&temp);
             })
         })
-        .map_err(|error| error.within(self.run_dir()))
+        .map_err(|error| error.within(self.run_dir()))?;
+        Ok(Digest::of(&bytes))
     }
 
     /// Writes an empty `.DONE`, as `touch` would.

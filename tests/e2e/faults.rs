@@ -327,13 +327,13 @@ fn connections_and_clocks() {
         row("reset without a byte", Some(("connection", 3)), Some(2), |_| vec![Step::Reset]),
         row("half a head", Some(("connection", 3)), Some(2), |_| vec![send("HTTP/1.1 200 OK\r\ncontent-")]),
         row("not HTTP", Some(("connection", 3)), Some(2), |_| vec![send("SSH-2.0-OpenSSH_9\r\n\r\n")]),
-        row("reset in the middle", Some(("cut", 2)), Some(2), |d| {
+        row("reset in the middle", Some(("cut", 3)), Some(2), |d| {
             vec![d.head(), send(d.opening() + &d.piece("It will")), Step::Reset]
         }),
-        row("closed in the middle", Some(("cut", 2)), Some(2), |d| {
+        row("closed in the middle", Some(("cut", 3)), Some(2), |d| {
             d.stream(d.opening() + &d.piece("It will"))
         }),
-        row("no terminal marker", Some(("cut", 2)), Some(2), |d| match d {
+        row("no terminal marker", Some(("cut", 3)), Some(2), |d| match d {
             Dialect::Openai => d.stream(d.piece("It will") + "data: [DONE]\n\n"),
             _ => d.stream(d.opening() + &d.piece("It will")),
         }),
@@ -375,26 +375,26 @@ fn connections_and_clocks() {
 fn bodies() {
     let rows = vec![
         row("one piece though a stream was asked", None, Some(1), |d| reply(200, "", &d.in_one_piece(TEXT))),
-        row("cut JSON", Some(("cut", 2)), Some(2), |d| {
+        row("cut JSON", Some(("cut", 3)), Some(2), |d| {
             let body = d.in_one_piece(TEXT);
             reply(200, "", &body[..body.len() / 2])
         }),
-        row("broken JSON", Some(("bad_data", 2)), Some(2), |_| reply(200, "", "{\"choices\": oops}")),
-        row("a length too long", Some(("cut", 2)), Some(2), |d| {
+        row("broken JSON", Some(("bad_data", 3)), Some(2), |_| reply(200, "", "{\"choices\": oops}")),
+        row("a length too long", Some(("cut", 3)), Some(2), |d| {
             // Ollama's last line is its terminal marker: what comes or does not come after it is nothing.
             let finish = if d == Dialect::Ollama { String::new() } else { d.finish("stop") };
             d.stream_of_length(100_000, &(d.opening() + &d.piece("It will") + &finish))
         }),
-        row("a length too short", Some(("cut", 2)), Some(2), |d| {
+        row("a length too short", Some(("cut", 3)), Some(2), |d| {
             let body = d.opening() + &d.piece("It will") + &d.finish("stop") + d.end();
             let kept = (d.opening() + &d.piece("It will")).len() + 9;
             d.stream_of_length(kept, &body)
         }),
-        row("the type of a web page", Some(("bad_data", 2)), Some(2), |_| {
+        row("the type of a web page", Some(("bad_data", 3)), Some(2), |_| {
             let page = "<!doctype html><html><head><title>Sign in</title></head></html>";
             vec![send(format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n{page}"))]
         }),
-        row("plain text", Some(("bad_data", 2)), Some(2), |_| {
+        row("plain text", Some(("bad_data", 3)), Some(2), |_| {
             vec![send("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nHello!")]
         }),
         row("the wrong type, and a good stream", None, Some(1), |d| {
@@ -422,11 +422,11 @@ fn bodies() {
             let line = d.piece("The river rises, the bridge does not.\n");
             vec![d.head(), send(d.opening()), Step::Repeat(line.into(), Duration::ZERO)]
         }),
-        row("one line without end", Some(("bad_data", 2)), Some(2), |d| {
+        row("one line without end", Some(("bad_data", 3)), Some(2), |d| {
             let start = if d == Dialect::Ollama { "{\"a\":\"" } else { "data: {\"a\":\"" };
             vec![d.head(), send(start), Step::Repeat(vec![b'x'; 1 << 20], Duration::ZERO)]
         }),
-        row("bad UTF-8", Some(("bad_data", 2)), Some(2), |d| {
+        row("bad UTF-8", Some(("bad_data", 3)), Some(2), |d| {
             let piece = d.piece("It \u{1}will").into_bytes();
             let bad: Vec<u8> = String::from_utf8_lossy(&piece).replace("\\u0001", "\u{fffe}").into_bytes();
             let at = bad.windows(3).position(|three| three == "\u{fffe}".as_bytes()).expect("the mark");
@@ -436,7 +436,7 @@ fn bodies() {
             bytes.extend(&bad[at + 3..]);
             d.stream(bytes)
         }),
-        row("NUL", Some(("bad_data", 2)), Some(2), |d| d.ended("It \0 will", "stop")),
+        row("NUL", Some(("bad_data", 3)), Some(2), |d| d.ended("It \0 will", "stop")),
         row("an error in a 200", Some(("server_error", 3)), Some(2), |d| {
             reply(200, "", &d.error("api_error", "it broke"))
         }),

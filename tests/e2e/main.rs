@@ -4,11 +4,15 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests write files as a user would")]
 
+#[allow(dead_code, reason = "of random pipelines only the dice are used here")]
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod big;
 mod broken;
+mod caches;
 mod calls;
 mod canary;
 mod checks;
@@ -32,6 +36,7 @@ mod notify;
 mod outages;
 mod programs;
 mod recipes;
+mod records;
 mod seen;
 mod servers;
 mod staleness;

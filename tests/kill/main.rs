@@ -115,6 +115,8 @@ struct Case {
     calls: usize,
     /// Arguments of the build.
     args: &'static [&'static str],
+    /// What can be made again is synced together, as in a build of many tasks.
+    together: bool,
 }
 
 impl Case {
@@ -142,7 +144,13 @@ impl Case {
         let (before, former, calls) = (read_tree(space.dir()), space.tree(), server.total());
         assert_eq!(plain_build(&space).0, 0);
         let (after, calls) = (space.tree(), server.total() - calls);
-        Case { name, server, space, before, after, former, calls, args }
+        Case { name, server, space, before, after, former, calls, args, together: false }
+    }
+
+    /// What can be made again is synced together, as in a build of many tasks.
+    fn synced_together(self) -> Case {
+        self.space.set_env("PLANEXE_SYNC", "together");
+        Case { together: true, ..self }
     }
 
     fn dir(&self) -> &Path {
@@ -416,11 +424,24 @@ fn power_cut(case: &Case, what: &str, sample: usize, mut fate: impl FnMut(usize)
         let at = format!("{what}: {}", name_of(&traced, plan));
         case.settle();
         let mut left = traced.disk.cut(&mut *fate(n));
-        start_anew(&mut left);
+        // What is synced one by one does not even have to know that the power went.
+        if case.together {
+            start_anew(&mut left);
+        }
         write_tree(case.dir(), &left);
         case.check_next(&at, before, faults);
         reached
     });
+}
+
+/// The builds whose power is cut.
+fn power_cases() -> [Case; 4] {
+    [
+        Case::fresh(&["build"]),
+        Case::again(&["build"]),
+        Case::fresh(&["build"]).synced_together(),
+        Case::again(&["build"]).synced_together(),
+    ]
 }
 
 /// The machine is started again: files that name the boot they were written in are of another one.
@@ -510,16 +531,18 @@ fn a_torn_write_at_every_call() {
 #[test]
 fn a_power_cut_that_loses_contents_at_every_call() {
     if may_trace() {
-        power_cut(&Case::fresh(&["build"]), "power cut, contents lost", 16, |_| Box::new(ContentsLost));
-        power_cut(&Case::again(&["build"]), "power cut, contents lost", 16, |_| Box::new(ContentsLost));
+        for case in power_cases() {
+            power_cut(&case, "power cut, contents lost", 12, |_| Box::new(ContentsLost));
+        }
     }
 }
 
 #[test]
 fn a_power_cut_that_loses_all_that_was_not_synced_at_every_call() {
     if may_trace() {
-        power_cut(&Case::fresh(&["build"]), "power cut, all lost", 16, |_| Box::new(AllLost));
-        power_cut(&Case::again(&["build"]), "power cut, all lost", 16, |_| Box::new(AllLost));
+        for case in power_cases() {
+            power_cut(&case, "power cut, all lost", 12, |_| Box::new(AllLost));
+        }
     }
 }
 
@@ -528,8 +551,9 @@ fn a_power_cut_that_loses_some_of_it_at_every_call() {
     if may_trace() {
         let seed = std::env::var("PLANEXE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
         let fate = |n: usize| Box::new(Seeded(seed << 32 | n as u64)) as Box<dyn Fate>;
-        power_cut(&Case::fresh(&["build"]), "power cut, some lost", 16, fate);
-        power_cut(&Case::again(&["build"]), "power cut, some lost", 16, fate);
+        for case in power_cases() {
+            power_cut(&case, "power cut, some lost", 12, fate);
+        }
     }
 }
 

@@ -1,0 +1,270 @@
+//! Index, memo and compiled manifest only save work: with them, without them and with any byte of them
+//! wrong, the same tasks run and the same files come out.
+
+use std::fs::{self, FileTimes};
+use std::os::unix::fs::PermissionsExt;
+
+use crate::random::Rng;
+use crate::support::Space;
+
+/// Layers, a chain, a wide fan, a glob over sources and one over outputs, variables, templates, a condition;
+/// argv and lines for a shell. Each command says in `ran.log` that it ran.
+const TASKS: &str = r#"
+[vars]
+title = "Sums"
+more = "no"
+
+[task.a1]
+inputs = { x = "in/1.txt", y = "in/2.txt" }
+outputs = ["l/a1.txt"]
+command = ["./sum", "a1", "$out", "$in.x", "$in.y"]
+
+[task.a2]
+inputs = ["in/2.txt", "in/3.txt"]
+outputs = ["l/a2.txt", "l/a2.more.txt"]
+command = "echo a2 >> ran.log; cat $in > $out.0; wc -c $in > $out.1"
+
+[task.b1]
+inputs = { x = "l/a1.txt", y = "l/a2.txt" }
+outputs = ["l/b1.txt"]
+command = ["./sum", "b1", "$out", "$in.x", "$in.y"]
+
+[task.b2]
+inputs = ["l/a2.txt", "l/a2.more.txt"]
+outputs = ["b2.txt"]
+command = "echo b2 >> ran.log; head -c 20 $in.0 > $out"
+
+[task.c]
+inputs = ["b2.txt"]
+outputs = ["c.txt"]
+command = ["./sum", "c", "$out", "$in"]
+
+[task.sources]
+inputs = ["in/*.txt"]
+outputs = ["sources.txt"]
+command = "echo sources >> ran.log; cat $in | cksum > $out"
+
+[task.made]
+inputs = ["l/*.txt"]
+outputs = ["made.txt"]
+command = "echo made >> ran.log; cat $in > $out"
+
+[task.page]
+inputs = { c = "c.txt", made = "made.txt" }
+outputs = ["page.html"]
+template = "page.html.j2"
+
+[task.maybe]
+inputs = ["c.txt"]
+outputs = ["maybe.txt"]
+when = "{{ vars.more == 'yes' }}"
+command = "echo maybe >> ran.log; cat $in > $out"
+
+[task.each]
+foreach = { file = "items.json", key = "name" }
+inputs = ["c.txt"]
+outputs = ["each/{{ key }}.txt"]
+command = "echo each $key >> ran.log; cat $in > $out; echo $key >> $out"
+
+[task.of_env]
+outputs = ["env.txt"]
+command = "echo of_env >> ran.log; echo \"$FLAVOUR\" > $out"
+env = ["FLAVOUR"]
+"#;
+
+const OUTPUTS: [&str; 11] = [
+    "l/a1.txt",
+    "l/a2.txt",
+    "l/a2.more.txt",
+    "l/b1.txt",
+    "b2.txt",
+    "c.txt",
+    "sources.txt",
+    "made.txt",
+    "page.html",
+    "each/x.txt",
+    "env.txt",
+];
+const CACHES: [&str; 3] = [".planexe/index", ".planexe/memo", ".planexe/manifest"];
+
+fn space() -> Space {
+    let space = Space::new();
+    space.write("pipeline.toml", TASKS);
+    for n in 1..4 {
+        space.write(&format!("in/{n}.txt"), format!("input {n}\n"));
+    }
+    space.write("page.html.j2", "<h1>{{ vars.title }}</h1>{{ c }}{{ made }}");
+    space.write("items.json", r#"[{"name": "x"}, {"name": "y"}]"#);
+    space.write("sum", "#!/bin/sh\necho $1 >> ran.log\nout=$2\nshift 2\ncat \"$@\" | cksum > \"$out\"\n");
+    fs::set_permissions(space.path("sum"), fs::Permissions::from_mode(0o755)).expect("a program");
+    space.set_env("FLAVOUR", "plain");
+    space
+}
+
+/// A change a user may make, by its number, to one of many files; the same for the same numbers.
+fn change(space: &Space, kind: u64, which: u64) -> String {
+    let pick = |of: &[&str]| of[which as usize % of.len()].to_owned();
+    let input = pick(&["in/1.txt", "in/2.txt", "in/3.txt"]);
+    let output = pick(&OUTPUTS);
+    let marker = format!("{output}.DONE");
+    match kind {
+        0 => space.write(&input, format!("changed {which}\n")),
+        1 => space.write(&input, space.bytes(&input)),
+        2 => {
+            // Same size, times set back.
+            let (mut bytes, time) = (space.bytes(&input), space.mtime(&input));
+            bytes[0] ^= 1;
+            space.write(&input, bytes);
+            let file = fs::File::options().write(true).open(space.path(&input)).expect("the input");
+            file.set_times(FileTimes::new().set_modified(time)).expect("its times");
+        }
+        3 if space.exists(&output) => space.write(&output, format!("by hand {which}\n")),
+        4 if space.exists(&output) => space.remove(&output),
+        5 if space.exists(&marker) => space.remove(&marker),
+        6 if space.exists(&marker) => {
+            let bytes = space.bytes(&marker);
+            space.write(&marker, &bytes[..bytes.len() / 2]);
+        }
+        7 if space.exists(&marker) => space.write(&marker, ""),
+        8 => space.write(&format!("in/{}.txt", 4 + which % 3), "one more\n"),
+        9 => drop(fs::remove_file(space.path(&format!("in/{}.txt", 4 + which % 3)))),
+        10 => space.write("pipeline.toml", TASKS.replace("Sums", &format!("Sums {}", which % 3))),
+        11 => {
+            space.write("pipeline.toml", TASKS.replace("head -c 20", &format!("head -c {}", 10 + which % 3)))
+        }
+        12 => space.write("page.html.j2", format!("<h2>{{{{ vars.title }}}}</h2>{{{{ c }}}}{}", which % 3)),
+        13 => space.write("pipeline.toml", TASKS.replace("more = \"no\"", "more = \"yes\"")),
+        14 => space.write("items.json", format!(r#"[{{"name": "x"}}, {{"name": "z{}"}}]"#, which % 2)),
+        15 => space.set_env("FLAVOUR", format!("{}", which % 3)),
+        16 if space.exists(&output) => {
+            // Another file of the same content takes its place.
+            let bytes = space.bytes(&output);
+            space.remove(&output);
+            space.write(&output, bytes);
+        }
+        _ => {}
+    }
+    format!("change {kind} of {input} or {output}")
+}
+
+fn log(space: &Space) -> Vec<String> {
+    let text = fs::read_to_string(space.path("ran.log")).unwrap_or_default();
+    let _ = fs::remove_file(space.path("ran.log"));
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn outputs(space: &Space) -> Vec<(String, Vec<u8>)> {
+    let tree = space.tree().into_iter();
+    tree.filter(|(path, _)| !path.starts_with("in/") && path != "ran.log").collect()
+}
+
+/// Both spaces are built; the same must run and come out.
+fn compare(with: &Space, without: &Space, at: &str) {
+    for cache in CACHES {
+        let _ = fs::remove_file(without.path(cache));
+    }
+    let (one, other) = (with.run(&["build"]), without.run(&["build"]));
+    assert_eq!(one.code, other.code, "{at}\n{}\n{}", one.stderr, other.stderr);
+    assert_eq!(log(with), log(without), "{at}\n{}\n{}", one.stderr, other.stderr);
+    assert_eq!(outputs(with), outputs(without), "{at}");
+}
+
+#[test]
+fn any_change_is_seen_as_without_them() {
+    let mut rng = Rng(5);
+    let (with, without) = (space(), space());
+    compare(&with, &without, "the first build");
+    for round in 0..90 {
+        let (kind, which) = (rng.below(18), rng.next());
+        let at = format!("round {round}: {}", change(&with, kind, which));
+        change(&without, kind, which);
+        // Now and then at once, while files are still too young to be believed.
+        if rng.chance(50) {
+            std::thread::sleep(std::time::Duration::from_millis(70));
+        }
+        if rng.chance(30) {
+            let (kind, which) = (rng.below(18), rng.next());
+            change(&with, kind, which);
+            change(&without, kind, which);
+        }
+        compare(&with, &without, &at);
+        if rng.chance(50) {
+            let again = with.run(&["build"]).exits(0);
+            assert_eq!(log(&with), [""; 0], "{at}: a second build runs something\n{}", again.stderr);
+        }
+    }
+}
+
+#[test]
+fn any_byte_of_them_may_be_wrong() {
+    let mut rng = Rng(7);
+    let (with, without) = (space(), space());
+    compare(&with, &without, "the first build");
+    for round in 0..60 {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        with.run(&["build"]).exits(0);
+        for cache in CACHES {
+            let Ok(mut bytes) = fs::read(with.path(cache)) else { continue };
+            match rng.below(4) {
+                0 => bytes.truncate(rng.below(bytes.len() as u64) as usize),
+                1 => bytes.extend(b"more"),
+                2 => bytes.clear(),
+                _ => {
+                    let at = rng.below(bytes.len() as u64) as usize;
+                    bytes[at] ^= 1 << rng.below(8);
+                }
+            }
+            fs::write(with.path(cache), bytes).expect(cache);
+        }
+        let (kind, which) = (rng.below(18), rng.next());
+        let at = format!("round {round}: {}", change(&with, kind, which));
+        change(&without, kind, which);
+        compare(&with, &without, &at);
+    }
+}
+
+#[test]
+fn they_of_another_run_are_not_believed() {
+    let (one, other) = (space(), space());
+    one.run(&["build"]).exits(0);
+    other.write("in/1.txt", "something else\n");
+    other.run(&["build"]).exits(0);
+    std::thread::sleep(std::time::Duration::from_millis(70));
+    one.run(&["build"]).exits(0);
+    let ran = log(&other);
+    for cache in CACHES {
+        fs::copy(one.path(cache), other.path(cache)).expect(cache);
+    }
+    other.write("in/1.txt", "something else again\n");
+    other.run(&["build"]).exits(0);
+    assert!(log(&other).contains(&"a1".to_owned()), "{ran:?}");
+}
+
+/// After the first build the second one knows that there is nothing to do, and reads nothing.
+#[test]
+fn a_finished_build_leaves_a_memo_and_a_compiled_manifest() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.a]\ninputs = [\"in.txt\"]\noutputs = [\"a.txt\"]\ncommand = [\"cp\", \"$in\", \"$out\"]\n\n\
+         [task.b]\ninputs = [\"a.txt\"]\noutputs = [\"b.txt\"]\ncommand = \"cat $in > $out\"\n",
+    );
+    space.write("in.txt", "x");
+    space.run(&["build"]).exits(0);
+    for cache in CACHES {
+        assert!(space.exists(cache), "{cache}");
+    }
+    let memo = space.bytes(".planexe/memo");
+    space.run(&["build"]).exits(0).says(&["everything is up to date (2 tasks)"]);
+    std::thread::sleep(std::time::Duration::from_millis(70));
+    space.run(&["build"]).exits(0).says(&["everything is up to date (2 tasks)"]);
+    assert_eq!(space.bytes(".planexe/memo").len(), memo.len());
+    // One that changed is renewed, not written anew.
+    space.write("in.txt", "y");
+    space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
+    assert_eq!(space.bytes(".planexe/memo").len(), memo.len());
+    space.run(&["build"]).exits(0).says(&["everything is up to date (2 tasks)"]);
+    assert_eq!(space.read("b.txt"), "y");
+}
