@@ -129,6 +129,9 @@ fn parse_definition(text: &str) -> Result<(String, String), String> {
 /// Reads a variable of the environment.
 pub type Lookup = fn(&str) -> Option<String>;
 
+/// Files of a pipeline: paths and texts.
+pub type Bundle = &'static [(&'static str, &'static str)];
+
 /// What a command works with beside its own arguments: the common options, the environment, and the two
 /// streams. Data goes to standard output, all else to standard error.
 #[derive(Debug, Default)]
@@ -153,6 +156,8 @@ pub struct Session {
     pub known: Option<crate::memo::Known>,
     /// make's jobserver, if make started this.
     pub make: crate::make::Make,
+    /// The pipeline that comes with the binary.
+    pub bundle: Bundle,
     out_closed: AtomicBool,
 }
 
@@ -175,6 +180,7 @@ impl Session {
             lookup: None,
             known: None,
             make: crate::make::Make::None,
+            bundle: &[],
             out_closed: AtomicBool::new(false),
         }
     }
