@@ -84,6 +84,9 @@ impl FsError {
         match self.kind() {
             ErrorKind::StorageFull => "no space left on device".to_owned(),
             ErrorKind::QuotaExceeded => "disk quota exceeded".to_owned(),
+            ErrorKind::FileTooLarge => {
+                "larger than files may be (`ulimit -f`, or the file system)".to_owned()
+            }
             ErrorKind::ReadOnlyFilesystem => "read-only file system".to_owned(),
             ErrorKind::PermissionDenied => "permission denied".to_owned(),
             ErrorKind::NotFound => "no such file or directory".to_owned(),

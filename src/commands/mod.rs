@@ -130,6 +130,9 @@ fn parse_definition(text: &str) -> Result<(String, String), String> {
 /// Reads a variable of the environment.
 pub type Lookup = fn(&str) -> Option<String>;
 
+/// Files of a pipeline: paths and texts.
+pub type Bundle = &'static [(&'static str, &'static str)];
+
 /// What a command works with beside its own arguments: the common options, the environment, and the two
 /// streams. Data goes to standard output, all else to standard error.
 #[derive(Debug, Default)]
@@ -154,6 +157,8 @@ pub struct Session {
     pub known: Option<crate::memo::Known>,
     /// make's jobserver, if make started this.
     pub make: crate::make::Make,
+    /// The pipeline that comes with the binary.
+    pub bundle: Bundle,
     out_closed: AtomicBool,
 }
 
@@ -176,6 +181,7 @@ impl Session {
             lookup: None,
             known: None,
             make: crate::make::Make::None,
+            bundle: &[],
             out_closed: AtomicBool::new(false),
         }
     }
@@ -251,6 +257,8 @@ impl Session {
         no_lock: bool,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<RunLock, Error> {
+        // Whoever takes the lock means to write.
+        crate::signals::survive_file_size_limit();
         let run = opened.store.run_dir();
         if no_lock {
             return Ok(RunLock::none(run));
