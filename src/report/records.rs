@@ -189,6 +189,9 @@ pub struct UsageView {
     pub by_task: Vec<UsageRow>,
     /// By run directory, the costliest first.
     pub by_run: Vec<UsageRow>,
+    /// What the prompts have in common, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<super::Prefixes>,
 }
 
 /// What some calls used.
@@ -265,6 +268,7 @@ impl UsageView {
             by_model: sorted(models),
             by_task: sorted(tasks),
             by_run: sorted(runs),
+            prefixes: None,
         }
     }
 
@@ -286,6 +290,9 @@ impl UsageView {
         let left = self.by_task.len() - shown;
         if left > 0 {
             text += &format!("{}\n", style.dim(&format!("({left} more: -v shows all)")));
+        }
+        if let Some(prefixes) = &self.prefixes {
+            text += &format!("\n{}", prefixes.text());
         }
         text
     }

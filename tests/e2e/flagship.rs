@@ -643,3 +643,48 @@ fn an_edit_costs_the_calls_it_must() {
     let all = cost("a word of the plan, same answers");
     assert!((100..=158).contains(&all), "{all}");
 }
+
+// ---- Without the repository at hand
+
+#[test]
+fn a_plan_is_two_commands_with_nothing_but_the_binary() {
+    let space = Space::new();
+    let out = space
+        .run(&["new", "my-plan", "--profile", "local-small", "--prompt", "A bicycle library in Bruges."])
+        .exits(0);
+    out.says(&["strategic-plan", "my-plan/pipeline", "planexe -C my-plan build"]);
+    assert_eq!(space.read("my-plan/plan.txt"), "A bicycle library in Bruges.\n");
+    space.run(&["-C", "my-plan", "check", "--strict"]).exits(0);
+
+    // What is copied is what the repository holds, to the byte.
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["prompts", "schemas", "templates"] {
+        for entry in fs::read_dir(here.join(folder)).expect(folder).flatten() {
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            assert_eq!(
+                space.bytes(&format!("my-plan/pipeline/{name}")),
+                fs::read(entry.path()).expect(&name),
+                "{name}: type .ci/generate"
+            );
+        }
+    }
+    assert_eq!(
+        space.bytes("my-plan/pipeline/pipeline.toml"),
+        fs::read(here.join("pipeline.toml")).expect("it")
+    );
+
+    // A sample brings the plan its answers were recorded for.
+    space.run(&["new", "demo", "--profile", "sample-personal"]).exits(0);
+    space.run(&["-C", "demo", "build"]).exits(0).says(&["demo/report.html"]);
+    assert_eq!(
+        space.read("demo/plan.txt").as_bytes(),
+        fs::read(here.join(PERSONAL).join("plan.txt")).expect("a plan")
+    );
+
+    space
+        .run(&["new", "none", "--profile", "no-such"])
+        .exits(2)
+        .says(&["no profile `no-such`", "local-small"]);
+    assert!(!space.exists("none"));
+    space.run(&["new", "small-one"]).exits(0).says(&["--pipeline strategic-plan"]);
+}
