@@ -4,6 +4,8 @@
 //! the task fails with, and after how many requests) and if it does so once (after how many requests the
 //! answer is there). What was paid once is asked once, so the counts are exact.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -375,6 +377,25 @@ fn connections_and_clocks() {
 fn bodies() {
     let rows = vec![
         row("one piece though a stream was asked", None, Some(1), |d| reply(200, "", &d.in_one_piece(TEXT))),
+        row("a byte order mark", None, Some(1), |d| {
+            d.stream("\u{feff}".to_owned() + &d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end())
+        }),
+        row("a byte order mark before JSON", None, Some(1), |d| {
+            reply(200, "", &format!("\u{feff}{}", d.in_one_piece(TEXT)))
+        }),
+        row("words after the end", None, Some(1), |d| {
+            d.stream(d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end() + "and: more\n\n")
+        })
+        .only(&[Dialect::Openai, Dialect::Anthropic]),
+        row("compressed though nobody asked", Some(("bad_data", 3)), Some(2), |_| {
+            let bytes = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xae\x05\0C\xbf\xa6\xa3\x02\0\0\0".to_vec();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n\r\n";
+            vec![send(head), Step::Send(bytes)]
+        }),
+        row("an error event in plain words", Some(("server_error", 3)), Some(2), |d| {
+            d.stream(d.opening() + "event: error\ndata: upstream went away\n\n")
+        })
+        .only(&[Dialect::Openai, Dialect::Anthropic]),
         row("cut JSON", Some(("cut", 3)), Some(2), |d| {
             let body = d.in_one_piece(TEXT);
             reply(200, "", &body[..body.len() / 2])
@@ -475,4 +496,59 @@ fn a_prompt_that_was_cut_on_the_way() {
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A server that reads no further than it must.
+#[test]
+fn a_request_that_is_not_read() {
+    let large = "And so on, and so on. ".repeat(400_000);
+    // Not at all: the request hangs halfway, and a clock ends it.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let stand_in = Wire::new(|_| vec![]);
+    let space = space(&stand_in, Dialect::Openai, "timeouts = { first_token = \"400ms\", connect = \"1s\" }");
+    space.edit(
+        "pipeline.toml",
+        &stand_in.address().to_string(),
+        &listener.local_addr().expect("an address").to_string(),
+    );
+    space.write("plan.txt", &large);
+    let began = Instant::now();
+    space.run(&["build"]).exits(1).says(&["timeout"]);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    // Its head only, and then a refusal: what it said is told, if it could be heard.
+    let refusing = std::thread::spawn(move || {
+        let mut calls = 0;
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut head = [0; 2048];
+            let count = stream.read(&mut head).unwrap_or(0);
+            if count == 0 {
+                return calls;
+            }
+            calls += 1;
+            let body = "<html><title>413 Request Entity Too Large</title></html>";
+            let answer = format!(
+                "HTTP/1.1 413 X\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            // As a careful server does: what still comes is read, so that the answer is not lost to a reset.
+            let mut rest = [0; 65536];
+            while stream.read(&mut rest).is_ok_and(|count| count > 0) {}
+        }
+        calls
+    });
+    space.edit("pipeline.toml", "first_token = \"400ms\"", "first_token = \"20s\"");
+    let out = space.run(&["build"]).exits(1).says(&["413"]);
+    assert_eq!(space.sidecar("a.txt")["failure"]["class"], "bad_request", "{out}");
+    let address = space
+        .read("pipeline.toml")
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .expect("an address")
+        .to_owned();
+    drop(std::net::TcpStream::connect(address));
+    // The first two calls were never taken while nobody listened.
+    assert!(refusing.join().expect("the server") >= 1);
 }
