@@ -9,11 +9,12 @@ use clap::Args;
 
 use crate::exit::{Error, Kind};
 use crate::keys::{KeyRing, config_dir};
+use crate::lifecycle;
 use crate::load;
 use crate::manifest::Faults;
 use crate::open::{self, Named, OpenError, Opened, Where};
 use crate::report::{FaultsView, Server};
-use crate::store::lock::{LockError, RunLock, Wait};
+use crate::store::lock::{LockError, Owner, RunLock, Wait, is_announced};
 use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
 
@@ -273,6 +274,14 @@ impl Session {
             go_on()
         });
         lock.map_err(|error| self.lock_error(&error))
+    }
+
+    /// To be called before a command first changes a run: if it is killed, whoever changes the run next tidies up.
+    pub fn announce(&self, opened: &Opened, lock: &mut RunLock, command: &str) -> Result<(), Error> {
+        if is_announced(opened.store.run_dir()) {
+            lifecycle::sweep(&opened.store, &opened.project)?;
+        }
+        Ok(lock.announce(&Owner::this(command))?)
     }
 
     /// Why there is no lock, and what to do about it.

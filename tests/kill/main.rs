@@ -22,6 +22,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands;
 mod disk;
 mod trace;
 
@@ -37,6 +38,9 @@ use trace::{Plan, Traced};
 
 /// Prompts, one with a schema and a second output; a fan-out; commands, one of them in place; a template.
 const TASKS: &str = r##"
+[pipeline]
+plan = "plan.txt"
+
 [task.facts]
 inputs  = ["plan.txt"]
 outputs = ["facts.json", { path = "facts.md", template = "# {{ answer.title }}\n{{ plan }}" }]
@@ -65,6 +69,22 @@ inputs   = { facts = "facts.json", count = "sub/count.txt", log = "log.txt", rev
 outputs  = ["page.html"]
 template = "<h1>{{ facts.title }}</h1>{{ count }}{{ log }}{% for r in reviews %}<p>{{ r.text }}</p>{% endfor %}"
 
+[task.said]
+inputs  = ["sub/count.txt"]
+outputs = ["deep/er/said-LONG.txt"]
+command = ["cat", "$in"]
+stdout  = true
+
+[task.note]
+foreach  = { glob = "notes/*.txt" }
+outputs  = ["noted/{{ key }}/note.txt"]
+template = "{{ item.path }}: {{ item.text }}"
+
+[task.gate]
+inputs  = ["log.txt"]
+outputs = ["gate.json"]
+gate    = { fail_if = "{{ 'end' in log }}", action = "warn", message = "It ends." }
+
 [task.end]
 inputs  = ["page.html"]
 outputs = ["end.txt"]
@@ -86,6 +106,16 @@ fn answers(request: &ChatRequest) -> Answer {
     let title = format!("Facts {}", request.digest());
     let items = ["a", "b", "c"].map(|name| json!({ "name": name }));
     Answer::Text(json!({ "title": title, "items": items }).to_string())
+}
+
+/// The pipeline over a plan, with a name that is too long for sidecars beside it.
+fn space(server: &FakeLlm, plan: &str) -> Space {
+    let space = Space::with(server, &TASKS.replace("LONG", &"x".repeat(240)));
+    space.write("plan.txt", plan);
+    space.write("facts.schema.json", FACTS_SCHEMA);
+    space.write("notes/one.txt", "one");
+    space.write("notes/two.txt", "two");
+    space
 }
 
 /// The program under test.
@@ -123,20 +153,17 @@ impl Case {
     /// Nothing is built yet.
     fn fresh(args: &'static [&'static str]) -> Case {
         let server = FakeLlm::scripted(answers);
-        let space = Space::with(&server, TASKS);
-        space.write("plan.txt", "A bridge over the river.");
-        space.write("facts.schema.json", FACTS_SCHEMA);
+        let space = space(&server, "A bridge over the river.");
         Case::of("fresh", server, space, args)
     }
 
     /// All is built, with another plan.
     fn again(args: &'static [&'static str]) -> Case {
         let server = FakeLlm::scripted(answers);
-        let space = Space::with(&server, TASKS);
-        space.write("plan.txt", "A tunnel.");
-        space.write("facts.schema.json", FACTS_SCHEMA);
+        let space = space(&server, "A tunnel.");
         assert_eq!(plain_build(&space).0, 0);
         space.write("plan.txt", "A bridge over the river.");
+        space.write("notes/two.txt", "another two");
         Case::of("again", server, space, args)
     }
 
