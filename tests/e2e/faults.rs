@@ -552,3 +552,57 @@ fn a_request_that_is_not_read() {
     // The first two calls were never taken while nobody listened.
     assert!(refusing.join().expect("the server") >= 1);
 }
+
+/// A build of forty tasks on a server that fails in all ways at once: everything that can be had is had,
+/// and nothing is asked more often than it must be.
+#[test]
+fn a_night_of_everything() {
+    const TASKS: usize = 40;
+    let faults: [fn(Dialect) -> Vec<Step>; 10] = [
+        |d| reply(500, "", &d.error("api_error", "it broke")),
+        |_| vec![],
+        |d| reply(429, "retry-after: 0\r\n", &d.error("rate_limit_error", "slow down")),
+        |d| vec![d.head(), send(d.opening() + &d.piece("It will")), Step::Reset],
+        |d| reply(503, "", &d.error("unavailable_error", "Loading model")),
+        |d| d.ended("", "stop"),
+        |d| d.stream(d.opening() + &d.piece("It") + &d.error_in_stream("overloaded_error", "Overloaded")),
+        |_| reply(200, "", "{\"choices\": oops}"),
+        |d| d.stream(d.opening() + &d.piece("It will")),
+        |d| vec![d.head(), send(d.opening()), Step::Hold],
+    ];
+    for dialect in DIALECTS {
+        // How often each task was asked so far.
+        let asked = Mutex::new([0; TASKS]);
+        let server = Wire::new(move |request| {
+            let body = request.body.to_string();
+            let number =
+                body.split_once("task ").and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
+            let number = number.expect("the task's number");
+            let mut asked = asked.lock().expect("the counts");
+            asked[number] += 1;
+            match asked[number] {
+                nth if nth <= number % 3 => faults[(number + nth * 3) % faults.len()](dialect),
+                _ => dialect.answer(&format!("{TEXT} So much for {number}.")),
+            }
+        })
+        .gets(|_| reply(200, "", "{}"));
+        let space = space(&server, dialect, "max_concurrent = 8\ntimeouts = { first_token = \"1s\" }");
+        let mut text = space.read("pipeline.toml").replace("max_attempts = 3", "max_attempts = 4");
+        text.truncate(text.find("[task.a]").expect("the task"));
+        for n in 0..TASKS {
+            text += &format!(
+                "[task.t{n}]\noutputs = [\"t{n}.txt\"]\nmodel = \"m\"\nprompt = \"This is task {n}: answer.\"\n"
+            );
+        }
+        space.write("pipeline.toml", text);
+        let out = space.run(&["build"]).exits(0);
+        let wanted: usize = (0..TASKS).map(|n| 1 + n % 3).sum();
+        assert_eq!(server.count(), wanted, "{dialect:?}\n{out}");
+        assert_eq!(space.lines("usage_metrics.jsonl").len(), wanted, "{dialect:?}");
+        for n in 0..TASKS {
+            assert_eq!(space.read(&format!("t{n}.txt")).trim(), format!("{TEXT} So much for {n}."));
+        }
+        let again = space.run(&["build"]).exits(0);
+        assert_eq!(server.count(), wanted, "{again}");
+    }
+}

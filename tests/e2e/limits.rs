@@ -183,3 +183,16 @@ fn nothing_is_piled_on_a_local_server_that_ran_out_of_time() {
     build.wait().exits(0);
     assert_eq!(server.total(), 8 + 3, "each that ran out of time was asked once more");
 }
+
+#[test]
+fn a_limit_on_money_that_cannot_be_counted_is_told() {
+    for (keys, told) in [("", true), ("price = { input = 0, output = 0 }", false)] {
+        let server = FakeLlm::new();
+        let space = space(&server, keys, &tasks(3));
+        let out = space.run(&["build", "--max-cost", "5"]).exits(0);
+        assert_eq!(out.stderr.matches("the cost of `fake` is not known").count(), usize::from(told), "{out}");
+        let silent = Space::new();
+        silent.pipeline_with(&server, keys, &tasks(1));
+        assert!(!silent.build().stderr.contains("is not known"));
+    }
+}
