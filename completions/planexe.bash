@@ -2641,7 +2641,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__usage)
-            opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-D -v -C -f -s -h --prefixes --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -332,6 +332,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand usage" -l profile -d 'Us
 complete -c planexe -n "__fish_planexe_using_subcommand usage" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand usage" -l prefixes -d 'Also tell how much of the prompts repeats the beginning of an earlier one'
 complete -c planexe -n "__fish_planexe_using_subcommand usage" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand usage" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand usage" -s s -l quiet -d 'Say nothing but errors'
@@ -516,7 +517,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand record" -s v -l verbose 
 complete -c planexe -n "__fish_planexe_using_subcommand record" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand record" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand record" -s h -l help -d 'Print help'
-complete -c planexe -n "__fish_planexe_using_subcommand new" -l pipeline -d 'The pipeline it runs [default: pipeline.toml here or above; if there is none, a small example is written]' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand new" -l pipeline -d 'The pipeline it runs; `strategic-plan` is the one that comes with planexe [default: pipeline.toml here or above; if there is none, strategic-plan with a profile, else a small example]' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l prompt -d 'Text of the plan, the file that `plan = …` names; `-` reads standard input' -r
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l prompt-file -d 'The same from a file; `-` reads standard input' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l label -d 'A name for people' -r

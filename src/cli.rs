@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::quick::Tried;
-use crate::commands::{self, Globals, Repeated, Session};
+use crate::commands::{self, Bundle, Globals, Repeated, Session};
 use crate::exit::{self, Error};
 use crate::report;
 use crate::style::{self, GREEN, RED};
@@ -331,11 +331,12 @@ Examples:
   planexe keys bind ACME_API_KEY llm.acme.example";
 
 /// Reads the command line and the environment, runs the command, prints its error, returns its exit code.
-pub fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os().collect()))
+/// `bundle` is the pipeline that comes with the binary: paths and texts.
+pub fn main(bundle: Bundle) -> ExitCode {
+    ExitCode::from(run(std::env::args_os().collect(), bundle))
 }
 
-fn run(args: Vec<OsString>) -> u8 {
+fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
     if args.get(1).is_some_and(|first| first == crate::process::LIFELINE_ARGUMENT) {
         crate::process::lifeline_main(std::io::stdin().lock());
         return exit::DONE;
@@ -363,6 +364,7 @@ fn run(args: Vec<OsString>) -> u8 {
     session.args = typed;
     session.known = known;
     session.make = make;
+    session.bundle = bundle;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::build::{Ended, Stopped};
 use crate::clock;
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FileKind, FsError};
 use crate::llm::estimate::Calibration;
 use crate::project::Project;
 use crate::runner::Tools;
@@ -38,17 +38,7 @@ impl<'a> RunRecord<'a> {
         }
         // What a build that was killed was at is of no use to anybody.
         let _ = self.store.clear_live();
-        let mut folders: Vec<&str> = self
-            .project
-            .graph
-            .ids()
-            .flat_map(|id| &self.project.graph[id].outputs)
-            .map(|output| output.rsplit_once('/').map_or("", |(folder, _)| folder))
-            .filter(|folder| !folder.contains("{{"))
-            .collect();
-        folders.sort_unstable();
-        folders.dedup();
-        let swept = self.store.sweep(folders)?;
+        let swept = sweep(self.store, self.project)?;
         if swept > 0 {
             tools.note(None, false, format!("{swept} temporary files of an earlier build were removed"));
         }
@@ -98,6 +88,49 @@ impl<'a> RunRecord<'a> {
         // It can be told from the sidecars again: not worth failing a build for.
         let _ = self.store.write_run(&json, Durability::Unsynced);
     }
+}
+
+/// Removes temporary files of processes that are gone, beside outputs and in planexe's own folder; returns how many.
+/// Under the lock.
+pub fn sweep(store: &Store, project: &Project) -> Result<usize, FsError> {
+    let graph = &project.graph;
+    let mut folders: Vec<&str> = graph
+        .ids()
+        .flat_map(|id| &graph[id].outputs)
+        .map(|output| output.rsplit_once('/').map_or("", |(folder, _)| folder))
+        .collect();
+    folders.sort_unstable();
+    folders.dedup();
+    let mut there = Vec::new();
+    for folder in folders {
+        there.extend(folders_like(store, folder)?);
+    }
+    store.sweep(there.iter().map(String::as_str))
+}
+
+/// The folders of a run that a pattern with keys of items in it may mean.
+fn folders_like(store: &Store, pattern: &str) -> Result<Vec<String>, FsError> {
+    let mut found = vec![String::new()];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let mut deeper = Vec::new();
+        for folder in found {
+            let below =
+                |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+            if !part.contains("{{") {
+                deeper.push(below(part));
+                continue;
+            }
+            for (name, kind) in fs::list_dir(&store.path(&folder))? {
+                if let (FileKind::Dir, Some(name)) =
+                    (kind, name.to_str().filter(|name| !name.starts_with('.')))
+                {
+                    deeper.push(below(name));
+                }
+            }
+        }
+        found = deeper;
+    }
+    Ok(found)
 }
 
 /// What earlier builds of the run learned of tokenizers: a cache, lost without harm.

@@ -12,7 +12,7 @@ use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
 use crate::manifest::inputs;
 use crate::manifest::types::Tables;
 use crate::manifest::types::{self, Env, Foreach, Output, Task};
-use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, compiled, paths, suggest};
+use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, compiled, nearest, paths, suggest};
 use crate::pattern;
 use crate::project::{
     CommandSpec, Endpoint, ForeachSpec, GateSpec, Line, Project, PromptSpec, Recipe, Spec, Template,
@@ -386,9 +386,10 @@ impl Loader<'_> {
                     .filter(|name| !crate::inputs::is_sidecar(name))
                     .collect();
                 let known: Vec<&str> = made.iter().chain(&there).map(String::as_str).collect();
-                let hint = suggest(path, known).unwrap_or_else(|| {
-                    format!("write `{path}` in the run directory, or add a task that makes it")
-                });
+                let hint = nearest(path, known).map_or_else(
+                    || format!("write `{path}` in the run directory, or add a task that makes it"),
+                    |near| format!("did you mean `{near}`?"),
+                );
                 self.faults.push(
                     Fault::at(
                         at,

@@ -1,7 +1,9 @@
-//! The binary: an exit code, nothing more.
+//! The binary: an exit code, and the pipeline that comes with it.
+
+mod bundle;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    planexe::cli::main()
+    planexe::cli::main(bundle::FILES)
 }

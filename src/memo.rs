@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
-use crate::store::lock::boot_id;
+use crate::store::lock::{boot_id, is_announced};
 
 /// Layout of the file; another one is no memo.
 const MAGIC: &[u8; 16] = b"planexe memo 02\n";
@@ -115,6 +115,10 @@ pub struct Known {
 
 /// Holds a run against its memo; none if there is no memo that can be believed.
 pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
+    // Somebody is at it, or was killed at it: there may be something to tidy up.
+    if is_announced(run) {
+        return None;
+    }
     let mut bytes = fs::read(&path(run)).ok()?;
     let memo = decode(&bytes)?;
     let (said, looked) = memo.check(run, words, env)?;
@@ -131,7 +135,9 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
         Some(fresh) => Found::Changed(Known { memo: bytes, fresh, changed }),
         None => {
             if learned {
-                // Only a cache: without it the touched files are hashed again next time.
+                // Only a cache: without it the touched files are hashed again next time. One that was killed as it
+                // wrote this leaves its file.
+                let _ = fs::sweep_temps(&run.join(".planexe"));
                 let _ = fs::write_atomic(&path(run), &bytes, Durability::Unsynced);
             }
             Found::Same(said)

@@ -1,8 +1,9 @@
 //! Signals, as numbers over a channel.
 
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Once};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// Listens for SIGINT, SIGTERM and SIGHUP from now on. SIGHUP is left alone where it was ignored at the
@@ -25,6 +26,16 @@ pub fn listen() -> Receiver<i32> {
         let _ = std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(listener);
     }
     receive
+}
+
+/// From now on a write beyond `ulimit -f` is an error like that of a full disk, and not the end of planexe.
+/// Programs that are started find the signal as it was.
+pub fn survive_file_size_limit() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Without the handler such a write is the end, as by default.
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    });
 }
 
 /// Whether a signal was ignored when the process started.

@@ -97,3 +97,25 @@ fn the_examples_of_checks_load() {
         }
     }
 }
+
+#[test]
+fn the_flagship_page_lists_every_task_with_its_files() {
+    let page = include_str!("../docs/flagship.md");
+    let locations = Locations {
+        run: std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/personal-plan"),
+        pipeline: std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.toml"),
+        ..Locations::default()
+    };
+    let project = load(&locations).unwrap_or_else(|faults| panic!("{}", faults.render(false, 100)));
+    let missing: Vec<String> = (project.graph.order().iter())
+        .filter_map(|&id| {
+            let task = &project.graph[id];
+            let start = format!("| `{}` |", task.name);
+            let lists = |row: &str| task.outputs.iter().all(|path| row.contains(&format!("`{path}`")));
+            let whole = page.lines().any(|line| line.starts_with(&start) && lists(line));
+            (!whole).then(|| task.name.clone())
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(page.contains(&format!("\n{} tasks: ", project.specs.len())), "the number of tasks");
+}

@@ -150,8 +150,9 @@ impl Build<'_> {
         let mut retried = job.live.ended() == Some(EndedAlone::Retried);
         let now = self.now();
         if let Some((result, retry_after)) = job.course.call.take() {
-            if result.is_ok() {
+            if let Ok(usage) = &result {
                 self.answered(&job);
+                self.look_at_cost(&job, usage);
             }
             self.engine.call_ended(id, result, retry_after);
         }

@@ -4,7 +4,7 @@
 //! [`Outcome`]. What is stale is found here too, by batches, on rayon's global pool; calls and programs
 //! run on a pool of their own, which never joins, so that a stolen call delays no hash.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
@@ -191,6 +191,8 @@ pub struct Build<'a> {
     paused: bool,
     /// Servers that are away, by endpoint.
     awaited: HashMap<usize, servers::Awaited>,
+    /// Endpoints whose cost nobody knows, once that was said.
+    uncounted: HashSet<usize>,
     /// Held while the build lives: who looks at servers for it ends with it.
     alive: Arc<()>,
     last_completed: Option<(u32, String, Option<String>, Option<String>)>,
@@ -363,6 +365,7 @@ impl<'a> Build<'a> {
             pace: pace::Pace::default(),
             paused: false,
             awaited: HashMap::new(),
+            uncounted: HashSet::new(),
             alive: Arc::default(),
             last_completed: None,
             known,

@@ -162,6 +162,8 @@ impl Build<'_> {
         }
         self.finder.forget();
         self.tools.index.set_stamp(name, None);
+        // What was known when the build began holds no longer.
+        self.known = None;
         true
     }
 

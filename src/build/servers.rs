@@ -7,7 +7,8 @@ use super::{Back, Build};
 use crate::cancel::Level;
 use crate::engine::Event as Input;
 use crate::graph::TaskId;
-use crate::llm::Health;
+use crate::llm::{Health, Usage};
+use crate::manifest::types::Api;
 use crate::runner::Job;
 use crate::style;
 
@@ -93,6 +94,21 @@ impl Build<'_> {
         let name = &self.project.endpoints[*endpoint].name;
         let time = style::duration(awaited.since.elapsed().as_secs_f64());
         self.running.is_empty().then(|| format!("waiting for `{name}` for {time}: {}", awaited.why))
+    }
+
+    /// A limit on money that cannot be counted is no limit: said once a model.
+    pub(super) fn look_at_cost(&mut self, job: &Job, usage: &Usage) {
+        let Some(endpoint) = self.endpoint_of(job).filter(|_| self.wanted.max_cost.is_some()) else { return };
+        let table = &self.project.endpoints[endpoint];
+        let served = matches!(table.model.api, Some(Api::Openai | Api::Anthropic | Api::Ollama));
+        let known = table.model.price.is_some() || usage.cost_usd > 0.0;
+        if served && !known && self.uncounted.insert(endpoint) {
+            let name = &table.name;
+            let message = format!(
+                "the cost of `{name}` is not known, so the limit does not hold it: set `price` under [models.{name}], 0 if it is free"
+            );
+            self.tools.note(None, true, message);
+        }
     }
 
     /// What holds a task that would start otherwise: its server is away.

@@ -35,7 +35,7 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
 
 /// No build runs: a run that was begun and is not complete is marked as given up.
 fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
-    let _lock = session.lock(opened, false, false)?;
+    let mut lock = session.lock(opened, false, false)?;
     let seen = look(session, opened, &Index::load(&opened.store), &every_task(opened));
     let refused = |message: &str, code| Err(Error::new(Kind::Refused, message).code(code));
     match seen.phase {
@@ -45,6 +45,7 @@ fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
         "completed" => return refused("the run is complete: there is nothing to abort", "already_complete"),
         _ => {}
     }
+    session.announce(opened, &mut lock, "planexe abort")?;
     let new = || RunJson::new(uuid::Uuid::now_v7().to_string(), Phase::Aborted);
     let mut run = seen.recorded.unwrap_or_else(new);
     run.phase = Phase::Aborted;

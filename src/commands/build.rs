@@ -323,6 +323,7 @@ pub fn carry_out_under(
     let steps_total = project.specs.len() as u32;
     let logs = Arc::new(Logs::new(store));
     let lifeline = Lifeline::new(std::env::current_exe().ok());
+    store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
     let tools = Arc::new(Tools {
         project: project.clone(),
         store: store.clone(),

@@ -84,7 +84,7 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
             .hint("`-y` cleans without asking; `--dry-run` lists what would go"));
     }
     // Taken before the list is made, so that what is listed is what goes.
-    let lock =
+    let mut lock =
         if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let units = Units::new(&opened.project, &opened.store);
     let (goes, remade) = what_goes(&opened, &units, args)?;
@@ -109,6 +109,9 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
     if ask && !session.confirm("Proceed?") {
         session.say("nothing was cleaned");
         return Ok(exit::STOPPED);
+    }
+    if let Some(lock) = &mut lock {
+        session.announce(&opened, lock, "planexe clean")?;
     }
     for one in &goes {
         opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced).map_err(|error| {

@@ -136,12 +136,15 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
             "say what to make again: `--all`, `--none`, `--invalidate-from TASK`, `--remake TASK`; `-n` only shows",
         ));
     }
-    let lock = match args.dry_run {
+    let mut lock = match args.dry_run {
         true => None,
         false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
     };
     let path = opened.store.path(&plan);
     let old = fs::read(&path)?;
+    if let Some(lock) = &mut lock {
+        session.announce(&opened, lock, "planexe edit-plan")?;
+    }
     let edit = Edit::begin(session, &opened, &plan, &old, args.dry_run)?;
     let new = match &args.set {
         Some(from) => {

@@ -1,6 +1,7 @@
 //! `planexe failures`: lists failed attempts, and how each class and model does.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -31,22 +32,24 @@ pub struct FailuresArgs {
     pub model: Vec<String>,
 }
 
-/// Lists failures. Runs that are named are not opened: their pipelines may be gone.
+/// The runs that are named, or the run. Those named are not opened: their pipelines may be gone.
+pub(super) fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Error> {
+    if runs.is_empty() {
+        return Ok(vec![session.open(true)?.store]);
+    }
+    let open = |run: &PathBuf| match run.is_dir() {
+        true => Ok(Arc::new(Store::open(run.clone()))),
+        false => Err(Error::usage(format!("there is no folder `{}`", run.display())).code("no_run")),
+    };
+    runs.iter().map(open).collect()
+}
+
+/// Lists failures.
 pub fn run(session: &Session, args: &FailuresArgs) -> Result<u8, Error> {
     let (mut failures, mut calls) = (Vec::new(), Vec::new());
-    let mut add = |store: &Store| -> Result<(), Error> {
+    for store in stores(session, &args.runs)? {
         failures.extend(store.failure_lines()?);
         calls.extend(store.usage_lines()?);
-        Ok(())
-    };
-    if args.runs.is_empty() {
-        add(&session.open(true)?.store)?;
-    }
-    for run in &args.runs {
-        if !run.is_dir() {
-            return Err(Error::usage(format!("there is no folder `{}`", run.display())).code("no_run"));
-        }
-        add(&Store::open(run.clone()))?;
     }
     failures.retain(|failure| args.wants(failure));
     calls.retain(|call| wanted_task(&args.task, &call.task) && wanted_model(&args.model, &call.model));

@@ -57,11 +57,14 @@ struct View {
 /// Makes room.
 pub fn run(session: &Session, args: &GcArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
-    let _lock = match args.dry_run {
+    let mut lock = match args.dry_run {
         true => None,
         false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
     };
     let store = &opened.store;
+    if let Some(lock) = &mut lock {
+        session.announce(&opened, lock, "planexe gc")?;
+    }
     let before = args.older_than.and_then(|span| SystemTime::now().checked_sub(span.0));
     let limit = before.map(clock::format_utc);
     // Of the checkpoints that go nothing needs to be kept.

@@ -9,11 +9,12 @@ use clap::Args;
 
 use crate::exit::{Error, Kind};
 use crate::keys::{KeyRing, config_dir};
+use crate::lifecycle;
 use crate::load;
 use crate::manifest::Faults;
 use crate::open::{self, Named, OpenError, Opened, Where};
 use crate::report::{FaultsView, Server};
-use crate::store::lock::{LockError, RunLock, Wait};
+use crate::store::lock::{LockError, Owner, RunLock, Wait, is_announced};
 use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
 
@@ -129,6 +130,9 @@ fn parse_definition(text: &str) -> Result<(String, String), String> {
 /// Reads a variable of the environment.
 pub type Lookup = fn(&str) -> Option<String>;
 
+/// Files of a pipeline: paths and texts.
+pub type Bundle = &'static [(&'static str, &'static str)];
+
 /// What a command works with beside its own arguments: the common options, the environment, and the two
 /// streams. Data goes to standard output, all else to standard error.
 #[derive(Debug, Default)]
@@ -153,6 +157,8 @@ pub struct Session {
     pub known: Option<crate::memo::Known>,
     /// make's jobserver, if make started this.
     pub make: crate::make::Make,
+    /// The pipeline that comes with the binary.
+    pub bundle: Bundle,
     out_closed: AtomicBool,
 }
 
@@ -175,6 +181,7 @@ impl Session {
             lookup: None,
             known: None,
             make: crate::make::Make::None,
+            bundle: &[],
             out_closed: AtomicBool::new(false),
         }
     }
@@ -250,6 +257,8 @@ impl Session {
         no_lock: bool,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<RunLock, Error> {
+        // Whoever takes the lock means to write.
+        crate::signals::survive_file_size_limit();
         let run = opened.store.run_dir();
         if no_lock {
             return Ok(RunLock::none(run));
@@ -265,6 +274,14 @@ impl Session {
             go_on()
         });
         lock.map_err(|error| self.lock_error(&error))
+    }
+
+    /// To be called before a command first changes a run: if it is killed, whoever changes the run next tidies up.
+    pub fn announce(&self, opened: &Opened, lock: &mut RunLock, command: &str) -> Result<(), Error> {
+        if is_announced(opened.store.run_dir()) {
+            lifecycle::sweep(&opened.store, &opened.project)?;
+        }
+        Ok(lock.announce(&Owner::this(command))?)
     }
 
     /// Why there is no lock, and what to do about it.

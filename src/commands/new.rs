@@ -21,6 +21,9 @@ const EXAMPLE: &str = include_str!("example.toml");
 /// Its plan.
 const EXAMPLE_PLAN: &str = "A bakery in Ghent that delivers bread by bicycle before seven in the morning.\n";
 
+/// What the pipeline that comes with planexe is called.
+const BUILT_IN: &str = "strategic-plan";
+
 /// What `planexe new` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NewArgs {
@@ -28,7 +31,8 @@ pub struct NewArgs {
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 
-    /// The pipeline it runs [default: pipeline.toml here or above; if there is none, a small example is written]
+    /// The pipeline it runs; `strategic-plan` is the one that comes with planexe [default: pipeline.toml here or above; if
+    /// there is none, strategic-plan with a profile, else a small example]
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
 
@@ -66,27 +70,30 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
     let place = resolved(dir);
     let mut files: Vec<(String, String)> = Vec::new();
     let mut of = "with an example pipeline that needs no model".to_owned();
-    let (pipeline, plan) = match find_pipeline(session, args)? {
+    let mut sample_plan = None;
+    let found = if names_built_in(session, args) { None } else { find_pipeline(session, args)? };
+    let (pipeline, plan) = match found {
         Some(file) => {
             let plan = plan_of(session, &file)?;
             let file = file.canonicalize()?;
             of = format!("of `{}`", shown_path(&file));
             (relative(&place, &file).display().to_string(), plan)
         }
+        None if names_built_in(session, args) || session.globals.profile.is_some() => {
+            let copied = built_in(session)?;
+            sample_plan = copied.plan;
+            files.extend(copied.files);
+            of = format!("of {BUILT_IN}, copied to `{}`", shown_path(&dir.join("pipeline")));
+            ("pipeline/pipeline.toml".to_owned(), Some("plan.txt".to_owned()))
+        }
         None => {
-            if let Some(profile) = &session.globals.profile {
-                return Err(Error::usage(format!(
-                    "there is no pipeline here that could have a profile `{profile}`"
-                ))
-                .hint("`--pipeline FILE` names one"));
-            }
             let name = place.file_name().map_or("demo".into(), |name| name.to_string_lossy());
             files.push(("pipeline.toml".into(), EXAMPLE.replace("\"demo\"", &quoted(&name))));
             ("pipeline.toml".to_owned(), Some("plan.txt".to_owned()))
         }
     };
-    let own_pipeline = !files.is_empty();
-    let text = prompt.or_else(|| own_pipeline.then(|| EXAMPLE_PLAN.to_owned()));
+    let own_pipeline = pipeline == "pipeline.toml" && !files.is_empty();
+    let text = prompt.or(sample_plan).or_else(|| own_pipeline.then(|| EXAMPLE_PLAN.to_owned()));
     match (&text, &plan) {
         (Some(text), Some(plan)) => files.push((plan.clone(), text.clone())),
         (Some(_), None) => {
@@ -123,7 +130,54 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
     for step in next {
         session.say(&format!("  {step}"));
     }
+    if own_pipeline && !session.bundle.is_empty() {
+        session.say(&format!("a whole plan: planexe new DIR --pipeline {BUILT_IN}, or --profile sample to see one without a model"));
+    }
     Ok(exit::DONE)
+}
+
+/// Whether the pipeline asked for is the one that comes with planexe, and not a file of that name.
+fn names_built_in(session: &Session, args: &NewArgs) -> bool {
+    let named = args.pipeline.as_deref();
+    named == Some(Path::new(BUILT_IN)) && !Path::new(BUILT_IN).exists() && !session.bundle.is_empty()
+}
+
+/// The pipeline that comes with planexe, as files of a run.
+struct BuiltIn {
+    files: Vec<(String, String)>,
+    /// The plan that the answers of the profile were recorded for.
+    plan: Option<String>,
+}
+
+/// Copies the pipeline that comes with planexe; its profile must be one of its own.
+fn built_in(session: &Session) -> Result<BuiltIn, Error> {
+    let of = |path: &str| session.bundle.iter().find(|(name, _)| *name == path).map(|(_, text)| *text);
+    let manifest = of("pipeline.toml").unwrap_or_default();
+    let tables: toml::Table = manifest.parse().unwrap_or_default();
+    let profiles = tables.get("profiles").and_then(toml::Value::as_table);
+    let mut plan = None;
+    if let Some(name) = &session.globals.profile {
+        let Some(profile) = profiles.and_then(|profiles| profiles.get(name)) else {
+            let known: Vec<&str> =
+                profiles.into_iter().flat_map(|all| all.keys().map(String::as_str)).collect();
+            let error =
+                Error::usage(format!("there is no pipeline here, and {BUILT_IN} has no profile `{name}`"));
+            return Err(error.hint(format!(
+                "`--pipeline FILE` names a pipeline; profiles of {BUILT_IN}: {}",
+                known.join(", ")
+            )));
+        };
+        // Beside recorded answers lies the plan they were given to.
+        let models = profile.get("models").and_then(toml::Value::as_table);
+        let answers = models
+            .into_iter()
+            .flat_map(|models| models.values())
+            .find_map(|model| model.get("file")?.as_str());
+        let beside = answers.map(|file| Path::new(file).with_file_name("plan.txt").display().to_string());
+        plan = beside.and_then(|path| of(&path)).map(str::to_owned);
+    }
+    let files = session.bundle.iter().map(|(path, text)| (format!("pipeline/{path}"), (*text).to_owned()));
+    Ok(BuiltIn { files: files.collect(), plan })
 }
 
 /// Nothing that is there is written over.

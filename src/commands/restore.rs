@@ -10,6 +10,7 @@ use crate::open::Opened;
 use crate::record::Marker;
 use crate::report::{shell_word, time};
 use crate::staleness::Decision;
+use crate::store::RunLock;
 use crate::store::index::Index;
 use crate::store::rewind::{NoCheckpoint, Rewind};
 use crate::style::{bytes, clean, count};
@@ -70,11 +71,11 @@ struct View {
 /// Brings former outputs back.
 pub fn run(session: &Session, args: &RestoreArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
-    let lock =
+    let mut lock =
         if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let code = match &args.checkpoint {
-        Some(id) => to_checkpoint(session, &opened, id, args.dry_run),
-        None => to_versions(session, &opened, &args.tasks, args.dry_run),
+        Some(id) => to_checkpoint(session, &opened, id, lock.as_mut()),
+        None => to_versions(session, &opened, &args.tasks, lock.as_mut()),
     };
     drop(lock);
     code
@@ -83,8 +84,15 @@ pub fn run(session: &Session, args: &RestoreArgs) -> Result<u8, Error> {
 /// What is brought back: of which task, to which version.
 type Chosen = (Kept, Version);
 
-fn to_versions(session: &Session, opened: &Opened, tasks: &[String], dry_run: bool) -> Result<u8, Error> {
+/// Without a lock it is only told.
+fn to_versions(
+    session: &Session,
+    opened: &Opened,
+    tasks: &[String],
+    lock: Option<&mut RunLock>,
+) -> Result<u8, Error> {
     let store = &opened.store;
+    let dry_run = lock.is_none();
     let units = Units::new(&opened.project, store);
     let mut chosen: Vec<Chosen> = Vec::new();
     for written in tasks {
@@ -101,6 +109,9 @@ fn to_versions(session: &Session, opened: &Opened, tasks: &[String], dry_run: bo
     }
     refuse_lost(opened, &chosen)?;
     let mut view = View { done: !dry_run && !chosen.is_empty(), ..View::default() };
+    if let (Some(lock), false) = (lock, chosen.is_empty()) {
+        session.announce(opened, lock, "planexe restore")?;
+    }
     for (kept, version) in &chosen {
         if !dry_run {
             store.put_back(&version.entry).map_err(|error| {
@@ -197,8 +208,15 @@ fn told(version: &Version, dry_run: bool) -> String {
     format!("{verb} {}: {from}\n", files.join(", "))
 }
 
-fn to_checkpoint(session: &Session, opened: &Opened, id: &str, dry_run: bool) -> Result<u8, Error> {
+/// Without a lock it is only told.
+fn to_checkpoint(
+    session: &Session,
+    opened: &Opened,
+    id: &str,
+    lock: Option<&mut RunLock>,
+) -> Result<u8, Error> {
     let store = &opened.store;
+    let dry_run = lock.is_none();
     let plan = store.plan_rewind(id)?.map_err(|none| no_checkpoint(opened, id, none))?;
     if !plan.missing.is_empty() {
         let mut error = Error::new(
@@ -213,7 +231,8 @@ fn to_checkpoint(session: &Session, opened: &Opened, id: &str, dry_run: bool) ->
             .collect();
         return Err(error);
     }
-    if !dry_run {
+    if let Some(lock) = lock {
+        session.announce(opened, lock, "planexe restore")?;
         store.rewind(&plan)?;
     }
     let mut view = view_of(&plan, !dry_run);

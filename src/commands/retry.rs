@@ -117,10 +117,13 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
     let mut taken_up = false;
     if !args.dry_run {
         taken_up = builder.is_some() && ask_build(&opened, &chosen)?;
-        let lock = match (taken_up, lock) {
+        let mut lock = match (taken_up, lock) {
             (false, None) => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
             (_, lock) => lock,
         };
+        if let Some(lock) = lock.as_mut().filter(|_| !taken_up) {
+            session.announce(&opened, lock, "planexe retry")?;
+        }
         for unit in chosen.iter().filter(|_| !taken_up) {
             anew(store, unit).map_err(|error| {
                 Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)

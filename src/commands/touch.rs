@@ -45,7 +45,7 @@ struct View<'a> {
 /// Marks tasks done.
 pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
-    let lock =
+    let mut lock =
         if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let (project, store) = (&opened.project, &opened.store);
     let units = Units::new(project, store);
@@ -76,6 +76,9 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
         return Err(refused(faults));
     }
     let touched = !args.dry_run && !stale.is_empty();
+    if let Some(lock) = lock.as_mut().filter(|_| touched) {
+        session.announce(&opened, lock, "planexe touch")?;
+    }
     if touched {
         let user = session.user();
         for (unit, id, judgement) in &stale {

@@ -152,6 +152,11 @@ fn events(exchange: &mut Exchange<'_>, draft: &mut Draft, state: &mut State) -> 
             Ok(false) => return Ok(()),
             Err(fault) => return Err(exchange.fault(fault, draft.any())),
         }
+        if event.name == "error" {
+            // By custom JSON, from gateways any words.
+            let said = Said::read(&String::from_utf8_lossy(&event.data)).unwrap_or_default();
+            return Err(exchange.said(&said, &event.data));
+        }
         let message: Message = match serde_json::from_slice(&event.data) {
             Ok(message) => message,
             Err(error) => return Err(exchange.bad_json(&event.data, &error)),

@@ -305,7 +305,7 @@ impl Exchange<'_> {
     /// is not kept to. A web page is an error.
     pub(super) fn format(&mut self) -> Result<Format, CallError> {
         let kind = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
-        let first = match self.lines.peek() {
+        let first = match self.lines.skip_mark().and_then(|()| self.lines.peek()) {
             Ok(first) => first,
             Err(fault) => return Err(self.fault(fault, false)),
         };
@@ -536,6 +536,9 @@ fn apart<T: Send + 'static>(
     }
 }
 
+/// How long a connection to this machine may take before it is waited for apart.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// Connects apart from the call.
 struct Dial(Arc<Watch>);
 
@@ -556,25 +559,38 @@ impl Connector<()> for Dial {
         let (uri, config) = (details.uri.clone(), details.config.clone());
         let mut addrs = details.resolver.empty();
         details.addrs.iter().for_each(|addr| addrs.push(*addr));
-        let (request_level, now, timeout) = (details.request_level, details.now, details.timeout);
+        let (request_level, now) = (details.request_level, details.now);
         let current_time = Arc::clone(&details.current_time);
         let run_connector = Arc::clone(&details.run_connector);
         let register_shutdown = Arc::clone(&details.register_shutdown);
-        let connected = apart("connect", &self.0, *timeout.after, move || {
+        let plain_and_local = !details.needs_tls() && addrs.iter().all(|addr| addr.ip().is_loopback());
+        let connect = move |timeout: NextTimeout| {
             let details = ConnectionDetails {
                 uri: &uri,
-                addrs,
+                addrs: addrs.clone(),
                 config: &config,
                 request_level,
                 resolver: &DefaultResolver::default(),
                 now,
                 timeout,
-                current_time,
-                run_connector,
-                register_shutdown,
+                current_time: Arc::clone(&current_time),
+                run_connector: Arc::clone(&run_connector),
+                register_shutdown: Arc::clone(&register_shutdown),
             };
             connector().connect(&details, chained)
-        });
+        };
+        let timeout = details.timeout;
+        if plain_and_local {
+            // This machine takes or refuses a connection at once, which spares the thread, unless the
+            // server's queue is full.
+            let mut brief = timeout;
+            brief.after = (*timeout.after).min(AT_ONCE).into();
+            match connect(brief) {
+                Err(ureq::Error::Timeout(_)) => {}
+                result => return result,
+            }
+        }
+        let connected = apart("connect", &self.0, *timeout.after, move || connect(timeout));
         connected?.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
     }
 }

@@ -205,6 +205,8 @@ impl Rng {
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two calls to a server that is away. Its health is asked for more often.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A limit that names no time is asked about at least this seldom in the end.
+const LIMIT_MOST: Duration = Duration::from_secs(30);
 /// How often an answer cut at its length is asked for with more room.
 const LONGER_ASKS: u32 = 2;
 
@@ -261,7 +263,9 @@ impl Budgets {
 
             Class::RateLimit => {
                 let waited = now.saturating_sub(*used.waiting_since.get_or_insert(now));
-                let pause = doubled(policy.base, used.waits, policy.max);
+                // Waits are not counted, so they must not come thick however short the pauses are set.
+                let (base, max) = (policy.base.max(LOOK_FIRST), policy.max.max(LIMIT_MOST));
+                let pause = doubled(base, used.waits, max);
                 used.waits = used.waits.saturating_add(1);
                 // A little more than asked, not all at the same moment.
                 let wait = match asked.is_zero() {
@@ -293,6 +297,8 @@ impl Budgets {
                 let often = match error.class {
                     Class::ServerError | Class::Connection => true,
                     Class::Timeout => error.code.as_deref() == Some("connect"),
+                    // The line may be bad, not the model: another one goes first, if there is one.
+                    Class::Cut | Class::BadData => other.is_none(),
                     _ => false,
                 };
                 let too_long = asked > policy.wait_for_limit && other.is_some();
@@ -497,11 +503,11 @@ mod tests {
             (RateLimit, &["wait", "give up"], &["wait", "fallback", "wait", "give up"]),
             (ServerError, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
             (Connection, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
-            (Cut, &["vary", "give up"], &["vary", "fallback", "vary", "give up"]),
+            (Cut, &["vary", "vary", "vary", "give up"], &["vary", "fallback", "vary", "vary", "vary", "give up"]),
             (Timeout, &["retry", "give up"], &["retry", "fallback", "retry", "give up"]),
             (EmptyResponse, &["vary", "give up"], &["vary", "fallback", "vary", "give up"]),
             (Degenerate, &["vary", "give up"], &["vary", "fallback", "vary", "give up"]),
-            (BadData, &["retry", "give up"], &["retry", "fallback", "retry", "give up"]),
+            (BadData, &["retry", "retry", "retry", "give up"], &["retry", "fallback", "retry", "retry", "retry", "give up"]),
             (Truncated, &["give up"], &["larger", "give up"]),
             (ContextOverflow, &["give up"], &["larger", "give up"]),
             (PromptTruncated, &["give up"], &["larger", "give up"]),

@@ -69,6 +69,22 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// Passes over a byte order mark at the start, which some gateways put there.
+    pub(super) fn skip_mark(&mut self) -> Result<(), Fault> {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        while !self.ended
+            && self.buffer.len() - self.start < MARK.len()
+            && MARK.starts_with(&self.buffer[self.start..])
+        {
+            self.fill()?;
+        }
+        if self.buffer[self.start..].starts_with(MARK) {
+            self.start += MARK.len();
+            self.looked = self.looked.max(self.start);
+        }
+        Ok(())
+    }
+
     /// All that is left, at most `cap` bytes of it, and what ended it early.
     pub(super) fn rest(&mut self, cap: usize) -> (Vec<u8>, Option<Fault>) {
         let mut fault = None;
@@ -232,5 +248,12 @@ mod tests {
         assert_eq!(lines.peek().unwrap(), Some(b'{'));
         assert_eq!(lines.rest(100).0, b" \n {\"a\"\n}");
         assert_eq!(Lines::new(Drip(b"  ", 1)).peek().unwrap(), None);
+        for (text, first) in
+            [(&b"\xef\xbb\xbfa\n"[..], Some(b'a')), (b"\xefa", Some(0xef)), (b"a", Some(b'a')), (b"", None)]
+        {
+            let mut lines = Lines::new(Drip(text, 1));
+            lines.skip_mark().unwrap();
+            assert_eq!(lines.peek().unwrap(), first, "{text:?}");
+        }
     }
 }

@@ -187,12 +187,17 @@ pub struct UsageView {
     pub by_model: Vec<UsageRow>,
     /// By task, the costliest first.
     pub by_task: Vec<UsageRow>,
+    /// By run directory, the costliest first.
+    pub by_run: Vec<UsageRow>,
+    /// What the prompts have in common, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<super::Prefixes>,
 }
 
 /// What some calls used.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct UsageRow {
-    /// Whose: a model, a task; empty for all.
+    /// Whose: a model, a task, a run; empty for all.
     pub name: String,
     /// Calls.
     pub calls: u64,
@@ -240,8 +245,10 @@ impl UsageView {
         let mut total = UsageRow::default();
         let mut models: IndexMap<&str, UsageRow> = IndexMap::new();
         let mut tasks: IndexMap<&str, UsageRow> = IndexMap::new();
+        let mut runs: IndexMap<&str, UsageRow> = IndexMap::new();
         for call in calls {
             total.add(call);
+            runs.entry(&call.run_id_dir).or_default().add(call);
             models.entry(&call.model).or_default().add(call);
             tasks.entry(&call.task).or_default().add(call);
         }
@@ -260,6 +267,8 @@ impl UsageView {
             total,
             by_model: sorted(models),
             by_task: sorted(tasks),
+            by_run: sorted(runs),
+            prefixes: None,
         }
     }
 
@@ -272,11 +281,18 @@ impl UsageView {
         let heads = |first| [first, "calls", "failed", "in", "out", "cost", "time"];
         let rows = self.by_model.iter().chain([&self.total]).map(UsageRow::row);
         let mut text = headed(heads("model"), rows, style) + "\n";
+        if self.by_run.len() > 1 {
+            text += &headed(heads("run"), self.by_run.iter().map(UsageRow::row), style);
+            text.push('\n');
+        }
         let shown = if verbose { self.by_task.len() } else { self.by_task.len().min(MOST) };
         text += &headed(heads("task"), self.by_task[..shown].iter().map(UsageRow::row), style);
         let left = self.by_task.len() - shown;
         if left > 0 {
             text += &format!("{}\n", style.dim(&format!("({left} more: -v shows all)")));
+        }
+        if let Some(prefixes) = &self.prefixes {
+            text += &format!("\n{}", prefixes.text());
         }
         text
     }

@@ -404,7 +404,9 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         done,
         status,
         checkpoint: Some(checkpoint),
-        durability: match tools.project.spec(&job.task).recipe.is_synced_late() {
+        durability: match tools.project.spec(&job.task).recipe.is_synced_late()
+            && tools.store.batch().takes(job.live.started.elapsed())
+        {
             true => Durability::Unsynced,
             false => Durability::Synced,
         },

@@ -382,7 +382,8 @@ fn follow(
             again(failure, "held until its server answers".into(), pause, here, Pause::Outage)
         }
         Next::Wait { r#for: pause, outage: false } => {
-            let text = format!("again in {:.1} s, as it asks", pause.as_secs_f64());
+            let asks = if error.retry_after.is_some() { ", as it asks" } else { "" };
+            let text = format!("again in {:.1} s{asks}", pause.as_secs_f64());
             again(failure, text, pause, here, Pause::None)
         }
         Next::Adapted => again(

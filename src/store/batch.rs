@@ -1,6 +1,7 @@
-//! Files that are synced together. What commands and templates make can be made again, so that it is not
-//! synced file by file: one sync of the whole file system comes before the next call is paid for, and one
-//! at the end of a build.
+//! Files that are synced together. What commands and templates make can be made again, so that a build of
+//! many is not held up by a sync of every file: one sync of the whole file system comes before the next
+//! call is paid for, and one at the end of the build. The first [`SINGLY`] tasks of a build, and those that
+//! took [`WORTH`] or longer, are synced one by one all the same: that costs little, and leaves no doubt.
 //!
 //! Until then a power cut may leave half of an output under a whole record, which would look like an edit
 //! by hand, and those are kept and believed. So before the first such file `.planexe/unsynced.json` says,
@@ -10,7 +11,9 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,11 @@ use super::sidecar::to_json;
 use crate::fs::{self, Durability, FsError};
 use crate::record::SCHEMA;
 
+/// So many tasks of a build are synced one by one before others are synced together: about a millisecond
+/// each, which a build of many thousand does not notice.
+const SINGLY: u32 = 128;
+/// A task that took so long does not notice a sync of its own.
+const WORTH: Duration = Duration::from_millis(50);
 /// Clocks of file systems run behind by up to a tick; nanoseconds.
 const SLACK_NS: i64 = 1_000_000_000;
 /// So many times in doubt are told apart; older ones are taken for one.
@@ -48,6 +56,10 @@ pub struct Batch {
     run_dir: PathBuf,
     state: Mutex<State>,
     former: OnceLock<Former>,
+    /// How many more tasks are synced one by one.
+    singly: AtomicU32,
+    /// All are synced together, however long they took.
+    always: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +83,31 @@ struct Former {
 
 impl Batch {
     pub(super) fn new(run_dir: &Path) -> Batch {
-        Batch { run_dir: run_dir.to_owned(), state: Mutex::default(), former: OnceLock::new() }
+        Batch {
+            run_dir: run_dir.to_owned(),
+            state: Mutex::default(),
+            former: OnceLock::new(),
+            singly: AtomicU32::new(SINGLY),
+            always: AtomicBool::new(false),
+        }
+    }
+
+    /// `PLANEXE_SYNC`: whether tasks that may be are synced `together` from the first on, or all `singly`.
+    pub fn set(&self, mode: &str) {
+        match mode {
+            "together" => self.always.store(true, Ordering::Relaxed),
+            "singly" => self.singly.store(u32::MAX, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Whether a task that can be made again, and took so long, is synced together with others.
+    pub fn takes(&self, took: Duration) -> bool {
+        let none_left = || {
+            let one_less = |left: u32| left.checked_sub(1);
+            self.singly.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err()
+        };
+        self.always.load(Ordering::Relaxed) || took < WORTH && none_left()
     }
 
     fn path(&self) -> PathBuf {
@@ -196,6 +232,22 @@ fn read(path: &Path, boot_id: &str, now_ns: i64) -> Former {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_short_tasks_are_synced_together() {
+        let (_dir, run) = run();
+        let together = |batch: &Batch, took: u64| {
+            (0..200).filter(|_| batch.takes(Duration::from_millis(took))).count() as u32
+        };
+        assert_eq!(together(&Batch::new(&run), 1), 200 - SINGLY);
+        assert_eq!(together(&Batch::new(&run), 50), 0);
+        let batch = Batch::new(&run);
+        batch.set("together");
+        assert_eq!(together(&batch, 50), 200);
+        let batch = Batch::new(&run);
+        batch.set("singly");
+        assert_eq!(together(&batch, 1), 0);
+    }
 
     fn run() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();

@@ -408,8 +408,11 @@ impl Store {
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
         }
-        if let Some(first) = outputs.first() {
-            self.remove_done(first, durability)?;
+        match outputs.first() {
+            Some(first) if why == Why::Cleaned => drop(self.remove_done(first, durability)?),
+            // Cut short, it must not look as if a person had asked for a fresh answer.
+            Some(first) => self.invalidate(task, first, durability)?,
+            None => {}
         }
         for output in outputs {
             fs::remove_durably(&self.path(output), durability).map_err(within)?;

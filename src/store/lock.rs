@@ -66,7 +66,7 @@ impl Owner {
 
     /// Whether it builds, rather than holding the lock for a moment or not having begun.
     pub fn is_building(&self) -> bool {
-        self.command.is_some()
+        self.command.as_deref() == Some("planexe build")
     }
 
     /// Whether the process still runs, as far as can be seen from here: another host's cannot.
@@ -209,6 +209,11 @@ impl Drop for RunLock {
             let _ = fs::remove(&owner_path(&self.run_dir));
         }
     }
+}
+
+/// Whether somebody announced himself and did not take it back: he is at it, or was killed.
+pub fn is_announced(run_dir: &Path) -> bool {
+    fs::kind(&owner_path(run_dir)).is_ok_and(|kind| kind.is_some())
 }
 
 fn owner_path(run_dir: &Path) -> PathBuf {

@@ -182,7 +182,7 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "retry", "live"] {
+        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "retry", "live", "edit"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
         }
         for dir in output_dirs {

@@ -119,9 +119,13 @@ impl Store {
         (run.schema <= SCHEMA).then_some(run)
     }
 
-    /// Whether the last build did not come to its end, as far as `run.json` says: to be asked under the
-    /// lock. One that cannot be read was being written when the power went.
+    /// Whether the last build, or a command that changes the run, did not come to its end, as far as `run.json` and
+    /// the note of the lock say: to be asked under the lock, before it is announced. A `run.json` that cannot be read was
+    /// being written when the power went.
     pub fn was_killed(&self) -> bool {
+        if super::lock::is_announced(&self.run_dir) {
+            return true;
+        }
         match self.read_run() {
             Some(run) => run.phase == Phase::Running,
             None => fs::kind(&self.planexe_dir().join("run.json")).is_ok_and(|kind| kind.is_some()),

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::process::Stdio;
 
-use crate::support::{Out, Space};
+use crate::support::{Answer, FakeLlm, Out, Space};
 
 /// No panic, no code of another language, and something to go by.
 #[track_caller]
@@ -84,4 +84,23 @@ fn output_that_cannot_be_written() {
     let told = String::from_utf8_lossy(&status.stderr);
     assert_eq!(status.status.code(), Some(1), "{told}");
     assert!(told.contains("cannot write to standard output"), "{told}");
+}
+
+/// Under `ulimit -f` a write fails like one to a full disk: what was paid for stays, and planexe says what happened.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "a" => Answer::Text((0..40_000).map(|n| format!("{n} ")).collect()),
+        _ => Answer::Default,
+    });
+    let space = Space::with(&server, "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nWrite a lot.\"\n");
+    // In units of 512 or 1024 bytes, as the shell has it: less than the answer either way.
+    let limited =
+        space.program("sh", &["-c", &format!("ulimit -f 64; exec {} build", env!("CARGO_BIN_EXE_planexe"))]);
+    let out = space.start(limited).wait().exits(1);
+    out.says(&["larger than files may be"]).says_nothing_of(&["panicked"]);
+    space.build();
+    assert!(space.read("a.txt").ends_with("39999\n"));
+    space.assert_nothing_to_do(&server);
 }

@@ -4,6 +4,8 @@
 //! the task fails with, and after how many requests) and if it does so once (after how many requests the
 //! answer is there). What was paid once is asked once, so the counts are exact.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -327,13 +329,13 @@ fn connections_and_clocks() {
         row("reset without a byte", Some(("connection", 3)), Some(2), |_| vec![Step::Reset]),
         row("half a head", Some(("connection", 3)), Some(2), |_| vec![send("HTTP/1.1 200 OK\r\ncontent-")]),
         row("not HTTP", Some(("connection", 3)), Some(2), |_| vec![send("SSH-2.0-OpenSSH_9\r\n\r\n")]),
-        row("reset in the middle", Some(("cut", 2)), Some(2), |d| {
+        row("reset in the middle", Some(("cut", 3)), Some(2), |d| {
             vec![d.head(), send(d.opening() + &d.piece("It will")), Step::Reset]
         }),
-        row("closed in the middle", Some(("cut", 2)), Some(2), |d| {
+        row("closed in the middle", Some(("cut", 3)), Some(2), |d| {
             d.stream(d.opening() + &d.piece("It will"))
         }),
-        row("no terminal marker", Some(("cut", 2)), Some(2), |d| match d {
+        row("no terminal marker", Some(("cut", 3)), Some(2), |d| match d {
             Dialect::Openai => d.stream(d.piece("It will") + "data: [DONE]\n\n"),
             _ => d.stream(d.opening() + &d.piece("It will")),
         }),
@@ -375,26 +377,45 @@ fn connections_and_clocks() {
 fn bodies() {
     let rows = vec![
         row("one piece though a stream was asked", None, Some(1), |d| reply(200, "", &d.in_one_piece(TEXT))),
-        row("cut JSON", Some(("cut", 2)), Some(2), |d| {
+        row("a byte order mark", None, Some(1), |d| {
+            d.stream("\u{feff}".to_owned() + &d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end())
+        }),
+        row("a byte order mark before JSON", None, Some(1), |d| {
+            reply(200, "", &format!("\u{feff}{}", d.in_one_piece(TEXT)))
+        }),
+        row("words after the end", None, Some(1), |d| {
+            d.stream(d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end() + "and: more\n\n")
+        })
+        .only(&[Dialect::Openai, Dialect::Anthropic]),
+        row("compressed though nobody asked", Some(("bad_data", 3)), Some(2), |_| {
+            let bytes = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xae\x05\0C\xbf\xa6\xa3\x02\0\0\0".to_vec();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n\r\n";
+            vec![send(head), Step::Send(bytes)]
+        }),
+        row("an error event in plain words", Some(("server_error", 3)), Some(2), |d| {
+            d.stream(d.opening() + "event: error\ndata: upstream went away\n\n")
+        })
+        .only(&[Dialect::Openai, Dialect::Anthropic]),
+        row("cut JSON", Some(("cut", 3)), Some(2), |d| {
             let body = d.in_one_piece(TEXT);
             reply(200, "", &body[..body.len() / 2])
         }),
-        row("broken JSON", Some(("bad_data", 2)), Some(2), |_| reply(200, "", "{\"choices\": oops}")),
-        row("a length too long", Some(("cut", 2)), Some(2), |d| {
+        row("broken JSON", Some(("bad_data", 3)), Some(2), |_| reply(200, "", "{\"choices\": oops}")),
+        row("a length too long", Some(("cut", 3)), Some(2), |d| {
             // Ollama's last line is its terminal marker: what comes or does not come after it is nothing.
             let finish = if d == Dialect::Ollama { String::new() } else { d.finish("stop") };
             d.stream_of_length(100_000, &(d.opening() + &d.piece("It will") + &finish))
         }),
-        row("a length too short", Some(("cut", 2)), Some(2), |d| {
+        row("a length too short", Some(("cut", 3)), Some(2), |d| {
             let body = d.opening() + &d.piece("It will") + &d.finish("stop") + d.end();
             let kept = (d.opening() + &d.piece("It will")).len() + 9;
             d.stream_of_length(kept, &body)
         }),
-        row("the type of a web page", Some(("bad_data", 2)), Some(2), |_| {
+        row("the type of a web page", Some(("bad_data", 3)), Some(2), |_| {
             let page = "<!doctype html><html><head><title>Sign in</title></head></html>";
             vec![send(format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n{page}"))]
         }),
-        row("plain text", Some(("bad_data", 2)), Some(2), |_| {
+        row("plain text", Some(("bad_data", 3)), Some(2), |_| {
             vec![send("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nHello!")]
         }),
         row("the wrong type, and a good stream", None, Some(1), |d| {
@@ -422,11 +443,11 @@ fn bodies() {
             let line = d.piece("The river rises, the bridge does not.\n");
             vec![d.head(), send(d.opening()), Step::Repeat(line.into(), Duration::ZERO)]
         }),
-        row("one line without end", Some(("bad_data", 2)), Some(2), |d| {
+        row("one line without end", Some(("bad_data", 3)), Some(2), |d| {
             let start = if d == Dialect::Ollama { "{\"a\":\"" } else { "data: {\"a\":\"" };
             vec![d.head(), send(start), Step::Repeat(vec![b'x'; 1 << 20], Duration::ZERO)]
         }),
-        row("bad UTF-8", Some(("bad_data", 2)), Some(2), |d| {
+        row("bad UTF-8", Some(("bad_data", 3)), Some(2), |d| {
             let piece = d.piece("It \u{1}will").into_bytes();
             let bad: Vec<u8> = String::from_utf8_lossy(&piece).replace("\\u0001", "\u{fffe}").into_bytes();
             let at = bad.windows(3).position(|three| three == "\u{fffe}".as_bytes()).expect("the mark");
@@ -436,7 +457,7 @@ fn bodies() {
             bytes.extend(&bad[at + 3..]);
             d.stream(bytes)
         }),
-        row("NUL", Some(("bad_data", 2)), Some(2), |d| d.ended("It \0 will", "stop")),
+        row("NUL", Some(("bad_data", 3)), Some(2), |d| d.ended("It \0 will", "stop")),
         row("an error in a 200", Some(("server_error", 3)), Some(2), |d| {
             reply(200, "", &d.error("api_error", "it broke"))
         }),
@@ -475,4 +496,113 @@ fn a_prompt_that_was_cut_on_the_way() {
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A server that reads no further than it must.
+#[test]
+fn a_request_that_is_not_read() {
+    let large = "And so on, and so on. ".repeat(400_000);
+    // Not at all: the request hangs halfway, and a clock ends it.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let stand_in = Wire::new(|_| vec![]);
+    let space = space(&stand_in, Dialect::Openai, "timeouts = { first_token = \"400ms\", connect = \"1s\" }");
+    space.edit(
+        "pipeline.toml",
+        &stand_in.address().to_string(),
+        &listener.local_addr().expect("an address").to_string(),
+    );
+    space.write("plan.txt", &large);
+    let began = Instant::now();
+    space.run(&["build"]).exits(1).says(&["timeout"]);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    // Its head only, and then a refusal: what it said is told, if it could be heard.
+    let refusing = std::thread::spawn(move || {
+        let mut calls = 0;
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut head = [0; 2048];
+            let count = stream.read(&mut head).unwrap_or(0);
+            if count == 0 {
+                return calls;
+            }
+            calls += 1;
+            let body = "<html><title>413 Request Entity Too Large</title></html>";
+            let answer = format!(
+                "HTTP/1.1 413 X\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            // As a careful server does: what still comes is read, so that the answer is not lost to a reset.
+            let mut rest = [0; 65536];
+            while stream.read(&mut rest).is_ok_and(|count| count > 0) {}
+        }
+        calls
+    });
+    space.edit("pipeline.toml", "first_token = \"400ms\"", "first_token = \"20s\"");
+    let out = space.run(&["build"]).exits(1).says(&["413"]);
+    assert_eq!(space.sidecar("a.txt")["failure"]["class"], "bad_request", "{out}");
+    let address = space
+        .read("pipeline.toml")
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .expect("an address")
+        .to_owned();
+    drop(std::net::TcpStream::connect(address));
+    // The first two calls were never taken while nobody listened.
+    assert!(refusing.join().expect("the server") >= 1);
+}
+
+/// A build of forty tasks on a server that fails in all ways at once: everything that can be had is had,
+/// and nothing is asked more often than it must be.
+#[test]
+fn a_night_of_everything() {
+    const TASKS: usize = 40;
+    let faults: [fn(Dialect) -> Vec<Step>; 10] = [
+        |d| reply(500, "", &d.error("api_error", "it broke")),
+        |_| vec![],
+        |d| reply(429, "retry-after: 0\r\n", &d.error("rate_limit_error", "slow down")),
+        |d| vec![d.head(), send(d.opening() + &d.piece("It will")), Step::Reset],
+        |d| reply(503, "", &d.error("unavailable_error", "Loading model")),
+        |d| d.ended("", "stop"),
+        |d| d.stream(d.opening() + &d.piece("It") + &d.error_in_stream("overloaded_error", "Overloaded")),
+        |_| reply(200, "", "{\"choices\": oops}"),
+        |d| d.stream(d.opening() + &d.piece("It will")),
+        |d| vec![d.head(), send(d.opening()), Step::Hold],
+    ];
+    for dialect in DIALECTS {
+        // How often each task was asked so far.
+        let asked = Mutex::new([0; TASKS]);
+        let server = Wire::new(move |request| {
+            let body = request.body.to_string();
+            let number =
+                body.split_once("task ").and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
+            let number = number.expect("the task's number");
+            let mut asked = asked.lock().expect("the counts");
+            asked[number] += 1;
+            match asked[number] {
+                nth if nth <= number % 3 => faults[(number + nth * 3) % faults.len()](dialect),
+                _ => dialect.answer(&format!("{TEXT} So much for {number}.")),
+            }
+        })
+        .gets(|_| reply(200, "", "{}"));
+        let space = space(&server, dialect, "max_concurrent = 8\ntimeouts = { first_token = \"1s\" }");
+        let mut text = space.read("pipeline.toml").replace("max_attempts = 3", "max_attempts = 4");
+        text.truncate(text.find("[task.a]").expect("the task"));
+        for n in 0..TASKS {
+            text += &format!(
+                "[task.t{n}]\noutputs = [\"t{n}.txt\"]\nmodel = \"m\"\nprompt = \"This is task {n}: answer.\"\n"
+            );
+        }
+        space.write("pipeline.toml", text);
+        let out = space.run(&["build"]).exits(0);
+        let wanted: usize = (0..TASKS).map(|n| 1 + n % 3).sum();
+        assert_eq!(server.count(), wanted, "{dialect:?}\n{out}");
+        assert_eq!(space.lines("usage_metrics.jsonl").len(), wanted, "{dialect:?}");
+        for n in 0..TASKS {
+            assert_eq!(space.read(&format!("t{n}.txt")).trim(), format!("{TEXT} So much for {n}."));
+        }
+        let again = space.run(&["build"]).exits(0);
+        assert_eq!(server.count(), wanted, "{again}");
+    }
 }

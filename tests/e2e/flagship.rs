@@ -222,6 +222,35 @@ fn a_model_that_makes_things_up_gets_to_the_end() {
     assert!(calls(&space, "small") < calls(&space, "full"), "small asks less");
 }
 
+#[test]
+fn the_report_stands_alone() {
+    let space = flagship();
+    for run in [BUSINESS, PERSONAL] {
+        build(&space, run).exits(0);
+        let html = space.read(&format!("{run}/report.html"));
+        let all = |start: &str| -> Vec<String> {
+            let values = html.split(start).skip(1).filter_map(|rest| rest.split('"').next());
+            values.map(str::to_owned).collect()
+        };
+        let ids = all(" id=\"");
+        let once: BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(once.len(), ids.len(), "an id is given twice");
+        for anchor in all("href=\"#") {
+            assert!(once.contains(&anchor), "{run}: nothing is called `{anchor}`");
+        }
+        for label in all("aria-labelledby=\"") {
+            assert!(
+                label.split(' ').all(|id| ids.iter().any(|known| known == id)),
+                "{run}: no label `{label}`"
+            );
+        }
+        for outside in ["src=\"", "href=\"h", "url(", "@import", "<script", "http://", "https://"] {
+            assert!(!html.contains(outside), "{run}: reaches outside: {outside}");
+        }
+        assert!(!empty_heading(&html), "{run}: a heading without text");
+    }
+}
+
 // ---- Schemas and prompts
 
 /// What a strict server does not take, with where it is.
@@ -642,4 +671,49 @@ fn an_edit_costs_the_calls_it_must() {
     space.edit(&format!("{BUSINESS}/plan.txt"), "tram depot", "tramway depot");
     let all = cost("a word of the plan, same answers");
     assert!((100..=158).contains(&all), "{all}");
+}
+
+// ---- Without the repository at hand
+
+#[test]
+fn a_plan_is_two_commands_with_nothing_but_the_binary() {
+    let space = Space::new();
+    let out = space
+        .run(&["new", "my-plan", "--profile", "local-small", "--prompt", "A bicycle library in Bruges."])
+        .exits(0);
+    out.says(&["strategic-plan", "my-plan/pipeline", "planexe -C my-plan build"]);
+    assert_eq!(space.read("my-plan/plan.txt"), "A bicycle library in Bruges.\n");
+    space.run(&["-C", "my-plan", "check", "--strict"]).exits(0);
+
+    // What is copied is what the repository holds, to the byte.
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["prompts", "schemas", "templates"] {
+        for entry in fs::read_dir(here.join(folder)).expect(folder).flatten() {
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            assert_eq!(
+                space.bytes(&format!("my-plan/pipeline/{name}")),
+                fs::read(entry.path()).expect(&name),
+                "{name}: type .ci/generate"
+            );
+        }
+    }
+    assert_eq!(
+        space.bytes("my-plan/pipeline/pipeline.toml"),
+        fs::read(here.join("pipeline.toml")).expect("it")
+    );
+
+    // A sample brings the plan its answers were recorded for.
+    space.run(&["new", "demo", "--profile", "sample-personal"]).exits(0);
+    space.run(&["-C", "demo", "build"]).exits(0).says(&["demo/report.html"]);
+    assert_eq!(
+        space.read("demo/plan.txt").as_bytes(),
+        fs::read(here.join(PERSONAL).join("plan.txt")).expect("a plan")
+    );
+
+    space
+        .run(&["new", "none", "--profile", "no-such"])
+        .exits(2)
+        .says(&["no profile `no-such`", "local-small"]);
+    assert!(!space.exists("none"));
+    space.run(&["new", "small-one"]).exits(0).says(&["--pipeline strategic-plan"]);
 }

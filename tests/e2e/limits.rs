@@ -162,3 +162,37 @@ fn a_budget_counts_calls_that_came_to_nothing() {
     space.run(&["build", "--max-tokens", "100"]).exits(3).says(&["t1", "t2"]);
     assert_eq!(server.counts().keys().cloned().collect::<Vec<_>>(), ["t0"]);
 }
+
+#[test]
+fn nothing_is_piled_on_a_local_server_that_ran_out_of_time() {
+    let server = FakeLlm::scripted(|request| match request.nth {
+        0 if ["t0", "t1", "t2"].contains(&request.task.as_str()) => Answer::Hang,
+        _ => Answer::Default,
+    });
+    let space = space(&server, "timeouts = { first_token = \"400ms\" }", &tasks(8));
+    space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 3");
+    let build = space.spawn(&["build"]);
+    server.wait_for_total(3);
+    // From now on nothing is answered: what is asked for stays open.
+    server.hold_all();
+    server.wait_for_total(4);
+    let began = Instant::now();
+    until("a moment", || (began.elapsed() > Duration::from_millis(300)).then_some(()));
+    assert_eq!(server.total(), 4, "one at a time, until it answers again");
+    server.release_all();
+    build.wait().exits(0);
+    assert_eq!(server.total(), 8 + 3, "each that ran out of time was asked once more");
+}
+
+#[test]
+fn a_limit_on_money_that_cannot_be_counted_is_told() {
+    for (keys, told) in [("", true), ("price = { input = 0, output = 0 }", false)] {
+        let server = FakeLlm::new();
+        let space = space(&server, keys, &tasks(3));
+        let out = space.run(&["build", "--max-cost", "5"]).exits(0);
+        assert_eq!(out.stderr.matches("the cost of `fake` is not known").count(), usize::from(told), "{out}");
+        let silent = Space::new();
+        silent.pipeline_with(&server, keys, &tasks(1));
+        assert!(!silent.build().stderr.contains("is not known"));
+    }
+}

@@ -36,6 +36,7 @@ mod notify;
 mod outages;
 mod programs;
 mod recipes;
+mod records;
 mod seen;
 mod servers;
 mod staleness;

@@ -344,8 +344,8 @@ fn openai_and_compatible() {
         openai(row("a refusal", Some(("refusal", 1)), None, stream("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":null,\"refusal\":\"I cannot help with that.\"},\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")), ""),
         openai(row("no end marker, but a finish reason", None, Some(1), |d| d.stream(d.opening() + &d.piece(TEXT) + &d.finish("stop"))), ""),
         // Ollama's layer swallows an error on the way: one empty chunk, then the end.
-        openai(row("an error swallowed", Some(("cut", 2)), Some(2), |d| d.stream(d.piece(""))), "server = \"ollama\""),
-        openai(row("200 and broken JSON", Some(("bad_data", 2)), Some(2), json_of(200, "{\"choices\":[{\"message\":{\"content\":\"It will\"}]")), ""),
+        openai(row("an error swallowed", Some(("cut", 3)), Some(2), |d| d.stream(d.piece(""))), "server = \"ollama\""),
+        openai(row("200 and broken JSON", Some(("bad_data", 3)), Some(2), json_of(200, "{\"choices\":[{\"message\":{\"content\":\"It will\"}]")), ""),
         openai(row("an upstream error page", Some(("server_error", 3)), Some(2), |_| {
             vec![send("HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/html\r\n\r\n<html><title>503</title></html>")]
         }), ""),
@@ -452,7 +452,7 @@ fn anthropic() {
             None,
             Box::new(|d| d.ended("It will", "model_context_window_exceeded")),
         ),
-        of("a pause", Some(("cut", 2)), Some(2), Box::new(|d| d.ended("It will", "pause_turn"))),
+        of("a pause", Some(("cut", 3)), Some(2), Box::new(|d| d.ended("It will", "pause_turn"))),
         of(
             "overloaded on the way",
             Some(("server_error", 3)),
@@ -463,13 +463,13 @@ fn anthropic() {
         ),
         of(
             "the end marker without a stop reason",
-            Some(("cut", 2)),
+            Some(("cut", 3)),
             Some(2),
             Box::new(|d| d.stream(d.opening() + &d.piece("It will") + d.end())),
         ),
         of(
             "a stop reason without the end marker",
-            Some(("cut", 2)),
+            Some(("cut", 3)),
             Some(2),
             Box::new(|d| d.stream(d.opening() + &d.piece("It will") + &d.finish("stop"))),
         ),
@@ -496,6 +496,6 @@ fn ollama() {
             d.stream(d.piece(TEXT) + "{\"model\":\"m-1\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true}\n")
         })
         .only(&[Ollama]),
-        row("events of another dialect", Some(("bad_data", 2)), Some(2), |_| Openai.answer(TEXT)).only(&[Ollama]),
+        row("events of another dialect", Some(("bad_data", 3)), Some(2), |_| Openai.answer(TEXT)).only(&[Ollama]),
     ]);
 }

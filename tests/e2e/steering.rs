@@ -290,3 +290,32 @@ fn a_request_to_try_anew_that_comes_too_late_is_carried_out_all_the_same() {
     assert_eq!(server.count("a"), 2);
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn what_was_up_to_date_when_the_build_began_can_be_made_anew_in_it() {
+    let server = FakeLlm::scripted(|request| format!("Draw {} of {}.", request.nth, request.task).into());
+    let space = space(
+        &server,
+        &busy_chain()
+            .replace(
+                "inputs = [\"plan.txt\"]\noutputs = [\"x.txt\"]",
+                "inputs = [\"x.in\"]\noutputs = [\"x.txt\"]",
+            )
+            .replace("TASK=x\\n{{ plan }}", "TASK=x\\n{{ x }}"),
+    );
+    space.write("x.in", "one");
+    space.build();
+    // Twice, so that all that is known of it is written down.
+    space.assert_nothing_to_do(&server);
+    space.assert_nothing_to_do(&server);
+    space.write("x.in", "two");
+    server.hold("x");
+    let build = space.spawn(&["build"]);
+    server.wait_for_calls("x", 2);
+    space.run(&["retry", "a"]).exits(0);
+    until("c to be made again", || (server.count("c") == 2 && space.is_done("c.txt")).then_some(()));
+    server.release("x");
+    build.wait().exits(0);
+    assert_eq!(server.counts(), counts([("a", 2), ("b", 2), ("c", 2), ("x", 2)]));
+    space.assert_nothing_to_do(&server);
+}

@@ -22,6 +22,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands;
 mod disk;
 mod trace;
 
@@ -37,6 +38,9 @@ use trace::{Plan, Traced};
 
 /// Prompts, one with a schema and a second output; a fan-out; commands, one of them in place; a template.
 const TASKS: &str = r##"
+[pipeline]
+plan = "plan.txt"
+
 [task.facts]
 inputs  = ["plan.txt"]
 outputs = ["facts.json", { path = "facts.md", template = "# {{ answer.title }}\n{{ plan }}" }]
@@ -65,6 +69,22 @@ inputs   = { facts = "facts.json", count = "sub/count.txt", log = "log.txt", rev
 outputs  = ["page.html"]
 template = "<h1>{{ facts.title }}</h1>{{ count }}{{ log }}{% for r in reviews %}<p>{{ r.text }}</p>{% endfor %}"
 
+[task.said]
+inputs  = ["sub/count.txt"]
+outputs = ["deep/er/said-LONG.txt"]
+command = ["cat", "$in"]
+stdout  = true
+
+[task.note]
+foreach  = { glob = "notes/*.txt" }
+outputs  = ["noted/{{ key }}/note.txt"]
+template = "{{ item.path }}: {{ item.text }}"
+
+[task.gate]
+inputs  = ["log.txt"]
+outputs = ["gate.json"]
+gate    = { fail_if = "{{ 'end' in log }}", action = "warn", message = "It ends." }
+
 [task.end]
 inputs  = ["page.html"]
 outputs = ["end.txt"]
@@ -86,6 +106,16 @@ fn answers(request: &ChatRequest) -> Answer {
     let title = format!("Facts {}", request.digest());
     let items = ["a", "b", "c"].map(|name| json!({ "name": name }));
     Answer::Text(json!({ "title": title, "items": items }).to_string())
+}
+
+/// The pipeline over a plan, with a name that is too long for sidecars beside it.
+fn space(server: &FakeLlm, plan: &str) -> Space {
+    let space = Space::with(server, &TASKS.replace("LONG", &"x".repeat(240)));
+    space.write("plan.txt", plan);
+    space.write("facts.schema.json", FACTS_SCHEMA);
+    space.write("notes/one.txt", "one");
+    space.write("notes/two.txt", "two");
+    space
 }
 
 /// The program under test.
@@ -115,26 +145,25 @@ struct Case {
     calls: usize,
     /// Arguments of the build.
     args: &'static [&'static str],
+    /// What can be made again is synced together, as in a build of many tasks.
+    together: bool,
 }
 
 impl Case {
     /// Nothing is built yet.
     fn fresh(args: &'static [&'static str]) -> Case {
         let server = FakeLlm::scripted(answers);
-        let space = Space::with(&server, TASKS);
-        space.write("plan.txt", "A bridge over the river.");
-        space.write("facts.schema.json", FACTS_SCHEMA);
+        let space = space(&server, "A bridge over the river.");
         Case::of("fresh", server, space, args)
     }
 
     /// All is built, with another plan.
     fn again(args: &'static [&'static str]) -> Case {
         let server = FakeLlm::scripted(answers);
-        let space = Space::with(&server, TASKS);
-        space.write("plan.txt", "A tunnel.");
-        space.write("facts.schema.json", FACTS_SCHEMA);
+        let space = space(&server, "A tunnel.");
         assert_eq!(plain_build(&space).0, 0);
         space.write("plan.txt", "A bridge over the river.");
+        space.write("notes/two.txt", "another two");
         Case::of("again", server, space, args)
     }
 
@@ -142,7 +171,13 @@ impl Case {
         let (before, former, calls) = (read_tree(space.dir()), space.tree(), server.total());
         assert_eq!(plain_build(&space).0, 0);
         let (after, calls) = (space.tree(), server.total() - calls);
-        Case { name, server, space, before, after, former, calls, args }
+        Case { name, server, space, before, after, former, calls, args, together: false }
+    }
+
+    /// What can be made again is synced together, as in a build of many tasks.
+    fn synced_together(self) -> Case {
+        self.space.set_env("PLANEXE_SYNC", "together");
+        Case { together: true, ..self }
     }
 
     fn dir(&self) -> &Path {
@@ -416,11 +451,24 @@ fn power_cut(case: &Case, what: &str, sample: usize, mut fate: impl FnMut(usize)
         let at = format!("{what}: {}", name_of(&traced, plan));
         case.settle();
         let mut left = traced.disk.cut(&mut *fate(n));
-        start_anew(&mut left);
+        // What is synced one by one does not even have to know that the power went.
+        if case.together {
+            start_anew(&mut left);
+        }
         write_tree(case.dir(), &left);
         case.check_next(&at, before, faults);
         reached
     });
+}
+
+/// The builds whose power is cut.
+fn power_cases() -> [Case; 4] {
+    [
+        Case::fresh(&["build"]),
+        Case::again(&["build"]),
+        Case::fresh(&["build"]).synced_together(),
+        Case::again(&["build"]).synced_together(),
+    ]
 }
 
 /// The machine is started again: files that name the boot they were written in are of another one.
@@ -510,16 +558,18 @@ fn a_torn_write_at_every_call() {
 #[test]
 fn a_power_cut_that_loses_contents_at_every_call() {
     if may_trace() {
-        power_cut(&Case::fresh(&["build"]), "power cut, contents lost", 16, |_| Box::new(ContentsLost));
-        power_cut(&Case::again(&["build"]), "power cut, contents lost", 16, |_| Box::new(ContentsLost));
+        for case in power_cases() {
+            power_cut(&case, "power cut, contents lost", 12, |_| Box::new(ContentsLost));
+        }
     }
 }
 
 #[test]
 fn a_power_cut_that_loses_all_that_was_not_synced_at_every_call() {
     if may_trace() {
-        power_cut(&Case::fresh(&["build"]), "power cut, all lost", 16, |_| Box::new(AllLost));
-        power_cut(&Case::again(&["build"]), "power cut, all lost", 16, |_| Box::new(AllLost));
+        for case in power_cases() {
+            power_cut(&case, "power cut, all lost", 12, |_| Box::new(AllLost));
+        }
     }
 }
 
@@ -528,8 +578,9 @@ fn a_power_cut_that_loses_some_of_it_at_every_call() {
     if may_trace() {
         let seed = std::env::var("PLANEXE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
         let fate = |n: usize| Box::new(Seeded(seed << 32 | n as u64)) as Box<dyn Fate>;
-        power_cut(&Case::fresh(&["build"]), "power cut, some lost", 16, fate);
-        power_cut(&Case::again(&["build"]), "power cut, some lost", 16, fate);
+        for case in power_cases() {
+            power_cut(&case, "power cut, some lost", 12, fate);
+        }
     }
 }
 

@@ -1,0 +1,116 @@
+//! Appending to logs, and reading their ends; what is locked.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::read::{kind, open_regular};
+use super::write::{sync_parent, write_all};
+use super::{At, Durability, FsError, Result, change, retry, sync};
+
+/// A file that only grows, line by line.
+#[derive(Debug)]
+pub struct AppendFile {
+    path: PathBuf,
+    file: File,
+    /// The last write failed half-way and could not be taken back: the next line starts on its own.
+    torn: bool,
+}
+
+impl AppendFile {
+    /// Opens a file for appending, creating it if needed; a link is refused.
+    pub fn open(path: &Path) -> Result<AppendFile> {
+        let flags = OFlags::NOFOLLOW.bits() as i32;
+        let file = change(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
+            .at("write", path)?;
+        Ok(AppendFile { path: path.to_owned(), file, torn: false })
+    }
+
+    /// Appends one line with one write; `line` holds no newline. A line that could be written only
+    /// in part is taken back.
+    pub fn line(&mut self, line: &[u8], durability: Durability) -> Result<()> {
+        let mut bytes = Vec::with_capacity(line.len() + 2);
+        if self.torn {
+            bytes.push(b'\n');
+        }
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+        if let Err((written, error)) = write_all(&mut self.file, &bytes) {
+            if written > 0 {
+                let taken_back = self.file.metadata().and_then(|metadata| {
+                    change(|| self.file.set_len(metadata.len().saturating_sub(written as u64)))
+                });
+                self.torn = self.torn || taken_back.is_err();
+            }
+            return Err(FsError::new(&self.path, "write", error));
+        }
+        self.torn = false;
+        if durability == Durability::Synced {
+            sync(|| self.file.sync_data()).at("write", &self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Appends one line to a file.
+pub fn append_line(path: &Path, line: &[u8], durability: Durability) -> Result<()> {
+    let new = kind(path)?.is_none();
+    AppendFile::open(path)?.line(line, durability)?;
+    if new && durability == Durability::Synced {
+        sync_parent(path)?;
+    }
+    Ok(())
+}
+
+/// Appends bytes to a file, creating it if needed: for what may be lost.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut to = AppendFile::open(path)?;
+    write_all(&mut to.file, bytes).map_err(|(_, error)| FsError::new(path, "write", error))
+}
+
+/// Says that a file was changed at a time.
+pub fn set_mtime(path: &Path, time: std::time::SystemTime) -> Result<()> {
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path)).at("touch", path)?;
+    change(|| file.set_modified(time)).at("touch", path)
+}
+
+/// Cuts a file to a length.
+pub fn truncate(path: &Path, len: u64) -> Result<()> {
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path)).at("write", path)?;
+    change(|| file.set_len(len)).at("write", path)?;
+    sync(|| file.sync_all()).at("write", path)
+}
+
+/// The last `len` bytes of a regular file, and its whole length.
+pub fn read_tail(path: &Path, len: u64) -> Result<(Vec<u8>, u64)> {
+    let (mut file, metadata) = open_regular(path)?;
+    let total = metadata.len();
+    file.seek(SeekFrom::Start(total.saturating_sub(len))).at("read", path)?;
+    let mut bytes = Vec::new();
+    file.take(len.min(total)).read_to_end(&mut bytes).at("read", path)?;
+    Ok((bytes, total))
+}
+
+/// The bytes of a regular file from a place on, and its whole length; none if it is shorter.
+pub fn read_from(path: &Path, offset: u64) -> Result<(Vec<u8>, u64)> {
+    let (mut file, metadata) = open_regular(path)?;
+    let total = metadata.len();
+    file.seek(SeekFrom::Start(offset)).at("read", path)?;
+    let mut bytes = Vec::new();
+    file.take(total.saturating_sub(offset)).read_to_end(&mut bytes).at("read", path)?;
+    Ok((bytes, total))
+}
+
+/// Opens what is locked: a directory, or a file made for the purpose.
+pub(crate) fn open_lock_file(path: &Path) -> Result<File> {
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    retry(|| {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path)
+    })
+    .at("lock", path)
+}

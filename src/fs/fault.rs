@@ -1,0 +1,81 @@
+//! Tests make the n-th change to the disk fail, once or from then on, to see what each would leave.
+
+#[cfg(test)]
+pub(crate) use armed::{arm, disarm};
+#[cfg(test)]
+pub(super) use armed::{piece, point, skip_sync};
+#[cfg(not(test))]
+pub(super) use never::{piece, point, skip_sync};
+
+/// Outside tests nothing is made to fail.
+#[cfg(not(test))]
+mod never {
+    #[inline(always)]
+    pub(in crate::fs) fn point() -> std::io::Result<()> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(in crate::fs) fn piece(bytes: &[u8]) -> &[u8] {
+        bytes
+    }
+
+    #[inline(always)]
+    pub(in crate::fs) fn skip_sync() -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod armed {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static STICKY: Cell<bool> = const { Cell::new(false) };
+        static FIRED: Cell<bool> = const { Cell::new(false) };
+        static USED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// A thread that ever used faults is not after what a power cut leaves.
+    pub(in crate::fs) fn skip_sync() -> bool {
+        USED.get()
+    }
+
+    /// Lets `after` changes of this thread pass, then fails one, or with `sticky` all.
+    pub(crate) fn arm(after: u64, sticky: bool) {
+        LEFT.set(Some(after));
+        STICKY.set(sticky);
+        FIRED.set(false);
+        USED.set(true);
+    }
+
+    /// Ends it; returns whether a change was made to fail.
+    pub(crate) fn disarm() -> bool {
+        LEFT.set(None);
+        FIRED.get()
+    }
+
+    /// While armed, writes are short, so that a fault can come in the middle.
+    pub(in crate::fs) fn piece(bytes: &[u8]) -> &[u8] {
+        if LEFT.get().is_some() { &bytes[..bytes.len().div_ceil(2)] } else { bytes }
+    }
+
+    pub(in crate::fs) fn point() -> io::Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => {
+                FIRED.set(true);
+                if !STICKY.get() {
+                    LEFT.set(None);
+                }
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Reading: regular files and folders, their digests and signatures.
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use super::{At, FsError, Result, optional, retry};
+use crate::record::Digest;
+
+pub(super) fn not_regular() -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, "not a regular file")
+}
+
+/// Opens a regular file for reading; anything else is an error at once, even a pipe without a writer.
+pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata)> {
+    let file =
+        retry(|| OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path))
+            .at("read", path)?;
+    let metadata = file.metadata().at("read", path)?;
+    if metadata.is_dir() {
+        return Err(FsError::new(path, "read", ErrorKind::IsADirectory.into()));
+    }
+    if !metadata.is_file() {
+        return Err(FsError::new(path, "read", not_regular()));
+    }
+    Ok((file, metadata))
+}
+
+/// Opens a regular file for reading.
+pub fn open(path: &Path) -> Result<File> {
+    Ok(open_regular(path)?.0)
+}
+
+/// The bytes of a regular file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, metadata) = open_regular(path)?;
+    let mut bytes = Vec::with_capacity(metadata.len().min(1 << 26) as usize);
+    file.read_to_end(&mut bytes).at("read", path)?;
+    Ok(bytes)
+}
+
+/// The bytes of a regular file that may not exist.
+pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    optional(read(path))
+}
+
+/// The bytes of a regular file, an error if there are more than `cap`.
+pub fn read_capped(path: &Path, cap: u64) -> Result<Vec<u8>> {
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(cap + 1).read_to_end(&mut bytes).at("read", path)?;
+    if bytes.len() as u64 > cap {
+        let why = io::Error::new(ErrorKind::FileTooLarge, format!("larger than {cap} bytes"));
+        return Err(FsError::new(path, "read", why));
+    }
+    Ok(bytes)
+}
+
+/// The text of a regular file.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let why = io::Error::new(ErrorKind::InvalidData, format!("not UTF-8 at byte {at}"));
+        FsError::new(path, "read", why)
+    })
+}
+
+/// Digest and length of a regular file, read in pieces.
+pub fn hash_file(path: &Path) -> Result<(Digest, u64)> {
+    let (mut file, _) = open_regular(path)?;
+    hash_open(&mut file).at("read", path)
+}
+
+fn hash_open(file: &mut File) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    // Most files are small, and to clear a large buffer takes longer than to hash them.
+    let length = file.metadata()?.len().clamp(1 << 10, 1 << 16) as usize;
+    let mut buffer = vec![0; length];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((Digest(hasher.finalize().to_hex().to_string()), bytes))
+}
+
+/// What a file system says of a file without reading it: any difference means "read it again".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Signature {
+    /// Length.
+    pub size: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Change time, nanoseconds since 1970: it cannot be set by hand.
+    pub ctime_ns: i64,
+    /// Inode.
+    pub ino: u64,
+    /// Type and permissions.
+    pub mode: u32,
+}
+
+impl Signature {
+    fn of(metadata: &Metadata) -> Signature {
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        Signature {
+            size: metadata.size(),
+            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            ino: metadata.ino(),
+            mode: metadata.mode(),
+        }
+    }
+}
+
+/// The signature of a regular file, links followed; `None` if there is none; an error for all else.
+pub fn signature(path: &Path) -> Result<Option<Signature>> {
+    let Some(metadata) = optional(retry(|| std::fs::metadata(path)).at("read", path))? else {
+        return Ok(None);
+    };
+    if metadata.is_dir() {
+        return Err(FsError::new(path, "read", ErrorKind::IsADirectory.into()));
+    }
+    if !metadata.is_file() {
+        return Err(FsError::new(path, "read", not_regular()));
+    }
+    Ok(Some(Signature::of(&metadata)))
+}
+
+/// The signature of a directory, its size left out: its times tell whether names came or went. `None`
+/// if there is none.
+pub fn directory_times(path: &Path) -> Result<Option<Signature>> {
+    let metadata = optional(retry(|| std::fs::metadata(path)).at("read", path))?;
+    Ok(metadata.filter(Metadata::is_dir).map(|metadata| Signature { size: 0, ..Signature::of(&metadata) }))
+}
+
+/// A directory held open, to look at many of its files without walking its path each time.
+#[derive(Debug)]
+pub struct OpenDir {
+    fd: std::os::fd::OwnedFd,
+}
+
+impl OpenDir {
+    /// Opens a directory.
+    pub fn open(path: &Path) -> Result<OpenDir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+        Ok(OpenDir { fd: opened.map_err(io::Error::from).at("read", path)? })
+    }
+
+    /// The signature of a regular file in it, links followed; none if there is none.
+    pub fn signature(&self, name: &std::ffi::CStr) -> Option<Signature> {
+        let stat = rustix::fs::statat(&self.fd, name, rustix::fs::AtFlags::empty()).ok()?;
+        let regular =
+            rustix::fs::FileType::from_raw_mode(stat.st_mode as _) == rustix::fs::FileType::RegularFile;
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        regular.then(|| Signature {
+            size: stat.st_size as u64,
+            mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            ino: stat.st_ino as u64,
+            mode: stat.st_mode as u32,
+        })
+    }
+}
+
+/// The signature of a regular file; `None` if there is none, or a link or something else in its place.
+pub fn plain_signature(path: &Path) -> Result<Option<Signature>> {
+    let metadata = optional(retry(|| std::fs::symlink_metadata(path)).at("read", path))?;
+    Ok(metadata.filter(Metadata::is_file).map(|metadata| Signature::of(&metadata)))
+}
+
+/// Whether a path, links followed, is an existing file or directory inside a directory.
+pub fn resolves_inside(dir: &Path, path: &Path) -> bool {
+    match (std::fs::canonicalize(dir), std::fs::canonicalize(path)) {
+        (Ok(dir), Ok(path)) => path.starts_with(dir),
+        _ => false,
+    }
+}
+
+/// What a name stands for, links not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A pipe, a socket, a device.
+    Other,
+}
+
+impl FileKind {
+    fn of(kind: std::fs::FileType) -> FileKind {
+        if kind.is_file() {
+            FileKind::File
+        } else if kind.is_dir() {
+            FileKind::Dir
+        } else if kind.is_symlink() {
+            FileKind::Link
+        } else {
+            FileKind::Other
+        }
+    }
+}
+
+/// What a path stands for, its last link not followed; `None` if there is nothing.
+pub fn kind(path: &Path) -> Result<Option<FileKind>> {
+    let metadata = optional(retry(|| std::fs::symlink_metadata(path)).at("read", path))?;
+    Ok(metadata.map(|metadata| FileKind::of(metadata.file_type())))
+}
+
+/// The names in a directory, sorted; none if there is no such directory.
+pub fn list_dir(path: &Path) -> Result<Vec<(OsString, FileKind)>> {
+    let Some(entries) = optional(std::fs::read_dir(path).at("list", path))? else {
+        return Ok(Vec::new());
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.at("list", path)?;
+        // A file that goes away while it is listed is not in the list.
+        if let Ok(kind) = entry.file_type() {
+            names.push((entry.file_name(), FileKind::of(kind)));
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,403 @@
+//! Writing: under a temporary name, then by rename; folders, links and copies; removing.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::read::{FileKind, kind, not_regular, open_regular};
+use super::temp::{Temp, temp_beside, temp_in};
+use super::{At, Durability, FsError, Result, change, fault, optional, retry, sync};
+
+/// Writes all bytes; short writes and interruptions are gone on from.
+pub(super) fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut written = 0;
+    while !bytes.is_empty() {
+        match fault::point().and_then(|()| file.write(fault::piece(bytes))) {
+            Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
+            Ok(n) => {
+                written += n;
+                bytes = &bytes[n..];
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err((written, error)),
+        }
+    }
+    Ok(())
+}
+
+fn create_temp(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    change(|| OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(path))
+}
+
+/// The permissions of the regular file that is about to be replaced.
+fn mode_of(path: &Path) -> Option<u32> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    metadata.is_file().then(|| metadata.mode() & 0o777)
+}
+
+/// Replaces a file's content: after it, the name holds all the old bytes or all the new ones, at
+/// every moment and for every reader. Its permissions stay. The directory must exist.
+pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    write_via(path.parent().unwrap_or(Path::new("")), path, bytes, durability)
+}
+
+/// [`write_atomic`] for what nobody but the user may read: the file gets mode 600 whatever it had, and folders
+/// that are made for it 700.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    if !dir.as_os_str().is_empty() && !dir.is_dir() {
+        #[expect(clippy::disallowed_methods, reason = "the one place that makes directories")]
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(dir).at("create", dir)?;
+    }
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let mut temp = Temp { path: temp_beside(path), armed: false };
+    let mut file = retry(|| {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&temp.path)
+    })
+    .at("write", path)?;
+    temp.armed = true;
+    write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", path)?;
+    retry(|| file.sync_all()).at("write", path)?;
+    retry(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    temp.armed = false;
+    sync_parent(path)
+}
+
+/// [`write_atomic`] with the temporary name in another directory of the same file system.
+pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let name = path.file_name().unwrap_or(OsStr::new("file"));
+    let mut temp = write_temp(temp_in(temp_dir, name), path, bytes, durability)?;
+    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    temp.armed = false;
+    if durability == Durability::Synced {
+        sync_parent(path)?;
+    }
+    Ok(())
+}
+
+/// Writes a temporary file beside `target`, with the target's permissions. Its name is taken by
+/// [`publish`].
+pub fn write_beside(target: &Path, bytes: &[u8], durability: Durability) -> Result<PathBuf> {
+    let mut temp = write_temp(temp_beside(target), target, bytes, durability)?;
+    temp.armed = false;
+    Ok(std::mem::take(&mut temp.path))
+}
+
+fn write_temp(temp: PathBuf, target: &Path, bytes: &[u8], durability: Durability) -> Result<Temp> {
+    let mut file = create_temp(&temp).at("write", target)?;
+    let temp = Temp { path: temp, armed: true };
+    write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", target)?;
+    if let Some(mode) = mode_of(target) {
+        // Not every file system has permissions; the content matters.
+        let _ = file.set_permissions(Permissions::from_mode(mode));
+    }
+    if durability == Durability::Synced {
+        sync(|| file.sync_all()).at("write", target)?;
+    }
+    Ok(temp)
+}
+
+/// Syncs a file's content, whoever wrote it.
+pub fn sync_file(path: &Path) -> Result<()> {
+    let (file, _) = open_regular(path)?;
+    sync(|| file.sync_all()).at("write", path)
+}
+
+/// Syncs the names of a directory.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let file = retry(|| File::open(dir)).at("write", dir)?;
+    match sync(|| file.sync_all()) {
+        // Some file systems cannot sync a directory; there is nothing more to do on them.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
+                || error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) =>
+        {
+            Ok(())
+        }
+        result => result.at("write", dir),
+    }
+}
+
+/// Whether all of a file system can be synced at once.
+pub const CAN_SYNC_TOGETHER: bool = cfg!(target_os = "linux");
+
+/// Syncs the file system a directory is on: every content and every name.
+#[cfg(target_os = "linux")]
+pub fn sync_file_system(dir: &Path) -> Result<()> {
+    let file = retry(|| File::open(dir)).at("write", dir)?;
+    sync(|| rustix::fs::syncfs(&file).map_err(io::Error::from)).at("write", dir)
+}
+
+/// Not to be had: see [`CAN_SYNC_TOGETHER`].
+#[cfg(not(target_os = "linux"))]
+pub fn sync_file_system(dir: &Path) -> Result<()> {
+    Err(FsError::new(dir, "write", ErrorKind::Unsupported.into()))
+}
+
+/// Whether two directories are on one file system.
+pub fn on_same_device(one: &Path, other: &Path) -> bool {
+    match (std::fs::metadata(one), std::fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.dev() == other.dev(),
+        _ => false,
+    }
+}
+
+pub(super) fn sync_parent(path: &Path) -> Result<()> {
+    sync_dir(path.parent().unwrap_or(Path::new("")))
+}
+
+/// An error on `target` unless `path` is a regular file and no link to one.
+pub fn require_plain(path: &Path, target: &Path) -> Result<()> {
+    match kind(path)? {
+        Some(FileKind::File) => Ok(()),
+        Some(_) => Err(FsError::new(target, "write", not_regular())),
+        None => Err(FsError::new(target, "write", ErrorKind::NotFound.into())),
+    }
+}
+
+/// Gives finished temporary files their names, in order. Each must be a regular file; with
+/// [`Durability::Synced`] their directories are synced, the files themselves must have been.
+pub fn publish(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<()> {
+    for (temp, target) in temps {
+        require_plain(temp, target)?;
+    }
+    for (temp, target) in temps {
+        change(|| std::fs::rename(temp, target)).at("write", target)?;
+    }
+    if durability == Durability::Synced {
+        let dirs: BTreeSet<_> = temps.iter().filter_map(|(_, target)| target.parent()).collect();
+        for dir in dirs {
+            sync_dir(dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Renames within one file system, replacing what has the new name.
+pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
+    change(|| std::fs::rename(from, to)).at("rename", from)?;
+    if durability == Durability::Synced {
+        sync_parent(to)?;
+        if from.parent() != to.parent() {
+            sync_parent(from)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file or link; false if there was none.
+pub fn remove(path: &Path) -> Result<bool> {
+    Ok(optional(change(|| std::fs::remove_file(path)).at("remove", path))?.is_some())
+}
+
+/// [`remove`], and the directory synced if asked.
+pub fn remove_durably(path: &Path, durability: Durability) -> Result<bool> {
+    let removed = remove(path)?;
+    if removed && durability == Durability::Synced {
+        sync_parent(path)?;
+    }
+    Ok(removed)
+}
+
+/// Removes an empty directory; false if it is not there or not empty.
+pub fn remove_empty_dir(path: &Path) -> Result<bool> {
+    match std::fs::remove_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(false),
+        Err(error) => Err(FsError::new(path, "remove", error)),
+    }
+}
+
+/// Removes a directory with all it holds; links in it are removed, not followed.
+pub fn remove_tree(path: &Path) -> Result<bool> {
+    Ok(optional(std::fs::remove_dir_all(path).at("remove", path))?.is_some())
+}
+
+/// Makes a directory and those above it; what is new is synced if asked.
+pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let mut missing = vec![dir];
+    let mut above = dir.parent();
+    while let Some(dir) = above {
+        if dir.as_os_str().is_empty() || dir.is_dir() {
+            break;
+        }
+        missing.push(dir);
+        above = dir.parent();
+    }
+    for dir in missing.iter().rev() {
+        match change(|| std::fs::create_dir(dir)) {
+            Ok(()) => {}
+            // Another thread was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
+            Err(error) => return Err(FsError::new(*dir, "create", error)),
+        }
+        if durability == Durability::Synced {
+            sync_parent(dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a path that would be written outside a directory: by `..`, by being absolute, or through
+/// a link among its parents. The last component may be a link: it is replaced, not followed.
+pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
+    let refuse = |why: &str| {
+        // Not `PermissionDenied`: a refusal by us is not a read-only place.
+        Err(FsError::new(path, "write", io::Error::new(ErrorKind::InvalidInput, why.to_owned())))
+    };
+    let Ok(relative) = path.strip_prefix(dir) else {
+        return refuse("outside the run directory");
+    };
+    let mut components = relative.components().peekable();
+    if components.peek().is_none() {
+        return refuse("the run directory itself");
+    }
+    if !components.all(|c| matches!(c, Component::Normal(_))) {
+        return refuse("outside the run directory");
+    }
+    if relative.parent().is_some_and(|parent| is_plain(dir, parent)) {
+        return Ok(());
+    }
+    let base = std::fs::canonicalize(dir).at("read", dir)?;
+    let mut parent = path.parent();
+    while let Some(existing) = parent {
+        let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+        match std::fs::canonicalize(existing) {
+            Ok(resolved) if resolved.starts_with(&base) => return Ok(()),
+            Ok(_) => return refuse("a link leads out of the run directory"),
+            Err(error) if error.kind() == ErrorKind::NotFound => match kind(existing)? {
+                // A dangling link among the parents: it exists, but leads nowhere yet.
+                Some(FileKind::Link) => return refuse("a link leads nowhere"),
+                // Made by another thread between the two looks: look again.
+                Some(_) => {}
+                None => parent = existing.parent(),
+            },
+            Err(error) => return Err(FsError::new(path, "write", error)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether no part of a relative path below a directory is a link, as far as it exists. A quick yes;
+/// a no says only that one has to look closer.
+fn is_plain(dir: &Path, relative: &Path) -> bool {
+    let mut at = dir.to_owned();
+    for component in relative.components() {
+        at.push(component);
+        match kind(&at) {
+            Ok(Some(FileKind::Dir)) => {}
+            Ok(None) => return true,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Looks whether files are regular ones, reached from a directory without a link: each folder on the
+/// way is looked at once.
+#[derive(Debug, Default)]
+pub struct PlainFiles {
+    dirs: std::collections::HashMap<PathBuf, bool>,
+}
+
+impl PlainFiles {
+    /// Whether `relative`, a path of plain names, leads to a regular file without a link on its way. A
+    /// quick yes; a no says only that one has to look closer.
+    pub fn has(&mut self, dir: &Path, relative: &Path) -> bool {
+        if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+            return false;
+        }
+        let parent = relative.parent().unwrap_or(Path::new(""));
+        let known = self.dirs.get(parent).copied();
+        let plain = known.unwrap_or_else(|| {
+            let plain = is_plain(dir, parent);
+            self.dirs.insert(parent.to_owned(), plain);
+            plain
+        });
+        plain && matches!(kind(&dir.join(relative)), Ok(Some(FileKind::File)))
+    }
+}
+
+/// Files from this size on are linked rather than copied.
+pub(super) const LINK_FROM: u64 = 1 << 20;
+
+/// Gives a large file's content a second name; false if it is small, has other names already, or the
+/// file system refuses. Safe only because the caller is about to take the first name away: until then
+/// a write in place changes both.
+pub fn link_large(from: &Path, to: &Path, durability: Durability) -> Result<bool> {
+    let (_, metadata) = open_regular(from)?;
+    let plain = kind(from)? == Some(FileKind::File) && metadata.nlink() == 1;
+    if !plain || metadata.len() < LINK_FROM || kind(to)?.is_some() {
+        return Ok(false);
+    }
+    if change(|| std::fs::hard_link(from, to)).is_err() {
+        return Ok(false);
+    }
+    if durability == Durability::Synced {
+        sync_file(to)?;
+        sync_parent(to)?;
+    }
+    Ok(true)
+}
+
+/// [`link_large`], else [`copy_atomic`].
+pub fn link_or_copy(from: &Path, to: &Path, durability: Durability) -> Result<()> {
+    if link_large(from, to, durability)? { Ok(()) } else { copy_atomic(from, to, durability) }
+}
+
+/// Copies a regular file under another name, atomically, by reference where the file system can.
+pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()> {
+    let temp = copy_to_temp(from, to.parent().unwrap_or(Path::new("")), durability)?;
+    let mut temp = Temp { path: temp, armed: true };
+    change(|| std::fs::rename(&temp.path, to)).at("write", to)?;
+    temp.armed = false;
+    if durability == Durability::Synced {
+        sync_parent(to)?;
+    }
+    Ok(())
+}
+
+/// Copies a regular file to a temporary name in a directory, permissions included.
+pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<PathBuf> {
+    let (mut source, metadata) = open_regular(from)?;
+    let path = temp_in(dir, from.file_name().unwrap_or(OsStr::new("file")));
+    let mut file = create_temp(&path).at("write", &path)?;
+    let mut temp = Temp { path, armed: true };
+    if !reflink(&source, &file) {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = retry(|| source.read(&mut buffer)).at("read", from)?;
+            if n == 0 {
+                break;
+            }
+            write_all(&mut file, &buffer[..n]).map_err(|(_, error)| error).at("write", &temp.path)?;
+        }
+    }
+    let _ = file.set_permissions(Permissions::from_mode(metadata.mode() & 0o777));
+    if durability == Durability::Synced {
+        sync(|| file.sync_all()).at("write", &temp.path)?;
+    }
+    temp.armed = false;
+    Ok(std::mem::take(&mut temp.path))
+}
+
+#[cfg(target_os = "linux")]
+fn reflink(from: &File, to: &File) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reflink(_from: &File, _to: &File) -> bool {
+    false
+}

@@ -1,0 +1,186 @@
+//! What a build writes down of its calls, and what `planexe failures` and `planexe usage` make of it over
+//! several runs.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::faults::{TEXT, space};
+use crate::support::Space;
+use crate::support::wire::Dialect::{self, Anthropic, Openai};
+use crate::support::wire::{DIALECTS, Wire, reply};
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+/// One call that fails, then one that is answered.
+fn run(dialect: Dialect) -> (Wire, Space) {
+    let server = Wire::new(move |asked| match asked.nth {
+        0 => reply(500, "", &dialect.error("api_error", "it broke")),
+        _ => dialect.stream(
+            dialect.opening()
+                + &dialect.thought("Hm.")
+                + &dialect.piece(TEXT)
+                + &dialect.finish("stop")
+                + dialect.end(),
+        ),
+    });
+    let space = space(&server, dialect, "price = { input = 1.0, output = 10.0 }");
+    space.build();
+    (server, space)
+}
+
+#[test]
+fn every_call_has_its_line_and_its_files() {
+    for dialect in DIALECTS {
+        let (server, space) = run(dialect);
+        let lines = space.lines("usage_metrics.jsonl");
+        assert_eq!((lines.len(), server.count()), (2, 2), "a line a call");
+        let (failed, answered) = (&lines[0], &lines[1]);
+        let always = [
+            "timestamp",
+            "success",
+            "model",
+            "duration_seconds",
+            "input_tokens",
+            "output_tokens",
+            "thinking_tokens",
+            "cost_usd",
+            "task",
+            "attempt",
+            "run_id_dir",
+            "gen_ai",
+        ];
+        let with_error =
+            always.iter().copied().chain(["error", "error_detail", "error_id"]).collect::<BTreeSet<_>>();
+        assert_eq!(keys(failed), with_error, "{dialect:?}");
+        assert_eq!(keys(answered), always.into_iter().collect::<BTreeSet<_>>(), "{dialect:?}");
+        assert_eq!((&failed["success"], &failed["error"]), (&json!(false), &json!("server_error")));
+        assert_eq!((&answered["input_tokens"], &answered["output_tokens"]), (&json!(11), &json!(5)));
+        assert_eq!((&answered["task"], &answered["attempt"]), (&json!("a"), &json!(2)));
+        assert_eq!(answered["model"], format!("{}:m-1", dialect.api()));
+        let cost = answered["cost_usd"].as_f64().expect("a cost");
+        assert!((cost - 61e-6).abs() < 1e-12, "{dialect:?}: {cost}");
+        let names = &answered["gen_ai"];
+        assert_eq!((&names["operation.name"], &names["request.model"]), (&json!("chat"), &json!("m-1")));
+        assert_eq!((&names["usage.input_tokens"], &names["usage.output_tokens"]), (&json!(11), &json!(5)));
+        assert!(
+            names["response.finish_reasons"][0].is_string()
+                && names["response.time_to_first_chunk"].is_number()
+        );
+        assert_eq!(failed["gen_ai"]["error.type"], "server_error");
+        // The sum over the lines.
+        let overview = space.json("activity_overview.json");
+        assert_eq!(
+            (&overview["total_tokens"], &overview["models"][format!("{}:m-1", dialect.api())]["calls"]),
+            (&json!(16), &json!(2))
+        );
+        // One id joins the log of failures, the metrics, the events and what was sent and answered.
+        let failure = &space.lines("failures.jsonl")[0];
+        assert_eq!(
+            keys(failure),
+            BTreeSet::from([
+                "timestamp_utc",
+                "task",
+                "model",
+                "attempt",
+                "error_type",
+                "missing_fields",
+                "invalid_fields",
+                "raw_error",
+                "run_id_dir",
+                "error_id",
+                "class",
+                "recoverable",
+                "decision_id",
+                "message",
+            ])
+        );
+        assert!(failure["raw_error"].as_str().expect("what it said").contains("it broke"));
+        let id = failure["error_id"].as_str().expect("an id").to_owned();
+        assert_eq!(failed["error_id"], id.as_str());
+        let retrying =
+            space.lines("events.jsonl").into_iter().find(|event| event["event"] == "task.retrying");
+        assert_eq!(retrying.expect("the event")["failure"]["error_id"], id.as_str());
+        let kept: Vec<Value> = space
+            .files(".planexe/calls")
+            .iter()
+            .filter(|path| path.ends_with(".json"))
+            .map(|path| space.json(path))
+            .collect();
+        assert_eq!(kept.len(), 2, "request and answer of both");
+        assert!(kept.iter().any(|call| call["error_id"] == id.as_str()), "{kept:#?}");
+        assert!(kept.iter().all(|call| call["request"].is_object()));
+        // Shown by name.
+        space.run(&["failures"]).exits(0).says(&["server_error", "it broke", "m-1"]);
+        space.run(&["usage"]).exits(0).says(&["m-1", "2"]);
+    }
+}
+
+#[test]
+fn several_runs_make_a_scorecard() {
+    let (_one, first) = run(Openai);
+    let (_two, second) = run(Anthropic);
+    let other = second.dir().to_str().expect("a path").to_owned();
+    let mine = first.dir().to_str().expect("a path").to_owned();
+    let failures = first.run(&["failures", &mine, &other, "--json"]).exits(0).json();
+    assert_eq!(failures["failures"].as_array().map(Vec::len), Some(2), "{failures:#}");
+    assert_eq!(failures["server"]["name"], "planexe");
+    let runs: BTreeSet<&str> = failures["failures"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|line| line["run_id_dir"].as_str())
+        .collect();
+    assert_eq!(runs, BTreeSet::from([mine.as_str(), other.as_str()]));
+    let usage = first.run(&["usage", &mine, &other, "--json"]).exits(0).json();
+    let text = usage.to_string();
+    assert!(text.contains("openai:m-1") && text.contains("anthropic:m-1"), "{usage:#}");
+    let shown = first.run(&["usage", &mine, &other]).exits(0).says(&["openai:m-1", "anthropic:m-1", "all"]);
+    assert!(shown.stdout.contains('4'), "four calls in all\n{shown}");
+    // By class and by task; what fits nothing is nothing.
+    for (filter, wanted) in [
+        (["--class", "server_error"], 2),
+        (["--class", "timeout"], 0),
+        (["--task", "a"], 2),
+        (["--model", "nobody"], 0),
+    ] {
+        let mut arguments = vec!["failures", &mine, &other, "--json"];
+        arguments.extend(filter);
+        let found = first.run(&arguments).exits(0).json();
+        assert_eq!(found["failures"].as_array().map(Vec::len), Some(wanted), "{filter:?}");
+    }
+}
+
+#[test]
+fn what_was_stopped_is_told_from_what_failed() {
+    let server = Wire::new(|_| reply(400, "", &Openai.error("x", "no such field")));
+    let failed = space(&server, Openai, "");
+    failed.run(&["build"]).exits(1);
+    let report = failed.report();
+    assert_eq!(
+        (
+            &report["run"]["phase"],
+            keys(&report["error"]).is_superset(&BTreeSet::from([
+                "failure_reason",
+                "failed_step",
+                "message",
+                "recoverable"
+            ]))
+        ),
+        (&json!("failed"), true)
+    );
+    assert!(report["last_llm_call_at"].is_string(), "{report:#}");
+    let server = Wire::new(|_| Openai.answer(TEXT));
+    let stopped = space(&server, Openai, "");
+    let more =
+        "\n[task.b]\ninputs = [\"a.txt\"]\noutputs = [\"b.txt\"]\nmodel = \"m\"\nprompt = \"And {{ a }}?\"\n";
+    stopped.write("pipeline.toml", stopped.read("pipeline.toml") + more);
+    stopped.run(&["build", "--max-tokens", "5"]).exits(3);
+    let report = stopped.report();
+    assert_eq!((&report["run"]["phase"], &report["error"]), (&json!("stopped"), &Value::Null), "{report:#}");
+    // Both go on.
+    stopped.run(&["resume"]).exits(0);
+    assert_eq!(server.count(), 2);
+}
