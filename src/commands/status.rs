@@ -173,6 +173,8 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let latest = |a: Option<String>, b: Option<String>| a.max(b);
     let progress =
         tasks.iter().flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()]).fold(None, latest);
+    let since = |at: &String| crate::clock::seconds_between(at, &crate::clock::now_utc());
+    let idle_s = seen.builder().and(progress.as_ref()).and_then(since).map(|seconds| seconds.max(0.0));
     let asking = tasks.iter().filter(|task| task.state == crate::style::Shown::Running && task.api.is_some());
     let asked = asking.map(|task| task.started_utc.clone()).fold(None, latest);
     let eta_s = seen.builder().map(|_| {
@@ -193,6 +195,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         last_completed_task: last.task,
         last_checkpoint_id: last.checkpoint_id,
         last_progress_at: progress,
+        idle_s,
         last_llm_call_at: latest(calls.last_utc, asked),
         eta_s,
         cost_usd: calls.cost_usd,

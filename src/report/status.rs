@@ -31,6 +31,8 @@ pub struct StatusView {
     pub last_checkpoint_id: Option<String>,
     /// When anything last moved.
     pub last_progress_at: Option<String>,
+    /// Seconds since then, while a build runs.
+    pub idle_s: Option<f64>,
     /// When a model was last asked.
     pub last_llm_call_at: Option<String>,
     /// Seconds to go.
@@ -146,6 +148,9 @@ impl StatusView {
         let mut phase = clean(&run.phase).replace('_', " ");
         if let Some(pid) = run.pid {
             phase += &format!(" (process {pid})");
+        }
+        if let Some(idle_s) = self.idle_s.filter(|idle_s| *idle_s >= 5.0) {
+            phase += &format!(", last moved {} ago", style::elapsed(idle_s));
         }
         fields.push(("Phase", phase));
         let mut text = String::new();

@@ -222,6 +222,35 @@ fn a_model_that_makes_things_up_gets_to_the_end() {
     assert!(calls(&space, "small") < calls(&space, "full"), "small asks less");
 }
 
+#[test]
+fn the_report_stands_alone() {
+    let space = flagship();
+    for run in [BUSINESS, PERSONAL] {
+        build(&space, run).exits(0);
+        let html = space.read(&format!("{run}/report.html"));
+        let all = |start: &str| -> Vec<String> {
+            let values = html.split(start).skip(1).filter_map(|rest| rest.split('"').next());
+            values.map(str::to_owned).collect()
+        };
+        let ids = all(" id=\"");
+        let once: BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(once.len(), ids.len(), "an id is given twice");
+        for anchor in all("href=\"#") {
+            assert!(once.contains(&anchor), "{run}: nothing is called `{anchor}`");
+        }
+        for label in all("aria-labelledby=\"") {
+            assert!(
+                label.split(' ').all(|id| ids.iter().any(|known| known == id)),
+                "{run}: no label `{label}`"
+            );
+        }
+        for outside in ["src=\"", "href=\"h", "url(", "@import", "<script", "http://", "https://"] {
+            assert!(!html.contains(outside), "{run}: reaches outside: {outside}");
+        }
+        assert!(!empty_heading(&html), "{run}: a heading without text");
+    }
+}
+
 // ---- Schemas and prompts
 
 /// What a strict server does not take, with where it is.
@@ -652,7 +681,12 @@ fn a_plan_is_two_commands_with_nothing_but_the_binary() {
     let out = space
         .run(&["new", "my-plan", "--profile", "local-small", "--prompt", "A bicycle library in Bruges."])
         .exits(0);
-    out.says(&["strategic-plan", "my-plan/pipeline", "planexe -C my-plan build"]);
+    out.says(&[
+        "strategic-plan",
+        "my-plan/pipeline",
+        "planexe -C my-plan doctor",
+        "planexe -C my-plan build",
+    ]);
     assert_eq!(space.read("my-plan/plan.txt"), "A bicycle library in Bruges.\n");
     space.run(&["-C", "my-plan", "check", "--strict"]).exits(0);
 
