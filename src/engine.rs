@@ -734,11 +734,7 @@ impl Engine {
         let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool };
         let node = &mut self.nodes[id.index()];
         node.phase = Phase::Ready;
-        let candidate = Candidate {
-            priority: self.info(id).priority,
-            remaining: self.nodes[id.index()].remaining,
-            task: id,
-        };
+        let candidate = self.candidate(id);
         self.ready.entry(needs).or_default().push(candidate);
     }
 
@@ -899,7 +895,21 @@ impl Engine {
         self.level == Level::Running && !self.paused && !stopped_by_failure
     }
 
+    /// What is to come of a task that is looked at right now: once that is done it may be the one to start.
+    fn to_be_judged(&self) -> Option<Candidate> {
+        let looked_at = |action: &Action| match action {
+            Action::Judge { task, .. } | Action::Expand(task) => Some(self.candidate(*task)),
+            Action::Start { .. } | Action::Settled(_) | Action::CancelAll => None,
+        };
+        self.actions.iter().filter_map(looked_at).max()
+    }
+
+    fn candidate(&self, id: TaskId) -> Candidate {
+        Candidate { priority: self.info(id).priority, remaining: self.nodes[id.index()].remaining, task: id }
+    }
+
     fn start_ready(&mut self, now: Duration) {
+        let to_be_judged = self.to_be_judged();
         loop {
             // The best candidate over all classes whose slots are free.
             let best = self
@@ -911,6 +921,7 @@ impl Engine {
                     self.slots.can_start(*needs, tokens, now)
                 })
                 .max_by(|(_, a), (_, b)| a.cmp(b))
+                .filter(|(_, best)| to_be_judged.as_ref().is_none_or(|other| other < best))
                 .map(|(needs, _)| needs);
             let Some(needs) = best else { return };
             let Some(candidate) = self.ready.get_mut(&needs).and_then(BinaryHeap::pop) else { return };
@@ -997,6 +1008,22 @@ impl Engine {
     /// Tells how a task's call ended, before [`Event::Ended`]: what its endpoint's limits learn from.
     pub fn call_ended(&mut self, id: TaskId, result: Result<Usage, Class>, retry_after: Option<Duration>) {
         self.nodes[id.index()].call = Some((result, retry_after));
+    }
+
+    /// An answer is on disk: its endpoint's slot is free again, though what follows from it is still to be
+    /// done; unless the best that could start now is worth less than what waits for this very task.
+    pub fn answered(&mut self, id: TaskId, usage: Usage, now: Duration) {
+        let Some(endpoint) = self.nodes[id.index()].held.and_then(|held| held.endpoint) else { return };
+        let after = self.graph[id].waiters.iter().filter(|need| self.nodes[need.task.index()].wanted);
+        let after = after.map(|need| self.candidate(need.task)).max();
+        let waits = self.ready.iter().filter(|(needs, _)| needs.endpoint == Some(endpoint));
+        let best = waits.filter_map(|(_, heap)| heap.peek()).max();
+        if best.is_some_and(|best| after.as_ref().is_none_or(|after| after < best))
+            && let Some(held) = &mut self.nodes[id.index()].held
+        {
+            held.endpoint = None;
+            self.slots.free_endpoint(endpoint, (Ok(usage), None), now);
+        }
     }
 
     /// How a task ended, if it has.

@@ -279,6 +279,66 @@ mod tests {
         predict(engine, &mut runs, &mut |_, _| None)
     }
 
+    /// Seconds of a list schedule, the longest remaining path first: nothing else costs anything.
+    fn ideal(needs: &[Vec<usize>], takes: &[f64], slots: u32) -> f64 {
+        let mut remaining = takes.to_vec();
+        for n in (0..needs.len()).rev() {
+            for &need in &needs[n] {
+                remaining[need] = remaining[need].max(takes[need] + remaining[n]);
+            }
+        }
+        let (mut now, mut running, mut begun) = (0.0, Vec::<(f64, usize)>::new(), vec![false; needs.len()]);
+        let mut done = vec![false; needs.len()];
+        loop {
+            while running.len() < slots as usize {
+                let ready = |n: &usize| !begun[*n] && needs[*n].iter().all(|&need| done[need]);
+                let best = (0..needs.len()).filter(ready);
+                let Some(n) = best.max_by(|&a, &b| remaining[a].total_cmp(&remaining[b])) else { break };
+                begun[n] = true;
+                running.push((now + takes[n], n));
+            }
+            let Some(first) = running.iter().map(|&(end, _)| end).min_by(f64::total_cmp) else { return now };
+            now = first;
+            running.retain(|&(end, n)| {
+                done[n] |= end <= now;
+                end > now
+            });
+        }
+    }
+
+    #[test]
+    fn a_build_is_as_long_as_the_list_schedule() {
+        let mut dice = 63u64;
+        let mut roll = |below: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % below
+        };
+        for seed in 0..60 {
+            let mut needs: Vec<Vec<usize>> = Vec::new();
+            let mut takes = Vec::new();
+            for n in 0..63u64 {
+                let count = if n > 8 { roll(3) } else { 0 };
+                needs.push((0..count).map(|_| (n - 1 - roll(12.min(n))) as usize).collect());
+                // Each its own, so that there is one order.
+                takes.push((500 + roll(1500)) as f64 / 1000.0 + n as f64 / 1e6);
+            }
+            let name = |n: usize| format!("t{n:02}");
+            for slots in [1, 4, 8, 16] {
+                let decls = (0..needs.len()).map(|n| {
+                    let reads: Vec<String> = needs[n].iter().map(|&need| name(need)).collect();
+                    decl(&name(n), &reads.iter().map(String::as_str).collect::<Vec<_>>())
+                });
+                let of = |task: &str| takes[task[1..].parse::<usize>().unwrap_or(0)];
+                let took = seconds(decls.collect(), slots, None, of).seconds;
+                let ideal = ideal(&needs, &takes, slots);
+                assert!(
+                    (took - ideal).abs() < 1e-3,
+                    "graph {seed}, {slots} slots: {took} s, ideal {ideal} s"
+                );
+            }
+        }
+    }
+
     #[test]
     fn the_longest_path_or_the_work_over_the_slots() {
         let diamond = || {

@@ -101,9 +101,13 @@ impl Slots {
             self.pools[pool].taken -= 1;
         }
         if let Some(at) = needs.endpoint {
-            let (outcome, retry_after) = call.unwrap_or((Err(Class::Cancelled), None));
-            self.endpoints[at].finished(now, &outcome, retry_after);
+            self.free_endpoint(at, call.unwrap_or((Err(Class::Cancelled), None)), now);
         }
+    }
+
+    /// Gives an endpoint's slot back, and only that.
+    pub fn free_endpoint(&mut self, endpoint: usize, (outcome, retry_after): CallEnd, now: Duration) {
+        self.endpoints[endpoint].finished(now, &outcome, retry_after);
     }
 
     /// When an endpoint that is held back by time may be asked again.

@@ -51,6 +51,8 @@ impl Build<'_> {
             _ => None,
         };
         let live = Arc::new(Live::under(&self.tools.cancel));
+        let back = self.outcomes.0.clone();
+        let answered = move |usage| drop(back.send(Back::Answered(id, usage)));
         let mut job = Box::new(Job {
             attempt: pending.base_attempt + attempt - pending.waits,
             endpoint: endpoint.unwrap_or(0),
@@ -63,6 +65,7 @@ impl Build<'_> {
             passed: pending.passed.clone(),
             course: std::mem::take(&mut pending.course),
             live: live.clone(),
+            answered: Box::new(answered),
             task,
         });
         let spec = self.project.spec(&job.task);

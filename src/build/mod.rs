@@ -16,6 +16,7 @@ use crate::fs::FsError;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::Judgement;
+use crate::llm::Usage;
 use crate::make::{self, Tokens};
 use crate::memo::{Contents, Known, RestsOn};
 use crate::progress::Sink;
@@ -236,6 +237,8 @@ struct Attempt {
 enum Back {
     /// An attempt ended.
     Ended(Box<Ran>),
+    /// An attempt's answer is on disk.
+    Answered(TaskId, Usage),
     /// A token of make's jobserver, or why there is none.
     Token(make::Answer),
     /// The server of an endpoint, which was away, is up.
@@ -455,6 +458,7 @@ impl<'a> Build<'a> {
     fn take_back(&mut self, back: Back) {
         match back {
             Back::Ended(ran) => self.ended(*ran),
+            Back::Answered(id, usage) => self.engine.answered(id, usage, self.now()),
             Back::ServerUp(endpoint) => self.server_up(endpoint),
             Back::Token(answer) => {
                 let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));

@@ -518,7 +518,9 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
         .collect();
     let calls: u32 = used.iter().map(|&at| endpoints[at].max_concurrent).sum();
     let all = jobs.unwrap_or(u32::MAX);
-    let threads = all.min(calls.saturating_add(cores).saturating_add(2)).min(1024) as usize;
+    // While answers are put down the next calls are under way.
+    let at_work = calls.saturating_add(calls.min(16)).saturating_add(cores).saturating_add(2);
+    let threads = all.min(at_work).min(1024) as usize;
     (Slots::new(&endpoints, &pools, cores, all), threads)
 }
 

@@ -104,6 +104,8 @@ pub struct Job {
     pub course: Course,
     /// What it is doing, for those who watch.
     pub live: Arc<Live>,
+    /// To be told that an answer is on disk, and what it used: its slot is free from then on.
+    pub answered: Box<dyn Fn(Usage) + Send>,
 }
 
 /// Fields of other versions in the sidecars of a task.

@@ -136,6 +136,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             let name = tools.store.calls().keep(&record)?;
             count(tools, job, endpoint, Ok(&reply), &record, start.elapsed())?;
             job.course.call = Some((Ok(reply.usage), None));
+            (job.answered)(reply.usage);
             match checked {
                 Ok(valid) if tools.frozen && reply.sample => {
                     let _ = valid;
