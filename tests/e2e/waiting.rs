@@ -48,7 +48,8 @@ fn each_end_has_its_exit_code() {
     let done = space.spawn(&["wait", "--for", "done"]);
     let interrupted = space.spawn(&["wait"]);
     until("it to listen", || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", interrupted.pid().as_raw_nonzero())).ok()?;
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", interrupted.pid().as_raw_nonzero())).ok()?;
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"))?;
         (u64::from_str_radix(caught, 16).ok()? & 2 != 0).then_some(())
     });
