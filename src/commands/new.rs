@@ -119,6 +119,10 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
     if let (None, Some(plan)) = (&text, &plan) {
         next.push(format!("write your plan to {}", shown_path(&dir.join(plan))));
     }
+    if !own_pipeline {
+        // The model is the one thing that may not be there.
+        next.push(format!("planexe -C {shown} doctor"));
+    }
     next.extend([format!("planexe -C {shown} build -n"), format!("planexe -C {shown} build")]);
     if session.globals.json {
         let files = files.into_iter().map(|(name, _)| name).collect();

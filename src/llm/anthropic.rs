@@ -152,6 +152,11 @@ fn events(exchange: &mut Exchange<'_>, draft: &mut Draft, state: &mut State) -> 
             Ok(false) => return Ok(()),
             Err(fault) => return Err(exchange.fault(fault, draft.any())),
         }
+        if event.data.trim_ascii() == b"[DONE]" {
+            // Not theirs, but what gateways end every stream with: as good as `message_stop`.
+            state.stopped = true;
+            return Ok(());
+        }
         if event.name == "error" {
             // By custom JSON, from gateways any words.
             let said = Said::read(&String::from_utf8_lossy(&event.data)).unwrap_or_default();

@@ -681,7 +681,12 @@ fn a_plan_is_two_commands_with_nothing_but_the_binary() {
     let out = space
         .run(&["new", "my-plan", "--profile", "local-small", "--prompt", "A bicycle library in Bruges."])
         .exits(0);
-    out.says(&["strategic-plan", "my-plan/pipeline", "planexe -C my-plan build"]);
+    out.says(&[
+        "strategic-plan",
+        "my-plan/pipeline",
+        "planexe -C my-plan doctor",
+        "planexe -C my-plan build",
+    ]);
     assert_eq!(space.read("my-plan/plan.txt"), "A bicycle library in Bruges.\n");
     space.run(&["-C", "my-plan", "check", "--strict"]).exits(0);
 

@@ -462,6 +462,18 @@ fn anthropic() {
             }),
         ),
         of(
+            "the end marker of another dialect",
+            None,
+            Some(1),
+            Box::new(|d| d.stream(d.opening() + &d.piece(TEXT) + &d.finish("stop") + "data: [DONE]\n\n")),
+        ),
+        of(
+            "the end marker of another dialect, and no stop reason",
+            Some(("cut", 3)),
+            Some(2),
+            Box::new(|d| d.stream(d.opening() + &d.piece("It will") + "data: [DONE]\n\n")),
+        ),
+        of(
             "the end marker without a stop reason",
             Some(("cut", 3)),
             Some(2),
