@@ -41,4 +41,5 @@ mod seen;
 mod servers;
 mod staleness;
 mod steering;
+mod waiting;
 mod watch;
