@@ -251,9 +251,14 @@ impl Budgets {
             _ if failed.is_outage() => {
                 let waited = now.saturating_sub(*used.waiting_since.get_or_insert(now));
                 if waited < policy.wait_for_server {
-                    let look = doubled(policy.base.max(LOOK_FIRST), used.waits, LOOK_AGAIN);
-                    used.waits += 1;
                     let left = policy.wait_for_server - waited;
+                    // Whether one that cannot be reached is there again, its health tells; nothing is
+                    // tried meanwhile. One that answers, if only that it is loading, is asked now and then.
+                    let look = match error.status {
+                        None => left,
+                        Some(_) => doubled(policy.base.max(LOOK_FIRST), used.waits, LOOK_AGAIN),
+                    };
+                    used.waits += 1;
                     let pause = look.max(asked).min(left.max(Duration::from_millis(1)));
                     return Next::Wait { r#for: pause, outage: true };
                 }
