@@ -1,7 +1,7 @@
 //! Files that are synced together. What commands and templates make can be made again, so that a build of
 //! many is not held up by a sync of every file: one sync of the whole file system comes before the next
-//! call is paid for, and one at the end of the build. The first [`SINGLY`] tasks of a build, and those that
-//! took [`WORTH`] or longer, are synced one by one all the same: that costs little, and leaves no doubt.
+//! call is paid for, and one at the end of the build. The first 128 tasks of a build, and those that
+//! took 50 ms or longer, are synced one by one all the same: that costs little, and leaves no doubt.
 //!
 //! Until then a power cut may leave half of an output under a whole record, which would look like an edit
 //! by hand, and those are kept and believed. So before the first such file `.planexe/unsynced.json` says,

@@ -642,7 +642,13 @@ fn keys_stay_out_of_everything_written_and_said() {
     space.pipeline_with(&server, "api_key_env = \"FAKE_KEY\"", FIVE);
     space.write("plan.txt", "x");
     space.set_env("FAKE_KEY", key);
-    let out = space.run(&["build", "--json"]).exits(1).says_nothing_of(&[key]);
+    // The refusal closes the endpoint: both are asked before it comes.
+    server.hold("bad");
+    let build = space.spawn(&["build", "--json"]);
+    server.wait_for_call("bad");
+    server.wait_for_call("good");
+    server.release("bad");
+    let out = build.wait().exits(1).says_nothing_of(&[key]);
     assert_eq!(server.last("good").headers.get("authorization"), Some(&format!("Bearer {key}")), "{out}");
     space.run(&["status", "--json"]).says_nothing_of(&[key]);
     for path in space.files("") {
