@@ -1,5 +1,7 @@
 //! How the program is linked.
 
+#![expect(clippy::disallowed_methods, reason = "cargo tells a build script its target by the environment")]
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
