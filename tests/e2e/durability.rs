@@ -191,3 +191,27 @@ schema = "a.schema.json"
     assert_eq!(server.total(), failed + 1);
     assert_eq!(server.last("a").messages.len(), 1);
 }
+
+/// `run.json` is told anew from sidecars and checkpoints wherever it was cut.
+#[test]
+fn a_run_file_cut_at_any_length_costs_nothing() {
+    let server = FakeLlm::new();
+    let space = space(&server, PAIR);
+    space.build();
+    let whole = space.bytes(".planexe/run.json");
+    let told = |space: &Space| {
+        let report = space.report();
+        ["steps_completed", "last_completed_step", "last_completed_task", "last_checkpoint_id"]
+            .map(|key| report[key].clone())
+    };
+    let before = told(&space);
+    for length in (0..whole.len()).step_by(23) {
+        space.write(".planexe/run.json", &whole[..length]);
+        assert_eq!(told(&space), before, "cut at {length}");
+        space.build();
+    }
+    space.remove(".planexe/run.json");
+    assert_eq!(told(&space), before);
+    space.assert_nothing_to_do(&server);
+    assert_eq!(server.requests(), 1);
+}
