@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -262,6 +262,8 @@ impl Watched {
 pub struct Lifeline {
     program: Option<std::path::PathBuf>,
     process: Mutex<Option<Child>>,
+    /// Process groups that it knows of.
+    groups: AtomicUsize,
 }
 
 /// Hidden argument that makes planexe a lifeline.
@@ -270,7 +272,7 @@ pub const LIFELINE_ARGUMENT: &str = "__lifeline";
 impl Lifeline {
     /// One that this program (planexe itself) serves; without it there is none.
     pub fn new(program: Option<std::path::PathBuf>) -> Arc<Lifeline> {
-        Arc::new(Lifeline { program, process: Mutex::default() })
+        Arc::new(Lifeline { program, process: Mutex::default(), groups: AtomicUsize::new(0) })
     }
 
     /// Starts it, if it does not run: before a program is, so that no moment is without it.
@@ -285,11 +287,13 @@ impl Lifeline {
 
     /// A program began, as the leader of this process group.
     pub fn started(&self, group: Pid) {
+        self.groups.fetch_add(1, Ordering::Relaxed);
         tell(lock(&self.process).as_mut(), '+', group);
     }
 
     /// It ended, and was reaped.
     pub fn ended(&self, group: Pid) {
+        self.groups.fetch_sub(1, Ordering::Relaxed);
         tell(lock(&self.process).as_mut(), '-', group);
     }
 }
@@ -317,6 +321,10 @@ impl Drop for Lifeline {
     fn drop(&mut self) {
         if let Some(mut process) = lock(&self.process).take() {
             drop(process.stdin.take());
+            // With nothing left to end it need not come to its own end, for which it takes its time.
+            if self.groups.load(Ordering::Relaxed) == 0 {
+                let _ = process.kill();
+            }
             let _ = process.wait();
         }
     }
