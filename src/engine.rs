@@ -367,14 +367,17 @@ impl Engine {
         }
     }
 
-    /// The longest remaining path of every task, from expected durations.
+    /// The longest remaining path of every task, from expected durations. What is before a fan-out counts it as
+    /// one instance, whether its items are known or not.
     fn measure_paths(&mut self) {
         for &id in self.graph.order().iter().rev() {
-            let after =
-                self.graph[id].readers.iter().map(|r| self.nodes[r.index()].remaining).fold(0.0, f64::max);
-            let remaining = after + self.info(id).expected_s;
-            self.nodes[id.index()].remaining = remaining;
-            for instance in self.graph.instances(id) {
+            let readers = self.graph[id].readers.iter();
+            let declared =
+                readers.filter(|reader| !matches!(self.graph[**reader].kind, Kind::Instance { .. }));
+            let after = declared.map(|reader| self.nodes[reader.index()].remaining).fold(0.0, f64::max);
+            self.nodes[id.index()].remaining = after + self.info(id).expected_s;
+            let instances = self.graph.instances(id);
+            for (instance, remaining) in instances.iter().zip(self.remaining_of(id, instances)) {
                 self.nodes[instance.index()].remaining = remaining;
             }
         }
@@ -680,25 +683,24 @@ impl Engine {
         }
     }
 
-    /// The longest remaining paths of new instances: by what each took before, else by the size of its item
-    /// beside those that are known.
-    fn remaining_of(&self, family: TaskId, added: &[TaskId]) -> Vec<f64> {
+    /// The longest remaining paths of the instances of a family, in seconds: by what each took before, else by
+    /// the size of its item beside those that are known.
+    fn remaining_of(&self, family: TaskId, instances: &[TaskId]) -> Vec<f64> {
         let usual = self.info(family).expected_s;
         let after = self.nodes[family.index()].remaining - usual;
-        let size = |id: TaskId| self.graph[id].item.as_ref().map_or(0, |item| item.value.to_string().len());
+        let size =
+            |id: TaskId| self.graph[id].item.as_ref().map_or(0.0, |item| item.value.to_string().len() as f64);
         let past = |id: TaskId| self.past.get(&self.graph[id].name).copied();
         let known: Vec<(f64, f64)> =
-            added.iter().filter_map(|&id| Some((size(id) as f64, past(id)?))).collect();
+            instances.iter().filter_map(|&id| past(id).map(|seconds| (size(id), seconds))).collect();
         let by_size = line_through(&known);
-        let expected = |id: TaskId| {
-            past(id)
-                .unwrap_or_else(|| by_size.map_or(usual, |(at, per)| (at + per * size(id) as f64).max(0.0)))
-        };
-        let mut all: Vec<f64> = added.iter().map(|&id| after + expected(id)).collect();
+        let guess = |id: TaskId| by_size.map_or(usual, |(at, per)| (at + per * size(id)).max(0.0));
+        let mut all: Vec<f64> =
+            instances.iter().map(|&id| after + past(id).unwrap_or_else(|| guess(id))).collect();
         // In a row each has all that follow behind it.
         let in_a_row = |id: TaskId| self.graph[id].needs.iter().any(|need| need.why == Why::Previous);
-        for n in (1..added.len()).rev() {
-            if in_a_row(added[n]) {
+        for n in (1..instances.len()).rev() {
+            if in_a_row(instances[n]) {
                 all[n - 1] += all[n] - after;
             }
         }
