@@ -338,7 +338,8 @@ pub fn main(bundle: Bundle) -> ExitCode {
 
 fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
     if args.get(1).is_some_and(|first| first == crate::process::LIFELINE_ARGUMENT) {
-        crate::process::lifeline_main(std::io::stdin().lock());
+        let name = args.get(2).and_then(|name| name.to_str()).unwrap_or_default();
+        crate::process::lifeline_main(name, std::io::stdin().lock());
         return exit::DONE;
     }
     let known = match commands::quick::try_build(&args, &variable) {

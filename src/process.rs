@@ -117,7 +117,7 @@ impl Watchdog {
             return End::Cancelled;
         }
         self.start_thread();
-        self.lifeline.ready();
+        self.lifeline.ready(command);
         let mut child = match command.process_group(0).spawn() {
             Ok(child) => child,
             Err(error) => return End::NotStarted(error),
@@ -257,10 +257,16 @@ impl Watched {
 /// planexe holds the write end of a pipe and writes `+GROUP` and `-GROUP` lines into it. When the pipe
 /// ends without a word, planexe is gone, and every group still listed gets SIGTERM, then SIGKILL.
 ///
+/// Between a program's start and its line lies a moment, as long as the machine is busy, in which a kill
+/// leaves a program nobody was told of. So each also carries this lifeline's name in its environment, by
+/// which it is found at the end (on Linux; elsewhere that moment is left).
+///
 /// It is started with the first program, not with every null build. One serves a whole planexe.
 #[derive(Debug, Default)]
 pub struct Lifeline {
     program: Option<std::path::PathBuf>,
+    /// Told apart from every other's.
+    name: String,
     process: Mutex<Option<Child>>,
     /// Process groups that it knows of.
     groups: AtomicUsize,
@@ -268,21 +274,25 @@ pub struct Lifeline {
 
 /// Hidden argument that makes planexe a lifeline.
 pub const LIFELINE_ARGUMENT: &str = "__lifeline";
+/// The variable that holds the name of a program's lifeline.
+const LIFELINE_VARIABLE: &str = "PLANEXE_LIFELINE";
 
 impl Lifeline {
     /// One that this program (planexe itself) serves; without it there is none.
     pub fn new(program: Option<std::path::PathBuf>) -> Arc<Lifeline> {
-        Arc::new(Lifeline { program, process: Mutex::default(), groups: AtomicUsize::new(0) })
+        let name = uuid::Uuid::now_v7().simple().to_string();
+        Arc::new(Lifeline { program, name, process: Mutex::default(), groups: AtomicUsize::new(0) })
     }
 
-    /// Starts it, if it does not run: before a program is, so that no moment is without it.
-    pub fn ready(&self) {
+    /// Starts it, if it does not run, and has this program carry its name: before the program is started,
+    /// so that no moment is without it.
+    pub fn ready(&self, command: &mut Command) {
+        let Some(program) = &self.program else { return };
         let mut process = lock(&self.process);
-        if process.is_none()
-            && let Some(program) = &self.program
-        {
-            *process = start(program).ok();
+        if process.is_none() {
+            *process = start(program, &self.name).ok();
         }
+        command.env(LIFELINE_VARIABLE, &self.name);
     }
 
     /// A program began, as the leader of this process group.
@@ -298,9 +308,9 @@ impl Lifeline {
     }
 }
 
-fn start(program: &std::path::Path) -> std::io::Result<Child> {
+fn start(program: &std::path::Path, name: &str) -> std::io::Result<Child> {
     Command::new(program)
-        .arg(LIFELINE_ARGUMENT)
+        .args([LIFELINE_ARGUMENT, name])
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -340,8 +350,43 @@ fn read_some(input: &mut impl std::io::Read, buffer: &mut [u8]) -> Option<usize>
     }
 }
 
-/// The lifeline's side: reads until the pipe ends, then ends what is left.
-pub fn lifeline_main(mut input: impl std::io::Read) {
+/// Groups whose leader carries the name of this lifeline, whether it was told of them or not.
+///
+/// None is missed: a program holds the pipe until it has begun, so the pipe has not ended before. A program
+/// that left for a session of its own (a daemon) is let go.
+#[cfg(target_os = "linux")]
+fn carrying(name: &str) -> Vec<Pid> {
+    let wanted = format!("{LIFELINE_VARIABLE}={name}");
+    let carries = |pid: i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    let session = group_and_session("self").map(|(_, session)| session);
+    let leads = |pid: i32| match group_and_session(&pid.to_string()) {
+        Some((group, of)) => group == pid && Some(of) == session,
+        None => false,
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|&pid| carries(pid) && leads(pid)).filter_map(Pid::from_raw).collect()
+}
+
+/// Group and session of a process, 0 where its leader is of an outer container (proc_pid_stat(5)).
+#[cfg(target_os = "linux")]
+fn group_and_session(process: &str) -> Option<(i32, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold anything; after it: state, parent, group, session.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(2).map(str::parse);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn carrying(_: &str) -> Vec<Pid> {
+    Vec::new()
+}
+
+/// The side of the lifeline of this name: reads until the pipe ends, then ends what is left.
+pub fn lifeline_main(name: &str, mut input: impl std::io::Read) {
     let mut groups: Vec<Pid> = Vec::new();
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     while let Some(n @ 1..) = read_some(&mut input, &mut buffer) {
@@ -360,6 +405,7 @@ pub fn lifeline_main(mut input: impl std::io::Read) {
         // With many short programs there are thousands of lines a second: not woken for each.
         std::thread::sleep(PAUSE);
     }
+    groups.extend(carrying(name));
     if groups.is_empty() {
         return;
     }
@@ -367,6 +413,8 @@ pub fn lifeline_main(mut input: impl std::io::Read) {
         let _ = kill_process_group(group, Signal::TERM);
     }
     std::thread::sleep(Duration::from_secs(1));
+    // Once more: the name is to be read a moment after the pipe was let go.
+    groups.extend(carrying(name));
     for &group in &groups {
         let _ = kill_process_group(group, Signal::KILL);
     }

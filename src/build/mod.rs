@@ -23,6 +23,7 @@ use crate::progress::Sink;
 use crate::project::Project;
 use crate::record::Failure;
 use crate::runner::{Course, Job, Live, OtherFields, Outcome, Tools};
+use crate::signals::Signals;
 use crate::store::Store;
 use crate::store::control::Controls;
 
@@ -141,9 +142,6 @@ impl Stopped {
         }
     }
 }
-
-/// Sends signals and other things from outside into a build.
-pub type Signals = Receiver<i32>;
 
 /// Carries a build out.
 pub struct Build<'a> {
@@ -276,7 +274,7 @@ pub struct Parts<'a> {
     pub wanted: Wanted,
     /// Who shows progress.
     pub sink: &'a mut dyn Sink,
-    /// Signals by number.
+    /// Signals to this process.
     pub signals: &'a Signals,
     /// Edits meanwhile, where somebody looks for them.
     pub edits: Option<&'a Receiver<Edits>>,
@@ -499,7 +497,7 @@ impl<'a> Build<'a> {
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        while let Ok(signal) = self.signals.try_recv() {
+        while let Some(signal) = self.signals.pending() {
             self.signalled(signal);
         }
         while let Some(edits) = self.edits.and_then(|edits| edits.try_recv().ok()) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::build::{Build, Edits, Ended, Parts, Signals, Stopped, Wanted};
+use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
@@ -27,7 +27,7 @@ use crate::record::{Digest, Failure};
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
-use crate::signals;
+use crate::signals::{self, Signals};
 use crate::simulate;
 use crate::slots::Slots;
 use crate::staleness::Rules;
@@ -300,7 +300,7 @@ pub fn carry_out_under(
     }
     let mut ended = None;
     let lock = session.lock_while(opened, how.wait, how.no_lock, || {
-        ended = signals.try_recv().ok();
+        ended = signals.pending();
         ended.is_none()
     });
     if let Some(signal) = ended {
@@ -427,7 +427,7 @@ pub fn carry_out_under(
         lifecycle::write_learned(store, &tools.providers.learned());
     }
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
-    for said in telling.into_notifier().close(by_signal, || signals.try_recv().is_ok()) {
+    for said in telling.into_notifier().close(by_signal, || signals.pending().is_some()) {
         sink.event(&runner::stamp(event::Kind::Note { task: None, message: said, warning: true }));
     }
     let mut view = summary_view(session, opened, &what, &ended, code);

@@ -1,7 +1,6 @@
 //! `planexe status`: shows the state of every task; judges, runs nothing, takes no lock, writes nothing.
 
 use std::collections::HashSet;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use clap::Args;
@@ -75,10 +74,8 @@ fn watch(session: &Session, opened: &Opened, index: &Index) -> Result<u8, Error>
             }
             return Ok(exit::DONE);
         }
-        match signals.recv_timeout(AGAIN) {
-            Ok(signal) => return Ok(exit::of_signal(signal)),
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(AGAIN),
-            Err(RecvTimeoutError::Timeout) => {}
+        if let Some(signal) = signals.within(AGAIN) {
+            return Ok(exit::of_signal(signal));
         }
         if session.is_closed() {
             return Ok(exit::DONE);

@@ -76,7 +76,7 @@ impl Command {
         for name in &self.hidden_env {
             command.env_remove(name);
         }
-        self.lifeline.ready();
+        self.lifeline.ready(&mut command);
         command.spawn().map_err(|error| {
             let class = match error.kind() {
                 // Too many processes or descriptors: it passes.
