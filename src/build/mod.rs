@@ -241,6 +241,8 @@ enum Back {
     Token(make::Answer),
     /// The server of an endpoint, which was away, is up.
     ServerUp(usize),
+    /// The server of an endpoint, which ran out of time, is idle.
+    ServerIdle(usize),
 }
 
 /// What a worker sends back.
@@ -458,6 +460,10 @@ impl<'a> Build<'a> {
             Back::Ended(ran) => self.ended(*ran),
             Back::Answered(id, usage) => self.engine.answered(id, usage, self.now()),
             Back::ServerUp(endpoint) => self.server_up(endpoint),
+            Back::ServerIdle(endpoint) => {
+                let now = self.now();
+                self.engine.on(Input::ServerIdle(endpoint), now);
+            }
             Back::Token(answer) => {
                 let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));
                 if let Some(error) = error {

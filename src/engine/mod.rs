@@ -110,6 +110,8 @@ pub enum Event {
     EndpointClosed(usize),
     /// The server of an endpoint that was away is found up.
     ServerUp(usize),
+    /// The server of an endpoint, which was at work on a call that was given up, is idle.
+    ServerIdle(usize),
     /// The build is told to stop.
     Cancel(Level),
     /// Nothing starts while true.
@@ -468,6 +470,7 @@ impl Engine {
                 self.end_pauses(endpoint);
             }
             Event::ServerUp(endpoint) => self.server_up(endpoint, now),
+            Event::ServerIdle(endpoint) => self.slots.found_idle(endpoint, now),
             Event::Cancel(level) => {
                 if level == Level::Killing && self.level < Level::Killing {
                     self.actions.push_back(Action::CancelAll);

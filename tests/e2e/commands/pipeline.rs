@@ -197,3 +197,20 @@ fn depth_and_size_are_capped() {
     space.run(&["build"]).exits(1);
     assert!(!space.exists("a.json"));
 }
+
+#[test]
+fn a_mistyped_command_is_an_answer_too() {
+    let space = Space::new();
+    for (arguments, said) in [
+        (&["buidl", "--json"][..], "unrecognized subcommand 'buidl'"),
+        (&["status", "--jsn", "--json"], "unexpected argument '--jsn' found"),
+        (&["wait", "--json", "--for", "never"], "invalid value 'never' for '--for"),
+    ] {
+        let out = space.run(arguments).exits(2);
+        let error = &out.json()["error"];
+        assert_eq!((error["code"].as_str(), &error["exit_code"]), (Some("command_line"), &2.into()), "{out}");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(said)), "{out}");
+    }
+    let out = space.run(&["buidl"]).exits(2);
+    assert_eq!(out.stdout, "");
+}
