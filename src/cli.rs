@@ -357,6 +357,10 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
         Err(error) => {
             // Help and version come this way too, for standard output. Nobody reading is no failure.
             let _ = error.print();
+            if error.use_stderr() && typed.iter().skip(1).any(|arg| arg == "--json") {
+                let session = Session::new(Globals::default(), environment());
+                let _ = session.print_json(&report::ErrorView::of(&mistyped(&error), session.server()));
+            }
             return error.exit_code() as u8;
         }
     };
@@ -379,6 +383,17 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
             error.exit_code()
         }
     }
+}
+
+/// What is wrong with a command line, as the error of a command.
+fn mistyped(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let tips = lines.filter_map(|line| line.strip_prefix("tip: "));
+    let error = Error::usage(first.strip_prefix("error: ").unwrap_or(first)).code("command_line");
+    tips.fold(error, |error, tip| error.hint(tip))
+        .hint("`planexe help` lists the commands, `planexe help COMMAND` its options")
 }
 
 fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {

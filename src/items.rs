@@ -37,54 +37,18 @@ impl fmt::Display for ItemError {
 
 impl std::error::Error for ItemError {}
 
+/// A value with the JSON pointer that leads to it.
+type Found<'a> = (String, &'a Value);
+
 /// The items at a JSON pointer, in which `*` stands for every element (or member). A pointer that
 /// ends in `*` gives those elements; any other must lead to lists, whose elements are the items.
 pub fn items<'a>(value: &'a Value, pointer: Option<&str>) -> Result<Vec<&'a Value>, ItemError> {
-    let pointer = pointer.unwrap_or("");
-    let steps = steps(pointer)?;
-    let mut here: Vec<(String, &Value)> = vec![(String::new(), value)];
+    let steps = steps(pointer.unwrap_or(""))?;
+    let mut here: Vec<Found<'_>> = vec![(String::new(), value)];
     for step in &steps {
         let mut next = Vec::new();
         for (at, value) in here {
-            match value {
-                Value::Array(list) if step == "*" => {
-                    next.extend(
-                        list.iter().enumerate().map(|(index, value)| (format!("{at}/{index}"), value)),
-                    );
-                }
-                Value::Object(members) if step == "*" && !members.contains_key("*") => {
-                    next.extend(members.iter().map(|(key, value)| (format!("{at}/{}", escape(key)), value)));
-                }
-                Value::Object(members) => match members.get(step) {
-                    Some(value) => next.push((format!("{at}/{}", escape(step)), value)),
-                    None => {
-                        let hint = crate::manifest::suggest(step, members.keys().map(String::as_str));
-                        let error = ItemError::new(format!("no `{step}` in {}", place(&at)));
-                        return Err(match hint {
-                            Some(hint) => error.hint(hint),
-                            None => error,
-                        });
-                    }
-                },
-                Value::Array(list) => match step.parse::<usize>().ok().and_then(|index| list.get(index)) {
-                    Some(value) => next.push((format!("{at}/{step}"), value)),
-                    None => {
-                        return Err(ItemError::new(format!(
-                            "{} is a list of {}, which has no `{step}`",
-                            place(&at),
-                            list.len()
-                        ))
-                        .hint("`*` stands for every element"));
-                    }
-                },
-                other => {
-                    return Err(ItemError::new(format!(
-                        "{} is {}, which has no `{step}`",
-                        place(&at),
-                        kind(other)
-                    )));
-                }
-            }
+            next.extend(follow(&at, value, step).ok_or_else(|| leads_nowhere(&at, value, step))?);
         }
         here = next;
     }
@@ -95,18 +59,7 @@ pub fn items<'a>(value: &'a Value, pointer: Option<&str>) -> Result<Vec<&'a Valu
     for (at, value) in here {
         match value {
             Value::Array(list) => found.extend(list),
-            other => {
-                let error = ItemError::new(format!("{} is {}, wanted a list", place(&at), kind(other)));
-                return Err(match other {
-                    Value::Object(members) => match members.iter().find(|(_, value)| value.is_array()) {
-                        Some((key, _)) => {
-                            error.hint(format!("did you mean `items = \"{at}/{}\"`?", escape(key)))
-                        }
-                        None => error.hint(format!("`items = \"{at}/*\"` takes its members")),
-                    },
-                    _ => error,
-                });
-            }
+            other => return Err(not_a_list(&at, other)),
         }
     }
     Ok(found)
@@ -115,32 +68,59 @@ pub fn items<'a>(value: &'a Value, pointer: Option<&str>) -> Result<Vec<&'a Valu
 /// The values a JSON pointer with `*` leads to, each with its own pointer; what is not there is
 /// passed over.
 pub fn select<'a>(value: &'a Value, pointer: &str) -> Result<Vec<(String, &'a Value)>, ItemError> {
-    let mut here: Vec<(String, &Value)> = vec![(String::new(), value)];
+    let mut here: Vec<Found<'_>> = vec![(String::new(), value)];
     for step in steps(pointer)? {
-        let mut next = Vec::new();
-        for (at, value) in here {
-            match value {
-                Value::Array(list) if step == "*" => {
-                    next.extend(
-                        list.iter().enumerate().map(|(index, value)| (format!("{at}/{index}"), value)),
-                    );
-                }
-                Value::Object(members) if step == "*" && !members.contains_key("*") => {
-                    next.extend(members.iter().map(|(key, value)| (format!("{at}/{}", escape(key)), value)));
-                }
-                Value::Object(members) => {
-                    next.extend(members.get(&step).map(|value| (format!("{at}/{}", escape(&step)), value)));
-                }
-                Value::Array(list) => {
-                    let item = step.parse::<usize>().ok().and_then(|index| list.get(index));
-                    next.extend(item.map(|value| (format!("{at}/{step}"), value)));
-                }
-                _ => {}
-            }
-        }
-        here = next;
+        here = here.iter().filter_map(|(at, value)| follow(at, value, &step)).flatten().collect();
     }
     Ok(here)
+}
+
+/// Where a step of a pointer leads from a value at `at`: `*` to each of its elements or members, any other
+/// to one. None if there is nothing of that name.
+fn follow<'a>(at: &str, value: &'a Value, step: &str) -> Option<Vec<Found<'a>>> {
+    let member = |(key, value): (&String, &'a Value)| (format!("{at}/{}", escape(key)), value);
+    let element = |(index, value): (usize, &'a Value)| (format!("{at}/{index}"), value);
+    match value {
+        Value::Array(list) if step == "*" => Some(list.iter().enumerate().map(element).collect()),
+        Value::Object(members) if step == "*" && !members.contains_key("*") => {
+            Some(members.iter().map(member).collect())
+        }
+        Value::Array(list) => {
+            let index = step.parse::<usize>().ok()?;
+            Some(vec![element((index, list.get(index)?))])
+        }
+        Value::Object(members) => Some(vec![member(members.get_key_value(step)?)]),
+        _ => None,
+    }
+}
+
+/// Why a step leads nowhere from a value.
+fn leads_nowhere(at: &str, value: &Value, step: &str) -> ItemError {
+    match value {
+        Value::Object(members) => {
+            let error = ItemError::new(format!("no `{step}` in {}", place(at)));
+            match crate::manifest::suggest(step, members.keys().map(String::as_str)) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        }
+        Value::Array(list) => {
+            let length = list.len();
+            ItemError::new(format!("{} is a list of {length}, which has no `{step}`", place(at)))
+                .hint("`*` stands for every element")
+        }
+        other => ItemError::new(format!("{} is {}, which has no `{step}`", place(at), kind(other))),
+    }
+}
+
+/// What to say of a value that should have been a list of items.
+fn not_a_list(at: &str, value: &Value) -> ItemError {
+    let error = ItemError::new(format!("{} is {}, wanted a list", place(at), kind(value)));
+    let Value::Object(members) = value else { return error };
+    match members.iter().find(|(_, value)| value.is_array()) {
+        Some((key, _)) => error.hint(format!("did you mean `items = \"{at}/{}\"`?", escape(key))),
+        None => error.hint(format!("`items = \"{at}/*\"` takes its members")),
+    }
 }
 
 /// The steps of a JSON pointer.

@@ -163,6 +163,18 @@ pub fn find(project: &Project, written: &str) -> Result<Named, Option<String>> {
     })
 }
 
+/// The fan-out and the item's number that a name means by an alias with a `{{ number }}`.
+pub fn find_numbered(project: &Project, written: &str) -> Option<(TaskId, usize)> {
+    let written = pattern::normalize(written);
+    project.tables.aliases.iter().find_map(|(alias, means)| {
+        let alias = pattern::normalize(alias);
+        let (before, after) = alias.split_once(pattern::NUMBER)?;
+        let digits = written.strip_prefix(before)?.strip_suffix(after)?;
+        let number = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
+        Some((find_task(&project.graph, means).ok()?.task, number))
+    })
+}
+
 /// Finds the task a name means: `SelectScenarioTask`, `select-scenario`, `select_scenario`, an output's
 /// name, `task[key]`. Of what matches nothing, the error is a suggestion, if there is one near.
 pub fn find_task(graph: &Graph, written: &str) -> Result<Named, Option<String>> {

@@ -2,6 +2,8 @@
 
 /// How the hole for an item's key is written in a normal path.
 pub const KEY: &str = "{{ key }}";
+/// The hole of an alias for an item's number, counted from 1.
+pub const NUMBER: &str = "{{ number }}";
 
 /// Whether a normal path has a hole for a key.
 pub fn has_key(path: &str) -> bool {

@@ -1,20 +1,50 @@
 //! Signals, as numbers over a channel.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator;
+
+/// Signals that were sent to planexe.
+#[derive(Debug)]
+pub struct Signals(Receiver<i32>);
+
+impl Signals {
+    /// One that came already, and was not taken yet.
+    pub fn pending(&self) -> Option<i32> {
+        self.0.try_recv().ok()
+    }
+
+    /// All that come from now on, as long as planexe runs.
+    pub fn forever(self) -> impl Iterator<Item = i32> {
+        self.0.into_iter()
+    }
+
+    /// Waits for one, so long at most.
+    pub fn within(&self, pause: Duration) -> Option<i32> {
+        match self.0.recv_timeout(pause) {
+            Ok(signal) => Some(signal),
+            Err(RecvTimeoutError::Timeout) => None,
+            // Nobody listens for them: they act as they do by default.
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(pause);
+                None
+            }
+        }
+    }
+}
 
 /// Listens for SIGINT, SIGTERM and SIGHUP from now on. SIGHUP is left alone where it was ignored at the
 /// start (`nohup`).
-pub fn listen() -> Receiver<i32> {
+pub fn listen() -> Signals {
     let (send, receive) = channel();
     let mut wanted = vec![SIGINT, SIGTERM];
     if !is_ignored_at_start(SIGHUP) {
         wanted.push(SIGHUP);
     }
-    if let Ok(mut signals) = Signals::new(wanted) {
+    if let Ok(mut signals) = iterator::Signals::new(wanted) {
         let listener = move || {
             for signal in signals.forever() {
                 if send.send(signal).is_err() {
@@ -25,7 +55,7 @@ pub fn listen() -> Receiver<i32> {
         // Without the thread, signals act as they do by default.
         let _ = std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(listener);
     }
-    receive
+    Signals(receive)
 }
 
 /// From now on a write beyond `ulimit -f` is an error like that of a full disk, and not the end of planexe.

@@ -81,6 +81,11 @@ impl Slots {
         self.endpoints[endpoint].found_up(now);
     }
 
+    /// An endpoint's server was found idle.
+    pub fn found_idle(&mut self, endpoint: usize, now: Duration) {
+        self.endpoints[endpoint].found_idle(now);
+    }
+
     /// Takes the slots.
     pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;

@@ -305,6 +305,28 @@ impl Style {
             None => Cow::Borrowed(line),
         }
     }
+
+    /// Breaks a line at its blanks where it is wider than the terminal; further lines begin with so many spaces.
+    /// Words that are too wide alone are left to the terminal.
+    pub fn wrap(&self, line: &str, indent: usize) -> String {
+        let Some(columns) = self.width.filter(|columns| width(line) > *columns) else {
+            return line.to_owned();
+        };
+        let mut wrapped = String::with_capacity(line.len() + line.len() / 8);
+        let mut used = 0;
+        for word in line.split_inclusive(' ') {
+            let wide = width(word.trim_end());
+            if used > indent && used + wide > columns && indent + wide <= columns {
+                wrapped.truncate(wrapped.trim_end().len());
+                wrapped.push('\n');
+                wrapped.extend(std::iter::repeat_n(' ', indent));
+                used = indent;
+            }
+            wrapped.push_str(word);
+            used += width(word);
+        }
+        wrapped
+    }
 }
 
 /// Columns a text takes on a terminal; escape sequences of [`Style::paint`] take none.
@@ -373,6 +395,16 @@ pub fn pad(text: &str, columns: usize) -> String {
 /// Spaces, then the text, so many columns in all.
 pub fn pad_left(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// A word as a shell takes it, for commands to type.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | ':');
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Text from a file or a model, made fit for one line of a terminal: terminal sequences are dropped, white
@@ -531,6 +563,21 @@ pub fn terminal_size(stream: &impl std::os::fd::AsFd) -> Option<(usize, usize)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_break_at_blanks() {
+        let at = |width| Style { depth: Depth::None, width };
+        let line = "✗ swot  timeout: no content for 90 s; again";
+        assert_eq!(at(None).wrap(line, 4), line);
+        assert_eq!(at(Some(43)).wrap(line, 4), line);
+        assert_eq!(at(Some(42)).wrap(line, 4), "✗ swot  timeout: no content for 90 s;\n    again");
+        assert_eq!(at(Some(20)).wrap(line, 4), "✗ swot  timeout: no\n    content for 90\n    s; again");
+        let coloured = Style { depth: Depth::True, width: Some(12) }
+            .wrap(&format!("a {}", "\x1b[1mlong word\x1b[22m"), 2);
+        assert_eq!(coloured, "a \x1b[1mlong word\x1b[22m", "escape sequences have no width");
+        let wide = format!("note: {} end", "x".repeat(30));
+        assert_eq!(at(Some(20)).wrap(&wide, 4), format!("note: {}\n    end", "x".repeat(30)));
+    }
 
     #[test]
     fn sizes() {

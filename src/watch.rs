@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -341,6 +341,7 @@ fn is_output(graph: &Graph, path: &str) -> bool {
 pub struct Eyes {
     watcher: Option<RecommendedWatcher>,
     bells: Receiver<Vec<PathBuf>>,
+    /// So that to wait for bells takes time even if nothing can ring.
     _keep: Sender<Vec<PathBuf>>,
     folders: BTreeMap<PathBuf, bool>,
     /// Why there are no bells, if there are none.
@@ -410,14 +411,10 @@ impl Eyes {
             }
             let next = debounce.due().map_or(sweep, |due| due.min(sweep));
             let pause = next.saturating_duration_since(Instant::now()).min(ASK);
-            match self.bells.recv_timeout(pause) {
-                Ok(paths) => {
-                    if paths.iter().any(|path| watched.concerns(path)) {
-                        debounce.event(Instant::now());
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
+            if let Ok(paths) = self.bells.recv_timeout(pause)
+                && paths.iter().any(|path| watched.concerns(path))
+            {
+                debounce.event(Instant::now());
             }
         }
     }

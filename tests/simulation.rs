@@ -13,7 +13,7 @@ use planexe::cancel::Level;
 use planexe::engine::{
     Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work,
 };
-use planexe::graph::{Graph, Item, Kind, TaskId};
+use planexe::graph::{Graph, Item, Kind, TaskId, Why};
 use planexe::llm::limits::Limits;
 use planexe::slots::Slots;
 
@@ -27,6 +27,8 @@ struct World {
     finished: HashMap<TaskId, u32>,
     /// At work on what is made anew meanwhile.
     outdated: HashSet<TaskId>,
+    /// Seconds that some instances took before, by name.
+    past: HashMap<String, f64>,
     capacity: Vec<u32>,
     all: u32,
 }
@@ -35,7 +37,7 @@ impl World {
     /// Everything a task needs must be settled before it is judged, and well.
     fn check_needs(&self, engine: &Engine, id: TaskId) {
         for need in &engine.graph()[id].needs {
-            if !engine.is_wanted(need.task) || need.why == planexe::graph::Why::Expanded {
+            if !engine.is_wanted(need.task) || need.why == Why::Expanded {
                 continue;
             }
             let settled = engine.settled(need.task);
@@ -60,23 +62,39 @@ impl World {
         let _ = engine;
     }
 
-    /// Durations are better known: no path is shorter than its first task and what reads that.
+    /// Durations are better known: a path is as long as its first task and the longest that follows, a fan-out
+    /// as long as one instance to what is before it.
     fn learn(&self, engine: &mut Engine, rng: &mut Rng) {
+        let paths =
+            |engine: &Engine| -> Vec<f64> { engine.graph().ids().map(|id| engine.remaining_s(id)).collect() };
+        let before = paths(engine);
+        engine.expect(|_, expected| expected);
+        assert_eq!(before, paths(engine), "seed {}: to learn nothing changes nothing", self.seed);
         let mean = 1.0 + rng.below(9) as f64;
         engine.expect(|decl, expected| if decl % 2 == 0 { mean } else { expected });
+        let left = |id: TaskId| engine.remaining_s(id);
         for id in engine.graph().ids() {
             let task = &engine.graph()[id];
-            let readers = task.readers.iter().map(|reader| engine.remaining_s(*reader)).fold(0.0, f64::max);
             let path = match task.kind {
-                Kind::Instance { family } => engine.remaining_s(family),
-                _ => readers + engine.expected_s(id),
+                Kind::Instance { family } => {
+                    let usual = engine.expected_s(family);
+                    let own = *self.past.get(&task.name).unwrap_or(&usual);
+                    assert_eq!(engine.expected_s(id), own, "seed {}: {}", self.seed, task.name);
+                    let next = task.waiters.iter().find(|need| need.why == Why::Previous);
+                    own + next.map_or(left(family) - usual, |next| left(next.task))
+                }
+                _ => {
+                    let declared = |id: &TaskId| !matches!(engine.graph()[*id].kind, Kind::Instance { .. });
+                    let readers = task.readers.iter().copied().filter(declared);
+                    readers.map(left).fold(0.0, f64::max) + engine.expected_s(id)
+                }
             };
             assert!(
-                (engine.remaining_s(id) - path).abs() < 1e-9,
+                (left(id) - path).abs() < 1e-9,
                 "seed {}: {}: {} left, wanted {path}",
                 self.seed,
                 task.name,
-                engine.remaining_s(id)
+                left(id)
             );
         }
     }
@@ -138,7 +156,14 @@ fn run(seed: u64) {
         .collect();
     let slots = Slots::new(&limits, &[], 2, all);
     let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+    let mut past = HashMap::new();
+    for task in graph.ids().map(|id| &graph[id]).filter(|task| task.kind == Kind::Family) {
+        for key in 0..rng.below(5) {
+            past.insert(format!("{}[k{key}]", task.name), 1.0 + rng.below(20) as f64);
+        }
+    }
     let mut engine = Engine::new(graph, Mode::Build, Options { on_failure, only: false }, infos, slots);
+    engine.know(past.clone());
     engine.want(&targets);
     let mut world = World {
         seed,
@@ -146,6 +171,7 @@ fn run(seed: u64) {
         judged: HashSet::new(),
         finished: HashMap::new(),
         outdated: HashSet::new(),
+        past,
         capacity,
         all,
     };
@@ -180,7 +206,7 @@ fn run(seed: u64) {
                     // Families over one list see one list.
                     let known = engine.graph()[family].needs.iter().find_map(|need| {
                         let peer = engine.graph().instances(need.task);
-                        (need.why == planexe::graph::Why::Expanded).then(|| {
+                        (need.why == Why::Expanded).then(|| {
                             peer.iter()
                                 .filter_map(|&id| engine.graph()[id].item.as_deref().cloned())
                                 .collect()

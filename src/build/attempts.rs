@@ -5,6 +5,7 @@ use crate::cancel::Level;
 use crate::engine::{End, Event as Input};
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
+use crate::llm::Class;
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
 use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
@@ -153,6 +154,9 @@ impl Build<'_> {
             if let Ok(usage) = &result {
                 self.answered(&job);
                 self.look_at_cost(&job, usage);
+            }
+            if let (Err(Class::Timeout), Some(rest)) = (&result, retry_after) {
+                self.await_idle(&job, rest);
             }
             self.engine.call_ended(id, result, retry_after);
         }

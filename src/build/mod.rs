@@ -23,6 +23,7 @@ use crate::progress::Sink;
 use crate::project::Project;
 use crate::record::Failure;
 use crate::runner::{Course, Job, Live, OtherFields, Outcome, Tools};
+use crate::signals::Signals;
 use crate::store::Store;
 use crate::store::control::Controls;
 
@@ -142,9 +143,6 @@ impl Stopped {
     }
 }
 
-/// Sends signals and other things from outside into a build.
-pub type Signals = Receiver<i32>;
-
 /// Carries a build out.
 pub struct Build<'a> {
     project: &'a Project,
@@ -243,6 +241,8 @@ enum Back {
     Token(make::Answer),
     /// The server of an endpoint, which was away, is up.
     ServerUp(usize),
+    /// The server of an endpoint, which ran out of time, is idle.
+    ServerIdle(usize),
 }
 
 /// What a worker sends back.
@@ -274,7 +274,7 @@ pub struct Parts<'a> {
     pub wanted: Wanted,
     /// Who shows progress.
     pub sink: &'a mut dyn Sink,
-    /// Signals by number.
+    /// Signals to this process.
     pub signals: &'a Signals,
     /// Edits meanwhile, where somebody looks for them.
     pub edits: Option<&'a Receiver<Edits>>,
@@ -467,6 +467,10 @@ impl<'a> Build<'a> {
             Back::Ended(ran) => self.ended(*ran),
             Back::Answered(id, usage) => self.engine.answered(id, usage, self.now()),
             Back::ServerUp(endpoint) => self.server_up(endpoint),
+            Back::ServerIdle(endpoint) => {
+                let now = self.now();
+                self.engine.on(Input::ServerIdle(endpoint), now);
+            }
             Back::Token(answer) => {
                 let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));
                 if let Some(error) = error {
@@ -500,7 +504,7 @@ impl<'a> Build<'a> {
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        while let Ok(signal) = self.signals.try_recv() {
+        while let Some(signal) = self.signals.pending() {
             self.signalled(signal);
         }
         while let Some(edits) = self.edits.and_then(|edits| edits.try_recv().ok()) {

@@ -68,6 +68,30 @@ impl Build<'_> {
         let _ = std::thread::Builder::new().name("health".into()).stack_size(256 * 1024).spawn(look);
     }
 
+    /// Has a server that ran out of time looked at until it is idle, for so long at most.
+    pub(super) fn await_idle(&mut self, job: &Job, rest: Duration) {
+        let Some(endpoint) = self.endpoint_of(job) else { return };
+        let (tools, alive) = (Arc::downgrade(&self.tools), Arc::downgrade(&self.alive));
+        let (back, until) = (self.outcomes.0.clone(), Instant::now() + rest);
+        let look = move || {
+            while Instant::now() < until {
+                std::thread::sleep(FIRST_LOOK.min(rest));
+                let Some(tools) = tools.upgrade().filter(|_| alive.strong_count() > 0) else { return };
+                if tools.cancel.level() > Level::Running {
+                    return;
+                }
+                match tools.providers.get(endpoint).ok().and_then(|provider| provider.is_busy()) {
+                    Some(true) => {}
+                    Some(false) => break,
+                    None => return,
+                }
+            }
+            let _ = back.send(Back::ServerIdle(endpoint));
+        };
+        // Without it the rest ends by the clock alone.
+        let _ = std::thread::Builder::new().name("idle".into()).stack_size(256 * 1024).spawn(look);
+    }
+
     /// A server was found up: what waits for it goes on.
     pub(super) fn server_up(&mut self, endpoint: usize) {
         if let Some(awaited) = self.awaited.get_mut(&endpoint) {

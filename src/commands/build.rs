@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::build::{Build, Edits, Ended, Parts, Signals, Stopped, Wanted};
+use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
+use crate::eta;
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
@@ -27,8 +28,7 @@ use crate::record::{Digest, Failure};
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
-use crate::signals;
-use crate::simulate;
+use crate::signals::{self, Signals};
 use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
@@ -300,7 +300,7 @@ pub fn carry_out_under(
     }
     let mut ended = None;
     let lock = session.lock_while(opened, how.wait, how.no_lock, || {
-        ended = signals.try_recv().ok();
+        ended = signals.pending();
         ended.is_none()
     });
     if let Some(signal) = ended {
@@ -427,7 +427,7 @@ pub fn carry_out_under(
         lifecycle::write_learned(store, &tools.providers.learned());
     }
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
-    for said in telling.into_notifier().close(by_signal, || signals.try_recv().is_ok()) {
+    for said in telling.into_notifier().close(by_signal, || signals.pending().is_some()) {
         sink.event(&runner::stamp(event::Kind::Note { task: None, message: said, warning: true }));
     }
     let mut view = summary_view(session, opened, &what, &ended, code);
@@ -487,10 +487,8 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .specs
         .iter()
         .map(|spec| {
-            let mut known = index.durations(&spec.name);
-            known.sort_by(f64::total_cmp);
-            let usual = || simulate::usual_seconds(&spec.recipe);
-            let expected_s = known.get(known.len() / 2).copied().unwrap_or_else(usual);
+            let usual = || eta::usual_seconds(&spec.recipe);
+            let expected_s = index.usual_duration(&spec.name).unwrap_or_else(usual);
             TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s }
         })
         .collect()

@@ -352,11 +352,11 @@ fn edit_by_hand(session: &Session, path: &Path) -> Result<(), Error> {
         Err(error) => return failed(format!("cannot be started: {error}")),
     }
     // A signal while it ran was meant for it; one at the question is for planexe.
-    while received.try_recv().is_ok() {}
+    while received.pending().is_some() {}
     AT_QUESTION.store(true, Ordering::SeqCst);
     let path = path.to_owned();
     let leave = move || {
-        for signal in received {
+        for signal in received.forever() {
             if AT_QUESTION.load(Ordering::SeqCst) {
                 let _ = fs::remove(&path);
                 std::process::exit(i32::from(exit::of_signal(signal)));

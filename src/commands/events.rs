@@ -1,6 +1,5 @@
 //! `planexe events`: what happened in the builds of a run, from `events.jsonl`.
 
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -76,10 +75,8 @@ pub fn run(session: &Session, args: &EventsArgs) -> Result<u8, Error> {
         if !args.follow || !alive || session.is_closed() {
             return Ok(exit::DONE);
         }
-        match signals.recv_timeout(AGAIN) {
-            Ok(signal) => return Ok(exit::of_signal(signal)),
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(AGAIN),
-            Err(RecvTimeoutError::Timeout) => {}
+        if let Some(signal) = signals.within(AGAIN) {
+            return Ok(exit::of_signal(signal));
         }
     }
 }

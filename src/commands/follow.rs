@@ -3,7 +3,6 @@
 //! A running build shows the text of an attempt under `.planexe/live/`; once the attempt has ended, the whole of it is
 //! in the kept call, or in the log of the command.
 
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use crate::commands::Session;
@@ -65,10 +64,8 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
         if session.is_closed() {
             return Ok(exit::DONE);
         }
-        match signals.recv_timeout(AGAIN) {
-            Ok(signal) => return Ok(exit::of_signal(signal)),
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(AGAIN),
-            Err(RecvTimeoutError::Timeout) => {}
+        if let Some(signal) = signals.within(AGAIN) {
+            return Ok(exit::of_signal(signal));
         }
     }
 }

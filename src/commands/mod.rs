@@ -427,11 +427,26 @@ pub fn session_parts(opened: &Opened, units: &Units<'_>, names: &[String]) -> Re
 
 /// The task a name on the command line means.
 pub fn session_find(opened: &Opened, name: &str) -> Result<Named, Error> {
-    open::find(&opened.project, name).map_err(|hint| {
+    let project = &opened.project;
+    open::find(project, name).or_else(|hint| {
+        if let Some((task, number)) = open::find_numbered(project, name) {
+            let mut keys = Units::new(project, &opened.store).declared_keys(task);
+            let (family, count) = (&project.graph[task].name, keys.len());
+            if (1..=count).contains(&number) {
+                return Ok(Named { task, key: Some(keys.swap_remove(number - 1)) });
+            }
+            let error = match count {
+                0 => format!("`{name}` is item {number} of `{family}`, which has no items yet"),
+                _ => format!("`{name}` is item {number} of `{family}`, which has {count}, counted from 1"),
+            };
+            return Err(Error::usage(error)
+                .code("unknown_item")
+                .hint(format!("`planexe explain {family}` tells of its items")));
+        }
         let error = Error::usage(format!("no task or output is called `{name}`")).code("unknown_task");
-        match hint {
+        Err(match hint {
             Some(hint) => error.hint(hint),
             None => error.hint("`planexe status` lists the tasks"),
-        }
+        })
     })
 }

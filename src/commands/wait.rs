@@ -1,6 +1,5 @@
 //! `planexe wait`: blocks until something happens to the run.
 
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -74,10 +73,8 @@ pub fn run(session: &Session, args: &WaitArgs) -> Result<u8, Error> {
         if left.is_zero() {
             return tell(session, &seen, TIMED_OUT);
         }
-        match signals.recv_timeout(AGAIN.min(left)) {
-            Ok(signal) => return Ok(exit::of_signal(signal)),
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(AGAIN.min(left)),
-            Err(RecvTimeoutError::Timeout) => {}
+        if let Some(signal) = signals.within(AGAIN.min(left)) {
+            return Ok(exit::of_signal(signal));
         }
     }
 }

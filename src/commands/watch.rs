@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::build::{Signals, Stopped};
+use crate::build::Stopped;
 use crate::cancel::{Cancel, Level};
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, Outside, What, carry_out_under, targets};
@@ -18,7 +18,7 @@ use crate::open::{self, OpenError, Opened};
 use crate::process::{End, Lifeline, Limits, Watchdog};
 use crate::project::{Line, Project, Recipe};
 use crate::record::Failure;
-use crate::signals;
+use crate::signals::{self, Signals};
 use crate::style::{clean, count};
 use crate::watch::{Changes, Eyes, Watched};
 
@@ -86,7 +86,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
             let received = std::cell::Cell::new(None);
             let signals = &watch.signals;
             let stop = || {
-                received.set(received.get().or_else(|| signals.try_recv().ok()));
+                received.set(received.get().or_else(|| signals.pending()));
                 received.get().is_some()
             };
             let found = eyes.wait(watched, &stop);
@@ -262,13 +262,9 @@ impl Watch<'_> {
         let end = std::thread::scope(|scope| {
             let running = scope.spawn(|| watchdog.run(&mut command, Limits::default(), None));
             while !running.is_finished() {
-                match self.signals.recv_timeout(Duration::from_millis(20)) {
-                    Ok(received) => {
-                        signal.get_or_insert(received);
-                        cancel.raise(Level::Killing);
-                    }
-                    Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                    Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                if let Some(received) = self.signals.within(Duration::from_millis(20)) {
+                    signal.get_or_insert(received);
+                    cancel.raise(Level::Killing);
                 }
             }
             running.join().ok()

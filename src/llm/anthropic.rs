@@ -12,7 +12,7 @@ use super::openai::turns;
 use super::stream::Event;
 use super::whole::{Draft, Finish};
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, probe, structured};
-use crate::manifest::types::{Model, Price};
+use crate::manifest::types::{Model, Price, Server};
 
 /// `max_tokens` is required there; this is what is asked where nobody says.
 const MAX_TOKENS: u64 = 16_384;
@@ -102,6 +102,10 @@ impl Provider for Anthropic {
 
     fn health(&self) -> Health {
         probe::plain_health(&self.endpoint, "/")
+    }
+
+    fn is_busy(&self) -> Option<bool> {
+        probe::is_busy(&self.endpoint, Server::Other)
     }
 }
 

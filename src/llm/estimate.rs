@@ -255,6 +255,10 @@ impl Provider for Checked {
         self.inner.health()
     }
 
+    fn is_busy(&self) -> Option<bool> {
+        self.inner.is_busy()
+    }
+
     fn calibration(&self) -> Option<Calibration> {
         Some(self.known()).filter(|known| known.calls > 0)
     }

@@ -81,9 +81,11 @@ pub struct Limiter {
     /// Until here a rate limit is one of the same episode, and nothing grows.
     cooldown_until: Duration,
     hold_until: Duration,
+    /// Until here a local server is left alone with what it was asked for and nobody waits for any more.
+    rest_until: Duration,
     /// Starts of the last minute.
     starts: VecDeque<Duration>,
-    /// Tokens of the last minute: estimates at the start, corrections at the end.
+    /// Tokens of the last minute: estimates at the start, what is above them at the end.
     tokens: VecDeque<(Duration, i64)>,
     /// Failures in a row.
     failures: u32,
@@ -104,6 +106,7 @@ impl Limiter {
             allowed: f64::from(limits.max_concurrent.max(1)),
             cooldown_until: Duration::ZERO,
             hold_until: Duration::ZERO,
+            rest_until: Duration::ZERO,
             starts: VecDeque::new(),
             tokens: VecDeque::new(),
             failures: 0,
@@ -136,8 +139,9 @@ impl Limiter {
             Breaker::Probing { .. } => return Start::Full,
             _ => {}
         }
-        if now < self.hold_until {
-            return Start::NotBefore(self.hold_until);
+        let held = self.hold_until.max(self.rest_until);
+        if now < held {
+            return Start::NotBefore(held);
         }
         if self.in_flight >= self.concurrency() {
             return Start::Full;
@@ -191,15 +195,15 @@ impl Limiter {
         }
     }
 
-    /// A call ended: with what it used, or by this class; `retry_after` is the server's wish.
+    /// A call ended: with what it used, or by this class; `retry_after` is the server's wish, or of a local
+    /// server that ran out of time how long it may still be at work.
     pub fn finished(&mut self, now: Duration, outcome: &Result<Usage, Class>, retry_after: Option<Duration>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let estimate = self.estimates.pop_front().unwrap_or(0);
         let answered = match outcome {
             Ok(usage) => {
                 if self.limits.tpm.is_some() {
-                    let used = (usage.input_tokens + usage.output_tokens) as i64;
-                    self.tokens.push_back((now, used - estimate as i64));
+                    self.correct(now, estimate as i64, (usage.input_tokens + usage.output_tokens) as i64);
                 }
                 true
             }
@@ -244,6 +248,23 @@ impl Limiter {
         }
     }
 
+    /// Counts what a call used in place of its estimate. What it did not use is taken off where the estimate
+    /// was put, so that it leaves the window with it: taken off now, it would make room for others until long
+    /// after.
+    fn correct(&mut self, now: Duration, estimate: i64, used: i64) {
+        let place = self.tokens.iter_mut().find(|(_, tokens)| *tokens == estimate);
+        match (used - estimate, place) {
+            (more, _) if more > 0 => self.tokens.push_back((now, more)),
+            (_, Some((_, tokens))) => *tokens = used,
+            (_, None) => {}
+        }
+    }
+
+    /// A local server that ran out of time was found idle.
+    pub fn found_idle(&mut self, now: Duration) {
+        self.rest_until = self.rest_until.min(now);
+    }
+
     /// The server was found up: one call may go and see.
     pub fn found_up(&mut self, now: Duration) {
         if let Breaker::Open { pause, until } = self.breaker {
@@ -259,11 +280,11 @@ impl Limiter {
     fn fail(&mut self, now: Duration, class: Class, retry_after: Option<Duration>) {
         self.failures += 1;
         self.clean = 0;
-        if let Some(wait) = retry_after {
-            self.hold(now, wait);
-        }
         if class == Class::Timeout && self.limits.local {
             self.careful = true;
+            self.rest_until = self.rest_until.max(now.saturating_add(retry_after.unwrap_or_default()));
+        } else if let Some(wait) = retry_after {
+            self.hold(now, wait);
         }
         let (first, longest) = if self.limits.local { (2, 60) } else { (5, 60) };
         let (first, longest) = (Duration::from_secs(first), Duration::from_secs(longest));
@@ -352,6 +373,11 @@ mod tests {
         // It used less than was estimated.
         limiter_t.finished(S * 12, &used(100), None);
         assert_eq!(limiter_t.can_start(S * 12, 600), Start::Ready);
+        // What it did not use made room once, not again when the estimate leaves the window.
+        limiter_t.started(S * 13, 700);
+        limiter_t.finished(S * 60, &used(700), None);
+        limiter_t.started(S * 71, 300);
+        assert_eq!(limiter_t.can_start(S * 71, 300), Start::NotBefore(S * 73));
         // One call larger than the allowance passes when nothing else is in the window.
         assert_eq!(limiter_t.can_start(S * 200, 5000), Start::Ready);
         limiter_t.started(S * 200, 5000);
@@ -430,6 +456,19 @@ mod tests {
         assert_eq!(limiter.can_start(S * 2, 0), Start::Full);
         limiter.finished(S * 3, &used(1), None);
         assert_eq!(limiter.concurrency(), 4);
+        // It rests for as long as it may still be at work, or until it is found idle.
+        for found_idle in [false, true] {
+            limiter.started(S * 3, 0);
+            limiter.finished(S * 3, &Err(Class::Timeout), Some(S * 7));
+            assert_eq!(limiter.can_start(S * 3, 0), Start::NotBefore(S * 10));
+            if found_idle {
+                limiter.found_idle(S * 4);
+            }
+            assert_eq!(limiter.can_start(S * 4, 0) == Start::Ready, found_idle);
+            assert_eq!(limiter.can_start(S * 10, 0), Start::Ready);
+            call(&mut limiter, S * 10, &used(1));
+            limiter.rest_until = Duration::ZERO;
+        }
         // One that is away is looked at by one call at a time, at growing intervals.
         call(&mut limiter, S * 4, &Err(Class::ServerLoading));
         let mut looks = vec![];

@@ -374,6 +374,11 @@ pub trait Provider: Send + Sync {
         Health::Unknown
     }
 
+    /// Whether the server behind it is at work on some call, asked briefly; None where it does not tell.
+    fn is_busy(&self) -> Option<bool> {
+        None
+    }
+
     /// What was learned about the model's tokenizer, to be kept for the next build.
     fn calibration(&self) -> Option<estimate::Calibration> {
         None

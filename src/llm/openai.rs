@@ -227,6 +227,10 @@ impl Provider for OpenAi {
     fn health(&self) -> Health {
         probe::openai_health(&self.endpoint, self.server())
     }
+
+    fn is_busy(&self) -> Option<bool> {
+        probe::is_busy(&self.endpoint, self.server())
+    }
 }
 
 impl OpenAi {

@@ -241,3 +241,78 @@ pub(super) fn plain_health(endpoint: &Endpoint, path: &str) -> Health {
         Err(error) => Health::Away(error.message),
     }
 }
+
+/// Whether a server on this machine is at work on a call. llama.cpp tells by its slots (`GET /slots`: a list,
+/// `is_processing` in each; before 2024 `state`, 0 for idle), vLLM by its metrics (`vllm:num_requests_running`
+/// and `_waiting`). None of the others does: what Ollama's `/api/ps` and LM Studio's `/api/v1/models` list is
+/// loaded, whether it is at work or not.
+pub(super) fn is_busy(endpoint: &Endpoint, server: Server) -> Option<bool> {
+    if !endpoint.local {
+        return None;
+    }
+    let bearer = endpoint.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()));
+    let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+    let get = |path| endpoint.get(path, &headers, BRIEF).ok().filter(|(status, _)| *status == 200);
+    match server {
+        Server::Vllm => running(&String::from_utf8_lossy(&get("/metrics")?.1)),
+        // One whose first call ran out of time may not have said yet that it is a llama.cpp.
+        Server::LlamaCpp | Server::Other => at_work(&serde_json::from_slice(&get("/slots")?.1).ok()?),
+        _ => None,
+    }
+}
+
+/// Whether one of llama.cpp's slots is at work.
+fn at_work(slots: &Value) -> Option<bool> {
+    let of = |slot: &Value| {
+        let flag = slot.get("is_processing").and_then(Value::as_bool);
+        flag.or_else(|| slot.get("state").and_then(Value::as_u64).map(|state| state != 0))
+    };
+    let states: Option<Vec<bool>> = slots.as_array()?.iter().map(of).collect();
+    states.filter(|states| !states.is_empty()).map(|states| states.contains(&true))
+}
+
+/// Whether vLLM's metrics count a request that runs or waits.
+fn running(metrics: &str) -> Option<bool> {
+    let of = |line: &str| {
+        let named = ["vllm:num_requests_running", "vllm:num_requests_waiting"]
+            .iter()
+            .any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        line.rsplit(' ').next().filter(|_| named)?.parse::<f64>().ok()
+    };
+    let counts: Vec<f64> = metrics.lines().filter_map(of).collect();
+    (!counts.is_empty()).then(|| counts.iter().any(|count| *count > 0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_tells_what_it_is_at_is_understood() {
+        for (slots, busy) in [
+            (json!([{ "id": 0, "is_processing": false }, { "id": 1, "is_processing": true }]), Some(true)),
+            (json!([{ "id": 0, "is_processing": false }]), Some(false)),
+            (json!([{ "id": 0, "state": 1 }]), Some(true)),
+            (json!([{ "id": 0, "state": 0 }]), Some(false)),
+            (json!([{ "id": 0 }]), None),
+            (json!([]), None),
+            (json!({ "error": { "code": 501 } }), None),
+        ] {
+            assert_eq!(at_work(&slots), busy, "{slots}");
+        }
+        let metrics = |running: &str, waiting: &str| {
+            format!(
+                "# HELP vllm:num_requests_running Number of requests\n# TYPE vllm:num_requests_running gauge\n\
+                 vllm:num_requests_running{{engine=\"0\",model_name=\"a b\"}} {running}\n\
+                 vllm:num_requests_waiting{{engine=\"0\",model_name=\"a b\"}} {waiting}\n\
+                 vllm:num_requests_running_max 7\n"
+            )
+        };
+        assert_eq!(running(&metrics("1.0", "0.0")), Some(true));
+        assert_eq!(running(&metrics("0.0", "2.0")), Some(true));
+        assert_eq!(running(&metrics("0.0", "0.0")), Some(false));
+        assert_eq!(running("python_gc_objects_collected_total 7\n"), None);
+    }
+}

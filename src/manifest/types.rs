@@ -47,7 +47,8 @@ pub struct Tables {
     pub profiles: Map<Profile>,
     /// Whether calls take part in make's jobserver.
     pub jobserver: Jobserver,
-    /// Other names on the command line: each means a task, or the task that writes an output.
+    /// Other names on the command line: each means a task, or the task that writes an output; one with
+    /// `{{ number }}` in it the item of a fan-out by its place, counted from 1.
     pub aliases: Map<String>,
     /// The tasks, by name.
     pub task: Map<Task>,

@@ -101,7 +101,7 @@ impl Sink for Fancy {
         let style = Style { width: Some(columns.max(20)), ..self.style };
         if let Some(line) = lines::of_event(&event.kind, &style, self.names, self.explain) {
             self.update();
-            let _ = self.multi.println(line);
+            let _ = self.multi.println(style.wrap(&line, 4));
         }
     }
 

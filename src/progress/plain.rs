@@ -1,4 +1,5 @@
-//! Lines for a log: one when a task starts, ends or fails; nothing is drawn twice and nothing is repeated.
+//! Lines for a log: one when a task starts, ends or fails, with the time of day (UTC); nothing is drawn twice
+//! and nothing is repeated.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -25,7 +26,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Writes to a stream. `explain` shows why tasks are stale; `verbose` what they do, with the time of day.
+    /// Writes to a stream. `explain` shows why tasks are stale; `verbose` what they do.
     pub fn new(to: Box<dyn Write + Send>, style: Style, explain: bool, verbose: bool) -> Plain {
         Plain {
             to,
@@ -79,8 +80,8 @@ impl Sink for Plain {
     fn event(&mut self, event: &Event) {
         self.names.meet(&event.kind);
         if let Some(line) = self.of(&event.kind) {
-            let time = event.timestamp_utc.get(11..19).filter(|_| self.verbose);
-            let time = time.map(|time| self.style.dim(&clean(time)) + "Z ").unwrap_or_default();
+            let time = event.timestamp_utc.get(11..19);
+            let time = time.map(|time| self.style.dim(&(clean(time) + "Z "))).unwrap_or_default();
             self.line(&(time + &line));
         }
     }

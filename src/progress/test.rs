@@ -144,17 +144,17 @@ fn plain_lines() {
     assert_eq!(
         shown(&mut sink, &kept),
         "\
-planexe: strategic-plan, 6 tasks in runs/bakery
-▶ swot                        qwen3.5
-✓ swot                           4.2s  1.9k tok  $0.0004
-✓ purpose                        0.0s  kept answer  unchanged
-▶ risks                       qwen3.5
-· risks                       attempt 1 failed: timeout: no content for 90 s; again in 2 s
-▶ risks                       qwen3.5, attempt 2
-note: events.jsonl was mended
-✗ risks                       validation: /risks/0/title is missing (blocks 2 tasks)
-- extra                       skipped
-= sign_off                    waits for a person: Read report.html
+22:15:04Z planexe: strategic-plan, 6 tasks in runs/bakery
+22:15:04Z ▶ swot                        qwen3.5
+22:15:04Z ✓ swot                           4.2s  1.9k tok  $0.0004
+22:15:04Z ✓ purpose                        0.0s  kept answer  unchanged
+22:15:04Z ▶ risks                       qwen3.5
+22:15:04Z · risks                       attempt 1 failed: timeout: no content for 90 s; again in 2 s
+22:15:04Z ▶ risks                       qwen3.5, attempt 2
+22:15:04Z note: events.jsonl was mended
+22:15:04Z ✗ risks                       validation: /risks/0/title is missing (blocks 2 tasks)
+22:15:04Z - extra                       skipped
+22:15:04Z = sign_off                    waits for a person: Read report.html
 The end.
 "
     );
@@ -386,12 +386,12 @@ fn long_names_move_what_follows_them() {
     assert_eq!(
         kept.take(),
         "\
-▶ swot                        qwen3.5
-✓ swot                           4.2s  1.9k tok
-▶ enrich_team_members[project-lead]  qwen3.5
-✓ enrich_team_members[project-lead]     4.2s  1.9k tok
-▶ wbs                                qwen3.5
-✓ wbs                                   4.2s  1.9k tok
+22:15:04Z ▶ swot                        qwen3.5
+22:15:04Z ✓ swot                           4.2s  1.9k tok
+22:15:04Z ▶ enrich_team_members[project-lead]  qwen3.5
+22:15:04Z ✓ enrich_team_members[project-lead]     4.2s  1.9k tok
+22:15:04Z ▶ wbs                                qwen3.5
+22:15:04Z ✓ wbs                                   4.2s  1.9k tok
 "
     );
 }

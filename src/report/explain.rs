@@ -205,9 +205,10 @@ impl ExplainView {
             0 | 1 => String::new(),
             attempts => format!(" (attempt {attempts})"),
         };
-        let mut text = format!("\nIts last attempt failed{attempts}: {}\n", reason_of(failure));
+        let failed = format!("Its last attempt failed{attempts}: {}", reason_of(failure));
+        let mut text = format!("\n{}\n", style.wrap(&failed, 2));
         if let Some(hint) = hint_of(failure) {
-            text += &format!("hint: {hint}\n");
+            text += &format!("{}\n", style.wrap(&format!("hint: {hint}"), 2));
         }
         for (what, fields) in [("missing", &failure.missing_fields), ("invalid", &failure.invalid_fields)] {
             if !fields.is_empty() {

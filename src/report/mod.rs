@@ -8,6 +8,8 @@ use crate::exit;
 use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 
+pub use crate::style::shell_word;
+
 pub mod changes;
 mod check;
 mod explain;
@@ -456,16 +458,5 @@ pub fn redrawn(text: &str, rows: usize) -> String {
     }
     screen + "\x1b[J"
 }
-
-/// A word as a shell takes it, for commands to type.
-pub fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | ':');
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod test;

@@ -185,9 +185,9 @@ impl SummaryView {
         let mut text = String::new();
         for failed in self.failed.iter().take(MOST) {
             text += &format!("{} {}\n", style.glyph(Shown::Failed), style.bold(&clean(&failed.task)));
-            text += &format!("    {}\n", reason_of(&failed.failure));
+            text += &format!("{}\n", style.wrap(&format!("    {}", reason_of(&failed.failure)), 4));
             if let Some(hint) = hint_of(&failed.failure) {
-                text += &format!("    hint: {hint}\n");
+                text += &format!("{}\n", style.wrap(&format!("    hint: {hint}"), 4));
             }
             if !failed.blocks.is_empty() {
                 text += &format!("    blocks {}\n", some_names(&failed.blocks, 5));

@@ -398,18 +398,15 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         pipeline_hash: tools.project.digest.short().to_owned(),
         sandbox_ref: None,
     };
+    let late = tools.project.spec(&job.task).recipe.is_synced_late()
+        && tools.store.batch().takes(job.live.started.elapsed());
     let commit = Commit {
         task: job.task.name.clone(),
         outputs,
         done,
         status,
         checkpoint: Some(checkpoint),
-        durability: match tools.project.spec(&job.task).recipe.is_synced_late()
-            && tools.store.batch().takes(job.live.started.elapsed())
-        {
-            true => Durability::Unsynced,
-            false => Durability::Synced,
-        },
+        durability: if late { Durability::Unsynced } else { Durability::Synced },
         why: Why::Replaced,
     };
     let committed = commit::commit(&tools.store, commit).and_then(|committed| {

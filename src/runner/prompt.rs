@@ -12,11 +12,13 @@ use crate::fs::FsError;
 use crate::judge::call_digest;
 use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
+use crate::manifest::types::Api;
 use crate::project::{Endpoint, PromptSpec};
 use crate::record::{Failure, SCHEMA, State};
 use crate::store::calls::{CallRecord, KeptCall, KeptRequest, Verdict};
 use crate::store::commit::Content;
 use crate::store::logs::{CallOf, UsageLine};
+use crate::style;
 
 /// Longest error text kept with a failure.
 const RAW: usize = 4096;
@@ -177,13 +179,19 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
             }
             let failure = Failure {
                 class: error.class.name().to_owned(),
-                message: of_model(&error.message, &endpoint.name),
+                message: error.message.clone(),
                 error_id: Some(id),
                 recoverable: true,
                 raw_error: bounded(&error.raw).or_else(|| bounded(&error.partial)),
                 ..Failure::default()
             };
-            Ok(follow(tools, job, spec, &error, failure))
+            // Nothing is at work on what was never sent.
+            let sent = job.live.call.snapshot().0 > 0;
+            let rest = match error.class == Class::Timeout && sent && !tools.cancel.is_killing() {
+                true => tools.providers.rest(spec.models[job.endpoint], start.elapsed()),
+                false => None,
+            };
+            Ok(follow(tools, job, spec, &error, failure, rest))
         }
     }
 }
@@ -345,18 +353,19 @@ fn reject(
         ..Failure::default()
     };
     job.course.rejected.push(Rejected { answer: reply.text.clone(), feedback: check::feedback(violations) });
-    follow(tools, job, spec, &error, failure)
+    follow(tools, job, spec, &error, failure, None)
 }
 
-/// What follows a failure, by the policy.
+/// What follows a failure, by the policy. `rest`: how long its server is left alone first.
 fn follow(
     tools: &Tools,
     job: &mut Job,
     spec: &PromptSpec,
     error: &CallError,
     mut failure: Failure,
+    rest: Option<Duration>,
 ) -> Outcome {
-    job.course.call = Some((Err(error.class), error.retry_after));
+    job.course.call = Some((Err(error.class), error.retry_after.or(rest)));
     let prompt_tokens = (job.prepared.system.len() + job.prepared.prompt.len()) as u64 / 3;
     let asked = spec.params.get("max_tokens").and_then(serde_json::Value::as_u64);
     let max_tokens = job.course.max_tokens.or(asked);
@@ -372,6 +381,12 @@ fn follow(
     };
     let model = |at: usize| tools.project.endpoints[spec.models[at]].name.clone();
     let here = job.endpoint;
+    let endpoint = &tools.project.endpoints[spec.models[here]];
+    let given_up = matches!(next, Next::GiveUp { .. });
+    if given_up || error.class != Class::Validation {
+        let asked = if given_up { place_of(endpoint, &failure.message) } else { endpoint.name.clone() };
+        failure.message = of_model(&failure.message, &asked);
+    }
     let close = |closed: bool| {
         if closed {
             tools.providers.close(spec.models[here], error);
@@ -395,12 +410,24 @@ fn follow(
         ),
         Next::Retry { after, vary } => {
             job.course.vary |= vary;
-            let text = format!("again in {:.1} s", after.as_secs_f64());
+            let text = match rest {
+                Some(rest) => {
+                    format!(
+                        "again once its server is idle, in {} at most",
+                        style::duration(rest.as_secs_f64())
+                    )
+                }
+                None => format!("again in {:.1} s", after.as_secs_f64()),
+            };
             again(failure, text, after, here, Pause::Attempt)
         }
         Next::Reask { max_tokens } => {
             job.course.max_tokens = max_tokens.or(job.course.max_tokens);
-            again(failure, "asking again with what was wrong".into(), Duration::ZERO, here, Pause::Attempt)
+            let text = match max_tokens {
+                Some(room) => format!("asking again with room for {}", style::count(room, "token")),
+                None => "asking again with what was wrong".to_owned(),
+            };
+            again(failure, text, Duration::ZERO, here, Pause::Attempt)
         }
         Next::Fallback { model_index, endpoint_closed } => {
             job.course.rejected.clear();
@@ -417,9 +444,9 @@ fn follow(
             if failed.is_outage() {
                 failure.message.push_str("; waited for in vain");
             }
-            if let Some(remedy) = remedy(error).filter(|_| !failure.message.contains("\nhint: ")) {
+            if !failure.message.contains("\nhint: ") {
                 failure.message.push_str("\nhint: ");
-                failure.message.push_str(remedy);
+                failure.message.push_str(&remedy(error, endpoint, &job.task.name));
             }
             failure.recoverable = is_recoverable(error.class);
             // Others that ask the same endpoint need not find out for themselves.
@@ -437,19 +464,76 @@ fn of_model(message: &str, model: &str) -> String {
     }
 }
 
-/// What to do about a failure that no further attempt will mend.
-fn remedy(error: &CallError) -> Option<&'static str> {
-    Some(match error.class {
-        Class::ServerLoading | Class::Connection => "is its server up? `planexe doctor` asks it",
-        Class::Auth => "`planexe keys` shows which key goes where, `planexe doctor` tries it",
-        Class::ModelNotFound => "`planexe doctor` lists the models that are there",
-        Class::Quota => "`planexe resume` goes on once there is money or allowance again",
-        Class::Truncated => "raise `params.max_tokens`, or name a model with a larger `max_output`",
-        Class::Timeout if matches!(error.code.as_deref(), Some("first_token" | "idle" | "total")) => {
-            "if the server is slow and not dead, raise the model's `timeouts`"
+/// The model that was asked and where: `local: qwen3 at 127.0.0.1:1234`. The place is left out of messages that
+/// name it.
+fn place_of(endpoint: &Endpoint, message: &str) -> String {
+    let (name, model) = (&endpoint.name, endpoint.model_name());
+    if !matches!(endpoint.model.api, Some(Api::Openai | Api::Anthropic | Api::Ollama)) {
+        return name.clone();
+    }
+    let url = crate::llm::base_url(&endpoint.model);
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    match message.contains(host) {
+        true => format!("{name}: {model}"),
+        false => format!("{name}: {model} at {host}"),
+    }
+}
+
+/// What to do about a failure that no further attempt will mend: something to type or to write.
+fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> String {
+    let (name, show) = (&endpoint.name, format!("`planexe show {}`", style::shell_word(task)));
+    match error.class {
+        Class::ServerLoading | Class::Connection => "is its server up? `planexe doctor` asks it".into(),
+        Class::Auth if endpoint.model.api_key_env.is_none() => {
+            format!(
+                "its server wants a key: name the variable that holds it as `api_key_env` under [models.{name}]"
+            )
         }
-        _ => return None,
-    })
+        Class::Auth => "`planexe keys` shows which key goes where, `planexe doctor` tries it".into(),
+        Class::ModelNotFound => "`planexe doctor` lists the models that are there".into(),
+        Class::Quota | Class::RateLimit => {
+            "`planexe resume` goes on once there is money or allowance again".into()
+        }
+        Class::Truncated => "raise `params.max_tokens`, or name a model with a larger `max_output`".into(),
+        Class::ContextOverflow | Class::PromptTruncated => format!(
+            "`planexe doctor` shows what the server holds: raise it there and as `context_window` under [models.{name}], \
+             or add a model that holds more to the task's `model` list"
+        ),
+        Class::Timeout => match error.code.as_deref() {
+            Some("connect") => "is its server up? `planexe doctor` asks it".into(),
+            Some("task") => "raise the task's `timeout`; what is done stays done".into(),
+            clock => {
+                let clock = clock.map_or(String::new(), |clock| format!(".{clock}"));
+                format!("if the server is slow and not dead, raise `timeouts{clock}` under [models.{name}]")
+            }
+        },
+        Class::EmptyResponse if error.message.contains("reasoning") => {
+            format!(
+                "leave room for an answer after the reasoning: a larger `params.max_tokens`; {show} has what came"
+            )
+        }
+        Class::Degenerate => {
+            format!("{show} has what came; another `params.temperature` or model may do better")
+        }
+        Class::Validation => {
+            format!("{show} has the answers; does the prompt ask for all that the schema wants?")
+        }
+        Class::Refusal => {
+            format!("change the prompt, or add another model to the task's `model` list; {show} has both")
+        }
+        Class::BadRequest => {
+            format!(
+                "{show} has what was sent; `params` and `params_extra` may hold what this server does not take"
+            )
+        }
+        Class::Config => format!("see [models.{name}]; `planexe doctor` tries it"),
+        Class::NotRecorded => "record it: build with a model, then `planexe record FILE`".into(),
+        Class::ServerError | Class::Cut | Class::BadData | Class::EmptyResponse | Class::Cancelled => {
+            format!(
+                "the server's own log may say why; {show} has what came, `planexe doctor` asks the server"
+            )
+        }
+    }
 }
 
 /// Whether building again, with nothing changed in the pipeline, may help.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::keys::{KeyRing, Redactor};
 use crate::llm::estimate::Calibration;
@@ -152,6 +152,23 @@ impl Providers {
     /// Whether it has in this build.
     pub fn has_answered(&self, endpoint: usize) -> bool {
         self.answered[endpoint].load(Ordering::Relaxed)
+    }
+
+    /// How long a server is left alone with a call that ran out of time here, after so long: on this machine
+    /// it may still be at work on it, and what is asked meanwhile only waits behind it and runs out of time
+    /// as well. One that tells that it is busy may take as long again, and is asked sooner once it tells that
+    /// it is idle; one that cannot be asked gets a pause.
+    pub fn rest(&self, endpoint: usize, after: Duration) -> Option<Duration> {
+        const LONGEST: Duration = Duration::from_secs(600);
+        const UNTOLD: Duration = Duration::from_secs(60);
+        if !llm::is_local(llm::base_url(&self.project.endpoints[endpoint].model)) {
+            return None;
+        }
+        match self.get(endpoint).ok()?.is_busy() {
+            Some(true) => Some(after.min(LONGEST)),
+            Some(false) => None,
+            None => Some(after.min(UNTOLD)),
+        }
     }
 
     /// An answer without any known key in it: a model may repeat what an error message taught it.

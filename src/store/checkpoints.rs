@@ -143,35 +143,7 @@ impl Checkpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Done, State, Status};
-    use crate::store::commit::{CheckpointOf, Commit, Content, commit};
-    use crate::store::fixtures::{done, store};
-    use crate::store::{Store, Why};
-
-    fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
-        let committed = commit(
-            store,
-            Commit {
-                task: task.into(),
-                outputs: vec![(format!("{task}.json"), Content::Bytes(content.into()))],
-                done: Done {
-                    task: task.into(),
-                    completed_utc: format!("{:?}", std::time::Instant::now()),
-                    ..done()
-                },
-                status: Status { attempt: 1, ..Status::new(task, State::Done) },
-                checkpoint: Some(CheckpointOf {
-                    step,
-                    decision_id: content.into(),
-                    pipeline_hash: "p".into(),
-                    sandbox_ref: None,
-                }),
-                durability: Durability::Unsynced,
-                why: Why::Replaced,
-            },
-        );
-        committed.unwrap().checkpoint.unwrap().id
-    }
+    use crate::store::fixtures::{make, store};
 
     #[test]
     fn they_are_listed_in_order_and_damage_is_passed_over() {

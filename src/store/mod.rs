@@ -232,8 +232,9 @@ pub fn task_dir_name(task: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod fixtures {
+    use super::commit::{CheckpointOf, Commit, Content};
     use super::*;
-    use crate::record::{By, Digest, Done, InputRecord, OutputRecord, SCHEMA};
+    use crate::record::{By, Digest, Done, InputRecord, OutputRecord, SCHEMA, State, Status};
 
     pub(crate) fn store() -> (tempfile::TempDir, Store) {
         // Thousands of small files: in memory where that is to be had.
@@ -258,6 +259,25 @@ pub(crate) mod fixtures {
             sample: false,
             other: Default::default(),
         }
+    }
+
+    /// Records a task as done, with its one output; the id of its checkpoint.
+    pub(crate) fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
+        let commit = Commit {
+            task: task.into(),
+            outputs: vec![(format!("{task}.json"), Content::Bytes(content.into()))],
+            done: Done { task: task.into(), completed_utc: crate::clock::now_utc(), ..done() },
+            status: Status { attempt: 1, ..Status::new(task, State::Done) },
+            checkpoint: Some(CheckpointOf {
+                step,
+                decision_id: format!("{:?}", std::time::Instant::now()),
+                pipeline_hash: "p".into(),
+                sandbox_ref: None,
+            }),
+            durability: Durability::Unsynced,
+            why: Why::Replaced,
+        };
+        commit::commit(store, commit).unwrap().checkpoint.unwrap().id
     }
 
     pub(crate) fn write(store: &Store, name: &str, text: &str) {

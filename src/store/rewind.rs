@@ -237,30 +237,8 @@ fn was_cleaned(history: &[Entry], made: &Checkpoint, moment: &Checkpoint) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Digest, Done};
-    use crate::store::commit::{CheckpointOf, Commit, Content, commit};
-    use crate::store::fixtures::{done, store, text};
-
-    fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
-        let committed = commit(
-            store,
-            Commit {
-                task: task.into(),
-                outputs: vec![(format!("{task}.json"), Content::Bytes(content.into()))],
-                done: Done { task: task.into(), completed_utc: crate::clock::now_utc(), ..done() },
-                status: Status { attempt: 1, ..Status::new(task, State::Done) },
-                checkpoint: Some(CheckpointOf {
-                    step,
-                    decision_id: format!("{:?}", std::time::Instant::now()),
-                    pipeline_hash: "p".into(),
-                    sandbox_ref: None,
-                }),
-                durability: Durability::Unsynced,
-                why: Why::Replaced,
-            },
-        );
-        committed.unwrap().checkpoint.unwrap().id
-    }
+    use crate::record::Digest;
+    use crate::store::fixtures::{make, store, text};
 
     #[test]
     fn a_run_goes_back_to_a_moment_and_nothing_is_lost() {

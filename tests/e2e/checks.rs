@@ -96,6 +96,7 @@ fn an_alias_names_a_task_wherever_a_task_is_named() {
 "014-2-swot.md" = "swot.txt"
 OldSwotTask = "swot"
 "016-1-reviews" = "review"
+"016-1-{{number}}-review.txt" = "reviews/{{ key }}.txt"
 
 [task.swot]
 outputs = ["swot.txt"]
@@ -114,6 +115,7 @@ prompt = "TASK=review {{ item }}\n{{ swot }}"
     let space = Space::with(&server, tasks);
     space.run(&["build", "014-2-swot.md"]).exits(0);
     assert_eq!(server.counts().into_keys().collect::<Vec<_>>(), ["swot"]);
+    space.run(&["clean", "016-1-1-review.txt", "--yes"]).exits(2).says(&["has no items yet"]);
     space.build();
     for name in ["014-2-swot.md", "OldSwotTask", "old-swot", "./014-2-swot.md"] {
         space.run(&["explain", name]).exits(0).says(&["swot"]);
@@ -128,6 +130,19 @@ prompt = "TASK=review {{ item }}\n{{ swot }}"
     let before = server.total();
     space.build();
     assert_eq!(server.total() - before, 1, "one item alone");
+    // By its place in the list, counted from 1.
+    let before = server.total();
+    let said = space.run(&["clean", "016-1-2-review.txt", "--yes"]).exits(0);
+    space.build();
+    assert_eq!(server.total() - before, 1, "{said}");
+    let last = server.calls().last().expect("a call").prompt.clone();
+    assert!(last.contains("bob"), "{last}");
+    for none in ["016-1-0-review.txt", "016-1-3-review.txt"] {
+        space.run(&["explain", none]).exits(2).says(&["`review`, which has 2, counted from 1"]);
+    }
+    for no_number in ["016-1--review.txt", "016-1-x-review.txt", "016-1-+1-review.txt"] {
+        space.run(&["explain", no_number]).exits(2).says(&["no task or output is called"]);
+    }
     space.run(&["explain", "014-9-swot.md"]).exits(2);
     space.assert_nothing_to_do(&server);
 }

@@ -522,8 +522,7 @@ fn a_request_that_is_not_read() {
     // Not at all: the request hangs halfway, and a clock ends it.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let stand_in = Wire::new(|_| vec![]);
-    let space =
-        space(&stand_in, Dialect::Openai, "timeouts = { first_token = \"400ms\", connect = \"1s\" }");
+    let space = space(&stand_in, Dialect::Openai, "timeouts = { first_token = \"400ms\", connect = \"1s\" }");
     space.edit(
         "pipeline.toml",
         &stand_in.address().to_string(),

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::faults::{TEXT, space};
 use crate::support::wire::Dialect::{self, Ollama, Openai};
-use crate::support::wire::{DIALECTS, Wire, reply};
+use crate::support::wire::{DIALECTS, Step, Wire, reply};
 use crate::support::{Space, own_port, patiently, until};
 
 /// How soon a build must go on once a server is back: health is asked for every second.
@@ -156,6 +156,48 @@ fn a_model_that_is_loading_is_asked_again_when_its_health_says_so() {
         // Long before the pause is over.
         assert!(up.elapsed() < SOON * slow, "{:?}", up.elapsed());
         assert_eq!((server.count(), &space.sidecar("a.txt")["attempt"]), (2, &1.into()));
+    });
+}
+
+/// After a clock ran out here, the server may still be at work: one that tells is not asked until it is idle.
+#[test]
+fn nothing_is_asked_of_a_local_server_while_it_tells_that_it_is_busy() {
+    patiently(|slow| {
+        let tells = |name: &str, busy: bool| match name {
+            "llama.cpp" => ("GET /slots", format!(r#"[{{"id":0,"is_processing":{busy}}}]"#)),
+            _ => {
+                ("GET /metrics", format!("vllm:num_requests_running{{engine=\"0\"}} {}.0\n", u8::from(busy)))
+            }
+        };
+        for (name, busy_at_first) in [("llama.cpp", true), ("vllm", true), ("llama.cpp", false)] {
+            let busy = Arc::new(AtomicBool::new(busy_at_first));
+            let (for_posts, for_gets) = (Arc::clone(&busy), Arc::clone(&busy));
+            let (asked, early) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
+            let for_early = Arc::clone(&early);
+            let server = Wire::new(move |_| {
+                if !asked.swap(true, Ordering::Relaxed) {
+                    return vec![Step::Hold];
+                }
+                for_early.fetch_or(for_posts.load(Ordering::Relaxed), Ordering::Relaxed);
+                Openai.answer(TEXT)
+            })
+            .gets(move |asked| match tells(name, for_gets.load(Ordering::Relaxed)) {
+                (line, body) if asked.line == line => reply(200, "", &body),
+                _ => reply(404, "", "{}"),
+            });
+            let keys = format!("server = \"{name}\"\ntimeouts = {{ first_token = \"{}s\" }}", 3 * slow);
+            let space = space(&server, Openai, &keys);
+            let build = space.spawn(&["build"]);
+            if busy_at_first {
+                until("two looks at the server", || (server.asked_for().len() >= 2).then_some(()));
+                assert_eq!(server.count(), 1, "{name}: only whether it is busy is asked for");
+                busy.store(false, Ordering::Relaxed);
+            }
+            let out = build.wait().exits(0);
+            assert_eq!(server.count(), 2, "{name}");
+            assert!(!early.load(Ordering::Relaxed), "{name}: asked while it was busy");
+            assert_eq!(out.stderr.contains("again once its server is idle, in "), busy_at_first, "{out}");
+        }
     });
 }
 

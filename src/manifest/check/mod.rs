@@ -11,9 +11,10 @@ use super::fault::{Fault, suggest};
 use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
 use super::place::KeyPath;
-use super::types::{Output, Retry, Span, Tables};
+use super::types::{Output, Retry, Span, Tables, Task};
 use crate::event::TOLD;
 use crate::key_path;
+use crate::pattern;
 use task::TaskChecker;
 
 /// The version of the format this planexe reads.
@@ -109,6 +110,25 @@ impl Checker<'_> {
             } else if let Some(other) = taken.insert(loose(alias), format!("alias `{alias}`")) {
                 let fault = Fault::at(&at, format!("alias `{alias}` is also the name of {other}"));
                 self.add(fault.on_key().wanted("a name that means nothing else"));
+            }
+            let is_family = |task: &Task| task.foreach.is_some();
+            let of_family = tables.task.get(means).is_some_and(is_family)
+                || tables
+                    .task
+                    .values()
+                    .any(|task| is_family(task) && task.outputs.iter().any(|o| o.path() == means));
+            let holes = pattern::normalize(alias).matches("{{").count();
+            if holes > 0 && (holes > 1 || !pattern::normalize(alias).contains(pattern::NUMBER)) {
+                let fault =
+                    Fault::at(&at, format!("alias `{alias}` has another hole than one `{{{{ number }}}}`"));
+                self.add(
+                    fault.on_key().wanted("a plain name, or `{{ number }}` once for an item, counted from 1"),
+                );
+            } else if holes == 1 && !of_family && outputs().any(|(path, name)| path == means || name == means)
+            {
+                let fault =
+                    Fault::at(&at, format!("alias `{alias}` numbers the items of `{means}`, which has none"));
+                self.add(fault.wanted("a task with `foreach`, or an output of one"));
             }
             if !tables.task.contains_key(means) && !outputs().any(|(path, _)| path == means) {
                 let known = tables.task.keys().map(String::as_str).chain(outputs().map(|(path, _)| path));

@@ -5,7 +5,7 @@
 //! starts, the one with the longest remaining path first. The same engine runs a build, tells what
 //! one would do ([`Mode::Plan`]) and is driven over random graphs by the seeded simulation in its tests.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -13,6 +13,14 @@ use crate::cancel::Level;
 use crate::graph::{Graph, Item, Kind, TaskId, Why};
 use crate::llm::{Class, Usage};
 use crate::slots::{CallEnd, Needs, Slots};
+
+mod fanout;
+mod queue;
+mod reopen;
+
+pub use fanout::needed;
+use queue::Candidate;
+pub use reopen::Reopened;
 
 /// Whether stale tasks are run, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +41,6 @@ pub enum OnFailure {
     FailFast,
     /// Cancel what runs.
     StopAll,
-}
-
-/// What [`Engine::reopen`] opened again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reopened {
-    /// Tasks that had been settled, and how, if that was told.
-    pub settled: Vec<(TaskId, Settled)>,
-    /// Tasks at work on what is outdated.
-    pub running: Vec<TaskId>,
-    /// All tasks that are judged again, those included.
-    pub tasks: Vec<TaskId>,
 }
 
 /// What a stale task takes to run.
@@ -113,6 +110,8 @@ pub enum Event {
     EndpointClosed(usize),
     /// The server of an endpoint that was away is found up.
     ServerUp(usize),
+    /// The server of an endpoint, which was at work on a call that was given up, is idle.
+    ServerIdle(usize),
     /// The build is told to stop.
     Cancel(Level),
     /// Nothing starts while true.
@@ -227,6 +226,8 @@ struct Node {
     call: Option<CallEnd>,
     /// Something it needs is made anew: however its attempt ends, it is judged again.
     outdated: bool,
+    /// Seconds it is expected to take; a fan-out: one instance.
+    expected: f64,
     /// Longest remaining path, seconds, itself included.
     remaining: f64,
 }
@@ -238,30 +239,6 @@ pub struct Options {
     pub on_failure: OnFailure,
     /// Tasks alone, what they need taken as it is.
     pub only: bool,
-}
-
-/// A task ready to start: higher priority first, then the longer remaining path, then the order of the file.
-#[derive(Debug, PartialEq)]
-struct Candidate {
-    priority: i32,
-    remaining: f64,
-    task: TaskId,
-}
-
-impl Eq for Candidate {}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.priority.cmp(&other.priority))
-            .then(self.remaining.total_cmp(&other.remaining))
-            .then(other.task.cmp(&self.task))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 /// What the engine must know of a declaration.
@@ -281,17 +258,6 @@ impl Default for TaskInfo {
     }
 }
 
-/// The line through points that comes nearest to them (least squares), as its value at 0 and its slope;
-/// none if they do not tell of one that rises.
-fn line_through(points: &[(f64, f64)]) -> Option<(f64, f64)> {
-    let n = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    let both: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    (points.len() > 2 && both > 0.0).then(|| (y - x * both / spread, both / spread))
-}
-
 /// What is asked for: a task, all of it or these items of a fan-out.
 pub type Target = (TaskId, Option<HashSet<String>>);
 
@@ -305,7 +271,7 @@ pub struct Engine {
     slots: Slots,
     /// Ready tasks by what they compete for.
     ready: HashMap<Needs, BinaryHeap<Candidate>>,
-    backoff: BinaryHeap<std::cmp::Reverse<(Duration, TaskId)>>,
+    backoff: BinaryHeap<Reverse<(Duration, TaskId)>>,
     actions: VecDeque<Action>,
     closed: HashSet<usize>,
     wanted_keys: HashMap<TaskId, HashSet<String>>,
@@ -363,19 +329,25 @@ impl Engine {
             held: None,
             call: None,
             outdated: false,
+            expected: 0.0,
             remaining: 0.0,
         }
     }
 
-    /// The longest remaining path of every task, from expected durations.
+    /// The longest remaining path of every task, from expected durations. What is before a fan-out counts it as
+    /// one instance, whether its items are known or not.
     fn measure_paths(&mut self) {
         for &id in self.graph.order().iter().rev() {
-            let after =
-                self.graph[id].readers.iter().map(|r| self.nodes[r.index()].remaining).fold(0.0, f64::max);
-            let remaining = after + self.info(id).expected_s;
-            self.nodes[id.index()].remaining = remaining;
-            for instance in self.graph.instances(id) {
-                self.nodes[instance.index()].remaining = remaining;
+            let readers = self.graph[id].readers.iter();
+            let declared =
+                readers.filter(|reader| !matches!(self.graph[**reader].kind, Kind::Instance { .. }));
+            let after = declared.map(|reader| self.nodes[reader.index()].remaining).fold(0.0, f64::max);
+            self.nodes[id.index()].remaining = after + self.info(id).expected_s;
+            self.nodes[id.index()].expected = self.info(id).expected_s;
+            let instances = self.graph.instances(id);
+            for (instance, (expected, remaining)) in instances.iter().zip(self.durations_of(id, instances)) {
+                let node = &mut self.nodes[instance.index()];
+                (node.expected, node.remaining) = (expected, remaining);
             }
         }
     }
@@ -498,6 +470,7 @@ impl Engine {
                 self.end_pauses(endpoint);
             }
             Event::ServerUp(endpoint) => self.server_up(endpoint, now),
+            Event::ServerIdle(endpoint) => self.slots.found_idle(endpoint, now),
             Event::Cancel(level) => {
                 if level == Level::Killing && self.level < Level::Killing {
                     self.actions.push_back(Action::CancelAll);
@@ -531,7 +504,7 @@ impl Engine {
                 } else {
                     let until = now + after;
                     self.nodes[id.index()].phase = Phase::Backoff(until);
-                    self.backoff.push(std::cmp::Reverse((until, id)));
+                    self.backoff.push(Reverse((until, id)));
                 }
             }
         }
@@ -551,160 +524,6 @@ impl Engine {
         }
     }
 
-    /// A task is to be made anew: it and all that depends on it are judged again. Returns the tasks this opens again,
-    /// with how they were settled, itself included, and those at work that must be ended; none if it cannot be done
-    /// any more in this build: the items of a fan-out hang on the task, and are known already.
-    pub fn reopen(&mut self, id: TaskId) -> Option<Reopened> {
-        if !self.nodes[id.index()].wanted || self.level > Level::Running {
-            return None;
-        }
-        let mut seen = HashSet::from([id]);
-        let mut work = vec![id];
-        // Families that only wait for their instances once more.
-        let mut collecting = Vec::new();
-        while let Some(task) = work.pop() {
-            if let Kind::Instance { family } = self.graph[task].kind
-                && seen.insert(family)
-            {
-                collecting.push(family);
-                work.push(family);
-            }
-            for need in &self.graph[task].waiters {
-                let node = &self.nodes[need.task.index()];
-                let known = need.why == Why::Expanded && self.nodes[task.index()].expanded;
-                if known || !node.wanted {
-                    continue;
-                }
-                if self.graph[need.task].kind == Kind::Family && node.expanded {
-                    return None;
-                }
-                if seen.insert(need.task) {
-                    work.push(need.task);
-                }
-            }
-        }
-        let mut all: Vec<TaskId> = seen.into_iter().collect();
-        all.sort();
-        // What was about to be done for them is not done any more.
-        let mut untold = HashSet::new();
-        self.actions.retain(|action| {
-            let (task, open) = match action {
-                Action::Judge { task, .. } | Action::Expand(task) => (task, true),
-                Action::Settled(task) => (task, false),
-                Action::Start { .. } | Action::CancelAll => return true,
-            };
-            let goes = all.binary_search(task).is_ok();
-            if goes && open {
-                self.active -= 1;
-            } else if goes {
-                untold.insert(*task);
-            }
-            !goes
-        });
-        let mut reopened = Reopened::default();
-        for &task in &all {
-            let node = &mut self.nodes[task.index()];
-            match node.phase {
-                // Its end was told by its attempt, or was to be told yet.
-                Phase::Settled(Settled::Fresh | Settled::Skipped | Settled::Blocked | Settled::Partial)
-                    if untold.contains(&task) => {}
-                Phase::Settled(settled) => reopened.settled.push((task, settled)),
-                Phase::Running => {
-                    node.outdated = task != id;
-                    reopened.running.push(task);
-                    continue;
-                }
-                // Waiting for what is before it, as it will again; or its attempts are to begin anew.
-                _ => {}
-            }
-            node.phase = if collecting.contains(&task) { Phase::Collecting } else { Phase::Waiting };
-        }
-        for &task in &all {
-            let node = &self.nodes[task.index()];
-            if node.phase == Phase::Collecting {
-                let open = |id: &&TaskId| self.settled(**id).is_none();
-                self.nodes[task.index()].left = self.graph.instances(task).iter().filter(open).count() as u32;
-            } else if node.phase == Phase::Waiting {
-                self.count_needs(task);
-            }
-        }
-        for heap in self.ready.values_mut() {
-            heap.retain(|candidate| self.nodes[candidate.task.index()].phase == Phase::Ready);
-        }
-        self.failed = self.graph.ids().any(|id| self.settled(id) == Some(Settled::Failed));
-        reopened.tasks.clone_from(&all);
-        for task in all {
-            self.advance_or_settle(task);
-        }
-        Some(reopened)
-    }
-
-    fn expand(&mut self, family: TaskId, mut items: Vec<Item>) {
-        if let Some(keys) = self.wanted_keys.get(&family) {
-            items.retain(|item| keys.contains(&item.key));
-        }
-        let added = self.graph.add_instances(family, items, !self.wanted_keys.contains_key(&family));
-        let parent = self.nodes[family.index()].clone();
-        for remaining in self.remaining_of(family, &added) {
-            let mut node = Engine::new_node(true);
-            node.remaining = remaining;
-            node.upstream_stale = parent.upstream_stale;
-            self.nodes.push(node);
-        }
-        let node = &mut self.nodes[family.index()];
-        node.expanded = true;
-        node.left = added.len() as u32;
-        node.phase = Phase::Collecting;
-        // All are counted before one is settled: a settled one moves those that wait for it.
-        for &id in &added {
-            self.count_needs(id);
-            let stale = self.graph[id].needs.iter().any(|need| self.is_stale(need.task));
-            self.nodes[id.index()].upstream_stale |= stale;
-        }
-        for &id in &added {
-            match self.doom(id) {
-                Some(settled) => self.settle(id, settled),
-                None => self.advance(id),
-            }
-        }
-        // Fan-outs over the same items were waiting for these.
-        for need in self.graph[family].waiters.clone() {
-            if need.why == Why::Expanded && self.nodes[need.task.index()].phase == Phase::Waiting {
-                let unmet = &mut self.nodes[need.task.index()].unmet;
-                *unmet = unmet.saturating_sub(1);
-                self.advance(need.task);
-            }
-        }
-        if added.is_empty() {
-            self.collect(family);
-        }
-    }
-
-    /// The longest remaining paths of new instances: by what each took before, else by the size of its item
-    /// beside those that are known.
-    fn remaining_of(&self, family: TaskId, added: &[TaskId]) -> Vec<f64> {
-        let usual = self.info(family).expected_s;
-        let after = self.nodes[family.index()].remaining - usual;
-        let size = |id: TaskId| self.graph[id].item.as_ref().map_or(0, |item| item.value.to_string().len());
-        let past = |id: TaskId| self.past.get(&self.graph[id].name).copied();
-        let known: Vec<(f64, f64)> =
-            added.iter().filter_map(|&id| Some((size(id) as f64, past(id)?))).collect();
-        let by_size = line_through(&known);
-        let expected = |id: TaskId| {
-            past(id)
-                .unwrap_or_else(|| by_size.map_or(usual, |(at, per)| (at + per * size(id) as f64).max(0.0)))
-        };
-        let mut all: Vec<f64> = added.iter().map(|&id| after + expected(id)).collect();
-        // In a row each has all that follow behind it.
-        let in_a_row = |id: TaskId| self.graph[id].needs.iter().any(|need| need.why == Why::Previous);
-        for n in (1..added.len()).rev() {
-            if in_a_row(added[n]) {
-                all[n - 1] += all[n] - after;
-            }
-        }
-        all
-    }
-
     /// What a new instance is settled as because of something it needs that is settled badly.
     fn doom(&self, id: TaskId) -> Option<Settled> {
         self.graph[id].needs.iter().find_map(|need| match self.nodes[need.task.index()].phase {
@@ -715,58 +534,6 @@ impl Engine {
 
     fn is_stale(&self, id: TaskId) -> bool {
         matches!(self.nodes[id.index()].phase, Phase::Settled(Settled::Stale | Settled::DependsOn))
-    }
-
-    fn enqueue(&mut self, id: TaskId) {
-        let work = self.nodes[id.index()].work.clone();
-        let endpoint = if work.endpoints.is_empty() {
-            None
-        } else {
-            // The endpoint asked for, or the next one in the list that still takes calls.
-            let from = self.nodes[id.index()].endpoint;
-            let open = (from..work.endpoints.len())
-                .chain(0..from)
-                .find(|&at| !self.closed.contains(&work.endpoints[at]));
-            // If none does, the attempt itself says so, and needs no slot for that.
-            self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
-            open.map(|at| work.endpoints[at])
-        };
-        let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool };
-        let node = &mut self.nodes[id.index()];
-        node.phase = Phase::Ready;
-        let candidate = self.candidate(id);
-        self.ready.entry(needs).or_default().push(candidate);
-    }
-
-    fn requeue_closed(&mut self, endpoint: usize) {
-        let closed: Vec<Needs> =
-            self.ready.keys().filter(|needs| needs.endpoint == Some(endpoint)).copied().collect();
-        for needs in closed {
-            for candidate in self.ready.remove(&needs).unwrap_or_default() {
-                self.enqueue(candidate.task);
-            }
-        }
-    }
-
-    /// What waited for a server starts as soon as its slots allow.
-    fn server_up(&mut self, endpoint: usize, now: Duration) {
-        self.closed.remove(&endpoint);
-        self.slots.found_up(endpoint, now);
-        self.end_pauses(endpoint);
-    }
-
-    /// Ends the pauses of what waits for a server that is away.
-    fn end_pauses(&mut self, endpoint: usize) {
-        for id in self.graph.ids().collect::<Vec<_>>() {
-            let node = &self.nodes[id.index()];
-            let waits = node.outage && matches!(node.phase, Phase::Backoff(_));
-            if waits && node.work.endpoints.get(node.endpoint) == Some(&endpoint) {
-                self.enqueue(id);
-            }
-        }
-        let nodes = &self.nodes;
-        self.backoff
-            .retain(|std::cmp::Reverse((until, id))| nodes[id.index()].phase == Phase::Backoff(*until));
     }
 
     fn fail(&mut self, id: TaskId) {
@@ -828,48 +595,9 @@ impl Engine {
         }
     }
 
-    fn collect(&mut self, family: TaskId) {
-        if let Some(settled) = self.verdict_of(family) {
-            self.settle(family, settled);
-        }
-    }
-
-    /// How a family is settled by its instances, all of them settled.
-    fn verdict_of(&self, family: TaskId) -> Option<Settled> {
-        if self.nodes[family.index()].phase != Phase::Collecting {
-            return None;
-        }
-        let all: Vec<Settled> =
-            self.graph.instances(family).iter().filter_map(|&id| self.settled(id)).collect();
-        let count = |of: &[Settled]| all.iter().filter(|settled| of.contains(settled)).count();
-        let good = count(&[Settled::Fresh, Settled::Done]);
-        let skipped = count(&[Settled::Skipped]);
-        let open = count(&[Settled::Stale, Settled::DependsOn]);
-        let total = all.len();
-        Some(if total == 0 || good == total {
-            if count(&[Settled::Done]) > 0 { Settled::Done } else { Settled::Fresh }
-        } else if open > 0 {
-            if count(&[Settled::Stale]) > 0 { Settled::Stale } else { Settled::DependsOn }
-        } else if skipped == total {
-            Settled::Skipped
-        } else if good + skipped == total {
-            Settled::Done
-        } else if count(&[Settled::Stopped]) > 0 {
-            Settled::Stopped
-        } else if count(&[Settled::Waiting]) > 0 {
-            Settled::Waiting
-        } else if good > 0 && good + skipped >= needed(total, self.info(family).min_success) {
-            Settled::Partial
-        } else if count(&[Settled::Failed]) > 0 {
-            Settled::Failed
-        } else {
-            Settled::Blocked
-        })
-    }
-
     /// The next things to do at a time. Empty until an event or [`Engine::wakeup`] when nothing can start.
     pub fn poll(&mut self, now: Duration) -> Vec<Action> {
-        while let Some(&std::cmp::Reverse((until, id))) = self.backoff.peek() {
+        while let Some(&Reverse((until, id))) = self.backoff.peek() {
             if until > now {
                 break;
             }
@@ -893,66 +621,6 @@ impl Engine {
     fn may_start(&self) -> bool {
         let stopped_by_failure = self.failed && self.options.on_failure != OnFailure::KeepGoing;
         self.level == Level::Running && !self.paused && !stopped_by_failure
-    }
-
-    /// What is to come of a task that is looked at right now: once that is done it may be the one to start.
-    fn to_be_judged(&self) -> Option<Candidate> {
-        let looked_at = |action: &Action| match action {
-            Action::Judge { task, .. } | Action::Expand(task) => Some(self.candidate(*task)),
-            Action::Start { .. } | Action::Settled(_) | Action::CancelAll => None,
-        };
-        self.actions.iter().filter_map(looked_at).max()
-    }
-
-    fn candidate(&self, id: TaskId) -> Candidate {
-        Candidate { priority: self.info(id).priority, remaining: self.nodes[id.index()].remaining, task: id }
-    }
-
-    fn start_ready(&mut self, now: Duration) {
-        let to_be_judged = self.to_be_judged();
-        loop {
-            // The best candidate over all classes whose slots are free.
-            let best = self
-                .ready
-                .iter()
-                .filter_map(|(&needs, heap)| heap.peek().map(|candidate| (needs, candidate)))
-                .filter(|(needs, candidate)| {
-                    let tokens = self.nodes[candidate.task.index()].work.tokens;
-                    self.slots.can_start(*needs, tokens, now)
-                })
-                .max_by(|(_, a), (_, b)| a.cmp(b))
-                .filter(|(_, best)| to_be_judged.as_ref().is_none_or(|other| other < best))
-                .map(|(needs, _)| needs);
-            let Some(needs) = best else { return };
-            let Some(candidate) = self.ready.get_mut(&needs).and_then(BinaryHeap::pop) else { return };
-            let id = candidate.task;
-            let tokens = self.nodes[id.index()].work.tokens;
-            self.slots.take(needs, tokens, now);
-            let node = &mut self.nodes[id.index()];
-            node.phase = Phase::Running;
-            node.held = Some(needs);
-            node.attempts += 1;
-            self.active += 1;
-            let endpoint = (!node.work.endpoints.is_empty()).then_some(node.endpoint);
-            self.actions.push_back(Action::Start { task: id, attempt: node.attempts, endpoint });
-        }
-    }
-
-    /// When [`Engine::poll`] should be called again though nothing happens.
-    pub fn wakeup(&self, now: Duration) -> Option<Duration> {
-        if !self.may_start() {
-            return None;
-        }
-        let backoff = self.backoff.peek().map(|&std::cmp::Reverse((until, _))| until);
-        let limits = self
-            .ready
-            .iter()
-            .filter_map(|(&needs, heap)| {
-                let tokens = self.nodes[heap.peek()?.task.index()].work.tokens;
-                self.slots.next_chance(needs, tokens, now)
-            })
-            .min();
-        [backoff, limits].into_iter().flatten().min()
     }
 
     /// Whether nothing is running, being judged or able to start any more.
@@ -1010,22 +678,6 @@ impl Engine {
         self.nodes[id.index()].call = Some((result, retry_after));
     }
 
-    /// An answer is on disk: its endpoint's slot is free again, though what follows from it is still to be
-    /// done; unless the best that could start now is worth less than what waits for this very task.
-    pub fn answered(&mut self, id: TaskId, usage: Usage, now: Duration) {
-        let Some(endpoint) = self.nodes[id.index()].held.and_then(|held| held.endpoint) else { return };
-        let after = self.graph[id].waiters.iter().filter(|need| self.nodes[need.task.index()].wanted);
-        let after = after.map(|need| self.candidate(need.task)).max();
-        let waits = self.ready.iter().filter(|(needs, _)| needs.endpoint == Some(endpoint));
-        let best = waits.filter_map(|(_, heap)| heap.peek()).max();
-        if best.is_some_and(|best| after.as_ref().is_none_or(|after| after < best))
-            && let Some(held) = &mut self.nodes[id.index()].held
-        {
-            held.endpoint = None;
-            self.slots.free_endpoint(endpoint, (Ok(usage), None), now);
-        }
-    }
-
     /// How a task ended, if it has.
     pub fn settled(&self, id: TaskId) -> Option<Settled> {
         match self.nodes[id.index()].phase {
@@ -1065,7 +717,7 @@ impl Engine {
 
     /// Seconds a task is expected to take; of a fan-out, one instance.
     pub fn expected_s(&self, id: TaskId) -> f64 {
-        self.info(id).expected_s
+        self.nodes[id.index()].expected
     }
 
     /// How many tasks need a task that failed, directly or not, and are blocked by it.
@@ -1075,11 +727,6 @@ impl Engine {
             |id: &TaskId| mask.get(id.index()) == Some(&true) && self.settled(*id) == Some(Settled::Blocked);
         self.graph.ids().filter(blocked).count() as u32
     }
-}
-
-/// ceil(share × n), with room for the rounding of the share itself.
-pub fn needed(total: usize, share: f64) -> usize {
-    ((share * total as f64) - 1e-9).ceil().max(0.0) as usize
 }
 
 /// What a bad end of a need makes of its reader.
