@@ -9,6 +9,7 @@ pub mod commands;
 pub mod context;
 pub mod doctor;
 pub mod engine;
+pub mod eta;
 pub mod event;
 pub mod exit;
 pub mod explain;

@@ -6,6 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use crate::engine::{Action, End, Engine, Event, Judged, Work};
+use crate::eta::Known;
 use crate::graph::{Graph, Item, TaskId};
 use crate::llm::Usage;
 use crate::project::{Project, Recipe};
@@ -26,67 +27,11 @@ pub struct Expected {
     pub guessed: bool,
 }
 
-/// What is known of earlier builds: of a task itself, else of others of its declaration, else of its kind.
-#[derive(Debug, Default)]
+/// What is known of earlier builds.
+#[derive(Debug)]
 pub struct Past {
     seconds: Known<f64>,
     usage: Known<Usage>,
-}
-
-/// One figure by task, by declaration and by recipe; the last two are medians.
-#[derive(Debug)]
-struct Known<T> {
-    by_task: HashMap<String, T>,
-    by_decl: HashMap<usize, T>,
-    by_recipe: HashMap<&'static str, T>,
-}
-
-impl<T> Default for Known<T> {
-    fn default() -> Self {
-        Known { by_task: HashMap::new(), by_decl: HashMap::new(), by_recipe: HashMap::new() }
-    }
-}
-
-impl<T: Copy> Known<T> {
-    fn of(project: &Project, by_task: HashMap<String, T>, key: impl Fn(&T) -> f64) -> Known<T> {
-        let decls: HashMap<&str, usize> =
-            project.specs.iter().enumerate().map(|(decl, spec)| (spec.name.as_str(), decl)).collect();
-        let mut lists: HashMap<usize, Vec<T>> = HashMap::new();
-        for (task, figure) in &by_task {
-            let family = task.split_once('[').map_or(task.as_str(), |(family, _)| family);
-            if let Some(&decl) = decls.get(family) {
-                lists.entry(decl).or_default().push(*figure);
-            }
-        }
-        let median = |list: &mut Vec<T>| {
-            list.sort_by(|a, b| key(a).total_cmp(&key(b)));
-            list[list.len() / 2]
-        };
-        let by_decl: HashMap<usize, T> = lists.iter_mut().map(|(&decl, list)| (decl, median(list))).collect();
-        let mut recipes: HashMap<&'static str, Vec<T>> = HashMap::new();
-        for (&decl, figure) in &by_decl {
-            recipes.entry(project.specs[decl].recipe.name()).or_default().push(*figure);
-        }
-        let by_recipe = recipes.iter_mut().map(|(&recipe, list)| (recipe, median(list))).collect();
-        Known { by_task, by_decl, by_recipe }
-    }
-
-    fn get(&self, task: &str, decl: usize, recipe: &str) -> Option<T> {
-        self.by_task
-            .get(task)
-            .or_else(|| self.by_decl.get(&decl))
-            .or_else(|| self.by_recipe.get(recipe))
-            .copied()
-    }
-}
-
-/// Seconds of a task of a kind of which none has run yet.
-pub fn usual_seconds(recipe: &Recipe) -> f64 {
-    match recipe {
-        Recipe::Prompt(_) => 10.0,
-        Recipe::Command(_) => 1.0,
-        _ => 0.01,
-    }
 }
 
 impl Past {
@@ -114,8 +59,8 @@ impl Past {
             usage.insert(call.task.clone(), used);
         }
         Past {
-            seconds: Known::of(project, seconds, |&seconds| seconds),
-            usage: Known::of(project, usage, |usage| (usage.input_tokens + usage.output_tokens) as f64),
+            seconds: Known::new(project, seconds, |&seconds| seconds),
+            usage: Known::new(project, usage, |usage| (usage.input_tokens + usage.output_tokens) as f64),
         }
     }
 
@@ -123,15 +68,15 @@ impl Past {
     pub fn expected(&self, project: &Project, graph: &Graph, id: TaskId, calls: bool) -> Expected {
         let task = &graph[id];
         let recipe = &project.spec(task).recipe;
-        let known = self.seconds.get(&task.name, task.decl, recipe.name());
+        let known = self.seconds.get(project, task);
         let usage = if calls {
-            let used = self.usage.get(&task.name, task.decl, recipe.name()).unwrap_or_default();
+            let used = self.usage.get(project, task).unwrap_or_default();
             Usage { calls: 1, ..used }
         } else {
             Usage::default()
         };
         let guessed = known.is_none() && matches!(recipe, Recipe::Prompt(_) | Recipe::Command(_));
-        Expected { seconds: known.unwrap_or_else(|| usual_seconds(recipe)), usage, guessed }
+        Expected { seconds: self.seconds.seconds(project, task), usage, guessed }
     }
 }
 
@@ -237,6 +182,7 @@ pub fn predict(
 mod tests {
     use super::*;
     use crate::engine::{Mode, Options, TaskInfo};
+    use crate::eta;
     use crate::graph::{Decl, Input};
     use crate::llm::limits::Limits;
     use crate::slots::Slots;
@@ -323,13 +269,22 @@ mod tests {
                 takes.push((500 + roll(1500)) as f64 / 1000.0 + n as f64 / 1e6);
             }
             let name = |n: usize| format!("t{n:02}");
-            for slots in [1, 4, 8, 16] {
-                let decls = (0..needs.len()).map(|n| {
-                    let reads: Vec<String> = needs[n].iter().map(|&need| name(need)).collect();
-                    decl(&name(n), &reads.iter().map(String::as_str).collect::<Vec<_>>())
-                });
-                let of = |task: &str| takes[task[1..].parse::<usize>().unwrap_or(0)];
-                let took = seconds(decls.collect(), slots, None, of).seconds;
+            let decls = (0..needs.len()).map(|n| {
+                let reads: Vec<String> = needs[n].iter().map(|&need| name(need)).collect();
+                decl(&name(n), &reads.iter().map(String::as_str).collect::<Vec<_>>())
+            });
+            let decls: Vec<Decl> = decls.collect();
+            let of = |task: &str| takes[task[1..].parse::<usize>().unwrap_or(0)];
+            let graph = Graph::build(decls.clone()).expect("a graph");
+            for slots in [1, 4, 8, 16, 63] {
+                let took = seconds(decls.clone(), slots, None, of).seconds;
+                // What `status` says before it begins is never more, and the same if nothing waits for a slot.
+                let eta = eta::longest(&graph, &[slots], |_| Some(0), |id| of(&graph[id].name));
+                assert!(eta < took + 1e-3, "graph {seed}, {slots} slots: {took} s, ETA {eta} s");
+                assert!(
+                    ![1, 63].contains(&slots) || eta > took - 1e-3,
+                    "graph {seed}: {took} s, ETA {eta} s"
+                );
                 let ideal = ideal(&needs, &takes, slots);
                 assert!(
                     (took - ideal).abs() < 1e-3,

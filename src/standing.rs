@@ -7,6 +7,7 @@ use minijinja::Value;
 
 use crate::clock;
 use crate::engine::{self, Settled};
+use crate::eta::{self, Known};
 use crate::graph::{Graph, Kind, Task, TaskId};
 use crate::judge::Judgement;
 use crate::project::{Project, Recipe, Spec};
@@ -14,6 +15,7 @@ use crate::record::{Done, Failure, Marker, State, Status, StatusUsage};
 use crate::render;
 use crate::report::{Drift, Reason, TaskView, Verdict};
 use crate::staleness::{Content, Decision, StaleReason};
+use crate::store::index::Index;
 use crate::store::live::{AtWork, Progress};
 use crate::store::run_json::Phase;
 use crate::store::{Owner, StatusRead, Store};
@@ -593,116 +595,37 @@ pub fn phase_of(
     })
 }
 
-/// Seconds to go: the longest path of tasks that are left, or the work left for one server over its slots,
-/// whichever is longer. What a task will take is told by what it, or others like it, took; `known` by name.
-pub fn eta_s(
-    project: &Project,
-    graph: &Graph,
-    standing: &Standing,
-    known: &dyn Fn(&str) -> Option<f64>,
-) -> f64 {
-    let usual = Usual::of(project, graph, standing);
-    let mut paths: HashMap<TaskId, f64> = HashMap::new();
-    let mut load = vec![0.0; project.endpoints.len()];
-    let mut longest: f64 = 0.0;
-    for &id in graph.order() {
-        let instances = graph.instances(id);
-        let mut family_end: f64 = 0.0;
-        for &one in instances.iter().chain([&id]) {
-            let needs = match graph[one].kind {
-                Kind::Instance { .. } => graph[one].needs.iter().map(|need| need.task).collect(),
-                _ => graph.direct_needs(one),
-            };
-            let start = needs.iter().filter_map(|need| paths.get(need)).copied().fold(0.0, f64::max);
-            let left = match standing.of(one) {
-                _ if one == id && !instances.is_empty() => 0.0,
-                Some(view) if view.state.is_complete() && view.verdict == Some(Verdict::Fresh) => 0.0,
-                Some(view) if matches!(view.state, Shown::Failed | Shown::Blocked | Shown::Waiting) => 0.0,
-                Some(view) => {
-                    let all = known(&view.task).unwrap_or_else(|| usual.seconds(graph[one].decl));
-                    (all - view.elapsed_s.unwrap_or(0.0)).max(0.0)
-                }
-                None => 0.0,
-            };
-            if let Some(prompt) = project.spec(&graph[one]).recipe.prompt()
-                && let Some(&at) = prompt.models.first()
-            {
-                load[at] += left;
-            }
-            let end = if one == id { (start + left).max(family_end) } else { start + left };
-            family_end = family_end.max(end);
-            paths.insert(one, end);
-            longest = longest.max(end);
+/// What tasks take, by `index` and by what this run's records say.
+pub fn durations(project: &Project, standing: &Standing, index: &Index) -> Known<f64> {
+    let recorded = standing.tasks.iter().filter_map(|view| Some((view.task.clone(), view.duration_s?)));
+    let mut seconds: HashMap<String, f64> = recorded.collect();
+    seconds.extend(index.usual_durations());
+    Known::new(project, seconds, |&seconds| seconds)
+}
+
+/// Seconds until everything is done that a build can do.
+pub fn time_left(project: &Project, graph: &Graph, standing: &Standing, known: &Known<f64>) -> f64 {
+    eta::time_left(project, graph, |id| {
+        let Some(view) = standing.of(id) else { return 0.0 };
+        let up_to_date = view.state.is_complete() && view.verdict == Some(Verdict::Fresh);
+        let cannot_run = matches!(view.state, Shown::Failed | Shown::Blocked | Shown::Waiting);
+        if up_to_date || cannot_run || graph[id].kind == Kind::Group {
+            return 0.0;
         }
-    }
-    for (seconds, endpoint) in load.iter().zip(&project.endpoints) {
-        let slots = crate::llm::limits::Limits::of(&endpoint.model).max_concurrent.max(1);
-        longest = longest.max(seconds / f64::from(slots));
-    }
-    longest
+        (known.seconds(project, &graph[id]) - view.elapsed_s.unwrap_or(0.0)).max(0.0)
+    })
 }
 
 /// Says of each running task how long it is expected to take, where that is known: by what it, or others of its
-/// declaration, took; `known` by name.
-pub fn expect(
-    project: &Project,
-    graph: &Graph,
-    standing: &mut Standing,
-    known: &dyn Fn(&str) -> Option<f64>,
-) {
-    let usual = Usual::of(project, graph, standing);
+/// declaration, took.
+pub fn expect(graph: &Graph, standing: &mut Standing, known: &Known<f64>) {
     for id in graph.ids() {
         let Some(&at) = standing.at.get(&id) else { continue };
         let view = &mut standing.tasks[at];
         if view.state == Shown::Running && view.elapsed_s.is_some() {
-            let family = || view.family.as_deref().and_then(known);
-            let of_decl = || usual.by_decl.get(&graph[id].decl).copied();
-            view.expected_s = known(&view.task).or_else(family).or_else(of_decl);
+            view.expected_s = known.of_decl(&graph[id]);
         }
     }
-}
-
-/// What tasks usually take in this run.
-struct Usual {
-    /// By declaration.
-    by_decl: HashMap<usize, f64>,
-    /// By recipe.
-    by_recipe: HashMap<&'static str, f64>,
-    recipes: Vec<&'static str>,
-}
-
-impl Usual {
-    fn of(project: &Project, graph: &Graph, standing: &Standing) -> Usual {
-        let mut decls: HashMap<usize, Vec<f64>> = HashMap::new();
-        let mut recipes: HashMap<&'static str, Vec<f64>> = HashMap::new();
-        for id in graph.ids() {
-            if let Some(seconds) = standing.of(id).and_then(|view| view.duration_s) {
-                let decl = graph[id].decl;
-                decls.entry(decl).or_default().push(seconds);
-                recipes.entry(project.specs[decl].recipe.name()).or_default().push(seconds);
-            }
-        }
-        Usual {
-            by_decl: decls.into_iter().map(|(decl, list)| (decl, median(list))).collect(),
-            by_recipe: recipes.into_iter().map(|(recipe, list)| (recipe, median(list))).collect(),
-            recipes: project.specs.iter().map(|spec| spec.recipe.name()).collect(),
-        }
-    }
-
-    fn seconds(&self, decl: usize) -> f64 {
-        let recipe = self.recipes[decl];
-        let usual = match recipe {
-            "prompt" => 10.0,
-            "command" => 1.0,
-            _ => 0.01,
-        };
-        self.by_decl.get(&decl).or_else(|| self.by_recipe.get(recipe)).copied().unwrap_or(usual)
-    }
-}
-
-fn median(mut list: Vec<f64>) -> f64 {
-    list.sort_by(f64::total_cmp);
-    list.get(list.len() / 2).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -75,17 +75,18 @@ impl World {
         let left = |id: TaskId| engine.remaining_s(id);
         for id in engine.graph().ids() {
             let task = &engine.graph()[id];
-            let usual = engine.expected_s(id);
             let path = match task.kind {
                 Kind::Instance { family } => {
+                    let usual = engine.expected_s(family);
+                    let own = *self.past.get(&task.name).unwrap_or(&usual);
+                    assert_eq!(engine.expected_s(id), own, "seed {}: {}", self.seed, task.name);
                     let next = task.waiters.iter().find(|need| need.why == Why::Previous);
-                    let after = next.map_or(left(family) - usual, |next| left(next.task));
-                    after + self.past.get(&task.name).unwrap_or(&usual)
+                    own + next.map_or(left(family) - usual, |next| left(next.task))
                 }
                 _ => {
                     let declared = |id: &TaskId| !matches!(engine.graph()[*id].kind, Kind::Instance { .. });
                     let readers = task.readers.iter().copied().filter(declared);
-                    readers.map(left).fold(0.0, f64::max) + usual
+                    readers.map(left).fold(0.0, f64::max) + engine.expected_s(id)
                 }
             };
             assert!(

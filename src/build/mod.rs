@@ -386,7 +386,14 @@ impl<'a> Build<'a> {
         loop {
             self.act();
             if self.engine.is_finished() {
-                break;
+                // What a person let pass since the last look is not left to the next build.
+                if !self.waiting.is_empty() {
+                    self.look_outside();
+                    self.act();
+                }
+                if self.engine.is_finished() {
+                    break;
+                }
             }
             self.wait();
             if looked.elapsed() >= LOOK {

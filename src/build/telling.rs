@@ -1,11 +1,11 @@
 //! Telling what happens: events to the log and to whoever watches, and the state now and then.
 
-use super::Build;
+use super::{Attempt, Build};
 use crate::cancel::Level;
 use crate::engine::Settled;
+use crate::eta;
 use crate::event::Kind;
-use crate::graph::Kind as NodeKind;
-use crate::llm::limits::Limits;
+use crate::graph::{Kind as NodeKind, TaskId};
 use crate::progress::{Running, Snapshot};
 use crate::runner;
 
@@ -61,7 +61,7 @@ impl Build<'_> {
                 _ => {}
             }
         }
-        snapshot.eta_s = self.eta();
+        snapshot.eta_s = self.time_left();
         snapshot.usage = self.summary.usage;
         snapshot.hold = if self.paused {
             Some("paused".into())
@@ -73,32 +73,18 @@ impl Build<'_> {
         self.sink.tick(&snapshot);
     }
 
-    /// Seconds to go: the longest remaining path, or the work left over the slots, whichever is longer.
-    pub(super) fn eta(&self) -> Option<f64> {
-        if !self.begun {
-            return None;
-        }
+    /// Seconds to go, once something runs.
+    fn time_left(&self) -> Option<f64> {
         let graph = self.engine.graph();
-        let mut longest: f64 = 0.0;
-        let mut load = vec![0.0; self.project.endpoints.len()];
-        for id in graph.ids().filter(|&id| self.engine.is_wanted(id) && self.engine.settled(id).is_none()) {
-            // A fan-out is done with its instances.
-            if graph[id].kind == NodeKind::Group || !graph.instances(id).is_empty() {
-                continue;
+        let left = |id: TaskId| {
+            let over = !self.engine.is_wanted(id) || self.engine.settled(id).is_some();
+            if over || graph[id].kind == NodeKind::Group {
+                return 0.0;
             }
-            let expected = self.engine.expected_s(id);
-            let spent =
-                self.running.get(&id).map_or(0.0, |attempt| attempt.live.started.elapsed().as_secs_f64());
-            longest = longest.max(self.engine.remaining_s(id) - spent.min(expected));
-            if let Some(prompt) = self.project.spec(&graph[id]).recipe.prompt() {
-                load[prompt.models[0]] += (expected - spent).max(0.0);
-            }
-        }
-        for (seconds, endpoint) in load.into_iter().zip(&self.project.endpoints) {
-            let slots = Limits::of(&endpoint.model).max_concurrent.max(1);
-            longest = longest.max(seconds / f64::from(slots));
-        }
-        (longest > 0.0).then_some(longest)
+            let spent = |attempt: &Attempt| attempt.live.started.elapsed().as_secs_f64();
+            (self.engine.expected_s(id) - self.running.get(&id).map_or(0.0, spent)).max(0.0)
+        };
+        self.begun.then(|| eta::time_left(self.project, graph, left)).filter(|seconds| *seconds > 0.0)
     }
 
     /// After `--only`: readers of what changed are stale now.

@@ -10,6 +10,7 @@ use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
+use crate::eta;
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
@@ -28,7 +29,6 @@ use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
 use crate::signals::{self, Signals};
-use crate::simulate;
 use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
@@ -487,10 +487,8 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .specs
         .iter()
         .map(|spec| {
-            let mut known = index.durations(&spec.name);
-            known.sort_by(f64::total_cmp);
-            let usual = || simulate::usual_seconds(&spec.recipe);
-            let expected_s = known.get(known.len() / 2).copied().unwrap_or_else(usual);
+            let usual = || eta::usual_seconds(&spec.recipe);
+            let expected_s = index.usual_duration(&spec.name).unwrap_or_else(usual);
             TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s }
         })
         .collect()

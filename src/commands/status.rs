@@ -98,6 +98,8 @@ pub struct Seen {
     pub recorded: Option<crate::store::RunJson>,
     /// A word for the whole.
     pub phase: &'static str,
+    /// Seconds to go, if a build is running.
+    pub eta_s: Option<f64>,
 }
 
 impl Seen {
@@ -144,12 +146,13 @@ fn look_once(session: &Session, opened: &Opened, index: &Index, targets: &Target
         targets,
     );
     let mut standing = standing::stand(project, store, &survey, owner.as_ref());
-    if owner.is_some() {
-        let known = |name: &str| index.usual_duration(name);
-        standing::expect(project, &survey.graph, &mut standing, &known);
-    }
     let recorded = store.read_run();
     let building = owner.as_ref().is_some_and(Owner::is_building);
+    let known = building.then(|| standing::durations(project, &standing, index));
+    let eta_s = known.map(|known| {
+        standing::expect(&survey.graph, &mut standing, &known);
+        standing::time_left(project, &survey.graph, &standing, &known)
+    });
     let phase = standing::phase_of(
         &standing,
         project,
@@ -157,7 +160,9 @@ fn look_once(session: &Session, opened: &Opened, index: &Index, targets: &Target
         building,
         store.is_paused(),
     );
-    Seen { survey, standing, owner, recorded, phase }
+    // A task that takes longer than ever before: nobody knows.
+    let eta_s = eta_s.filter(|seconds| *seconds >= 1.0);
+    Seen { survey, standing, owner, recorded, phase, eta_s }
 }
 
 /// What was seen as data.
@@ -174,13 +179,6 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let idle_s = seen.builder().and(progress.as_ref()).and_then(since).map(|seconds| seconds.max(0.0));
     let asking = tasks.iter().filter(|task| task.state == crate::style::Shown::Running && task.api.is_some());
     let asked = asking.map(|task| task.started_utc.clone()).fold(None, latest);
-    let eta_s = seen.builder().map(|_| {
-        let index = Index::load(store);
-        let known = |name: &str| index.usual_duration(name);
-        standing::eta_s(project, &seen.survey.graph, &seen.standing, &known)
-    });
-    // A task that takes longer than ever before: nobody knows.
-    let eta_s = eta_s.filter(|seconds| *seconds >= 1.0);
     StatusView {
         schema: crate::report::SCHEMA,
         server: session.server(),
@@ -194,7 +192,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         last_progress_at: progress,
         idle_s,
         last_llm_call_at: latest(calls.last_utc, asked),
-        eta_s,
+        eta_s: seen.eta_s,
         cost_usd: calls.cost_usd,
         quality_summary: QualitySummary::of(&tasks),
         error: (seen.phase == "failed").then(|| error_of(&seen.standing)).flatten(),

@@ -11,9 +11,9 @@ impl Engine {
         }
         let added = self.graph.add_instances(family, items, !self.wanted_keys.contains_key(&family));
         let parent = self.nodes[family.index()].clone();
-        for remaining in self.remaining_of(family, &added) {
+        for (expected, remaining) in self.durations_of(family, &added) {
             let mut node = Engine::new_node(true);
-            node.remaining = remaining;
+            (node.expected, node.remaining) = (expected, remaining);
             node.upstream_stale = parent.upstream_stale;
             self.nodes.push(node);
         }
@@ -48,9 +48,9 @@ impl Engine {
         }
     }
 
-    /// The longest remaining paths of the instances of a family, in seconds: by what each took before, else by
-    /// the size of its item beside those that are known.
-    pub(super) fn remaining_of(&self, family: TaskId, instances: &[TaskId]) -> Vec<f64> {
+    /// The seconds that the instances of a family are expected to take, by what each took before, else by the size
+    /// of its item beside those that are known; and those of their longest remaining paths.
+    pub(super) fn durations_of(&self, family: TaskId, instances: &[TaskId]) -> Vec<(f64, f64)> {
         let usual = self.info(family).expected_s;
         let after = self.nodes[family.index()].remaining - usual;
         let size =
@@ -60,13 +60,13 @@ impl Engine {
             instances.iter().filter_map(|&id| past(id).map(|seconds| (size(id), seconds))).collect();
         let by_size = line_through(&known);
         let guess = |id: TaskId| by_size.map_or(usual, |(at, per)| (at + per * size(id)).max(0.0));
-        let mut all: Vec<f64> =
-            instances.iter().map(|&id| after + past(id).unwrap_or_else(|| guess(id))).collect();
+        let expected = instances.iter().map(|&id| past(id).unwrap_or_else(|| guess(id)));
+        let mut all: Vec<(f64, f64)> = expected.map(|seconds| (seconds, after + seconds)).collect();
         // In a row each has all that follow behind it.
         let in_a_row = |id: TaskId| self.graph[id].needs.iter().any(|need| need.why == Why::Previous);
         for n in (1..instances.len()).rev() {
             if in_a_row(instances[n]) {
-                all[n - 1] += all[n] - after;
+                all[n - 1].1 += all[n].1 - after;
             }
         }
         all

@@ -228,6 +228,8 @@ struct Node {
     call: Option<CallEnd>,
     /// Something it needs is made anew: however its attempt ends, it is judged again.
     outdated: bool,
+    /// Seconds it is expected to take; a fan-out: one instance.
+    expected: f64,
     /// Longest remaining path, seconds, itself included.
     remaining: f64,
 }
@@ -329,6 +331,7 @@ impl Engine {
             held: None,
             call: None,
             outdated: false,
+            expected: 0.0,
             remaining: 0.0,
         }
     }
@@ -342,9 +345,11 @@ impl Engine {
                 readers.filter(|reader| !matches!(self.graph[**reader].kind, Kind::Instance { .. }));
             let after = declared.map(|reader| self.nodes[reader.index()].remaining).fold(0.0, f64::max);
             self.nodes[id.index()].remaining = after + self.info(id).expected_s;
+            self.nodes[id.index()].expected = self.info(id).expected_s;
             let instances = self.graph.instances(id);
-            for (instance, remaining) in instances.iter().zip(self.remaining_of(id, instances)) {
-                self.nodes[instance.index()].remaining = remaining;
+            for (instance, (expected, remaining)) in instances.iter().zip(self.durations_of(id, instances)) {
+                let node = &mut self.nodes[instance.index()];
+                (node.expected, node.remaining) = (expected, remaining);
             }
         }
     }
@@ -717,7 +722,7 @@ impl Engine {
 
     /// Seconds a task is expected to take; of a fan-out, one instance.
     pub fn expected_s(&self, id: TaskId) -> f64 {
-        self.info(id).expected_s
+        self.nodes[id.index()].expected
     }
 
     /// How many tasks need a task that failed, directly or not, and are blocked by it.

@@ -1,0 +1,212 @@
+//! How long tasks take, as far as is known, and how long a build still does: one rule for builds, for
+//! `status` and for forecasts. Pure.
+
+use std::collections::HashMap;
+
+use crate::graph::{Graph, Task, TaskId};
+use crate::llm::limits::Limits;
+use crate::project::{Project, Recipe};
+
+/// One figure of tasks: by task, else by declaration, else by recipe; the last two are medians.
+#[derive(Debug)]
+pub struct Known<T> {
+    by_task: HashMap<String, T>,
+    by_decl: HashMap<usize, T>,
+    by_recipe: HashMap<&'static str, T>,
+}
+
+impl<T: Copy> Known<T> {
+    /// From what is known by name; `key` orders the figures.
+    pub fn new(project: &Project, by_task: HashMap<String, T>, key: impl Fn(&T) -> f64) -> Known<T> {
+        let decls: HashMap<&str, usize> =
+            project.specs.iter().enumerate().map(|(decl, spec)| (spec.name.as_str(), decl)).collect();
+        let mut lists: HashMap<usize, Vec<T>> = HashMap::new();
+        for (task, figure) in &by_task {
+            let family = task.split_once('[').map_or(task.as_str(), |(family, _)| family);
+            if let Some(&decl) = decls.get(family) {
+                lists.entry(decl).or_default().push(*figure);
+            }
+        }
+        let median = |list: &mut Vec<T>| {
+            list.sort_by(|a, b| key(a).total_cmp(&key(b)));
+            list[list.len() / 2]
+        };
+        let by_decl: HashMap<usize, T> = lists.iter_mut().map(|(&decl, list)| (decl, median(list))).collect();
+        let mut recipes: HashMap<&'static str, Vec<T>> = HashMap::new();
+        for (&decl, figure) in &by_decl {
+            recipes.entry(project.specs[decl].recipe.name()).or_default().push(*figure);
+        }
+        let by_recipe = recipes.iter_mut().map(|(&recipe, list)| (recipe, median(list))).collect();
+        Known { by_task, by_decl, by_recipe }
+    }
+
+    /// What is known of a task, or of others of its declaration.
+    pub fn of_decl(&self, task: &Task) -> Option<T> {
+        self.by_task.get(&task.name).or_else(|| self.by_decl.get(&task.decl)).copied()
+    }
+
+    /// The same, or what is known of others of its recipe.
+    pub fn get(&self, project: &Project, task: &Task) -> Option<T> {
+        let recipe = || self.by_recipe.get(project.spec(task).recipe.name()).copied();
+        self.of_decl(task).or_else(recipe)
+    }
+}
+
+impl Known<f64> {
+    /// Seconds a task is expected to take.
+    pub fn seconds(&self, project: &Project, task: &Task) -> f64 {
+        self.get(project, task).unwrap_or_else(|| usual_seconds(&project.spec(task).recipe))
+    }
+}
+
+/// Seconds of a task of a kind of which none has run yet.
+pub fn usual_seconds(recipe: &Recipe) -> f64 {
+    match recipe {
+        Recipe::Prompt(_) => 10.0,
+        Recipe::Command(_) => 1.0,
+        _ => 0.01,
+    }
+}
+
+/// Seconds to go: the longest path of what is left, or the calls left for one model over its slots, whichever
+/// is longer. `left`: seconds a task still takes by itself; it is not asked of fan-outs whose items are known.
+pub fn time_left(project: &Project, graph: &Graph, left: impl Fn(TaskId) -> f64) -> f64 {
+    let slots: Vec<u32> =
+        project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model).max_concurrent).collect();
+    let asks = |id: TaskId| project.spec(&graph[id]).recipe.prompt()?.models.first().copied();
+    longest(graph, &slots, asks, left)
+}
+
+/// [`time_left`] over models with so many slots; `asks`: which of them a task asks first.
+pub(crate) fn longest(
+    graph: &Graph,
+    slots: &[u32],
+    asks: impl Fn(TaskId) -> Option<usize>,
+    left: impl Fn(TaskId) -> f64,
+) -> f64 {
+    // Seconds from the start of each task to the end of all.
+    let mut paths = vec![0.0f64; graph.len()];
+    let mut load = vec![0.0; slots.len()];
+    let mut own = |id: TaskId| {
+        let seconds = left(id);
+        if seconds > 0.0
+            && let Some(at) = asks(id)
+        {
+            load[at] += seconds;
+        }
+        seconds
+    };
+    for &id in graph.order().iter().rev() {
+        let instances = graph.instances(id);
+        // A fan-out over the same items waits for this one item by item.
+        let by_item =
+            |reader: TaskId| !graph.instances(reader).is_empty() && graph.peers(reader).contains(&id);
+        let readers = graph[id].readers.iter().filter(|reader| !by_item(**reader));
+        let after = readers.map(|reader| paths[reader.index()]).fold(0.0, f64::max);
+        if instances.is_empty() {
+            paths[id.index()] = own(id) + after;
+            continue;
+        }
+        let mut all = after;
+        for &one in instances.iter().rev() {
+            let readers = graph[one].readers.iter();
+            let path = own(one) + readers.map(|reader| paths[reader.index()]).fold(after, f64::max);
+            paths[one.index()] = path;
+            all = all.max(path);
+        }
+        paths[id.index()] = all;
+    }
+    let over_slots = load.iter().zip(slots).map(|(seconds, &slots)| seconds / f64::from(slots.max(1)));
+    over_slots.chain(paths.iter().copied()).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Decl, ForeachDecl, Input, Item};
+
+    fn decl(name: &str, reads: &[&str]) -> Decl {
+        let input = |path: &&str| Input {
+            name: (*path).into(),
+            pattern: (*path).into(),
+            glob: path.contains('*'),
+            optional: false,
+        };
+        Decl {
+            name: name.into(),
+            recipe: true,
+            inputs: reads.iter().map(input).collect(),
+            outputs: vec![name.into()],
+            ..Decl::default()
+        }
+    }
+
+    fn each(name: &str, reads: &[&str], sequential: bool) -> Decl {
+        let foreach = Some(ForeachDecl { source: "list".into(), glob: false, rest: String::new() });
+        Decl { outputs: vec![format!("{name}/{{{{ key }}}}")], foreach, sequential, ..decl(name, reads) }
+    }
+
+    /// A graph in which every fan-out has these items.
+    fn graph(decls: Vec<Decl>, items: &[&str]) -> Graph {
+        let mut graph = Graph::build(decls).expect("a graph");
+        for id in graph.order().to_vec() {
+            if graph[id].kind == crate::graph::Kind::Family && !items.is_empty() {
+                let item = |(index, key): (usize, &&str)| Item {
+                    key: (*key).into(),
+                    index,
+                    value: serde_json::Value::Null,
+                };
+                graph.add_instances(id, items.iter().enumerate().map(item).collect(), true);
+            }
+        }
+        graph
+    }
+
+    #[test]
+    fn the_longest_path_or_the_calls_over_the_slots() {
+        let chain =
+            || graph(vec![decl("a", &[]), decl("b", &["a"]), decl("c", &["b"]), decl("d", &["a"])], &[]);
+        let fan = |sequential| {
+            let decls = vec![
+                decl("list", &[]),
+                decl("plan", &[]),
+                each("draft", &["plan"], sequential),
+                each("check", &["draft/{{ key }}"], false),
+                decl("sum", &["check/*"]),
+            ];
+            move |items: &[&str]| graph(decls.clone(), items)
+        };
+        // Seconds left by name, 0 of what is not named; slots of the one model; seconds to go.
+        type Case<'a> = (&'a str, Graph, &'a [(&'a str, f64)], u32, f64);
+        let cases: &[Case<'_>] = &[
+            ("nothing is left", chain(), &[], 1, 0.0),
+            ("a path", chain(), &[("a", 1.0), ("b", 2.0), ("c", 3.0), ("d", 9.0)], 9, 10.0),
+            ("one slot for all", chain(), &[("a", 1.0), ("b", 2.0), ("c", 3.0), ("d", 9.0)], 1, 15.0),
+            ("what is done counts for nothing", chain(), &[("c", 3.0), ("d", 9.0)], 9, 9.0),
+            ("items not known: one", fan(false)(&[]), &[("list", 1.0), ("draft", 4.0), ("sum", 2.0)], 9, 7.0),
+            ("the fan-out itself takes nothing", fan(false)(&["x"]), &[("draft", 4.0), ("sum", 2.0)], 9, 2.0),
+            (
+                "item by item",
+                fan(false)(&["x", "y"]),
+                &[("draft[x]", 5.0), ("check[x]", 1.0), ("draft[y]", 1.0), ("check[y]", 4.0), ("sum", 2.0)],
+                9,
+                8.0,
+            ),
+            (
+                "one after the other",
+                fan(true)(&["x", "y"]),
+                &[("draft[x]", 5.0), ("check[x]", 1.0), ("draft[y]", 1.0), ("check[y]", 4.0), ("sum", 2.0)],
+                9,
+                12.0,
+            ),
+            ("what all items read", fan(false)(&["x", "y"]), &[("plan", 7.0), ("draft[y]", 1.0)], 9, 8.0),
+        ];
+        for (name, graph, seconds, slots, wanted) in cases {
+            let left = |id: TaskId| {
+                let task = &graph[id].name;
+                seconds.iter().find(|(name, _)| name == task).map_or(0.0, |(_, seconds)| *seconds)
+            };
+            assert_eq!(longest(graph, &[*slots], |_| Some(0), left), *wanted, "{name}");
+        }
+    }
+}

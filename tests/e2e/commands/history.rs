@@ -1,0 +1,126 @@
+//! `clean`, `touch`, `history`, `restore`: what is made anew, and what comes back.
+
+use serde_json::json;
+
+use super::{built, text};
+use crate::support::{FakeLlm, counts};
+
+#[test]
+fn clean_refuses_without_a_terminal_and_lists_with_dry_run() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    for command in ["clean", "invalidate"] {
+        let before = space.visible();
+        let out = space.run(&[command, "b"]).exits(2).says(&["-y"]);
+        space.visible().assert_same_as(&before, &out);
+        let out = space
+            .run(&[command, "b", "--dry-run"])
+            .exits(0)
+            .says(&["b.txt"])
+            .says_nothing_of(&["a.txt", "c.txt"]);
+        space.visible().assert_same_as(&before, &out);
+        for all in ["--downstream", "--cascade"] {
+            let out = space.run(&[command, "b", all, "--dry-run"]).exits(0);
+            let out = out.says(&["b.txt", "c.txt"]).says_nothing_of(&["a.txt"]);
+            space.visible().assert_same_as(&before, &out);
+        }
+    }
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn invalidating_one_task_or_all_downstream() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let run = space.dir().to_str().expect("a path").to_owned();
+    space.run(&["invalidate", "BTask", "--run-dir", &run, "-y"]).exits(0).says(&["b.txt"]);
+    assert!(space.exists("a.txt") && !space.exists("b.txt") && space.exists("c.txt"));
+    // The same prompts give the same answers: c is not asked again.
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1)]));
+    let tree = space.tree();
+    space.run(&["clean", "b", "--downstream", "-y"]).exits(0).says(&["b.txt", "c.txt"]);
+    assert!(space.exists("a.txt") && !space.exists("b.txt") && !space.exists("c.txt"));
+    space.build();
+    assert_eq!((server.counts(), space.tree()), (counts([("a", 1), ("b", 3), ("c", 2)]), tree));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_file_that_is_no_output_survives_every_clean() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.write("mine.txt", "mine");
+    space.write("b.txt.notes", "mine as well");
+    space.run(&["clean", "a", "--downstream", "-y"]).exits(0);
+    space.run(&["clean", "--orphans", "-y"]).exits(0);
+    assert_eq!(
+        (space.read("mine.txt"), space.read("b.txt.notes")),
+        ("mine".to_owned(), "mine as well".to_owned())
+    );
+    assert!(space.exists("plan.txt") && space.exists("pipeline.toml"));
+}
+
+#[test]
+fn touch_accepts_what_is_there() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.run(&["build", "-q"]).exits(1);
+    space.run(&["touch", "a"]).exits(0);
+    assert_eq!(space.done("a.txt")["by"], "touch");
+    space.build();
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
+    // What is not there cannot be accepted.
+    space.remove("b.txt");
+    assert_ne!(space.run(&["touch", "b"]).says(&["b.txt"]).code, 0);
+}
+
+#[test]
+fn what_was_replaced_can_be_found_and_brought_back() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let first = space.tree();
+    let checkpoint = text(&space.report()["last_checkpoint_id"]);
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    let second = space.tree();
+    assert_ne!(first["c.txt"], second["c.txt"]);
+    space.run(&["history", "c"]).exits(0).says(&["c.txt"]);
+
+    space.run(&["restore", "--checkpoint", &checkpoint]).exits(0);
+    for output in ["a.txt", "b.txt", "c.txt"] {
+        assert_eq!(space.tree()[output], first[output], "{output}");
+    }
+    // The outputs are those of the former plan: a build with the present plan uses what is kept.
+    space.build();
+    assert_eq!((server.total(), space.tree()), (6, second));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn what_clean_took_comes_back() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let tree = space.tree();
+    space.run(&["clean", "b", "--downstream", "-y"]).exits(0);
+    assert_ne!(space.tree(), tree);
+    space.run(&["restore", "b"]).exits(0).says(&["b.txt"]);
+    space.run(&["restore", "c"]).exits(0).says(&["c.txt"]);
+    assert_eq!(space.tree(), tree);
+}
+
+#[test]
+fn a_checkpoint_in_the_middle_drops_what_came_later() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let checkpoint = text(&space.done("a.txt")["checkpoint_id"]);
+    space.run(&["restore", "--checkpoint", &checkpoint]).exits(0);
+    let report = space.report();
+    assert_eq!(report["last_checkpoint_id"], checkpoint.as_str(), "{report:#}");
+    assert_eq!((&report["last_completed_task"], &report["last_completed_step"]), (&json!("a"), &json!(0)));
+    assert!(space.is_done("a.txt") && !space.is_done("b.txt") && !space.is_done("c.txt"));
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
