@@ -1,6 +1,7 @@
 //! Templates: prompts, output templates, gates and conditions. The same source and the same
 //! context give the same bytes; there is no clock, no file and no chance in here.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -183,13 +184,38 @@ fn environment<'a>(html: bool, trim: bool) -> Environment<'a> {
     env.set_recursion_limit(100);
     env.set_debug(true);
     env.remove_global("debug");
+    if html {
+        env.set_formatter(|out, state, value| match value.as_str().map(printable) {
+            Some(Cow::Owned(text)) if value.is_safe() => {
+                minijinja::escape_formatter(out, state, &Value::from_safe_string(text))
+            }
+            Some(Cow::Owned(text)) => minijinja::escape_formatter(out, state, &Value::from(text)),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
+    }
     env.add_filter("tojson", tojson);
+    env.add_filter("printable", |text: String| printable(&text).into_owned());
     env.add_filter("slug", |text: String| slug(&text));
     env.add_filter("words", words);
     env.add_filter("group_digits", group_digits);
     env.add_filter("number", number);
     env.add_filter("percent", percent);
     env
+}
+
+/// A text without the characters that no reader sees and that steer what shows it: control characters, which
+/// may begin a sequence for a terminal, and marks that reorder what stands beside them. In HTML every value is
+/// made so.
+fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| match c {
+        '\n' | '\r' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
+    match text.contains(steers) {
+        true => Cow::Owned(text.replace(steers, "")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// Parses as a template would, for text at hand.
@@ -799,6 +825,19 @@ mod tests {
             let _ = eval_condition(&source, &context! {});
             let _ = find_name(&source.text, "x");
         }
+    }
+
+    #[test]
+    fn nothing_in_a_page_steers_what_shows_it() {
+        let evil = "a\u{1b}[31m\u{202e}b\u{2066}\u{0}\u{9b}c\td\ne \u{5d0}\u{200f}";
+        let context = context! { evil };
+        let html =
+            render(&Source::new("t", "{{ evil }}{{ evil|safe }}{{ evil|tojson }}"), &context, true).unwrap();
+        assert!(!html.contains(['\u{1b}', '\u{202e}', '\u{2066}', '\u{0}', '\u{9b}']), "{html:?}");
+        assert!(html.starts_with("a[31mbc\td\ne \u{5d0}\u{200f}a[31mbc"), "{html:?}");
+        // Elsewhere where it is asked for: a prompt may be about such text.
+        assert_eq!(text("{{ evil }}", context.clone()).as_deref(), Ok(evil));
+        assert_eq!(text("{{ evil|printable }}", context).as_deref(), Ok("a[31mbc\td\ne \u{5d0}\u{200f}"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::make::{self, Tokens};
 use crate::memo::{Contents, Known, RestsOn};
 use crate::progress::Sink;
 use crate::project::Project;
-use crate::record::Failure;
+use crate::record::{Failure, SCHEMA};
 use crate::runner::{Course, Job, Live, OtherFields, Outcome, Tools};
 use crate::signals::Signals;
 use crate::store::Store;
@@ -386,7 +386,14 @@ impl<'a> Build<'a> {
         loop {
             self.act();
             if self.engine.is_finished() {
-                break;
+                // What a person let pass since the last look is not left to the next build.
+                if !self.waiting.is_empty() {
+                    self.look_outside();
+                    self.act();
+                }
+                if self.engine.is_finished() {
+                    break;
+                }
             }
             self.wait();
             if looked.elapsed() >= LOOK {
@@ -441,6 +448,7 @@ impl<'a> Build<'a> {
             (self.prepare)()?;
             self.tick();
             self.tell(Kind::PipelineStarted {
+                schema: SCHEMA,
                 pipeline: self.project.name.clone(),
                 run_id_dir: self.project.run.display().to_string(),
                 steps_total: self.wanted_steps(),

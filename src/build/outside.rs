@@ -105,10 +105,15 @@ impl Build<'_> {
                 Control::Pause(_) => {}
                 Control::Retry(name) => self.retry(&name),
                 Control::Passed(name) => {
-                    if let Some(id) = self.engine.graph().find(&name) {
-                        self.summary.waiting.retain(|waiting| *waiting != name);
-                        self.waiting.retain(|(waiting, _)| *waiting != name);
-                        self.engine.on(Input::Passed(id), self.now());
+                    let id = self.engine.graph().find(&name);
+                    match id.filter(|id| self.engine.settled(*id) == Some(Settled::Waiting)) {
+                        Some(id) => {
+                            self.summary.waiting.retain(|waiting| *waiting != name);
+                            self.waiting.retain(|(waiting, _)| *waiting != name);
+                            self.engine.on(Input::Passed(id), self.now());
+                        }
+                        // Its `.status` says so before the build knows; or it comes to it later.
+                        None => self.controls.put_off(&name),
                     }
                 }
             }

@@ -48,6 +48,8 @@ pub enum OnFailure {
 pub struct Work {
     /// Endpoints to ask, in order of preference; empty if no call is made.
     pub endpoints: Vec<usize>,
+    /// The place in that list to begin with.
+    pub first: usize,
     /// Tokens the call is expected to take, for limits per minute.
     pub tokens: u64,
     /// Whether it takes a core.
@@ -444,7 +446,10 @@ impl Engine {
                     Judged::DependsOn => self.settle(id, Settled::DependsOn),
                     Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Settled::Stale),
                     Judged::Stale(work) => {
-                        self.nodes[id.index()].work = work;
+                        let node = &mut self.nodes[id.index()];
+                        // One that is judged again begins anew.
+                        (node.attempts, node.endpoint) = (0, work.first);
+                        node.work = work;
                         self.enqueue(id);
                     }
                 }

@@ -90,6 +90,7 @@ fn failure(class: &str, message: &str) -> Failure {
 fn build() -> Vec<Event> {
     [
         Kind::PipelineStarted {
+            schema: 1,
             pipeline: "strategic-plan".into(),
             run_id_dir: "runs/bakery".into(),
             steps_total: 6,

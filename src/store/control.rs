@@ -2,7 +2,7 @@
 //! that a person let pass, or wants made anew. A running build looks for them several times a second; a `stop` older than
 //! the build is removed by it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub struct Passed {
 #[derive(Debug)]
 pub struct Controls {
     dir: PathBuf,
-    told: BTreeSet<String>,
+    told: BTreeMap<String, Passed>,
     stopped: bool,
     aborted: Option<bool>,
     older: Vec<(&'static str, Signature)>,
@@ -61,10 +61,11 @@ impl Controls {
     pub fn new(store: &Store) -> Controls {
         let dir = store.planexe_dir();
         let older = FILES.into_iter().filter_map(|name| Some((name, signature(&dir, name)?))).collect();
-        Controls { dir, told: BTreeSet::new(), stopped: false, aborted: None, older }
+        Controls { dir, told: BTreeMap::new(), stopped: false, aborted: None, older }
     }
 
-    /// What is asked now; a stop is told once, a pause every time.
+    /// What is asked now; a stop is told once, a pause every time, what a person let pass once unless it is
+    /// [`Controls::put_off`].
     pub fn look(&mut self) -> Vec<Control> {
         let mut found = Vec::new();
         let there = |name: &str| {
@@ -83,12 +84,18 @@ impl Controls {
         }
         found.push(Control::Pause(there("pause")));
         for passed in self.all_passed() {
-            if self.told.insert(passed.task.clone()) {
-                found.push(Control::Passed(passed.task));
+            if self.told.get(&passed.task) != Some(&passed) {
+                found.push(Control::Passed(passed.task.clone()));
+                self.told.insert(passed.task.clone(), passed);
             }
         }
         found.extend(retries(&self.dir).into_values().map(Control::Retry));
         found
+    }
+
+    /// The task does not wait yet: that it was let pass is told again by the next look.
+    pub fn put_off(&mut self, task: &str) {
+        self.told.remove(task);
     }
 
     fn all_passed(&self) -> Vec<Passed> {
@@ -215,6 +222,29 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_let_pass_is_told_until_it_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let mut controls = Controls::new(&store);
+        let pass = |at: &str| {
+            let passed = Passed { task: "t".into(), by: "me".into(), at: at.into(), decision_id: None };
+            store.pass(&passed).unwrap();
+        };
+        let told = [Control::Pause(false), Control::Passed("t".into())];
+        pass("2026-03-01T22:15:04Z");
+        assert_eq!(controls.look(), told);
+        // Its `.status` said that it waits, before the build knew.
+        controls.put_off("t");
+        assert_eq!(controls.look(), told);
+        assert_eq!(controls.look(), told[..1]);
+        // A person says it once more.
+        pass("2026-03-01T22:15:05Z");
+        assert_eq!(controls.look(), told);
+        controls.clear_passed("t");
+        assert_eq!(controls.look(), told[..1]);
+    }
 
     #[test]
     fn only_what_comes_after_the_start_counts() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Answer, FakeLlm, Space, counts};
+use crate::support::{Answer, FakeLlm, Space, counts, patiently};
 
 const ONE: &str = r#"
 [task.a]
@@ -70,58 +70,70 @@ params_extra = { top_k = 5 }
 
 #[test]
 fn a_server_that_says_nothing_is_given_up() {
-    let server = FakeLlm::scripted(|request| match request.task.as_str() {
-        "a" => Answer::Hang,
-        _ => Answer::Default,
+    patiently(|slow| {
+        let server = FakeLlm::scripted(|request| match request.task.as_str() {
+            "a" => Answer::Hang,
+            _ => Answer::Default,
+        });
+        let space = Space::new();
+        space.pipeline_with(&server, &format!("timeouts = {{ first_token = \"{}ms\" }}", 200 * slow), TWO);
+        space.run(&["build"]).exits(1).says(&["a", "timeout"]);
+        assert_eq!(server.counts(), counts([("a", 2), ("b", 1)]));
+        assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
+        assert!(space.is_done("b.txt"));
+        server.script(|_| Answer::Default);
+        space.build();
+        space.assert_nothing_to_do(&server);
     });
-    let space = Space::new();
-    space.pipeline_with(&server, "timeouts = { first_token = \"200ms\" }", TWO);
-    space.run(&["build"]).exits(1).says(&["a", "timeout"]);
-    assert_eq!(server.counts(), counts([("a", 2), ("b", 1)]));
-    assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
-    assert!(space.is_done("b.txt"));
-    server.script(|_| Answer::Default);
-    space.build();
-    space.assert_nothing_to_do(&server);
 }
 
 #[test]
 fn a_stream_that_stands_still_is_given_up() {
-    let server = FakeLlm::scripted(|_| Answer::Half("The first half of it, and then the second.".into()));
-    let space = one_with(&server, "timeouts = { idle = \"200ms\" }");
-    space.run(&["build"]).exits(1).says(&["timeout"]);
-    assert_eq!(server.total(), 2);
-    assert!(!space.exists("a.txt"));
+    patiently(|slow| {
+        let server = FakeLlm::scripted(|_| Answer::Half("The first half of it, and then the second.".into()));
+        let space = one_with(&server, &format!("timeouts = {{ idle = \"{}ms\" }}", 200 * slow));
+        space.run(&["build"]).exits(1).says(&["timeout"]);
+        assert_eq!(server.total(), 2);
+        assert!(!space.exists("a.txt"));
+    });
 }
 
 #[test]
 fn slow_is_not_dead() {
-    let text = "Slowly, word by word, the answer comes. ".repeat(4)
-        + "But it comes whole, and that is what counts in the end.";
-    let server = FakeLlm::scripted({
-        let text = text.clone();
-        move |_| Answer::Drip(text.clone(), Duration::from_millis(300))
+    patiently(|slow| {
+        let text = "Slowly, word by word, the answer comes. ".repeat(4)
+            + "But it comes whole, and that is what counts in the end.";
+        let server = FakeLlm::scripted({
+            let text = text.clone();
+            move |_| Answer::Drip(text.clone(), Duration::from_millis(300) * slow)
+        });
+        // The whole takes longer than any pause may be.
+        let space = one_with(
+            &server,
+            &format!("timeouts = {{ first_token = \"{0}ms\", idle = \"{0}ms\" }}", 1200 * slow),
+        );
+        space.build();
+        assert_eq!((server.total(), space.read("a.txt").trim()), (1, text.as_str()));
+        space.assert_nothing_to_do(&server);
     });
-    // The whole takes longer than any pause may be.
-    let space = one_with(&server, "timeouts = { first_token = \"1200ms\", idle = \"1200ms\" }");
-    space.build();
-    assert_eq!((server.total(), space.read("a.txt").trim()), (1, text.as_str()));
-    space.assert_nothing_to_do(&server);
 }
 
 #[test]
 fn the_time_of_a_task_bounds_its_calls() {
-    let server = FakeLlm::scripted(|request| match request.task.as_str() {
-        "a" => Answer::Hang,
-        _ => Answer::Default,
+    patiently(|slow| {
+        let server = FakeLlm::scripted(|request| match request.task.as_str() {
+            "a" => Answer::Hang,
+            _ => Answer::Default,
+        });
+        let time = 0.3 * f64::from(slow);
+        let space = Space::new();
+        space.pipeline_with(&server, "", &format!("[timeouts]\na = {time}\n{TWO}"));
+        space.run(&["build"]).exits(1).says(&["a", "timeout"]);
+        assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
+        assert!(space.is_done("b.txt"));
+        space.edit("pipeline.toml", &format!("a = {time}"), "a = 3000");
+        space.run(&["build", "-q", "b"]).exits(0);
     });
-    let space = Space::new();
-    space.pipeline_with(&server, "", &format!("[timeouts]\na = 0.3\n{TWO}"));
-    space.run(&["build"]).exits(1).says(&["a", "timeout"]);
-    assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
-    assert!(space.is_done("b.txt"));
-    space.edit("pipeline.toml", "a = 0.3", "a = 300");
-    space.run(&["build", "-q", "b"]).exits(0);
 }
 
 #[test]

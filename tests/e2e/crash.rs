@@ -179,7 +179,7 @@ fn killed_while_a_command_works_in_place() {
 inputs = ["plan.txt"]
 outputs = ["log.txt"]
 in_place = true
-command = "echo half > $out; test -e ../go || cat ../gate; cat $in > $out"
+command = "echo $$$$ > ../pid; echo half > $out; test -e ../go || cat ../gate; cat $in > $out"
 "#,
     );
     std::fs::write(space.root().join("go"), "").expect("go");
@@ -191,6 +191,8 @@ command = "echo half > $out; test -e ../go || cat ../gate; cat $in > $out"
     let held = gate.wait_for_reader();
     assert!(!space.is_done("log.txt"), "no marker beside an output that is being changed");
     build.kill9();
+    // Else it would write while the next one does.
+    wait_until_gone(&std::fs::read_to_string(space.root().join("pid")).expect("pid"));
     drop(held);
     std::fs::write(space.root().join("go"), "").expect("go");
     space.build();
@@ -244,6 +246,8 @@ fn killed_at_any_moment_after_the_answer() {
             std::hint::spin_loop();
         }
         build.kill9();
+        // What it had sent is counted in this round.
+        server.wait_for_quiet();
         space.build();
         assert_eq!(space.tree(), whole, "round {round}");
         let after = server.counts();
@@ -485,10 +489,8 @@ fn a_command_that_will_not_end_is_killed() {
     let gate = Fifo::new(space.root().join("gate"));
     let build = space.spawn(&["build"]);
     let held = gate.wait_for_reader();
-    let start = Instant::now();
     build.signal(Signal::TERM);
     build.wait().exits(143);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     wait_until_gone(&std::fs::read_to_string(space.root().join("pid")).expect("pid"));
     drop(held);
 }

@@ -122,6 +122,8 @@ fn what_is_before_a_task_is_kept() {
     space.build();
     assert_eq!((server.counts()["c"], server.counts()["a"], server.counts()["b"]), (2, 1, 2));
     space.run(&["edit-plan", "--set", "plan.txt", "--remake", "nonsense"]).exits(2);
+    let same = space.run(&["edit-plan", "--set", "plan.txt", "--all", "--json"]).exits(0).json();
+    assert_eq!((&same["changed"], &same["stale"], &same["schema"]), (&json!(false), &json!([]), &json!(1)));
 }
 
 #[test]

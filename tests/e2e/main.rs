@@ -18,6 +18,7 @@ mod canary;
 mod checks;
 mod commands;
 mod crash;
+mod described;
 mod doctor;
 mod durability;
 mod edit_plan;

@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
-use super::support::{Space, until};
+use super::support::{Space, patiently, until};
 
 /// Commands that note when they begin and end, each with its own name.
-fn noted(tasks: usize, last: &str) -> String {
+fn noted(tasks: usize, each: &str, last: &str) -> String {
     (0..tasks)
         .map(|n| {
-            let then = if n + 1 == tasks { last } else { "sleep 0.2" };
+            let then = if n + 1 == tasks { last } else { each };
             format!(
                 "[task.t{n}]\noutputs = [\"o{n}\"]\ncommand = \"echo + >> noted; {then}; echo - >> noted; echo {n} > $out\"\n"
             )
@@ -53,18 +53,21 @@ impl Server {
 
 #[test]
 fn commands_take_as_many_turns_as_make_has() {
-    let space = Space::new();
-    space.write("pipeline.toml", noted(8, "sleep 0.2"));
-    let server = Server::new(&space, 2);
-    space.build().exits(0);
-    assert_eq!(most_at_once(&space), 3);
-    server.all_came_back();
+    patiently(|slow| {
+        let nap = format!("sleep {}", 0.2 * f64::from(slow));
+        let space = Space::new();
+        space.write("pipeline.toml", noted(8, &nap, &nap));
+        let server = Server::new(&space, 2);
+        space.build().exits(0);
+        assert_eq!(most_at_once(&space), 3);
+        server.all_came_back();
+    });
 }
 
 #[test]
 fn tokens_come_back_from_a_build_that_fails() {
     let space = Space::new();
-    space.write("pipeline.toml", noted(6, "exit 3"));
+    space.write("pipeline.toml", noted(6, "sleep 0.2", "exit 3"));
     let server = Server::new(&space, 3);
     space.run(&["build", "--stop-all"]).exits(1);
     server.all_came_back();
@@ -73,7 +76,7 @@ fn tokens_come_back_from_a_build_that_fails() {
 #[test]
 fn tokens_come_back_from_a_build_that_is_ended() {
     let space = Space::new();
-    space.write("pipeline.toml", noted(6, "sleep 0.2").replace("sleep 0.2", "sleep 60"));
+    space.write("pipeline.toml", noted(6, "sleep 600", "sleep 600"));
     let server = Server::new(&space, 3);
     let running = space.spawn(&["build"]);
     until("commands on all turns", || {
@@ -88,7 +91,7 @@ fn tokens_come_back_from_a_build_that_is_ended() {
 #[test]
 fn our_own_number_counts_for_more_than_makes() {
     let space = Space::new();
-    space.write("pipeline.toml", noted(6, "sleep 0.2"));
+    space.write("pipeline.toml", noted(6, "sleep 0.2", "sleep 0.2"));
     let server = Server::new(&space, 5);
     space.run(&["build", "-j1"]).exits(0);
     assert_eq!(most_at_once(&space), 1);
@@ -97,52 +100,64 @@ fn our_own_number_counts_for_more_than_makes() {
 
 #[test]
 fn under_make_itself() {
-    let space = Space::new();
-    let make = |line: &str, jobs: &str| {
-        let makefile = format!("all:\n\t{line}\n");
-        space.write("Makefile", makefile.replace("PLANEXE", env!("CARGO_BIN_EXE_planexe")));
-        space.program("make", &[jobs]).output().expect("make")
-    };
-    if space.program("make", &["--version"]).output().is_err() {
-        return;
-    }
-    // make keeps one turn for each line it starts, so that of three all are ours here.
-    space.write("pipeline.toml", noted(8, "sleep 0.2"));
-    let out = make("@+PLANEXE build", "-j3");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    assert_eq!(most_at_once(&space), 3);
-    // A line that does not say it is a make gets none, and planexe does not take just any descriptor for a pipe.
-    space.remove("noted");
-    let out = make("@PLANEXE build -B 3</dev/null 4<pipeline.toml", "-j3");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && said.contains("jobserver is out of reach"), "{said}");
-    assert_eq!(most_at_once(&space), 1);
+    patiently(|slow| {
+        let nap = format!("sleep {}", 0.2 * f64::from(slow));
+        let space = Space::new();
+        let make = |line: &str, jobs: &str| {
+            let makefile = format!("all:\n\t{line}\n");
+            space.write("Makefile", makefile.replace("PLANEXE", env!("CARGO_BIN_EXE_planexe")));
+            space.program("make", &[jobs]).output().expect("make")
+        };
+        if space.program("make", &["--version"]).output().is_err() {
+            return;
+        }
+        // make keeps one turn for each line it starts, so that of three all are ours here.
+        space.write("pipeline.toml", noted(8, &nap, &nap));
+        let out = make("@+PLANEXE build", "-j3");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert_eq!(most_at_once(&space), 3);
+        // A line that does not say it is a make gets none, and planexe does not take just any descriptor for a pipe.
+        space.remove("noted");
+        let out = make("@PLANEXE build -B 3</dev/null 4<pipeline.toml", "-j3");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && said.contains("jobserver is out of reach"), "{said}");
+        assert_eq!(most_at_once(&space), 1);
+    });
 }
 
 #[test]
 fn calls_take_turns_only_if_told() {
-    for (told, most) in [("", 4), ("[jobserver]\ncalls = true\n\n", 2)] {
-        let space = Space::new();
-        let model = "[models.m]\napi = \"command\"\ncommand = [\"sh\", \"ask.sh\"]\nmax_concurrent = 4\n\n";
-        space.write("ask.sh", "cat > /dev/null; echo + >> noted; sleep 0.3; echo - >> noted; echo yes\n");
-        let tasks: String = (0..4)
-            .map(|n| {
-                format!("[task.t{n}]\nmodel = \"m\"\noutputs = [\"o{n}.txt\"]\nprompt = \"Say {n} now\"\n")
-            })
-            .collect();
-        space.write("pipeline.toml", format!("{told}{model}{tasks}"));
-        let server = Server::new(&space, 1);
-        space.build().exits(0);
-        assert_eq!(most_at_once(&space), most, "{told:?}");
-        server.all_came_back();
-    }
+    patiently(|slow| {
+        for (told, most) in [("", 4), ("[jobserver]\ncalls = true\n\n", 2)] {
+            let space = Space::new();
+            let model =
+                "[models.m]\napi = \"command\"\ncommand = [\"sh\", \"ask.sh\"]\nmax_concurrent = 4\n\n";
+            let nap = 0.3 * f64::from(slow);
+            space.write(
+                "ask.sh",
+                format!("cat > /dev/null; echo + >> noted; sleep {nap}; echo - >> noted; echo yes\n"),
+            );
+            let tasks: String = (0..4)
+                .map(|n| {
+                    format!(
+                        "[task.t{n}]\nmodel = \"m\"\noutputs = [\"o{n}.txt\"]\nprompt = \"Say {n} now\"\n"
+                    )
+                })
+                .collect();
+            space.write("pipeline.toml", format!("{told}{model}{tasks}"));
+            let server = Server::new(&space, 1);
+            space.build().exits(0);
+            assert_eq!(most_at_once(&space), most, "{told:?}");
+            server.all_came_back();
+        }
+    });
 }
 
 #[test]
 fn a_pipe_held_by_others_keeps_nobody_waiting_at_the_end() {
     // No token is ever free: the build goes on with its one turn, and ends though it asked for more.
     let space = Space::new();
-    space.write("pipeline.toml", noted(3, "sleep 0.2"));
+    space.write("pipeline.toml", noted(3, "sleep 0.2", "sleep 0.2"));
     let server = Server::new(&space, 0);
     space.build().exits(0);
     assert_eq!(most_at_once(&space), 1);

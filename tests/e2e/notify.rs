@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::support::{Answer, FakeLlm, Space, until};
+use crate::support::{Answer, FakeLlm, Space, patiently, until};
 
 /// One POST as it arrived.
 #[derive(Debug, Clone)]
@@ -119,7 +119,7 @@ fn serve(mut stream: TcpStream, posts: &Mutex<Vec<Post>>, script: &Mutex<Box<Scr
                 "HTTP/1.1 {status} X\r\n{headers}content-length: 2\r\nconnection: close\r\n\r\nok"
             );
         }
-        Do::Hang => std::thread::sleep(Duration::from_secs(60)),
+        Do::Hang => std::thread::sleep(Duration::from_secs(600)),
         Do::Close => {}
     }
 }
@@ -241,13 +241,15 @@ fn a_receiver_that_stumbles_gets_each_event_once_more() {
 
 #[test]
 fn a_hanging_receiver_slows_nothing() {
-    let server = FakeLlm::new();
-    let receiver = Receiver::new(|_, _| Do::Hang);
-    let space = told(&server, &receiver, "");
-    let start = Instant::now();
-    space.build();
-    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
-    assert_eq!((receiver.posts().len(), waiting(&space)), (1, 5));
+    patiently(|slow| {
+        let server = FakeLlm::new();
+        let receiver = Receiver::new(|_, _| Do::Hang);
+        let space = told(&server, &receiver, "");
+        let start = Instant::now();
+        space.build();
+        assert!(start.elapsed() < Duration::from_secs(12) * slow, "{:?}", start.elapsed());
+        assert_eq!((receiver.posts().len(), waiting(&space)), (1, 5));
+    });
 }
 
 #[test]
@@ -388,42 +390,54 @@ on_finished = ["sh", "-c", "cat >> ../told.jsonl; echo $PLANEXE_EVENT > ../last"
 
 #[test]
 fn a_call_without_progress_is_told_and_fails_as_stalled() {
-    let receiver = Receiver::willing();
-    let server = FakeLlm::scripted(|request| match request.task.as_str() {
-        "a" => Answer::Half("the first half of it".repeat(40)),
-        _ => Answer::Default,
+    patiently(|slow| {
+        let receiver = Receiver::willing();
+        let server = FakeLlm::scripted(|request| match request.task.as_str() {
+            "a" => Answer::Half("the first half of it".repeat(40)),
+            _ => Answer::Default,
+        });
+        let space = told(&server, &receiver, "");
+        space.edit("pipeline.toml", "[task.a]", &format!("[task.a]\nstall_timeout = \"{}ms\"", 300 * slow));
+        space.run(&["build"]).exits(1).says(&["stall"]);
+        assert_eq!(
+            receiver.events(),
+            ["task.started a", "task.stalled a", "task.failed a", "pipeline.failed"]
+        );
+        let failure = &space.sidecar("a.txt")["failure"];
+        assert_eq!(failure["class"], "stall");
+        assert_eq!(server.counts(), crate::support::counts([("a", 1)]));
     });
-    let space = told(&server, &receiver, "");
-    space.edit("pipeline.toml", "[task.a]", "[task.a]\nstall_timeout = \"300ms\"");
-    space.run(&["build"]).exits(1).says(&["stall"]);
-    assert_eq!(receiver.events(), ["task.started a", "task.stalled a", "task.failed a", "pipeline.failed"]);
-    let failure = &space.sidecar("a.txt")["failure"];
-    assert_eq!(failure["class"], "stall");
-    assert_eq!(server.counts(), crate::support::counts([("a", 1)]));
 }
 
 #[test]
 fn a_command_that_shows_nothing_stalls_and_one_that_writes_does_not() {
-    let server = FakeLlm::new();
-    let tasks = r#"
+    patiently(|slow| {
+        let server = FakeLlm::new();
+        let tasks = format!(
+            r#"
 [task.busy]
 outputs = ["busy.txt"]
-stall_timeout = "1500ms"
-command = "for i in 1 2 3 4 5 6 7 8; do sleep 0.3; echo $i; done > $out"
+stall_timeout = "{}ms"
+command = "for i in 1 2 3 4 5 6 7 8; do sleep {}; echo $i; done > $out"
 
 [task.still]
 outputs = ["still.txt"]
-stall_timeout = "700ms"
-command = "sleep 60; echo > $out"
-"#;
-    let space = Space::with(&server, tasks);
-    space.run(&["build"]).exits(1);
-    assert!(space.is_done("busy.txt"));
-    assert_eq!(space.sidecar("still.txt")["failure"]["class"], "stall");
-    let stalled: Vec<Value> =
-        space.lines("events.jsonl").into_iter().filter(|line| line["event"] == "task.stalled").collect();
-    assert_eq!(stalled.len(), 1, "{stalled:?}");
-    assert_eq!(stalled[0]["task"], "still");
+stall_timeout = "{}ms"
+command = "sleep 600; echo > $out"
+"#,
+            1500 * slow,
+            0.3 * f64::from(slow),
+            700 * slow
+        );
+        let space = Space::with(&server, &tasks);
+        space.run(&["build"]).exits(1);
+        assert!(space.is_done("busy.txt"));
+        assert_eq!(space.sidecar("still.txt")["failure"]["class"], "stall");
+        let stalled: Vec<Value> =
+            space.lines("events.jsonl").into_iter().filter(|line| line["event"] == "task.stalled").collect();
+        assert_eq!(stalled.len(), 1, "{stalled:?}");
+        assert_eq!(stalled[0]["task"], "still");
+    });
 }
 
 #[test]

@@ -11,15 +11,14 @@ use rustix::process::Signal;
 use super::faults::{TEXT, space};
 use crate::support::wire::Dialect::{self, Ollama, Openai};
 use crate::support::wire::{DIALECTS, Step, Wire, reply};
-use crate::support::{Space, until};
+use crate::support::{Space, own_port, patiently, until};
 
-/// How soon a build must go on once a server is back, with room for a busy machine: health is asked for
-/// every second.
+/// How soon a build must go on once a server is back: health is asked for every second.
 const SOON: Duration = Duration::from_secs(6);
 
 /// An address where nobody listens, and nobody else will.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address")
+    own_port().local_addr().expect("an address")
 }
 
 fn listen(address: SocketAddr) -> TcpListener {
@@ -35,70 +34,81 @@ fn space_at(address: SocketAddr, dialect: Dialect, keys: &str) -> Space {
 
 #[test]
 fn a_local_server_that_is_not_there_yet_is_waited_for() {
-    for dialect in DIALECTS {
-        let address = nobody();
-        let space = space_at(address, dialect, "");
-        let build = space.spawn(&["build"]);
-        until("word of the wait", || build.stderr().contains("held until its server answers").then_some(()));
-        assert_eq!(space.status("a")["state"], "pending");
-        assert_eq!(space.status("a")["failure"]["class"], "server_loading");
-        let server = Wire::at(listen(address), move |_| dialect.answer(TEXT)).gets(|_| reply(200, "", "{}"));
-        let up = Instant::now();
-        let out = build.wait().exits(0).says(&["is back after"]);
-        assert!(up.elapsed() < SOON, "{dialect:?} took {:?}\n{out}", up.elapsed());
-        assert_eq!(server.count(), 1, "{dialect:?}");
-        assert_eq!(space.sidecar("a.txt")["attempt"], 1, "waiting uses no attempt");
-        assert_eq!(
-            space.lines("usage_metrics.jsonl").iter().filter(|line| line["success"] == true).count(),
-            1
-        );
-    }
+    patiently(|slow| {
+        for dialect in DIALECTS {
+            let address = nobody();
+            let space = space_at(address, dialect, "");
+            let build = space.spawn(&["build"]);
+            until("word of the wait", || {
+                build.stderr().contains("held until its server answers").then_some(())
+            });
+            assert_eq!(space.status("a")["state"], "pending");
+            assert_eq!(space.status("a")["failure"]["class"], "server_loading");
+            let server =
+                Wire::at(listen(address), move |_| dialect.answer(TEXT)).gets(|_| reply(200, "", "{}"));
+            let up = Instant::now();
+            let out = build.wait().exits(0).says(&["is back after"]);
+            assert!(up.elapsed() < SOON * slow, "{dialect:?} took {:?}\n{out}", up.elapsed());
+            assert_eq!(server.count(), 1, "{dialect:?}");
+            assert_eq!(space.sidecar("a.txt")["attempt"], 1, "waiting uses no attempt");
+            assert_eq!(
+                space.lines("usage_metrics.jsonl").iter().filter(|line| line["success"] == true).count(),
+                1
+            );
+        }
+    });
 }
 
 #[test]
 fn a_local_server_that_goes_away_and_comes_back_costs_nothing() {
-    let (go_on, wait) = mpsc::channel::<()>();
-    let wait = std::sync::Mutex::new(wait);
-    let first = Wire::new(move |_| {
-        // Answered once the server takes no more calls.
-        let _ = wait.lock().expect("the channel").recv();
-        Openai.answer(TEXT)
+    patiently(|slow| {
+        let (go_on, wait) = mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let first = Wire::at(own_port(), move |_| {
+            // Answered once the server takes no more calls.
+            let _ = wait.lock().expect("the channel").recv();
+            Openai.answer(TEXT)
+        });
+        let space = space(&first, Openai, "");
+        let more = "\n[task.b]\ninputs = [\"a.txt\"]\noutputs = [\"b.txt\"]\nmodel = \"m\"\nprompt = \"And then? {{ a }}\"\n";
+        space.write("pipeline.toml", space.read("pipeline.toml") + more);
+        let build = space.spawn(&["build"]);
+        until("the first call", || (first.count() == 1).then_some(()));
+        first.stop_listening();
+        go_on.send(()).expect("the server");
+        until("word of the wait", || build.stderr().contains("held until its server answers").then_some(()));
+        assert!(space.is_done("a.txt"));
+        let second =
+            Wire::at(listen(first.address()), |_| Openai.answer(TEXT)).gets(|_| reply(200, "", "{}"));
+        let up = Instant::now();
+        build.wait().exits(0);
+        assert!(up.elapsed() < SOON * slow, "{:?}", up.elapsed());
+        assert_eq!((first.count(), second.count()), (1, 1), "what was paid once is asked once");
+        assert_eq!(space.sidecar("b.txt")["attempt"], 1);
     });
-    let space = space(&first, Openai, "");
-    let more = "\n[task.b]\ninputs = [\"a.txt\"]\noutputs = [\"b.txt\"]\nmodel = \"m\"\nprompt = \"And then? {{ a }}\"\n";
-    space.write("pipeline.toml", space.read("pipeline.toml") + more);
-    let build = space.spawn(&["build"]);
-    until("the first call", || (first.count() == 1).then_some(()));
-    first.stop_listening();
-    go_on.send(()).expect("the server");
-    until("word of the wait", || build.stderr().contains("held until its server answers").then_some(()));
-    assert!(space.is_done("a.txt"));
-    let second = Wire::at(listen(first.address()), |_| Openai.answer(TEXT)).gets(|_| reply(200, "", "{}"));
-    let up = Instant::now();
-    build.wait().exits(0);
-    assert!(up.elapsed() < SOON, "{:?}", up.elapsed());
-    assert_eq!((first.count(), second.count()), (1, 1), "what was paid once is asked once");
-    assert_eq!(space.sidecar("b.txt")["attempt"], 1);
 }
 
 #[test]
 fn a_server_that_never_comes_is_given_up_once_for_all() {
-    let space = space_at(nobody(), Openai, "");
-    space.edit("pipeline.toml", "max = \"2ms\"", "max = \"2ms\", wait = \"1500ms\"");
-    for name in ["b", "c", "d", "e"] {
-        let task =
-            format!("\n[task.{name}]\noutputs = [\"{name}.txt\"]\nmodel = \"m\"\nprompt = \"And {name}?\"\n");
-        space.write("pipeline.toml", space.read("pipeline.toml") + &task);
-    }
-    let began = Instant::now();
-    space.run(&["build"]).exits(1).says(&["nobody listens", "waited for in vain"]);
-    // Not one wait after the other.
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    for name in ["a", "b", "c", "d", "e"] {
-        let sidecar = space.sidecar(&format!("{name}.txt"));
-        assert_eq!(sidecar["failure"]["class"], "server_loading", "{name}");
-        assert_eq!(sidecar["failure"]["recoverable"], true, "{name}");
-    }
+    patiently(|slow| {
+        let space = space_at(nobody(), Openai, "");
+        space.edit("pipeline.toml", "max = \"2ms\"", "max = \"2ms\", wait = \"1500ms\"");
+        for name in ["b", "c", "d", "e"] {
+            let task = format!(
+                "\n[task.{name}]\noutputs = [\"{name}.txt\"]\nmodel = \"m\"\nprompt = \"And {name}?\"\n"
+            );
+            space.write("pipeline.toml", space.read("pipeline.toml") + &task);
+        }
+        let began = Instant::now();
+        space.run(&["build"]).exits(1).says(&["nobody listens", "waited for in vain"]);
+        // Not one wait after the other.
+        assert!(began.elapsed() < Duration::from_secs(5) * slow, "{:?}", began.elapsed());
+        for name in ["a", "b", "c", "d", "e"] {
+            let sidecar = space.sidecar(&format!("{name}.txt"));
+            assert_eq!(sidecar["failure"]["class"], "server_loading", "{name}");
+            assert_eq!(sidecar["failure"]["recoverable"], true, "{name}");
+        }
+    });
 }
 
 #[test]
@@ -118,83 +128,97 @@ fn after_the_wait_comes_the_next_model() {
 
 #[test]
 fn a_model_that_is_loading_is_asked_again_when_its_health_says_so() {
-    let ready = Arc::new(AtomicBool::new(false));
-    let loading = r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
-    let (for_posts, for_gets) = (Arc::clone(&ready), Arc::clone(&ready));
-    let server = Wire::new(move |_| match for_posts.load(Ordering::Relaxed) {
-        true => Openai.answer(TEXT),
-        false => reply(503, "", loading),
-    })
-    .gets(move |_| match for_gets.load(Ordering::Relaxed) {
-        true => reply(200, "", r#"{"status":"ok"}"#),
-        false => reply(503, "", loading),
+    patiently(|slow| {
+        let ready = Arc::new(AtomicBool::new(false));
+        let loading = r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
+        let (for_posts, for_gets) = (Arc::clone(&ready), Arc::clone(&ready));
+        let server = Wire::new(move |_| match for_posts.load(Ordering::Relaxed) {
+            true => Openai.answer(TEXT),
+            false => reply(503, "", loading),
+        })
+        .gets(move |_| match for_gets.load(Ordering::Relaxed) {
+            true => reply(200, "", r#"{"status":"ok"}"#),
+            false => reply(503, "", loading),
+        });
+        let space = space(&server, Openai, "server = \"llama.cpp\"");
+        space.edit("pipeline.toml", "base = \"1ms\", max = \"2ms\"", "base = \"20m\", max = \"20m\"");
+        let build = space.spawn(&["build"]);
+        until("its health to be asked for", || (server.asked_for().len() >= 2).then_some(()));
+        assert!(
+            server.asked_for().iter().all(|asked| asked.line == "GET /health"),
+            "{:?}",
+            server.asked_for()
+        );
+        assert_eq!(server.count(), 1, "only its health is asked for meanwhile");
+        ready.store(true, Ordering::Relaxed);
+        let up = Instant::now();
+        build.wait().exits(0);
+        // Long before the pause is over.
+        assert!(up.elapsed() < SOON * slow, "{:?}", up.elapsed());
+        assert_eq!((server.count(), &space.sidecar("a.txt")["attempt"]), (2, &1.into()));
     });
-    let space = space(&server, Openai, "server = \"llama.cpp\"");
-    space.edit("pipeline.toml", "base = \"1ms\", max = \"2ms\"", "base = \"60s\", max = \"60s\"");
-    let build = space.spawn(&["build"]);
-    until("its health to be asked for", || (server.asked_for().len() >= 2).then_some(()));
-    assert!(server.asked_for().iter().all(|asked| asked.line == "GET /health"), "{:?}", server.asked_for());
-    assert_eq!(server.count(), 1, "only its health is asked for meanwhile");
-    ready.store(true, Ordering::Relaxed);
-    let up = Instant::now();
-    build.wait().exits(0);
-    // Long before the pause of a minute.
-    assert!(up.elapsed() < SOON, "{:?}", up.elapsed());
-    assert_eq!((server.count(), &space.sidecar("a.txt")["attempt"]), (2, &1.into()));
 }
 
 /// After a clock ran out here, the server may still be at work: one that tells is not asked until it is idle.
 #[test]
 fn nothing_is_asked_of_a_local_server_while_it_tells_that_it_is_busy() {
-    let tells = |name: &str, busy: bool| match name {
-        "llama.cpp" => ("GET /slots", format!(r#"[{{"id":0,"is_processing":{busy}}}]"#)),
-        _ => ("GET /metrics", format!("vllm:num_requests_running{{engine=\"0\"}} {}.0\n", u8::from(busy))),
-    };
-    for (name, busy_at_first) in [("llama.cpp", true), ("vllm", true), ("llama.cpp", false)] {
-        let busy = Arc::new(AtomicBool::new(busy_at_first));
-        let (for_posts, for_gets) = (Arc::clone(&busy), Arc::clone(&busy));
-        let (asked, early) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
-        let for_early = Arc::clone(&early);
-        let server = Wire::new(move |_| {
-            if !asked.swap(true, Ordering::Relaxed) {
-                return vec![Step::Hold];
+    patiently(|slow| {
+        let tells = |name: &str, busy: bool| match name {
+            "llama.cpp" => ("GET /slots", format!(r#"[{{"id":0,"is_processing":{busy}}}]"#)),
+            _ => {
+                ("GET /metrics", format!("vllm:num_requests_running{{engine=\"0\"}} {}.0\n", u8::from(busy)))
             }
-            for_early.fetch_or(for_posts.load(Ordering::Relaxed), Ordering::Relaxed);
-            Openai.answer(TEXT)
-        })
-        .gets(move |asked| match tells(name, for_gets.load(Ordering::Relaxed)) {
-            (line, body) if asked.line == line => reply(200, "", &body),
-            _ => reply(404, "", "{}"),
-        });
-        let keys = format!("server = \"{name}\"\ntimeouts = {{ first_token = \"3s\" }}");
-        let space = space(&server, Openai, &keys);
-        let build = space.spawn(&["build"]);
-        if busy_at_first {
-            until("two looks at the server", || (server.asked_for().len() >= 2).then_some(()));
-            assert_eq!(server.count(), 1, "{name}: only whether it is busy is asked for");
-            busy.store(false, Ordering::Relaxed);
+        };
+        for (name, busy_at_first) in [("llama.cpp", true), ("vllm", true), ("llama.cpp", false)] {
+            let busy = Arc::new(AtomicBool::new(busy_at_first));
+            let (for_posts, for_gets) = (Arc::clone(&busy), Arc::clone(&busy));
+            let (asked, early) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
+            let for_early = Arc::clone(&early);
+            let server = Wire::new(move |_| {
+                if !asked.swap(true, Ordering::Relaxed) {
+                    return vec![Step::Hold];
+                }
+                for_early.fetch_or(for_posts.load(Ordering::Relaxed), Ordering::Relaxed);
+                Openai.answer(TEXT)
+            })
+            .gets(move |asked| match tells(name, for_gets.load(Ordering::Relaxed)) {
+                (line, body) if asked.line == line => reply(200, "", &body),
+                _ => reply(404, "", "{}"),
+            });
+            let keys = format!("server = \"{name}\"\ntimeouts = {{ first_token = \"{}s\" }}", 3 * slow);
+            let space = space(&server, Openai, &keys);
+            let build = space.spawn(&["build"]);
+            if busy_at_first {
+                until("two looks at the server", || (server.asked_for().len() >= 2).then_some(()));
+                assert_eq!(server.count(), 1, "{name}: only whether it is busy is asked for");
+                busy.store(false, Ordering::Relaxed);
+            }
+            let out = build.wait().exits(0);
+            assert_eq!(server.count(), 2, "{name}");
+            assert!(!early.load(Ordering::Relaxed), "{name}: asked while it was busy");
+            assert_eq!(out.stderr.contains("again once its server is idle, in "), busy_at_first, "{out}");
         }
-        let out = build.wait().exits(0);
-        assert_eq!(server.count(), 2, "{name}");
-        assert!(!early.load(Ordering::Relaxed), "{name}: asked while it was busy");
-        assert_eq!(out.stderr.contains("again once its server is idle, in 3"), busy_at_first, "{out}");
-    }
+    });
 }
 
 /// A wait ends at once when the build is told to stop.
 #[test]
 fn a_wait_does_not_hold_up_a_stop() {
-    let space = space_at(nobody(), Ollama, "");
-    space.edit("pipeline.toml", "base = \"1ms\", max = \"2ms\"", "base = \"60s\", max = \"60s\"");
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let build = space.spawn(&["build"]);
-        until("word of the wait", || build.stderr().contains("held until its server answers").then_some(()));
-        let told = Instant::now();
-        build.signal(signal);
-        build.wait().exits(code);
-        assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
-        assert_eq!(space.state("a"), "pending");
-    }
+    patiently(|slow| {
+        let space = space_at(nobody(), Ollama, "");
+        space.edit("pipeline.toml", "base = \"1ms\", max = \"2ms\"", "base = \"20m\", max = \"20m\"");
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+            let build = space.spawn(&["build"]);
+            until("word of the wait", || {
+                build.stderr().contains("held until its server answers").then_some(())
+            });
+            let told = Instant::now();
+            build.signal(signal);
+            build.wait().exits(code);
+            assert!(told.elapsed() < Duration::from_secs(3) * slow, "{:?}", told.elapsed());
+            assert_eq!(space.state("a"), "pending");
+        }
+    });
 }
 
 /// A socket that listens, and whose queue is full: the next connection hangs in its first step.
@@ -242,40 +266,46 @@ mod deaf {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connection_nobody_takes_is_given_up_at_once() {
-    let deaf = deaf::deaf();
-    let space = space_at(deaf.address, Openai, "timeouts = { connect = \"50s\" }");
-    // By a signal.
-    let build = space.spawn(&["build"]);
-    until("a connection on its way", || deaf::is_called(deaf.address).then_some(()));
-    let told = Instant::now();
-    build.signal(Signal::TERM);
-    build.wait().exits(143);
-    assert!(told.elapsed() < Duration::from_secs(2), "SIGTERM took {:?}", told.elapsed());
-    // By the second Ctrl-C.
-    let build = space.spawn(&["build"]);
-    until("a connection on its way", || deaf::is_called(deaf.address).then_some(()));
-    build.signal(Signal::INT);
-    until("word of the drain", || build.stderr().contains("Ctrl-C again").then_some(()));
-    let told = Instant::now();
-    build.signal(Signal::INT);
-    build.wait().exits(130);
-    assert!(told.elapsed() < Duration::from_secs(2), "Ctrl-C took {:?}", told.elapsed());
-    // By `abort --hard`.
-    let build = space.spawn(&["build"]);
-    until("a connection on its way", || deaf::is_called(deaf.address).then_some(()));
-    let told = Instant::now();
-    space.run(&["abort", "--hard"]);
-    assert_ne!(build.wait().code, 0);
-    assert!(told.elapsed() < Duration::from_secs(3), "abort took {:?}", told.elapsed());
-    // By the task's own time.
-    space.write("pipeline.toml", space.read("pipeline.toml") + "timeout = \"400ms\"\n");
-    let began = Instant::now();
-    space.run(&["build"]).exits(1).says(&["timeout"]);
-    assert!(began.elapsed() < Duration::from_secs(3), "the task's time took {:?}", began.elapsed());
-    assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
-    // By the clock of the connection.
-    space.edit("pipeline.toml", "connect = \"50s\"", "connect = \"100ms\"");
-    space.edit("pipeline.toml", "timeout = \"400ms\"\n", "");
-    space.run(&["build"]).exits(1).says(&["timeout", "(connect)"]);
-    assert_eq!(space.lines("usage_metrics.jsonl").last().expect("a line")["success"], false);
+    patiently(|slow| {
+        let deaf = deaf::deaf();
+        let space = space_at(deaf.address, Openai, "timeouts = { connect = \"20m\" }");
+        // By a signal.
+        let build = space.spawn(&["build"]);
+        until("a connection on its way", || deaf::is_called(deaf.address).then_some(()));
+        let told = Instant::now();
+        build.signal(Signal::TERM);
+        build.wait().exits(143);
+        assert!(told.elapsed() < Duration::from_secs(2) * slow, "SIGTERM took {:?}", told.elapsed());
+        // By the second Ctrl-C.
+        let build = space.spawn(&["build"]);
+        until("a connection on its way", || deaf::is_called(deaf.address).then_some(()));
+        build.signal(Signal::INT);
+        until("word of the drain", || build.stderr().contains("Ctrl-C again").then_some(()));
+        let told = Instant::now();
+        build.signal(Signal::INT);
+        build.wait().exits(130);
+        assert!(told.elapsed() < Duration::from_secs(2) * slow, "Ctrl-C took {:?}", told.elapsed());
+        // By `abort --hard`.
+        let build = space.spawn(&["build"]);
+        until("a connection on its way", || deaf::is_called(deaf.address).then_some(()));
+        let told = Instant::now();
+        space.run(&["abort", "--hard"]);
+        assert_ne!(build.wait().code, 0);
+        assert!(told.elapsed() < Duration::from_secs(3) * slow, "abort took {:?}", told.elapsed());
+        // By the task's own time.
+        space.write("pipeline.toml", space.read("pipeline.toml") + "timeout = \"400ms\"\n");
+        let began = Instant::now();
+        space.run(&["build"]).exits(1).says(&["timeout"]);
+        assert!(
+            began.elapsed() < Duration::from_secs(3) * slow,
+            "the task's time took {:?}",
+            began.elapsed()
+        );
+        assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
+        // By the clock of the connection.
+        space.edit("pipeline.toml", "connect = \"20m\"", "connect = \"100ms\"");
+        space.edit("pipeline.toml", "timeout = \"400ms\"\n", "");
+        space.run(&["build"]).exits(1).says(&["timeout", "(connect)"]);
+        assert_eq!(space.lines("usage_metrics.jsonl").last().expect("a line")["success"], false);
+    });
 }

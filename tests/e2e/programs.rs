@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::crash::wait_until_gone;
-use crate::support::{Fifo, Space, until};
+use crate::support::{Fifo, Space, patiently, until};
 
 /// A task whose model is a shell script; `keys` go into the model's table.
 fn space(script: &str, keys: &str) -> Space {
@@ -41,49 +41,59 @@ fn pid(space: &Space, name: &str) -> String {
 
 #[test]
 fn no_program_outlives_a_killed_build() {
-    let space = space(STUCK, "");
-    let gate = Fifo::new(space.root().join("gate"));
-    let build = space.spawn(&["build"]);
-    let held = gate.wait_for_reader();
-    let pids = until("both numbers", || {
-        let pids = [pid(&space, "child"), std::fs::read_to_string(space.root().join("pid")).ok()?];
-        pids.iter().all(|pid| pid.ends_with('\n')).then_some(pids)
+    patiently(|slow| {
+        let space = space(STUCK, "");
+        let gate = Fifo::new(space.root().join("gate"));
+        let build = space.spawn(&["build"]);
+        let held = gate.wait_for_reader();
+        let pids = until("both numbers", || {
+            let pids = [pid(&space, "child"), std::fs::read_to_string(space.root().join("pid")).ok()?];
+            pids.iter().all(|pid| pid.ends_with('\n')).then_some(pids)
+        });
+        let killed = Instant::now();
+        build.kill9();
+        pids.iter().for_each(|pid| wait_until_gone(pid));
+        assert!(killed.elapsed() < Duration::from_secs(4) * slow, "{:?}", killed.elapsed());
+        drop(held);
+        assert!(!space.exists("a.txt"));
     });
-    let killed = Instant::now();
-    build.kill9();
-    pids.iter().for_each(|pid| wait_until_gone(pid));
-    assert!(killed.elapsed() < Duration::from_secs(4), "{:?}", killed.elapsed());
-    drop(held);
-    assert!(!space.exists("a.txt"));
 }
 
 #[test]
 fn a_stop_ends_its_whole_group() {
-    let space = space(STUCK, "");
-    let gate = Fifo::new(space.root().join("gate"));
-    let build = space.spawn(&["build"]);
-    let held = gate.wait_for_reader();
-    until("the number", || space.root().join("pid").exists().then_some(()));
-    let told = Instant::now();
-    build.signal(Signal::TERM);
-    build.wait().exits(143);
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
-    wait_until_gone(&pid(&space, "child"));
-    drop(held);
-    assert_eq!(space.state("a"), "stopped");
+    patiently(|slow| {
+        let space = space(STUCK, "");
+        let gate = Fifo::new(space.root().join("gate"));
+        let build = space.spawn(&["build"]);
+        let held = gate.wait_for_reader();
+        until("the number", || space.root().join("pid").exists().then_some(()));
+        let told = Instant::now();
+        build.signal(Signal::TERM);
+        build.wait().exits(143);
+        assert!(told.elapsed() < Duration::from_secs(5) * slow, "{:?}", told.elapsed());
+        wait_until_gone(&pid(&space, "child"));
+        drop(held);
+        assert_eq!(space.state("a"), "stopped");
+    });
 }
 
 #[test]
 fn its_time_is_bounded() {
-    for (keys, task) in [("timeouts = { total = \"300ms\" }", ""), ("", "timeout = \"300ms\"\n")] {
-        let space = space("echo $$ > ../pid\nexec sleep 60\n", keys);
-        space.write("pipeline.toml", space.read("pipeline.toml") + task);
-        let began = Instant::now();
-        space.run(&["build"]).exits(1).says(&["timeout"]);
-        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-        wait_until_gone(&pid(&space, "pid"));
-        assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
-    }
+    patiently(|slow| {
+        let time = 300 * slow;
+        for (keys, task) in [
+            (format!("timeouts = {{ total = \"{time}ms\" }}"), String::new()),
+            (String::new(), format!("timeout = \"{time}ms\"\n")),
+        ] {
+            let space = space("echo $$ > ../pid\nexec sleep 600\n", &keys);
+            space.write("pipeline.toml", space.read("pipeline.toml") + &task);
+            let began = Instant::now();
+            space.run(&["build"]).exits(1).says(&["timeout"]);
+            assert!(began.elapsed() < Duration::from_secs(8) * slow, "{:?}", began.elapsed());
+            wait_until_gone(&pid(&space, "pid"));
+            assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
+        }
+    });
 }
 
 #[test]

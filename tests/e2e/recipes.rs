@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, counts};
+use crate::support::{Answer, FakeLlm, Fifo, Space, counts, patiently};
 
 fn space(server: &FakeLlm, tasks: &str) -> Space {
     let space = Space::with(server, tasks);
@@ -254,10 +254,12 @@ command = "cat $in >> $out"
 
 #[test]
 fn a_command_over_its_time_is_ended_with_its_children() {
-    let server = FakeLlm::new();
-    let space = space(
-        &server,
-        r#"
+    patiently(|slow| {
+        let time = format!("{}ms", 300 * slow);
+        let server = FakeLlm::new();
+        let space = space(
+            &server,
+            &r#"
 [task.a]
 outputs = ["a.txt"]
 timeout = "300ms"
@@ -266,23 +268,27 @@ command = "sleep 300 & echo $! > ../child; wait; echo done > $out"
 [task.b]
 outputs = ["b.txt"]
 command = "echo fine > $out"
-"#,
-    );
-    space.run(&["build"]).exits(1).says(&["a", "timeout"]);
-    assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
-    assert!(space.is_done("b.txt"));
-    let child = std::fs::read_to_string(space.root().join("child")).expect("the child's id");
-    crate::support::until("the child to be gone", || {
-        let state =
-            std::process::Command::new("ps").args(["-o", "stat=", "-p", child.trim()]).output().expect("ps");
-        let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
-        (state.is_empty() || state.starts_with('Z')).then_some(())
+"#
+            .replace("300ms", &time),
+        );
+        space.run(&["build"]).exits(1).says(&["a", "timeout"]);
+        assert_eq!(space.sidecar("a.txt")["failure"]["class"], "timeout");
+        assert!(space.is_done("b.txt"));
+        let child = std::fs::read_to_string(space.root().join("child")).expect("the child's id");
+        crate::support::until("the child to be gone", || {
+            let state = std::process::Command::new("ps")
+                .args(["-o", "stat=", "-p", child.trim()])
+                .output()
+                .expect("ps");
+            let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+            (state.is_empty() || state.starts_with('Z')).then_some(())
+        });
+        // Raising the limit makes nothing else stale.
+        space.edit("pipeline.toml", &time, "50m");
+        space.edit("pipeline.toml", "sleep 300", "sleep 0");
+        space.build();
+        space.assert_nothing_to_do(&server);
     });
-    // Raising the limit makes nothing else stale.
-    space.edit("pipeline.toml", "300ms", "5m");
-    space.edit("pipeline.toml", "sleep 300", "sleep 0");
-    space.build();
-    space.assert_nothing_to_do(&server);
 }
 
 #[test]

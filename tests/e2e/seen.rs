@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Answer, FakeLlm, Space, until};
+use crate::support::{Answer, FakeLlm, Space, patiently, until};
 
 /// An answer of some length.
 fn long(task: &str) -> String {
@@ -54,10 +54,14 @@ fn another_shell_sees_how_far_each_task_is() {
     });
     let space = space(&server, FOUR);
     let build = space.spawn(&["build", "-j1"]);
+    // The same twice: all of the first half was read and told.
+    let mut told = 0;
     let status = until("the tokens of a to be told", || {
         let status = space.run(&["status", "--json"]).exits(0).json();
-        let a = task(&status, "a");
-        (a["tokens"].as_u64().unwrap_or(0) > 0).then_some(status)
+        let tokens = task(&status, "a")["tokens"].as_u64().unwrap_or(0);
+        let settled = space.run(&["status"]).stdout.contains(&format!("writing, {tokens} tokens"));
+        let before = std::mem::replace(&mut told, tokens);
+        (settled && tokens > 0 && tokens == before).then_some(status)
     });
     let a = task(&status, "a");
     assert_eq!((a["state"].as_str(), a["phase"].as_str()), (Some("running"), Some("answer")), "{a:#}");
@@ -92,7 +96,9 @@ fn what_a_task_usually_takes_is_told_of_the_next_attempt() {
         _ => Answer::Default,
     });
     let space = space(&server, FOUR);
+    let began = std::time::Instant::now();
     space.build();
+    let whole = began.elapsed().as_secs_f64();
     space.write("plan.txt", "Build a tunnel.\n");
     server.hold("a");
     let build = space.spawn(&["build"]);
@@ -105,7 +111,7 @@ fn what_a_task_usually_takes_is_told_of_the_next_attempt() {
     let lines = space.lines("usage_metrics.jsonl");
     let took = lines.iter().filter_map(|line| line["duration_seconds"].as_f64()).fold(0.0, f64::max);
     let expected = a["expected_s"].as_f64().expect("what it took before");
-    assert!((expected - took).abs() < 1.0 && expected > 0.3, "{expected} {took}");
+    assert!(expected > 0.3 && expected >= took - 0.1 && expected <= whole, "{expected} {took} {whole}");
     server.release("a");
     build.wait().exits(0);
 }
@@ -183,13 +189,14 @@ fn rank(state: &str) -> usize {
 
 #[test]
 fn statuses_hold_together_at_every_moment() {
-    let server = FakeLlm::scripted(|request| match request.task.as_str() {
-        "facts" => r#"{"items":[{"name":"x"},{"name":"y"},{"name":"z"}]}"#.into(),
-        _ => Answer::Drip(long("w")[..60].to_owned(), Duration::from_millis(60)),
-    });
-    let space = space(
-        &server,
-        r#"
+    patiently(|slow| {
+        let server = FakeLlm::scripted(move |request| match request.task.as_str() {
+            "facts" => r#"{"items":[{"name":"x"},{"name":"y"},{"name":"z"}]}"#.into(),
+            _ => Answer::Drip(long("w")[..60].to_owned(), Duration::from_millis(60) * slow),
+        });
+        let space = space(
+            &server,
+            r#"
 [task.facts]
 inputs = ["plan.txt"]
 outputs = ["facts.json"]
@@ -211,63 +218,69 @@ inputs = ["join.txt"]
 outputs = ["last.txt"]
 prompt = "TASK=last\n{{ join }}"
 "#,
-    );
-    space.write("facts.schema.json", r#"{"type":"object"}"#);
-    let mut build = space.spawn(&["build", "-j2"]);
-    let mut before: BTreeMap<String, usize> = BTreeMap::new();
-    let mut completed = (0, -1);
-    let mut seen = 0;
-    let mut states_seen: BTreeMap<String, usize> = BTreeMap::new();
-    loop {
-        let over = !build.is_running();
-        let status = space.run(&["status", "--json"]).exits(0).json();
-        // Read after the status: what it shows as running must have been told.
-        let events = std::fs::read_to_string(space.path("events.jsonl")).unwrap_or_default();
-        let tasks = status["tasks"].as_array().expect("tasks");
-        let families: Vec<&str> = tasks.iter().filter_map(|task| task["family"].as_str()).collect();
-        let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
-        for one in tasks {
-            let (name, state) = (one["task"].as_str().unwrap(), one["state"].as_str().unwrap());
-            *states_seen.entry(state.to_owned()).or_default() += 1;
-            if !families.contains(&name) {
-                *counted.entry(state).or_default() += 1;
+        );
+        space.write("facts.schema.json", r#"{"type":"object"}"#);
+        let mut build = space.spawn(&["build", "-j2"]);
+        let mut before: BTreeMap<String, usize> = BTreeMap::new();
+        let mut completed = (0, -1);
+        let mut seen = 0;
+        let mut states_seen: BTreeMap<String, usize> = BTreeMap::new();
+        loop {
+            let over = !build.is_running();
+            let status = space.run(&["status", "--json"]).exits(0).json();
+            // Read after the status: what it shows as running must have been told.
+            let events = std::fs::read_to_string(space.path("events.jsonl")).unwrap_or_default();
+            let tasks = status["tasks"].as_array().expect("tasks");
+            let families: Vec<&str> = tasks.iter().filter_map(|task| task["family"].as_str()).collect();
+            let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+            for one in tasks {
+                let (name, state) = (one["task"].as_str().unwrap(), one["state"].as_str().unwrap());
+                *states_seen.entry(state.to_owned()).or_default() += 1;
+                if !families.contains(&name) {
+                    *counted.entry(state).or_default() += 1;
+                }
+                let was = before.insert(name.to_owned(), rank(state)).unwrap_or(0);
+                assert!(was <= rank(state), "`{name}` went back to {state}: {status:#}");
+                if state == "running" && !families.contains(&name) {
+                    let started = events.lines().any(|line| {
+                        line.contains("\"task.started\"") && line.contains(&format!("\"task\":\"{name}\""))
+                    });
+                    assert!(started, "`{name}` is running and was never started:\n{events}");
+                    assert!(one["elapsed_s"].as_f64().is_some_and(|s| (0.0..600.0).contains(&s)), "{one:#}");
+                    assert_eq!(one["attempt"], 1, "{one:#}");
+                    assert_eq!(status["run"]["phase"], "running", "{status:#}");
+                }
+                if state == "done" && one["recipe"] != "group" {
+                    assert_eq!(one["verdict"], "fresh", "{one:#}");
+                }
             }
-            let was = before.insert(name.to_owned(), rank(state)).unwrap_or(0);
-            assert!(was <= rank(state), "`{name}` went back to {state}: {status:#}");
-            if state == "running" && !families.contains(&name) {
-                let started = events.lines().any(|line| {
-                    line.contains("\"task.started\"") && line.contains(&format!("\"task\":\"{name}\""))
-                });
-                assert!(started, "`{name}` is running and was never started:\n{events}");
-                assert!(one["elapsed_s"].as_f64().is_some_and(|s| (0.0..60.0).contains(&s)), "{one:#}");
-                assert_eq!(one["attempt"], 1, "{one:#}");
-                assert_eq!(status["run"]["phase"], "running", "{status:#}");
+            for (state, count) in status["counts"].as_object().expect("counts") {
+                assert_eq!(
+                    count.as_u64(),
+                    Some(counted.get(state.as_str()).copied().unwrap_or(0)),
+                    "{state} {status:#}"
+                );
             }
-            if state == "done" && one["recipe"] != "group" {
-                assert_eq!(one["verdict"], "fresh", "{one:#}");
-            }
-        }
-        for (state, count) in status["counts"].as_object().expect("counts") {
-            assert_eq!(
-                count.as_u64(),
-                Some(counted.get(state.as_str()).copied().unwrap_or(0)),
-                "{state} {status:#}"
+            let now = (
+                status["steps_completed"].as_i64().unwrap(),
+                status["last_completed_step"].as_i64().unwrap(),
             );
+            assert!(now.0 >= completed.0 && now.1 >= completed.1, "{completed:?} -> {now:?}: {status:#}");
+            completed = now;
+            let phase = status["run"]["phase"].as_str().expect("a phase");
+            assert!(["never_started", "running", "completed"].contains(&phase), "{phase}");
+            assert!(status["error"].is_null(), "{status:#}");
+            seen += 1;
+            if over {
+                assert_eq!((phase, completed), ("completed", (4, 3)));
+                break;
+            }
         }
-        let now =
-            (status["steps_completed"].as_i64().unwrap(), status["last_completed_step"].as_i64().unwrap());
-        assert!(now.0 >= completed.0 && now.1 >= completed.1, "{completed:?} -> {now:?}: {status:#}");
-        completed = now;
-        let phase = status["run"]["phase"].as_str().expect("a phase");
-        assert!(["never_started", "running", "completed"].contains(&phase), "{phase}");
-        assert!(status["error"].is_null(), "{status:#}");
-        seen += 1;
-        if over {
-            assert_eq!((phase, completed), ("completed", (4, 3)));
-            break;
-        }
-    }
-    assert!(seen > 5 && states_seen.contains_key("running") && states_seen.contains_key("pending"), "{seen}");
-    build.wait().exits(0);
-    space.assert_nothing_to_do(&server);
+        assert!(
+            seen > 5 && states_seen.contains_key("running") && states_seen.contains_key("pending"),
+            "{seen}"
+        );
+        build.wait().exits(0);
+        space.assert_nothing_to_do(&server);
+    });
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, FakeLlm, Running, Space, counts, until};
+use crate::support::{Answer, FakeLlm, Running, Space, counts, patiently, until};
 
 const TWO: &str = r#"
 [task.a]
@@ -47,33 +47,36 @@ fn ended(watch: Running) {
 
 #[test]
 fn edits_of_inputs_prompts_and_pipeline_are_built() {
-    let server = FakeLlm::new();
-    for poll in [&["watch"][..], &["watch", "--poll"][..]] {
-        let space = space(&server);
-        let before = server.counts();
-        let called = |task: &str| {
-            server.counts().get(task).copied().unwrap_or(0) - before.get(task).copied().unwrap_or(0)
-        };
-        let watch = space.spawn(poll);
-        rested(&watch, 1);
-        assert_eq!((called("a"), called("b")), (1, 1));
-        space.write("plan.txt", "Build a tunnel.\n");
-        rested(&watch, 2);
-        assert_eq!((called("a"), called("b")), (2, 1));
-        // A save by renaming, as editors do it, with an intermediate file and a backup.
-        space.write("prompts/.a.md.swp", "x");
-        space.write("prompts/a.md.new", "TASK=a\nSum up: {{ plan }}\n");
-        std::fs::rename(space.path("prompts/a.md"), space.path("prompts/a.md~")).unwrap();
-        std::fs::rename(space.path("prompts/a.md.new"), space.path("prompts/a.md")).unwrap();
-        rested(&watch, 3);
-        assert_eq!((called("a"), called("b")), (3, 1));
-        space.edit("pipeline.toml", "{{ a }}{{ b }}", "{{ a }}-{{ b }}");
-        rested(&watch, 4);
-        assert!(space.read("c.txt").contains(".\n-"), "{}", space.read("c.txt"));
-        assert_eq!(rests(&watch), 4, "{}", watch.stderr());
-        ended(watch);
-        space.assert_nothing_to_do(&server);
-    }
+    patiently(|_| {
+        // What follows within a tenth of a second is one edit: a busy machine may make two of it.
+        let server = FakeLlm::new();
+        for poll in [&["watch"][..], &["watch", "--poll"][..]] {
+            let space = space(&server);
+            let before = server.counts();
+            let called = |task: &str| {
+                server.counts().get(task).copied().unwrap_or(0) - before.get(task).copied().unwrap_or(0)
+            };
+            let watch = space.spawn(poll);
+            rested(&watch, 1);
+            assert_eq!((called("a"), called("b")), (1, 1));
+            space.write("plan.txt", "Build a tunnel.\n");
+            rested(&watch, 2);
+            assert_eq!((called("a"), called("b")), (2, 1));
+            // A save by renaming, as editors do it, with an intermediate file and a backup.
+            space.write("prompts/.a.md.swp", "x");
+            space.write("prompts/a.md.new", "TASK=a\nSum up: {{ plan }}\n");
+            std::fs::rename(space.path("prompts/a.md"), space.path("prompts/a.md~")).unwrap();
+            std::fs::rename(space.path("prompts/a.md.new"), space.path("prompts/a.md")).unwrap();
+            rested(&watch, 3);
+            assert_eq!((called("a"), called("b")), (3, 1));
+            space.edit("pipeline.toml", "{{ a }}{{ b }}", "{{ a }}-{{ b }}");
+            rested(&watch, 4);
+            assert!(space.read("c.txt").contains(".\n-"), "{}", space.read("c.txt"));
+            assert_eq!(rests(&watch), 4, "{}", watch.stderr());
+            ended(watch);
+            space.assert_nothing_to_do(&server);
+        }
+    });
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Traced {
 }
 
 /// The longest a traced run may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// Whether this system lets a program be traced.
 pub fn permitted() -> bool {

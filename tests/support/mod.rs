@@ -19,12 +19,39 @@ pub use space::{Out, Running, Space};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The longest any test waits for anything.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// The longest any test waits for anything: only a test that fails comes to it, on however busy a machine.
+pub const DEADLINE: Duration = Duration::from_secs(240);
 
 /// How often each task was called, for comparing with [`FakeLlm::counts`].
 pub fn counts<const N: usize>(all: [(&str, usize); N]) -> BTreeMap<String, usize> {
     all.into_iter().map(|(task, n)| (task.to_owned(), n)).collect()
+}
+
+/// Runs a test that is about time: with clocks as they are and, if that fails, with all of them five and then
+/// twenty-five times as slow, since a busy machine may hold up any process for a second. What the slowest say counts.
+/// `test` is given the factor for every time it names.
+#[allow(dead_code, reason = "not every test is about time")]
+pub fn patiently(test: impl Fn(u32)) {
+    for factor in [1, 5] {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(factor))).is_ok() {
+            return;
+        }
+    }
+    test(25);
+}
+
+/// A listener on a port that no other test is given by chance, not even after it was closed: outside the range that
+/// systems choose from when asked for any port, or connect from.
+#[allow(dead_code, reason = "not every test gives ports back")]
+pub fn own_port() -> std::net::TcpListener {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    loop {
+        let nth = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = 12_000 + (std::process::id() * 97 + nth) % 18_000;
+        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port as u16)) {
+            return listener;
+        }
+    }
 }
 
 /// Polls until `condition` gives something; panics with `what` after [`DEADLINE`], or as soon as

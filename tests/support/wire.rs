@@ -42,7 +42,7 @@ pub struct Asked {
 type Script = dyn Fn(&Asked) -> Vec<Step> + Send + Sync;
 
 /// Longest life of a step: reached only if a test fails.
-const LIFE: Duration = Duration::from_secs(30);
+const LIFE: Duration = Duration::from_secs(240);
 
 struct Shared {
     posts: Mutex<Vec<Asked>>,
