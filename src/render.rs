@@ -680,6 +680,9 @@ mod tests {
             ("{{ 'one two  three four'|words(2) }}|{{ 'a b'|words(2) }}", "one two…|a b"),
             ("{{ 'a\nb'|indent(2) }}", "a\n  b"),
             ("{{ missing|default('x') }}", "x"),
+            ("{{ '-1234567.5'|group_digits }} {{ n|group_digits(' ') }}", "-1,234,567.5 1 234 567"),
+            ("{{ ' 0.5 '|percent }} {{ '12'|number(1) }}", "50% 12.0"),
+            ("{{ 'one two'|words(2) }}|{{ ''|words(2) }}", "one two|"),
         ] {
             assert_eq!(text(template, context.clone()).as_deref(), Ok(wanted), "{template}");
         }
@@ -745,6 +748,30 @@ mod tests {
         assert!(undeclared(&Source::new("t", "{{ a is not none and 'x | nope' }}")).is_ok());
         assert!(undeclared(&Source::new("t", "{{ ä|upper }} ü {% if ö is defined %}…{% endif %}")).is_err());
         assert!(undeclared(&Source::new("t", "{{ 'ä' is string }} {{ x is ä }}")).is_err());
+    }
+
+    #[test]
+    fn what_filters_do_not_take() {
+        for (template, wanted) in [
+            ("{{ []|group_digits }}", "`group_digits` wants a number, found a sequence"),
+            ("{{ 'many'|group_digits }}", "`group_digits` wants a number, found a string"),
+            ("{{ 'many'|percent }}", "`percent` wants a number, found a string"),
+            ("{{ true|number }}", "`number` wants a number, found a bool"),
+        ] {
+            let error = text(template, context! {}).unwrap_err();
+            assert!(error.to_string().contains(wanted), "{template}: {error}");
+            assert!(error.to_string().starts_with("t:1: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn json_in_html_ends_no_script() {
+        let source = Source::new("t.html", "<script>x = {{ x|tojson }}</script>{{ x }}");
+        let hostile = "</script>'&\u{2028}\u{2029}";
+        let page = render(&source, &context! { x => hostile }, true).unwrap();
+        let (script, rest) = page.split_once("</script>").unwrap();
+        assert_eq!(script, r#"<script>x = "\u003c/script\u003e\u0027\u0026\u2028\u2029""#);
+        assert!(!rest.contains('<'), "{rest}");
     }
 
     #[test]

@@ -710,11 +710,6 @@ impl Engine {
         self.nodes[id.index()].wanted
     }
 
-    /// Whether something a task needs is not up to date (plan).
-    pub fn upstream_stale(&self, id: TaskId) -> bool {
-        self.nodes[id.index()].upstream_stale
-    }
-
     /// Seconds of the longest path that begins with a task.
     pub fn remaining_s(&self, id: TaskId) -> f64 {
         self.nodes[id.index()].remaining
@@ -723,14 +718,6 @@ impl Engine {
     /// Seconds a task is expected to take; of a fan-out, one instance.
     pub fn expected_s(&self, id: TaskId) -> f64 {
         self.nodes[id.index()].expected
-    }
-
-    /// How many tasks need a task that failed, directly or not, and are blocked by it.
-    pub fn blocked_by(&self, id: TaskId) -> u32 {
-        let mask = self.graph.downstream(&[id]);
-        let blocked =
-            |id: &TaskId| mask.get(id.index()) == Some(&true) && self.settled(*id) == Some(Settled::Blocked);
-        self.graph.ids().filter(blocked).count() as u32
     }
 }
 

@@ -36,10 +36,10 @@ outputs = ["d.txt"]
 prompt = "TASK=d\n{{ c }}"
 "#;
 
-const OLD: &str = "A bridge\nover the river.\n";
-const NEW: &str = "A bridge\nover the sea.\n";
+pub(super) const OLD: &str = "A bridge\nover the river.\n";
+pub(super) const NEW: &str = "A bridge\nover the sea.\n";
 
-fn built(server: &FakeLlm) -> Space {
+pub(super) fn built(server: &FakeLlm) -> Space {
     let space = Space::new();
     space.pipeline(server, TASKS);
     space.write("plan.txt", OLD);

@@ -42,5 +42,6 @@ mod seen;
 mod servers;
 mod staleness;
 mod steering;
+mod terminal;
 mod waiting;
 mod watch;
