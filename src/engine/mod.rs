@@ -134,7 +134,7 @@ pub enum Action {
     Start {
         /// The task.
         task: TaskId,
-        /// From 1, in this build.
+        /// From 1, since the task was judged.
         attempt: u32,
         /// Position in [`Work::endpoints`] of the endpoint to ask.
         endpoint: Option<usize>,
@@ -445,6 +445,8 @@ impl Engine {
                     Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Settled::Stale),
                     Judged::Stale(work) => {
                         self.nodes[id.index()].work = work;
+                        // What was tried before is part of what it was judged on.
+                        self.nodes[id.index()].attempts = 0;
                         self.enqueue(id);
                     }
                 }
