@@ -34,6 +34,9 @@ pub enum Kind {
     /// A build begins to run tasks.
     #[serde(rename = "pipeline.started")]
     PipelineStarted {
+        /// Version of the format of this line and those after it.
+        #[serde(default = "first_format")]
+        schema: u32,
         /// Name of the pipeline.
         pipeline: String,
         /// The run directory.
@@ -200,6 +203,11 @@ pub enum Kind {
         /// By what: a signal, a stop file, a gate, a person, a limit.
         message: String,
     },
+}
+
+/// The format of logs that do not say.
+fn first_format() -> u32 {
+    1
 }
 
 /// The end of a build in figures.

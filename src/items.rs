@@ -357,8 +357,38 @@ mod tests {
         assert_eq!(get("/expert").unwrap_err().hint.unwrap(), "did you mean `experts`?");
         assert_eq!(get("").unwrap_err().hint.unwrap(), "did you mean `items = \"/experts\"`?");
         assert_eq!(get("experts").unwrap_err().hint.unwrap(), "did you mean \"/experts\"?");
+        assert_eq!(get("/teams/1/m"), Ok(json!([5])));
+        let missing = get("/teams/2/m").unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "`/teams` is a list of 2, which has no `2`; `*` stands for every element"
+        );
+        assert_eq!(get("/by/a").unwrap_err().hint.unwrap(), "`items = \"/by/a/*\"` takes its members");
         assert_eq!(items(&json!([1]), None).unwrap(), [&json!(1)]);
         assert_eq!(items(&json!({"a": []}), Some("/a")).unwrap(), Vec::<&Value>::new());
+    }
+
+    #[test]
+    fn what_is_not_there_is_passed_over() {
+        let value = json!({"a/b": [{"n": 1}, {"m": 2}, {"n": null}], "by": {"x": {"n": "3"}, "y": true}});
+        let found = |pointer| {
+            let all = select(&value, pointer).unwrap();
+            all.into_iter().map(|(at, value)| format!("{at} = {value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(found("/a~1b/*/n"), ["/a~1b/0/n = 1", "/a~1b/2/n = null"]);
+        assert_eq!(found("/a~1b/1"), ["/a~1b/1 = {\"m\":2}"]);
+        assert_eq!(found("/by/*/n"), ["/by/x/n = \"3\""]);
+        assert_eq!(found("/by/*"), ["/by/x = {\"n\":\"3\"}", "/by/y = true"]);
+        for nothing in ["/c", "/a~1b/9", "/a~1b/x", "/by/y/z"] {
+            assert!(found(nothing).is_empty(), "{nothing}");
+        }
+        assert!(select(&value, "by").is_err());
+        for (value, wanted) in
+            [(json!(null), "null"), (json!(true), "a truth value"), (json!("x"), "a string")]
+        {
+            let error = items(&value, None).unwrap_err();
+            assert_eq!(error.message, format!("the file is {wanted}, wanted a list"));
+        }
     }
 
     fn keys_of(names: &[&str]) -> Result<Vec<String>, ItemError> {

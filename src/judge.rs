@@ -14,7 +14,7 @@ use crate::inputs::{Files, Finder};
 use crate::items;
 use crate::llm;
 use crate::project::{CommandSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
-use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, State, Status};
+use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
 use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
 use crate::store::Store;
@@ -627,9 +627,4 @@ pub fn call_digest(prompt: &PromptSpec, endpoint: &crate::project::Endpoint, pre
     let sent = llm::prompt_digest(&prepared.system, &prepared.prompt, schema);
     let text = serde_json::to_vec(&(sent, prompt.made_with(endpoint))).unwrap_or_default();
     Digest::of(&text)
-}
-
-/// Whether a stored state says that a person is waited for.
-pub fn is_waiting(status: Option<&Status>) -> bool {
-    status.is_some_and(|status| status.state == State::Waiting)
 }

@@ -1,6 +1,7 @@
 //! Templates: prompts, output templates, gates and conditions. The same source and the same
 //! context give the same bytes; there is no clock, no file and no chance in here.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -183,13 +184,38 @@ fn environment<'a>(html: bool, trim: bool) -> Environment<'a> {
     env.set_recursion_limit(100);
     env.set_debug(true);
     env.remove_global("debug");
+    if html {
+        env.set_formatter(|out, state, value| match value.as_str().map(printable) {
+            Some(Cow::Owned(text)) if value.is_safe() => {
+                minijinja::escape_formatter(out, state, &Value::from_safe_string(text))
+            }
+            Some(Cow::Owned(text)) => minijinja::escape_formatter(out, state, &Value::from(text)),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
+    }
     env.add_filter("tojson", tojson);
+    env.add_filter("printable", |text: String| printable(&text).into_owned());
     env.add_filter("slug", |text: String| slug(&text));
     env.add_filter("words", words);
     env.add_filter("group_digits", group_digits);
     env.add_filter("number", number);
     env.add_filter("percent", percent);
     env
+}
+
+/// A text without the characters that no reader sees and that steer what shows it: control characters, which
+/// may begin a sequence for a terminal, and marks that reorder what stands beside them. In HTML every value is
+/// made so.
+fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| match c {
+        '\n' | '\r' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
+    match text.contains(steers) {
+        true => Cow::Owned(text.replace(steers, "")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// Parses as a template would, for text at hand.
@@ -654,6 +680,9 @@ mod tests {
             ("{{ 'one two  three four'|words(2) }}|{{ 'a b'|words(2) }}", "one two…|a b"),
             ("{{ 'a\nb'|indent(2) }}", "a\n  b"),
             ("{{ missing|default('x') }}", "x"),
+            ("{{ '-1234567.5'|group_digits }} {{ n|group_digits(' ') }}", "-1,234,567.5 1 234 567"),
+            ("{{ ' 0.5 '|percent }} {{ '12'|number(1) }}", "50% 12.0"),
+            ("{{ 'one two'|words(2) }}|{{ ''|words(2) }}", "one two|"),
         ] {
             assert_eq!(text(template, context.clone()).as_deref(), Ok(wanted), "{template}");
         }
@@ -722,6 +751,30 @@ mod tests {
     }
 
     #[test]
+    fn what_filters_do_not_take() {
+        for (template, wanted) in [
+            ("{{ []|group_digits }}", "`group_digits` wants a number, found a sequence"),
+            ("{{ 'many'|group_digits }}", "`group_digits` wants a number, found a string"),
+            ("{{ 'many'|percent }}", "`percent` wants a number, found a string"),
+            ("{{ true|number }}", "`number` wants a number, found a bool"),
+        ] {
+            let error = text(template, context! {}).unwrap_err();
+            assert!(error.to_string().contains(wanted), "{template}: {error}");
+            assert!(error.to_string().starts_with("t:1: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn json_in_html_ends_no_script() {
+        let source = Source::new("t.html", "<script>x = {{ x|tojson }}</script>{{ x }}");
+        let hostile = "</script>'&\u{2028}\u{2029}";
+        let page = render(&source, &context! { x => hostile }, true).unwrap();
+        let (script, rest) = page.split_once("</script>").unwrap();
+        assert_eq!(script, r#"<script>x = "\u003c/script\u003e\u0027\u0026\u2028\u2029""#);
+        assert!(!rest.contains('<'), "{rest}");
+    }
+
+    #[test]
     fn conditions() {
         let context =
             context! { a => context! { verdict => "no-go", n => 0, list => Vec::<i32>::new() }, t => " No " };
@@ -772,6 +825,19 @@ mod tests {
             let _ = eval_condition(&source, &context! {});
             let _ = find_name(&source.text, "x");
         }
+    }
+
+    #[test]
+    fn nothing_in_a_page_steers_what_shows_it() {
+        let evil = "a\u{1b}[31m\u{202e}b\u{2066}\u{0}\u{9b}c\td\ne \u{5d0}\u{200f}";
+        let context = context! { evil };
+        let html =
+            render(&Source::new("t", "{{ evil }}{{ evil|safe }}{{ evil|tojson }}"), &context, true).unwrap();
+        assert!(!html.contains(['\u{1b}', '\u{202e}', '\u{2066}', '\u{0}', '\u{9b}']), "{html:?}");
+        assert!(html.starts_with("a[31mbc\td\ne \u{5d0}\u{200f}a[31mbc"), "{html:?}");
+        // Elsewhere where it is asked for: a prompt may be about such text.
+        assert_eq!(text("{{ evil }}", context.clone()).as_deref(), Ok(evil));
+        assert_eq!(text("{{ evil|printable }}", context).as_deref(), Ok("a[31mbc\td\ne \u{5d0}\u{200f}"));
     }
 
     #[test]

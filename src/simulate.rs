@@ -87,7 +87,7 @@ pub fn work(project: &Project, graph: &Graph, id: TaskId, asks: bool, tokens: u6
         Recipe::Prompt(prompt) if asks => prompt.models.clone(),
         _ => Vec::new(),
     };
-    Work { endpoints, tokens, cpu: matches!(spec.recipe, Recipe::Command(_)), pool: spec.pool }
+    Work { endpoints, first: 0, tokens, cpu: matches!(spec.recipe, Recipe::Command(_)), pool: spec.pool }
 }
 
 /// What a build is predicted to take.

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use planexe::event::{Kind, Summary};
 use planexe::load::{Locations, load};
+use planexe::record::{Failure, StatusUsage};
 
 const README: &str = include_str!("../README.md");
 
@@ -118,4 +120,95 @@ fn the_flagship_page_lists_every_task_with_its_files() {
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(page.contains(&format!("\n{} tasks: ", project.specs.len())), "the number of tasks");
+}
+
+/// One of each event, with all that it may have.
+fn events() -> Vec<Kind> {
+    let (task, message) = (String::from("swot"), String::from("x"));
+    let (model, failure, usage) = (Some(message.clone()), Failure::default(), StatusUsage::default());
+    let (pipeline, run_id_dir, recipe) = (message.clone(), message.clone(), message.clone());
+    let (doing, next, output) = (message.clone(), message.clone(), model.clone());
+    let summary = Summary::default();
+    let all = vec![
+        Kind::PipelineStarted { schema: 1, pipeline, run_id_dir, steps_total: 1 },
+        Kind::TaskStale { task: task.clone(), reasons: vec![] },
+        Kind::TaskStarted { task: task.clone(), attempt: 1, model: model.clone(), recipe },
+        Kind::TaskProgress { task: task.clone(), doing },
+        Kind::TaskRetrying { task: task.clone(), attempt: 1, failure: failure.clone(), next },
+        Kind::TaskCompleted {
+            task: task.clone(),
+            attempt: 1,
+            model: model.clone(),
+            duration_s: 1.0,
+            usage,
+            step: 1,
+            reused: false,
+            unchanged: false,
+            sample: false,
+            partial: false,
+            output,
+        },
+        Kind::TaskFailed {
+            task: task.clone(),
+            attempt: 1,
+            model: model.clone(),
+            failure,
+            blocked: 1,
+            kept: true,
+        },
+        Kind::TaskSkipped { task: task.clone() },
+        Kind::TaskWaiting { task: task.clone(), message: message.clone() },
+        Kind::TaskStopped { task: task.clone() },
+        Kind::TaskStalled { task: task.clone(), idle_s: 1.0 },
+        Kind::TaskRescued { task: task.clone(), attempt: 1, model, score: None },
+        Kind::Note { task: Some(task), message: message.clone(), warning: false },
+        Kind::PipelinePaused { message: message.clone() },
+        Kind::PipelineCompleted { summary: summary.clone() },
+        Kind::PipelineFailed { summary: summary.clone() },
+        Kind::PipelineStopped { summary, message },
+    ];
+    for kind in &all {
+        // A new event does not compile before it is in the list above.
+        match kind {
+            Kind::PipelineStarted { .. }
+            | Kind::TaskStale { .. }
+            | Kind::TaskStarted { .. }
+            | Kind::TaskProgress { .. }
+            | Kind::TaskRetrying { .. }
+            | Kind::TaskCompleted { .. }
+            | Kind::TaskFailed { .. }
+            | Kind::TaskSkipped { .. }
+            | Kind::TaskWaiting { .. }
+            | Kind::TaskStopped { .. }
+            | Kind::TaskStalled { .. }
+            | Kind::TaskRescued { .. }
+            | Kind::Note { .. }
+            | Kind::PipelinePaused { .. }
+            | Kind::PipelineCompleted { .. }
+            | Kind::PipelineFailed { .. }
+            | Kind::PipelineStopped { .. } => {}
+        }
+    }
+    all
+}
+
+#[test]
+fn every_field_of_every_event_is_described() {
+    let doc = include_str!("../docs/events.md");
+    let log = &doc[doc.find("### The log").expect("the log")..doc.find("## Webhooks").expect("webhooks")];
+    for kind in events() {
+        let line = serde_json::to_value(&kind).expect("JSON");
+        let name = format!("`{}`", line["event"].as_str().expect("a name"));
+        let row = log
+            .lines()
+            .find(|row| row.split('|').nth(1).is_some_and(|first| first.contains(&name)))
+            .unwrap_or_else(|| panic!("no row for {name}"));
+        for field in line.as_object().expect("an object").keys().filter(|field| *field != "event") {
+            assert!(row.contains(&format!("`{field}`")), "{name}: `{field}` is not described");
+        }
+    }
+    let summary = serde_json::to_value(Summary::default()).expect("JSON");
+    for field in summary.as_object().expect("an object").keys() {
+        assert!(log.contains(&format!("`{field}`")), "summary: `{field}` is not described");
+    }
 }

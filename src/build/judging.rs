@@ -119,13 +119,16 @@ impl Build<'_> {
                     let reasons = reasons.iter().map(StaleReason::text).collect();
                     self.tell(Kind::TaskStale { task: name.clone(), reasons });
                 }
-                let work = self.work_of(id, &judgement);
+                let mut work = self.work_of(id, &judgement);
+                let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
                 let status = judgement.status.as_deref();
                 let (course, base_attempt) = match status {
                     Some(status) if status.state != State::Done => {
                         let budgets = status
                             .budgets
                             .clone()
+                            // What was used up on another prompt says nothing of this one.
+                            .filter(|_| status.decision_id.as_ref() == decision)
                             .and_then(|budgets| serde_json::from_value(budgets).ok())
                             .map(|mut budgets: crate::llm::retry::Budgets| {
                                 budgets.resumed();
@@ -137,6 +140,10 @@ impl Build<'_> {
                     }
                     _ => (Course::default(), 0),
                 };
+                let spec = self.project.spec(&self.engine.graph()[id]);
+                if let Some(prompt) = spec.recipe.prompt() {
+                    work.first = self.tools.providers.first(&course.budgets, prompt, spec).unwrap_or(0);
+                }
                 let passed = self.passed(&name, &judgement);
                 let of_done = match &judgement.marker {
                     Marker::Valid(done) => done.other.clone(),

@@ -21,7 +21,7 @@ use crate::make::{self, Tokens};
 use crate::memo::{Contents, Known, RestsOn};
 use crate::progress::Sink;
 use crate::project::Project;
-use crate::record::Failure;
+use crate::record::{Failure, SCHEMA};
 use crate::runner::{Course, Job, Live, OtherFields, Outcome, Tools};
 use crate::signals::Signals;
 use crate::store::Store;
@@ -448,6 +448,7 @@ impl<'a> Build<'a> {
             (self.prepare)()?;
             self.tick();
             self.tell(Kind::PipelineStarted {
+                schema: SCHEMA,
                 pipeline: self.project.name.clone(),
                 run_id_dir: self.project.run.display().to_string(),
                 steps_total: self.wanted_steps(),

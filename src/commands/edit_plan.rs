@@ -89,7 +89,7 @@ struct Hit {
 }
 
 /// What an edit makes stale, and what that is expected to take.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct View {
     /// Whether the plan was changed.
     changed: bool,
@@ -158,6 +158,9 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
         }
     };
     if new == old {
+        if session.globals.json {
+            session.print_answer(opened.store.run_dir(), &View { plan, ..View::default() })?;
+        }
         session.say("the plan is as it was: nothing was changed");
         return Ok(exit::DONE);
     }

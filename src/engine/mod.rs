@@ -48,6 +48,8 @@ pub enum OnFailure {
 pub struct Work {
     /// Endpoints to ask, in order of preference; empty if no call is made.
     pub endpoints: Vec<usize>,
+    /// The place in that list to begin with.
+    pub first: usize,
     /// Tokens the call is expected to take, for limits per minute.
     pub tokens: u64,
     /// Whether it takes a core.
@@ -444,9 +446,10 @@ impl Engine {
                     Judged::DependsOn => self.settle(id, Settled::DependsOn),
                     Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Settled::Stale),
                     Judged::Stale(work) => {
-                        self.nodes[id.index()].work = work;
-                        // What was tried before is part of what it was judged on.
-                        self.nodes[id.index()].attempts = 0;
+                        let node = &mut self.nodes[id.index()];
+                        // One that is judged again begins anew.
+                        (node.attempts, node.endpoint) = (0, work.first);
+                        node.work = work;
                         self.enqueue(id);
                     }
                 }
@@ -707,11 +710,6 @@ impl Engine {
         self.nodes[id.index()].wanted
     }
 
-    /// Whether something a task needs is not up to date (plan).
-    pub fn upstream_stale(&self, id: TaskId) -> bool {
-        self.nodes[id.index()].upstream_stale
-    }
-
     /// Seconds of the longest path that begins with a task.
     pub fn remaining_s(&self, id: TaskId) -> f64 {
         self.nodes[id.index()].remaining
@@ -720,14 +718,6 @@ impl Engine {
     /// Seconds a task is expected to take; of a fan-out, one instance.
     pub fn expected_s(&self, id: TaskId) -> f64 {
         self.nodes[id.index()].expected
-    }
-
-    /// How many tasks need a task that failed, directly or not, and are blocked by it.
-    pub fn blocked_by(&self, id: TaskId) -> u32 {
-        let mask = self.graph.downstream(&[id]);
-        let blocked =
-            |id: &TaskId| mask.get(id.index()) == Some(&true) && self.settled(*id) == Some(Settled::Blocked);
-        self.graph.ids().filter(blocked).count() as u32
     }
 }
 

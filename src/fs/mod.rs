@@ -60,11 +60,6 @@ impl FsError {
         matches!(self.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
     }
 
-    /// The place cannot be written to at all: a read-only file system, or no permission.
-    pub fn is_read_only(&self) -> bool {
-        matches!(self.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
-    }
-
     /// The same error with the path shown relative to a directory, if it lies in it.
     pub fn within(mut self, dir: &Path) -> FsError {
         if let Ok(relative) = self.path.strip_prefix(dir)

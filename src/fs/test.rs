@@ -137,7 +137,6 @@ fn paths_that_lead_out_are_refused() {
     ] {
         let result = ensure_inside(&run, &run.join(path));
         assert_eq!(result.is_ok(), fine, "{path}: {result:?}");
-        assert!(!result.is_err_and(|error| error.is_read_only()), "{path}");
     }
 }
 
@@ -254,7 +253,7 @@ fn large_files_are_linked_unless_they_have_other_names() {
     assert!(!link_large(&path("small"), &path("s"), Durability::Unsynced).unwrap());
     assert!(link_large(&path("large"), &path("l"), Durability::Synced).unwrap());
     assert!(!link_large(&path("large"), &path("m"), Durability::Unsynced).unwrap());
-    link_or_copy(&path("large"), &path("m"), Durability::Synced).unwrap();
+    copy_atomic(&path("large"), &path("m"), Durability::Synced).unwrap();
     let ino = |name: &str| std::fs::metadata(path(name)).unwrap().ino();
     assert_eq!(ino("large"), ino("l"));
     assert_ne!(ino("large"), ino("m"));

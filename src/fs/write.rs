@@ -351,11 +351,6 @@ pub fn link_large(from: &Path, to: &Path, durability: Durability) -> Result<bool
     Ok(true)
 }
 
-/// [`link_large`], else [`copy_atomic`].
-pub fn link_or_copy(from: &Path, to: &Path, durability: Durability) -> Result<()> {
-    if link_large(from, to, durability)? { Ok(()) } else { copy_atomic(from, to, durability) }
-}
-
 /// Copies a regular file under another name, atomically, by reference where the file system can.
 pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()> {
     let temp = copy_to_temp(from, to.parent().unwrap_or(Path::new("")), durability)?;

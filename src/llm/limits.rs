@@ -121,11 +121,6 @@ impl Limiter {
         if self.careful { 1 } else { (self.allowed as u32).max(1) }
     }
 
-    /// Calls that run.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
     /// Whether the breaker keeps calls back, for a status line.
     pub fn is_broken(&self) -> bool {
         self.breaker != Breaker::Closed

@@ -51,24 +51,6 @@ pub fn in_words(schema: &Value) -> String {
     )
 }
 
-/// The JSON in an answer that may have a code fence around it or words before and after: the part that
-/// parses as one object or array. None if there is no such part. Nothing is repaired.
-pub fn json_in(text: &str) -> Option<&str> {
-    let trimmed = text.trim();
-    if serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_ok() {
-        return Some(trimmed);
-    }
-    // A brace in the words before the answer is no start of it, so each is tried; a few suffice.
-    for (at, _) in trimmed.match_indices(['{', '[']).take(64) {
-        let mut values =
-            serde_json::Deserializer::from_str(&trimmed[at..]).into_iter::<serde::de::IgnoredAny>();
-        if let Some(Ok(_)) = values.next() {
-            return Some(&trimmed[at..at + values.byte_offset()]);
-        }
-    }
-    None
-}
-
 /// A name for a schema as servers allow it: `[a-zA-Z0-9_-]`, 1 to 64 of them.
 pub fn name(task: &str) -> String {
     let name: String = task
@@ -449,19 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_found_in_words() {
-        for (text, wanted) in [
-            ("{\"a\": 1}", Some("{\"a\": 1}")),
-            (" [1, 2]\n", Some("[1, 2]")),
-            ("```json\n{\"a\": [1]}\n```", Some("{\"a\": [1]}")),
-            ("Here you are [as asked]: {\"a\": 1}. Bye", Some("{\"a\": 1}")),
-            ("{\"a\": 1", None),
-            ("no", None),
-            ("\"text\"", Some("\"text\"")),
-            ("", None),
-        ] {
-            assert_eq!(json_in(text), wanted, "{text}");
-        }
+    fn a_name_is_as_servers_allow_it() {
         assert_eq!(name("weird task/näme"), "weird_task_n_me");
         assert_eq!(name(""), "answer");
     }

@@ -1,7 +1,6 @@
 //! What a task's inputs are called in its templates.
 
-use super::names::{identifier, is_identifier};
-use super::paths;
+use super::names::identifier;
 use super::place::KeyPath;
 use super::types::Inputs;
 
@@ -14,13 +13,6 @@ pub struct NamedInput {
     pub pattern: String,
     /// Where it stands in the manifest.
     pub key_path: KeyPath,
-}
-
-impl NamedInput {
-    /// Whether it is a list of files.
-    pub fn is_glob(&self) -> bool {
-        paths::is_glob(&self.pattern)
-    }
 }
 
 /// The inputs of the task whose table is at `task` ([`KeyPath::task`]), with their names: those of
@@ -101,11 +93,6 @@ fn plain(part: &str) -> String {
     }
     out.push_str(rest);
     out.trim().to_owned()
-}
-
-/// Whether a name given in a table can be used in templates as it is.
-pub fn is_usable(name: &str) -> bool {
-    is_identifier(name)
 }
 
 #[cfg(test)]

@@ -104,19 +104,6 @@ pub fn substitute_vars(path: &str, vars: &Map<Value>) -> Result<String, PathFaul
     Ok(out)
 }
 
-/// Puts an instance's key in.
-pub fn substitute_key(path: &str, key: &str) -> String {
-    let Ok(pieces) = pieces(path) else { return path.to_owned() };
-    pieces
-        .into_iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => text.to_owned(),
-            Piece::Key => key.to_owned(),
-            Piece::Var(name) => format!("{{{{ vars.{name} }}}}"),
-        })
-        .collect()
-}
-
 /// Whether a path has `{{ key }}` in it.
 pub fn has_key(path: &str) -> bool {
     path.contains('{') && pieces(path).is_ok_and(|pieces| pieces.contains(&Piece::Key))
@@ -308,7 +295,6 @@ mod tests {
         assert!(put("{{ item.name }}").is_err());
         assert!(put("{{ key").is_err());
         assert!(put("{% if x %}").is_err());
-        assert_eq!(substitute_key("r/{{ key }}/{{key}}.md", "k"), "r/k/k.md");
         assert_eq!(normal("./a//b/./c"), "a/b/c");
     }
 }

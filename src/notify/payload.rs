@@ -56,13 +56,6 @@ pub struct Progress {
     pub total: u32,
 }
 
-impl Payload {
-    /// Whether the event is of a task or of the pipeline.
-    pub fn is_of_pipeline(&self) -> bool {
-        self.task.is_none()
-    }
-}
-
 /// Turns events into payloads; remembers what later events need of former ones.
 #[derive(Debug)]
 pub struct Teller {

@@ -13,7 +13,11 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         }
         Kind::TaskCompleted { task, .. } => return Some(completed(kind, task, style, names)),
         Kind::TaskRetrying { task, attempt, failure, next } => {
-            let what = format!("attempt {attempt} failed: {}; {}", reason_of(failure), clean(next));
+            // What is not ready yet costs no attempt.
+            let waits =
+                next.starts_with("held") || (failure.class == "rate_limit" && next.starts_with("again"));
+            let how = if waits { "waits" } else { "failed" };
+            let what = format!("attempt {attempt} {how}: {}; {}", reason_of(failure), clean(next));
             row(style, names, Shown::Pending, task, &what)
         }
         Kind::TaskFailed { task, failure, blocked, .. } => {

@@ -5,8 +5,6 @@
 
 use std::io::{self, Write};
 
-use indexmap::IndexMap;
-
 use crate::event::{Event, Kind};
 use crate::record::StatusUsage;
 use crate::report::TaskView;
@@ -92,117 +90,6 @@ pub struct Running {
     pub doing: String,
     /// Seconds since the attempt began.
     pub elapsed_s: f64,
-}
-
-/// Folds events into snapshots. Times are seconds since the build began, as the caller's clock says.
-#[derive(Debug, Default)]
-pub struct Tracker {
-    running: IndexMap<String, (Running, f64)>,
-    settled: Snapshot,
-    ran: u32,
-}
-
-impl Tracker {
-    /// A build of so many tasks, of which so many were found up to date before anything ran.
-    pub fn new(total: u32, fresh: u32) -> Tracker {
-        Tracker { settled: Snapshot { total, done: fresh, ..Snapshot::default() }, ..Tracker::default() }
-    }
-
-    /// Takes in an event that happened at a time.
-    pub fn event(&mut self, event: &Event, now_s: f64) {
-        match &event.kind {
-            Kind::PipelineStarted { steps_total, .. } => {
-                self.settled.total = self.settled.total.max(*steps_total)
-            }
-            Kind::TaskStarted { task, attempt, model, recipe } => {
-                let doing = match recipe.as_str() {
-                    "prompt" => "starting",
-                    "command" => "running",
-                    _ => "",
-                };
-                let running = Running {
-                    task: task.clone(),
-                    model: model.clone(),
-                    attempt: *attempt,
-                    doing: doing.to_owned(),
-                    elapsed_s: 0.0,
-                };
-                self.running.insert(task.clone(), (running, now_s));
-            }
-            Kind::TaskProgress { task, doing } => self.doing(task, doing),
-            Kind::TaskRetrying { task, next, .. } => self.doing(task, next),
-            Kind::TaskStalled { task, idle_s } => {
-                self.doing(task, &format!("no progress for {}", style::elapsed(*idle_s)));
-            }
-            Kind::TaskCompleted { task, usage, .. } => {
-                self.running.shift_remove(task);
-                self.settled.done += 1;
-                self.ran += 1;
-                let all = &mut self.settled.usage;
-                all.input_tokens += usage.input_tokens;
-                all.output_tokens += usage.output_tokens;
-                all.cost_usd += usage.cost_usd;
-                all.calls += usage.calls;
-            }
-            Kind::TaskFailed { task, blocked, .. } => {
-                self.running.shift_remove(task);
-                self.settled.failed += 1;
-                self.settled.blocked += blocked;
-            }
-            Kind::TaskSkipped { task } => {
-                self.running.shift_remove(task);
-                self.settled.done += 1;
-            }
-            Kind::TaskWaiting { task, .. } => {
-                self.running.shift_remove(task);
-                self.settled.waiting += 1;
-            }
-            Kind::TaskStopped { task } => {
-                self.running.shift_remove(task);
-            }
-            Kind::PipelinePaused { message } => self.settled.hold = Some(message.clone()),
-            Kind::TaskStale { .. } | Kind::TaskRescued { .. } | Kind::Note { .. } => {}
-            Kind::PipelineCompleted { .. } | Kind::PipelineFailed { .. } | Kind::PipelineStopped { .. } => {
-                self.running.clear();
-            }
-        }
-    }
-
-    /// What a running task is doing, seen without an event.
-    pub fn doing(&mut self, task: &str, doing: &str) {
-        if let Some((running, _)) = self.running.get_mut(task) {
-            doing.clone_into(&mut running.doing);
-        }
-    }
-
-    /// One more task was found up to date.
-    pub fn fresh(&mut self) {
-        self.settled.done += 1;
-    }
-
-    /// The number of tasks changed: a fan-out's items became known.
-    pub fn total(&mut self, total: u32) {
-        self.settled.total = total;
-    }
-
-    /// Why nothing new starts, or that it does again.
-    pub fn hold(&mut self, why: Option<String>) {
-        self.settled.hold = why;
-    }
-
-    /// The build at a time. `eta_s` is what the schedule expects; without it the pace so far is taken.
-    pub fn snapshot(&self, now_s: f64, eta_s: Option<f64>) -> Snapshot {
-        let mut running: Vec<Running> = self
-            .running
-            .values()
-            .map(|(running, since)| Running { elapsed_s: (now_s - since).max(0.0), ..running.clone() })
-            .collect();
-        running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
-        let all = &self.settled;
-        let left = all.total.saturating_sub(all.done + all.failed + all.blocked + all.waiting);
-        let pace = (self.ran >= 3 && left > 0).then(|| now_s / f64::from(self.ran) * f64::from(left));
-        Snapshot { elapsed_s: now_s, running, eta_s: eta_s.or(pace), ..all.clone() }
-    }
 }
 
 /// What decides how a build is shown.

@@ -49,7 +49,7 @@ impl Plain {
 
     fn of(&mut self, kind: &Kind) -> Option<String> {
         match kind {
-            Kind::PipelineStarted { pipeline, run_id_dir, steps_total } => Some(format!(
+            Kind::PipelineStarted { pipeline, run_id_dir, steps_total, .. } => Some(format!(
                 "planexe: {}, {} in {}",
                 clean(pipeline),
                 style::count(u64::from(*steps_total), "task"),

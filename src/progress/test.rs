@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use crate::event::{Event, Kind, Summary};
-use crate::progress::{Fancy, Json, Plain, Quiet, Running, Sink, Snapshot, Tracker};
+use crate::progress::{Fancy, Json, Plain, Quiet, Running, Sink, Snapshot};
 use crate::record::{Failure, StatusUsage};
 use crate::style::{Depth, Style};
 
@@ -90,6 +90,7 @@ fn failure(class: &str, message: &str) -> Failure {
 fn build() -> Vec<Event> {
     [
         Kind::PipelineStarted {
+            schema: 1,
             pipeline: "strategic-plan".into(),
             run_id_dir: "runs/bakery".into(),
             steps_total: 6,
@@ -502,22 +503,4 @@ fn live_lines_are_coloured_and_end_where_they_began() {
     let text = kept.take();
     assert!(text.starts_with("\x1b[38;2;60;200;220m▶\x1b[39m task_0"), "{text:?}");
     assert!(text.ends_with("\x1b[2A\r\x1b[J"), "{text:?}");
-}
-
-#[test]
-fn a_tracker_counts() {
-    let mut tracker = Tracker::new(8, 1);
-    for (at, event) in build().iter().enumerate() {
-        tracker.event(event, at as f64);
-        if matches!(&event.kind, Kind::TaskRetrying { .. }) {
-            let snapshot = tracker.snapshot(20.0, Some(7.0));
-            assert_eq!((snapshot.done, snapshot.total, snapshot.eta_s), (3, 8, Some(7.0)));
-            assert_eq!((snapshot.running.len(), snapshot.running[0].elapsed_s), (1, 13.0));
-        }
-    }
-    let snapshot = tracker.snapshot(30.0, None);
-    assert_eq!((snapshot.done, snapshot.failed, snapshot.blocked, snapshot.waiting), (4, 1, 2, 1));
-    assert_eq!((snapshot.usage.input_tokens, snapshot.usage.calls), (1900, 2));
-    assert!(snapshot.running.is_empty());
-    assert_eq!(snapshot.eta_s, None);
 }

@@ -115,22 +115,43 @@ impl FailuresView {
             return "no failures\n".to_owned();
         }
         let skipped = if verbose { 0 } else { self.failures.len().saturating_sub(MOST) };
-        let rows = self.failures[skipped..].iter().map(|failure| {
+        let row = |failure: &FailureLine| {
             vec![
                 time(&failure.timestamp_utc).trim_end_matches(" UTC").to_owned(),
                 clean(&failure.task),
                 failure.attempt.to_string(),
                 failure.model.as_deref().map_or_else(|| "-".to_owned(), clean),
                 style.paint(style::RED, &clean(&failure.class)),
-                clean(if failure.message.is_empty() {
-                    failure.raw_error.as_deref().unwrap_or_default()
-                } else {
-                    // What to do about it is said where one failure is shown.
-                    failure.message.split("\nhint: ").next().unwrap_or_default()
-                }),
             ]
-        });
-        let mut text = headed(["UTC", "task", "attempt", "model", "class", "message"], rows, style);
+        };
+        let message = |failure: &FailureLine| {
+            clean(if failure.message.is_empty() {
+                failure.raw_error.as_deref().unwrap_or_default()
+            } else {
+                // What to do about it is said where one failure is shown.
+                failure.message.split("\nhint: ").next().unwrap_or_default()
+            })
+        };
+        let shown = &self.failures[skipped..];
+        let heads = ["UTC", "task", "attempt", "model", "class", "message"];
+        let rows = shown.iter().map(|failure| row(failure).into_iter().chain([message(failure)]).collect());
+        let mut text = headed(heads, rows, &Style { width: None, ..*style });
+        if text.lines().any(|line| style.width.is_some_and(|columns| style::width(line) > columns)) {
+            // Too wide for the terminal: the messages below their lines, each once for the same again.
+            let table =
+                headed([heads[0], heads[1], heads[2], heads[3], heads[4]], shown.iter().map(row), style);
+            let mut lines = table.lines();
+            text = format!("{}\n", lines.next().unwrap_or_default());
+            for (at, (line, failure)) in lines.zip(shown).enumerate() {
+                text += &format!("{line}\n");
+                let said = message(failure);
+                let again =
+                    shown.get(at + 1).is_some_and(|next| next.task == failure.task && message(next) == said);
+                if !again && !said.is_empty() {
+                    text += &format!("{}\n", style.wrap(&format!("    {said}"), 4));
+                }
+            }
+        }
         if skipped > 0 {
             text += &format!("{}\n", style.dim(&format!("({skipped} earlier ones: -v shows all)")));
         }
@@ -357,6 +378,23 @@ model  calls  without an answer  failed attempts  most often
 m2     1      0 (0%)             2                validation
 m1     2      1 (50%)            1                timeout
 "
+        );
+        // Where the messages do not fit they stand below, each once for the same again.
+        let mut view = view;
+        view.failures[2].task = "b".into();
+        let narrow = view.text(&Style { width: Some(60), ..Style::PLAIN }, false);
+        let table = narrow.split("\n\n").next().unwrap();
+        assert_eq!(
+            table,
+            "\
+UTC                  task  attempt  model  class
+2026-03-01 22:15:04  a     2        m1     timeout
+    it said no
+2026-03-01 22:15:04  b     2        m2     validation
+2026-03-01 22:15:04  b     2        m2     validation
+    it said no
+2026-03-01 22:15:04  d     2        -      exit
+    it said no"
         );
     }
 

@@ -118,6 +118,11 @@ impl ShowView {
         if !self.calls.is_empty() {
             text += &format!("\n{}", table(&self.rows(style), style));
         }
+        let shown = self.calls.iter().find(|call| Some(call.number) == self.shown);
+        if let Some(why) = shown.and_then(|call| call.why.as_deref()).filter(|_| style.width.is_some()) {
+            // The table may have had no room for all of it.
+            text += &format!("\n{}\n", style.wrap(&clean(why), 0));
+        }
         let which = match self.shown {
             Some(number) => format!(" of call {number}"),
             None => " as it would be sent now".to_owned(),

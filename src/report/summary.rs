@@ -87,10 +87,11 @@ impl SummaryView {
             text += &format!("{} {task} waits: {}\n", style.glyph(Shown::Waiting), clean(&waiting.message));
             text += &format!("  then: planexe done {}\n", shell_word(&task));
         }
-        text += &format!("{}\n", self.headline(style));
+        text += &format!("{}\n", style.wrap(&self.headline(style), 2));
         let summary = &self.summary;
         if !summary.left.is_empty() && self.outcome == Outcome::Stopped {
-            text += &format!("Left: {}.\n", some_names(&summary.left, 10));
+            let left = format!("Left: {}.", some_names(&summary.left, 10));
+            text += &format!("{}\n", style.wrap(&left, 2));
         }
         if !summary.partial.is_empty() {
             let names = some_names(&summary.partial, 5);

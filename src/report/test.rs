@@ -525,7 +525,8 @@ fn the_end_of_a_good_build() {
     assert_eq!(
         done.text(&AT_80, false),
         "\
-Done: 22 tasks ran in 3m 12s (4 from kept answers), 3 up to date. $0.04, 182k tokens.
+Done: 22 tasks ran in 3m 12s (4 from kept answers), 3 up to date. $0.04, 182k
+  tokens.
 Report: examples/strategic-plan/report.html
 "
     );
@@ -560,7 +561,8 @@ fn the_end_of_a_failed_build() {
     validation: /risks/0/title is missing
     blocks a, b, c, d, e and 1 more
     error 0123456789ab
-Failed: 1 task failed, 6 blocked, 22 tasks ran in 3m 12s (4 from kept answers), 3 up to date. $0.04, 182k tokens.
+Failed: 1 task failed, 6 blocked, 22 tasks ran in 3m 12s (4 from kept answers),
+  3 up to date. $0.04, 182k tokens.
 Next: planexe explain risks  see why
       planexe build          try again; what is done stays done
 ";
@@ -579,7 +581,7 @@ fn the_end_of_a_build_that_broke() {
     };
     assert_eq!(
         view.text(&AT_80, true),
-        "Failed: cannot write `swot.json.DONE`: no space left on device, 1 task ran in 2.0s.\n"
+        "Failed: cannot write `swot.json.DONE`: no space left on device, 1 task ran in\n  2.0s.\n"
     );
 }
 
@@ -603,7 +605,8 @@ fn the_end_of_a_build_that_was_stopped() {
         "\
 = sign[off] waits: Read report.html
   then: planexe done 'sign[off]'
-Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting for a person, 4 not reached.
+Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting
+  for a person, 4 not reached.
 Next: planexe build  go on
 "
     );

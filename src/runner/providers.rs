@@ -195,24 +195,30 @@ impl Providers {
 
     /// What follows a failed attempt of a prompt at one of its models.
     pub fn next(&self, budgets: &mut Budgets, failed: &Failed<'_>, prompt: &PromptSpec, spec: &Spec) -> Next {
-        let models: Vec<ModelFacts<'_>> = prompt
-            .models
-            .iter()
-            .map(|&at| {
-                let endpoint = &self.project.endpoints[at];
-                let retries = Some(prompt.max_validation_retries);
-                ModelFacts {
-                    name: &endpoint.name,
-                    context_window: endpoint.model.context_window,
-                    max_output: endpoint.model.max_output,
-                    closed: self.is_closed(at),
-                    policy: Policy::of(endpoint.model.retry.as_ref(), spec.retry.as_ref(), retries),
-                }
-            })
-            .collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut rng = Rng::new(self.seed ^ now.as_nanos() as u64);
-        budgets.next(failed, &models, now, &mut rng)
+        budgets.next(failed, &self.models(prompt, spec), now, &mut rng)
+    }
+
+    /// The place in its list of the model a prompt begins with: one that an earlier build left for another is
+    /// not asked again.
+    pub fn first(&self, budgets: &Budgets, prompt: &PromptSpec, spec: &Spec) -> Option<usize> {
+        budgets.first(&self.models(prompt, spec))
+    }
+
+    fn models<'a>(&'a self, prompt: &PromptSpec, spec: &Spec) -> Vec<ModelFacts<'a>> {
+        let facts = |&at: &usize| {
+            let endpoint = &self.project.endpoints[at];
+            let retries = Some(prompt.max_validation_retries);
+            ModelFacts {
+                name: &endpoint.name,
+                context_window: endpoint.model.context_window,
+                max_output: endpoint.model.max_output,
+                closed: self.is_closed(at),
+                policy: Policy::of(endpoint.model.retry.as_ref(), spec.retry.as_ref(), retries),
+            }
+        };
+        prompt.models.iter().map(facts).collect()
     }
 }
 

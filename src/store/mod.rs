@@ -80,52 +80,6 @@ impl Store {
         self.planexe_dir().join("partial")
     }
 
-    /// Where a candidate of an attempt waits for its verdict: `.planexe/partial/TASK/ATTEMPT/OUTPUT`.
-    pub fn partial_path(&self, task: &str, attempt: u32, output: &str) -> PathBuf {
-        self.partial_dir().join(task_dir_name(task)).join(attempt.to_string()).join(output)
-    }
-
-    /// Puts bytes where [`Store::partial_path`] says, synced.
-    pub fn keep_partial(
-        &self,
-        task: &str,
-        attempt: u32,
-        output: &str,
-        bytes: &[u8],
-    ) -> Result<PathBuf, FsError> {
-        let path = self.partial_path(task, attempt, output);
-        self.make_parent(&path)
-            .and_then(|()| fs::write_atomic(&path, bytes, Durability::Synced))
-            .map_err(|error| error.within(&self.run_dir))?;
-        Ok(path)
-    }
-
-    /// Moves a temporary file of an attempt to where [`Store::partial_path`] says; needs no space.
-    pub fn move_to_partial(
-        &self,
-        task: &str,
-        attempt: u32,
-        output: &str,
-        temp: &Path,
-    ) -> Result<PathBuf, FsError> {
-        let path = self.partial_path(task, attempt, output);
-        self.make_parent(&path)
-            .and_then(|()| fs::publish(&[(temp.to_owned(), path.clone())], Durability::Synced))
-            .map_err(|error| error.within(&self.run_dir))?;
-        Ok(path)
-    }
-
-    /// Removes the candidates of a task, once they are decided on.
-    pub fn drop_partial(&self, task: &str) -> Result<bool, FsError> {
-        fs::remove_tree(&self.partial_dir().join(task_dir_name(task)))
-            .map_err(|error| error.within(&self.run_dir))
-    }
-
-    fn make_parent(&self, path: &Path) -> Result<(), FsError> {
-        fs::ensure_inside(&self.run_dir, path)?;
-        path.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, Durability::Synced))
-    }
-
     /// Former contents.
     pub fn history(&self) -> &History {
         &self.history
@@ -322,20 +276,6 @@ mod tests {
         assert_eq!(store.sweep(["", "reviews"]).unwrap(), 0);
         Index::load(&store).save_if_changed().unwrap();
         assert!(fs::list_dir(dir.path()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn candidates_wait_apart() {
-        let (_dir, store) = store();
-        let path = store.keep_partial("swot", 2, "sub/swot.json", b"{}").unwrap();
-        assert_eq!(path, store.partial_path("swot", 2, "sub/swot.json"));
-        let temp = fs::temp_beside(&store.path("swot.json"));
-        fs::write_atomic(&temp, b"[]", Durability::Unsynced).unwrap();
-        let path = store.move_to_partial("swot", 3, "swot.json", &temp).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"[]");
-        assert!(store.keep_partial("swot", 2, "../../../../../x", b"").is_err());
-        assert!(store.drop_partial("swot").unwrap());
-        assert!(!store.drop_partial("swot").unwrap());
     }
 
     #[test]

@@ -165,13 +165,6 @@ impl Store {
         Ok(Digest::of(&bytes))
     }
 
-    /// Writes an empty `.DONE`, as `touch` would.
-    pub fn touch_done(&self, output: &str) -> Result<(), FsError> {
-        let path = self.sidecar_path(output, Sidecar::Done);
-        self.prepare(output, &path)?;
-        fs::write_atomic(&path, b"", Durability::Synced).map_err(|error| error.within(self.run_dir()))
-    }
-
     /// Writes the `.status`.
     pub fn write_status(&self, output: &str, status: &Status, durability: Durability) -> Result<(), FsError> {
         let path = self.sidecar_path(output, Sidecar::Status);
@@ -239,7 +232,7 @@ mod tests {
         );
         assert!(store.remove_done("swot.json", Durability::Synced).unwrap());
         assert!(!store.remove_done("swot.json", Durability::Synced).unwrap());
-        store.touch_done("swot.json").unwrap();
+        put(&store, Sidecar::Done, b"");
         assert_eq!(store.read_done("swot.json"), Marker::Empty);
     }
 

@@ -36,10 +36,10 @@ outputs = ["d.txt"]
 prompt = "TASK=d\n{{ c }}"
 "#;
 
-const OLD: &str = "A bridge\nover the river.\n";
-const NEW: &str = "A bridge\nover the sea.\n";
+pub(super) const OLD: &str = "A bridge\nover the river.\n";
+pub(super) const NEW: &str = "A bridge\nover the sea.\n";
 
-fn built(server: &FakeLlm) -> Space {
+pub(super) fn built(server: &FakeLlm) -> Space {
     let space = Space::new();
     space.pipeline(server, TASKS);
     space.write("plan.txt", OLD);
@@ -122,6 +122,8 @@ fn what_is_before_a_task_is_kept() {
     space.build();
     assert_eq!((server.counts()["c"], server.counts()["a"], server.counts()["b"]), (2, 1, 2));
     space.run(&["edit-plan", "--set", "plan.txt", "--remake", "nonsense"]).exits(2);
+    let same = space.run(&["edit-plan", "--set", "plan.txt", "--all", "--json"]).exits(0).json();
+    assert_eq!((&same["changed"], &same["stale"], &same["schema"]), (&json!(false), &json!([]), &json!(1)));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Space;
 use crate::support::wire::Dialect::{self, Anthropic, Openai};
 use crate::support::wire::{Asked, Step, Wire, reply};
+use crate::support::{Space, until};
 
 const TEXT: &str = "It will hold.";
 
@@ -74,6 +74,27 @@ fn what_this_model_will_not_mend_goes_to_the_next() {
         space.build();
         assert_eq!(server.count(), wanted.len(), "{name}");
     }
+}
+
+/// Which models were left survives a kill, as what was used up of every budget does.
+#[test]
+fn a_model_that_was_left_is_not_asked_again_after_a_kill() {
+    let held = std::sync::atomic::AtomicBool::new(false);
+    let server = Wire::new(move |asked| match asked.body["model"].as_str() {
+        Some("first") => reply(400, "", &Openai.error("x", "no such field")),
+        _ if !held.swap(true, std::sync::atomic::Ordering::Relaxed) => vec![Step::Hold],
+        _ => Openai.answer(TEXT),
+    });
+    let space = space(&server, [""; 3], "");
+    let build = space.spawn(&["build"]);
+    until("the second model to be asked", || (server.count() == 2).then_some(()));
+    build.kill9();
+    space.build();
+    assert_eq!(asked(&server), ["first", "second", "second"]);
+    // What was used up on another prompt says nothing of this one.
+    space.write("plan.txt", "A longer bridge.");
+    space.build();
+    assert_eq!(asked(&server)[3..], ["first", "second"]);
 }
 
 #[test]

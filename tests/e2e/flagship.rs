@@ -557,7 +557,7 @@ fn empty_heading(html: &str) -> bool {
 #[test]
 fn hostile_answers_stay_text() {
     let space = flagship();
-    let payload = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>{{ 7 * 7 }}javascript:alert(4)";
+    let payload = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>{{ 7 * 7 }}javascript:alert(4)\u{1b}[31m\u{202e}\u{2066}\u{0}../../x";
     fn spoil(value: &mut Value, payload: &str) {
         match value {
             // Ids, dates and words of a fixed choice are left alone.
@@ -620,6 +620,11 @@ fn hostile_answers_stay_text() {
     assert!(!html.contains("alert(2)>\"'>"), "a raw quote");
     let md = space.read(&format!("{PERSONAL}/report.md"));
     assert!(!md.contains("<script") && !md.contains("<img"), "Markdown is shown as HTML by many");
+    for (name, text) in [("report.html", &html), ("report.md", &md)] {
+        for steers in ['\u{1b}', '\u{202e}', '\u{2066}', '\u{0}'] {
+            assert!(!text.contains(steers), "{steers:?} in {name}");
+        }
+    }
 }
 
 // ---- Names and calls
@@ -636,6 +641,13 @@ fn names_of_older_pipelines_mean_the_tasks_of_this_one() {
         ("030-report.html", "report"),
     ] {
         space.run(&["-C", PERSONAL, "explain", name]).exits(0).says(&[task]);
+    }
+    // Items by their number, as the files of older pipelines were named.
+    for name in
+        ["016-1-1-expert_criticism_raw.json", "wbs_level3_2_raw.json", "022-1-1-task_durations_raw.json"]
+    {
+        let said = space.run(&["-C", PERSONAL, "explain", name, "--json"]).exits(0).json();
+        assert!(said["task"].as_str().is_some_and(|task| task.ends_with(']')), "{name}: {}", said["task"]);
     }
     space.run(&["-C", PERSONAL, "clean", "014-2-swot_analysis.md", "--yes"]).exits(0);
     assert!(!space.exists(&format!("{PERSONAL}/swot_analysis_raw.json.DONE")));

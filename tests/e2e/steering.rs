@@ -69,6 +69,27 @@ fn retry_draws_again() {
 }
 
 #[test]
+fn attempts_are_counted_on_when_a_task_is_tried_anew_during_a_build() {
+    let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
+        ("b", 0) => Answer::error(400, "no such field"),
+        _ => Answer::Default,
+    });
+    let space = space(&server, CHAIN);
+    space.write(
+        "pipeline.toml",
+        space.read("pipeline.toml") + "\n[task.slow]\noutputs = [\"slow.txt\"]\nprompt = \"TASK=slow\\nx\"\n",
+    );
+    server.hold("slow");
+    let build = space.spawn(&["build"]);
+    until("b to fail", || (space.state("b") == "failed").then_some(()));
+    space.run(&["retry", "b"]).exits(0);
+    until("b to be done", || space.is_done("b.txt").then_some(()));
+    server.release("slow");
+    build.wait().exits(0);
+    assert_eq!(space.sidecar("b.txt")["attempt"], 2);
+}
+
+#[test]
 fn checkpoints_are_one_a_task_in_order() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);

@@ -5,6 +5,8 @@ mod fifo;
 mod llm;
 mod schema;
 mod space;
+#[allow(dead_code, reason = "not every test has somebody at a terminal")]
+pub mod terminal;
 #[allow(dead_code, reason = "not every test plays bytes")]
 pub mod wire;
 

@@ -1,5 +1,6 @@
 //! The command line: what each command says, what it changes, and how it exits.
 
+mod answers;
 mod build;
 mod history;
 mod pipeline;
