@@ -436,7 +436,8 @@ mod tests {
     #[test]
     fn rules() {
         let answer = json!({
-            "s": ["a", "b"], "t": [{"n": "x"}, {"n": "X "}, {"n": "TBD"}], "v": "go", "e": "", "d": "2024-01-02", "nil": null
+            "s": ["a", "b"], "t": [{"n": "x"}, {"n": "X "}, {"n": "TBD"}], "v": "go", "e": "", "d": "2024-01-02", "nil": null,
+            "o": {"a": 1, "b": false}, "hollow": {"a": "", "b": ["TBD", null]}, "n": [1, 2, 1]
         })
         .to_string();
         for (check, wanted) in [
@@ -454,9 +455,29 @@ mod tests {
             (json!({"matches": {"/d": r"^\d{4}-\d{2}-\d{2}$"}}), vec![]),
             (json!({"matches": {"/v": "^no"}}), vec!["/v"]),
             (json!({"min_words": 100}), vec![""]),
+            (json!({"max_words": 7, "min_items": {"/s": 1}}), vec![""]),
+            (json!({"max_words": 8, "min_items": {"/s": 1}}), vec![]),
+            (json!({"min_items": {"/o": 2}, "max_items": {"/o": 2}}), vec![]),
+            (json!({"max_items": {"/o": 1}}), vec!["/o"]),
+            (json!({"non_empty": ["/o", "/hollow", "/s"]}), vec!["/hollow"]),
+            (json!({"unique": ["/n"]}), vec!["/n/2"]),
+            (json!({"matches": {"/n/0": "^2"}}), vec!["/n/0"]),
+            (json!({"matches": {"": "^\\["}}), vec![""]),
         ] {
             assert_eq!(paths(check.clone(), None, &answer), wanted, "{check}");
         }
+    }
+
+    #[test]
+    fn a_banned_word_is_named_once_with_its_place() {
+        let answer = json!({"a": ["fine", "pure synergy, all of it"], "b": "synergy again"}).to_string();
+        let violations =
+            validate(&answer, None, Some(&compiled(json!({"min_items": {"/a": 1}}), Some("synergy"))))
+                .unwrap_err();
+        let said: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert_eq!(violations.len(), 1, "{said:?}");
+        assert_eq!(violations[0].path, "/a/1");
+        assert!(said[0].contains("contains `synergy`"), "{said:?}");
     }
 
     #[test]

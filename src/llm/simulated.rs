@@ -588,6 +588,28 @@ fn count(chars: &[char], at: &mut usize, rng: &mut Rng) -> Option<u64> {
 mod tests {
     use super::super::CallProgress;
     use super::*;
+
+    #[test]
+    fn texts_that_match_a_pattern() {
+        for pattern in [
+            "^[A-Z]{2,3}-\\d{4}(a|b)?$",
+            "(?:x|yy)+[a-c_.]*",
+            "\\w\\s\\d{2,}",
+            "[\\d\\.]{3}.z?",
+            "a|bc|[x-z-]?",
+            "(a(b(c)))\\$",
+            "\\t\\n[\\t ]{1}",
+        ] {
+            let regex = regex::Regex::new(pattern).expect("a pattern");
+            for seed in 0..50 {
+                let made = matching(pattern, &mut Rng::new(seed)).expect(pattern);
+                assert!(regex.is_match(&made), "{pattern}: {made:?}");
+            }
+        }
+        for beyond in ["(?=x)", "[^a]", "\\p{L}", "a{9,2}", "(a", "a)", "[a", "*a", "x{1,}{", "\\"] {
+            assert_eq!(matching(beyond, &mut Rng::new(1)), None, "{beyond}");
+        }
+    }
     use crate::cancel::Cancel;
 
     fn ask(

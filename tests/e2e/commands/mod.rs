@@ -4,6 +4,7 @@ mod answers;
 mod build;
 mod history;
 mod pipeline;
+mod rarely;
 mod runs;
 mod status;
 mod trust;

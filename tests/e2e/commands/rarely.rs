@@ -1,0 +1,225 @@
+//! Commands in the states that a run is rarely in.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{CHAIN, built, space};
+use crate::support::{FakeLlm, Space};
+
+/// One task of each recipe.
+const EACH: &str = r#"
+[task.draft]
+inputs = ["plan.txt"]
+outputs = ["draft.txt"]
+prompt = "TASK=draft\n{{ plan }}"
+
+[task.count]
+inputs = ["draft.txt"]
+outputs = ["count.txt"]
+command = ["wc", "-w", "$in"]
+stdout = true
+
+[task.shout]
+inputs = ["draft.txt"]
+outputs = ["shout.txt"]
+command = "tr a-z A-Z < $in > $out"
+
+[task.page]
+inputs = ["draft.txt"]
+outputs = ["page.html"]
+template = "<p>{{ draft }}</p>"
+
+[task.go]
+inputs = { draft = "draft.txt" }
+outputs = ["go.json"]
+gate = { fail_if = "{{ draft == 'no' }}", action = "stop" }
+
+[task.sign]
+inputs = ["page.html"]
+outputs = ["signed.txt"]
+human = "Read {{ page }} and sign"
+
+[task.all]
+inputs = ["signed.txt", "shout.txt"]
+"#;
+
+#[test]
+fn explain_says_what_the_next_build_would_do() {
+    let server = FakeLlm::new();
+    let space = space(&server, EACH);
+    for (task, words) in [
+        ("draft", "ask fake-1, with a prompt of about"),
+        ("count", "run wc -w '$in'"),
+        ("shout", "run sh -c 'tr a-z A-Z < $in > $out'"),
+        ("page", "render task.page.template"),
+        ("go", "look whether {{ draft == 'no' }}"),
+        ("sign", "wait for a person; then `planexe done sign`"),
+    ] {
+        space.run(&["explain", task]).exits(0).says(&["The next build would", words]);
+    }
+    space.run(&["build"]).exits(3);
+    space.run(&["explain", "sign"]).exits(0).says(&["Waiting for a person", "and sign"]);
+    space.run(&["explain", "all"]).exits(0).says(&["sign"]);
+    assert_eq!(space.state("all"), "pending");
+    // Nobody is asked at a gate that stops, and what is done is done.
+    space.run(&["done", "go"]).exits(2).says(&["nobody is asked", "action = \"pause\""]);
+    space.run(&["done", "draft"]).exits(2).says(&["draft"]);
+    space.write("signed.txt", "I have.");
+    space.run(&["done", "sign"]).exits(0);
+    space.build();
+    space.run(&["done", "sign"]).exits(0).says(&["is done already"]);
+    assert_eq!(space.state("all"), "done");
+}
+
+/// The findings of `doctor` of one kind: grade, message and remedy of each.
+fn found(space: &Space, check: &str) -> Vec<[String; 3]> {
+    let answer = space.run(&["doctor", "--offline", "--json"]).json();
+    let all = answer["findings"].as_array().expect("findings").iter();
+    let word = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    all.filter(|one| one["check"] == check)
+        .map(|one| ["grade", "message", "remedy"].map(|key| word(one, key)))
+        .collect()
+}
+
+#[track_caller]
+fn finds(space: &Space, check: &str, grade: &str, message: &str, remedy: &str) {
+    let all = found(space, check);
+    let fits = |one: &[String; 3]| one[0] == grade && one[1].contains(message) && one[2].contains(remedy);
+    assert!(all.iter().any(fits), "{check}: wanted {grade}, {message:?}, {remedy:?}; found {all:#?}");
+}
+
+#[test]
+fn doctor_finds_what_was_forgotten() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    finds(&space, "lock", "ok", "free", "");
+    finds(&space, "orphans", "ok", "none", "");
+    finds(&space, "git", "ok", "no repository", "");
+    // A build that runs, and files that steer it.
+    server.hold("c");
+    space.run(&["clean", "c", "-y"]).exits(0);
+    let build = space.spawn(&["build"]);
+    server.wait_for_calls("c", 2);
+    finds(&space, "lock", "ok", &format!("PID {}", build.pid().as_raw_nonzero()), "");
+    server.release_all();
+    build.wait().exits(0);
+    space.write(".planexe/pause", "");
+    finds(&space, "steering", "warn", "starts nothing", "planexe resume");
+    space.remove(".planexe/pause");
+    // A task that is gone, a program that is not there, a model that cannot be used.
+    let tasks = format!(
+        "{}\n[task.d]\noutputs = [\"d.txt\"]\ncommand = [\"no-such-program-here\", \"$out\"]\n",
+        CHAIN.replace("[task.c]", "[task.cc]").replace("c.txt", "cc.txt")
+    );
+    space.pipeline(&server, &tasks);
+    finds(&space, "orphans", "warn", "`c.txt` for one", "planexe clean --orphans -n");
+    finds(&space, "programs", "fail", "`no-such-program-here`, which `d` starts", "install");
+    space.run(&["doctor", "--offline"]).exits(1).says(&["1 thing does not work", "no-such-program-here"]);
+    space.write("pipeline.toml", "[task.a]\noutput = 3\n");
+    finds(&space, "pipeline", "fail", "fault", "planexe check");
+}
+
+#[test]
+fn doctor_asks_git_whether_answers_would_be_committed() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let git = space.program("git", &["init", "-q", "."]).status();
+    if !git.is_ok_and(|status| status.success()) {
+        eprintln!("no git here: not tested");
+        return;
+    }
+    finds(&space, "git", "warn", "is not ignored", "echo .planexe/ >>");
+    space.write(".gitignore", ".planexe/\n");
+    finds(&space, "git", "ok", "`.planexe/` ignored", "");
+    // A folder that only looks like a repository.
+    fs::remove_dir_all(space.path(".git")).expect("the repository");
+    fs::create_dir(space.path(".git")).expect("an empty folder");
+    finds(&space, "git", "warn", "git does not answer", "git status");
+    space.set_env("PATH", "/nowhere");
+    finds(&space, "git", "warn", "no `git` to ask", "install git");
+}
+
+#[test]
+fn a_new_run_is_made_of_what_is_named() {
+    let server = FakeLlm::new();
+    let space = Space::new();
+    space.pipeline(&server, &CHAIN.replace("plan.txt", "text.txt"));
+    // No plan is named: there is no place for one.
+    space.run(&["new", "one", "--prompt", "A mill."]).exits(2).says(&["plan = \"plan.txt\""]);
+    space
+        .run(&["new", "one", "--pipeline", "gone.toml"])
+        .exits(2)
+        .says(&["there is no pipeline `gone.toml`"]);
+    space.run(&["new", "one", "--prompt", " "]).exits(2).says(&["the plan's text is empty"]);
+    space.run(&["new", "one", "--prompt-file", "gone.txt"]).exits(2).says(&["gone.txt"]);
+    space.run(&["new", "pipeline.toml"]).exits(2).says(&["is no folder"]);
+    assert!(!space.exists("one"));
+    space.pipeline(&server, &format!("[pipeline]\nplan = \"plan.txt\"\n{CHAIN}"));
+    let answer = space.run(&["new", "one", "--json", "--label", "First"]).exits(0).json();
+    assert_eq!(answer["files"], serde_json::json!(["run.toml"]), "{answer}");
+    assert_eq!((&answer["plan"], &answer["pipeline"]), (&"plan.txt".into(), &"../pipeline.toml".into()));
+    assert!(answer["next"][0].as_str().is_some_and(|next| next.contains("write your plan")), "{answer}");
+    // A run beside a run is of the same pipeline; a folder stands for its pipeline.
+    space.write("text", "A mill by the river.");
+    let two = ["-C", "one", "new", "two", "--prompt-file", "text"];
+    space.run(&two).exits(0);
+    assert_eq!(space.read("two/plan.txt"), "A mill by the river.\n");
+    space.run(&["new", "three", "--pipeline", "."]).exits(0).says(&["write your plan"]);
+    space.run(&["-C", "two", "build"]).exits(0);
+    space.run(&["new", "two"]).exits(2).says(&["not empty"]);
+    space.write("one/run.toml", "pipeline = 3\n");
+    space.run(&["-C", "one", "new", "four"]).exits(2).says(&["run.toml"]);
+}
+
+#[test]
+fn what_cannot_be_marked_done_is_left_and_named() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.run(&["touch", "a"]).says(&["output `a.txt` is missing"]);
+    space.write("a.txt", "");
+    space.run(&["touch", "a"]).says(&["output `a.txt` is empty"]);
+    space.write("a.txt", "by hand\n");
+    space.run(&["touch", "a"]).exits(0);
+    space.build();
+    assert_eq!(server.count("a"), 0);
+    // A state of a version to come.
+    space.edit("c.txt.status", "\"done\"", "\"levitating\"");
+    space.remove("c.txt.DONE");
+    space.run(&["touch", "c"]).says(&["levitating"]);
+    assert!(!space.is_done("c.txt"));
+    space.run(&["status"]).exits(0).says(&["failed"]);
+}
+
+#[test]
+fn a_recording_says_what_it_could_not_take() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    // Kept answers are gone: what the outputs hold is taken. An edited one is no answer.
+    fs::remove_dir_all(space.path(".planexe/calls")).expect("the kept answers");
+    space.write("c.txt", "by hand\n");
+    let out = space.run(&["record", "answers.json"]);
+    assert!(out.stderr.contains('c'), "{out}");
+    let packed = space.json("answers.json");
+    assert!(packed.to_string().contains("\"a\""), "{packed}");
+}
+
+#[test]
+fn lists_of_a_run_as_text() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.run(&["checkpoints"]).exits(0).says(&["no task is completed yet"]);
+    space.run(&["failures"]).exits(0).says(&["no failures"]);
+    space.build();
+    space.run(&["checkpoints"]).exits(0).says(&["checkpoint", "a.txt", "b.txt", "c.txt"]);
+    space.run(&["clean", "c", "-n", "--json"]).exits(0).says(&["c.txt"]);
+    let answer = space.run(&["clean", "c", "-y", "--json"]).exits(0).json();
+    assert_eq!(answer["cleaned"], true, "{answer}");
+    assert_eq!(space.run(&["clean", "c", "-y", "--json"]).exits(0).json()["cleaned"], false);
+    space.run(&["history", "--json"]).exits(0).says(&["c.txt", "cleaned"]);
+    space.run(&["restore", "c", "-n"]).exits(0).says(&["c.txt"]);
+    assert!(!space.exists("c.txt"));
+    space.run(&["restore", "c"]).exits(0);
+    space.run(&["restore", "c"]).exits(0).says(&["all that is kept is as it is now"]);
+    space.run(&["diff", "c"]).exits(0).says(&["all that is kept is as it is now"]);
+}
