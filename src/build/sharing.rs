@@ -76,6 +76,7 @@ impl Build<'_> {
         queued.truncate(QUEUED);
         let queued = queued.into_iter().map(|(id, queue)| {
             let doing = match queue {
+                Queue::Slot if self.paused => "held by `planexe pause`".to_owned(),
                 Queue::Slot => self.held(id).unwrap_or_else(|| "waiting for a slot".to_owned()),
                 Queue::Pause => self.retrying.get(&id).cloned().unwrap_or_else(|| "again soon".to_owned()),
             };

@@ -136,7 +136,7 @@ pub enum Action {
     Start {
         /// The task.
         task: TaskId,
-        /// From 1, in this build.
+        /// From 1, since the task was judged.
         attempt: u32,
         /// Position in [`Work::endpoints`] of the endpoint to ask.
         endpoint: Option<usize>,

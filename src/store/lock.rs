@@ -69,6 +69,11 @@ impl Owner {
         self.command.as_deref() == Some("planexe build")
     }
 
+    /// Whether the kernel names a process of this host that is no more.
+    fn is_gone(&self) -> bool {
+        self.host == host_name() && !i32::try_from(self.pid).is_ok_and(fs::process_exists)
+    }
+
     /// Whether the process still runs, as far as can be seen from here: another host's cannot.
     fn is_alive(&self) -> bool {
         self.host == host_name()
@@ -77,6 +82,9 @@ impl Owner {
             && (self.process_start.is_none() || self.process_start == process_start(self.pid))
     }
 }
+
+/// How long a lock may be held by nobody: see [`RunLock::acquire_while`].
+const FORKED: Duration = Duration::from_secs(2);
 
 /// Why there is no lock.
 #[derive(Debug)]
@@ -144,6 +152,13 @@ impl RunLock {
                 Wait::For(limit) => limit.saturating_sub(start.elapsed()),
                 Wait::Forever => Duration::MAX,
             };
+            // A child that was just forked has the descriptor for the moment until it becomes another program, even if
+            // its planexe was killed in that moment.
+            let gone = held.as_ref().is_some_and(Owner::is_gone) && start.elapsed() < FORKED;
+            if gone {
+                std::thread::sleep(pause);
+                continue;
+            }
             if left.is_zero() || !go_on(held.as_ref()) {
                 return Err(LockError::Held { owner: held });
             }

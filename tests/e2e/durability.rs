@@ -57,6 +57,22 @@ command = "sleep 300 & echo $! >> ../pids; (trap '' TERM; sleep 300) & echo $! >
     });
 }
 
+/// Who forks a child and is killed before that has become another program leaves the lock to it for that moment.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lock_held_by_nobody_is_waited_for() {
+    let server = FakeLlm::new();
+    let space = space(&server, PAIR);
+    // `flock` takes the lock and ends; what the shell left in the background holds it on.
+    let held = space
+        .program("sh", &["-c", "exec 9< .; flock 9; sleep 0.5 > /dev/null 2>&1 &"])
+        .status()
+        .expect("sh");
+    assert!(held.success(), "flock");
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
+
 #[test]
 fn a_process_id_used_again_locks_nothing() {
     let server = FakeLlm::new();

@@ -709,20 +709,18 @@ fn a_task_for_a_person_is_done_by_the_file_and_its_marker() {
 #[test]
 fn a_person_is_done_while_the_build_runs() {
     let server = FakeLlm::new();
-    let space = space(
-        &server,
-        &format!(
-            "{HUMAN}\n[task.slow]\noutputs = [\"slow.txt\"]\ncommand = \"cat ../gate > $out; echo x >> $out\"\n"
-        ),
-    );
-    let gate = Fifo::new(space.root().join("gate"));
+    // Beside it a call, not a command: where there is one core, that would be taken.
+    let slow = "[task.slow]\noutputs = [\"slow.txt\"]\nprompt = \"TASK=slow\\nThink.\"\n";
+    let space = space(&server, &format!("{HUMAN}\n{slow}"));
+    server.hold("slow");
     let build = space.spawn(&["build", "-j2"]);
-    let held = gate.wait_for_reader();
+    server.wait_for_call("slow");
     crate::support::until("the task to wait", || (space.state("sign_off") == "waiting").then_some(()));
     space.write("signed.txt", "J. Doe\n");
     space.run(&["done", "sign_off"]).exits(0);
     crate::support::until("the reader to run", || space.is_done("published.txt").then_some(()));
-    drop(held);
+    assert_eq!(space.sidecar("signed.txt")["attempt"], 2);
+    server.release("slow");
     build.wait().exits(0);
     space.assert_nothing_to_do(&server);
 }

@@ -31,6 +31,12 @@ pub struct Space {
 impl Space {
     /// An empty run directory.
     pub fn new() -> Space {
+        static HEARD: std::sync::Once = std::sync::Once::new();
+        // A signal that is ignored stays so in programs that are started (tests under `nohup`), one that is heard does not.
+        HEARD.call_once(|| {
+            let flag = std::sync::Arc::default();
+            signal_hook::flag::register(signal_hook::consts::SIGHUP, flag).expect("to hear of a hang-up");
+        });
         let root = tempfile::Builder::new().prefix("planexe-e2e-").tempdir().expect("a temporary folder");
         let base = root.path().canonicalize().expect("the temporary folder");
         let run = base.join("run");
