@@ -109,7 +109,8 @@ fn wanted_in_words(wanted: &str) -> String {
         "f64" | "f32" => "a number".to_owned(),
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".to_owned(),
         "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
-        "any valid JSON value" => "a value".to_owned(),
+        // Of all that TOML has, JSON lacks dates alone.
+        "any valid JSON value" => "a string, a number, a truth value, a list or a table".to_owned(),
         other if other.starts_with("struct ") => "a table".to_owned(),
         other => other.to_owned(),
     }
@@ -146,10 +147,9 @@ impl<'de> Deserializer<'de> for NodeDe<'de> {
             Kind::Float(number) if !number.is_finite() => Err(self.wrong("a finite number")),
             Kind::Float(number) => visitor.visit_f64(*number),
             Kind::Bool(truth) => visitor.visit_bool(*truth),
-            Kind::Datetime(text) => Err(ReadError::new(What::Wrong {
-                found: format!("the date {text}"),
-                wanted: "a string or a number".to_owned(),
-            })),
+            Kind::Datetime(_) => {
+                Err(de::Error::invalid_type(de::Unexpected::Other(&self.node.kind.describe()), &visitor))
+            }
             Kind::Removed => visitor.visit_unit(),
         }
     }
