@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, counts, patiently};
+use crate::support::{Answer, FakeLlm, Space, counts, patiently};
 
 fn space(server: &FakeLlm, tasks: &str) -> Space {
     let space = Space::with(server, tasks);
