@@ -1,6 +1,6 @@
 //! The end of a build: what it came to, and what its verdicts rested on.
 
-use super::{Build, Ended};
+use super::{Build, Ended, Stopped};
 use crate::engine::Settled;
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
@@ -28,6 +28,11 @@ impl Build<'_> {
             })
             .collect();
         self.summary.pending = pending.len() as u32;
+        // What was left when a budget was used up turned out to be up to date.
+        let limited = matches!(self.stopped, Some(Stopped::MaxTime | Stopped::MaxTokens | Stopped::MaxCost));
+        if limited && pending.is_empty() && self.summary.stopped.is_empty() {
+            self.stopped = None;
+        }
         let declared = |id: &&TaskId| !matches!(graph[**id].kind, NodeKind::Instance { .. });
         let names = pending.iter().filter(declared).map(|&id| graph[id].name.clone());
         self.summary.left = names.take(LEFT).collect();

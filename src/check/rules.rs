@@ -168,85 +168,23 @@ impl CompiledCheck {
     /// What an answer does not satisfy.
     pub fn violations(&self, answer: &Valid) -> Vec<Violation> {
         let check = &self.check;
-        let mut found = Vec::new();
-        let broken = |path: &str, message: String| Violation::new(path, ViolationKind::Check, message);
         let whole = Value::String(answer.text.trim().to_owned());
         let root = answer.value.as_ref().unwrap_or(&whole);
-        let at = |pointer: &str| select(root, pointer).unwrap_or_default();
-        for (limits, least) in [(&check.min_items, true), (&check.max_items, false)] {
-            for (pointer, &limit) in limits {
-                let values = at(pointer);
-                if values.is_empty() && least && !pointer.contains('*') {
-                    found.push(Violation::new(
-                        pointer,
-                        ViolationKind::Missing,
-                        format!("wanted a list of at least {limit} items"),
-                    ));
-                }
-                for (path, value) in values {
-                    let count = match value {
-                        Value::Array(list) => list.len() as u64,
-                        Value::Object(members) => members.len() as u64,
-                        _ => {
-                            found.push(broken(&path, "wanted a list".to_owned()).found(value));
-                            continue;
-                        }
-                    };
-                    let items = if limit == 1 { "item" } else { "items" };
-                    if least && count < limit {
-                        found.push(broken(&path, format!("has {count}, wanted at least {limit} {items}")));
-                    }
-                    if !least && count > limit {
-                        found.push(broken(&path, format!("has {count}, wanted at most {limit} {items}")));
-                    }
-                }
-            }
+        let mut found = Vec::new();
+        for (pointer, &least) in &check.min_items {
+            at_least(pointer, least, root, &mut found);
+        }
+        for (pointer, &most) in &check.max_items {
+            at_most(pointer, most, root, &mut found);
         }
         for pointer in &check.non_empty {
-            let values = at(pointer);
-            if values.is_empty() && !pointer.contains('*') {
-                found.push(Violation::new(pointer, ViolationKind::Missing, "must be there and not be empty"));
-            }
-            for (path, value) in values {
-                if is_hollow(value) {
-                    found.push(
-                        broken(&path, "is empty or a placeholder, wanted content".to_owned()).found(value),
-                    );
-                }
-            }
+            non_empty(pointer, root, &mut found);
         }
         for (pointer, allowed) in &check.one_of {
-            for (path, value) in at(pointer) {
-                if !allowed.contains(value) {
-                    let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
-                    found.push(broken(&path, format!("wanted one of {}", shortened(&list))).found(value));
-                }
-            }
+            one_of(pointer, allowed, root, &mut found);
         }
         for pointer in &check.unique {
-            let mut values = at(pointer);
-            // A pointer to a list means its elements.
-            if let [(path, Value::Array(list))] = values.as_slice() {
-                values =
-                    list.iter().enumerate().map(|(index, item)| (format!("{path}/{index}"), item)).collect();
-            }
-            let mut seen: HashMap<String, String> = HashMap::new();
-            for (path, value) in values {
-                let key = match value {
-                    Value::String(text) => {
-                        text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
-                    }
-                    other => canonical(other),
-                };
-                if let Some(first) = seen.get(&key) {
-                    found.push(
-                        broken(&path, format!("is the same as `{first}`, wanted values that differ"))
-                            .found(value),
-                    );
-                } else {
-                    seen.insert(key, path);
-                }
-            }
+            unique(pointer, root, &mut found);
         }
         if check.min_words.is_some() || check.max_words.is_some() {
             let count = words(answer);
@@ -258,51 +196,143 @@ impl CompiledCheck {
             }
         }
         for (pointer, regex) in &self.matches {
-            if pointer.is_empty() {
-                if !regex.is_match(answer.text.trim_end()) {
-                    found.push(broken(
-                        "",
-                        format!("wanted text that matches `{}`", shortened(regex.as_str())),
-                    ));
-                }
-                continue;
-            }
-            for (path, value) in at(pointer) {
-                let text = match value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                if !regex.is_match(&text) {
-                    found.push(
-                        broken(&path, format!("wanted text that matches `{}`", shortened(regex.as_str())))
-                            .found(value),
-                    );
-                }
-            }
+            matches(pointer, regex, answer, root, &mut found);
         }
         pieces::ranges(&check.ranges, root, &mut found);
         pieces::texts(&check.texts, root, &mut found);
         given::refs(&check.refs, self.given.as_ref(), root, &mut found);
         given::requirements(&check.require, self.given.as_ref(), answer, &mut found);
         for (word, regex) in &self.banned {
-            let mut hit = false;
-            if let Some(value) = &answer.value {
-                strings(value, &mut String::new(), &mut |path, text| {
-                    if !hit && regex.is_match(text) {
-                        hit = true;
-                        found.push(
-                            broken(path, format!("contains `{word}`, which is not allowed"))
-                                .found(&Value::String(around(text, regex))),
-                        );
-                    }
-                });
-            } else if regex.is_match(&answer.text) {
-                let near = Value::String(around(&answer.text, regex));
-                found.push(broken("", format!("contains `{word}`, which is not allowed")).found(&near));
-            }
+            found.extend(banned(word, regex, answer));
         }
         found
     }
+}
+
+fn broken(path: &str, message: String) -> Violation {
+    Violation::new(path, ViolationKind::Check, message)
+}
+
+/// The values a pointer leads to, each with its own pointer.
+fn at<'a>(root: &'a Value, pointer: &str) -> Vec<(String, &'a Value)> {
+    select(root, pointer).unwrap_or_default()
+}
+
+/// How many items a list or object has; none of anything else.
+fn length(value: &Value) -> Option<u64> {
+    match value {
+        Value::Array(list) => Some(list.len() as u64),
+        Value::Object(members) => Some(members.len() as u64),
+        _ => None,
+    }
+}
+
+fn items(limit: u64) -> &'static str {
+    if limit == 1 { "item" } else { "items" }
+}
+
+fn at_least(pointer: &str, least: u64, root: &Value, found: &mut Vec<Violation>) {
+    let values = at(root, pointer);
+    if values.is_empty() && !pointer.contains('*') {
+        let wanted = format!("wanted a list of at least {least} {}", items(least));
+        found.push(Violation::new(pointer, ViolationKind::Missing, wanted));
+    }
+    for (path, value) in values {
+        match length(value) {
+            None => found.push(broken(&path, "wanted a list".to_owned()).found(value)),
+            Some(count) if count < least => {
+                found.push(broken(&path, format!("has {count}, wanted at least {least} {}", items(least))));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn at_most(pointer: &str, most: u64, root: &Value, found: &mut Vec<Violation>) {
+    for (path, value) in at(root, pointer) {
+        match length(value) {
+            None => found.push(broken(&path, "wanted a list".to_owned()).found(value)),
+            Some(count) if count > most => {
+                found.push(broken(&path, format!("has {count}, wanted at most {most} {}", items(most))));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn non_empty(pointer: &str, root: &Value, found: &mut Vec<Violation>) {
+    let values = at(root, pointer);
+    if values.is_empty() && !pointer.contains('*') {
+        found.push(Violation::new(pointer, ViolationKind::Missing, "must be there and not be empty"));
+    }
+    for (path, value) in values.into_iter().filter(|(_, value)| is_hollow(value)) {
+        found.push(broken(&path, "is empty or a placeholder, wanted content".to_owned()).found(value));
+    }
+}
+
+fn one_of(pointer: &str, allowed: &[Value], root: &Value, found: &mut Vec<Violation>) {
+    for (path, value) in at(root, pointer).into_iter().filter(|(_, value)| !allowed.contains(value)) {
+        let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+        found.push(broken(&path, format!("wanted one of {}", shortened(&list))).found(value));
+    }
+}
+
+fn unique(pointer: &str, root: &Value, found: &mut Vec<Violation>) {
+    let mut values = at(root, pointer);
+    // A pointer to a list means its elements.
+    if let [(path, Value::Array(list))] = values.as_slice() {
+        values = list.iter().enumerate().map(|(index, item)| (format!("{path}/{index}"), item)).collect();
+    }
+    let mut seen: HashMap<String, String> = HashMap::new();
+    for (path, value) in values {
+        let key = match value {
+            Value::String(text) => text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase(),
+            other => canonical(other),
+        };
+        if let Some(first) = seen.get(&key) {
+            let message = format!("is the same as `{first}`, wanted values that differ");
+            found.push(broken(&path, message).found(value));
+        } else {
+            seen.insert(key, path);
+        }
+    }
+}
+
+fn matches(pointer: &str, regex: &Regex, answer: &Valid, root: &Value, found: &mut Vec<Violation>) {
+    let wanted = || format!("wanted text that matches `{}`", shortened(regex.as_str()));
+    if pointer.is_empty() {
+        if !regex.is_match(answer.text.trim_end()) {
+            found.push(broken("", wanted()));
+        }
+        return;
+    }
+    for (path, value) in at(root, pointer) {
+        let fits = match value {
+            Value::String(text) => regex.is_match(text),
+            other => regex.is_match(&other.to_string()),
+        };
+        if !fits {
+            found.push(broken(&path, wanted()).found(value));
+        }
+    }
+}
+
+/// The first place of a word that is not allowed.
+fn banned(word: &str, regex: &Regex, answer: &Valid) -> Option<Violation> {
+    let hit = |path: &str, text: &str| {
+        let near = Value::String(around(text, regex));
+        broken(path, format!("contains `{word}`, which is not allowed")).found(&near)
+    };
+    let Some(value) = &answer.value else {
+        return regex.is_match(&answer.text).then(|| hit("", &answer.text));
+    };
+    let mut first = None;
+    strings(value, &mut String::new(), &mut |path, text| {
+        if first.is_none() && regex.is_match(text) {
+            first = Some(hit(path, text));
+        }
+    });
+    first
 }
 
 /// A word or phrase, whatever its case, as a whole and with any white space between its words.

@@ -1,7 +1,7 @@
 //! `planexe build`: runs what is stale.
 
 use std::collections::HashSet;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
@@ -14,6 +14,7 @@ use crate::eta;
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::TaskId;
+use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::make::Make;
@@ -306,7 +307,7 @@ pub fn carry_out_under(
     if let Some(signal) = ended {
         return Ok((exit::of_signal(signal), None));
     }
-    let lock = lock?;
+    let mut lock = lock?;
     let project = &opened.project;
     let store = &opened.store;
     let known = session.known.as_ref().filter(|known| known.stands(&project.run));
@@ -317,79 +318,23 @@ pub fn carry_out_under(
     key_variables.extend(notify::variables(project));
     let keys = session.keys()?;
     let notifier = Notifier::new(project, &keys, &how.webhook, &key_variables);
-    let cancel = Cancel::new();
     let (tell, events) = channel();
-    let tell = Mutex::new(tell);
-    let steps_total = project.specs.len() as u32;
-    let logs = Arc::new(Logs::new(store));
-    let lifeline = Lifeline::new(std::env::current_exe().ok());
-    store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
-    let tools = Arc::new(Tools {
-        project: project.clone(),
-        store: store.clone(),
-        index: index.clone(),
-        logs: logs.clone(),
-        watchdog: Watchdog::new(cancel.clone(), lifeline.clone()),
-        cancel: cancel.clone(),
-        providers: Providers::new(
-            project.clone(),
-            keys,
-            key_variables.clone(),
-            lifeline,
-            lifecycle::read_learned(store),
-            u64::from(std::process::id()),
-        ),
-        events: Box::new(move |kind| {
-            let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(kind);
-        }),
-        frozen: how.frozen,
-        key_variables,
-        programs: runner::command::Programs::new(session.variable("PATH")),
-        scratch: Mutex::default(),
-        pid: std::process::id(),
-        host: crate::store::lock::host_name(),
-        steps_total,
-    });
+    let tools = Arc::new(tools(session, opened, how, keys, key_variables, index.clone(), tell));
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let infos = task_infos(project, &index);
     let (slots, mut threads) = slots(project, how.jobs);
-    let make = match &session.make {
-        _ if how.jobs.is_some() => None,
-        Make::None => None,
-        Make::Reached(client) => {
-            threads += TURNS;
-            Some(client.clone())
-        }
-        Make::Unreachable => {
-            session.say(
-                "warning: make's jobserver is out of reach, so commands run one at a time; \
-                 put `+` before the recipe line, or say `-j N`",
-            );
-            None
-        }
-    };
+    let make = turns(session, how);
+    threads += if make.is_some() { TURNS } else { 0 };
     let mut engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
     engine.know(index.usual_durations().into_iter().collect());
     if how.jobs.is_none() && !matches!(session.make, Make::None) {
         engine.set_cores(1);
     }
     check_models(&tools, &engine, &what, project)?;
-    let mut lock = lock;
     let mut run = RunRecord::new(store, project);
     let after_kill = store.was_killed();
     let mut prepare = || run.begin(&mut lock, &tools);
-    let budget = &project.tables.budget;
-    let wanted = Wanted {
-        targets: what.targets.clone(),
-        options,
-        force: what.force,
-        max_time: how.max_time.or(budget.time).map(|span| span.0),
-        max_tokens: how.max_tokens.or(budget.tokens),
-        max_cost: how.max_cost.or(budget.cost),
-        explain: what.explain,
-        keep_same_failed: outside.keep_same_failed,
-        known_failures: outside.known_failures.to_vec(),
-    };
+    let wanted = wanted(project, &what, how, options, outside);
     let rules = rules(project, how, what.force);
     let env = |name: &str| session.variable(name);
     let mut telling = Telling::new(&mut sink, notifier, tools.clone());
@@ -444,6 +389,90 @@ pub fn carry_out_under(
     }
     drop(lock);
     Ok((code, Some(ended)))
+}
+
+/// What the attempts of a build share. `keys`: the ring, and the variables that hold a key.
+fn tools(
+    session: &Session,
+    opened: &Opened,
+    how: &HowArgs,
+    keys: KeyRing,
+    key_variables: Vec<String>,
+    index: Arc<Index>,
+    tell: Sender<event::Kind>,
+) -> Tools {
+    let (project, store) = (&opened.project, &opened.store);
+    let cancel = Cancel::new();
+    let lifeline = Lifeline::new(std::env::current_exe().ok());
+    let learned = lifecycle::read_learned(store);
+    let pid = std::process::id();
+    let providers = Providers::new(
+        project.clone(),
+        keys,
+        key_variables.clone(),
+        lifeline.clone(),
+        learned,
+        u64::from(pid),
+    );
+    let tell = Mutex::new(tell);
+    store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
+    Tools {
+        project: project.clone(),
+        store: store.clone(),
+        index,
+        logs: Arc::new(Logs::new(store)),
+        watchdog: Watchdog::new(cancel.clone(), lifeline),
+        cancel,
+        providers,
+        events: Box::new(move |kind| {
+            let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(kind);
+        }),
+        frozen: how.frozen,
+        key_variables,
+        programs: runner::command::Programs::new(session.variable("PATH")),
+        scratch: Mutex::default(),
+        pid,
+        host: crate::store::lock::host_name(),
+        steps_total: project.specs.len() as u32,
+    }
+}
+
+/// Make's jobserver, if commands are to take turns with what make runs.
+fn turns(session: &Session, how: &HowArgs) -> Option<jobserver::Client> {
+    match &session.make {
+        _ if how.jobs.is_some() => None,
+        Make::None => None,
+        Make::Reached(client) => Some(client.clone()),
+        Make::Unreachable => {
+            session.say(
+                "warning: make's jobserver is out of reach, so commands run one at a time; \
+                 put `+` before the recipe line, or say `-j N`",
+            );
+            None
+        }
+    }
+}
+
+/// What is asked of the build; of its limits, those of the command line come before those of the pipeline.
+fn wanted(
+    project: &Project,
+    what: &What,
+    how: &HowArgs,
+    options: engine::Options,
+    outside: &Outside<'_>,
+) -> Wanted {
+    let budget = &project.tables.budget;
+    Wanted {
+        targets: what.targets.clone(),
+        options,
+        force: what.force,
+        max_time: how.max_time.or(budget.time).map(|span| span.0),
+        max_tokens: how.max_tokens.or(budget.tokens),
+        max_cost: how.max_cost.or(budget.cost),
+        explain: what.explain,
+        keep_same_failed: outside.keep_same_failed,
+        known_failures: outside.known_failures.to_vec(),
+    }
 }
 
 /// Writes the memo for the next build, if this one left nothing to do. Only a cache: without it the next

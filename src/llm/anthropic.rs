@@ -104,6 +104,18 @@ impl Provider for Anthropic {
         probe::plain_health(&self.endpoint, "/")
     }
 
+    fn count_tokens(&self, request: &Request) -> Option<u64> {
+        let (mut body, _) = self.body(request);
+        if let Some(members) = body.as_object_mut() {
+            members.retain(|name, _| matches!(name.as_str(), "model" | "messages" | "system"));
+        }
+        let mut headers = vec![("anthropic-version", "2023-06-01")];
+        if let Some(secret) = &self.endpoint.secret {
+            headers.push(("x-api-key", secret.expose()));
+        }
+        probe::count_tokens(&self.endpoint, "v1/messages/count_tokens", &body, &headers)
+    }
+
     fn is_busy(&self) -> Option<bool> {
         probe::is_busy(&self.endpoint, Server::Other)
     }

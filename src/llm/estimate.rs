@@ -143,25 +143,43 @@ pub fn preflight(
     calibration: &Calibration,
 ) -> Result<(), CallError> {
     let Some(window) = context_window else { return Ok(()) };
-    let asked = ["max_tokens", "max_completion_tokens"]
-        .iter()
-        .find_map(|name| request.params.get(*name).and_then(serde_json::Value::as_u64));
-    // An answer needs some room; how much of `max_tokens` it will use nobody knows.
-    let room = asked.or(max_output).unwrap_or(1).clamp(1, 256);
+    let room = room(request, max_output);
     let estimated = request_tokens(request);
     let surely = calibration.surely(estimated);
     if surely + room <= window {
         return Ok(());
     }
     let with_schema = estimated + schema_tokens(request);
-    Err(CallError::new(
+    Err(does_not_fit(&format!("about {} tokens", calibration.apply(with_schema)), window))
+}
+
+/// Whether only the server's own tokenizer can say if a prompt fits.
+fn is_close(
+    request: &Request,
+    context_window: Option<u64>,
+    max_output: Option<u64>,
+    calibration: &Calibration,
+) -> bool {
+    let expected = calibration.apply(request_tokens(request) + schema_tokens(request));
+    context_window.is_some_and(|window| (expected + room(request, max_output)) * 4 > window * 3)
+}
+
+/// Tokens kept free for the answer. It needs some; how much of `max_tokens` it will use nobody knows.
+fn room(request: &Request, max_output: Option<u64>) -> u64 {
+    let asked = ["max_tokens", "max_completion_tokens"]
+        .iter()
+        .find_map(|name| request.params.get(*name).and_then(serde_json::Value::as_u64));
+    asked.or(max_output).unwrap_or(1).clamp(1, 256)
+}
+
+fn does_not_fit(size: &str, window: u64) -> CallError {
+    CallError::new(
         Class::ContextOverflow,
         format!(
-            "the prompt is about {} tokens, the context holds {window}: not sent\nhint: shorten the inputs, or \
-             name a model with a larger context",
-            calibration.apply(with_schema)
+            "the prompt is {size}, the context holds {window}: not sent\nhint: shorten the inputs, or name a \
+             model with a larger context"
         ),
-    ))
+    )
 }
 
 /// Refuses an answer to a prompt of which the server says it read far less than was sent: it was cut on the
@@ -237,6 +255,13 @@ impl Provider for Checked {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let known = self.known();
         preflight(request, self.context_window, self.max_output, &known)?;
+        if let Some(window) = self.context_window
+            && is_close(request, self.context_window, self.max_output, &known)
+            && let Some(count) = self.inner.count_tokens(request)
+            && count + room(request, self.max_output) > window
+        {
+            return Err(does_not_fit(&format!("{count} tokens by its server's own count"), window));
+        }
         let reply =
             self.inner.call(request, context).map_err(|error| self.overflowed(request, error, &known))?;
         if let Err(mut error) = postflight(request, &reply.usage, self.context_window, &known) {

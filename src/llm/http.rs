@@ -160,6 +160,17 @@ impl Endpoint {
         auth: &[(&str, &str)],
         limit: Duration,
     ) -> Result<(u16, Vec<u8>), CallError> {
+        self.brief(path, None, auth, limit)
+    }
+
+    /// The same, with a body a POST.
+    pub(super) fn brief(
+        &self,
+        path: &str,
+        body: Option<&[u8]>,
+        auth: &[(&str, &str)],
+        limit: Duration,
+    ) -> Result<(u16, Vec<u8>), CallError> {
         let url = match path.strip_prefix('/') {
             Some(path) => {
                 let after = self.base.find("://").map_or(0, |at| at + 3);
@@ -168,21 +179,31 @@ impl Endpoint {
             }
             None => format!("{}/{path}", self.base),
         };
-        let mut request = HttpRequest::get(&url);
+        let mut request = match body {
+            Some(_) => HttpRequest::post(&url).header("content-type", "application/json"),
+            None => HttpRequest::get(&url),
+        };
         for (name, value) in auth.iter().copied().chain(self.headers.iter().map(|(n, v)| (&**n, &**v))) {
             request = request.header(name, value);
         }
-        let request = request
-            .body(())
-            .map_err(|error| CallError::new(Class::Config, format!("the request cannot be made: {error}")))?;
+        let broken = |error| CallError::new(Class::Config, format!("the request cannot be made: {error}"));
         let watch = Watch::start(
             Clocks { connect: limit, first_token: limit, idle: limit, total: Some(limit) },
             None,
             &crate::cancel::Cancel::new(),
         );
         let agent = self.agent(&watch);
-        let request = agent.configure_request(request).timeout_global(Some(limit)).build();
-        let response = agent.run(request).map_err(|error| self.transport_error(error, &watch))?;
+        let response = match body {
+            Some(body) => {
+                let request = request.body(body).map_err(broken)?;
+                agent.run(agent.configure_request(request).timeout_global(Some(limit)).build())
+            }
+            None => {
+                let request = request.body(()).map_err(broken)?;
+                agent.run(agent.configure_request(request).timeout_global(Some(limit)).build())
+            }
+        };
+        let response = response.map_err(|error| self.transport_error(error, &watch))?;
         let status = response.status().as_u16();
         let (body, _) = Lines::new(response.into_body().into_reader()).rest(1 << 20);
         Ok((status, body))

@@ -374,6 +374,11 @@ pub trait Provider: Send + Sync {
         Health::Unknown
     }
 
+    /// Tokens of a request's prompt by the server's own count, asked briefly; None where it does not count.
+    fn count_tokens(&self, _request: &Request) -> Option<u64> {
+        None
+    }
+
     /// Whether the server behind it is at work on some call, asked briefly; None where it does not tell.
     fn is_busy(&self) -> Option<bool> {
         None

@@ -228,6 +228,23 @@ impl Provider for OpenAi {
         probe::openai_health(&self.endpoint, self.server())
     }
 
+    fn count_tokens(&self, request: &Request) -> Option<u64> {
+        // llama.cpp takes the same body; vLLM the messages alone, at the root of the site.
+        let path = match self.server() {
+            Server::LlamaCpp => "chat/completions/input_tokens",
+            Server::Vllm => "/tokenize",
+            _ => return None,
+        };
+        let (mut body, _) = self.body(request);
+        if let Some(members) = body.as_object_mut() {
+            members.retain(|name, _| matches!(name.as_str(), "model" | "messages"));
+        }
+        let bearer = self.endpoint.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()));
+        let headers: Vec<(&str, &str)> =
+            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        probe::count_tokens(&self.endpoint, path, &body, &headers)
+    }
+
     fn is_busy(&self) -> Option<bool> {
         probe::is_busy(&self.endpoint, self.server())
     }

@@ -242,6 +242,20 @@ pub(super) fn plain_health(endpoint: &Endpoint, path: &str) -> Health {
     }
 }
 
+/// Tokens of a prompt as a server counts them, which costs nothing: Anthropic's and llama.cpp's `input_tokens`,
+/// vLLM's `count`. None if it does not say.
+pub(super) fn count_tokens(
+    endpoint: &Endpoint,
+    path: &str,
+    body: &Value,
+    headers: &[(&str, &str)],
+) -> Option<u64> {
+    let bytes = serde_json::to_vec(body).ok()?;
+    let (status, answer) = endpoint.brief(path, Some(&bytes), headers, BRIEF).ok()?;
+    let answer: Value = serde_json::from_slice(&answer).ok().filter(|_| status == 200)?;
+    answer.get("input_tokens").or(answer.get("count")).and_then(Value::as_u64).filter(|count| *count > 0)
+}
+
 /// Whether a server on this machine is at work on a call. llama.cpp tells by its slots (`GET /slots`: a list,
 /// `is_processing` in each; before 2024 `state`, 0 for idle), vLLM by its metrics (`vllm:num_requests_running`
 /// and `_waiting`). None of the others does: what Ollama's `/api/ps` and LM Studio's `/api/v1/models` list is

@@ -10,31 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, counts, until};
-
-/// Three tasks, each reading the one before.
-const CHAIN: &str = r#"
-[task.a]
-inputs = ["plan.txt"]
-outputs = ["a.txt"]
-prompt = "TASK=a\nSummarise: {{ plan }}"
-
-[task.b]
-inputs = ["a.txt"]
-outputs = ["b.txt"]
-prompt = "TASK=b\nGo on from: {{ a }}"
-
-[task.c]
-inputs = ["b.txt"]
-outputs = ["c.txt"]
-prompt = "TASK=c\nConclude from: {{ b }}"
-"#;
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
+use crate::support::{Answer, CHAIN, FakeLlm, Fifo, Space, counts, space, until};
 
 /// What an undisturbed run makes.
 fn undisturbed(server: &FakeLlm, tasks: &str) -> BTreeMap<String, Vec<u8>> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, patiently, until};
+use crate::support::{Answer, FakeLlm, Fifo, Space, patiently, space, until};
 
 const PAIR: &str = r#"
 [task.a]
@@ -18,12 +18,6 @@ inputs = ["a.txt"]
 outputs = ["b.txt"]
 command = "cp $in $out"
 "#;
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
 
 fn is_running(pid: &str) -> bool {
     let state =

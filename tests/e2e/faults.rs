@@ -516,6 +516,39 @@ fn a_prompt_that_was_cut_on_the_way() {
 }
 
 /// A server that reads no further than it must.
+/// Where the estimate leaves it open whether a prompt fits, the server's own count decides, before it is paid for.
+#[test]
+fn a_prompt_that_may_not_fit_is_counted_by_the_server() {
+    for (dialect, keys, path, field) in [
+        (Dialect::Openai, "server = \"llama.cpp\"", "POST /v1/chat/completions/input_tokens", "input_tokens"),
+        (Dialect::Openai, "server = \"vllm\"", "POST /tokenize", "count"),
+        (Dialect::Anthropic, "", "POST /v1/messages/count_tokens", "input_tokens"),
+    ] {
+        for (count, fits) in [(Some(1001), false), (Some(900), true), (None, true)] {
+            let server = Wire::new(move |asked| match (asked.line.starts_with(path), count) {
+                (true, Some(count)) => reply(200, "", &json!({ field: count }).to_string()),
+                (true, None) => reply(404, "", "{}"),
+                _ => dialect.answer(TEXT),
+            });
+            let space = space(&server, dialect, &format!("{keys}\ncontext_window = 1000"));
+            space.write("plan.txt", "word ".repeat(900));
+            let out = space.run(&["build"]);
+            let asked: Vec<bool> = server.posts().iter().map(|asked| asked.line.starts_with(path)).collect();
+            assert_eq!(asked, if fits { vec![true, false] } else { vec![true] }, "{path} {count:?}\n{out}");
+            if fits {
+                out.exits(0);
+            } else {
+                out.exits(1).says(&["1001 tokens by its server's own count", "holds 1000"]);
+                assert_eq!(space.sidecar("a.txt")["failure"]["class"], "context_overflow");
+            }
+            // One that surely fits is not counted.
+            space.write("plan.txt", "A bridge.");
+            space.build();
+            assert_eq!(server.count(), asked.len() + 1, "{path}");
+        }
+    }
+}
+
 #[test]
 fn a_request_that_is_not_read() {
     let large = "And so on, and so on. ".repeat(400_000);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::support::{FakeLlm, Space, counts};
+use crate::support::{FakeLlm, Space, counts, space};
 
 const TWO: &str = r#"
 [task.a]
@@ -16,12 +16,6 @@ inputs = ["a.txt"]
 outputs = ["b.txt"]
 prompt = "TASK=b\n{{ a }}"
 "#;
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
 
 fn calls(space: &Space) -> Vec<String> {
     space.files(".planexe/calls").into_iter().filter(|file| file.ends_with(".json")).collect()

@@ -152,6 +152,11 @@ fn a_budget_reached_by_the_last_task_stops_nothing() {
     assert_eq!(server.total(), 1);
     space.run(&["build", "--max-tokens", "30"]).exits(0);
     space.assert_nothing_to_do(&server);
+    // Nor one reached where the rest is up to date: the same answer again.
+    space.remove("t0.txt.DONE");
+    space.run(&["build", "--max-tokens", "1"]).exits(0).says(&["Done: 1 task ran"]);
+    assert_eq!(server.total(), 3);
+    space.assert_nothing_to_do(&server);
 }
 
 #[test]

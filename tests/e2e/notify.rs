@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::support::{Answer, FakeLlm, Space, patiently, until};
+use crate::support::{Answer, FakeLlm, Space, patiently, space, until};
 
 /// One POST as it arrived.
 #[derive(Debug, Clone)]
@@ -140,12 +140,6 @@ const ALL: [&str; 5] =
     ["task.started a", "task.completed a", "task.started b", "task.completed b", "pipeline.completed"];
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
 
 /// Two tasks and a webhook whose address is in `HOOK_URL`.
 fn told(server: &FakeLlm, receiver: &Receiver, keys: &str) -> Space {

@@ -2,13 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeLlm, Space, counts, patiently};
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
+use crate::support::{Answer, FakeLlm, Space, counts, patiently, space};
 
 // ---- command
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Answer, FakeLlm, Space, patiently, until};
+use crate::support::{Answer, FakeLlm, Space, patiently, space, until};
 
 /// An answer of some length.
 fn long(task: &str) -> String {
@@ -34,12 +34,6 @@ inputs = ["b.txt", "c.txt"]
 outputs = ["d.txt"]
 template = "{{ b }}{{ c }}"
 "#;
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
 
 fn task<'a>(status: &'a Value, name: &str) -> &'a Value {
     let tasks = status["tasks"].as_array().expect("tasks");

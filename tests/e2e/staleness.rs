@@ -4,25 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, counts, until};
-
-/// Three tasks, each reading the one before.
-const CHAIN: &str = r#"
-[task.a]
-inputs = ["plan.txt"]
-outputs = ["a.txt"]
-prompt = "TASK=a\nSummarise: {{ plan }}"
-
-[task.b]
-inputs = ["a.txt"]
-outputs = ["b.txt"]
-prompt = "TASK=b\nGo on from: {{ a }}"
-
-[task.c]
-inputs = ["b.txt"]
-outputs = ["c.txt"]
-prompt = "TASK=c\nConclude from: {{ b }}"
-"#;
+use crate::support::{Answer, CHAIN, FakeLlm, Fifo, Space, counts, space, until};
 
 /// One task.
 const ONE: &str = r#"
@@ -45,12 +27,6 @@ const SCHEMA: &str = r#"{
   "type": "object", "required": ["title", "score"], "additionalProperties": false,
   "properties": { "title": { "type": "string" }, "score": { "type": "integer" } }
 }"#;
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
 
 fn shaped(server: &FakeLlm) -> Space {
     let space = space(server, SHAPED);

@@ -1,30 +1,6 @@
 //! Steering a run from another shell, and what is told of it afterwards.
 
-use crate::support::{Answer, FakeLlm, Space, counts, until};
-
-/// Three tasks, each reading the one before.
-const CHAIN: &str = r#"
-[task.a]
-inputs = ["plan.txt"]
-outputs = ["a.txt"]
-prompt = "TASK=a\nSummarise: {{ plan }}"
-
-[task.b]
-inputs = ["a.txt"]
-outputs = ["b.txt"]
-prompt = "TASK=b\nGo on from: {{ a }}"
-
-[task.c]
-inputs = ["b.txt"]
-outputs = ["c.txt"]
-prompt = "TASK=c\nConclude from: {{ b }}"
-"#;
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
+use crate::support::{Answer, CHAIN, FakeLlm, counts, space, until};
 
 #[test]
 fn a_running_build_is_stopped_by_a_command() {

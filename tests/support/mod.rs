@@ -22,6 +22,33 @@ use std::time::{Duration, Instant};
 /// The longest any test waits for anything: only a test that fails comes to it, on however busy a machine.
 pub const DEADLINE: Duration = Duration::from_secs(600);
 
+/// Three tasks, each reading the one before.
+#[allow(dead_code, reason = "not every test builds it")]
+pub const CHAIN: &str = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+prompt = "TASK=a\nSummarise: {{ plan }}"
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\nGo on from: {{ a }}"
+
+[task.c]
+inputs = ["b.txt"]
+outputs = ["c.txt"]
+prompt = "TASK=c\nConclude from: {{ b }}"
+"#;
+
+/// A run of these tasks with a plan, `plan.txt`.
+#[allow(dead_code, reason = "not every test has a plan")]
+pub fn space(server: &FakeLlm, tasks: &str) -> Space {
+    let space = Space::with(server, tasks);
+    space.write("plan.txt", "Build a bridge.\n");
+    space
+}
+
 /// How often each task was called, for comparing with [`FakeLlm::counts`].
 pub fn counts<const N: usize>(all: [(&str, usize); N]) -> BTreeMap<String, usize> {
     all.into_iter().map(|(task, n)| (task.to_owned(), n)).collect()

@@ -1,7 +1,7 @@
 //! What commands answer in the rarer cases: nothing to do, a slip of the pen, data for programs.
 
-use super::{CHAIN, FIVE, built, space, text};
-use crate::support::{Answer, FakeLlm, Space, until};
+use super::{FIVE, built, text};
+use crate::support::{Answer, CHAIN, FakeLlm, Space, space, until};
 use rustix::process::Signal;
 
 /// A fan-out over three items, of which `bo` fails.

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{CHAIN, FIVE, built, failing, space, states};
-use crate::support::{Answer, FakeLlm, Running, Space, counts, until};
+use super::{FIVE, built, failing, states};
+use crate::support::{Answer, CHAIN, FakeLlm, Running, Space, counts, space, until};
 
 #[test]
 fn a_dry_run_says_what_it_would_do_and_changes_nothing() {

@@ -11,25 +11,7 @@ mod trust;
 
 use serde_json::Value;
 
-use crate::support::{Answer, FakeLlm, Running, Space};
-
-/// Three tasks, each reading the one before.
-const CHAIN: &str = r#"
-[task.a]
-inputs = ["plan.txt"]
-outputs = ["a.txt"]
-prompt = "TASK=a\nSummarise: {{ plan }}"
-
-[task.b]
-inputs = ["a.txt"]
-outputs = ["b.txt"]
-prompt = "TASK=b\nGo on from: {{ a }}"
-
-[task.c]
-inputs = ["b.txt"]
-outputs = ["c.txt"]
-prompt = "TASK=c\nConclude from: {{ b }}"
-"#;
+use crate::support::{Answer, CHAIN, FakeLlm, Running, Space, space};
 
 /// Two roots with a reader each, and one that reads both.
 const FIVE: &str = r#"
@@ -58,12 +40,6 @@ inputs = ["after_bad.txt", "after_good.txt"]
 outputs = ["both.txt"]
 prompt = "TASK=both\n{{ after_bad }}{{ after_good }}"
 "#;
-
-fn space(server: &FakeLlm, tasks: &str) -> Space {
-    let space = Space::with(server, tasks);
-    space.write("plan.txt", "Build a bridge.\n");
-    space
-}
 
 /// A built chain.
 fn built(server: &FakeLlm) -> Space {

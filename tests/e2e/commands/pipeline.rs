@@ -1,7 +1,6 @@
 //! Which pipeline is built, and what is said of one with faults.
 
-use super::{CHAIN, space};
-use crate::support::{FakeLlm, Space};
+use crate::support::{CHAIN, FakeLlm, Space, space};
 
 #[test]
 fn usage_faults_exit_2() {

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{CHAIN, built, space};
-use crate::support::{FakeLlm, Space};
+use super::built;
+use crate::support::{CHAIN, FakeLlm, Space, space};
 
 /// One task of each recipe.
 const EACH: &str = r#"

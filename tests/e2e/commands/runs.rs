@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{CHAIN, built, space};
-use crate::support::{Answer, FakeLlm, Space};
+use super::built;
+use crate::support::{Answer, CHAIN, FakeLlm, Space, space};
 
 #[test]
 fn recorded_answers_play_the_run_again_byte_by_byte() {

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{CHAIN, built, space, text};
-use crate::support::{Answer, FakeLlm, counts};
+use super::{built, text};
+use crate::support::{Answer, CHAIN, FakeLlm, counts, space};
 
 #[test]
 fn looking_changes_nothing() {

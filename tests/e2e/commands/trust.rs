@@ -1,7 +1,7 @@
 //! What may be read, written, told and shown.
 
-use super::{CHAIN, FIVE, built, space};
-use crate::support::{Answer, FakeLlm, Space};
+use super::{FIVE, built};
+use crate::support::{Answer, CHAIN, FakeLlm, Space, space};
 
 #[test]
 fn nothing_outside_the_run_is_read_unless_allowed() {
