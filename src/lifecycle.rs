@@ -42,6 +42,7 @@ impl<'a> RunRecord<'a> {
         if swept > 0 {
             tools.note(None, false, format!("{swept} temporary files of an earlier build were removed"));
         }
+        self.store.keep_damaged_run()?;
         let run_id = self.store.read_run().map_or_else(|| uuid::Uuid::now_v7().to_string(), |run| run.run_id);
         let mut json = RunJson::new(run_id, Phase::Running);
         json.started_utc = Some(clock::now_utc());

@@ -47,6 +47,8 @@ impl Build<'_> {
             _ => (false, Vec::new(), false),
         };
         let first = std::mem::replace(&mut pending.first, false);
+        let torn = pending.judgement.status.is_none()
+            || matches!(pending.judgement.marker, Marker::Damaged(_) | Marker::Newer(_));
         let former = match &pending.judgement.marker {
             Marker::Valid(done) => Some(done.clone()),
             _ => None,
@@ -62,6 +64,7 @@ impl Build<'_> {
             redraw: redraw && first,
             edited: if first { edited } else { Vec::new() },
             damaged: damaged && first,
+            torn: torn && first,
             other: pending.other.clone(),
             passed: pending.passed.clone(),
             course: std::mem::take(&mut pending.course),

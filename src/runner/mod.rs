@@ -96,6 +96,8 @@ pub struct Job {
     pub edited: Vec<String>,
     /// Outputs that are damaged.
     pub damaged: bool,
+    /// Its sidecars may be damaged.
+    pub torn: bool,
     /// Fields of other versions in its sidecars, kept.
     pub other: OtherFields,
     /// A person let it pass.
@@ -228,6 +230,9 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     // What an answer is made from is on disk before it is paid for.
     if tools.project.spec(&job.task).recipe.prompt().is_some() {
         tools.store.batch().sync()?;
+    }
+    if let (true, Some(first)) = (std::mem::take(&mut job.torn), job.task.outputs.first()) {
+        tools.store.keep_damaged(first)?;
     }
     if std::mem::take(&mut job.redraw) {
         tools.store.calls().discard(&name)?;

@@ -132,6 +132,14 @@ impl Store {
         }
     }
 
+    /// Keeps a `run.json` that cannot be believed in `.planexe/partial/`, before another is written in its place.
+    pub fn keep_damaged_run(&self) -> Result<(), FsError> {
+        match self.read_run() {
+            Some(_) => Ok(()),
+            None => self.keep_aside(&self.planexe_dir().join("run.json")),
+        }
+    }
+
     /// Writes `run.json`.
     pub fn write_run(&self, run: &RunJson, durability: Durability) -> Result<(), FsError> {
         let dir = self.planexe_subdir("")?;

@@ -147,6 +147,35 @@ impl Store {
         status_from(read_raw(&self.sidecar_path(output, Sidecar::Status)))
     }
 
+    /// Keeps sidecars that cannot be believed in `.planexe/partial/`, before others are written in their place.
+    pub fn keep_damaged(&self, output: &str) -> Result<(), FsError> {
+        let done = matches!(self.read_done(output), Marker::Damaged(_) | Marker::Newer(_));
+        let status = matches!(self.read_status(output), StatusRead::Damaged(_) | StatusRead::Newer(_));
+        for (damaged, kind) in [(done, Sidecar::Done), (status, Sidecar::Status)] {
+            if damaged {
+                self.keep_aside(&self.sidecar_path(output, kind))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of a file in `.planexe/partial/`, as `NAME.damaged-DIGEST`. What cannot be read is left.
+    pub(super) fn keep_aside(&self, path: &Path) -> Result<(), FsError> {
+        let Ok(bytes) = fs::read_capped(path, CAP) else { return Ok(()) };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // As long a name as may be, and the end of it.
+        let name =
+            name.char_indices().find(|(at, _)| name.len() - at <= 200).map_or("", |(at, _)| &name[at..]);
+        let digest = Digest::of(&bytes);
+        let kept = self.partial_dir().join(format!("{name}.damaged-{}", digest.short()));
+        fs::make_dirs(&self.partial_dir(), Durability::Synced)
+            .and_then(|()| fs::write_atomic(&kept, &bytes, Durability::Synced))
+            .map_err(|error| error.within(self.run_dir()))
+    }
+
     /// Writes the `.DONE`. An empty marker is a user's: without a sync the caller has to see to it that one
     /// a power cut left is not taken for that ([`super::batch`]).
     ///

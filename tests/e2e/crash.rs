@@ -578,6 +578,32 @@ fn sidecars_that_hold_something_else_are_never_believed() {
 }
 
 #[test]
+fn what_is_damaged_is_kept() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let whole = space.tree();
+    let damaged = [
+        ("b.txt.DONE", "{\"schema\": 1, \"task\": \"b"),
+        ("b.txt.status", "no JSON"),
+        ("c.txt.DONE", "{\"schema\": 99, \"of\": \"another version\"}"),
+        (".planexe/run.json", "{\"phase\""),
+    ];
+    for (path, text) in damaged {
+        space.write(path, text);
+    }
+    space.build();
+    assert_eq!((server.total(), space.tree()), (3, whole));
+    for (path, text) in damaged {
+        let name = format!("{}.damaged-", path.trim_start_matches(".planexe/"));
+        let kept = space.files(".planexe/partial");
+        let found = kept.iter().any(|path| path.contains(&name) && space.read(path) == text);
+        assert!(found, "{path} is not among {kept:?}");
+    }
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn fields_of_another_version_are_kept_and_change_nothing() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);

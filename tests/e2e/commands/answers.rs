@@ -1,7 +1,7 @@
 //! What commands answer in the rarer cases: nothing to do, a slip of the pen, data for programs.
 
 use super::{FIVE, built, text};
-use crate::support::{Answer, CHAIN, FakeLlm, Space, space};
+use crate::support::{Answer, CHAIN, FakeLlm, Space, space, until};
 use rustix::process::Signal;
 
 /// A fan-out over three items, of which `bo` fails.
@@ -100,6 +100,8 @@ fn steering_answers_in_json_too() {
         let answer = space.run(&[command, "--json"]).exits(0).json();
         assert_eq!((&answer["asked"], &answer["pid"]), (&command.into(), &pid), "{answer}");
     }
+    // It looks for it a few times a second, and would be done sooner.
+    until("the build to say that it stops", || build.stderr().contains("stopped by").then_some(()));
     server.release_all();
     build.wait().exits(3);
 }
