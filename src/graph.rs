@@ -181,34 +181,38 @@ pub enum Fault {
     },
 }
 
-/// Tasks and what waits for what.
+/// Tasks and what waits for what. A copy shares what neither changes.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    tasks: Vec<Task>,
-    by_name: HashMap<String, TaskId>,
-    producers: HashMap<String, TaskId>,
+    tasks: Vec<Arc<Task>>,
+    by_name: Arc<HashMap<String, TaskId>>,
+    producers: Arc<HashMap<String, TaskId>>,
     shared: HashMap<TaskId, Shared>,
     /// Declared tasks in topological order.
-    order: Vec<TaskId>,
+    order: Arc<[TaskId]>,
 }
 
 impl Graph {
     /// Puts declarations together. All faults are found in one go.
     pub fn build(decls: Vec<Decl>) -> Result<Graph, Vec<Fault>> {
         let mut graph = Graph::default();
-        let mut faults = graph.declare(&decls);
-        graph.connect(&decls, &mut faults);
+        let (orders, mut faults) = graph.declare(decls);
+        graph.connect(&orders, &mut faults);
         if let Err(cycle) = graph.sort() {
             faults.push(Fault::Cycle { decls: cycle });
         }
         if faults.is_empty() { Ok(graph) } else { Err(faults) }
     }
 
-    /// Adds a node per declaration and finds out who writes what.
-    fn declare(&mut self, decls: &[Decl]) -> Vec<Fault> {
+    /// Adds a node per declaration and finds out who writes what. What else was declared is given back.
+    fn declare(&mut self, decls: Vec<Decl>) -> (Vec<Order>, Vec<Fault>) {
         let mut faults = Vec::new();
-        let mut written: HashMap<String, (usize, usize)> = HashMap::new();
-        for (d, decl) in decls.iter().enumerate() {
+        let mut orders = Vec::with_capacity(decls.len());
+        let mut written: HashMap<String, (usize, usize)> = HashMap::with_capacity(decls.len());
+        let mut producers = HashMap::with_capacity(decls.len());
+        let mut by_name = HashMap::with_capacity(decls.len());
+        self.tasks.reserve(decls.len());
+        for (d, decl) in decls.into_iter().enumerate() {
             let id = TaskId(self.tasks.len() as u32);
             let kind = match (&decl.foreach, decl.recipe) {
                 (Some(_), _) => Kind::Family,
@@ -218,47 +222,55 @@ impl Graph {
             for (o, output) in decl.outputs.iter().enumerate() {
                 let folded = pattern::fold_case(output);
                 if let Some(&first) = written.get(&folded) {
-                    let case_only = decls[first.0].outputs[first.1] != *output;
+                    let earlier = if first.0 == d { &decl.outputs } else { &self.tasks[first.0].outputs };
+                    let case_only = earlier[first.1] != *output;
                     faults.push(Fault::DuplicateOutput { first, second: (d, o), case_only });
                     continue;
                 }
                 written.insert(folded, (d, o));
                 if kind != Kind::Family {
-                    self.producers.insert(output.clone(), id);
+                    producers.insert(output.clone(), id);
                 }
             }
             if kind == Kind::Family {
                 self.shared.insert(id, Shared { sequential: decl.sequential, ..Shared::default() });
             }
-            self.by_name.insert(decl.name.clone(), id);
-            self.tasks.push(Task {
-                name: decl.name.clone(),
+            by_name.insert(decl.name.clone(), id);
+            orders.push(Order { after: decl.after, foreach: decl.foreach });
+            self.tasks.push(Arc::new(Task {
+                name: decl.name,
                 decl: d,
                 kind,
                 item: None,
-                inputs: decl.inputs.clone(),
-                outputs: decl.outputs.clone(),
+                inputs: decl.inputs,
+                outputs: decl.outputs,
                 needs: Vec::new(),
                 readers: Vec::new(),
                 waiters: Vec::new(),
                 step: 0,
                 level: 0,
-            });
+            }));
         }
-        faults
+        self.producers = Arc::new(producers);
+        self.by_name = Arc::new(by_name);
+        (orders, faults)
+    }
+
+    fn task_mut(&mut self, id: TaskId) -> &mut Task {
+        Arc::make_mut(&mut self.tasks[id.index()])
     }
 
     /// Finds what each task waits for.
-    fn connect(&mut self, decls: &[Decl], faults: &mut Vec<Fault>) {
+    fn connect(&mut self, orders: &[Order], faults: &mut Vec<Fault>) {
         let families: Vec<TaskId> = self.ids().filter(|&id| self[id].kind == Kind::Family).collect();
-        for (d, decl) in decls.iter().enumerate() {
+        for (d, order) in orders.iter().enumerate() {
             let id = TaskId(d as u32);
             let mut reads = Needs::default();
             let mut peers = Vec::new();
-            for input in &decl.inputs {
+            for input in &self[id].inputs {
                 let why = if input.optional { Why::MayRead } else { Why::Reads };
                 for task in self.writers_of(&input.pattern, input.glob, &families) {
-                    let same_items = decl.foreach.is_some() && decls[task.index()].foreach == decl.foreach;
+                    let same_items = order.foreach.is_some() && orders[task.index()].foreach == order.foreach;
                     if same_items && input.pattern.contains(KEY) {
                         push_unique(&mut peers, task);
                     } else {
@@ -266,13 +278,13 @@ impl Graph {
                     }
                 }
             }
-            for (index, name) in decl.after.iter().enumerate() {
+            for (index, name) in order.after.iter().enumerate() {
                 match self.by_name.get(name) {
                     Some(&task) => reads.push(Need { task, why: Why::After }),
                     None => faults.push(Fault::UnknownAfter { decl: d, index }),
                 }
             }
-            let Some(foreach) = &decl.foreach else {
+            let Some(foreach) = &order.foreach else {
                 self.set_needs(id, reads);
                 continue;
             };
@@ -296,14 +308,14 @@ impl Graph {
     fn set_needs(&mut self, id: TaskId, needs: Needs) {
         for need in needs.iter() {
             self.add_reader(need.task, id);
-            self.tasks[need.task.index()].waiters.push(Need { task: id, why: need.why });
+            self.task_mut(need.task).waiters.push(Need { task: id, why: need.why });
         }
-        self.tasks[id.index()].needs = needs.list;
+        self.task_mut(id).needs = needs.list;
     }
 
     /// Notes a reader once; all the needs of one reader are noted in a row.
     fn add_reader(&mut self, of: TaskId, reader: TaskId) {
-        let readers = &mut self.tasks[of.index()].readers;
+        let readers = &mut self.task_mut(of).readers;
         if readers.last() != Some(&reader) {
             readers.push(reader);
         }
@@ -335,20 +347,20 @@ impl Graph {
         let mut order = Vec::with_capacity(count);
         let mut level = vec![0u32; count];
         while let Some(id) = ready.pop_first() {
-            let task = &mut self.tasks[id.index()];
+            let task = self.task_mut(id);
             task.step = order.len() as u32;
             task.level = level[id.index()];
             order.push(id);
-            for reader in self.tasks[id.index()].readers.clone() {
+            for reader in &self[id].readers {
                 level[reader.index()] = level[reader.index()].max(level[id.index()] + 1);
                 unmet[reader.index()] -= 1;
                 if unmet[reader.index()] == 0 {
-                    ready.insert(reader);
+                    ready.insert(*reader);
                 }
             }
         }
         if order.len() == count {
-            self.order = order;
+            self.order = order.into();
             return Ok(());
         }
         // Every task left waits for a task left: walking backwards must come round.
@@ -419,7 +431,7 @@ impl Graph {
                 needs.push(Need { task, why: Why::Previous });
             }
             let fill = |text: &String| pattern::fill_key(text, &item.key);
-            new.push(Task {
+            new.push(Arc::new(Task {
                 name: format!("{}[{}]", parent.name, item.key),
                 decl: parent.decl,
                 kind: Kind::Instance { family },
@@ -435,21 +447,20 @@ impl Graph {
                 waiters: Vec::new(),
                 step: parent.step,
                 level: parent.level,
-            });
+            }));
             added.push(id);
         }
         self.tasks.extend(new);
+        let (producers, by_name) = (Arc::make_mut(&mut self.producers), Arc::make_mut(&mut self.by_name));
         for &id in &added {
-            let task = self.tasks[id.index()].clone();
-            for need in &task.needs {
-                let needed = &mut self.tasks[need.task.index()];
+            let task = &self.tasks[id.index()];
+            producers.extend(task.outputs.iter().map(|output| (output.clone(), id)));
+            by_name.insert(task.name.clone(), id);
+            for need in task.needs.clone() {
+                let needed = Arc::make_mut(&mut self.tasks[need.task.index()]);
                 needed.readers.push(id);
                 needed.waiters.push(Need { task: id, why: need.why });
             }
-            for output in &task.outputs {
-                self.producers.insert(output.clone(), id);
-            }
-            self.by_name.insert(task.name, id);
         }
         if let Some(shared) = self.shared.get_mut(&family) {
             shared.instances = added.clone();
@@ -556,21 +567,38 @@ fn push_unique(list: &mut Vec<TaskId>, id: TaskId) {
     }
 }
 
+/// What a declaration says of others: by their names, and by the items it runs over.
+struct Order {
+    after: Vec<String>,
+    foreach: Option<ForeachDecl>,
+}
+
 /// Needs in order, each task once; of two reasons for one task the stricter stays.
 #[derive(Default)]
 struct Needs {
     list: Vec<Need>,
+    /// Where each is in the list, once there are many.
     at: HashMap<TaskId, usize>,
 }
 
+/// So many needs are looked through faster than they are looked up.
+const FEW: usize = 16;
+
 impl Needs {
     fn push(&mut self, need: Need) {
-        match self.at.get(&need.task) {
-            Some(&at) if need.why == Why::Reads => self.list[at].why = Why::Reads,
+        let known = match self.list.len() {
+            ..=FEW => self.list.iter().position(|known| known.task == need.task),
+            _ => self.at.get(&need.task).copied(),
+        };
+        match known {
+            Some(at) if need.why == Why::Reads => self.list[at].why = Why::Reads,
             Some(_) => {}
             None => {
-                self.at.insert(need.task, self.list.len());
                 self.list.push(need);
+                let unlisted = self.list.iter().enumerate().skip(self.at.len());
+                if self.list.len() > FEW {
+                    self.at.extend(unlisted.map(|(at, known)| (known.task, at)));
+                }
             }
         }
     }

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::check::banned_words;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
 use crate::manifest::inputs;
+use crate::manifest::names::loose;
 use crate::manifest::types::Tables;
 use crate::manifest::types::{self, Env, Foreach, Output, Task};
 use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, compiled, nearest, paths, suggest};
@@ -78,6 +81,7 @@ fn load_manifest(
         run: &run,
         locations,
         plain: fs::PlainFiles::default(),
+        timeouts: manifest.tables.timeouts.iter().map(|(name, span)| (loose(name), span.0)).collect(),
         faults: Vec::new(),
     };
     let project = loader.project();
@@ -109,6 +113,8 @@ struct Loader<'a> {
     run: &'a Path,
     locations: &'a Locations,
     plain: fs::PlainFiles,
+    /// `[timeouts]`, by the names of tasks as they are compared.
+    timeouts: HashMap<String, Duration>,
     faults: Vec<Fault>,
 }
 
@@ -118,8 +124,8 @@ impl Loader<'_> {
         let tables = &manifest.tables;
         let vars: Map<String, Value> =
             tables.vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let decls: Vec<Decl> = tables.task.iter().map(|(name, task)| self.decl(name, task)).collect();
-        let graph = match Graph::build(decls.clone()) {
+        let decls = decls_of(tables);
+        let graph = match Graph::build(decls) {
             Ok(graph) => Some(graph),
             Err(found) => {
                 for fault in found {
@@ -133,7 +139,7 @@ impl Loader<'_> {
         let outputs_known =
             manifest.whole || !tables.task.keys().any(|name| manifest.is_damaged(&outputs(name)));
         if let (Some(graph), true) = (&graph, outputs_known) {
-            self.look_for_inputs(graph, &decls);
+            self.look_for_inputs(graph);
         }
         let graph = graph?;
         let endpoints: Vec<Endpoint> = tables
@@ -213,38 +219,7 @@ impl Loader<'_> {
     }
 
     fn path(&self, written: &str) -> String {
-        let filled = paths::substitute_vars(written, &self.manifest.tables.vars);
-        pattern::normalize(&filled.unwrap_or_else(|_| written.to_owned()))
-    }
-
-    fn decl(&self, name: &str, task: &Task) -> Decl {
-        let inputs = inputs::names(&task.inputs)
-            .into_iter()
-            .map(|(name, pattern)| {
-                let pattern = self.path(pattern);
-                let optional = task.optional.iter().any(|o| *o == name || self.path(o) == pattern);
-                Input { name, glob: paths::is_glob(&pattern), pattern, optional }
-            })
-            .collect();
-        Decl {
-            name: name.to_owned(),
-            recipe: task.recipe() != crate::manifest::Recipe::Group,
-            inputs,
-            outputs: task.outputs.iter().map(|output| self.path(output.path())).collect(),
-            after: task.after.clone(),
-            foreach: task.foreach.as_ref().map(|foreach| self.foreach_decl(foreach)),
-            sequential: task.sequential,
-        }
-    }
-
-    fn foreach_decl(&self, foreach: &Foreach) -> ForeachDecl {
-        let (source, glob) = match (&foreach.file, &foreach.glob) {
-            (Some(file), _) => (self.path(file), false),
-            (None, Some(glob)) => (self.path(glob), true),
-            (None, None) => (String::new(), false),
-        };
-        let rest = format!("{:?} {:?} {:?}", foreach.items, foreach.key, foreach.batch);
-        ForeachDecl { source, glob, rest }
+        path_of(&self.manifest.tables, written)
     }
 
     fn task_path(&self, decl: usize) -> KeyPath {
@@ -312,10 +287,10 @@ impl Loader<'_> {
     }
 
     /// Inputs that nobody makes must be there, inside the run or the pipeline's folder.
-    fn look_for_inputs(&mut self, graph: &Graph, decls: &[Decl]) {
+    fn look_for_inputs(&mut self, graph: &Graph) {
         let mut told: BTreeSet<String> = BTreeSet::new();
-        for (d, (name, task)) in self.manifest.tables.task.iter().enumerate() {
-            for (n, input) in decls[d].inputs.iter().enumerate() {
+        for (id, (name, task)) in graph.ids().zip(&self.manifest.tables.task) {
+            for (n, input) in graph[id].inputs.iter().enumerate() {
                 if input.glob || pattern::has_key(&input.pattern) || graph.is_produced(&input.pattern) {
                     continue;
                 }
@@ -325,7 +300,8 @@ impl Loader<'_> {
                 let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
                 self.look_for(name, &input.pattern, input.optional, &at, graph, &mut told);
             }
-            if let Some(foreach) = &decls[d].foreach
+            if let Some(foreach) =
+                task.foreach.as_ref().map(|foreach| foreach_decl(&self.manifest.tables, foreach))
                 && !foreach.glob
                 && !foreach.source.is_empty()
                 && !graph.is_produced(&foreach.source)
@@ -420,19 +396,16 @@ impl Loader<'_> {
         endpoints: &[Endpoint],
         pools: &[(String, u32)],
     ) -> Option<Spec> {
-        let tables = &self.manifest.tables;
-        let defaults = &tables.defaults;
-        let timeouts: &HashMap<_, _> = &tables
-            .timeouts
-            .iter()
-            .map(|(name, span)| (crate::manifest::names::loose(name), span.0))
-            .collect();
+        let defaults = &self.manifest.tables.defaults;
+        let named = || {
+            if self.timeouts.is_empty() { None } else { self.timeouts.get(&loose(name)).copied() }
+        };
         let timeout = task
             .timeout
             .map(|span| span.0)
-            .or_else(|| timeouts.get(&crate::manifest::names::loose(name)).copied())
+            .or_else(named)
             .or_else(|| defaults.timeout.map(|span| span.0))
-            .or_else(|| timeouts.get("default").copied());
+            .or_else(|| self.timeouts.get("default").copied());
         let templates = task.outputs.iter().map(|output| self.output_template(output)).collect();
         Some(Spec {
             name: name.to_owned(),
@@ -583,6 +556,54 @@ impl Loader<'_> {
         let names = render::undeclared(&source).unwrap_or_default();
         Template { source, names, html }
     }
+}
+
+/// A path as written, with the variables put in, in its normal form.
+fn path_of(tables: &Tables, written: &str) -> String {
+    let filled = paths::substitute_vars(written, &tables.vars);
+    pattern::normalize(&filled.unwrap_or_else(|_| written.to_owned()))
+}
+
+/// From so many tasks on they are declared on all cores.
+const WORTH_ALL_CORES: usize = 1000;
+
+fn decls_of(tables: &Tables) -> Vec<Decl> {
+    let decl = |(name, task): (&String, &Task)| decl(tables, name, task);
+    match tables.task.len() {
+        ..WORTH_ALL_CORES => tables.task.iter().map(decl).collect(),
+        _ => tables.task.iter().collect::<Vec<_>>().into_par_iter().map(decl).collect(),
+    }
+}
+
+fn decl(tables: &Tables, name: &str, task: &Task) -> Decl {
+    let path = |written: &str| path_of(tables, written);
+    let inputs = inputs::names(&task.inputs)
+        .into_iter()
+        .map(|(name, pattern)| {
+            let pattern = path(pattern);
+            let optional = task.optional.iter().any(|o| *o == name || path(o) == pattern);
+            Input { name, glob: paths::is_glob(&pattern), pattern, optional }
+        })
+        .collect();
+    Decl {
+        name: name.to_owned(),
+        recipe: task.recipe() != crate::manifest::Recipe::Group,
+        inputs,
+        outputs: task.outputs.iter().map(|output| path(output.path())).collect(),
+        after: task.after.clone(),
+        foreach: task.foreach.as_ref().map(|foreach| foreach_decl(tables, foreach)),
+        sequential: task.sequential,
+    }
+}
+
+fn foreach_decl(tables: &Tables, foreach: &Foreach) -> ForeachDecl {
+    let (source, glob) = match (&foreach.file, &foreach.glob) {
+        (Some(file), _) => (path_of(tables, file), false),
+        (None, Some(glob)) => (path_of(tables, glob), true),
+        (None, None) => (String::new(), false),
+    };
+    let rest = format!("{:?} {:?} {:?}", foreach.items, foreach.key, foreach.batch);
+    ForeachDecl { source, glob, rest }
 }
 
 fn is_html(path: &str) -> bool {
