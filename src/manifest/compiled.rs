@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::read::{Manifest, ReadOptions, read_file};
@@ -14,7 +15,9 @@ use super::types::{Tables, Task};
 use crate::record::Digest;
 
 /// Layout of the file, and the version that wrote it: another one is none.
-const MAGIC: &str = concat!("planexe manifest 1 of ", env!("CARGO_PKG_VERSION"), "\n");
+const MAGIC: &str = concat!("planexe manifest 2 of ", env!("CARGO_PKG_VERSION"), "\n");
+/// From so many tasks on they are read on all cores.
+const WORTH_ALL_CORES: usize = 1000;
 
 /// The digest of a pipeline's text and of what was chosen.
 fn key(text: &str, options: &ReadOptions) -> Digest {
@@ -26,14 +29,20 @@ pub fn encode(tables: &Tables, text: &str, options: &ReadOptions) -> Option<Vec<
     if !tables.pipeline.include.is_empty() {
         return None;
     }
-    let mut value = serde_json::to_value(tables).ok()?;
+    let mut rest = serde_json::to_value(tables).ok()?;
+    let Value::Object(tasks) = rest.as_object_mut()?.insert("task".into(), Map::new().into())? else {
+        return None;
+    };
     let unset = serde_json::to_value(Task::default()).ok()?;
-    for (_, task) in value.get_mut("task")?.as_object_mut()? {
+    // A line for all but the tasks, then one for each: they can be read apart.
+    let mut body = serde_json::to_vec(&rest).ok()?;
+    for (name, mut task) in tasks {
         leave_out(task.as_object_mut()?, unset.as_object()?);
+        body.push(b'\n');
+        serde_json::to_writer(&mut body, &(name, task)).ok()?;
     }
-    let body = serde_json::to_vec(&value).ok()?;
     // What does not come out as it went in is not kept.
-    if serde_json::from_slice::<Tables>(&body).ok()? != *tables {
+    if read_body(&body)? != *tables {
         return None;
     }
     let mut hasher = blake3::Hasher::new();
@@ -51,6 +60,19 @@ fn leave_out(task: &mut Map<String, Value>, unset: &Map<String, Value>) {
     task.retain(|key, value| unset.get(key) != Some(value));
 }
 
+fn read_body(body: &[u8]) -> Option<Tables> {
+    let mut lines = body.split(|&byte| byte == b'\n');
+    let mut tables: Tables = serde_json::from_slice(lines.next()?).ok()?;
+    let lines: Vec<&[u8]> = lines.collect();
+    let task = |line: &&[u8]| serde_json::from_slice::<(String, Task)>(line).ok();
+    let tasks: Option<Vec<(String, Task)>> = match lines.len() {
+        ..WORTH_ALL_CORES => lines.iter().map(task).collect(),
+        _ => lines.par_iter().map(task).collect(),
+    };
+    tables.task = tasks?.into_iter().collect();
+    Some(tables)
+}
+
 /// The manifest in `file`, if `bytes` hold it compiled.
 pub fn decode(bytes: &[u8], file: &Path, options: &ReadOptions) -> Option<Manifest> {
     let rest = bytes.strip_prefix(MAGIC.as_bytes())?;
@@ -62,7 +84,7 @@ pub fn decode(bytes: &[u8], file: &Path, options: &ReadOptions) -> Option<Manife
     if key(&text, options).0.as_bytes() != kept || hasher.finalize().as_bytes() != sum {
         return None;
     }
-    let tables = serde_json::from_slice(body).ok()?;
+    let tables = read_body(body)?;
     Some(Manifest::without_places(file, text, tables))
 }
 

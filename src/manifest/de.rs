@@ -271,6 +271,11 @@ fn read_once<'a, T: Deserialize<'a>>(node: &'a Node) -> Result<T, ReadError> {
     T::deserialize(NodeDe { node })
 }
 
+/// Reads a tree in which nothing is wrong; none, if anything is.
+pub(super) fn read_whole<T: for<'a> Deserialize<'a>>(root: &Node) -> Option<T> {
+    read_once(root).ok()
+}
+
 /// Most faults of this kind that are collected before giving up on the rest.
 const ENOUGH: usize = 100;
 

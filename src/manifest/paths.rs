@@ -117,6 +117,9 @@ pub fn is_glob(path: &str) -> bool {
 /// The normal form of a path: no `.` parts, no doubled slashes. Vars must be in already.
 pub fn normal(path: &str) -> String {
     let root = path.starts_with('/');
+    if path.split('/').all(|part| !part.is_empty() && part != ".") {
+        return path.to_owned();
+    }
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     format!("{}{}", if root { "/" } else { "" }, parts.join("/"))
 }

@@ -80,9 +80,15 @@ impl Manifest {
         reader.apply_profile(&mut root, options);
         reader.apply_defines(&mut root, options);
         let Reader { sources, mut faults, .. } = reader;
-        let shown = root.clone();
         let mut unreadable = Vec::new();
-        let tables = de::read::<Tables>(&mut root, &KeyPath::root(), &mut unreadable);
+        let (tables, shown) = match de::read_whole::<Tables>(&root) {
+            Some(tables) => (tables, root),
+            // What is wrong is taken out, and still has to be shown.
+            None => {
+                let shown = root.clone();
+                (de::read(&mut root, &KeyPath::root(), &mut unreadable), shown)
+            }
+        };
         let damaged: Vec<KeyPath> = unreadable.iter().filter_map(|fault| fault.path().cloned()).collect();
         faults.extend(unreadable);
         let whole = faults.is_empty();

@@ -397,7 +397,7 @@ pub struct Task {
     /// Tasks to be done before it, though it reads none of their outputs.
     pub after: Vec<String>,
     /// One instance per item of a list.
-    pub foreach: Option<Foreach>,
+    pub foreach: Option<Box<Foreach>>,
     /// Share of instances that must succeed (default 1.0).
     pub min_success: Option<f64>,
     /// Instances run in order, each given the former one's answer as `{{ previous }}`.
@@ -429,7 +429,7 @@ pub struct Task {
     /// JSON Schema of the answer: a file of the pipeline.
     pub schema: Option<String>,
     /// What the answer must satisfy beyond its schema.
-    pub check: Option<Check>,
+    pub check: Option<Box<Check>>,
     /// How often an invalid answer is asked for again (default 2).
     pub max_validation_retries: Option<u32>,
     /// A template over the inputs makes the first output: a file of the pipeline, or inline text.
@@ -447,13 +447,13 @@ pub struct Task {
     /// `agent` for a command that is an AI agent.
     pub kind: Option<Kind>,
     /// A condition over the inputs that lets the pipeline go on, warn, stop or pause.
-    pub gate: Option<Gate>,
+    pub gate: Option<Box<Gate>>,
     /// What a person is asked to do; the task waits until it is done.
     pub human: Option<String>,
     /// Reserved for the evaluation of answers.
-    pub eval: Option<Map<Value>>,
+    pub eval: Option<Box<Map<Value>>>,
     /// Reserved for rounds of refinement.
-    pub refine: Option<Map<Value>>,
+    pub refine: Option<Box<Map<Value>>>,
 }
 
 /// Inputs of a task: a table of names, or a list.

@@ -7,6 +7,8 @@ mod task;
 use std::collections::HashMap;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::fault::{Fault, suggest};
 use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
@@ -24,21 +26,37 @@ pub const SCHEMA: u32 = 1;
 /// `damaged` are the places where keys were left out because they could not be read.
 pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &mut Vec<Fault>) {
     let pipeline = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut checker = Checker { tables, pipeline, damaged, faults };
+    let mut checker = Checker { tables, pipeline: &pipeline, damaged, faults };
     checker.pipeline();
     checker.models();
     checker.others();
     checker.task_names();
     checker.aliases();
-    for (name, task) in &tables.task {
-        TaskChecker { at: KeyPath::task(name), name, task, recipe: task.recipe(), all: &mut checker }.check();
-    }
+    let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
+    let of_some = |tasks: &[(&String, &Task)]| {
+        let mut faults = Vec::new();
+        let mut checker = Checker { tables, pipeline: &pipeline, damaged, faults: &mut faults };
+        for (name, task) in tasks {
+            let (at, recipe) = (KeyPath::task(name), task.recipe());
+            TaskChecker { at, name, task, recipe, all: &mut checker }.check();
+        }
+        faults
+    };
+    // With few tasks other threads cost more than they save.
+    let found: Vec<Vec<Fault>> = match tasks.len() {
+        ..AT_ONCE => vec![of_some(&tasks)],
+        _ => tasks.par_chunks(AT_ONCE).map(of_some).collect(),
+    };
+    checker.faults.extend(found.into_iter().flatten());
     checker.tasks_without_model();
 }
 
+/// So many tasks are checked by a thread at a time.
+const AT_ONCE: usize = 512;
+
 struct Checker<'a> {
     tables: &'a Tables,
-    pipeline: String,
+    pipeline: &'a str,
     damaged: &'a [KeyPath],
     faults: &'a mut Vec<Fault>,
 }
@@ -96,6 +114,9 @@ impl Checker<'_> {
     /// An alias means something, and nothing else is called so.
     fn aliases(&mut self) {
         let tables = self.tables;
+        if tables.aliases.is_empty() {
+            return;
+        }
         let outputs =
             || tables.task.iter().flat_map(|(name, task)| task.outputs.iter().map(move |o| (o.path(), name)));
         let mut taken: HashMap<String, String> = HashMap::new();

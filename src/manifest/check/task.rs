@@ -194,9 +194,14 @@ impl TaskChecker<'_, '_> {
 
     fn numbers(&mut self) {
         let task = self.task;
-        self.all.not_zero(&self.at.then("timeout"), task.timeout);
-        self.all.not_zero(&self.at.then("stall_timeout"), task.stall_timeout);
-        self.all.retry(&self.at.then("retry"), task.retry.as_ref());
+        for (key, given) in [("timeout", task.timeout), ("stall_timeout", task.stall_timeout)] {
+            if given.is_some() {
+                self.all.not_zero(&self.at.then(key), given);
+            }
+        }
+        if task.retry.is_some() {
+            self.all.retry(&self.at.then("retry"), task.retry.as_ref());
+        }
         if let Some(share) = task.min_success
             && !(share > 0.0 && share <= 1.0)
         {
@@ -293,7 +298,7 @@ impl TaskChecker<'_, '_> {
     fn foreach(&mut self) {
         let Some(foreach) = &self.task.foreach else { return };
         let at = self.at.then("foreach");
-        let Foreach { file, items, key, glob, batch } = foreach;
+        let Foreach { file, items, key, glob, batch } = &**foreach;
         match (file, glob) {
             (None, None) => self.add(
                 Fault::at(&at, format!("`foreach` of task `{}` names neither `file` nor `glob`", self.name))
@@ -390,10 +395,15 @@ impl TaskChecker<'_, '_> {
         let task = self.task;
         let templates =
             matches!(self.recipe, Recipe::Prompt | Recipe::Template | Recipe::Gate) || task.when.is_some();
-        let by_name = |name: &str| match &task.command {
-            Some(Command::Argv(argv)) => argv.iter().any(|part| part.contains(&format!("$in.{name}"))),
-            Some(Command::Shell(line)) => line.contains(&format!("$in.{name}")),
-            None => false,
+        let by_name = |name: &str| {
+            let names = |text: &String| {
+                text.match_indices("$in.").any(|(at, before)| text[at + before.len()..].starts_with(name))
+            };
+            match &task.command {
+                Some(Command::Argv(argv)) => argv.iter().any(names),
+                Some(Command::Shell(line)) => names(line),
+                None => false,
+            }
         };
         let mut seen: HashMap<&str, &NamedInput> = HashMap::new();
         for input in inputs {
@@ -464,14 +474,14 @@ impl TaskChecker<'_, '_> {
     fn outputs(&mut self) {
         let task = self.task;
         let at = self.at.then("outputs");
-        let pipeline = self.all.pipeline.clone();
+        let pipeline = self.all.pipeline;
         for (index, output) in task.outputs.iter().enumerate() {
             let at = match output {
                 Output::Path(_) => at.then(index),
                 Output::Rendered(_) => at.then(index).then("path"),
             };
             let Some(path) = self.path(&at, output.path(), task.foreach.is_some()) else { continue };
-            if let Err(fault) = paths::check_output(&path, &pipeline) {
+            if let Err(fault) = paths::check_output(&path, pipeline) {
                 self.all.path_fault(at, fault);
                 continue;
             }
