@@ -257,8 +257,9 @@ fn encode(
     }
     // By folder: each is opened once, and its files looked at relative to it.
     let mut order: Vec<usize> = (0..rests.files.len()).collect();
-    let by = |&n: &usize| (rests.files[n].parent(), rests.files[n].file_name());
-    order.sort_by(|a, b| by(a).cmp(&by(b)));
+    let by: Vec<_> = rests.files.iter().map(|file| (file.parent(), file.file_name())).collect();
+    let by: Vec<_> = by.into_iter().map(|(folder, name)| (folder.map(Path::as_os_str), name)).collect();
+    order.sort_unstable_by_key(|&n| by[n]);
     let mut number_of = vec![0u32; rests.files.len()];
     let mut files: Vec<&PathBuf> = Vec::new();
     for n in order {

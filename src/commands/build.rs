@@ -310,8 +310,14 @@ pub fn carry_out_under(
     let mut lock = lock?;
     let project = &opened.project;
     let store = &opened.store;
-    let known = session.known.as_ref().filter(|known| known.stands(&project.run));
-    let index = Arc::new(Index::load(store));
+    // Both read a file as large as the pipeline has tasks.
+    let (known, index) = match &session.known {
+        Some(known) => rayon::join(
+            || Some(known).filter(|known| known.stands(&project.run)),
+            || Arc::new(Index::load(store)),
+        ),
+        None => (None, Arc::new(Index::load(store))),
+    };
     let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let mut key_variables: Vec<String> =
         project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();

@@ -224,17 +224,23 @@ pub fn kind(path: &Path) -> Result<Option<FileKind>> {
 
 /// The names in a directory, sorted; none if there is no such directory.
 pub fn list_dir(path: &Path) -> Result<Vec<(OsString, FileKind)>> {
-    let Some(entries) = optional(std::fs::read_dir(path).at("list", path))? else {
-        return Ok(Vec::new());
-    };
     let mut names = Vec::new();
+    each_in_dir(path, |name, kind| names.push((name, kind)))?;
+    names.sort();
+    Ok(names)
+}
+
+/// Shows what is in a directory, in no order; nothing of one that is not there.
+pub(super) fn each_in_dir(path: &Path, mut show: impl FnMut(OsString, FileKind)) -> Result<()> {
+    let Some(entries) = optional(std::fs::read_dir(path).at("list", path))? else {
+        return Ok(());
+    };
     for entry in entries {
         let entry = entry.at("list", path)?;
         // A file that goes away while it is listed is not in the list.
         if let Ok(kind) = entry.file_type() {
-            names.push((entry.file_name(), FileKind::of(kind)));
+            show(entry.file_name(), FileKind::of(kind));
         }
     }
-    names.sort();
-    Ok(names)
+    Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::read::{FileKind, list_dir};
+use super::read::{FileKind, each_in_dir};
 use super::write::remove;
 use super::{At, NAME_MAX, Result, TEMP_PREFIX, change, retry};
 
@@ -111,7 +111,13 @@ impl Drop for Temp {
 /// under the lock of the run, at the start of a build.
 pub fn sweep_temps(dir: &Path) -> Result<usize> {
     let mut swept = 0;
-    for (name, kind) in list_dir(dir)? {
+    let mut temps = Vec::new();
+    each_in_dir(dir, |name, kind| {
+        if name.as_bytes().starts_with(TEMP_PREFIX.as_bytes()) {
+            temps.push((name, kind));
+        }
+    })?;
+    for (name, kind) in temps {
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(TEMP_PREFIX)) else { continue };
         if kind == FileKind::Dir || kind == FileKind::Other {
             continue;
