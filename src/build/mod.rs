@@ -383,6 +383,7 @@ impl<'a> Build<'a> {
         }
         // By the clock, not by the turn: with many short tasks there are thousands of turns a second.
         let (mut shown, mut looked) = (self.start, self.start);
+        let mut pause = TICK;
         loop {
             self.act();
             if self.engine.is_finished() {
@@ -401,10 +402,13 @@ impl<'a> Build<'a> {
                 self.look_outside();
                 self.look_for_stalls();
             }
-            if shown.elapsed() >= TICK {
-                shown = Instant::now();
+            if shown.elapsed() >= pause {
+                let began = Instant::now();
                 self.tick();
                 self.share();
+                // Of very many tasks it is shown less often: at most a twentieth of the time.
+                shown = Instant::now();
+                pause = TICK.max(20 * (shown - began));
             }
         }
         self.tick();
