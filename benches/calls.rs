@@ -1,11 +1,13 @@
 //! planexe against a local server that answers after a scripted time: `cargo bench --bench calls`.
 //!
 //! 1. 1,000 calls of 1 s at 256 in flight: wall time beside the ideal, CPU time, peak memory.
-//! 2. 63 calls in a graph, with lognormal times: wall time beside that of an ideal list schedule (longest
+//! 2. 1,000 calls of lognormal times at 256 in flight: a first build beside an ideal one that takes them in
+//!    their order, and a second, which knows the times, beside the least possible.
+//! 3. 63 calls in a graph, with lognormal times: wall time beside that of an ideal list schedule (longest
 //!    remaining path first, nothing else costs anything) at 1, 4, 8 and 16 slots, with the times known from
 //!    an earlier build.
 //!
-//! `-- many`, `-- graph` do one of them; `-- graph 8` at 8 slots only.
+//! `-- many`, `-- spread`, `-- graph` do one of them; `-- graph 8` at 8 slots only.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench makes its own files")]
 
@@ -182,6 +184,49 @@ impl Dice {
     }
 }
 
+/// Calls of lognormal times: as they come, then known.
+fn spread(calls: usize, at_once: usize) {
+    let mut dice = Dice(1000);
+    let times: Vec<u64> = (0..calls).map(|_| (dice.latency() * 1000.0).round() as u64).collect();
+    let (server, url) = Server::start();
+    let run = tempfile::tempdir().expect("a folder");
+    let mut tasks = String::new();
+    for (n, ms) in times.iter().enumerate() {
+        let _ =
+            write!(tasks, "[task.t{n}]\noutputs = [\"out/{n}.txt\"]\nprompt = \"Say {n} after {ms} ms\"\n\n");
+    }
+    std::fs::write(run.path().join("pipeline.toml"), pipeline(&url, at_once, &tasks)).expect("a file");
+    let alone: Vec<(u64, Vec<usize>)> = times.iter().map(|&ms| (ms, Vec::new())).collect();
+    let least = times.iter().max().copied().unwrap_or(0).max(times.iter().sum::<u64>() / at_once as u64);
+    for (what, args, ideal) in [
+        ("first build, beside the ideal in their order", &[][..], in_order(&times, at_once)),
+        ("times known, beside the least possible", &["-B"][..], least as f64 / 1000.0),
+    ] {
+        let took = build(run.path(), args);
+        println!(
+            "{calls} calls of lognormal times, {at_once} at once, {what}: {:.2} s ({:.3} x {ideal:.2} s), CPU {:.2} s, {:.0} MiB",
+            took.wall,
+            took.wall / ideal,
+            took.cpu,
+            took.mib
+        );
+    }
+    println!("  (longest first, nothing else costing anything: {:.2} s)", ideal(&alone, at_once));
+    assert_eq!(server.calls.load(Ordering::Relaxed) as usize, 2 * calls);
+}
+
+/// Seconds of calls that are taken in their order as slots become free.
+fn in_order(times: &[u64], slots: usize) -> f64 {
+    let mut free: BinaryHeap<Reverse<u64>> = (0..slots).map(|_| Reverse(0)).collect();
+    let mut end = 0;
+    for ms in times {
+        let Reverse(start) = free.pop().unwrap_or(Reverse(0));
+        end = end.max(start + ms);
+        free.push(Reverse(start + ms));
+    }
+    end as f64 / 1000.0
+}
+
 /// Milliseconds of each task, and the tasks before it that it needs.
 fn graph(tasks: usize) -> Vec<(u64, Vec<usize>)> {
     let mut dice = Dice(63);
@@ -277,6 +322,9 @@ fn main() {
     }
     if only.is_none_or(|only| only == "many") {
         many(1000, 256);
+    }
+    if only.is_none_or(|only| only == "spread") {
+        spread(1000, 256);
     }
     if only.is_none_or(|only| only == "graph") {
         let slots: Vec<usize> = args.iter().skip(1).filter_map(|slots| slots.parse().ok()).collect();

@@ -1,6 +1,6 @@
 //! What a person sees while a build runs: events and snapshots in, lines on a terminal, in a log or as JSON out.
 //!
-//! A [`Sink`] shows; a [`Tracker`] folds the events into the [`Snapshot`] that live lines are drawn from. Nothing
+//! A [`Sink`] shows: events as they come, and now and then a [`Snapshot`], which live lines are drawn from. Nothing
 //! here fails a build: a reader that went away is not an error.
 
 use std::io::{self, Write};

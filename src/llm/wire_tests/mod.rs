@@ -276,10 +276,10 @@ fn prefill_progress_keeps_the_first_token_clock_from_running_out() {
     let progress = "data: {\"choices\":[],\"prompt_progress\":{\"total\":10,\"processed\":1}}\n\n";
     let mut script = vec![send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")];
     for _ in 0..15 {
-        script.extend([send(progress), Step::Pause(Duration::from_millis(100))]);
+        script.extend([send(progress), Step::Pause(Duration::from_millis(300))]);
     }
     script.push(send(delta("Hello") + &finish("stop")));
-    let table = "api = \"openai\"\nserver = \"llama.cpp\"\ntimeouts = { first_token = \"1s\" }";
+    let table = "api = \"openai\"\nserver = \"llama.cpp\"\ntimeouts = { first_token = \"4s\" }";
     check(vec![row("prefill", table, script, Text("Hello"))]);
 }
 
@@ -290,7 +290,7 @@ fn a_cancel_and_the_tasks_own_time_end_a_call_at_once() {
         let (port, server) = serve(vec![vec![head, send(delta("He")), Step::Hold]]);
         let provider = provider_of(OPENAI, port);
         let (cancel, progress) = (Cancel::new(), CallProgress::default());
-        let time_left = (!cancelled).then(|| Duration::from_millis(200));
+        let time_left = (!cancelled).then(|| Duration::from_secs(2));
         let context = CallContext { cancel: &cancel, progress: &progress, time_left };
         let error = std::thread::scope(|scope| {
             let call = scope.spawn(|| provider.call(&request(), &context));
@@ -323,8 +323,8 @@ fn an_answer_without_end_is_ended_by_the_total() {
     let head = send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
     let drip = Step::Repeat(Box::leak(delta("a b ").into_boxed_str()), Duration::from_millis(20));
     let (port, server) = serve(vec![vec![head, drip]]);
-    let error = call(&*provider_of("api = \"openai\"\ntimeouts = { total = \"300ms\" }", port), &request())
-        .unwrap_err();
+    let error =
+        call(&*provider_of("api = \"openai\"\ntimeouts = { total = \"2s\" }", port), &request()).unwrap_err();
     server.join().unwrap();
     assert_eq!((error.class, error.code.as_deref()), (Class::Timeout, Some("total")));
     assert!(error.partial.starts_with("a b a b"), "{}", error.partial);
