@@ -412,13 +412,21 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             state.most_in_flight = state.most_in_flight.max(state.in_flight);
             shared.changed.notify_all();
         }
-        let sent = answer(stream, shared, &request);
-        shared.lock().in_flight -= 1;
-        if !sent? {
+        if !answer(stream, shared, &request, InFlight(shared))? {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// A call in flight, until this is dropped: before the last of the answer is sent, since whoever has it may call again
+/// at once.
+struct InFlight<'a>(&'a Shared);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
 }
 
 type HttpRequest = (String, BTreeMap<String, String>, Vec<u8>);
@@ -488,7 +496,12 @@ fn wait_while(stream: &TcpStream, shared: &Shared, task: &str, held: impl Fn(&St
 }
 
 /// Answers one call; false if the connection is to close.
-fn answer(stream: &TcpStream, shared: &Shared, request: &ChatRequest) -> io::Result<bool> {
+fn answer(
+    stream: &TcpStream,
+    shared: &Shared,
+    request: &ChatRequest,
+    in_flight: InFlight<'_>,
+) -> io::Result<bool> {
     let task = request.task.as_str();
     if !wait_while(stream, shared, task, |state| state.hold_all || state.held.contains(task)) {
         return Ok(false);
@@ -496,10 +509,20 @@ fn answer(stream: &TcpStream, shared: &Shared, request: &ChatRequest) -> io::Res
     let script = Arc::clone(&*shared.script.lock().expect("the script"));
     let mut chat = Chat { stream, request, streaming: request.body["stream"] == true };
     match script(request) {
-        Answer::Default => chat.whole(&request.default_text(), "stop")?,
-        Answer::Text(text) => chat.whole(&text, "stop")?,
-        Answer::Finish(text, reason) => chat.whole(&text, reason)?,
+        Answer::Default => {
+            drop(in_flight);
+            chat.whole(&request.default_text(), "stop")?;
+        }
+        Answer::Text(text) => {
+            drop(in_flight);
+            chat.whole(&text, "stop")?;
+        }
+        Answer::Finish(text, reason) => {
+            drop(in_flight);
+            chat.whole(&text, reason)?;
+        }
         Answer::Http(status, headers, body) => {
+            drop(in_flight);
             write_whole(stream, status, "application/json", &headers, body.as_bytes())?;
         }
         Answer::Hang => {
@@ -508,6 +531,7 @@ fn answer(stream: &TcpStream, shared: &Shared, request: &ChatRequest) -> io::Res
         }
         Answer::Close => return Ok(false),
         Answer::Cut(text) => {
+            drop(in_flight);
             chat.begin()?;
             chat.pieces(halves(&text).0)?;
             return Ok(false);
@@ -522,6 +546,7 @@ fn answer(stream: &TcpStream, shared: &Shared, request: &ChatRequest) -> io::Res
                 return Ok(false);
             }
             chat.pieces(second)?;
+            drop(in_flight);
             chat.end(&text, "stop")?;
         }
         Answer::Drip(text, pause) => {
@@ -530,10 +555,12 @@ fn answer(stream: &TcpStream, shared: &Shared, request: &ChatRequest) -> io::Res
                 chat.pieces(piece)?;
                 std::thread::sleep(pause);
             }
+            drop(in_flight);
             chat.end(&text, "stop")?;
         }
         Answer::Raw(bytes) => {
             let mut stream = stream;
+            drop(in_flight);
             stream.write_all(&bytes)?;
             return Ok(false);
         }
