@@ -71,15 +71,19 @@ pub fn read_to_string(path: &Path) -> Result<String> {
 
 /// Digest and length of a regular file, read in pieces.
 pub fn hash_file(path: &Path) -> Result<(Digest, u64)> {
-    let (mut file, _) = open_regular(path)?;
-    hash_open(&mut file).at("read", path)
+    let (mut file, metadata) = open_regular(path)?;
+    hash_open(&mut file, metadata.len()).at("read", path)
 }
 
-fn hash_open(file: &mut File) -> io::Result<(Digest, u64)> {
+/// A buffer to read a file of so many bytes through. Most are small, and to clear a large buffer takes longer than
+/// to hash or copy them.
+pub(super) fn buffer_for(length: u64) -> Vec<u8> {
+    vec![0; length.clamp(1 << 10, 1 << 16) as usize]
+}
+
+fn hash_open(file: &mut File, length: u64) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
-    // Most files are small, and to clear a large buffer takes longer than to hash them.
-    let length = file.metadata()?.len().clamp(1 << 10, 1 << 16) as usize;
-    let mut buffer = vec![0; length];
+    let mut buffer = buffer_for(length);
     let mut bytes = 0;
     loop {
         match file.read(&mut buffer) {

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::read::{FileKind, kind, not_regular, open_regular};
+use super::read::{FileKind, buffer_for, kind, not_regular, open_regular};
 use super::temp::{Temp, temp_beside, temp_in};
 use super::{At, Durability, FsError, Result, change, fault, optional, retry, sync};
 
@@ -370,7 +370,7 @@ pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<P
     let mut file = create_temp(&path).at("write", &path)?;
     let mut temp = Temp { path, armed: true };
     if !reflink(&source, &file) {
-        let mut buffer = vec![0; 1 << 16];
+        let mut buffer = buffer_for(metadata.len());
         loop {
             let n = retry(|| source.read(&mut buffer)).at("read", from)?;
             if n == 0 {

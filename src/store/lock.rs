@@ -9,6 +9,7 @@
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -334,15 +335,20 @@ fn process_start(_pid: u32) -> Option<u64> {
 }
 
 /// Names this boot of the machine; `None` where that cannot be known.
-#[cfg(target_os = "linux")]
 pub fn boot_id() -> Option<String> {
+    // No process outlives its boot.
+    static ID: OnceLock<Option<String>> = OnceLock::new();
+    ID.get_or_init(ask_boot_id).clone()
+}
+
+#[cfg(target_os = "linux")]
+fn ask_boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
 }
 
-/// Names this boot of the machine; `None` where that cannot be known.
 #[cfg(target_os = "macos")]
-pub fn boot_id() -> Option<String> {
+fn ask_boot_id() -> Option<String> {
     let mut id = [0u8; 64];
     let mut length = id.len();
     // SAFETY: the name ends with a zero byte, and the system writes at most `length` bytes into `id`.
@@ -359,9 +365,8 @@ pub fn boot_id() -> Option<String> {
     (answer == 0 && !id.is_empty()).then(|| id.to_owned())
 }
 
-/// Names this boot of the machine; `None` where that cannot be known.
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-pub fn boot_id() -> Option<String> {
+fn ask_boot_id() -> Option<String> {
     None
 }
 
