@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod context;
+pub mod cores;
 pub mod doctor;
 pub mod engine;
 pub mod eta;

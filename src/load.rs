@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::check::banned_words;
+use crate::cores;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
 use crate::manifest::inputs;
@@ -564,15 +564,9 @@ fn path_of(tables: &Tables, written: &str) -> String {
     pattern::normalize(&filled.unwrap_or_else(|_| written.to_owned()))
 }
 
-/// From so many tasks on they are declared on all cores.
-const WORTH_ALL_CORES: usize = 1000;
-
 fn decls_of(tables: &Tables) -> Vec<Decl> {
-    let decl = |(name, task): (&String, &Task)| decl(tables, name, task);
-    match tables.task.len() {
-        ..WORTH_ALL_CORES => tables.task.iter().map(decl).collect(),
-        _ => tables.task.iter().collect::<Vec<_>>().into_par_iter().map(decl).collect(),
-    }
+    let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
+    cores::map(&tasks, |(name, task)| decl(tables, name, task))
 }
 
 fn decl(tables: &Tables, name: &str, task: &Task) -> Decl {

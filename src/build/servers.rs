@@ -7,7 +7,7 @@ use super::{Back, Build};
 use crate::cancel::Level;
 use crate::engine::Event as Input;
 use crate::graph::TaskId;
-use crate::llm::{Health, Usage};
+use crate::llm::{Health, Provider, Usage};
 use crate::manifest::types::Api;
 use crate::runner::Job;
 use crate::style;
@@ -45,51 +45,55 @@ impl Build<'_> {
             return;
         }
         let first = FIRST_LOOK.saturating_mul(1 << awaited.in_vain.min(10)).min(LONGEST);
-        let (tools, alive) = (Arc::downgrade(&self.tools), Arc::downgrade(&self.alive));
-        let back = self.outcomes.0.clone();
-        let look = move || {
-            let mut pause = first;
-            loop {
-                std::thread::sleep(pause);
-                pause = LOOK;
-                let Some(tools) = tools.upgrade().filter(|_| alive.strong_count() > 0) else { return };
-                if tools.cancel.level() > Level::Running {
-                    return;
-                }
-                match tools.providers.get(endpoint).map(|provider| provider.health()) {
-                    Ok(Health::Up) => break,
-                    Ok(Health::Loading(_) | Health::Away(_)) => {}
-                    Ok(Health::Unknown) | Err(_) => return,
-                }
-            }
-            let _ = back.send(Back::ServerUp(endpoint));
+        // Where it does not tell, the pauses of the policy decide when it is asked again.
+        let is_up = |provider: &dyn Provider| match provider.health() {
+            Health::Up => Some(true),
+            Health::Loading(_) | Health::Away(_) => Some(false),
+            Health::Unknown => None,
         };
-        // Without it the pauses of the policy decide when it is asked again.
-        let _ = std::thread::Builder::new().name("health".into()).stack_size(256 * 1024).spawn(look);
+        self.look_at(endpoint, (first, LOOK), None, is_up, Back::ServerUp);
     }
 
-    /// Has a server that ran out of time looked at until it is idle, for so long at most.
+    /// Has a server that ran out of time looked at until it is idle, for so long at most: where it does not
+    /// tell, the rest ends by the clock alone.
     pub(super) fn await_idle(&mut self, job: &Job, rest: Duration) {
         let Some(endpoint) = self.endpoint_of(job) else { return };
+        let pause = FIRST_LOOK.min(rest);
+        let is_idle = |provider: &dyn Provider| provider.is_busy().map(|busy| !busy);
+        self.look_at(endpoint, (pause, pause), Some(rest), is_idle, Back::ServerIdle);
+    }
+
+    /// Looks at a server from a thread, after the first pause and then after each of the second, until what is
+    /// looked for is found or the time is over, and tells the build; says nothing once the server does not
+    /// tell, or the build is over. Without a thread nobody looks.
+    fn look_at(
+        &self,
+        endpoint: usize,
+        (first, again): (Duration, Duration),
+        time: Option<Duration>,
+        found: impl Fn(&dyn Provider) -> Option<bool> + Send + 'static,
+        tell: fn(usize) -> Back,
+    ) {
         let (tools, alive) = (Arc::downgrade(&self.tools), Arc::downgrade(&self.alive));
-        let (back, until) = (self.outcomes.0.clone(), Instant::now() + rest);
+        let (back, began) = (self.outcomes.0.clone(), Instant::now());
         let look = move || {
-            while Instant::now() < until {
-                std::thread::sleep(FIRST_LOOK.min(rest));
+            let mut pause = first;
+            while time.is_none_or(|time| began.elapsed() < time) {
+                std::thread::sleep(pause);
+                pause = again;
                 let Some(tools) = tools.upgrade().filter(|_| alive.strong_count() > 0) else { return };
                 if tools.cancel.level() > Level::Running {
                     return;
                 }
-                match tools.providers.get(endpoint).ok().and_then(|provider| provider.is_busy()) {
-                    Some(true) => {}
-                    Some(false) => break,
+                match tools.providers.get(endpoint).ok().and_then(&found) {
+                    Some(true) => break,
+                    Some(false) => {}
                     None => return,
                 }
             }
-            let _ = back.send(Back::ServerIdle(endpoint));
+            let _ = back.send(tell(endpoint));
         };
-        // Without it the rest ends by the clock alone.
-        let _ = std::thread::Builder::new().name("idle".into()).stack_size(256 * 1024).spawn(look);
+        let _ = std::thread::Builder::new().name("server".into()).stack_size(256 * 1024).spawn(look);
     }
 
     /// A server was found up: what waits for it goes on.

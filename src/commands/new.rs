@@ -14,6 +14,7 @@ use crate::manifest::fault::shown_path;
 use crate::manifest::run::{RunFile, quoted};
 use crate::manifest::{Manifest, ReadOptions, paths};
 use crate::open::OpenError;
+use crate::pattern;
 use crate::report::shell_word;
 
 /// A pipeline that builds at once, without a server, for a folder that has none above it.
@@ -265,7 +266,7 @@ fn plan_of(session: &Session, file: &Path) -> Result<Option<String>, Error> {
     let plan = paths::substitute_vars(plan, &manifest.tables.vars).unwrap_or_else(|_| plan.clone());
     let inside =
         Path::new(&plan).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    Ok(inside.then(|| paths::normal(&plan)))
+    Ok(inside.then(|| pattern::normalize(&plan)))
 }
 
 fn write(dir: &Path, files: &[(String, String)]) -> Result<(), Error> {

@@ -46,6 +46,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// What most servers want in `authorization`; none without a key.
+    pub(super) fn bearer(&self) -> Option<String> {
+        self.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()))
+    }
+
     /// Reads the table and resolves the key. Nothing is sent.
     pub(super) fn new(model: &Model, setup: &Setup<'_>) -> Result<Endpoint, CallError> {
         let fault = |class, why: String| Err(CallError::new(class, format!("models.{}: {why}", setup.name)));

@@ -89,7 +89,7 @@ impl Ollama {
         let bytes = serde_json::to_vec(&self.body(request)).map_err(|error| {
             CallError::new(Class::Config, format!("the request cannot be written: {error}"))
         })?;
-        let bearer = self.endpoint.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()));
+        let bearer = self.endpoint.bearer();
         let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         read(self.endpoint.post("api/chat", &headers, &bytes, context)?, self.endpoint.price)
     }

@@ -64,7 +64,7 @@ impl OpenAi {
         let bytes = serde_json::to_vec(body).map_err(|error| {
             CallError::new(Class::Config, format!("the request cannot be written: {error}"))
         })?;
-        let bearer = self.endpoint.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()));
+        let bearer = self.endpoint.bearer();
         let mut headers = vec![("accept", "text/event-stream, application/json")];
         if let Some(bearer) = &bearer {
             headers.push(("authorization", bearer));
@@ -239,7 +239,7 @@ impl Provider for OpenAi {
         if let Some(members) = body.as_object_mut() {
             members.retain(|name, _| matches!(name.as_str(), "model" | "messages"));
         }
-        let bearer = self.endpoint.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()));
+        let bearer = self.endpoint.bearer();
         let headers: Vec<(&str, &str)> =
             bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         probe::count_tokens(&self.endpoint, path, &body, &headers)

@@ -136,7 +136,7 @@ struct Ask<'a> {
 impl Ask<'_> {
     /// A GET's status and JSON (null if it is none).
     fn get(&self, path: &str) -> Result<(u16, Value), CallError> {
-        let bearer = self.endpoint.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()));
+        let bearer = self.endpoint.bearer();
         let mut headers = Vec::new();
         match (self.api, &self.endpoint.secret, &bearer) {
             (Some(Api::Anthropic), Some(secret), _) => {
@@ -264,7 +264,7 @@ pub(super) fn is_busy(endpoint: &Endpoint, server: Server) -> Option<bool> {
     if !endpoint.local {
         return None;
     }
-    let bearer = endpoint.secret.as_ref().map(|secret| format!("Bearer {}", secret.expose()));
+    let bearer = endpoint.bearer();
     let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
     let get = |path| endpoint.get(path, &headers, BRIEF).ok().filter(|(status, _)| *status == 200);
     match server {

@@ -588,6 +588,7 @@ fn count(chars: &[char], at: &mut usize, rng: &mut Rng) -> Option<u64> {
 mod tests {
     use super::super::CallProgress;
     use super::*;
+    use crate::cancel::Cancel;
 
     #[test]
     fn texts_that_match_a_pattern() {
@@ -610,7 +611,6 @@ mod tests {
             assert_eq!(matching(beyond, &mut Rng::new(1)), None, "{beyond}");
         }
     }
-    use crate::cancel::Cancel;
 
     fn ask(
         simulated: &Simulated,

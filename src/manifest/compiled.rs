@@ -7,17 +7,15 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::read::{Manifest, ReadOptions, read_file};
 use super::types::{Tables, Task};
+use crate::cores;
 use crate::record::Digest;
 
 /// Layout of the file, and the version that wrote it: another one is none.
 const MAGIC: &str = concat!("planexe manifest 2 of ", env!("CARGO_PKG_VERSION"), "\n");
-/// From so many tasks on they are read on all cores.
-const WORTH_ALL_CORES: usize = 1000;
 
 /// The digest of a pipeline's text and of what was chosen.
 fn key(text: &str, options: &ReadOptions) -> Digest {
@@ -64,12 +62,8 @@ fn read_body(body: &[u8]) -> Option<Tables> {
     let mut lines = body.split(|&byte| byte == b'\n');
     let mut tables: Tables = serde_json::from_slice(lines.next()?).ok()?;
     let lines: Vec<&[u8]> = lines.collect();
-    let task = |line: &&[u8]| serde_json::from_slice::<(String, Task)>(line).ok();
-    let tasks: Option<Vec<(String, Task)>> = match lines.len() {
-        ..WORTH_ALL_CORES => lines.iter().map(task).collect(),
-        _ => lines.par_iter().map(task).collect(),
-    };
-    tables.task = tasks?.into_iter().collect();
+    let tasks = cores::map(&lines, |line| serde_json::from_slice::<(String, Task)>(line).ok());
+    tables.task = tasks.into_iter().collect::<Option<_>>()?;
     Some(tables)
 }
 

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::types::Map;
+use crate::pattern::normalize;
 
 /// A piece of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,16 +115,6 @@ pub fn is_glob(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// The normal form of a path: no `.` parts, no doubled slashes. Vars must be in already.
-pub fn normal(path: &str) -> String {
-    let root = path.starts_with('/');
-    if path.split('/').all(|part| !part.is_empty() && part != ".") {
-        return path.to_owned();
-    }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    format!("{}{}", if root { "/" } else { "" }, parts.join("/"))
-}
-
 /// Names that planexe itself writes in a run.
 const OWN: [&str; 5] =
     ["run.toml", "events.jsonl", "failures.jsonl", "usage_metrics.jsonl", "activity_overview.json"];
@@ -154,7 +145,7 @@ pub fn check_output(path: &str, pipeline: &str) -> Result<(), PathFault> {
     if path.contains(['*', '?']) {
         return fault(format!("the output `{path}` is a pattern"), "wanted the name of one file");
     }
-    let clean = normal(path);
+    let clean = normalize(path);
     if clean.is_empty() {
         return fault(format!("the output `{path}` is a folder"), "wanted a file");
     }
@@ -207,7 +198,7 @@ pub fn check_input(path: &str) -> Result<(), PathFault> {
             "wanted the output itself; for order alone use `after`",
         ));
     }
-    if normal(path).to_lowercase().split('/').next() == Some(".planexe") {
+    if normalize(path).to_lowercase().split('/').next() == Some(".planexe") {
         return Err(PathFault::new(
             format!("the input `{path}` is inside `.planexe`"),
             "wanted a path outside it",
@@ -298,6 +289,6 @@ mod tests {
         assert!(put("{{ item.name }}").is_err());
         assert!(put("{{ key").is_err());
         assert!(put("{% if x %}").is_err());
-        assert_eq!(normal("./a//b/./c"), "a/b/c");
+        assert_eq!(normalize("./a//b/./c"), "a/b/c");
     }
 }

@@ -7,13 +7,12 @@ mod task;
 use std::collections::HashMap;
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::fault::{Fault, suggest};
 use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
 use super::place::KeyPath;
 use super::types::{Output, Retry, Span, Tables, Task};
+use crate::cores;
 use crate::event::TOLD;
 use crate::key_path;
 use crate::pattern;
@@ -33,26 +32,16 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
     checker.task_names();
     checker.aliases();
     let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
-    let of_some = |tasks: &[(&String, &Task)]| {
+    let found = cores::map(&tasks, |(name, task)| {
         let mut faults = Vec::new();
         let mut checker = Checker { tables, pipeline: &pipeline, damaged, faults: &mut faults };
-        for (name, task) in tasks {
-            let (at, recipe) = (KeyPath::task(name), task.recipe());
-            TaskChecker { at, name, task, recipe, all: &mut checker }.check();
-        }
+        let (at, recipe) = (KeyPath::task(name), task.recipe());
+        TaskChecker { at, name, task, recipe, all: &mut checker }.check();
         faults
-    };
-    // With few tasks other threads cost more than they save.
-    let found: Vec<Vec<Fault>> = match tasks.len() {
-        ..AT_ONCE => vec![of_some(&tasks)],
-        _ => tasks.par_chunks(AT_ONCE).map(of_some).collect(),
-    };
+    });
     checker.faults.extend(found.into_iter().flatten());
     checker.tasks_without_model();
 }
-
-/// So many tasks are checked by a thread at a time.
-const AT_ONCE: usize = 512;
 
 struct Checker<'a> {
     tables: &'a Tables,

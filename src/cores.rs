@@ -1,0 +1,14 @@
+//! Work over a list, on all cores where that pays.
+
+use rayon::prelude::*;
+
+/// With fewer items, to start threads costs more than they save.
+const WORTH_IT: usize = 1000;
+
+/// What becomes of each item, in their order.
+pub fn map<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
+    match items.len() {
+        ..WORTH_IT => items.iter().map(each).collect(),
+        _ => items.par_iter().map(each).collect(),
+    }
+}
