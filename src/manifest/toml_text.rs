@@ -203,6 +203,71 @@ fn first_of(text: &str, key: &str, before: usize) -> Option<std::ops::Range<usiz
     found
 }
 
+/// What the parser says, up to ", expected"; and in plain words: message, caret label, hint.
+type Words = (&'static str, &'static str, &'static str, Option<&'static str>);
+
+/// Errors whose words are always the same.
+const IN_WORDS: &[Words] = &[
+    (
+        "key with no value",
+        "a key without a value",
+        "wanted `=`",
+        Some("write `key = value`; a comment starts with `#`"),
+    ),
+    (
+        "invalid basic string",
+        "a string that does not end",
+        "wanted `\"`",
+        Some("close the quote on this line, or use \"\"\"…\"\"\" for text of several lines"),
+    ),
+    (
+        "invalid literal string",
+        "a string that does not end",
+        "wanted `'`",
+        Some("close the quote on this line, or use '''…''' for text of several lines"),
+    ),
+    (
+        "invalid multi-line basic string",
+        "a text of several lines that does not end",
+        "wanted `\"\"\"`",
+        Some("close it with \"\"\""),
+    ),
+    (
+        "invalid multi-line literal string",
+        "a text of several lines that does not end",
+        "wanted `'''`",
+        Some("close it with '''"),
+    ),
+    (
+        "missing escaped value",
+        "an unknown escape in a string",
+        "no such escape",
+        Some("write `\\\\` for a backslash, or use 'single quotes', where nothing is escaped"),
+    ),
+    ("unclosed table", "a table header that does not end", "wanted `]`", None),
+    ("unclosed array of tables", "a table header that does not end", "wanted `]]`", None),
+    ("unclosed array", "a list that does not end", "wanted `]`", Some("close the list with `]`")),
+    ("unclosed inline table", "a table that does not end", "wanted `}`", Some("close the table with `}`")),
+    (
+        "unexpected `=` in array",
+        "unexpected `=` in a list",
+        "the list before this is not closed",
+        Some("close the list with `]`"),
+    ),
+    ("missing comma between array elements", "no comma between two elements of a list", "wanted `,`", None),
+    (
+        "unexpected key or value",
+        "something left over after the value",
+        "wanted the end of the line",
+        Some("start a new line for the next key; a comment starts with `#`"),
+    ),
+    ("unquoted keys cannot be empty", "a key without a name", "wanted a name", None),
+    ("unexpected leading zero", "a number with a leading zero", "remove the zero", None),
+];
+
+/// Quotes that a word processor makes of straight ones.
+const CURLY: [char; 4] = ['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'];
+
 /// A syntax error in words for someone who does not know the parser: message, caret label, hint.
 fn in_words(text: &str, message: &str, start: usize, end: usize) -> (String, Option<String>, Option<String>) {
     let found = text.get(start..end).unwrap_or("");
@@ -212,122 +277,69 @@ fn in_words(text: &str, message: &str, start: usize, end: usize) -> (String, Opt
         Some((short, expected)) => (short, Some(expected)),
         None => (message, None),
     };
-    let say = |message: &str, wanted: &str, hint: Option<String>| {
-        (message.to_owned(), Some(wanted.to_owned()), hint)
-    };
+    let say = |message: String, wanted: &str, hint: Option<String>| (message, Some(wanted.to_owned()), hint);
+    let hint = |hint: &str| Some(hint.to_owned());
     match short {
         "duplicate key" if line.starts_with('[') => say(
-            &format!("table `{}` is given twice", line.trim_matches(['[', ']'])),
+            format!("table `{}` is given twice", line.trim_matches(['[', ']'])),
             "given before",
-            Some("merge the two tables, or rename one".to_owned()),
+            hint("merge the two tables, or rename one"),
         ),
         "duplicate key" => say(
-            &format!("key `{found}` is given twice in one table"),
+            format!("key `{found}` is given twice in one table"),
             "given before",
-            Some("keep one of the two".to_owned()),
+            hint("keep one of the two"),
         ),
-        "string values must be quoted" if found.is_empty() => {
-            say("no value after `=`", "wanted a value", None)
-        }
-        "string values must be quoted"
-            if found.starts_with(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) =>
-        {
-            let bare = found.trim_matches(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']);
-            say(
-                "curly quotes do not quote a string",
-                "wanted straight quotes",
-                Some(format!("write \"{bare}\"")),
-            )
-        }
-        "string values must be quoted" if matches!(found, "yes" | "no" | "on" | "off" | "Yes" | "No") => say(
-            &format!("`{found}` is not a value"),
-            "wanted `true` or `false`, or quotes around a string",
-            None,
-        ),
-        "string values must be quoted" => say(
-            &format!("`{found}` is not a value"),
-            "strings are written in quotes",
-            Some(format!("write \"{}\"", found.replace('"', ""))),
-        ),
+        "string values must be quoted" => not_a_string(found),
         "invalid boolean" => say(
-            &format!("`{found}` is not a value"),
+            format!("`{found}` is not a value"),
             "wanted `true` or `false`",
             Some(format!("write `{}`", found.to_lowercase())),
         ),
         "key with no value" if line.contains(':') && !line.contains('=') => say(
-            "a key without a value",
+            "a key without a value".to_owned(),
             "wanted `=`",
-            Some("TOML writes `key = value`, not `key: value`".to_owned()),
-        ),
-        "key with no value" => say(
-            "a key without a value",
-            "wanted `=`",
-            Some("write `key = value`; a comment starts with `#`".to_owned()),
-        ),
-        "invalid basic string" => say(
-            "a string that does not end",
-            "wanted `\"`",
-            Some("close the quote on this line, or use \"\"\"…\"\"\" for text of several lines".to_owned()),
-        ),
-        "invalid literal string" => say(
-            "a string that does not end",
-            "wanted `'`",
-            Some("close the quote on this line, or use '''…''' for text of several lines".to_owned()),
-        ),
-        "invalid multi-line basic string" => say(
-            "a text of several lines that does not end",
-            "wanted `\"\"\"`",
-            Some("close it with \"\"\"".to_owned()),
-        ),
-        "invalid multi-line literal string" => say(
-            "a text of several lines that does not end",
-            "wanted `'''`",
-            Some("close it with '''".to_owned()),
-        ),
-        "missing escaped value" => say(
-            "an unknown escape in a string",
-            "no such escape",
-            Some("write `\\\\` for a backslash, or use 'single quotes', where nothing is escaped".to_owned()),
-        ),
-        "unclosed table" => say("a table header that does not end", "wanted `]`", None),
-        "unclosed array of tables" => say("a table header that does not end", "wanted `]]`", None),
-        "unclosed array" => {
-            say("a list that does not end", "wanted `]`", Some("close the list with `]`".to_owned()))
-        }
-        "unclosed inline table" => {
-            say("a table that does not end", "wanted `}`", Some("close the table with `}`".to_owned()))
-        }
-        "unexpected `=` in array" => say(
-            "unexpected `=` in a list",
-            "the list before this is not closed",
-            Some("close the list with `]`".to_owned()),
-        ),
-        "missing comma between array elements" => {
-            say("no comma between two elements of a list", "wanted `,`", None)
-        }
-        "unexpected key or value" => say(
-            "something left over after the value",
-            "wanted the end of the line",
-            Some("start a new line for the next key; a comment starts with `#`".to_owned()),
+            hint("TOML writes `key = value`, not `key: value`"),
         ),
         "invalid unquoted key" => say(
-            &format!("`{found}` in a key without quotes"),
+            format!("`{found}` in a key without quotes"),
             "wanted letters, digits, `-` and `_`",
-            Some("put the key in quotes".to_owned()),
+            hint("put the key in quotes"),
         ),
-        "unquoted keys cannot be empty" => say("a key without a name", "wanted a name", None),
-        "unexpected leading zero" => say("a number with a leading zero", "remove the zero", None),
-        _ if short.starts_with("cannot extend value of type") => {
-            let kind =
-                short.trim_start_matches("cannot extend value of type ").split(' ').next().unwrap_or("");
-            (
-                format!("`{found}` is used as a table here, but is given a value ({kind}) elsewhere"),
-                Some("not a table".to_owned()),
-                None,
-            )
+        _ => {
+            if let Some((_, message, wanted, hint)) = IN_WORDS.iter().find(|(known, ..)| *known == short) {
+                return say((*message).to_owned(), wanted, hint.map(str::to_owned));
+            }
+            if let Some(kind) = short.strip_prefix("cannot extend value of type ") {
+                let kind = kind.split(' ').next().unwrap_or("");
+                let message =
+                    format!("`{found}` is used as a table here, but is given a value ({kind}) elsewhere");
+                return say(message, "not a table", None);
+            }
+            (short.to_owned(), expected.map(|expected| format!("wanted {expected}")), None)
         }
-        _ => (short.to_owned(), expected.map(|expected| format!("wanted {expected}")), None),
     }
+}
+
+/// A value that is neither quoted nor anything else: message, caret label, hint.
+fn not_a_string(found: &str) -> (String, Option<String>, Option<String>) {
+    let (message, wanted, hint) = match found {
+        "" => ("no value after `=`".to_owned(), "wanted a value", None),
+        "yes" | "no" | "on" | "off" | "Yes" | "No" => {
+            (format!("`{found}` is not a value"), "wanted `true` or `false`, or quotes around a string", None)
+        }
+        _ if found.starts_with(CURLY) => (
+            "curly quotes do not quote a string".to_owned(),
+            "wanted straight quotes",
+            Some(format!("write \"{}\"", found.trim_matches(CURLY))),
+        ),
+        _ => (
+            format!("`{found}` is not a value"),
+            "strings are written in quotes",
+            Some(format!("write \"{}\"", found.replace('"', ""))),
+        ),
+    };
+    (message, Some(wanted.to_owned()), hint)
 }
 
 fn table_kind(table: DeTable<'_>, source: u32) -> Kind {
