@@ -11,7 +11,7 @@ use crate::check::{CompiledCheck, CompiledSchema};
 use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, shown_path, suggest};
 use crate::manifest::inputs::named;
-use crate::manifest::types::{Api, Task};
+use crate::manifest::types::{Api, Check, Task};
 use crate::manifest::{KeyPath, Manifest, Step, near_file, nearest, paths};
 use crate::render::{self, RenderError, Source};
 
@@ -197,39 +197,51 @@ impl Loader<'_> {
             self.schema(&at.then("schema"), schema);
         }
         if let Some(check) = task.check.as_ref().filter(|_| prompt) {
-            let at = at.then("check");
-            let banned = check.banned_words.as_ref().and_then(|path| {
-                self.resolve(&at.then("banned_words"), path, "list of words").map(|file| file.text.clone())
-            });
-            for (pointer, source) in &check.refs {
-                self.ref_source(&at.then("refs").then(pointer), source, name, &names, task);
+            self.check(check, name, &names, &with_answer, task);
+        }
+    }
+
+    /// What an answer must hold: its texts, and the check in the form it is applied in.
+    fn check(
+        &mut self,
+        check: &Check,
+        name: &str,
+        names: &BTreeSet<String>,
+        with_answer: &BTreeSet<String>,
+        task: &Task,
+    ) {
+        let at = KeyPath::task(name).then("check");
+        let banned = check.banned_words.as_ref().and_then(|path| {
+            self.resolve(&at.then("banned_words"), path, "list of words").map(|file| file.text.clone())
+        });
+        for (pointer, source) in &check.refs {
+            self.ref_source(&at.then("refs").then(pointer), source, name, names, task);
+        }
+        for (index, rule) in check.require.iter().enumerate() {
+            let at = at.then("require").then(index);
+            let that = rule.that.as_ref().map(|that| ("that", that, true));
+            for (key, text, condition) in that.into_iter().chain([("message", &rule.message, false)]) {
+                let at = at.then(key);
+                let source = Source::new(at.to_string(), text.as_str());
+                self.template(&at, text, &source, name, with_answer, task, condition);
             }
-            for (index, rule) in check.require.iter().enumerate() {
-                let at = at.then("require").then(index);
-                let that = rule.that.as_ref().map(|that| ("that", that, true));
-                for (key, text, condition) in that.into_iter().chain([("message", &rule.message, false)]) {
-                    let at = at.then(key);
-                    let source = Source::new(at.to_string(), text.as_str());
-                    self.template(&at, text, &source, name, &with_answer, task, condition);
-                }
+        }
+        match CompiledCheck::compile(check, banned.as_deref()) {
+            Ok(compiled) => {
+                self.texts.checks.insert(name.to_owned(), Arc::new(compiled));
             }
-            match CompiledCheck::compile(check, banned.as_deref()) {
-                Ok(compiled) => {
-                    self.texts.checks.insert(name.to_owned(), Arc::new(compiled));
-                }
-                Err(errors) => {
-                    for error in errors {
-                        let mut at = at.then(error.key.0);
-                        if let Some(pointer) = &error.key.1 {
-                            at = at.then(pointer);
-                        }
-                        if let Some(index) = error.index {
-                            at = at.then(index);
-                        }
-                        let mut fault = Fault::at(at, error.message).maybe_hint(error.hint);
-                        fault.on_key = error.key.1.is_some() && error.key.0 != "matches";
-                        self.faults.push(fault);
+            Err(errors) => {
+                for error in errors {
+                    let mut at = at.then(error.key.0);
+                    if let Some(pointer) = &error.key.1 {
+                        at = at.then(pointer);
                     }
+                    if let Some(index) = error.index {
+                        at = at.then(index);
+                    }
+                    let mut fault = Fault::at(at, error.message).maybe_hint(error.hint);
+                    fault.on_key = error.key.1.is_some() && error.key.0 != "matches";
+                    self.faults.push(fault);
                 }
             }
         }
