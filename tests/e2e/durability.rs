@@ -57,13 +57,20 @@ command = "sleep 300 & echo $! >> ../pids; (trap '' TERM; sleep 300) & echo $! >
 fn a_lock_held_by_nobody_is_waited_for() {
     let server = FakeLlm::new();
     let space = space(&server, PAIR);
-    // `flock` takes the lock and ends; what the shell left in the background holds it on.
+    // `flock` takes the lock and ends; what the shell left in the background holds it on, until it is told to end.
     let held = space
-        .program("sh", &["-c", "exec 9< .; flock 9; sleep 0.5 > /dev/null 2>&1 &"])
+        .program("sh", &["-c", "mkfifo ../gate; exec 9< .; flock 9; cat ../gate > /dev/null 2>&1 &"])
         .status()
         .expect("sh");
     assert!(held.success(), "flock");
-    space.build();
+    let build = space.spawn(&["build"]);
+    let opened =
+        || std::fs::read_dir(format!("/proc/{}/fd", build.pid().as_raw_pid())).expect("its files").flatten();
+    let run = space.dir().canonicalize().expect("the run");
+    let tries = || opened().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == run)).then_some(());
+    until("the build to try the lock", tries);
+    std::fs::write(space.root().join("gate"), "").expect("the end of the holder");
+    build.wait().exits(0);
     space.assert_nothing_to_do(&server);
 }
 
