@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -107,10 +108,14 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Known {
     memo: Vec<u8>,
-    /// Tasks none of whose files changed.
-    fresh: HashSet<String>,
+    /// Where in it the files of each task are listed.
+    tasks: Range<usize>,
+    /// Of each task listed there, whether one of its files changed.
+    affected: Vec<bool>,
     /// Where the records of the files are that did.
     changed: Vec<usize>,
+    /// The names of the others, once they are asked for.
+    fresh: OnceLock<HashSet<Box<str>>>,
 }
 
 /// Holds a run against its memo; none if there is no memo that can be believed.
@@ -122,7 +127,8 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
     let mut bytes = fs::read(&path(run)).ok()?;
     let memo = decode(&bytes)?;
     let (said, looked) = memo.check(run, words, env)?;
-    let fresh = if looked.changed.is_empty() { None } else { Some(memo.unaffected(&looked.changed)?) };
+    let affected = if looked.changed.is_empty() { None } else { Some(memo.affected(&looked.changed)?) };
+    let tasks = bytes.len() - memo.tasks.len()..bytes.len();
     let changed = looked.changed.iter().filter_map(|&number| memo.place(number as usize)).collect();
     let learned = !looked.touched.is_empty();
     for (at, signature) in looked.touched {
@@ -131,8 +137,10 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
     if learned {
         seal(&mut bytes);
     }
-    Some(match fresh {
-        Some(fresh) => Found::Changed(Known { memo: bytes, fresh, changed }),
+    Some(match affected {
+        Some(affected) => {
+            Found::Changed(Known { memo: bytes, tasks, affected, changed, fresh: OnceLock::new() })
+        }
         None => {
             if learned {
                 // Only a cache: without it the touched files are hashed again next time. One that was killed as it
@@ -148,45 +156,65 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
 impl Known {
     /// Whether nothing a task's verdict rested on has changed: it is up to date, unless what it needs runs.
     pub fn is_fresh(&self, task: &str) -> bool {
-        self.fresh.contains(task)
+        self.fresh.get_or_init(|| self.fresh().map(Box::from).collect()).contains(task)
+    }
+
+    /// The tasks of [`Known::is_fresh`], in the order of the pipeline.
+    pub fn fresh(&self) -> impl Iterator<Item = &str> {
+        let mut reader = Reader { bytes: &self.memo[self.tasks.clone()], at: 0 };
+        let _ = (reader.numbers(), reader.number());
+        let all = self.affected.iter().map_while(move |affected| {
+            let (name, _) = (reader.str()?, reader.numbers()?);
+            Some((name, affected))
+        });
+        all.filter(|(_, affected)| !**affected).map(|(name, _)| name)
     }
 
     /// Whether it is still the memo of the run: what is known was looked at before the lock was taken.
     pub fn stands(&self, run: &Path) -> bool {
         let now = fs::read(&path(run)).unwrap_or_default();
+        if now == self.memo {
+            return true;
+        }
         // Files that were touched may have been noted meanwhile, here or there.
         decode(&now).is_some_and(|now| decode(&self.memo).is_some_and(|memo| memo.says_the_same(&now)))
     }
 
-    /// Writes the memo anew, with the contents that were recorded since. False if that does not make one.
-    pub fn renew(&self, index: &Index, run: &Path, said: &str, contents: &Contents) -> bool {
+    /// Writes the memo anew, with the contents that were recorded since. What changed and was not recorded was
+    /// judged, and did not matter: it must be as it was when the build began. False if that does not make one.
+    pub fn renew(&self, index: &Index, run: &Path, said: &str, contents: &Contents, began_ns: i64) -> bool {
         let Some(places) = self.places(said, contents) else { return false };
         let mut memo = self.memo.clone();
         for (path, at) in places {
-            let full = run.join(path);
-            let Ok(Some(seen)) = index.look(&full) else { return false };
-            if raw(&seen.digest).as_ref() != contents.0.get(path) {
-                return false;
+            let Ok(Some(seen)) = index.look(&run.join(&path)) else { return false };
+            let Some(digest) = raw(&seen.digest) else { return false };
+            match contents.get(Path::new(&path)) {
+                Some(recorded) if *recorded != digest => return false,
+                None if !seen.settled || is_racy(&seen.signature, began_ns) => return false,
+                _ => {}
             }
             let signature = if seen.settled { seen.signature } else { Signature::default() };
             memo[at..at + 36].copy_from_slice(&signature_bytes(&signature));
-            memo[at + 36..at + 68].copy_from_slice(&contents.0[path]);
+            memo[at + 36..at + 68].copy_from_slice(&digest);
         }
         seal(&mut memo);
         fs::write_atomic(&self::path(run), &memo, Durability::Unsynced).is_ok()
     }
 
-    /// Where the records of the files are that were recorded since; none if not all have one, or if more
-    /// than contents may have changed.
-    fn places<'c>(&self, said: &str, contents: &'c Contents) -> Option<Vec<(&'c str, usize)>> {
+    /// The files that changed or were recorded since, and where their records are; none if not all have one, or if
+    /// more than contents may have changed.
+    fn places(&self, said: &str, contents: &Contents) -> Option<Vec<(String, usize)>> {
         let memo = decode(&self.memo)?;
         if memo.said != said || !memo.dirs.is_empty() {
             return None;
         }
-        let places: Vec<(&str, usize)> =
-            contents.0.keys().map(|path| Some((&**path, memo.find(path)?))).collect::<Option<_>>()?;
+        let recorded = contents.0.keys().map(|path| Some((String::from(&**path), memo.find(path)?)));
+        let mut places: Vec<(String, usize)> = recorded.collect::<Option<_>>()?;
         let renewed: HashSet<usize> = places.iter().map(|&(_, at)| at).collect();
-        self.changed.iter().all(|at| renewed.contains(at)).then_some(places)
+        for &at in self.changed.iter().filter(|at| !renewed.contains(at)) {
+            places.push((memo.path_at(at)?, at));
+        }
+        Some(places)
     }
 }
 
@@ -454,45 +482,46 @@ impl Memo<'_> {
         Some((self.said.to_owned(), looked))
     }
 
-    /// The tasks none of whose files changed; none if what changed concerns all of them.
-    fn unaffected(&self, changed: &HashSet<u32>) -> Option<HashSet<String>> {
+    /// Of each task that is listed, whether one of its files changed; none if what changed concerns all of them.
+    fn affected(&self, changed: &HashSet<u32>) -> Option<Vec<bool>> {
         let mut reader = Reader { bytes: self.tasks, at: 0 };
+        // By number: whether it changed, and whether that concerns a task.
+        let mut marks = vec![(false, false); self.folders.iter().map(Folder::count).sum()];
+        for &file in changed {
+            marks.get_mut(file as usize)?.0 = true;
+        }
         if reader.numbers()?.any(|source| changed.contains(&source)) {
             return None;
         }
-        // What no task is known to read may matter to any.
-        let mut unexplained = changed.clone();
         let count = reader.number()?;
-        let mut fresh = HashSet::with_capacity(count);
+        let mut affected = Vec::with_capacity(count.min(self.tasks.len()));
         for _ in 0..count {
-            let name = reader.str()?;
-            let mut affected = false;
+            reader.text()?;
+            let mut one = false;
             for file in reader.numbers()? {
-                if changed.contains(&file) {
-                    unexplained.remove(&file);
-                    affected = true;
-                }
+                let mark = marks.get_mut(file as usize)?;
+                mark.1 = true;
+                one |= mark.0;
             }
-            if !affected {
-                fresh.insert(name.to_owned());
-            }
+            affected.push(one);
         }
-        (reader.at == self.tasks.len() && unexplained.is_empty()).then_some(fresh)
+        // What no task is known to read may matter to any.
+        let unexplained = marks.contains(&(true, false));
+        (reader.at == self.tasks.len() && !unexplained).then_some(affected)
     }
 
     /// Whether another memo is the same but for signatures.
     fn says_the_same(&self, other: &Memo<'_>) -> bool {
-        let contents = |memo: &Memo<'_>| {
-            let mut hasher = blake3::Hasher::new();
-            for folder in &memo.folders {
-                hasher.update(folder.path.as_bytes()).update(folder.names);
-                for record in folder.records.chunks_exact(RECORD) {
-                    hasher.update(&record[36..]);
-                }
-            }
-            hasher.finalize()
+        let contents = |folder: &Folder<'_>, other: &Folder<'_>| {
+            let records = folder.records.chunks_exact(RECORD).zip(other.records.chunks_exact(RECORD));
+            (folder.path, folder.names, folder.count()) == (other.path, other.names, other.count())
+                && records.into_iter().all(|(one, other)| one[36..] == other[36..])
         };
-        self.boot == other.boot && self.tasks == other.tasks && contents(self) == contents(other)
+        let mut folders = self.folders.iter().zip(&other.folders);
+        self.boot == other.boot
+            && self.tasks == other.tasks
+            && self.folders.len() == other.folders.len()
+            && folders.all(|(folder, other)| contents(folder, other))
     }
 
     /// Where the record of a file is, by its number.
@@ -521,6 +550,14 @@ impl Memo<'_> {
             }
         }
         None
+    }
+
+    /// The path of the file whose record is there, relative to the run.
+    fn path_at(&self, at: usize) -> Option<String> {
+        let folder =
+            self.folders.iter().find(|folder| (folder.at..folder.at + folder.records.len()).contains(&at))?;
+        let (_, name) = folder.record((at - folder.at) / RECORD)?;
+        Some(Path::new(folder.path).join(name.to_str().ok()?).to_str()?.to_owned())
     }
 
     /// Looks at all files, on two threads if there are many; none if too many differ.
@@ -706,8 +743,8 @@ mod tests {
 
     fn fresh(run: &Path) -> Vec<String> {
         let Some(Found::Changed(known)) = checked(run) else { panic!("{:?}", checked(run)) };
-        let mut fresh: Vec<String> = known.fresh.into_iter().collect();
-        fresh.sort();
+        let fresh: Vec<String> = known.fresh().map(str::to_owned).collect();
+        assert!(fresh.iter().all(|task| known.is_fresh(task)));
         fresh
     }
 
@@ -743,18 +780,18 @@ mod tests {
         assert!(known.stands(run));
         let mut since = Contents::default();
         since.note("out/a.txt", &Digest::of(b"out/a.txt"));
-        assert!(!known.renew(&index, run, "said", &since), "what changed was not recorded");
+        assert!(!known.renew(&index, run, "said", &since, 0), "what changed was not recorded");
         since.note("in.txt", &Digest::of(b"other"));
-        assert!(!known.renew(&index, run, "said", &since), "it has other content by now");
+        assert!(!known.renew(&index, run, "said", &since, 0), "it has other content by now");
         let mut since = Contents::default();
         since.note("in.txt", &Digest::of(b"new"));
-        assert!(!known.renew(&index, run, "another", &since));
-        assert!(known.renew(&index, run, "said", &since));
+        assert!(!known.renew(&index, run, "another", &since, 0));
+        assert!(known.renew(&index, run, "said", &since, 0));
         assert!(matches!(checked(run), Some(Found::Same(_))));
         assert!(!known.stands(run), "it is of another content now");
         since.note("in.txt", &Digest::of(b"newer"));
-        assert!(!known.renew(&index, run, "said", &since), "two tasks were given different contents");
+        assert!(!known.renew(&index, run, "said", &since, 0), "two tasks were given different contents");
         since.note("elsewhere.txt", &Digest::of(b""));
-        assert!(!known.renew(&index, run, "said", &since));
+        assert!(!known.renew(&index, run, "said", &since, 0));
     }
 }
