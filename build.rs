@@ -9,5 +9,8 @@ fn main() {
     // build with nothing to do takes (docs/performance.md). All of the program is memory-safe code.
     if target("OS") == "linux" && target("ENV") == "gnu" {
         println!("cargo::rustc-link-arg-bins=-no-pie");
+        // What unwinds the stack after a panic, linked in: to load it as a library of its own takes as long at each
+        // start as to look at 50 files.
+        println!("cargo::rustc-link-lib=gcc_eh");
     }
 }

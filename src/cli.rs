@@ -2,7 +2,6 @@
 //! come about. The only place that reads environment variables by name for planexe's own use.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -332,8 +331,8 @@ Examples:
 
 /// Reads the command line and the environment, runs the command, prints its error, returns its exit code.
 /// `bundle` is the pipeline that comes with the binary: paths and texts.
-pub fn main(bundle: Bundle) -> ExitCode {
-    ExitCode::from(run(std::env::args_os().collect(), bundle))
+pub fn main(bundle: Bundle) -> u8 {
+    run(std::env::args_os().collect(), bundle)
 }
 
 fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {

@@ -12,3 +12,16 @@ pub fn map<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync + Send) 
         _ => items.par_iter().map(each).collect(),
     }
 }
+
+/// How many cores there are for this process.
+#[cfg(target_os = "linux")]
+pub fn count() -> usize {
+    // Not `available_parallelism`: it reads five files to learn of quotas.
+    rustix::thread::sched_getaffinity(None).map_or(1, |cores| cores.count() as usize)
+}
+
+/// How many cores there are for this process.
+#[cfg(not(target_os = "linux"))]
+pub fn count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,9 +1,20 @@
 //! The binary: an exit code, and the pipeline that comes with it.
+//!
+//! Its entry point is the C library's and not Rust's, which reads `/proc/self/maps` to learn where the stack ends: a
+//! tenth of a build with nothing to do (docs/performance.md). What Rust's does besides that matters here, this does too.
+
+#![cfg_attr(not(test), no_main)]
 
 mod bundle;
 
-use std::process::ExitCode;
+/// Exit code of a Rust program that panicked.
+const PANICKED: i32 = 101;
 
-fn main() -> ExitCode {
-    planexe::cli::main(bundle::FILES)
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn main() -> std::ffi::c_int {
+    planexe::fs::open_standard_streams();
+    planexe::signals::survive_broken_pipes();
+    let code = std::panic::catch_unwind(|| planexe::cli::main(bundle::FILES));
+    // Flushes what was printed.
+    std::process::exit(code.map_or(PANICKED, i32::from))
 }

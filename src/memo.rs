@@ -4,8 +4,8 @@
 //! `.planexe/memo` lists every file the verdict rested on (pipeline, texts, inputs, outputs, markers)
 //! with its digest and the signature it was last seen with, every directory whose listing mattered (globs,
 //! orphans) with its times, and every file whose absence did. A build with the same words on its command
-//! line looks at all of them; a file whose signature differs is hashed. If no content differs, everything is
-//! up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
+//! line looks at all of them, for which it needs the first half of the memo alone; a file whose signature differs is
+//! hashed. If no content differs, everything is up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
 //! still are ([`Known`]). The first thing a build that runs a task does is to remove the memo, so that one
 //! that was killed leaves none; nothing is believed after another boot.
 
@@ -14,24 +14,36 @@ use std::ffi::CStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use crate::cores;
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
 use crate::store::lock::{boot_id, is_announced};
 
 /// Layout of the file; another one is no memo.
-const MAGIC: &[u8; 16] = b"planexe memo 02\n";
-/// Bytes before what the checksum is over: the magic and the checksum.
-const SEALED_FROM: usize = 48;
-/// Bytes of one file's record: signature (36), digest (32), offset of its name (4).
-const RECORD: usize = 72;
+const MAGIC: &[u8; 16] = b"planexe memo 03\n";
+/// Where the checksum of the rest of the head is.
+const HEAD_SUM: Range<usize> = 16..48;
+/// Where the length of the head is.
+const HEAD_LENGTH: Range<usize> = 48..52;
+/// Where the checksum of all that comes after the head is.
+const REST_SUM: Range<usize> = 52..84;
+/// Bytes of one file's record in the head: signature (36), offset of its name (4).
+const RECORD: usize = 40;
+/// Bytes of one file's digest, after the head.
+const DIGEST: usize = 32;
 /// So many files may differ in signature before it is cheaper to judge anew.
 const MOST_TOUCHED: usize = 4096;
-/// From so many files on, both halves are looked at at once.
-const WORTH_TWO_THREADS: usize = 1500;
+/// So many files are worth a thread to look at them.
+const WORTH_A_THREAD: usize = 700;
+/// More threads than this wait for each other in the kernel.
+const MOST_THREADS: usize = 8;
+/// So many files a thread takes at a time.
+const AT_A_TIME: usize = 128;
 /// Larger files are not read at the end of a build just to be believed by the next.
 const WORTH_READING: u64 = 1 << 20;
 
@@ -112,9 +124,9 @@ pub struct Known {
     tasks: Range<usize>,
     /// Of each task listed there, whether one of its files changed.
     affected: Vec<bool>,
-    /// Where the records of the files are that did.
-    changed: Vec<usize>,
-    /// The names of the others, once they are asked for.
+    /// The numbers of the files that did.
+    changed: Vec<u32>,
+    /// The names of the other tasks, once they are asked for.
     fresh: OnceLock<HashSet<Box<str>>>,
 }
 
@@ -124,29 +136,40 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
     if is_announced(run) {
         return None;
     }
-    let mut bytes = fs::read(&path(run)).ok()?;
-    let memo = decode(&bytes)?;
-    let (said, looked) = memo.check(run, words, env)?;
-    let affected = if looked.changed.is_empty() { None } else { Some(memo.affected(&looked.changed)?) };
-    let tasks = bytes.len() - memo.tasks.len()..bytes.len();
-    let changed = looked.changed.iter().filter_map(|&number| memo.place(number as usize)).collect();
-    let learned = !looked.touched.is_empty();
-    for (at, signature) in looked.touched {
-        bytes[at..at + 36].copy_from_slice(&signature_bytes(&signature));
+    let path = path(run);
+    let head = fs::read_head(&path, head_length).ok()?;
+    let seen = decode_head(&head)?;
+    if !seen.is_of(run, words, env) {
+        return None;
     }
-    if learned {
+    let differing = seen.differing(run)?;
+    let said = seen.said.to_owned();
+    if differing.is_empty() {
+        return Some(Found::Same(said));
+    }
+    // Another one may have taken its place meanwhile.
+    let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(&head))?;
+    let memo = decode(&bytes)?;
+    let Looked { touched, changed } = memo.look(run, &differing);
+    let affected = if changed.is_empty() { None } else { Some(memo.affected(&changed)?) };
+    let tasks = bytes.len() - memo.tasks.len()..bytes.len();
+    for (at, signature) in &touched {
+        bytes[*at..at + 36].copy_from_slice(&signature_bytes(signature));
+    }
+    if !touched.is_empty() {
         seal(&mut bytes);
     }
     Some(match affected {
         Some(affected) => {
+            let changed = changed.into_iter().collect();
             Found::Changed(Known { memo: bytes, tasks, affected, changed, fresh: OnceLock::new() })
         }
         None => {
-            if learned {
+            if !touched.is_empty() {
                 // Only a cache: without it the touched files are hashed again next time. One that was killed as it
                 // wrote this leaves its file.
                 let _ = fs::sweep_temps(&run.join(".planexe"));
-                let _ = fs::write_atomic(&path(run), &bytes, Durability::Unsynced);
+                let _ = fs::write_atomic(&path, &bytes, Durability::Unsynced);
             }
             Found::Same(said)
         }
@@ -185,36 +208,33 @@ impl Known {
     pub fn renew(&self, index: &Index, run: &Path, said: &str, contents: &Contents, began_ns: i64) -> bool {
         let Some(places) = self.places(said, contents) else { return false };
         let mut memo = self.memo.clone();
-        for (path, at) in places {
+        for (path, place) in places {
             let Ok(Some(seen)) = index.look(&run.join(&path)) else { return false };
             let Some(digest) = raw(&seen.digest) else { return false };
-            match contents.get(Path::new(&path)) {
+            match contents.get(&path) {
                 Some(recorded) if *recorded != digest => return false,
                 None if !seen.settled || is_racy(&seen.signature, began_ns) => return false,
                 _ => {}
             }
             let signature = if seen.settled { seen.signature } else { Signature::default() };
-            memo[at..at + 36].copy_from_slice(&signature_bytes(&signature));
-            memo[at + 36..at + 68].copy_from_slice(&digest);
+            memo[place.record..place.record + 36].copy_from_slice(&signature_bytes(&signature));
+            memo[place.digest..place.digest + DIGEST].copy_from_slice(&digest);
         }
         seal(&mut memo);
         fs::write_atomic(&self::path(run), &memo, Durability::Unsynced).is_ok()
     }
 
-    /// The files that changed or were recorded since, and where their records are; none if not all have one, or if
+    /// The files that changed or were recorded since, and where they are in the memo; none if not all are, or if
     /// more than contents may have changed.
-    fn places(&self, said: &str, contents: &Contents) -> Option<Vec<(String, usize)>> {
+    fn places(&self, said: &str, contents: &Contents) -> Option<Vec<(PathBuf, Place)>> {
         let memo = decode(&self.memo)?;
-        if memo.said != said || !memo.dirs.is_empty() {
+        if memo.head.said != said || !memo.head.dirs.is_empty() {
             return None;
         }
-        let recorded = contents.0.keys().map(|path| Some((String::from(&**path), memo.find(path)?)));
-        let mut places: Vec<(String, usize)> = recorded.collect::<Option<_>>()?;
-        let renewed: HashSet<usize> = places.iter().map(|&(_, at)| at).collect();
-        for &at in self.changed.iter().filter(|at| !renewed.contains(at)) {
-            places.push((memo.path_at(at)?, at));
-        }
-        Some(places)
+        let recorded = contents.0.keys().map(|path| memo.head.find(path));
+        let mut numbers: HashSet<u32> = recorded.collect::<Option<_>>()?;
+        numbers.extend(&self.changed);
+        numbers.into_iter().map(|number| Some((memo.head.path(number)?, memo.place(number)?))).collect()
     }
 }
 
@@ -256,9 +276,9 @@ fn encode(
     rests: &RestsOn,
     began_ns: i64,
 ) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(256 + rests.files.len() * (RECORD + 32));
+    let mut out = Vec::with_capacity(256 + rests.files.len() * (RECORD + DIGEST + 32));
     out.extend(MAGIC);
-    out.extend([0; 32]);
+    out.resize(REST_SUM.end, 0);
     text(&mut out, boot_id().unwrap_or_default().as_bytes());
     text(&mut out, words.0.as_bytes());
     text(&mut out, said.as_bytes());
@@ -300,7 +320,8 @@ fn encode(
         .par_iter()
         .map(|file| record_of(index, run, file, &rests.contents, began_ns))
         .collect::<Option<_>>()?;
-    let mut rest = files.iter().zip(records).peekable();
+    let mut digests = Vec::with_capacity(files.len() * DIGEST);
+    let mut rest = files.iter().zip(records);
     let folders = files.chunk_by(|a, b| a.parent() == b.parent());
     number(&mut out, folders.clone().count());
     for group in folders {
@@ -309,32 +330,42 @@ fn encode(
         let mut names = Vec::new();
         for (file, (signature, digest)) in rest.by_ref().take(group.len()) {
             out.extend(signature_bytes(&signature));
-            out.extend(digest);
+            digests.extend(digest);
             out.extend((names.len() as u32).to_le_bytes());
             names.extend(file.file_name()?.to_str()?.as_bytes());
             names.push(0);
         }
         text(&mut out, &names);
     }
+    let head = u32::try_from(out.len()).ok()?;
+    out[HEAD_LENGTH].copy_from_slice(&head.to_le_bytes());
+    out.extend(digests);
     let mut sources: Vec<u32> = number_of[..rests.sources].to_vec();
     sources.sort_unstable();
-    let mut last = Vec::new();
-    numbers(&mut last, &sources);
-    number(&mut last, rests.tasks.len());
+    numbers(&mut out, &sources);
+    number(&mut out, rests.tasks.len());
     for (name, of) in &rests.tasks {
-        text(&mut last, name.as_bytes());
+        text(&mut out, name.as_bytes());
         let of: Vec<u32> = of.iter().map(|&n| number_of[n as usize]).collect();
-        numbers(&mut last, &of);
+        numbers(&mut out, &of);
     }
-    text(&mut out, &last);
     seal(&mut out);
     Some(out)
 }
 
-/// Puts the checksum in.
+/// Puts the checksums in.
 fn seal(bytes: &mut [u8]) {
-    let sum = blake3::hash(&bytes[SEALED_FROM..]);
-    bytes[16..SEALED_FROM].copy_from_slice(sum.as_bytes());
+    let head = head_length(bytes).unwrap_or(bytes.len());
+    let sum = blake3::hash(&bytes[head..]);
+    bytes[REST_SUM].copy_from_slice(sum.as_bytes());
+    let sum = blake3::hash(&bytes[HEAD_SUM.end..head]);
+    bytes[HEAD_SUM].copy_from_slice(sum.as_bytes());
+}
+
+/// How long the head says it is; none if that cannot be.
+fn head_length(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.get(HEAD_LENGTH)?.try_into().ok()?;
+    Some(u32::from_le_bytes(length) as usize).filter(|&length| length >= REST_SUM.end)
 }
 
 fn number(out: &mut Vec<u8>, n: usize) {
@@ -367,6 +398,16 @@ fn signature_bytes(s: &Signature) -> [u8; 36] {
 
 /// A memo, read in place.
 struct Memo<'a> {
+    head: Head<'a>,
+    /// Digests of all files, one after the other.
+    digests: &'a [u8],
+    /// The pipeline's own files, and the files of each task.
+    tasks: &'a [u8],
+}
+
+/// What must be known to see that nothing changed.
+struct Head<'a> {
+    length: usize,
     boot: &'a [u8],
     words: &'a [u8],
     said: &'a str,
@@ -374,16 +415,22 @@ struct Memo<'a> {
     dirs: Vec<(&'a str, &'a [u8])>,
     absent: Vec<&'a str>,
     folders: Vec<Folder<'a>>,
-    /// The pipeline's own files, and the files of each task; read only if something changed.
-    tasks: &'a [u8],
 }
 
 struct Folder<'a> {
     path: &'a str,
-    /// Where its records begin in the file; they are in the order of their names.
+    /// The number of its first file: they are counted over all folders.
+    first: usize,
+    /// Where its records begin in the memo; they are in the order of their names.
     at: usize,
     records: &'a [u8],
     names: &'a [u8],
+}
+
+/// Where a file's signature and its digest are in a memo.
+struct Place {
+    record: usize,
+    digest: usize,
 }
 
 /// Reads front to back; none at the first thing that does not fit.
@@ -419,74 +466,162 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Memo<'_>> {
-    let mut reader = Reader { bytes, at: 0 };
-    if reader.take(16)? != MAGIC || reader.take(32)? != blake3::hash(bytes.get(SEALED_FROM..)?).as_bytes() {
+fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
+    let length = head_length(bytes)?;
+    let sum = blake3::hash(bytes.get(HEAD_SUM.end..length)?);
+    if !bytes.starts_with(MAGIC) || bytes[HEAD_SUM] != *sum.as_bytes() {
         return None;
     }
+    let mut reader = Reader { bytes: &bytes[..length], at: REST_SUM.end };
     let (boot, words, said) = (reader.text()?, reader.text()?, reader.str()?);
     let env = (0..reader.number()?).map(|_| Some((reader.str()?, reader.text()?))).collect::<Option<_>>()?;
     let dirs =
         (0..reader.number()?).map(|_| Some((reader.str()?, reader.take(36)?))).collect::<Option<_>>()?;
     let absent = (0..reader.number()?).map(|_| reader.str()).collect::<Option<_>>()?;
     let mut folders = Vec::new();
+    let mut first = 0;
     for _ in 0..reader.number()? {
         let path = reader.str()?;
         let count = reader.number()?;
         let at = reader.at;
         let records = reader.take(count.checked_mul(RECORD)?)?;
-        folders.push(Folder { path, at, records, names: reader.text()? });
+        folders.push(Folder { path, first, at, records, names: reader.text()? });
+        first += count;
     }
-    let tasks = reader.text()?;
-    (reader.at == bytes.len()).then_some(Memo { boot, words, said, env, dirs, absent, folders, tasks })
+    (reader.at == length).then_some(Head { length, boot, words, said, env, dirs, absent, folders })
 }
 
-/// What a look at all files found.
+fn decode(bytes: &[u8]) -> Option<Memo<'_>> {
+    let head = decode_head(bytes)?;
+    let rest = &bytes[head.length..];
+    if bytes[REST_SUM] != *blake3::hash(rest).as_bytes() {
+        return None;
+    }
+    let (digests, tasks) = rest.split_at_checked(head.count() * DIGEST)?;
+    Some(Memo { head, digests, tasks })
+}
+
+/// What reading the files found whose signatures differ.
 #[derive(Debug, Default)]
 struct Looked {
-    /// Files whose bytes are the same though their signatures are not: where each record is, and the
-    /// signature it has now. One too young to be believed is left out.
+    /// Files whose bytes are the same: where each record is, and the signature it has now. One too young to be
+    /// believed is left out.
     touched: Vec<(usize, Signature)>,
     /// Files that are gone or have other bytes, by number.
     changed: HashSet<u32>,
 }
 
-impl Memo<'_> {
-    fn check(
-        &self,
-        run: &Path,
-        words: &Digest,
-        env: &dyn Fn(&str) -> Option<String>,
-    ) -> Option<(String, Looked)> {
-        if self.words != words.0.as_bytes() || self.boot != boot_id().unwrap_or_default().as_bytes() {
-            return None;
-        }
-        if self.boot.is_empty() && cfg!(target_os = "linux") {
-            return None;
-        }
-        for (name, digest) in &self.env {
-            if digest_of_variable(env(name).as_deref()).0.as_bytes() != *digest {
-                return None;
-            }
-        }
-        for (dir, times) in &self.dirs {
-            let now = fs::directory_times(&run.join(dir)).ok()?.unwrap_or_default();
-            if signature_bytes(&now) != *times {
-                return None;
-            }
-        }
-        if self.absent.iter().any(|path| !matches!(fs::kind(&run.join(path)), Ok(None))) {
-            return None;
-        }
-        let looked = self.look(run)?;
-        Some((self.said.to_owned(), looked))
+impl Head<'_> {
+    /// Whether it was written in this boot, for these words, variables and listings.
+    fn is_of(&self, run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -> bool {
+        let same_variable =
+            |(name, digest): &(&str, &[u8])| digest_of_variable(env(name).as_deref()).0.as_bytes() == *digest;
+        let same_listing = |(dir, times): &(&str, &[u8])| {
+            let now = fs::directory_times(&run.join(dir));
+            now.is_ok_and(|now| signature_bytes(&now.unwrap_or_default()) == *times)
+        };
+        self.words == words.0.as_bytes()
+            && self.boot == boot_id().unwrap_or_default().as_bytes()
+            && !(self.boot.is_empty() && cfg!(target_os = "linux"))
+            && self.env.iter().all(same_variable)
+            && self.dirs.iter().all(same_listing)
+            && self.absent.iter().all(|path| matches!(fs::kind(&run.join(path)), Ok(None)))
     }
 
+    /// How many files there are.
+    fn count(&self) -> usize {
+        self.folders.last().map_or(0, |last| last.first + last.count())
+    }
+
+    /// The folder of a file, by the file's number.
+    fn folder(&self, number: usize) -> Option<&Folder<'_>> {
+        let after = self.folders.partition_point(|folder| folder.first <= number);
+        self.folders.get(after.checked_sub(1)?).filter(|folder| number < folder.first + folder.count())
+    }
+
+    /// The number of a file, by its path relative to the run.
+    fn find(&self, path: &str) -> Option<u32> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = self.folders.iter().find(|other| other.path == folder)?;
+        let (mut low, mut high) = (0, folder.count());
+        while low < high {
+            let middle = (low + high) / 2;
+            match folder.record(middle)?.1.to_bytes().cmp(name.as_bytes()) {
+                std::cmp::Ordering::Equal => return u32::try_from(folder.first + middle).ok(),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// The path of a file, by its number.
+    fn path(&self, number: u32) -> Option<PathBuf> {
+        let folder = self.folder(number as usize)?;
+        let (_, name) = folder.record(number as usize - folder.first)?;
+        Some(Path::new(folder.path).join(name.to_str().ok()?))
+    }
+
+    /// The numbers of the files whose signatures are others, looked at on all cores if there are many; none if too
+    /// many differ.
+    fn differing(&self, run: &Path) -> Option<Vec<u32>> {
+        let all = self.count();
+        let next = AtomicUsize::new(0);
+        // Each takes what is next, so that one that starts late or waits for its core keeps nobody waiting.
+        let look = || {
+            let mut differing = Vec::new();
+            loop {
+                let from = next.fetch_add(AT_A_TIME, Ordering::Relaxed);
+                if from >= all {
+                    return Some(differing);
+                }
+                self.differing_among(run, from..all.min(from + AT_A_TIME), &mut differing)?;
+                if differing.len() > MOST_TOUCHED {
+                    return None;
+                }
+            }
+        };
+        let threads = (all / WORTH_A_THREAD).clamp(1, MOST_THREADS);
+        let threads = if threads == 1 { 1 } else { threads.min(cores::count()) };
+        let mut differing = std::thread::scope(|scope| {
+            let start = |_| std::thread::Builder::new().stack_size(64 * 1024).spawn_scoped(scope, look).ok();
+            let others: Vec<_> = (1..threads).map_while(start).collect();
+            let mut differing = look()?;
+            for other in others {
+                differing.extend(other.join().ok()??);
+            }
+            Some(differing)
+        })?;
+        differing.sort_unstable();
+        (differing.len() <= MOST_TOUCHED).then_some(differing)
+    }
+
+    /// The files of a range whose signatures are others.
+    fn differing_among(&self, run: &Path, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
+        let first = self.folders.partition_point(|folder| folder.first + folder.count() <= range.start);
+        for folder in self.folders[first..].iter().take_while(|folder| folder.first < range.end) {
+            // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
+            // gone took its files with it.
+            let dir = OpenDir::open(&run.join(folder.path)).ok();
+            let end = folder.first + folder.count();
+            for number in range.start.max(folder.first)..range.end.min(end) {
+                let (record, name) = folder.record(number - folder.first)?;
+                let now = dir.as_ref().and_then(|dir| dir.signature(name));
+                if now.is_none_or(|now| signature_bytes(&now) != record[..36]) {
+                    differing.push(number as u32);
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+impl Memo<'_> {
     /// Of each task that is listed, whether one of its files changed; none if what changed concerns all of them.
     fn affected(&self, changed: &HashSet<u32>) -> Option<Vec<bool>> {
         let mut reader = Reader { bytes: self.tasks, at: 0 };
         // By number: whether it changed, and whether that concerns a task.
-        let mut marks = vec![(false, false); self.folders.iter().map(Folder::count).sum()];
+        let mut marks = vec![(false, false); self.head.count()];
         for &file in changed {
             marks.get_mut(file as usize)?.0 = true;
         }
@@ -512,82 +647,27 @@ impl Memo<'_> {
 
     /// Whether another memo is the same but for signatures.
     fn says_the_same(&self, other: &Memo<'_>) -> bool {
-        let contents = |folder: &Folder<'_>, other: &Folder<'_>| {
-            let records = folder.records.chunks_exact(RECORD).zip(other.records.chunks_exact(RECORD));
-            (folder.path, folder.names, folder.count()) == (other.path, other.names, other.count())
-                && records.into_iter().all(|(one, other)| one[36..] == other[36..])
-        };
-        let mut folders = self.folders.iter().zip(&other.folders);
-        self.boot == other.boot
+        let (mine, others) = (&self.head.folders, &other.head.folders);
+        let same = |(a, b): (&Folder<'_>, &Folder<'_>)| a.path == b.path && a.names == b.names;
+        self.head.boot == other.head.boot
             && self.tasks == other.tasks
-            && self.folders.len() == other.folders.len()
-            && folders.all(|(folder, other)| contents(folder, other))
+            && self.digests == other.digests
+            && mine.len() == others.len()
+            && mine.iter().zip(others).all(same)
     }
 
-    /// Where the record of a file is, by its number.
-    fn place(&self, number: usize) -> Option<usize> {
-        let mut first = 0;
-        for folder in &self.folders {
-            if number < first + folder.count() {
-                return Some(folder.at + (number - first) * RECORD);
-            }
-            first += folder.count();
-        }
-        None
+    /// Where a file's signature and digest are, by its number.
+    fn place(&self, number: u32) -> Option<Place> {
+        let number = number as usize;
+        let folder = self.head.folder(number)?;
+        let record = folder.at + (number - folder.first) * RECORD;
+        Some(Place { record, digest: self.head.length + number * DIGEST })
     }
 
-    /// Where the record of a file is, by its path relative to the run.
-    fn find(&self, path: &str) -> Option<usize> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let folder = self.folders.iter().find(|other| other.path == folder)?;
-        let (mut low, mut high) = (0, folder.count());
-        while low < high {
-            let middle = (low + high) / 2;
-            match folder.record(middle)?.1.to_bytes().cmp(name.as_bytes()) {
-                std::cmp::Ordering::Equal => return Some(folder.at + middle * RECORD),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
-    }
-
-    /// The path of the file whose record is there, relative to the run.
-    fn path_at(&self, at: usize) -> Option<String> {
-        let folder =
-            self.folders.iter().find(|folder| (folder.at..folder.at + folder.records.len()).contains(&at))?;
-        let (_, name) = folder.record((at - folder.at) / RECORD)?;
-        Some(Path::new(folder.path).join(name.to_str().ok()?).to_str()?.to_owned())
-    }
-
-    /// Looks at all files, on two threads if there are many; none if too many differ.
-    fn look(&self, run: &Path) -> Option<Looked> {
-        // One that is gone took its files with it.
-        let dirs: Vec<Option<OpenDir>> =
-            self.folders.iter().map(|folder| OpenDir::open(&run.join(folder.path)).ok()).collect();
-        let all: usize = self.folders.iter().map(Folder::count).sum();
-        let differing = if all < WORTH_TWO_THREADS {
-            self.differing(&dirs, 0..all)?
-        } else {
-            std::thread::scope(|scope| {
-                let other = std::thread::Builder::new().stack_size(64 * 1024);
-                let other = other.spawn_scoped(scope, || self.differing(&dirs, all / 2..all)).ok()?;
-                let mut mine = self.differing(&dirs, 0..all / 2)?;
-                mine.extend(other.join().ok()??);
-                Some(mine)
-            })?
-        };
-        if differing.len() > MOST_TOUCHED {
-            return None;
-        }
-        let mut firsts = Vec::with_capacity(self.folders.len());
-        self.folders.iter().fold(0, |first, folder| {
-            firsts.push(first);
-            first + folder.count()
-        });
-        let read =
-            |&(folder, n): &(usize, usize)| (firsts[folder] + n, self.folders[folder].same_bytes(run, n));
-        let read: Vec<(usize, Bytes)> = if differing.len() < 64 {
+    /// Reads the files whose signatures differ.
+    fn look(&self, run: &Path, differing: &[u32]) -> Looked {
+        let read = |&number: &u32| (number, self.same_bytes(run, number));
+        let read: Vec<(u32, Bytes)> = if differing.len() < 64 {
             differing.iter().map(read).collect()
         } else {
             differing.par_iter().map(read).collect()
@@ -597,33 +677,29 @@ impl Memo<'_> {
             match bytes {
                 Bytes::Same(at, Some(signature)) => looked.touched.push((at, signature)),
                 Bytes::Same(_, None) => {}
-                Bytes::Other => drop(looked.changed.insert(number as u32)),
+                Bytes::Other => drop(looked.changed.insert(number)),
             }
         }
-        Some(looked)
+        looked
     }
 
-    /// The files of a range over all folders whose signature is another, as folder and number; none if
-    /// there are too many.
-    fn differing(&self, dirs: &[Option<OpenDir>], range: Range<usize>) -> Option<Vec<(usize, usize)>> {
-        let mut differing = Vec::new();
-        let mut first = 0;
-        for (at, (folder, dir)) in self.folders.iter().zip(dirs).enumerate() {
-            let end = first + folder.count();
-            for n in range.start.max(first)..range.end.min(end) {
-                let n = n - first;
-                let (record, name) = folder.record(n)?;
-                let now = dir.as_ref().and_then(|dir| dir.signature(name));
-                if now.is_none_or(|now| signature_bytes(&now) != record[..36]) {
-                    differing.push((at, n));
-                    if differing.len() > MOST_TOUCHED {
-                        return None;
-                    }
-                }
-            }
-            first = end;
+    /// Reads a file whose signature is another.
+    fn same_bytes(&self, run: &Path, number: u32) -> Bytes {
+        self.same(run, number as usize).unwrap_or(Bytes::Other)
+    }
+
+    fn same(&self, run: &Path, number: usize) -> Option<Bytes> {
+        let folder = self.head.folder(number)?;
+        let n = number - folder.first;
+        let path = run.join(folder.path).join(folder.record(n)?.1.to_str().ok()?);
+        let (now, signature) = (fs::now_ns(), fs::signature(&path).ok()??);
+        let (digest, _) = fs::hash_file(&path).ok()?;
+        if raw(&digest)? != self.digests[number * DIGEST..(number + 1) * DIGEST]
+            || fs::signature(&path).ok()?? != signature
+        {
+            return None;
         }
-        Some(differing)
+        Some(Bytes::Same(folder.at + n * RECORD, (!is_racy(&signature, now)).then_some(signature)))
     }
 }
 
@@ -640,26 +716,15 @@ impl Folder<'_> {
         self.records.len() / RECORD
     }
 
-    /// Reads a file whose signature is another.
-    fn same_bytes(&self, run: &Path, n: usize) -> Bytes {
-        self.same(run, n).map_or(Bytes::Other, |signature| Bytes::Same(self.at + n * RECORD, signature))
-    }
-
-    fn same(&self, run: &Path, n: usize) -> Option<Option<Signature>> {
-        let (record, name) = self.record(n)?;
-        let path = run.join(self.path).join(name.to_str().ok()?);
-        let (now, signature) = (fs::now_ns(), fs::signature(&path).ok()??);
-        let (digest, _) = fs::hash_file(&path).ok()?;
-        if raw(&digest)? != record[36..68] || fs::signature(&path).ok()?? != signature {
-            return None;
-        }
-        Some((!is_racy(&signature, now)).then_some(signature))
-    }
-
+    /// The record and the name of one of its files.
     fn record(&self, n: usize) -> Option<(&[u8], &CStr)> {
-        let record = self.records.get(n * RECORD..(n + 1) * RECORD)?;
-        let name = u32::from_le_bytes(record[68..72].try_into().ok()?) as usize;
-        Some((record, CStr::from_bytes_until_nul(self.names.get(name..)?).ok()?))
+        let name_of = |n: usize| {
+            let record = self.records.get(n * RECORD..(n + 1) * RECORD)?;
+            Some((record, u32::from_le_bytes(record[36..].try_into().ok()?) as usize))
+        };
+        let (record, name) = name_of(n)?;
+        let end = name_of(n + 1).map_or(self.names.len(), |(_, next)| next);
+        Some((record, CStr::from_bytes_with_nul(self.names.get(name..end)?).ok()?))
     }
 }
 
@@ -690,8 +755,9 @@ mod tests {
         assert!(encoded(began_ns).is_none(), "changed since the build began");
         let env = |_: &str| None;
         let said = |bytes: &[u8]| {
-            let (said, looked) = decode(bytes)?.check(run, &words, &env)?;
-            looked.changed.is_empty().then_some(said)
+            let memo = decode(bytes).filter(|memo| memo.head.is_of(run, &words, &env))?;
+            let looked = memo.look(run, &memo.head.differing(run)?);
+            looked.changed.is_empty().then(|| memo.head.said.to_owned())
         };
         assert_eq!(said(&bytes).as_deref(), Some("nothing to do"));
         for length in 0..bytes.len() {
@@ -703,7 +769,7 @@ mod tests {
             assert!(said(&other).is_none(), "changed at {at}");
         }
         let other_words = Digest::of(b"build -C x");
-        assert!(decode(&bytes).and_then(|memo| memo.check(run, &other_words, &env)).is_none());
+        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(run, &other_words, &env)));
         std::fs::write(run.join("b.txt"), "").expect("a file");
         assert!(said(&bytes).is_none(), "a file came");
         std::fs::remove_file(run.join("b.txt")).expect("removed");

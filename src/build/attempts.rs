@@ -1,6 +1,6 @@
 //! Attempts: handed to the workers, and what each came to.
 
-use super::{Attempt, Back, Build, Ran, STACK, STALLED};
+use super::{Attempt, Back, Build, Ran, STALLED};
 use crate::cancel::Level;
 use crate::engine::{End, Event as Input};
 use crate::event::Kind;
@@ -114,23 +114,7 @@ impl Build<'_> {
             // The build ends only after every worker has answered, so somebody listens.
             let _ = back.send(Back::Ended(Box::new(Ran { task: id, job, outcome })));
         };
-        match self.pool() {
-            Some(pool) => pool.spawn(work),
-            None => work(),
-        }
-    }
-
-    /// The workers, made with the first attempt.
-    pub(super) fn pool(&mut self) -> Option<&rayon::ThreadPool> {
-        if self.pool.is_none() {
-            self.pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(self.threads.max(1))
-                .stack_size(STACK)
-                .thread_name(|n| format!("worker {n}"))
-                .build()
-                .ok();
-        }
-        self.pool.as_ref()
+        self.workers.give(work);
     }
 
     /// Takes in the end of an attempt.

@@ -1,8 +1,8 @@
 //! A build: the engine's actions carried out, what happened told to the engine, until nothing is left.
 //!
 //! One thread, this one, owns the engine and all state. Workers get a [`Job`] and send back one
-//! [`Outcome`]. What is stale is found here too, by batches, on rayon's global pool; calls and programs
-//! run on a pool of their own, which never joins, so that a stolen call delays no hash.
+//! [`Outcome`]. What is stale is found here too, by batches, on rayon's pool; calls and programs run on
+//! threads of their own ([`workers`]), so that no hash waits for a call.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ use crate::signals::Signals;
 use crate::store::Store;
 use crate::store::control::Controls;
 
+use workers::Workers;
+
 mod attempts;
 mod ending;
 mod judging;
@@ -35,6 +37,7 @@ mod pace;
 mod servers;
 mod sharing;
 mod telling;
+mod workers;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -42,8 +45,6 @@ const TICK: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(300);
 /// Time without progress after which it is told of tasks that have no `stall_timeout`.
 const STALLED: Duration = Duration::from_secs(600);
-/// Stack of a worker: calls and templates need little.
-const STACK: usize = 512 * 1024;
 
 /// What is asked of a build.
 #[derive(Debug, Clone, Default)]
@@ -162,8 +163,7 @@ pub struct Build<'a> {
     edits: Option<&'a Receiver<Edits>>,
     /// Inputs that were edited since the build began, and when.
     edited_at: HashMap<String, Instant>,
-    pool: Option<rayon::ThreadPool>,
-    threads: usize,
+    workers: Workers,
     after_kill: bool,
     began_ns: i64,
     tokens: Option<Tokens>,
@@ -341,8 +341,7 @@ impl<'a> Build<'a> {
             signals,
             edits,
             edited_at: HashMap::new(),
-            pool: None,
-            threads,
+            workers: Workers::new(threads),
             after_kill,
             began_ns,
             tokens,

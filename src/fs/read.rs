@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -40,6 +41,34 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let (mut file, metadata) = open_regular(path)?;
     let mut bytes = Vec::with_capacity(metadata.len().min(1 << 26) as usize);
     file.read_to_end(&mut bytes).at("read", path)?;
+    Ok(bytes)
+}
+
+/// Opens `/dev/null` in the place of each standard stream that is closed: a file that is opened later would get its
+/// number, and what is printed would be written into it.
+pub fn open_standard_streams() {
+    use rustix::stdio::{stderr, stdin, stdout};
+    for stream in [stdin(), stdout(), stderr()] {
+        if rustix::io::fcntl_getfd(stream) == Err(rustix::io::Errno::BADF)
+            && let Ok(opened) = rustix::fs::open("/dev/null", OFlags::RDWR, rustix::fs::Mode::empty())
+        {
+            // The lowest number is free, so it is this one. It stays open.
+            let _ = opened.into_raw_fd();
+        }
+    }
+}
+
+/// The first bytes of a regular file: as many as `length` takes from its beginning, or as there are.
+pub fn read_head(path: &Path, length: impl Fn(&[u8]) -> Option<usize>) -> Result<Vec<u8>> {
+    const FIRST: usize = 1 << 14;
+    let (file, metadata) = open_regular(path)?;
+    let mut bytes = Vec::with_capacity(FIRST);
+    (&file).take(FIRST as u64).read_to_end(&mut bytes).at("read", path)?;
+    let wanted = length(&bytes).unwrap_or(0).min(metadata.len().try_into().unwrap_or(usize::MAX));
+    let missing = wanted.saturating_sub(bytes.len());
+    bytes.reserve_exact(missing);
+    (&file).take(missing as u64).read_to_end(&mut bytes).at("read", path)?;
+    bytes.truncate(wanted);
     Ok(bytes)
 }
 

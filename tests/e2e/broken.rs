@@ -1,9 +1,6 @@
 //! What a stranger may do wrong: each is told what was found, what was wanted and what to type.
 
-use std::fs::OpenOptions;
-use std::process::Stdio;
-
-use crate::support::{Answer, FakeLlm, Out, Space};
+use crate::support::{Out, Space};
 
 /// No panic, no code of another language, and something to go by.
 #[track_caller]
@@ -52,55 +49,63 @@ fn a_command_line_that_means_nothing() {
     assert!(!space.exists("a.txt"));
 }
 
-/// Only some file systems have such names.
+/// What only this system can be bent to.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_glob_that_matches_a_name_that_is_not_utf8_says_so() {
-    use std::os::unix::ffi::OsStrExt;
-    let space = Space::new();
-    space.write(
-        "pipeline.toml",
-        "[task.a]\ninputs = [\"*.txt\"]\noutputs = [\"a.out\"]\ncommand = \"cat $in > $out\"\n",
-    );
-    space.write("good.txt", "good");
-    let odd = space.dir().join(std::ffi::OsStr::from_bytes(b"odd\xff.txt"));
-    std::fs::write(&odd, "odd").unwrap();
-    is_told(space.run(&["build"]), 1, &["its name is not UTF-8"]);
-    std::fs::rename(odd, space.path("odd.md")).unwrap();
-    space.build();
-    assert_eq!(space.read("a.out"), "good");
-}
+mod linux {
+    use std::fs::OpenOptions;
+    use std::process::Stdio;
 
-/// A reader that went away fails nothing; a disk that is full under the answer does.
-#[cfg(target_os = "linux")]
-#[test]
-fn output_that_cannot_be_written() {
-    let space = Space::new();
-    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
-    let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
-    let built = space.command(&["build"]).stdout(full()).stderr(full()).status().unwrap();
-    assert_eq!(built.code(), Some(0));
-    let status = space.command(&["status"]).stdout(full()).output().unwrap();
-    let told = String::from_utf8_lossy(&status.stderr);
-    assert_eq!(status.status.code(), Some(1), "{told}");
-    assert!(told.contains("cannot write to standard output"), "{told}");
-}
+    use super::is_told;
+    use crate::support::{Answer, FakeLlm, Space};
 
-/// Under `ulimit -f` a write fails like one to a full disk: what was paid for stays, and planexe says what happened.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
-    let server = FakeLlm::scripted(|request| match request.task.as_str() {
-        "a" => Answer::Text((0..40_000).map(|n| format!("{n} ")).collect()),
-        _ => Answer::Default,
-    });
-    let space = Space::with(&server, "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nWrite a lot.\"\n");
-    // In units of 512 or 1024 bytes, as the shell has it: less than the answer either way.
-    let limited =
-        space.program("sh", &["-c", &format!("ulimit -f 64; exec {} build", env!("CARGO_BIN_EXE_planexe"))]);
-    let out = space.start(limited).wait().exits(1);
-    out.says(&["larger than files may be"]).says_nothing_of(&["panicked"]);
-    space.build();
-    assert!(space.read("a.txt").ends_with("39999\n"));
-    space.assert_nothing_to_do(&server);
+    /// Only some file systems have such names.
+    #[test]
+    fn a_glob_that_matches_a_name_that_is_not_utf8_says_so() {
+        use std::os::unix::ffi::OsStrExt;
+        let space = Space::new();
+        space.write(
+            "pipeline.toml",
+            "[task.a]\ninputs = [\"*.txt\"]\noutputs = [\"a.out\"]\ncommand = \"cat $in > $out\"\n",
+        );
+        space.write("good.txt", "good");
+        let odd = space.dir().join(std::ffi::OsStr::from_bytes(b"odd\xff.txt"));
+        std::fs::write(&odd, "odd").unwrap();
+        is_told(space.run(&["build"]), 1, &["its name is not UTF-8"]);
+        std::fs::rename(odd, space.path("odd.md")).unwrap();
+        space.build();
+        assert_eq!(space.read("a.out"), "good");
+    }
+
+    /// A reader that went away fails nothing; a disk that is full under the answer does.
+    #[test]
+    fn output_that_cannot_be_written() {
+        let space = Space::new();
+        space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
+        let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let built = space.command(&["build"]).stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(built.code(), Some(0));
+        let status = space.command(&["status"]).stdout(full()).output().unwrap();
+        let told = String::from_utf8_lossy(&status.stderr);
+        assert_eq!(status.status.code(), Some(1), "{told}");
+        assert!(told.contains("cannot write to standard output"), "{told}");
+    }
+
+    /// Under `ulimit -f` a write fails like one to a full disk: what was paid for stays, and planexe says what happened.
+    #[test]
+    fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
+        let server = FakeLlm::scripted(|request| match request.task.as_str() {
+            "a" => Answer::Text((0..40_000).map(|n| format!("{n} ")).collect()),
+            _ => Answer::Default,
+        });
+        let space =
+            Space::with(&server, "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nWrite a lot.\"\n");
+        // In units of 512 or 1024 bytes, as the shell has it: less than the answer either way.
+        let limited = space
+            .program("sh", &["-c", &format!("ulimit -f 64; exec {} build", env!("CARGO_BIN_EXE_planexe"))]);
+        let out = space.start(limited).wait().exits(1);
+        out.says(&["larger than files may be"]).says_nothing_of(&["panicked"]);
+        space.build();
+        assert!(space.read("a.txt").ends_with("39999\n"));
+        space.assert_nothing_to_do(&server);
+    }
 }

@@ -100,6 +100,13 @@ fn nobody_reading_is_no_panic() {
     space.start(space.program("sh", &["-c", closed])).wait().exits(0);
     assert_eq!(server.total(), 6);
     space.assert_nothing_to_do(&server);
+    // With a reader that is surely gone, and with nothing to do.
+    for line in ["status", "build", "-h"] {
+        let mut program = space.program(env!("CARGO_BIN_EXE_planexe"), &[line]);
+        let nobody = || std::process::Stdio::from(std::io::pipe().expect("a pipe").1);
+        let ended = program.stdout(nobody()).stderr(nobody()).status().expect("planexe");
+        assert_eq!(ended.code(), Some(0), "{line}: {ended}");
+    }
 }
 
 #[test]
