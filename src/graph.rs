@@ -38,6 +38,11 @@ pub enum Kind {
     },
 }
 
+/// Whether a task's name is that of an instance.
+pub fn is_item(name: &str) -> bool {
+    name.ends_with(']')
+}
+
 /// An item of a fan-out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
@@ -202,6 +207,13 @@ impl Graph {
             faults.push(Fault::Cycle { decls: cycle });
         }
         if faults.is_empty() { Ok(graph) } else { Err(faults) }
+    }
+
+    /// Says where each declaration stands in the topological order of a larger graph, of which this is a part.
+    pub fn renumber(&mut self, steps: impl IntoIterator<Item = u32>) {
+        for (id, step) in self.ids().zip(steps) {
+            self.task_mut(id).step = step;
+        }
     }
 
     /// Adds a node per declaration and finds out who writes what. What else was declared is given back.

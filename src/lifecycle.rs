@@ -18,12 +18,15 @@ pub struct RunRecord<'a> {
     store: &'a Store,
     project: &'a Project,
     json: Option<RunJson>,
+    /// The memo of the last build stands: it was not killed, nor was anybody else since, and left nothing beside
+    /// outputs.
+    tidy: bool,
 }
 
 impl<'a> RunRecord<'a> {
     /// Nothing is written yet.
-    pub fn new(store: &'a Store, project: &'a Project) -> RunRecord<'a> {
-        RunRecord { store, project, json: None }
+    pub fn new(store: &'a Store, project: &'a Project, tidy: bool) -> RunRecord<'a> {
+        RunRecord { store, project, json: None, tidy }
     }
 
     /// Before the first task: torn logs are mended, our own leftovers swept, an old stop file removed,
@@ -38,7 +41,7 @@ impl<'a> RunRecord<'a> {
         }
         // What a build that was killed was at is of no use to anybody.
         let _ = self.store.clear_live();
-        let swept = sweep(self.store, self.project)?;
+        let swept = if self.tidy { self.store.sweep([])? } else { sweep(self.store, self.project)? };
         if swept > 0 {
             tools.note(None, false, format!("{swept} temporary files of an earlier build were removed"));
         }

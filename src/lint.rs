@@ -124,7 +124,7 @@ impl TaskLinter<'_> {
 /// Variables that no text and no key mentions.
 fn unused_vars(manifest: &Manifest, texts: &Texts, found: &mut Vec<Fault>) {
     let all = || {
-        let manifest = manifest.sources().iter().map(|source| &*source.text);
+        let manifest = manifest.sources().map(|source| &*source.text);
         manifest.chain(texts.files().map(|file| &*file.text))
     };
     for name in manifest.tables.vars.keys() {

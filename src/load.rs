@@ -11,14 +11,16 @@ use crate::check::banned_words;
 use crate::cores;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
+use crate::manifest::compiled::{self, Compiled, Outline, Outlined, Written};
 use crate::manifest::inputs;
 use crate::manifest::names::loose;
 use crate::manifest::types::Tables;
 use crate::manifest::types::{self, Env, Foreach, Output, Task};
-use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, compiled, nearest, paths, suggest};
+use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, paths, suggest};
+use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-    CommandSpec, Endpoint, ForeachSpec, GateSpec, Line, Project, PromptSpec, Recipe, Spec, Template,
+    CommandSpec, Endpoint, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec, Recipe, Spec, Template,
 };
 use crate::record::Digest;
 use crate::render::{self, Source};
@@ -43,34 +45,115 @@ fn compiled_path(run: &Path) -> PathBuf {
 }
 
 /// Reads a pipeline and makes it ready for a run directory: from the compiled manifest, if there is one of
-/// this very text. Without its places nothing can be said well, so that any fault has the file read again.
+/// these very files. Without its places nothing can be said well, so that any fault has the files read again.
 pub fn load(locations: &Locations) -> Result<Project, Faults> {
-    let path = compiled_path(&locations.run);
-    if let Ok(bytes) = fs::read(&path)
-        && let Some(manifest) = compiled::decode(&bytes, &locations.pipeline, &locations.options)
-        && let Ok(project) = load_manifest(locations, manifest, Vec::new())
-    {
-        return Ok(Project { compiled: true, ..project });
+    load_what_is_not(None, locations)
+}
+
+/// [`load`] for a bare build. With a compiled manifest the tasks that are known to be up to date, and will stay so,
+/// are left out of the project, if the pipeline is one that can be read in part.
+pub fn load_what_is_not(known: Option<&Known>, locations: &Locations) -> Result<Project, Faults> {
+    let bytes = fs::read(&compiled_path(&locations.run)).unwrap_or_default();
+    if let Some(compiled) = Compiled::read(&bytes, &locations.pipeline, &locations.options) {
+        if let Some((manifest, part)) = known.and_then(|known| read_part(&compiled, known))
+            && let Ok(project) = load_manifest(locations, manifest, Vec::new(), &part.steps)
+        {
+            return Ok(Project { compiled: true, left_out: Some(part.left_out), ..project });
+        }
+        if let Some(manifest) = compiled.whole()
+            && let Ok(project) = load_manifest(locations, manifest, Vec::new(), &[])
+        {
+            return Ok(Project { compiled: true, ..project });
+        }
     }
     let (manifest, faults) = Manifest::read_all(&locations.pipeline, &locations.options)?;
-    load_manifest(locations, manifest, faults)
+    load_manifest(locations, manifest, faults, &[])
+}
+
+/// A part of a pipeline.
+struct Part {
+    /// The positions of its tasks in the topological order of the whole.
+    steps: Vec<u32>,
+    left_out: LeftOut,
+}
+
+/// Reads the tasks of a bare build that are not known to be up to date, and all that come after them.
+fn read_part(compiled: &Compiled<'_>, known: &Known) -> Option<(Manifest, Part)> {
+    let count = compiled.outlined();
+    let mut left_out = LeftOut { page: compiled.page().map(str::to_owned), ..LeftOut::default() };
+    let mut fresh = known.fresh().peekable();
+    let mut chosen = vec![false; count];
+    let mut order = vec![0; count];
+    for task in 0..count {
+        let (wanted, group) = compiled.kind(task)?;
+        let is_fresh = fresh.next_if(|name| compiled.name(task) == Some(name)).is_some();
+        chosen[task] = wanted && !group && !is_fresh;
+        *order.get_mut(compiled.step(task)? as usize)? = task;
+    }
+    // Where what is known is of other tasks, it is of no use.
+    if fresh.next().is_some() {
+        return None;
+    }
+    for task in order {
+        let (wanted, group) = compiled.kind(task)?;
+        if wanted && !chosen[task] {
+            chosen[task] = compiled.needs(task)?.any(|need| chosen.get(need) != Some(&false));
+        }
+        if !chosen[task] {
+            left_out.all += 1;
+            left_out.wanted += u32::from(wanted);
+            left_out.fresh += u32::from(wanted && !group);
+        }
+    }
+    if left_out.wanted == 0 {
+        return None;
+    }
+    let steps = (0..count).filter(|&task| chosen[task]).map(|task| compiled.step(task));
+    let steps = steps.collect::<Option<_>>()?;
+    Some((compiled.part(&chosen)?, Part { steps, left_out }))
 }
 
 /// Keeps what the pipeline says for the next build. Only a cache, lost without harm.
 pub fn keep_compiled(project: &Project, options: &ReadOptions) {
-    let Ok(text) = fs::read_to_string(&project.file) else { return };
-    if project.compiled || project.text_digest != Digest::of(text.as_bytes()) {
+    if project.compiled {
         return;
     }
-    if let Some(bytes) = compiled::encode(&project.tables, &text, options) {
+    let outline = outline(project);
+    if let Some(bytes) = compiled::encode(&project.tables, &project.written, options, outline.as_ref()) {
         let _ = fs::write_atomic(&compiled_path(&project.run), &bytes, fs::Durability::Unsynced);
     }
 }
 
+/// What is to be known of tasks that are not read; none of a pipeline of which no part means the same by itself:
+/// what a glob matches depends on which files tasks still make, fan-outs on their items, and the digest of the
+/// pipeline on all its texts. One that asks models is looked at as a whole: nothing there takes as long as a call.
+fn outline(project: &Project) -> Option<Outline> {
+    let graph = &project.graph;
+    let alone = |id: TaskId| {
+        graph[id].kind != graph::Kind::Family
+            && project.spec(&graph[id]).recipe.prompt().is_none()
+            && !graph[id].inputs.iter().any(|input| input.glob || pattern::has_key(&input.pattern))
+    };
+    if project.sources.len() != project.written.len() || !graph.ids().all(alone) {
+        return None;
+    }
+    let wanted = graph.upstream(&project.default);
+    let outlined = |id: TaskId| Outlined {
+        step: graph[id].step,
+        wanted: wanted[id.index()],
+        group: graph[id].kind == graph::Kind::Group,
+        needs: graph[id].needs.iter().map(|need| need.task.index() as u32).collect(),
+    };
+    let page = project.page(&project.default).map(str::to_owned);
+    Some(Outline { tasks: graph.ids().map(outlined).collect(), page })
+}
+
+/// `steps`: where the tasks stand in the topological order of the whole, if this is a part.
 fn load_manifest(
     locations: &Locations,
     mut manifest: Manifest,
     mut faults: Vec<Fault>,
+    steps: &[u32],
 ) -> Result<Project, Faults> {
     let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
     faults.extend(found);
@@ -80,6 +163,7 @@ fn load_manifest(
         texts: &texts,
         run: &run,
         locations,
+        steps,
         plain: fs::PlainFiles::default(),
         timeouts: manifest.tables.timeouts.iter().map(|(name, span)| (loose(name), span.0)).collect(),
         faults: Vec::new(),
@@ -112,6 +196,8 @@ struct Loader<'a> {
     texts: &'a Texts,
     run: &'a Path,
     locations: &'a Locations,
+    /// See [`load_manifest`].
+    steps: &'a [u32],
     plain: fs::PlainFiles,
     /// `[timeouts]`, by the names of tasks as they are compared.
     timeouts: HashMap<String, Duration>,
@@ -141,7 +227,8 @@ impl Loader<'_> {
         if let (Some(graph), true) = (&graph, outputs_known) {
             self.look_for_inputs(graph);
         }
-        let graph = graph?;
+        let mut graph = graph?;
+        graph.renumber(self.steps.iter().copied());
         let endpoints: Vec<Endpoint> = tables
             .models
             .iter()
@@ -177,10 +264,9 @@ impl Loader<'_> {
             default,
             sources: self.sources(),
             digest: self.digest(),
-            text_digest: manifest
-                .sources()
-                .first()
-                .map_or_else(Digest::default, |source| Digest::of(source.text.as_bytes())),
+            written: manifest.sources().map(Written::of).collect(),
+            listed: manifest.sources().flat_map(|source| &source.listed).filter_map(absolute).collect(),
+            left_out: None,
             compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: None,
@@ -190,7 +276,7 @@ impl Loader<'_> {
     /// Every file the pipeline was read from, with the digest of what was read; none of one with a byte order
     /// mark, which is no part of its text.
     fn sources(&self) -> Vec<(PathBuf, Option<Digest>)> {
-        let manifest = self.manifest.sources().iter().map(|source| (&source.path, &*source.text));
+        let manifest = self.manifest.sources().map(|source| (&source.path, &*source.text));
         let texts = self.texts.files().map(|file| (&file.path, &*file.text));
         let real = |(path, text): (&PathBuf, &str)| {
             let path = path.canonicalize().ok()?;
@@ -556,6 +642,10 @@ impl Loader<'_> {
         let names = render::undeclared(&source).unwrap_or_default();
         Template { source, names, html }
     }
+}
+
+fn absolute(path: &PathBuf) -> Option<PathBuf> {
+    std::path::absolute(path).ok()
 }
 
 /// A path as written, with the variables put in, in its normal form.

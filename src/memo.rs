@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -119,10 +120,14 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Known {
     memo: Vec<u8>,
-    /// Tasks none of whose files changed.
-    fresh: HashSet<String>,
+    /// Where in it the files of each task are listed.
+    tasks: Range<usize>,
+    /// Of each task listed there, whether one of its files changed.
+    affected: Vec<bool>,
     /// The numbers of the files that did.
     changed: Vec<u32>,
+    /// The names of the other tasks, once they are asked for.
+    fresh: OnceLock<HashSet<Box<str>>>,
 }
 
 /// Holds a run against its memo; none if there is no memo that can be believed.
@@ -146,15 +151,19 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
     let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(&head))?;
     let memo = decode(&bytes)?;
     let Looked { touched, changed } = memo.look(run, &differing);
-    let fresh = if changed.is_empty() { None } else { Some(memo.unaffected(&changed)?) };
+    let affected = if changed.is_empty() { None } else { Some(memo.affected(&changed)?) };
+    let tasks = bytes.len() - memo.tasks.len()..bytes.len();
     for (at, signature) in &touched {
         bytes[*at..at + 36].copy_from_slice(&signature_bytes(signature));
     }
     if !touched.is_empty() {
         seal(&mut bytes);
     }
-    Some(match fresh {
-        Some(fresh) => Found::Changed(Known { memo: bytes, fresh, changed: changed.into_iter().collect() }),
+    Some(match affected {
+        Some(affected) => {
+            let changed = changed.into_iter().collect();
+            Found::Changed(Known { memo: bytes, tasks, affected, changed, fresh: OnceLock::new() })
+        }
         None => {
             if !touched.is_empty() {
                 // Only a cache: without it the touched files are hashed again next time. One that was killed as it
@@ -170,48 +179,62 @@ pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -
 impl Known {
     /// Whether nothing a task's verdict rested on has changed: it is up to date, unless what it needs runs.
     pub fn is_fresh(&self, task: &str) -> bool {
-        self.fresh.contains(task)
+        self.fresh.get_or_init(|| self.fresh().map(Box::from).collect()).contains(task)
+    }
+
+    /// The tasks of [`Known::is_fresh`], in the order of the pipeline.
+    pub fn fresh(&self) -> impl Iterator<Item = &str> {
+        let mut reader = Reader { bytes: &self.memo[self.tasks.clone()], at: 0 };
+        let _ = (reader.numbers(), reader.number());
+        let all = self.affected.iter().map_while(move |affected| {
+            let (name, _) = (reader.str()?, reader.numbers()?);
+            Some((name, affected))
+        });
+        all.filter(|(_, affected)| !**affected).map(|(name, _)| name)
     }
 
     /// Whether it is still the memo of the run: what is known was looked at before the lock was taken.
     pub fn stands(&self, run: &Path) -> bool {
         let now = fs::read(&path(run)).unwrap_or_default();
+        if now == self.memo {
+            return true;
+        }
         // Files that were touched may have been noted meanwhile, here or there.
         decode(&now).is_some_and(|now| decode(&self.memo).is_some_and(|memo| memo.says_the_same(&now)))
     }
 
-    /// Writes the memo anew, with the contents that were recorded since. False if that does not make one.
-    pub fn renew(&self, index: &Index, run: &Path, said: &str, contents: &Contents) -> bool {
+    /// Writes the memo anew, with the contents that were recorded since. What changed and was not recorded was
+    /// judged, and did not matter: it must be as it was when the build began. False if that does not make one.
+    pub fn renew(&self, index: &Index, run: &Path, said: &str, contents: &Contents, began_ns: i64) -> bool {
         let Some(places) = self.places(said, contents) else { return false };
         let mut memo = self.memo.clone();
         for (path, place) in places {
-            let full = run.join(path);
-            let Ok(Some(seen)) = index.look(&full) else { return false };
-            if raw(&seen.digest).as_ref() != contents.0.get(path) {
-                return false;
+            let Ok(Some(seen)) = index.look(&run.join(&path)) else { return false };
+            let Some(digest) = raw(&seen.digest) else { return false };
+            match contents.get(&path) {
+                Some(recorded) if *recorded != digest => return false,
+                None if !seen.settled || is_racy(&seen.signature, began_ns) => return false,
+                _ => {}
             }
             let signature = if seen.settled { seen.signature } else { Signature::default() };
             memo[place.record..place.record + 36].copy_from_slice(&signature_bytes(&signature));
-            memo[place.digest..place.digest + DIGEST].copy_from_slice(&contents.0[path]);
+            memo[place.digest..place.digest + DIGEST].copy_from_slice(&digest);
         }
         seal(&mut memo);
         fs::write_atomic(&self::path(run), &memo, Durability::Unsynced).is_ok()
     }
 
-    /// Where the files are in the memo that were recorded since; none if not all are, or if more than contents may
-    /// have changed.
-    fn places<'c>(&self, said: &str, contents: &'c Contents) -> Option<Vec<(&'c str, Place)>> {
+    /// The files that changed or were recorded since, and where they are in the memo; none if not all are, or if
+    /// more than contents may have changed.
+    fn places(&self, said: &str, contents: &Contents) -> Option<Vec<(PathBuf, Place)>> {
         let memo = decode(&self.memo)?;
         if memo.head.said != said || !memo.head.dirs.is_empty() {
             return None;
         }
-        let numbers: Vec<(&str, u32)> =
-            contents.0.keys().map(|path| Some((&**path, memo.head.find(path)?))).collect::<Option<_>>()?;
-        let renewed: HashSet<u32> = numbers.iter().map(|&(_, number)| number).collect();
-        if !self.changed.iter().all(|number| renewed.contains(number)) {
-            return None;
-        }
-        numbers.into_iter().map(|(path, number)| Some((path, memo.place(number)?))).collect()
+        let recorded = contents.0.keys().map(|path| memo.head.find(path));
+        let mut numbers: HashSet<u32> = recorded.collect::<Option<_>>()?;
+        numbers.extend(&self.changed);
+        numbers.into_iter().map(|number| Some((memo.head.path(number)?, memo.place(number)?))).collect()
     }
 }
 
@@ -532,6 +555,13 @@ impl Head<'_> {
         None
     }
 
+    /// The path of a file, by its number.
+    fn path(&self, number: u32) -> Option<PathBuf> {
+        let folder = self.folder(number as usize)?;
+        let (_, name) = folder.record(number as usize - folder.first)?;
+        Some(Path::new(folder.path).join(name.to_str().ok()?))
+    }
+
     /// The numbers of the files whose signatures are others, looked at on all cores if there are many; none if too
     /// many differ.
     fn differing(&self, run: &Path) -> Option<Vec<u32>> {
@@ -587,30 +617,32 @@ impl Head<'_> {
 }
 
 impl Memo<'_> {
-    /// The tasks none of whose files changed; none if what changed concerns all of them.
-    fn unaffected(&self, changed: &HashSet<u32>) -> Option<HashSet<String>> {
+    /// Of each task that is listed, whether one of its files changed; none if what changed concerns all of them.
+    fn affected(&self, changed: &HashSet<u32>) -> Option<Vec<bool>> {
         let mut reader = Reader { bytes: self.tasks, at: 0 };
+        // By number: whether it changed, and whether that concerns a task.
+        let mut marks = vec![(false, false); self.head.count()];
+        for &file in changed {
+            marks.get_mut(file as usize)?.0 = true;
+        }
         if reader.numbers()?.any(|source| changed.contains(&source)) {
             return None;
         }
-        // What no task is known to read may matter to any.
-        let mut unexplained = changed.clone();
         let count = reader.number()?;
-        let mut fresh = HashSet::with_capacity(count);
+        let mut affected = Vec::with_capacity(count.min(self.tasks.len()));
         for _ in 0..count {
-            let name = reader.str()?;
-            let mut affected = false;
+            reader.text()?;
+            let mut one = false;
             for file in reader.numbers()? {
-                if changed.contains(&file) {
-                    unexplained.remove(&file);
-                    affected = true;
-                }
+                let mark = marks.get_mut(file as usize)?;
+                mark.1 = true;
+                one |= mark.0;
             }
-            if !affected {
-                fresh.insert(name.to_owned());
-            }
+            affected.push(one);
         }
-        (reader.at == self.tasks.len() && unexplained.is_empty()).then_some(fresh)
+        // What no task is known to read may matter to any.
+        let unexplained = marks.contains(&(true, false));
+        (reader.at == self.tasks.len() && !unexplained).then_some(affected)
     }
 
     /// Whether another memo is the same but for signatures.
@@ -777,8 +809,8 @@ mod tests {
 
     fn fresh(run: &Path) -> Vec<String> {
         let Some(Found::Changed(known)) = checked(run) else { panic!("{:?}", checked(run)) };
-        let mut fresh: Vec<String> = known.fresh.into_iter().collect();
-        fresh.sort();
+        let fresh: Vec<String> = known.fresh().map(str::to_owned).collect();
+        assert!(fresh.iter().all(|task| known.is_fresh(task)));
         fresh
     }
 
@@ -814,18 +846,18 @@ mod tests {
         assert!(known.stands(run));
         let mut since = Contents::default();
         since.note("out/a.txt", &Digest::of(b"out/a.txt"));
-        assert!(!known.renew(&index, run, "said", &since), "what changed was not recorded");
+        assert!(!known.renew(&index, run, "said", &since, 0), "what changed was not recorded");
         since.note("in.txt", &Digest::of(b"other"));
-        assert!(!known.renew(&index, run, "said", &since), "it has other content by now");
+        assert!(!known.renew(&index, run, "said", &since, 0), "it has other content by now");
         let mut since = Contents::default();
         since.note("in.txt", &Digest::of(b"new"));
-        assert!(!known.renew(&index, run, "another", &since));
-        assert!(known.renew(&index, run, "said", &since));
+        assert!(!known.renew(&index, run, "another", &since, 0));
+        assert!(known.renew(&index, run, "said", &since, 0));
         assert!(matches!(checked(run), Some(Found::Same(_))));
         assert!(!known.stands(run), "it is of another content now");
         since.note("in.txt", &Digest::of(b"newer"));
-        assert!(!known.renew(&index, run, "said", &since), "two tasks were given different contents");
+        assert!(!known.renew(&index, run, "said", &since, 0), "two tasks were given different contents");
         since.note("elsewhere.txt", &Digest::of(b""));
-        assert!(!known.renew(&index, run, "said", &since));
+        assert!(!known.renew(&index, run, "said", &since, 0));
     }
 }

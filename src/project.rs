@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::check::{CompiledCheck, CompiledSchema};
 use crate::graph::{Graph, Task, TaskId};
+use crate::manifest::compiled::Written;
 use crate::manifest::types::{GateAction, Model, Retry, Tables};
 use crate::record::{Digest, MadeWith};
 use crate::render::{self, RenderError, Source};
@@ -47,8 +48,12 @@ pub struct Project {
     pub sources: Vec<(PathBuf, Option<Digest>)>,
     /// Digest of everything the pipeline was read from.
     pub digest: Digest,
-    /// Digest of the pipeline file's own text.
-    pub text_digest: Digest,
+    /// The pipeline's own files, the first among them the pipeline itself.
+    pub written: Vec<Written>,
+    /// Folders that were listed for patterns of files to include.
+    pub listed: Vec<PathBuf>,
+    /// Of a pipeline that was read in part: what is known of the rest.
+    pub left_out: Option<LeftOut>,
     /// Whether it was read from the compiled manifest.
     pub compiled: bool,
     /// Folders inputs may also lie in.
@@ -57,7 +62,31 @@ pub struct Project {
     pub in_place_of: Option<(String, PathBuf)>,
 }
 
+/// Tasks of a pipeline that are known to be up to date, and were not read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// All of them.
+    pub all: u32,
+    /// Those that a bare build makes.
+    pub wanted: u32,
+    /// Of those, the ones that have a recipe.
+    pub fresh: u32,
+    /// The page that a bare build shows at its end.
+    pub page: Option<String>,
+}
+
 impl Project {
+    /// How many tasks the pipeline has.
+    pub fn steps_total(&self) -> u32 {
+        self.specs.len() as u32 + self.left_out.as_ref().map_or(0, |left| left.all)
+    }
+
+    /// The page a build of some tasks shows at its end: the first among their outputs.
+    pub fn page(&self, tasks: &[TaskId]) -> Option<&str> {
+        let mut outputs = tasks.iter().flat_map(|id| &self.graph[*id].outputs);
+        outputs.find(|output| output.ends_with(".html")).map(String::as_str)
+    }
+
     /// Has every prompt ask one model alone, by its position.
     pub fn ask_only(&mut self, endpoint: usize) {
         for spec in &mut self.specs {

@@ -599,7 +599,7 @@ pub fn phase_of(
 pub fn durations(project: &Project, standing: &Standing, index: &Index) -> Known<f64> {
     let recorded = standing.tasks.iter().filter_map(|view| Some((view.task.clone(), view.duration_s?)));
     let mut seconds: HashMap<String, f64> = recorded.collect();
-    seconds.extend(index.usual_durations());
+    seconds.extend(index.usual_durations::<Vec<_>>(|_| true));
     Known::new(project, seconds, |&seconds| seconds)
 }
 

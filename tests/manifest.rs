@@ -137,7 +137,7 @@ fn places_and_outside_files() {
     let manifest = Manifest::read(&file, &ReadOptions::default()).unwrap();
     let location = manifest.location(&key_path!["task", "a", "outputs", 1usize, "path"]).unwrap();
     assert!(location.ends_with("pipeline.toml:7:19"), "{location}");
-    assert_eq!(manifest.sources().len(), 1);
+    assert_eq!(manifest.sources().count(), 1);
     let (_, faults) = Texts::load(&manifest, &[]);
     let shown = manifest.faults(faults).render(false, 200);
     assert!(

@@ -75,17 +75,25 @@ impl Build<'_> {
             self.tell(kind);
         }
         self.note_fresh();
-        if self.begun && !(all && self.is_whole()) {
+        let graph = self.engine.graph();
+        let settled = |id| {
+            matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
+                || !self.engine.is_wanted(id)
+        };
+        let whole = self.is_whole() && graph.ids().all(settled);
+        if self.begun && !whole {
             return Ended { broken: self.broken, ..ended };
         }
-        // With few changes the memo there is is renewed; what all rests on need not be gathered for that.
-        let few = self.begun && self.known.is_some();
-        let rests_on = if few { None } else { self.rests_on() };
+        // With few changes the memo there is is renewed; what all rests on need not be gathered for that, and
+        // cannot be where most of the pipeline was left out.
+        let part = self.project.left_out.is_some();
+        let few = self.known.is_some() && (self.begun || part && whole);
+        let rests_on = if few || part { None } else { self.rests_on() };
         let contents = std::mem::take(&mut self.contents);
         Ended { broken: self.broken, rests_on, contents: few.then_some(contents), ..ended }
     }
 
-    /// Whether a build of the same tasks would have nothing to do and nothing to say.
+    /// Whether a build of the same tasks would have nothing to do and nothing to say, if all went well.
     fn is_whole(&self) -> bool {
         self.edited.is_empty()
             && self.summary.sample.is_empty()
@@ -155,7 +163,8 @@ impl Build<'_> {
             for files in self.finder.resolve(graph, task).ok()? {
                 globs |= files.glob;
                 for path in &files.paths {
-                    rested.add(path, files.optional);
+                    // What is read by a task that is skipped may be of one that is skipped too.
+                    rested.add(path, files.optional || !done);
                 }
             }
             if plain
@@ -176,13 +185,11 @@ impl Build<'_> {
             }
         }
         rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
-        if !self.project.tables.pipeline.include.is_empty() {
-            let folders = self.project.sources.iter().filter_map(|(file, _)| file.parent());
-            rests.dirs.extend(folders.map(std::path::Path::to_path_buf));
-        }
+        let globs = !rests.dirs.is_empty();
+        rests.dirs.extend(self.project.listed.iter().cloned());
         // What matched when a task was judged may have come since, or gone.
         let listed = |spec: &crate::project::Spec| spec.foreach.as_ref().is_some_and(|f| f.glob.is_some());
-        if self.begun && (!rests.dirs.is_empty() || self.project.specs.iter().any(listed)) {
+        if self.begun && (globs || self.project.specs.iter().any(listed)) {
             return None;
         }
         Some(rests)

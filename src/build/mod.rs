@@ -349,7 +349,10 @@ impl<'a> Build<'a> {
             pending: HashMap::new(),
             running: HashMap::new(),
             controls: Controls::new(store),
-            summary: Summary::default(),
+            summary: Summary {
+                fresh: project.left_out.as_ref().map_or(0, |left| left.fresh),
+                ..Summary::default()
+            },
             failures: Vec::new(),
             changed: Vec::new(),
             edited: Vec::new(),
@@ -463,7 +466,8 @@ impl<'a> Build<'a> {
     /// Declared tasks in this build.
     fn wanted_steps(&self) -> u32 {
         let graph = self.engine.graph();
-        graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
+        let wanted = graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32;
+        wanted + self.project.left_out.as_ref().map_or(0, |left| left.wanted)
     }
 
     fn take_back(&mut self, back: Back) {

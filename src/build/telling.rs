@@ -45,7 +45,9 @@ impl Build<'_> {
         }
         running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
         let graph = self.engine.graph();
-        let mut snapshot = Snapshot { elapsed_s: self.now().as_secs_f64(), running, ..Snapshot::default() };
+        let left_out = self.project.left_out.as_ref().map_or(0, |left| left.fresh);
+        let (elapsed_s, done, total) = (self.now().as_secs_f64(), left_out, left_out);
+        let mut snapshot = Snapshot { elapsed_s, running, done, total, ..Snapshot::default() };
         for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
             if matches!(graph[id].kind, NodeKind::Group) || !graph.instances(id).is_empty() {
                 continue;

@@ -13,7 +13,7 @@ use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::eta;
 use crate::event;
 use crate::exit::{self, Error, Kind};
-use crate::graph::TaskId;
+use crate::graph::{TaskId, is_item};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
@@ -184,7 +184,7 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
 
 /// Builds.
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
-    let mut opened = session.open(false)?;
+    let mut opened = session.open_to_build()?;
     if opened.project.specs.is_empty() {
         return Err(no_tasks(&opened));
     }
@@ -308,16 +308,26 @@ pub fn carry_out_under(
         return Ok((exit::of_signal(signal), None));
     }
     let mut lock = lock?;
-    let project = &opened.project;
-    let store = &opened.store;
+    let (run, store) = (&opened.project.run, &opened.store);
     // Both read a file as large as the pipeline has tasks.
     let (known, index) = match &session.known {
-        Some(known) => rayon::join(
-            || Some(known).filter(|known| known.stands(&project.run)),
-            || Arc::new(Index::load(store)),
-        ),
+        Some(known) => {
+            rayon::join(|| Some(known).filter(|known| known.stands(run)), || Arc::new(Index::load(store)))
+        }
         None => (None, Arc::new(Index::load(store))),
     };
+    // What was known is known no more: tasks that were left out have to be looked at after all.
+    let whole;
+    let (opened, what) = match (&known, &opened.project.left_out) {
+        (None, Some(_)) => {
+            whole = session.open(false)?;
+            let targets = target_ids(&whole, &[])?;
+            (&whole, What { targets, ..what })
+        }
+        _ => (opened, what),
+    };
+    let project = &opened.project;
+    let store = &opened.store;
     let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let mut key_variables: Vec<String> =
         project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
@@ -332,12 +342,12 @@ pub fn carry_out_under(
     let make = turns(session, how);
     threads += if make.is_some() { TURNS } else { 0 };
     let mut engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
-    engine.know(index.usual_durations().into_iter().collect());
+    engine.know(index.usual_durations(is_item));
     if how.jobs.is_none() && !matches!(session.make, Make::None) {
         engine.set_cores(1);
     }
     check_models(&tools, &engine, &what, project)?;
-    let mut run = RunRecord::new(store, project);
+    let mut run = RunRecord::new(store, project, known.is_some());
     let after_kill = store.was_killed();
     let mut prepare = || run.begin(&mut lock, &tools);
     let wanted = wanted(project, &what, how, options, outside);
@@ -439,7 +449,7 @@ fn tools(
         scratch: Mutex::default(),
         pid,
         host: crate::store::lock::host_name(),
-        steps_total: project.specs.len() as u32,
+        steps_total: project.steps_total(),
     }
 }
 
@@ -497,7 +507,7 @@ fn remember(
     let said = next.text(&style::Style::default(), false);
     let run = &opened.project.run;
     if let (Some(known), Some(contents)) = (known, &ended.contents)
-        && known.renew(index, run, &said, contents)
+        && known.renew(index, run, &said, contents, opened.began_ns)
     {
         return;
     }
@@ -666,9 +676,10 @@ fn report_of(opened: &Opened, what: &What, outcome: Outcome) -> Option<String> {
     if outcome != Outcome::Completed {
         return None;
     }
-    let graph = &opened.project.graph;
-    let outputs = what.targets.iter().flat_map(|(id, _)| graph[*id].outputs.iter());
-    let page = outputs.into_iter().find(|output| output.ends_with(".html"))?;
+    let page = match &opened.project.left_out {
+        Some(left_out) => left_out.page.as_deref(),
+        None => opened.project.page(&what.targets.iter().map(|(id, _)| *id).collect::<Vec<_>>()),
+    }?;
     Some(crate::manifest::fault::shown_path(&opened.store.path(page)))
 }
 

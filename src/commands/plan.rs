@@ -7,7 +7,7 @@ use crate::commands::build::{HowArgs, What, rules, slots, task_infos};
 use crate::commands::simulate::past;
 use crate::engine::{Engine, Mode, Options, Settled};
 use crate::exit::{self, Error, Kind};
-use crate::graph::{Graph, Kind as NodeKind, TaskId};
+use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use crate::open::Opened;
 use crate::project::Recipe;
 use crate::report::{PlanTask, PlanView, ResumeView, Verdict};
@@ -82,7 +82,7 @@ fn predict(
     let options = Options { only: what.only, ..Options::default() };
     let infos = task_infos(project, index);
     let mut engine = Engine::new(project.graph.clone(), Mode::Build, options, infos, slots);
-    engine.know(index.usual_durations().into_iter().collect());
+    engine.know(index.usual_durations(is_item));
     engine.want(&what.targets);
     let mut runs = |graph: &Graph, id: TaskId| {
         let known = judged.get(graph[id].name.as_str());

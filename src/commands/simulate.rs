@@ -8,7 +8,7 @@ use crate::commands::Session;
 use crate::commands::build::{ask_only, slots_with, target_ids, task_infos};
 use crate::engine::{Engine, Mode, Options};
 use crate::exit::{self, Error};
-use crate::graph::{Graph, TaskId};
+use crate::graph::{Graph, TaskId, is_item};
 use crate::inputs::Finder;
 use crate::judge::Judge;
 use crate::open::Opened;
@@ -71,7 +71,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
             (None, None) => {}
         });
         let mut engine = Engine::new(project.graph.clone(), Mode::Build, Options::default(), infos, slots);
-        engine.know(index.usual_durations().into_iter().collect());
+        engine.know(index.usual_durations(is_item));
         engine.want(&targets);
         let mut runs = |graph: &Graph, id: TaskId| {
             let expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));

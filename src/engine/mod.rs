@@ -277,7 +277,7 @@ pub struct Engine {
     actions: VecDeque<Action>,
     closed: HashSet<usize>,
     wanted_keys: HashMap<TaskId, HashSet<String>>,
-    /// Seconds that tasks and instances took before, by name.
+    /// Seconds that instances took before, by name.
     past: HashMap<String, f64>,
     level: Level,
     paused: bool,
@@ -311,7 +311,7 @@ impl Engine {
         engine
     }
 
-    /// Tells how long tasks and instances took before, by name: the longest of a fan-out start first.
+    /// Tells how long instances took before, by name: the longest of a fan-out start first.
     pub fn know(&mut self, past: HashMap<String, f64>) {
         self.past = past;
     }

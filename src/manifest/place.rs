@@ -25,9 +25,18 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// What it held.
     pub text: Arc<str>,
+    /// What it includes: paths and globs, as written.
+    pub include: Vec<String>,
+    /// The folders that were listed for that.
+    pub listed: Vec<PathBuf>,
 }
 
 impl SourceFile {
+    /// A file that includes no other.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> SourceFile {
+        SourceFile { path: path.into(), text: text.into(), include: Vec::new(), listed: Vec::new() }
+    }
+
     /// Line and column (both from 1, columns in characters) of a byte.
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         line_column(&self.text, offset)
@@ -269,7 +278,7 @@ impl Origin {
     /// An origin of which only the file's name is known.
     pub fn nothing(path: &Path) -> Origin {
         Origin {
-            sources: vec![SourceFile { path: path.to_owned(), text: Arc::from("") }],
+            sources: vec![SourceFile::new(path, "")],
             root: Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) },
         }
     }

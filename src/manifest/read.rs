@@ -10,12 +10,14 @@ use std::sync::Arc;
 use globset::GlobBuilder;
 use indexmap::IndexMap;
 
+use super::compiled::Written;
 use super::fault::{Fault, Faults, list_of, nearest, shown_path, suggest};
 use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile, Step};
 use super::toml_text::{self, LARGEST_FILE};
 use super::types::Tables;
 use super::{check, de};
 use crate::key_path;
+use crate::record::Digest;
 
 /// What is chosen on the command line.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,9 +69,7 @@ impl Manifest {
         options: &ReadOptions,
     ) -> Result<(Manifest, Vec<Fault>), Faults> {
         let folder = folder_of(file);
-        let mut allowed = vec![folder.clone()];
-        let outside = &options.allow_outside;
-        allowed.extend(outside.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
+        let allowed = allowed(&folder, options);
         let mut reader = Reader { sources: Vec::new(), read: BTreeSet::new(), allowed, faults: Vec::new() };
         let root = reader.read_tree(file, text);
         let empty = Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) };
@@ -102,9 +102,8 @@ impl Manifest {
     }
 
     /// A manifest that was read without a fault before: where things stand in the file is not known.
-    pub(super) fn without_places(file: &Path, text: String, tables: Tables) -> Manifest {
-        let mut origin = Origin::nothing(file);
-        origin.sources = vec![SourceFile { path: file.to_owned(), text: Arc::from(text) }];
+    pub(super) fn without_places(file: &Path, sources: Vec<SourceFile>, tables: Tables) -> Manifest {
+        let origin = Origin { sources, ..Origin::nothing(file) };
         Manifest {
             file: file.to_owned(),
             folder: folder_of(file),
@@ -163,9 +162,68 @@ impl Manifest {
         Some(Place { source: place.source, start: start + span.start as u32, end: start + span.end as u32 })
     }
 
-    /// Every file read, the pipeline itself first; `-D` counts as a file named `<command line>`.
-    pub fn sources(&self) -> &[SourceFile] {
-        &self.origin.sources
+    /// Every file read, the pipeline itself first.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceFile> {
+        self.origin.sources.iter().filter(|source| source.path != Path::new(COMMAND_LINE))
+    }
+}
+
+/// In whose name faults in a `-D` are shown.
+const COMMAND_LINE: &str = "<command line>";
+
+/// The folders files may be included from, links resolved.
+fn allowed(folder: &Path, options: &ReadOptions) -> Vec<PathBuf> {
+    let outside = options.allow_outside.iter();
+    let outside = outside.map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+    std::iter::once(folder.to_owned()).chain(outside).collect()
+}
+
+/// The files of a pipeline as they are now, if each is as it was when these were read, and includes the same ones.
+pub(super) fn replay(file: &Path, options: &ReadOptions, written: &[Written]) -> Option<Vec<SourceFile>> {
+    let mut replay = Replay {
+        written: written.iter(),
+        read: BTreeSet::new(),
+        allowed: allowed(&folder_of(file), options),
+        sources: Vec::with_capacity(written.len()),
+    };
+    replay.file(file)?;
+    replay.written.as_slice().is_empty().then_some(replay.sources)
+}
+
+/// Goes through a pipeline's files in the order of [`Reader::read_tree`].
+struct Replay<'a> {
+    written: std::slice::Iter<'a, Written>,
+    read: BTreeSet<PathBuf>,
+    allowed: Vec<PathBuf>,
+    sources: Vec<SourceFile>,
+}
+
+impl Replay<'_> {
+    fn file(&mut self, file: &Path) -> Option<()> {
+        let written = self.written.next()?;
+        let text = read_file(file).ok()?;
+        if Digest::of(text.as_bytes()) != written.blake3 {
+            return None;
+        }
+        let at = self.sources.len();
+        self.sources.push(SourceFile { include: written.include.clone(), ..SourceFile::new(file, text) });
+        if !written.include.is_empty() {
+            self.read.insert(file.canonicalize().ok()?);
+        }
+        for pattern in &written.include {
+            let (files, listed) = included(file, pattern).ok()?;
+            self.sources[at].listed.extend(listed);
+            for path in files {
+                let real = path.canonicalize().ok()?;
+                if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
+                    return None;
+                }
+                if self.read.insert(real) {
+                    self.file(&path)?;
+                }
+            }
+        }
+        Some(())
     }
 }
 
@@ -221,7 +279,7 @@ impl Reader {
             self.read.insert(real);
         }
         let text: Arc<str> = Arc::from(text);
-        self.sources.push(SourceFile { path: file.to_owned(), text: text.clone() });
+        self.sources.push(SourceFile::new(file, text.clone()));
         let mut root = match toml_text::parse(&text, source) {
             Ok(root) => root,
             Err(faults) => {
@@ -230,8 +288,10 @@ impl Reader {
             }
         };
         let mut whole = true;
-        for (pattern, place) in include_of(&root) {
-            for path in self.included(file, &pattern, place) {
+        let include = include_of(&root);
+        self.sources[source as usize].include = include.iter().map(|(pattern, _)| pattern.clone()).collect();
+        for (pattern, place) in include {
+            for path in self.included(source, file, &pattern, place) {
                 let real = path.canonicalize().unwrap_or_else(|_| path.clone());
                 if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
                     let parent = real.parent().map(shown_path).unwrap_or_default();
@@ -263,45 +323,26 @@ impl Reader {
     }
 
     /// The files an entry of `include` names.
-    fn included(&mut self, file: &Path, pattern: &str, place: Place) -> Vec<PathBuf> {
-        let folder = file.parent().map(Path::to_owned).unwrap_or_default();
-        if !pattern.contains(['*', '?', '[', '{']) {
-            let path = folder.join(pattern);
-            if !path.is_file() {
+    fn included(&mut self, source: u32, file: &Path, pattern: &str, place: Place) -> Vec<PathBuf> {
+        let fault = match included(file, pattern) {
+            Ok((files, listed)) => {
+                self.sources[source as usize].listed.extend(listed);
+                return files;
+            }
+            Err(NotIncluded::Missing(path)) => {
                 let near = near_file(&path)
                     .map(|near| Path::new(pattern).with_file_name(near).display().to_string());
-                self.faults.push(
-                    Fault::at(place, format!("there is no `{}` to include", shown_path(&path)))
-                        .wanted("no such file")
-                        .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
-                );
-                return Vec::new();
+                Fault::at(place, format!("there is no `{}` to include", shown_path(&path)))
+                    .wanted("no such file")
+                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
             }
-            return vec![path];
-        }
-        let matcher = match GlobBuilder::new(pattern).literal_separator(true).build() {
-            Ok(glob) => glob.compile_matcher(),
-            Err(error) => {
-                self.faults.push(
-                    Fault::at(place, format!("`{pattern}` is not a pattern: {}", error.kind()))
-                        .wanted("wanted a path or a glob like \"stages/*.toml\""),
-                );
-                return Vec::new();
+            Err(NotIncluded::NoPattern(why)) => {
+                Fault::at(place, format!("`{pattern}` is not a pattern: {why}"))
+                    .wanted("wanted a path or a glob like \"stages/*.toml\"")
             }
         };
-        let fixed: PathBuf = Path::new(pattern)
-            .components()
-            .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
-            .collect();
-        let mut found = Vec::new();
-        walk(&folder, &fixed, 0, &mut |relative| {
-            if matcher.is_match(relative) {
-                found.push(folder.join(relative));
-            }
-        });
-        found.sort();
-        // A pattern may well match nothing: a folder of stages that is still empty.
-        found
+        self.faults.push(fault);
+        Vec::new()
     }
 
     fn apply_profile(&mut self, root: &mut Node, options: &ReadOptions) {
@@ -373,8 +414,40 @@ impl Reader {
             let node = Node { place, kind: scalar(value) };
             put(root, &["vars"], name, Entry { key, value: node }, key);
         }
-        self.sources.push(SourceFile { path: PathBuf::from("<command line>"), text: Arc::from(text) });
+        self.sources.push(SourceFile::new(COMMAND_LINE, text));
     }
+}
+
+/// Why an entry of `include` names no files.
+enum NotIncluded {
+    Missing(PathBuf),
+    NoPattern(String),
+}
+
+/// The files an entry of `include` of a file names, and the folders that were listed for it. A pattern may well match
+/// none: a folder of stages that is still empty.
+fn included(file: &Path, pattern: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), NotIncluded> {
+    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+    if !pattern.contains(['*', '?', '[', '{']) {
+        let path = folder.join(pattern);
+        return if path.is_file() { Ok((vec![path], Vec::new())) } else { Err(NotIncluded::Missing(path)) };
+    }
+    let matcher = match GlobBuilder::new(pattern).literal_separator(true).build() {
+        Ok(glob) => glob.compile_matcher(),
+        Err(error) => return Err(NotIncluded::NoPattern(error.kind().to_string())),
+    };
+    let fixed: PathBuf = Path::new(pattern)
+        .components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
+        .collect();
+    let (mut found, mut listed) = (Vec::new(), Vec::new());
+    walk(&folder, &fixed, 0, &mut listed, &mut |relative| {
+        if matcher.is_match(relative) {
+            found.push(folder.join(relative));
+        }
+    });
+    found.sort();
+    Ok((found, listed))
 }
 
 /// The value of a `-D`: a TOML scalar, or a string.
@@ -521,13 +594,15 @@ fn put(root: &mut Node, path: &[&str], key: &str, entry: Entry, made_at: Place) 
     }
 }
 
-/// Calls back with every file under a folder, relative to `base`; hidden folders are passed over.
-fn walk(base: &Path, folder: &Path, depth: usize, found: &mut dyn FnMut(&Path)) {
+/// Calls back with every file under a folder, relative to `base`; hidden folders are passed over. Those that are not
+/// are added to `listed`.
+fn walk(base: &Path, folder: &Path, depth: usize, listed: &mut Vec<PathBuf>, found: &mut dyn FnMut(&Path)) {
     if depth > 16 {
         return;
     }
     let here = base.join(folder);
     let here = if here.as_os_str().is_empty() { PathBuf::from(".") } else { here };
+    listed.push(here.clone());
     let Ok(entries) = fs::read_dir(here) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -536,7 +611,7 @@ fn walk(base: &Path, folder: &Path, depth: usize, found: &mut dyn FnMut(&Path)) 
         }
         let path = folder.join(&name);
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => walk(base, &path, depth + 1, found),
+            Ok(kind) if kind.is_dir() => walk(base, &path, depth + 1, listed, found),
             Ok(_) => found(&path),
             Err(_) => {}
         }

@@ -48,7 +48,7 @@ impl RunFile {
     /// The same for a text at hand, as if it stood in `file`.
     pub fn from_text(file: &Path, text: String) -> Result<RunFile, Faults> {
         let text: Arc<str> = Arc::from(text);
-        let sources = vec![SourceFile { path: file.to_owned(), text: text.clone() }];
+        let sources = vec![SourceFile::new(file, text.clone())];
         let nothing =
             Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(Default::default()) };
         let mut root = match toml_text::parse(&text, 0) {

@@ -1,58 +1,79 @@
-//! A cache of file digests, so that a build with nothing to do stats files and reads none. It may be
-//! lost or deleted at any time; any damage to it makes it empty.
+//! A cache of file digests, so that a build with nothing to do stats files and reads none; and how long tasks
+//! took. It may be lost or deleted at any time; any damage to it makes it empty.
 //!
 //! A digest is believed while the file's signature is the one it had when it was hashed, unless the
 //! file had changed so shortly before that a further change might show the same times: then it is
 //! hashed again, as git does. Nothing is believed after another boot, since a power cut may keep a
 //! file's times and lose its bytes; a build that runs tasks removes the file first and writes it at
-//! its end, so that a build that was killed leaves none.
+//! its end, so that a build that was killed leaves none. Durations, in a file of their own, stay.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Store;
 use super::lock::boot_id;
+use super::table::{Record, Table};
 use crate::fs::{self, Durability, FsError, Signature};
 use crate::record::Digest;
 
 /// The index of a run, shared by all threads.
 #[derive(Debug)]
 pub struct Index {
-    path: PathBuf,
+    /// Where it is, and where the durations are.
+    paths: [PathBuf; 2],
     run_dir: PathBuf,
     boot: String,
     data: RwLock<Data>,
-    changed: AtomicBool,
+    /// Whether anything was learned of files, and of durations.
+    changed: [AtomicBool; 2],
     hashed: AtomicU64,
     now: fn() -> i64,
 }
 
-#[derive(Debug, Default, Clone, PartialEq)]
+#[derive(Debug, Default, Clone)]
 struct Data {
-    files: HashMap<String, FileEntry>,
-    tasks: HashMap<String, TaskEntry>,
+    /// By path.
+    files: Table<FileEntry>,
+    /// By task.
+    stamps: Table<Stamp>,
+    /// By task.
+    durations: Table<Durations>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct FileEntry {
     signature: Signature,
-    digest: Digest,
     /// The moment before the file was opened to be hashed.
     hashed_ns: i64,
+    digest: blake3::Hash,
 }
 
-#[derive(Debug, Default, Clone, PartialEq)]
-struct TaskEntry {
-    stamp: Option<u128>,
-    durations: Vec<f64>,
-}
+/// See [`Index::stamp`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stamp(u128);
 
-impl TaskEntry {
-    /// The median of the durations.
-    fn usual(&self) -> Option<f64> {
-        let mut sorted = self.durations.clone();
+/// A task's last durations, seconds, oldest first, and how many there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Durations([f64; DURATIONS], usize);
+
+impl Durations {
+    fn all(&self) -> &[f64] {
+        &self.0[..self.1]
+    }
+
+    fn add(&mut self, seconds: f64) {
+        if self.1 == DURATIONS {
+            self.0.rotate_left(1);
+        } else {
+            self.1 += 1;
+        }
+        self.0[self.1 - 1] = seconds;
+    }
+
+    /// The median.
+    fn usual(mut self) -> Option<f64> {
+        let sorted = &mut self.0[..self.1];
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied()
     }
@@ -74,21 +95,21 @@ pub fn is_racy(signature: &Signature, at_ns: i64) -> bool {
 impl Index {
     /// Reads the index; empty if there is none that can be believed.
     pub fn load(store: &Store) -> Index {
-        let path = store.planexe_dir().join("index");
+        let paths = ["index", "durations"].map(|name| store.planexe_dir().join(name));
         let boot = boot_id().unwrap_or_default();
-        let data = fs::read(&path).ok().and_then(|bytes| decode(&bytes)).map(|(made_in, mut data)| {
-            if made_in != boot {
-                data.files.clear();
-                data.tasks.values_mut().for_each(|task| task.stamp = None);
-            }
-            data
-        });
+        let mut data = Data::default();
+        if let Some((files, stamps)) = fs::read(&paths[0]).ok().and_then(|bytes| decode(&bytes, &boot)) {
+            (data.files, data.stamps) = (files, stamps);
+        }
+        if let Some(durations) = fs::read(&paths[1]).ok().and_then(|bytes| decode_durations(&bytes)) {
+            data.durations = durations;
+        }
         Index {
-            path,
+            paths,
             run_dir: store.run_dir().to_owned(),
             boot,
-            data: RwLock::new(data.unwrap_or_default()),
-            changed: AtomicBool::new(false),
+            data: RwLock::new(data),
+            changed: Default::default(),
             hashed: AtomicU64::new(0),
             now: fs::now_ns,
         }
@@ -98,8 +119,9 @@ impl Index {
         self.data.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Data> {
-        self.changed.store(true, Ordering::Relaxed);
+    /// To change what is known of files, or of durations.
+    fn write(&self, which: usize) -> RwLockWriteGuard<'_, Data> {
+        self.changed[which].store(true, Ordering::Relaxed);
         self.data.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,7 +149,7 @@ impl Index {
             && entry.signature == signature
             && !is_racy(&signature, entry.hashed_ns)
         {
-            return Ok(Some(Seen { signature, digest: entry.digest.clone(), settled: true }));
+            return Ok(Some(Seen { signature, digest: entry.digest(), settled: true }));
         }
         let mut signature = signature;
         for last in [false, false, true] {
@@ -136,11 +158,10 @@ impl Index {
             let Some((digest, bytes)) = fs::optional(fs::hash_file(path))? else { return Ok(None) };
             let Some(after) = fs::signature(path)? else { return Ok(None) };
             if after == signature && bytes == signature.size {
-                let entry = FileEntry { signature, digest: digest.clone(), hashed_ns };
                 let settled = !is_racy(&signature, hashed_ns);
                 // A file that is still racy is hashed next time anyway: nothing was learned of it.
-                if settled {
-                    self.write().files.insert(key, entry);
+                if let (true, Ok(digest)) = (settled, blake3::Hash::from_hex(&digest.0)) {
+                    self.write(FILES).files.set(&key, Some(FileEntry { signature, hashed_ns, digest }));
                 }
                 return Ok(Some(Seen { signature, digest, settled }));
             }
@@ -163,7 +184,7 @@ impl Index {
         let signature = fs::signature(path).ok()??;
         let data = self.read();
         let entry = data.files.get(&self.key(path))?;
-        (entry.signature == signature && !is_racy(&signature, entry.hashed_ns)).then(|| entry.digest.clone())
+        (entry.signature == signature && !is_racy(&signature, entry.hashed_ns)).then(|| entry.digest())
     }
 
     /// How often a file had to be read to know its digest.
@@ -173,86 +194,84 @@ impl Index {
 
     /// The memo of a task: "judged fresh when everything it depends on had these signatures".
     pub fn stamp(&self, task: &str) -> Option<u128> {
-        self.read().tasks.get(task)?.stamp
+        self.read().stamps.get(task).map(|stamp| stamp.0)
     }
 
     /// Sets or drops a task's memo. Only signatures of files that were [`Seen::settled`] may be in it.
     pub fn set_stamp(&self, task: &str, stamp: Option<u128>) {
         if self.stamp(task) != stamp {
-            self.write().tasks.entry(task.to_owned()).or_default().stamp = stamp;
+            self.write(FILES).stamps.set(task, stamp.map(Stamp));
         }
     }
 
     /// A task's last durations in seconds, oldest first.
     pub fn durations(&self, task: &str) -> Vec<f64> {
-        self.read().tasks.get(task).map(|task| task.durations.clone()).unwrap_or_default()
+        self.read().durations.get(task).unwrap_or_default().all().to_vec()
     }
 
     /// The median of a task's remembered durations, seconds.
     pub fn usual_duration(&self, task: &str) -> Option<f64> {
-        self.read().tasks.get(task)?.usual()
+        self.read().durations.get(task)?.usual()
     }
 
-    /// The median of the remembered durations, of every task that has some.
-    pub fn usual_durations(&self) -> Vec<(String, f64)> {
+    /// The median of the remembered durations, of every task of a kind that has some, by name.
+    pub fn usual_durations<T: FromIterator<(String, f64)>>(&self, of: impl Fn(&str) -> bool) -> T {
         let data = self.read();
-        data.tasks.iter().filter_map(|(name, task)| Some((name.clone(), task.usual()?))).collect()
+        let known = data.durations.iter().filter(|(task, _)| of(task));
+        known.filter_map(|(task, durations)| Some((task.to_owned(), durations.usual()?))).collect()
     }
 
     /// Adds a duration.
     pub fn add_duration(&self, task: &str, seconds: f64) {
-        let mut data = self.write();
-        let durations = &mut data.tasks.entry(task.to_owned()).or_default().durations;
-        durations.push(seconds);
-        let surplus = durations.len().saturating_sub(DURATIONS);
-        durations.drain(..surplus);
+        let mut data = self.write(SECONDS);
+        let mut durations = data.durations.get(task).unwrap_or_default();
+        durations.add(seconds);
+        data.durations.set(task, Some(durations));
     }
 
-    /// Forgets files and tasks for which the test is false.
-    pub fn retain(&self, file: impl Fn(&str) -> bool, task: impl Fn(&str) -> bool) {
-        let all = {
-            let data = self.read();
-            data.files.keys().all(|path| file(path)) && data.tasks.keys().all(|name| task(name))
-        };
-        if !all {
-            let mut data = self.write();
-            data.files.retain(|path, _| file(path));
-            data.tasks.retain(|name, _| task(name));
-        }
-    }
-
-    /// Before the first task of a build starts: from here to [`Index::save_if_changed`] the index on disk
-    /// knows no file, only how long tasks take, for those who look on and in case the build is killed.
+    /// Before the first task of a build starts: from here to [`Index::save_if_changed`] nothing on disk knows a
+    /// file, in case the build is killed.
     pub fn begin_run(&self) -> Result<(), FsError> {
-        self.changed.store(true, Ordering::Relaxed);
-        let mut data = Data::default();
-        for (name, task) in self.read().tasks.iter().filter(|(_, task)| !task.durations.is_empty()) {
-            let durations = task.durations.clone();
-            data.tasks.insert(name.clone(), TaskEntry { stamp: None, durations });
-        }
-        let bytes = encode(&self.boot, &data);
-        if data.tasks.is_empty() || fs::write_atomic(&self.path, &bytes, Durability::Unsynced).is_err() {
-            fs::remove(&self.path)?;
-        }
+        self.changed[FILES].store(true, Ordering::Relaxed);
+        fs::remove(&self.paths[FILES])?;
         fs::remove(&crate::memo::path(&self.run_dir))?;
         Ok(())
     }
 
     /// Writes the index if something was learned.
     pub fn save_if_changed(&self) -> Result<(), FsError> {
-        if !self.changed.swap(false, Ordering::Relaxed) {
-            return Ok(());
+        for (which, changed) in self.changed.iter().enumerate() {
+            if !changed.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            let data = self.read();
+            let bytes = match which {
+                FILES => encode(&self.boot, &data.files, &data.stamps),
+                _ => encode_durations(&data.durations),
+            };
+            drop(data);
+            let path = &self.paths[which];
+            let written = match path.parent() {
+                Some(dir) => fs::make_dirs(dir, Durability::Unsynced),
+                None => Ok(()),
+            };
+            let written = written.and_then(|()| fs::write_atomic(path, &bytes, Durability::Unsynced));
+            if let Err(error) = written {
+                changed.store(true, Ordering::Relaxed);
+                return Err(error.within(&self.run_dir));
+            }
         }
-        let bytes = encode(&self.boot, &self.read());
-        let written = match self.path.parent() {
-            Some(dir) => fs::make_dirs(dir, Durability::Unsynced),
-            None => Ok(()),
-        }
-        .and_then(|()| fs::write_atomic(&self.path, &bytes, Durability::Unsynced));
-        if written.is_err() {
-            self.changed.store(true, Ordering::Relaxed);
-        }
-        written.map_err(|error| error.within(&self.run_dir))
+        Ok(())
+    }
+}
+
+/// Positions in [`Index::paths`] and [`Index::changed`].
+const FILES: usize = 0;
+const SECONDS: usize = 1;
+
+impl FileEntry {
+    fn digest(&self) -> Digest {
+        Digest(self.digest.to_hex().to_string())
     }
 }
 
@@ -267,105 +286,121 @@ pub struct Seen {
     pub settled: bool,
 }
 
-// ---------------------------------------------------------------- the file
+// ---------------------------------------------------------------- the files
 
-const MAGIC: &[u8] = b"planexe index 1\n";
+/// Each begins with one of these; then a checksum over all that follows: of the index the boot it was made in, its
+/// length before it, the files and the stamps; of the other the durations. Numbers have their least byte first.
+const MAGIC: [&[u8]; 2] = [b"planexe index 2\n", b"planexe durations 1\n"];
 
-fn encode(boot: &str, data: &Data) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + data.files.len() * 128 + data.tasks.len() * 96);
-    let text = |out: &mut Vec<u8>, text: &str| {
-        out.extend((text.len() as u32).to_le_bytes());
-        out.extend(text.as_bytes());
-    };
-    text(&mut out, boot);
-    out.extend((data.files.len() as u32).to_le_bytes());
-    let mut files: Vec<_> = data.files.iter().collect();
-    files.sort_by_key(|(path, _)| *path);
-    for (path, entry) in files {
-        text(&mut out, path);
-        let s = &entry.signature;
-        out.extend(s.size.to_le_bytes());
-        out.extend(s.mtime_ns.to_le_bytes());
-        out.extend(s.ctime_ns.to_le_bytes());
-        out.extend(s.ino.to_le_bytes());
-        out.extend(s.mode.to_le_bytes());
-        out.extend(entry.hashed_ns.to_le_bytes());
-        text(&mut out, &entry.digest.0);
-    }
-    out.extend((data.tasks.len() as u32).to_le_bytes());
-    let mut tasks: Vec<_> = data.tasks.iter().collect();
-    tasks.sort_by_key(|(task, _)| *task);
-    for (task, entry) in tasks {
-        text(&mut out, task);
-        out.push(u8::from(entry.stamp.is_some()));
-        out.extend(entry.stamp.unwrap_or(0).to_le_bytes());
-        out.push(entry.durations.len() as u8);
-        for duration in &entry.durations {
-            out.extend(duration.to_le_bytes());
-        }
-    }
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(blake3::hash(&out).as_bytes());
-    bytes.extend(out);
+fn encode(boot: &str, files: &Table<FileEntry>, stamps: &Table<Stamp>) -> Vec<u8> {
+    sealed(FILES, |out| {
+        out.extend((boot.len() as u32).to_le_bytes());
+        out.extend(boot.as_bytes());
+        files.write(out);
+        stamps.write(out);
+    })
+}
+
+fn encode_durations(durations: &Table<Durations>) -> Vec<u8> {
+    sealed(SECONDS, |out| durations.write(out))
+}
+
+/// The files and stamps of an index; none if it is of another boot, or a single bit is wrong.
+fn decode(bytes: &[u8], boot: &str) -> Option<(Table<FileEntry>, Table<Stamp>)> {
+    let mut rest = unsealed(FILES, bytes)?;
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    let (made_in, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    rest = after;
+    let tables = (Table::take(&mut rest)?, Table::take(&mut rest)?);
+    (rest.is_empty() && made_in == boot.as_bytes()).then_some(tables)
+}
+
+fn decode_durations(bytes: &[u8]) -> Option<Table<Durations>> {
+    let mut rest = unsealed(SECONDS, bytes)?;
+    let durations = Table::take(&mut rest)?;
+    rest.is_empty().then_some(durations)
+}
+
+/// A file with what `write` appends to its beginning.
+fn sealed(which: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = MAGIC[which].to_vec();
+    bytes.extend([0; blake3::OUT_LEN]);
+    write(&mut bytes);
+    let from = MAGIC[which].len() + blake3::OUT_LEN;
+    let sum = blake3::hash(&bytes[from..]);
+    bytes[MAGIC[which].len()..from].copy_from_slice(sum.as_bytes());
     bytes
 }
 
-/// The boot the index was made in, and the index; `None` if a single bit is wrong.
-fn decode(bytes: &[u8]) -> Option<(String, Data)> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (sum, payload) = rest.split_at_checked(32)?;
-    if blake3::hash(payload).as_bytes() != sum {
-        return None;
-    }
-    let mut reader = Reader(payload);
-    let boot = reader.text()?;
-    let mut data = Data::default();
-    for _ in 0..reader.u32()? {
-        let path = reader.text()?;
-        let signature = Signature {
-            size: reader.u64()?,
-            mtime_ns: reader.u64()? as i64,
-            ctime_ns: reader.u64()? as i64,
-            ino: reader.u64()?,
-            mode: reader.u32()?,
-        };
-        let hashed_ns = reader.u64()? as i64;
-        let digest = Digest(reader.text()?);
-        data.files.insert(path, FileEntry { signature, digest, hashed_ns });
-    }
-    for _ in 0..reader.u32()? {
-        let task = reader.text()?;
-        let some = reader.take::<1>()?[0] == 1;
-        let stamp = u128::from_le_bytes(reader.take()?);
-        let count = reader.take::<1>()?[0];
-        let durations = (0..count).map(|_| reader.take().map(f64::from_le_bytes)).collect::<Option<_>>()?;
-        data.tasks.insert(task, TaskEntry { stamp: some.then_some(stamp), durations });
-    }
-    reader.0.is_empty().then_some((boot, data))
+fn unsealed(which: usize, bytes: &[u8]) -> Option<&[u8]> {
+    let (sum, rest) = bytes.strip_prefix(MAGIC[which])?.split_at_checked(blake3::OUT_LEN)?;
+    (blake3::hash(rest).as_bytes() == sum).then_some(rest)
 }
 
-struct Reader<'a>(&'a [u8]);
+/// The number of some bytes, from where `at` is, which goes on to the next.
+fn number<const N: usize>(bytes: &[u8], at: &mut usize) -> Option<[u8; N]> {
+    let number = bytes.get(*at..)?.first_chunk::<N>()?;
+    *at += N;
+    Some(*number)
+}
 
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
+impl Record for FileEntry {
+    const SIZE: usize = 76;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let s = &self.signature;
+        out.extend(s.size.to_le_bytes());
+        for times in [s.mtime_ns, s.ctime_ns] {
+            out.extend(times.to_le_bytes());
+        }
+        out.extend(s.ino.to_le_bytes());
+        out.extend(s.mode.to_le_bytes());
+        out.extend(self.hashed_ns.to_le_bytes());
+        out.extend(self.digest.as_bytes());
     }
 
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
+    fn read(bytes: &[u8]) -> Option<FileEntry> {
+        let at = &mut 0;
+        let signature = Signature {
+            size: u64::from_le_bytes(number(bytes, at)?),
+            mtime_ns: i64::from_le_bytes(number(bytes, at)?),
+            ctime_ns: i64::from_le_bytes(number(bytes, at)?),
+            ino: u64::from_le_bytes(number(bytes, at)?),
+            mode: u32::from_le_bytes(number(bytes, at)?),
+        };
+        let hashed_ns = i64::from_le_bytes(number(bytes, at)?);
+        Some(FileEntry { signature, hashed_ns, digest: blake3::Hash::from_bytes(number(bytes, at)?) })
+    }
+}
+
+impl Record for Stamp {
+    const SIZE: usize = 16;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.0.to_le_bytes());
     }
 
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
+    fn read(bytes: &[u8]) -> Option<Stamp> {
+        Some(Stamp(u128::from_le_bytes(number(bytes, &mut 0)?)))
+    }
+}
+
+impl Record for Durations {
+    const SIZE: usize = 1 + 8 * DURATIONS;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.1 as u8);
+        self.0.iter().for_each(|seconds| out.extend(seconds.to_le_bytes()));
     }
 
-    fn text(&mut self) -> Option<String> {
-        let len = self.u32()? as usize;
-        let (text, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).ok()
+    fn read(bytes: &[u8]) -> Option<Durations> {
+        let mut durations = Durations::default();
+        let at = &mut 0;
+        durations.1 = usize::from(number::<1>(bytes, at)?[0]).min(DURATIONS);
+        for seconds in &mut durations.0 {
+            *seconds = f64::from_le_bytes(number(bytes, at)?);
+        }
+        Some(durations)
     }
 }
 
@@ -481,19 +516,23 @@ mod tests {
         first.set_stamp("swot", Some(7));
         first.add_duration("swot", 1.5);
         first.save_if_changed().unwrap();
-        let bytes = fs::read(&store.path(".planexe/index")).unwrap();
-        assert!(decode(&bytes).is_some());
-        for len in 0..bytes.len() {
-            assert_eq!(decode(&bytes[..len]), None);
+        let boot = boot_id().unwrap_or_default();
+        let whole = |bytes: &[u8]| decode(bytes, &boot).is_some() || decode_durations(bytes).is_some();
+        for path in &first.paths {
+            let bytes = fs::read(path).unwrap();
+            assert!(whole(&bytes));
+            for len in 0..bytes.len() {
+                assert!(!whole(&bytes[..len]));
+            }
+            for at in 0..bytes.len() {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 4;
+                assert!(!whole(&bytes));
+            }
+            fs::write_atomic(path, b"garbage", Durability::Unsynced).unwrap();
         }
-        for at in 0..bytes.len() {
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 4;
-            assert_eq!(decode(&bytes), None);
-        }
-        write(&store, ".planexe/index", "garbage");
         let second = index(&store, later);
-        assert_eq!(second.stamp("swot"), None);
+        assert_eq!((second.stamp("swot"), second.durations("swot")), (None, vec![]));
         assert_eq!(second.digest(&path).unwrap(), Some((Digest::of(b"hello"), 5)));
     }
 
@@ -532,21 +571,26 @@ mod tests {
         third.begin_run().unwrap();
         let left = index(&store, later);
         assert_eq!((left.stamp("swot"), left.durations("swot")), (None, vec![2.5]));
-        assert_eq!(*left.read(), Data { files: HashMap::new(), ..left.read().clone() });
+        left.digest(&path).unwrap();
+        assert_eq!(left.hashed(), 1);
         third.save_if_changed().unwrap();
         assert_eq!(index(&store, later).stamp("swot"), Some(7));
     }
 
     #[test]
-    fn durations_are_the_last_few_and_old_names_can_be_forgotten() {
+    fn durations_are_the_last_few() {
         let (_dir, store) = store();
-        let index = index(&store, later);
-        (0..9).for_each(|n| index.add_duration("swot", f64::from(n)));
-        assert_eq!(index.durations("swot"), [4.0, 5.0, 6.0, 7.0, 8.0]);
-        index.digest(&write(&store, "a", "hello")).unwrap();
-        index.retain(|file| file != "a", |task| task != "swot");
-        assert_eq!(index.durations("swot"), Vec::<f64>::new());
-        assert_eq!(*index.read(), Data::default());
+        let first = index(&store, later);
+        (0..9).for_each(|n| first.add_duration("swot", f64::from(n)));
+        first.add_duration("b", 1.5);
+        for index in [&first, &{
+            first.save_if_changed().unwrap();
+            index(&store, later)
+        }] {
+            assert_eq!(index.durations("swot"), [4.0, 5.0, 6.0, 7.0, 8.0]);
+            assert_eq!(index.usual_duration("swot"), Some(6.0));
+            assert_eq!(index.usual_durations::<Vec<_>>(|name| name == "b"), [("b".to_owned(), 1.5)]);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod logs;
 pub mod rewind;
 pub mod run_json;
 pub mod sidecar;
+mod table;
 
 use std::path::{Path, PathBuf};
 

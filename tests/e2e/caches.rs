@@ -4,6 +4,10 @@
 use std::fs::{self, FileTimes};
 use std::os::unix::fs::PermissionsExt;
 
+use planexe::commands::quick::{Tried, try_build};
+use planexe::load::{Locations, load_what_is_not};
+use planexe::project::Project;
+
 use crate::random::Rng;
 use crate::support::Space;
 
@@ -72,6 +76,72 @@ command = "echo of_env >> ran.log; echo \"$FLAVOUR\" > $out"
 env = ["FLAVOUR"]
 "#;
 
+/// Of these a build reads only those that may be stale: no globs, no fan-outs, no files of text; groups, tasks that
+/// nobody asked for, and a file that includes another.
+const PLAIN: &str = r#"
+[pipeline]
+default = ["all", "maybe"]
+include = ["more.toml"]
+
+[vars]
+title = "Sums"
+more = "no"
+
+[task.a1]
+inputs = { x = "in/1.txt", y = "in/2.txt" }
+outputs = ["l/a1.txt"]
+command = ["./sum", "a1", "$out", "$in.x", "$in.y"]
+
+[task.a2]
+inputs = ["in/2.txt", "in/3.txt"]
+outputs = ["l/a2.txt", "l/a2.more.txt"]
+command = "echo a2 >> ran.log; cat $in > $out.0; wc -c $in > $out.1"
+
+[task.left]
+inputs = ["l/a1.txt"]
+
+[task.b1]
+inputs = { x = "l/a1.txt", y = "l/a2.txt" }
+outputs = ["l/b1.txt"]
+command = ["./sum", "b1", "$out", "$in.x", "$in.y"]
+
+[task.c]
+inputs = ["b2.txt"]
+outputs = ["c.txt"]
+command = ["./sum", "c", "$out", "$in"]
+
+[task.page]
+inputs = { c = "c.txt", b = "l/b1.txt" }
+outputs = ["page.html"]
+template = "<h1>{{ vars.title }}</h1>{{ c }}"
+
+[task.maybe]
+inputs = ["c.txt"]
+outputs = ["maybe.txt"]
+when = "{{ vars.more == 'yes' }}"
+command = "echo maybe >> ran.log; cat $in > $out"
+
+[task.nobody]
+inputs = ["c.txt"]
+outputs = ["nobody.txt"]
+command = "echo nobody >> ran.log; cat $in > $out"
+
+[task.all]
+inputs = ["page.html", "env.txt", "l/b1.txt"]
+after = ["left"]
+"#;
+const MORE: &str = r#"
+[task.b2]
+inputs = ["l/a2.txt", "l/a2.more.txt"]
+outputs = ["b2.txt"]
+command = "echo b2 >> ran.log; head -c 20 $in.0 > $out"
+
+[task.of_env]
+outputs = ["env.txt"]
+command = "echo of_env >> ran.log; echo \"$FLAVOUR\" > $out"
+env = ["FLAVOUR"]
+"#;
+
 const OUTPUTS: [&str; 11] = [
     "l/a1.txt",
     "l/a2.txt",
@@ -85,11 +155,16 @@ const OUTPUTS: [&str; 11] = [
     "each/x.txt",
     "env.txt",
 ];
-const CACHES: [&str; 3] = [".planexe/index", ".planexe/memo", ".planexe/manifest"];
+const CACHES: [&str; 4] = [".planexe/index", ".planexe/durations", ".planexe/memo", ".planexe/manifest"];
 
 fn space() -> Space {
+    space_of(TASKS)
+}
+
+fn space_of(tasks: &str) -> Space {
     let space = Space::new();
-    space.write("pipeline.toml", TASKS);
+    space.write("pipeline.toml", tasks);
+    space.write("more.toml", MORE);
     for n in 1..4 {
         space.write(&format!("in/{n}.txt"), format!("input {n}\n"));
     }
@@ -102,7 +177,7 @@ fn space() -> Space {
 }
 
 /// A change a user may make, by its number, to one of many files; the same for the same numbers.
-fn change(space: &Space, kind: u64, which: u64) -> String {
+fn change(space: &Space, tasks: &str, kind: u64, which: u64) -> String {
     let pick = |of: &[&str]| of[which as usize % of.len()].to_owned();
     let input = pick(&["in/1.txt", "in/2.txt", "in/3.txt"]);
     let output = pick(&OUTPUTS);
@@ -128,12 +203,14 @@ fn change(space: &Space, kind: u64, which: u64) -> String {
         7 if space.exists(&marker) => space.write(&marker, ""),
         8 => space.write(&format!("in/{}.txt", 4 + which % 3), "one more\n"),
         9 => drop(fs::remove_file(space.path(&format!("in/{}.txt", 4 + which % 3)))),
-        10 => space.write("pipeline.toml", TASKS.replace("Sums", &format!("Sums {}", which % 3))),
+        10 => space.write("pipeline.toml", tasks.replace("Sums", &format!("Sums {}", which % 3))),
         11 => {
-            space.write("pipeline.toml", TASKS.replace("head -c 20", &format!("head -c {}", 10 + which % 3)))
+            let bytes = format!("head -c {}", 10 + which % 3);
+            space.write("pipeline.toml", tasks.replace("head -c 20", &bytes));
+            space.write("more.toml", MORE.replace("head -c 20", &bytes));
         }
         12 => space.write("page.html.j2", format!("<h2>{{{{ vars.title }}}}</h2>{{{{ c }}}}{}", which % 3)),
-        13 => space.write("pipeline.toml", TASKS.replace("more = \"no\"", "more = \"yes\"")),
+        13 => space.write("pipeline.toml", tasks.replace("more = \"no\"", "more = \"yes\"")),
         14 => space.write("items.json", format!(r#"[{{"name": "x"}}, {{"name": "z{}"}}]"#, which % 2)),
         15 => space.set_env("FLAVOUR", format!("{}", which % 3)),
         16 if space.exists(&output) => {
@@ -160,6 +237,12 @@ fn outputs(space: &Space) -> Vec<(String, Vec<u8>)> {
     tree.filter(|(path, _)| !path.starts_with("in/") && path != "ran.log").collect()
 }
 
+/// What a build said at its end, without the seconds it took.
+fn told(stderr: &str) -> String {
+    let words = stderr.lines().last().unwrap_or_default().split(' ').filter(|word| !word.contains("s,"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Both spaces are built; the same must run and come out.
 fn compare(with: &Space, without: &Space, at: &str) {
     for cache in CACHES {
@@ -169,25 +252,35 @@ fn compare(with: &Space, without: &Space, at: &str) {
     assert_eq!(one.code, other.code, "{at}\n{}\n{}", one.stderr, other.stderr);
     assert_eq!(log(with), log(without), "{at}\n{}\n{}", one.stderr, other.stderr);
     assert_eq!(outputs(with), outputs(without), "{at}");
+    assert_eq!(told(&one.stderr), told(&other.stderr), "{at}");
 }
 
 #[test]
 fn any_change_is_seen_as_without_them() {
-    let mut rng = Rng(5);
-    let (with, without) = (space(), space());
+    changes_are_seen(TASKS, 5);
+}
+
+#[test]
+fn any_change_is_seen_where_most_tasks_are_not_read() {
+    changes_are_seen(PLAIN, 6);
+}
+
+fn changes_are_seen(tasks: &str, seed: u64) {
+    let mut rng = Rng(seed);
+    let (with, without) = (space_of(tasks), space_of(tasks));
     compare(&with, &without, "the first build");
     for round in 0..90 {
         let (kind, which) = (rng.below(18), rng.next());
-        let at = format!("round {round}: {}", change(&with, kind, which));
-        change(&without, kind, which);
+        let at = format!("round {round}: {}", change(&with, tasks, kind, which));
+        change(&without, tasks, kind, which);
         // Now and then at once, while files are still too young to be believed.
         if rng.chance(50) {
             std::thread::sleep(std::time::Duration::from_millis(70));
         }
         if rng.chance(30) {
             let (kind, which) = (rng.below(18), rng.next());
-            change(&with, kind, which);
-            change(&without, kind, which);
+            change(&with, tasks, kind, which);
+            change(&without, tasks, kind, which);
         }
         compare(&with, &without, &at);
         if rng.chance(50) {
@@ -199,14 +292,26 @@ fn any_change_is_seen_as_without_them() {
 
 #[test]
 fn any_byte_of_them_may_be_wrong() {
-    let mut rng = Rng(7);
-    let (with, without) = (space(), space());
+    bytes_may_be_wrong(TASKS, 7);
+}
+
+#[test]
+fn any_byte_of_them_may_be_wrong_where_most_tasks_are_not_read() {
+    bytes_may_be_wrong(PLAIN, 8);
+}
+
+fn bytes_may_be_wrong(tasks: &str, seed: u64) {
+    let mut rng = Rng(seed);
+    let (with, without) = (space_of(tasks), space_of(tasks));
     compare(&with, &without, "the first build");
     for round in 0..60 {
         std::thread::sleep(std::time::Duration::from_millis(60));
         with.run(&["build"]).exits(0);
         for cache in CACHES {
             let Ok(mut bytes) = fs::read(with.path(cache)) else { continue };
+            if bytes.is_empty() {
+                continue;
+            }
             match rng.below(4) {
                 0 => bytes.truncate(rng.below(bytes.len() as u64) as usize),
                 1 => bytes.extend(b"more"),
@@ -219,8 +324,8 @@ fn any_byte_of_them_may_be_wrong() {
             fs::write(with.path(cache), bytes).expect(cache);
         }
         let (kind, which) = (rng.below(18), rng.next());
-        let at = format!("round {round}: {}", change(&with, kind, which));
-        change(&without, kind, which);
+        let at = format!("round {round}: {}", change(&with, tasks, kind, which));
+        change(&without, tasks, kind, which);
         compare(&with, &without, &at);
     }
 }
@@ -240,6 +345,46 @@ fn they_of_another_run_are_not_believed() {
     other.write("in/1.txt", "something else again\n");
     other.run(&["build"]).exits(0);
     assert!(log(&other).contains(&"a1".to_owned()), "{ran:?}");
+}
+
+#[test]
+fn tasks_known_to_be_up_to_date_are_not_read() {
+    let space = space_of(PLAIN);
+    space.run(&["build"]).exits(0);
+    let run = space.path("").display().to_string();
+    let args: Vec<std::ffi::OsString> = ["planexe", "-C", &run, "build"].map(Into::into).to_vec();
+    let flavour = |name: &str| (name == "FLAVOUR").then(|| "plain".to_owned());
+    let locations =
+        Locations { run: run.clone().into(), pipeline: space.path("pipeline.toml"), ..Locations::default() };
+    let read = || {
+        let Tried::Build(Some(known)) = try_build(&args, &flavour) else { panic!("nothing is known") };
+        load_what_is_not(Some(&known), &locations).expect("a pipeline")
+    };
+    let whole = load_what_is_not(None, &locations).expect("a pipeline");
+    let steps = |project: &Project| -> Vec<(String, u32)> {
+        project.specs.iter().map(|spec| (spec.name.clone(), spec.step)).collect()
+    };
+    for (changed, wanted, left) in [
+        // A task that is skipped has no verdict of its own that would last, nor what comes after it.
+        ("in/1.txt", &["a1", "left", "b1", "page", "maybe", "all"][..], (5, 4, 4)),
+        ("in/2.txt", &["a1", "a2", "left", "b1", "c", "page", "maybe", "all", "b2"], (2, 1, 1)),
+        ("env.txt", &["maybe", "all", "of_env"], (8, 7, 6)),
+    ] {
+        let before = space.bytes(changed);
+        space.write(changed, "changed\n");
+        let project = read();
+        let known: Vec<_> = steps(&whole).into_iter().filter(|(name, _)| wanted.contains(&&**name)).collect();
+        assert_eq!(steps(&project), known, "{changed}");
+        let left_out = project.left_out.as_ref().expect("a part");
+        assert_eq!((left_out.all, left_out.wanted, left_out.fresh), left, "{changed}");
+        assert_eq!(left_out.page, None, "`all` has no outputs");
+        assert_eq!((project.steps_total(), &project.digest), (11, &whole.digest), "{changed}");
+        space.write(changed, before);
+    }
+    // Any other pipeline is read as a whole.
+    space.write("in/1.txt", "changed\n");
+    space.write("pipeline.toml", PLAIN.replace("Sums", "More"));
+    assert!(matches!(try_build(&args, &flavour), Tried::Build(None)));
 }
 
 /// After the first build the second one knows that there is nothing to do, and reads nothing.

@@ -640,7 +640,8 @@ fn the_caches_may_go_or_rot_at_any_time() {
         let files = space.files(".planexe").into_iter();
         files
             .filter(|path| {
-                path.matches('/').count() == 1 && (path.contains("index") || path.contains("manifest"))
+                path.matches('/').count() == 1
+                    && ["index", "durations", "manifest", "memo"].iter().any(|name| path.ends_with(name))
             })
             .collect()
     };

@@ -1142,7 +1142,7 @@ fn a_torn_json_input_fails_its_reader_and_is_named() {
 /// Every kind of thing a verdict may rest on.
 const EVERYTHING: &str = r#"
 [pipeline]
-include = ["stages/*.toml", "more.toml"]
+include = ["stages/*.toml", "more.toml", "deep/*/x.toml"]
 
 [vars]
 tone = "calm"
@@ -1222,7 +1222,7 @@ fn after_quiet_builds_every_change_is_still_seen() {
         std::fs::rename(space.path("docs/new.tmp"), space.path("docs/deep/new.txt")).expect("rename");
     };
     type Change<'a> = &'a dyn Fn(&Space);
-    let changes: [(&str, Change); 34] = [
+    let changes: [(&str, Change); 36] = [
         ("an input", &|s| s.write("plan.txt", "Build a tunnel.")),
         ("an input of the same size and time", &restored),
         ("the file behind a link", &|s| s.write("texts/linked.txt", "LINKED")),
@@ -1239,6 +1239,12 @@ fn after_quiet_builds_every_change_is_still_seen() {
         }),
         ("a file that an include's glob matches now", &|s| {
             s.write("stages/s.toml", "[task.s]\noutputs = [\"s.txt\"]\ntemplate = \"s s\"")
+        }),
+        ("a file in a folder an include's glob begins with", &|s| {
+            s.write("deep/one/x.toml", "[task.one]\noutputs = [\"one.txt\"]\ntemplate = \"one x\"")
+        }),
+        ("a file in a new folder an include's glob reaches into", &|s| {
+            s.write("deep/two/x.toml", "[task.two]\noutputs = [\"two.txt\"]\ntemplate = \"two x\"")
         }),
         ("an optional input that is there now", &|s| s.write("notes.txt", "Mind the wind.")),
         ("an optional input that is gone again", &|s| s.remove("notes.txt")),

@@ -1,6 +1,6 @@
 //! Steering a run from another shell, and what is told of it afterwards.
 
-use crate::support::{Answer, CHAIN, FakeLlm, counts, space, until};
+use crate::support::{Answer, CHAIN, FakeLlm, Fifo, Space, counts, space, until};
 
 #[test]
 fn a_running_build_is_stopped_by_a_command() {
@@ -315,4 +315,34 @@ fn what_was_up_to_date_when_the_build_began_can_be_made_anew_in_it() {
     build.wait().exits(0);
     assert_eq!(server.counts(), counts([("a", 2), ("b", 2), ("c", 2), ("x", 2)]));
     space.assert_nothing_to_do(&server);
+}
+
+/// Of commands alone a build reads only what may be stale: what it left out it cannot take up.
+#[test]
+fn what_a_build_of_commands_left_out_is_made_anew_after_it() {
+    let space = Space::new();
+    let gate = Fifo::new(space.path("gate"));
+    let task = |name: &str, hold: &str| {
+        format!(
+            "[task.{name}]\ninputs = [\"{name}.in\"]\noutputs = [\"{name}.txt\"]\n\
+             command = \"{hold} echo {name} >> ran.log; cat $in > $out\"\n"
+        )
+    };
+    space.write("pipeline.toml", task("a", "test -e quick || cat gate;") + &task("b", ""));
+    space.write("a.in", "one");
+    space.write("b.in", "one");
+    space.write("quick", "");
+    space.run(&["build"]).exits(0);
+    space.remove("quick");
+    space.write("a.in", "two");
+    let build = space.spawn(&["build"]);
+    let held = gate.wait_for_reader();
+    let retry = space.spawn(&["retry", "b"]);
+    until("the build to be asked", || space.exists(".planexe/retry").then_some(()));
+    drop(held);
+    build.wait().exits(0);
+    retry.wait().exits(0);
+    assert_eq!(space.read("ran.log").lines().filter(|line| *line == "b").count(), 1);
+    space.run(&["build"]).exits(0);
+    assert_eq!(space.read("ran.log").lines().filter(|line| *line == "b").count(), 2);
 }
