@@ -154,9 +154,9 @@ impl RunLock {
                 Wait::Forever => Duration::MAX,
             };
             // A child that was just forked has the descriptor for the moment until it becomes another program, even if
-            // its planexe was killed in that moment.
-            let gone = held.as_ref().is_some_and(Owner::is_gone) && start.elapsed() < FORKED;
-            if gone {
+            // its planexe was killed in that moment. Nobody is seen who let go between the try and the look.
+            let by_nobody = held.as_ref().is_none_or(Owner::is_gone);
+            if by_nobody && start.elapsed() < FORKED {
                 std::thread::sleep(pause);
                 continue;
             }
