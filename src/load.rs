@@ -23,7 +23,7 @@ use crate::project::{
     CommandSpec, Endpoint, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec, Recipe, Spec, Template,
 };
 use crate::record::Digest;
-use crate::render::{self, Source};
+use crate::render::Source;
 use crate::texts::Texts;
 
 /// Where the parts of a project are.
@@ -634,13 +634,11 @@ impl Loader<'_> {
 
     fn condition(&self, task: &str, key: &str, text: &str) -> Template {
         let source = Source::new(format!("task.{task}.{key}"), text);
-        let names = render::undeclared_in_condition(&source).unwrap_or_default();
-        Template { source, names, html: false }
+        self.compile(source, false)
     }
 
     fn compile(&self, source: Source, html: bool) -> Template {
-        let names = render::undeclared(&source).unwrap_or_default();
-        Template { source, names, html }
+        Template { names: self.texts.names_in(&source), source, html }
     }
 }
 

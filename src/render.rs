@@ -100,20 +100,25 @@ pub fn render(source: &Source, context: &Value, html: bool) -> Result<String, Re
 /// The names a template uses and does not set itself; of members the whole path (`vars.audience`).
 /// Fails if the template cannot be parsed, uses a filter or test there is none of, or wants another file.
 pub fn undeclared(source: &Source) -> Result<BTreeSet<String>, RenderError> {
-    let env = environment(false, source.trim);
+    thread_local! {
+        // To make one takes as long as to parse a short template.
+        static BY_TRIM: [Environment<'static>; 2] = [false, true].map(|trim| environment(false, trim));
+    }
+    BY_TRIM.with(|by_trim| undeclared_by(&by_trim[usize::from(source.trim)], source))
+}
+
+fn undeclared_by(env: &Environment<'_>, source: &Source) -> Result<BTreeSet<String>, RenderError> {
     let template = env
         .template_from_named_str(&source.name, &source.text)
         .map_err(|error| in_words(source, &error, None))?;
-    lint(source, &env)?;
-    let globals: BTreeSet<String> = env.globals().map(|(name, _)| name.to_owned()).collect();
-    Ok(template
-        .undeclared_variables(true)
-        .into_iter()
-        .filter(|name| {
-            !globals.contains(name.split('.').next().unwrap_or(name)) && !name.starts_with("loop.")
-        })
-        .filter(|name| !matches!(name.as_str(), "loop" | "self" | "super" | "caller"))
-        .collect())
+    lint(source, env)?;
+    let is_given = |name: &str| {
+        let root = name.split('.').next().unwrap_or(name);
+        root == "loop"
+            || matches!(name, "self" | "super" | "caller")
+            || env.globals().any(|(known, _)| known == root)
+    };
+    Ok(template.undeclared_variables(true).into_iter().filter(|name| !is_given(name)).collect())
 }
 
 /// The expression inside `"{{ … }}"`, if the text is one and nothing else.
@@ -127,9 +132,7 @@ pub fn condition_of(text: &str) -> Option<&str> {
 /// Whether a condition `"{{ … }}"` is true. Empty values are false, and so are the strings
 /// `false`, `no` and `0`, since a model may write them.
 pub fn eval_condition(source: &Source, context: &Value) -> Result<bool, RenderError> {
-    let Some(inside) = condition_of(&source.text) else {
-        return Err(not_a_condition(source));
-    };
+    let inside = condition(source)?;
     let env = environment(false, source.trim);
     let inner = Source::new(source.name.clone(), inside);
     let expression =
@@ -152,11 +155,14 @@ pub fn eval_condition(source: &Source, context: &Value) -> Result<bool, RenderEr
     })
 }
 
+/// [`condition_of`] a source, or why it is none.
+pub fn condition(source: &Source) -> Result<&str, RenderError> {
+    condition_of(&source.text).ok_or_else(|| not_a_condition(source))
+}
+
 /// The names a condition uses, as [`undeclared`] gives them.
 pub fn undeclared_in_condition(source: &Source) -> Result<BTreeSet<String>, RenderError> {
-    if condition_of(&source.text).is_none() {
-        return Err(not_a_condition(source));
-    }
+    condition(source)?;
     undeclared(source)
 }
 
