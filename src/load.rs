@@ -84,10 +84,10 @@ fn read_part(compiled: &Compiled<'_>, known: &Known) -> Option<(Manifest, Part)>
     let mut fresh = known.fresh().peekable();
     let mut chosen = vec![false; count];
     let mut order = vec![0; count];
-    for task in 0..count {
+    for (task, chosen) in chosen.iter_mut().enumerate() {
         let (wanted, group) = compiled.kind(task)?;
         let is_fresh = fresh.next_if(|name| compiled.name(task) == Some(name)).is_some();
-        chosen[task] = wanted && !group && !is_fresh;
+        *chosen = wanted && !group && !is_fresh;
         *order.get_mut(compiled.step(task)? as usize)? = task;
     }
     // Where what is known is of other tasks, it is of no use.

@@ -556,7 +556,7 @@ impl Loader<'_> {
             ["inputs", "foreach", "sequential"].iter().any(|key| self.manifest.is_damaged(&here.then(*key)));
         let vars_unsure = self.manifest.is_damaged(&key_path!["vars"]);
         for name in used {
-            let root = name.split('.').next().unwrap_or(&name);
+            let root = name.split('.').next().unwrap_or(name);
             if root == "vars" {
                 let Some(var) = name.split('.').nth(1) else { continue };
                 if !vars.contains_key(var) && !vars_unsure {
