@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
@@ -100,14 +100,7 @@ pub fn render(source: &Source, context: &Value, html: bool) -> Result<String, Re
 /// The names a template uses and does not set itself; of members the whole path (`vars.audience`).
 /// Fails if the template cannot be parsed, uses a filter or test there is none of, or wants another file.
 pub fn undeclared(source: &Source) -> Result<BTreeSet<String>, RenderError> {
-    thread_local! {
-        // To make one takes as long as to parse a short template.
-        static BY_TRIM: [Environment<'static>; 2] = [false, true].map(|trim| environment(false, trim));
-    }
-    BY_TRIM.with(|by_trim| undeclared_by(&by_trim[usize::from(source.trim)], source))
-}
-
-fn undeclared_by(env: &Environment<'_>, source: &Source) -> Result<BTreeSet<String>, RenderError> {
+    let env = environment(false, source.trim);
     let template = env
         .template_from_named_str(&source.name, &source.text)
         .map_err(|error| in_words(source, &error, None))?;
@@ -179,7 +172,14 @@ fn not_a_condition(source: &Source) -> RenderError {
     }
 }
 
-fn environment<'a>(html: bool, trim: bool) -> Environment<'a> {
+/// The environment templates are made in. There are four of them, each made once: to make one takes longer than
+/// to parse and render most templates, and a pipeline has a template for every task.
+fn environment<'a>(html: bool, trim: bool) -> &'a Environment<'a> {
+    static MADE: [OnceLock<Environment<'static>>; 4] = [const { OnceLock::new() }; 4];
+    MADE[usize::from(html) + 2 * usize::from(trim)].get_or_init(|| new_environment(html, trim))
+}
+
+fn new_environment(html: bool, trim: bool) -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_auto_escape_callback(move |_| if html { AutoEscape::Html } else { AutoEscape::None });

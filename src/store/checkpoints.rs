@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::jsonl;
 use crate::fs::{self, Durability, FsError};
-use crate::record::{Digest, OutputRecord};
+use crate::record::{Digest, Done, OutputRecord};
 
 /// A completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +81,14 @@ impl Checkpoint {
     }
 }
 
+/// A checkpoint with its `.DONE`, as [`Checkpoint::done`] would hold it.
+#[derive(Debug, Serialize)]
+pub(super) struct WithDone<'a> {
+    #[serde(flatten)]
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) done: &'a Done,
+}
+
 /// `.planexe/checkpoints.jsonl`.
 #[derive(Debug)]
 pub struct Checkpoints {
@@ -93,7 +101,7 @@ impl Checkpoints {
     }
 
     /// Adds one.
-    pub fn append(&self, checkpoint: &Checkpoint, durability: Durability) -> Result<(), FsError> {
+    pub fn append(&self, checkpoint: &impl Serialize, durability: Durability) -> Result<(), FsError> {
         if let Some(dir) = self.path.parent() {
             fs::make_dirs(dir, Durability::Synced)?;
         }
