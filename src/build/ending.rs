@@ -145,6 +145,14 @@ impl Build<'_> {
             if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
                 rested.add(file, false);
             }
+            if let (NodeKind::Family, Some(glob)) =
+                (task.kind, spec.foreach.as_ref().and_then(|f| f.glob.as_ref()))
+            {
+                // Each is an item, whether or not an instance reads it too.
+                for path in self.finder.glob(glob).ok()? {
+                    rested.add(&path, false);
+                }
+            }
             let done = matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done));
             if !crate::inputs::has_outputs(task) || !done {
                 // A task that is skipped has inputs that say so; it may have no outputs.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeLlm, Space, counts};
+use crate::support::{Answer, FakeLlm, Space, counts, until};
 
 /// A review by each expert of a list, and a report over all reviews.
 const REVIEWS: &str = r#"
@@ -711,4 +711,43 @@ command = "ls notes | grep -c 'txt$' > $out"
     let calls = space.lines("usage_metrics.jsonl").len();
     assert_eq!(calls, 2001);
     space.assert_nothing_to_do(&server);
+}
+
+/// What a file holds is part of its item, also where no prompt reads it.
+#[test]
+fn an_edited_file_among_the_items_is_seen() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        r#"
+[task.letters]
+foreach = { glob = "docs/*.txt" }
+outputs = ["replies/{{ key }}.txt"]
+prompt = "TASK=letters\n{{ item.text }}"
+
+[task.copies]
+foreach = { glob = "docs/*.md" }
+outputs = ["copies/{{ key }}.txt"]
+command = "echo $key >> ran.log; cp docs/$key.md $out"
+"#,
+    );
+    for name in ["a.txt", "b.txt", "c.txt", "a.md", "b.md"] {
+        space.write(&format!("docs/{name}"), format!("Dear {name}.\n"));
+    }
+    space.build();
+    for n in 0..2 {
+        for file in ["docs/b.txt", "docs/b.md"] {
+            // The memo is written once the files are old enough to be told from a later change.
+            until("a memo", || {
+                space.run(&["build"]).exits(0).says(&["up to date"]);
+                space.exists(".planexe/memo").then_some(())
+            });
+            space.write(file, format!("Dear b, {n}.\n"));
+            space.run(&["build", "-q"]).exits(1);
+            space.build();
+            space.assert_nothing_to_do(&server);
+        }
+        assert_eq!((server.count("letters"), space.read("copies/b.txt")), (4 + n, format!("Dear b, {n}.\n")));
+        assert_eq!(space.read("ran.log").lines().count(), 3 + n);
+    }
 }

@@ -4,7 +4,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests write files as a user would")]
 
-#[allow(dead_code, reason = "of random pipelines only the dice are used here")]
 #[path = "../support/random.rs"]
 mod random;
 #[path = "../support/mod.rs"]
@@ -36,6 +35,7 @@ mod make;
 mod notify;
 mod outages;
 mod programs;
+mod random_pipelines;
 mod recipes;
 mod records;
 mod seen;
