@@ -62,7 +62,7 @@ pub struct Tools {
     /// Where the programs of commands are.
     pub programs: command::Programs,
     /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.
-    pub scratch: Mutex<Vec<std::fs::File>>,
+    pub scratch: Mutex<Vec<Arc<std::fs::File>>>,
     /// This process and host, for records.
     pub pid: u32,
     /// This host.
