@@ -18,6 +18,7 @@ use super::expand::{self, Values};
 use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure, further_outputs};
 use crate::fs::{self, Durability, FsError};
 use crate::inputs::Files;
+use crate::llm::Usage;
 use crate::process::{self, End, Lifeline, Limits};
 use crate::project::{CommandSpec, Line};
 use crate::record::{Digest, Failure, Marker, State};
@@ -138,6 +139,7 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         }
         return Ok(failed.map_or(Outcome::Stopped, Outcome::Failed));
     }
+    (job.answered)(Usage::default());
     let mut outputs: Vec<(String, Content)> = Vec::new();
     let templated = |n: usize| n > 0 && task_spec.templates.get(n).is_some_and(Option::is_some);
     for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate() {

@@ -106,7 +106,8 @@ pub struct Job {
     pub course: Course,
     /// What it is doing, for those who watch.
     pub live: Arc<Live>,
-    /// To be told that an answer is on disk, and what it used: its slot is free from then on.
+    /// To be told that an answer is on disk, and what it used, or that a program ended well: its slot is free from
+    /// then on.
     pub answered: Box<dyn Fn(Usage) + Send>,
 }
 

@@ -128,6 +128,12 @@ impl Index {
     /// Files are known by their names relative to the run, so that a run can be moved; others by
     /// their absolute ones.
     fn key(&self, path: &Path) -> String {
+        let plain = path.to_str().zip(self.run_dir.to_str());
+        if let Some(below) = plain.and_then(|(path, run)| path.strip_prefix(run)?.strip_prefix('/'))
+            && !below.starts_with(['/', '.'])
+        {
+            return below.to_owned();
+        }
         match path.strip_prefix(&self.run_dir) {
             Ok(relative) => relative.to_string_lossy().into_owned(),
             Err(_) => std::path::absolute(path).unwrap_or(path.to_owned()).to_string_lossy().into_owned(),
