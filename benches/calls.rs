@@ -12,67 +12,81 @@
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench makes its own files")]
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Answers each prompt that says `after N ms` so much later.
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// Answers each prompt that says `after N ms` so much later. It shares its cores with the build that is
+/// measured, so two threads do all of it: one takes requests, one answers them when it is time.
 #[derive(Default)]
 struct Server {
     calls: AtomicU32,
-    at_once: AtomicU32,
-    most: AtomicU32,
+    most: AtomicUsize,
+    /// Connections by the moment they are answered at.
+    due: Mutex<BTreeMap<(Instant, u32), TcpStream>>,
+    sooner: Condvar,
 }
 
 impl Server {
     fn start() -> (Arc<Server>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a socket");
         let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
         let server = Arc::new(Server::default());
-        let accepting = server.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let server = accepting.clone();
-                let thread = std::thread::Builder::new().stack_size(64 * 1024);
-                thread.spawn(move || while server.answer(&stream).is_some() {}).expect("a thread");
-            }
-        });
+        let (taking, answering) = (server.clone(), server.clone());
+        std::thread::spawn(move || taking.take(&listener));
+        std::thread::spawn(move || answering.answer());
         (server, url)
     }
 
-    /// One request and its answer; none at the end of the connection.
-    fn answer(&self, stream: &TcpStream) -> Option<()> {
-        let mut reader = BufReader::new(stream);
-        let mut length = 0;
-        let mut line = String::new();
+    /// Takes connections and reads a request from each.
+    fn take(&self, listener: &TcpListener) {
+        let mut coming: Vec<(TcpStream, Vec<u8>)> = Vec::new();
         loop {
-            line.clear();
-            if reader.read_line(&mut line).ok()? == 0 {
-                return None;
+            let streams = coming.iter().map(|(stream, _)| PollFd::new(stream, PollFlags::IN));
+            let mut polled: Vec<PollFd<'_>> =
+                std::iter::once(PollFd::new(listener, PollFlags::IN)).chain(streams).collect();
+            poll(&mut polled, None).expect("something to come");
+            while let Ok((stream, _)) = listener.accept() {
+                stream.set_nonblocking(true).expect("a socket");
+                coming.push((stream, Vec::new()));
             }
-            let lower = line.to_ascii_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-            if line.trim().is_empty() {
-                break;
+            coming = coming.into_iter().filter_map(|(stream, bytes)| self.read(stream, bytes)).collect();
+        }
+    }
+
+    /// Reads what is there of a request; gives it back unless it is whole.
+    fn read(&self, mut stream: TcpStream, mut bytes: Vec<u8>) -> Option<(TcpStream, Vec<u8>)> {
+        let mut buffer = [0; 4096];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(read) => bytes.extend(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return None,
             }
         }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        let body = String::from_utf8_lossy(&body);
-        let after = body.split("after ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let now = self.at_once.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most.fetch_max(now, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(after.unwrap_or(0)));
-        self.at_once.fetch_sub(1, Ordering::Relaxed);
+        let Some(after) = asked(&bytes) else { return Some((stream, bytes)) };
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut due = self.due.lock().expect("the calls");
+        due.insert((Instant::now() + after, call), stream);
+        self.most.fetch_max(due.len(), Ordering::Relaxed);
+        if due.first_key_value().is_some_and(|((_, first), _)| *first == call) {
+            self.sooner.notify_one();
+        }
+        None
+    }
+
+    /// Answers each request when it is time.
+    fn answer(&self) {
         let mut answer = String::from(
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
         );
@@ -84,9 +98,40 @@ impl Server {
             let _ = write!(answer, "{:x}\r\ndata: {event}\n\n\r\n", event.len() + 8);
         }
         answer += "0\r\n\r\n";
-        let mut stream = stream;
-        stream.write_all(answer.as_bytes()).ok()
+        let mut due = self.due.lock().expect("the calls");
+        loop {
+            let now = Instant::now();
+            due = match due.first_entry() {
+                None => self.sooner.wait(due).expect("the calls"),
+                Some(first) if first.key().0 > now => {
+                    let left = first.key().0 - now;
+                    self.sooner.wait_timeout(due, left).expect("the calls").0
+                }
+                Some(first) => {
+                    let mut stream = first.remove();
+                    drop(due);
+                    let _ = stream.write_all(answer.as_bytes());
+                    drop(stream);
+                    self.due.lock().expect("the calls")
+                }
+            };
+        }
     }
+}
+
+/// How long after a request its answer is wanted; none while it is not whole.
+fn asked(request: &[u8]) -> Option<Duration> {
+    let text = String::from_utf8_lossy(request);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    if body.len() < length? {
+        return None;
+    }
+    let after = body.split("after ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    Some(Duration::from_millis(after.unwrap_or(0)))
 }
 
 /// What a build took: wall and CPU seconds, peak MiB.

@@ -2425,7 +2425,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__simulate)
-            opts="-j -D -v -C -f -s -h --jobs --model --slots --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-j -D -v -C -f -s -h --jobs --model --slots --rpm --tpm --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2444,6 +2444,14 @@ _planexe() {
                     return 0
                     ;;
                 --slots)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rpm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tpm)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -340,6 +340,8 @@ complete -c planexe -n "__fish_planexe_using_subcommand usage" -s h -l help -d '
 complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s j -l jobs -d 'At most N tasks at once' -r
 complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l slots -d 'Slots of a model, whatever the row: local=2,cloud=16' -r
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l rpm -d 'Requests per minute of a model: cloud=60' -r
+complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l tpm -d 'Tokens per minute of a model: cloud=200000' -r
 complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand simulate" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand simulate" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// With fewer items, to start threads costs more than they save.
-const WORTH_IT: usize = 1000;
+pub const WORTH_IT: usize = 1000;
 
 /// What becomes of each item, in their order.
 pub fn map<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {

@@ -58,6 +58,8 @@ pub struct Judgement {
     pub marker: Marker,
     /// Its `.status`, as found.
     pub status: Option<Box<Status>>,
+    /// There is a `.status` that cannot be believed.
+    pub torn: bool,
     /// Its `.status` is of an unknown state, which is an error, never done.
     pub unknown_state: Option<String>,
     /// Outputs as found.
@@ -106,10 +108,11 @@ impl Judge<'_> {
         let task = &graph[id];
         let spec = self.project.spec(task);
         let first = task.outputs.first().map_or("", String::as_str);
-        let (status, unknown_state) = match self.store.read_status(first) {
-            StatusRead::Valid(status) => (Some(status), None),
-            StatusRead::UnknownState(state) => (None, Some(state)),
-            StatusRead::Missing | StatusRead::Damaged(_) | StatusRead::Newer(_) => (None, None),
+        let (status, torn, unknown_state) = match self.store.read_status(first) {
+            StatusRead::Valid(status) => (Some(status), false, None),
+            StatusRead::UnknownState(state) => (None, false, Some(state)),
+            StatusRead::Missing => (None, false, None),
+            StatusRead::Damaged(_) | StatusRead::Newer(_) => (None, true, None),
         };
         let mut judgement = Judgement {
             decision: Decision::DependsOn,
@@ -118,6 +121,7 @@ impl Judge<'_> {
             failure: None,
             marker: self.store.read_done(first),
             status,
+            torn,
             unknown_state,
             seen: Vec::new(),
         };

@@ -39,6 +39,7 @@ impl<'a> RunRecord<'a> {
         for (file, cut) in self.store.mend_all()? {
             tools.note(None, true, format!("`{file}` had a torn end: {} bytes were cut off", cut.cut_bytes));
         }
+        self.store.mend_overview()?;
         // What a build that was killed was at is of no use to anybody.
         let _ = self.store.clear_live();
         let swept = if self.tidy { self.store.sweep([])? } else { sweep(self.store, self.project)? };

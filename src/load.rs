@@ -23,7 +23,7 @@ use crate::project::{
     CommandSpec, Endpoint, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec, Recipe, Spec, Template,
 };
 use crate::record::Digest;
-use crate::render::{self, Source};
+use crate::render::Source;
 use crate::texts::Texts;
 
 /// Where the parts of a project are.
@@ -84,10 +84,10 @@ fn read_part(compiled: &Compiled<'_>, known: &Known) -> Option<(Manifest, Part)>
     let mut fresh = known.fresh().peekable();
     let mut chosen = vec![false; count];
     let mut order = vec![0; count];
-    for task in 0..count {
+    for (task, chosen) in chosen.iter_mut().enumerate() {
         let (wanted, group) = compiled.kind(task)?;
         let is_fresh = fresh.next_if(|name| compiled.name(task) == Some(name)).is_some();
-        chosen[task] = wanted && !group && !is_fresh;
+        *chosen = wanted && !group && !is_fresh;
         *order.get_mut(compiled.step(task)? as usize)? = task;
     }
     // Where what is known is of other tasks, it is of no use.
@@ -634,13 +634,11 @@ impl Loader<'_> {
 
     fn condition(&self, task: &str, key: &str, text: &str) -> Template {
         let source = Source::new(format!("task.{task}.{key}"), text);
-        let names = render::undeclared_in_condition(&source).unwrap_or_default();
-        Template { source, names, html: false }
+        self.compile(source, false)
     }
 
     fn compile(&self, source: Source, html: bool) -> Template {
-        let names = render::undeclared(&source).unwrap_or_default();
-        Template { source, names, html }
+        Template { names: self.texts.names_in(&source), source, html }
     }
 }
 

@@ -35,7 +35,7 @@ pub fn fold_case(path: &str) -> String {
 /// A relative path without `.` components, doubled slashes and blanks in `{{key}}`.
 pub fn normalize(path: &str) -> String {
     let plain = |part: &str| !part.is_empty() && part != ".";
-    if !path.contains("{{") && path.split('/').all(plain) {
+    if !path.contains('{') && path.split('/').all(plain) {
         return path.to_owned();
     }
     let mut text = String::with_capacity(path.len());

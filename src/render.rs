@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
@@ -104,16 +104,14 @@ pub fn undeclared(source: &Source) -> Result<BTreeSet<String>, RenderError> {
     let template = env
         .template_from_named_str(&source.name, &source.text)
         .map_err(|error| in_words(source, &error, None))?;
-    lint(source, &env)?;
-    let globals: BTreeSet<String> = env.globals().map(|(name, _)| name.to_owned()).collect();
-    Ok(template
-        .undeclared_variables(true)
-        .into_iter()
-        .filter(|name| {
-            !globals.contains(name.split('.').next().unwrap_or(name)) && !name.starts_with("loop.")
-        })
-        .filter(|name| !matches!(name.as_str(), "loop" | "self" | "super" | "caller"))
-        .collect())
+    lint(source, env)?;
+    let is_given = |name: &str| {
+        let root = name.split('.').next().unwrap_or(name);
+        root == "loop"
+            || matches!(name, "self" | "super" | "caller")
+            || env.globals().any(|(known, _)| known == root)
+    };
+    Ok(template.undeclared_variables(true).into_iter().filter(|name| !is_given(name)).collect())
 }
 
 /// The expression inside `"{{ … }}"`, if the text is one and nothing else.
@@ -127,9 +125,7 @@ pub fn condition_of(text: &str) -> Option<&str> {
 /// Whether a condition `"{{ … }}"` is true. Empty values are false, and so are the strings
 /// `false`, `no` and `0`, since a model may write them.
 pub fn eval_condition(source: &Source, context: &Value) -> Result<bool, RenderError> {
-    let Some(inside) = condition_of(&source.text) else {
-        return Err(not_a_condition(source));
-    };
+    let inside = condition(source)?;
     let env = environment(false, source.trim);
     let inner = Source::new(source.name.clone(), inside);
     let expression =
@@ -152,11 +148,14 @@ pub fn eval_condition(source: &Source, context: &Value) -> Result<bool, RenderEr
     })
 }
 
+/// [`condition_of`] a source, or why it is none.
+pub fn condition(source: &Source) -> Result<&str, RenderError> {
+    condition_of(&source.text).ok_or_else(|| not_a_condition(source))
+}
+
 /// The names a condition uses, as [`undeclared`] gives them.
 pub fn undeclared_in_condition(source: &Source) -> Result<BTreeSet<String>, RenderError> {
-    if condition_of(&source.text).is_none() {
-        return Err(not_a_condition(source));
-    }
+    condition(source)?;
     undeclared(source)
 }
 
@@ -173,7 +172,14 @@ fn not_a_condition(source: &Source) -> RenderError {
     }
 }
 
-fn environment<'a>(html: bool, trim: bool) -> Environment<'a> {
+/// The environment templates are made in. There are four of them, each made once: to make one takes longer than
+/// to parse and render most templates, and a pipeline has a template for every task.
+fn environment<'a>(html: bool, trim: bool) -> &'a Environment<'a> {
+    static MADE: [OnceLock<Environment<'static>>; 4] = [const { OnceLock::new() }; 4];
+    MADE[usize::from(html) + 2 * usize::from(trim)].get_or_init(|| new_environment(html, trim))
+}
+
+fn new_environment(html: bool, trim: bool) -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_auto_escape_callback(move |_| if html { AutoEscape::Html } else { AutoEscape::None });

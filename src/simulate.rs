@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::{Action, End, Engine, Event, Judged, Work};
 use crate::eta::Known;
 use crate::graph::{Graph, Item, TaskId};
-use crate::llm::Usage;
+use crate::llm::{Usage, cost};
 use crate::project::{Project, Recipe};
 use crate::store::index::Index;
 use crate::store::logs::UsageLine;
@@ -70,7 +70,13 @@ impl Past {
         let recipe = &project.spec(task).recipe;
         let known = self.seconds.get(project, task);
         let usage = if calls {
-            let used = self.usage.get(project, task).unwrap_or_default();
+            let mut used = self.usage.get(project, task).unwrap_or_default();
+            // By the price of the model that will be asked; what was paid may have been another's.
+            if let Some(price) =
+                recipe.prompt().and_then(|prompt| project.endpoints[*prompt.models.first()?].model.price)
+            {
+                used.cost_usd = cost(&used, &price);
+            }
             Usage { calls: 1, ..used }
         } else {
             Usage::default()

@@ -660,6 +660,7 @@ mod tests {
             failure: None,
             marker,
             status: None,
+            torn: false,
             unknown_state: None,
             seen: Vec::new(),
         }

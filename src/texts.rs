@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::check::{CompiledCheck, CompiledSchema};
+use crate::cores;
 use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, shown_path, suggest};
 use crate::manifest::inputs::named;
@@ -36,6 +37,8 @@ pub struct Texts {
     inline: HashMap<String, Source>,
     schemas: HashMap<String, Arc<CompiledSchema>>,
     checks: HashMap<String, Arc<CompiledCheck>>,
+    /// What each template uses.
+    names: HashMap<Arc<str>, BTreeSet<String>>,
     trim: bool,
 }
 
@@ -68,6 +71,12 @@ impl Texts {
         }
         let file = self.files.get(written)?;
         Some(Source::new(written, file.text.clone()).trimmed(self.trim))
+    }
+
+    /// The names a template uses and does not set itself ([`render::undeclared`]).
+    pub fn names_in(&self, template: &Source) -> BTreeSet<String> {
+        let known = self.names.get(&template.text).cloned();
+        known.unwrap_or_else(|| render::undeclared(template).unwrap_or_default())
     }
 
     /// A compiled schema, by the path the manifest gives.
@@ -106,6 +115,7 @@ impl Loader<'_> {
         if let Some(system) = &tables.defaults.system {
             self.source(&key_path!["defaults", "system"], system);
         }
+        self.look_at_inline();
         for (name, task) in &tables.task {
             self.task(name, task);
         }
@@ -130,6 +140,18 @@ impl Loader<'_> {
                 }
             }
         }
+    }
+
+    /// What prompts and templates in the pipeline itself use, on all cores: there may be one to each task.
+    fn look_at_inline(&mut self) {
+        let texts = self.manifest.tables.task.values().flat_map(|task| [&task.prompt, &task.template]);
+        let texts: Vec<&String> = texts.flatten().filter(|text| is_inline(text)).collect();
+        let found = cores::map(&texts, |text| {
+            let source = Source::new("", text.as_str()).trimmed(self.texts.trim);
+            // What is wrong with it is told where it stands.
+            render::undeclared(&source).ok().map(|names| (source.text, names))
+        });
+        self.texts.names.extend(found.into_iter().flatten());
     }
 
     fn task(&mut self, name: &str, task: &Task) {
@@ -311,8 +333,8 @@ impl Loader<'_> {
             return Some(self.texts.inline.entry(written.to_owned()).or_insert(source).clone());
         }
         let what = match at.0.last() {
-            Some(Step::Key(key)) if key == "template" => "template",
-            Some(Step::Key(key)) if key == "system" => "system prompt",
+            Some(Step::Key(key)) if key.as_ref() == "template" => "template",
+            Some(Step::Key(key)) if key.as_ref() == "system" => "system prompt",
             _ => "prompt",
         };
         let text = self.resolve(at, written, what)?.text.clone();
@@ -513,23 +535,28 @@ impl Loader<'_> {
         task: &Task,
         condition: bool,
     ) {
-        let found =
-            if condition { render::undeclared_in_condition(source) } else { render::undeclared(source) };
-        let used = match found {
-            Ok(used) => used,
-            Err(error) => {
-                let fault = self.render_fault(at, written, source, &error);
-                self.faults.push(fault);
-                return;
-            }
-        };
+        if condition && let Err(error) = render::condition(source) {
+            self.faults.push(self.render_fault(at, written, source, &error));
+            return;
+        }
+        // One text may be the template of many tasks.
+        if !self.texts.names.contains_key(&source.text) {
+            match render::undeclared(source) {
+                Ok(used) => self.texts.names.insert(source.text.clone(), used),
+                Err(error) => {
+                    self.faults.push(self.render_fault(at, written, source, &error));
+                    return;
+                }
+            };
+        }
+        let used = &self.texts.names[&source.text];
         let vars = &self.manifest.tables.vars;
         let here = KeyPath::task(task_name);
         let unsure =
             ["inputs", "foreach", "sequential"].iter().any(|key| self.manifest.is_damaged(&here.then(*key)));
         let vars_unsure = self.manifest.is_damaged(&key_path!["vars"]);
         for name in used {
-            let root = name.split('.').next().unwrap_or(&name);
+            let root = name.split('.').next().unwrap_or(name);
             if root == "vars" {
                 let Some(var) = name.split('.').nth(1) else { continue };
                 if !vars.contains_key(var) && !vars_unsure {

@@ -47,7 +47,7 @@ impl Build<'_> {
             _ => (false, Vec::new(), false),
         };
         let first = std::mem::replace(&mut pending.first, false);
-        let torn = pending.judgement.status.is_none()
+        let torn = pending.judgement.torn
             || matches!(pending.judgement.marker, Marker::Damaged(_) | Marker::Newer(_));
         let former = match &pending.judgement.marker {
             Marker::Valid(done) => Some(done.clone()),

@@ -41,7 +41,7 @@ impl Build<'_> {
             && self.broken.is_none()
             && graph.ids().all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));
         // Before anything says that the build is complete.
-        if let Err(error) = self.store.batch().end(all) {
+        if let Err(error) = self.tools.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
             self.broken.get_or_insert(error);
         }
         self.summary.sample.sort();

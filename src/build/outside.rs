@@ -83,6 +83,9 @@ impl Build<'_> {
 
     /// Looks for what was asked by file: stop, pause, abort, `done`.
     pub(super) fn look_outside(&mut self) {
+        if let Err(error) = self.tools.logs.catch_up() {
+            self.break_off(error);
+        }
         for control in self.controls.look() {
             match control {
                 Control::Stop => self.stop(Stopped::StopFile, Level::Draining),

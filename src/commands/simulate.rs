@@ -1,11 +1,14 @@
 //! `planexe simulate`: what a build of everything would take, with the durations of earlier builds.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::str::FromStr;
 
 use clap::Args;
+use rayon::prelude::*;
 
 use crate::commands::Session;
-use crate::commands::build::{ask_only, slots_with, target_ids, task_infos};
+use crate::commands::build::{ask_only, find_model, slots_with, target_ids, task_infos};
 use crate::engine::{Engine, Mode, Options};
 use crate::exit::{self, Error};
 use crate::graph::{Graph, TaskId, is_item};
@@ -37,17 +40,30 @@ pub struct SimulateArgs {
     pub model: Option<String>,
 
     /// Slots of a model, whatever the row: local=2,cloud=16
-    #[arg(long, value_name = "MODEL=N", value_delimiter = ',', value_parser = parse_slots)]
+    #[arg(long, value_name = "MODEL=N", value_delimiter = ',', value_parser = parse_limit::<u32>)]
     pub slots: Vec<(String, u32)>,
+
+    /// Requests per minute of a model: cloud=60
+    #[arg(long, value_name = "MODEL=N", value_delimiter = ',', value_parser = parse_limit::<u32>)]
+    pub rpm: Vec<(String, u32)>,
+
+    /// Tokens per minute of a model: cloud=200000
+    #[arg(long, value_name = "MODEL=N", value_delimiter = ',', value_parser = parse_limit::<u64>)]
+    pub tpm: Vec<(String, u64)>,
 }
 
-fn parse_slots(text: &str) -> Result<(String, u32), String> {
+fn parse_limit<N: FromStr + PartialEq + Default>(text: &str) -> Result<(String, N), String> {
     let wanted = || "wanted MODEL=N, for example `local=2`".to_owned();
-    let (name, slots) = text.split_once('=').ok_or_else(wanted)?;
-    match slots.trim().parse() {
-        Ok(slots) if slots > 0 => Ok((name.trim().to_owned(), slots)),
+    let (name, limit) = text.split_once('=').ok_or_else(wanted)?;
+    match limit.trim().parse() {
+        Ok(limit) if limit != N::default() => Ok((name.trim().to_owned(), limit)),
         _ => Err(wanted()),
     }
+}
+
+/// Limits by the position of their model.
+fn by_model<N: Copy>(opened: &Opened, limits: &[(String, N)]) -> Result<HashMap<usize, N>, Error> {
+    limits.iter().map(|(name, limit)| Ok((find_model(opened, name)?, *limit))).collect()
 }
 
 /// Predicts; reads only.
@@ -56,25 +72,35 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     if let Some(model) = &args.model {
         ask_only(&mut opened, model)?;
     }
-    let mut fixed = HashMap::new();
-    for (name, slots) in &args.slots {
-        fixed.insert(crate::commands::build::find_model(&opened, name)?, *slots);
-    }
+    let has_price = |name: &String| -> Result<bool, Error> {
+        Ok(opened.project.endpoints[find_model(&opened, name)?].model.price.is_some())
+    };
+    let unpriced = match &args.model {
+        Some(model) if !has_price(model)? => Some(model.clone()),
+        _ => None,
+    };
+    let fixed = by_model(&opened, &args.slots)?;
+    let (rpm, tpm) = (by_model(&opened, &args.rpm)?, by_model(&opened, &args.tpm)?);
     let targets = target_ids(&opened, &args.targets)?;
     let index = Index::load(&opened.store);
     let past = past(&opened, &index)?;
     let project = &*opened.project;
     let predict = |slots: Option<u32>| -> Predicted {
         let infos = task_infos(project, &index);
-        let (slots, _) = slots_with(project, args.jobs, |at, limits| match (fixed.get(&at), slots) {
-            (Some(&slots), _) | (None, Some(slots)) => limits.max_concurrent = slots,
-            (None, None) => {}
+        let (slots, _) = slots_with(project, args.jobs, |at, limits| {
+            limits.max_concurrent = fixed.get(&at).copied().or(slots).unwrap_or(limits.max_concurrent);
+            limits.rpm = rpm.get(&at).copied().or(limits.rpm);
+            limits.tpm = tpm.get(&at).copied().or(limits.tpm);
         });
         let mut engine = Engine::new(project.graph.clone(), Mode::Build, Options::default(), infos, slots);
         engine.know(index.usual_durations(is_item));
         engine.want(&targets);
         let mut runs = |graph: &Graph, id: TaskId| {
-            let expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));
+            let mut expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));
+            if unpriced.is_some() {
+                // What was paid was another's price.
+                expected.usage.cost_usd = 0.0;
+            }
             let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
             Some((simulate::work(project, graph, id, true, tokens), expected))
         };
@@ -91,18 +117,24 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
         };
         simulate::predict(engine, &mut runs, &mut |graph, family| judge.items(graph, family).ok())
     };
-    let now = predict(None);
-    let calls = now.usage.calls > 0;
-    let mut rows = vec![PredictedRow { slots: None, predicted: now }];
+    let more = ROWS.par_iter().map(|&slots| Some(slots));
+    let slots = rayon::iter::once(None).chain(more);
+    let row = |slots| PredictedRow { slots, predicted: predict(slots) };
+    let mut rows: Vec<PredictedRow> = match opened.project.specs.iter().any(|spec| asks(&spec.recipe)) {
+        true => slots.map(row).collect(),
+        false => vec![row(None)],
+    };
     // Without calls there is nothing of which a row could have more.
-    let more = ROWS.iter().filter(|_| calls);
-    rows.extend(more.map(|&slots| PredictedRow { slots: Some(slots), predicted: predict(Some(slots)) }));
+    if rows.first().is_some_and(|row| row.predicted.usage.calls == 0) {
+        rows.truncate(1);
+    }
     let view = SimulateView {
         schema: crate::report::SCHEMA,
         server: session.server(),
         run_dir: project.run.display().to_string(),
         pipeline: project.name.clone(),
         rows,
+        unpriced,
     };
     if session.globals.json {
         session.print_json(&view)?;
@@ -122,10 +154,15 @@ fn asks(recipe: &Recipe) -> bool {
 /// What is known of earlier builds. `.status` files are read for tasks that the index does not know.
 pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
     let graph = &opened.project.graph;
+    let mut folders: HashMap<&Path, bool> = HashMap::new();
     let recorded = graph.ids().filter_map(|id| {
         let task = &graph[id];
         let first = task.outputs.first()?;
         if !index.durations(&task.name).is_empty() || crate::pattern::has_key(first) {
+            return None;
+        }
+        let folder = Path::new(first).parent()?;
+        if !*folders.entry(folder).or_insert_with(|| opened.project.run.join(folder).is_dir()) {
             return None;
         }
         let crate::store::sidecar::StatusRead::Valid(status) = opened.store.read_status(first) else {

@@ -387,11 +387,13 @@ impl Engine {
                 self.wanted_keys.entry(*id).or_default().extend(keys.iter().cloned());
             }
         }
-        for id in self.graph.ids().collect::<Vec<_>>() {
-            if self.nodes[id.index()].wanted {
-                self.count_needs(id);
-                self.advance(id);
-            }
+        let wanted: Vec<TaskId> = self.graph.ids().filter(|id| self.nodes[id.index()].wanted).collect();
+        for &id in &wanted {
+            self.count_needs(id);
+        }
+        // Only now: a group may settle at once, and what waits for it too must know what else it waits for.
+        for id in wanted {
+            self.advance(id);
         }
     }
 

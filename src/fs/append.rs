@@ -38,6 +38,12 @@ impl AppendFile {
         }
     }
 
+    /// Its length.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().at("read", &self.path)?.len())
+    }
+
     /// Appends one line with one write; `line` holds no newline. A line that could be written only
     /// in part is taken back.
     pub fn line(&mut self, line: &[u8], durability: Durability) -> Result<()> {

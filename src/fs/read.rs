@@ -79,8 +79,9 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// The bytes of a regular file, an error if there are more than `cap`.
 pub fn read_capped(path: &Path, cap: u64) -> Result<Vec<u8>> {
-    let (file, _) = open_regular(path)?;
-    let mut bytes = Vec::new();
+    let (file, metadata) = open_regular(path)?;
+    // One byte more than it holds, so that its end is seen by the same read.
+    let mut bytes = Vec::with_capacity(metadata.len().min(cap).min(1 << 26) as usize + 1);
     file.take(cap + 1).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() as u64 > cap {
         let why = io::Error::new(ErrorKind::FileTooLarge, format!("larger than {cap} bytes"));

@@ -48,6 +48,7 @@ use crate::manifest::types::{Api, Model};
 use crate::process::Lifeline;
 
 pub use probe::Health;
+pub use whole::cost;
 
 /// What is asked of a model.
 #[derive(Debug, Clone)]

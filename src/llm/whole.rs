@@ -202,6 +202,6 @@ impl Draft {
 }
 
 /// USD of one call by a price table per million tokens.
-pub(super) fn cost(usage: &Usage, price: &Price) -> f64 {
+pub fn cost(usage: &Usage, price: &Price) -> f64 {
     (usage.input_tokens as f64 * price.input + usage.output_tokens as f64 * price.output) / 1e6
 }

@@ -257,6 +257,7 @@ impl<'a> Compiled<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
 mod tests {
     use super::*;
 

@@ -335,7 +335,7 @@ fn fault(error: &ReadError, at: &KeyPath) -> Fault {
                 .wanted("no such key")
                 .maybe_hint(hint);
             let lower = key.to_lowercase();
-            fault.secret = matches!(table.0.first(), Some(Step::Key(first)) if first != "task")
+            fault.secret = matches!(table.0.first(), Some(Step::Key(first)) if first.as_ref() != "task")
                 && ["key", "token", "secret", "password", "auth"].iter().any(|word| lower.contains(word))
                 && !lower.contains("_env");
             fault
@@ -366,7 +366,7 @@ fn fault(error: &ReadError, at: &KeyPath) -> Fault {
 /// How a value of the wrong type would be written right, where that can be told.
 fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
     if let ([Step::Key(table), Step::Key(_)], "a table") = (at.0.as_slice(), wanted)
-        && let "task" | "models" | "webhooks" | "profiles" = table.as_str()
+        && let "task" | "models" | "webhooks" | "profiles" = table.as_ref()
     {
         return Some(format!("these tables have names of their own: `[{table}.NAME]`"));
     }
@@ -396,7 +396,7 @@ fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
 /// Keys people look for in the wrong place, or under another tool's name.
 fn elsewhere(table: &KeyPath, key: &str) -> Option<String> {
     let steps: Vec<&str> =
-        table.0.iter().map(|step| if let Step::Key(key) = step { key.as_str() } else { "" }).collect();
+        table.0.iter().map(|step| if let Step::Key(key) = step { key.as_ref() } else { "" }).collect();
     let hint = match (steps.as_slice(), key) {
         (
             [],

@@ -58,26 +58,26 @@ pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A key of a table.
-    Key(String),
+    Key(Arc<str>),
     /// An element of a list, from 0.
     Index(usize),
 }
 
 impl From<&str> for Step {
     fn from(key: &str) -> Step {
-        Step::Key(key.to_owned())
+        Step::Key(key.into())
     }
 }
 
 impl From<&String> for Step {
     fn from(key: &String) -> Step {
-        Step::Key(key.clone())
+        Step::Key(key.as_str().into())
     }
 }
 
 impl From<String> for Step {
     fn from(key: String) -> Step {
-        Step::Key(key)
+        Step::Key(key.into())
     }
 }
 
@@ -105,7 +105,8 @@ impl KeyPath {
     /// One step further.
     #[must_use]
     pub fn then(&self, step: impl Into<Step>) -> KeyPath {
-        let mut steps = self.0.clone();
+        let mut steps = Vec::with_capacity(self.0.len() + 1);
+        steps.extend_from_slice(&self.0);
         steps.push(step.into());
         KeyPath(steps)
     }
@@ -232,7 +233,7 @@ impl Node {
     pub fn find_mut(&mut self, path: &[Step]) -> Option<&mut Node> {
         let Some((first, rest)) = path.split_first() else { return Some(self) };
         match (first, &mut self.kind) {
-            (Step::Key(key), Kind::Table(entries)) => entries.get_mut(key)?.value.find_mut(rest),
+            (Step::Key(key), Kind::Table(entries)) => entries.get_mut(key.as_ref())?.value.find_mut(rest),
             (Step::Index(index), Kind::List(items)) => items.get_mut(*index)?.find_mut(rest),
             _ => None,
         }
@@ -244,7 +245,7 @@ impl Node {
         let mut key = None;
         for step in path {
             match (step, &here.kind) {
-                (Step::Key(name), Kind::Table(entries)) => match entries.get(name) {
+                (Step::Key(name), Kind::Table(entries)) => match entries.get(name.as_ref()) {
                     Some(entry) => {
                         key = Some(entry.key);
                         here = &entry.value;

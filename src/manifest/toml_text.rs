@@ -1,13 +1,16 @@
 //! From the text of one TOML file to a tree of nodes, or to its syntax faults in plain words.
 
+use std::ops::Range;
 use std::path::Path;
 
-use indexmap::IndexMap;
-use toml::de::{DeTable, DeValue};
+use rayon::prelude::*;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
 
 use super::fault::Fault;
 use super::place::{Entry, Kind, Node, Place, line_column};
+use crate::cores;
 
 /// Largest file that is read.
 pub const LARGEST_FILE: u64 = 64 << 20;
@@ -343,16 +346,19 @@ fn not_a_string(found: &str) -> (String, Option<String>, Option<String>) {
 }
 
 fn table_kind(table: DeTable<'_>, source: u32) -> Kind {
-    let mut entries = IndexMap::with_capacity(table.len());
-    for (key, value) in table {
-        let span = key.span();
-        let key_place = Place { source, start: span.start as u32, end: span.end as u32 };
-        let span = value.span();
-        let place = Place { source, start: span.start as u32, end: span.end as u32 };
-        let node = Node { place, kind: kind_of(value.into_inner(), source) };
-        entries.insert(key.into_inner().into_owned(), Entry { key: key_place, value: node });
-    }
-    Kind::Table(entries)
+    let place = |span: Range<usize>| Place { source, start: span.start as u32, end: span.end as u32 };
+    let entry = |(key, value): (Spanned<DeString<'_>>, Spanned<DeValue<'_>>)| {
+        let (key_place, value_place) = (place(key.span()), place(value.span()));
+        let value = Node { place: value_place, kind: kind_of(value.into_inner(), source) };
+        (key.into_inner().into_owned(), Entry { key: key_place, value })
+    };
+    Kind::Table(match table.len() {
+        ..cores::WORTH_IT => table.into_iter().map(entry).collect(),
+        _ => {
+            let entries: Vec<_> = table.into_iter().collect();
+            entries.into_par_iter().map(entry).collect::<Vec<_>>().into_iter().collect()
+        }
+    })
 }
 
 fn kind_of(value: DeValue<'_>, source: u32) -> Kind {

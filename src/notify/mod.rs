@@ -133,6 +133,8 @@ pub struct Notifier {
     post: Post,
     hooks: Hooks,
     complaints: Complaints,
+    /// Somebody is told at all.
+    heard: bool,
 }
 
 impl Notifier {
@@ -149,6 +151,7 @@ impl Notifier {
             hidden: key_variables.to_vec(),
         };
         Notifier {
+            heard: !receivers.is_empty() || project.tables.hooks != Default::default(),
             teller: Teller::new(&project.name, &run, redactor),
             post: Post::new(&project.run, receivers, complaints.clone()),
             hooks: Hooks::new(project.tables.hooks.clone(), place, complaints.clone()),
@@ -157,6 +160,9 @@ impl Notifier {
     }
 
     fn event(&mut self, event: &Event) {
+        if !self.heard {
+            return;
+        }
         if let Some(payload) = self.teller.payload(event) {
             self.post.tell(&payload);
             self.hooks.tell(&payload);

@@ -20,6 +20,8 @@ pub struct SimulateView {
     pub pipeline: String,
     /// As it is set up, then by slots.
     pub rows: Vec<PredictedRow>,
+    /// The model that was asked for, if what it costs is not known: no `price` is set for it.
+    pub unpriced: Option<String>,
 }
 
 /// A prediction.
@@ -95,6 +97,11 @@ impl SimulateView {
             let tasks = style::count(unknown_items, "task");
             text += &format!("The items of {tasks} are not known yet; each counts as one.\n");
         }
+        if let Some(model) = &self.unpriced {
+            text += &format!(
+                "What `{model}` costs is not known: set `price` under [models.{model}], 0 if it is free.\n"
+            );
+        }
         text
     }
 }
@@ -115,13 +122,15 @@ mod tests {
             run_dir: "runs/x".into(),
             pipeline: "x".into(),
             rows: vec![PredictedRow { slots: None, predicted }, PredictedRow { slots: Some(2), predicted }],
+            unpriced: Some("other".into()),
         };
         let text = view.text(&Style::default());
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 5, "{text}");
+        assert_eq!(lines.len(), 6, "{text}");
         assert!(lines[1].starts_with("as set") && lines[2].starts_with('2'), "{text}");
         assert_eq!(lines[3], "A guess in part: 1 of 4 tasks have not run yet, nor anything like it.");
         assert_eq!(lines[4], "The items of 1 task are not known yet; each counts as one.");
+        assert!(lines[5].contains("[models.other]"), "{text}");
         let json = serde_json::to_value(&view).expect("JSON");
         assert_eq!(
             (&json["rows"][0]["slots"], &json["rows"][1]["calls"]),

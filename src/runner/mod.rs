@@ -413,6 +413,8 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         status,
         checkpoint: Some(checkpoint),
         durability: if late { Durability::Unsynced } else { Durability::Synced },
+        // As [`begin`] does where answers are paid for.
+        announced: tools.project.spec(&job.task).recipe.prompt().is_some(),
         why: Why::Replaced,
     };
     let committed = commit::commit(&tools.store, commit).and_then(|committed| {

@@ -6,6 +6,7 @@
 //! `DIGEST.failed-N.json`, `DIGEST.rejected-N.json`, and `DIGEST.spent-N.json` for answers set aside
 //! by a fresh draw. The name decides; the verdict inside follows it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -166,8 +167,14 @@ impl Calls {
     }
 
     fn write(&self, path: &Path, record: &CallRecord) -> Result<(), FsError> {
-        fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
-        fs::write_via(&self.temp_dir, path, &to_json(record), Durability::Synced)
+        let bytes = to_json(record);
+        match fs::write_via(&self.temp_dir, path, &bytes, Durability::Synced) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
+                fs::write_via(&self.temp_dir, path, &bytes, Durability::Synced)
+            }
+            written => written,
+        }
     }
 
     /// The answer kept for what was sent, if there is one that was not rejected or set aside. A file

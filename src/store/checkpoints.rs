@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::jsonl;
 use crate::fs::{self, AppendFile, Durability, FsError};
-use crate::record::{Digest, OutputRecord};
+use crate::record::{Digest, Done, OutputRecord};
 
 /// A completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,14 @@ impl Checkpoint {
     }
 }
 
+/// A checkpoint with its `.DONE`, as [`Checkpoint::done`] would hold it.
+#[derive(Debug, Serialize)]
+pub(super) struct WithDone<'a> {
+    #[serde(flatten)]
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) done: &'a Done,
+}
+
 /// `.planexe/checkpoints.jsonl`.
 #[derive(Debug)]
 pub struct Checkpoints {
@@ -96,7 +104,7 @@ impl Checkpoints {
     }
 
     /// Adds one.
-    pub fn append(&self, checkpoint: &Checkpoint, durability: Durability) -> Result<(), FsError> {
+    pub fn append(&self, checkpoint: &impl Serialize, durability: Durability) -> Result<(), FsError> {
         let line = jsonl::to_line(checkpoint);
         // A sync is not waited for by others.
         if durability == Durability::Synced {

@@ -18,7 +18,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checkpoints::Checkpoint;
+use super::checkpoints::{Checkpoint, WithDone};
 use super::history::Temps;
 use super::{Store, Why};
 use crate::fs::{self, Durability, FileKind, FsError};
@@ -58,6 +58,8 @@ pub struct Commit {
     pub checkpoint: Option<CheckpointOf>,
     /// Whether each file is synced before the next is written; unsynced, they are synced together, later.
     pub durability: Durability,
+    /// Its `.status` says since the attempt began that it runs, synced.
+    pub announced: bool,
     /// Why old contents go to history.
     pub why: Why,
 }
@@ -86,7 +88,7 @@ pub struct Committed {
     pub marker: Digest,
     /// The `.status` as written.
     pub status: Status,
-    /// The checkpoint as written.
+    /// The checkpoint as written, but for the `.DONE` in it.
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -98,7 +100,7 @@ pub fn commit(store: &Store, commit: Commit) -> Result<Committed, FsError> {
 }
 
 fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
-    let Commit { task, outputs, mut done, mut status, checkpoint, durability, why } = commit;
+    let Commit { task, outputs, mut done, mut status, checkpoint, durability, announced, why } = commit;
     let mut temps = Temps::default();
     // The caller's own temporary files: those that stay behind are removed only once all went well.
     let mut given = Vec::new();
@@ -181,6 +183,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         store.save_with(&task, why, &names, replacing, durability)?;
     }
     match durability {
+        Durability::Synced if announced => drop(store.remove_done(&first, durability)?),
         Durability::Synced => store.invalidate(&task, &first, durability)?,
         // Made again for nothing if it comes to that: no need to say that no person removed it.
         Durability::Unsynced => drop(store.remove_done(&first, durability)?),
@@ -219,12 +222,8 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         done.checkpoint_id = Some(checkpoint.id.clone());
         status.checkpoint_id = Some(checkpoint.id.clone());
     }
-    let checkpoint = checkpoint.map(|mut checkpoint| {
-        checkpoint.done = serde_json::to_value(&done).ok();
-        checkpoint
-    });
     if let Some(checkpoint) = &checkpoint {
-        store.checkpoints().append(checkpoint, durability)?;
+        store.checkpoints().append(&WithDone { checkpoint, done: &done }, durability)?;
     }
     // Its folder was looked at above, and the old marker is gone.
     let marker = store.write_records(&first, &done, &status, durability)?;
@@ -252,6 +251,7 @@ mod tests {
                 sandbox_ref: None,
             }),
             durability: Durability::Synced,
+            announced: false,
             why: Why::Replaced,
         }
     }

@@ -85,6 +85,9 @@ pub struct CallOf<'a> {
     pub duration_s: f64,
 }
 
+/// So many calls of a build are in the overview as soon as they are recorded; with hundreds in flight they would
+/// wait for each other to write it.
+const AT_ONCE: u32 = 32;
 /// The longest error text in a log line.
 const DETAIL: usize = 2000;
 
@@ -262,6 +265,9 @@ pub struct ActivityOverview {
     pub total_tokens: u64,
     /// By `provider:model`.
     pub models: IndexMap<String, ModelTotals>,
+    /// Length of the `usage_metrics.jsonl` it is the sum of.
+    #[serde(default)]
+    pub of_bytes: u64,
 }
 
 impl ActivityOverview {
@@ -329,6 +335,10 @@ struct UsageLog {
     path: PathBuf,
     overview_path: PathBuf,
     open: Option<(AppendFile, ActivityOverview)>,
+    /// Calls of this build that the overview was written after, each by itself.
+    overviews: u32,
+    /// The overview lacks calls.
+    behind: bool,
     /// Calls that have a line, by task and end; not known until asked for.
     lines: Option<HashSet<(String, String)>>,
 }
@@ -345,6 +355,8 @@ impl Logs {
                 path: store.path("usage_metrics.jsonl"),
                 overview_path: store.path("activity_overview.json"),
                 open: None,
+                overviews: 0,
+                behind: false,
                 lines: None,
             }),
         }
@@ -362,7 +374,8 @@ impl Logs {
         error.map(|error| error.within(&self.run_dir))
     }
 
-    /// Records a call and brings the overview up to date. An error fails the build.
+    /// Records a call. The overview is brought up to date with the first of a build, later by
+    /// [`Logs::catch_up`]. An error fails the build.
     pub fn usage(&self, line: &UsageLine) -> Result<(), FsError> {
         self.usage_inner(line).map_err(|error| error.within(&self.run_dir))
     }
@@ -385,8 +398,9 @@ impl Logs {
     }
 
     fn usage_inner(&self, line: &UsageLine) -> Result<(), FsError> {
+        let bytes = jsonl::to_line(line);
         let mut log = lock(&self.usage);
-        let UsageLog { path, overview_path, open, .. } = &mut *log;
+        let UsageLog { path, open, .. } = &mut *log;
         let (file, overview) = match open {
             Some(open) => open,
             None => {
@@ -394,10 +408,34 @@ impl Logs {
                 open.insert((AppendFile::open(path)?, overview))
             }
         };
-        file.line(&jsonl::to_line(line), Durability::Unsynced)?;
-        overview.add(line);
+        file.line(&bytes, Durability::Unsynced)?;
         // The overview can be computed again at any time; the line above is what counts.
-        fs::write_atomic(overview_path, &to_json(overview), Durability::Unsynced)
+        overview.add(line);
+        log.behind = true;
+        if log.overviews < AT_ONCE {
+            log.overviews += 1;
+            return log.catch_up();
+        }
+        Ok(())
+    }
+
+    /// Brings the overview up to date if it lacks calls: to be done a few times a second, and at the end of a
+    /// build. An error fails the build.
+    pub fn catch_up(&self) -> Result<(), FsError> {
+        lock(&self.usage).catch_up().map_err(|error| error.within(&self.run_dir))
+    }
+}
+
+impl UsageLog {
+    fn catch_up(&mut self) -> Result<(), FsError> {
+        if let Some((file, overview)) = &mut self.open
+            && self.behind
+        {
+            overview.of_bytes = file.len()?;
+            fs::write_atomic(&self.overview_path, &to_json(overview), Durability::Unsynced)?;
+            self.behind = false;
+        }
+        Ok(())
     }
 }
 
@@ -406,7 +444,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn read_overview(usage: &Path) -> Result<ActivityOverview, FsError> {
-    let mut overview = ActivityOverview::default();
+    let of_bytes = fs::signature(usage)?.map_or(0, |signature| signature.size);
+    let mut overview = ActivityOverview { of_bytes, ..ActivityOverview::default() };
     for line in jsonl::read_records::<UsageLine>(usage)? {
         overview.add(&line);
     }
@@ -429,19 +468,14 @@ impl Store {
         jsonl::read_records(&self.path("events.jsonl"))
     }
 
-    /// When a call ended last and what all have cost. Reads the overview where it covers the last line of
-    /// `usage_metrics.jsonl`, else all of that.
+    /// When a call ended last and what all have cost. Reads the overview where it is that of all of
+    /// `usage_metrics.jsonl`, else that.
     pub fn calls_so_far(&self) -> CallsSoFar {
         let path = self.path("usage_metrics.jsonl");
-        let Ok((tail, _)) = fs::read_tail(&path, 1 << 16) else { return CallsSoFar::default() };
+        let Ok((tail, total)) = fs::read_tail(&path, 1 << 16) else { return CallsSoFar::default() };
         let last =
             tail.rsplit(|&b| b == b'\n').find_map(|line| serde_json::from_slice::<UsageLine>(line).ok());
-        let kept = fs::read_capped(&self.path("activity_overview.json"), 1 << 20).ok();
-        let kept: Option<ActivityOverview> = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let overview = match (kept, &last) {
-            (Some(kept), Some(last)) if kept.last_updated >= last.timestamp => Some(kept),
-            _ => read_overview(&path).ok(),
-        };
+        let overview = self.overview_of(total).or_else(|| read_overview(&path).ok());
         let overview = overview.filter(|overview| !overview.models.is_empty());
         CallsSoFar {
             last_utc: last
@@ -449,6 +483,25 @@ impl Store {
                 .or_else(|| Some(overview.as_ref()?.last_updated.clone())),
             cost_usd: overview.map(|overview| overview.total_cost),
         }
+    }
+
+    /// The overview as written, if it is that of a `usage_metrics.jsonl` of this length.
+    fn overview_of(&self, bytes: u64) -> Option<ActivityOverview> {
+        let kept = fs::read_capped(&self.path("activity_overview.json"), 1 << 20).ok()?;
+        serde_json::from_slice::<ActivityOverview>(&kept).ok().filter(|kept| kept.of_bytes == bytes)
+    }
+
+    /// Writes the overview anew unless it is that of all calls: a build that was killed may have left it behind.
+    pub fn mend_overview(&self) -> Result<(), FsError> {
+        let usage = self.path("usage_metrics.jsonl");
+        // One that cannot be read is told with the first call.
+        let Some(signature) = fs::signature(&usage).ok().flatten() else { return Ok(()) };
+        if self.overview_of(signature.size).is_some() {
+            return Ok(());
+        }
+        let overview = read_overview(&usage).map_err(|error| error.within(self.run_dir()))?;
+        fs::write_atomic(&self.path("activity_overview.json"), &to_json(&overview), Durability::Unsynced)
+            .map_err(|error| error.within(self.run_dir()))
     }
 
     /// The overview, computed from `usage_metrics.jsonl`.
@@ -542,6 +595,29 @@ mod tests {
         assert_eq!(kept, store.activity_overview().unwrap());
         assert_eq!((kept.total_tokens, kept.total_cost, kept.models["openai:big"].calls), (60, 1.0, 2));
         assert_eq!(store.usage_lines().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn of_many_calls_the_overview_is_written_now_and_then() {
+        let (_dir, store) = store();
+        let logs = Logs::new(&store);
+        let kept = || -> ActivityOverview {
+            serde_json::from_str(&text(&store, "activity_overview.json").unwrap()).unwrap()
+        };
+        for n in 1..=u64::from(AT_ONCE) + 5 {
+            let ended_utc = format!("2026-03-01T22:15:{n:02}Z");
+            let line =
+                UsageLine::of(CallOf { ended_utc: &ended_utc, ..call() }, Ok(&reply()), store.run_dir());
+            logs.usage(&line).unwrap();
+            assert_eq!(kept().total_tokens, 15 * n.min(AT_ONCE.into()));
+        }
+        // Who asks in between is told of all of them.
+        assert_eq!(store.calls_so_far().cost_usd, Some(0.25 * f64::from(AT_ONCE + 5)));
+        logs.catch_up().unwrap();
+        assert_eq!(kept(), store.activity_overview().unwrap());
+        fs::remove(&store.path("activity_overview.json")).unwrap();
+        logs.catch_up().unwrap();
+        assert_eq!(text(&store, "activity_overview.json"), None, "written without need");
     }
 
     #[test]

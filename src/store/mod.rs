@@ -226,6 +226,7 @@ pub(crate) mod fixtures {
                 sandbox_ref: None,
             }),
             durability: Durability::Unsynced,
+            announced: false,
             why: Why::Replaced,
         };
         commit::commit(store, commit).unwrap().checkpoint.unwrap().id

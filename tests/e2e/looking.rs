@@ -186,3 +186,40 @@ fn simulate_foretells_from_what_tasks_took() {
     assert_eq!(server.requests(), 6, "nothing is asked to foretell");
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn simulate_foretells_other_prices_and_limits() {
+    let server = FakeLlm::new();
+    let task = |n: u32| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n} now\"\n");
+    let tasks: String = (0..6).map(task).collect();
+    let space = space(&server, &tasks);
+    space.build();
+    let model = |name: &str, rest: &str| {
+        format!(
+            "[models.{name}]\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"{name}\"\n{rest}\n",
+            server.base_url()
+        )
+    };
+    let others = model("dear", "price = { input = 1000.0, output = 100000.0 }") + &model("free", "");
+    space.pipeline(&server, &(others + &tasks));
+    let foretell = |args: &[&str]| space.run(&[&["simulate", "--json"], args].concat()).exits(0).json();
+    let first = |view: &serde_json::Value, key: &str| view["rows"][0][key].as_f64().expect("a number");
+
+    let dear = foretell(&["--model", "dear"]);
+    let tokens = first(&dear, "input_tokens") * 1000.0 + first(&dear, "output_tokens") * 100_000.0;
+    assert!(tokens > 0.0 && (first(&dear, "cost_usd") - tokens / 1e6).abs() < 1e-9, "{dear}");
+    assert_eq!(dear["unpriced"], serde_json::Value::Null);
+    let free = foretell(&["--model", "free"]);
+    assert_eq!((first(&free, "cost_usd"), &free["unpriced"]), (0.0, &"free".into()));
+    space.run(&["simulate", "--model", "free"]).exits(0).says(&["set `price` under [models.free]"]);
+
+    // Two requests a minute: of six the last start two minutes after the first.
+    let slow = foretell(&["--model", "dear", "--rpm", "dear=2"]);
+    assert!(first(&slow, "seconds") > 60.0 && first(&dear, "seconds") < 60.0, "{slow} {dear}");
+    let slow = foretell(&["--model", "dear", "--tpm", "dear=10"]);
+    assert!(first(&slow, "seconds") > 60.0, "{slow}");
+    for wrong in [["--rpm", "dear=0"], ["--tpm", "dear"], ["--rpm", "nobody=3"]] {
+        space.run(&["simulate", wrong[0], wrong[1]]).exits(2);
+    }
+    assert_eq!(server.requests(), 6, "nothing is asked to foretell");
+}

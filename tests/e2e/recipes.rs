@@ -931,3 +931,29 @@ prompt = "TASK=second\nAlone."
     assert_eq!(server.counts(), counts([("first", 3), ("second", 1)]));
     space.assert_nothing_to_do(&server);
 }
+
+/// A group of source files is up to date as soon as it is asked for: what comes after it still waits for its inputs.
+#[test]
+fn what_comes_after_a_group_of_sources_waits_for_its_inputs() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.sources]
+inputs = ["plan.txt"]
+
+[task.first]
+outputs = ["first.txt"]
+prompt = "TASK=first\nAlone."
+
+[task.second]
+after = ["sources"]
+inputs = ["first.txt"]
+outputs = ["second.txt"]
+prompt = "TASK=second\n{{ first }}"
+"#,
+    );
+    space.build();
+    assert_eq!(server.order(), ["first", "second"]);
+    space.assert_nothing_to_do(&server);
+}

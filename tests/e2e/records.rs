@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::faults::{TEXT, space};
-use crate::support::Space;
 use crate::support::wire::Dialect::{self, Anthropic, Openai};
 use crate::support::wire::{DIALECTS, Wire, reply};
+use crate::support::{FakeLlm, Space, until};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
@@ -183,4 +183,61 @@ fn what_was_stopped_is_told_from_what_failed() {
     // Both go on.
     stopped.run(&["resume"]).exits(0);
     assert_eq!(server.count(), 2);
+}
+
+/// The totals lack no call once a build is over, however many ended together; and of one that is killed none is
+/// missing where they are asked for, nor after the next.
+#[test]
+fn totals_of_many_calls_are_whole() {
+    const CALLS: usize = 60;
+    let tasks = |count: usize| -> String {
+        let task = |n| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n}\\nAnswer.\"\n");
+        (0..count).map(task).collect()
+    };
+    let server = FakeLlm::new();
+    let space = Space::with(&server, &tasks(CALLS));
+    let whole = |calls: usize| {
+        let overview = space.json("activity_overview.json");
+        let counted: u64 = overview["models"]
+            .as_object()
+            .expect("models")
+            .values()
+            .filter_map(|m| m["calls"].as_u64())
+            .sum();
+        assert_eq!(counted, calls as u64);
+        assert_eq!(overview["of_bytes"], space.bytes("usage_metrics.jsonl").len());
+        let tokens = |key: &str| -> u64 {
+            space.lines("usage_metrics.jsonl").iter().filter_map(|line| line[key].as_u64()).sum()
+        };
+        let total = tokens("input_tokens") + tokens("output_tokens");
+        assert_eq!(overview["total_tokens"], total);
+    };
+    server.hold(&format!("t{}", CALLS - 1));
+    let build = space.spawn(&["build"]);
+    let lines = || space.lines("usage_metrics.jsonl").len();
+    until("all calls but one", || (lines() == CALLS - 1).then_some(()));
+    build.kill9();
+    let usage = space.run(&["usage", "--json"]).exits(0).json();
+    assert_eq!(usage["total"]["calls"], CALLS - 1, "{usage:#}");
+    server.release_all();
+    space.build();
+    assert_eq!(server.total(), CALLS + 1);
+    whole(CALLS);
+    // Left behind by a build that was killed; the next one that runs anything mends it.
+    space.write("activity_overview.json", "{}");
+    space.remove("t0.txt");
+    space.build();
+    assert_eq!(server.total(), CALLS + 1);
+    whole(CALLS);
+    space.assert_nothing_to_do(&server);
+    // Totals that cannot be written fail the build before anything is paid for.
+    space.remove("activity_overview.json");
+    std::fs::create_dir(space.path("activity_overview.json")).expect("a folder");
+    space.pipeline(&server, &tasks(CALLS + 1));
+    space.run(&["build"]).exits(1).says(&["activity_overview.json"]);
+    assert_eq!(server.total(), CALLS + 1, "paid for what could not be written down");
+    std::fs::remove_dir(space.path("activity_overview.json")).expect("no folder");
+    space.build();
+    assert_eq!(server.total(), CALLS + 2);
+    whole(CALLS + 1);
 }
