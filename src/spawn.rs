@@ -14,6 +14,7 @@ use rustix::process::Pid;
 
 /// Variables as programs are given them.
 #[derive(Debug)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only what starts a program reads them"))]
 pub struct Environment(Vec<CString>);
 
 impl Environment {
