@@ -43,6 +43,7 @@ pub mod runner;
 pub mod signals;
 pub mod simulate;
 pub mod slots;
+pub mod spawn;
 pub mod staleness;
 pub mod standing;
 pub mod store;

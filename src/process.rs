@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
 
 use crate::cancel::Cancel;
 
@@ -102,13 +102,14 @@ impl Watchdog {
 
     /// Runs a program to its end. Standard input, output and error are the caller's to set.
     pub fn run(&self, command: &mut Command, limits: Limits, growth: Option<Growth>) -> End {
-        self.run_one(command, limits, growth, None)
+        self.run_one(|lifeline| start_with(lifeline, command), limits, growth, None)
     }
 
-    /// [`Watchdog::run`] for a program that can also be cancelled by itself.
+    /// [`Watchdog::run`] for a program that can also be cancelled by itself. `start` starts it, as the leader of a
+    /// process group, with the variable of the lifeline.
     pub fn run_one(
         &self,
-        command: &mut Command,
+        start: impl FnOnce(&Lifeline) -> std::io::Result<Pid>,
         limits: Limits,
         growth: Option<Growth>,
         own: Option<Cancel>,
@@ -117,13 +118,9 @@ impl Watchdog {
             return End::Cancelled;
         }
         self.start_thread();
-        self.lifeline.ready(command);
-        let mut child = match command.process_group(0).spawn() {
-            Ok(child) => child,
+        let group = match start(&self.lifeline) {
+            Ok(group) => group,
             Err(error) => return End::NotStarted(error),
-        };
-        let Some(group) = Pid::from_raw(child.id() as i32) else {
-            return End::NotStarted(std::io::Error::other("the system gave no process id"));
         };
         self.lifeline.started(group);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -146,23 +143,23 @@ impl Watchdog {
                 self.watch.1.notify_one();
             }
         }
-        let ended = wait_unreaped(&child);
+        let ended = wait_unreaped(group);
         // Off the list before it is reaped, so that its number is never signalled once it is another's.
         let verdict = lock(&self.watch.0).groups.remove(&id).and_then(|watched| watched.verdict);
         if verdict.is_some() || ended.is_err() {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let status = child.wait();
+        let status = reap(group);
         self.lifeline.ended(group);
         match (verdict, status) {
             (Some(Verdict::TimedOut), _) => End::TimedOut,
             (Some(Verdict::Stalled), _) => End::Stalled,
             (Some(Verdict::Cancelled), _) => End::Cancelled,
-            (None, Ok(status)) => match (status.code(), status.signal()) {
+            (None, Ok(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => End::Exited(code),
                 (None, signal) => End::Signalled(signal.unwrap_or(0)),
             },
-            (None, Err(error)) => End::NotStarted(error),
+            (None, Err(error)) => End::NotStarted(error.into()),
         }
     }
 
@@ -194,10 +191,28 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts a program as the standard library does.
+pub fn start_with(lifeline: &Lifeline, command: &mut Command) -> std::io::Result<Pid> {
+    lifeline.ready(command);
+    let child = command.process_group(0).spawn()?;
+    Pid::from_raw(child.id() as i32).ok_or_else(|| std::io::Error::other("the system gave no process id"))
+}
+
+/// Takes in how a child ended.
+fn reap(pid: Pid) -> rustix::io::Result<WaitStatus> {
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(Some((_, status))) => return Ok(status),
+            Ok(None) => return Err(rustix::io::Errno::CHILD),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Waits for a child's end and leaves it to be reaped.
-fn wait_unreaped(child: &Child) -> rustix::io::Result<()> {
+fn wait_unreaped(pid: Pid) -> rustix::io::Result<()> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
-    let Some(pid) = Pid::from_raw(child.id() as i32) else { return Ok(()) };
     loop {
         match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
             Err(rustix::io::Errno::INTR) => {}
@@ -287,12 +302,19 @@ impl Lifeline {
     /// Starts it, if it does not run, and has this program carry its name: before the program is started,
     /// so that no moment is without it.
     pub fn ready(&self, command: &mut Command) {
-        let Some(program) = &self.program else { return };
+        if let Some((name, value)) = self.variable() {
+            command.env(name, value);
+        }
+    }
+
+    /// Starts it, if it does not run; the variable that programs carry, which are started from then on.
+    pub fn variable(&self) -> Option<(&str, &str)> {
+        let program = self.program.as_ref()?;
         let mut process = lock(&self.process);
         if process.is_none() {
             *process = start(program, &self.name).ok();
         }
-        command.env(LIFELINE_VARIABLE, &self.name);
+        Some((LIFELINE_VARIABLE, &self.name))
     }
 
     /// A program began, as the leader of this process group.

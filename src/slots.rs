@@ -63,6 +63,11 @@ impl Slots {
         self.cpu.capacity = cores.max(1);
     }
 
+    /// Whether more than one command may run at once.
+    pub fn are_several(&self) -> bool {
+        self.cpu.capacity > 1 && self.all.capacity > 1
+    }
+
     /// Commands that run.
     pub fn cores_taken(&self) -> u32 {
         self.cpu.taken

@@ -80,9 +80,10 @@ pub fn adopt(
     let mut outputs = Vec::new();
     for path in &task.outputs {
         if let Some((blake3, bytes)) = index.digest(&store.path(path))? {
+            let record = OutputRecord { path: path.clone(), bytes, blake3 };
             // So that its checkpoint can be restored, like that of anything built.
-            store.history().put_output(&store.path(path), None, bytes)?;
-            outputs.push(OutputRecord { path: path.clone(), bytes, blake3 });
+            store.history().put_output(&store.path(path), None, &record)?;
+            outputs.push(record);
         }
     }
     let former = match &judgement.marker {

@@ -366,3 +366,41 @@ fn the_longest_of_a_fan_out_starts_first() {
     let past = [("review[k0]", 1.0), ("review[k1]", 2.0), ("review[k2]", 3.0)];
     assert_eq!(order_of_items(&[10, 20, 30, 25, 100], &past), ["k4", "k2", "k3", "k1", "k0"]);
 }
+
+#[test]
+fn the_slot_of_a_program_that_ended_is_free_while_its_records_are_written() {
+    let started = |jobs: u32, names: &[&str]| {
+        let decl = |name: &&str| planexe::graph::Decl {
+            name: (*name).to_owned(),
+            recipe: true,
+            outputs: vec![format!("{name}.txt")],
+            ..Default::default()
+        };
+        let graph = Graph::build(names.iter().map(decl).collect()).expect("a graph");
+        let all: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+        let slots = Slots::new(&[], &[], jobs, u32::MAX);
+        let mut engine = Engine::new(graph, Mode::Build, Options::default(), Vec::new(), slots);
+        engine.want(&all);
+        let mut started = Vec::new();
+        for _ in 0..100 {
+            for action in engine.poll(Duration::ZERO) {
+                match action {
+                    Action::Judge { task, .. } => {
+                        let stale = Judged::Stale(Work { cpu: true, ..Work::default() });
+                        engine.on(Event::Judged(task, stale), Duration::ZERO);
+                    }
+                    Action::Start { task, .. } => {
+                        started.push(engine.graph()[task].name.clone());
+                        // Its program ends, and its records are never written.
+                        engine.answered(task, planexe::llm::Usage::default(), Duration::ZERO);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        started
+    };
+    assert_eq!(started(2, &["a", "b", "c", "d"]).len(), 4);
+    // With one slot it is one after the other.
+    assert_eq!(started(1, &["a", "b", "c", "d"]).len(), 1);
+}

@@ -235,7 +235,7 @@ struct Attempt {
 enum Back {
     /// An attempt ended.
     Ended(Box<Ran>),
-    /// An attempt's answer is on disk.
+    /// An attempt's answer is on disk, or its program ended well.
     Answered(TaskId, Usage),
     /// A token of make's jobserver, or why there is none.
     Token(make::Answer),

@@ -562,8 +562,10 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     let calls: u32 = used.iter().map(|&at| endpoints[at].max_concurrent).sum();
     let all = jobs.unwrap_or(u32::MAX);
     // While answers are put down the next calls are under way.
-    let at_work = calls.saturating_add(calls.min(16)).saturating_add(cores).saturating_add(2);
-    let threads = all.min(at_work).min(1024) as usize;
+    let at_work = calls.saturating_add(calls.min(16)).saturating_add(2 * cores).saturating_add(2);
+    // And while what a program left is put down, another runs.
+    let beside = if all > 1 { all.min(cores) } else { 0 };
+    let threads = all.saturating_add(beside).min(at_work).min(1024) as usize;
     (Slots::new(&endpoints, &pools, cores, all), threads)
 }
 

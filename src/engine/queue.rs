@@ -133,17 +133,27 @@ impl Engine {
 
     /// An answer is on disk: its endpoint's slot is free again, though what follows from it is still to be
     /// done; unless the best that could start now is worth less than what waits for this very task.
+    ///
+    /// Likewise a command whose program ended well: what it held is free while its records are written; unless there
+    /// is but one slot, where one thing is done after the other.
     pub fn answered(&mut self, id: TaskId, usage: Usage, now: Duration) {
-        let Some(endpoint) = self.nodes[id.index()].held.and_then(|held| held.endpoint) else { return };
+        let Some(held) = self.nodes[id.index()].held else { return };
         let after = self.graph[id].waiters.iter().filter(|need| self.nodes[need.task.index()].wanted);
         let after = after.map(|need| self.candidate(need.task)).max();
-        let waits = self.ready.iter().filter(|(needs, _)| needs.endpoint == Some(endpoint));
+        let alike = |needs: &Needs| {
+            needs.endpoint == held.endpoint && (held.endpoint.is_some() || needs.cpu == held.cpu)
+        };
+        let waits = self.ready.iter().filter(|(needs, _)| alike(needs));
         let best = waits.filter_map(|(_, heap)| heap.peek()).max();
-        if best.is_some_and(|best| after.as_ref().is_none_or(|after| after < best))
-            && let Some(held) = &mut self.nodes[id.index()].held
-        {
-            held.endpoint = None;
+        if best.is_none_or(|best| after.as_ref().is_some_and(|after| after >= best)) {
+            return;
+        }
+        if let Some(endpoint) = held.endpoint {
+            self.nodes[id.index()].held = Some(Needs { endpoint: None, ..held });
             self.slots.free_endpoint(endpoint, (Ok(usage), None), now);
+        } else if self.slots.are_several() {
+            self.nodes[id.index()].held = None;
+            self.slots.release(held, None, now);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -27,6 +27,15 @@ impl AppendFile {
         let file = change(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
             .at("write", path)?;
         Ok(AppendFile { path: path.to_owned(), file, torn: false })
+    }
+
+    /// Whether it is still the file of its name, not removed or replaced.
+    pub fn is_at_its_name(&self) -> bool {
+        let named = std::fs::symlink_metadata(&self.path);
+        match (named, self.file.metadata()) {
+            (Ok(named), Ok(own)) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
+            _ => false,
+        }
     }
 
     /// Its length.
@@ -61,14 +70,15 @@ impl AppendFile {
     }
 }
 
-/// Appends one line to a file.
-pub fn append_line(path: &Path, line: &[u8], durability: Durability) -> Result<()> {
+/// Appends one line to a file, and returns it to append more.
+pub fn append_line(path: &Path, line: &[u8], durability: Durability) -> Result<AppendFile> {
     let new = kind(path)?.is_none();
-    AppendFile::open(path)?.line(line, durability)?;
+    let mut file = AppendFile::open(path)?;
+    file.line(line, durability)?;
     if new && durability == Durability::Synced {
         sync_parent(path)?;
     }
-    Ok(())
+    Ok(file)
 }
 
 /// Appends bytes to a file, creating it if needed: for what may be lost.

@@ -1,7 +1,8 @@
 //! Everything that touches the disk: the only place that creates, writes, renames, links or removes.
 //!
 //! A file under a final name is never written in place: bytes go to a temporary name beside it, are
-//! synced if asked, and take the name by rename. Links are not followed when writing: a temporary
+//! synced if asked, and take the name by rename (but for [`write_directly`], whose files are believed by their
+//! digest alone). Links are not followed when writing: a temporary
 //! name is created anew, and a final name that is a link is replaced itself. Reading opens regular
 //! files alone, so that a pipe put in a file's place cannot hang a build.
 

@@ -105,10 +105,79 @@ pub fn hash_file(path: &Path) -> Result<(Digest, u64)> {
     hash_open(&mut file, metadata.len()).at("read", path)
 }
 
+/// What one look into a file found.
+#[derive(Debug)]
+pub struct Hashed {
+    /// The file's signature before it was read.
+    pub before: Signature,
+    /// And after.
+    pub after: Signature,
+    /// Digest of what was read.
+    pub digest: Digest,
+    /// How much that was.
+    pub bytes: u64,
+}
+
+/// Digest of a regular file with its signatures before and after; `None` if there is none. One name is looked up,
+/// once: if another file takes it meanwhile, this is said of the one that had it.
+pub fn hash_signed(path: &Path) -> Result<Option<Hashed>> {
+    let Some((mut file, metadata)) = optional(open_regular(path))? else { return Ok(None) };
+    let (digest, bytes) = hash_open(&mut file, metadata.len()).at("read", path)?;
+    let after = Signature::of(&file.metadata().at("read", path)?);
+    Ok(Some(Hashed { before: Signature::of(&metadata), after, digest, bytes }))
+}
+
+/// A regular file as it was read, no link followed.
+#[derive(Debug)]
+pub struct Whole {
+    /// Digest of its content.
+    pub digest: Digest,
+    /// Its length.
+    pub bytes: u64,
+    /// Type and permissions.
+    pub mode: u32,
+    /// The content, if it is no longer than was asked for.
+    pub content: Option<Vec<u8>>,
+}
+
+/// Reads a regular file that is no link, once: its digest, and its content if that is at most `most` bytes.
+pub fn read_whole(path: &Path, most: u64) -> Result<Whole> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+    let opened = retry(|| OpenOptions::new().read(true).custom_flags(flags).open(path));
+    let mut file = match opened {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Err(not_regular())
+        }
+        other => other,
+    }
+    .at("read", path)?;
+    let metadata = file.metadata().at("read", path)?;
+    if !metadata.is_file() {
+        return Err(FsError::new(path, "read", not_regular()));
+    }
+    let mode = metadata.mode();
+    if metadata.len() > most {
+        let (digest, bytes) = hash_open(&mut file, metadata.len()).at("read", path)?;
+        return Ok(Whole { digest, bytes, mode, content: None });
+    }
+    let mut content = vec![0; metadata.len() as usize + 1];
+    let mut filled = 0;
+    loop {
+        filled += retry(|| file.read(&mut content[filled..])).at("read", path)?;
+        // What was asked for is one byte more than there is.
+        if filled < content.len() {
+            break;
+        }
+        content.resize(2 * content.len(), 0);
+    }
+    content.truncate(filled);
+    Ok(Whole { digest: Digest::of(&content), bytes: filled as u64, mode, content: Some(content) })
+}
+
 /// A buffer to read a file of so many bytes through. Most are small, and to clear a large buffer takes longer than
-/// to hash or copy them.
+/// to hash or copy them. It holds a byte more than a small file.
 pub(super) fn buffer_for(length: u64) -> Vec<u8> {
-    vec![0; length.clamp(1 << 10, 1 << 16) as usize]
+    vec![0; (length + 1).clamp(1 << 10, 1 << 16) as usize]
 }
 
 fn hash_open(file: &mut File, length: u64) -> io::Result<(Digest, u64)> {
@@ -121,6 +190,10 @@ fn hash_open(file: &mut File, length: u64) -> io::Result<(Digest, u64)> {
             Ok(n) => {
                 hasher.update(&buffer[..n]);
                 bytes += n as u64;
+                // All there is, and less than was asked for: that is the end.
+                if bytes == length && n < buffer.len() {
+                    break;
+                }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -254,6 +327,12 @@ impl FileKind {
 pub fn kind(path: &Path) -> Result<Option<FileKind>> {
     let metadata = optional(retry(|| std::fs::symlink_metadata(path)).at("read", path))?;
     Ok(metadata.map(|metadata| FileKind::of(metadata.file_type())))
+}
+
+/// What a path stands for, its last link not followed, with its signature; `None` if there is nothing.
+pub fn kind_and_signature(path: &Path) -> Result<Option<(FileKind, Signature)>> {
+    let metadata = optional(retry(|| std::fs::symlink_metadata(path)).at("read", path))?;
+    Ok(metadata.map(|metadata| (FileKind::of(metadata.file_type()), Signature::of(&metadata))))
 }
 
 /// The names in a directory, sorted; none if there is no such directory.

@@ -90,11 +90,46 @@ pub fn write_beside(target: &Path, bytes: &[u8], durability: Durability) -> Resu
     Ok(std::mem::take(&mut temp.path))
 }
 
+/// Writes a file that is not there, under a temporary name first: [`write_atomic`] without a look at what it
+/// replaces.
+pub fn write_fresh(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let mut temp = write_temp_as(temp_beside(path), path, bytes, None, durability)?;
+    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    temp.armed = false;
+    if durability == Durability::Synced {
+        sync_parent(path)?;
+    }
+    Ok(())
+}
+
+/// Writes a file under its final name at once; false if there is one already. Not for what is believed by its
+/// name: a process that is killed, or a reader at the same time, may leave or see a part of it.
+pub fn write_directly(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let mut file = match create_temp(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        created => created.at("write", path)?,
+    };
+    let mut temp = Temp { path: path.to_owned(), armed: true };
+    write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", path)?;
+    temp.armed = false;
+    Ok(true)
+}
+
 fn write_temp(temp: PathBuf, target: &Path, bytes: &[u8], durability: Durability) -> Result<Temp> {
+    write_temp_as(temp, target, bytes, mode_of(target), durability)
+}
+
+fn write_temp_as(
+    temp: PathBuf,
+    target: &Path,
+    bytes: &[u8],
+    mode: Option<u32>,
+    durability: Durability,
+) -> Result<Temp> {
     let mut file = create_temp(&temp).at("write", target)?;
     let temp = Temp { path: temp, armed: true };
     write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", target)?;
-    if let Some(mode) = mode_of(target) {
+    if let Some(mode) = mode {
         // Not every file system has permissions; the content matters.
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
@@ -169,6 +204,11 @@ pub fn publish(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<(
     for (temp, target) in temps {
         require_plain(temp, target)?;
     }
+    give_names(temps, durability)
+}
+
+/// [`publish`] of files that were found to be regular ones when they were read or written.
+pub fn give_names(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<()> {
     for (temp, target) in temps {
         change(|| std::fs::rename(temp, target)).at("write", target)?;
     }
@@ -252,6 +292,19 @@ pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
 /// Refuses a path that would be written outside a directory: by `..`, by being absolute, or through
 /// a link among its parents. The last component may be a link: it is replaced, not followed.
 pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
+    look_inside(dir, path).map(drop)
+}
+
+/// [`ensure_inside`], and the folder of the path is made if it is not there.
+pub fn make_dirs_inside(dir: &Path, path: &Path, durability: Durability) -> Result<()> {
+    match (look_inside(dir, path)?, path.parent()) {
+        (false, Some(parent)) => make_dirs(parent, durability),
+        _ => Ok(()),
+    }
+}
+
+/// [`ensure_inside`]; whether it was seen that the folder of the path is there.
+fn look_inside(dir: &Path, path: &Path) -> Result<bool> {
     let refuse = |why: &str| {
         // Not `PermissionDenied`: a refusal by us is not a read-only place.
         Err(FsError::new(path, "write", io::Error::new(ErrorKind::InvalidInput, why.to_owned())))
@@ -266,15 +319,18 @@ pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
     if !components.all(|c| matches!(c, Component::Normal(_))) {
         return refuse("outside the run directory");
     }
-    if relative.parent().is_some_and(|parent| is_plain(dir, parent)) {
-        return Ok(());
+    let parent = relative.parent().unwrap_or(Path::new(""));
+    match plain(dir, parent) {
+        Plain::There => return Ok(!parent.as_os_str().is_empty()),
+        Plain::Missing => return Ok(false),
+        Plain::Unclear => {}
     }
     let base = std::fs::canonicalize(dir).at("read", dir)?;
     let mut parent = path.parent();
     while let Some(existing) = parent {
         let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
         match std::fs::canonicalize(existing) {
-            Ok(resolved) if resolved.starts_with(&base) => return Ok(()),
+            Ok(resolved) if resolved.starts_with(&base) => return Ok(false),
             Ok(_) => return refuse("a link leads out of the run directory"),
             Err(error) if error.kind() == ErrorKind::NotFound => match kind(existing)? {
                 // A dangling link among the parents: it exists, but leads nowhere yet.
@@ -286,22 +342,31 @@ pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
             Err(error) => return Err(FsError::new(path, "write", error)),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
-/// Whether no part of a relative path below a directory is a link, as far as it exists. A quick yes;
-/// a no says only that one has to look closer.
-fn is_plain(dir: &Path, relative: &Path) -> bool {
+/// A relative path below a directory, as far as it exists.
+#[derive(Clone, Copy, PartialEq)]
+enum Plain {
+    /// Folders all the way, no link among them.
+    There,
+    /// Likewise, but the last of them are not there.
+    Missing,
+    /// One has to look closer.
+    Unclear,
+}
+
+fn plain(dir: &Path, relative: &Path) -> Plain {
     let mut at = dir.to_owned();
     for component in relative.components() {
         at.push(component);
         match kind(&at) {
             Ok(Some(FileKind::Dir)) => {}
-            Ok(None) => return true,
-            _ => return false,
+            Ok(None) => return Plain::Missing,
+            _ => return Plain::Unclear,
         }
     }
-    true
+    Plain::There
 }
 
 /// Looks whether files are regular ones, reached from a directory without a link: each folder on the
@@ -321,7 +386,7 @@ impl PlainFiles {
         let parent = relative.parent().unwrap_or(Path::new(""));
         let known = self.dirs.get(parent).copied();
         let plain = known.unwrap_or_else(|| {
-            let plain = is_plain(dir, parent);
+            let plain = plain(dir, parent) != Plain::Unclear;
             self.dirs.insert(parent.to_owned(), plain);
             plain
         });

@@ -5,20 +5,24 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use rustix::process::Pid;
 
 use super::expand::{self, Values};
 use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure, further_outputs};
 use crate::fs::{self, Durability, FsError};
 use crate::inputs::Files;
-use crate::process::{End, Limits};
+use crate::llm::Usage;
+use crate::process::{self, End, Lifeline, Limits};
 use crate::project::{CommandSpec, Line};
 use crate::record::{Digest, Failure, Marker, State};
+use crate::spawn::{self, Environment, Program};
 use crate::store::Why;
 use crate::store::commit::Content;
 
@@ -32,12 +36,24 @@ const TAIL: u64 = 4096;
 pub struct Programs {
     path: Option<String>,
     found: Mutex<HashMap<String, Option<PathBuf>>>,
+    /// The variables of programs that are given no others.
+    environment: OnceLock<Environment>,
+    /// `/dev/null`.
+    null: OnceLock<File>,
 }
 
 impl Programs {
     /// Programs of a `PATH`; without one the system finds them.
     pub fn new(path: Option<String>) -> Programs {
-        Programs { path, found: Mutex::default() }
+        Programs { path, ..Programs::default() }
+    }
+
+    /// The standard input of programs.
+    fn null(&self) -> std::io::Result<&File> {
+        if self.null.get().is_none() {
+            let _ = self.null.set(File::open("/dev/null")?);
+        }
+        self.null.get().ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
     /// A program named without a slash, if it is in the path.
@@ -77,10 +93,7 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let store = &tools.store;
     let targets: Vec<PathBuf> = job.task.outputs.iter().map(|output| store.path(output)).collect();
     for target in &targets {
-        fs::ensure_inside(store.run_dir(), target)?;
-        if let Some(parent) = target.parent() {
-            fs::make_dirs(parent, Durability::Unsynced)?;
-        }
+        fs::make_dirs_inside(store.run_dir(), target, Durability::Unsynced)?;
     }
     let former = if spec.in_place { give_up_record(tools, job)? } else { Vec::new() };
     let writes: Vec<PathBuf> = if spec.in_place {
@@ -91,26 +104,22 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let spare = tools.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let said = match spare {
         Some(file) => file,
-        None => fs::scratch_file(&store.planexe_subdir("partial")?)?,
+        None => Arc::new(fs::scratch_file(&store.planexe_subdir("partial")?)?),
     };
     let stdout = if spec.stdout { Some(fs::create_new(&writes[0])?) } else { None };
-    let mut command = match command_of(tools, job, spec, &writes) {
-        Ok(command) => command,
+    let invocation = match invocation_of(tools, job, spec, &writes) {
+        Ok(invocation) => invocation,
         Err(failure) => return Ok(Outcome::Failed(failure)),
     };
-    command.stdin(Stdio::null());
-    command.stdout(match stdout {
-        Some(file) => Stdio::from(file),
-        None => Stdio::from(clone(&said)?),
-    });
-    command.stderr(Stdio::from(clone(&said)?));
+    let start = |lifeline: &Lifeline| invocation.start(tools, spec, stdout.as_ref(), &said, lifeline);
     job.live.enter(Stage::Running);
-    job.live.says_into(clone(&said)?);
+    job.live.says_into(said.clone());
     let task_spec = tools.project.spec(&job.task);
     let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };
-    let growth = growth_of(clone(&said)?, writes.clone(), job.live.clone(), running(tools, job, spec));
-    let end = tools.watchdog.run_one(&mut command, limits, Some(growth), Some(job.live.cancel.clone()));
+    let growth = growth_of(said.clone(), writes.clone(), job.live.clone(), running(tools, job, spec));
+    let end = tools.watchdog.run_one(start, limits, Some(growth), Some(job.live.cancel.clone()));
+    drop(stdout);
     let tail = keep_log(tools, job, &said)?;
     if tail.is_empty() && matches!(end, End::Exited(0)) {
         tools.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(said);
@@ -130,6 +139,7 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         }
         return Ok(failed.map_or(Outcome::Stopped, Outcome::Failed));
     }
+    (job.answered)(Usage::default());
     let mut outputs: Vec<(String, Content)> = Vec::new();
     let templated = |n: usize| n > 0 && task_spec.templates.get(n).is_some_and(Option::is_some);
     for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate() {
@@ -169,8 +179,65 @@ fn give_up_record(tools: &Tools, job: &Job) -> Result<Vec<Option<Digest>>, FsErr
     Ok(former)
 }
 
-/// The program with its arguments, directory and environment.
-fn command_of(tools: &Tools, job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<Command, Failure> {
+/// What is run, and where.
+struct Invocation {
+    /// The file, if it was found in the path.
+    found: Option<PathBuf>,
+    /// The program's name, then its arguments.
+    words: Vec<String>,
+    /// Where it runs.
+    place: PathBuf,
+}
+
+impl Invocation {
+    /// Starts it. What it says goes to `said`, its standard output to `stdout` if there is one.
+    fn start(
+        &self,
+        tools: &Tools,
+        spec: &CommandSpec,
+        stdout: Option<&File>,
+        said: &File,
+        lifeline: &Lifeline,
+    ) -> std::io::Result<Pid> {
+        let hidden = || tools.key_variables.iter().filter(|name| !spec.env_names.contains(name));
+        let own = !spec.env_set.is_empty() || hidden().count() != tools.key_variables.len();
+        if let (Some(path), false, true) = (&self.found, own, spawn::CAN_START) {
+            let programs = &tools.programs;
+            let variable = lifeline.variable();
+            let environment = || Environment::own(&tools.key_variables, variable);
+            let program = Program {
+                path,
+                words: &self.words,
+                place: &self.place,
+                environment: programs.environment.get_or_init(environment),
+                streams: [programs.null()?.as_fd(), stdout.unwrap_or(said).as_fd(), said.as_fd()],
+            };
+            return program.start();
+        }
+        let (name, arguments) =
+            self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        let mut command = Command::new(self.found.clone().unwrap_or_else(|| program_path(name, &self.place)));
+        command.arg0(name).args(arguments).current_dir(&self.place);
+        command.stdin(Stdio::null());
+        command.stdout(stdout.unwrap_or(said).try_clone()?);
+        command.stderr(said.try_clone()?);
+        for name in hidden() {
+            command.env_remove(name);
+        }
+        for (name, value) in &spec.env_set {
+            command.env(name, value);
+        }
+        process::start_with(lifeline, &mut command)
+    }
+}
+
+/// The program with its arguments and directory.
+fn invocation_of(
+    tools: &Tools,
+    job: &Job,
+    spec: &CommandSpec,
+    writes: &[PathBuf],
+) -> Result<Invocation, Failure> {
     let run = tools.store.run_dir();
     let place = spec.cwd.as_deref().map_or_else(|| run.to_owned(), |cwd| run.join(cwd));
     // Paths are given as seen from where the command runs.
@@ -195,33 +262,16 @@ fn command_of(tools: &Tools, job: &Job, spec: &CommandSpec, writes: &[PathBuf]) 
         let known = unknown.known.join("`, `");
         failure("command", format!("`{}` stands for nothing; there is `{known}`", unknown.placeholder))
     };
-    let mut command = match &spec.line {
-        Line::Argv(words) => {
-            let argv = expand::argv(words, &values).map_err(unknown)?;
-            let (program, arguments) =
-                argv.split_first().ok_or_else(|| failure("command", "the command is empty"))?;
-            let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
-            let found = if own_path { None } else { tools.programs.find(program) };
-            let mut command = Command::new(found.unwrap_or_else(|| program_path(program, &place)));
-            command.arg0(program).args(arguments);
-            command
-        }
+    let words = match &spec.line {
+        Line::Argv(words) => expand::argv(words, &values).map_err(unknown)?,
         Line::Shell(line) => {
-            let mut command = Command::new("sh");
-            command.arg("-c").arg(expand::shell(line, &values).map_err(unknown)?);
-            command
+            vec!["sh".to_owned(), "-c".to_owned(), expand::shell(line, &values).map_err(unknown)?]
         }
     };
-    command.current_dir(&place);
-    for name in &tools.key_variables {
-        if !spec.env_names.contains(name) {
-            command.env_remove(name);
-        }
-    }
-    for (name, value) in &spec.env_set {
-        command.env(name, value);
-    }
-    Ok(command)
+    let program = words.first().ok_or_else(|| failure("command", "the command is empty"))?;
+    let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
+    let found = if own_path { None } else { tools.programs.find(program) };
+    Ok(Invocation { found, words, place })
 }
 
 /// A program named by a relative path with a slash is found from where the command runs.
@@ -243,7 +293,7 @@ fn running(tools: &Tools, job: &Job, spec: &CommandSpec) -> Option<impl FnOnce()
 /// What a program has written so far, in bytes: any change is progress. A program that is still at it when
 /// that is looked for is one that takes its time, and `running` is called.
 fn growth_of(
-    said: File,
+    said: Arc<File>,
     writes: Vec<PathBuf>,
     live: Arc<Live>,
     running: Option<impl FnOnce() + Send + 'static>,
@@ -262,10 +312,6 @@ fn growth_of(
         live.grown(sum);
         sum
     })
-}
-
-fn clone(file: &File) -> Result<File, FsError> {
-    file.try_clone().map_err(|error| FsError::new("(output of a command)", "share", error))
 }
 
 /// Keeps what the command said under `.planexe/logs/`, and returns its last part. What an earlier attempt said goes,

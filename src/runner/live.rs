@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cancel::{Cancel, Level};
@@ -24,7 +24,7 @@ pub struct Live {
     /// Why it is ended alone.
     ended: Mutex<Option<EndedAlone>>,
     /// What its program says, and how much of it was taken.
-    said: Mutex<Option<(File, u64)>>,
+    said: Mutex<Option<(Arc<File>, u64)>>,
 }
 
 /// Why one attempt is ended while the build goes on.
@@ -120,7 +120,7 @@ impl Live {
     }
 
     /// What its program says is in this file.
-    pub fn says_into(&self, said: File) {
+    pub fn says_into(&self, said: Arc<File>) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((said, 0));
     }
 

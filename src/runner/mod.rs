@@ -62,7 +62,7 @@ pub struct Tools {
     /// Where the programs of commands are.
     pub programs: command::Programs,
     /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.
-    pub scratch: Mutex<Vec<std::fs::File>>,
+    pub scratch: Mutex<Vec<Arc<std::fs::File>>>,
     /// This process and host, for records.
     pub pid: u32,
     /// This host.
@@ -106,7 +106,8 @@ pub struct Job {
     pub course: Course,
     /// What it is doing, for those who watch.
     pub live: Arc<Live>,
-    /// To be told that an answer is on disk, and what it used: its slot is free from then on.
+    /// To be told that an answer is on disk, and what it used, or that a program ended well: its slot is free from
+    /// then on.
     pub answered: Box<dyn Fn(Usage) + Send>,
 }
 

@@ -1,12 +1,13 @@
 //! One line for every completed task: what it was decided on, and what came out.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::jsonl;
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, AppendFile, Durability, FsError};
 use crate::record::{Digest, Done, OutputRecord};
 
 /// A completion.
@@ -93,19 +94,36 @@ pub(super) struct WithDone<'a> {
 #[derive(Debug)]
 pub struct Checkpoints {
     path: PathBuf,
+    /// The file as it was last appended to without a sync.
+    open: Mutex<Option<AppendFile>>,
 }
 
 impl Checkpoints {
     pub(super) fn new(run_dir: &Path) -> Checkpoints {
-        Checkpoints { path: run_dir.join(".planexe/checkpoints.jsonl") }
+        Checkpoints { path: run_dir.join(".planexe/checkpoints.jsonl"), open: Mutex::default() }
     }
 
     /// Adds one.
     pub fn append(&self, checkpoint: &impl Serialize, durability: Durability) -> Result<(), FsError> {
-        if let Some(dir) = self.path.parent() {
-            fs::make_dirs(dir, Durability::Synced)?;
+        let line = jsonl::to_line(checkpoint);
+        // A sync is not waited for by others.
+        if durability == Durability::Synced {
+            self.make_dir()?;
+            return fs::append_line(&self.path, &line, durability).map(drop);
         }
-        jsonl::append(&self.path, checkpoint, durability)
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another file may have taken its name.
+        if let Some(file) = open.take()
+            && file.is_at_its_name()
+        {
+            return open.insert(file).line(&line, durability);
+        }
+        self.make_dir()?;
+        fs::append_line(&self.path, &line, durability).map(|file| *open = Some(file))
+    }
+
+    fn make_dir(&self) -> Result<(), FsError> {
+        self.path.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, Durability::Synced))
     }
 
     /// Leaves only those up to and including one; the others are set aside in

@@ -21,8 +21,11 @@ use std::path::{Path, PathBuf};
 use super::checkpoints::{Checkpoint, WithDone};
 use super::history::Temps;
 use super::{Store, Why};
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FileKind, FsError};
 use crate::record::{Digest, Done, OutputRecord, Status};
+
+/// Outputs up to this size are read once, for their digest and for history.
+const SHORT: u64 = 1 << 20;
 
 /// What an output is to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,30 +111,39 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     let mut folders: Vec<&Path> = targets.iter().filter_map(|target| target.parent()).collect();
     folders.dedup();
     for target in &targets {
-        fs::ensure_inside(store.run_dir(), target)?;
-    }
-    for folder in &folders {
-        fs::make_dirs(folder, Durability::Synced)?;
+        fs::make_dirs_inside(store.run_dir(), target, Durability::Synced)?;
     }
     let durability = match durability {
         Durability::Unsynced if store.batch().begin(&folders)? => Durability::Unsynced,
         _ => Durability::Synced,
     };
+    // What short outputs hold, read once.
+    let mut contents = Vec::new();
+    let mut replaces = false;
     for ((_, content), target) in outputs.iter().zip(&targets) {
-        let (blake3, bytes) = match content {
-            Content::Bytes(bytes) => (Digest::of(bytes), bytes.len() as u64),
+        let (blake3, bytes, mode) = match content {
+            Content::Bytes(bytes) => {
+                contents.push(None);
+                (Digest::of(bytes), bytes.len() as u64, None)
+            }
             // A link or a directory under the temporary name is no output, wherever it leads.
             Content::Temp(temp) => {
-                fs::require_plain(temp, target)?;
-                fs::hash_file(temp)?
+                let read = fs::read_whole(temp, SHORT)
+                    .map_err(|error| FsError::new(target, "write", error.source))?;
+                contents.push(read.content);
+                (read.digest, read.bytes, Some(read.mode))
             }
             Content::InPlace { .. } => {
+                contents.push(None);
                 fs::require_plain(target, target)?;
                 fs::sync_file(target)?;
-                fs::hash_file(target)?
+                let (blake3, bytes) = fs::hash_file(target)?;
+                (blake3, bytes, None)
             }
         };
-        let old = fs::plain_signature(target)?;
+        let old = fs::kind_and_signature(target)?;
+        replaces |= old.is_some();
+        let old = old.filter(|(kind, _)| *kind == FileKind::File).map(|(_, signature)| signature);
         let same = match old {
             Some(old) if old.size == bytes => fs::hash_file(target)?.0 == blake3,
             _ => false,
@@ -147,8 +159,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             }
             Content::Temp(temp) => {
                 changed |= !same;
-                let new = fs::plain_signature(temp)?;
-                if !same || new.map(|new| new.mode) != old.map(|old| old.mode) {
+                if !same || mode != old.map(|old| old.mode) {
                     if durability == Durability::Synced {
                         fs::sync_file(temp)?;
                     }
@@ -167,7 +178,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         .collect();
     let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
     let first = names.first().cloned().unwrap_or_default();
-    if changed && !renames.is_empty() {
+    if changed && replaces && !renames.is_empty() {
         let replacing = |output: &str| renames.iter().any(|(_, target)| *target == store.path(output));
         store.save_with(&task, why, &names, replacing, durability)?;
     }
@@ -177,15 +188,18 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         // Made again for nothing if it comes to that: no need to say that no person removed it.
         Durability::Unsynced => drop(store.remove_done(&first, durability)?),
     }
-    fs::publish(&renames, durability)?;
+    fs::give_names(&renames, durability)?;
     temps.0.clear();
-    for ((output, content), record) in outputs.iter().zip(&records) {
+    for (((_, content), target), (record, read)) in
+        outputs.iter().zip(&targets).zip(records.iter().zip(&contents))
+    {
         let content = match content {
             Content::Bytes(bytes) => Some(bytes.as_slice()),
-            Content::Temp(_) | Content::InPlace { .. } => None,
+            Content::Temp(_) | Content::InPlace { .. } => read.as_deref(),
         };
-        store.history().put_output(&store.path(output), content, record.bytes)?;
+        store.history().put_output(target, content, record)?;
     }
+    drop(contents);
     for temp in given {
         fs::remove(&temp)?;
     }
@@ -211,8 +225,8 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     if let Some(checkpoint) = &checkpoint {
         store.checkpoints().append(&WithDone { checkpoint, done: &done }, durability)?;
     }
-    let marker = store.write_done(&first, &done, durability)?;
-    store.write_status(&first, &status, durability)?;
+    // Its folder was looked at above, and the old marker is gone.
+    let marker = store.write_records(&first, &done, &status, durability)?;
     Ok(Committed { changed, done, marker, status, checkpoint })
 }
 

@@ -75,6 +75,8 @@ pub struct History {
     temp_dir: PathBuf,
     /// The last entry of each task; `None` until the log was read.
     last: Mutex<Option<HashMap<String, Last>>>,
+    /// Folders of objects that were looked at and made, by the byte they are named for.
+    made: Mutex<HashSet<String>>,
 }
 
 /// Outputs up to this size are kept when they are made, larger ones when they are replaced.
@@ -133,6 +135,7 @@ impl History {
             dir: run_dir.join(".planexe/history"),
             temp_dir: run_dir.join(".planexe/tmp"),
             last: Mutex::new(None),
+            made: Mutex::default(),
         }
     }
 
@@ -167,13 +170,37 @@ impl History {
 
     /// Keeps what an output was given, so that it can be had even if the file is written to in place
     /// afterwards. Not synced: the output itself is.
-    pub fn put_output(&self, file: &Path, content: Option<&[u8]>, bytes: u64) -> Result<(), FsError> {
+    pub fn put_output(
+        &self,
+        file: &Path,
+        content: Option<&[u8]>,
+        record: &OutputRecord,
+    ) -> Result<(), FsError> {
         match content {
-            _ if bytes > OUTPUT_CAP => {}
-            Some(content) => drop(self.put(content, Durability::Unsynced)?),
+            _ if record.bytes > OUTPUT_CAP => {}
+            Some(content) => self.put_directly(content, &record.blake3)?,
             None => drop(self.put_file(file, false, Durability::Unsynced)?),
         }
         Ok(())
+    }
+
+    /// Puts bytes under their final name at once. Part of them, left by a kill or seen by a reader, is taken for
+    /// nothing: an object that does not hash to its name is never returned, and written again when it is put again.
+    fn put_directly(&self, bytes: &[u8], digest: &Digest) -> Result<(), FsError> {
+        let path = self.object_path(digest).expect("BUG: a digest is 64 hex digits");
+        let folder = &digest.0[..2];
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if !made.contains(folder) {
+            self.make_object_dir(&path, Durability::Unsynced)?;
+            made.insert(folder.to_owned());
+        }
+        drop(made);
+        match fs::write_directly(&path, bytes) {
+            Ok(true) => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            // It is there, or its folder is gone.
+            Ok(false) | Err(_) => self.put(bytes, Durability::Unsynced).map(drop),
+        }
     }
 
     /// A content by its digest. One that does not hash to its name is not returned.

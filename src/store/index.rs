@@ -128,6 +128,12 @@ impl Index {
     /// Files are known by their names relative to the run, so that a run can be moved; others by
     /// their absolute ones.
     fn key(&self, path: &Path) -> String {
+        let plain = path.to_str().zip(self.run_dir.to_str());
+        if let Some(below) = plain.and_then(|(path, run)| path.strip_prefix(run)?.strip_prefix('/'))
+            && !below.starts_with(['/', '.'])
+        {
+            return below.to_owned();
+        }
         match path.strip_prefix(&self.run_dir) {
             Ok(relative) => relative.to_string_lossy().into_owned(),
             Err(_) => std::path::absolute(path).unwrap_or(path.to_owned()).to_string_lossy().into_owned(),
@@ -143,20 +149,19 @@ impl Index {
     /// [`Index::digest`] with the signature it goes with, and whether both can be trusted until the
     /// signature changes: what a [`Index::set_stamp`] may be made of.
     pub fn look(&self, path: &Path) -> Result<Option<Seen>, FsError> {
-        let Some(signature) = fs::signature(path)? else { return Ok(None) };
         let key = self.key(path);
-        if let Some(entry) = self.read().files.get(&key)
-            && entry.signature == signature
-            && !is_racy(&signature, entry.hashed_ns)
-        {
-            return Ok(Some(Seen { signature, digest: entry.digest(), settled: true }));
+        let known = self.read().files.get(&key);
+        if let Some(entry) = known {
+            let Some(signature) = fs::signature(path)? else { return Ok(None) };
+            if entry.signature == signature && !is_racy(&signature, entry.hashed_ns) {
+                return Ok(Some(Seen { signature, digest: entry.digest(), settled: true }));
+            }
         }
-        let mut signature = signature;
         for last in [false, false, true] {
             let hashed_ns = (self.now)();
+            let Some(hashed) = fs::hash_signed(path)? else { return Ok(None) };
             self.hashed.fetch_add(1, Ordering::Relaxed);
-            let Some((digest, bytes)) = fs::optional(fs::hash_file(path))? else { return Ok(None) };
-            let Some(after) = fs::signature(path)? else { return Ok(None) };
+            let fs::Hashed { before: mut signature, after, digest, bytes } = hashed;
             if after == signature && bytes == signature.size {
                 let settled = !is_racy(&signature, hashed_ns);
                 // A file that is still racy is hashed next time anyway: nothing was learned of it.
@@ -174,7 +179,6 @@ impl Index {
                 signature.size = bytes;
                 return Ok(Some(Seen { signature, digest, settled: false }));
             }
-            signature = after;
         }
         unreachable!("BUG: the last round returns")
     }

@@ -92,7 +92,7 @@ fn is_line(line: &[u8]) -> bool {
 
 /// Appends one record as a line, with one write.
 pub fn append(path: &Path, record: &impl Serialize, durability: Durability) -> Result<(), FsError> {
-    fs::append_line(path, &to_line(record), durability)
+    fs::append_line(path, &to_line(record), durability).map(drop)
 }
 
 /// A record as one line, without the newline.

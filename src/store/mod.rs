@@ -104,15 +104,11 @@ impl Store {
     /// Where a sidecar of a task lives, by the task's first output: beside it, or, if that name would
     /// be too long for the file system, under a hashed one in `.planexe/sidecars/`.
     pub fn sidecar_path(&self, output: &str, kind: Sidecar) -> PathBuf {
-        let (dir, name) = match output.rsplit_once('/') {
-            Some((dir, name)) => (self.run_dir.join(dir), name),
-            None => (self.run_dir.clone(), output),
-        };
         // The longer of the two decides, so that both are found in one place.
-        if name.len() + Sidecar::Status.suffix().len() <= NAME_MAX {
-            return dir.join(format!("{name}{}", kind.suffix()));
+        if self.is_hashed(output) {
+            return self.hashed_sidecar(output, kind.suffix());
         }
-        self.hashed_sidecar(output, kind.suffix())
+        self.run_dir.join([output, kind.suffix()].concat())
     }
 
     fn hashed_sidecar(&self, output: &str, suffix: &str) -> PathBuf {

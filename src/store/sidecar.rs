@@ -184,13 +184,27 @@ impl Store {
         let path = self.sidecar_path(output, Sidecar::Done);
         self.prepare(output, &path)?;
         let bytes = to_json(done);
-        let temp = fs::write_beside(&path, &bytes, durability);
-        temp.and_then(|temp| {
-            fs::publish(&[(temp.clone(), path)], durability).inspect_err(|_| {
-                let _ = fs::remove(&temp);
-            })
-        })
-        .map_err(|error| error.within(self.run_dir()))?;
+        fs::write_atomic(&path, &bytes, durability).map_err(|error| error.within(self.run_dir()))?;
+        Ok(Digest::of(&bytes))
+    }
+
+    /// [`Store::write_done`], then [`Store::write_status`], at the end of a commit: the folder is there, a `.DONE`
+    /// is not.
+    pub(super) fn write_records(
+        &self,
+        output: &str,
+        done: &Done,
+        status: &Status,
+        durability: Durability,
+    ) -> Result<Digest, FsError> {
+        if self.is_hashed(output) {
+            let marker = self.write_done(output, done, durability)?;
+            self.write_status(output, status, durability)?;
+            return Ok(marker);
+        }
+        let bytes = to_json(done);
+        fs::write_fresh(&self.sidecar_path(output, Sidecar::Done), &bytes, durability)?;
+        fs::write_atomic(&self.sidecar_path(output, Sidecar::Status), &to_json(status), durability)?;
         Ok(Digest::of(&bytes))
     }
 

@@ -77,6 +77,26 @@ fn several_tasks_come_back_at_once_or_not_at_all() {
 }
 
 #[test]
+fn half_of_a_kept_content_counts_as_none_and_is_written_again() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        "[task.a]\ninputs = [\"plan.txt\"]\noutputs = [\"a.txt\"]\ncommand = [\"cp\", \"$in\", \"$out\"]\n",
+    );
+    space.write("plan.txt", "Build a bridge.\n");
+    space.build();
+    let digest = blake3::hash(space.read("a.txt").as_bytes()).to_hex();
+    let object = format!(".planexe/history/objects/{}/{}", &digest[..2], &digest[2..]);
+    let whole = space.read(&object);
+    assert_eq!(whole, space.read("a.txt"));
+    for half in ["", &whole[..whole.len() / 2]] {
+        space.write(&object, half);
+        space.run(&["build", "-B"]).exits(0);
+        assert_eq!(space.read(&object), whole);
+    }
+}
+
+#[test]
 fn checkpoints_are_named_by_their_beginning() {
     let server = FakeLlm::new();
     let space = built_twice(&server);

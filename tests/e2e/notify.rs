@@ -263,6 +263,64 @@ fn redirects_are_not_followed_and_gone_is_gone() {
 }
 
 #[test]
+fn an_event_that_is_refused_is_dropped_and_said_once() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::new(|_, _| Do::Answer(422, ""));
+    let space = told(&server, &receiver, "");
+    let out = space.build().says(&["webhook `ops`: an event was refused: HTTP 422"]);
+    assert_eq!(format!("{out}").matches("was refused").count(), 1, "{out}");
+    assert_eq!((receiver.posts().len(), waiting(&space)), (5, 0));
+}
+
+#[test]
+fn what_waits_is_delivered_by_hand_as_far_as_the_receiver_takes_it() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::new(|_, _| Do::Close);
+    let space = told(&server, &receiver, "");
+    space.build();
+    assert_eq!(waiting(&space), 5);
+    let deliver = |code: i32| {
+        receiver.forget();
+        let answer = space.run(&["events", "--deliver", "--json"]).exits(code).json()["webhooks"][0].clone();
+        let count = |key: &str| answer[key].as_u64().expect("a count");
+        (count("delivered"), count("waiting"), answer["error"].as_str().unwrap_or_default().to_owned())
+    };
+    // Refused for good, then to be tried again at once, taken, and put off without a word of when.
+    receiver.does(|nth, _| match nth {
+        0 => Do::Answer(400, ""),
+        1 => Do::Answer(429, "retry-after: 0.05\r\n"),
+        2 => Do::Answer(200, ""),
+        _ => Do::Answer(503, ""),
+    });
+    assert_eq!(deliver(1), (1, 3, "HTTP 503".to_owned()));
+    assert_eq!(receiver.events(), ["task.started a", ALL[1], ALL[1], ALL[2]]);
+    // A wait that is too long to sit through; gone; no proper answer.
+    for (status, headers, said) in
+        [(429, "retry-after: 600\r\n", "HTTP 429"), (410, "", "HTTP 410: it is gone")]
+    {
+        receiver.does(move |_, _| Do::Answer(status, headers));
+        assert_eq!(deliver(1), (0, 3, said.to_owned()));
+        assert_eq!(receiver.posts().len(), 1, "{status}");
+    }
+    // A build that is at it is left to it.
+    receiver.does(|_, _| Do::Hang);
+    receiver.forget();
+    server.hold("a");
+    space.write("plan.txt", "Another plan.");
+    let build = space.spawn(&["build"]);
+    until("the build delivers", || (receiver.posts().len() == 1).then_some(()));
+    server.wait_for_calls("a", 2);
+    let (delivered, left, said) = deliver(1);
+    assert_eq!((delivered, said.as_str()), (0, "a running build delivers them"));
+    assert!(left >= 3 && receiver.posts().is_empty());
+    build.kill9();
+    receiver.does(|_, _| Do::Answer(200, ""));
+    assert_eq!(deliver(0), (4, 0, String::new()));
+    assert_eq!(receiver.events(), [ALL[2], ALL[3], ALL[4], ALL[0]]);
+    assert_eq!(deliver(0), (0, 0, String::new()));
+}
+
+#[test]
 fn events_survive_a_kill() {
     let server = FakeLlm::new();
     let receiver = Receiver::new(|_, _| Do::Answer(500, ""));

@@ -148,6 +148,48 @@ command = "cat in.txt > $out; basename \"$PWD\" >> $out; cat $in >> $out"
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_command_finds_signals_as_any_other_program_does() {
+    let server = FakeLlm::new();
+    let looks = ["grep", "-E", "Sig(Blk|Ign|Cgt)", "/proc/self/status"];
+    let space = space(
+        &server,
+        r#"
+[task.found]
+outputs = ["found.txt"]
+command = ["grep", "-E", "Sig(Blk|Ign|Cgt)", "/proc/self/status"]
+stdout = true
+
+[task.set]
+outputs = ["set.txt"]
+env = { FLAVOUR = "sweet" }
+command = ["grep", "-E", "Sig(Blk|Ign|Cgt)", "/proc/self/status"]
+stdout = true
+
+[task.input]
+outputs = ["input.txt"]
+command = ["sh", "-c", "cat; ls -l /proc/self/fd; cat"]
+stdout = true
+"#,
+    );
+    space.build();
+    // SIGPIPE, which planexe ignores for itself, is not ignored; none is blocked.
+    let alone = std::process::Command::new(looks[0]).args(&looks[1..]).output().expect("grep");
+    let alone = String::from_utf8(alone.stdout).expect("text");
+    assert_eq!(space.read("found.txt"), alone);
+    assert_eq!(space.read("set.txt"), alone);
+    // Nothing is open that is not to any program here.
+    let open = space.read("input.txt");
+    let listed = |text: &str| text.lines().filter(|line| line.contains(" -> ")).count();
+    let mut alone = std::process::Command::new("sh");
+    alone.args(["-c", "cat; ls -l /proc/self/fd; cat"]).stdin(std::process::Stdio::null());
+    let alone = String::from_utf8(alone.output().expect("sh").stdout).expect("text");
+    assert_eq!(listed(&open), listed(&alone), "{open}\n{alone}");
+    assert!(open.contains("0 -> /dev/null"), "{open}");
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn a_command_that_fails_leaves_the_old_output_in_place() {
     let server = FakeLlm::new();
     let space = space(
