@@ -22,6 +22,9 @@ struct Plan {
     globs: BTreeSet<String>,
 }
 
+/// What a change does to a run directory.
+type Change<'a> = Box<dyn Fn(&Space) + 'a>;
+
 impl Plan {
     fn random(dice: &mut Rng) -> Plan {
         let decls = random_decls(dice);
@@ -73,7 +76,7 @@ impl Plan {
     }
 
     /// One change, and what it does to each run directory.
-    fn change(&mut self, dice: &mut Rng) -> (String, Box<dyn Fn(&Space) + '_>) {
+    fn change(&mut self, dice: &mut Rng) -> (String, Change<'_>) {
         let at = dice.below(self.decls.len() as u64) as usize;
         let n = dice.below(4);
         let key = ["a", "b", "0", "1"][dice.below(4) as usize];
