@@ -2,7 +2,7 @@
 //!
 //! One thread, this one, owns the engine and all state. Workers get a [`Job`] and send back one
 //! [`Outcome`]. What is stale is found here too, by batches, on rayon's pool; calls and programs run on
-//! threads of their own ([`workers`]), so that no hash waits for a call.
+//! threads of their own (`workers`), so that no hash waits for a call.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

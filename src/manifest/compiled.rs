@@ -84,7 +84,7 @@ fn digest_of(options: &ReadOptions) -> Digest {
 
 /// The bytes of a compiled manifest; none if it does not come out as it went in. `files`: all it was read from.
 ///
-/// After magic and checksum: the head, as JSON; [`NUMBERS`] of each task, the needs of all and the names of all,
+/// After magic and checksum: the head, as JSON; `NUMBERS` of each task, the needs of all and the names of all,
 /// if there is an outline; a line of JSON for each task. Each of the four has its length before it; numbers
 /// are `u32`, least byte first.
 pub fn encode(
