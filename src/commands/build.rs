@@ -229,6 +229,7 @@ pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
         let error = Error::usage(format!("no model is called `{name}`")).code("unknown_model");
         match crate::manifest::suggest(name, known.iter().copied()) {
             Some(hint) => error.hint(hint),
+            None if known.is_empty() => error.hint("the pipeline has no models"),
             None => error.hint(format!("the pipeline has `{}`", known.join("`, `"))),
         }
     })

@@ -69,16 +69,12 @@ fn by_model<N: Copy>(opened: &Opened, limits: &[(String, N)]) -> Result<HashMap<
 /// Predicts; reads only.
 pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     let mut opened = session.open(true)?;
+    let mut unpriced = None;
     if let Some(model) = &args.model {
         ask_only(&mut opened, model)?;
+        let asked = &opened.project.endpoints[find_model(&opened, model)?];
+        unpriced = asked.model.price.is_none().then(|| model.clone());
     }
-    let has_price = |name: &String| -> Result<bool, Error> {
-        Ok(opened.project.endpoints[find_model(&opened, name)?].model.price.is_some())
-    };
-    let unpriced = match &args.model {
-        Some(model) if !has_price(model)? => Some(model.clone()),
-        _ => None,
-    };
     let fixed = by_model(&opened, &args.slots)?;
     let (rpm, tpm) = (by_model(&opened, &args.rpm)?, by_model(&opened, &args.tpm)?);
     let targets = target_ids(&opened, &args.targets)?;

@@ -18,16 +18,19 @@ pub(super) fn not_regular() -> io::Error {
 
 /// Opens a regular file for reading; anything else is an error at once, even a pipe without a writer.
 pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata)> {
-    let file =
-        retry(|| OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path))
-            .at("read", path)?;
-    let metadata = file.metadata().at("read", path)?;
+    let (file, metadata) = open_as(path, OFlags::NONBLOCK).at("read", path)?;
     if metadata.is_dir() {
         return Err(FsError::new(path, "read", ErrorKind::IsADirectory.into()));
     }
     if !metadata.is_file() {
         return Err(FsError::new(path, "read", not_regular()));
     }
+    Ok((file, metadata))
+}
+
+fn open_as(path: &Path, flags: OFlags) -> io::Result<(File, Metadata)> {
+    let file = retry(|| OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path))?;
+    let metadata = file.metadata()?;
     Ok((file, metadata))
 }
 
@@ -142,16 +145,13 @@ pub struct Whole {
 
 /// Reads a regular file that is no link, once: its digest, and its content if that is at most `most` bytes.
 pub fn read_whole(path: &Path, most: u64) -> Result<Whole> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
-    let opened = retry(|| OpenOptions::new().read(true).custom_flags(flags).open(path));
-    let mut file = match opened {
+    let (mut file, metadata) = match open_as(path, OFlags::NONBLOCK | OFlags::NOFOLLOW) {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             Err(not_regular())
         }
         other => other,
     }
     .at("read", path)?;
-    let metadata = file.metadata().at("read", path)?;
     if !metadata.is_file() {
         return Err(FsError::new(path, "read", not_regular()));
     }
