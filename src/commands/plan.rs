@@ -147,9 +147,10 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         let judgement = survey.judgements.get(&id);
         let prepared = judgement.and_then(|judgement| judgement.prepared.as_ref());
         let kept = prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
-        let certain = survey.settled.get(&id) == Some(&Settled::Stale);
+        // One that cannot be judged is tried, and fails.
+        let certain = matches!(survey.settled.get(&id), Some(Settled::Stale | Settled::Failed));
         if let Recipe::Prompt(_) = spec.recipe {
-            calls += u32::from(certain && !kept);
+            calls += u32::from(survey.settled.get(&id) == Some(&Settled::Stale) && !kept);
             calls_at_most += u32::from(!kept);
         }
         let needs: Vec<TaskId> = graph.direct_needs(id);
