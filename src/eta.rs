@@ -99,8 +99,7 @@ pub(crate) fn longest(
     for &id in graph.order().iter().rev() {
         let instances = graph.instances(id);
         // A fan-out over the same items waits for this one item by item.
-        let by_item =
-            |reader: TaskId| !graph.instances(reader).is_empty() && graph.peers(reader).contains(&id);
+        let by_item = |reader: TaskId| !graph.instances(reader).is_empty() && graph.is_peer(reader, id);
         let readers = graph[id].readers.iter().filter(|reader| !by_item(**reader));
         let after = readers.map(|reader| paths[reader.index()]).fold(0.0, f64::max);
         if instances.is_empty() {

@@ -5,7 +5,7 @@
 //! [`Graph::add_instances`] adds one task per item.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -123,8 +123,8 @@ pub struct Task {
 #[derive(Debug, Clone, Default)]
 struct Shared {
     needs: Vec<Need>,
-    /// Families over the same items whose instance of the same key is read.
-    peers: Vec<TaskId>,
+    /// Families over the same items whose instance of the same key is read, or may be.
+    peers: Vec<Need>,
     sequential: bool,
     instances: Vec<TaskId>,
     /// Whether all its items are known and are among `instances`.
@@ -189,6 +189,8 @@ pub struct Graph {
     shared: HashMap<TaskId, Shared>,
     /// Declared tasks in topological order.
     order: Arc<[TaskId]>,
+    /// Tasks found to be skipped.
+    skipped: HashSet<TaskId>,
 }
 
 impl Graph {
@@ -273,13 +275,13 @@ impl Graph {
         for (d, order) in orders.iter().enumerate() {
             let id = TaskId(d as u32);
             let mut reads = Needs::default();
-            let mut peers = Vec::new();
+            let mut peers = Needs::default();
             for input in &self[id].inputs {
                 let why = if input.optional { Why::MayRead } else { Why::Reads };
                 for task in self.writers_of(&input.pattern, input.glob, &outputs) {
                     let same_items = order.foreach.is_some() && orders[task.index()].foreach == order.foreach;
                     if same_items && input.pattern.contains(KEY) {
-                        push_unique(&mut peers, task);
+                        peers.push(Need { task, why });
                     } else {
                         reads.push(Need { task, why });
                     }
@@ -297,8 +299,8 @@ impl Graph {
             for task in self.writers_of(&foreach.source, foreach.glob, &outputs) {
                 needs.push(Need { task, why: Why::Reads });
             }
-            for &task in &peers {
-                needs.push(Need { task, why: Why::Expanded });
+            for peer in peers.iter() {
+                needs.push(Need { task: peer.task, why: Why::Expanded });
             }
             self.set_needs(id, needs);
             for need in reads.iter() {
@@ -306,7 +308,7 @@ impl Graph {
             }
             let shared = self.shared.entry(id).or_default();
             shared.needs = reads.list;
-            shared.peers = peers;
+            shared.peers = peers.list;
         }
     }
 
@@ -410,7 +412,7 @@ impl Graph {
         let mut all: Vec<TaskId> = self[id].needs.iter().map(|need| need.task).collect();
         if let Some(shared) = self.shared.get(&id) {
             all.extend(shared.needs.iter().map(|need| need.task));
-            all.extend(&shared.peers);
+            all.extend(shared.peers.iter().map(|peer| peer.task));
         }
         all.sort();
         all.dedup();
@@ -438,8 +440,8 @@ impl Graph {
         let by_key: Vec<HashMap<&str, TaskId>> = shared
             .peers
             .iter()
-            .map(|&peer| {
-                let list = self.instances(peer).iter();
+            .map(|peer| {
+                let list = self.instances(peer.task).iter();
                 list.filter_map(|&id| Some((self[id].item.as_ref()?.key.as_str(), id))).collect()
             })
             .collect();
@@ -448,8 +450,8 @@ impl Graph {
             let id = TaskId((self.tasks.len() + new.len()) as u32);
             let mut needs = shared.needs.clone();
             for (peer, keys) in shared.peers.iter().zip(&by_key) {
-                let task = keys.get(item.key.as_str()).copied().unwrap_or(*peer);
-                needs.push(Need { task, why: Why::Reads });
+                let task = keys.get(item.key.as_str()).copied().unwrap_or(peer.task);
+                needs.push(Need { task, why: peer.why });
             }
             if let (true, Some(&task)) = (shared.sequential, added.last()) {
                 needs.push(Need { task, why: Why::Previous });
@@ -498,9 +500,29 @@ impl Graph {
         self.shared.get(&family).map_or(&[], |shared| &shared.instances)
     }
 
-    /// Families over the same items whose instance of the same key each instance of a family reads.
-    pub fn peers(&self, family: TaskId) -> &[TaskId] {
-        self.shared.get(&family).map_or(&[], |shared| &shared.peers)
+    /// Whether another family is over the same items, and each instance of the family reads its instance of the
+    /// same key, or may.
+    pub fn is_peer(&self, family: TaskId, other: TaskId) -> bool {
+        self.shared.get(&family).is_some_and(|shared| shared.peers.iter().any(|peer| peer.task == other))
+    }
+
+    /// Says whether a task was found to be skipped.
+    pub fn set_skipped(&mut self, id: TaskId, skipped: bool) {
+        if skipped {
+            self.skipped.insert(id);
+        } else {
+            self.skipped.remove(&id);
+        }
+    }
+
+    /// Whether a task was found to be skipped: what it wrote before is no input of others.
+    pub fn is_skipped(&self, id: TaskId) -> bool {
+        self.skipped.contains(&id)
+    }
+
+    /// Whether a path is an output of a task that was found to be skipped.
+    pub fn is_of_skipped(&self, path: &str) -> bool {
+        !self.skipped.is_empty() && self.producer(path).is_some_and(|id| self.is_skipped(id))
     }
 
     /// Whether the instances of a family run in order, each reading what the former made.
@@ -582,12 +604,6 @@ impl std::ops::Index<TaskId> for Graph {
     type Output = Task;
     fn index(&self, id: TaskId) -> &Task {
         &self.tasks[id.index()]
-    }
-}
-
-fn push_unique(list: &mut Vec<TaskId>, id: TaskId) {
-    if !list.contains(&id) {
-        list.push(id);
     }
 }
 

@@ -67,11 +67,18 @@ impl<'a> Finder<'a> {
         self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 
-    /// The files a task is given. An absent one that is not optional has no path; the caller says so.
+    /// The files a task is given. One that may be absent has no path if the task that writes it is skipped: a file
+    /// it left in an earlier build is nobody's.
     pub fn resolve(&self, graph: &Graph, task: &Task) -> Result<Vec<Files>, FsError> {
         let mut all = Vec::with_capacity(task.inputs.len());
         for input in &task.inputs {
-            let paths = if input.glob { self.matches(graph, input)? } else { vec![input.pattern.clone()] };
+            let paths = if input.glob {
+                self.matches(graph, input)?
+            } else if input.optional && graph.is_of_skipped(&input.pattern) {
+                Vec::new()
+            } else {
+                vec![input.pattern.clone()]
+            };
             all.push(Files {
                 name: input.name.clone(),
                 paths,
@@ -87,7 +94,8 @@ impl<'a> Finder<'a> {
     fn matches(&self, graph: &Graph, input: &Input) -> Result<Vec<String>, FsError> {
         let orphans = self.orphans(graph, prefix(&input.pattern))?;
         let found = self.glob(&input.pattern)?;
-        Ok(found.into_iter().filter(|path| !orphans.contains(path)).collect())
+        let counts = |path: &String| !orphans.contains(path) && !graph.is_of_skipped(path);
+        Ok(found.into_iter().filter(counts).collect())
     }
 
     /// The files a glob matches, sidecars and planexe's own left out.

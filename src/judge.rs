@@ -502,7 +502,8 @@ impl Judge<'_> {
         let io = |error| InputError::Fs(error).into_failure();
         let orphans = self.finder.orphans(graph, "").map_err(io)?;
         let found = self.finder.glob(glob).map_err(io)?;
-        Ok(found.into_iter().filter(|path| !orphans.contains(path)).collect())
+        let counts = |path: &String| !orphans.contains(path) && !graph.is_of_skipped(path);
+        Ok(found.into_iter().filter(counts).collect())
     }
 
     fn file_items(&self, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {
@@ -569,9 +570,12 @@ impl Judge<'_> {
     }
 }
 
-/// The former item's first output, for a sequential fan-out.
+/// The former item's first output, for a sequential fan-out; none if that item is skipped.
 fn previous(graph: &Graph, task: &Task) -> Option<Files> {
     let need = task.needs.iter().find(|need| need.why == crate::graph::Why::Previous)?;
+    if graph.is_skipped(need.task) {
+        return None;
+    }
     let path = graph[need.task].outputs.first()?.clone();
     Some(Files {
         name: "previous".into(),

@@ -147,7 +147,8 @@ pub fn adopt(
         .append(&checkpoint, Durability::Synced)
         .map_err(|error| error.within(store.run_dir()))?;
     store.write_done(first, &done, Durability::Synced)?;
-    store.write_status(first, &status, Durability::Synced)
+    store.write_status(first, &status, Durability::Synced)?;
+    store.forget_passed(&task.name)
 }
 
 /// Under make's rule outputs that are taken as they are must not be older than what they are said to be made from: all

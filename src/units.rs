@@ -205,7 +205,7 @@ impl<'a> Units<'a> {
             let spec = self.project.spec(&graph[reader]);
             let items =
                 spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref().or(foreach.glob.as_ref()));
-            let peer = graph.peers(reader).contains(id);
+            let peer = graph.is_peer(reader, *id);
             let inputs = graph[reader].inputs.iter().filter(|input| writes(&input.pattern));
             let (keyed, whole): (Vec<_>, Vec<_>) =
                 inputs.partition(|input| peer && pattern::has_key(&input.pattern));

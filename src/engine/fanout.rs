@@ -84,7 +84,10 @@ impl Engine {
         let skipped = count(&[Settled::Skipped]);
         let open = count(&[Settled::Stale, Settled::DependsOn]);
         let total = all.len();
-        Some(if total == 0 || good == total {
+        Some(if total == 0 && self.nodes[family.index()].upstream_stale {
+            // What is before it may give it items yet.
+            Settled::DependsOn
+        } else if total == 0 || good == total {
             if count(&[Settled::Done]) > 0 { Settled::Done } else { Settled::Fresh }
         } else if open > 0 {
             if count(&[Settled::Stale]) > 0 { Settled::Stale } else { Settled::DependsOn }

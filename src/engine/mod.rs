@@ -564,6 +564,7 @@ impl Engine {
                 continue;
             }
             self.nodes[id.index()].phase = Phase::Settled(settled);
+            self.graph.set_skipped(id, settled == Settled::Skipped);
             self.actions.push_back(Action::Settled(id));
             let instance_of = match self.graph[id].kind {
                 Kind::Instance { family } => Some(family),

@@ -107,16 +107,20 @@ impl Controls {
 
     /// Who let a task pass, and on what, if someone did.
     pub fn passed(&self, task: &str) -> Option<Passed> {
-        let path = self.dir.join("passed").join(format!("{}.json", task_dir_name(task)));
-        let passed: Passed = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+        let passed: Passed = serde_json::from_slice(&fs::read(&passed_file(&self.dir, task)).ok()?).ok()?;
         (passed.task == task).then_some(passed)
     }
 
     /// Forgets it: it was used.
     pub fn clear_passed(&mut self, task: &str) {
         self.told.remove(task);
-        let _ = fs::remove(&self.dir.join("passed").join(format!("{}.json", task_dir_name(task))));
+        let _ = fs::remove(&passed_file(&self.dir, task));
     }
+}
+
+/// The file that says that a person let a task pass.
+fn passed_file(dir: &Path, task: &str) -> PathBuf {
+    dir.join("passed").join(format!("{}.json", task_dir_name(task)))
 }
 
 /// Tasks that are to be made anew, by the files that say so. One made by hand may be empty, with the task for a name.
@@ -143,6 +147,11 @@ impl Store {
         let dir = self.planexe_subdir("passed")?;
         let path = dir.join(format!("{}.json", task_dir_name(&passed.task)));
         fs::write_atomic(&path, &sidecar::to_json(passed), Durability::Synced)
+    }
+
+    /// Forgets that a person let a task pass: it was settled in another way, and is asked again the next time.
+    pub fn forget_passed(&self, task: &str) -> Result<(), FsError> {
+        fs::remove(&passed_file(&self.planexe_dir(), task)).map(drop)
     }
 
     /// Asks the running build to make a task anew.

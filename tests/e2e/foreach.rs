@@ -315,6 +315,176 @@ prompt = "TASK={{ key }}\n{% if previous %}After: {{ previous }}{% else %}The fi
     space.assert_nothing_to_do(&server);
 }
 
+#[test]
+fn in_sequence_items_may_be_skipped() {
+    let server = FakeLlm::scripted(|request| format!("What {} says.", request.task).into());
+    let space = Space::with(
+        &server,
+        r#"
+[task.part]
+foreach = { file = "parts.json", key = "id" }
+sequential = true
+when = "{{ item.wanted }}"
+outputs = ["parts/{{ key }}.txt"]
+prompt = "TASK={{ key }}\n{% if previous %}After: {{ previous }}{% else %}The first.{% endif %}"
+"#,
+    );
+    let parts = |wanted: [bool; 4]| {
+        let item = |(id, wanted)| json!({ "id": id, "wanted": wanted });
+        Value::from_iter(["a", "b", "c", "d"].into_iter().zip(wanted).map(item)).to_string()
+    };
+    space.write("parts.json", parts([false; 4]));
+    space.build();
+    assert_eq!((server.total(), space.state("part").as_str()), (0, "skipped"));
+    space.write("parts.json", parts([true, false, true, true]));
+    space.build();
+    assert_eq!(server.order(), ["a", "c", "d"]);
+    assert_eq!(server.last("c").prompt, "TASK=c\nThe first.");
+    assert_eq!(server.last("d").prompt, "TASK=d\nAfter: What c says.\n");
+    space.assert_nothing_to_do(&server);
+    // What an item left that is skipped now is nobody's.
+    space.write("parts.json", parts([true, false, false, true]));
+    space.build();
+    assert_eq!(server.last("d").prompt, "TASK=d\nThe first.");
+    space.assert_nothing_to_do(&server);
+}
+
+/// Of two items one is skipped, or all are; readers may do without them.
+const SKIPPED: &str = r#"
+[task.part]
+foreach = { file = "parts.json", key = "id" }
+when = "{{ item.wanted }}"
+outputs = ["parts/{{ key }}.txt"]
+template = "part {{ key }}"
+
+[task.note]
+foreach = { file = "parts.json", key = "id" }
+inputs = { part = "parts/{{ key }}.txt" }
+optional = ["part"]
+outputs = ["notes/{{ key }}.txt"]
+template = "note on {{ part or 'nothing' }}"
+
+[task.each]
+foreach = { glob = "parts/*.txt" }
+outputs = ["each/{{ key }}.txt"]
+template = "{{ item.text }}"
+
+[task.all]
+inputs = { parts = "parts/*.txt" }
+outputs = ["all.txt"]
+command = "cat $in > $out"
+
+[task.plan]
+inputs = { list = "parts.json" }
+when = "{{ list[0].wanted }}"
+outputs = ["plan.json"]
+template = "{{ list | tojson }}"
+
+[task.reader]
+inputs = { plan = "plan.json" }
+optional = ["plan"]
+outputs = ["reader.txt"]
+command = "cat /dev/null $in > $out"
+
+[task.template]
+inputs = { plan = "plan.json" }
+optional = ["plan"]
+outputs = ["template.txt"]
+template = "{{ plan is none }}"
+"#;
+
+#[test]
+fn what_a_skipped_task_left_is_not_read() {
+    let server = FakeLlm::new();
+    let parts = |a: bool| json!([{ "id": "a", "wanted": a }, { "id": "b", "wanted": true }]).to_string();
+    let spaces = [Space::with(&server, SKIPPED), Space::with(&server, SKIPPED)];
+    let [one, scratch] = &spaces;
+    one.write("parts.json", parts(true));
+    one.build();
+    one.assert_nothing_to_do(&server);
+    assert_eq!(one.read("notes/a.txt"), "note on part a");
+    for space in &spaces {
+        space.write("parts.json", parts(false));
+        space.build();
+        space.assert_nothing_to_do(&server);
+        assert_eq!(space.read("notes/a.txt"), "note on nothing");
+        assert_eq!(space.read("all.txt"), "part b");
+        assert!(space.exists("each/b.txt") && !space.exists("each/a.txt"));
+        assert_eq!(
+            (space.read("reader.txt"), space.read("template.txt")),
+            (String::new(), "True".to_owned())
+        );
+    }
+    assert!(one.exists("plan.json") && !scratch.exists("plan.json"));
+    one.write("parts.json", parts(true));
+    one.build();
+    assert_eq!(
+        (one.read("notes/a.txt"), one.read("all.txt")),
+        ("note on part a".into(), "part apart b".into())
+    );
+    one.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_fan_out_over_files_to_be_made_is_told_before() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        r#"
+[task.part]
+foreach = { file = "parts.json", key = "id" }
+outputs = ["parts/{{ key }}.txt"]
+prompt = "TASK={{ key }}\n{{ item.id }}"
+
+[task.each]
+foreach = { glob = "parts/*.txt" }
+outputs = ["each/{{ key }}.txt"]
+prompt = "TASK=each\n{{ item.text }}"
+
+[task.all]
+inputs = { each = "each/*.txt" }
+outputs = ["all.txt"]
+command = "cat $in > $out"
+"#,
+    );
+    space.write("parts.json", r#"[{"id": "a"}]"#);
+    let told = || {
+        let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
+        let levels = plan["levels"].as_array().unwrap().iter().flat_map(|level| level.as_array().unwrap());
+        let one = |task: &Value| {
+            format!("{} {}", task["task"].as_str().unwrap(), task["verdict"].as_str().unwrap())
+        };
+        levels.map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), ["part[a] stale", "each depends_on", "all stale"]);
+    assert_eq!(space.status("each")["verdict"], "depends_on");
+    space.build();
+    assert_eq!(told(), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_judged_is_told_alike() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        r#"
+[task.list]
+outputs = ["list.json"]
+command = "echo '{' > $out"
+
+[task.reader]
+inputs = ["list.json"]
+outputs = ["reader.txt"]
+prompt = "TASK=reader\n{{ list.a }}"
+"#,
+    );
+    space.run(&["build"]).exits(1);
+    let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
+    assert_eq!(plan["levels"][0][0]["verdict"], "stale");
+    assert_eq!((&plan["stale"], &plan["calls_expected"]), (&json!(1), &json!(0)));
+    assert_eq!(space.status("reader")["verdict"], "stale");
+}
+
 /// Two tasks over one list, the second reading the first item by item.
 const STEPS: &str = r#"
 [task.draft]

@@ -1,5 +1,5 @@
 //! Random pipelines of commands, changed one thing after another: what comes out is what a build from scratch makes,
-//! by the same commands whether the caches are there or not, and each after what it reads.
+//! by the same commands whether the caches are there or not, and each after what it reads. Conditions come and go.
 //! `PLANEXE_SEEDS=500 cargo test --test e2e random_pipelines` tries more of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,6 +20,10 @@ struct Plan {
     sources: Vec<Option<u64>>,
     /// Lists of items in whose place all sources are the items.
     globs: BTreeSet<String>,
+    /// By task: what it reads and may do without.
+    optional: Vec<Vec<String>>,
+    /// By task: whether its condition is false.
+    off: Vec<bool>,
 }
 
 /// What a change does to a run directory.
@@ -33,12 +37,19 @@ impl Plan {
         let lists: BTreeSet<_> =
             decls.iter().filter_map(|decl| Some(decl.foreach.as_ref()?.source.clone())).collect();
         let globs = lists.into_iter().filter(|_| dice.chance(30)).collect();
-        Plan { salts: vec![0; decls.len()], sources, globs, decls }
+        let mut may_miss = |decl: &Decl| {
+            let inputs = decl.inputs.iter().filter(|_| dice.chance(30));
+            inputs.map(|input| input.pattern.clone()).collect()
+        };
+        let optional = decls.iter().map(&mut may_miss).collect();
+        let off = vec![false; decls.len()];
+        Plan { salts: vec![0; decls.len()], sources, globs, optional, off, decls }
     }
 
     fn toml(&self) -> String {
         let mut text = String::new();
-        for ((decl, salt), source) in self.decls.iter().zip(&self.salts).zip(&self.sources) {
+        for (n, decl) in self.decls.iter().enumerate() {
+            let (salt, source) = (self.salts[n], self.sources[n]);
             let name = &decl.name;
             let source = source.map(|n| format!("in/{n}.txt"));
             let inputs = decl.inputs.iter().map(|input| input.pattern.clone()).chain(source);
@@ -57,6 +68,12 @@ impl Plan {
                 let list = format!("file = {:?}, items = \"/l\", key = \"id\"", over.source);
                 let items = if self.globs.contains(&over.source) { "glob = \"in/*.txt\"" } else { &list };
                 let _ = writeln!(text, "foreach = {{ {items} }}\nsequential = {}", decl.sequential);
+            }
+            if !self.optional[n].is_empty() {
+                let _ = writeln!(text, "optional = {:?}", self.optional[n]);
+            }
+            if self.off[n] {
+                text.push_str("when = \"{{ false }}\"\n");
             }
             if decl.recipe {
                 // The items of what is made depend on what was read, and are often the same though that differs.
@@ -81,7 +98,7 @@ impl Plan {
         let n = dice.below(4);
         let key = ["a", "b", "0", "1"][dice.below(4) as usize];
         let made = self.decls[at].outputs.first().map(|path| path.replace("{{ key }}", key));
-        match (dice.below(6), made) {
+        match (dice.below(7), made) {
             (0, Some(made)) => (format!("without {made}"), Box::new(move |space| remove(space, &made))),
             (1, Some(made)) => {
                 let marker = format!("{made}.DONE");
@@ -91,6 +108,13 @@ impl Plan {
                 self.salts[at] = dice.below(3);
                 (
                     format!("another command of t{at}"),
+                    Box::new(|space| space.write("pipeline.toml", self.toml())),
+                )
+            }
+            (4, Some(_)) => {
+                self.off[at] = !self.off[at];
+                (
+                    format!("another condition of t{at}"),
                     Box::new(|space| space.write("pipeline.toml", self.toml())),
                 )
             }

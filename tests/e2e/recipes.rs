@@ -718,6 +718,24 @@ fn a_task_for_a_person() {
 }
 
 #[test]
+fn a_task_done_by_a_person_and_then_cleaned_asks_again() {
+    let server = FakeLlm::new();
+    let space = space(&server, HUMAN);
+    for settle in ["build", "touch"] {
+        space.run(&["build"]).exits(3);
+        space.write("signed.txt", "J. Doe\n");
+        space.run(&["done", "sign_off"]).exits(0);
+        space.run(&[settle, "sign_off"]).exits(0);
+        space.run(&["clean", "sign_off", "-y"]).exits(0);
+        space.run(&["build"]).exits(3).says(&["sign_off"]);
+    }
+    // Done, and cleaned before a build has seen it.
+    space.run(&["done", "sign_off"]).exits(0);
+    space.run(&["clean", "sign_off", "-y"]).exits(0);
+    space.run(&["build"]).exits(3).says(&["sign_off"]);
+}
+
+#[test]
 fn a_person_who_writes_no_file_is_named_in_it() {
     let server = FakeLlm::new();
     let space = space(&server, HUMAN);
