@@ -405,7 +405,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -l json -d '
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand invalidate" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l set -d 'Take the new text from a file (`-`: standard input) instead of an editor' -r -F
-complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l invalidate-from -d 'Make TASK and what depends on it again, and keep everything else' -r
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l invalidate-from -d 'Make TASK and what depends on it again, and keep all else that the edit makes stale' -r
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l remake -d 'Make these again, and keep the others that the edit makes stale; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
@@ -416,7 +416,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l color -d '
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l all -d 'Make everything again that the edit makes stale'
-complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l none -d 'Keep everything as it is, marked done on the new text'
+complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l none -d 'Keep everything that the edit makes stale as it is, marked done on the new text'
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s n -l dry-run -d 'Only show what the edit makes stale; change nothing'
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -s y -l yes -d 'Do not ask; without another answer it is --all'
 complete -c planexe -n "__fish_planexe_using_subcommand edit-plan" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'

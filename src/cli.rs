@@ -358,7 +358,8 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
             let _ = error.print();
             if error.use_stderr() && typed.iter().skip(1).any(|arg| arg == "--json") {
                 let session = Session::new(Globals::default(), environment());
-                let _ = session.print_json(&report::ErrorView::of(&mistyped(&error), session.server()));
+                let _ =
+                    session.print_json(&report::ErrorView::of(&mistyped(&error, &typed), session.server()));
             }
             return error.exit_code() as u8;
         }
@@ -385,14 +386,20 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
 }
 
 /// What is wrong with a command line, as the error of a command.
-fn mistyped(error: &clap::Error) -> Error {
+fn mistyped(error: &clap::Error, typed: &[OsString]) -> Error {
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     let tips = lines.filter_map(|line| line.strip_prefix("tip: "));
     let error = Error::usage(first.strip_prefix("error: ").unwrap_or(first)).code("command_line");
-    tips.fold(error, |error, tip| error.hint(tip))
-        .hint("`planexe help` lists the commands, `planexe help COMMAND` its options")
+    let error = tips.fold(error, |error, tip| error.hint(tip));
+    let definition = definition();
+    let mut words = typed.iter().skip(1).filter_map(|word| word.to_str());
+    let command = words.find(|word| definition.find_subcommand(word).is_some());
+    error.hint(match command {
+        Some(command) => format!("`planexe help {command}` tells what it takes"),
+        None => "`planexe help` lists the commands".to_owned(),
+    })
 }
 
 fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
@@ -476,6 +483,8 @@ fn environment() -> style::Environment {
 
 /// Prints the error a command ended with: for people on standard error, and as data under `--json`.
 fn show(session: &Session, error: &Error) {
+    let hints = error.hints.iter().map(|hint| session.here(hint)).collect();
+    let error = &Error { hints, ..error.clone() };
     // Faults of the pipeline are on standard output already, each with its place.
     if session.globals.json && !error.rendered {
         let _ = session.print_json(&report::ErrorView::of(error, session.server()));

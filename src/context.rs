@@ -49,8 +49,8 @@ impl InputError {
     /// As the failure of a task.
     pub fn into_failure(self) -> Failure {
         let message = match self {
-            InputError::Missing { path } => format!("input `{path}` is not there"),
-            InputError::Malformed { path, why } => format!("input `{path}` {why}"),
+            InputError::Missing { path } => format!("`{path}` is not there"),
+            InputError::Malformed { path, why } => format!("`{path}` {why}"),
             InputError::Fs(error) => error.to_string(),
         };
         Failure { class: "input".into(), message, recoverable: true, ..Failure::default() }

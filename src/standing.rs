@@ -267,7 +267,10 @@ impl All<'_> {
             let failure = self.survey.unknown_items.get(&id);
             let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Settled::Fresh);
             match self.survey.settled.get(&id) {
-                Some(Settled::Fresh) => view.state = Shown::Done,
+                Some(Settled::Fresh) => {
+                    view.state = Shown::Done;
+                    view.no_items = true;
+                }
                 Some(Settled::Skipped) => view.state = Shown::Skipped,
                 // The list is as it will be, and cannot be used.
                 _ if failure.is_some() && needs.iter().all(settled) => {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -387,7 +387,17 @@ impl Loader<'_> {
             ));
         }
         let path = self.manifest.folder.join(written);
-        let Ok(real) = path.canonicalize() else {
+        let real = path.canonicalize();
+        if let Err(error) = &real
+            && error.kind() == ErrorKind::PermissionDenied
+        {
+            return Err(Box::new(
+                Fault::at(at, format!("`{written}` cannot be read: permission denied"))
+                    .wanted(format!("wanted a {what}"))
+                    .hint("the file and the folders it lies in must let you read them"),
+            ));
+        }
+        let Ok(real) = real else {
             let near = near_file(&path)
                 .map(|near| Path::new(written).with_file_name(near).display().to_string())
                 .or_else(|| self.elsewhere(written));

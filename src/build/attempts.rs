@@ -313,6 +313,7 @@ impl Build<'_> {
                 && *other != own
                 && mask[other.index()]
                 && self.engine.is_wanted(*other)
+                && self.counts(*other)
                 && !matches!(graph[*other].kind, NodeKind::Instance { family } if family == own)
         };
         graph.ids().filter(counts).map(|id| graph[id].name.clone()).collect()

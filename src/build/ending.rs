@@ -27,7 +27,9 @@ impl Build<'_> {
                     && !matches!(graph[id].kind, NodeKind::Group)
             })
             .collect();
-        self.summary.pending = pending.len() as u32;
+        self.summary.pending = pending.iter().filter(|&&id| self.counts(id)).count() as u32;
+        let blocked = |id: &TaskId| self.engine.settled(*id) == Some(Settled::Blocked) && self.counts(*id);
+        self.summary.blocked = graph.ids().filter(blocked).count() as u32;
         // What was left when a budget was used up turned out to be up to date.
         let limited = matches!(self.stopped, Some(Stopped::MaxTime | Stopped::MaxTokens | Stopped::MaxCost));
         if limited && pending.is_empty() && self.summary.stopped.is_empty() {
@@ -91,6 +93,12 @@ impl Build<'_> {
         let rests_on = if few || part { None } else { self.rests_on() };
         let contents = std::mem::take(&mut self.contents);
         Ended { broken: self.broken, rests_on, contents: few.then_some(contents), ..ended }
+    }
+
+    /// Whether a task is counted: items are, not the fan-out they belong to, nor what is only judged.
+    pub(super) fn counts(&self, id: TaskId) -> bool {
+        let graph = self.engine.graph();
+        !matches!(graph[id].kind, NodeKind::Group) && graph.instances(id).is_empty()
     }
 
     /// Whether a build of the same tasks would have nothing to do and nothing to say, if all went well.

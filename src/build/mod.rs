@@ -534,9 +534,6 @@ impl<'a> Build<'a> {
                 self.summary.skipped += 1;
                 self.tell(Kind::TaskSkipped { task: name });
             }
-            (Some(Settled::Blocked), NodeKind::Single | NodeKind::Family | NodeKind::Group) => {
-                self.summary.blocked += 1
-            }
             (Some(Settled::Partial), NodeKind::Family) => self.summary.partial.push(name),
             _ => {}
         }

@@ -189,9 +189,6 @@ impl Build<'_> {
             (Settled::Fresh, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.fresh),
             (Settled::Done, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.ran),
             (Settled::Skipped, _) => one(&mut summary.skipped),
-            (Settled::Blocked, NodeKind::Single | NodeKind::Family | NodeKind::Group) => {
-                one(&mut summary.blocked)
-            }
             _ => {}
         }
         for names in [&mut summary.failed, &mut summary.waiting, &mut summary.partial, &mut summary.stopped] {

@@ -141,8 +141,16 @@ impl Build<'_> {
 
     /// What holds a task that would start otherwise: its server is away.
     pub(super) fn held(&self, id: TaskId) -> Option<String> {
-        let awaited = self.awaited.get(&self.engine.endpoint_of(id)?)?;
-        Some(format!("held until its server answers: {}", awaited.why))
+        let endpoint = self.engine.endpoint_of(id)?;
+        let awaited = self.awaited.get(&endpoint)?;
+        let mut asked = self.running.keys().filter(|id| self.engine.endpoint_of(**id) == Some(endpoint));
+        Some(match asked.next() {
+            // It may be up again: one call finds out.
+            Some(first) => {
+                format!("held until its server has answered {}", self.engine.graph()[*first].name)
+            }
+            None => format!("held until its server answers: {}", awaited.why),
+        })
     }
 
     fn endpoint_of(&self, job: &Job) -> Option<usize> {

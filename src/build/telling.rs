@@ -49,11 +49,15 @@ impl Build<'_> {
         let (elapsed_s, done, total) = (self.now().as_secs_f64(), left_out, left_out);
         let mut snapshot = Snapshot { elapsed_s, running, done, total, ..Snapshot::default() };
         for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
-            if matches!(graph[id].kind, NodeKind::Group) || !graph.instances(id).is_empty() {
+            let settled = self.engine.settled(id);
+            // A fan-out of no items is done, and nothing to count.
+            let empty = matches!(graph[id].kind, NodeKind::Family)
+                && matches!(settled, Some(Settled::Fresh | Settled::Done));
+            if empty || !self.counts(id) {
                 continue;
             }
             snapshot.total += 1;
-            match self.engine.settled(id) {
+            match settled {
                 Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => {
                     snapshot.done += 1
                 }

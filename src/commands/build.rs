@@ -38,6 +38,8 @@ use crate::style;
 
 /// Most commands at once under make, whatever its `-j`.
 const TURNS: usize = 64;
+/// At most so many tasks that wait for a person are named in what to type next.
+const WAITING: usize = 5;
 
 /// What `planexe build` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -75,7 +77,7 @@ pub struct BuildArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct HowArgs {
     /// Run at most N tasks at once
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<u32>,
 
     /// After a failure go on with what does not depend on it (this is the default)
@@ -159,6 +161,10 @@ impl HowArgs {
 pub enum RebuildOn {
     /// Another model, or other parameters
     Model,
+}
+
+fn parse_jobs(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| "wanted a number from 1 up".to_owned())
 }
 
 fn parse_cost(text: &str) -> Result<f64, String> {
@@ -400,9 +406,7 @@ pub fn carry_out_under(
         remember(&view, &index, opened, &ended, known, &words);
     }
     if session.globals.json {
-        session
-            .print_json(&view)
-            .map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
+        session.print_json(&view)?;
     }
     drop(lock);
     Ok((code, Some(ended)))
@@ -654,8 +658,13 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
     }
-    if next.is_empty() && outcome == Outcome::Stopped && ended.summary.pending > 0 {
+    let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
+    next.extend(ended.waiting.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
+    if outcome == Outcome::Stopped && ended.failures.is_empty() && ended.summary.pending > 0 {
         next.push(("planexe resume".to_owned(), "go on with what is left".to_owned()));
+    }
+    for (command, _) in &mut next {
+        *command = session.here(command);
     }
     SummaryView {
         schema: crate::report::SCHEMA,

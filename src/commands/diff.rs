@@ -105,9 +105,9 @@ fn nothing(
         Some(n) => Err(Error::usage(format!("`{name}` has no version {n}"))
             .code("no_version")
             .hint(format!("`planexe history {shown}` lists them"))),
-        None if none => {
-            Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept"))
-        }
+        None if none => Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`"))
+            .code("nothing_kept")
+            .hint("`planexe history` lists all that is kept")),
         None => {
             session.say(&format!("{}: all that is kept is as it is now", clean(name)));
             if session.globals.json {

@@ -9,6 +9,8 @@ use crate::commands::Session;
 use crate::commands::keys::{KeyView, key_of, models_of};
 use crate::doctor::{Finding, Grade, of_models, of_place, of_programs, orphans};
 use crate::exit::{self, Error};
+use crate::keys::KeyRing;
+use crate::notify::{Receivers, outbox, receivers};
 use crate::open::{self, OpenError, Opened};
 use crate::project::Endpoint;
 use crate::store::Store;
@@ -56,6 +58,9 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
     if let Ok(opened) = &opened {
         findings.push(orphans(opened));
         findings.extend(of_programs(opened, session.variable("PATH").as_deref()));
+    }
+    if let (Ok(opened), Ok(ring)) = (&opened, session.keys()) {
+        findings.extend(of_webhooks(opened, &ring));
     }
     // Of a pipeline with faults all models, else those that a task may ask.
     let all = models_of(&located.locations).unwrap_or_default();
@@ -126,6 +131,23 @@ fn of_key(key: &KeyView, used: bool) -> Option<Finding> {
     } else {
         Finding::warn("keys", format!("{message} (no task asks it)"), remedy)
     })
+}
+
+/// Whether webhooks can be told, and what still waits for them; nothing if there are none.
+fn of_webhooks(opened: &Opened, ring: &KeyRing) -> Vec<Finding> {
+    let Receivers { receivers, faults } = receivers(&opened.project, ring, &[]);
+    let remedy = "set that variable, or take the webhook out of the pipeline";
+    let mut findings: Vec<Finding> =
+        faults.into_iter().map(|fault| Finding::warn("webhooks", fault, remedy)).collect();
+    let waiting: usize = outbox::waiting(opened.store.run_dir()).iter().map(|(_, events)| events).sum();
+    if waiting > 0 {
+        let message = format!("{} not delivered yet", count(waiting as u64, "event"));
+        findings.push(Finding::warn("webhooks", message, "`planexe events --deliver` sends them now"));
+    } else if findings.is_empty() && !receivers.is_empty() {
+        let message = format!("{}, nothing waits for them", count(receivers.len() as u64, "receiver"));
+        findings.push(Finding::ok("webhooks", message));
+    }
+    findings
 }
 
 fn line(finding: &Finding, style: &Style) -> String {

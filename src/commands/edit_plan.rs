@@ -24,7 +24,7 @@ use crate::manifest::paths::substitute_vars;
 use crate::open::Opened;
 use crate::project::Recipe;
 use crate::record::By;
-use crate::report::{Reason, diff, shell_word};
+use crate::report::{Reason, diff, shell_word, some_names};
 use crate::staleness::Decision;
 use crate::standing::reasons;
 use crate::store::Why;
@@ -45,11 +45,11 @@ pub struct EditPlanArgs {
     #[arg(long, group = "what")]
     pub all: bool,
 
-    /// Keep everything as it is, marked done on the new text
+    /// Keep everything that the edit makes stale as it is, marked done on the new text
     #[arg(long, group = "what")]
     pub none: bool,
 
-    /// Make TASK and what depends on it again, and keep everything else
+    /// Make TASK and what depends on it again, and keep all else that the edit makes stale
     #[arg(long, value_name = "TASK", group = "what")]
     pub invalidate_from: Option<String>,
 
@@ -344,6 +344,9 @@ fn edit_by_hand(session: &Session, path: &Path) -> Result<(), Error> {
         command.stdin(Stdio::null());
     }
     // Data on standard output is not the editor's, unless it draws on the same terminal.
+    if !session.out_is_terminal() {
+        command.stdout(io::stderr());
+    }
     let ended = command.status();
     let failed = |why: String| {
         Err(Error::new(Kind::Task, format!("the editor `{}` {why}: nothing was changed", clean(&editor)))
@@ -543,7 +546,10 @@ impl Found {
         }
         text.push('\n');
         if view.stale.is_empty() {
-            text += "The edit makes nothing stale: no prompt comes out different by it.\n";
+            text += match view.stale_before.is_empty() {
+                true => "The edit makes nothing stale: no prompt comes out different by it.\n",
+                false => "The edit makes nothing stale that was not stale before it.\n",
+            };
         } else {
             let names =
                 view.stale.iter().map(|one| style::width(&clean(&one.task))).max().unwrap_or(0).min(40);
@@ -559,8 +565,9 @@ impl Found {
             text += &format!("{}\n  {}\n", style.bold("Depend on them:"), names.join(", "));
         }
         if !view.stale_before.is_empty() {
-            let tasks = count(view.stale_before.len() as u64, "task");
-            text += &format!("{}\n", style.dim(&format!("{tasks} stale already, before the edit")));
+            let names = some_names(&view.stale_before, 10);
+            text +=
+                &format!("{}\n  {names}\n", style.bold("Stale before the edit, and made again in any case:"));
         }
         if !view.stale.is_empty() {
             text += &format!("{}\n", expected(view));

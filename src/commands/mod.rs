@@ -56,6 +56,37 @@ pub mod usage;
 pub mod wait;
 pub mod watch;
 
+/// Commands that work on a run.
+const OF_A_RUN: [&str; 27] = [
+    "abort",
+    "build",
+    "check",
+    "checkpoints",
+    "clean",
+    "diff",
+    "doctor",
+    "done",
+    "edit-plan",
+    "events",
+    "explain",
+    "failures",
+    "gc",
+    "graph",
+    "history",
+    "pause",
+    "record",
+    "restore",
+    "resume",
+    "retry",
+    "show",
+    "simulate",
+    "status",
+    "stop",
+    "touch",
+    "usage",
+    "wait",
+];
+
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Common options")]
@@ -243,7 +274,9 @@ impl Session {
                 let text = faults.render(colour, self.err.columns());
                 let error = Error::rendered(Kind::Manifest, text).code("faults");
                 if self.globals.json {
-                    let _ = self.print_json(&FaultsView::of(&faults, self.server()));
+                    let mut view = FaultsView::of(&faults, self.server());
+                    view.error.next.iter_mut().for_each(|command| *command = self.here(command));
+                    let _ = self.print_json(&view);
                 }
                 error
             }
@@ -397,9 +430,36 @@ impl Session {
         }
     }
 
-    /// Writes a line to standard error, even under `--quiet`.
+    /// Writes a line to standard error, even under `--quiet`. Commands in it are [`Session::here`].
     pub fn complain(&self, line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        let _ = writeln!(io::stderr().lock(), "{}", self.here(line));
+    }
+
+    /// A text that names commands to type, with those as they must be typed from where this one was: with the
+    /// options that said which run is meant, and how it is read.
+    pub fn here(&self, text: &str) -> String {
+        let globals = &self.globals;
+        let path = |path: &PathBuf| path.display().to_string();
+        let definition = |(name, value): &(String, String)| format!("{name}={value}");
+        let mut options = String::new();
+        for (option, value) in (globals.run_dir.iter().map(|dir| ("-C", path(dir))))
+            .chain(globals.file.iter().map(|file| ("-f", path(file))))
+            .chain(globals.profile.iter().map(|name| ("--profile", name.clone())))
+            .chain(globals.repeated.define.iter().map(|one| ("-D", definition(one))))
+            .chain(globals.repeated.allow_outside.iter().map(|dir| ("--allow-outside", path(dir))))
+        {
+            options += &format!("{option} {} ", crate::report::shell_word(&value));
+        }
+        let mut parts = text.split("planexe ");
+        let mut typed = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let word = part.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next();
+            let of_run = word.is_some_and(|word| OF_A_RUN.contains(&word));
+            typed += "planexe ";
+            typed += if of_run { &options } else { "" };
+            typed += part;
+        }
+        typed
     }
 
     /// Asks on the terminal, and returns whether the answer is yes. No without a terminal.

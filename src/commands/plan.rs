@@ -6,7 +6,7 @@ use crate::commands::Session;
 use crate::commands::build::{HowArgs, What, rules, slots, task_infos};
 use crate::commands::simulate::past;
 use crate::engine::{Engine, Mode, Options, Settled};
-use crate::exit::{self, Error, Kind};
+use crate::exit::{self, Error};
 use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use crate::open::Opened;
 use crate::project::Recipe;
@@ -56,12 +56,10 @@ pub fn run(
     }
     let would_run = view.stale + view.depends > 0;
     if session.globals.json {
-        session
-            .print_json(&view)
-            .map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
+        session.print_json(&view)?;
     } else if !question {
         let text = view.text(&session.out, session.globals.repeated.verbose > 0);
-        session.print(&text).map_err(|error| Error::new(Kind::Internal, "cannot write").because(&error))?;
+        session.print(&text)?;
     }
     Ok(if question && would_run { exit::FAILED } else { exit::DONE })
 }

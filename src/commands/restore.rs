@@ -154,9 +154,9 @@ fn choose(opened: &Opened, units: &Units<'_>, written: &str) -> Result<Vec<Chose
     if all.iter().all(|kept| kept.entries.is_empty()) && n.is_none() {
         let edited = all.iter().any(|kept| kept.version(store, None).is_ok_and(|version| version.is_some()));
         if !edited {
-            return Err(
-                Error::new(Kind::Refused, format!("nothing former is kept of `{name}`")).code("nothing_kept")
-            );
+            return Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`"))
+                .code("nothing_kept")
+                .hint("`planexe history` lists all that is kept"));
         }
     }
     let mut chosen: Vec<Chosen> = Vec::new();

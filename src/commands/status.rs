@@ -195,7 +195,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         eta_s: seen.eta_s,
         cost_usd: calls.cost_usd,
         quality_summary: QualitySummary::of(&tasks),
-        error: (seen.phase == "failed").then(|| error_of(&seen.standing)).flatten(),
+        error: (seen.phase == "failed").then(|| error_of(session, &seen.standing)).flatten(),
         orphans: orphans(opened, &seen.survey),
         tasks,
     }
@@ -226,14 +226,14 @@ fn run_view(opened: &Opened, seen: &Seen) -> RunView {
     }
 }
 
-fn error_of(standing: &Standing) -> Option<ErrorSummary> {
+fn error_of(session: &Session, standing: &Standing) -> Option<ErrorSummary> {
     let (task, failure) = standing.first_failure()?;
     Some(ErrorSummary {
         failure_reason: failure.class.clone(),
         failed_step: task.task.clone(),
         message: failure.message.clone(),
         recoverable: failure.recoverable,
-        next: format!("planexe explain {}", shell_word(&task.task)),
+        next: session.here(&format!("planexe explain {}", shell_word(&task.task))),
     })
 }
 

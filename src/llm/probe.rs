@@ -9,6 +9,7 @@ use super::classify::Said;
 use super::http::Endpoint;
 use super::{CallError, Class, Setup, base_url, one_line};
 use crate::manifest::types::{Api, Model, Server};
+use crate::style::count;
 
 /// How long a probe may take.
 const BRIEF: Duration = Duration::from_secs(3);
@@ -117,8 +118,11 @@ pub fn facts(model: &Model, setup: &Setup<'_>) -> Result<Facts, CallError> {
         _ => {}
     }
     if facts.model_present == Some(false) && facts.server != Some(Server::LlamaCpp) {
-        facts.note =
-            Some(format!("`{}` is not among the {} models there", endpoint.model, facts.models.len()));
+        facts.note = Some(format!(
+            "`{}` is not among the {} there",
+            endpoint.model,
+            count(facts.models.len() as u64, "model")
+        ));
     }
     Ok(facts)
 }

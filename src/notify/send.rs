@@ -139,7 +139,13 @@ fn unsent(error: &ureq::Error, receiver: &Receiver) -> Sent {
         E::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             Sent::Closed(format!("no trusted connection: {}", shown(&error.to_string(), receiver)))
         }
-        E::Io(error) => away(shown(&error.to_string(), receiver)),
+        E::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            away("nobody listens at its address".to_owned())
+        }
+        E::Io(error) => {
+            let text = error.to_string();
+            away(shown(text.split(" (os error").next().unwrap_or(&text), receiver))
+        }
         E::Protocol(_) | E::ConnectProxyFailed(_) | E::ConnectionFailed => {
             away("no proper answer".to_owned())
         }

@@ -31,7 +31,7 @@ pub use prefixes::Prefixes;
 pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
 pub use show::{CallView, ShowView, call_views};
 pub use simulate::{PredictedRow, SimulateView};
-pub use status::{ErrorSummary, QualitySummary, RunView, StatusView};
+pub use status::{ErrorSummary, QualitySummary, RunView, StatusView, some_names};
 pub use steer::{SteerView, WaitView};
 pub use summary::{FailedView, Outcome, SummaryView, WaitingView};
 
@@ -229,6 +229,9 @@ pub struct TaskView {
     pub usage: Option<StatusUsage>,
     /// Files written.
     pub outputs: Vec<OutputRecord>,
+    /// A fan-out that is done because its list is empty: it counts as no task.
+    #[serde(skip)]
+    pub no_items: bool,
 }
 
 impl TaskView {
@@ -269,6 +272,7 @@ impl TaskView {
             failure: None,
             usage: None,
             outputs: Vec::new(),
+            no_items: false,
         }
     }
 
@@ -389,7 +393,7 @@ pub fn hint_of(failure: &Failure) -> Option<String> {
 pub fn counts(tasks: &[TaskView]) -> IndexMap<String, u32> {
     let mut counts: IndexMap<String, u32> =
         Shown::ALL.iter().map(|state| (state.word().to_owned(), 0)).collect();
-    for task in without_families(tasks) {
+    for task in without_families(tasks).filter(|task| !task.no_items) {
         *counts.entry(task.state.word().to_owned()).or_default() += 1;
     }
     counts
@@ -431,18 +435,31 @@ pub fn time(utc: &str) -> String {
     }
 }
 
+/// A column of a table is cut no further than this: a time has room.
+const NARROWEST: usize = 23;
+
 /// Lays rows out in columns, each as wide as its widest cell, two spaces apart; for lists such as history and keys.
 pub fn table(rows: &[Vec<String>], style: &Style) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
+    let mut widths: Vec<usize> = (0..columns)
         .map(|column| {
             rows.iter().filter_map(|row| row.get(column)).map(|cell| style::width(cell)).max().unwrap_or(0)
         })
         .collect();
+    // Where the terminal is too narrow the widest columns give way, not whatever stands on the right.
+    let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(2 * columns.saturating_sub(1)));
+    while widths.iter().sum::<usize>() > room
+        && let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST)
+    {
+        *widest -= 1;
+    }
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, &width)| style::pad(cell, width)).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| style::pad(&style::truncate(cell, width), width))
+            .collect();
         text += &style.fit(cells.join("  ").trim_end());
         text.push('\n');
     }

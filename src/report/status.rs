@@ -254,7 +254,7 @@ impl StatusView {
 }
 
 /// `a, b, c and 4 more`.
-pub(super) fn some_names(names: &[String], most: usize) -> String {
+pub fn some_names(names: &[String], most: usize) -> String {
     let shown: Vec<String> = names.iter().take(most).map(|name| clean(name)).collect();
     match names.len() - shown.len() {
         0 => shown.join(", "),
@@ -304,6 +304,8 @@ fn folded(tasks: &[TaskView]) -> Vec<Row> {
             if let Some(failed) = instances.iter().find(|instance| instance.state == Shown::Failed) {
                 row.remark += &format!("; {}: {}", clean(&failed.task), failed.remark());
             }
+        } else if task.no_items {
+            row.remark = "no items".to_owned();
         }
         rows.push(row);
     }

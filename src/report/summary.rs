@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::event::Summary;
 use crate::record::Failure;
 use crate::report::status::some_names;
-use crate::report::{Server, TaskView, hint_of, reason_of, shell_word};
+use crate::report::{Server, TaskView, hint_of, reason_of};
 use crate::style::{self, Shown, Style, clean, pad};
 
 /// How a build ended.
@@ -83,9 +83,8 @@ impl SummaryView {
             text += &self.failures(style);
         }
         for waiting in &self.waiting {
-            let task = clean(&waiting.task);
-            text += &format!("{} {task} waits: {}\n", style.glyph(Shown::Waiting), clean(&waiting.message));
-            text += &format!("  then: planexe done {}\n", shell_word(&task));
+            let (task, message) = (clean(&waiting.task), clean(&waiting.message));
+            text += &format!("{} {task} waits: {message}\n", style.glyph(Shown::Waiting));
         }
         text += &format!("{}\n", style.wrap(&self.headline(style), 2));
         let summary = &self.summary;

@@ -604,7 +604,6 @@ fn the_end_of_a_build_that_was_stopped() {
         view.text(&AT_80, false),
         "\
 = sign[off] waits: Read report.html
-  then: planexe done 'sign[off]'
 Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting
   for a person, 4 not reached.
 Next: planexe build  go on
@@ -617,6 +616,14 @@ fn lists_are_laid_out_in_columns() {
     let row = |cells: &[&str]| cells.iter().map(|cell| cell.to_string()).collect::<Vec<_>>();
     let rows = [row(&["swot@1", "4.2s", "x"]), row(&["日本@12", "", "long"]), row(&["a"])];
     assert_eq!(table(&rows, &AT_80), "swot@1   4.2s  x\n日本@12        long\na\n");
+}
+
+#[test]
+fn a_wide_column_gives_way_to_those_on_its_right() {
+    let row = |cells: &[&str]| cells.iter().map(|cell| cell.to_string()).collect::<Vec<_>>();
+    let long = "review[The-long-and-winding-name-of-an-item]@1";
+    let text = table(&[row(&[long, "2026-11-22 11:32:03 UTC", "62 B"])], &Style { width: Some(60), ..AT_80 });
+    assert_eq!(text, "review[The-long-and-winding-…  2026-11-22 11:32:03 UTC  62 B\n");
 }
 
 #[test]

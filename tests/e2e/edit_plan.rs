@@ -54,6 +54,27 @@ fn names(value: &Value, list: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_an_editor_says_is_not_among_the_data() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.set_env("EDITOR", "echo hello; cp new.txt");
+    let out = space.run(&["edit-plan", "-n", "--json"]).exits(0);
+    assert_eq!(names(&out.json(), "stale"), ["a", "b"]);
+    assert!(out.stderr.contains("hello"), "{out}");
+}
+
+#[test]
+fn what_was_stale_before_an_edit_is_named() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.run(&["edit-plan", "--set", "new.txt", "--all"]).exits(0);
+    space.write("newer.txt", "A bridge\nover the lake.\n");
+    let out = space.run(&["edit-plan", "--set", "newer.txt", "--none"]).exits(0);
+    assert!(out.stdout.contains("nothing stale that was not stale before"), "{out}");
+    assert!(out.stdout.contains("made again in any case:\n  a, b\n"), "{out}");
+}
+
+#[test]
 fn what_an_edit_makes_stale_is_told_by_fingerprint() {
     let server = FakeLlm::new();
     let space = built(&server);

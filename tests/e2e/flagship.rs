@@ -414,7 +414,7 @@ fn a_text_that_is_no_plan_ends_the_run_with_what_is_missing() {
 fn a_no_go_waits_for_a_person() {
     let space = flagship();
     answers(&space, PERSONAL, "pre_project_assessment", |_, answer| answer["verdict"] = json!("no-go"));
-    build(&space, PERSONAL).exits(3).says(&["go_no_go", "planexe done go_no_go"]);
+    build(&space, PERSONAL).exits(3).says(&["go_no_go", "planexe -C examples/personal-plan done go_no_go"]);
     let before = calls(&space, PERSONAL);
     assert!(before < 40, "what rests on the verdict is not asked: {before}");
     assert!(!space.exists(&format!("{PERSONAL}/project_plan_raw.json")));

@@ -38,6 +38,7 @@ mod programs;
 mod random_pipelines;
 mod recipes;
 mod records;
+mod said;
 mod seen;
 mod servers;
 mod staleness;

@@ -399,6 +399,16 @@ fn a_webhook_that_is_not_set_up_stops_nothing() {
     let space = space(&server, &format!("[webhooks.ops]\nurl_env = \"HOOK_URL\"\n{TWO}"));
     space.build().says(&["webhook `ops` is told nothing", "HOOK_URL"]);
     assert_eq!(waiting(&space), 0);
+    space.run(&["doctor", "--offline"]).exits(0).says(&["webhook `ops` is told nothing", "1 warning"]);
+    // With an address where nobody listens events wait, and doctor knows what sends them.
+    space.set_env(
+        "HOOK_URL",
+        format!("http://{}/", crate::support::own_port().local_addr().expect("an address")),
+    );
+    space.run(&["doctor", "--offline"]).exits(0).says(&["1 receiver, nothing waits for them", "all is well"]);
+    space.run(&["build", "-B"]).exits(0).says(&["nobody listens at its address"]);
+    assert_ne!(waiting(&space), 0);
+    space.run(&["doctor", "--offline"]).exits(0).says(&["not delivered yet", "planexe events --deliver"]);
     space.run(&["build", "--webhook", "x.example"]).exits(2);
     let odd = Space::with(
         &server,

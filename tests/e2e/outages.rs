@@ -89,6 +89,34 @@ fn a_local_server_that_goes_away_and_comes_back_costs_nothing() {
 }
 
 #[test]
+fn what_is_held_while_one_call_finds_out_says_so() {
+    let address = nobody();
+    let space = space_at(address, Openai, "max_concurrent = 2");
+    let more = "\n[task.b]\noutputs = [\"b.txt\"]\nmodel = \"m\"\nprompt = \"And b?\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + more);
+    let build = space.spawn(&["build"]);
+    until("word of both waits", || {
+        (build.stderr().matches("held until its server answers").count() == 2).then_some(())
+    });
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let server = Wire::at(listen(address), move |_| {
+        let _ = wait.lock().expect("the channel").recv();
+        Openai.answer(TEXT)
+    })
+    .gets(|_| reply(200, "", "{}"));
+    let held = until("one to be held by the other", || {
+        let tasks = space.report()["tasks"].clone();
+        let doing = tasks.as_array()?.iter().filter_map(|task| task["doing"].as_str().map(str::to_owned));
+        doing.into_iter().find(|doing| doing.starts_with("held until its server has answered "))
+    });
+    assert!(held.ends_with(" a") || held.ends_with(" b"), "{held}");
+    drop(go_on);
+    build.wait().exits(0);
+    assert_eq!(server.count(), 2);
+}
+
+#[test]
 fn a_server_that_never_comes_is_given_up_once_for_all() {
     patiently(|slow| {
         let space = space_at(nobody(), Openai, "");
