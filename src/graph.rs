@@ -4,6 +4,7 @@
 //! what another writes needs it. A fan-out is one [`Kind::Family`] until its items are known; then
 //! [`Graph::add_instances`] adds one task per item.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -172,13 +173,6 @@ pub enum Fault {
         /// Whether they differ in case only.
         case_only: bool,
     },
-    /// `after` names no task.
-    UnknownAfter {
-        /// The declaration.
-        decl: usize,
-        /// Which name in its list.
-        index: usize,
-    },
     /// Tasks wait for one another: the names in order, the first again at the end.
     Cycle {
         /// The declarations on the cycle, in order, the first not repeated.
@@ -204,7 +198,7 @@ impl Graph {
     pub fn build(decls: Vec<Decl>) -> Result<Graph, Vec<Fault>> {
         let mut graph = Graph::default();
         let (orders, mut faults) = graph.declare(decls);
-        graph.connect(&orders, &mut faults);
+        graph.connect(&orders);
         if let Err(cycle) = graph.sort() {
             faults.push(Fault::Cycle { decls: cycle });
         }
@@ -275,15 +269,16 @@ impl Graph {
     }
 
     /// Finds what each task waits for.
-    fn connect(&mut self, orders: &[Order], faults: &mut Vec<Fault>) {
-        let families: Vec<TaskId> = self.ids().filter(|&id| self[id].kind == Kind::Family).collect();
+    fn connect(&mut self, orders: &[Order]) {
+        let families = self.ids().filter(|&id| self[id].kind == Kind::Family).collect();
+        let outputs = Outputs { families, sorted: OnceCell::new() };
         for (d, order) in orders.iter().enumerate() {
             let id = TaskId(d as u32);
             let mut reads = Needs::default();
             let mut peers = Needs::default();
             for input in &self[id].inputs {
                 let why = if input.optional { Why::MayRead } else { Why::Reads };
-                for task in self.writers_of(&input.pattern, input.glob, &families) {
+                for task in self.writers_of(&input.pattern, input.glob, &outputs) {
                     let same_items = order.foreach.is_some() && orders[task.index()].foreach == order.foreach;
                     if same_items && input.pattern.contains(KEY) {
                         peers.push(Need { task, why });
@@ -292,18 +287,16 @@ impl Graph {
                     }
                 }
             }
-            for (index, name) in order.after.iter().enumerate() {
-                match self.by_name.get(name) {
-                    Some(&task) => reads.push(Need { task, why: Why::After }),
-                    None => faults.push(Fault::UnknownAfter { decl: d, index }),
-                }
+            // A name that no task has was found when the pipeline was checked.
+            for &task in order.after.iter().filter_map(|name| self.by_name.get(name)) {
+                reads.push(Need { task, why: Why::After });
             }
             let Some(foreach) = &order.foreach else {
                 self.set_needs(id, reads);
                 continue;
             };
             let mut needs = Needs::default();
-            for task in self.writers_of(&foreach.source, foreach.glob, &families) {
+            for task in self.writers_of(&foreach.source, foreach.glob, &outputs) {
                 needs.push(Need { task, why: Why::Reads });
             }
             for peer in peers.iter() {
@@ -336,7 +329,7 @@ impl Graph {
     }
 
     /// Tasks that write, or could write, what a path or glob names.
-    fn writers_of(&self, wanted: &str, glob: bool, families: &[TaskId]) -> Vec<TaskId> {
+    fn writers_of(&self, wanted: &str, glob: bool, outputs: &Outputs) -> Vec<TaskId> {
         let keyed = wanted.contains(KEY);
         if !glob
             && !keyed
@@ -344,11 +337,30 @@ impl Graph {
         {
             return vec![task];
         }
-        let among: Vec<TaskId> = if glob || keyed { self.ids().collect() } else { families.to_vec() };
-        among
-            .into_iter()
-            .filter(|&id| self[id].outputs.iter().any(|output| pattern::could_match(wanted, output)))
-            .collect()
+        let could_write =
+            |&id: &TaskId| self[id].outputs.iter().any(|output| pattern::could_match(wanted, output));
+        let mut writers: Vec<TaskId> = outputs.families.iter().copied().filter(could_write).collect();
+        if glob || keyed {
+            let sorted = outputs.sorted.get_or_init(|| self.sorted_outputs());
+            let path = |&(id, n): &(TaskId, usize)| self[id].outputs[n].as_str();
+            let prefix = pattern::literal_prefix(wanted);
+            let first = sorted.partition_point(|output| path(output) < prefix);
+            let among = sorted[first..].iter().take_while(|output| path(output).starts_with(prefix));
+            writers
+                .extend(among.filter(|output| pattern::could_match(wanted, path(output))).map(|&(id, _)| id));
+            writers.sort_unstable();
+            writers.dedup();
+        }
+        writers
+    }
+
+    /// The outputs of all tasks but families, by path.
+    fn sorted_outputs(&self) -> Vec<(TaskId, usize)> {
+        let single = self.ids().filter(|&id| self[id].kind != Kind::Family);
+        let mut outputs: Vec<_> =
+            single.flat_map(|id| (0..self[id].outputs.len()).map(move |n| (id, n))).collect();
+        outputs.sort_unstable_by(|a, b| self[a.0].outputs[a.1].cmp(&self[b.0].outputs[b.1]));
+        outputs
     }
 
     /// Orders the tasks topologically, keeping the order of the file among equals; or names a cycle.
@@ -599,6 +611,13 @@ impl std::ops::Index<TaskId> for Graph {
 struct Order {
     after: Vec<String>,
     foreach: Option<ForeachDecl>,
+}
+
+/// Where to look for who writes what a pattern may mean.
+struct Outputs {
+    families: Vec<TaskId>,
+    /// Outputs of all others, by path; only where a pattern asks for them.
+    sorted: OnceCell<Vec<(TaskId, usize)>>,
 }
 
 /// Needs in order, each task once; of two reasons for one task the stricter stays.

@@ -16,7 +16,7 @@ use crate::manifest::inputs;
 use crate::manifest::names::loose;
 use crate::manifest::types::Tables;
 use crate::manifest::types::{self, Env, Foreach, Output, Task};
-use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, paths, suggest};
+use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, paths, worth_a_search};
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
@@ -341,18 +341,6 @@ impl Loader<'_> {
                     .wanted("one task per file")
                     .related(at(*first), format!("`{one}` writes it here"))
             }
-            graph::Fault::UnknownAfter { decl, index } => {
-                let at = self.task_path(*decl).then("after").then(*index);
-                let (_, task) = match self.manifest.tables.task.get_index(*decl) {
-                    Some(found) => found,
-                    None => return,
-                };
-                let name = &task.after[*index];
-                let known: Vec<&str> = self.manifest.tables.task.keys().map(String::as_str).collect();
-                Fault::at(at, format!("unknown task `{name}`"))
-                    .wanted("no such task")
-                    .maybe_hint(suggest(name, known))
-            }
             graph::Fault::Cycle { decls } => {
                 let mut names: Vec<&str> = decls.iter().map(|&decl| self.task_name(decl)).collect();
                 let first = names.first().copied().unwrap_or_default();
@@ -438,17 +426,7 @@ impl Loader<'_> {
                 if !told.insert(path.to_owned()) {
                     return;
                 }
-                let made = graph.ids().flat_map(|id| graph[id].outputs.clone()).collect::<Vec<_>>();
-                let there = fs::list_dir(full.parent().unwrap_or(self.run)).unwrap_or_default();
-                let there: Vec<String> = there
-                    .into_iter()
-                    .filter_map(|(name, kind)| {
-                        (kind == fs::FileKind::File).then(|| name.into_string().ok())?
-                    })
-                    .filter(|name| !crate::inputs::is_sidecar(name))
-                    .collect();
-                let known: Vec<&str> = made.iter().chain(&there).map(String::as_str).collect();
-                let hint = nearest(path, known).map_or_else(
+                let hint = self.nearest_file(path, graph).map_or_else(
                     || format!("write `{path}` in the run directory, or add a task that makes it"),
                     |near| format!("did you mean `{near}`?"),
                 );
@@ -462,6 +440,22 @@ impl Loader<'_> {
                 );
             }
         }
+    }
+
+    /// The output, or the file beside it, that may be meant by a path where nothing is. Not for each of thousands.
+    fn nearest_file(&self, path: &str, graph: &Graph) -> Option<String> {
+        if !worth_a_search(self.faults.len(), graph.len()) {
+            return None;
+        }
+        let full = self.run.join(path);
+        let there = fs::list_dir(full.parent().unwrap_or(self.run)).unwrap_or_default();
+        let there: Vec<String> = there
+            .into_iter()
+            .filter_map(|(name, kind)| (kind == fs::FileKind::File).then(|| name.into_string().ok())?)
+            .filter(|name| !crate::inputs::is_sidecar(name))
+            .collect();
+        let made = graph.ids().flat_map(|id| &graph[id].outputs);
+        nearest(path, made.chain(&there).map(String::as_str)).map(str::to_owned)
     }
 
     fn default_targets(&mut self, graph: &Graph) -> Vec<TaskId> {

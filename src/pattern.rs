@@ -88,9 +88,29 @@ fn tokens(pattern: &str) -> Vec<Token> {
     tokens
 }
 
+/// What the holes of a pattern begin and end with.
+const HOLES: [char; 6] = ['*', '?', '[', ']', '{', '}'];
+
+/// What every path that matches a pattern begins with.
+pub fn literal_prefix(pattern: &str) -> &str {
+    &pattern[..pattern.find(HOLES).unwrap_or(pattern.len())]
+}
+
 /// Whether some path matches both patterns. Sets and alternatives count as anything, so the answer
 /// may be yes for a pair that has no path in common, never no for one that has.
 pub fn could_match(a: &str, b: &str) -> bool {
+    // Most pairs differ in what comes before or after all holes, or have none.
+    let (before_a, before_b) = (literal_prefix(a), literal_prefix(b));
+    if before_a.len() == a.len() && before_b.len() == b.len() {
+        return a == b;
+    }
+    let after = |pattern: &str| pattern.rfind(HOLES).map_or(0, |at| at + 1);
+    let (after_a, after_b) = (a[after(a)..].bytes(), b[after(b)..].bytes());
+    if before_a.bytes().zip(before_b.bytes()).any(|(a, b)| a != b)
+        || after_a.rev().zip(after_b.rev()).any(|(a, b)| a != b)
+    {
+        return false;
+    }
     let (a, b) = (tokens(a), tokens(b));
     // reach[j]: some text is matched by a[..i] and b[..j].
     let mut reach = vec![vec![false; b.len() + 1]; a.len() + 1];
@@ -160,6 +180,9 @@ mod tests {
             ("*.json", "x/a.json", false),
             ("**/*.json", "x/y/a.json", true),
             ("**/*.json", "a.json", true),
+            ("**/a.json", "a.json", true),
+            ("x/**/a.json", "x/a.json", true),
+            ("x/**/a.json", "y/a.json", false),
             ("reviews/*.json", "reviews/{{ key }}.json", true),
             ("reviews/*.md", "reviews/{{ key }}.json", false),
             ("reviews/anna.json", "reviews/{{ key }}.json", true),

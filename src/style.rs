@@ -407,6 +407,12 @@ pub fn shell_word(word: &str) -> String {
     }
 }
 
+/// A path as a shell takes it where an option wants one: one that begins with `-` would be taken for an option.
+pub fn shell_path(path: &std::path::Path) -> String {
+    let path = path.display().to_string();
+    shell_word(&if path.starts_with('-') { format!("./{path}") } else { path })
+}
+
 /// Text from a file or a model, made fit for one line of a terminal: terminal sequences are dropped, white
 /// space is folded, and what else could steer a terminal or reorder the line is written as `\u{…}`.
 pub fn clean(text: &str) -> String {

@@ -202,7 +202,12 @@ impl Build<'_> {
             }
             Outcome::Broken(error) => {
                 self.add_usage(&job);
-                let failure = runner::failure("io", error.to_string());
+                let error = error.within(self.store.run_dir());
+                let hint = match error.is_out_of_space() {
+                    true => "\nhint: make room; `planexe gc` forgets former contents",
+                    false => "",
+                };
+                let failure = runner::failure("io", format!("{error}{hint}"));
                 self.failed(&name, id, job.attempt, None, failure, false);
                 self.break_off(error);
                 End::Failed

@@ -246,6 +246,12 @@ fn host_of(written: &str) -> String {
 
 fn bind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
     check_variable(variable)?;
+    let away = host.starts_with("http://") && Site::of(host).is_ok_and(|site| !site.is_loopback());
+    if away {
+        return Err(Error::usage("no key goes over plain http, but to this machine")
+            .code("plain_http")
+            .hint("the server must be reached by https"));
+    }
     let host = host_of(host);
     let (path, mut file) = read(session)?;
     let new = file.bind(variable, &host).map_err(|error| match error {

@@ -439,16 +439,18 @@ impl Session {
     /// options that said which run is meant, and how it is read.
     pub fn here(&self, text: &str) -> String {
         let globals = &self.globals;
-        let path = |path: &PathBuf| path.display().to_string();
-        let definition = |(name, value): &(String, String)| format!("{name}={value}");
+        let path = |path: &PathBuf| style::shell_path(path);
+        let word = |word: &str| style::shell_word(word);
         let mut options = String::new();
         for (option, value) in (globals.run_dir.iter().map(|dir| ("-C", path(dir))))
             .chain(globals.file.iter().map(|file| ("-f", path(file))))
-            .chain(globals.profile.iter().map(|name| ("--profile", name.clone())))
-            .chain(globals.repeated.define.iter().map(|one| ("-D", definition(one))))
+            .chain(globals.profile.iter().map(|name| ("--profile", word(name))))
+            .chain(
+                globals.repeated.define.iter().map(|(name, value)| ("-D", word(&format!("{name}={value}")))),
+            )
             .chain(globals.repeated.allow_outside.iter().map(|dir| ("--allow-outside", path(dir))))
         {
-            options += &format!("{option} {} ", crate::report::shell_word(&value));
+            options += &format!("{option} {value} ");
         }
         let mut parts = text.split("planexe ");
         let mut typed = parts.next().unwrap_or_default().to_owned();

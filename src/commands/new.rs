@@ -15,7 +15,7 @@ use crate::manifest::run::{RunFile, quoted};
 use crate::manifest::{Manifest, ReadOptions, paths};
 use crate::open::OpenError;
 use crate::pattern;
-use crate::report::shell_word;
+use crate::style::shell_path;
 
 /// A pipeline that builds at once, without a server, for a folder that has none above it.
 const EXAMPLE: &str = include_str!("example.toml");
@@ -115,7 +115,7 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
         files.push(("run.toml".into(), run.to_text()));
     }
     write(dir, &files)?;
-    let shown = shell_word(&dir.display().to_string());
+    let shown = shell_path(dir);
     let mut next = Vec::new();
     if let (None, Some(plan)) = (&text, &plan) {
         next.push(format!("write your plan to {}", shown_path(&dir.join(plan))));

@@ -132,8 +132,8 @@ impl Recorded {
             return Err(fault("`file` is missing, the recorded answers to play".into()));
         };
         let path = setup.folder.join(file);
-        let bytes = read_file(&path).map_err(|why| fault(format!("{}: {why}", path.display())))?;
-        let file = RecordedFile::read(&bytes).map_err(|why| fault(format!("{} {why}", path.display())))?;
+        let bytes = read_file(&path).map_err(|why| fault(format!("`{file}` cannot be read: {why}")))?;
+        let file = RecordedFile::read(&bytes).map_err(|why| fault(format!("`{file}` {why}")))?;
         Ok(Recorded::of(path, file, model.on_miss.unwrap_or(OnMiss::Fail), Pace::of(model)))
     }
 

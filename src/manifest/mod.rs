@@ -16,7 +16,7 @@ pub mod schema;
 mod toml_text;
 pub mod types;
 
-pub use fault::{At, Fault, Faults, nearest, suggest};
+pub use fault::{At, Fault, Faults, nearest, suggest, worth_a_search};
 pub use place::{KeyPath, Origin, Place, SourceFile, Step};
 pub(crate) use read::near_file;
 pub use read::{Manifest, ReadOptions};

@@ -242,8 +242,10 @@ pub(super) fn read_file(file: &Path) -> Result<String, Box<Fault>> {
     let name = shown_path(file);
     let no = |error: std::io::Error| {
         Box::new(match error.kind() {
-            std::io::ErrorKind::NotFound => Fault::at(at(), format!("there is no `{name}`"))
-                .hint("run `planexe new NAME` to start a project, or name the file with `-f FILE`"),
+            std::io::ErrorKind::NotFound => Fault::at(at(), format!("there is no `{name}`")).hint(
+                "run `planexe new NAME` to start a project, or name the file with `-f FILE`, or in \
+                     `run.toml` where that leads here",
+            ),
             _ => Fault::at(at(), format!("`{name}` cannot be read: {error}")),
         })
     };

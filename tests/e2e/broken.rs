@@ -109,3 +109,40 @@ mod linux {
         space.assert_nothing_to_do(&server);
     }
 }
+
+#[test]
+fn one_mistake_is_told_once() {
+    let space = Space::new();
+    let task = |name: &str, more: &str| {
+        format!("[task.{name}]\noutputs = [\"{name}.txt\"]\ncommand = \"echo a > $out\"\n{more}\n")
+    };
+    let lines = |out: &Out| out.stderr.lines().filter(|line| line.starts_with("error")).count();
+    for mistake in [
+        "after = [\"raod\"]",
+        "inputs = { plan = \"paln.txt\" }",
+        "pool = \"no\"",
+        "after = [\"road\", \"bridge.txt\"]",
+    ] {
+        space.write("pipeline.toml", task("bridge", mistake) + &task("road", "") + &task("boat", ""));
+        let out = space.run(&["build"]).exits(2);
+        assert_eq!(lines(&out), 1, "{mistake}: {}", out.stderr);
+    }
+}
+
+#[test]
+fn the_same_mistake_in_thousands_of_tasks() {
+    use std::fmt::Write;
+    const TASKS: usize = 4000;
+    let space = Space::new();
+    let mut text = String::new();
+    for n in 0..TASKS {
+        let _ = write!(
+            text,
+            "[task.t{n}]\ninputs = {{ a = \"a/quite/different/place/{n}.txt\" }}\noutputs = [\"{n}.txt\"]\n\
+             command = [\"true\"]\nafter = [\"the-one-called-{n}\"]\n"
+        );
+    }
+    space.write("pipeline.toml", text);
+    let more = format!("and {} more faults", 2 * TASKS - 100);
+    is_told(space.run(&["build"]), 2, &["unknown task `the-one-called-0`", "quite/different", &more]);
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::Space;
+use crate::support::{FakeLlm, Space};
 
 /// `list` fails, and with it all that comes after: three items, one of them behind each of two fan-outs.
 const BLOCKED: &str = r#"
@@ -124,4 +124,44 @@ fn a_mistyped_command_line_names_a_command_to_type() {
         space.run(&words(&error["next"][0])).exits(0);
     }
     space.run(&["build", "-j", "x"]).exits(2).says(&["wanted a number from 1 up"]);
+}
+
+#[test]
+fn a_folder_that_looks_like_an_option_is_named_so_that_it_can_be_typed() {
+    let space = Space::new();
+    let out = space.run(&["new", "--", "-dash"]).exits(0);
+    assert!(out.stderr.contains("\n  planexe -C ./-dash build\n"), "{out}");
+    space.run(&["-C", "./-dash", "build", "-n"]).exits(0);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_is_named_within_the_run() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nSay a\"\n");
+    space.write(".planexe/calls", "in the way");
+    let out = space.run(&["build"]).exits(1).says(&["`.planexe/calls"]);
+    let absolute = space.path(".planexe").display().to_string();
+    assert!(!out.stderr.contains(&absolute), "{out}");
+}
+
+#[test]
+fn no_key_is_bound_to_a_host_over_plain_http() {
+    let space = Space::new();
+    space.run(&["keys", "bind", "ACME_KEY", "http://llm.example/v1"]).exits(2).says(&["plain http", "https"]);
+    space.run(&["keys", "bind", "ACME_KEY", "https://llm.example/v1"]).exits(0);
+    space.run(&["keys", "bind", "ACME_KEY", "http://127.0.0.1:8080/v1"]).exits(0);
+}
+
+#[test]
+fn an_answer_of_any_text_under_a_name_for_json_is_warned_of() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, "[task.a]\noutputs = [\"a.json\"]\nprompt = \"TASK=a\\nSay a\"\n");
+    space.run(&["check"]).exits(0).says(&[
+        "the answer of `a` may be any text",
+        "give the task a `schema`",
+        "1 warning",
+    ]);
+    space.run(&["check", "--strict"]).exits(2);
+    space.edit("pipeline.toml", "a.json", "a.txt");
+    space.run(&["check", "--strict"]).exits(0).says(&["no faults"]);
 }

@@ -7,7 +7,7 @@ mod task;
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::fault::{Fault, suggest};
+use super::fault::{Fault, list_of, nearest, suggest, worth_a_search};
 use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
 use super::place::KeyPath;
@@ -30,6 +30,7 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
     checker.models();
     checker.others();
     checker.task_names();
+    checker.after();
     checker.aliases();
     let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
     let found = cores::map(&tasks, |(name, task)| {
@@ -146,6 +147,49 @@ impl Checker<'_> {
                 let fault = Fault::at(at, format!("alias `{alias}` means `{means}`, no task or output"));
                 self.add(fault.wanted("no such task").maybe_hint(hint));
             }
+        }
+    }
+
+    /// What `after` names must be other tasks. All in one go, since the hints of many such faults among many tasks
+    /// are only worth it for the first.
+    fn after(&mut self) {
+        let tables = self.tables;
+        for (name, task) in &tables.task {
+            for (index, other) in task.after.iter().enumerate() {
+                let at = KeyPath::task(name).then("after").then(index);
+                if other == name {
+                    self.add(
+                        Fault::at(at, format!("task `{other}` is to run after itself"))
+                            .wanted("the task itself")
+                            .hint("remove it"),
+                    );
+                } else if !tables.task.contains_key(other) {
+                    let hint = self.meant_by_after(name, other);
+                    self.add(
+                        Fault::at(at, format!("unknown task `{other}` in `after` of task `{name}`"))
+                            .wanted("no such task")
+                            .maybe_hint(hint),
+                    );
+                }
+            }
+        }
+    }
+
+    fn meant_by_after(&self, name: &str, other: &str) -> Option<String> {
+        let tables = self.tables;
+        if !worth_a_search(self.faults.len(), tables.task.len()) {
+            return None;
+        }
+        let names = || tables.task.keys().map(String::as_str).filter(|known| *known != name);
+        if let Some(near) = nearest(other, names()) {
+            return Some(format!("did you mean `{near}`?"));
+        }
+        let makes_it = |task: &Task| task.outputs.iter().any(|output| output.path() == other);
+        match tables.task.iter().find(|(_, task)| makes_it(task)) {
+            Some((maker, _)) => {
+                Some(format!("`after` names tasks: `{maker}` makes this file; or add it to `inputs`"))
+            }
+            None => list_of(names()).map(|list| format!("known are {list}")),
         }
     }
 

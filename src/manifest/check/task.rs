@@ -9,7 +9,7 @@ use super::super::paths;
 use super::super::place::KeyPath;
 use super::super::read::is_damaged;
 use super::super::recipe::Recipe;
-use super::super::types::{Check, Command, Env, Foreach, Output, Tables, Task};
+use super::super::types::{Check, Command, Env, Foreach, Output, Task};
 use super::Checker;
 
 pub(super) struct TaskChecker<'a, 'b> {
@@ -251,32 +251,6 @@ impl TaskChecker<'_, '_> {
         let (task, tables) = (self.task, self.all.tables);
         if let Some(models) = &task.model {
             self.all.model_names(&self.at.then("model"), models);
-        }
-        for (index, other) in task.after.iter().enumerate() {
-            let at = self.at.then("after").then(index);
-            if other == self.name {
-                self.add(
-                    Fault::at(at, format!("task `{other}` is to run after itself"))
-                        .wanted("the task itself")
-                        .hint("remove it"),
-                );
-            } else if !tables.task.contains_key(other) {
-                let names = || tables.task.keys().map(String::as_str).filter(|known| *known != self.name);
-                let hint = match nearest(other, names()) {
-                    Some(near) => Some(format!("did you mean `{near}`?")),
-                    None => match producer_of(tables, other) {
-                        Some(maker) => Some(format!(
-                            "`after` names tasks: `{maker}` makes this file; or add it to `inputs`"
-                        )),
-                        None => suggest(other, names().collect::<Vec<_>>()),
-                    },
-                };
-                self.add(
-                    Fault::at(at, format!("unknown task `{other}` in `after` of task `{}`", self.name))
-                        .wanted("no such task")
-                        .maybe_hint(hint),
-                );
-            }
         }
         if let Some(pool) = &task.pool
             && !tables.pools.contains_key(pool)
@@ -662,13 +636,4 @@ fn placeholders(text: &str) -> Vec<(&'static str, &str)> {
         rest = after;
     }
     found
-}
-
-/// The task that writes a path.
-fn producer_of<'a>(tables: &'a Tables, path: &str) -> Option<&'a str> {
-    tables
-        .task
-        .iter()
-        .find(|(_, task)| task.outputs.iter().any(|output| output.path() == path))
-        .map(|(name, _)| name.as_str())
 }
