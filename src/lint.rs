@@ -1,5 +1,6 @@
 //! What is no fault in a pipeline and still most likely a mistake: an input that no prompt or template
-//! mentions, a field of an answer that no instruction explains, a variable that nothing uses.
+//! mentions, a field of an answer that no instruction explains, an answer of any text under a name for JSON, a
+//! variable that nothing uses.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub fn lint(manifest: &Manifest, texts: &Texts) -> Vec<Fault> {
         let linter = TaskLinter { manifest, texts, name, task, at: KeyPath::task(name) };
         linter.unused_inputs(&mut found);
         linter.unexplained_fields(&mut found);
+        linter.text_named_json(&mut found);
     }
     unused_vars(manifest, texts, &mut found);
     found.into_iter().map(Fault::warning).collect()
@@ -80,6 +82,23 @@ impl TaskLinter<'_> {
                         .hint(format!("use it as `{{{{ {} }}}}`, or remove it: as it is, a change of `{}` only makes the task wait", input.name, input.pattern)),
                 );
             }
+        }
+    }
+
+    /// An answer that may be any text, in a file that its readers parse: they would fail on it.
+    fn text_named_json(&self, found: &mut Vec<Fault>) {
+        let Some(path) = self.task.outputs.first().map(Output::path) else { return };
+        if self.task.prompt.is_some() && self.task.schema.is_none() && path.ends_with(".json") {
+            found.push(
+                Fault::at(
+                    self.at.then("outputs").then(0),
+                    format!("the answer of `{}` may be any text", self.name),
+                )
+                .wanted("a name for JSON")
+                .hint(
+                    "give the task a `schema`, so that JSON is asked for; or name the output `.md` or `.txt`",
+                ),
+            );
         }
     }
 

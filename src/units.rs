@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::engine::Target;
 use crate::fs::{self, FsError};
 use crate::graph::{Graph, Kind, TaskId};
 use crate::inputs::Finder;
@@ -14,6 +15,7 @@ use crate::record::Failure;
 use crate::staleness::Rules;
 use crate::store::Store;
 use crate::store::index::Index;
+use crate::survey::{Look, survey};
 
 /// A task with outputs of its own, or one item of a fan-out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +86,20 @@ impl<'a> Units<'a> {
                 }
                 Err(failure) => {
                     unknown.insert(family, failure);
+                }
+            }
+        }
+        // What a skipped task left is no input of others. That only conditions can say, and only where what they look
+        // at is up to date.
+        if project.specs.iter().any(|spec| spec.when.is_some()) {
+            let rules = judge.rules;
+            let look =
+                Look { project, store, index: &index, rules, no_reuse: false, only: false, env: &nothing };
+            let all: Vec<Target> = project.graph.order().iter().map(|&id| (id, None)).collect();
+            let seen = survey(&look, &all).graph;
+            for id in seen.ids().filter(|&id| seen.is_skipped(id)) {
+                if let Some(id) = graph.find(&seen[id].name) {
+                    graph.set_skipped(id, true);
                 }
             }
         }

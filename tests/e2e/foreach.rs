@@ -416,6 +416,13 @@ fn what_a_skipped_task_left_is_not_read() {
         );
     }
     assert!(one.exists("plan.json") && !scratch.exists("plan.json"));
+    // Nor by who marks a reader done.
+    for file in ["reader.txt", "notes/a.txt"] {
+        one.write(file, "by hand");
+    }
+    one.run(&["touch", "reader", "note"]).exits(0);
+    one.assert_nothing_to_do(&server);
+    assert_eq!((one.read("reader.txt"), one.read("notes/a.txt")), ("by hand".into(), "by hand".into()));
     one.write("parts.json", parts(true));
     one.build();
     assert_eq!(

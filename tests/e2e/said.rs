@@ -151,3 +151,17 @@ fn no_key_is_bound_to_a_host_over_plain_http() {
     space.run(&["keys", "bind", "ACME_KEY", "https://llm.example/v1"]).exits(0);
     space.run(&["keys", "bind", "ACME_KEY", "http://127.0.0.1:8080/v1"]).exits(0);
 }
+
+#[test]
+fn an_answer_of_any_text_under_a_name_for_json_is_warned_of() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, "[task.a]\noutputs = [\"a.json\"]\nprompt = \"TASK=a\\nSay a\"\n");
+    space.run(&["check"]).exits(0).says(&[
+        "the answer of `a` may be any text",
+        "give the task a `schema`",
+        "1 warning",
+    ]);
+    space.run(&["check", "--strict"]).exits(2);
+    space.edit("pipeline.toml", "a.json", "a.txt");
+    space.run(&["check", "--strict"]).exits(0).says(&["no faults"]);
+}
