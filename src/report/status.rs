@@ -89,8 +89,11 @@ impl QualitySummary {
             let flagged = tasks.iter().filter(|task| task.state.is_complete() && flag(task) == Some(true));
             flagged.map(|task| task.task.clone()).collect::<Vec<_>>()
         };
-        let (partial, sample, rescued) =
-            (named(|task| task.partial), named(|task| task.sample), named(|task| task.rescued));
+        let (partial, rescued) = (named(|task| task.partial), named(|task| task.rescued));
+        // Of a fan-out its items are named, as the build does.
+        let sampled =
+            without_families(tasks).filter(|task| task.state.is_complete() && task.sample == Some(true));
+        let sample: Vec<String> = sampled.map(|task| task.task.clone()).collect();
         let all_done = !tasks.is_empty() && tasks.iter().all(|task| task.state.is_complete());
         QualitySummary {
             complete: all_done && partial.is_empty() && sample.is_empty(),

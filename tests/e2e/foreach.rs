@@ -928,3 +928,24 @@ command = "echo $key >> ran.log; cp docs/$key.md $out"
         assert_eq!(space.read("ran.log").lines().count(), 3 + n);
     }
 }
+
+#[test]
+fn sample_answers_are_counted_by_item() {
+    let server = FakeLlm::new();
+    let fan_out = |what: &str| {
+        format!(
+            "[task.part]\nforeach = {{ file = \"items.json\", key = \"id\" }}\noutputs = [\"{{{{ key }}}}.txt\"]\n\
+             prompt = \"TASK=part[{{{{ key }}}}]\\n{what} {{{{ item.id }}}}\"\n"
+        )
+    };
+    let space = Space::with(&server, &fan_out("Tell of"));
+    space.write("items.json", r#"[{"id": "a"}, {"id": "b"}, {"id": "c"}]"#);
+    space.run(&["build"]).exits(0);
+    space.run(&["record", "answers.jsonl"]).exits(0);
+    let played = "[models.played]\napi = \"recorded\"\nfile = \"answers.jsonl\"\non_miss = \"task\"\n\n\
+                  [defaults]\nmodel = \"played\"\n\n";
+    space.write("pipeline.toml", played.to_owned() + &fan_out("Sing of"));
+    space.run(&["build"]).exits(0).says(&["part[a], part[b], part[c]"]);
+    assert_eq!(space.report()["quality_summary"]["sample"], json!(["part[a]", "part[b]", "part[c]"]));
+    assert_eq!(server.total(), 3);
+}
