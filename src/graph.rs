@@ -520,9 +520,18 @@ impl Graph {
         self.skipped.contains(&id)
     }
 
-    /// Whether a path is an output of a task that was found to be skipped.
+    /// Whether a path is an output of a task that was found to be skipped; of a skipped fan-out, of any item it had.
     pub fn is_of_skipped(&self, path: &str) -> bool {
-        !self.skipped.is_empty() && self.producer(path).is_some_and(|id| self.is_skipped(id))
+        if self.skipped.is_empty() {
+            return false;
+        }
+        match self.producer(path) {
+            Some(id) => self.is_skipped(id),
+            None => self.skipped.iter().any(|&id| {
+                self[id].kind == Kind::Family
+                    && self[id].outputs.iter().any(|output| pattern::could_match(path, output))
+            }),
+        }
     }
 
     /// Whether the instances of a family run in order, each reading what the former made.

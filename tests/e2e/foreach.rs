@@ -949,3 +949,24 @@ fn sample_answers_are_counted_by_item() {
     assert_eq!(space.report()["quality_summary"]["sample"], json!(["part[a]", "part[b]", "part[c]"]));
     assert_eq!(server.total(), 3);
 }
+
+#[test]
+fn what_a_skipped_fan_out_made_before_is_not_read() {
+    let space = Space::new();
+    let pipeline = |on: &str| {
+        format!(
+            "[task.list]\nwhen = \"{{{{ {on} }}}}\"\noutputs = [\"list.json\"]\n\
+             command = \"echo '[{{\\\"id\\\": \\\"a\\\"}}]' > $out\"\n\n\
+             [task.part]\nforeach = {{ file = \"list.json\", key = \"id\" }}\noutputs = [\"parts/{{{{ key }}}}.txt\"]\n\
+             command = \"echo $key > $out\"\n\n\
+             [task.whole]\ninputs = [\"parts/*.txt\"]\noptional = [\"parts/*.txt\"]\noutputs = [\"whole.txt\"]\n\
+             command = \"cat /dev/null $in > $out; echo end >> $out\"\n"
+        )
+    };
+    for (on, whole) in [("true", "a\nend\n"), ("false", "end\n"), ("true", "a\nend\n")] {
+        space.write("pipeline.toml", pipeline(on));
+        space.run(&["build"]).exits(0);
+        assert_eq!(space.read("whole.txt"), whole, "{on}");
+        space.run(&["build", "-q"]).exits(0);
+    }
+}
