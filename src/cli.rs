@@ -522,6 +522,14 @@ mod tests {
     }
 
     #[test]
+    fn each_command_is_of_a_run_or_known_not_to_be() {
+        let all = definition();
+        let names = all.get_subcommands().map(clap::Command::get_name);
+        let others: Vec<&str> = names.filter(|name| !commands::OF_A_RUN.contains(name)).collect();
+        assert_eq!(others, ["new", "schema", "keys", "man", "completions"]);
+    }
+
+    #[test]
     fn common_options_go_before_and_after_the_command() {
         for line in
             ["planexe -C runs/a -f p.toml status --json", "planexe status --json -C runs/a --file p.toml"]

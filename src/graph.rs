@@ -1,6 +1,7 @@
 //! The graph of a build: tasks, the files they read and write, and what waits for what.
 //!
-//! It knows no TOML, no disk and no state of a run. Dependencies come from files: a task that reads
+//! It knows no TOML, no disk and of the state of a run only which tasks are skipped: what those left is nobody's
+//! output, whoever asks. Dependencies come from files: a task that reads
 //! what another writes needs it. A fan-out is one [`Kind::Family`] until its items are known; then
 //! [`Graph::add_instances`] adds one task per item.
 

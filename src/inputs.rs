@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use globset::GlobBuilder;
 
 use crate::fs::{self, FsError};
-use crate::graph::{Graph, Input, Kind, Task};
+use crate::graph::{Graph, Kind, Task};
 use crate::pattern;
 use crate::record::Marker;
 use crate::store::Store;
@@ -73,7 +73,7 @@ impl<'a> Finder<'a> {
         let mut all = Vec::with_capacity(task.inputs.len());
         for input in &task.inputs {
             let paths = if input.glob {
-                self.matches(graph, input)?
+                self.matches(graph, &input.pattern, prefix(&input.pattern))?
             } else if input.optional && graph.is_of_skipped(&input.pattern) {
                 Vec::new()
             } else {
@@ -90,10 +90,10 @@ impl<'a> Finder<'a> {
         Ok(all)
     }
 
-    /// The source files and current outputs a glob matches.
-    fn matches(&self, graph: &Graph, input: &Input) -> Result<Vec<String>, FsError> {
-        let orphans = self.orphans(graph, prefix(&input.pattern))?;
-        let found = self.glob(&input.pattern)?;
+    /// The source files and current outputs a glob matches; orphans are looked for in a folder.
+    pub fn matches(&self, graph: &Graph, glob: &str, folder: &str) -> Result<Vec<String>, FsError> {
+        let orphans = self.orphans(graph, folder)?;
+        let found = self.glob(glob)?;
         let counts = |path: &String| !orphans.contains(path) && !graph.is_of_skipped(path);
         Ok(found.into_iter().filter(counts).collect())
     }

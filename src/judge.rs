@@ -499,11 +499,7 @@ impl Judge<'_> {
     }
 
     fn glob(&self, graph: &Graph, glob: &str) -> Result<Vec<String>, Failure> {
-        let io = |error| InputError::Fs(error).into_failure();
-        let orphans = self.finder.orphans(graph, "").map_err(io)?;
-        let found = self.finder.glob(glob).map_err(io)?;
-        let counts = |path: &String| !orphans.contains(path) && !graph.is_of_skipped(path);
-        Ok(found.into_iter().filter(counts).collect())
+        self.finder.matches(graph, glob, "").map_err(|error| InputError::Fs(error).into_failure())
     }
 
     fn file_items(&self, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {

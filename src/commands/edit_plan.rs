@@ -643,7 +643,9 @@ fn ask(session: &Session, opened: &Opened, found: &Found) -> Result<Option<Answe
         };
         match answer.names().iter().find_map(|name| session_find(opened, name).err()) {
             None => return Ok(Some(answer)),
-            Some(error) => session.complain(&format!("{} {}", error.message, error.hints.join("; "))),
+            Some(error) => {
+                session.complain(&format!("{} {}", error.message, session.here(&error.hints.join("; "))))
+            }
         }
     }
 }

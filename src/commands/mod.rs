@@ -57,7 +57,7 @@ pub mod wait;
 pub mod watch;
 
 /// Commands that work on a run.
-const OF_A_RUN: [&str; 27] = [
+pub const OF_A_RUN: [&str; 28] = [
     "abort",
     "build",
     "check",
@@ -85,6 +85,7 @@ const OF_A_RUN: [&str; 27] = [
     "touch",
     "usage",
     "wait",
+    "watch",
 ];
 
 /// Options every command takes.
@@ -423,16 +424,17 @@ impl Session {
         self.out_closed.load(Ordering::Relaxed)
     }
 
-    /// Writes a line to standard error, unless `--quiet`. It is not an error if nobody reads it.
+    /// Writes a line to standard error, unless `--quiet`. It is not an error if nobody reads it. Commands in it are
+    /// [`Session::here`], so it is no line to quote files in.
     pub fn say(&self, line: &str) {
         if !self.globals.quiet {
-            self.complain(line);
+            self.complain(&self.here(line));
         }
     }
 
-    /// Writes a line to standard error, even under `--quiet`. Commands in it are [`Session::here`].
+    /// Writes a line to standard error as it is, even under `--quiet`.
     pub fn complain(&self, line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}", self.here(line));
+        let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
     /// A text that names commands to type, with those as they must be typed from where this one was: with the

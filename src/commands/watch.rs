@@ -208,7 +208,7 @@ impl Watch<'_> {
             Err(error) => {
                 session.complain(&format!("error: {error}"));
                 for hint in &error.hints {
-                    session.complain(&format!("hint: {hint}"));
+                    session.complain(&format!("hint: {}", session.here(hint)));
                 }
                 return Ok(Next::Again(changes));
             }

@@ -89,8 +89,7 @@ impl FsError {
             ErrorKind::IsADirectory => "is a directory".to_owned(),
             ErrorKind::NotADirectory => "not a directory".to_owned(),
             _ => {
-                let text = self.source.to_string();
-                let text = text.split(" (os error").next().unwrap_or_default();
+                let text = without_number(&self.source);
                 let mut chars = text.chars();
                 match chars.next() {
                     Some(first) => first.to_lowercase().chain(chars).collect(),
@@ -99,6 +98,13 @@ impl FsError {
             }
         }
     }
+}
+
+/// What an error says, without "os error" and its number.
+pub fn without_number(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.find(" (os error").unwrap_or(text.len()));
+    text
 }
 
 impl fmt::Display for FsError {

@@ -142,10 +142,7 @@ fn unsent(error: &ureq::Error, receiver: &Receiver) -> Sent {
         E::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
             away("nobody listens at its address".to_owned())
         }
-        E::Io(error) => {
-            let text = error.to_string();
-            away(shown(text.split(" (os error").next().unwrap_or(&text), receiver))
-        }
+        E::Io(error) => away(shown(&crate::fs::without_number(error), receiver)),
         E::Protocol(_) | E::ConnectProxyFailed(_) | E::ConnectionFailed => {
             away("no proper answer".to_owned())
         }

@@ -13,7 +13,7 @@ outputs = ["first.txt"]
 command = "false"
 
 [task.part]
-foreach = { file = "list.json", items = "", key = "" }
+foreach = { file = "list.json", items = "" }
 inputs = ["first.txt"]
 outputs = ["part/{{ key }}.txt"]
 command = "cp $in $out"
@@ -41,7 +41,7 @@ fn next(answer: &Value) -> Vec<Value> {
 #[test]
 fn tasks_are_counted_alike_by_build_status_and_events() {
     let space = Space::new();
-    space.write("pipeline.toml", BLOCKED.replace(", key = \"\"", ""));
+    space.write("pipeline.toml", BLOCKED);
     space.write("list.json", r#"["a", "b", "c"]"#);
     space.write("empty.json", "[]");
     let out = space.run(&["build", "--json"]).exits(1).says(&["blocks 4 tasks", "4 blocked"]);
@@ -66,7 +66,7 @@ fn tasks_are_counted_alike_by_build_status_and_events() {
 #[test]
 fn what_was_not_reached_is_counted_by_item() {
     let space = Space::new();
-    space.write("pipeline.toml", BLOCKED.replace(", key = \"\"", "").replace("\"false\"", "\"echo > $out\""));
+    space.write("pipeline.toml", BLOCKED.replace("\"false\"", "\"echo > $out\""));
     space.write("list.json", r#"["a", "b", "c"]"#);
     space.write("empty.json", "[]");
     space.edit("pipeline.toml", "command = \"echo > $out\"", "human = \"Write it\"");
@@ -164,4 +164,12 @@ fn an_answer_of_any_text_under_a_name_for_json_is_warned_of() {
     space.run(&["check", "--strict"]).exits(2);
     space.edit("pipeline.toml", "a.json", "a.txt");
     space.run(&["check", "--strict"]).exits(0).says(&["no faults"]);
+}
+
+#[test]
+fn what_a_file_says_is_quoted_as_it_is() {
+    let space = Space::new();
+    space.write("runs/a/pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncomand = \"planexe build\"\n");
+    let out = space.run(&["-C", "runs/a", "build"]).exits(2);
+    assert!(out.stderr.contains("\n3 | comand = \"planexe build\"\n"), "{out}");
 }
