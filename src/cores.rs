@@ -13,6 +13,18 @@ pub fn map<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync + Send) 
     }
 }
 
+/// Two pieces of work over a list of so many items.
+pub fn both<A: Send, B: Send>(
+    items: usize,
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    match items {
+        ..WORTH_IT => (one(), other()),
+        _ => rayon::join(one, other),
+    }
+}
+
 /// How many cores there are for this process.
 #[cfg(target_os = "linux")]
 pub fn count() -> usize {

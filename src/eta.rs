@@ -3,46 +3,55 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Graph, Task, TaskId};
+use crate::graph::{Graph, Kind, Task, TaskId};
 use crate::llm::limits::Limits;
 use crate::project::{Project, Recipe};
 
-/// One figure of tasks: by task, else by declaration, else by recipe; the last two are medians.
+/// One figure of tasks: by item, else by declaration, else by recipe; the last two are medians.
 #[derive(Debug)]
 pub struct Known<T> {
-    by_task: HashMap<String, T>,
-    by_decl: HashMap<usize, T>,
+    by_item: HashMap<String, T>,
+    by_decl: Vec<Option<T>>,
     by_recipe: HashMap<&'static str, T>,
 }
 
 impl<T: Copy> Known<T> {
-    /// From what is known by name; `key` orders the figures.
-    pub fn new(project: &Project, by_task: HashMap<String, T>, key: impl Fn(&T) -> f64) -> Known<T> {
-        let decls: HashMap<&str, usize> =
-            project.specs.iter().enumerate().map(|(decl, spec)| (spec.name.as_str(), decl)).collect();
-        let mut lists: HashMap<usize, Vec<T>> = HashMap::new();
-        for (task, figure) in &by_task {
+    /// From what is known by name, each name once; `key` orders the figures.
+    pub fn new(
+        project: &Project,
+        by_name: impl IntoIterator<Item = (String, T)>,
+        key: impl Fn(&T) -> f64,
+    ) -> Known<T> {
+        let mut by_item = HashMap::new();
+        let mut lists: Vec<Vec<T>> = vec![Vec::new(); project.specs.len()];
+        for (task, figure) in by_name {
             let family = task.split_once('[').map_or(task.as_str(), |(family, _)| family);
-            if let Some(&decl) = decls.get(family) {
-                lists.entry(decl).or_default().push(*figure);
+            let Some(id) = project.graph.find(family) else { continue };
+            lists[project.graph[id].decl].push(figure);
+            if project.graph[id].kind == Kind::Family {
+                by_item.insert(task, figure);
             }
         }
         let median = |list: &mut Vec<T>| {
             list.sort_by(|a, b| key(a).total_cmp(&key(b)));
-            list[list.len() / 2]
+            list.get(list.len() / 2).copied()
         };
-        let by_decl: HashMap<usize, T> = lists.iter_mut().map(|(&decl, list)| (decl, median(list))).collect();
+        let by_decl: Vec<Option<T>> = lists.iter_mut().map(median).collect();
         let mut recipes: HashMap<&'static str, Vec<T>> = HashMap::new();
-        for (&decl, figure) in &by_decl {
-            recipes.entry(project.specs[decl].recipe.name()).or_default().push(*figure);
+        for (spec, figure) in project.specs.iter().zip(&by_decl) {
+            if let Some(figure) = figure {
+                recipes.entry(spec.recipe.name()).or_default().push(*figure);
+            }
         }
-        let by_recipe = recipes.iter_mut().map(|(&recipe, list)| (recipe, median(list))).collect();
-        Known { by_task, by_decl, by_recipe }
+        let by_recipe =
+            recipes.iter_mut().filter_map(|(&recipe, list)| Some((recipe, median(list)?))).collect();
+        Known { by_item, by_decl, by_recipe }
     }
 
     /// What is known of a task, or of others of its declaration.
     pub fn of_decl(&self, task: &Task) -> Option<T> {
-        self.by_task.get(&task.name).or_else(|| self.by_decl.get(&task.decl)).copied()
+        let own = if self.by_item.is_empty() { None } else { self.by_item.get(&task.name) };
+        own.copied().or_else(|| *self.by_decl.get(task.decl)?)
     }
 
     /// The same, or what is known of others of its recipe.

@@ -6,7 +6,8 @@
 //! [`Graph::add_instances`] adds one task per item.
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -217,8 +218,9 @@ impl Graph {
     fn declare(&mut self, decls: Vec<Decl>) -> (Vec<Order>, Vec<Fault>) {
         let mut faults = Vec::new();
         let mut orders = Vec::with_capacity(decls.len());
-        let mut written: HashMap<String, (usize, usize)> = HashMap::with_capacity(decls.len());
-        let mut producers = HashMap::with_capacity(decls.len());
+        // Who writes what, by names in lower case where those are others than in `producers`.
+        let mut written: HashMap<String, TaskId> = HashMap::new();
+        let mut producers: HashMap<String, TaskId> = HashMap::with_capacity(decls.len());
         let mut by_name = HashMap::with_capacity(decls.len());
         self.tasks.reserve(decls.len());
         for (d, decl) in decls.into_iter().enumerate() {
@@ -230,14 +232,19 @@ impl Graph {
             };
             for (o, output) in decl.outputs.iter().enumerate() {
                 let folded = pattern::fold_case(output);
-                if let Some(&first) = written.get(&folded) {
-                    let earlier = if first.0 == d { &decl.outputs } else { &self.tasks[first.0].outputs };
-                    let case_only = earlier[first.1] != *output;
-                    faults.push(Fault::DuplicateOutput { first, second: (d, o), case_only });
+                if let Some(first) = written.get(&*folded).or_else(|| producers.get(&*folded)) {
+                    let first = first.index();
+                    let earlier = if first == d { &decl.outputs } else { &self.tasks[first].outputs };
+                    let at = earlier.iter().position(|path| pattern::fold_case(path) == folded).unwrap_or(0);
+                    let case_only = earlier[at] != *output;
+                    faults.push(Fault::DuplicateOutput { first: (first, at), second: (d, o), case_only });
                     continue;
                 }
-                written.insert(folded, (d, o));
-                if kind != Kind::Family {
+                let is_single = kind != Kind::Family;
+                if !is_single || *folded != **output {
+                    written.insert(folded.into_owned(), id);
+                }
+                if is_single {
                     producers.insert(output.clone(), id);
                 }
             }
@@ -367,13 +374,16 @@ impl Graph {
     /// Orders the tasks topologically, keeping the order of the file among equals; or names a cycle.
     fn sort(&mut self) -> Result<(), Vec<usize>> {
         let count = self.tasks.len();
-        let mut waits: Vec<Vec<TaskId>> = self.ids().map(|id| self.all_needs(id)).collect();
-        let mut unmet: Vec<usize> = waits.iter().map(Vec::len).collect();
-        let mut ready: std::collections::BTreeSet<TaskId> =
-            self.ids().filter(|id| unmet[id.index()] == 0).collect();
+        let needs = |id: TaskId| match self.shared.contains_key(&id) {
+            true => self.all_needs(id).len(),
+            false => self[id].needs.len(),
+        };
+        let mut unmet: Vec<usize> = self.ids().map(needs).collect();
+        let mut ready: BinaryHeap<Reverse<TaskId>> =
+            self.ids().filter(|id| unmet[id.index()] == 0).map(Reverse).collect();
         let mut order = Vec::with_capacity(count);
         let mut level = vec![0u32; count];
-        while let Some(id) = ready.pop_first() {
+        while let Some(Reverse(id)) = ready.pop() {
             let task = self.task_mut(id);
             task.step = order.len() as u32;
             task.level = level[id.index()];
@@ -382,7 +392,7 @@ impl Graph {
                 level[reader.index()] = level[reader.index()].max(level[id.index()] + 1);
                 unmet[reader.index()] -= 1;
                 if unmet[reader.index()] == 0 {
-                    ready.insert(*reader);
+                    ready.push(Reverse(*reader));
                 }
             }
         }
@@ -391,9 +401,6 @@ impl Graph {
             return Ok(());
         }
         // Every task left waits for a task left: walking backwards must come round.
-        for needs in &mut waits {
-            needs.retain(|need| unmet[need.index()] > 0);
-        }
         let mut at = TaskId(unmet.iter().position(|&n| n > 0).unwrap_or(0) as u32);
         let mut path: Vec<TaskId> = Vec::new();
         loop {
@@ -404,7 +411,8 @@ impl Graph {
                 return Err(cycle);
             }
             path.push(at);
-            at = waits[at.index()][0];
+            let left = self.all_needs(at).into_iter().find(|need| unmet[need.index()] > 0);
+            at = left.expect("BUG: a task that waits for none is not left");
         }
     }
 

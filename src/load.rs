@@ -210,8 +210,18 @@ impl Loader<'_> {
         let tables = &manifest.tables;
         let vars: Map<String, Value> =
             tables.vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let endpoints: Vec<Endpoint> = tables
+            .models
+            .iter()
+            .map(|(name, model)| Endpoint { name: name.clone(), model: model.clone() })
+            .collect();
+        let pools: Vec<(String, u32)> = tables.pools.iter().map(|(name, &n)| (name.clone(), n)).collect();
         let decls = decls_of(tables);
-        let graph = match Graph::build(decls) {
+        let loader = &*self;
+        let specs = || tables.task.iter().map(|(name, task)| loader.spec(name, task, &endpoints, &pools));
+        let (built, specs) =
+            cores::both(decls.len(), || Graph::build(decls), || specs().collect::<Option<Vec<Spec>>>());
+        let graph = match built {
             Ok(graph) => Some(graph),
             Err(found) => {
                 for fault in found {
@@ -229,17 +239,9 @@ impl Loader<'_> {
         }
         let mut graph = graph?;
         graph.renumber(self.steps.iter().copied());
-        let endpoints: Vec<Endpoint> = tables
-            .models
-            .iter()
-            .map(|(name, model)| Endpoint { name: name.clone(), model: model.clone() })
-            .collect();
-        let pools: Vec<(String, u32)> = tables.pools.iter().map(|(name, &n)| (name.clone(), n)).collect();
-        let mut specs = Vec::with_capacity(tables.task.len());
-        for (name, task) in &tables.task {
-            let mut spec = self.spec(name, task, &endpoints, &pools)?;
-            spec.step = graph.find(name).map_or(0, |id| graph[id].step);
-            specs.push(spec);
+        let mut specs = specs?;
+        for spec in &mut specs {
+            spec.step = graph.find(&spec.name).map_or(0, |id| graph[id].step);
         }
         let default = self.default_targets(&graph);
         let name = tables.pipeline.name.clone().unwrap_or_else(|| {
@@ -469,13 +471,7 @@ impl Loader<'_> {
             .collect()
     }
 
-    fn spec(
-        &mut self,
-        name: &str,
-        task: &Task,
-        endpoints: &[Endpoint],
-        pools: &[(String, u32)],
-    ) -> Option<Spec> {
+    fn spec(&self, name: &str, task: &Task, endpoints: &[Endpoint], pools: &[(String, u32)]) -> Option<Spec> {
         let defaults = &self.manifest.tables.defaults;
         let named = || {
             if self.timeouts.is_empty() { None } else { self.timeouts.get(&loose(name)).copied() }
@@ -486,62 +482,59 @@ impl Loader<'_> {
             .or_else(named)
             .or_else(|| defaults.timeout.map(|span| span.0))
             .or_else(|| self.timeouts.get("default").copied());
-        let templates = task.outputs.iter().map(|output| self.output_template(output)).collect();
+        let templates =
+            task.outputs.iter().map(|output| self.output_template(output).map(Box::new)).collect();
         Some(Spec {
             name: name.to_owned(),
             description: task.description.clone(),
             recipe: self.recipe(name, task, endpoints)?,
             templates,
-            when: task.when.as_ref().map(|when| self.condition(name, "when", when)),
-            foreach: task.foreach.as_ref().map(|foreach| ForeachSpec {
-                file: foreach.file.as_ref().map(|file| self.path(file)),
-                items: foreach.items.clone(),
-                key: foreach.key.clone(),
-                glob: foreach.glob.as_ref().map(|glob| self.path(glob)),
-                batch: foreach.batch.map(|n| n as usize),
+            when: task.when.as_ref().map(|when| Box::new(self.condition(name, "when", when))),
+            foreach: task.foreach.as_ref().map(|foreach| {
+                Box::new(ForeachSpec {
+                    file: foreach.file.as_ref().map(|file| self.path(file)),
+                    items: foreach.items.clone(),
+                    key: foreach.key.clone(),
+                    glob: foreach.glob.as_ref().map(|glob| self.path(glob)),
+                    batch: foreach.batch.map(|n| n as usize),
+                })
             }),
             sequential: task.sequential,
             min_success: task.min_success.unwrap_or(1.0),
             timeout,
             stall: task.stall_timeout.or(defaults.stall_timeout).map(|span| span.0),
-            retry: task.retry,
+            retry: task.retry.clone(),
             priority: task.priority,
             pool: task.pool.as_ref().and_then(|pool| pools.iter().position(|(name, _)| name == pool)),
             step: 0,
         })
     }
 
-    fn recipe(&mut self, name: &str, task: &Task, endpoints: &[Endpoint]) -> Option<Recipe> {
+    fn recipe(&self, name: &str, task: &Task, endpoints: &[Endpoint]) -> Option<Recipe> {
         let html = task.outputs.first().is_some_and(|output| is_html(output.path()));
         if let Some(prompt) = &task.prompt {
             return Some(Recipe::Prompt(Box::new(self.prompt(name, task, prompt, endpoints)?)));
         }
         if let Some(command) = &task.command {
-            return Some(Recipe::Command(self.command(task, command)));
+            return Some(Recipe::Command(Box::new(self.command(task, command))));
         }
         if let Some(template) = &task.template {
-            return Some(Recipe::Template(self.template(template, html)?));
+            return Some(Recipe::Template(Box::new(self.template(template, html)?)));
         }
         if let Some(gate) = &task.gate {
-            return Some(Recipe::Gate(GateSpec {
+            return Some(Recipe::Gate(Box::new(GateSpec {
                 fail_if: self.condition(name, "gate", &gate.fail_if),
                 action: gate.action,
                 message: gate.message.as_ref().map(|text| self.inline(name, "gate.message", text)),
-            }));
+            })));
         }
         Some(match &task.human {
-            Some(human) => Recipe::Human(self.inline(name, "human", human)),
+            Some(human) => Recipe::Human(Box::new(self.inline(name, "human", human))),
             None => Recipe::Group,
         })
     }
 
-    fn prompt(
-        &mut self,
-        name: &str,
-        task: &Task,
-        prompt: &str,
-        endpoints: &[Endpoint],
-    ) -> Option<PromptSpec> {
+    fn prompt(&self, name: &str, task: &Task, prompt: &str, endpoints: &[Endpoint]) -> Option<PromptSpec> {
         let defaults = &self.manifest.tables.defaults;
         let names = task.model.as_ref().or(defaults.model.as_ref());
         let models = names.map_or(&[][..], types::OneOrMany::as_slice);
@@ -551,7 +544,8 @@ impl Loader<'_> {
             .collect();
         let mut params: Map<String, Value> =
             defaults.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        params.extend(task.params.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let own = task.params.as_deref().into_iter().flatten();
+        params.extend(own.map(|(name, value)| (name.clone(), value.clone())));
         let check_digest = task.check.as_ref().map(|check| {
             let words = check.banned_words.as_ref().and_then(|file| self.texts.file(file));
             let words = words.map(|file| banned_words(&file.text));
@@ -573,7 +567,9 @@ impl Loader<'_> {
             params,
             params_extra: task
                 .params_extra
-                .iter()
+                .as_deref()
+                .into_iter()
+                .flatten()
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             max_validation_retries: task
@@ -590,7 +586,7 @@ impl Loader<'_> {
             }
             types::Command::Shell(line) => (Line::Shell(line.clone()), line.contains("$out")),
         };
-        let (env_names, env_set) = match &task.env {
+        let (env_names, env_set) = match task.env.as_deref() {
             Some(Env::Names(names)) => (names.clone(), Vec::new()),
             Some(Env::Table(table)) => {
                 (Vec::new(), table.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
@@ -642,8 +638,10 @@ fn absolute(path: &PathBuf) -> Option<PathBuf> {
 
 /// A path as written, with the variables put in, in its normal form.
 fn path_of(tables: &Tables, written: &str) -> String {
-    let filled = paths::substitute_vars(written, &tables.vars);
-    pattern::normalize(&filled.unwrap_or_else(|_| written.to_owned()))
+    match paths::substitute_vars(written, &tables.vars) {
+        Ok(filled) => pattern::normalize(&filled),
+        Err(_) => pattern::normalize(written),
+    }
 }
 
 fn decls_of(tables: &Tables) -> Vec<Decl> {

@@ -1,5 +1,7 @@
 //! Paths with holes: globs, and the `{{ key }}` of a fan-out's paths.
 
+use std::borrow::Cow;
+
 /// How the hole for an item's key is written in a normal path.
 pub const KEY: &str = "{{ key }}";
 /// The hole of an alias for an item's number, counted from 1.
@@ -28,8 +30,11 @@ pub fn key_of<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 }
 
 /// A path as file systems that fold case see it.
-pub fn fold_case(path: &str) -> String {
-    path.to_lowercase()
+pub fn fold_case(path: &str) -> Cow<'_, str> {
+    match path.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        true => Cow::Borrowed(path),
+        false => Cow::Owned(path.to_lowercase()),
+    }
 }
 
 /// A relative path without `.` components, doubled slashes and blanks in `{{key}}`.

@@ -141,11 +141,11 @@ pub struct Spec {
     /// What it does.
     pub recipe: Recipe,
     /// Templates of outputs, by output; none for the first, or where the recipe writes it.
-    pub templates: Vec<Option<Template>>,
+    pub templates: Vec<Option<Box<Template>>>,
     /// A condition.
-    pub when: Option<Template>,
+    pub when: Option<Box<Template>>,
     /// What it runs over.
-    pub foreach: Option<ForeachSpec>,
+    pub foreach: Option<Box<ForeachSpec>>,
     /// Instances run in order.
     pub sequential: bool,
     /// Share of instances that must succeed.
@@ -155,7 +155,7 @@ pub struct Spec {
     /// Limit without progress.
     pub stall: Option<Duration>,
     /// Attempts and pauses of the task.
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     /// Higher starts first.
     pub priority: i32,
     /// Position in [`Project::pools`].
@@ -216,13 +216,13 @@ pub enum Recipe {
     /// Asks a model.
     Prompt(Box<PromptSpec>),
     /// Runs a program.
-    Command(CommandSpec),
+    Command(Box<CommandSpec>),
     /// Renders a template.
-    Template(Template),
+    Template(Box<Template>),
     /// Lets the pipeline go on, or not.
-    Gate(GateSpec),
+    Gate(Box<GateSpec>),
     /// Waits for a person, with what they are asked.
-    Human(Template),
+    Human(Box<Template>),
 }
 
 impl Recipe {

@@ -43,8 +43,7 @@ impl Past {
         calls: &[UsageLine],
         other: impl Iterator<Item = (String, f64)>,
     ) -> Past {
-        let mut seconds: HashMap<String, f64> = other.collect();
-        seconds.extend(index.usual_durations::<Vec<_>>(|_| true));
+        let seconds = other.chain(index.usual_durations::<Vec<_>>(|_| true));
         // The last whole answer of each task: what one that is asked again will use.
         let mut usage: HashMap<String, Usage> = HashMap::new();
         for call in calls.iter().filter(|call| call.success) {

@@ -263,9 +263,9 @@ fn plan_of(session: &Session, file: &Path) -> Result<Option<String>, Error> {
     let manifest = Manifest::read(file, &options)
         .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
     let Some(plan) = &manifest.tables.pipeline.plan else { return Ok(None) };
-    let plan = paths::substitute_vars(plan, &manifest.tables.vars).unwrap_or_else(|_| plan.clone());
+    let plan = paths::substitute_vars(plan, &manifest.tables.vars).unwrap_or_else(|_| plan.into());
     let inside =
-        Path::new(&plan).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        Path::new(&*plan).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     Ok(inside.then(|| pattern::normalize(&plan)))
 }
 

@@ -166,7 +166,11 @@ fn read_tables<'a>(rest: Value, lines: impl Iterator<Item = &'a [u8]>) -> Option
     let mut tables: Tables = serde_json::from_value(rest).ok()?;
     let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
     let tasks = cores::map(&lines, |line| serde_json::from_slice::<(String, Task)>(line).ok());
-    tables.task = tasks.into_iter().collect::<Option<_>>()?;
+    tables.task.reserve_exact(tasks.len());
+    for task in tasks {
+        let (name, task) = task?;
+        tables.task.insert(name, task);
+    }
     Some(tables)
 }
 

@@ -1,5 +1,7 @@
 //! What a task's inputs are called in its templates.
 
+use std::borrow::Cow;
+
 use super::names::identifier;
 use super::place::KeyPath;
 use super::types::Inputs;
@@ -70,7 +72,10 @@ pub fn name_of(pattern: &str) -> String {
 }
 
 /// A part of a path without wildcards and `{{ … }}`.
-fn plain(part: &str) -> String {
+fn plain(part: &str) -> Cow<'_, str> {
+    if !part.contains(['*', '?', '[', '{']) {
+        return Cow::Borrowed(part.trim());
+    }
     let mut out = String::new();
     let mut rest = part;
     while let Some(at) = rest.find(['*', '?', '[', '{']) {
@@ -92,7 +97,7 @@ fn plain(part: &str) -> String {
         rest = end.map_or("", |end| &tail[end..]);
     }
     out.push_str(rest);
-    out.trim().to_owned()
+    Cow::Owned(out.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub fn is_identifier(name: &str) -> bool {
 
 /// A text made an identifier: lower case, `[a-z0-9_]`, no digit first. Empty if nothing is left.
 pub fn identifier(text: &str) -> String {
+    if is_identifier(text) && !text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return text.to_owned();
+    }
     let mut name = String::new();
     for c in text.chars() {
         let c = c.to_ascii_lowercase();

@@ -1,6 +1,8 @@
 //! Paths of inputs and outputs as they are written: what may stand in one, `{{ vars.X }}` and
 //! `{{ key }}` in it, and its normal form.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::types::Map;
@@ -70,9 +72,9 @@ pub fn pieces(path: &str) -> Result<Vec<Piece<'_>>, PathFault> {
 }
 
 /// Puts the vars in; `{{ key }}` is left for the instances, written just so.
-pub fn substitute_vars(path: &str, vars: &Map<Value>) -> Result<String, PathFault> {
+pub fn substitute_vars<'p>(path: &'p str, vars: &Map<Value>) -> Result<Cow<'p, str>, PathFault> {
     if !path.contains('{') {
-        return Ok(path.to_owned());
+        return Ok(Cow::Borrowed(path));
     }
     let mut out = String::new();
     for piece in pieces(path)? {
@@ -102,7 +104,7 @@ pub fn substitute_vars(path: &str, vars: &Map<Value>) -> Result<String, PathFaul
             },
         }
     }
-    Ok(out)
+    Ok(Cow::Owned(out))
 }
 
 /// Whether a path has `{{ key }}` in it.

@@ -411,7 +411,7 @@ pub struct Task {
     /// Time without any progress after which the task fails as stalled.
     pub stall_timeout: Option<Span>,
     /// How often and how patiently a failure that may pass is tried again.
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     /// Higher starts first among ready tasks.
     pub priority: i32,
     /// A pool of `[pools]` that bounds how many such tasks run at once.
@@ -419,9 +419,9 @@ pub struct Task {
     /// A model of `[models]`, or a list in order of fallback.
     pub model: Option<OneOrMany>,
     /// Sampling parameters (`temperature`, `max_tokens`, …).
-    pub params: Map<Value>,
+    pub params: Option<Box<Map<Value>>>,
     /// Fields added to the request as they are.
-    pub params_extra: Map<Value>,
+    pub params_extra: Option<Box<Map<Value>>>,
     /// System prompt: a file of the pipeline, or inline text.
     pub system: Option<String>,
     /// Prompt: a file of the pipeline, or inline text (minijinja).
@@ -443,7 +443,7 @@ pub struct Task {
     /// Working directory of the command, relative to the run directory.
     pub cwd: Option<String>,
     /// Environment variables whose values count as input (names), or that are set (a table).
-    pub env: Option<Env>,
+    pub env: Option<Box<Env>>,
     /// `agent` for a command that is an AI agent.
     pub kind: Option<Kind>,
     /// A condition over the inputs that lets the pipeline go on, warn, stop or pause.

@@ -215,7 +215,7 @@ impl Providers {
                 context_window: endpoint.model.context_window,
                 max_output: endpoint.model.max_output,
                 closed: self.is_closed(at),
-                policy: Policy::of(endpoint.model.retry.as_ref(), spec.retry.as_ref(), retries),
+                policy: Policy::of(endpoint.model.retry.as_ref(), spec.retry.as_deref(), retries),
             }
         };
         prompt.models.iter().map(facts).collect()

@@ -124,8 +124,8 @@ impl TaskChecker<'_, '_> {
             ("schema", task.schema.is_some(), &[Prompt]),
             ("check", task.check.is_some(), &[Prompt]),
             ("model", task.model.is_some(), &[Prompt]),
-            ("params", !task.params.is_empty(), &[Prompt]),
-            ("params_extra", !task.params_extra.is_empty(), &[Prompt]),
+            ("params", task.params.is_some(), &[Prompt]),
+            ("params_extra", task.params_extra.is_some(), &[Prompt]),
             ("max_validation_retries", task.max_validation_retries.is_some(), &[Prompt]),
             ("stdout", task.stdout, &[Command]),
             ("in_place", task.in_place, &[Command]),
@@ -200,7 +200,7 @@ impl TaskChecker<'_, '_> {
             }
         }
         if task.retry.is_some() {
-            self.all.retry(&self.at.then("retry"), task.retry.as_ref());
+            self.all.retry(&self.at.then("retry"), task.retry.as_deref());
         }
         if let Some(share) = task.min_success
             && !(share > 0.0 && share <= 1.0)
@@ -361,7 +361,7 @@ impl TaskChecker<'_, '_> {
                 });
                 None
             }
-            Ok(path) => Some(path),
+            Ok(path) => Some(path.into_owned()),
         }
     }
 
@@ -593,7 +593,7 @@ impl TaskChecker<'_, '_> {
                 }
             }
         }
-        if let Some(Env::Table(table)) = &self.task.env {
+        if let Some(Env::Table(table)) = self.task.env.as_deref() {
             for name in table.keys().filter(|name| name.is_empty() || name.contains('=')) {
                 self.add(
                     Fault::at(
