@@ -11,7 +11,7 @@ use crate::record::{Failure, Marker};
 use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 impl Build<'_> {
     /// Hands an attempt to a worker.
@@ -154,6 +154,7 @@ impl Build<'_> {
         }
         let name = job.task.name.clone();
         let name_of = name.clone();
+        let mut retried_as = None;
         let end = match outcome {
             Outcome::Done(completed) => {
                 self.completed(id, &job, *completed);
@@ -180,8 +181,7 @@ impl Build<'_> {
                     pending.course = std::mem::take(&mut job.course);
                     pending.waits += u32::from(pause != Pause::Attempt);
                 }
-                self.retrying.insert(id, next.clone());
-                self.tell(Kind::TaskRetrying { task: name, attempt: job.attempt, failure, next });
+                retried_as = Some((failure, next, after));
                 End::Again { after, endpoint, outage }
             }
             Outcome::Stopped if (edited || retried) && self.tools.cancel.level() == Level::Running => {
@@ -217,9 +217,24 @@ impl Build<'_> {
             self.pending.remove(&id);
         }
         self.engine.on(Input::Ended(id, end), now);
+        if let Some((failure, next, after)) = retried_as {
+            let next = next.unwrap_or_else(|| self.again_in(id, after));
+            self.retrying.insert(id, next.clone());
+            self.tell(Kind::TaskRetrying { task: name_of.clone(), attempt: job.attempt, failure, next });
+        }
         if retried {
             // It came to its end all the same.
             self.retry(&name_of);
+        }
+    }
+
+    /// When a call that failed is made again: not before its pause is over, nor while its server is left alone.
+    fn again_in(&self, id: TaskId, after: Duration) -> String {
+        let held = self.engine.left_alone(id, self.now()).unwrap_or_default();
+        match held.max(after).as_secs_f64() {
+            seconds if held > after => format!("again in {seconds:.1} s or later: its server is left alone"),
+            ..0.05 => "again at once".to_owned(),
+            seconds => format!("again in {seconds:.1} s"),
         }
     }
 

@@ -157,6 +157,12 @@ impl Engine {
         }
     }
 
+    /// How long the server of a task that is to ask it is left alone yet, by all tasks.
+    pub fn left_alone(&self, id: TaskId, now: Duration) -> Option<Duration> {
+        let needs = Needs { endpoint: Some(self.endpoint_of(id)?), ..Needs::default() };
+        Some(self.slots.next_chance(needs, 0, now)?.saturating_sub(now))
+    }
+
     /// When [`Engine::poll`] should be called again though nothing happens.
     pub fn wakeup(&self, now: Duration) -> Option<Duration> {
         if !self.may_start() {

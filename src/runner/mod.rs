@@ -154,8 +154,8 @@ pub enum Outcome {
     Again {
         /// Why.
         failure: Failure,
-        /// What follows, in words.
-        next: String,
+        /// What follows, in words; none: another call, as soon as its server is asked anything again.
+        next: Option<String>,
         /// How long to wait first.
         after: Duration,
         /// The model to ask next.

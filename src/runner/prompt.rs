@@ -372,9 +372,9 @@ fn follow(
     let answered = tools.providers.has_answered(spec.models[job.endpoint]);
     let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens, answered };
     let next = tools.providers.next(&mut job.course.budgets, &failed, spec, tools.project.spec(&job.task));
-    let again = |failure, next: String, after, endpoint, pause| Outcome::Again {
+    let again = |failure, next, after, endpoint, pause| Outcome::Again {
         failure,
-        next,
+        next: Some(next),
         after,
         endpoint,
         pause,
@@ -410,16 +410,11 @@ fn follow(
         ),
         Next::Retry { after, vary } => {
             job.course.vary |= vary;
-            let text = match rest {
-                Some(rest) => {
-                    format!(
-                        "again once its server is idle, in {} at most",
-                        style::duration(rest.as_secs_f64())
-                    )
-                }
-                None => format!("again in {:.1} s", after.as_secs_f64()),
-            };
-            again(failure, text, after, here, Pause::Attempt)
+            let next = rest.map(|rest| {
+                let rest = style::duration(rest.as_secs_f64());
+                format!("again once its server is idle, in {rest} at most")
+            });
+            Outcome::Again { failure, next, after, endpoint: here, pause: Pause::Attempt }
         }
         Next::Reask { max_tokens } => {
             job.course.max_tokens = max_tokens.or(job.course.max_tokens);

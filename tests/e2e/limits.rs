@@ -108,6 +108,7 @@ fn a_broken_server_is_asked_by_one_not_by_all() {
     let server = FakeLlm::scripted(|_| Answer::error(500, "it broke"));
     let space = space(&server, "", &tasks(12));
     space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+    space.edit("pipeline.toml", "max_attempts = 2", "max_attempts = 9");
     let build = space.spawn(&["build"]);
     server.wait_for_total(3);
     // Three failures in a row open the breaker: nobody asks for the next two seconds.
@@ -119,7 +120,10 @@ fn a_broken_server_is_asked_by_one_not_by_all() {
         (now > Duration::from_secs(1)).then_some(())
     });
     build.signal(rustix::process::Signal::TERM);
-    build.wait().exits(143);
+    let out = build.wait().exits(143);
+    // The third says that nobody asks now, not when its own short pause is over.
+    assert!(out.stderr.contains("s or later: its server is left alone"), "{out}");
+    assert!(!out.stderr.contains("again in 0.0 s"), "{out}");
 }
 
 #[test]
