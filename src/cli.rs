@@ -355,7 +355,14 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too, for standard output. Nobody reading is no failure.
-            let _ = error.print();
+            if let Err(lost) = error.print()
+                && lost.kind() != std::io::ErrorKind::BrokenPipe
+                && !error.use_stderr()
+            {
+                let session = Session::new(Globals::default(), environment());
+                session.complain(&format!("error: cannot write to standard output: {lost}"));
+                return exit::FAILED;
+            }
             if error.use_stderr() && typed.iter().skip(1).any(|arg| arg == "--json") {
                 let session = Session::new(Globals::default(), environment());
                 let _ =

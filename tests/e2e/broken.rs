@@ -84,6 +84,8 @@ mod linux {
         let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
         let built = space.command(&["build"]).stdout(full()).stderr(full()).status().unwrap();
         assert_eq!(built.code(), Some(0));
+        let help = space.command(&["--help"]).stdout(full()).output().unwrap();
+        assert_eq!(help.status.code(), Some(1), "{help:?}");
         let status = space.command(&["status"]).stdout(full()).output().unwrap();
         let told = String::from_utf8_lossy(&status.stderr);
         assert_eq!(status.status.code(), Some(1), "{told}");
