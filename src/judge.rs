@@ -1,6 +1,7 @@
 //! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
 //! only; the same code serves `build`, `build -n`, `status` and `explain`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use minijinja::Value;
@@ -588,21 +589,24 @@ fn name_files(judgement: &mut Judgement, inputs: &Inputs) {
     else {
         return;
     };
-    let now = inputs.records();
-    let gone = done.inputs.iter().filter(|old| now.iter().all(|new| new.path != old.path));
-    let changed: Vec<String> = now
-        .iter()
-        .filter(|record| !done.inputs.contains(record))
-        .chain(gone)
-        .map(|record| record.path.clone())
-        .collect();
-    for reason in reasons {
-        if let StaleReason::Changed { part, files, .. } = reason
-            && (part == "prompt" || part == "system")
-        {
-            files.clone_from(&changed);
-        }
+    let of_prompt = reasons.iter_mut().filter_map(|reason| match reason {
+        StaleReason::Changed { part, files, .. } if part == "prompt" || part == "system" => Some(files),
+        _ => None,
+    });
+    for files in of_prompt {
+        *files = changed_files(&done.inputs, &inputs.records());
     }
+}
+
+/// The files that are others than they were, those that are new, and then those that are gone.
+fn changed_files(before: &[InputRecord], now: &[InputRecord]) -> Vec<String> {
+    fn by_path(records: &[InputRecord]) -> HashMap<&str, &Digest> {
+        records.iter().map(|record| (record.path.as_str(), &record.blake3)).collect()
+    }
+    let (known, there) = (by_path(before), by_path(now));
+    let changed = now.iter().filter(|record| known.get(record.path.as_str()) != Some(&&record.blake3));
+    let gone = before.iter().filter(|record| !there.contains_key(record.path.as_str()));
+    changed.chain(gone).map(|record| record.path.clone()).collect()
 }
 
 fn add_item(task: &Task, fingerprint: &mut Fingerprint) {

@@ -1,11 +1,11 @@
 //! What names on the command line stand for, item by item, as it lies on disk: also the items of a fan-out
 //! whose list cannot be read now, or no longer holds them. Reads only.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::engine::Target;
 use crate::fs::{self, FsError};
-use crate::graph::{Graph, Kind, TaskId};
+use crate::graph::{Graph, Kind, TaskId, Why};
 use crate::inputs::Finder;
 use crate::judge::Judge;
 use crate::open::Named;
@@ -121,11 +121,15 @@ impl<'a> Units<'a> {
                 outputs: task.outputs.clone(),
             }]),
             Kind::Family => {
-                let mut keys: Vec<String> = self.declared_keys(*id);
-                let former = self.keys_on_disk(*id)?;
-                let former: Vec<String> = former.into_iter().filter(|key| !keys.contains(key)).collect();
-                keys.extend(former);
-                keys.retain(|known| key.as_ref().is_none_or(|key| key == known));
+                let keys = match key {
+                    Some(key) if self.declared(*id, key).is_some() => vec![key.clone()],
+                    Some(key) => self.former_keys(*id, |other| other == key)?,
+                    None => {
+                        let mut keys = self.declared_keys(*id);
+                        keys.extend(self.former_keys(*id, |_| true)?);
+                        keys
+                    }
+                };
                 let unit = |key: String| Unit {
                     name: format!("{}[{key}]", task.name),
                     task: *id,
@@ -140,14 +144,12 @@ impl<'a> Units<'a> {
     /// The parts of many tasks, each once, in topological order.
     pub fn of_all(&self, parts: impl IntoIterator<Item = Part>) -> Result<Vec<Unit>, FsError> {
         let mut units: Vec<Unit> = Vec::new();
+        let mut known: HashSet<String> = HashSet::new();
         let mut parts: Vec<Part> = parts.into_iter().collect();
         parts.sort_by_key(|(id, _)| self.project.graph[*id].step);
         for part in parts {
-            for unit in self.of(&part)? {
-                if !units.iter().any(|known| known.name == unit.name) {
-                    units.push(unit);
-                }
-            }
+            let of_part = self.of(&part)?;
+            units.extend(of_part.into_iter().filter(|unit| known.insert(unit.name.clone())));
         }
         Ok(units)
     }
@@ -166,14 +168,22 @@ impl<'a> Units<'a> {
         instances.filter_map(|&id| Some(self.graph[id].item.as_ref()?.key.clone())).collect()
     }
 
-    /// The keys of items that have sidecars, whether they are declared or not.
-    fn keys_on_disk(&self, family: TaskId) -> Result<Vec<String>, FsError> {
+    /// The item of a fan-out's list that has a key.
+    fn declared(&self, family: TaskId, key: &str) -> Option<TaskId> {
+        self.graph.find(&format!("{}[{key}]", self.project.graph[family].name))
+    }
+
+    /// The keys, among those that are `wanted`, of items that have sidecars and are not declared now.
+    fn former_keys(&self, family: TaskId, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, FsError> {
         let task = &self.project.graph[family];
         let Some(pattern) = task.outputs.first() else { return Ok(Vec::new()) };
         let mut keys = Vec::new();
         // The graph without instances produces none of them by name, so all are told.
         for first in self.finder.former_items(&self.project.graph, task)? {
             let Some(key) = pattern::key_of(pattern, &first) else { continue };
+            if !wanted(key) || self.declared(family, key).is_some() {
+                continue;
+            }
             // Of two fan-outs whose patterns overlap, the record says whose it is.
             let recorded = self.store.recorded_task(&first);
             let of_another = recorded
@@ -232,9 +242,16 @@ impl<'a> Units<'a> {
             }
         }
         if let (Some(key), true) = (key, graph.is_sequential(*id)) {
-            let keys = self.declared_keys(*id);
-            match keys.iter().position(|known| known == key) {
-                Some(at) => found.extend(keys.into_iter().skip(at + 1).map(|key| (*id, Some(key)))),
+            match self.declared(*id, key) {
+                Some(one) => {
+                    let waiters = self.graph[one].waiters.iter();
+                    let next = waiters.filter(|need| need.why == Why::Previous).map(|need| need.task);
+                    found.extend(
+                        next.filter_map(|next| {
+                            Some((*id, Some(self.graph[next].item.as_ref()?.key.clone())))
+                        }),
+                    );
+                }
                 None => found.push((*id, None)),
             }
         }
@@ -249,10 +266,10 @@ impl<'a> Units<'a> {
         if task.kind != Kind::Family {
             return Err(format!("`{}` has no items: it is one task", task.name));
         }
-        let known = self.of(&(named.task, None)).unwrap_or_default();
-        if known.iter().any(|unit| unit.key.as_ref() == Some(key)) {
+        if self.of(&part).is_ok_and(|units| !units.is_empty()) {
             return Ok(part);
         }
+        let known = self.of(&(named.task, None)).unwrap_or_default();
         let keys: Vec<&str> = known.iter().filter_map(|unit| unit.key.as_deref()).collect();
         let near = crate::manifest::suggest(key, keys.to_vec());
         let hint = near.or_else(|| crate::manifest::fault::list_of(keys)).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! The end of a build: what it came to, and what its verdicts rested on.
 
+use std::collections::HashSet;
+
 use super::{Build, Ended, Stopped};
 use crate::engine::Settled;
 use crate::event::Kind;
@@ -223,10 +225,12 @@ impl Build<'_> {
                     && !self.known.is_some_and(|known| known.is_fresh(&graph[id].name))
             })
             .collect();
+        let edited: HashSet<&String> = self.edited.iter().collect();
+        let sample: HashSet<&String> = self.summary.sample.iter().collect();
         for id in fresh {
             let name = &graph[id].name;
-            let edited = self.edited.iter().any(|path| graph[id].outputs.contains(path));
-            if self.tools.index.stamp(name).is_none() && !edited && !self.summary.sample.contains(name) {
+            let is_edited = graph[id].outputs.iter().any(|output| edited.contains(output));
+            if self.tools.index.stamp(name).is_none() && !is_edited && !sample.contains(name) {
                 self.tools.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
             }
         }

@@ -1,5 +1,7 @@
 //! `planexe clean`: makes tasks be made again, their outputs kept in history.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -147,14 +149,16 @@ fn what_goes(
         parts.extend(below.iter().cloned());
     }
     let chosen = units.of_all(parts)?;
-    let mut goes = Vec::new();
+    let mut goes: Vec<Goes> = Vec::new();
     for unit in &chosen {
         goes.extend(of_unit(store, unit)?);
     }
     let mut remade = Vec::new();
     if !args.downstream && !goes.is_empty() {
+        let goes: HashSet<&String> = chosen.iter().map(|unit| &unit.name).collect();
         for part in below {
-            let done = units.of(&part)?.iter().any(|unit| !chosen.contains(unit) && is_recorded(store, unit));
+            let stays = |unit: &Unit| !goes.contains(&unit.name) && is_recorded(store, unit);
+            let done = units.of(&part)?.iter().any(stays);
             let name = &opened.project.graph[part.0].name;
             let name = part.1.as_ref().map_or(name.clone(), |key| format!("{name}[{key}]"));
             if done && !remade.contains(&name) {
@@ -163,11 +167,10 @@ fn what_goes(
         }
     }
     if args.orphans {
+        let firsts: HashSet<String> = goes.iter().filter_map(|one| one.outputs.first().cloned()).collect();
         for orphan in units.orphans()? {
             let files = files_of(store, &orphan.outputs)?;
-            if !files.is_empty()
-                && !goes.iter().any(|one: &Goes| one.outputs.first() == orphan.outputs.first())
-            {
+            if !files.is_empty() && orphan.outputs.first().is_none_or(|first| !firsts.contains(first)) {
                 let why = Why::Orphaned;
                 goes.push(Goes { task: orphan.task, why, outputs: orphan.outputs, files, answers: 0 });
             }

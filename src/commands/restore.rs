@@ -1,5 +1,7 @@
 //! `planexe restore`: brings former outputs back.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -95,6 +97,7 @@ fn to_versions(
     let dry_run = lock.is_none();
     let units = Units::new(&opened.project, store);
     let mut chosen: Vec<Chosen> = Vec::new();
+    let mut known: HashSet<String> = HashSet::new();
     for written in tasks {
         // Everything is found before anything is changed.
         let found = choose(opened, &units, written)?;
@@ -102,7 +105,7 @@ fn to_versions(
             session.say(&format!("{}: all that is kept is as it is now", clean(written)));
         }
         for (kept, version) in found {
-            if !chosen.iter().any(|(known, _)| known.first == kept.first) {
+            if known.insert(kept.first.clone()) {
                 chosen.push((kept, version));
             }
         }
