@@ -210,6 +210,79 @@ const LIMIT_MOST: Duration = Duration::from_secs(30);
 /// How often an answer cut at its length is asked for with more room.
 const LONGER_ASKS: u32 = 2;
 
+impl Used {
+    /// Counts a failed attempt; the pause before the next one, if there are attempts left.
+    fn attempt(&mut self, error: &CallError, policy: &Policy, rng: &mut Rng) -> Option<Duration> {
+        self.attempts += 1;
+        if self.attempts >= policy.max_attempts {
+            return None;
+        }
+        let pause = doubled(policy.base, self.attempts - 1, policy.max).mul_f64(rng.unit());
+        Some(pause.max(error.retry_after.unwrap_or_default()))
+    }
+
+    /// Another attempt after a failure that may pass, as long as there are any and it makes sense here.
+    fn retry(&mut self, error: &CallError, policy: &Policy, has_other: bool, rng: &mut Rng) -> Option<Next> {
+        let again = self.once.entry(error.class).or_default();
+        *again += 1;
+        // A clock that ran out on content, or an answer gone wrong, is tried once more, not thrice.
+        let often = match error.class {
+            Class::ServerError | Class::Connection => true,
+            Class::Timeout => error.code.as_deref() == Some("connect"),
+            // The line may be bad, not the model: another one goes first, if there is one.
+            Class::Cut | Class::BadData => !has_other,
+            _ => false,
+        };
+        let makes_sense = often || *again <= 1;
+        let too_long = has_other && error.retry_after.is_some_and(|asked| asked > policy.wait_for_limit);
+        let after = self.attempt(error, policy, rng)?;
+        let vary = matches!(error.class, Class::Degenerate | Class::EmptyResponse | Class::Cut);
+        (makes_sense && !too_long).then_some(Next::Retry { after, vary })
+    }
+
+    /// A wait for a server that is away or loading, as long as the policy has patience. It uses no attempt.
+    fn wait_for_server(&mut self, error: &CallError, policy: &Policy, now: Duration) -> Option<Next> {
+        let waited = now.saturating_sub(*self.waiting_since.get_or_insert(now));
+        if waited >= policy.wait_for_server {
+            return None;
+        }
+        let left = policy.wait_for_server - waited;
+        // Whether one that cannot be reached is there again, its health tells; nothing is
+        // tried meanwhile. One that answers, if only that it is loading, is asked now and then.
+        let look = match error.status {
+            None => left,
+            Some(_) => doubled(policy.base.max(LOOK_FIRST), self.waits, LOOK_AGAIN),
+        };
+        self.waits += 1;
+        let asked = error.retry_after.unwrap_or_default();
+        let pause = look.max(asked).min(left.max(Duration::from_millis(1)));
+        Some(Next::Wait { r#for: pause, outage: true })
+    }
+
+    /// A wait for a server that says "slow down", as long as the policy has patience. It uses no attempt.
+    fn wait_for_limit(
+        &mut self,
+        error: &CallError,
+        policy: &Policy,
+        has_other: bool,
+        now: Duration,
+        rng: &mut Rng,
+    ) -> Option<Next> {
+        let waited = now.saturating_sub(*self.waiting_since.get_or_insert(now));
+        // Waits are not counted, so they must not come thick however short the pauses are set.
+        let (base, max) = (policy.base.max(LOOK_FIRST), policy.max.max(LIMIT_MOST));
+        let pause = doubled(base, self.waits, max);
+        self.waits = self.waits.saturating_add(1);
+        // A little more than asked, not all at the same moment.
+        let wait = match error.retry_after.filter(|asked| !asked.is_zero()) {
+            None => pause.mul_f64(0.5 + 0.5 * rng.unit()),
+            Some(asked) => asked.mul_f64(1.0 + 0.1 * rng.unit()),
+        };
+        let bound = if has_other { policy.wait_for_limit } else { policy.wait_for_only };
+        (waited + wait <= bound).then_some(Next::Wait { r#for: wait, outage: false })
+    }
+}
+
 impl Budgets {
     /// Decides, and counts what the decision uses. `now` is a time since any epoch that stays the same
     /// while the budgets live; `models` are the task's, in order of fallback.
@@ -222,14 +295,13 @@ impl Budgets {
     ) -> Next {
         let error = failed.error;
         let Some(model) = models.get(failed.model) else { return Next::GiveUp { endpoint_closed: false } };
-        let policy = model.policy;
+        let policy = &model.policy;
         let other = self.other(failed, models, |_| true);
         let used = self.endpoints.entry(model.name.to_owned()).or_default();
         if error.class != Class::RateLimit && !failed.is_outage() {
             used.waiting_since = None;
             used.waits = 0;
         }
-        let asked = error.retry_after.unwrap_or_default();
         match error.class {
             _ if error.adapted => Next::Adapted,
 
@@ -238,50 +310,20 @@ impl Budgets {
                 self.leave(failed, models, other, false)
             }
             Class::BadRequest if error.should_retry == Some(true) => {
-                used.attempts += 1;
-                if used.attempts < policy.max_attempts {
-                    let pause = doubled(policy.base, used.attempts - 1, policy.max).mul_f64(rng.unit());
-                    return Next::Retry { after: pause.max(asked), vary: false };
-                }
-                self.leave(failed, models, other, false)
+                let again = used.attempt(error, policy, rng).map(|after| Next::Retry { after, vary: false });
+                again.unwrap_or_else(|| self.leave(failed, models, other, false))
             }
 
             Class::Cancelled => Next::GiveUp { endpoint_closed: false },
 
             _ if failed.is_outage() => {
-                let waited = now.saturating_sub(*used.waiting_since.get_or_insert(now));
-                if waited < policy.wait_for_server {
-                    let left = policy.wait_for_server - waited;
-                    // Whether one that cannot be reached is there again, its health tells; nothing is
-                    // tried meanwhile. One that answers, if only that it is loading, is asked now and then.
-                    let look = match error.status {
-                        None => left,
-                        Some(_) => doubled(policy.base.max(LOOK_FIRST), used.waits, LOOK_AGAIN),
-                    };
-                    used.waits += 1;
-                    let pause = look.max(asked).min(left.max(Duration::from_millis(1)));
-                    return Next::Wait { r#for: pause, outage: true };
-                }
+                let wait = used.wait_for_server(error, policy, now);
                 // The others need not wait as long each: it is closed to all until it is found up.
-                self.leave(failed, models, other, true)
+                wait.unwrap_or_else(|| self.leave(failed, models, other, true))
             }
-
             Class::RateLimit => {
-                let waited = now.saturating_sub(*used.waiting_since.get_or_insert(now));
-                // Waits are not counted, so they must not come thick however short the pauses are set.
-                let (base, max) = (policy.base.max(LOOK_FIRST), policy.max.max(LIMIT_MOST));
-                let pause = doubled(base, used.waits, max);
-                used.waits = used.waits.saturating_add(1);
-                // A little more than asked, not all at the same moment.
-                let wait = match asked.is_zero() {
-                    true => pause.mul_f64(0.5 + 0.5 * rng.unit()),
-                    false => asked.mul_f64(1.0 + 0.1 * rng.unit()),
-                };
-                let bound = if other.is_some() { policy.wait_for_limit } else { policy.wait_for_only };
-                if waited + wait <= bound {
-                    return Next::Wait { r#for: wait, outage: false };
-                }
-                self.leave(failed, models, other, false)
+                let wait = used.wait_for_limit(error, policy, other.is_some(), now, rng);
+                wait.unwrap_or_else(|| self.leave(failed, models, other, false))
             }
 
             Class::ServerLoading
@@ -295,24 +337,8 @@ impl Budgets {
                 if error.code.as_deref() == Some("task") {
                     return Next::GiveUp { endpoint_closed: false };
                 }
-                used.attempts += 1;
-                let again = used.once.entry(error.class).or_default();
-                *again += 1;
-                // A clock that ran out on content, or an answer gone wrong, is tried once more, not thrice.
-                let often = match error.class {
-                    Class::ServerError | Class::Connection => true,
-                    Class::Timeout => error.code.as_deref() == Some("connect"),
-                    // The line may be bad, not the model: another one goes first, if there is one.
-                    Class::Cut | Class::BadData => other.is_none(),
-                    _ => false,
-                };
-                let too_long = asked > policy.wait_for_limit && other.is_some();
-                if used.attempts < policy.max_attempts && (often || *again <= 1) && !too_long {
-                    let pause = doubled(policy.base, used.attempts - 1, policy.max).mul_f64(rng.unit());
-                    let vary = matches!(error.class, Class::Degenerate | Class::EmptyResponse | Class::Cut);
-                    return Next::Retry { after: pause.max(asked), vary };
-                }
-                self.leave(failed, models, other, false)
+                let again = used.retry(error, policy, other.is_some(), rng);
+                again.unwrap_or_else(|| self.leave(failed, models, other, false))
             }
 
             Class::Validation => {

@@ -71,31 +71,36 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     Some(accept(tools, job, valid, made))
 }
 
-/// Asks a model.
-fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> Result<Outcome, FsError> {
-    let limit = tools.project.spec(&job.task).timeout;
-    let left = limit.map(|limit| limit.saturating_sub(job.course.spent));
-    if let (Some(left), Some(limit)) = (left, limit)
-        && left.is_zero()
+/// Why an attempt ends before its model is asked.
+fn not_asked(tools: &Tools, job: &Job, spec: &PromptSpec, endpoint: &Endpoint) -> Option<Outcome> {
+    if let Some(limit) = tools.project.spec(&job.task).timeout
+        && job.course.spent >= limit
     {
         let message = format!("not done after {:.0} s (timeout)", limit.as_secs_f64());
-        return Ok(Outcome::Failed(super::failure("timeout", message)));
+        return Some(Outcome::Failed(super::failure("timeout", message)));
     }
     if let Some(why) = tools.providers.closed_by(spec.models[job.endpoint]) {
         let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
         let failed = super::failure(why.class.name(), message);
-        return Ok(Outcome::Failed(Failure { recoverable: is_recoverable(why.class), ..failed }));
+        return Some(Outcome::Failed(Failure { recoverable: is_recoverable(why.class), ..failed }));
     }
-    if tools.cancel.is_broken() {
-        return Ok(Outcome::Stopped);
+    tools.cancel.is_broken().then_some(Outcome::Stopped)
+}
+
+/// Asks a model.
+fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> Result<Outcome, FsError> {
+    if let Some(outcome) = not_asked(tools, job, spec, endpoint) {
+        return Ok(outcome);
     }
+    let limit = tools.project.spec(&job.task).timeout;
+    let time_left = limit.map(|limit| limit.saturating_sub(job.course.spent));
     take_up_conversation(tools, job, spec, endpoint)?;
     let request = request_of(job, spec);
     let started_utc = clock::now_utc();
     let start = Instant::now();
     job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
     let result = tools.providers.get(spec.models[job.endpoint]).and_then(|provider| {
-        let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left: left };
+        let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left };
         provider.call(&request, &context)
     });
     job.live.enter(Stage::Checking);
@@ -105,16 +110,7 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
         _ if cancelled => return Ok(Outcome::Stopped),
         _ => None,
     };
-    let result = result
-        .map(|reply| tools.providers.redacted_reply(reply))
-        .map_err(|error| tools.providers.redacted(error));
-    let checked = match &result {
-        Ok(reply) => {
-            check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).map_err(Some)
-        }
-        Err(_) => Err(None),
-    };
-    let mut record = CallRecord {
+    let record = CallRecord {
         schema: SCHEMA,
         task: job.task.name.clone(),
         digest: call_digest(spec, endpoint, &job.prepared),
@@ -133,67 +129,95 @@ fn ask(tools: &Tools, job: &mut Job, spec: &PromptSpec, endpoint: &Endpoint) -> 
     };
     match result {
         Ok(reply) => {
-            tools.providers.answers(spec.models[job.endpoint]);
-            record.reply = Some(reply.clone());
-            let name = tools.store.calls().keep(&record)?;
-            count(tools, job, endpoint, Ok(&reply), &record, start.elapsed())?;
-            job.course.call = Some((Ok(reply.usage), None));
-            (job.answered)(reply.usage);
-            match checked {
-                Ok(valid) if tools.frozen && reply.sample => {
-                    let _ = valid;
-                    let message =
-                        "the answer was recorded for another prompt of this task, and --frozen refuses those";
-                    Ok(Outcome::Failed(super::failure("sample", message)))
-                }
-                Ok(valid) => {
-                    let made = Made {
-                        with: Some(spec.made_with(endpoint)),
-                        call: Some(name),
-                        sample: reply.sample,
-                        ..Made::default()
-                    };
-                    Ok(accept(tools, job, valid, made))
-                }
-                Err(violations) => {
-                    tools.store.calls().mark(&name, Verdict::Rejected)?;
-                    Ok(reject(tools, job, spec, &reply, &violations.unwrap_or_default()))
-                }
-            }
+            let reply = tools.providers.redacted_reply(reply);
+            answered(tools, job, spec, endpoint, reply, record, start.elapsed())
         }
         Err(error) => {
-            let id = error_id();
-            record.error = Some(error.clone());
-            record.error_id = Some(id.clone());
-            tools.store.calls().keep(&record)?;
-            count(tools, job, endpoint, Err(&error), &record, start.elapsed())?;
-            if let Some(limit) = stalled {
-                let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
-                let failure = Failure {
-                    error_id: Some(id),
-                    recoverable: true,
-                    raw_error: bounded(&error.partial),
-                    ..super::failure("stall", message)
-                };
-                return Ok(Outcome::Failed(failure));
-            }
-            let failure = Failure {
-                class: error.class.name().to_owned(),
-                message: error.message.clone(),
-                error_id: Some(id),
-                recoverable: true,
-                raw_error: bounded(&error.raw).or_else(|| bounded(&error.partial)),
-                ..Failure::default()
-            };
-            // Nothing is at work on what was never sent.
-            let sent = job.live.call.snapshot().0 > 0;
-            let rest = match error.class == Class::Timeout && sent && !tools.cancel.is_killing() {
-                true => tools.providers.rest(spec.models[job.endpoint], start.elapsed()),
-                false => None,
-            };
-            Ok(follow(tools, job, spec, &error, failure, rest))
+            let error = tools.providers.redacted(error);
+            unanswered(tools, job, spec, endpoint, error, record, (start, stalled))
         }
     }
+}
+
+/// An answer came: kept before anything is made of it, then checked.
+fn answered(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    endpoint: &Endpoint,
+    reply: Reply,
+    mut record: CallRecord,
+    elapsed: Duration,
+) -> Result<Outcome, FsError> {
+    let checked = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref());
+    tools.providers.answers(spec.models[job.endpoint]);
+    record.reply = Some(reply.clone());
+    let name = tools.store.calls().keep(&record)?;
+    count(tools, job, endpoint, Ok(&reply), &record, elapsed)?;
+    job.course.call = Some((Ok(reply.usage), None));
+    (job.answered)(reply.usage);
+    match checked {
+        Ok(_) if tools.frozen && reply.sample => {
+            let message =
+                "the answer was recorded for another prompt of this task, and --frozen refuses those";
+            Ok(Outcome::Failed(super::failure("sample", message)))
+        }
+        Ok(valid) => {
+            let made = Made {
+                with: Some(spec.made_with(endpoint)),
+                call: Some(name),
+                sample: reply.sample,
+                ..Made::default()
+            };
+            Ok(accept(tools, job, valid, made))
+        }
+        Err(violations) => {
+            tools.store.calls().mark(&name, Verdict::Rejected)?;
+            Ok(reject(tools, job, spec, &reply, &violations))
+        }
+    }
+}
+
+/// No answer came, or none to be used: kept and counted too. `stalled`: it was ended after so long without progress.
+fn unanswered(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    endpoint: &Endpoint,
+    error: CallError,
+    mut record: CallRecord,
+    (start, stalled): (Instant, Option<Duration>),
+) -> Result<Outcome, FsError> {
+    let id = error_id();
+    record.error = Some(error.clone());
+    record.error_id = Some(id.clone());
+    tools.store.calls().keep(&record)?;
+    count(tools, job, endpoint, Err(&error), &record, start.elapsed())?;
+    if let Some(limit) = stalled {
+        let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
+        let failure = Failure {
+            error_id: Some(id),
+            recoverable: true,
+            raw_error: bounded(&error.partial),
+            ..super::failure("stall", message)
+        };
+        return Ok(Outcome::Failed(failure));
+    }
+    let failure = Failure {
+        class: error.class.name().to_owned(),
+        message: error.message.clone(),
+        error_id: Some(id),
+        recoverable: true,
+        raw_error: bounded(&error.raw).or_else(|| bounded(&error.partial)),
+        ..Failure::default()
+    };
+    // Nothing is at work on what was never sent.
+    let sent = job.live.call.snapshot().0 > 0;
+    let rest = match error.class == Class::Timeout && sent && !tools.cancel.is_killing() {
+        true => tools.providers.rest(spec.models[job.endpoint], start.elapsed()),
+        false => None,
+    };
+    Ok(follow(tools, job, spec, &error, failure, rest))
 }
 
 /// Rejected answers of an attempt that an earlier build did not bring to its end: what they cost is not

@@ -101,12 +101,6 @@ pub fn commit(store: &Store, commit: Commit) -> Result<Committed, FsError> {
 
 fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     let Commit { task, outputs, mut done, mut status, checkpoint, durability, announced, why } = commit;
-    let mut temps = Temps::default();
-    // The caller's own temporary files: those that stay behind are removed only once all went well.
-    let mut given = Vec::new();
-    let mut renames = Vec::new();
-    let mut digests = Vec::new();
-    let mut changed = false;
     let targets: Vec<PathBuf> = outputs.iter().map(|(output, _)| store.path(output)).collect();
     let mut folders: Vec<&Path> = targets.iter().filter_map(|target| target.parent()).collect();
     folders.dedup();
@@ -117,69 +111,14 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         Durability::Unsynced if store.batch().begin(&folders)? => Durability::Unsynced,
         _ => Durability::Synced,
     };
-    // What short outputs hold, read once.
-    let mut contents = Vec::new();
-    let mut replaces = false;
-    for ((_, content), target) in outputs.iter().zip(&targets) {
-        let (blake3, bytes, mode) = match content {
-            Content::Bytes(bytes) => {
-                contents.push(None);
-                (Digest::of(bytes), bytes.len() as u64, None)
-            }
-            // A link or a directory under the temporary name is no output, wherever it leads.
-            Content::Temp(temp) => {
-                let read = fs::read_whole(temp, SHORT)
-                    .map_err(|error| FsError::new(target, "write", error.source))?;
-                contents.push(read.content);
-                (read.digest, read.bytes, Some(read.mode))
-            }
-            Content::InPlace { .. } => {
-                contents.push(None);
-                fs::require_plain(target, target)?;
-                fs::sync_file(target)?;
-                let (blake3, bytes) = fs::hash_file(target)?;
-                (blake3, bytes, None)
-            }
-        };
-        let old = fs::kind_and_signature(target)?;
-        replaces |= old.is_some();
-        let old = old.filter(|(kind, _)| *kind == FileKind::File).map(|(_, signature)| signature);
-        let same = match old {
-            Some(old) if old.size == bytes => fs::hash_file(target)?.0 == blake3,
-            _ => false,
-        };
-        match content {
-            Content::InPlace { former } => changed |= former.as_ref() != Some(&blake3),
-            Content::Bytes(_) if same => {}
-            Content::Bytes(content) => {
-                changed = true;
-                let temp = fs::write_beside(target, content, durability)?;
-                temps.0.push((temp.clone(), target.clone()));
-                renames.push((temp, target.clone()));
-            }
-            Content::Temp(temp) => {
-                changed |= !same;
-                if !same || mode != old.map(|old| old.mode) {
-                    if durability == Durability::Synced {
-                        fs::sync_file(temp)?;
-                    }
-                    renames.push((temp.clone(), target.clone()));
-                } else {
-                    given.push(temp.clone());
-                }
-            }
-        }
-        digests.push((bytes, blake3));
+    let mut staged = Staged::default();
+    for ((output, content), target) in outputs.iter().zip(&targets) {
+        staged.add(output, content, target, durability)?;
     }
-    let records: Vec<OutputRecord> = outputs
-        .iter()
-        .zip(digests)
-        .map(|((output, _), (bytes, blake3))| OutputRecord { path: output.clone(), bytes, blake3 })
-        .collect();
-    let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
-    let first = names.first().cloned().unwrap_or_default();
-    if changed && replaces && !renames.is_empty() {
-        let replacing = |output: &str| renames.iter().any(|(_, target)| *target == store.path(output));
+    let first = outputs.first().map(|(output, _)| output.clone()).unwrap_or_default();
+    if staged.changed && staged.replaces && !staged.renames.is_empty() {
+        let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
+        let replacing = |output: &str| staged.renames.iter().any(|(_, to)| *to == store.path(output));
         store.save_with(&task, why, &names, replacing, durability)?;
     }
     match durability {
@@ -188,10 +127,10 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         // Made again for nothing if it comes to that: no need to say that no person removed it.
         Durability::Unsynced => drop(store.remove_done(&first, durability)?),
     }
-    fs::give_names(&renames, durability)?;
-    temps.0.clear();
+    fs::give_names(&staged.renames, durability)?;
+    staged.temps.0.clear();
     for (((_, content), target), (record, read)) in
-        outputs.iter().zip(&targets).zip(records.iter().zip(&contents))
+        outputs.iter().zip(&targets).zip(staged.records.iter().zip(&staged.contents))
     {
         let content = match content {
             Content::Bytes(bytes) => Some(bytes.as_slice()),
@@ -199,8 +138,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         };
         store.history().put_output(target, content, record)?;
     }
+    let Staged { changed, records, left_over, contents, .. } = staged;
     drop(contents);
-    for temp in given {
+    for temp in left_over {
         fs::remove(&temp)?;
     }
 
@@ -221,13 +161,94 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     if let Some(checkpoint) = &checkpoint {
         done.checkpoint_id = Some(checkpoint.id.clone());
         status.checkpoint_id = Some(checkpoint.id.clone());
-    }
-    if let Some(checkpoint) = &checkpoint {
         store.checkpoints().append(&WithDone { checkpoint, done: &done }, durability)?;
     }
     // Its folder was looked at above, and the old marker is gone.
     let marker = store.write_records(&first, &done, &status, durability)?;
     Ok(Committed { changed, done, marker, status, checkpoint })
+}
+
+/// Outputs that are ready to get their names.
+#[derive(Default)]
+struct Staged {
+    /// What each holds.
+    records: Vec<OutputRecord>,
+    /// The bytes of short ones, read once.
+    contents: Vec<Option<Vec<u8>>>,
+    /// Temporary names, and those they get.
+    renames: Vec<(PathBuf, PathBuf)>,
+    /// Temporary files written here: removed unless they get their names.
+    temps: Temps,
+    /// The caller's temporary files that get no name, since nothing changed: removed only once all went well.
+    left_over: Vec<PathBuf>,
+    /// Whether any output's bytes are other than before.
+    changed: bool,
+    /// Whether anything is there that is replaced.
+    replaces: bool,
+}
+
+impl Staged {
+    fn add(
+        &mut self,
+        output: &str,
+        content: &Content,
+        target: &Path,
+        durability: Durability,
+    ) -> Result<(), FsError> {
+        let (blake3, bytes, mode, read) = look(content, target)?;
+        let old = fs::kind_and_signature(target)?;
+        self.replaces |= old.is_some();
+        let old = old.filter(|(kind, _)| *kind == FileKind::File).map(|(_, signature)| signature);
+        let same = match old {
+            Some(old) if old.size == bytes => fs::hash_file(target)?.0 == blake3,
+            _ => false,
+        };
+        match content {
+            Content::InPlace { former } => self.changed |= former.as_ref() != Some(&blake3),
+            Content::Bytes(_) if same => {}
+            Content::Bytes(content) => {
+                self.changed = true;
+                let temp = fs::write_beside(target, content, durability)?;
+                self.temps.0.push((temp.clone(), target.to_owned()));
+                self.renames.push((temp, target.to_owned()));
+            }
+            Content::Temp(temp) => {
+                self.changed |= !same;
+                if !same || mode != old.map(|old| old.mode) {
+                    if durability == Durability::Synced {
+                        fs::sync_file(temp)?;
+                    }
+                    self.renames.push((temp.clone(), target.to_owned()));
+                } else {
+                    self.left_over.push(temp.clone());
+                }
+            }
+        }
+        self.records.push(OutputRecord { path: output.to_owned(), bytes, blake3 });
+        self.contents.push(read);
+        Ok(())
+    }
+}
+
+/// Digest and length of a content; of a temporary file also its mode, and its bytes if it is short.
+type Looked = (Digest, u64, Option<u32>, Option<Vec<u8>>);
+
+fn look(content: &Content, target: &Path) -> Result<Looked, FsError> {
+    Ok(match content {
+        Content::Bytes(bytes) => (Digest::of(bytes), bytes.len() as u64, None, None),
+        // A link or a directory under the temporary name is no output, wherever it leads.
+        Content::Temp(temp) => {
+            let read =
+                fs::read_whole(temp, SHORT).map_err(|error| FsError::new(target, "write", error.source))?;
+            (read.digest, read.bytes, Some(read.mode), read.content)
+        }
+        Content::InPlace { .. } => {
+            fs::require_plain(target, target)?;
+            fs::sync_file(target)?;
+            let (blake3, bytes) = fs::hash_file(target)?;
+            (blake3, bytes, None, None)
+        }
+    })
 }
 
 #[cfg(test)]
