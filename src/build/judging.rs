@@ -6,6 +6,7 @@ use crate::event::Kind;
 use crate::fs::{Durability, FsError};
 use crate::graph::{Graph, TaskId};
 use crate::judge::{Judge, Judgement};
+use crate::llm::retry::Budgets;
 use crate::memo::Known;
 use crate::project::Recipe;
 use crate::record::{By, Failure, Marker, State};
@@ -119,52 +120,37 @@ impl Build<'_> {
                     let reasons = reasons.iter().map(StaleReason::text).collect();
                     self.tell(Kind::TaskStale { task: name.clone(), reasons });
                 }
-                let mut work = self.work_of(id, &judgement);
-                let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
-                let status = judgement.status.as_deref();
-                let (course, base_attempt) = match status {
-                    Some(status) if status.state != State::Done => {
-                        let budgets = status
-                            .budgets
-                            .clone()
-                            // What was used up on another prompt says nothing of this one.
-                            .filter(|_| status.decision_id.as_ref() == decision)
-                            .and_then(|budgets| serde_json::from_value(budgets).ok())
-                            .map(|mut budgets: crate::llm::retry::Budgets| {
-                                budgets.resumed();
-                                budgets
-                            })
-                            .unwrap_or_default();
-                        let left = Some((status.state, status.attempt));
-                        (Course { budgets, left, ..Course::default() }, status.attempt)
-                    }
-                    _ => (Course::default(), 0),
-                };
-                let spec = self.project.spec(&self.engine.graph()[id]);
-                if let Some(prompt) = spec.recipe.prompt() {
-                    work.first = self.tools.providers.first(&course.budgets, prompt, spec).unwrap_or(0);
-                }
-                let passed = self.passed(&name, &judgement);
-                let of_done = match &judgement.marker {
-                    Marker::Valid(done) => done.other.clone(),
-                    _ => serde_json::Map::new(),
-                };
-                let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
-                let other = OtherFields { done: of_done, status: of_status };
-                let pending = Pending {
-                    judgement,
-                    course,
-                    base_attempt,
-                    passed,
-                    other,
-                    waits: 0,
-                    first: true,
-                    judged: Instant::now(),
-                };
-                self.pending.insert(id, pending);
-                Judged::Stale(work)
+                self.keep_for_attempts(id, &name, judgement)
             }
         }
+    }
+
+    /// Keeps what the attempts of a stale task need.
+    fn keep_for_attempts(&mut self, id: TaskId, name: &str, judgement: Judgement) -> Judged {
+        let mut work = self.work_of(id, &judgement);
+        let (course, base_attempt) = course_of(&judgement);
+        let spec = self.project.spec(&self.engine.graph()[id]);
+        if let Some(prompt) = spec.recipe.prompt() {
+            work.first = self.tools.providers.first(&course.budgets, prompt, spec).unwrap_or(0);
+        }
+        let passed = self.passed(name, &judgement);
+        let of_done = match &judgement.marker {
+            Marker::Valid(done) => done.other.clone(),
+            _ => serde_json::Map::new(),
+        };
+        let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
+        let pending = Pending {
+            judgement,
+            course,
+            base_attempt,
+            passed,
+            other: OtherFields { done: of_done, status: of_status },
+            waits: 0,
+            first: true,
+            judged: Instant::now(),
+        };
+        self.pending.insert(id, pending);
+        Judged::Stale(work)
     }
 
     /// Who let a task pass, if what it is asked about is still what they were shown.
@@ -281,6 +267,21 @@ impl Build<'_> {
         }
         Ok(())
     }
+}
+
+/// What a task that was not brought to its end has behind it, and the number of its last attempt.
+fn course_of(judgement: &Judgement) -> (Course, u32) {
+    let Some(status) = judgement.status.as_deref().filter(|status| status.state != State::Done) else {
+        return (Course::default(), 0);
+    };
+    let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
+    // What was used up on another prompt says nothing of this one.
+    let budgets = status.budgets.clone().filter(|_| status.decision_id.as_ref() == decision);
+    let budgets: Option<Budgets> = budgets.and_then(|budgets| serde_json::from_value(budgets).ok());
+    let mut budgets = budgets.unwrap_or_default();
+    budgets.resumed();
+    let left = Some((status.state, status.attempt));
+    (Course { budgets, left, ..Course::default() }, status.attempt)
 }
 
 /// Whether a task is up to date without looking: nothing it rested on had changed when the build began,

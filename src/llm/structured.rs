@@ -86,6 +86,22 @@ pub fn anthropic_subset(schema: &Value) -> Option<Value> {
     Walk { root: schema, rules: Rules::Anthropic }.schema(schema, 0)
 }
 
+/// A schema with what stands beside a keyword that leads to it.
+fn merged(schema: &Value, beside: &Map<String, Value>, keyword: &str) -> Option<Value> {
+    let mut merged = schema.as_object()?.clone();
+    let beside = beside.iter().filter(|(key, _)| *key != keyword);
+    merged.extend(beside.map(|(key, value)| (key.clone(), value.clone())));
+    Some(Value::Object(merged))
+}
+
+fn is_object(schema: &Map<String, Value>) -> bool {
+    match schema.get("type") {
+        Some(Value::String(kind)) => kind == "object",
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
+        _ => schema.contains_key("properties"),
+    }
+}
+
 struct Walk<'a> {
     root: &'a Value,
     rules: Rules,
@@ -98,117 +114,25 @@ impl Walk<'_> {
             // `true` takes anything, which neither can say.
             _ => return None,
         };
-        let openai = self.rules == Rules::OpenAi;
+        if let (Some(target), 1) = (source.get("$ref"), source.len()) {
+            return Some(json!({ "$ref": target }));
+        }
         // What stands beside a reference is lost there, so the reference is written out.
         if let Some(target) = source.get("$ref") {
-            if source.len() == 1 {
-                return Some(json!({ "$ref": target }));
-            }
-            let mut merged = self.resolve(target)?.as_object()?.clone();
-            for (key, value) in source.iter().filter(|(key, _)| *key != "$ref") {
-                merged.insert(key.clone(), value.clone());
-            }
-            return self.schema(&Value::Object(merged), depth + 1);
+            return self.schema(&merged(self.resolve(target)?, source, "$ref")?, depth + 1);
         }
-        if let Some(Value::Array(all)) = source.get("allOf") {
-            if all.len() == 1 {
-                let mut merged = all[0].as_object()?.clone();
-                for (key, value) in source.iter().filter(|(key, _)| *key != "allOf") {
-                    merged.insert(key.clone(), value.clone());
-                }
-                return self.schema(&Value::Object(merged), depth + 1);
-            }
-            if openai {
-                return None;
-            }
+        match source.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
+            Some([one]) => return self.schema(&merged(one, source, "allOf")?, depth + 1),
+            Some(_) if self.rules == Rules::OpenAi => return None,
+            _ => {}
         }
         let mut out = Map::new();
         let mut told = Vec::new();
         for (key, value) in source {
-            match key.as_str() {
-                "type" | "enum" | "const" | "title" | "description" => {
-                    out.insert(key.clone(), value.clone());
-                }
-                "anyOf" | "oneOf" | "allOf" => {
-                    let list = value.as_array()?;
-                    let list =
-                        list.iter().map(|item| self.schema(item, depth + 1)).collect::<Option<Vec<_>>>()?;
-                    let key = if key == "oneOf" { "anyOf" } else { key };
-                    out.insert(key.into(), Value::Array(list));
-                }
-                "$defs" | "definitions" => {
-                    out.insert(key.clone(), Value::Object(self.map(value, depth)?));
-                }
-                "items" => {
-                    out.insert(key.clone(), self.schema(value, depth + 1)?);
-                }
-                "properties" => {
-                    out.insert(key.clone(), Value::Object(self.map(value, depth)?));
-                }
-                "required" if !openai => {
-                    out.insert(key.clone(), value.clone());
-                }
-                "format" if value.as_str().is_some_and(|format| FORMATS.contains(&format)) => {
-                    out.insert(key.clone(), value.clone());
-                }
-                "minItems" if openai || value.as_u64().is_some_and(|least| least <= 1) => {
-                    out.insert(key.clone(), value.clone());
-                }
-                "pattern" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
-                | "multipleOf" | "maxItems"
-                    if openai =>
-                {
-                    out.insert(key.clone(), value.clone());
-                }
-                "additionalProperties"
-                | "required"
-                | "$schema"
-                | "$id"
-                | "$comment"
-                | "default"
-                | "examples"
-                | "deprecated"
-                | "readOnly"
-                | "writeOnly" => {}
-                "patternProperties" | "prefixItems" | "$dynamicRef" => return None,
-                _ => told.push(format!("{key}: {value}")),
-            }
+            self.keyword(key, value, depth, &mut out, &mut told)?;
         }
-        let is_object = match source.get("type") {
-            Some(Value::String(kind)) => kind == "object",
-            Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
-            _ => source.contains_key("properties"),
-        };
-        if is_object {
-            let properties = source.get("properties").and_then(Value::as_object);
-            let free =
-                matches!(source.get("additionalProperties"), Some(Value::Object(_) | Value::Bool(true)));
-            if free || (properties.is_none() && source.get("additionalProperties") != Some(&json!(false))) {
-                return None;
-            }
-            out.insert("additionalProperties".into(), json!(false));
-            if openai {
-                let required = |name: &str| {
-                    source
-                        .get("required")
-                        .and_then(Value::as_array)
-                        .is_some_and(|l| l.iter().any(|n| n == name))
-                };
-                let names: Vec<&String> = properties.map(|p| p.keys().collect()).unwrap_or_default();
-                if let Some(Value::Object(written)) = out.get_mut("properties") {
-                    for (name, property) in written.iter_mut() {
-                        let nullable =
-                            properties.and_then(|p| p.get(name)).is_some_and(|p| self.takes_null(p, 0));
-                        if !required(name) && !nullable {
-                            let inner = property.take();
-                            *property = json!({ "anyOf": [inner, { "type": "null" }] });
-                        }
-                    }
-                } else {
-                    out.insert("properties".into(), json!({}));
-                }
-                out.insert("required".into(), json!(names));
-            }
+        if is_object(source) {
+            self.close(source, &mut out)?;
         }
         if !told.is_empty() {
             let told = format!("{{{}}}", told.join(", "));
@@ -219,6 +143,87 @@ impl Walk<'_> {
             out.insert("description".into(), Value::String(text));
         }
         Some(Value::Object(out))
+    }
+
+    /// Takes one keyword over, leaves it out, or has it told in words. None if it can be neither.
+    fn keyword(
+        &self,
+        key: &str,
+        value: &Value,
+        depth: usize,
+        out: &mut Map<String, Value>,
+        told: &mut Vec<String>,
+    ) -> Option<()> {
+        let openai = self.rules == Rules::OpenAi;
+        let (key, taken) = match key {
+            "type" | "enum" | "const" | "title" | "description" => (key, value.clone()),
+            "anyOf" | "oneOf" | "allOf" => {
+                let list = value.as_array()?.iter().map(|item| self.schema(item, depth + 1));
+                let list = list.collect::<Option<Vec<_>>>()?;
+                (if key == "oneOf" { "anyOf" } else { key }, Value::Array(list))
+            }
+            "$defs" | "definitions" | "properties" => (key, Value::Object(self.map(value, depth)?)),
+            "items" => (key, self.schema(value, depth + 1)?),
+            "required" if !openai => (key, value.clone()),
+            "format" if value.as_str().is_some_and(|format| FORMATS.contains(&format)) => {
+                (key, value.clone())
+            }
+            "minItems" if openai || value.as_u64().is_some_and(|least| least <= 1) => (key, value.clone()),
+            "pattern" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf"
+            | "maxItems"
+                if openai =>
+            {
+                (key, value.clone())
+            }
+            "additionalProperties"
+            | "required"
+            | "$schema"
+            | "$id"
+            | "$comment"
+            | "default"
+            | "examples"
+            | "deprecated"
+            | "readOnly"
+            | "writeOnly" => return Some(()),
+            "patternProperties" | "prefixItems" | "$dynamicRef" => return None,
+            _ => {
+                told.push(format!("{key}: {value}"));
+                return Some(());
+            }
+        };
+        out.insert(key.to_owned(), taken);
+        Some(())
+    }
+
+    /// Closes an object; under OpenAI's rules every property is required, and an optional one may be null instead.
+    /// None of an object of free keys.
+    fn close(&self, source: &Map<String, Value>, out: &mut Map<String, Value>) -> Option<()> {
+        let properties = source.get("properties").and_then(Value::as_object);
+        let free = matches!(source.get("additionalProperties"), Some(Value::Object(_) | Value::Bool(true)));
+        if free || (properties.is_none() && source.get("additionalProperties") != Some(&json!(false))) {
+            return None;
+        }
+        out.insert("additionalProperties".into(), json!(false));
+        if self.rules != Rules::OpenAi {
+            return Some(());
+        }
+        let required = source.get("required").and_then(Value::as_array);
+        let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|one| one == name));
+        let is_nullable =
+            |name: &str| properties.and_then(|p| p.get(name)).is_some_and(|p| self.takes_null(p, 0));
+        if let Some(Value::Object(written)) = out.get_mut("properties") {
+            for (name, property) in written.iter_mut() {
+                if !is_required(name) && !is_nullable(name) {
+                    let inner = property.take();
+                    *property = json!({ "anyOf": [inner, { "type": "null" }] });
+                }
+            }
+        } else {
+            out.insert("properties".into(), json!({}));
+        }
+        let names: Vec<&String> = properties.map(|p| p.keys().collect()).unwrap_or_default();
+        out.insert("required".into(), json!(names));
+        Some(())
     }
 
     fn map(&self, value: &Value, depth: usize) -> Option<Map<String, Value>> {
