@@ -198,7 +198,13 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
         ask_only(&mut opened, model)?;
     }
     let targets = target_ids(&opened, &args.targets)?;
-    let what = What { targets, only: args.only, force: args.always_make, explain: args.explain };
+    let what = What {
+        targets,
+        typed: args.targets.clone(),
+        only: args.only,
+        force: args.always_make,
+        explain: args.explain,
+    };
     if args.dry_run || args.question {
         return plan::run(session, &opened, &what, &args.how, args.question);
     }
@@ -246,6 +252,8 @@ pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
 pub struct What {
     /// The targets; keys limit a fan-out to some of its items.
     pub targets: Vec<Target>,
+    /// The targets as they were typed; none of a bare build.
+    pub typed: Vec<String>,
     /// The targets alone.
     pub only: bool,
     /// `-B`.
@@ -656,12 +664,16 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
     let mut next = Vec::new();
     if let Some((task, ..)) = ended.failures.first() {
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
-        next.push(("planexe build".to_owned(), "try again; what is done stays done".to_owned()));
+        next.push((again(what, "planexe build"), "try again; what is done stays done".to_owned()));
     }
     let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
     next.extend(ended.waiting.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
     if outcome == Outcome::Stopped && ended.failures.is_empty() && ended.summary.pending > 0 {
-        next.push(("planexe resume".to_owned(), "go on with what is left".to_owned()));
+        let resume = match ended.stopped {
+            Some(Stopped::Abort) => "planexe resume --force",
+            _ => "planexe resume",
+        };
+        next.push((again(what, resume), "go on with what is left".to_owned()));
     }
     for (command, _) in &mut next {
         *command = session.here(command);
@@ -681,6 +693,18 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
         next,
         exit_code: code,
     }
+}
+
+/// The command that goes on with a build: of targets that were typed no other task is begun.
+fn again(what: &What, bare: &str) -> String {
+    if what.typed.is_empty() {
+        return bare.to_owned();
+    }
+    let mut command = String::from(if what.only { "planexe build --only" } else { "planexe build" });
+    for name in &what.typed {
+        command += &format!(" {}", crate::report::shell_word(name));
+    }
+    command
 }
 
 /// The file to open: the first page among the outputs of the targets, or of the last task.

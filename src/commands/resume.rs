@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, What, carry_out};
+use crate::commands::build::{HowArgs, What, ask_only, carry_out};
 use crate::commands::plan;
 use crate::commands::status::{Seen, every_task, look};
 use crate::commands::stop::tell;
@@ -34,7 +34,10 @@ pub struct ResumeArgs {
 
 /// Resumes.
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
-    let opened = session.open(false)?;
+    let mut opened = session.open(false)?;
+    if let Some(model) = &args.how.model {
+        ask_only(&mut opened, model)?;
+    }
     let (project, store) = (&opened.project, &opened.store);
     let seen = look(session, &opened, &Index::load(store), &every_task(&opened));
     if let Some(owner) = seen.builder().filter(|_| store.is_paused()) {

@@ -132,7 +132,8 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
         drop(lock);
     }
     let tasks: Vec<String> = chosen.into_iter().map(|unit| unit.name).collect();
-    if session.globals.json && !args.build {
+    // With `--build` the answer is that of the build, unless another one makes it.
+    if session.globals.json && (taken_up || !args.build) {
         session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks, build_runs: taken_up })?;
         return Ok(exit::DONE);
     }

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::build::Stopped;
 use crate::cancel::{Cancel, Level};
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, Outside, What, carry_out_under, targets};
+use crate::commands::build::{HowArgs, Outside, What, ask_only, carry_out_under, target_ids};
 use crate::exit::{self, Error};
 use crate::manifest::run::RunFile;
 use crate::open::{self, OpenError, Opened};
@@ -67,7 +67,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
     loop {
         let mut changes = match watch.load(&run)? {
             None => Changes::default(),
-            Some(opened) => match watch.build(&opened, &mut eyes)? {
+            Some(opened) => match watch.build(opened, &mut eyes)? {
                 Next::End(code) => return Ok(code),
                 Next::Again(changes) => changes,
             },
@@ -157,14 +157,20 @@ impl Watch<'_> {
         }
     }
 
+    /// What is to be built, by the model that was named.
+    fn what(&self, opened: &mut Opened) -> Result<What, Error> {
+        if let Some(model) = &self.how.model {
+            ask_only(opened, model)?;
+        }
+        let typed = self.args.targets.clone();
+        Ok(What { targets: target_ids(opened, &typed)?, typed, ..What::default() })
+    }
+
     /// Builds, looking for edits meanwhile, then runs the command of `--exec`.
-    fn build(&mut self, opened: &Opened, eyes: &mut Eyes) -> Result<Next, Error> {
+    fn build(&mut self, mut opened: Opened, eyes: &mut Eyes) -> Result<Next, Error> {
         let session = self.session;
-        let targets = match targets(opened, &self.args.targets) {
-            Ok(targets) if targets.is_empty() => {
-                opened.project.default.iter().map(|&id| (id, None)).collect()
-            }
-            Ok(targets) => targets,
+        let what = match self.what(&mut opened) {
+            Ok(what) => what,
             // It may have been renamed: the pipeline can say so again. At the first time it is a mistake.
             Err(error) if self.built => {
                 session.complain(&format!("error: {error}"));
@@ -172,12 +178,12 @@ impl Watch<'_> {
             }
             Err(error) => return Err(error),
         };
+        let opened = &opened;
         if !self.may_run(opened) {
             return Ok(Next::Again(Changes::default()));
         }
         let Some(watched) = &mut self.watched else { return Ok(Next::Again(Changes::default())) };
         eyes.follow(watched);
-        let what = What { targets, ..What::default() };
         let (send, edits) = channel();
         let over = AtomicBool::new(false);
         let outside = Outside {

@@ -91,7 +91,7 @@ fn an_aborted_run_keeps_its_state_and_is_resumed_by_force() {
     server.wait_for_call("b");
     space.run(&["abort", "--hard"]).exits(0);
     server.wait_for_hang_up("b");
-    assert_ne!(build.wait().code, 0);
+    build.wait().exits(3).says(&["planexe resume --force"]);
     assert!(space.is_done("a.txt"));
     server.release("b");
     assert_ne!(space.run(&["resume"]).says(&["--force"]).code, 0);
@@ -160,7 +160,7 @@ fn busy_chain() -> String {
 
 #[test]
 fn a_running_build_tries_a_failed_task_anew() {
-    for by_hand in [false, true] {
+    for command in [&[][..], &["retry", "b", "--json"], &["retry", "b", "--build", "--json"]] {
         let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
             ("b", 0) => Answer::error(400, "not yet"),
             _ => Answer::Default,
@@ -172,10 +172,10 @@ fn a_running_build_tries_a_failed_task_anew() {
         until("b to fail", || failed().then_some(()));
         let before = space.run(&["status", "--json"]).exits(0).json();
         assert_eq!(before["counts"]["blocked"], 1, "{before:#}");
-        if by_hand {
+        if command.is_empty() {
             space.write(".planexe/retry/b", "");
         } else {
-            let out = space.run(&["retry", "b", "--json"]).exits(0).json();
+            let out = space.run(command).exits(0).json();
             assert_eq!((&out["tasks"][0], &out["build_runs"]), (&"b".into(), &true.into()), "{out:#}");
         }
         until("c to be done", || space.is_done("c.txt").then_some(()));
@@ -361,4 +361,20 @@ fn what_a_build_of_commands_left_out_is_made_anew_after_it() {
     assert_eq!(space.read("ran.log").lines().filter(|line| *line == "b").count(), 1);
     space.run(&["build"]).exits(0);
     assert_eq!(space.read("ran.log").lines().filter(|line| *line == "b").count(), 2);
+}
+
+#[test]
+fn a_build_goes_on_with_the_targets_and_the_model_that_were_named() {
+    let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
+        ("b", 0) => Answer::error(400, "not yet"),
+        _ => Answer::Default,
+    });
+    let space = space(&server, &format!("[models.other]\napi = \"simulated\"\n{CHAIN}"));
+    let failed = space.run(&["build", "b", "--json"]).exits(1).json();
+    assert_eq!(failed["next"][1][0], "planexe build b", "{failed:#}");
+    // Not the model that was taken away, and not one that does not exist.
+    space.run(&["resume", "--model", "nobody"]).exits(2).says(&["no model is called `nobody`"]);
+    space.run(&["resume", "--model", "other"]).exits(0);
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
+    assert_eq!(space.sidecar("c.txt")["api"], "simulated");
 }

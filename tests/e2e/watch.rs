@@ -249,3 +249,19 @@ fn a_failure_is_told_once_until_it_is_another() {
     assert_eq!(told().iter().filter(|task| *task == "a").count(), 1);
     ended(watch);
 }
+
+#[test]
+fn a_model_that_is_named_is_the_one_that_is_asked() {
+    let server = FakeLlm::new();
+    let space = Space::with(&server, &format!("[models.other]\napi = \"simulated\"\n{TWO}"));
+    space.write("plan.txt", "Build a bridge.\n");
+    space.write("notes.txt", "Over the river.\n");
+    space.write("prompts/a.md", "TASK=a\nSummarise: {{ plan }}\n");
+    space.run(&["watch", "--model", "nobody"]).exits(2);
+    let watch = space.spawn(&["watch", "--model", "other"]);
+    rested(&watch, 1);
+    space.write("plan.txt", "Build a tunnel.\n");
+    rested(&watch, 2);
+    ended(watch);
+    assert_eq!(server.total(), 0);
+}
