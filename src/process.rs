@@ -129,7 +129,8 @@ impl Watchdog {
             let mut watch = lock(&self.watch.0);
             let watched = Watched {
                 group,
-                deadline: limits.timeout.map(|timeout| now + timeout),
+                // One beyond all time is none.
+                deadline: limits.timeout.and_then(|timeout| now.checked_add(timeout)),
                 stall: limits.stall,
                 growth,
                 own,

@@ -509,7 +509,7 @@ impl Engine {
                 if after.is_zero() {
                     self.enqueue(id);
                 } else {
-                    let until = now + after;
+                    let until = now.saturating_add(after);
                     self.nodes[id.index()].phase = Phase::Backoff(until);
                     self.backoff.push(Reverse((until, id)));
                 }

@@ -80,13 +80,19 @@ impl Engine {
 
     /// Ends the pauses of what waits for a server that is away.
     pub(super) fn end_pauses(&mut self, endpoint: usize) {
-        for id in self.graph.ids().collect::<Vec<_>>() {
+        let pauses: Vec<TaskId> = self.backoff.iter().map(|Reverse((_, id))| *id).collect();
+        for id in pauses {
             let node = &self.nodes[id.index()];
             let waits = node.outage && matches!(node.phase, Phase::Backoff(_));
             if waits && node.work.endpoints.get(node.endpoint) == Some(&endpoint) {
                 self.enqueue(id);
             }
         }
+        self.forget_pauses();
+    }
+
+    /// Forgets pauses that nobody is in any more: a build does not wait for their end.
+    pub(super) fn forget_pauses(&mut self) {
         let nodes = &self.nodes;
         self.backoff.retain(|Reverse((until, id))| nodes[id.index()].phase == Phase::Backoff(*until));
     }

@@ -98,6 +98,7 @@ impl Engine {
         for heap in self.ready.values_mut() {
             heap.retain(|candidate| self.nodes[candidate.task.index()].phase == Phase::Ready);
         }
+        self.forget_pauses();
         self.failed = self.graph.ids().any(|id| self.settled(id) == Some(Settled::Failed));
         reopened.tasks.clone_from(&all);
         for task in all {

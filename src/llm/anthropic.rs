@@ -287,13 +287,15 @@ fn take_usage(from: &Value, usage: &mut Usage) {
     let number = |name: &str| from.get(name).and_then(Value::as_u64);
     if let Some(input) = number("input_tokens") {
         let read = number("cache_read_input_tokens").unwrap_or(0);
-        usage.input_tokens = input + number("cache_creation_input_tokens").unwrap_or(0) + read;
+        let written = number("cache_creation_input_tokens").unwrap_or(0);
+        usage.input_tokens = input.saturating_add(written).saturating_add(read);
         usage.cached_tokens = read;
     }
     usage.output_tokens = number("output_tokens").unwrap_or(usage.output_tokens);
     if let Some(thinking) = from.pointer("/output_tokens_details/thinking_tokens").and_then(Value::as_u64) {
         usage.thinking_tokens = thinking;
     }
+    *usage = usage.believed();
 }
 
 #[derive(Deserialize)]

@@ -95,7 +95,7 @@ impl Said {
                 .into_iter()
                 .flatten()
                 .find_map(Value::as_f64)
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+                .and_then(wait_of),
             context: number("n_prompt_tokens").zip(number("n_ctx")),
             moderated: metadata.is_some_and(|m| m.get("reasons").is_some())
                 || inner.get("innererror").is_some_and(|e| e.get("content_filter_result").is_some()),
@@ -339,21 +339,23 @@ const RESET_HEADERS: [&str; 8] = [
     "ratelimit-reset",
 ];
 
+/// So many seconds, as a server may ask us to wait: never more than seven days, none if negative.
+fn wait_of(seconds: f64) -> Option<Duration> {
+    (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(7.0 * 86400.0)))
+}
+
 /// How long the headers ask us to wait: `retry-after-ms`, then `retry-after` (seconds or an HTTP date),
 /// then the resets of allowances that are used up. `header` looks one up by its lower-case name; `now` is
 /// seconds since 1970 by the `date` header or the clock. Never more than seven days, never negative.
 pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: f64) -> Option<Duration> {
-    let seconds = |seconds: f64| {
-        (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(7.0 * 86400.0)))
-    };
     for name in WAIT_HEADERS {
         let Some(value) = header(name).map(str::trim) else { continue };
         let unit = if name.ends_with("-ms") { 1000.0 } else { 1.0 };
-        if let Some(wait) = value.parse::<f64>().ok().and_then(|number| seconds(number / unit)) {
+        if let Some(wait) = value.parse::<f64>().ok().and_then(|number| wait_of(number / unit)) {
             return Some(wait);
         }
         if let Some(at) = moment(value) {
-            return seconds((at - now).max(0.0));
+            return wait_of((at - now).max(0.0));
         }
     }
     // Several allowances: only those used up matter; if none says so, the nearest reset.
@@ -367,7 +369,7 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: f64) -> Op
         }
         nearest = Some(nearest.map_or(wait, |had| had.min(wait)));
     }
-    spent.or(nearest).and_then(seconds)
+    spent.or(nearest).and_then(wait_of)
 }
 
 /// A reset: a Go duration (`6m0s`, `12ms`), RFC 3339, an HTTP date, seconds, or a Unix time in seconds or
@@ -514,6 +516,16 @@ mod tests {
             assert_eq!(classify(Some(*status), &said, None, local), *wanted, "{status} {body}");
         }
         let said = |body| Said::read(body).unwrap_or_default();
+        // A wait beyond all sense is one of a week, as in a header.
+        let asked = |seconds: &str| {
+            let body = format!(r#"{{"error":{{"message":"x","metadata":{{"retry_after":{seconds}}}}}}}"#);
+            Said::read(&body).unwrap_or_default().retry_after.map(|wait| wait.as_secs_f64())
+        };
+        assert_eq!(
+            (asked("2.5"), asked("18e18"), asked("1e300")),
+            (Some(2.5), Some(604_800.0), Some(604_800.0))
+        );
+        assert_eq!((asked("-1"), asked("null")), (None, None));
         let wait = Some(Duration::from_secs(3));
         assert_eq!(classify(Some(402), &said(r#"{"error":{"code":402}}"#), wait, false), RateLimit);
         assert_eq!(classify(Some(400), &said(r#"{"error":"dial tcp: x"}"#), None, false), ServerError);

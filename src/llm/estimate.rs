@@ -161,7 +161,7 @@ fn is_close(
     calibration: &Calibration,
 ) -> bool {
     let expected = calibration.apply(request_tokens(request) + schema_tokens(request));
-    context_window.is_some_and(|window| (expected + room(request, max_output)) * 4 > window * 3)
+    context_window.is_some_and(|window| (expected + room(request, max_output)) * 4 > window.saturating_mul(3))
 }
 
 /// Tokens kept free for the answer. It needs some; how much of `max_tokens` it will use nobody knows.
@@ -236,7 +236,7 @@ impl Checked {
         let Some(window) = self.context_window else { return error };
         let nothing = error.class == Class::EmptyResponse && error.partial.is_empty();
         let expected = known.apply(request_tokens(request));
-        if nothing && expected * 10 > window * 9 {
+        if nothing && expected * 10 > window.saturating_mul(9) {
             error.class = Class::ContextOverflow;
             error.message = format!(
                 "{}; the prompt is about {expected} tokens, the context holds {window}",
@@ -258,7 +258,7 @@ impl Provider for Checked {
         if let Some(window) = self.context_window
             && is_close(request, self.context_window, self.max_output, &known)
             && let Some(count) = self.inner.count_tokens(request)
-            && count + room(request, self.max_output) > window
+            && count.saturating_add(room(request, self.max_output)) > window
         {
             return Err(does_not_fit(&format!("{count} tokens by its server's own count"), window));
         }

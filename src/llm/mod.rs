@@ -138,6 +138,24 @@ impl Usage {
         self.cost_usd += other.cost_usd;
         self.calls += other.calls;
     }
+
+    /// One call's figures as far as they can be true: a server may tell anything, and all of it is summed up.
+    fn believed(mut self) -> Usage {
+        const TOKENS: u64 = 1_000_000_000_000;
+        const USD: f64 = 1e9;
+        for tokens in [
+            &mut self.input_tokens,
+            &mut self.output_tokens,
+            &mut self.cached_tokens,
+            &mut self.thinking_tokens,
+        ] {
+            *tokens = (*tokens).min(TOKENS);
+        }
+        if !(0.0..=USD).contains(&self.cost_usd) {
+            self.cost_usd = 0.0;
+        }
+        self
+    }
 }
 
 /// The kind of a failure, which decides what happens next. Closed: every status, body code and

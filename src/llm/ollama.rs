@@ -188,6 +188,7 @@ fn lines(exchange: &mut Exchange<'_>, draft: &mut Draft, done: &mut bool) -> Res
             draft.usage.input_tokens = line_read.prompt_eval_count.unwrap_or(0);
             draft.usage.output_tokens = line_read.eval_count.unwrap_or(0);
             draft.usage.cached_tokens = line_read.prompt_eval_cached_count.unwrap_or(0);
+            draft.usage = draft.usage.believed();
             draft.finish = line_read.done_reason;
             *done = true;
             return Ok(());

@@ -489,6 +489,7 @@ fn take_usage(from: &Value, usage: &mut super::Usage) {
     usage.thinking_tokens =
         number("/completion_tokens_details/reasoning_tokens").unwrap_or(usage.thinking_tokens);
     usage.cost_usd = from.get("cost").and_then(Value::as_f64).unwrap_or(usage.cost_usd);
+    *usage = usage.believed();
 }
 
 /// A text that may be a string, a number, null, or a list of parts with the text in them.

@@ -219,7 +219,7 @@ impl Provider for Recorded {
         });
         Ok(Reply {
             // Nothing is paid for an answer that is played.
-            usage: Usage { cost_usd: 0.0, calls: 1, ..usage },
+            usage: Usage { cost_usd: 0.0, calls: 1, ..usage.believed() },
             text,
             model: Some("recorded".into()),
             finish: Some("stop".into()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::keys::{KeyRing, Redactor};
 use crate::llm::estimate::Calibration;
@@ -33,6 +33,8 @@ pub struct Providers {
     spent: Mutex<Usage>,
     /// Varies the jitter of pauses from build to build.
     seed: u64,
+    /// Waits are measured from here, not by the clock on the wall, which may jump.
+    began: Instant,
 }
 
 impl Providers {
@@ -59,6 +61,7 @@ impl Providers {
             answered: (0..count).map(|_| AtomicBool::new(false)).collect(),
             spent: Mutex::default(),
             seed,
+            began: Instant::now(),
         }
     }
 
@@ -195,7 +198,7 @@ impl Providers {
 
     /// What follows a failed attempt of a prompt at one of its models.
     pub fn next(&self, budgets: &mut Budgets, failed: &Failed<'_>, prompt: &PromptSpec, spec: &Spec) -> Next {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = self.began.elapsed();
         let mut rng = Rng::new(self.seed ^ now.as_nanos() as u64);
         budgets.next(failed, &self.models(prompt, spec), now, &mut rng)
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::wire::{DIALECTS, Dialect, Step, Wire, reply, send};
-use crate::support::{Space, patiently};
+use crate::support::{Space, patiently, until};
 
 /// The answer that is asked for.
 pub const TEXT: &str = "It will hold, if the river does not rise.";
@@ -492,6 +492,34 @@ fn bodies() {
             .only(&[Dialect::Openai, Dialect::Anthropic]),
     ];
     check(rows);
+}
+
+/// What a server says that a call took may be anything; it is added up all the same.
+#[test]
+fn figures_that_cannot_be_true_break_no_sum() {
+    for dialect in DIALECTS {
+        let body = dialect.opening()
+            + &dialect.piece(TEXT)
+            + &dialect
+                .finish_with("stop", u64::MAX - 5)
+                .replace("\"usage\":{", "\"usage\":{\"cost\":-1e300,")
+            + dialect.end();
+        let server = Wire::new(move |_| dialect.stream(body.clone()));
+        let space = space(&server, dialect, "tpm = 1000000000");
+        let second =
+            "\n[task.b]\noutputs = [\"b.txt\"]\nmodel = \"m\"\nprompt = \"And then?\"\nafter = [\"a\"]\n";
+        space.write("pipeline.toml", space.read("pipeline.toml") + second);
+        let build = space.spawn(&["build"]);
+        until("the first answer", || space.is_done("a.txt").then_some(()));
+        // The allowance of the minute is used up.
+        build.signal(rustix::process::Signal::TERM);
+        build.wait().exits(143);
+        space.edit("pipeline.toml", "tpm = 1000000000", "");
+        space.run(&["build"]).exits(0).says_nothing_of(&["BUG", "panicked"]);
+        let sum = space.json("activity_overview.json");
+        assert!(sum["total_input_tokens"].as_u64().is_some_and(|sum| sum >= 2_000_000_000_000), "{sum}");
+        assert_eq!(sum["total_cost"], 0.0, "{dialect:?}");
+    }
 }
 
 #[test]

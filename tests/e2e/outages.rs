@@ -88,6 +88,18 @@ fn a_local_server_that_goes_away_and_comes_back_costs_nothing() {
     });
 }
 
+/// A wait is measured from the build's beginning: a clock on the wall that is set, or a night asleep, ends none.
+#[test]
+fn waits_are_not_measured_by_the_clock_on_the_wall() {
+    let space = space_at(nobody(), Openai, "");
+    let build = space.spawn(&["build"]);
+    until("word of the wait", || build.stderr().contains("held until its server answers").then_some(()));
+    let since = &space.sidecar("a.txt")["budgets"]["endpoints"]["m"]["waiting_since"];
+    assert!(since["secs"].as_u64().is_some_and(|seconds| seconds < 3600), "{since}");
+    build.signal(rustix::process::Signal::TERM);
+    build.wait().exits(143);
+}
+
 #[test]
 fn what_is_held_while_one_call_finds_out_says_so() {
     let address = nobody();

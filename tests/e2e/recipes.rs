@@ -289,6 +289,30 @@ command = "cat $in >> $out"
 }
 
 #[test]
+fn a_time_that_never_ends_is_as_good_as_none() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.a]
+outputs = ["a.txt"]
+timeout = 1e19
+stall_timeout = 1e19
+command = "echo done > $out"
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+timeout = 1e19
+stall_timeout = 1e19
+prompt = "TASK=b\n{{ a }}"
+"#,
+    );
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn a_command_over_its_time_is_ended_with_its_children() {
     patiently(|slow| {
         let time = format!("{}ms", 300 * slow);

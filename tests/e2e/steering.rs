@@ -317,6 +317,22 @@ fn what_was_up_to_date_when_the_build_began_can_be_made_anew_in_it() {
     space.assert_nothing_to_do(&server);
 }
 
+#[test]
+fn a_task_between_two_attempts_is_made_anew_and_its_old_pause_holds_nothing_up() {
+    let server = FakeLlm::scripted(|request| match request.nth {
+        0 => Answer::error(500, "out of order"),
+        _ => Answer::Default,
+    });
+    let space = space(&server, "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nx\"\n");
+    space.edit("pipeline.toml", "base = \"5ms\", max = \"10ms\"", "base = \"1000h\", max = \"1000h\"");
+    let build = space.spawn(&["build"]);
+    until("the pause", || build.stderr().contains("again in").then_some(()));
+    space.run(&["retry", "a"]).exits(0);
+    build.wait().exits(0);
+    assert_eq!(server.count("a"), 2);
+    space.assert_nothing_to_do(&server);
+}
+
 /// Of commands alone a build reads only what may be stale: what it left out it cannot take up.
 #[test]
 fn what_a_build_of_commands_left_out_is_made_anew_after_it() {
