@@ -30,6 +30,7 @@ pub mod manifest;
 pub mod memo;
 pub mod notify;
 pub mod open;
+pub mod open_files;
 pub mod pattern;
 pub mod process;
 pub mod progress;

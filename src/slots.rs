@@ -91,6 +91,11 @@ impl Slots {
         self.endpoints[endpoint].found_idle(now);
     }
 
+    /// Whether another endpoint is asked in place of this one, where there is one: its server wants to be left alone.
+    pub fn is_held_long(&self, endpoint: usize, now: Duration) -> bool {
+        self.endpoints[endpoint].is_held_long(now)
+    }
+
     /// Takes the slots.
     pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;

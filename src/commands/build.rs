@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
+use crate::cores;
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::eta;
 use crate::event;
@@ -22,6 +23,7 @@ use crate::manifest::types::{By, Span};
 use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
+use crate::open_files;
 use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
 use crate::project::Project;
@@ -353,7 +355,7 @@ pub fn carry_out_under(
     let tools = Arc::new(tools(session, opened, how, keys, key_variables, index.clone(), tell));
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let infos = task_infos(project, &index);
-    let (slots, mut threads) = slots(project, how.jobs);
+    let (slots, mut threads) = slots_by_files(session, project, how.jobs);
     let make = turns(session, how);
     threads += if make.is_some() { TURNS } else { 0 };
     let mut engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
@@ -555,6 +557,20 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
 /// The slots of a build, and how many workers can be busy at once.
 pub fn slots(project: &Project, jobs: Option<u32>) -> (Slots, usize) {
     slots_with(project, jobs, |_, _| {})
+}
+
+/// [`slots`], no more of them than there may be files open.
+fn slots_by_files(session: &Session, project: &Project, jobs: Option<u32>) -> (Slots, usize) {
+    let (all, workers) = slots(project, jobs);
+    let able = open_files::for_workers(workers);
+    if able >= workers {
+        return (all, workers);
+    }
+    // Beside each program whose output is put down another one may run.
+    let fit = able.saturating_sub(cores::count()).max(1);
+    let tasks = style::count(fit as u64, "task");
+    session.say(&format!("warning: at most {tasks} at once: no more files may be open (`ulimit -n`)"));
+    slots(project, Some(fit as u32))
 }
 
 /// [`slots`] with the limits of some endpoints set otherwise.

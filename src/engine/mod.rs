@@ -452,7 +452,7 @@ impl Engine {
                         // One that is judged again begins anew.
                         (node.attempts, node.endpoint) = (0, work.first);
                         node.work = work;
-                        self.enqueue(id);
+                        self.enqueue(id, now);
                     }
                 }
             }
@@ -473,8 +473,8 @@ impl Engine {
             }
             Event::EndpointClosed(endpoint) => {
                 self.closed.insert(endpoint);
-                self.requeue_closed(endpoint);
-                self.end_pauses(endpoint);
+                self.requeue(endpoint, now);
+                self.end_pauses(endpoint, now);
             }
             Event::ServerUp(endpoint) => self.server_up(endpoint, now),
             Event::ServerIdle(endpoint) => self.slots.found_idle(endpoint, now),
@@ -493,6 +493,9 @@ impl Engine {
         if let Some(held) = self.nodes[id.index()].held.take() {
             let call = self.nodes[id.index()].call.take();
             self.slots.release(held, call, now);
+            if let Some(endpoint) = held.endpoint.filter(|at| self.slots.is_held_long(*at, now)) {
+                self.requeue(endpoint, now);
+            }
         }
         let outdated = std::mem::take(&mut self.nodes[id.index()].outdated);
         match end {
@@ -507,7 +510,7 @@ impl Engine {
                 self.nodes[id.index()].endpoint = endpoint;
                 self.nodes[id.index()].outage = outage;
                 if after.is_zero() {
-                    self.enqueue(id);
+                    self.enqueue(id, now);
                 } else {
                     let until = now.saturating_add(after);
                     self.nodes[id.index()].phase = Phase::Backoff(until);
@@ -616,7 +619,7 @@ impl Engine {
                 if let (true, Some(&endpoint)) = (node.outage, node.work.endpoints.get(node.endpoint)) {
                     self.slots.found_up(endpoint, now);
                 }
-                self.enqueue(id);
+                self.enqueue(id, now);
             }
         }
         if self.may_start() {

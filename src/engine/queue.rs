@@ -39,16 +39,17 @@ impl Engine {
     }
 
     /// A stale task waits for its slots.
-    pub(super) fn enqueue(&mut self, id: TaskId) {
+    pub(super) fn enqueue(&mut self, id: TaskId, now: Duration) {
         let work = self.nodes[id.index()].work.clone();
         let endpoint = if work.endpoints.is_empty() {
             None
         } else {
-            // The endpoint asked for, or the next one in the list that still takes calls.
+            // The endpoint asked for, or the next one in the list that still takes calls, soon if there is one.
             let from = self.nodes[id.index()].endpoint;
             let open = (from..work.endpoints.len())
                 .chain(0..from)
-                .find(|&at| !self.closed.contains(&work.endpoints[at]));
+                .filter(|&at| !self.closed.contains(&work.endpoints[at]))
+                .min_by_key(|&at| self.slots.is_held_long(work.endpoints[at], now));
             // If none does, the attempt itself says so, and needs no slot for that.
             self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
             open.map(|at| work.endpoints[at])
@@ -60,13 +61,13 @@ impl Engine {
         self.ready.entry(needs).or_default().push(candidate);
     }
 
-    /// What waited for an endpoint that is closed now waits for its next one.
-    pub(super) fn requeue_closed(&mut self, endpoint: usize) {
-        let closed: Vec<Needs> =
+    /// What waited for an endpoint that is closed now, or held for long, waits for its next one.
+    pub(super) fn requeue(&mut self, endpoint: usize, now: Duration) {
+        let waiting: Vec<Needs> =
             self.ready.keys().filter(|needs| needs.endpoint == Some(endpoint)).copied().collect();
-        for needs in closed {
+        for needs in waiting {
             for candidate in self.ready.remove(&needs).unwrap_or_default() {
-                self.enqueue(candidate.task);
+                self.enqueue(candidate.task, now);
             }
         }
     }
@@ -75,17 +76,17 @@ impl Engine {
     pub(super) fn server_up(&mut self, endpoint: usize, now: Duration) {
         self.closed.remove(&endpoint);
         self.slots.found_up(endpoint, now);
-        self.end_pauses(endpoint);
+        self.end_pauses(endpoint, now);
     }
 
     /// Ends the pauses of what waits for a server that is away.
-    pub(super) fn end_pauses(&mut self, endpoint: usize) {
+    pub(super) fn end_pauses(&mut self, endpoint: usize, now: Duration) {
         let pauses: Vec<TaskId> = self.backoff.iter().map(|Reverse((_, id))| *id).collect();
         for id in pauses {
             let node = &self.nodes[id.index()];
             let waits = node.outage && matches!(node.phase, Phase::Backoff(_));
             if waits && node.work.endpoints.get(node.endpoint) == Some(&endpoint) {
-                self.enqueue(id);
+                self.enqueue(id, now);
             }
         }
         self.forget_pauses();

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::retry::WAIT_FOR_LIMIT;
 use super::{Class, Usage, default_concurrency, is_local};
 use crate::manifest::types::Model;
 
@@ -119,6 +120,11 @@ impl Limiter {
     /// Calls at once that would start now.
     pub fn concurrency(&self) -> u32 {
         if self.careful { 1 } else { (self.allowed as u32).max(1) }
+    }
+
+    /// Whether its server asked to be left alone for so long that another model is asked meanwhile, where there is one.
+    pub fn is_held_long(&self, now: Duration) -> bool {
+        self.hold_until > now.saturating_add(WAIT_FOR_LIMIT)
     }
 
     /// Whether the breaker keeps calls back, for a status line.

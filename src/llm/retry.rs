@@ -31,6 +31,9 @@ pub struct Policy {
     pub wait_for_only: Duration,
 }
 
+/// How long rate limits are waited out where another model could answer instead.
+pub const WAIT_FOR_LIMIT: Duration = Duration::from_secs(15 * 60);
+
 impl Default for Policy {
     fn default() -> Policy {
         Policy {
@@ -39,7 +42,7 @@ impl Default for Policy {
             max: Duration::from_secs(60),
             max_validation_retries: 2,
             wait_for_server: Duration::from_secs(10 * 60),
-            wait_for_limit: Duration::from_secs(15 * 60),
+            wait_for_limit: WAIT_FOR_LIMIT,
             wait_for_only: Duration::from_secs(6 * 3600),
         }
     }
@@ -259,7 +262,8 @@ impl Used {
         Some(Next::Wait { r#for: pause, outage: true })
     }
 
-    /// A wait for a server that says "slow down", as long as the policy has patience. It uses no attempt.
+    /// A wait for a server that says "slow down", as long as the policy has patience. It uses no attempt. Else whether
+    /// nobody has the patience, whatever other models there are.
     fn wait_for_limit(
         &mut self,
         error: &CallError,
@@ -267,7 +271,7 @@ impl Used {
         has_other: bool,
         now: Duration,
         rng: &mut Rng,
-    ) -> Option<Next> {
+    ) -> Result<Next, bool> {
         let waited = now.saturating_sub(*self.waiting_since.get_or_insert(now));
         // Waits are not counted, so they must not come thick however short the pauses are set.
         let (base, max) = (policy.base.max(LOOK_FIRST), policy.max.max(LIMIT_MOST));
@@ -279,7 +283,10 @@ impl Used {
             Some(asked) => asked.mul_f64(1.0 + 0.1 * rng.unit()),
         };
         let bound = if has_other { policy.wait_for_limit } else { policy.wait_for_only };
-        (waited + wait <= bound).then_some(Next::Wait { r#for: wait, outage: false })
+        match waited + wait {
+            all if all <= bound => Ok(Next::Wait { r#for: wait, outage: false }),
+            all => Err(all > policy.wait_for_only),
+        }
     }
 }
 
@@ -323,7 +330,8 @@ impl Budgets {
             }
             Class::RateLimit => {
                 let wait = used.wait_for_limit(error, policy, other.is_some(), now, rng);
-                wait.unwrap_or_else(|| self.leave(failed, models, other, false))
+                // The others need not wait as long each, as with a server that is away.
+                wait.unwrap_or_else(|in_vain| self.leave(failed, models, other, in_vain))
             }
 
             Class::ServerLoading
@@ -531,7 +539,7 @@ mod tests {
         #[rustfmt::skip]
         let rows: &[(Class, &[&str], &[&str])] = &[
             (ServerLoading, &["wait", "give up, closed"], &["wait", "fallback, closed", "wait", "give up, closed"]),
-            (RateLimit, &["wait", "give up"], &["wait", "fallback", "wait", "give up"]),
+            (RateLimit, &["wait", "give up, closed"], &["wait", "fallback", "wait", "give up, closed"]),
             (ServerError, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
             (Connection, &["retry", "retry", "retry", "give up"], &["retry", "retry", "retry", "fallback", "retry", "retry", "retry", "give up"]),
             (Cut, &["vary", "vary", "vary", "give up"], &["vary", "fallback", "vary", "vary", "vary", "give up"]),
@@ -632,6 +640,14 @@ mod tests {
         let mut closed = both.clone();
         closed[1].closed = true;
         assert_eq!(kind(Budgets::default().next(&failed, &closed, S, &mut rng)), "wait");
+        // One that nobody waits for holds up no other task either.
+        let in_hours = |hours: u32, models: &[ModelFacts<'_>]| {
+            let error = CallError { retry_after: Some(S * 3600 * hours), ..error.clone() };
+            Budgets::default().next(&Failed { error: &error, ..failed }, models, S, &mut Rng::new(1))
+        };
+        assert_eq!(in_hours(2, &both), Next::Fallback { model_index: 1, endpoint_closed: false });
+        assert_eq!(in_hours(24, &both), Next::Fallback { model_index: 1, endpoint_closed: true });
+        assert_eq!(in_hours(24, &both[..1]), Next::GiveUp { endpoint_closed: true });
     }
 
     #[test]

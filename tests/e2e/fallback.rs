@@ -112,6 +112,39 @@ fn a_closed_model_is_asked_by_no_other_task() {
     assert_eq!(server.count(), 5);
 }
 
+/// What waits for its turn at a model with a limit for hours goes to the next one as the task that met the limit does.
+#[test]
+fn a_limit_for_hours_holds_up_no_task_that_has_another_model() {
+    for asked in ["7200", "86400"] {
+        let limit = format!("retry-after: {asked}\r\n");
+        let server = but("first", move |_| reply(429, &limit, &Openai.error("x", "slow down")));
+        let space = space(&server, ["max_concurrent = 1"; 3], "");
+        for name in ["b", "c", "d"] {
+            let task = format!("\n[task.{name}]\noutputs = [\"{name}.txt\"]\nprompt = \"{name} it is\"\n");
+            space.write("pipeline.toml", space.read("pipeline.toml") + &task);
+        }
+        space.build();
+        assert_eq!(self::asked(&server).iter().filter(|name| *name == "first").count(), 1);
+        assert_eq!(server.count(), 5);
+    }
+}
+
+/// A limit that nobody waits for ends the tasks that have no other model, at once and not the next day.
+#[test]
+fn a_limit_until_tomorrow_fails_all_that_have_no_other_model() {
+    let server = Wire::new(|_| reply(429, "retry-after: 86400\r\n", &Openai.error("x", "slow down")));
+    let space = space(&server, ["max_concurrent = 1"; 3], "model = \"first\"");
+    for name in ["b", "c"] {
+        let task = format!(
+            "\n[task.{name}]\noutputs = [\"{name}.txt\"]\nmodel = \"first\"\nprompt = \"{name} it is\"\n"
+        );
+        space.write("pipeline.toml", space.read("pipeline.toml") + &task);
+    }
+    space.run(&["build"]).exits(1).says(&["takes no more calls in this build", "slow down"]);
+    assert_eq!(server.count(), 1);
+    assert_eq!(space.sidecar("c.txt")["failure"]["class"], "rate_limit");
+}
+
 #[test]
 fn an_overflow_goes_to_a_model_that_holds_more() {
     let message = r#"{"error":{"message":"This model's maximum context length is 4096 tokens","type":"invalid_request_error","code":"context_length_exceeded"}}"#;

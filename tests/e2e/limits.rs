@@ -49,6 +49,26 @@ fn calls_at_once_keep_to_the_model_and_to_j() {
 }
 
 #[test]
+fn so_many_calls_at_once_as_files_may_be_open() {
+    for (limit, at_once, said) in
+        [("ulimit -Sn 64", 80, ""), ("ulimit -n 96", 0, "no more files may be open")]
+    {
+        let server = FakeLlm::new();
+        server.hold_all();
+        let space = space(&server, "", &tasks(80));
+        space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 80");
+        let line = format!("{limit}; exec {} build", env!("CARGO_BIN_EXE_planexe"));
+        let build = space.start(space.program("sh", &["-c", &line]));
+        server.wait_for_total(at_once.max(1));
+        server.release_all();
+        let out = build.wait().exits(0);
+        assert!(out.stderr.contains(said), "{out}");
+        assert!(server.most_in_flight() >= at_once && server.total() == 80, "{out}");
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
 fn requests_per_minute_are_kept() {
     let server = FakeLlm::new();
     let space = space(&server, "rpm = 3", &tasks(5));
