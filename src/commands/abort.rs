@@ -22,14 +22,14 @@ pub struct AbortArgs {
 
 /// Aborts the build that runs; marks a run that stopped earlier.
 pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
-    let opened = session.open(true)?;
-    if let Some(owner) = building(&opened) {
-        opened.store.ask(&Control::Abort { hard: args.hard })?;
+    let store = session.records(true)?;
+    if let Some(owner) = building(&store) {
+        store.ask(&Control::Abort { hard: args.hard })?;
         let what = if args.hard { "ends at once" } else { "starts nothing more; what runs finishes" };
         let text = format!("process {} {what}; all that is done is kept", owner.pid);
         return tell(session, "abort", Some(owner.pid), &text);
     }
-    mark(session, &opened)?;
+    mark(session, &session.open(true)?)?;
     tell(session, "abort", None, "the run is given up; `planexe resume --force` goes on with it all the same")
 }
 

@@ -12,11 +12,11 @@ pub struct CheckpointsArgs {}
 
 /// Lists checkpoints.
 pub fn run(session: &Session, _: &CheckpointsArgs) -> Result<u8, Error> {
-    let opened = session.open(true)?;
+    let store = session.records(true)?;
     let view = CheckpointsView {
         schema: crate::report::SCHEMA,
         server: session.server(),
-        checkpoints: opened.store.checkpoints().list()?,
+        checkpoints: store.checkpoints().list()?,
     };
     if session.globals.json {
         session.print_json(&view)?;

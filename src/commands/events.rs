@@ -52,14 +52,14 @@ pub fn run(session: &Session, args: &EventsArgs) -> Result<u8, Error> {
     if args.deliver {
         return deliver::run(session, &args.webhook);
     }
-    let opened = session.open(true)?;
-    let path = opened.store.path("events.jsonl");
+    let store = session.records(true)?;
+    let path = store.path("events.jsonl");
     let signals = signals::listen();
     let mut lines = EventLines::new();
     let mut offset = 0;
     loop {
         // Asked for before the file is read: what a build writes as its last is still seen.
-        let alive = building(&opened).is_some();
+        let alive = building(&store).is_some();
         let (text, next) = read_lines(&path, offset)?;
         offset = next;
         for line in text.lines() {

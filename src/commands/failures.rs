@@ -35,7 +35,7 @@ pub struct FailuresArgs {
 /// The runs that are named, or the run. Those named are not opened: their pipelines may be gone.
 pub(super) fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Error> {
     if runs.is_empty() {
-        return Ok(vec![session.open(true)?.store]);
+        return Ok(vec![session.records(true)?]);
     }
     let open = |run: &PathBuf| match run.is_dir() {
         true => Ok(Arc::new(Store::open(run.clone()))),

@@ -30,7 +30,7 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
     let mut ended = false;
     loop {
         // Asked for before the record is read: what a build writes as its last is still seen.
-        let builder = building(opened).map(|owner| owner.pid);
+        let builder = building(&opened.store).map(|owner| owner.pid);
         let status = match store.read_status(first) {
             StatusRead::Valid(status) => Some(*status),
             _ => None,

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
@@ -14,6 +15,7 @@ use crate::load;
 use crate::manifest::Faults;
 use crate::open::{self, Named, OpenError, Opened, Where};
 use crate::report::{FaultsView, Server};
+use crate::store::Store;
 use crate::store::lock::{LockError, Owner, RunLock, Wait, is_announced};
 use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
@@ -221,6 +223,25 @@ impl Session {
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
         open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// The records of the run alone. A pipeline with faults does not keep from them: while somebody edits it, a build
+    /// is looked at and steered all the same.
+    pub fn records(&self, may_go_up: bool) -> Result<Arc<Store>, Error> {
+        let error = match open::open(&self.place(), may_go_up) {
+            Ok(opened) => return Ok(opened.store),
+            Err(error) => error,
+        };
+        if matches!(error, OpenError::Faults(_))
+            && let Ok((run, above)) = open::find_run(&self.place())
+            && (may_go_up || !above)
+        {
+            let store = Store::open(run);
+            if store.planexe_dir().is_dir() {
+                return Ok(Arc::new(store));
+            }
+        }
+        Err(self.open_error(error))
     }
 
     /// [`Session::open`] for a bare build: tasks known to be up to date may be left out of the project.

@@ -14,17 +14,17 @@ pub struct PauseArgs {}
 /// Pauses. Only a build that runs can hold: a file left for the next one would hold it for reasons long
 /// forgotten.
 pub fn run(session: &Session, _: &PauseArgs) -> Result<u8, Error> {
-    let opened = session.open(true)?;
-    let Some(owner) = building(&opened) else {
+    let store = session.records(true)?;
+    let Some(owner) = building(&store) else {
         return Err(Error::new(Kind::Refused, "no build is running: there is nothing to pause")
             .code("not_running")
             .hint("`planexe status` shows where the run stands"));
     };
-    if opened.store.is_paused() {
+    if store.is_paused() {
         let text = format!("process {} is paused already; `planexe resume` lets it go on", owner.pid);
         return tell(session, "pause", Some(owner.pid), &text);
     }
-    opened.store.ask(&Control::Pause(true))?;
+    store.ask(&Control::Pause(true))?;
     let text = format!(
         "process {} holds: what runs finishes, nothing starts until `planexe resume`, or `planexe stop` ends it",
         owner.pid

@@ -6,14 +6,13 @@ use crate::commands::Session;
 use crate::commands::build::{HowArgs, What, ask_only, carry_out};
 use crate::commands::plan;
 use crate::commands::status::{Seen, every_task, look};
-use crate::commands::stop::tell;
+use crate::commands::stop::{building, tell};
 use crate::exit::{Error, Kind};
 use crate::graph::TaskId;
-use crate::open::Opened;
 use crate::resume::resume_view;
 use crate::store::control::Control;
 use crate::store::index::Index;
-use crate::store::{LockError, Owner};
+use crate::store::{LockError, Owner, Store};
 use crate::style::{self, Shown};
 
 /// What `planexe resume` takes.
@@ -34,15 +33,16 @@ pub struct ResumeArgs {
 
 /// Resumes.
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
+    let records = session.records(false)?;
+    if let Some(owner) = building(&records).filter(|_| records.is_paused()) {
+        return unpause(session, &records, &owner, args.dry_run);
+    }
     let mut opened = session.open(false)?;
     if let Some(model) = &args.how.model {
         ask_only(&mut opened, model)?;
     }
     let (project, store) = (&opened.project, &opened.store);
     let seen = look(session, &opened, &Index::load(store), &every_task(&opened));
-    if let Some(owner) = seen.builder().filter(|_| store.is_paused()) {
-        return unpause(session, &opened, owner, args.dry_run);
-    }
     if let Some(owner) = seen.owner.as_ref().filter(|_| !args.how.wait && !args.how.no_lock) {
         return Err(session.lock_error(&LockError::Held { owner: Some(owner.clone()) }));
     }
@@ -59,12 +59,12 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
 }
 
 /// A build holds: lets it go on.
-fn unpause(session: &Session, opened: &Opened, owner: &Owner, dry_run: bool) -> Result<u8, Error> {
+fn unpause(session: &Session, store: &Store, owner: &Owner, dry_run: bool) -> Result<u8, Error> {
     let build = format!("the build of process {}", owner.pid);
     if dry_run {
         return tell(session, "resume", Some(owner.pid), &format!("{build} is paused and would go on"));
     }
-    opened.store.ask(&Control::Pause(false))?;
+    store.ask(&Control::Pause(false))?;
     tell(session, "resume", Some(owner.pid), &format!("{build} goes on"))
 }
 

@@ -59,7 +59,7 @@ fn ask_build(opened: &Opened, chosen: &[Unit]) -> Result<bool, Error> {
     }
     loop {
         // Asked for first: what a build does as its last is still seen.
-        let runs = building(opened).is_some();
+        let runs = building(&opened.store).is_some();
         let asked = store.asked_retries();
         if !chosen.iter().any(|unit| asked.contains(&unit.name)) {
             return Ok(true);
@@ -88,7 +88,7 @@ enum Stand {
 pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
     let store = &opened.store;
-    let builder = building(&opened).filter(|_| !args.lock.wait && !args.lock.no_lock);
+    let builder = building(&opened.store).filter(|_| !args.lock.wait && !args.lock.no_lock);
     let lock = match args.dry_run || builder.is_some() {
         true => None,
         false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),

@@ -4,10 +4,9 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::exit::{self, Error};
-use crate::open::Opened;
 use crate::report::SteerView;
 use crate::store::control::Control;
-use crate::store::{Owner, RunLock};
+use crate::store::{Owner, RunLock, Store};
 
 /// What `planexe stop` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -15,18 +14,18 @@ pub struct StopArgs {}
 
 /// Stops.
 pub fn run(session: &Session, _: &StopArgs) -> Result<u8, Error> {
-    let opened = session.open(true)?;
-    let Some(owner) = building(&opened) else {
+    let store = session.records(true)?;
+    let Some(owner) = building(&store) else {
         return tell(session, "stop", None, "no build is running: there is nothing to stop");
     };
-    opened.store.ask(&Control::Stop)?;
+    store.ask(&Control::Stop)?;
     let text = format!("process {} starts nothing more; what runs finishes and is recorded", owner.pid);
     tell(session, "stop", Some(owner.pid), &text)
 }
 
 /// The build that is running, if one is.
-pub fn building(opened: &Opened) -> Option<Owner> {
-    RunLock::owner(opened.store.run_dir()).filter(Owner::is_building)
+pub fn building(store: &Store) -> Option<Owner> {
+    RunLock::owner(store.run_dir()).filter(Owner::is_building)
 }
 
 /// Says what was asked of which process.

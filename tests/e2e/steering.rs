@@ -378,3 +378,27 @@ fn a_build_goes_on_with_the_targets_and_the_model_that_were_named() {
     assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
     assert_eq!(space.sidecar("c.txt")["api"], "simulated");
 }
+
+#[test]
+fn a_build_is_steered_and_looked_at_while_its_pipeline_is_being_edited() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let whole = space.read("pipeline.toml");
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    space.write("pipeline.toml", format!("{whole}\nhalf = ["));
+    space.run(&["status"]).exits(2);
+    for command in ["events", "failures", "usage", "checkpoints", "pause", "resume", "stop"] {
+        space.run(&[command]).exits(0);
+    }
+    until("the build to say that it stops", || build.stderr().contains("stopped by").then_some(()));
+    server.release("a");
+    build.wait().exits(3);
+    // None to steer, and nothing known of the run: the fault is told.
+    space.run(&["resume"]).exits(2).says(&["pipeline.toml"]);
+    space.run(&["abort"]).exits(2).says(&["pipeline.toml"]);
+    space.write("pipeline.toml", whole);
+    space.build();
+    assert_eq!(server.total(), 3);
+}
