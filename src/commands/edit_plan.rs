@@ -31,7 +31,7 @@ use crate::store::Why;
 use crate::store::index::Index;
 use crate::style::{self, GREEN, RED, YELLOW, clean, clean_lines, count, elapsed, money};
 use crate::touch::{self, Adopting};
-use crate::units::{Units, judge};
+use crate::units::{Part, Unit, Units, judge};
 use crate::{pattern, signals};
 
 /// What `planexe edit-plan` takes.
@@ -97,7 +97,7 @@ struct View {
     plan: String,
     /// The unified difference.
     diff: String,
-    /// Tasks that the edit itself makes stale.
+    /// Tasks that the edit itself makes stale, and those that are made again because they were named.
     stale: Vec<StaleView>,
     /// Tasks that depend on those, and run if what they read comes out different.
     depends: Vec<String>,
@@ -115,7 +115,7 @@ struct View {
     duration_s: Option<f64>,
 }
 
-/// A task that the edit makes stale.
+/// A task that is stale, and why.
 #[derive(Debug, Serialize)]
 struct StaleView {
     task: String,
@@ -175,13 +175,15 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
         if asking { session.complain(shown.trim_end()) } else { session.print(&shown)? }
     }
     if args.dry_run {
-        if let Some(answer) = &asked {
-            found.settle(&opened, &mut view, answer)?;
-        }
+        let again = match &asked {
+            Some(answer) => found.settle(&opened, &mut view, answer)?,
+            None => Vec::new(),
+        };
         if session.globals.json {
             session.print_answer(opened.store.run_dir(), &view)?;
         } else if asked.is_some() {
             session.print(&kept_text(&view, "would be kept"))?;
+            session.print(&again_text(&again, "would be made again"))?;
         }
         return Ok(exit::DONE);
     }
@@ -196,7 +198,7 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
         },
     };
     let again = found.settle(&opened, &mut view, &answer)?;
-    apply(session, &opened, &plan, &new, &found, &view, again)?;
+    apply(session, &opened, &plan, &new, &found, &view, &again)?;
     drop(edit);
     drop(lock);
     view.changed = true;
@@ -205,13 +207,14 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
         return Ok(exit::DONE);
     }
     session.print(&kept_text(&view, "kept, marked done on the new text"))?;
+    session.print(&again_text(&again, "to be made again, as asked"))?;
     let left = view.stale.len() - view.kept.len();
     session.say(&format!(
         "`{}` is changed; the former one is in history (`planexe restore {}`); {}",
         clean(&plan),
         shell_word(&plan),
-        match (left, again) {
-            (0, None) => "nothing needs to be made again for it".to_owned(),
+        match left {
+            0 => "nothing needs to be made again for it".to_owned(),
             _ => "`planexe build` makes again what is stale".to_owned(),
         }
     ));
@@ -223,7 +226,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The plan's path relative to the run directory, if it can be edited.
-fn plan_of(opened: &Opened) -> Result<String, Error> {
+pub(super) fn plan_of(opened: &Opened) -> Result<String, Error> {
     let tables = &opened.project.tables;
     let Some(written) = &tables.pipeline.plan else {
         return Err(Error::usage("the pipeline names no plan")
@@ -381,8 +384,8 @@ struct Found {
     graph: Graph,
     /// By the edit alone, in topological order.
     hits: Vec<Hit>,
-    /// Tasks that depend on those.
-    depends: Vec<TaskId>,
+    /// Tasks that were up to date before it.
+    fresh: BTreeSet<String>,
     stale_before: Vec<String>,
     durations: Vec<(TaskId, Option<f64>, Option<f64>)>,
 }
@@ -431,14 +434,8 @@ impl Found {
                 hits.push(Hit { id, name, decl, reasons: reasons(&judgement), judgement });
             }
         }
-        let ids: Vec<TaskId> = hits.iter().map(|hit| hit.id).collect();
-        let mask = units.graph.downstream(&ids);
-        let depends = in_order(&units.graph)
-            .into_iter()
-            .filter(|id| mask[id.index()] && !ids.contains(id) && fresh.contains(&units.graph[*id].name))
-            .collect();
         let graph = units.graph.clone();
-        Ok(Found { graph, hits, depends, stale_before, durations })
+        Ok(Found { graph, hits, fresh, stale_before, durations })
     }
 
     fn view(&self, opened: &Opened, plan: &str, diff: &str) -> View {
@@ -448,20 +445,15 @@ impl Found {
             plan: plan.to_owned(),
             diff: diff.to_owned(),
             stale: self.hits.iter().map(stale).collect(),
-            depends: self.depends.iter().map(|id| self.graph[*id].name.clone()).collect(),
             stale_before: self.stale_before.clone(),
-            kept: Vec::new(),
-            calls_expected: 0,
-            calls_at_most: 0,
-            cost_usd: None,
-            duration_s: None,
+            ..View::default()
         };
-        self.estimate(opened, &mut view);
+        self.estimate(opened, &mut view, &[]);
         view
     }
 
-    /// Calls, money and time of what is not kept.
-    fn estimate(&self, opened: &Opened, view: &mut View) {
+    /// Calls, money and time of what is not kept, and of what is made again because it was named.
+    fn estimate(&self, opened: &Opened, view: &mut View, again: &[Unit]) {
         let calls =
             |id: TaskId| u32::from(matches!(opened.project.spec(&self.graph[id]).recipe, Recipe::Prompt(_)));
         let left: Vec<&Hit> = self.hits.iter().filter(|hit| !view.kept.contains(&hit.name)).collect();
@@ -471,29 +463,37 @@ impl Found {
                 prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
             if paid { 0 } else { calls(hit.id) }
         };
-        view.calls_expected = left.iter().map(called).sum();
-        let mask = self.graph.downstream(&left.iter().map(|hit| hit.id).collect::<Vec<_>>());
-        let after: Vec<TaskId> =
-            self.depends.iter().copied().filter(|id| !left.is_empty() && mask[id.index()]).collect();
+        let again: Vec<TaskId> = again.iter().filter_map(|unit| self.graph.find(&unit.name)).collect();
+        view.calls_expected = left.iter().map(called).chain(again.iter().map(|&id| calls(id))).sum();
+        let begun: Vec<TaskId> = left.iter().map(|hit| hit.id).chain(again).collect();
+        let mask = self.graph.downstream(&begun);
+        let follows = |id: &TaskId| {
+            let by_itself = begun.contains(id) || self.hits.iter().any(|hit| hit.id == *id);
+            mask[id.index()] && !by_itself && self.fresh.contains(&self.graph[*id].name)
+        };
+        let after: Vec<TaskId> = in_order(&self.graph).into_iter().filter(follows).collect();
         view.depends = after.iter().map(|id| self.graph[*id].name.clone()).collect();
         view.calls_at_most = view.calls_expected + after.iter().map(|&id| calls(id)).sum::<u32>();
-        let all: BTreeSet<TaskId> = left.iter().map(|hit| hit.id).chain(after).collect();
+        let all: BTreeSet<TaskId> = begun.into_iter().chain(after).collect();
         let known = || self.durations.iter().filter(|(id, ..)| all.contains(id));
         let sum = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum());
         view.duration_s = sum(known().filter_map(|(_, took, _)| *took).collect());
         view.cost_usd = sum(known().filter_map(|(.., cost)| *cost).collect());
     }
 
-    /// Settles what is kept. Returns a task that is to be made again though the edit does not touch it.
-    fn settle(&self, opened: &Opened, view: &mut View, answer: &Answer) -> Result<Option<TaskId>, Error> {
+    /// Settles what is kept. Returns what is to be made again though the edit does not touch it.
+    fn settle(&self, opened: &Opened, view: &mut View, answer: &Answer) -> Result<Vec<Unit>, Error> {
         let graph = &opened.project.graph;
-        let mut again = None;
+        let hit = |decl: usize| self.hits.iter().any(|hit| hit.decl == decl);
+        let mut parts: Vec<Part> = Vec::new();
         let goes: Box<dyn Fn(&Hit) -> bool> = match answer {
             Answer::All => Box::new(|_| true),
             Answer::None => Box::new(|_| false),
             Answer::Remake(names) => {
                 let named =
                     names.iter().map(|name| session_find(opened, name)).collect::<Result<Vec<_>, _>>()?;
+                let untouched = named.iter().filter(|named| !hit(graph[named.task].decl));
+                parts.extend(untouched.map(|named| (named.task, named.key.clone())));
                 Box::new(move |hit| {
                     named.iter().any(|named| {
                         let key = named.key.as_ref().map(|key| format!("{}[{key}]", graph[named.task].name));
@@ -507,8 +507,8 @@ impl Found {
                 let decls: BTreeSet<usize> =
                     graph.ids().filter(|id| mask[id.index()]).map(|id| graph[id].decl).collect();
                 let own = graph[named.task].decl;
-                if !self.hits.iter().any(|hit| hit.decl == own) {
-                    again = Some(named.task);
+                if !hit(own) {
+                    parts.push((named.task, None));
                 }
                 Box::new(move |hit| hit.decl == own || decls.contains(&hit.decl))
             }
@@ -527,7 +527,13 @@ impl Found {
             error.causes = cannot;
             return Err(error.hint("`--all` makes all again"));
         }
-        self.estimate(opened, view);
+        let again = Units::new(&opened.project, &opened.store).of_all(parts)?;
+        let named = |unit: &Unit| StaleView {
+            task: unit.name.clone(),
+            reasons: vec![Reason::new("forced", "asked for by name")],
+        };
+        view.stale.extend(again.iter().map(named));
+        self.estimate(opened, view, &again);
         Ok(again)
     }
 
@@ -599,6 +605,10 @@ fn kept_text(view: &View, how: &str) -> String {
     view.kept.iter().map(|name| format!("{}: {how}\n", clean(name))).collect()
 }
 
+fn again_text(again: &[Unit], how: &str) -> String {
+    again.iter().map(|unit| format!("{}: {how}\n", clean(&unit.name))).collect()
+}
+
 /// Tasks with outputs of their own, each after what it needs.
 fn in_order(graph: &Graph) -> Vec<TaskId> {
     let mut ids = Vec::new();
@@ -658,7 +668,7 @@ fn apply(
     new: &[u8],
     found: &Found,
     view: &View,
-    again: Option<TaskId>,
+    again: &[Unit],
 ) -> Result<(), Error> {
     AT_QUESTION.store(false, Ordering::SeqCst);
     let (project, store) = (&opened.project, &opened.store);
@@ -677,11 +687,8 @@ fn apply(
     fs::write_atomic(&store.path(plan), new, Durability::Synced)
         .map_err(|error| error.within(store.run_dir()))?;
     touch::renew(project, store, kept().flat_map(|hit| &found.graph[hit.id].outputs))?;
-    if let Some(task) = again {
-        let units = Units::new(project, store);
-        for unit in units.of(&(task, None))? {
-            store.clean(&unit.name, Why::Cleaned, &unit.outputs, Durability::Synced)?;
-        }
+    for unit in again {
+        store.clean(&unit.name, Why::Cleaned, &unit.outputs, Durability::Synced)?;
     }
     Ok(())
 }

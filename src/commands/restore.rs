@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::history::find;
-use crate::commands::{LockArgs, Session, session_find};
+use crate::commands::{LockArgs, Session, edit_plan, session_find};
 use crate::exit::{self, Error, Kind};
 use crate::open::Opened;
 use crate::record::Marker;
@@ -316,7 +316,9 @@ fn find_stale(session: &Session, opened: &Opened, view: &mut View) {
     let judge = judge(&opened.project, &opened.store, &index, &units.finder, &env);
     for back in &mut view.restored {
         let Some(id) = units.graph.find(&back.task) else {
-            back.stale = Some(GONE.to_owned());
+            // The plan is no task's, and read all the same.
+            let is_plan = edit_plan::plan_of(opened).is_ok_and(|plan| plan == back.task);
+            back.stale = (!is_plan).then(|| GONE.to_owned());
             continue;
         };
         let judgement = judge.judge(&units.graph, id, false);

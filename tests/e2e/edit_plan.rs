@@ -112,7 +112,8 @@ fn all_is_made_again_or_nothing() {
     assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("c", 1), ("d", 1), ("title", 1)]));
     // The former plan can be had again.
     assert!(space.in_history(OLD));
-    space.run(&["restore", "plan.txt"]).exits(0);
+    let out = space.run(&["restore", "plan.txt"]).exits(0);
+    assert!(!out.stderr.contains("not in the pipeline"), "{out}");
     assert_eq!(space.read("plan.txt"), OLD);
     space.write("plan.txt", NEW);
 
@@ -140,6 +141,12 @@ fn what_is_before_a_task_is_kept() {
     let view =
         space.run(&["edit-plan", "--set", "new.txt", "--invalidate-from", "c", "--json"]).exits(0).json();
     assert_eq!(names(&view, "kept"), ["a", "b"]);
+    // What it comes to is told of it as well.
+    assert_eq!(
+        (names(&view, "stale"), names(&view, "depends")),
+        (vec!["a".into(), "b".into(), "c".into()], vec!["d".into()])
+    );
+    assert_eq!((&view["calls_expected"], &view["calls_at_most"]), (&json!(1), &json!(2)));
     space.build();
     assert_eq!((server.counts()["c"], server.counts()["a"], server.counts()["b"]), (2, 1, 2));
     space.run(&["edit-plan", "--set", "plan.txt", "--remake", "nonsense"]).exits(2);
@@ -214,4 +221,16 @@ fn under_makes_rule_what_is_kept_stays_kept() {
     space.run(&["touch", "d", "c", "b", "title", "a"]).exits(0);
     space.assert_nothing_to_do(&server);
     assert_eq!(server.total(), calls);
+}
+
+#[test]
+fn a_task_named_to_be_made_again_is_though_the_edit_does_not_touch_it() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let args = ["edit-plan", "--set", "new.txt", "--remake", "d", "--remake", "b"];
+    space.run(&[&args[..], &["-n"]].concat()).exits(0).says(&["a: would be kept", "d: would be made again"]);
+    space.run(&args).exits(0).says(&["a: kept", "d: to be made again"]);
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1), ("d", 2), ("title", 1)]));
+    space.assert_nothing_to_do(&server);
 }
