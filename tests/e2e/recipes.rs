@@ -288,6 +288,30 @@ command = "cat $in >> $out"
     space.assert_nothing_to_do(&server);
 }
 
+/// As editors on Windows save them.
+#[test]
+fn json_files_may_begin_with_a_byte_order_mark() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.each]
+foreach = { file = "items.json", key = "name" }
+outputs = ["each/{{ key }}.txt"]
+template = "{{ item.name }}"
+
+[task.one]
+inputs = { data = "data.json" }
+outputs = ["one.txt"]
+template = "{{ data.x }}"
+"#,
+    );
+    space.write("items.json", "\u{feff}[{\"name\": \"ada\"}]\r\n");
+    space.write("data.json", "\u{feff}{\"x\": 1}\r\n");
+    space.build();
+    assert_eq!((space.read("each/ada.txt"), space.read("one.txt")), ("ada".into(), "1".into()));
+}
+
 /// It is this command that is wrong, not the disk: all others go on.
 #[test]
 fn what_comes_in_place_of_a_file_fails_its_task_alone() {
