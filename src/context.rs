@@ -184,7 +184,7 @@ impl Inputs {
         if !is_json(path) {
             return Ok(Value::from(&*text));
         }
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+        let value: serde_json::Value = serde_json::from_str(json_of(&text)).map_err(|error| {
             InputError::Malformed { path: path.into(), why: format!("is not valid JSON: {error}") }
         })?;
         Ok(Value::from_serialize(&value))
@@ -203,6 +203,11 @@ impl Inputs {
             }
         }
     }
+}
+
+/// The JSON in a file: without the byte order mark that some editors put before it.
+pub fn json_of(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn is_json(path: &str) -> bool {

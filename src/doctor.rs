@@ -247,6 +247,8 @@ fn git(run: &Path) -> Finding {
 
 /// Programs that commands start by name, and whether they are to be found.
 pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
+    // Without a PATH the system looks here.
+    let path = path.unwrap_or("/bin:/usr/bin");
     let mut missing: Vec<(String, String)> = Vec::new();
     let mut found = 0u64;
     let mut seen = std::collections::BTreeSet::new();
@@ -260,7 +262,7 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
         if program.contains(['/', '$', '{']) || !seen.insert(program.clone()) {
             continue;
         }
-        let there = path.unwrap_or_default().split(':').any(|dir| Path::new(dir).join(&program).is_file());
+        let there = path.split(':').any(|dir| Path::new(dir).join(&program).is_file());
         if there { found += 1 } else { missing.push((spec.name.clone(), program)) }
     }
     let mut all: Vec<Finding> = missing

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use minijinja::Value;
 
 use crate::check::{self, CompiledCheck};
-use crate::context::{InputError, Inputs};
+use crate::context::{self, InputError, Inputs};
 use crate::fingerprint::Fingerprint;
 use crate::fs;
 use crate::graph::{Graph, Item, Kind, Task, TaskId};
@@ -476,7 +476,7 @@ impl Judge<'_> {
         let path = foreach.file.clone().unwrap_or_default();
         let text = fs::read_to_string(&self.project.input(&path))
             .map_err(|error| fail(format!("the items of `{}`: {error}", task.name)))?;
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+        let value: serde_json::Value = serde_json::from_str(context::json_of(&text)).map_err(|error| {
             fail(format!("the items of `{}`: `{path}` is not valid JSON: {error}", task.name))
         })?;
         let describe =

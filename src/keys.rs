@@ -463,10 +463,15 @@ impl KeyRing {
 /// Reads a TOML file of the user's that nobody else may read or write; an absent one is empty.
 fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T, KeyError> {
     let fault = |why: String| KeyError::File { path: path.display().to_string(), why };
+    let unread = |error: std::io::Error| {
+        let why = crate::fs::without_number(&error).to_lowercase();
+        let hint = "XDG_CONFIG_HOME and HOME say where keys are looked for";
+        fault(format!("cannot be read: {why}\nhint: {hint}"))
+    };
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
-        Err(error) => return Err(fault(error.to_string())),
+        Err(error) => return Err(unread(error)),
     };
     #[cfg(unix)]
     {
@@ -480,7 +485,7 @@ fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T
     if metadata.len() > 1 << 20 {
         return Err(fault("is larger than 1 MiB".into()));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(unread)?;
     toml::from_str(&text).map_err(|error: toml::de::Error| fault(error.message().to_owned()))
 }
 
@@ -590,6 +595,11 @@ mod tests {
         write("secrets.toml", "CORP_KEY = \"very-secret\"\n", 0o644);
         let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
+
+        std::fs::remove_file(folder.path().join("secrets.toml")).unwrap();
+        std::os::unix::fs::symlink("secrets.toml", folder.path().join("secrets.toml")).unwrap();
+        let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().to_string();
+        assert!(error.contains("cannot be read: too many") && error.contains("hint: XDG"), "{error}");
     }
 
     #[test]

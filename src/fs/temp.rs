@@ -71,15 +71,16 @@ pub fn scratch_with(dir: &Path, bytes: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// All a scratch file holds, wherever its handles stand.
+/// All a scratch file holds, wherever its handles stand; of more than 64 MiB the last, which says how it ended.
 pub fn read_scratch(file: &File) -> Result<Vec<u8>> {
     use std::os::unix::fs::FileExt;
     let path = Path::new("(output of a command)");
     let size = file.metadata().at("read", path)?.len();
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(64 << 20)];
+    let from = size - bytes.len() as u64;
     let mut at = 0;
     while at < bytes.len() {
-        match retry(|| file.read_at(&mut bytes[at..], at as u64)).at("read", path)? {
+        match retry(|| file.read_at(&mut bytes[at..], from + at as u64)).at("read", path)? {
             0 => break,
             n => at += n,
         }

@@ -16,7 +16,7 @@ use rustix::process::Pid;
 
 use super::expand::{self, Values};
 use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure, further_outputs};
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FileKind, FsError};
 use crate::inputs::Files;
 use crate::llm::Usage;
 use crate::process::{self, End, Lifeline, Limits};
@@ -134,7 +134,10 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     if let Err(failed) = ended {
         if !spec.in_place {
             for temp in &writes {
-                fs::remove(temp)?;
+                match fs::kind(temp)? {
+                    Some(FileKind::Dir) => fs::remove_tree(temp)?,
+                    _ => fs::remove(temp)?,
+                };
             }
         }
         return Ok(failed.map_or(Outcome::Stopped, Outcome::Failed));
@@ -367,17 +370,20 @@ fn explain(
     failed
 }
 
-/// Every output must have been written.
+/// Every output must have been written, as a file.
 fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<(), Failure> {
     for (output, path) in job.task.outputs.iter().zip(writes) {
-        if !matches!(fs::signature(path), Ok(Some(_))) {
-            let hint = if spec.in_place {
-                String::new()
-            } else {
-                "; a command writes to `$out`, or says `in_place = true`, or `stdout = true`".to_owned()
-            };
-            return Err(failure("output", format!("exit code 0, but `{output}` was not written{hint}")));
-        }
+        let what = match fs::kind(path) {
+            Ok(Some(FileKind::File)) => continue,
+            Ok(Some(FileKind::Dir)) => "came as a directory; wanted a file",
+            Ok(Some(FileKind::Link)) => "came as a symbolic link; wanted a file",
+            Ok(Some(FileKind::Other)) => "came as a pipe or a device; wanted a file",
+            Ok(None) | Err(_) if spec.in_place => "was not written",
+            Ok(None) | Err(_) => {
+                "was not written; a command writes to `$out`, or says `in_place = true`, or `stdout = true`"
+            }
+        };
+        return Err(failure("output", format!("exit code 0, but `{output}` {what}")));
     }
     Ok(())
 }

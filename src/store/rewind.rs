@@ -48,21 +48,27 @@ impl Store {
         let later = all.split_off(at + 1);
         let to = all[at].clone();
         let history = self.history().entries_all()?;
+        let mut cleaned: HashMap<&str, Vec<&Entry>> = HashMap::new();
+        for entry in history.iter().filter(|entry| matches!(entry.why, Why::Cleaned | Why::Orphaned)) {
+            cleaned.entry(&entry.first).or_default().push(entry);
+        }
         let (mut back, mut pending, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         // A task is known by its first output, which keeps its name when the task is renamed.
-        let mut then: HashMap<&str, usize> = HashMap::new();
+        let mut then: HashMap<&str, &Checkpoint> = HashMap::new();
+        let mut last: HashMap<&str, &Checkpoint> = HashMap::new();
         let mut firsts: Vec<&str> = Vec::new();
         for (n, checkpoint) in all.iter().chain(&later).enumerate() {
             let Some(first) = checkpoint.outputs.first() else { continue };
-            if !firsts.contains(&first.path.as_str()) {
+            if last.insert(&first.path, checkpoint).is_none() {
                 firsts.push(&first.path);
             }
             if n <= at {
-                then.insert(&first.path, n);
+                then.insert(&first.path, checkpoint);
             }
         }
         for first in firsts {
-            let was = then.get(first).map(|&n| &all[n]).filter(|was| !was_cleaned(&history, was, &to));
+            let cleaned = cleaned.get(first).map_or(&[][..], Vec::as_slice);
+            let was = then.get(first).copied().filter(|was| !was_cleaned(cleaned, was, &to));
             match was {
                 Some(was) => {
                     if !self.is_at(was)? {
@@ -71,11 +77,7 @@ impl Store {
                     }
                 }
                 None => {
-                    let last = all
-                        .iter()
-                        .chain(&later)
-                        .rfind(|c| c.outputs.first().is_some_and(|o| o.path == first));
-                    let Some(last) = last else { continue };
+                    let last = last[first];
                     let outputs: Vec<String> =
                         last.outputs.iter().map(|output| output.path.clone()).collect();
                     if self.has_anything(&outputs)? {
@@ -180,12 +182,13 @@ impl Store {
     /// The `.status` of each checkpoint: as history has it, or made from the checkpoint.
     fn statuses_of(&self, checkpoints: &[Checkpoint]) -> Result<Vec<Status>, FsError> {
         let history = self.history().entries_all()?;
+        let id_of = |entry: &Entry| -> Option<String> {
+            Some(entry.done.as_ref()?.get("checkpoint_id")?.as_str()?.to_owned())
+        };
+        let last: HashMap<String, &Entry> =
+            history.iter().filter_map(|entry| Some((id_of(entry)?, entry))).collect();
         let kept = |checkpoint: &Checkpoint| {
-            let of = |entry: &&Entry| {
-                let id = entry.done.as_ref().and_then(|done| done.get("checkpoint_id")?.as_str());
-                id == Some(checkpoint.id.as_str())
-            };
-            let entry = history.iter().rfind(of)?;
+            let entry = last.get(&checkpoint.id)?;
             match parse_status(&jsonl::to_line(entry.status.as_ref()?)) {
                 StatusRead::Valid(status) if status.state == State::Done => Some(*status),
                 _ => None,
@@ -224,14 +227,9 @@ fn find(all: &[Checkpoint], id: &str) -> Result<usize, NoCheckpoint> {
     }
 }
 
-/// Whether what a task had made was taken away again before a moment.
-fn was_cleaned(history: &[Entry], made: &Checkpoint, moment: &Checkpoint) -> bool {
-    history.iter().any(|entry| {
-        entry.first == made.outputs[0].path
-            && matches!(entry.why, Why::Cleaned | Why::Orphaned)
-            && made.time_utc < entry.at
-            && entry.at <= moment.time_utc
-    })
+/// Whether what a task had made was taken away again before a moment. `cleaned`: when its outputs were.
+fn was_cleaned(cleaned: &[&Entry], made: &Checkpoint, moment: &Checkpoint) -> bool {
+    cleaned.iter().any(|entry| made.time_utc < entry.at && entry.at <= moment.time_utc)
 }
 
 #[cfg(test)]

@@ -255,3 +255,17 @@ fn one_call_tells_whether_a_model_keeps_to_a_schema() {
         assert_eq!(space.tree(), before, "{name}");
     }
 }
+
+#[test]
+fn programs_are_looked_for_where_the_system_does() {
+    let space = Space::new();
+    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
+    for (path, exit, said) in [(Some("/nowhere"), 1, "is not on the PATH"), (None, 0, "1 program found")] {
+        let mut doctor = space.command(&["doctor"]);
+        match path {
+            Some(path) => doctor.env("PATH", path),
+            None => doctor.env_remove("PATH"),
+        };
+        space.start(doctor).wait().exits(exit).says(&[said]);
+    }
+}

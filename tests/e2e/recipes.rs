@@ -288,6 +288,78 @@ command = "cat $in >> $out"
     space.assert_nothing_to_do(&server);
 }
 
+/// As editors on Windows save them.
+#[test]
+fn json_files_may_begin_with_a_byte_order_mark() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.each]
+foreach = { file = "items.json", key = "name" }
+outputs = ["each/{{ key }}.txt"]
+template = "{{ item.name }}"
+
+[task.one]
+inputs = { data = "data.json" }
+outputs = ["one.txt"]
+template = "{{ data.x }}"
+"#,
+    );
+    space.write("items.json", "\u{feff}[{\"name\": \"ada\"}]\r\n");
+    space.write("data.json", "\u{feff}{\"x\": 1}\r\n");
+    space.build();
+    assert_eq!((space.read("each/ada.txt"), space.read("one.txt")), ("ada".into(), "1".into()));
+}
+
+/// It is this command that is wrong, not the disk: all others go on.
+#[test]
+fn what_comes_in_place_of_a_file_fails_its_task_alone() {
+    for (make, came) in [
+        ("mkdir $out; echo x > $out/x", "a directory"),
+        ("ln -s $in $out", "a symbolic link"),
+        ("mkfifo $out", "a pipe"),
+        ("mkdir $out; exit 3", "exit code 3"),
+    ] {
+        let server = FakeLlm::new();
+        let tasks = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+command = "MAKE"
+
+[task.b]
+after = ["c"]
+outputs = ["b.txt"]
+command = "echo fine > $out"
+
+[task.c]
+outputs = ["c.txt"]
+command = "while [ ! -e a.txt.status ]; do sleep 0.02; done; echo fine > $out"
+"#;
+        let space = space(&server, &tasks.replace("MAKE", make));
+        space.run(&["build"]).exits(1).says(&["a", came, "1 task failed"]);
+        assert_eq!(space.state("a"), "failed");
+        assert!(space.is_done("b.txt"), "{make}");
+        assert!(!space.files("").iter().any(|name| name.contains("tmp")), "{:?}", space.files(""));
+    }
+}
+
+/// What a program said last tells why it failed, however much it said before.
+#[test]
+fn of_what_a_talkative_command_says_the_last_is_kept() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.a]
+outputs = ["a.txt"]
+command = "head -c 70000000 /dev/zero; echo; echo the reason; exit 3"
+"#,
+    );
+    space.run(&["build"]).exits(1).says(&["exit code 3: the reason"]);
+}
+
 #[test]
 fn a_time_that_never_ends_is_as_good_as_none() {
     let server = FakeLlm::new();
