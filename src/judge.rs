@@ -1,7 +1,7 @@
 //! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
 //! only; the same code serves `build`, `build -n`, `status` and `explain`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use minijinja::Value;
@@ -14,6 +14,7 @@ use crate::graph::{Graph, Item, Kind, Task, TaskId};
 use crate::inputs::{Files, Finder};
 use crate::items;
 use crate::llm;
+use crate::manifest;
 use crate::project::{CommandSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
 use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
 use crate::render;
@@ -452,6 +453,28 @@ impl Judge<'_> {
         })
     }
 
+    /// The items of a fan-out for a build of these targets. One that is named by a key no item has is a fault: to make
+    /// nothing is no success.
+    pub fn wanted_items(
+        &self,
+        graph: &Graph,
+        family: TaskId,
+        targets: &[(TaskId, Option<HashSet<String>>)],
+    ) -> Result<Vec<Item>, Failure> {
+        let items = self.items(graph, family)?;
+        let named = targets.iter().filter(|(id, _)| *id == family).filter_map(|(_, keys)| keys.as_ref());
+        let missing = named.flatten().filter(|key| items.iter().all(|item| item.key != **key)).min();
+        match missing {
+            None => Ok(items),
+            Some(key) => Err(Failure {
+                class: "items".into(),
+                message: no_such_item(&graph[family].name, key, items.iter().map(|item| item.key.as_str())),
+                recoverable: true,
+                ..Failure::default()
+            }),
+        }
+    }
+
     /// The items of a fan-out, from its file or its glob.
     pub fn items(&self, graph: &Graph, family: TaskId) -> Result<Vec<Item>, Failure> {
         let task = &graph[family];
@@ -635,4 +658,13 @@ pub fn call_digest(prompt: &PromptSpec, endpoint: &crate::project::Endpoint, pre
     let sent = llm::prompt_digest(&prepared.system, &prepared.prompt, schema);
     let text = serde_json::to_vec(&(sent, prompt.made_with(endpoint))).unwrap_or_default();
     Digest::of(&text)
+}
+
+/// What is said of a key that no item has, with the nearest one or those there are.
+pub fn no_such_item<'k>(family: &str, key: &str, keys: impl Iterator<Item = &'k str>) -> String {
+    let keys: Vec<&str> = keys.collect();
+    match manifest::suggest(key, keys) {
+        None => format!("`{family}` has no items"),
+        Some(hint) => format!("`{family}` has no item `{key}`; {hint}"),
+    }
 }

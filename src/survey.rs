@@ -78,7 +78,7 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
             match action {
                 Action::Judge { task, shallow } => batch.push((task, shallow)),
                 Action::Expand(family) => {
-                    let items = judge.items(engine.graph(), family);
+                    let items = judge.wanted_items(engine.graph(), family, targets);
                     let items = items.map_err(|failure| unknown_items.insert(family, failure)).ok();
                     engine.on(Event::Expanded(family, items), now);
                 }

@@ -231,7 +231,7 @@ impl Build<'_> {
 
     /// Finds out the items of a fan-out, and moves what belongs to former ones to history.
     pub(super) fn expand(&mut self, family: TaskId) {
-        let items = self.judge_with().items(self.engine.graph(), family);
+        let items = self.judge_with().wanted_items(self.engine.graph(), family, &self.wanted.targets);
         let items = match items {
             Ok(items) => Some(items),
             Err(failure) => {

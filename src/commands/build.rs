@@ -37,6 +37,7 @@ use crate::staleness::Rules;
 use crate::store::index::Index;
 use crate::store::logs::Logs;
 use crate::style;
+use crate::units::Units;
 
 /// Most commands at once under make, whatever its `-j`.
 const TURNS: usize = 64;
@@ -270,11 +271,25 @@ pub fn target_ids(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Erro
     Ok(if named.is_empty() { opened.project.default.iter().map(|&id| (id, None)).collect() } else { named })
 }
 
+/// Whether the items of a fan-out are made by tasks, so that another one may come yet.
+fn is_made(opened: &Opened, family: TaskId) -> bool {
+    let project = &opened.project;
+    let foreach = project.spec(&project.graph[family]).foreach.as_ref();
+    foreach.is_some_and(|foreach| match &foreach.file {
+        Some(file) => project.graph.is_produced(file),
+        None => true,
+    })
+}
+
 /// The tasks that were named.
 pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
     let mut targets: Vec<Target> = Vec::new();
     for name in names {
         let named = session_find(opened, name)?;
+        if named.key.is_some() && !is_made(opened, named.task) {
+            let units = Units::new(&opened.project, &opened.store);
+            units.check(&named).map_err(|message| Error::usage(message).code("unknown_item"))?;
+        }
         let keys = named.key.map(|key| HashSet::from([key]));
         match targets.iter_mut().find(|(id, _)| *id == named.task) {
             Some((_, Some(known))) if keys.is_some() => known.extend(keys.unwrap_or_default()),

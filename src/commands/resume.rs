@@ -80,7 +80,10 @@ fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
         "completed" => {
             let stale = |task: &&crate::report::TaskView| matches!(task.state, Shown::Stale | Shown::Damaged);
             let error = |message: String| Error::new(Kind::Refused, message).code("already_complete");
+            let is_partial = seen.standing.declared().any(|task| task.partial == Some(true));
             Err(match seen.standing.declared().filter(stale).count() {
+                0 if is_partial => error("the run is complete, but for items that failed".to_owned())
+                    .hint("`planexe build` tries those again"),
                 0 => error("the run is complete".to_owned()).hint("`planexe build -B` makes all of it again"),
                 count => error(format!(
                     "the run is complete, and {} stale since",

@@ -832,3 +832,44 @@ fn sample_answers_are_counted_by_item() {
     assert_eq!(space.report()["quality_summary"]["sample"], json!(["part[a]", "part[b]", "part[c]"]));
     assert_eq!(server.total(), 3);
 }
+
+#[test]
+fn an_item_that_is_named_and_is_none_is_a_mistake() {
+    let server = FakeLlm::new();
+    let list =
+        "[task.list]\ninputs = [\"names.json\"]\noutputs = [\"list.json\"]\ncommand = \"cp $in $out\"\n";
+    let each = |name: &str, file: &str| {
+        format!(
+            "[task.{name}]\nforeach = {{ file = \"{file}\", items = \"/*\", key = \"k\" }}\n\
+             outputs = [\"{name}/{{{{ key }}}}.txt\"]\nprompt = \"TASK={name}\\n{{{{ key }}}}\"\n"
+        )
+    };
+    let tasks = format!("{list}{}{}", each("given", "names.json"), each("made", "list.json"));
+    let space = Space::with(&server, &tasks);
+    space.write("names.json", r#"[{ "k": "ann" }, { "k": "bob" }]"#);
+    // A list that is there is looked at before anything runs; one that is made, once it is.
+    for command in [&["build", "given[anna]"][..], &["build", "-n", "given[anna]"], &["watch", "given[anna]"]]
+    {
+        space.run(command).exits(2).says(&["`given` has no item `anna`; did you mean `ann`?"]);
+    }
+    space.run(&["build", "made[anna]"]).exits(1).says(&["`made` has no item `anna`; did you mean `ann`?"]);
+    space.run(&["build", "given[ann]", "made[bob]"]).exits(0);
+    assert_eq!(server.counts(), counts([("given", 1), ("made", 1)]));
+}
+
+#[test]
+fn a_partial_run_that_is_complete_is_not_made_all_again() {
+    let server = FakeLlm::scripted(|request| match request.prompt.contains("bob") {
+        true => Answer::error(400, "not him"),
+        false => Answer::Default,
+    });
+    let space = Space::with(
+        &server,
+        "[task.each]\nforeach = { file = \"names.json\", items = \"/*\" }\nmin_success = 0.5\n\
+         outputs = [\"each/{{ key }}.txt\"]\nprompt = \"TASK=each\\n{{ item }}\"\n",
+    );
+    space.write("names.json", r#"["ann", "bob"]"#);
+    space.run(&["build"]).exits(0);
+    let out = space.run(&["resume"]).exits(2).says(&["`planexe build` tries those again"]);
+    assert!(!out.stderr.contains("-B"), "{out}");
+}
