@@ -161,7 +161,6 @@ impl Build<'_> {
                 End::Done
             }
             Outcome::Failed(failure) => {
-                self.add_usage(&job);
                 let model = self.model_of(&job);
                 self.failed(&name, id, job.attempt, model, failure, false);
                 End::Failed
@@ -185,7 +184,6 @@ impl Build<'_> {
                 End::Again { after, endpoint, outage }
             }
             Outcome::Stopped if (edited || retried) && self.tools.cancel.level() == Level::Running => {
-                self.add_usage(&job);
                 if edited {
                     self.tools.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
                 } else if let Some(first) = job.task.outputs.first() {
@@ -201,7 +199,6 @@ impl Build<'_> {
                 End::Stopped
             }
             Outcome::Broken(error) => {
-                self.add_usage(&job);
                 let error = error.within(self.store.run_dir());
                 let hint = match error.is_out_of_space() {
                     true => "\nhint: make room; `planexe gc` forgets former contents",
@@ -243,17 +240,7 @@ impl Build<'_> {
         Some(self.project.endpoints[*prompt.models.get(job.endpoint)?].model_name().to_owned())
     }
 
-    pub(super) fn add_usage(&mut self, job: &Job) {
-        let used = runner::usage_of(&job.course.usage);
-        let total = &mut self.summary.usage;
-        total.input_tokens += used.input_tokens;
-        total.output_tokens += used.output_tokens;
-        total.cost_usd += used.cost_usd;
-        total.calls += used.calls;
-    }
-
     pub(super) fn completed(&mut self, id: TaskId, job: &Job, completed: Completed) {
-        self.add_usage(job);
         self.summary.ran += 1;
         self.summary.reused += u32::from(completed.reused);
         let name = job.task.name.clone();

@@ -8,6 +8,7 @@ use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::memo::{self, RestsOn};
 use crate::project::Recipe;
+use crate::runner;
 use crate::store::Store;
 
 /// At most so many tasks that were not reached are named.
@@ -41,6 +42,7 @@ impl Build<'_> {
         let names = pending.iter().filter(declared).map(|&id| graph[id].name.clone());
         self.summary.left = names.take(LEFT).collect();
         self.summary.duration_s = self.now().as_secs_f64();
+        self.summary.usage = runner::usage_of(&self.tools.providers.spent());
         let all = self.stopped.is_none()
             && self.broken.is_none()
             && graph.ids().all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));

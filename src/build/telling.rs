@@ -68,7 +68,7 @@ impl Build<'_> {
             }
         }
         snapshot.eta_s = self.time_left();
-        snapshot.usage = self.summary.usage;
+        snapshot.usage = runner::usage_of(&self.tools.providers.spent());
         snapshot.hold = if self.paused {
             Some("paused".into())
         } else if self.tools.cancel.level() > Level::Running {

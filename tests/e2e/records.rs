@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::faults::{TEXT, space};
 use crate::support::wire::Dialect::{self, Anthropic, Openai};
 use crate::support::wire::{DIALECTS, Wire, reply};
-use crate::support::{FakeLlm, Space, until};
+use crate::support::{Answer, FakeLlm, Space, until};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
@@ -240,4 +240,25 @@ fn totals_of_many_calls_are_whole() {
     space.build();
     assert_eq!(server.total(), CALLS + 2);
     whole(CALLS + 1);
+}
+
+/// A task that is stopped before its end has cost something all the same.
+#[test]
+fn what_a_stopped_task_cost_is_in_the_sum() {
+    let server = FakeLlm::scripted(|request| match request.nth {
+        0 => "No JSON at all.".into(),
+        _ => Answer::Hang,
+    });
+    let task = "[task.a]\noutputs = [\"a.json\"]\nprompt = \"TASK=a\\nx\"\nschema = \"a.schema.json\"\n";
+    let space = Space::with(&server, task);
+    space.write("a.schema.json", "{\"type\": \"object\"}");
+    let build = space.spawn(&["build"]);
+    server.wait_for_calls("a", 2);
+    build.signal(rustix::process::Signal::TERM);
+    build.wait().exits(143).says(&["tokens"]);
+    let all = space.json("activity_overview.json");
+    let last = space.lines("events.jsonl").pop().expect("the last event");
+    assert_eq!(last["event"], "pipeline.stopped");
+    assert_eq!(last["summary"]["usage"]["calls"], 1);
+    assert_eq!(last["summary"]["usage"]["output_tokens"], all["total_output_tokens"]);
 }
