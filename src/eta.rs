@@ -27,8 +27,12 @@ impl<T: Copy> Known<T> {
         for (task, figure) in by_name {
             let family = task.split_once('[').map_or(task.as_str(), |(family, _)| family);
             let Some(id) = project.graph.find(family) else { continue };
-            lists[project.graph[id].decl].push(figure);
-            if project.graph[id].kind == Kind::Family {
+            let is_family = project.graph[id].kind == Kind::Family;
+            // One task may have been a fan-out once: what its items took says nothing of it.
+            if is_family || task.len() == family.len() {
+                lists[project.graph[id].decl].push(figure);
+            }
+            if is_family {
                 by_item.insert(task, figure);
             }
         }

@@ -223,3 +223,22 @@ fn simulate_foretells_other_prices_and_limits() {
     }
     assert_eq!(server.requests(), 6, "nothing is asked to foretell");
 }
+
+/// What the items of a fan-out took says nothing of the one task it has become.
+#[test]
+fn a_task_that_was_a_fan_out_is_expected_to_take_what_it_took_itself() {
+    let space = Space::new();
+    space.write("items.json", "[1, 2, 3, 4, 5]");
+    let items = "foreach = { file = \"items.json\" }\noutputs = [\"a/{{ key }}.txt\"]\ncommand = \"echo hi > $out\"\n";
+    space.write("pipeline.toml", format!("[task.a]\n{items}"));
+    space.run(&["build"]).exits(0);
+    space
+        .write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"sleep 0.6; echo hi > $out\"\n");
+    // Until its own last durations are more than those of the fan-out.
+    for _ in 0..3 {
+        space.run(&["build"]).exits(0);
+        space.remove("a.txt.DONE");
+    }
+    let foretold = space.run(&["simulate", "--json"]).exits(0).json();
+    assert!(foretold["rows"][0]["seconds"].as_f64().is_some_and(|seconds| seconds > 0.5), "{foretold}");
+}
