@@ -285,7 +285,8 @@ impl Limiter {
             self.careful = true;
             self.rest_until = self.rest_until.max(now.saturating_add(retry_after.unwrap_or_default()));
         } else if let Some(wait) = retry_after {
-            self.hold(now, wait);
+            // Whether one that is loading is up again, its health tells.
+            self.hold(now, if class == Class::ServerLoading { wait.min(WAIT_FOR_LIMIT) } else { wait });
         }
         let (first, longest) = if self.limits.local { (2, 60) } else { (5, 60) };
         let (first, longest) = (Duration::from_secs(first), Duration::from_secs(longest));

@@ -237,7 +237,8 @@ impl Used {
             _ => false,
         };
         let makes_sense = often || *again <= 1;
-        let too_long = has_other && error.retry_after.is_some_and(|asked| asked > policy.wait_for_limit);
+        let patience = if has_other { policy.wait_for_limit } else { policy.wait_for_only };
+        let too_long = error.retry_after.is_some_and(|asked| asked > patience);
         let after = self.attempt(error, policy, rng)?;
         let vary = matches!(error.class, Class::Degenerate | Class::EmptyResponse | Class::Cut);
         (makes_sense && !too_long).then_some(Next::Retry { after, vary })
@@ -433,6 +434,10 @@ impl Budgets {
         endpoint_closed: bool,
     ) -> Next {
         self.mark_left(failed, models);
+        // Left alone for longer than anybody waits: no other task waits for it either.
+        let patience = models[failed.model].policy.wait_for_only;
+        let endpoint_closed =
+            endpoint_closed || failed.error.retry_after.is_some_and(|asked| asked > patience);
         match other {
             Some(model_index) => Next::Fallback { model_index, endpoint_closed },
             None => Next::GiveUp { endpoint_closed },
@@ -648,6 +653,15 @@ mod tests {
         assert_eq!(in_hours(2, &both), Next::Fallback { model_index: 1, endpoint_closed: false });
         assert_eq!(in_hours(24, &both), Next::Fallback { model_index: 1, endpoint_closed: true });
         assert_eq!(in_hours(24, &both[..1]), Next::GiveUp { endpoint_closed: true });
+        let broken_for = |hours: u32, models: &[ModelFacts<'_>]| {
+            let error =
+                CallError { retry_after: Some(S * 3600 * hours), class: Class::ServerError, ..error.clone() };
+            Budgets::default().next(&Failed { error: &error, ..failed }, models, S, &mut Rng::new(1))
+        };
+        assert_eq!(broken_for(2, &both), Next::Fallback { model_index: 1, endpoint_closed: false });
+        assert_eq!(broken_for(24, &both), Next::Fallback { model_index: 1, endpoint_closed: true });
+        assert_eq!(broken_for(2, &both[..1]), Next::Retry { after: S * 7200, vary: false });
+        assert_eq!(broken_for(24, &both[..1]), Next::GiveUp { endpoint_closed: true });
     }
 
     #[test]

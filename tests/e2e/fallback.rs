@@ -132,17 +132,21 @@ fn a_limit_for_hours_holds_up_no_task_that_has_another_model() {
 /// A limit that nobody waits for ends the tasks that have no other model, at once and not the next day.
 #[test]
 fn a_limit_until_tomorrow_fails_all_that_have_no_other_model() {
-    let server = Wire::new(|_| reply(429, "retry-after: 86400\r\n", &Openai.error("x", "slow down")));
-    let space = space(&server, ["max_concurrent = 1"; 3], "model = \"first\"");
-    for name in ["b", "c"] {
-        let task = format!(
-            "\n[task.{name}]\noutputs = [\"{name}.txt\"]\nmodel = \"first\"\nprompt = \"{name} it is\"\n"
-        );
-        space.write("pipeline.toml", space.read("pipeline.toml") + &task);
+    for status in [429, 503] {
+        let server =
+            Wire::new(move |_| reply(status, "retry-after: 86400\r\n", &Openai.error("x", "slow down")));
+        let space = space(&server, ["max_concurrent = 1"; 3], "model = \"first\"");
+        for name in ["b", "c"] {
+            let task = format!(
+                "\n[task.{name}]\noutputs = [\"{name}.txt\"]\nmodel = \"first\"\nprompt = \"{name} it is\"\n"
+            );
+            space.write("pipeline.toml", space.read("pipeline.toml") + &task);
+        }
+        space.run(&["build"]).exits(1).says(&["takes no more calls in this build", "slow down"]);
+        assert_eq!(server.count(), 1, "{status}");
+        let class = if status == 429 { "rate_limit" } else { "server_error" };
+        assert_eq!(space.sidecar("c.txt")["failure"]["class"], class);
     }
-    space.run(&["build"]).exits(1).says(&["takes no more calls in this build", "slow down"]);
-    assert_eq!(server.count(), 1);
-    assert_eq!(space.sidecar("c.txt")["failure"]["class"], "rate_limit");
 }
 
 #[test]
