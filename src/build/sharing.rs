@@ -40,6 +40,8 @@ impl Build<'_> {
         }
         self.sharing.last = Instant::now();
         let long = !self.awaited.is_empty()
+            || !self.retrying.is_empty()
+            || self.paused
             || self.running.values().any(|attempt| attempt.live.started.elapsed() >= WORTH);
         if !long && self.sharing.told.is_none() {
             return;

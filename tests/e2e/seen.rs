@@ -278,3 +278,22 @@ prompt = "TASK=last\n{{ join }}"
         space.assert_nothing_to_do(&server);
     });
 }
+
+#[test]
+fn a_task_that_waits_for_its_next_attempt_says_so_though_nothing_runs() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[models.m]\napi = \"command\"\ncommand = [\"sh\", \"-c\", \"exit 3\"]\n\
+         retry = { max_attempts = 2, base = \"300s\", max = \"300s\" }\n\
+         [task.a]\nmodel = \"m\"\noutputs = [\"a.txt\"]\nprompt = \"Say it now\"\n",
+    );
+    let build = space.spawn(&["build"]);
+    until("the pause to be told", || {
+        let status = space.run(&["status", "--json"]).exits(0).json();
+        task(&status, "a")["doing"].as_str().is_some_and(|doing| doing.contains("again in")).then_some(())
+    });
+    space.run(&["pause"]).exits(0);
+    space.run(&["abort", "--hard"]).exits(0);
+    build.wait().exits(3);
+}
