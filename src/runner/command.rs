@@ -373,11 +373,14 @@ fn explain(
 /// Every output must have been written, as a file.
 fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<(), Failure> {
     for (output, path) in job.task.outputs.iter().zip(writes) {
-        let what = match fs::kind(path) {
-            Ok(Some(FileKind::File)) => continue,
-            Ok(Some(FileKind::Dir)) => "came as a directory; wanted a file",
-            Ok(Some(FileKind::Link)) => "came as a symbolic link; wanted a file",
-            Ok(Some(FileKind::Other)) => "came as a pipe or a device; wanted a file",
+        let what = match fs::kind_and_signature(path) {
+            Ok(Some((FileKind::File, signature))) if signature.mode & 0o400 != 0 => continue,
+            Ok(Some((FileKind::File, _))) => {
+                "came as a file that its owner may not read; wanted mode 400 at least"
+            }
+            Ok(Some((FileKind::Dir, _))) => "came as a directory; wanted a file",
+            Ok(Some((FileKind::Link, _))) => "came as a symbolic link; wanted a file",
+            Ok(Some((FileKind::Other, _))) => "came as a pipe or a device; wanted a file",
             Ok(None) | Err(_) if spec.in_place => "was not written",
             Ok(None) | Err(_) => {
                 "was not written; a command writes to `$out`, or says `in_place = true`, or `stdout = true`"

@@ -319,6 +319,7 @@ fn what_comes_in_place_of_a_file_fails_its_task_alone() {
         ("mkdir $out; echo x > $out/x", "a directory"),
         ("ln -s $in $out", "a symbolic link"),
         ("mkfifo $out", "a pipe"),
+        ("echo x > $out; chmod 000 $out", "its owner may not read"),
         ("mkdir $out; exit 3", "exit code 3"),
     ] {
         let server = FakeLlm::new();
