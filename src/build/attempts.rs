@@ -10,6 +10,7 @@ use crate::project::Recipe;
 use crate::record::{Failure, Marker};
 use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
+use crate::style;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -228,10 +229,11 @@ impl Build<'_> {
     /// When a call that failed is made again: not before its pause is over, nor while its server is left alone.
     fn again_in(&self, id: TaskId, after: Duration) -> String {
         let held = self.engine.left_alone(id, self.now()).unwrap_or_default();
-        match held.max(after).as_secs_f64() {
-            seconds if held > after => format!("again in {seconds:.1} s or later: its server is left alone"),
-            ..0.05 => "again at once".to_owned(),
-            seconds => format!("again in {seconds:.1} s"),
+        let pause = held.max(after);
+        match style::duration(pause.as_secs_f64()) {
+            time if held > after => format!("again in {time} or later: its server is left alone"),
+            _ if pause < Duration::from_millis(50) => "again at once".to_owned(),
+            time => format!("again in {time}"),
         }
     }
 

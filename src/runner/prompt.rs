@@ -422,7 +422,7 @@ fn follow(
         }
         Next::Wait { r#for: pause, outage: false } => {
             let asks = if error.retry_after.is_some() { ", as it asks" } else { "" };
-            let text = format!("again in {:.1} s{asks}", pause.as_secs_f64());
+            let text = format!("again in {}{asks}", style::duration(pause.as_secs_f64()));
             again(failure, text, pause, here, Pause::None)
         }
         Next::Adapted => again(
