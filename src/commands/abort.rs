@@ -22,14 +22,18 @@ pub struct AbortArgs {
 
 /// Aborts the build that runs; marks a run that stopped earlier.
 pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
-    let store = session.records(true)?;
+    let opened = session.open(true);
+    let store = match &opened {
+        Ok(opened) => opened.store.clone(),
+        Err(_) => session.records(true)?,
+    };
     if let Some(owner) = building(&store) {
         store.ask(&Control::Abort { hard: args.hard })?;
         let what = if args.hard { "ends at once" } else { "starts nothing more; what runs finishes" };
         let text = format!("process {} {what}; all that is done is kept", owner.pid);
         return tell(session, "abort", Some(owner.pid), &text);
     }
-    mark(session, &session.open(true)?)?;
+    mark(session, &opened?)?;
     tell(session, "abort", None, "the run is given up; `planexe resume --force` goes on with it all the same")
 }
 

@@ -33,11 +33,15 @@ pub struct ResumeArgs {
 
 /// Resumes.
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
-    let records = session.records(false)?;
+    let opened = session.open(false);
+    let records = match &opened {
+        Ok(opened) => opened.store.clone(),
+        Err(_) => session.records(false)?,
+    };
     if let Some(owner) = building(&records).filter(|_| records.is_paused()) {
         return unpause(session, &records, &owner, args.dry_run);
     }
-    let mut opened = session.open(false)?;
+    let mut opened = opened?;
     if let Some(model) = &args.how.model {
         ask_only(&mut opened, model)?;
     }
