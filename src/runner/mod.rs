@@ -25,6 +25,7 @@ use crate::store::logs::{FailureLine, Logs};
 use crate::store::{Sidecar, Store, Why};
 use crate::touch;
 
+mod advice;
 pub mod command;
 pub mod expand;
 pub mod gate;
