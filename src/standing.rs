@@ -1,7 +1,7 @@
 //! How every task stands: what judging found, read together with what is stored and who is at work.
 //! Reads sidecars of tasks that were not judged, writes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use minijinja::Value;
 
@@ -46,14 +46,12 @@ impl Standing {
 
     /// The failure that a run's end is blamed on: the first that no `min_success` absorbs.
     pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
-        let counts = |task: &&TaskView| match &task.family {
-            Some(family) => {
-                self.tasks.iter().any(|other| other.task == *family && other.state == Shown::Failed)
-            }
-            None => true,
-        };
-        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed).filter(counts);
-        failed.filter_map(|task| Some((task, task.failure.as_ref()?))).next()
+        let failed = || self.tasks.iter().filter(|task| task.state == Shown::Failed);
+        let declared: HashSet<&str> =
+            failed().filter(|task| task.family.is_none()).map(|task| task.task.as_str()).collect();
+        let counts =
+            |task: &&TaskView| task.family.as_ref().is_none_or(|family| declared.contains(family.as_str()));
+        failed().filter(counts).find_map(|task| Some((task, task.failure.as_ref()?)))
     }
 }
 
@@ -573,7 +571,7 @@ pub fn phase_of(
     paused: bool,
 ) -> &'static str {
     let wanted = project.graph.upstream(&project.default);
-    let names: std::collections::HashSet<&str> = project
+    let names: HashSet<&str> = project
         .graph
         .ids()
         .filter(|id| wanted[id.index()])
