@@ -44,12 +44,15 @@ impl Standing {
         self.tasks.iter().filter(|task| task.family.is_none())
     }
 
-    /// The failure that a run's end is blamed on: the first that no `min_success` absorbs.
+    /// The failure that a run's end is blamed on: the first that no `min_success` absorbs, or that keeps another task
+    /// from being made all the same.
     pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
         let counts = |task: &&TaskView| match &task.family {
-            Some(family) => {
-                self.tasks.iter().any(|other| other.task == *family && other.state == Shown::Failed)
-            }
+            Some(family) => self.declared().any(|other| match other.state {
+                Shown::Failed => other.task == *family,
+                Shown::Blocked => other.blocked_by.contains(&task.task),
+                _ => false,
+            }),
             None => true,
         };
         let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed).filter(counts);
@@ -127,17 +130,7 @@ impl All<'_> {
         let spec = self.project.spec(task);
         let needs = self.needs(id);
         for &need in &needs {
-            let blame = match self.state(need) {
-                Some(Shown::Failed) => vec![need],
-                Some(Shown::Blocked) => self.blame[need.index()].clone(),
-                _ => continue,
-            };
-            let known = &mut self.blame[id.index()];
-            for task in blame {
-                if known.len() < BLAMED && !known.contains(&task) {
-                    known.push(task);
-                }
-            }
+            self.blame_on(id, need);
         }
         let settled = survey.settled.get(&id).copied();
         let mut view = match task.kind {
@@ -145,6 +138,12 @@ impl All<'_> {
             Kind::Group => self.group(&needs, task),
             Kind::Family => self.family(id, &needs, task, spec),
         };
+        if view.state == Shown::Blocked {
+            // A fan-out, by instances whose own needs failed.
+            for &instance in survey.graph.instances(id) {
+                self.blame_on(id, instance);
+            }
+        }
         view.task = task.name.clone();
         view.recipe = Some(spec.recipe.name().to_owned());
         view.step = Some(spec.step);
@@ -170,6 +169,21 @@ impl All<'_> {
                 self.blame[id.index()].iter().map(|&task| survey.graph[task].name.clone()).collect();
         }
         self.views[id.index()] = Some(view);
+    }
+
+    /// Adds what failed at `cause`, or blocks it, to what blocks a task.
+    fn blame_on(&mut self, id: TaskId, cause: TaskId) {
+        let blame = match self.state(cause) {
+            Some(Shown::Failed) => vec![cause],
+            Some(Shown::Blocked) => self.blame[cause.index()].clone(),
+            _ => return,
+        };
+        let known = &mut self.blame[id.index()];
+        for task in blame {
+            if known.len() < BLAMED && !known.contains(&task) {
+                known.push(task);
+            }
+        }
     }
 
     /// A task that does something itself.
@@ -432,7 +446,7 @@ fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
     let failed = states.iter().filter(|state| **state == Shown::Failed).count();
     let lost = failed + states.iter().filter(|state| **state == Shown::Blocked).count();
     let needed = engine::needed(total, min_success);
-    if failed > 0 && complete + lost == total && complete >= needed && complete > 0 {
+    if lost > 0 && complete + lost == total && complete >= needed && complete > 0 {
         return (Shown::Done, true);
     }
     if failed > 0 && total - lost < needed {
@@ -749,6 +763,7 @@ mod tests {
             (&[Pending, Failed, Failed], 0.5, (Failed, false)),
             (&[Failed, Failed], 0.0, (Pending, false)),
             (&[Done, Blocked], 1.0, (Blocked, false)),
+            (&[Done, Blocked], 0.5, (Done, true)),
             (&[Done, Stale, Pending], 1.0, (Stale, false)),
             (&[Stopped, Pending], 1.0, (Stopped, false)),
             (&[Waiting, Stopped], 1.0, (Waiting, false)),
