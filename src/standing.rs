@@ -216,7 +216,7 @@ impl All<'_> {
             Kind::Instance { family } => Some(self.graph()[family].name.clone()),
             _ => None,
         };
-        view.reasons = judgement.map(reasons).unwrap_or_default();
+        view.reasons = judgement.map(|judgement| reasons_now(judgement, self.owner)).unwrap_or_default();
         let live = status.is_some_and(|status| is_at_work(status, self.owner));
         view.state = if self.survey.settled.get(&id) == Some(&Settled::Skipped) {
             Shown::Skipped
@@ -462,6 +462,14 @@ fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
         Shown::Blocked,
     ];
     (first.into_iter().find(|state| has(*state)).unwrap_or(Shown::Pending), false)
+}
+
+/// The reasons of a judgement as data, beside a build that may be at the task.
+pub fn reasons_now(judgement: &Judgement, owner: Option<&Owner>) -> Vec<Reason> {
+    if judgement.status.as_deref().is_some_and(|status| is_at_work(status, owner)) {
+        return vec![Reason::new("running", "it is being made now")];
+    }
+    reasons(judgement)
 }
 
 /// The reasons of a judgement as data.
