@@ -144,7 +144,8 @@ impl SummaryView {
                 style.paint(style::BLUE, &format!("Stopped{}:", by.unwrap_or_default()))
             }
         };
-        if !summary.failed.is_empty() {
+        // What a fan-out did without is told with its task.
+        if self.outcome != Outcome::Completed && !summary.failed.is_empty() {
             parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
         }
         if summary.blocked > 0 {

@@ -598,6 +598,7 @@ fn the_end_of_a_build_that_was_stopped() {
     view.message = Some("by Ctrl-C".into());
     view.summary = Summary {
         ran: 2,
+        failed: vec!["wbs".into()],
         stopped: vec!["swot".into()],
         waiting: vec!["sign off".into()],
         pending: 4,
@@ -610,8 +611,8 @@ fn the_end_of_a_build_that_was_stopped() {
         view.text(&AT_80, false),
         "\
 = sign[off] waits: Read report.html
-Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting
-  for a person, 4 not reached.
+Stopped (by Ctrl-C): 1 task failed, 2 tasks ran in 9.0s, 1 stopped before the
+  end, 1 waiting for a person, 4 not reached.
 Next: planexe build  go on
 "
     );
