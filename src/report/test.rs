@@ -452,6 +452,7 @@ fn plan() -> PlanView {
         fresh: 1,
         calls_expected: 1,
         calls_at_most: 2,
+        unknown_items: 0,
         eta_s: Some(62.0),
         cost_usd: Some(0.25),
     }
@@ -492,6 +493,11 @@ Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call exp
         ..plan()
     };
     assert_eq!(nothing.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
+    let unknown = PlanView { unknown_items: 2, ..plan() }.text(&AT_80, false);
+    assert!(
+        unknown.ends_with("$0.25.\nThe items of 2 tasks are not known yet; each counts as one.\n"),
+        "{unknown}"
+    );
 }
 
 fn summary(outcome: Outcome) -> SummaryView {
