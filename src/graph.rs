@@ -594,10 +594,16 @@ impl Graph {
 
     /// The tasks and all that need them, as a mask over [`Graph::ids`].
     pub fn downstream(&self, of: &[TaskId]) -> Vec<bool> {
+        self.lost_with(of, |_| false)
+    }
+
+    /// The tasks and all that cannot be made without them, where a fan-out `can_spare` an instance.
+    pub fn lost_with(&self, of: &[TaskId], can_spare: impl Fn(TaskId) -> bool) -> Vec<bool> {
         self.closure(of, |graph, id| {
             let mut next = graph[id].readers.clone();
             match graph[id].kind {
                 // A reader of the fan-out as a whole needs each instance.
+                Kind::Instance { family } if can_spare(family) => {}
                 Kind::Instance { family } => next.extend(graph[family].readers.iter().copied()),
                 Kind::Family => next.extend(graph.instances(id)),
                 _ => {}

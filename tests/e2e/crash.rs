@@ -777,6 +777,11 @@ fn resume_says_where_it_goes_on_and_goes_on() {
     let report = space.report();
     assert_eq!((&report["last_completed_step"], &report["last_completed_task"]), (&json!(0), &json!("a")));
     assert_eq!(report["last_checkpoint_id"], checkpoint.as_str());
+    assert_eq!(
+        report["last_llm_call_at"],
+        space.sidecar("b.txt")["started_utc"],
+        "the call cut short counts"
+    );
 
     space.run(&["resume"]).exits(0).says(&["2/3"]);
     assert_eq!((server.counts(), space.tree()), (counts([("a", 2), ("b", 3), ("c", 2)]), whole));
