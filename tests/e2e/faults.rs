@@ -429,6 +429,11 @@ fn bodies() {
             reply(200, "", &json!({ "choices": [choice(TEXT), choice("Never.")] }).to_string())
         })
         .only(&[Dialect::Openai]),
+        row("figures of another kind", None, Some(1), |d| {
+            let last =
+                d.finish("stop").replace("_count\":", "_count\":-").replace("_tokens\":", "_tokens\":-");
+            d.stream(d.opening() + &d.piece(TEXT) + &last + d.end())
+        }),
         row("an error that says nothing", None, Some(1), |d| {
             let body = d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end();
             let error = "{\"error\":{\"message\":\"\",\"type\":\"\",\"code\":null},";
