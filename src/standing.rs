@@ -1,7 +1,7 @@
 //! How every task stands: what judging found, read together with what is stored and who is at work.
 //! Reads sidecars of tasks that were not judged, writes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use minijinja::Value;
 
@@ -47,16 +47,16 @@ impl Standing {
     /// The failure that a run's end is blamed on: the first that no `min_success` absorbs, or that keeps another task
     /// from being made all the same.
     pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
+        let of = |state: Shown| self.declared().filter(move |task| task.state == state);
+        let families: HashSet<&str> = of(Shown::Failed).map(|task| task.task.as_str()).collect();
+        let blockers: HashSet<&str> =
+            of(Shown::Blocked).flat_map(|task| &task.blocked_by).map(String::as_str).collect();
         let counts = |task: &&TaskView| match &task.family {
-            Some(family) => self.declared().any(|other| match other.state {
-                Shown::Failed => other.task == *family,
-                Shown::Blocked => other.blocked_by.contains(&task.task),
-                _ => false,
-            }),
+            Some(family) => families.contains(family.as_str()) || blockers.contains(task.task.as_str()),
             None => true,
         };
-        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed).filter(counts);
-        failed.filter_map(|task| Some((task, task.failure.as_ref()?))).next()
+        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed);
+        failed.filter(counts).find_map(|task| Some((task, task.failure.as_ref()?)))
     }
 }
 
@@ -595,7 +595,7 @@ pub fn phase_of(
     paused: bool,
 ) -> &'static str {
     let wanted = project.graph.upstream(&project.default);
-    let names: std::collections::HashSet<&str> = project
+    let names: HashSet<&str> = project
         .graph
         .ids()
         .filter(|id| wanted[id.index()])

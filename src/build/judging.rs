@@ -287,7 +287,8 @@ fn course_of(judgement: &Judgement) -> (Course, u32) {
     let mut budgets = budgets.unwrap_or_default();
     budgets.resumed();
     let left = Some((status.state, status.attempt));
-    (Course { budgets, left, ..Course::default() }, status.attempt)
+    let max_tokens = budgets.room();
+    (Course { budgets, left, max_tokens, ..Course::default() }, status.attempt)
 }
 
 /// Whether a task is up to date without looking: nothing it rested on had changed when the build began,

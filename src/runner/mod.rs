@@ -259,6 +259,9 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     if tools.project.spec(&job.task).recipe.is_synced_late() {
         return Ok(());
     }
+    if let Some(spec) = tools.project.spec(&job.task).recipe.prompt() {
+        prompt::take_up_conversation(tools, job, spec)?;
+    }
     write_status(tools, job, State::Running, None)
 }
 
