@@ -613,7 +613,11 @@ pub fn phase_of(
         recorded,
         records: standing.tasks.iter().any(|task| task.attempt > 0 || !task.outputs.is_empty()),
         complete: tasks.iter().all(up_to_date),
-        unfinished: tasks.iter().any(|task| matches!(task.state, Shown::Pending | Shown::Stopped)),
+        // A group is only what its inputs are, and they are among these.
+        unfinished: tasks.iter().any(|task| {
+            matches!(task.state, Shown::Pending | Shown::Stopped)
+                && task.recipe.as_deref() != Some(Recipe::Group.name())
+        }),
         failed: standing.first_failure().is_some(),
         waiting: any(&[Shown::Waiting]),
         interrupted: any(&[Shown::Stopped, Shown::Running]),

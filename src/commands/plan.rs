@@ -126,7 +126,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
     let mut levels: Vec<Vec<PlanTask>> = Vec::new();
     let owner = RunLock::owner(opened.store.run_dir());
     let (mut stale, mut depends, mut fresh, mut calls, mut calls_at_most) = (0, 0, 0, 0, 0);
-    let mut unknown_items = 0;
+    let (mut skipped, mut unknown_items) = (0, 0);
     let open = |id: &TaskId| {
         matches!(survey.settled.get(id), Some(Settled::Stale | Settled::DependsOn | Settled::Failed))
     };
@@ -137,9 +137,11 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
             continue;
         }
         match survey.settled.get(&id) {
-            Some(Settled::Fresh) => fresh += 1,
+            // A fan-out of no items is done, and nothing to count.
+            Some(Settled::Fresh) => fresh += u32::from(task.kind != NodeKind::Family),
             Some(Settled::Stale | Settled::Failed) => stale += 1,
             Some(Settled::DependsOn) => depends += 1,
+            Some(Settled::Skipped) => skipped += 1,
             _ => continue,
         }
         if !open(&id) {
@@ -189,6 +191,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         fresh,
         calls_expected: calls,
         calls_at_most,
+        skipped,
         unknown_items,
         eta_s: None,
         cost_usd: None,
