@@ -1,6 +1,16 @@
-//! The wall clock, in the form records use.
+//! The wall clock, in the form records use, and what tells that no clock ran.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A pause longer than meant by less than this is a busy machine's.
+const LATE: Duration = Duration::from_secs(1);
+
+/// How long this process stood still (Ctrl-Z, a machine that was paused) in a pause begun at `since`; zero if that took
+/// about as long as it was `meant` to. Nothing was listened to meanwhile, so nobody's silence counts.
+pub fn stood_still(since: Instant, meant: Duration) -> Duration {
+    let late = since.elapsed().saturating_sub(meant);
+    if late >= LATE { late } else { Duration::ZERO }
+}
 
 /// Now, RFC 3339 in UTC with milliseconds: `2026-03-01T22:15:04.123Z`.
 pub fn now_utc() -> String {

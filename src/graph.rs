@@ -594,11 +594,22 @@ impl Graph {
 
     /// The tasks and all that need them, as a mask over [`Graph::ids`].
     pub fn downstream(&self, of: &[TaskId]) -> Vec<bool> {
+        self.lost_with(of, |_| false)
+    }
+
+    /// The tasks and all that cannot be made without them, where a fan-out `can_spare` an instance.
+    pub fn lost_with(&self, of: &[TaskId], can_spare: impl Fn(TaskId) -> bool) -> Vec<bool> {
         self.closure(of, |graph, id| {
             let mut next = graph[id].readers.clone();
             match graph[id].kind {
-                // A reader of the fan-out as a whole needs each instance.
-                Kind::Instance { family } => next.extend(graph[family].readers.iter().copied()),
+                // A reader of the fan-out as a whole needs each instance; one over the same items its own.
+                Kind::Instance { family } if can_spare(family) => {}
+                Kind::Instance { family } => {
+                    let item_by_item = |&reader: &TaskId| {
+                        graph.is_peer(reader, family) && !graph.instances(reader).is_empty()
+                    };
+                    next.extend(graph[family].readers.iter().copied().filter(|reader| !item_by_item(reader)));
+                }
                 Kind::Family => next.extend(graph.instances(id)),
                 _ => {}
             }

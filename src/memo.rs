@@ -414,6 +414,7 @@ struct Head<'a> {
     env: Vec<(&'a str, &'a [u8])>,
     dirs: Vec<(&'a str, &'a [u8])>,
     absent: Vec<&'a str>,
+    /// In the order of their paths.
     folders: Vec<Folder<'a>>,
 }
 
@@ -542,7 +543,8 @@ impl Head<'_> {
     /// The number of a file, by its path relative to the run.
     fn find(&self, path: &str) -> Option<u32> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let folder = self.folders.iter().find(|other| other.path == folder)?;
+        let at = self.folders.binary_search_by(|other| other.path.cmp(folder)).ok()?;
+        let folder = &self.folders[at];
         let (mut low, mut high) = (0, folder.count());
         while low < high {
             let middle = (low + high) / 2;

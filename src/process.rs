@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
 
 use crate::cancel::Cancel;
+use crate::clock;
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -62,6 +63,7 @@ enum Verdict {
 
 struct Watched {
     group: Pid,
+    began: Instant,
     deadline: Option<Instant>,
     stall: Option<Duration>,
     growth: Option<Growth>,
@@ -129,6 +131,7 @@ impl Watchdog {
             let mut watch = lock(&self.watch.0);
             let watched = Watched {
                 group,
+                began: now,
                 // One beyond all time is none.
                 deadline: limits.timeout.and_then(|timeout| now.checked_add(timeout)),
                 stall: limits.stall,
@@ -235,11 +238,24 @@ fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
         // Cancel has no bell: with programs running it is looked at every quarter second.
         state.asleep = state.groups.is_empty();
         let pause = if state.asleep { Duration::from_secs(3600) } else { LOOK };
+        let since = Instant::now();
         state = watch.1.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+        let missed = clock::stood_still(since, pause);
+        if !missed.is_zero() {
+            state.groups.values_mut().for_each(|watched| watched.stood_still(since, missed));
+        }
     }
 }
 
 impl Watched {
+    /// From `since` on nobody looked for so long: that is not counted.
+    fn stood_still(&mut self, since: Instant, missed: Duration) {
+        if self.began <= since {
+            self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(missed));
+            self.last_growth.1 += missed;
+        }
+    }
+
     fn look(&mut self, now: Instant, killing: bool) {
         if let Some(kill_at) = self.kill_at {
             if now >= kill_at {

@@ -296,19 +296,18 @@ fn judge_recorded(facts: &Facts<'_>, done: &Done) -> Decision {
         Some(made) if !facts.models.is_empty() && !facts.models.contains(made) => Some(made.clone()),
         _ => None,
     };
-    let mut redraw = false;
     if facts.rules.model
         && let Some(old) = &drift
     {
         reasons.push(StaleReason::ModelChanged { old: old.clone(), new: facts.models.first().cloned() });
-        redraw = true;
     }
     if reasons.is_empty() {
         return Decision::Fresh { edited, drift };
     }
     let form_only = |reason: &StaleReason| matches!(reason, StaleReason::Changed { part, .. } if part == "schema" || part == "check");
     let try_existing = reasons.iter().all(form_only);
-    Decision::Stale { reasons, redraw, try_existing, edited }
+    // Also of another model: what is kept of the one that is listed now was asked of it, and is found by its name.
+    Decision::Stale { reasons, redraw: false, try_existing, edited }
 }
 
 /// What is wrong with the outputs themselves.

@@ -1,7 +1,7 @@
 //! How every task stands: what judging found, read together with what is stored and who is at work.
 //! Reads sidecars of tasks that were not judged, writes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use minijinja::Value;
 
@@ -44,16 +44,19 @@ impl Standing {
         self.tasks.iter().filter(|task| task.family.is_none())
     }
 
-    /// The failure that a run's end is blamed on: the first that no `min_success` absorbs.
+    /// The failure that a run's end is blamed on: the first that no `min_success` absorbs, or that keeps another task
+    /// from being made all the same.
     pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
+        let of = |state: Shown| self.declared().filter(move |task| task.state == state);
+        let families: HashSet<&str> = of(Shown::Failed).map(|task| task.task.as_str()).collect();
+        let blockers: HashSet<&str> =
+            of(Shown::Blocked).flat_map(|task| &task.blocked_by).map(String::as_str).collect();
         let counts = |task: &&TaskView| match &task.family {
-            Some(family) => {
-                self.tasks.iter().any(|other| other.task == *family && other.state == Shown::Failed)
-            }
+            Some(family) => families.contains(family.as_str()) || blockers.contains(task.task.as_str()),
             None => true,
         };
-        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed).filter(counts);
-        failed.filter_map(|task| Some((task, task.failure.as_ref()?))).next()
+        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed);
+        failed.filter(counts).find_map(|task| Some((task, task.failure.as_ref()?)))
     }
 }
 
@@ -127,17 +130,7 @@ impl All<'_> {
         let spec = self.project.spec(task);
         let needs = self.needs(id);
         for &need in &needs {
-            let blame = match self.state(need) {
-                Some(Shown::Failed) => vec![need],
-                Some(Shown::Blocked) => self.blame[need.index()].clone(),
-                _ => continue,
-            };
-            let known = &mut self.blame[id.index()];
-            for task in blame {
-                if known.len() < BLAMED && !known.contains(&task) {
-                    known.push(task);
-                }
-            }
+            self.blame_on(id, need);
         }
         let settled = survey.settled.get(&id).copied();
         let mut view = match task.kind {
@@ -145,6 +138,12 @@ impl All<'_> {
             Kind::Group => self.group(&needs, task),
             Kind::Family => self.family(id, &needs, task, spec),
         };
+        if view.state == Shown::Blocked {
+            // A fan-out, by instances whose own needs failed.
+            for &instance in survey.graph.instances(id) {
+                self.blame_on(id, instance);
+            }
+        }
         view.task = task.name.clone();
         view.recipe = Some(spec.recipe.name().to_owned());
         view.step = Some(spec.step);
@@ -170,6 +169,21 @@ impl All<'_> {
                 self.blame[id.index()].iter().map(|&task| survey.graph[task].name.clone()).collect();
         }
         self.views[id.index()] = Some(view);
+    }
+
+    /// Adds what failed at `cause`, or blocks it, to what blocks a task.
+    fn blame_on(&mut self, id: TaskId, cause: TaskId) {
+        let blame = match self.state(cause) {
+            Some(Shown::Failed) => vec![cause],
+            Some(Shown::Blocked) => self.blame[cause.index()].clone(),
+            _ => return,
+        };
+        let known = &mut self.blame[id.index()];
+        for task in blame {
+            if known.len() < BLAMED && !known.contains(&task) {
+                known.push(task);
+            }
+        }
     }
 
     /// A task that does something itself.
@@ -202,7 +216,7 @@ impl All<'_> {
             Kind::Instance { family } => Some(self.graph()[family].name.clone()),
             _ => None,
         };
-        view.reasons = judgement.map(reasons).unwrap_or_default();
+        view.reasons = judgement.map(|judgement| reasons_now(judgement, self.owner)).unwrap_or_default();
         let live = status.is_some_and(|status| is_at_work(status, self.owner));
         view.state = if self.survey.settled.get(&id) == Some(&Settled::Skipped) {
             Shown::Skipped
@@ -432,7 +446,7 @@ fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
     let failed = states.iter().filter(|state| **state == Shown::Failed).count();
     let lost = failed + states.iter().filter(|state| **state == Shown::Blocked).count();
     let needed = engine::needed(total, min_success);
-    if failed > 0 && complete + lost == total && complete >= needed && complete > 0 {
+    if lost > 0 && complete + lost == total && complete >= needed && complete > 0 {
         return (Shown::Done, true);
     }
     if failed > 0 && total - lost < needed {
@@ -448,6 +462,14 @@ fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
         Shown::Blocked,
     ];
     (first.into_iter().find(|state| has(*state)).unwrap_or(Shown::Pending), false)
+}
+
+/// The reasons of a judgement as data, beside a build that may be at the task.
+pub fn reasons_now(judgement: &Judgement, owner: Option<&Owner>) -> Vec<Reason> {
+    if judgement.status.as_deref().is_some_and(|status| is_at_work(status, owner)) {
+        return vec![Reason::new("running", "it is being made now")];
+    }
+    reasons(judgement)
 }
 
 /// The reasons of a judgement as data.
@@ -573,7 +595,7 @@ pub fn phase_of(
     paused: bool,
 ) -> &'static str {
     let wanted = project.graph.upstream(&project.default);
-    let names: std::collections::HashSet<&str> = project
+    let names: HashSet<&str> = project
         .graph
         .ids()
         .filter(|id| wanted[id.index()])
@@ -591,7 +613,11 @@ pub fn phase_of(
         recorded,
         records: standing.tasks.iter().any(|task| task.attempt > 0 || !task.outputs.is_empty()),
         complete: tasks.iter().all(up_to_date),
-        unfinished: tasks.iter().any(|task| matches!(task.state, Shown::Pending | Shown::Stopped)),
+        // A group is only what its inputs are, and they are among these.
+        unfinished: tasks.iter().any(|task| {
+            matches!(task.state, Shown::Pending | Shown::Stopped)
+                && task.recipe.as_deref() != Some(Recipe::Group.name())
+        }),
         failed: standing.first_failure().is_some(),
         waiting: any(&[Shown::Waiting]),
         interrupted: any(&[Shown::Stopped, Shown::Running]),
@@ -749,6 +775,7 @@ mod tests {
             (&[Pending, Failed, Failed], 0.5, (Failed, false)),
             (&[Failed, Failed], 0.0, (Pending, false)),
             (&[Done, Blocked], 1.0, (Blocked, false)),
+            (&[Done, Blocked], 0.5, (Done, true)),
             (&[Done, Stale, Pending], 1.0, (Stale, false)),
             (&[Stopped, Pending], 1.0, (Stopped, false)),
             (&[Waiting, Stopped], 1.0, (Waiting, false)),

@@ -89,6 +89,8 @@ pub struct Changes {
     pub edits: Edits,
     /// The files, for people.
     pub files: BTreeSet<String>,
+    /// One of them is named somewhere, and no mere match of a pattern.
+    pub named: bool,
 }
 
 impl Changes {
@@ -103,6 +105,7 @@ impl Changes {
         self.edits.decls.extend(later.edits.decls);
         self.edits.reload |= later.edits.reload;
         self.files.extend(later.files);
+        self.named |= later.named;
     }
 }
 
@@ -110,7 +113,7 @@ impl Changes {
 #[derive(Debug)]
 pub struct Watched {
     run: PathBuf,
-    graph: Graph,
+    outputs: Outputs,
     files: BTreeMap<PathBuf, Role>,
     patterns: Vec<Pattern>,
     by_mtime: bool,
@@ -123,7 +126,7 @@ impl Watched {
         let project = &opened.project;
         let mut watched = Watched {
             run: project.run.clone(),
-            graph: project.graph.clone(),
+            outputs: Outputs::of(&project.graph),
             files: BTreeMap::new(),
             patterns: Vec::new(),
             by_mtime: project.tables.staleness.by == By::Mtime,
@@ -152,7 +155,7 @@ impl Watched {
         let before = before.map(|before| before.files).unwrap_or_default();
         let mut watched = Watched {
             run: run.to_owned(),
-            graph: Graph::default(),
+            outputs: Outputs::default(),
             files: before,
             patterns: Vec::new(),
             by_mtime: false,
@@ -205,7 +208,7 @@ impl Watched {
         for (path, glob) in named {
             if glob || pattern::has_key(&path) {
                 globs.insert(pattern::fill_key(&path, "*"));
-            } else if !is_output(graph, &path) {
+            } else if !self.outputs.has(&path) {
                 let file = project.run.join(&path);
                 self.role(file).input = Some(path);
             }
@@ -221,7 +224,7 @@ impl Watched {
         for pattern in &self.patterns {
             for path in Finder::new(&pattern.store).glob(&pattern.glob).unwrap_or_default() {
                 let is_log = !path.contains('/') && LOGS.contains(&path.as_str());
-                if is_output(&self.graph, &path) || is_log {
+                if self.outputs.has(&path) || is_log {
                     continue;
                 }
                 let role = all.entry(pattern.store.path(&path)).or_default();
@@ -262,6 +265,7 @@ impl Watched {
             if !same {
                 let shown = path.strip_prefix(&self.run).unwrap_or(&path);
                 changes.files.insert(shown.to_string_lossy().into_owned());
+                changes.named |= self.files.contains_key(&path);
                 changes.edits.reload |= role.pipeline || !role.decls.is_empty();
                 changes.edits.decls.extend(role.decls);
                 changes.edits.inputs.extend(role.input);
@@ -288,7 +292,7 @@ impl Watched {
                 let inner = inner.to_string_lossy();
                 !inner.starts_with(".planexe")
                     && !crate::inputs::is_sidecar(&inner)
-                    && !is_output(&self.graph, &inner)
+                    && !self.outputs.has(&inner)
                     && pattern::could_match(&pattern.glob, &inner)
             })
     }
@@ -328,13 +332,25 @@ fn texts_of(task: &Task) -> Vec<&str> {
     texts
 }
 
-/// Whether a task writes a path.
-fn is_output(graph: &Graph, path: &str) -> bool {
-    graph.is_produced(path)
-        || graph.ids().any(|id| {
-            let outputs = graph[id].outputs.iter();
-            outputs.filter(|output| pattern::has_key(output)).any(|output| pattern::could_match(path, output))
-        })
+/// What tasks write.
+#[derive(Debug, Default)]
+struct Outputs {
+    graph: Graph,
+    /// Those of fan-outs, with a place for the key of an item.
+    of_items: Vec<String>,
+}
+
+impl Outputs {
+    fn of(graph: &Graph) -> Outputs {
+        let all = graph.ids().flat_map(|id| graph[id].outputs.iter());
+        let of_items = all.filter(|output| pattern::has_key(output)).cloned().collect();
+        Outputs { graph: graph.clone(), of_items }
+    }
+
+    /// Whether a task writes a path.
+    fn has(&self, path: &str) -> bool {
+        self.graph.is_produced(path) || self.of_items.iter().any(|output| pattern::could_match(path, output))
+    }
 }
 
 /// Listens for bells of the file system.

@@ -404,3 +404,67 @@ fn the_slot_of_a_program_that_ended_is_free_while_its_records_are_written() {
     // With one slot it is one after the other.
     assert_eq!(started(1, &["a", "b", "c", "d"]).len(), 1);
 }
+
+/// A failure that a fan-out can do without stops nothing, after somebody wanted another task made anew either.
+#[test]
+fn to_make_a_task_anew_does_not_make_an_absorbed_failure_count() {
+    let decl = |name: &str| planexe::graph::Decl {
+        name: name.to_owned(),
+        recipe: true,
+        outputs: vec![format!("{name}.txt")],
+        ..Default::default()
+    };
+    let review = planexe::graph::Decl {
+        outputs: vec!["out/{{ key }}".into()],
+        foreach: Some(planexe::graph::ForeachDecl {
+            source: "list".into(),
+            glob: false,
+            rest: String::new(),
+        }),
+        ..decl("review")
+    };
+    let graph = Graph::build(vec![review, decl("a"), decl("b")]).expect("a graph");
+    let all: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+    let (a, b) = (graph.find("a").expect("a"), graph.find("b").expect("b"));
+    let options = Options { on_failure: OnFailure::FailFast, ..Options::default() };
+    let infos = [0.5, 1.0, 1.0].map(|min_success| TaskInfo { min_success, ..TaskInfo::default() });
+    let mut engine =
+        Engine::new(graph, Mode::Build, options, infos.to_vec(), Slots::new(&[], &[], 9, u32::MAX));
+    engine.want(&all);
+    let mut started = Vec::new();
+    let mut turn = |engine: &mut Engine| {
+        for action in engine.poll(Duration::ZERO) {
+            let event = match action {
+                Action::Expand(id) => {
+                    let item =
+                        |index| Item { key: format!("k{index}"), index, value: serde_json::Value::Null };
+                    Event::Expanded(id, Some((0..2).map(item).collect()))
+                }
+                Action::Judge { task, .. } => {
+                    Event::Judged(task, Judged::Stale(Work { cpu: true, ..Work::default() }))
+                }
+                Action::Start { task, .. } => {
+                    started.push(task);
+                    let end = if engine.graph()[task].name == "review[k1]" { End::Failed } else { End::Done };
+                    // `b` goes on and on.
+                    if task == b {
+                        continue;
+                    }
+                    Event::Ended(task, end)
+                }
+                Action::Settled(_) | Action::CancelAll => continue,
+            };
+            engine.on(event, Duration::ZERO);
+        }
+        started.iter().filter(|task| **task == a).count()
+    };
+    while turn(&mut engine) == 0 {}
+    for _ in 0..10 {
+        turn(&mut engine);
+    }
+    assert!(engine.reopen(a).is_some());
+    for _ in 0..10 {
+        turn(&mut engine);
+    }
+    assert_eq!(turn(&mut engine), 2, "it is not made anew");
+}

@@ -304,15 +304,10 @@ impl Build<'_> {
         self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked, kept });
     }
 
-    /// Tasks of this build that need a task.
+    /// Tasks of this build that need a task. A fan-out with a `min_success` may do without one of its instances.
     pub(super) fn blocked_by(&self, id: TaskId) -> Vec<String> {
         let graph = self.engine.graph();
-        if let NodeKind::Instance { family } = graph[id].kind
-            && self.project.specs[graph[family].decl].min_success < 1.0
-        {
-            return Vec::new();
-        }
-        let mask = graph.downstream(&[id]);
+        let mask = graph.lost_with(&[id], |family| self.project.spec(&graph[family]).min_success < 1.0);
         let own = match graph[id].kind {
             NodeKind::Instance { family } => family,
             _ => id,

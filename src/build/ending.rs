@@ -115,13 +115,16 @@ impl Build<'_> {
             && !self.wanted.options.only
     }
 
-    /// Whether a failure counts: one that `min_success` absorbs does not.
+    /// Whether a failure counts: one that `min_success` absorbs does not, unless a task cannot be made for it.
     pub(super) fn fails(&self) -> bool {
         let graph = self.engine.graph();
-        graph.ids().any(|id| {
-            let absorbed = matches!(graph[id].kind, NodeKind::Instance { family }
-                if self.engine.settled(family) == Some(Settled::Partial));
-            self.engine.settled(id) == Some(Settled::Failed) && !absorbed
+        graph.ids().any(|id| match (self.engine.settled(id), graph[id].kind) {
+            (Some(Settled::Failed), NodeKind::Instance { family }) => {
+                self.engine.settled(family) != Some(Settled::Partial)
+            }
+            (Some(Settled::Blocked), NodeKind::Instance { .. }) => false,
+            (Some(Settled::Failed | Settled::Blocked), _) => true,
+            _ => false,
         })
     }
 

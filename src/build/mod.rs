@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cancel::Level;
+use crate::clock;
 use crate::engine::{Action, Engine, Event as Input, Options, Settled, Target};
 use crate::event::{Kind, Summary};
 use crate::fs::FsError;
@@ -400,9 +401,10 @@ impl<'a> Build<'a> {
             }
             self.wait();
             if looked.elapsed() >= LOOK {
+                let missed = clock::stood_still(looked, LOOK);
                 looked = Instant::now();
                 self.look_outside();
-                self.look_for_stalls();
+                self.look_for_stalls(missed);
             }
             if shown.elapsed() >= pause {
                 let began = Instant::now();

@@ -7,7 +7,7 @@ use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::runner::EndedAlone;
 use crate::store::control::Control;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 impl Build<'_> {
     pub(super) fn signalled(&mut self, signal: i32) {
@@ -198,8 +198,9 @@ impl Build<'_> {
         self.waiting.retain(|(task, _)| *task != name);
     }
 
-    /// Tells of attempts that get nowhere, and ends those whose task says so.
-    pub(super) fn look_for_stalls(&mut self) {
+    /// Tells of attempts that get nowhere, and ends those whose task says so. `missed`: time since the last look in which
+    /// nobody listened to them.
+    pub(super) fn look_for_stalls(&mut self, missed: Duration) {
         let now = Instant::now();
         let mut stalled = Vec::new();
         for (&id, attempt) in &mut self.running {
@@ -207,6 +208,7 @@ impl Build<'_> {
             if mark != attempt.mark.0 {
                 attempt.mark = (mark, now, SystemTime::now());
             }
+            attempt.mark.1 = (attempt.mark.1 + missed).min(now);
             let idle = now - attempt.mark.1;
             if !attempt.stalled && idle >= attempt.limit {
                 attempt.stalled = true;

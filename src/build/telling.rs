@@ -7,6 +7,7 @@ use crate::eta;
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::progress::{Running, Snapshot};
+use crate::record::Marker;
 use crate::runner;
 
 impl Build<'_> {
@@ -104,7 +105,8 @@ impl Build<'_> {
             };
             for reader in graph[id].readers.iter().chain(family.iter().flat_map(|f| &graph[*f].readers)) {
                 let name = &graph[*reader].name;
-                if !self.engine.is_wanted(*reader) && !readers.contains(name) {
+                if !self.engine.is_wanted(*reader) && !readers.contains(name) && self.read_other(*reader, id)
+                {
                     readers.push(name.clone());
                 }
             }
@@ -113,5 +115,20 @@ impl Build<'_> {
             let message = format!("made alone; what reads it is stale now: `{}`", readers.join("`, `"));
             self.tell(Kind::Note { task: None, message, warning: true });
         }
+    }
+
+    /// Whether a task is recorded as made from other outputs of `source` than there are now. A fan-out may be.
+    fn read_other(&self, reader: TaskId, source: TaskId) -> bool {
+        let graph = self.engine.graph();
+        if graph[reader].kind == NodeKind::Family {
+            return true;
+        }
+        let marker = |id: TaskId| Some(self.store.read_done(graph[id].outputs.first()?));
+        let (Some(Marker::Valid(made)), Some(Marker::Valid(now))) = (marker(reader), marker(source)) else {
+            return false;
+        };
+        made.inputs.iter().any(|input| {
+            now.outputs.iter().any(|output| output.path == input.path && output.blake3 != input.blake3)
+        })
     }
 }

@@ -118,10 +118,11 @@ pub fn validate(
     } else {
         let text = after_thinking(answer)
             .map_err(|_| invalid("the answer ends in the middle of its reasoning".to_owned()))?;
-        if text.trim().is_empty() {
+        // A byte order mark is no part of a text.
+        let text = text.trim_start_matches(['\u{feff}', '\n', '\r']).trim_end();
+        if text.is_empty() {
             return Err(invalid("the answer is empty".to_owned()));
         }
-        let text = text.trim_start_matches(['\n', '\r']).trim_end();
         Valid { value: None, text: format!("{text}\n") }
     };
     if let Some(check) = check {

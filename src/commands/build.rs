@@ -423,7 +423,7 @@ pub fn carry_out_under(
     for said in telling.into_notifier().close(by_signal, || signals.pending().is_some()) {
         sink.event(&runner::stamp(event::Kind::Note { task: None, message: said, warning: true }));
     }
-    let mut view = summary_view(session, opened, &what, &ended, code);
+    let mut view = summary_view(session, opened, &what, how, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
     let closing = view.text(&session.err, session.globals.quiet);
     sink.finish(&closing);
@@ -666,7 +666,14 @@ fn exit_code(ended: &Ended, strict: bool) -> u8 {
 }
 
 /// What is told at the end.
-fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, code: u8) -> SummaryView {
+fn summary_view(
+    session: &Session,
+    opened: &Opened,
+    what: &What,
+    how: &HowArgs,
+    ended: &Ended,
+    code: u8,
+) -> SummaryView {
     let project = &opened.project;
     let outcome = if ended.stopped.is_some() || (!ended.fails && !ended.summary.waiting.is_empty()) {
         Outcome::Stopped
@@ -695,7 +702,7 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
     let mut next = Vec::new();
     if let Some((task, ..)) = ended.failures.first() {
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
-        next.push((again(what, "planexe build"), "try again; what is done stays done".to_owned()));
+        next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
     }
     let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
     next.extend(ended.waiting.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
@@ -704,7 +711,7 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
             Some(Stopped::Abort) => "planexe resume --force",
             _ => "planexe resume",
         };
-        next.push((again(what, resume), "go on with what is left".to_owned()));
+        next.push((again(what, how, resume), "go on with what is left".to_owned()));
     }
     for (command, _) in &mut next {
         *command = session.here(command);
@@ -726,12 +733,23 @@ fn summary_view(session: &Session, opened: &Opened, what: &What, ended: &Ended, 
     }
 }
 
-/// The command that goes on with a build: of targets that were typed no other task is begun.
-fn again(what: &What, bare: &str) -> String {
-    if what.typed.is_empty() {
-        return bare.to_owned();
+/// The command that goes on with a build: of targets that were typed no other task is begun, and what was said of models
+/// and answers holds for the rest too.
+fn again(what: &What, how: &HowArgs, bare: &str) -> String {
+    let mut command = match what.typed.is_empty() {
+        true => bare.to_owned(),
+        false => String::from(if what.only { "planexe build --only" } else { "planexe build" }),
+    };
+    if let Some(model) = &how.model {
+        command += &format!(" --model {}", crate::report::shell_word(model));
     }
-    let mut command = String::from(if what.only { "planexe build --only" } else { "planexe build" });
+    for (said, option) in [
+        (!how.rebuild_on.is_empty(), " --rebuild-on model"),
+        (how.strict, " --strict"),
+        (how.frozen, " --frozen"),
+    ] {
+        command += if said { option } else { "" };
+    }
     for name in &what.typed {
         command += &format!(" {}", crate::report::shell_word(name));
     }

@@ -11,12 +11,13 @@ use crate::exit::{self, Error};
 use crate::graph::TaskId;
 use crate::inputs::Finder;
 use crate::open::Opened;
-use crate::report::{ErrorSummary, QualitySummary, RunView, StatusView, counts, shell_word};
+use crate::report::{ErrorSummary, QualitySummary, RunView, StatusView, TaskView, counts, shell_word};
 use crate::resume;
 use crate::signals;
 use crate::standing::{self, Standing};
 use crate::store::index::Index;
 use crate::store::{Owner, RunLock};
+use crate::style::Shown;
 use crate::survey::{Look, Survey, survey};
 
 /// How often `--watch` looks again.
@@ -177,8 +178,9 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         tasks.iter().flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()]).fold(None, latest);
     let since = |at: &String| crate::clock::seconds_between(at, &crate::clock::now_utc());
     let idle_s = seen.builder().and(progress.as_ref()).and_then(since).map(|seconds| seconds.max(0.0));
-    let asking = tasks.iter().filter(|task| task.state == crate::style::Shown::Running && task.api.is_some());
-    let asked = asking.map(|task| task.started_utc.clone()).fold(None, latest);
+    // A call that has not ended, or was cut short with its build, is in no record of calls.
+    let open = |task: &&TaskView| matches!(task.state, Shown::Running | Shown::Stopped) && task.api.is_some();
+    let asked = tasks.iter().filter(open).map(|task| task.started_utc.clone()).fold(None, latest);
     StatusView {
         schema: crate::report::SCHEMA,
         server: session.server(),

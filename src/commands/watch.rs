@@ -1,6 +1,7 @@
 //! `planexe watch`: builds again whenever something it is made from is edited.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -59,6 +60,8 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         how,
         signals,
         watched: None,
+        changed: None,
+        faults: None,
         built: false,
         programs: BTreeSet::new(),
         failures: Vec::new(),
@@ -73,33 +76,12 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
             },
         };
         if changes.is_empty() {
-            let Some(watched) = &mut watch.watched else { continue };
-            eyes.follow(watched);
-            if let Some(why) = eyes.polling.as_ref().filter(|_| !args.poll && !watch.told) {
-                session.say(&format!(
-                    "warning: changes are not reported here ({}); looking again and again",
-                    clean(why)
-                ));
+            match watch.wait(&mut eyes) {
+                Ok(found) => changes = found,
+                Err(signal) => return Ok(exit::of_signal(signal)),
             }
-            watch.told = true;
-            session.say(&format!("watching {}; Ctrl-C ends it", count(watched.count() as u64, "file")));
-            let received = std::cell::Cell::new(None);
-            let signals = &watch.signals;
-            let stop = || {
-                received.set(received.get().or_else(|| signals.pending()));
-                received.get().is_some()
-            };
-            let found = eyes.wait(watched, &stop);
-            if let Some(signal) = received.get() {
-                return Ok(exit::of_signal(signal));
-            }
-            changes = found.unwrap_or_default();
         }
-        let files: Vec<String> =
-            changes.files.iter().take(3).map(|file| format!("`{}`", clean(file))).collect();
-        let more = changes.files.len().saturating_sub(3);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        session.say(&format!("\nchanged: {}{more}", files.join(", ")));
+        watch.changed = Some(changes);
     }
 }
 
@@ -109,6 +91,10 @@ struct Watch<'a> {
     how: HowArgs,
     signals: Signals,
     watched: Option<Watched>,
+    /// What changed since the last look, until it is told.
+    changed: Option<Changes>,
+    /// The faults of the pipeline as they were shown last.
+    faults: Option<String>,
     /// A build was made: what failed in it is not tried again unchanged.
     built: bool,
     /// What the pipeline may run, as far as somebody has seen it.
@@ -128,23 +114,25 @@ enum Next {
 
 impl Watch<'_> {
     /// Reads the pipeline; none if it has faults, which are shown.
-    fn load(&mut self, run: &std::path::Path) -> Result<Option<Opened>, Error> {
+    fn load(&mut self, run: &Path) -> Result<Option<Opened>, Error> {
         let place = self.session.place();
         loop {
             let opened = match open::open(&place, false) {
                 Ok(opened) => opened,
                 Err(OpenError::Faults(faults)) => {
-                    let of_run =
-                        || RunFile::read(&run.join("run.toml")).ok().map(|file| file.pipeline_file(run));
-                    let file =
-                        place.file.clone().or_else(of_run).unwrap_or_else(|| run.join("pipeline.toml"));
-                    let file = file.canonicalize().unwrap_or(file);
-                    self.watched = Some(Watched::of_faulty(run, &file, self.watched.take()));
                     let colour = self.session.err.depth != crate::style::Depth::None;
-                    self.session.complain(faults.render(colour, self.session.err.columns()).trim_end());
+                    let text = faults.render(colour, self.session.err.columns());
+                    self.faulty(run, text.trim_end().to_owned());
                     return Ok(None);
                 }
-                Err(_) => return self.session.open(false).map(Some),
+                // An editor may take a file away before it puts the new one there.
+                Err(error) if self.watched.is_some() && run.is_dir() => {
+                    let error = self.session.open_error(error);
+                    let hints = error.hints.iter().map(|hint| format!("\nhint: {}", self.session.here(hint)));
+                    self.faulty(run, format!("error: {error}{}", hints.collect::<String>()));
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.session.open_error(error)),
             };
             let watched = Watched::of(&opened);
             // An edit between reading the pipeline and looking at its files must not be missed.
@@ -152,8 +140,66 @@ impl Watch<'_> {
                 open::open(&place, false).is_ok_and(|again| again.project.digest == opened.project.digest);
             if unchanged {
                 self.watched = Some(watched);
+                self.faults = None;
+                self.tell_changed();
                 return Ok(Some(opened));
             }
+        }
+    }
+
+    /// The pipeline cannot be read: anything may be what mends it. Nothing is said where the faults are those that were
+    /// shown, and only files changed that nothing names: what is said here may be written into one of them.
+    fn faulty(&mut self, run: &Path, faults: String) {
+        let file = self.session.place().file;
+        let of_run = || RunFile::read(&run.join("run.toml")).ok().map(|file| file.pipeline_file(run));
+        let file = file.or_else(of_run).unwrap_or_else(|| run.join("pipeline.toml"));
+        let file = file.canonicalize().unwrap_or(file);
+        self.watched = Some(Watched::of_faulty(run, &file, self.watched.take()));
+        let same = self.faults.as_ref() == Some(&faults);
+        if same && self.changed.as_ref().is_some_and(|changes| !changes.named) {
+            return;
+        }
+        self.tell_changed();
+        self.session.complain(&faults);
+        self.faults = Some(faults);
+    }
+
+    /// Names the files that changed.
+    fn tell_changed(&mut self) {
+        let Some(changes) = self.changed.take() else { return };
+        let files: Vec<String> =
+            changes.files.iter().take(3).map(|file| format!("`{}`", clean(file))).collect();
+        let more = changes.files.len().saturating_sub(3);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        self.session.say(&format!("\nchanged: {}{more}", files.join(", ")));
+    }
+
+    /// Waits for edits, or for a signal.
+    fn wait(&mut self, eyes: &mut Eyes) -> Result<Changes, i32> {
+        let session = self.session;
+        let Some(watched) = &mut self.watched else { return Ok(Changes::default()) };
+        eyes.follow(watched);
+        if let Some(why) = eyes.polling.as_ref().filter(|_| !self.args.poll && !self.told) {
+            session.say(&format!(
+                "warning: changes are not reported here ({}); looking again and again",
+                clean(why)
+            ));
+        }
+        self.told = true;
+        // What was left untold made no difference.
+        if self.changed.take().is_none() {
+            session.say(&format!("watching {}; Ctrl-C ends it", count(watched.count() as u64, "file")));
+        }
+        let received = std::cell::Cell::new(None);
+        let signals = &self.signals;
+        let stop = || {
+            received.set(received.get().or_else(|| signals.pending()));
+            received.get().is_some()
+        };
+        let found = eyes.wait(watched, &stop);
+        match received.get() {
+            Some(signal) => Err(signal),
+            None => Ok(found.unwrap_or_default()),
         }
     }
 

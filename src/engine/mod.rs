@@ -550,6 +550,11 @@ impl Engine {
         self.settle(id, Settled::Failed);
     }
 
+    /// Whether a failure of a task may be one that its fan-out can do without: then only that of the whole counts.
+    fn may_be_absorbed(&self, id: TaskId) -> bool {
+        matches!(self.graph[id].kind, Kind::Instance { family } if self.info(family).min_success < 1.0)
+    }
+
     /// A failure that `min_success` does not absorb decides what the rest does.
     fn react_to_failure(&mut self) {
         self.failed = true;
@@ -573,7 +578,7 @@ impl Engine {
                 Kind::Instance { family } => Some(family),
                 _ => None,
             };
-            if settled == Settled::Failed && instance_of.is_none_or(|f| self.info(f).min_success >= 1.0) {
+            if settled == Settled::Failed && !self.may_be_absorbed(id) {
                 self.react_to_failure();
             }
             for waiter in 0..self.graph[id].waiters.len() {

@@ -99,7 +99,8 @@ impl Engine {
             heap.retain(|candidate| self.nodes[candidate.task.index()].phase == Phase::Ready);
         }
         self.forget_pauses();
-        self.failed = self.graph.ids().any(|id| self.settled(id) == Some(Settled::Failed));
+        let counts = |id| self.settled(id) == Some(Settled::Failed) && !self.may_be_absorbed(id);
+        self.failed = self.graph.ids().any(counts);
         reopened.tasks.clone_from(&all);
         for task in all {
             self.advance_or_settle(task);

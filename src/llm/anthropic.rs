@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::classify::{Said, rejects_schema};
+use super::classify::{self, Said, rejects_schema};
 use super::http::{Endpoint, Exchange, Format};
 use super::openai::turns;
 use super::stream::Event;
@@ -214,7 +214,7 @@ fn events(exchange: &mut Exchange<'_>, draft: &mut Draft, state: &mut State) -> 
             }
             // `ping`, `content_block_stop`, and kinds yet to be invented. llama.cpp's errors have no type.
             _ => {
-                if let Some(error) = message.error {
+                if let Some(error) = message.error.filter(classify::is_error) {
                     let said = Said::of(&json!({ "error": error })).unwrap_or_default();
                     return Err(exchange.said(&said, &event.data));
                 }
@@ -233,7 +233,7 @@ fn one_piece(exchange: &mut Exchange<'_>, draft: &mut Draft, state: &mut State) 
         Ok(message) => message,
         Err(error) => return Err(exchange.bad_json(&body, &error)),
     };
-    if message.get("error").is_some_and(|error| !error.is_null()) || message["type"] == "error" {
+    if message.get("error").is_some_and(classify::is_error) || message["type"] == "error" {
         return Err(exchange.said(&Said::of(&message).unwrap_or_default(), &body));
     }
     take_start(draft, &message);

@@ -104,6 +104,19 @@ impl Said {
     }
 }
 
+/// Whether an `error` member says that something went wrong. Some gateways send one with every answer, in which all is
+/// empty where nothing did.
+pub(super) fn is_error(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Array(list) => list.iter().any(is_error),
+        Value::Object(members) => members.values().any(is_error),
+        Value::Bool(true) => true,
+    }
+}
+
 fn text_of(value: Option<&Value>) -> String {
     match value {
         Some(Value::String(text)) => text.clone(),
@@ -409,18 +422,51 @@ fn go_duration(text: &str) -> Option<f64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// Seconds since 1970 of an RFC 3339 time or an HTTP date.
+/// Seconds since 1970 of an RFC 3339 time or an HTTP date, in any of its three forms (RFC 9110, 5.6.7).
 pub(super) fn moment(text: &str) -> Option<f64> {
-    let stamp = match text.parse::<jiff::Timestamp>() {
-        Ok(stamp) => stamp,
-        Err(_) => jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?,
+    let usual = || jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+    let old = || {
+        let forms = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+        let civil = forms.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     };
+    let stamp = text.parse::<jiff::Timestamp>().ok().or_else(usual).or_else(old)?;
     Some(stamp.as_millisecond() as f64 / 1000.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_read_in_all_forms() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "1994-11-06T08:49:37Z",
+        ] {
+            assert_eq!(moment(text), Some(784_111_777.0), "{text}");
+        }
+        assert_eq!(moment("Someday, 06-Nov-94 08:49:37 GMT"), None);
+    }
+
+    #[test]
+    fn an_error_that_says_nothing_is_none() {
+        for (text, wanted) in [
+            (r#"{"message":"","type":"","param":null,"code":0}"#, false),
+            (r#"{"message":"","code":500}"#, true),
+            ("{}", false),
+            ("[]", false),
+            (r#""""#, false),
+            ("false", false),
+            ("true", true),
+            (r#""it broke""#, true),
+            ("1", true),
+        ] {
+            assert_eq!(is_error(&serde_json::from_str(text).unwrap()), wanted, "{text}");
+        }
+    }
 
     /// Every row of what servers were seen or documented to send.
     #[test]

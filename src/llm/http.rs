@@ -151,7 +151,8 @@ impl Endpoint {
             progress: context.progress,
             _guard: guard,
         };
-        if exchange.status != 200 {
+        // Whether it is a whole answer is proved by what it holds; some frameworks answer every POST with 201.
+        if !matches!(exchange.status, 200 | 201) {
             return Err(exchange.refused());
         }
         Ok(exchange)
@@ -218,13 +219,24 @@ impl Endpoint {
         Agent::with_parts(self.config.clone(), Dial(Arc::clone(watch)), Lookup(Arc::clone(watch)))
     }
 
+    /// Where it is, and the proxy of the environment on the way there: one that is down looks like a server that is.
+    fn place(&self) -> String {
+        let place = format!("{}:{}", self.site.host, self.site.port);
+        let uri = self.base.parse::<Uri>().ok();
+        let on_the_way = |proxy: &&ureq::Proxy| uri.is_some_and(|uri| !proxy.is_no_proxy(&uri));
+        match self.config.proxy().filter(on_the_way) {
+            Some(proxy) => format!("{place} (by the proxy {}:{})", proxy.host(), proxy.port()),
+            None => place,
+        }
+    }
+
     /// The error of an attempt that got no response.
     fn transport_error(&self, error: ureq::Error, watch: &Watch) -> CallError {
         use ureq::Error as E;
         if let Some(error) = watch.error() {
             return error;
         }
-        let place = format!("{}:{}", self.site.host, self.site.port);
+        let place = self.place();
         match error {
             E::Timeout(_) => {
                 let mut error = CallError::new(
@@ -309,7 +321,7 @@ pub(super) enum Format {
     Empty,
 }
 
-/// A response whose head has come with status 200.
+/// A response whose head has come with status 200, or 201.
 pub(super) struct Exchange<'a> {
     endpoint: &'a Endpoint,
     pub lines: Lines<BodyReader<'static>>,
@@ -330,6 +342,18 @@ impl Exchange<'_> {
     /// How the body is written: by its content type, and by its first byte where that says nothing or
     /// is not kept to. A web page is an error.
     pub(super) fn format(&mut self) -> Result<Format, CallError> {
+        let packed = |name| self.header(name).map(str::to_ascii_lowercase);
+        let packed = packed("content-encoding").or_else(|| packed("transfer-encoding"));
+        if let Some(how) = packed
+            && let Some(how) =
+                how.split(',').map(str::trim).find(|how| !matches!(*how, "" | "identity" | "chunked"))
+        {
+            let how = one_line(how, None);
+            return Err(self.bad_data(format!(
+                "{} answered compressed (`{how}`), which was not asked for",
+                self.endpoint.base
+            )));
+        }
         let kind = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
         let first = match self.lines.skip_mark().and_then(|()| self.lines.peek()) {
             Ok(first) => first,
@@ -396,7 +420,7 @@ impl Exchange<'_> {
                 }
             )),
             Fault::Broken(error) => {
-                let place = format!("{}:{}", self.endpoint.site.host, self.endpoint.site.port);
+                let place = self.endpoint.place();
                 let mut error = io_error(&error, &place, content, self.endpoint.local);
                 error.status = Some(self.status);
                 error

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::classify::{Said, rejects_schema};
+use super::classify::{self, Said, rejects_schema};
 use super::http::{Endpoint, Exchange, Format};
 use super::openai::turns;
 use super::whole::{Draft, Finish};
@@ -167,7 +167,7 @@ fn lines(exchange: &mut Exchange<'_>, draft: &mut Draft, done: &mut bool) -> Res
             Ok(read) => read,
             Err(error) => return Err(exchange.bad_json(&line, &error)),
         };
-        if let Some(error) = line_read.error.filter(|error| !error.is_null()) {
+        if let Some(error) = line_read.error.filter(classify::is_error) {
             let said = Said::of(&json!({ "error": error })).unwrap_or_default();
             return Err(exchange.said(&said, &line));
         }

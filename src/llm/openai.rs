@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::classify::{Said, rejects_schema, wants_completion_tokens};
+use super::classify::{self, Said, rejects_schema, wants_completion_tokens};
 use super::http::{Endpoint, Exchange, Format};
 use super::stream::Event;
 use super::whole::{Draft, Finish};
@@ -313,11 +313,11 @@ fn read(
         return Err(draft.fail(error));
     }
     let Some(word) = draft.finish.clone() else { return Err(draft.unfinished("a finish reason")) };
-    let finish = match word.as_str() {
+    // Gateways hand on other vendors' words as they are: `STOP`, `MAX_TOKENS`, `SAFETY`, `COMPLETE`.
+    let finish = match word.to_ascii_lowercase().as_str() {
         _ if !ending.refusal.is_empty() => Finish::Refused(ending.refusal),
-        "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" | "stop_token" | "completed" => {
-            Finish::Stop
-        }
+        "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" | "stop_token" | "complete"
+        | "completed" => Finish::Stop,
         "length" | "max_tokens" | "model_length" | "max_output_tokens" => Finish::Length,
         "model_context_window_exceeded" => Finish::Context,
         "content_filter" | "refusal" | "safety" => Finish::Refused(String::new()),
@@ -335,6 +335,8 @@ fn read(
 #[derive(Default)]
 struct Ending {
     refusal: String,
+    /// The text comes in deltas. Some add the message so far to each (Perplexity), or the whole to the last.
+    deltas: bool,
 }
 
 fn events(exchange: &mut Exchange<'_>, draft: &mut Draft, ending: &mut Ending) -> Result<(), CallError> {
@@ -374,7 +376,7 @@ fn chunks(
             Ok(chunk) => chunk,
             Err(error) => return Err(exchange.bad_json(data, &error)),
         };
-        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+        if let Some(error) = chunk.error.filter(classify::is_error) {
             let mut said = Said::of(&json!({ "error": error })).unwrap_or_default();
             if said == Said::default() {
                 said.message = error.to_string();
@@ -399,11 +401,13 @@ fn chunks(
         if let Some(usage) = chunk.usage {
             take_usage(&usage, &mut draft.usage);
         }
-        for choice in chunk.choices.unwrap_or_default() {
-            if choice.index.unwrap_or(0) != 0 {
+        for (place, choice) in (0..).zip(chunk.choices.unwrap_or_default()) {
+            if choice.index.unwrap_or(place) != 0 {
                 continue;
             }
-            for delta in [choice.delta, choice.message].into_iter().flatten() {
+            ending.deltas |= choice.delta.as_ref().is_some_and(Delta::says_something);
+            let message = choice.message.filter(|_| !ending.deltas);
+            for delta in [choice.delta, message].into_iter().flatten() {
                 // Some send both names with the same text.
                 let mut thoughts = [delta.reasoning_content, delta.reasoning].into_iter().flatten();
                 if let Some(Text(thought)) = thoughts.find(|text| !text.is_empty()) {
@@ -422,7 +426,7 @@ fn chunks(
                     exchange.content(0);
                 }
             }
-            if let Some(error) = choice.error.filter(|error| !error.is_null()) {
+            if let Some(error) = choice.error.filter(classify::is_error) {
                 let said = Said::of(&json!({ "error": error })).unwrap_or_default();
                 return Err(exchange.said(&said, data));
             }
@@ -464,6 +468,15 @@ struct Choice<'a> {
     finish_reason: Option<Text<'a>>,
     #[serde(default)]
     error: Option<Value>,
+}
+
+impl Delta<'_> {
+    fn says_something(&self) -> bool {
+        [&self.content, &self.reasoning_content, &self.reasoning, &self.refusal]
+            .into_iter()
+            .flatten()
+            .any(|text| !text.is_empty())
+    }
 }
 
 #[derive(Deserialize)]

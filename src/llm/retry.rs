@@ -170,6 +170,9 @@ struct Used {
     reasks: u32,
     /// Answers cut at their length and asked for again.
     longer: u32,
+    /// The `max_tokens` the last of them was asked for with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<u64>,
     /// When the present wait began.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_since: Option<Duration>,
@@ -363,6 +366,7 @@ impl Budgets {
                     && let Some(room) = more_room(failed, model)
                 {
                     used.longer += 1;
+                    used.room = Some(room);
                     return Next::Reask { max_tokens: Some(room) };
                 }
                 self.larger(failed, models).unwrap_or_else(|| self.leave(failed, models, other, false))
@@ -393,6 +397,11 @@ impl Budgets {
         for used in self.endpoints.values_mut() {
             used.waiting_since = None;
         }
+    }
+
+    /// The `max_tokens` that a cut answer was last asked for with, if one was.
+    pub fn room(&self) -> Option<u64> {
+        self.endpoints.values().filter_map(|used| used.room).max()
     }
 
     /// Answers of an endpoint that were rejected and asked for again.

@@ -16,7 +16,7 @@ pub(super) enum Fault {
     TooLarge(&'static str),
 }
 
-/// Reads lines of any end (LF or CRLF) without keeping more than one and a buffer.
+/// Reads lines of any end (LF, CRLF or CR) without keeping more than one and a buffer.
 pub(super) struct Lines<R> {
     reader: R,
     buffer: Vec<u8>,
@@ -24,25 +24,41 @@ pub(super) struct Lines<R> {
     start: usize,
     /// Up to here `buffer[start..]` is known to hold no line end.
     looked: usize,
+    /// The last line ended in a CR: an LF that follows belongs to it.
+    after_cr: bool,
     left: u64,
     ended: bool,
 }
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(reader: R) -> Lines<R> {
-        Lines { reader, buffer: Vec::new(), start: 0, looked: 0, left: BODY_CAP, ended: false }
+        Lines {
+            reader,
+            buffer: Vec::new(),
+            start: 0,
+            looked: 0,
+            after_cr: false,
+            left: BODY_CAP,
+            ended: false,
+        }
     }
 
     /// The next line without its end; None at a clean end. A last line without an end is a line.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Fault> {
         loop {
-            if let Some(at) = self.buffer[self.looked..].iter().position(|byte| *byte == b'\n') {
-                let (from, mut to) = (self.start, self.looked + at);
+            if self.after_cr
+                && let Some(next) = self.buffer.get(self.start)
+            {
+                self.start += usize::from(*next == b'\n');
+                self.looked = self.looked.max(self.start);
+                self.after_cr = false;
+            }
+            if let Some(at) = self.buffer[self.looked..].iter().position(|byte| matches!(byte, b'\n' | b'\r'))
+            {
+                let (from, to) = (self.start, self.looked + at);
                 self.start = to + 1;
                 self.looked = self.start;
-                if to > from && self.buffer[to - 1] == b'\r' {
-                    to -= 1;
-                }
+                self.after_cr = self.buffer[to] == b'\r';
                 return Ok(Some(&self.buffer[from..to]));
             }
             self.looked = self.buffer.len();
@@ -214,6 +230,8 @@ mod tests {
             ("event: x\ndata: a\ndata: b\n\n", vec![("x", "a\nb")]),
             ("event: ping\n\ndata: a\n\n", vec![("", "a")]),
             (": OPENROUTER PROCESSING\n\nid: 1\nretry: 5\ndata: a\n\n", vec![("", "a")]),
+            ("data: a\r\rdata: b\rdata:\r\r\r", vec![("", "a"), ("", "b\n")]),
+            ("data: a\r\n\rdata: b\n\r\n", vec![("", "a"), ("", "b")]),
             ("data: a", vec![("", "a")]),
             ("data\n\n", vec![("", "")]),
             ("", vec![]),

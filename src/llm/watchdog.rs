@@ -10,6 +10,7 @@ use ureq::Agent;
 
 use super::{CallError, Class};
 use crate::cancel::Cancel;
+use crate::clock;
 use crate::manifest::types::CallTimeouts;
 
 /// The longest a clock's end or a cancel goes unnoticed.
@@ -76,12 +77,14 @@ fn millis(duration: Duration) -> u64 {
 pub(super) struct Watch {
     clocks: Clocks,
     cancel: Cancel,
-    /// When first-token or idle runs out.
-    soft_ms: AtomicU64,
+    /// Since when first-token or idle runs.
+    soft_since_ms: AtomicU64,
     /// Whether content has come, so that the soft clock is `idle`.
     writing: AtomicBool,
-    /// When total or the task's time runs out, and which of them it is.
-    hard: Option<(u64, Why, Duration)>,
+    /// Since when the hard clock runs.
+    hard_since_ms: AtomicU64,
+    /// The limit on the whole, if there is one: total, or the task's time.
+    hard: Option<(Duration, Why)>,
     /// 0, or one more than an index into [`WHYS`].
     why: AtomicU8,
 }
@@ -95,9 +98,10 @@ impl Watch {
         Arc::new(Watch {
             clocks,
             cancel: cancel.clone(),
-            soft_ms: AtomicU64::new(now_ms().saturating_add(millis(clocks.connect + clocks.first_token))),
+            soft_since_ms: AtomicU64::new(now_ms().saturating_add(millis(clocks.connect))),
             writing: AtomicBool::new(false),
-            hard: hard.map(|(limit, why)| (now_ms().saturating_add(millis(limit)), why, limit)),
+            hard_since_ms: AtomicU64::new(now_ms()),
+            hard,
             why: AtomicU8::new(0),
         })
     }
@@ -105,14 +109,35 @@ impl Watch {
     /// The request is out, or the server told of progress in reading it: first-token starts anew.
     pub(super) fn reading(&self) {
         if !self.writing.load(Ordering::Relaxed) {
-            self.soft_ms.store(now_ms().saturating_add(millis(self.clocks.first_token)), Ordering::Relaxed);
+            self.soft_since_ms.store(now_ms(), Ordering::Relaxed);
         }
     }
 
     /// A piece of content came: idle starts anew.
     pub(super) fn content(&self) {
         self.writing.store(true, Ordering::Relaxed);
-        self.soft_ms.store(now_ms().saturating_add(millis(self.clocks.idle)), Ordering::Relaxed);
+        self.soft_since_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// From `from_ms` on nobody listened for so long: no clock ran that was running then.
+    fn stood_still(&self, from_ms: u64, for_ms: u64) {
+        for since in [&self.soft_since_ms, &self.hard_since_ms] {
+            let later = |at: u64| (at <= from_ms).then(|| at.saturating_add(for_ms));
+            let _ = since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        }
+    }
+
+    /// When first-token or idle runs out.
+    fn soft_at(&self) -> u64 {
+        let writing = self.writing.load(Ordering::Relaxed);
+        let limit = if writing { self.clocks.idle } else { self.clocks.first_token };
+        self.soft_since_ms.load(Ordering::Relaxed).saturating_add(millis(limit))
+    }
+
+    /// When total or the task's time runs out.
+    fn hard_at(&self) -> Option<u64> {
+        let (limit, _) = self.hard?;
+        Some(self.hard_since_ms.load(Ordering::Relaxed).saturating_add(millis(limit)))
     }
 
     /// Looks at the clocks; true if the call is to end, noting why if it was not noted yet.
@@ -123,10 +148,9 @@ impl Watch {
         let now = now_ms();
         let why = if self.cancel.is_killing() {
             Why::Cancelled
-        } else if let Some((at, why, _)) = self.hard.filter(|(at, ..)| now >= *at) {
-            let _ = at;
+        } else if let Some((_, why)) = self.hard.filter(|_| self.hard_at().is_some_and(|at| now >= at)) {
             why
-        } else if now >= self.soft_ms.load(Ordering::Relaxed) {
+        } else if now >= self.soft_at() {
             if self.writing.load(Ordering::Relaxed) { Why::Idle } else { Why::FirstToken }
         } else {
             return false;
@@ -165,13 +189,12 @@ impl Watch {
     }
 
     fn hard_limit(&self) -> String {
-        self.hard.map_or_else(String::new, |(_, _, limit)| format!("{limit:?}"))
+        self.hard.map_or_else(String::new, |(limit, _)| format!("{limit:?}"))
     }
 
     /// Milliseconds to the next moment at which there may be something to do.
     fn due_in(&self, now: u64) -> u64 {
-        let hard = self.hard.map_or(u64::MAX, |(at, ..)| at);
-        self.soft_ms.load(Ordering::Relaxed).min(hard).saturating_sub(now)
+        self.soft_at().min(self.hard_at().unwrap_or(u64::MAX)).saturating_sub(now)
     }
 }
 
@@ -194,6 +217,7 @@ impl Dog {
 
     fn run(&self) {
         let mut over = Vec::new();
+        let mut stood_still = (0, 0);
         loop {
             let mut calls = self.lock();
             while calls.1.is_empty() {
@@ -202,6 +226,9 @@ impl Dog {
             let now = now_ms();
             let mut nap = millis(TICK);
             calls.1.retain(|entry| {
+                if stood_still.1 > 0 {
+                    entry.watch.stood_still(stood_still.0, stood_still.1);
+                }
                 if entry.watch.check() {
                     over.push(entry.agent.clone());
                     return false;
@@ -213,7 +240,10 @@ impl Dog {
             for agent in over.drain(..) {
                 agent.shutdown();
             }
-            std::thread::sleep(Duration::from_millis(nap));
+            let (nap, since) = (Duration::from_millis(nap), Instant::now());
+            let from_ms = now_ms();
+            std::thread::sleep(nap);
+            stood_still = (from_ms, millis(clock::stood_still(since, nap)));
         }
     }
 }
@@ -257,4 +287,47 @@ fn dog() -> std::io::Result<&'static Dog> {
     std::thread::Builder::new().name("call-clocks".into()).stack_size(64 * 1024).spawn(|| dog.run())?;
     *slot = Some(dog);
     Ok(dog)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_listened_to_is_no_silence() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let clocks = Clocks { connect: HOUR, first_token: HOUR, idle: HOUR, total: Some(HOUR) };
+        let over = |content: bool, time_left: Duration, from_ms: u64, for_ms: u64| {
+            let watch = Watch::start(clocks, Some(time_left), &Cancel::new());
+            watch.reading();
+            if content {
+                watch.content();
+            }
+            // As if all of it had begun so long ago.
+            for since in [&watch.soft_since_ms, &watch.hard_since_ms] {
+                since.store(0, Ordering::Relaxed);
+            }
+            while now_ms() < 20 {
+                std::thread::yield_now();
+            }
+            watch.stood_still(from_ms, for_ms);
+            watch.check()
+        };
+        let soon = Duration::from_millis(10);
+        for content in [false, true] {
+            assert!(over(content, soon, 0, 0));
+            assert!(!over(content, soon, 0, 60_000));
+            assert!(!over(content, HOUR, 0, 0));
+        }
+        // A clock that began afterwards is not put off.
+        let watch = Watch::start(clocks, None, &Cancel::new());
+        watch.content();
+        let at = watch.soft_at();
+        while now_ms() == 0 {
+            std::thread::yield_now();
+        }
+        watch.content();
+        watch.stood_still(0, 60_000);
+        assert!(watch.soft_at() < at + 60_000);
+    }
 }

@@ -12,9 +12,12 @@ use crate::cancel::{Cancel, Level};
 use crate::fs::{self, FsError};
 use crate::manifest::types::Hooks as Table;
 use crate::process::{End, Lifeline, Limits, Watchdog};
+use crate::style;
 
 /// The longest a hook may take.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How much of what a hook said is looked at for its last line.
+const TAIL: usize = 4096;
 /// Calls of hooks that wait.
 const QUEUE: usize = 1024;
 
@@ -81,7 +84,8 @@ impl Hooks {
     /// now and then, whether somebody is waiting for planexe to end.
     pub fn close(mut self, limit: Duration, mut hurry: impl FnMut() -> bool) {
         if self.dropped > 0 {
-            self.complaints.add(format!("{} calls of hooks were left out: they take too long", self.dropped));
+            let calls = style::count(self.dropped as u64, "call");
+            self.complaints.add(format!("hooks: {calls} left out, they take too long"));
         }
         let Some((queue, thread)) = self.running.take() else { return };
         drop(queue);
@@ -125,7 +129,8 @@ fn run_all(
         }
     }
     if left_out > 0 {
-        complaints.add(format!("{left_out} calls of hooks were left out: the build was over"));
+        let calls = style::count(left_out, "call");
+        complaints.add(format!("hooks: {calls} left out, the build was over"));
     }
 }
 
@@ -161,9 +166,10 @@ fn run_one(
         End::NotStarted(error) => format!("cannot be started: {error}"),
     };
     let said = fs::read_scratch(&said)?;
-    let said = String::from_utf8_lossy(&said);
+    // It may be one line of millions.
+    let said = String::from_utf8_lossy(&said[said.len().saturating_sub(TAIL)..]);
     let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
-    let last = super::payload::bounded(&crate::style::clean(last), 200);
+    let last = super::payload::bounded(&style::clean(last), 200);
     Ok(Some(if last.is_empty() { end } else { format!("{end}: {last}") }))
 }
 

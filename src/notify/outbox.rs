@@ -4,11 +4,12 @@
 //! A folder is named after the receiver, never after its address, which may be a secret.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::payload::Payload;
 use crate::clock;
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FileKind, FsError};
 
 /// Most events that wait for one receiver; older ones make room.
 const MOST: usize = 1000;
@@ -51,6 +52,7 @@ impl Outbox {
         let mut names: Vec<String> = fs::list_dir(&self.dir)
             .unwrap_or_default()
             .into_iter()
+            .filter(|(_, kind)| *kind == FileKind::File)
             .filter_map(|(name, _)| name.into_string().ok())
             .filter(|name| number(name).is_some())
             .collect();
@@ -80,7 +82,7 @@ impl Outbox {
         Ok(over)
     }
 
-    /// The first events that wait, with their file names. What cannot be read or is too old goes.
+    /// The first events that wait, with their file names. What is damaged or too old goes.
     pub fn head(&self, most: usize) -> Vec<(String, Payload)> {
         let mut head = Vec::new();
         let now = clock::now_utc();
@@ -89,8 +91,11 @@ impl Outbox {
                 break;
             }
             let path = self.dir.join(&name);
-            let Ok(bytes) = fs::read_capped(&path, 1 << 20) else { continue };
-            let payload = serde_json::from_slice::<Payload>(&bytes).ok();
+            let payload = match fs::read_capped(&path, 1 << 20) {
+                Ok(bytes) => serde_json::from_slice::<Payload>(&bytes).ok(),
+                Err(error) if error.kind() == ErrorKind::FileTooLarge => None,
+                Err(_) => continue,
+            };
             let old = |payload: &Payload| {
                 clock::seconds_between(&payload.timestamp_utc, &now).is_none_or(|age| age > OLD)
             };
@@ -160,6 +165,10 @@ mod tests {
         outbox.add(2, &fresh("a")).unwrap();
         fs::write_atomic(&outbox.dir.join("000000000003.json"), b"{\"schema\"", Durability::Unsynced)
             .unwrap();
+        fs::write_atomic(&outbox.dir.join("000000000004.json"), &[b' '; 1 << 21], Durability::Unsynced)
+            .unwrap();
+        // Nothing of ours, and no event.
+        fs::make_dirs(&outbox.dir.join("000000000005.json"), Durability::Unsynced).unwrap();
         assert_eq!(outbox.head(9).len(), 1);
         assert_eq!(outbox.names().len(), 1);
     }

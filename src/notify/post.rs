@@ -136,7 +136,7 @@ impl Post {
         let complaints = self.complaints.clone();
         self.spawn("outbox", move || {
             let mut numbers: HashMap<usize, u64> = HashMap::new();
-            let mut told = false;
+            let (mut told, mut left_out) = (false, 0);
             for payload in receive {
                 for (at, receiver) in receivers.iter().enumerate() {
                     if !receiver.wants(&payload.event) {
@@ -144,15 +144,22 @@ impl Post {
                     }
                     let outbox = Outbox::new(&run, &receiver.folder);
                     let number = numbers.entry(at).or_insert_with(|| outbox.next_number());
-                    if let Err(error) = outbox.add(*number, &payload)
-                        && !std::mem::replace(&mut told, true)
-                    {
-                        complaints.add(format!("events cannot be kept for their receivers: {error}"));
+                    match outbox.add(*number, &payload) {
+                        Ok(older) => left_out += older,
+                        Err(error) if !std::mem::replace(&mut told, true) => {
+                            complaints.add(format!("events cannot be kept for their receivers: {error}"));
+                        }
+                        Err(_) => {}
                     }
                     *number += 1;
                 }
                 shared.state().rings += 1;
                 shared.bell.notify_all();
+            }
+            if left_out > 0 {
+                let events = crate::style::count(left_out as u64, "event");
+                complaints
+                    .add(format!("{events} that waited too long for webhooks made room for later ones"));
             }
             shared.state().written = true;
             shared.bell.notify_all();
@@ -200,6 +207,15 @@ impl Post {
         }
         drop(state);
         self.receivers.iter().map(|receiver| Outbox::new(&self.run, &receiver.folder).names().len()).sum()
+    }
+}
+
+impl Drop for Post {
+    /// Of a build that never began, too: no thread waits for a receiver longer than its build.
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.until.get_or_insert_with(Instant::now);
+        self.shared.bell.notify_all();
     }
 }
 
@@ -320,4 +336,40 @@ pub fn deliver_now(run: &Path, receiver: &Receiver) -> Delivered {
         }
     }
     Delivered { webhook: receiver.label.clone(), delivered, waiting: outbox.names().len(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::payload::tests::payload;
+    use super::*;
+    use crate::clock;
+    use crate::keys::Secret;
+    use crate::manifest::types::WebhookFormat as Format;
+
+    #[test]
+    fn no_thread_outlives_a_build_that_never_began() {
+        let run = tempfile::tempdir().expect("a folder");
+        // Taken, and listened to by nobody.
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let url = format!("http://{}/", port.expect("a port"));
+        let receiver = Receiver {
+            label: "ops".into(),
+            folder: "ops".into(),
+            url: Secret::new(&url),
+            format: Format::Json,
+            key: None,
+            events: Vec::new(),
+        };
+        let event = Payload { timestamp_utc: clock::now_utc(), ..payload("task.started", Some("a")) };
+        Outbox::new(run.path(), "ops").add(1, &event).expect("an event that waits");
+        let post = Post::new(run.path(), vec![receiver], Complaints::default());
+        let shared = Arc::downgrade(&post.shared);
+        drop(post);
+        let until = Instant::now() + Duration::from_secs(20);
+        while shared.strong_count() > 0 {
+            assert!(Instant::now() < until, "threads stay");
+            std::thread::yield_now();
+        }
+        assert_eq!(Outbox::new(run.path(), "ops").names().len(), 1);
+    }
 }

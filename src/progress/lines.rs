@@ -100,13 +100,20 @@ impl EventLines {
             }
             Kind::PipelineCompleted { summary } => format!("build completed: {}", ran(summary)),
             Kind::PipelineFailed { summary } => {
-                format!("build failed: {} failed, {}", summary.failed.len(), ran(summary))
+                format!("build failed: {}{}", failed(summary), ran(summary))
             }
             Kind::PipelineStopped { summary, message } => {
-                format!("build stopped ({}): {}", clean(message), ran(summary))
+                format!("build stopped ({}): {}{}", clean(message), failed(summary), ran(summary))
             }
             _ => String::new(),
         }
+    }
+}
+
+fn failed(summary: &Summary) -> String {
+    match summary.failed.len() {
+        0 => String::new(),
+        n => format!("{n} failed, "),
     }
 }
 

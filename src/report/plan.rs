@@ -29,8 +29,14 @@ pub struct PlanView {
     pub fresh: u32,
     /// Calls of stale tasks for which no answer is kept.
     pub calls_expected: u32,
-    /// Calls if everything that might run does.
+    /// Calls if everything that might run does; a fan-out whose items are not known counts as one.
     pub calls_at_most: u32,
+    /// Tasks whose condition is false.
+    #[serde(skip)]
+    pub skipped: u32,
+    /// Fan-outs whose items are not known.
+    #[serde(skip)]
+    pub unknown_items: u32,
     /// Seconds it is expected to take if everything that might run does, from earlier builds.
     pub eta_s: Option<f64>,
     /// USD its calls are expected to cost, the same way.
@@ -146,13 +152,18 @@ impl PlanView {
         if !self.levels.is_empty() {
             text.push('\n');
         }
-        text + &self.total() + "\n"
+        text += &format!("{}\n", self.total());
+        if self.unknown_items > 0 {
+            let tasks = style::count(u64::from(self.unknown_items), "task");
+            text += &format!("The items of {tasks} are not known yet; each counts as one.\n");
+        }
+        text
     }
 
     fn total(&self) -> String {
         let tasks = |number: u32| style::count(u64::from(number), "task");
         if self.stale + self.depends == 0 {
-            return format!("planexe: everything is up to date ({})", tasks(self.fresh));
+            return format!("planexe: everything is up to date ({})", tasks(self.fresh + self.skipped));
         }
         let mut text = match (self.stale, self.depends) {
             (stale, 0) => format!("Would run {}", tasks(stale)),

@@ -137,9 +137,6 @@ impl SummaryView {
                 if let Some(message) = &self.message {
                     parts.push(clean(message));
                 }
-                if !summary.failed.is_empty() {
-                    parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
-                }
                 style.paint(style::RED, "Failed:")
             }
             Outcome::Stopped => {
@@ -147,6 +144,10 @@ impl SummaryView {
                 style.paint(style::BLUE, &format!("Stopped{}:", by.unwrap_or_default()))
             }
         };
+        // What a fan-out did without is told with its task.
+        if self.outcome != Outcome::Completed && !summary.failed.is_empty() {
+            parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
+        }
         if summary.blocked > 0 {
             parts.push(format!("{} blocked", summary.blocked));
         }

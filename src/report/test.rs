@@ -452,6 +452,8 @@ fn plan() -> PlanView {
         fresh: 1,
         calls_expected: 1,
         calls_at_most: 2,
+        skipped: 0,
+        unknown_items: 0,
         eta_s: Some(62.0),
         cost_usd: Some(0.25),
     }
@@ -492,6 +494,11 @@ Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call exp
         ..plan()
     };
     assert_eq!(nothing.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
+    let unknown = PlanView { unknown_items: 2, ..plan() }.text(&AT_80, false);
+    assert!(
+        unknown.ends_with("$0.25.\nThe items of 2 tasks are not known yet; each counts as one.\n"),
+        "{unknown}"
+    );
 }
 
 fn summary(outcome: Outcome) -> SummaryView {
@@ -592,6 +599,7 @@ fn the_end_of_a_build_that_was_stopped() {
     view.message = Some("by Ctrl-C".into());
     view.summary = Summary {
         ran: 2,
+        failed: vec!["wbs".into()],
         stopped: vec!["swot".into()],
         waiting: vec!["sign off".into()],
         pending: 4,
@@ -604,8 +612,8 @@ fn the_end_of_a_build_that_was_stopped() {
         view.text(&AT_80, false),
         "\
 = sign[off] waits: Read report.html
-Stopped (by Ctrl-C): 2 tasks ran in 9.0s, 1 stopped before the end, 1 waiting
-  for a person, 4 not reached.
+Stopped (by Ctrl-C): 1 task failed, 2 tasks ran in 9.0s, 1 stopped before the
+  end, 1 waiting for a person, 4 not reached.
 Next: planexe build  go on
 "
     );

@@ -77,6 +77,13 @@ impl Tools {
     pub fn note(&self, task: Option<&str>, warning: bool, message: impl Into<String>) {
         (self.events)(Kind::Note { task: task.map(str::to_owned), message: message.into(), warning });
     }
+
+    /// Logs a failure; that it cannot be is told once.
+    pub fn log_failure(&self, line: &FailureLine) {
+        if let Some(error) = self.logs.failure(line) {
+            self.note(Some(&line.task), true, format!("failures cannot be logged: {error}"));
+        }
+    }
 }
 
 /// An attempt to be made.
@@ -252,11 +259,17 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     if tools.project.spec(&job.task).recipe.is_synced_late() {
         return Ok(());
     }
+    if let Some(spec) = tools.project.spec(&job.task).recipe.prompt() {
+        prompt::take_up_conversation(tools, job, spec)?;
+    }
     write_status(tools, job, State::Running, None)
 }
 
 /// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
-fn settle(tools: &Tools, job: &mut Job, outcome: Outcome) -> Outcome {
+fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
+    if let Outcome::Failed(failure) | Outcome::Again { failure, .. } = &mut outcome {
+        failure.error_id.get_or_insert_with(error_id);
+    }
     let written = match &outcome {
         Outcome::Done(_) | Outcome::Broken(_) => Ok(()),
         Outcome::Failed(failure) => {
@@ -287,9 +300,7 @@ fn log_failure(tools: &Tools, job: &Job, failure: &Failure) {
         Some(&job.prepared.decision_id),
         &tools.project.run,
     );
-    if let Some(error) = tools.logs.failure(&line) {
-        tools.note(Some(&job.task.name), true, format!("failures cannot be logged: {error}"));
-    }
+    tools.log_failure(&line);
 }
 
 /// The name at its server of the model this attempt asks.

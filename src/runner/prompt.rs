@@ -68,6 +68,49 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
     Some(accept(tools, job, valid, made))
 }
 
+/// Rejected answers of an attempt that an earlier build did not bring to its end: what they cost is not
+/// paid again, the model is told what was wrong with them. Before `.status` says that a new attempt runs, or another
+/// kill would lose what this one makes out.
+pub fn take_up_conversation(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<(), FsError> {
+    let left = job.course.left.take();
+    let Some((state @ (State::Running | State::Pending | State::Stopped), attempt)) = left else {
+        return Ok(());
+    };
+    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    let digest = call_digest(spec, endpoint, &job.prepared);
+    let mut rejected = Vec::new();
+    for call in tools.store.calls().list(&job.task.name)? {
+        let meant = call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
+        if meant
+            && let Some(reply) = &call.record.reply
+            && let Err(violations) =
+                check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref())
+        {
+            let again = Rejected { answer: reply.text.clone(), feedback: check::feedback(&violations) };
+            rejected.push((call, again));
+        }
+    }
+    // Killed between the answer and the word of its rejection.
+    if let Some((last, _)) = rejected.last()
+        && state == State::Running
+        && last.record.attempt == attempt
+    {
+        job.course.budgets.add_reask(&endpoint.name);
+        if last.usable {
+            tools.store.calls().mark(&last.name, Verdict::Rejected)?;
+        }
+    }
+    let of_this_course = job.course.budgets.reasks(&endpoint.name) as usize;
+    let before = rejected.len().saturating_sub(of_this_course);
+    for (call, again) in rejected.into_iter().skip(before) {
+        if let Some(reply) = &call.record.reply {
+            tools.logs.usage_unless_there(&line_of_kept(tools, &call.record, reply))?;
+        }
+        job.course.rejected.push(again);
+    }
+    Ok(())
+}
+
 /// An attempt that asks a model.
 struct Asking<'a> {
     tools: &'a Tools,
@@ -81,7 +124,6 @@ impl Asking<'_> {
         if let Some(outcome) = self.not_asked() {
             return Ok(outcome);
         }
-        self.take_up_conversation()?;
         let request = request_of(self.job, self.spec);
         let started_utc = clock::now_utc();
         let start = Instant::now();
@@ -249,49 +291,6 @@ impl Asking<'_> {
             false => None,
         };
         Ok(self.follow(&error, failure, rest))
-    }
-
-    /// Rejected answers of an attempt that an earlier build did not bring to its end: what they cost is not
-    /// paid again, the model is told what was wrong with them.
-    fn take_up_conversation(&mut self) -> Result<(), FsError> {
-        let Self { tools, job, spec, endpoint } = self;
-        let left = job.course.left.take();
-        let Some((state @ (State::Running | State::Pending | State::Stopped), attempt)) = left else {
-            return Ok(());
-        };
-        let digest = call_digest(spec, endpoint, &job.prepared);
-        let mut rejected = Vec::new();
-        for call in tools.store.calls().list(&job.task.name)? {
-            let meant =
-                call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
-            if meant
-                && let Some(reply) = &call.record.reply
-                && let Err(violations) =
-                    check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref())
-            {
-                let again = Rejected { answer: reply.text.clone(), feedback: check::feedback(&violations) };
-                rejected.push((call, again));
-            }
-        }
-        // Killed between the answer and the word of its rejection.
-        if let Some((last, _)) = rejected.last()
-            && state == State::Running
-            && last.record.attempt == attempt
-        {
-            job.course.budgets.add_reask(&endpoint.name);
-            if last.usable {
-                tools.store.calls().mark(&last.name, Verdict::Rejected)?;
-            }
-        }
-        let of_this_course = job.course.budgets.reasks(&endpoint.name) as usize;
-        let before = rejected.len().saturating_sub(of_this_course);
-        for (call, again) in rejected.into_iter().skip(before) {
-            if let Some(reply) = &call.record.reply {
-                tools.logs.usage_unless_there(&line_of_kept(tools, &call.record, reply))?;
-            }
-            job.course.rejected.push(again);
-        }
-        Ok(())
     }
 
     /// Adds a call to the task's usage and to `usage_metrics.jsonl`.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{StatusRead, Store, sidecar, task_dir_name};
-use crate::fs::{self, Durability, FsError, Signature};
+use crate::fs::{self, Durability, FileKind, FsError, Signature};
 use crate::record::State;
 
 /// What is asked of a running build.
@@ -127,7 +127,10 @@ fn passed_file(dir: &Path, task: &str) -> PathBuf {
 fn retries(dir: &Path) -> BTreeMap<PathBuf, String> {
     let dir = dir.join("retry");
     let mut found = BTreeMap::new();
-    for (name, _) in fs::list_dir(&dir).unwrap_or_default() {
+    for (name, kind) in fs::list_dir(&dir).unwrap_or_default() {
+        if kind != FileKind::File {
+            continue;
+        }
         let path = dir.join(&name);
         let Some(name) = name.to_str().filter(|name| !fs::is_temp_name(name)) else { continue };
         let text = fs::read_capped(&path, 1 << 16).unwrap_or_default();
@@ -253,6 +256,15 @@ mod tests {
         assert_eq!(controls.look(), told);
         controls.clear_passed("t");
         assert_eq!(controls.look(), told[..1]);
+    }
+
+    #[test]
+    fn a_folder_asks_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        store.ask_retry("t").unwrap();
+        fs::make_dirs(&store.planexe_dir().join("retry/u"), Durability::Unsynced).unwrap();
+        assert_eq!(store.asked_retries(), ["t"]);
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Store {
         })?;
         for_each_file(&self.partial_dir(), &mut |path| add(&mut all, path, false))?;
         add(&mut all, &self.planexe_dir().join("checkpoints.dropped.jsonl"), false)?;
-        all.sort_by_key(|leftover| (-leftover.changed_ns, leftover.path.clone()));
+        all.sort_by(|a, b| (b.changed_ns, &a.path).cmp(&(a.changed_ns, &b.path)));
         Ok(all)
     }
 
@@ -128,6 +128,21 @@ pub fn surplus(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_long_ago_is_older_than_all_others() {
+        let (_dir, store) = crate::store::fixtures::store();
+        fs::make_dirs(&store.partial_dir(), Durability::Unsynced).unwrap();
+        let centuries = std::time::Duration::from_secs(10_000_000_000);
+        for (name, before) in [("a", centuries), ("b", std::time::Duration::ZERO)] {
+            let path = store.partial_dir().join(name);
+            fs::write_atomic(&path, b"x", Durability::Unsynced).unwrap();
+            fs::set_mtime(&path, SystemTime::now() - before).unwrap();
+        }
+        let left = store.leftovers(&HashMap::new()).unwrap();
+        let names: Vec<_> = left.iter().filter_map(|one| one.path.file_name()).collect();
+        assert_eq!(names, ["b", "a"]);
+    }
 
     #[test]
     fn the_oldest_go_first() {

@@ -222,9 +222,14 @@ impl RunLock {
 impl Drop for RunLock {
     fn drop(&mut self) {
         if self.announced {
-            let _ = fs::remove(&owner_path(&self.run_dir));
+            forget_owner(&self.run_dir);
         }
     }
+}
+
+/// Takes an announcement back: for who ends on the spot, and his lock with him.
+pub fn forget_owner(run_dir: &Path) {
+    let _ = fs::remove(&owner_path(run_dir));
 }
 
 /// Whether somebody announced himself and did not take it back: he is at it, or was killed.

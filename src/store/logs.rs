@@ -382,15 +382,14 @@ impl Logs {
 
     /// [`Logs::usage`], unless the call has its line already.
     pub fn usage_unless_there(&self, line: &UsageLine) -> Result<(), FsError> {
-        let named = |line: &UsageLine| (line.task.clone(), line.timestamp.clone());
         {
             let mut log = lock(&self.usage);
             if log.lines.is_none() {
                 let lines = jsonl::read_records::<UsageLine>(&log.path)
                     .map_err(|error| error.within(&self.run_dir))?;
-                log.lines = Some(lines.iter().map(named).collect());
+                log.lines = Some(lines.iter().map(name_of).collect());
             }
-            if !log.lines.get_or_insert_default().insert(named(line)) {
+            if log.lines.as_ref().is_some_and(|lines| lines.contains(&name_of(line))) {
                 return Ok(());
             }
         }
@@ -400,7 +399,7 @@ impl Logs {
     fn usage_inner(&self, line: &UsageLine) -> Result<(), FsError> {
         let bytes = jsonl::to_line(line);
         let mut log = lock(&self.usage);
-        let UsageLog { path, open, .. } = &mut *log;
+        let UsageLog { path, open, lines, .. } = &mut *log;
         let (file, overview) = match open {
             Some(open) => open,
             None => {
@@ -409,6 +408,9 @@ impl Logs {
             }
         };
         file.line(&bytes, Durability::Unsynced)?;
+        if let Some(lines) = lines {
+            lines.insert(name_of(line));
+        }
         // The overview can be computed again at any time; the line above is what counts.
         overview.add(line);
         log.behind = true;
@@ -437,6 +439,11 @@ impl UsageLog {
         }
         Ok(())
     }
+}
+
+/// What a call is known by: its task and its end.
+fn name_of(line: &UsageLine) -> (String, String) {
+    (line.task.clone(), line.timestamp.clone())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -595,6 +602,20 @@ mod tests {
         assert_eq!(kept, store.activity_overview().unwrap());
         assert_eq!((kept.total_tokens, kept.total_cost, kept.models["openai:big"].calls), (60, 1.0, 2));
         assert_eq!(store.usage_lines().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_call_has_one_line_whoever_asks_for_it() {
+        let (_dir, store) = store();
+        let logs = Logs::new(&store);
+        let line =
+            |ended_utc: &str| UsageLine::of(CallOf { ended_utc, ..call() }, Ok(&reply()), store.run_dir());
+        let (one, two) = (line("2026-03-01T22:15:01Z"), line("2026-03-01T22:15:02Z"));
+        logs.usage_unless_there(&one).unwrap();
+        logs.usage(&two).unwrap();
+        logs.usage_unless_there(&one).unwrap();
+        logs.usage_unless_there(&two).unwrap();
+        assert_eq!(store.usage_lines().unwrap(), [one, two]);
     }
 
     #[test]

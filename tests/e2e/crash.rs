@@ -680,7 +680,8 @@ fn without_its_folder_nothing_runs_again() {
     let space = space(&server, CHAIN);
     space.build();
     std::fs::remove_dir_all(space.path(".planexe")).expect(".planexe");
-    space.run(&["status"]).exits(0).says(&["done"]);
+    // It was started, though nothing says when.
+    space.run(&["status"]).exits(0).says(&["done", "Started   not known"]);
     assert!(!space.exists(".planexe"), "looking makes no folder");
     // The index is learned anew; nothing runs. Files as young as the clock's granularity teach it nothing: on a fast
     // machine it takes a few builds until there is a folder again, whose coming touches the run directory.
@@ -777,6 +778,11 @@ fn resume_says_where_it_goes_on_and_goes_on() {
     let report = space.report();
     assert_eq!((&report["last_completed_step"], &report["last_completed_task"]), (&json!(0), &json!("a")));
     assert_eq!(report["last_checkpoint_id"], checkpoint.as_str());
+    assert_eq!(
+        report["last_llm_call_at"],
+        space.sidecar("b.txt")["started_utc"],
+        "the call cut short counts"
+    );
 
     space.run(&["resume"]).exits(0).says(&["2/3"]);
     assert_eq!((server.counts(), space.tree()), (counts([("a", 2), ("b", 3), ("c", 2)]), whole));

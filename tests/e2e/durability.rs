@@ -3,6 +3,7 @@
 use std::fs::{File, FileTimes};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::{Answer, FakeLlm, Fifo, Space, patiently, space, until};
@@ -209,6 +210,113 @@ schema = "a.schema.json"
     space.build();
     assert_eq!(server.total(), failed + 1);
     assert_eq!(server.last("a").messages.len(), 1);
+}
+
+const SUMMARY: &str = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.json"]
+prompt = "TASK=a\nSummarise: {{ plan }}"
+schema = "a.schema.json"
+"#;
+
+/// Killed between an answer and the word of its rejection, and then while it is asked for again.
+#[test]
+fn a_rejection_that_was_not_written_down_outlives_two_kills() {
+    let server = FakeLlm::scripted(|request| match request.messages.len() {
+        1 => Answer::Text("{}".into()),
+        _ => Answer::Hang,
+    });
+    let space = space(&server, SUMMARY);
+    space.write("a.schema.json", r#"{ "type": "object", "required": ["title"] }"#);
+    let build = space.spawn(&["build"]);
+    server.wait_for_total(2);
+    build.kill9();
+    // As it is left by a kill a moment earlier.
+    let mut status = space.sidecar("a.json");
+    status["attempt"] = json!(1);
+    status.as_object_mut().expect("an object").remove("budgets").expect("what was used up");
+    space.write("a.json.status", status.to_string());
+    for calls in [3, 4] {
+        let build = space.spawn(&["build"]);
+        server.wait_for_total(calls);
+        assert_eq!(server.last("a").messages.len(), 3, "with what was wrong, after {calls} calls");
+        build.kill9();
+    }
+    server.script(|_| Answer::Text("{\"title\": \"A bridge\"}".into()));
+    space.build();
+    assert_eq!((server.total(), server.last("a").messages.len()), (5, 3));
+    space.assert_nothing_to_do(&server);
+}
+
+/// What a cut answer was asked for with is not forgotten: or the next cut one would be the last.
+#[test]
+fn room_for_a_longer_answer_outlives_a_kill() {
+    let server = FakeLlm::scripted(|request| match request.body["max_tokens"].as_u64() {
+        Some(..400) => Answer::Finish("It will".into(), "length"),
+        _ => Answer::Hang,
+    });
+    let space = space(&server, PAIR);
+    space.edit("pipeline.toml", "[task.a]", "[task.a]\nparams = { max_tokens = 100 }");
+    let build = space.spawn(&["build"]);
+    server.wait_for_total(3);
+    build.kill9();
+    server.script(|_| Answer::Text("It will hold.".into()));
+    space.build();
+    assert_eq!(server.total(), 4);
+    assert_eq!(server.last("a").body["max_tokens"], 400);
+    space.assert_nothing_to_do(&server);
+}
+
+/// While planexe is stopped (Ctrl-Z) it listens to nobody, so nobody's silence counts.
+#[test]
+fn no_clock_runs_while_the_build_is_stopped() {
+    patiently(|slow| {
+        let server = FakeLlm::new();
+        server.hold("p");
+        let wait = |file: &str| format!("until test -e ../{file}; do sleep 0.05; done");
+        let tasks = format!(
+            r#"
+[task.p]
+outputs = ["p.txt"]
+prompt = "TASK=p\nWill it hold?"
+
+[task.a]
+outputs = ["a.txt"]
+timeout = "{limit}s"
+command = "touch ../began; {}; echo x > $out"
+
+[task.b]
+outputs = ["b.txt"]
+command = "{}; echo x > $out"
+
+[task.c]
+inputs = ["b.txt"]
+outputs = ["c.txt"]
+command = "sleep 1; cp $in $out"
+"#,
+            wait("go-a"),
+            wait("go-b"),
+            limit = 3 * slow,
+        );
+        let space = Space::new();
+        space.pipeline_with(&server, &format!("timeouts = {{ first_token = \"{}s\" }}", 3 * slow), &tasks);
+        let go = |file: &str| std::fs::write(space.root().join(file), "").expect("a file");
+        let build = space.spawn(&["build", "-j4"]);
+        server.wait_for_call("p");
+        until("the command", || space.root().join("began").exists().then_some(()));
+        build.signal(Signal::STOP);
+        let stopped = Instant::now();
+        until("the limits", || (stopped.elapsed() > Duration::from_secs(4) * slow).then_some(()));
+        build.signal(Signal::CONT);
+        // Some time passes in which both could be ended.
+        go("go-b");
+        until("the third", || space.is_done("c.txt").then_some(()));
+        go("go-a");
+        server.release("p");
+        build.wait().exits(0).says_nothing_of(&["timeout"]);
+        assert_eq!(server.total(), 1);
+    });
 }
 
 /// `run.json` is told anew from sidecars and checkpoints wherever it was cut.

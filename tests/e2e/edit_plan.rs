@@ -176,6 +176,62 @@ fn an_editor_edits_and_one_that_fails_changes_nothing() {
     assert_eq!(space.files(".planexe/edit"), [""; 0]);
 }
 
+/// A text that was typed is nowhere else: an edit that cannot be carried out keeps it, and says where.
+#[test]
+fn a_typed_text_outlives_an_edit_that_comes_to_nothing() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.write("ed.sh", "printf '%s' \"$1\" > \"$2\"\n");
+    // A task that the new text makes run for the first time cannot be kept: there is nothing of it.
+    let tasks = space.read("pipeline.toml");
+    let when = "{{ 'sea' in plan }}";
+    space.write(
+        "pipeline.toml",
+        format!(
+            "{tasks}\n[task.e]\nwhen = \"{when}\"\ninputs = {{ plan = \"plan.txt\" }}\noutputs = [\"e.txt\"]\ncommand = \"cp $in $out\"\n"
+        ),
+    );
+    space.build();
+    let kept = ".planexe/edit/plan.txt.unfinished";
+    for (n, text) in ["one sea", "two sea"].into_iter().enumerate() {
+        space.set_env("EDITOR", format!("sh ed.sh '{text}'"));
+        let out = space.run(&["edit-plan", "--none"]).exits(1).says(&["cannot be kept", "--set", kept]);
+        assert_eq!(space.read("plan.txt"), OLD, "{out}");
+        let kept = if n == 0 { kept.to_owned() } else { format!("{kept}-2") };
+        assert_eq!(space.read(&kept), text, "{out}");
+    }
+    // A text of a file is in that file.
+    space.write("new.txt", "three sea");
+    space.run(&["edit-plan", "--set", "new.txt", "--none"]).exits(1).says_nothing_of(&["--set"]);
+    assert_eq!(space.files(".planexe/edit").len(), 2);
+    // It can be gone on with.
+    space.run(&["edit-plan", "--set", kept, "--all"]).exits(0);
+    assert_eq!(space.read("plan.txt"), "one sea");
+}
+
+#[test]
+fn a_plan_that_was_changed_while_it_was_edited_is_left_alone() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.write("ed.sh", "echo of another > plan.txt\necho mine > \"$1\"\n");
+    space.set_env("EDITOR", "sh ed.sh");
+    let out = space.run(&["edit-plan", "--all"]).exits(1).says(&["was changed meanwhile", "--set"]);
+    assert_eq!(space.read("plan.txt"), "of another\n", "{out}");
+    assert_eq!(space.read(".planexe/edit/plan.txt.unfinished"), "mine\n");
+}
+
+#[test]
+fn edits_that_were_cut_short_are_kept_one_beside_the_other() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    for left in ["first", "second"] {
+        space.write(".planexe/edit/plan.txt", left);
+        space.run(&["edit-plan", "--set", "new.txt", "--all"]).exits(0).says(&["cut short"]);
+    }
+    assert_eq!(space.read(".planexe/edit/plan.txt.unfinished"), "first");
+    assert_eq!(space.read(".planexe/edit/plan.txt.unfinished-2"), "second");
+}
+
 #[test]
 fn a_running_build_is_not_disturbed() {
     let server = FakeLlm::new();

@@ -400,6 +400,41 @@ fn bodies() {
         row("a byte order mark before JSON", None, Some(1), |d| {
             reply(200, "", &format!("\u{feff}{}", d.in_one_piece(TEXT)))
         }),
+        row("lines that end in CR", None, Some(1), |d| {
+            let body = d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end();
+            d.stream(body.replace('\n', "\r"))
+        }),
+        row("201", None, Some(1), |d| reply(201, "", &d.in_one_piece(TEXT))),
+        row("201 and an error", Some(("server_error", 3)), Some(2), |d| {
+            reply(201, "", &d.error("api_error", "it broke"))
+        }),
+        row("a reason in capitals", None, Some(1), |d| d.ended(TEXT, "STOP")).only(&[Dialect::Openai]),
+        row("another vendor's word for too long", Some(("truncated", 1)), None, |d| {
+            d.ended("It will", "MAX_TOKENS")
+        })
+        .with("max_output = 5")
+        .only(&[Dialect::Openai]),
+        row("the message so far beside each piece", None, Some(1), |d| {
+            let piece = |delta: &str, message: &str, finish: Option<&str>| {
+                let choice = json!({ "index": 0, "finish_reason": finish, "delta": { "content": delta },
+                    "message": { "role": "assistant", "content": message } });
+                format!("data: {}\n\n", json!({ "choices": [choice] }))
+            };
+            let (start, end) = TEXT.split_at(9);
+            d.stream(piece(start, start, None) + &piece(end, TEXT, None) + &piece("", TEXT, Some("stop")))
+        })
+        .only(&[Dialect::Openai]),
+        row("two answers, not numbered", None, Some(1), |_| {
+            let choice = |text: &str| json!({ "message": { "content": text }, "finish_reason": "stop" });
+            reply(200, "", &json!({ "choices": [choice(TEXT), choice("Never.")] }).to_string())
+        })
+        .only(&[Dialect::Openai]),
+        row("an error that says nothing", None, Some(1), |d| {
+            let body = d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end();
+            let error = "{\"error\":{\"message\":\"\",\"type\":\"\",\"code\":null},";
+            let with_error = |line: &str| line.replacen('{', error, 1) + "\n";
+            d.stream(body.lines().map(with_error).collect::<String>())
+        }),
         row("words after the end", None, Some(1), |d| {
             d.stream(d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end() + "and: more\n\n")
         })
@@ -495,6 +530,32 @@ fn bodies() {
 }
 
 /// What a server says that a call took may be anything; it is added up all the same.
+/// What is packed though nobody asked is told from an answer that broke off.
+#[test]
+fn a_compressed_stream_is_named_as_such() {
+    for head in ["content-encoding: gzip", "transfer-encoding: gzip, chunked"] {
+        let bytes = b"7\r\n\x1f\x8b\x08\0\0\0\0\r\n0\r\n\r\n".to_vec();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{head}\r\n\r\n");
+        let server = Wire::new(move |_| vec![send(head.clone()), Step::Send(bytes.clone())]);
+        let space = space(&server, Dialect::Openai, "");
+        space.run(&["build"]).exits(1).says(&["bad_data", "compressed (`gzip`)"]);
+    }
+}
+
+/// A proxy of the environment that is down is not taken for the server.
+#[test]
+fn a_proxy_on_the_way_is_named() {
+    let server = Wire::new(|_| vec![]);
+    let space = space(&server, Dialect::Openai, "");
+    space.edit("pipeline.toml", &server.base_url(Dialect::Openai), "http://nowhere.invalid/v1");
+    space.set_env("HTTP_PROXY", "http://127.0.0.1:1");
+    space.set_env("NO_PROXY", "");
+    space
+        .run(&["build"])
+        .exits(1)
+        .says(&["nowhere.invalid:80 (by the proxy 127.0.0.1:1) refuses connections"]);
+}
+
 #[test]
 fn figures_that_cannot_be_true_break_no_sum() {
     for dialect in DIALECTS {

@@ -462,6 +462,44 @@ fn enough_successes_make_the_task_done_and_partial() {
 }
 
 #[test]
+fn what_needs_the_item_that_a_partial_task_lacks_is_not_made_and_the_build_fails() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "review[cyd]" => Answer::error(400, "not this one"),
+        _ => Answer::Default,
+    });
+    let space = reviews(&server, &["ann", "bob", "cyd"]);
+    space.edit("pipeline.toml", "[task.review]", "[task.review]\nmin_success = 0.5");
+    let letters = "\n[task.letter]\nforeach = { file = \"experts.json\", items = \"/experts\", key = \"name\" }\n\
+                   inputs = { review = \"reviews/{{ key }}.txt\" }\noutputs = [\"letters/{{ key }}.txt\"]\n\
+                   template = \"Dear {{ key }}, {{ review }}\"\n\
+                   [task.post]\ninputs = { letters = \"letters/*.txt\" }\noutputs = [\"post.txt\"]\n\
+                   template = \"{{ letters | length }} letters\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + letters);
+    let out = space
+        .run(&["build", "post"])
+        .exits(1)
+        .says(&["1 task failed, 2 blocked", "blocks post, letter[cyd]"]);
+    assert!(!out.stderr.contains("Done:"), "{out}");
+    assert!(!space.exists("post.txt"));
+    let report = space.report();
+    assert_eq!(report["run"]["phase"], "failed", "{report:#}");
+    assert_eq!(report["error"]["failed_step"], "review[cyd]", "{report:#}");
+    for task in ["letter", "post"] {
+        let view = report["tasks"].as_array().and_then(|all| all.iter().find(|view| view["task"] == task));
+        let view = view.unwrap_or_else(|| panic!("{report:#}"));
+        assert_eq!((&view["state"], &view["blocked_by"]), (&json!("blocked"), &json!(["review[cyd]"])));
+    }
+    let last = space.lines("events.jsonl").pop().expect("an event");
+    assert_eq!(last["event"], "pipeline.failed", "{last}");
+
+    // A fan-out that can do without the item as well is partial, and what comes after it is made.
+    space.edit("pipeline.toml", "[task.letter]", "[task.letter]\nmin_success = 0.5");
+    space.run(&["build", "post"]).exits(0).says(&["Done: 1 blocked", "Partial: review, letter"]);
+    assert_eq!(space.read("post.txt"), "2 letters");
+    assert_eq!((space.state("letter"), space.state("post")), ("done".into(), "done".into()));
+}
+
+#[test]
 fn too_few_successes_fail_the_task_and_block_its_readers() {
     let server = FakeLlm::scripted(|request| match request.task.as_str() {
         "review[cyd]" | "review[dan]" => Answer::error(400, "not this one"),
@@ -872,4 +910,27 @@ fn a_partial_run_that_is_complete_is_not_made_all_again() {
     space.run(&["build"]).exits(0);
     let out = space.run(&["resume"]).exits(2).says(&["`planexe build` tries those again"]);
     assert!(!out.stderr.contains("-B"), "{out}");
+}
+
+#[test]
+fn a_failed_item_blocks_what_needs_that_item_alone() {
+    let space = Space::new();
+    let each = |name: &str, inputs: &str, command: &str| {
+        format!(
+            "[task.{name}]\nforeach = {{ file = \"names.json\", items = \"/*\", key = \"k\" }}\ninputs = [{inputs}]\n\
+             outputs = [\"{name}/{{{{ key }}}}.txt\"]\ncommand = \"{command}\"\n"
+        )
+    };
+    let first = each("first", "", "test $key != bob && echo > $out");
+    let second = each("second", "\"first/{{ key }}.txt\"", "cp $in $out");
+    let third = each("third", "\"second/{{ key }}.txt\"", "cp $in $out");
+    let all =
+        "[task.all]\ninputs = [\"third/*.txt\"]\noutputs = [\"all.txt\"]\ncommand = \"cat $in > $out\"\n";
+    space.write("pipeline.toml", first + &second + &third + all);
+    space.write("names.json", r#"[{ "k": "ann" }, { "k": "bob" }, { "k": "cid" }]"#);
+    let out = space.run(&["build", "--json"]).exits(1).says(&["blocks 3 tasks"]);
+    let view = out.json();
+    assert_eq!(view["failed"][0]["blocks"], json!(["all", "second[bob]", "third[bob]"]), "{view:#}");
+    assert_eq!(view["summary"]["blocked"], 3, "{view:#}");
+    assert!(space.is_done("third/cid.txt"));
 }

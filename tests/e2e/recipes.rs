@@ -529,6 +529,25 @@ fn a_name_missing_in_a_template_fails_the_task_and_is_named() {
 }
 
 #[test]
+fn a_text_that_cannot_be_rendered_is_logged_like_any_failure() {
+    let server = FakeLlm::new();
+    // The prompt fails before there is an attempt, the template in one.
+    for recipe in ["prompt", "template"] {
+        let task = "[task.page]\ninputs = [\"plan.txt\"]\noutputs = [\"page.txt\"]\n";
+        let space = space(&server, &format!("{task}{recipe} = \"{{{{ plan.no_such_thing() }}}}\"\n"));
+        let out = space.run(&["build"]).exits(1).says(&["no_such_thing"]);
+        let logged = space.lines("failures.jsonl");
+        assert_eq!(logged.len(), 1, "{logged:?}");
+        assert_eq!((&logged[0]["task"], &logged[0]["class"]), (&json!("page"), &json!("template")));
+        let id = logged[0]["error_id"].as_str().expect("an error_id");
+        out.says(&[&format!("error {id}")]);
+        let events = space.lines("events.jsonl");
+        assert!(events.iter().any(|event| event["failure"]["error_id"] == id), "{events:?}");
+    }
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
 fn several_outputs_of_one_answer() {
     let server = FakeLlm::scripted(|_| json!({ "z": "last letter", "a": ["one", "two"] }).into());
     let space = space(
@@ -759,6 +778,9 @@ prompt = "TASK=c\n{{ plan }}"
     space.write("b.txt", "Mine.\n");
     space.run(&["build", "all"]).exits(0);
     assert_eq!(server.total(), 3);
+    // A run that was completed stays so when something is edited, with a group as without.
+    space.write("plan.txt", "Another.\n");
+    assert_eq!(space.report()["run"]["phase"], "completed");
 }
 
 #[test]

@@ -60,7 +60,15 @@ fn tasks_are_counted_alike_by_build_status_and_events() {
     space.edit("pipeline.toml", "\"false\"", "\"echo one > $out\"");
     space.run(&["build"]).exits(0).says(&["5 tasks ran"]);
     space.run(&["build"]).exits(0).says(&["5 tasks"]);
+    space.run(&["build", "-n"]).exits(0).says(&["everything is up to date (5 tasks)"]);
     space.run(&["status"]).exits(0).says(&["5/5 done", "no items"]);
+
+    // One that is skipped counts as well.
+    let skipped = "[task.no]\nwhen = \"{{ false }}\"\noutputs = [\"no.txt\"]\ntemplate = \"not wanted\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + skipped);
+    for args in [&["build"][..], &["build", "-n"]] {
+        space.run(args).exits(0).says(&["everything is up to date (6 tasks)"]);
+    }
 }
 
 #[test]

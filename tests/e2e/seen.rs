@@ -62,6 +62,9 @@ fn another_shell_sees_how_far_each_task_is() {
     let tokens = a["tokens"].as_u64().expect("tokens");
     assert_eq!(a["doing"], format!("writing, {tokens} tokens"));
     assert!(a["elapsed_s"].as_f64().expect("seconds") >= 0.5, "{a:#}");
+    // Not that it was left so, which is what its record would mean without the build.
+    assert_eq!(a["reasons"][0]["code"], "running", "{a:#}");
+    space.run(&["build", "-n"]).exits(0).says(&["a  it is being made now"]);
     let b = task(&status, "b");
     assert_eq!(
         (b["state"].as_str(), b["doing"].as_str()),

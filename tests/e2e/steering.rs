@@ -366,16 +366,21 @@ fn what_a_build_of_commands_left_out_is_made_anew_after_it() {
 #[test]
 fn a_build_goes_on_with_the_targets_and_the_model_that_were_named() {
     let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
-        ("b", 0) => Answer::error(400, "not yet"),
+        ("b", 0 | 1) => Answer::error(400, "not yet"),
         _ => Answer::Default,
     });
     let space = space(&server, &format!("[models.other]\napi = \"simulated\"\n{CHAIN}"));
     let failed = space.run(&["build", "b", "--json"]).exits(1).json();
     assert_eq!(failed["next"][1][0], "planexe build b", "{failed:#}");
+    // What was said of models and answers holds for the next command too.
+    let said = ["build", "b", "--json", "--strict", "--frozen", "--model", "fake", "--rebuild-on", "model"];
+    let failed = space.run(&said).exits(1).json();
+    let wanted = "planexe build --model fake --rebuild-on model --strict --frozen b";
+    assert_eq!(failed["next"][1][0], wanted, "{failed:#}");
     // Not the model that was taken away, and not one that does not exist.
     space.run(&["resume", "--model", "nobody"]).exits(2).says(&["no model is called `nobody`"]);
     space.run(&["resume", "--model", "other"]).exits(0);
-    assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 2)]));
     assert_eq!(space.sidecar("c.txt")["api"], "simulated");
 }
 

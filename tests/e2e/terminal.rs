@@ -75,22 +75,50 @@ fn an_edit_of_the_plan_asks_what_is_made_again() {
 }
 
 #[test]
-fn ctrl_c_at_the_question_changes_nothing() {
+fn a_signal_at_the_question_changes_nothing() {
+    let cases: [(&[&str], Signal, i32, &[&str]); 3] = [
+        (&["edit-plan"], Signal::INT, 130, &[]),
+        // Whose terminal is closed did not say that the text is not wanted.
+        (&["edit-plan"], Signal::HUP, 129, &[".planexe/edit/plan.txt"]),
+        (&["edit-plan", "--set", "new.txt"], Signal::INT, 130, &[]),
+    ];
+    for (args, signal, wanted, left) in cases {
+        let server = FakeLlm::new();
+        let space = built(&server);
+        space.write("ed.sh", "sed -i s/river/sea/ \"$1\"\n");
+        space.set_env("EDITOR", "sh ed.sh");
+        let edit = on_terminal(&space, args);
+        edit.shows("Make again", 1);
+        edit.signal(signal);
+        let (code, shown) = edit.ends();
+        assert_eq!(code, Some(wanted), "{args:?}: {shown}");
+        assert_eq!(space.read("plan.txt"), OLD);
+        assert_eq!(space.files(".planexe/edit"), left, "{args:?}");
+        assert!(!space.exists(".planexe/owner.json"), "{args:?}");
+        let calls = server.total();
+        space.build();
+        assert_eq!(server.total(), calls);
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_carried_out_is_asked_for_again() {
     let server = FakeLlm::new();
     let space = built(&server);
-    space.write("ed.sh", "sed -i s/river/sea/ \"$1\"\n");
-    space.set_env("EDITOR", "sh ed.sh");
-    let edit = on_terminal(&space, &["edit-plan"]);
-    edit.shows("Make again", 1);
-    edit.signal(Signal::INT);
-    let (code, shown) = edit.ends();
-    assert_eq!(code, Some(130), "{shown}");
-    assert_eq!(space.read("plan.txt"), OLD);
-    assert_eq!(space.files(".planexe/edit"), [""; 0]);
+    let tasks = space.read("pipeline.toml");
+    let new =
+        "[task.e]\nwhen = \"{{ 'sea' in plan }}\"\ninputs = { plan = \"plan.txt\" }\noutputs = [\"e.txt\"]";
+    space.write("pipeline.toml", format!("{tasks}\n{new}\ncommand = \"cp $in $out\"\n"));
+    space.build();
+    let (code, shown) = edited(&space, &["n\n", "e\n"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("`e`: output `e.txt` is missing"), "{shown}");
+    assert_eq!(space.read("plan.txt"), NEW);
     let calls = server.total();
     space.build();
+    assert!(space.exists("e.txt"));
     assert_eq!(server.total(), calls);
-    space.assert_nothing_to_do(&server);
 }
 
 #[test]

@@ -265,3 +265,43 @@ fn a_model_that_is_named_is_the_one_that_is_asked() {
     ended(watch);
     assert_eq!(server.total(), 0);
 }
+
+#[test]
+fn a_pipeline_that_is_away_for_a_while_is_waited_for() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    let watch = space.spawn(&["watch"]);
+    rested(&watch, 1);
+    std::fs::rename(space.path("pipeline.toml"), space.path("aside.toml")).unwrap();
+    rested(&watch, 2);
+    assert!(watch.stderr().contains("there is no `pipeline.toml`"), "{}", watch.stderr());
+    space.write("plan.txt", "Build a tunnel.\n");
+    std::fs::rename(space.path("aside.toml"), space.path("pipeline.toml")).unwrap();
+    rested(&watch, 3);
+    ended(watch);
+    assert_eq!(server.counts(), counts([("a", 2), ("b", 1)]));
+    space.assert_nothing_to_do(&server);
+}
+
+/// What it says may go into a file of the run: that is no reason to say it again.
+#[test]
+fn the_same_faults_are_told_again_after_edits_of_the_pipeline_alone() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    space.write("watch.log", "");
+    let watch = space.start(space.program("sh", &["-c", "exec \"$PLANEXE\" watch 2>watch.log"]));
+    let said = |words: &str| space.read("watch.log").matches(words).count();
+    let says = |words: &str, times: usize| until(words, || (said(words) >= times).then_some(()));
+    says("watching ", 1);
+    space.edit("pipeline.toml", "template =", "tempalte =");
+    for n in 1..=4 {
+        says("watching ", n + 1);
+        space.write("prompts/a.md", format!("TASK=a\n{n} {{{{ plan }}}}\n"));
+    }
+    says("watching ", 6);
+    assert_eq!(said("did you mean `template`?"), 5, "{}", space.read("watch.log"));
+    assert_eq!(said("watching "), 6);
+    space.edit("pipeline.toml", "tempalte =", "template =");
+    says("watching ", 7);
+    ended(watch);
+}

@@ -1,0 +1,192 @@
+//! The text of the plan while it is edited: a copy in `.planexe/edit/`, an editor, and signals meanwhile.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::commands::Session;
+use crate::exit::{self, Error, Kind};
+use crate::fs::{self, Durability, FsError};
+use crate::manifest::fault::shown_path;
+use crate::open::Opened;
+use crate::signals::{self, Signals};
+use crate::store::lock;
+use crate::style::{clean, shell_word};
+
+/// A copy of the plan to be edited, gone with this value.
+pub(super) struct Edit {
+    /// Where the copy is.
+    pub(super) path: PathBuf,
+    /// Nobody else has the new text: it was typed, or came by standard input.
+    is_only_one: bool,
+    /// The run whose lock names this process as its owner.
+    announced: Option<PathBuf>,
+}
+
+impl Edit {
+    /// Puts the copy down. With `elsewhere` nothing is written into the run.
+    pub(super) fn begin(
+        session: &Session,
+        opened: &Opened,
+        plan: &str,
+        old: &[u8],
+        elsewhere: bool,
+    ) -> Result<Edit, Error> {
+        let dir = match elsewhere {
+            true => std::env::temp_dir().join(format!("planexe-edit-{}", uuid::Uuid::now_v7().simple())),
+            false => opened.store.planexe_subdir("edit")?,
+        };
+        fs::make_dirs(&dir, Durability::Unsynced)?;
+        let path = dir.join(Path::new(plan).file_name().unwrap_or_default());
+        if let Some(left) = fs::read_optional(&path)?
+            && left != old
+        {
+            // Somebody's work, from an edit that was cut short.
+            let kept = set_aside(&path)?;
+            let kept = kept.strip_prefix(opened.store.run_dir()).unwrap_or(&kept).display();
+            session.complain(&format!("warning: an edit that was cut short is kept in `{kept}`"));
+        }
+        fs::write_atomic(&path, old, Durability::Unsynced)?;
+        let announced = (!elsewhere).then(|| opened.store.run_dir().to_owned());
+        Ok(Edit { path, is_only_one: false, announced })
+    }
+
+    /// The new text: that of a file, or what an editor makes of the copy. From here on a signal ends planexe, until
+    /// [`finish_in_peace`].
+    pub(super) fn new_text(&mut self, session: &Session, from: Option<&Path>) -> Result<Vec<u8>, Error> {
+        let received = signals::listen();
+        let Some(from) = from else {
+            edit_by_hand(session, &self.path)?;
+            self.is_only_one = true;
+            // A signal while it ran was meant for the editor.
+            while received.pending().is_some() {}
+            self.leave_on(received);
+            return Ok(fs::read(&self.path)?);
+        };
+        self.is_only_one = from == Path::new("-");
+        self.leave_on(received);
+        let new = if self.is_only_one { read_standard_input()? } else { fs::read(from)? };
+        fs::write_atomic(&self.path, &new, Durability::Unsynced)?;
+        Ok(new)
+    }
+
+    /// Has signals end planexe on the spot. Who types Ctrl-C wants the text no more; one that is ended otherwise
+    /// leaves it, for the next edit to find.
+    fn leave_on(&self, received: Signals) {
+        LEAVES.store(true, Ordering::SeqCst);
+        let (path, announced) = (self.path.clone(), self.announced.clone());
+        let text_goes = !self.is_only_one;
+        let leave = move || {
+            for signal in received.forever() {
+                if LEAVES.load(Ordering::SeqCst) {
+                    if text_goes || signal == signal_hook::consts::SIGINT {
+                        remove(&path);
+                    }
+                    if let Some(run) = &announced {
+                        lock::forget_owner(run);
+                    }
+                    std::process::exit(i32::from(exit::of_signal(signal)));
+                }
+            }
+        };
+        let _ = std::thread::Builder::new().name("signals".into()).spawn(leave);
+    }
+
+    /// An error after which the plan is as it was: a text that nobody else has is kept, and it is said where.
+    pub(super) fn keep_text(&self, error: Error) -> Error {
+        if !self.is_only_one {
+            return error;
+        }
+        match set_aside(&self.path) {
+            Ok(kept) => error.hint(format!(
+                "the new text is kept: `planexe edit-plan --set {}`",
+                shell_word(&shown_path(&kept))
+            )),
+            Err(_) => error,
+        }
+    }
+}
+
+impl Drop for Edit {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// Removes the copy, and its folder if nothing else is in it.
+fn remove(path: &Path) {
+    let _ = fs::remove(path);
+    if let Some(dir) = path.parent() {
+        let _ = fs::remove_empty_dir(dir);
+    }
+}
+
+/// Keeps a text beside itself, under a name that nothing has yet.
+fn set_aside(path: &Path) -> Result<PathBuf, FsError> {
+    let mut n = 1;
+    loop {
+        let mut kept = path.as_os_str().to_owned();
+        kept.push(".unfinished");
+        if n > 1 {
+            kept.push(format!("-{n}"));
+        }
+        let kept = PathBuf::from(kept);
+        if fs::kind(&kept)?.is_none() {
+            fs::rename(path, &kept, Durability::Unsynced)?;
+            return Ok(kept);
+        }
+        n += 1;
+    }
+}
+
+/// The largest plan that is taken from standard input.
+const MOST: u64 = 64 << 20;
+
+fn read_standard_input() -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(Error::usage("standard input has more than 64 MiB: nothing was changed"));
+    }
+    Ok(bytes)
+}
+
+/// Has the user edit a file. Ctrl-C is the editor's while it runs.
+fn edit_by_hand(session: &Session, path: &Path) -> Result<(), Error> {
+    let named = |name: &str| session.variable(name).filter(|editor| !editor.trim().is_empty());
+    let editor = match named("VISUAL").or_else(|| named("EDITOR")) {
+        Some(editor) => editor,
+        None if session.in_is_terminal => "vi".to_owned(),
+        None => {
+            return Err(Error::usage("there is no editor: neither VISUAL nor EDITOR is set")
+                .code("no_editor")
+                .hint("`--set FILE` takes the new text from a file"));
+        }
+    };
+    // As git does it: the variable may hold arguments.
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{editor} \"$@\"")).arg(&editor).arg(path);
+    if !session.in_is_terminal {
+        command.stdin(Stdio::null());
+    }
+    // Data on standard output is not the editor's, unless it draws on the same terminal.
+    if !session.out_is_terminal() {
+        command.stdout(io::stderr());
+    }
+    let why = match command.status() {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => format!("failed ({status})"),
+        Err(error) => format!("cannot be started: {error}"),
+    };
+    let message = format!("the editor `{}` {why}: nothing was changed", clean(&editor));
+    Err(Error::new(Kind::Task, message).code("editor_failed"))
+}
+
+/// Whether a signal ends planexe on the spot: nothing was changed yet.
+static LEAVES: AtomicBool = AtomicBool::new(false);
+
+/// From now on the plan is changed: a signal does not come between.
+pub(super) fn finish_in_peace() {
+    LEAVES.store(false, Ordering::SeqCst);
+}

@@ -1,0 +1,348 @@
+//! What an edit of the plan makes stale, what of it is kept, and what the rest is expected to take.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Answer;
+use crate::commands::{Session, session_find};
+use crate::exit::{Error, Kind};
+use crate::graph::{Graph, TaskId};
+use crate::inputs::has_outputs;
+use crate::judge::Judgement;
+use crate::open::{Named, Opened};
+use crate::project::Recipe;
+use crate::report::{Reason, some_names};
+use crate::staleness::Decision;
+use crate::standing::reasons;
+use crate::store::index::Index;
+use crate::style::{self, GREEN, RED, Style, YELLOW, clean, clean_lines, count, elapsed, money};
+use crate::touch;
+use crate::units::{Part, Unit, Units, judge};
+
+/// A task the edit makes stale.
+pub(super) struct Hit {
+    pub(super) id: TaskId,
+    pub(super) name: String,
+    decl: usize,
+    reasons: Vec<Reason>,
+    pub(super) judgement: Judgement,
+}
+
+/// What an edit makes stale, and what that is expected to take.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct View {
+    /// Whether the plan was changed.
+    pub(super) changed: bool,
+    /// The plan, relative to the run directory.
+    plan: String,
+    /// The unified difference.
+    diff: String,
+    /// Tasks that the edit itself makes stale, and those that are made again because they were named.
+    pub(super) stale: Vec<StaleView>,
+    /// Tasks that depend on those, and run if what they read comes out different.
+    depends: Vec<String>,
+    /// Tasks that were stale before.
+    stale_before: Vec<String>,
+    /// Of the stale, those that are kept, marked done on the new text.
+    pub(super) kept: Vec<String>,
+    /// Calls of the stale tasks that are not kept.
+    calls_expected: u32,
+    /// Calls if all that depends on them runs too.
+    calls_at_most: u32,
+    /// What those cost when they were made last, USD.
+    cost_usd: Option<f64>,
+    /// Seconds those took when they were made last, one after the other.
+    duration_s: Option<f64>,
+}
+
+/// A task that is stale, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct StaleView {
+    task: String,
+    reasons: Vec<Reason>,
+}
+
+/// What an edit makes stale.
+pub(super) struct Found {
+    pub(super) graph: Graph,
+    /// By the edit alone, in topological order.
+    pub(super) hits: Vec<Hit>,
+    /// Tasks that were up to date before it.
+    fresh: BTreeSet<String>,
+    stale_before: Vec<String>,
+    /// What each task took and cost when it was made last.
+    former: Vec<Former>,
+}
+
+/// What a task took and cost when it was made last, as far as known.
+struct Former {
+    id: TaskId,
+    seconds: Option<f64>,
+    cost_usd: Option<f64>,
+}
+
+impl Found {
+    /// Judges every task by what lies there, and again with the new text, in `edited`, in the plan's place.
+    pub(super) fn of(session: &Session, opened: &Opened, plan: &str, edited: &Path) -> Result<Found, Error> {
+        let env = |name: &str| session.variable(name);
+        let store = &opened.store;
+        let index = Index::load(store);
+        let (mut fresh, mut stale_before) = (BTreeSet::new(), Vec::new());
+        {
+            let units = Units::new(&opened.project, store);
+            let judge = judge(&opened.project, store, &index, &units.finder, &env);
+            for id in in_order(&units.graph) {
+                match judge.judge(&units.graph, id, false).decision {
+                    Decision::Fresh { .. } | Decision::Adopt => {
+                        fresh.insert(units.graph[id].name.clone());
+                    }
+                    Decision::Stale { .. } => stale_before.push(units.graph[id].name.clone()),
+                    _ => {}
+                }
+            }
+        }
+        let mut then = session.open(false)?;
+        let project = Arc::get_mut(&mut then.project)
+            .ok_or_else(|| Error::new(Kind::Internal, "BUG: a project that was just opened is shared"))?;
+        project.in_place_of = Some((plan.to_owned(), edited.to_owned()));
+        let units = Units::new(&then.project, store);
+        let judge = judge(&then.project, store, &index, &units.finder, &env);
+        let was_stale: HashSet<&String> = stale_before.iter().collect();
+        let (mut hits, mut former) = (Vec::new(), Vec::new());
+        for id in in_order(&units.graph) {
+            let judgement = judge.judge(&units.graph, id, false);
+            let task = &units.graph[id];
+            let status = judgement.status.as_deref();
+            let took = index.durations(&task.name).last().copied();
+            former.push(Former {
+                id,
+                seconds: took.or(status.and_then(|status| status.duration_s)),
+                cost_usd: status.and_then(|status| status.usage.as_ref()).map(|usage| usage.cost_usd),
+            });
+            let stale = matches!(judgement.decision, Decision::Stale { .. }) || judgement.failure.is_some();
+            // Up to date before, or not there at all.
+            if stale && !was_stale.contains(&task.name) {
+                let (name, decl) = (task.name.clone(), task.decl);
+                hits.push(Hit { id, name, decl, reasons: reasons(&judgement), judgement });
+            }
+        }
+        let graph = units.graph.clone();
+        drop(was_stale);
+        Ok(Found { graph, hits, fresh, stale_before, former })
+    }
+
+    /// All of it as data, before anything is settled.
+    pub(super) fn view(&self, opened: &Opened, plan: &str, diff: &str) -> View {
+        let stale = |hit: &Hit| StaleView { task: hit.name.clone(), reasons: hit.reasons.clone() };
+        let mut view = View {
+            plan: plan.to_owned(),
+            diff: diff.to_owned(),
+            stale: self.hits.iter().map(stale).collect(),
+            stale_before: self.stale_before.clone(),
+            ..View::default()
+        };
+        self.estimate(opened, &mut view, &[]);
+        view
+    }
+
+    /// Calls, money and time of what is not kept, and of what is made again because it was named.
+    fn estimate(&self, opened: &Opened, view: &mut View, again: &[Unit]) {
+        let calls =
+            |id: TaskId| u32::from(matches!(opened.project.spec(&self.graph[id]).recipe, Recipe::Prompt(_)));
+        let called = |hit: &&Hit| {
+            let prepared = hit.judgement.prepared.as_ref();
+            let paid =
+                prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
+            if paid { 0 } else { calls(hit.id) }
+        };
+        let kept: HashSet<&String> = view.kept.iter().collect();
+        let left: Vec<&Hit> = self.hits.iter().filter(|hit| !kept.contains(&hit.name)).collect();
+        let again: Vec<TaskId> = again.iter().filter_map(|unit| self.graph.find(&unit.name)).collect();
+        let expected = left.iter().map(called).chain(again.iter().map(|&id| calls(id))).sum();
+        let begun: Vec<TaskId> = left.iter().map(|hit| hit.id).chain(again).collect();
+        let mask = self.graph.downstream(&begun);
+        let by_itself: HashSet<TaskId> =
+            begun.iter().copied().chain(self.hits.iter().map(|hit| hit.id)).collect();
+        let follows = |id: &TaskId| {
+            mask[id.index()] && !by_itself.contains(id) && self.fresh.contains(&self.graph[*id].name)
+        };
+        let after: Vec<TaskId> = in_order(&self.graph).into_iter().filter(follows).collect();
+        view.calls_expected = expected;
+        view.calls_at_most = expected + after.iter().map(|&id| calls(id)).sum::<u32>();
+        view.depends = after.iter().map(|id| self.graph[*id].name.clone()).collect();
+        let all: HashSet<TaskId> = begun.into_iter().chain(after).collect();
+        let known = || self.former.iter().filter(|former| all.contains(&former.id));
+        let sum = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum());
+        view.duration_s = sum(known().filter_map(|former| former.seconds).collect());
+        view.cost_usd = sum(known().filter_map(|former| former.cost_usd).collect());
+    }
+
+    /// Settles what is kept; an error if something cannot be. Returns what is to be made again though the edit does
+    /// not touch it.
+    pub(super) fn settle(
+        &self,
+        opened: &Opened,
+        view: &mut View,
+        answer: &Answer,
+    ) -> Result<Vec<Unit>, Error> {
+        let Choice { goes, untouched } = self.choose(opened, answer)?;
+        let (mut kept, mut cannot) = (Vec::new(), Vec::new());
+        for hit in self.hits.iter().filter(|hit| !goes(hit)) {
+            let faults = touch::faults(&opened.project, &opened.store, &self.graph[hit.id], &hit.judgement);
+            match faults.into_iter().next() {
+                None => kept.push(hit.name.clone()),
+                Some(fault) => cannot.push(format!("`{}`: {fault}", hit.name)),
+            }
+        }
+        if !cannot.is_empty() {
+            let mut error =
+                Error::new(Kind::Task, "some tasks cannot be kept, so nothing was changed").code("not_whole");
+            error.causes = cannot;
+            return Err(error.hint("`--all` makes all again"));
+        }
+        let again = Units::new(&opened.project, &opened.store).of_all(untouched)?;
+        let named = |unit: &Unit| StaleView {
+            task: unit.name.clone(),
+            reasons: vec![Reason::new("forced", "asked for by name")],
+        };
+        view.kept = kept;
+        view.stale.extend(again.iter().map(named));
+        self.estimate(opened, view, &again);
+        Ok(again)
+    }
+
+    /// What an answer means for the tasks there are.
+    fn choose(&self, opened: &Opened, answer: &Answer) -> Result<Choice, Error> {
+        let graph = &opened.project.graph;
+        let hit = |task: TaskId| self.hits.iter().any(|hit| hit.decl == graph[task].decl);
+        Ok(match answer {
+            Answer::All => Choice { goes: Box::new(|_| true), untouched: Vec::new() },
+            Answer::None => Choice { goes: Box::new(|_| false), untouched: Vec::new() },
+            Answer::Remake(names) => {
+                let named: Vec<Named> =
+                    names.iter().map(|name| session_find(opened, name)).collect::<Result<_, _>>()?;
+                let untouched = named.iter().filter(|named| !hit(named.task));
+                let untouched = untouched.map(|named| (named.task, named.key.clone())).collect();
+                // By declaration, and the one item that is meant, if one is.
+                let meant: Vec<(usize, Option<String>)> = named
+                    .iter()
+                    .map(|named| {
+                        let task = &graph[named.task];
+                        (task.decl, named.key.as_ref().map(|key| format!("{}[{key}]", task.name)))
+                    })
+                    .collect();
+                let goes = move |hit: &Hit| {
+                    let is = |(decl, item): &(usize, Option<String>)| {
+                        *decl == hit.decl && item.as_ref().is_none_or(|item| *item == hit.name)
+                    };
+                    meant.iter().any(is)
+                };
+                Choice { goes: Box::new(goes), untouched }
+            }
+            Answer::From(name) => {
+                let task = session_find(opened, name)?.task;
+                let mask = graph.downstream(&[task]);
+                let mut decls: HashSet<usize> =
+                    graph.ids().filter(|id| mask[id.index()]).map(|id| graph[id].decl).collect();
+                decls.insert(graph[task].decl);
+                let untouched = if hit(task) { Vec::new() } else { vec![(task, None)] };
+                Choice { goes: Box::new(move |hit| decls.contains(&hit.decl)), untouched }
+            }
+        })
+    }
+}
+
+/// What an answer means.
+struct Choice {
+    /// Whether a task that the edit makes stale is made again.
+    goes: Box<dyn Fn(&Hit) -> bool>,
+    /// What is made again though the edit does not touch it.
+    untouched: Vec<Part>,
+}
+
+impl View {
+    /// Of a plan that stays as it is.
+    pub(super) fn unchanged(plan: &str) -> View {
+        View { plan: plan.to_owned(), ..View::default() }
+    }
+
+    /// The difference and what follows from it, for people.
+    pub(super) fn text(&self, style: &Style) -> String {
+        let mut text = String::new();
+        for line in clean_lines(&self.diff).lines() {
+            let line = match line.chars().next() {
+                Some('+') => style.paint(GREEN, line),
+                Some('-') => style.paint(RED, line),
+                Some('@') => style.dim(line),
+                _ => line.to_owned(),
+            };
+            text += &format!("{line}\n");
+        }
+        text.push('\n');
+        if self.stale.is_empty() {
+            text += match self.stale_before.is_empty() {
+                true => "The edit makes nothing stale: no prompt comes out different by it.\n",
+                false => "The edit makes nothing stale that was not stale before it.\n",
+            };
+        } else {
+            let names =
+                self.stale.iter().map(|one| style::width(&clean(&one.task))).max().unwrap_or(0).min(40);
+            text += &format!("{}\n", style.bold("Stale by the edit:"));
+            for one in &self.stale {
+                let why: Vec<String> = one.reasons.iter().map(|reason| clean(&reason.message)).collect();
+                let name = style::pad(&clean(&one.task), names);
+                text += &format!("  {} {name}  {}\n", style.paint(YELLOW, "·"), style.dim(&why.join("; ")));
+            }
+        }
+        if !self.depends.is_empty() {
+            let names: Vec<String> = self.depends.iter().map(|name| clean(name)).collect();
+            text += &format!("{}\n  {}\n", style.bold("Depend on them:"), names.join(", "));
+        }
+        if !self.stale_before.is_empty() {
+            let names = some_names(&self.stale_before, 10);
+            text +=
+                &format!("{}\n  {names}\n", style.bold("Stale before the edit, and made again in any case:"));
+        }
+        if !self.stale.is_empty() {
+            text += &format!("{}\n", self.expected());
+        }
+        text
+    }
+
+    /// What is expected of making all that is stale again.
+    fn expected(&self) -> String {
+        let mut text = match (self.calls_expected, self.calls_at_most) {
+            (_, 0) => "No calls".to_owned(),
+            (expected, most) if most > expected => {
+                format!("{} expected, at most {most}", count(expected.into(), "call"))
+            }
+            (expected, _) => format!("{} expected", count(expected.into(), "call")),
+        };
+        if let Some(seconds) = self.duration_s.filter(|seconds| *seconds >= 1.0) {
+            text += &format!(", {} of work when made last", elapsed(seconds));
+        }
+        if let Some(cost) = self.cost_usd.filter(|cost| *cost > 0.0) {
+            text += &format!(", {} when made last", money(cost));
+        }
+        text + "."
+    }
+
+    /// A line for each task that is kept.
+    pub(super) fn kept_text(&self, how: &str) -> String {
+        self.kept.iter().map(|name| format!("{}: {how}\n", clean(name))).collect()
+    }
+}
+
+/// Tasks with outputs of their own, each after what it needs.
+fn in_order(graph: &Graph) -> Vec<TaskId> {
+    let mut ids = Vec::new();
+    for &id in graph.order() {
+        let instances = graph.instances(id);
+        let own = instances.is_empty().then_some(id);
+        ids.extend(own.into_iter().chain(instances.iter().copied()).filter(|&id| has_outputs(&graph[id])));
+    }
+    ids
+}

@@ -1,0 +1,349 @@
+//! `planexe edit-plan`: edits the plan, shows which tasks that makes stale before anything runs, and keeps those
+//! the user says to keep.
+//!
+//! The text is edited beside the plan, under `.planexe/edit/`, and judged from there. Until the question is
+//! answered nothing else changes.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::commands::{LockArgs, Session, session_find};
+use crate::exit::{self, Error, Kind};
+use crate::fs::{self, Durability, FileKind};
+use crate::manifest::paths::substitute_vars;
+use crate::open::Opened;
+use crate::pattern;
+use crate::record::By;
+use crate::report::{diff, shell_word};
+use crate::store::Why;
+use crate::store::index::Index;
+use crate::style::clean;
+use crate::touch::{self, Adopting};
+use crate::units::Unit;
+
+mod editing;
+mod found;
+
+use editing::{Edit, finish_in_peace};
+use found::{Found, Hit, View};
+
+/// What `planexe edit-plan` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EditPlanArgs {
+    /// Take the new text from a file (`-`: standard input) instead of an editor
+    #[arg(long, value_name = "FILE")]
+    pub set: Option<PathBuf>,
+
+    /// Make everything again that the edit makes stale
+    #[arg(long, group = "what")]
+    pub all: bool,
+
+    /// Keep everything that the edit makes stale as it is, marked done on the new text
+    #[arg(long, group = "what")]
+    pub none: bool,
+
+    /// Make TASK and what depends on it again, and keep all else that the edit makes stale
+    #[arg(long, value_name = "TASK", group = "what")]
+    pub invalidate_from: Option<String>,
+
+    /// Make these again, and keep the others that the edit makes stale; may be repeated
+    #[arg(long, value_name = "TASK", group = "what")]
+    pub remake: Vec<String>,
+
+    /// Only show what the edit makes stale; change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Do not ask; without another answer it is --all
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// The lock.
+    #[command(flatten)]
+    pub lock: LockArgs,
+}
+
+/// What is to be made again of what an edit makes stale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    All,
+    None,
+    From(String),
+    Remake(Vec<String>),
+}
+
+/// Edits the plan.
+pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
+    let opened = session.open(false)?;
+    let plan = plan_of(&opened)?;
+    let asked = asked_for(session, &opened, args)?;
+    let mut lock = match args.dry_run {
+        true => None,
+        false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
+    };
+    let old = fs::read(&opened.store.path(&plan))?;
+    if let Some(lock) = &mut lock {
+        session.announce(&opened, lock, "planexe edit-plan")?;
+    }
+    let mut edit = Edit::begin(session, &opened, &plan, &old, args.dry_run)?;
+    let new = edit.new_text(session, args.set.as_deref())?;
+    if new == old {
+        if session.globals.json {
+            session.print_answer(opened.store.run_dir(), &View::unchanged(&plan))?;
+        }
+        session.say("the plan is as it was: nothing was changed");
+        return Ok(exit::DONE);
+    }
+    if args.set.is_none() && new.trim_ascii().is_empty() {
+        return Err(Error::new(Kind::Task, "the edited plan is empty: nothing was changed").code("empty"));
+    }
+    let change = Change { session, opened: &opened, plan: &plan, old: &old, new: &new };
+    if args.dry_run {
+        change.only_show(&edit.path, asked)?;
+        return Ok(exit::DONE);
+    }
+    let made = change.make(&edit.path, asked).map_err(|error| edit.keep_text(error))?;
+    drop(edit);
+    drop(lock);
+    match made {
+        Some(made) => change.tell(made),
+        None => {
+            session.say("nothing was changed");
+            Ok(exit::STOPPED)
+        }
+    }
+}
+
+/// The plan's path relative to the run directory, if it can be edited.
+pub(super) fn plan_of(opened: &Opened) -> Result<String, Error> {
+    let tables = &opened.project.tables;
+    let Some(written) = &tables.pipeline.plan else {
+        return Err(Error::usage("the pipeline names no plan")
+            .code("no_plan")
+            .hint("add `plan = \"plan.txt\"` to `[pipeline]`, with the name of the input to edit"));
+    };
+    let plan = substitute_vars(written, &tables.vars).map_err(|fault| Error::usage(fault.message))?;
+    let plan = pattern::normalize(&plan);
+    if opened.project.graph.is_produced(&plan) {
+        return Err(Error::usage(format!("`{plan}` is made by a task; only an input can be the plan"))
+            .code("no_plan"));
+    }
+    let path = opened.store.path(&plan);
+    fs::ensure_inside(opened.store.run_dir(), &path)?;
+    match fs::kind(&path)? {
+        Some(FileKind::File) => Ok(plan),
+        None => Err(Error::usage(format!("there is no `{plan}`")).code("no_plan")),
+        Some(_) => Err(Error::usage(format!("`{plan}` is not a plain file; edit what it leads to instead"))
+            .code("no_plan")),
+    }
+}
+
+/// What the command line says is to be made again, if it does; an error if nobody else can.
+fn asked_for(session: &Session, opened: &Opened, args: &EditPlanArgs) -> Result<Option<Answer>, Error> {
+    let asked = answer_of(args);
+    for name in asked.iter().flat_map(Answer::names) {
+        session_find(opened, name)?;
+    }
+    let can_ask = session.in_is_terminal && args.set.as_deref() != Some(Path::new("-"));
+    if asked.is_none() && !args.dry_run && !can_ask {
+        return Err(Error::usage("there is no terminal to ask on, so nothing was changed").code("needs_yes").hint(
+            "say what to make again: `--all`, `--none`, `--invalidate-from TASK`, `--remake TASK`; `-n` only shows",
+        ));
+    }
+    Ok(asked)
+}
+
+fn answer_of(args: &EditPlanArgs) -> Option<Answer> {
+    match (&args.invalidate_from, args.none, args.all || args.yes) {
+        (Some(task), ..) => Some(Answer::From(task.clone())),
+        _ if !args.remake.is_empty() => Some(Answer::Remake(args.remake.clone())),
+        (_, true, _) => Some(Answer::None),
+        (.., true) => Some(Answer::All),
+        _ => None,
+    }
+}
+
+impl Answer {
+    fn names(&self) -> &[String] {
+        match self {
+            Answer::From(name) => std::slice::from_ref(name),
+            Answer::Remake(names) => names,
+            Answer::All | Answer::None => &[],
+        }
+    }
+}
+
+/// A plan that is to get another text.
+struct Change<'a> {
+    session: &'a Session,
+    opened: &'a Opened,
+    plan: &'a str,
+    old: &'a [u8],
+    new: &'a [u8],
+}
+
+/// What a change came to.
+struct Made {
+    view: View,
+    /// What is made again though the edit does not touch it.
+    again: Vec<Unit>,
+}
+
+impl Change<'_> {
+    /// What the change makes stale, with the new text in a file.
+    fn look(&self, edited: &Path) -> Result<(Found, View), Error> {
+        let found = Found::of(self.session, self.opened, self.plan, edited)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let view = found.view(self.opened, self.plan, &diff(&text(self.old), &text(self.new)));
+        Ok((found, view))
+    }
+
+    /// `--dry-run`: tells what would be, and changes nothing.
+    fn only_show(&self, edited: &Path, asked: Option<Answer>) -> Result<(), Error> {
+        let session = self.session;
+        let (found, mut view) = self.look(edited)?;
+        if !session.globals.json {
+            self.show(&view, false)?;
+        }
+        let again = match &asked {
+            Some(answer) => found.settle(self.opened, &mut view, answer)?,
+            None => Vec::new(),
+        };
+        if session.globals.json {
+            session.print_answer(self.opened.store.run_dir(), &view)?;
+        } else if asked.is_some() {
+            session.print(&view.kept_text("would be kept"))?;
+            session.print(&again_text(&again, "would be made again"))?;
+        }
+        Ok(())
+    }
+
+    /// Shows what the change makes stale, asks what of it is made again unless that was said, and changes the plan;
+    /// none if nothing is to be changed. After an error the plan is as it was, or has its new text.
+    fn make(&self, edited: &Path, asked: Option<Answer>) -> Result<Option<Made>, Error> {
+        let (found, mut view) = self.look(edited)?;
+        if !self.session.globals.json {
+            self.show(&view, asked.is_none())?;
+        }
+        let again = match asked {
+            Some(answer) => Some(found.settle(self.opened, &mut view, &answer)?),
+            None => self.ask(&found, &mut view)?,
+        };
+        let Some(again) = again else { return Ok(None) };
+        self.apply(&found, &view, &again)?;
+        view.changed = true;
+        Ok(Some(Made { view, again }))
+    }
+
+    fn show(&self, view: &View, asking: bool) -> Result<(), Error> {
+        let session = self.session;
+        let on_terminal = session.in_is_terminal && !session.out_is_terminal();
+        let shown = view.text(if on_terminal { &session.err } else { &session.out });
+        if asking {
+            session.complain(shown.trim_end())
+        } else {
+            session.print(&shown)?
+        }
+        Ok(())
+    }
+
+    /// Asks what is to be made again, until that can be done; none if nothing is to be changed. Returns what is made
+    /// again though the edit does not touch it.
+    fn ask(&self, found: &Found, view: &mut View) -> Result<Option<Vec<Unit>>, Error> {
+        let session = self.session;
+        if found.hits.is_empty() {
+            return Ok(session.confirm("Change the plan?").then(Vec::new));
+        }
+        loop {
+            let mut stderr = io::stderr().lock();
+            let question =
+                "Make again: (a)ll, (n)one, (f)rom TASK on, or tasks by name; (q)uit changes nothing: ";
+            if write!(stderr, "{question}").and_then(|()| stderr.flush()).is_err() {
+                return Ok(None);
+            }
+            drop(stderr);
+            let mut line = String::new();
+            if io::stdin().lock().read_line(&mut line)? == 0 {
+                return Ok(None);
+            }
+            let words: Vec<&str> = line.split([' ', ',']).map(str::trim).filter(|w| !w.is_empty()).collect();
+            let answer = match words[..] {
+                [] => continue,
+                ["a" | "all"] => Answer::All,
+                ["n" | "none"] => Answer::None,
+                ["q" | "quit"] => return Ok(None),
+                ["f" | "from", task] => Answer::From(task.to_owned()),
+                _ => Answer::Remake(words.iter().map(|&word| word.to_owned()).collect()),
+            };
+            match found.settle(self.opened, view, &answer) {
+                Ok(again) => return Ok(Some(again)),
+                Err(error) => {
+                    session.complain(&error.to_string());
+                    error.hints.iter().for_each(|hint| session.complain(&session.here(hint)));
+                }
+            }
+        }
+    }
+
+    /// Changes the plan, and marks what is kept.
+    fn apply(&self, found: &Found, view: &View, again: &[Unit]) -> Result<(), Error> {
+        finish_in_peace();
+        let Change { session, opened, plan, old, new, .. } = *self;
+        let (project, store) = (&opened.project, &opened.store);
+        if fs::read_optional(&store.path(plan))?.as_deref() != Some(old) {
+            let message = format!("`{plan}` was changed meanwhile, so it was left as it is now");
+            return Err(Error::new(Kind::Task, message).code("changed_meanwhile"));
+        }
+        store.save(plan, Why::Plan, &[plan.to_owned()], Durability::Synced)?;
+        // Marked on the new text before it is there: if planexe is killed between, the answers to the old one are still
+        // kept, and the edit can be made again. The other way round what was to be kept would be paid for again.
+        let index = Index::load(store);
+        let user = session.user();
+        let names: HashSet<&String> = view.kept.iter().collect();
+        let kept: Vec<&Hit> = found.hits.iter().filter(|hit| names.contains(&hit.name)).collect();
+        for hit in &kept {
+            let how = Adopting { by: By::Touch, user: Some(&user) };
+            touch::adopt(project, store, &index, &found.graph[hit.id], &hit.judgement, &how).map_err(
+                |error| {
+                    Error::new(Kind::Internal, format!("`{}` cannot be marked", hit.name)).because(&error)
+                },
+            )?;
+        }
+        fs::write_atomic(&store.path(plan), new, Durability::Synced)
+            .map_err(|error| error.within(store.run_dir()))?;
+        touch::renew(project, store, kept.iter().flat_map(|hit| &found.graph[hit.id].outputs))?;
+        for unit in again {
+            store.clean(&unit.name, Why::Cleaned, &unit.outputs, Durability::Synced)?;
+        }
+        Ok(())
+    }
+
+    /// Tells what was done, and what comes next.
+    fn tell(&self, Made { view, again }: Made) -> Result<u8, Error> {
+        let session = self.session;
+        if session.globals.json {
+            session.print_answer(self.opened.store.run_dir(), &view)?;
+            return Ok(exit::DONE);
+        }
+        session.print(&view.kept_text("kept, marked done on the new text"))?;
+        session.print(&again_text(&again, "to be made again, as asked"))?;
+        session.say(&format!(
+            "`{}` is changed; the former one is in history (`planexe restore {}`); {}",
+            clean(self.plan),
+            shell_word(self.plan),
+            match view.stale.len() - view.kept.len() {
+                0 => "nothing needs to be made again for it".to_owned(),
+                _ => "`planexe build` makes again what is stale".to_owned(),
+            }
+        ));
+        Ok(exit::DONE)
+    }
+}
+
+/// A line for each task that is made again because it was named.
+fn again_text(again: &[Unit], how: &str) -> String {
+    again.iter().map(|unit| format!("{}: {how}\n", clean(&unit.name))).collect()
+}
