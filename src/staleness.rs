@@ -205,6 +205,7 @@ fn part_text(part: &str) -> String {
             "template" => "the template".into(),
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
+            "index" => "the place of the item".into(),
             other => format!("`{other}`"),
         },
     }
