@@ -281,7 +281,8 @@ impl All<'_> {
             let failure = self.survey.unknown_items.get(&id);
             let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Settled::Fresh);
             match self.survey.settled.get(&id) {
-                Some(Settled::Fresh) => {
+                // Of a list that may change: as things are it is empty, and there is nothing to do.
+                Some(Settled::Fresh | Settled::DependsOn) if failure.is_none() => {
                     view.state = Shown::Done;
                     view.no_items = true;
                 }
