@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, digest_of};
 use crate::record::{Digest, Done, MadeWith, Marker, State};
 
 /// All that is known of a task when it is judged.
@@ -205,6 +205,7 @@ fn part_text(part: &str) -> String {
             "template" => "the template".into(),
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
+            "index" => "the place of the item".into(),
             other => format!("`{other}`"),
         },
     }
@@ -274,6 +275,11 @@ pub fn judge(facts: &Facts<'_>) -> Decision {
         }
         Marker::Damaged(why) => stale(vec![StaleReason::MarkerDamaged { why: why.clone() }], false),
         Marker::Newer(schema) => stale(vec![StaleReason::MarkerNewer { schema: *schema }], false),
+        // One of them was changed without the other.
+        Marker::Valid(done) if !done.parts.is_empty() && done.fingerprint != digest_of(&done.parts) => {
+            let why = "its fingerprint is not that of its parts".to_owned();
+            stale(vec![StaleReason::MarkerDamaged { why }], false)
+        }
         Marker::Valid(done) => judge_recorded(facts, done),
     }
 }
@@ -298,19 +304,18 @@ fn judge_recorded(facts: &Facts<'_>, done: &Done) -> Decision {
         Some(made) if !facts.models.is_empty() && !facts.models.contains(made) => Some(made.clone()),
         _ => None,
     };
-    let mut redraw = false;
     if facts.rules.model
         && let Some(old) = &drift
     {
         reasons.push(StaleReason::ModelChanged { old: old.clone(), new: facts.models.first().cloned() });
-        redraw = true;
     }
     if reasons.is_empty() {
         return Decision::Fresh { edited, drift };
     }
     let form_only = |reason: &StaleReason| matches!(reason, StaleReason::Changed { part, .. } if part == "schema" || part == "check");
     let try_existing = reasons.iter().all(form_only);
-    Decision::Stale { reasons, redraw, try_existing, edited }
+    // Also of another model: what is kept of the one that is listed now was asked of it, and is found by its name.
+    Decision::Stale { reasons, redraw: false, try_existing, edited }
 }
 
 /// What is wrong with the outputs themselves.

@@ -13,6 +13,7 @@ use crate::record::{By, Failure, Marker, State};
 use crate::runner::{self, Course, OtherFields};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::Why;
+use crate::store::logs::FailureLine;
 use crate::touch::{self, Adopting};
 use rayon::prelude::*;
 use std::time::Instant;
@@ -180,14 +181,19 @@ impl Build<'_> {
     }
 
     /// A failure without an attempt; the build has something to tell then, unless it was told before.
-    fn fail_unjudged(&mut self, id: TaskId, failure: Failure) {
+    fn fail_unjudged(&mut self, id: TaskId, mut failure: Failure) {
         let name = self.engine.graph()[id].name.clone();
         let same = |(task, known): &(String, Failure)| {
             *task == name && known.class == failure.class && known.message == failure.message
         };
         let kept = self.wanted.known_failures.iter().any(same);
-        if !kept && let Err(error) = self.begin() {
-            self.break_off(error);
+        if !kept {
+            if let Err(error) = self.begin() {
+                self.break_off(error);
+            }
+            failure.error_id.get_or_insert_with(runner::error_id);
+            let line = FailureLine::of(&name, None, 0, &failure, None, &self.project.run);
+            self.tools.log_failure(&line);
         }
         self.failed(&name, id, 0, None, failure, kept);
     }

@@ -10,7 +10,7 @@ use crate::exit::{self, Error};
 use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use crate::open::Opened;
 use crate::project::Recipe;
-use crate::report::{PlanTask, PlanView, ResumeView, Verdict};
+use crate::report::{PlanTask, PlanView, Reason, ResumeView, Verdict};
 use crate::resume::resume_view;
 use crate::simulate::{self, Predicted};
 use crate::standing::{self, Standing, reasons, reasons_now};
@@ -126,7 +126,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
     let mut levels: Vec<Vec<PlanTask>> = Vec::new();
     let owner = RunLock::owner(opened.store.run_dir());
     let (mut stale, mut depends, mut fresh, mut calls, mut calls_at_most) = (0, 0, 0, 0, 0);
-    let mut unknown_items = 0;
+    let (mut skipped, mut unknown_items) = (0, 0);
     let open = |id: &TaskId| {
         matches!(survey.settled.get(id), Some(Settled::Stale | Settled::DependsOn | Settled::Failed))
     };
@@ -137,9 +137,11 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
             continue;
         }
         match survey.settled.get(&id) {
-            Some(Settled::Fresh) => fresh += 1,
+            // A fan-out of no items is done, and nothing to count.
+            Some(Settled::Fresh) => fresh += u32::from(task.kind != NodeKind::Family),
             Some(Settled::Stale | Settled::Failed) => stale += 1,
             Some(Settled::DependsOn) => depends += 1,
+            Some(Settled::Skipped) => skipped += 1,
             _ => continue,
         }
         if !open(&id) {
@@ -165,7 +167,10 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         levels[level].push(PlanTask {
             task: task.name.clone(),
             verdict: if certain { Verdict::Stale } else { Verdict::DependsOn },
-            reasons: judgement.map(|judgement| reasons_now(judgement, owner.as_ref())).unwrap_or_default(),
+            reasons: match survey.unknown_items.get(&id) {
+                Some(failure) => vec![Reason::new(failure.class.as_str(), failure.message.as_str())],
+                None => judgement.map(|judgement| reasons_now(judgement, owner.as_ref())).unwrap_or_default(),
+            },
             depends_on: needs.iter().filter(|id| open(id)).map(name).collect(),
             needs: needs.iter().map(name).collect(),
             recipe: spec.recipe.name().to_owned(),
@@ -189,6 +194,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         fresh,
         calls_expected: calls,
         calls_at_most,
+        skipped,
         unknown_items,
         eta_s: None,
         cost_usd: None,

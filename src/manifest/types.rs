@@ -390,7 +390,8 @@ pub struct Jobserver {
 pub struct Task {
     /// What the task is for, for people.
     pub description: Option<String>,
-    /// Files it reads: a table of names, or a list; globs allowed; relative to the run directory.
+    /// Files it reads: a table of names, or a list; globs allowed, which pass over hidden files as a shell's do; relative
+    /// to the run directory.
     pub inputs: Inputs,
     /// Files it writes, relative to the run directory.
     pub outputs: Vec<Output>,
@@ -434,7 +435,8 @@ pub struct Task {
     pub max_validation_retries: Option<u32>,
     /// A template over the inputs makes the first output: a file of the pipeline, or inline text.
     pub template: Option<String>,
-    /// A program and its arguments, or a line for `sh -c`.
+    /// A program and its arguments, or a line for `sh -c`. It runs in the run directory; a program named by a relative
+    /// path is looked for there, then in the pipeline's folder, which is in the variable PLANEXE_PIPELINE_DIR.
     pub command: Option<Command>,
     /// The command's standard output becomes the first output.
     pub stdout: bool,

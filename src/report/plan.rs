@@ -31,6 +31,9 @@ pub struct PlanView {
     pub calls_expected: u32,
     /// Calls if everything that might run does; a fan-out whose items are not known counts as one.
     pub calls_at_most: u32,
+    /// Tasks whose condition is false.
+    #[serde(skip)]
+    pub skipped: u32,
     /// Fan-outs whose items are not known.
     #[serde(skip)]
     pub unknown_items: u32,
@@ -160,7 +163,7 @@ impl PlanView {
     fn total(&self) -> String {
         let tasks = |number: u32| style::count(u64::from(number), "task");
         if self.stale + self.depends == 0 {
-            return format!("planexe: everything is up to date ({})", tasks(self.fresh));
+            return format!("planexe: everything is up to date ({})", tasks(self.fresh + self.skipped));
         }
         let mut text = match (self.stale, self.depends) {
             (stale, 0) => format!("Would run {}", tasks(stale)),
@@ -201,6 +204,7 @@ impl PlanTask {
         let mut text = match self.verdict {
             Verdict::Stale if self.reasons.is_empty() => "stale".to_owned(),
             Verdict::Stale => joined(&self.reasons),
+            Verdict::DependsOn if self.depends_on.is_empty() => joined(&self.reasons),
             Verdict::DependsOn => format!("depends on {}", some_names(&self.depends_on, 3)),
             Verdict::Fresh => "up to date".to_owned(),
         };

@@ -23,7 +23,7 @@ impl CheckpointsView {
     /// For people.
     pub fn text(&self, style: &Style) -> String {
         if self.checkpoints.is_empty() {
-            return "no task is completed yet\n".to_owned();
+            return "no checkpoints\n".to_owned();
         }
         let heads = ["checkpoint", "step", "task", "attempt", "decision", "completed", "outputs"];
         let rows = self.checkpoints.iter().map(|point| {

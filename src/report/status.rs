@@ -147,7 +147,12 @@ impl StatusView {
         fields.push(("Pipeline", clean(&run.pipeline)));
         let models: Vec<String> = run.models.iter().map(|model| clean(model)).collect();
         fields.push(("Model", if models.is_empty() { "none".to_owned() } else { models.join(", ") }));
-        fields.push(("Started", run.started_utc.as_deref().map_or_else(|| "not yet".to_owned(), time)));
+        let started = match &run.started_utc {
+            Some(started) => time(started),
+            None if run.phase == "never_started" => "not yet".to_owned(),
+            None => "not known".to_owned(),
+        };
+        fields.push(("Started", started));
         let mut phase = clean(&run.phase).replace('_', " ");
         if let Some(pid) = run.pid {
             phase += &format!(" (process {pid})");

@@ -452,6 +452,7 @@ fn plan() -> PlanView {
         fresh: 1,
         calls_expected: 1,
         calls_at_most: 2,
+        skipped: 0,
         unknown_items: 0,
         eta_s: Some(62.0),
         cost_usd: Some(0.25),

@@ -35,7 +35,7 @@ pub mod prompt;
 pub mod providers;
 pub mod template;
 
-pub use live::{EndedAlone, Live, Stage};
+pub use live::{EndedAlone, Live, Mark, Stage};
 use providers::Providers;
 
 /// What every runner works with: one for the whole build.
@@ -76,6 +76,13 @@ impl Tools {
     /// Tells something worth knowing that is no task's end.
     pub fn note(&self, task: Option<&str>, warning: bool, message: impl Into<String>) {
         (self.events)(Kind::Note { task: task.map(str::to_owned), message: message.into(), warning });
+    }
+
+    /// Logs a failure; that it cannot be is told once.
+    pub fn log_failure(&self, line: &FailureLine) {
+        if let Some(error) = self.logs.failure(line) {
+            self.note(Some(&line.task), true, format!("failures cannot be logged: {error}"));
+        }
     }
 }
 
@@ -259,7 +266,10 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
 }
 
 /// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
-fn settle(tools: &Tools, job: &mut Job, outcome: Outcome) -> Outcome {
+fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
+    if let Outcome::Failed(failure) | Outcome::Again { failure, .. } = &mut outcome {
+        failure.error_id.get_or_insert_with(error_id);
+    }
     let written = match &outcome {
         Outcome::Done(_) | Outcome::Broken(_) => Ok(()),
         Outcome::Failed(failure) => {
@@ -297,9 +307,7 @@ fn log_failure(tools: &Tools, job: &Job, failure: &Failure) {
         Some(&job.prepared.decision_id),
         &tools.project.run,
     );
-    if let Some(error) = tools.logs.failure(&line) {
-        tools.note(Some(&job.task.name), true, format!("failures cannot be logged: {error}"));
-    }
+    tools.log_failure(&line);
 }
 
 /// The name at its server of the model this attempt asks.

@@ -578,6 +578,21 @@ fn sidecars_that_hold_something_else_are_never_believed() {
 }
 
 #[test]
+fn a_marker_with_another_fingerprint_is_not_believed() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let mut record = space.done("b.txt");
+    record["fingerprint"] = json!("0".repeat(64));
+    space.write("b.txt.DONE", record.to_string());
+    assert_eq!(space.state("b"), "damaged");
+    space.run(&["explain", "b"]).exits(0).says(&["its .DONE is damaged", "fingerprint"]);
+    space.run(&["build"]).exits(0).says(&["kept answer"]);
+    assert_eq!(server.requests(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn what_is_damaged_is_kept() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
@@ -680,7 +695,8 @@ fn without_its_folder_nothing_runs_again() {
     let space = space(&server, CHAIN);
     space.build();
     std::fs::remove_dir_all(space.path(".planexe")).expect(".planexe");
-    space.run(&["status"]).exits(0).says(&["done"]);
+    // It was started, though nothing says when.
+    space.run(&["status"]).exits(0).says(&["done", "Started   not known"]);
     assert!(!space.exists(".planexe"), "looking makes no folder");
     // The index is learned anew; nothing runs. Files as young as the clock's granularity teach it nothing: on a fast
     // machine it takes a few builds until there is a folder again, whose coming touches the run directory.

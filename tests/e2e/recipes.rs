@@ -91,6 +91,55 @@ fn odd_names_are_quoted_in_a_shell_line() {
 }
 
 #[test]
+fn scripts_of_the_pipeline_are_found_from_a_run_elsewhere() {
+    let space = Space::new();
+    let script = "#!/bin/sh\ntr a-z A-Z < \"$1\" > \"$2\"\n";
+    space.write("of it/tools/up.sh", script);
+    space.program("chmod", &["+x", "of it/tools/up.sh"]).status().expect("chmod");
+    space.write(
+        "of it/pipeline.toml",
+        r#"
+[pipeline]
+plan = "plan.txt"
+
+[task.program]
+inputs = ["plan.txt"]
+outputs = ["program.txt"]
+command = ["tools/up.sh", "$in", "$out"]
+
+[task.line]
+inputs = ["plan.txt"]
+outputs = ["line.txt"]
+command = 'sh "$PLANEXE_PIPELINE_DIR"/tools/up.sh $in $out'
+
+[task.env]
+inputs = ["plan.txt"]
+outputs = ["env.txt"]
+env = { X = "1" }
+command = 'sh "$PLANEXE_PIPELINE_DIR"/tools/up.sh $in $out'
+
+[task.lost]
+inputs = ["plan.txt"]
+outputs = ["lost.txt"]
+command = ["sh", "tools/up.sh", "$in", "$out"]
+"#,
+    );
+    space.write("of it/runs/one/run.toml", "pipeline = \"../../pipeline.toml\"\n");
+    space.write("of it/runs/one/plan.txt", "a bridge\n");
+    let out = space.run(&["build", "-C", "of it/runs/one"]).exits(1);
+    for output in ["program.txt", "line.txt", "env.txt"] {
+        assert_eq!(space.read(&format!("of it/runs/one/{output}")), "A BRIDGE\n", "{out}");
+    }
+    // One that is not found is told where it is.
+    out.says(&["1 task failed", "hint: `tools/up.sh` is not in the run directory", "PLANEXE_PIPELINE_DIR"]);
+
+    // In the pipeline's own folder it needs nothing of that.
+    space.write("of it/plan.txt", "a tunnel\n");
+    space.run(&["build", "-C", "of it"]).exits(0);
+    assert_eq!(space.read("of it/lost.txt"), "A TUNNEL\n");
+}
+
+#[test]
 fn standard_output_becomes_the_first_output() {
     let server = FakeLlm::new();
     let space = space(
@@ -529,6 +578,25 @@ fn a_name_missing_in_a_template_fails_the_task_and_is_named() {
 }
 
 #[test]
+fn a_text_that_cannot_be_rendered_is_logged_like_any_failure() {
+    let server = FakeLlm::new();
+    // The prompt fails before there is an attempt, the template in one.
+    for recipe in ["prompt", "template"] {
+        let task = "[task.page]\ninputs = [\"plan.txt\"]\noutputs = [\"page.txt\"]\n";
+        let space = space(&server, &format!("{task}{recipe} = \"{{{{ plan.no_such_thing() }}}}\"\n"));
+        let out = space.run(&["build"]).exits(1).says(&["no_such_thing"]);
+        let logged = space.lines("failures.jsonl");
+        assert_eq!(logged.len(), 1, "{logged:?}");
+        assert_eq!((&logged[0]["task"], &logged[0]["class"]), (&json!("page"), &json!("template")));
+        let id = logged[0]["error_id"].as_str().expect("an error_id");
+        out.says(&[&format!("error {id}")]);
+        let events = space.lines("events.jsonl");
+        assert!(events.iter().any(|event| event["failure"]["error_id"] == id), "{events:?}");
+    }
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
 fn several_outputs_of_one_answer() {
     let server = FakeLlm::scripted(|_| json!({ "z": "last letter", "a": ["one", "two"] }).into());
     let space = space(
@@ -759,6 +827,9 @@ prompt = "TASK=c\n{{ plan }}"
     space.write("b.txt", "Mine.\n");
     space.run(&["build", "all"]).exits(0);
     assert_eq!(server.total(), 3);
+    // A run that was completed stays so when something is edited, with a group as without.
+    space.write("plan.txt", "Another.\n");
+    assert_eq!(space.report()["run"]["phase"], "completed");
 }
 
 #[test]

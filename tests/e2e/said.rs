@@ -60,7 +60,46 @@ fn tasks_are_counted_alike_by_build_status_and_events() {
     space.edit("pipeline.toml", "\"false\"", "\"echo one > $out\"");
     space.run(&["build"]).exits(0).says(&["5 tasks ran"]);
     space.run(&["build"]).exits(0).says(&["5 tasks"]);
+    space.run(&["build", "-n"]).exits(0).says(&["everything is up to date (5 tasks)"]);
     space.run(&["status"]).exits(0).says(&["5/5 done", "no items"]);
+
+    // One that is skipped counts as well.
+    let skipped = "[task.no]\nwhen = \"{{ false }}\"\noutputs = [\"no.txt\"]\ntemplate = \"not wanted\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + skipped);
+    for args in [&["build"][..], &["build", "-n"]] {
+        space.run(args).exits(0).says(&["everything is up to date (6 tasks)"]);
+    }
+}
+
+/// A fan-out whose list came out empty is done, also while a task before the list is stale.
+#[test]
+fn an_edit_before_an_empty_list_leaves_the_run_complete() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+        [task.list]
+        inputs = ["plan.txt"]
+        outputs = ["list.json"]
+        command = "echo [] > $out"
+        [task.part]
+        foreach = { file = "list.json" }
+        outputs = ["parts/{{ key }}.txt"]
+        template = "{{ item }}"
+        [task.all]
+        inputs = { plan = "plan.txt", parts = "parts/*.txt" }
+        outputs = ["all.md"]
+        template = "{{ plan }}"
+        "#,
+    );
+    space.write("plan.txt", "one");
+    space.run(&["status"]).exits(0).says(&["never started", "0/3 done"]);
+    space.run(&["build"]).exits(0);
+    space.write("plan.txt", "two");
+    space.run(&["status"]).exits(0).says(&["completed", "no items"]).says_nothing_of(&["pending"]);
+    space.run(&["build", "-n"]).exits(0).says(&["depends on list"]).says_nothing_of(&["phase"]);
+    space.run(&["resume"]).exits(2).says(&["the run is complete, and 1 task is stale since"]);
+    space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
 }
 
 #[test]

@@ -428,6 +428,12 @@ fn other_params_are_drift_and_stale_if_the_pipeline_says_so() {
     assert_eq!((server.total(), &server.last("a").body["temperature"]), (2, &json!(0.7)));
     assert!(space.read("a.txt").starts_with("Draw 1"));
     space.assert_nothing_to_do(&server);
+    // Changed back: that answer is paid for already.
+    space.edit("pipeline.toml", "0.7", "0.2");
+    space.run(&["build"]).exits(0).says(&["kept answer"]);
+    assert_eq!(server.total(), 2);
+    assert!(space.read("a.txt").starts_with("Draw 0"));
+    space.assert_nothing_to_do(&server);
 }
 
 #[test]

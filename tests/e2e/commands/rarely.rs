@@ -208,7 +208,7 @@ fn a_recording_says_what_it_could_not_take() {
 fn lists_of_a_run_as_text() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
-    space.run(&["checkpoints"]).exits(0).says(&["no task is completed yet"]);
+    space.run(&["checkpoints"]).exits(0).says(&["no checkpoints"]);
     space.run(&["failures"]).exits(0).says(&["no failures"]);
     space.build();
     space.run(&["checkpoints"]).exits(0).says(&["checkpoint", "a.txt", "b.txt", "c.txt"]);
