@@ -387,7 +387,8 @@ impl View {
         }
         if !self.depends.is_empty() {
             let names: Vec<String> = self.depends.iter().map(|name| clean(name)).collect();
-            text += &format!("{}\n  {}\n", style.bold("Depend on them:"), names.join(", "));
+            let names = style.wrap(&format!("  {}", names.join(", ")), 2);
+            text += &format!("{}\n{names}\n", style.bold("Depend on them:"));
         }
         if !self.stale_before.is_empty() {
             let names = some_names(&self.stale_before, 10);
