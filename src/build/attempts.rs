@@ -1,6 +1,6 @@
 //! Attempts: handed to the workers, and what each came to.
 
-use super::{Attempt, Back, Build, Ran, STALLED};
+use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED};
 use crate::cancel::Level;
 use crate::engine::{End, Event as Input};
 use crate::event::Kind;
@@ -134,7 +134,9 @@ impl Build<'_> {
         Attempt {
             number: job.attempt,
             model,
-            mark: (job.live.mark(), Instant::now(), SystemTime::now()),
+            mark: job.live.mark(),
+            got_on: Instant::now(),
+            got_on_at: SystemTime::now(),
             limit: stall.unwrap_or(STALLED),
             // The watchdog ends programs itself.
             ends: stall.is_some() && spec.recipe.prompt().is_some(),
@@ -304,12 +306,12 @@ impl Build<'_> {
             }
         }
         let step = self.project.spec(&job.task).step;
-        self.last_completed = Some((
+        self.last_completed = Some(Completion {
             step,
-            name.clone(),
-            completed.checkpoint_id.clone(),
-            Some(job.prepared.decision_id.clone()),
-        ));
+            task: name.clone(),
+            checkpoint_id: completed.checkpoint_id.clone(),
+            decision_id: job.prepared.decision_id.clone(),
+        });
         if completed.changed {
             self.changed.push(id);
         }
@@ -340,7 +342,7 @@ impl Build<'_> {
         let blocks = self.blocked_by(id);
         let blocked = blocks.len() as u32;
         self.summary.failed.push(name.to_owned());
-        self.failures.push((name.to_owned(), failure.clone(), blocks));
+        self.failures.push(Failed { task: name.to_owned(), failure: failure.clone(), blocks });
         self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked, kept });
     }
 

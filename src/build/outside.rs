@@ -194,7 +194,7 @@ impl Build<'_> {
         for names in [&mut summary.failed, &mut summary.waiting, &mut summary.partial, &mut summary.stopped] {
             names.retain(|other| *other != name);
         }
-        self.failures.retain(|(task, ..)| *task != name);
+        self.failures.retain(|failed| failed.task != name);
         self.waiting.retain(|(task, _)| *task != name);
     }
 
@@ -205,11 +205,11 @@ impl Build<'_> {
         let mut stalled = Vec::new();
         for (&id, attempt) in &mut self.running {
             let mark = attempt.live.mark();
-            if mark != attempt.mark.0 {
-                attempt.mark = (mark, now, SystemTime::now());
+            if mark != attempt.mark {
+                (attempt.mark, attempt.got_on, attempt.got_on_at) = (mark, now, SystemTime::now());
             }
-            attempt.mark.1 = (attempt.mark.1 + missed).min(now);
-            let idle = now - attempt.mark.1;
+            attempt.got_on = (attempt.got_on + missed).min(now);
+            let idle = now - attempt.got_on;
             if !attempt.stalled && idle >= attempt.limit {
                 attempt.stalled = true;
                 if attempt.ends {

@@ -35,7 +35,7 @@ pub mod prompt;
 pub mod providers;
 pub mod template;
 
-pub use live::{EndedAlone, Live, Stage};
+pub use live::{EndedAlone, Live, Mark, Stage};
 use providers::Providers;
 
 /// What every runner works with: one for the whole build.
