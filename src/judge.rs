@@ -388,6 +388,9 @@ impl Judge<'_> {
         if uses("item") || uses("key") || uses("index") {
             add_item(task, fingerprint);
         }
+        if let (true, Some(item)) = (uses("index"), &task.item) {
+            fingerprint.add("index", item.index.to_string().as_bytes());
+        }
     }
 
     /// make's rule: an input newer than an output.
@@ -554,6 +557,7 @@ impl Judge<'_> {
         hasher.update(&[u8::from(self.rules.model), u8::from(self.rules.by_mtime)]);
         if let Some(item) = &task.item {
             hasher.update(items::canonical(&item.value).as_bytes());
+            hasher.update(&(item.index as u64).to_le_bytes());
         }
         if let Recipe::Command(command) = &self.project.spec(task).recipe {
             for name in &command.env_names {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, digest_of};
 use crate::record::{Digest, Done, MadeWith, Marker, State};
 
 /// All that is known of a task when it is judged.
@@ -205,6 +205,7 @@ fn part_text(part: &str) -> String {
             "template" => "the template".into(),
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
+            "index" => "the place of the item".into(),
             other => format!("`{other}`"),
         },
     }
@@ -272,6 +273,11 @@ pub fn judge(facts: &Facts<'_>) -> Decision {
         }
         Marker::Damaged(why) => stale(vec![StaleReason::MarkerDamaged { why: why.clone() }], false),
         Marker::Newer(schema) => stale(vec![StaleReason::MarkerNewer { schema: *schema }], false),
+        // One of them was changed without the other.
+        Marker::Valid(done) if !done.parts.is_empty() && done.fingerprint != digest_of(&done.parts) => {
+            let why = "its fingerprint is not that of its parts".to_owned();
+            stale(vec![StaleReason::MarkerDamaged { why }], false)
+        }
         Marker::Valid(done) => judge_recorded(facts, done),
     }
 }
