@@ -196,7 +196,7 @@ impl Build<'_> {
     }
 
     /// A task that had come to its end is open again.
-    fn take_back_end(&mut self, id: TaskId, settled: Settled) {
+    pub(super) fn take_back_end(&mut self, id: TaskId, settled: Settled) {
         let task = &self.engine.graph()[id];
         let (name, kind) = (task.name.clone(), task.kind);
         let summary = &mut self.summary;
