@@ -250,7 +250,9 @@ pub fn judge(facts: &Facts<'_>) -> Decision {
     let stale =
         |reasons, redraw| Decision::Stale { reasons, redraw, try_existing: false, edited: Vec::new() };
     if facts.rules.keep_failed
-        && let Some((State::Failed, _)) = facts.status
+        && let Some((State::Failed, class)) = &facts.status
+        // What could not be written is no failure of the task's own.
+        && class.as_deref() != Some("io")
         && !matches!(facts.marker, Marker::Valid(_))
     {
         return Decision::KeptFailed;

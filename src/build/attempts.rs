@@ -2,7 +2,7 @@
 
 use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED};
 use crate::cancel::Level;
-use crate::engine::{End, Event as Input};
+use crate::engine::{End, Event as Input, Settled};
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::judge::Prepared;
@@ -158,7 +158,17 @@ impl Build<'_> {
         if !matches!(end, End::Again { .. }) {
             self.pending.remove(&id);
         }
+        let told = match end {
+            End::Done => Some(Settled::Done),
+            End::Failed => Some(Settled::Failed),
+            End::Waiting => Some(Settled::Waiting),
+            End::Again { .. } | End::Stopped | End::Rejudge => None,
+        };
         self.engine.on(Input::Ended(id, end), self.now());
+        // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
+        if let Some(told) = told.filter(|told| self.engine.settled(id) != Some(*told)) {
+            self.take_back_end(id, told);
+        }
         if let Some(Again { failure, next, after }) = again {
             let next = next.unwrap_or_else(|| self.again_in(id, after));
             self.retrying.insert(id, next.clone());
@@ -261,6 +271,7 @@ impl Build<'_> {
                     false => "",
                 };
                 let failure = runner::failure("io", format!("{error}{hint}"));
+                runner::note_broken(&self.tools, job, &failure);
                 self.failed(&name, id, job.attempt, None, failure, false);
                 self.break_off(error);
                 came(End::Failed)
