@@ -271,6 +271,7 @@ impl Build<'_> {
                     false => "",
                 };
                 let failure = runner::failure("io", format!("{error}{hint}"));
+                runner::note_broken(&self.tools, job, &failure);
                 self.failed(&name, id, job.attempt, None, failure, false);
                 self.break_off(error);
                 came(End::Failed)

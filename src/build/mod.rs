@@ -13,7 +13,7 @@ use crate::cancel::Level;
 use crate::clock;
 use crate::engine::{Action, Engine, Event as Input, Options, Settled, Target};
 use crate::event::{Kind, Summary};
-use crate::fs::FsError;
+use crate::fs::{FsError, OpenDir};
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::Judgement;
@@ -216,6 +216,8 @@ pub struct Build<'a> {
     awaited: HashMap<usize, servers::Awaited>,
     /// Endpoints whose cost nobody knows, once that was said.
     uncounted: HashSet<usize>,
+    /// The run directory as it was found: no other that is put in its place is built.
+    run_dir: Option<OpenDir>,
     /// Held while the build lives: who looks at servers for it ends with it.
     alive: Arc<()>,
     last_completed: Option<Completion>,
@@ -396,6 +398,7 @@ impl<'a> Build<'a> {
             paused: false,
             awaited: HashMap::new(),
             uncounted: HashSet::new(),
+            run_dir: OpenDir::open(store.run_dir()).ok(),
             alive: Arc::default(),
             last_completed: None,
             known,

@@ -290,6 +290,13 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
     }
 }
 
+/// Has `.status` and `failures.jsonl` say what broke the build at this task, as far as they can be written. What was used
+/// up stays so: nothing went wrong with the answers.
+pub fn note_broken(tools: &Tools, job: &Job, failure: &Failure) {
+    log_failure(tools, job, failure);
+    let _ = write_status(tools, job, State::Failed, Some(failure));
+}
+
 fn log_failure(tools: &Tools, job: &Job, failure: &Failure) {
     let model = model_of(tools, job);
     let line = FailureLine::of(
