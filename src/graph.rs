@@ -602,9 +602,14 @@ impl Graph {
         self.closure(of, |graph, id| {
             let mut next = graph[id].readers.clone();
             match graph[id].kind {
-                // A reader of the fan-out as a whole needs each instance.
+                // A reader of the fan-out as a whole needs each instance; one over the same items its own.
                 Kind::Instance { family } if can_spare(family) => {}
-                Kind::Instance { family } => next.extend(graph[family].readers.iter().copied()),
+                Kind::Instance { family } => {
+                    let item_by_item = |&reader: &TaskId| {
+                        graph.is_peer(reader, family) && !graph.instances(reader).is_empty()
+                    };
+                    next.extend(graph[family].readers.iter().copied().filter(|reader| !item_by_item(reader)));
+                }
                 Kind::Family => next.extend(graph.instances(id)),
                 _ => {}
             }

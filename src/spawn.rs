@@ -18,12 +18,12 @@ use rustix::process::Pid;
 pub struct Environment(Vec<CString>);
 
 impl Environment {
-    /// planexe's own, without those named, and with another.
+    /// planexe's own, without those named, and with others.
     #[expect(clippy::disallowed_methods, reason = "it is handed on, not read")]
-    pub fn own(without: &[String], with: Option<(&str, &str)>) -> Environment {
+    pub fn own(without: &[String], with: &[(&str, &OsStr)]) -> Environment {
         let hidden = |name: &OsStr| {
             without.iter().any(|hidden| name == hidden.as_str())
-                || with.is_some_and(|(replaced, _)| name == replaced)
+                || with.iter().any(|(replaced, _)| name == *replaced)
         };
         let mut variables: Vec<CString> = Vec::new();
         let mut add =
@@ -31,7 +31,7 @@ impl Environment {
         for (name, value) in std::env::vars_os().filter(|(name, _)| !hidden(name)) {
             add(name.as_bytes(), value.as_bytes());
         }
-        if let Some((name, value)) = with {
+        for (name, value) in with {
             add(name.as_bytes(), value.as_bytes());
         }
         Environment(variables)

@@ -5,6 +5,7 @@ use crate::cancel::Level;
 use crate::engine::{End, Event as Input};
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
+use crate::judge::Prepared;
 use crate::llm::Class;
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
@@ -14,6 +15,23 @@ use crate::style;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+/// What an attempt came to.
+struct Came {
+    /// What the engine is told.
+    end: End,
+    /// Another attempt follows.
+    again: Option<Again>,
+    /// Somebody wants the task tried anew, and that is to be seen to yet.
+    retried: bool,
+}
+
+/// Why there is another attempt, and when.
+struct Again {
+    failure: Failure,
+    next: Option<String>,
+    after: Duration,
+}
+
 impl Build<'_> {
     /// Hands an attempt to a worker.
     pub(super) fn start(&mut self, id: TaskId, attempt: u32, endpoint: Option<usize>) {
@@ -22,88 +40,31 @@ impl Build<'_> {
             self.engine.on(Input::Ended(id, End::Stopped), self.now());
             return;
         }
-        let task = self.engine.graph()[id].clone();
-        let Some(pending) = self.pending.get_mut(&id) else {
-            self.engine.on(Input::Ended(id, End::Failed), self.now());
-            return;
-        };
-        let Some(prepared) = pending.judgement.prepared.clone() else {
-            self.engine.on(Input::Ended(id, End::Failed), self.now());
-            return;
-        };
-        // Edited since it was judged: what it would be made from is no more.
-        let records = prepared.records();
-        let edit = records.iter().filter_map(|record| self.edited_at.get(&record.path)).max();
-        if edit.is_some_and(|at| *at > pending.judged) {
+        if self.is_edited_since(id) {
             self.pending.remove(&id);
             self.finder.forget();
             self.engine.on(Input::Ended(id, End::Rejudge), self.now());
             return;
         }
-        let (redraw, edited, damaged) = match &pending.judgement.decision {
-            Decision::Stale { reasons, redraw, edited, .. } => {
-                let damaged = reasons.iter().any(|r| matches!(r, StaleReason::OutputInvalid { .. }));
-                (*redraw, edited.clone(), damaged)
-            }
-            _ => (false, Vec::new(), false),
+        let Some(mut job) = self.job(id, attempt, endpoint) else {
+            let name = self.engine.graph()[id].name.clone();
+            let failure = runner::failure("internal", "BUG: it was never judged; please report it");
+            self.failed(&name, id, attempt, None, failure, false);
+            self.engine.on(Input::Ended(id, End::Failed), self.now());
+            return;
         };
-        let first = std::mem::replace(&mut pending.first, false);
-        let torn = pending.judgement.torn
-            || matches!(pending.judgement.marker, Marker::Damaged(_) | Marker::Newer(_));
-        let former = match &pending.judgement.marker {
-            Marker::Valid(done) => Some(done.clone()),
-            _ => None,
-        };
-        let live = Arc::new(Live::under(&self.tools.cancel));
-        let back = self.outcomes.0.clone();
-        let answered = move |usage| drop(back.send(Back::Answered(id, usage)));
-        let mut job = Box::new(Job {
-            attempt: pending.base_attempt + attempt - pending.waits,
-            endpoint: endpoint.unwrap_or(0),
-            prepared,
-            former,
-            redraw: redraw && first,
-            edited: if first { edited } else { Vec::new() },
-            damaged: damaged && first,
-            torn: torn && first,
-            other: pending.other.clone(),
-            passed: pending.passed.clone(),
-            course: std::mem::take(&mut pending.course),
-            live: live.clone(),
-            answered: Box::new(answered),
-            task,
-        });
-        let spec = self.project.spec(&job.task);
-        let model = spec.recipe.prompt().filter(|_| endpoint.is_some()).and_then(|prompt| {
-            let endpoint = &self.project.endpoints[*prompt.models.get(job.endpoint)?];
-            Some(endpoint.model_name().to_owned())
-        });
+        let recipe = &self.project.spec(&job.task).recipe;
+        let model = self.model_of(&job).filter(|_| endpoint.is_some());
         self.tell(Kind::TaskStarted {
             task: job.task.name.clone(),
             attempt: job.attempt,
             model: model.clone(),
-            recipe: spec.recipe.name().to_owned(),
+            recipe: recipe.name().to_owned(),
         });
-        let stall = match spec.recipe {
-            Recipe::Prompt(_) | Recipe::Command(_) => spec.stall,
-            _ => None,
-        };
-        let attempt = Attempt {
-            number: job.attempt,
-            model,
-            mark: (live.mark(), Instant::now(), SystemTime::now()),
-            limit: stall.unwrap_or(STALLED),
-            // The watchdog ends programs itself.
-            ends: stall.is_some() && spec.recipe.prompt().is_some(),
-            stalled: false,
-            held: String::new(),
-            followed: false,
-            live,
-        };
         self.retrying.remove(&id);
-        self.running.insert(id, attempt);
+        self.running.insert(id, self.attempt_of(&job, model));
         let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
-        let work = move || {
+        self.workers.give(move || {
             let outcome =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&tools, &mut job)));
             let outcome = outcome.unwrap_or_else(|_| {
@@ -114,19 +75,104 @@ impl Build<'_> {
             });
             // The build ends only after every worker has answered, so somebody listens.
             let _ = back.send(Back::Ended(Box::new(Ran { task: id, job, outcome })));
+        });
+    }
+
+    /// Whether an input was edited since a task was judged: what it would be made from is no more.
+    fn is_edited_since(&self, id: TaskId) -> bool {
+        let Some(pending) = self.pending.get(&id) else { return false };
+        let records = pending.judgement.prepared.as_ref().map(Prepared::records).unwrap_or_default();
+        let edit = records.iter().filter_map(|record| self.edited_at.get(&record.path)).max();
+        edit.is_some_and(|at| *at > pending.judged)
+    }
+
+    /// What a worker needs for an attempt; none if the task was not judged.
+    fn job(&mut self, id: TaskId, attempt: u32, endpoint: Option<usize>) -> Option<Box<Job>> {
+        let pending = self.pending.get_mut(&id)?;
+        let judgement = &pending.judgement;
+        let prepared = judgement.prepared.clone()?;
+        let (redraw, edited, damaged) = match &judgement.decision {
+            Decision::Stale { reasons, redraw, edited, .. } => {
+                let damaged = reasons.iter().any(|r| matches!(r, StaleReason::OutputInvalid { .. }));
+                (*redraw, edited.clone(), damaged)
+            }
+            _ => (false, Vec::new(), false),
         };
-        self.workers.give(work);
+        let torn = judgement.torn || matches!(judgement.marker, Marker::Damaged(_) | Marker::Newer(_));
+        let former = match &judgement.marker {
+            Marker::Valid(done) => Some(done.clone()),
+            _ => None,
+        };
+        // What there was is seen to by the first attempt.
+        let first = std::mem::replace(&mut pending.first, false);
+        let back = self.outcomes.0.clone();
+        Some(Box::new(Job {
+            attempt: (pending.base_attempt.saturating_add(attempt)).saturating_sub(pending.waits),
+            endpoint: endpoint.unwrap_or(0),
+            prepared,
+            former,
+            redraw: redraw && first,
+            edited: if first { edited } else { Vec::new() },
+            damaged: damaged && first,
+            torn: torn && first,
+            other: pending.other.clone(),
+            passed: pending.passed.clone(),
+            course: std::mem::take(&mut pending.course),
+            live: Arc::new(Live::under(&self.tools.cancel)),
+            answered: Box::new(move |usage| drop(back.send(Back::Answered(id, usage)))),
+            task: self.engine.graph()[id].clone(),
+        }))
+    }
+
+    /// An attempt that begins now.
+    fn attempt_of(&self, job: &Job, model: Option<String>) -> Attempt {
+        let spec = self.project.spec(&job.task);
+        let stall = match spec.recipe {
+            Recipe::Prompt(_) | Recipe::Command(_) => spec.stall,
+            _ => None,
+        };
+        Attempt {
+            number: job.attempt,
+            model,
+            mark: (job.live.mark(), Instant::now(), SystemTime::now()),
+            limit: stall.unwrap_or(STALLED),
+            // The watchdog ends programs itself.
+            ends: stall.is_some() && spec.recipe.prompt().is_some(),
+            stalled: false,
+            held: String::new(),
+            followed: false,
+            live: job.live.clone(),
+        }
     }
 
     /// Takes in the end of an attempt.
     pub(super) fn ended(&mut self, ran: Ran) {
         let Ran { task: id, mut job, outcome } = ran;
-        let attempt = self.running.remove(&id);
-        if let Some(attempt) = &attempt {
-            self.forget_text(id, attempt);
+        self.no_longer_running(id, &job, &outcome);
+        self.finder.forget();
+        self.take_in_call(id, &mut job);
+        let name = job.task.name.clone();
+        let Came { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
+        if !matches!(end, End::Again { .. }) {
+            self.pending.remove(&id);
         }
-        if let Some(attempt) = attempt
-            && let Outcome::Failed(failure) = &outcome
+        self.engine.on(Input::Ended(id, end), self.now());
+        if let Some(Again { failure, next, after }) = again {
+            let next = next.unwrap_or_else(|| self.again_in(id, after));
+            self.retrying.insert(id, next.clone());
+            self.tell(Kind::TaskRetrying { task: name.clone(), attempt: job.attempt, failure, next });
+        }
+        if retried {
+            // It came to its end all the same.
+            self.retry(&name);
+        }
+    }
+
+    /// Forgets an attempt that ended.
+    fn no_longer_running(&mut self, id: TaskId, job: &Job, outcome: &Outcome) {
+        let Some(attempt) = self.running.remove(&id) else { return };
+        self.forget_text(id, &attempt);
+        if let Outcome::Failed(failure) = outcome
             && failure.class == "stall"
             && !attempt.stalled
         {
@@ -134,70 +180,77 @@ impl Build<'_> {
             let idle_s = self.project.spec(&job.task).stall.unwrap_or(attempt.limit).as_secs_f64();
             self.tell(Kind::TaskStalled { task: job.task.name.clone(), idle_s });
         }
-        self.finder.forget();
-        let edited = job.live.ended() == Some(EndedAlone::Edited);
-        let mut retried = job.live.ended() == Some(EndedAlone::Retried);
-        let now = self.now();
+    }
+
+    /// What an attempt's call says of its endpoint, and of those that are closed by now.
+    fn take_in_call(&mut self, id: TaskId, job: &mut Job) {
         if let Some((result, retry_after)) = job.course.call.take() {
             if let Ok(usage) = &result {
-                self.answered(&job);
-                self.look_at_cost(&job, usage);
+                self.answered(job);
+                self.look_at_cost(job, usage);
             }
             if let (Err(Class::Timeout), Some(rest)) = (&result, retry_after) {
-                self.await_idle(&job, rest);
+                self.await_idle(job, rest);
             }
             self.engine.call_ended(id, result, retry_after);
         }
+        let now = self.now();
         if let Some(prompt) = self.project.spec(&job.task).recipe.prompt() {
             for &endpoint in prompt.models.iter().filter(|&&at| self.tools.providers.is_closed(at)) {
                 self.engine.on(Input::EndpointClosed(endpoint), now);
             }
         }
+    }
+
+    /// What the outcome of an attempt means, told to people and to the records of the build.
+    fn take_in_outcome(&mut self, id: TaskId, job: &mut Job, outcome: Outcome) -> Came {
         let name = job.task.name.clone();
-        let name_of = name.clone();
-        let mut retried_as = None;
-        let end = match outcome {
+        let edited = job.live.ended() == Some(EndedAlone::Edited);
+        let retried = job.live.ended() == Some(EndedAlone::Retried);
+        let came = |end: End| Came { end, again: None, retried };
+        match outcome {
             Outcome::Done(completed) => {
-                self.completed(id, &job, *completed);
-                End::Done
+                self.completed(id, job, *completed);
+                came(End::Done)
             }
             Outcome::Failed(failure) => {
-                let model = self.model_of(&job);
+                let model = self.model_of(job);
                 self.failed(&name, id, job.attempt, model, failure, false);
-                End::Failed
+                came(End::Failed)
             }
             Outcome::Waiting(message) => {
                 self.summary.waiting.push(name.clone());
                 self.waiting.push((name.clone(), message.clone()));
                 self.tell(Kind::TaskWaiting { task: name, message });
-                End::Waiting
+                came(End::Waiting)
             }
             Outcome::Again { failure, next, after, endpoint, pause } => {
                 let outage = pause == Pause::Outage;
                 if outage {
-                    self.await_server(&job, &failure.message);
+                    self.await_server(job, &failure.message);
                 }
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
                     pending.waits += u32::from(pause != Pause::Attempt);
                 }
-                retried_as = Some((failure, next, after));
-                End::Again { after, endpoint, outage }
+                let again = Some(Again { failure, next, after });
+                Came { again, ..came(End::Again { after, endpoint, outage }) }
             }
             Outcome::Stopped if (edited || retried) && self.tools.cancel.level() == Level::Running => {
+                let mut came = came(End::Rejudge);
                 if edited {
                     self.tools.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
                 } else if let Some(first) = job.task.outputs.first() {
                     // Before it is judged: what was kept of it is set aside.
-                    retried = !self.begin_anew(&name, first);
+                    came.retried = !self.begin_anew(&name, first);
                     self.tools.note(Some(&name), false, "ended and tried anew, as asked by `planexe retry`");
                 }
-                End::Rejudge
+                came
             }
             Outcome::Stopped => {
                 self.summary.stopped.push(name.clone());
                 self.tell(Kind::TaskStopped { task: name });
-                End::Stopped
+                came(End::Stopped)
             }
             Outcome::Broken(error) => {
                 let error = error.within(self.store.run_dir());
@@ -208,21 +261,8 @@ impl Build<'_> {
                 let failure = runner::failure("io", format!("{error}{hint}"));
                 self.failed(&name, id, job.attempt, None, failure, false);
                 self.break_off(error);
-                End::Failed
+                came(End::Failed)
             }
-        };
-        if !matches!(end, End::Again { .. }) {
-            self.pending.remove(&id);
-        }
-        self.engine.on(Input::Ended(id, end), now);
-        if let Some((failure, next, after)) = retried_as {
-            let next = next.unwrap_or_else(|| self.again_in(id, after));
-            self.retrying.insert(id, next.clone());
-            self.tell(Kind::TaskRetrying { task: name_of.clone(), attempt: job.attempt, failure, next });
-        }
-        if retried {
-            // It came to its end all the same.
-            self.retry(&name_of);
         }
     }
 

@@ -6,6 +6,7 @@ mod json;
 mod pieces;
 mod rules;
 mod schema;
+mod words;
 
 pub use json::{NoJson, after_thinking, extract_json, pretty, read as read_json};
 pub use rules::{CompiledCheck, RuleError, banned_words};

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::rules::is_hollow;
-use super::{Violation, ViolationKind};
+use super::{Violation, ViolationKind, words};
 use crate::items::select;
 use crate::manifest::types::{RangeRule, TextRule};
 
@@ -158,7 +158,7 @@ pub(super) fn texts(rules: &IndexMap<String, TextRule>, root: &Value, found: &mu
             }
         }
         for (path, text) in &texts {
-            let count = text.split_whitespace().count() as u64;
+            let count = words::count(text);
             if let Some(least) = rule.min_words.filter(|&least| count < least) {
                 let message = format!("has {count} words, wanted at least {least}: what exactly is done?");
                 found.push(broken(path, message).found(&Value::from(*text)));
@@ -180,13 +180,8 @@ pub(super) fn texts(rules: &IndexMap<String, TextRule>, root: &Value, found: &mu
 /// Texts beside each other in one list that have more than a share of their words in common.
 fn too_alike(texts: &[(String, &str)], most: f64, found: &mut Vec<Violation>) {
     let list = |path: &str| path.rsplit_once('/').map_or(String::new(), |(list, _)| list.to_owned());
-    let words: Vec<(String, BTreeSet<String>)> = texts
-        .iter()
-        .map(|(path, text)| {
-            let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-            (list(path), words.map(str::to_lowercase).collect())
-        })
-        .collect();
+    let words: Vec<(String, BTreeSet<String>)> =
+        texts.iter().map(|(path, text)| (list(path), words::distinct(text))).collect();
     for (n, (here, mine)) in words.iter().enumerate() {
         for (m, (there, theirs)) in words[..n].iter().enumerate() {
             let all = mine.union(theirs).count();
@@ -258,6 +253,10 @@ mod tests {
             (lever(json!(["a b c d e f g h i"]), "costs 5"), vec!["/l/0/options/0"]),
             (lever(json!(["rent the hall"]), "costs more"), vec!["/l/0/then"]),
             (json!({"l": [{"options": 7, "then": "5"}]}), vec!["/l/0/options"]),
+            // Scripts without spaces have words too.
+            (lever(json!(["租用北厅五年", "买下两个大厅"]), "5年"), vec![]),
+            (lever(json!(["租用北厅五年", "租用北厅，五年。"]), "5年"), vec!["/l/0/options/1"]),
+            (lever(json!(["租用", "买下两个大厅"]), "5年"), vec!["/l/0/options/0"]),
         ] {
             assert_eq!(wrong(rule.clone(), answer.clone()), paths, "{answer}");
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::given::{self, Given};
 use super::pieces;
-use super::{Valid, Violation, ViolationKind, shortened};
+use super::{Valid, Violation, ViolationKind, shortened, words};
 use crate::items::{canonical, select, steps};
 use crate::manifest::types::Check;
 
@@ -187,7 +187,7 @@ impl CompiledCheck {
             unique(pointer, root, &mut found);
         }
         if check.min_words.is_some() || check.max_words.is_some() {
-            let count = words(answer);
+            let count = words_of(answer);
             if let Some(least) = check.min_words.filter(|&least| count < least) {
                 found.push(broken("", format!("has {count} words, wanted at least {least}")));
             }
@@ -338,7 +338,9 @@ fn banned(word: &str, regex: &Regex, answer: &Valid) -> Option<Violation> {
 /// A word or phrase, whatever its case, as a whole and with any white space between its words.
 fn whole_word(word: &str) -> Regex {
     let body = word.split_whitespace().map(regex::escape).collect::<Vec<_>>().join(r"\s+");
-    let edge = |c: Option<char>| if c.is_some_and(|c| c.is_alphanumeric() || c == '_') { r"\b" } else { "" };
+    // Where a script has no spaces, a word has no edge that could be seen.
+    let has_edge = |c: char| (c.is_alphanumeric() || c == '_') && words::unspaced(c).is_none();
+    let edge = |c: Option<char>| if c.is_some_and(has_edge) { r"\b" } else { "" };
     let pattern = format!("{}{body}{}", edge(word.chars().next()), edge(word.chars().last()));
     RegexBuilder::new(&pattern)
         .case_insensitive(true)
@@ -380,14 +382,12 @@ fn strings(value: &Value, path: &mut String, found: &mut dyn FnMut(&str, &str)) 
 }
 
 /// The words of an answer: of its text, or of all strings in its JSON.
-fn words(answer: &Valid) -> u64 {
+fn words_of(answer: &Valid) -> u64 {
     match &answer.value {
-        None => answer.text.split_whitespace().count() as u64,
+        None => words::count(&answer.text),
         Some(value) => {
             let mut count = 0;
-            strings(value, &mut String::new(), &mut |_, text| {
-                count += text.split_whitespace().count() as u64
-            });
+            strings(value, &mut String::new(), &mut |_, text| count += words::count(text));
             count
         }
     }
@@ -522,6 +522,11 @@ mod tests {
         assert_eq!(words, ["Synergy", "game   changer"]);
         assert!(violations.iter().all(|violation| violation.kind == ViolationKind::Check));
         assert_eq!(paths(json!({}), Some("c++"), "uses C++ here").len(), 1);
+        assert_eq!(paths(json!({}), Some("双赢"), "这是双赢局面").len(), 1);
+        assert_eq!(
+            paths(json!({"min_words": 3, "max_words": 3}), None, "这是双赢局面"),
+            Vec::<String>::new()
+        );
         assert_eq!(paths(json!({"matches": {"": "(?m)^# "}}), None, "text\n# Title"), Vec::<String>::new());
         assert_eq!(paths(json!({"non_empty": [""]}), None, "N/A"), [""]);
     }

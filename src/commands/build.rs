@@ -35,6 +35,7 @@ use crate::signals::{self, Signals};
 use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::index::Index;
+use crate::store::lock::RunLock;
 use crate::store::logs::Logs;
 use crate::style;
 use crate::units::Units;
@@ -331,23 +332,11 @@ pub fn carry_out_under(
     if !how.webhook.iter().all(|url| notify::send::is_address(url)) {
         return Err(Error::usage("`--webhook` wants an address that begins with `http://` or `https://`"));
     }
-    let mut ended = None;
-    let lock = session.lock_while(opened, how.wait, how.no_lock, || {
-        ended = signals.pending();
-        ended.is_none()
-    });
-    if let Some(signal) = ended {
-        return Ok((exit::of_signal(signal), None));
-    }
-    let mut lock = lock?;
-    let (run, store) = (&opened.project.run, &opened.store);
-    // Both read a file as large as the pipeline has tasks.
-    let (known, index) = match &session.known {
-        Some(known) => {
-            rayon::join(|| Some(known).filter(|known| known.stands(run)), || Arc::new(Index::load(store)))
-        }
-        None => (None, Arc::new(Index::load(store))),
+    let mut lock = match lock_unless_signalled(session, opened, how, signals)? {
+        Ok(lock) => lock,
+        Err(signal) => return Ok((exit::of_signal(signal), None)),
     };
+    let (known, index) = what_is_known(session, opened);
     // What was known is known no more: tasks that were left out have to be looked at after all.
     let whole;
     let (opened, what) = match (&known, &opened.project.left_out) {
@@ -358,75 +347,53 @@ pub fn carry_out_under(
         }
         _ => (opened, what),
     };
-    let project = &opened.project;
-    let store = &opened.store;
-    let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
-    let mut key_variables: Vec<String> =
-        project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
-    key_variables.extend(notify::variables(project));
+    let (project, store) = (&opened.project, &opened.store);
+    let key_variables = key_variables(project);
     let keys = session.keys()?;
     let notifier = Notifier::new(project, &keys, &how.webhook, &key_variables);
     let (tell, events) = channel();
     let tools = Arc::new(tools(session, opened, how, keys, key_variables, index.clone(), tell));
-    let options = engine::Options { on_failure: how.on_failure(), only: what.only };
-    let infos = task_infos(project, &index);
-    let (slots, mut threads) = slots_by_files(session, project, how.jobs);
     let make = turns(session, how);
-    threads += if make.is_some() { TURNS } else { 0 };
-    let mut engine = Engine::new(project.graph.clone(), Mode::Build, options.clone(), infos, slots);
-    engine.know(index.usual_durations(is_item));
-    if how.jobs.is_none() && !matches!(session.make, Make::None) {
-        engine.set_cores(1);
-    }
+    let options = engine::Options { on_failure: how.on_failure(), only: what.only };
+    let (engine, workers) = engine(session, project, how, options.clone(), &index);
     check_models(&tools, &engine, &what, project)?;
     let mut run = RunRecord::new(store, project, known.is_some());
     let after_kill = store.was_killed();
-    let mut prepare = || run.begin(&mut lock, &tools);
-    let wanted = wanted(project, &what, how, options, outside);
-    let rules = rules(project, how, what.force);
     let env = |name: &str| session.variable(name);
+    let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let mut telling = Telling::new(&mut sink, notifier, tools.clone());
     let ended = Build::new(Parts {
         project,
         store,
         tools: tools.clone(),
         events,
-        rules,
+        rules: rules(project, how, what.force),
         no_reuse: how.no_reuse,
         env: &env,
         engine,
-        wanted,
+        wanted: wanted(project, &what, how, options, outside),
         sink: &mut telling,
         signals,
         edits: outside.edits,
-        threads,
+        threads: workers + if make.is_some() { TURNS } else { 0 },
         after_kill,
         began_ns: opened.began_ns,
         known,
         calls_take_turns: make.is_some() && project.tables.jobserver.calls,
         make,
-        prepare: &mut prepare,
+        prepare: &mut || run.begin(&mut lock, &tools),
     })
     .run();
-    let code = exit_code(&ended, how.strict);
-    if let Err(error) = index.save_if_changed()
-        && ended.started
-    {
-        session.say(&format!("warning: the index cannot be written: {error}"));
-    }
-    crate::load::keep_compiled(project, &opened.options);
+    keep_for_later(session, opened, &index, &tools, &ended);
     run.end(&ended);
-    if ended.started {
-        lifecycle::write_learned(store, &tools.providers.learned());
-    }
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
     for said in telling.into_notifier().close(by_signal, || signals.pending().is_some()) {
         sink.event(&runner::stamp(event::Kind::Note { task: None, message: said, warning: true }));
     }
+    let code = exit_code(&ended, how.strict);
     let mut view = summary_view(session, opened, &what, how, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
-    let closing = view.text(&session.err, session.globals.quiet);
-    sink.finish(&closing);
+    sink.finish(&view.text(&session.err, session.globals.quiet));
     if let (Some(words), exit::DONE) = (quick::words(session), code) {
         remember(&view, &index, opened, &ended, known, &words);
     }
@@ -435,6 +402,72 @@ pub fn carry_out_under(
     }
     drop(lock);
     Ok((code, Some(ended)))
+}
+
+/// Takes the lock, or the signal that came while it was waited for.
+fn lock_unless_signalled(
+    session: &Session,
+    opened: &Opened,
+    how: &HowArgs,
+    signals: &Signals,
+) -> Result<Result<RunLock, i32>, Error> {
+    let mut received = None;
+    let lock = session.lock_while(opened, how.wait, how.no_lock, || {
+        received = signals.pending();
+        received.is_none()
+    });
+    match received {
+        Some(signal) => Ok(Err(signal)),
+        None => lock.map(Ok),
+    }
+}
+
+/// What the memo says, if it still stands, and the index. Both read a file as large as the pipeline has tasks.
+fn what_is_known<'a>(session: &'a Session, opened: &Opened) -> (Option<&'a Known>, Arc<Index>) {
+    let (run, store) = (&opened.project.run, &opened.store);
+    match &session.known {
+        Some(known) => {
+            rayon::join(|| Some(known).filter(|known| known.stands(run)), || Arc::new(Index::load(store)))
+        }
+        None => (None, Arc::new(Index::load(store))),
+    }
+}
+
+/// Names of variables that hold keys, or addresses and secrets of webhooks.
+fn key_variables(project: &Project) -> Vec<String> {
+    let keys = project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone());
+    keys.chain(notify::variables(project)).collect()
+}
+
+/// The scheduler, and how many workers it keeps busy beside what make lends.
+fn engine(
+    session: &Session,
+    project: &Project,
+    how: &HowArgs,
+    options: engine::Options,
+    index: &Index,
+) -> (Engine, usize) {
+    let (slots, workers) = slots_by_files(session, project, how.jobs);
+    let infos = task_infos(project, index);
+    let mut engine = Engine::new(project.graph.clone(), Mode::Build, options, infos, slots);
+    engine.know(index.usual_durations(is_item));
+    if how.jobs.is_none() && !matches!(session.make, Make::None) {
+        engine.set_cores(1);
+    }
+    (engine, workers)
+}
+
+/// Writes down what later builds need not find out again. None of it is worth failing a build for.
+fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &Tools, ended: &Ended) {
+    if let Err(error) = index.save_if_changed()
+        && ended.started
+    {
+        session.say(&format!("warning: the index cannot be written: {error}"));
+    }
+    crate::load::keep_compiled(&opened.project, &opened.options);
+    if ended.started {
+        lifecycle::write_learned(&opened.store, &tools.providers.learned());
+    }
 }
 
 /// What the attempts of a build share. `keys`: the ring, and the variables that hold a key.

@@ -1,5 +1,6 @@
 //! `planexe keys`: which key may go to which host.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -211,10 +212,25 @@ fn folder(session: &Session) -> Result<PathBuf, Error> {
     })
 }
 
-fn read(session: &Session) -> Result<(PathBuf, KeysFile), Error> {
-    let folder = folder(session)?;
-    let file = KeysFile::read(&folder).map_err(|error| fault(&error))?;
-    Ok((folder.join(KEYS_FILE), file))
+/// The user's bindings, to be changed: nobody else changes them while this lives.
+struct Held {
+    file: KeysFile,
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Held {
+    fn take(session: &Session) -> Result<Held, Error> {
+        let folder = folder(session)?;
+        fs::make_private_dir(&folder)?;
+        let lock = fs::hold_dir(&folder)?;
+        let file = KeysFile::read(&folder).map_err(|error| fault(&error))?;
+        Ok(Held { file, path: folder.join(KEYS_FILE), _lock: lock })
+    }
+
+    fn write(&self) -> Result<(), Error> {
+        Ok(fs::write_private(&self.path, self.file.to_text().as_bytes())?)
+    }
 }
 
 fn fault(error: &KeyError) -> Error {
@@ -253,30 +269,30 @@ fn bind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
             .hint("the server must be reached by https"));
     }
     let host = host_of(host);
-    let (path, mut file) = read(session)?;
-    let new = file.bind(variable, &host).map_err(|error| match error {
+    let mut held = Held::take(session)?;
+    let new = held.file.bind(variable, &host).map_err(|error| match error {
         KeyError::File { why, .. } => Error::usage(why),
         other => fault(&other),
     })?;
     let known = vendors().contains(&(variable, host.as_str()));
     if new && !known {
-        fs::write_private(&path, file.to_text().as_bytes())?;
+        held.write()?;
     }
     session.say(&match new {
         _ if known => format!("`{variable}` may go to `{}` without being bound", clean(&host)),
-        true => format!("`{variable}` may go to `{}` now (in {})", clean(&host), shown_path(&path)),
+        true => format!("`{variable}` may go to `{}` now (in {})", clean(&host), shown_path(&held.path)),
         false => format!("`{variable}` may go to `{}` already", clean(&host)),
     });
-    answer(session, &file)
+    answer(session, &held.file)
 }
 
 fn unbind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
     check_variable(variable)?;
     let host = host_of(host);
-    let (path, mut file) = read(session)?;
-    let gone = file.unbind(variable, &host);
+    let mut held = Held::take(session)?;
+    let gone = held.file.unbind(variable, &host);
     if gone {
-        fs::write_private(&path, file.to_text().as_bytes())?;
+        held.write()?;
     }
     let known = vendors().contains(&(variable, host.as_str()));
     session.say(&match gone {
@@ -286,7 +302,7 @@ fn unbind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
     if known {
         session.say("note: that pair is the vendor's own and needs no binding; unset the variable to keep it from being used");
     }
-    answer(session, &file)
+    answer(session, &held.file)
 }
 
 fn answer(session: &Session, file: &KeysFile) -> Result<u8, Error> {

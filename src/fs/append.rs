@@ -122,6 +122,12 @@ pub fn read_from(path: &Path, offset: u64) -> Result<(Vec<u8>, u64)> {
     Ok((bytes, total))
 }
 
+/// Waits until no other process holds a folder so, and holds it; nothing is held where the file system has no locks.
+pub fn hold_dir(dir: &Path) -> Result<Option<File>> {
+    let file = retry(|| File::open(dir)).at("lock", dir)?;
+    Ok(retry(|| file.lock()).is_ok().then_some(file))
+}
+
 /// Opens what is locked: a directory, or a file made for the purpose.
 pub(crate) fn open_lock_file(path: &Path) -> Result<File> {
     let flags = OFlags::NOFOLLOW.bits() as i32;

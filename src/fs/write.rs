@@ -47,15 +47,20 @@ pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result
     write_via(path.parent().unwrap_or(Path::new("")), path, bytes, durability)
 }
 
+/// Makes a folder that nobody but the user may look into, unless it is there.
+pub fn make_private_dir(dir: &Path) -> Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes directories")]
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir).at("create", dir)
+}
+
 /// [`write_atomic`] for what nobody but the user may read: the file gets mode 600 whatever it had, and folders
 /// that are made for it 700.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new(""));
-    if !dir.as_os_str().is_empty() && !dir.is_dir() {
-        #[expect(clippy::disallowed_methods, reason = "the one place that makes directories")]
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(dir).at("create", dir)?;
-    }
+    make_private_dir(path.parent().unwrap_or(Path::new("")))?;
     let flags = OFlags::NOFOLLOW.bits() as i32;
     let mut temp = Temp { path: temp_beside(path), armed: false };
     let mut file = retry(|| {

@@ -434,7 +434,8 @@ pub struct Task {
     pub max_validation_retries: Option<u32>,
     /// A template over the inputs makes the first output: a file of the pipeline, or inline text.
     pub template: Option<String>,
-    /// A program and its arguments, or a line for `sh -c`.
+    /// A program and its arguments, or a line for `sh -c`. It runs in the run directory; a program named by a relative
+    /// path is looked for there, then in the pipeline's folder, which is in the variable PLANEXE_PIPELINE_DIR.
     pub command: Option<Command>,
     /// The command's standard output becomes the first output.
     pub stdout: bool,

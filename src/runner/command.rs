@@ -4,6 +4,7 @@
 //! behind otherwise is believed.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -127,7 +128,18 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let ended = match end {
         End::Exited(0) => Ok(()),
         End::Cancelled => Err(None),
-        other => Err(Some(explain(spec, other, left, task_spec.stall, tail))),
+        other => {
+            let mut failed = explain(spec, other, left, task_spec.stall, tail);
+            if matches!(failed.class.as_str(), "exit" | "spawn")
+                && let Some(script) = left_behind(spec, &invocation.place, &tools.project.folder)
+            {
+                failed.message += &format!(
+                    "\nhint: `{script}` is not in the run directory, but in the pipeline's folder; there a shell finds it \
+                     as `\"${FOLDER_VARIABLE}\"/{script}`"
+                );
+            }
+            Err(Some(failed))
+        }
     };
     let ended = ended.and_then(|()| look_at_outputs(job, spec, &writes).map_err(Some));
     let ended = ended.and_then(|()| look_at_inputs(tools, job).map_err(Some));
@@ -182,6 +194,9 @@ fn give_up_record(tools: &Tools, job: &Job) -> Result<Vec<Option<Digest>>, FsErr
     Ok(former)
 }
 
+/// Tells a command the pipeline's folder, where its scripts are while it runs in a run directory elsewhere.
+const FOLDER_VARIABLE: &str = "PLANEXE_PIPELINE_DIR";
+
 /// What is run, and where.
 struct Invocation {
     /// The file, if it was found in the path.
@@ -202,12 +217,14 @@ impl Invocation {
         said: &File,
         lifeline: &Lifeline,
     ) -> std::io::Result<Pid> {
+        let folder = tools.project.folder.as_os_str();
         let hidden = || tools.key_variables.iter().filter(|name| !spec.env_names.contains(name));
         let own = !spec.env_set.is_empty() || hidden().count() != tools.key_variables.len();
         if let (Some(path), false, true) = (&self.found, own, spawn::CAN_START) {
             let programs = &tools.programs;
-            let variable = lifeline.variable();
-            let environment = || Environment::own(&tools.key_variables, variable);
+            let lifeline = lifeline.variable().map(|(name, value)| (name, OsStr::new(value)));
+            let variables: Vec<_> = [(FOLDER_VARIABLE, folder)].into_iter().chain(lifeline).collect();
+            let environment = || Environment::own(&tools.key_variables, &variables);
             let program = Program {
                 path,
                 words: &self.words,
@@ -219,7 +236,9 @@ impl Invocation {
         }
         let (name, arguments) =
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
-        let mut command = Command::new(self.found.clone().unwrap_or_else(|| program_path(name, &self.place)));
+        let program = self.found.clone();
+        let program = program.unwrap_or_else(|| program_path(name, &self.place, &tools.project.folder));
+        let mut command = Command::new(program);
         command.arg0(name).args(arguments).current_dir(&self.place);
         command.stdin(Stdio::null());
         command.stdout(stdout.unwrap_or(said).try_clone()?);
@@ -227,6 +246,7 @@ impl Invocation {
         for name in hidden() {
             command.env_remove(name);
         }
+        command.env(FOLDER_VARIABLE, folder);
         for (name, value) in &spec.env_set {
             command.env(name, value);
         }
@@ -277,13 +297,13 @@ fn invocation_of(
     Ok(Invocation { found, words, place })
 }
 
-/// A program named by a relative path with a slash is found from where the command runs.
-fn program_path(program: &str, place: &Path) -> PathBuf {
-    if program.contains('/') && !program.starts_with('/') {
-        place.join(program)
-    } else {
-        PathBuf::from(program)
+/// A program named by a relative path with a slash is looked for where the command runs, then in the pipeline's folder.
+fn program_path(program: &str, place: &Path, folder: &Path) -> PathBuf {
+    if !program.contains('/') || program.starts_with('/') {
+        return PathBuf::from(program);
     }
+    let here = place.join(program);
+    if here.exists() { here } else { folder.join(program) }
 }
 
 /// Makes `.status` say that the command runs. It may be lost: it says what can be seen from outside.
@@ -368,6 +388,17 @@ fn explain(
     failed.recoverable = matches!(failed.class.as_str(), "exit" | "signal" | "timeout" | "stall");
     failed.raw_error = (!tail.is_empty()).then_some(tail);
     failed
+}
+
+/// A file that a command names as if it ran in the pipeline's folder, while it runs elsewhere.
+fn left_behind<'a>(spec: &'a CommandSpec, place: &Path, folder: &Path) -> Option<&'a str> {
+    let words: Vec<&str> = match &spec.line {
+        Line::Argv(words) => words.iter().skip(1).map(String::as_str).collect(),
+        Line::Shell(line) => line.split_whitespace().collect(),
+    };
+    let is_path =
+        |word: &&str| word.contains('/') && !word.starts_with('/') && !word.contains(['$', '"', '\'']);
+    words.into_iter().filter(is_path).find(|word| !place.join(word).exists() && folder.join(word).is_file())
 }
 
 /// Every output must have been written, as a file.

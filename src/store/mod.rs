@@ -136,6 +136,9 @@ impl Store {
         for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "retry", "live", "edit"] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
         }
+        for (receiver, _) in fs::list_dir(&planexe.join("outbox"))? {
+            swept += fs::sweep_temps(&planexe.join("outbox").join(receiver))?;
+        }
         for dir in output_dirs {
             swept += fs::sweep_temps(&self.run_dir.join(dir))?;
         }
@@ -274,6 +277,16 @@ mod tests {
         assert_eq!(store.sweep(["", "reviews"]).unwrap(), 0);
         Index::load(&store).save_if_changed().unwrap();
         assert!(fs::list_dir(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_the_dead_left_among_events_is_swept() {
+        let (_dir, store) = store();
+        let outbox = store.planexe_dir().join("outbox/ops");
+        fs::make_dirs(&outbox, Durability::Unsynced).unwrap();
+        let left = format!("{}{}-00000000-0-000000000001.json", fs::TEMP_PREFIX, i32::MAX);
+        fs::write_atomic(&outbox.join(left), b"{", Durability::Unsynced).unwrap();
+        assert_eq!(store.sweep([]).unwrap(), 1);
     }
 
     #[test]

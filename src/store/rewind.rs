@@ -6,10 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::history::{Entry, Temps};
 use super::sidecar::{parse_done, parse_status};
-use super::{Checkpoint, StatusRead, Store, Why, jsonl};
+use super::{Checkpoint, Sidecar, StatusRead, Store, Why, jsonl};
+use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::record::{Marker, OutputRecord, State, Status};
 
@@ -68,7 +70,9 @@ impl Store {
         }
         for first in firsts {
             let cleaned = cleaned.get(first).map_or(&[][..], Vec::as_slice);
-            let was = then.get(first).copied().filter(|was| !was_cleaned(cleaned, was, &to));
+            let stood =
+                |was: &&Checkpoint| !was_cleaned(cleaned, was, &to) || self.was_brought_back(was, &to);
+            let was = then.get(first).copied().filter(stood);
             match was {
                 Some(was) => {
                     if !self.is_at(was)? {
@@ -149,6 +153,16 @@ impl Store {
             _ => None,
         };
         Ok(recorded.as_deref() == Some(&checkpoint.id))
+    }
+
+    /// Whether what a task had made was restored before a moment, and is there still: its `.DONE` was written then.
+    fn was_brought_back(&self, made: &Checkpoint, moment: &Checkpoint) -> bool {
+        let Some(first) = made.outputs.first() else { return false };
+        let marker = self.sidecar_path(first.path.as_str(), Sidecar::Done);
+        let Ok(Some(written)) = fs::plain_signature(&marker) else { return false };
+        let written = UNIX_EPOCH + Duration::from_nanos(written.mtime_ns.try_into().unwrap_or(0));
+        let Marker::Valid(done) = self.read_done(&first.path) else { return false };
+        done.checkpoint_id.as_ref() == Some(&made.id) && clock::format_utc(written) <= moment.time_utc
     }
 
     fn holds(&self, output: &OutputRecord) -> Result<bool, FsError> {
@@ -312,6 +326,24 @@ mod tests {
         make(&store, "b", 1, "b2");
         let plan = store.plan_rewind(&moment).unwrap().unwrap();
         assert_eq!(plan.back, [renamed]);
+    }
+
+    #[test]
+    fn what_was_cleaned_and_restored_before_a_moment_is_part_of_it() {
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(2));
+        let (_dir, store) = store();
+        make(&store, "a", 0, "a1");
+        pause();
+        store.clean("a", Why::Cleaned, &["a.json".into()], Durability::Unsynced).unwrap();
+        pause();
+        let without = make(&store, "b", 1, "b1");
+        pause();
+        store.restore("a", None).unwrap();
+        pause();
+        let with = make(&store, "c", 2, "c1");
+        let pending = |moment: &str| store.plan_rewind(moment).unwrap().unwrap().pending;
+        assert_eq!(pending(&with), []);
+        assert_eq!(pending(&without)[0].0, "a");
     }
 
     #[test]

@@ -251,6 +251,32 @@ fn the_report_stands_alone() {
     }
 }
 
+/// `-D language=Chinese`: sentences without spaces are long enough, and the page says which language it is in.
+#[test]
+fn a_plan_may_be_in_a_script_without_spaces() {
+    let space = flagship();
+    answers(&space, PERSONAL, "potential_levers", |_, answer| {
+        for lever in answer["levers"].as_array_mut().expect("levers") {
+            lever["options"] = json!([
+                "每周到城里的学校上两次晚课",
+                "请一位住在里斯本的老师在线上课",
+                "只用书本和录音自己学习九个月"
+            ]);
+            lever["consequences"] = json!("要花600欧元和180小时");
+        }
+    });
+    space.run(&["-C", PERSONAL, "-D", "language=Chinese", "build"]).exits(0);
+    let html = space.read(&format!("{PERSONAL}/report.html"));
+    assert!(html.contains("<html lang=\"zh\">"), "the language");
+    assert!(html.contains("请一位住在里斯本的老师在线上课"), "an option");
+    // Lists and paragraphs run the way their own text does, and a word without end widens no page.
+    assert!(!html.contains("<ul>") && html.contains("<ul dir=\"auto\">"), "lists");
+    assert!(
+        html.contains("unicode-bidi: plaintext") && html.contains("overflow-wrap: anywhere"),
+        "the style"
+    );
+}
+
 // ---- Schemas and prompts
 
 /// What a strict server does not take, with where it is.

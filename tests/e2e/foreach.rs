@@ -911,3 +911,26 @@ fn a_partial_run_that_is_complete_is_not_made_all_again() {
     let out = space.run(&["resume"]).exits(2).says(&["`planexe build` tries those again"]);
     assert!(!out.stderr.contains("-B"), "{out}");
 }
+
+#[test]
+fn a_failed_item_blocks_what_needs_that_item_alone() {
+    let space = Space::new();
+    let each = |name: &str, inputs: &str, command: &str| {
+        format!(
+            "[task.{name}]\nforeach = {{ file = \"names.json\", items = \"/*\", key = \"k\" }}\ninputs = [{inputs}]\n\
+             outputs = [\"{name}/{{{{ key }}}}.txt\"]\ncommand = \"{command}\"\n"
+        )
+    };
+    let first = each("first", "", "test $key != bob && echo > $out");
+    let second = each("second", "\"first/{{ key }}.txt\"", "cp $in $out");
+    let third = each("third", "\"second/{{ key }}.txt\"", "cp $in $out");
+    let all =
+        "[task.all]\ninputs = [\"third/*.txt\"]\noutputs = [\"all.txt\"]\ncommand = \"cat $in > $out\"\n";
+    space.write("pipeline.toml", first + &second + &third + all);
+    space.write("names.json", r#"[{ "k": "ann" }, { "k": "bob" }, { "k": "cid" }]"#);
+    let out = space.run(&["build", "--json"]).exits(1).says(&["blocks 3 tasks"]);
+    let view = out.json();
+    assert_eq!(view["failed"][0]["blocks"], json!(["all", "second[bob]", "third[bob]"]), "{view:#}");
+    assert_eq!(view["summary"]["blocked"], 3, "{view:#}");
+    assert!(space.is_done("third/cid.txt"));
+}

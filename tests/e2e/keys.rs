@@ -113,3 +113,23 @@ fn bindings_need_no_pipeline_but_a_variable_and_a_host() {
         1
     );
 }
+
+#[test]
+fn bindings_made_at_once_are_all_made() {
+    let space = Space::new();
+    let names: Vec<String> = (0..8).map(|n| format!("KEY_{n}")).collect();
+    let binds: Vec<_> =
+        names.iter().map(|name| space.spawn(&["keys", "bind", name, "llm.example.org"])).collect();
+    for bind in binds {
+        bind.wait().exits(0);
+    }
+    let bindings = space.run(&["keys", "--json"]).exits(0).json()["bindings"].clone();
+    let mut bound: Vec<&str> = bindings
+        .as_array()
+        .expect("bindings")
+        .iter()
+        .map(|one| one["env"].as_str().expect("a name"))
+        .collect();
+    bound.sort_unstable();
+    assert_eq!(bound, names);
+}

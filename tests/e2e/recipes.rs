@@ -91,6 +91,55 @@ fn odd_names_are_quoted_in_a_shell_line() {
 }
 
 #[test]
+fn scripts_of_the_pipeline_are_found_from_a_run_elsewhere() {
+    let space = Space::new();
+    let script = "#!/bin/sh\ntr a-z A-Z < \"$1\" > \"$2\"\n";
+    space.write("of it/tools/up.sh", script);
+    space.program("chmod", &["+x", "of it/tools/up.sh"]).status().expect("chmod");
+    space.write(
+        "of it/pipeline.toml",
+        r#"
+[pipeline]
+plan = "plan.txt"
+
+[task.program]
+inputs = ["plan.txt"]
+outputs = ["program.txt"]
+command = ["tools/up.sh", "$in", "$out"]
+
+[task.line]
+inputs = ["plan.txt"]
+outputs = ["line.txt"]
+command = 'sh "$PLANEXE_PIPELINE_DIR"/tools/up.sh $in $out'
+
+[task.env]
+inputs = ["plan.txt"]
+outputs = ["env.txt"]
+env = { X = "1" }
+command = 'sh "$PLANEXE_PIPELINE_DIR"/tools/up.sh $in $out'
+
+[task.lost]
+inputs = ["plan.txt"]
+outputs = ["lost.txt"]
+command = ["sh", "tools/up.sh", "$in", "$out"]
+"#,
+    );
+    space.write("of it/runs/one/run.toml", "pipeline = \"../../pipeline.toml\"\n");
+    space.write("of it/runs/one/plan.txt", "a bridge\n");
+    let out = space.run(&["build", "-C", "of it/runs/one"]).exits(1);
+    for output in ["program.txt", "line.txt", "env.txt"] {
+        assert_eq!(space.read(&format!("of it/runs/one/{output}")), "A BRIDGE\n", "{out}");
+    }
+    // One that is not found is told where it is.
+    out.says(&["1 task failed", "hint: `tools/up.sh` is not in the run directory", "PLANEXE_PIPELINE_DIR"]);
+
+    // In the pipeline's own folder it needs nothing of that.
+    space.write("of it/plan.txt", "a tunnel\n");
+    space.run(&["build", "-C", "of it"]).exits(0);
+    assert_eq!(space.read("of it/lost.txt"), "A TUNNEL\n");
+}
+
+#[test]
 fn standard_output_becomes_the_first_output() {
     let server = FakeLlm::new();
     let space = space(
