@@ -98,7 +98,7 @@ impl<'a> Finder<'a> {
         Ok(found.into_iter().filter(counts).collect())
     }
 
-    /// The files a glob matches, sidecars and planexe's own left out.
+    /// The files a glob matches, sidecars and planexe's own left out, and what is hidden unless the glob names a dot.
     pub fn glob(&self, pattern: &str) -> Result<Vec<String>, FsError> {
         let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() else {
             return Ok(Vec::new());
@@ -106,6 +106,7 @@ impl<'a> Finder<'a> {
         let matcher = glob.compile_matcher();
         let mut found = BTreeSet::new();
         self.walk(
+            &|path| pattern::passes_over(pattern, path),
             prefix(pattern),
             pattern.contains("**") || pattern.contains('{'),
             depth(pattern),
@@ -125,9 +126,11 @@ impl<'a> Finder<'a> {
         Ok(found.into_iter().collect())
     }
 
-    /// Calls `visit` with every plain file below a folder that is not planexe's own.
+    /// Calls `visit` with every plain file below a folder that is not planexe's own. What is to be `passed` over is not
+    /// looked into.
     fn walk(
         &self,
+        passed: &dyn Fn(&str) -> bool,
         folder: &str,
         deep: bool,
         depth: usize,
@@ -136,11 +139,14 @@ impl<'a> Finder<'a> {
         for entry in self.list(folder)?.entries {
             let path =
                 if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            if passed(&path) {
+                continue;
+            }
             if entry.dir && !entry.odd {
                 let level = folder.split('/').filter(|part| !part.is_empty()).count() + 1;
                 // Another run is no part of this one, unless a pattern names each folder on the way into it.
                 if (deep && !self.list(&path)?.is_run) || (!deep && level < depth) {
-                    self.walk(&path, deep, depth, visit)?;
+                    self.walk(passed, &path, deep, depth, visit)?;
                 }
             } else if !entry.dir && !is_sidecar(&entry.name) {
                 visit(&path, entry.odd)?;

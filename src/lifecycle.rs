@@ -84,11 +84,11 @@ impl<'a> RunRecord<'a> {
             None => Phase::Completed,
         };
         json.ended_utc = Some(clock::now_utc());
-        if let Some((step, task, checkpoint, decision)) = &ended.last_completed {
-            json.last_completed_step = Some(*step);
-            json.last_completed_task = Some(task.clone());
-            json.last_checkpoint_id = checkpoint.clone();
-            json.decision_id = decision.clone();
+        if let Some(last) = &ended.last_completed {
+            json.last_completed_step = Some(last.step);
+            json.last_completed_task = Some(last.task.clone());
+            json.last_checkpoint_id = last.checkpoint_id.clone();
+            json.decision_id = Some(last.decision_id.clone());
         }
         // It can be told from the sidecars again: not worth failing a build for.
         let _ = self.store.write_run(&json, Durability::Unsynced);

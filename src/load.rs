@@ -271,7 +271,7 @@ impl Loader<'_> {
             left_out: None,
             compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
-            in_place_of: None,
+            in_place_of: Vec::new(),
         })
     }
 

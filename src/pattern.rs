@@ -59,6 +59,13 @@ pub fn normalize(path: &str) -> String {
     if absolute { format!("/{}", parts.join("/")) } else { parts.join("/") }
 }
 
+/// Whether a glob passes over a path, as one of a shell would: a part of it begins with a dot, and none of the glob's
+/// does. Editors keep such files for themselves, and version control its folders.
+pub fn passes_over(glob: &str, path: &str) -> bool {
+    let hidden = |path: &str| path.split('/').any(|part| part.starts_with('.'));
+    hidden(path) && !hidden(glob)
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Token {
     Char(char),
@@ -173,6 +180,20 @@ mod tests {
             ("a.json", "a.json", None),
         ] {
             assert_eq!(key_of(pattern, path), key, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn hidden_files_are_matched_only_where_the_glob_names_a_dot() {
+        for (glob, path, expected) in [
+            ("docs/*.txt", "docs/.#a.txt", true),
+            ("docs/*.txt", "docs/a.txt", false),
+            ("docs/.*.txt", "docs/.a.txt", false),
+            ("**/*.md", ".git/x/a.md", true),
+            (".notes/*.md", ".notes/a.md", false),
+            ("*", "a.b", false),
+        ] {
+            assert_eq!(passes_over(glob, path), expected, "{glob} {path}");
         }
     }
 

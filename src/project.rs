@@ -58,8 +58,8 @@ pub struct Project {
     pub compiled: bool,
     /// Folders inputs may also lie in.
     pub allow_outside: Vec<PathBuf>,
-    /// A file of the run and what is read in its place: to judge an edit before it is made.
-    pub in_place_of: Option<(String, PathBuf)>,
+    /// Files of the run and what is read in the place of each: to judge an edit before it is made.
+    pub in_place_of: Vec<(String, PathBuf)>,
 }
 
 /// Tasks of a pipeline that are known to be up to date, and were not read.
@@ -98,9 +98,9 @@ impl Project {
 
     /// An input file of the run, by its name relative to the run directory.
     pub fn input(&self, path: &str) -> PathBuf {
-        match &self.in_place_of {
-            Some((name, other)) if name == path => other.clone(),
-            _ => self.run.join(path),
+        match self.in_place_of.iter().find(|(name, _)| name == path) {
+            Some((_, other)) => other.clone(),
+            None => self.run.join(path),
         }
     }
 

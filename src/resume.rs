@@ -120,7 +120,7 @@ fn is_edit(judgement: &Judgement) -> bool {
     let same_inputs = prepared.records() == done.inputs;
     reasons.iter().any(|reason| match reason {
         StaleReason::Changed { part, .. } if part == "prompt" || part == "system" => same_inputs,
-        StaleReason::Changed { part, .. } => !part.starts_with("input.") && part != "item",
+        StaleReason::Changed { part, .. } => !part.starts_with("input.") && part != "item" && part != "index",
         StaleReason::OutputNew { .. } => true,
         _ => false,
     })

@@ -1,9 +1,12 @@
 //! Whether a task is up to date: what was recorded, what is seen, what it would be made from now -> a
 //! [`Decision`]. Pure; the table of the rules is in `docs/design.md`.
 
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, ORDER, digest_of};
 use crate::record::{Digest, Done, MadeWith, Marker, State};
 
 /// All that is known of a task when it is judged.
@@ -205,6 +208,9 @@ fn part_text(part: &str) -> String {
             "template" => "the template".into(),
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
+            ORDER => "the order of the inputs".into(),
+            "message" => "the message".into(),
+            "index" => "the place of the item".into(),
             other => format!("`{other}`"),
         },
     }
@@ -244,7 +250,9 @@ pub fn judge(facts: &Facts<'_>) -> Decision {
     let stale =
         |reasons, redraw| Decision::Stale { reasons, redraw, try_existing: false, edited: Vec::new() };
     if facts.rules.keep_failed
-        && let Some((State::Failed, _)) = facts.status
+        && let Some((State::Failed, class)) = &facts.status
+        // What could not be written is no failure of the task's own.
+        && class.as_deref() != Some("io")
         && !matches!(facts.marker, Marker::Valid(_))
     {
         return Decision::KeptFailed;
@@ -272,6 +280,11 @@ pub fn judge(facts: &Facts<'_>) -> Decision {
         }
         Marker::Damaged(why) => stale(vec![StaleReason::MarkerDamaged { why: why.clone() }], false),
         Marker::Newer(schema) => stale(vec![StaleReason::MarkerNewer { schema: *schema }], false),
+        // One of them was changed without the other.
+        Marker::Valid(done) if !done.parts.is_empty() && done.fingerprint != digest_of(&done.parts) => {
+            let why = "its fingerprint is not that of its parts".to_owned();
+            stale(vec![StaleReason::MarkerDamaged { why }], false)
+        }
         Marker::Valid(done) => judge_recorded(facts, done),
     }
 }
@@ -354,13 +367,18 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
     if done.fingerprint == now.digest() {
         return Vec::new();
     }
+    // The order of the same inputs: of others it says nothing that they do not.
+    let inputs = |parts: &IndexMap<String, Digest>| -> BTreeSet<String> {
+        parts.keys().filter(|part| part.starts_with("input.")).cloned().collect()
+    };
+    let ordered = done.parts.contains_key(ORDER) && inputs(&done.parts) == inputs(now.parts());
     let counts = |part: &str| {
         let of_files = part == "prompt"
             || part == "system"
             || part == "template"
             || part.starts_with("input.")
             || part.starts_with("output.");
-        !(by_mtime && of_files)
+        !(by_mtime && of_files) && (part != ORDER || ordered)
     };
     let mut reasons = Vec::new();
     for (part, new) in now.parts() {

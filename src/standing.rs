@@ -281,7 +281,8 @@ impl All<'_> {
             let failure = self.survey.unknown_items.get(&id);
             let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Settled::Fresh);
             match self.survey.settled.get(&id) {
-                Some(Settled::Fresh) => {
+                // Of a list that may change: as things are it is empty, and there is nothing to do.
+                Some(Settled::Fresh | Settled::DependsOn) if failure.is_none() => {
                     view.state = Shown::Done;
                     view.no_items = true;
                 }
@@ -459,9 +460,10 @@ fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
         Shown::Stopped,
         Shown::Damaged,
         Shown::Stale,
-        Shown::Blocked,
     ];
-    (first.into_iter().find(|state| has(*state)).unwrap_or(Shown::Pending), false)
+    // With enough others an instance that is blocked is no more than one that is missing.
+    let rest = if total - lost < needed { Shown::Blocked } else { Shown::Pending };
+    (first.into_iter().find(|state| has(*state)).unwrap_or(rest), false)
 }
 
 /// The reasons of a judgement as data, beside a build that may be at the task.
@@ -554,6 +556,8 @@ pub struct PhaseFacts {
     pub unfinished: bool,
     /// A task failed.
     pub failed: bool,
+    /// One of those a bare build makes failed, or is blocked.
+    pub lost: bool,
     /// A task waits for a person.
     pub waiting: bool,
     /// A task was left in the middle.
@@ -570,10 +574,14 @@ pub fn phase(facts: &PhaseFacts) -> &'static str {
         Some(Phase::Aborted) => "aborted",
         Some(Phase::Running) => "interrupted",
         Some(_) if facts.complete => "completed",
-        // One target was built, and others never were.
+        // Some targets were built, and others never were, or not with success.
+        Some(Phase::Completed) if facts.lost => "failed",
+        Some(Phase::Completed) if facts.waiting => "waiting",
         Some(Phase::Completed) if facts.unfinished => "stopped",
         Some(Phase::Completed) => "completed",
-        Some(Phase::Failed) => "failed",
+        Some(Phase::Failed) if facts.failed || facts.lost => "failed",
+        // What failed was accepted since, or is gone from the pipeline.
+        Some(Phase::Failed) => "stopped",
         Some(Phase::Stopped) => "stopped",
         Some(Phase::Paused) if facts.waiting => "waiting",
         Some(Phase::Paused) => "paused",
@@ -619,6 +627,7 @@ pub fn phase_of(
                 && task.recipe.as_deref() != Some(Recipe::Group.name())
         }),
         failed: standing.first_failure().is_some(),
+        lost: tasks.iter().any(|task| matches!(task.state, Shown::Failed | Shown::Blocked)),
         waiting: any(&[Shown::Waiting]),
         interrupted: any(&[Shown::Stopped, Shown::Running]),
     })
@@ -776,6 +785,8 @@ mod tests {
             (&[Failed, Failed], 0.0, (Pending, false)),
             (&[Done, Blocked], 1.0, (Blocked, false)),
             (&[Done, Blocked], 0.5, (Done, true)),
+            (&[Done, Blocked, Pending], 0.5, (Pending, false)),
+            (&[Done, Blocked, Pending], 1.0, (Blocked, false)),
             (&[Done, Stale, Pending], 1.0, (Stale, false)),
             (&[Stopped, Pending], 1.0, (Stopped, false)),
             (&[Waiting, Stopped], 1.0, (Waiting, false)),
@@ -796,10 +807,17 @@ mod tests {
             (PhaseFacts { recorded: Some(Phase::Completed), complete: true, ..facts }, "completed"),
             // Edited since: complete all the same.
             (PhaseFacts { recorded: Some(Phase::Completed), ..facts }, "completed"),
+            // Another target failed before, or waits.
+            (
+                PhaseFacts { recorded: Some(Phase::Completed), lost: true, unfinished: true, ..facts },
+                "failed",
+            ),
+            (PhaseFacts { recorded: Some(Phase::Completed), waiting: true, ..facts }, "waiting"),
             // Only some of it was ever asked for.
             (PhaseFacts { recorded: Some(Phase::Completed), unfinished: true, ..facts }, "stopped"),
             (PhaseFacts { recorded: Some(Phase::Failed), failed: true, ..facts }, "failed"),
             (PhaseFacts { recorded: Some(Phase::Failed), complete: true, ..facts }, "completed"),
+            (PhaseFacts { recorded: Some(Phase::Failed), ..facts }, "stopped"),
             (PhaseFacts { recorded: Some(Phase::Stopped), ..facts }, "stopped"),
             (PhaseFacts { recorded: Some(Phase::Aborted), complete: true, ..facts }, "aborted"),
             (PhaseFacts { recorded: Some(Phase::Paused), waiting: true, ..facts }, "waiting"),

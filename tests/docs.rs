@@ -120,6 +120,7 @@ fn the_flagship_page_lists_every_task_with_its_files() {
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(page.contains(&format!("\n{} tasks: ", project.specs.len())), "the number of tasks");
+    assert!(!page.contains("|\n\n|"), "a table is cut in two");
 }
 
 /// One of each event, with all that it may have.

@@ -1,8 +1,8 @@
 //! Attempts: handed to the workers, and what each came to.
 
-use super::{Attempt, Back, Build, Ran, STALLED};
+use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED};
 use crate::cancel::Level;
-use crate::engine::{End, Event as Input};
+use crate::engine::{End, Event as Input, Settled};
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::judge::Prepared;
@@ -134,7 +134,9 @@ impl Build<'_> {
         Attempt {
             number: job.attempt,
             model,
-            mark: (job.live.mark(), Instant::now(), SystemTime::now()),
+            mark: job.live.mark(),
+            got_on: Instant::now(),
+            got_on_at: SystemTime::now(),
             limit: stall.unwrap_or(STALLED),
             // The watchdog ends programs itself.
             ends: stall.is_some() && spec.recipe.prompt().is_some(),
@@ -156,7 +158,17 @@ impl Build<'_> {
         if !matches!(end, End::Again { .. }) {
             self.pending.remove(&id);
         }
+        let told = match end {
+            End::Done => Some(Settled::Done),
+            End::Failed => Some(Settled::Failed),
+            End::Waiting => Some(Settled::Waiting),
+            End::Again { .. } | End::Stopped | End::Rejudge => None,
+        };
         self.engine.on(Input::Ended(id, end), self.now());
+        // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
+        if let Some(told) = told.filter(|told| self.engine.settled(id) != Some(*told)) {
+            self.take_back_end(id, told);
+        }
         if let Some(Again { failure, next, after }) = again {
             let next = next.unwrap_or_else(|| self.again_in(id, after));
             self.retrying.insert(id, next.clone());
@@ -259,6 +271,7 @@ impl Build<'_> {
                     false => "",
                 };
                 let failure = runner::failure("io", format!("{error}{hint}"));
+                runner::note_broken(&self.tools, job, &failure);
                 self.failed(&name, id, job.attempt, None, failure, false);
                 self.break_off(error);
                 came(End::Failed)
@@ -304,12 +317,12 @@ impl Build<'_> {
             }
         }
         let step = self.project.spec(&job.task).step;
-        self.last_completed = Some((
+        self.last_completed = Some(Completion {
             step,
-            name.clone(),
-            completed.checkpoint_id.clone(),
-            Some(job.prepared.decision_id.clone()),
-        ));
+            task: name.clone(),
+            checkpoint_id: completed.checkpoint_id.clone(),
+            decision_id: job.prepared.decision_id.clone(),
+        });
         if completed.changed {
             self.changed.push(id);
         }
@@ -340,7 +353,7 @@ impl Build<'_> {
         let blocks = self.blocked_by(id);
         let blocked = blocks.len() as u32;
         self.summary.failed.push(name.to_owned());
-        self.failures.push((name.to_owned(), failure.clone(), blocks));
+        self.failures.push(Failed { task: name.to_owned(), failure: failure.clone(), blocks });
         self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked, kept });
     }
 

@@ -17,6 +17,9 @@ const LEFT: usize = 100;
 impl Build<'_> {
     /// The end: what was not reached, the closing records.
     pub(super) fn finish(mut self) -> Ended {
+        if self.begun {
+            self.look_at_run_dir();
+        }
         self.drain_events();
         if self.wanted.options.only {
             self.tell_readers();

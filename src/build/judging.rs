@@ -317,5 +317,6 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
 /// Whether a task failed when it was made from what it would be made from now.
 fn failed_so_before(judgement: &Judgement) -> bool {
     let (Some(status), Some(prepared)) = (&judgement.status, &judgement.prepared) else { return false };
-    status.state == State::Failed && status.decision_id.as_ref() == Some(&prepared.decision_id)
+    let of_its_own = status.failure.as_ref().is_none_or(|failure| failure.class != "io");
+    status.state == State::Failed && of_its_own && status.decision_id.as_ref() == Some(&prepared.decision_id)
 }

@@ -13,7 +13,7 @@ use crate::cancel::Level;
 use crate::clock;
 use crate::engine::{Action, Engine, Event as Input, Options, Settled, Target};
 use crate::event::{Kind, Summary};
-use crate::fs::FsError;
+use crate::fs::{FsError, OpenDir};
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::inputs::Finder;
 use crate::judge::Judgement;
@@ -23,7 +23,7 @@ use crate::memo::{Contents, Known, RestsOn};
 use crate::progress::Sink;
 use crate::project::Project;
 use crate::record::{Failure, SCHEMA};
-use crate::runner::{Course, Job, Live, OtherFields, Outcome, Tools};
+use crate::runner::{Course, Job, Live, Mark, OtherFields, Outcome, Tools};
 use crate::signals::Signals;
 use crate::store::Store;
 use crate::store::control::Controls;
@@ -81,8 +81,8 @@ pub struct Ended {
     pub broken: Option<FsError>,
     /// Whether any task was started.
     pub started: bool,
-    /// Failures in the order they happened: the task, why, and the tasks it blocks.
-    pub failures: Vec<(String, Failure, Vec<String>)>,
+    /// Failures in the order they happened.
+    pub failures: Vec<Failed>,
     /// What the verdict rested on that everything is up to date now.
     pub rests_on: Option<RestsOn>,
     /// What tasks that ran were given and left, if everything is up to date now.
@@ -93,8 +93,32 @@ pub struct Ended {
     pub fails: bool,
     /// Tasks that wait for a person, and what they are asked.
     pub waiting: Vec<(String, String)>,
-    /// The task last completed: step, name, checkpoint, decision.
-    pub last_completed: Option<(u32, String, Option<String>, Option<String>)>,
+    /// The task last completed.
+    pub last_completed: Option<Completion>,
+}
+
+/// A task that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Why.
+    pub failure: Failure,
+    /// The tasks that cannot be made without it.
+    pub blocks: Vec<String>,
+}
+
+/// A task that was completed.
+#[derive(Debug)]
+pub struct Completion {
+    /// Its topological position.
+    pub step: u32,
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Names the completion.
+    pub checkpoint_id: Option<String>,
+    /// What it was decided on.
+    pub decision_id: String,
 }
 
 /// What stops a build short.
@@ -174,7 +198,7 @@ pub struct Build<'a> {
     running: HashMap<TaskId, Attempt>,
     controls: Controls,
     summary: Summary,
-    failures: Vec<(String, Failure, Vec<String>)>,
+    failures: Vec<Failed>,
     changed: Vec<TaskId>,
     edited: Vec<String>,
     waiting: Vec<(String, String)>,
@@ -192,9 +216,11 @@ pub struct Build<'a> {
     awaited: HashMap<usize, servers::Awaited>,
     /// Endpoints whose cost nobody knows, once that was said.
     uncounted: HashSet<usize>,
+    /// The run directory as it was found: no other that is put in its place is built.
+    run_dir: Option<OpenDir>,
     /// Held while the build lives: who looks at servers for it ends with it.
     alive: Arc<()>,
-    last_completed: Option<(u32, String, Option<String>, Option<String>)>,
+    last_completed: Option<Completion>,
     known: Option<&'a Known>,
     /// What tasks that ran were given and left.
     contents: Contents,
@@ -220,8 +246,11 @@ struct Attempt {
     number: u32,
     /// The model it asks, if any.
     model: Option<String>,
-    /// What it last showed, and when that changed, by both clocks.
-    mark: ((u64, u64, u64, u64, u64), Instant, SystemTime),
+    /// How far it was when it was last looked at.
+    mark: Mark,
+    /// When it last got on, by both clocks.
+    got_on: Instant,
+    got_on_at: SystemTime,
     /// After so long without progress it is told, and ended if the task says so.
     limit: Duration,
     ends: bool,
@@ -369,6 +398,7 @@ impl<'a> Build<'a> {
             paused: false,
             awaited: HashMap::new(),
             uncounted: HashSet::new(),
+            run_dir: OpenDir::open(store.run_dir()).ok(),
             alive: Arc::default(),
             last_completed: None,
             known,

@@ -4,6 +4,7 @@ use super::{Build, Edits, Stopped};
 use crate::cancel::Level;
 use crate::engine::{Event as Input, Settled};
 use crate::event::Kind;
+use crate::fs::FsError;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::runner::EndedAlone;
 use crate::store::control::Control;
@@ -86,6 +87,7 @@ impl Build<'_> {
         if let Err(error) = self.tools.logs.catch_up() {
             self.break_off(error);
         }
+        self.look_at_run_dir();
         for control in self.controls.look() {
             match control {
                 Control::Stop => self.stop(Stopped::StopFile, Level::Draining),
@@ -120,6 +122,20 @@ impl Build<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Whoever moves or removes the run directory leaves the build without what it has made: what it writes from then on
+    /// lies elsewhere.
+    pub(super) fn look_at_run_dir(&mut self) {
+        let run = self.store.run_dir();
+        if self.broken.is_none()
+            && self.run_dir.as_ref().is_some_and(|dir| dir.is_at(run).is_ok_and(|there| !there))
+        {
+            let why = std::io::Error::other("it was moved or removed while it was being built");
+            let error = FsError::new(run, "go on in", why);
+            self.tools.note(None, true, format!("{error}; nothing more is started"));
+            self.break_off(error);
         }
     }
 
@@ -180,7 +196,7 @@ impl Build<'_> {
     }
 
     /// A task that had come to its end is open again.
-    fn take_back_end(&mut self, id: TaskId, settled: Settled) {
+    pub(super) fn take_back_end(&mut self, id: TaskId, settled: Settled) {
         let task = &self.engine.graph()[id];
         let (name, kind) = (task.name.clone(), task.kind);
         let summary = &mut self.summary;
@@ -194,7 +210,7 @@ impl Build<'_> {
         for names in [&mut summary.failed, &mut summary.waiting, &mut summary.partial, &mut summary.stopped] {
             names.retain(|other| *other != name);
         }
-        self.failures.retain(|(task, ..)| *task != name);
+        self.failures.retain(|failed| failed.task != name);
         self.waiting.retain(|(task, _)| *task != name);
     }
 
@@ -205,11 +221,11 @@ impl Build<'_> {
         let mut stalled = Vec::new();
         for (&id, attempt) in &mut self.running {
             let mark = attempt.live.mark();
-            if mark != attempt.mark.0 {
-                attempt.mark = (mark, now, SystemTime::now());
+            if mark != attempt.mark {
+                (attempt.mark, attempt.got_on, attempt.got_on_at) = (mark, now, SystemTime::now());
             }
-            attempt.mark.1 = (attempt.mark.1 + missed).min(now);
-            let idle = now - attempt.mark.1;
+            attempt.got_on = (attempt.got_on + missed).min(now);
+            let idle = now - attempt.got_on;
             if !attempt.stalled && idle >= attempt.limit {
                 attempt.stalled = true;
                 if attempt.ends {

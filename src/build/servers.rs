@@ -30,6 +30,16 @@ pub(super) struct Awaited {
     looked_at: bool,
 }
 
+/// How often a server is looked at.
+struct Rhythm {
+    /// The pause before the first look.
+    first: Duration,
+    /// The pause before each later one.
+    again: Duration,
+    /// The end of it.
+    at_most: Option<Duration>,
+}
+
 impl Build<'_> {
     /// Has the health of a job's server looked at until it is up.
     pub(super) fn await_server(&mut self, job: &Job, why: &str) {
@@ -51,7 +61,8 @@ impl Build<'_> {
             Health::Loading(_) | Health::Away(_) => Some(false),
             Health::Unknown => None,
         };
-        self.look_at(endpoint, (first, LOOK), None, is_up, Back::ServerUp);
+        let rhythm = Rhythm { first, again: LOOK, at_most: None };
+        self.look_at(endpoint, rhythm, is_up, Back::ServerUp);
     }
 
     /// Has a server that ran out of time looked at until it is idle, for so long at most: where it does not
@@ -60,27 +71,26 @@ impl Build<'_> {
         let Some(endpoint) = self.endpoint_of(job) else { return };
         let pause = FIRST_LOOK.min(rest);
         let is_idle = |provider: &dyn Provider| provider.is_busy().map(|busy| !busy);
-        self.look_at(endpoint, (pause, pause), Some(rest), is_idle, Back::ServerIdle);
+        let rhythm = Rhythm { first: pause, again: pause, at_most: Some(rest) };
+        self.look_at(endpoint, rhythm, is_idle, Back::ServerIdle);
     }
 
-    /// Looks at a server from a thread, after the first pause and then after each of the second, until what is
-    /// looked for is found or the time is over, and tells the build; says nothing once the server does not
-    /// tell, or the build is over. Without a thread nobody looks.
+    /// Looks at a server from a thread until what is looked for is found or the time is over, and tells the build;
+    /// says nothing once the server does not tell, or the build is over. Without a thread nobody looks.
     fn look_at(
         &self,
         endpoint: usize,
-        (first, again): (Duration, Duration),
-        time: Option<Duration>,
+        rhythm: Rhythm,
         found: impl Fn(&dyn Provider) -> Option<bool> + Send + 'static,
         tell: fn(usize) -> Back,
     ) {
         let (tools, alive) = (Arc::downgrade(&self.tools), Arc::downgrade(&self.alive));
         let (back, began) = (self.outcomes.0.clone(), Instant::now());
         let look = move || {
-            let mut pause = first;
-            while time.is_none_or(|time| began.elapsed() < time) {
+            let mut pause = rhythm.first;
+            while rhythm.at_most.is_none_or(|time| began.elapsed() < time) {
                 std::thread::sleep(pause);
-                pause = again;
+                pause = rhythm.again;
                 let Some(tools) = tools.upgrade().filter(|_| alive.strong_count() > 0) else { return };
                 if tools.cancel.level() > Level::Running {
                     return;

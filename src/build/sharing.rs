@@ -68,7 +68,7 @@ impl Build<'_> {
                     phase: doing.phase.to_owned(),
                     doing: doing.text,
                     tokens: doing.tokens,
-                    progress_utc: clock::format_utc(attempt.mark.2),
+                    progress_utc: clock::format_utc(attempt.got_on_at),
                 }
             })
             .collect();

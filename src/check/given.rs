@@ -73,7 +73,11 @@ impl Given {
         }
         let conditions: BTreeSet<String> = check.require.iter().flat_map(names_of).collect();
         let top = |name: &String| conditions.iter().any(|used| used.split('.').next() == Some(name));
-        let seen = context.iter().filter(|(name, _)| top(name));
+        let seen = context.iter().filter(|(name, _)| top(name)).map(|(name, value)| match name.as_str() {
+            "vars" if !conditions.contains("vars") => (name.clone(), members(value, &conditions)),
+            _ => (name.clone(), value.clone()),
+        });
+        let seen: BTreeMap<String, Seen> = seen.collect();
         let mut ids = BTreeMap::new();
         for source in check.refs.values() {
             if let (Some(input), pointer) = ref_parts(source)
@@ -83,7 +87,7 @@ impl Given {
                 ids.insert(source.clone(), ids_at(&value, pointer));
             }
         }
-        Some(Given { context: seen.map(|(name, value)| (name.clone(), value.clone())).collect(), ids })
+        Some(Given { context: seen, ids })
     }
 
     /// A text of what is given; the same for the same.
@@ -95,6 +99,13 @@ impl Given {
         let ids = self.ids.iter().map(|(source, ids)| format!("{source}={ids:?}\n"));
         context.chain(ids).collect()
     }
+}
+
+/// Of `vars` those that are used.
+fn members(vars: &Seen, used: &BTreeSet<String>) -> Seen {
+    let names = used.iter().filter_map(|name| name.strip_prefix("vars.")?.split('.').next());
+    let of = |name: &str| Some((name.to_owned(), vars.get_attr(name).ok()?));
+    names.filter_map(of).collect::<BTreeMap<String, Seen>>().into()
 }
 
 /// The ids a pointer leads to; of a list its elements.
@@ -310,5 +321,12 @@ mod tests {
         };
         assert_eq!(text(1), text(1));
         assert_ne!(text(1), text(2));
+        // Of `vars` only what is used.
+        let with = |size, audience| {
+            let vars = Seen::from_serialize(json!({"size": size, "audience": audience}));
+            compiled.with(&BTreeMap::from([("vars".to_owned(), vars)])).unwrap().1
+        };
+        assert_eq!(with("small", "bankers"), with("small", "neighbours"));
+        assert_ne!(with("small", "bankers"), with("full", "bankers"));
     }
 }

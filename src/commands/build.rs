@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
+use crate::build::{Build, Edits, Ended, Failed, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, plan, quick, session_find};
 use crate::cores;
@@ -724,7 +724,7 @@ fn summary_view(
     let failed = ended
         .failures
         .iter()
-        .map(|(task, failure, blocks)| FailedView {
+        .map(|Failed { task, failure, blocks }| FailedView {
             task: task.clone(),
             failure: failure.clone(),
             blocks: blocks.clone(),
@@ -733,7 +733,7 @@ fn summary_view(
     let waiting =
         ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
     let mut next = Vec::new();
-    if let Some((task, ..)) = ended.failures.first() {
+    if let Some(Failed { task, .. }) = ended.failures.first() {
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
     }

@@ -10,7 +10,7 @@ use crate::exit::{self, Error};
 use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use crate::open::Opened;
 use crate::project::Recipe;
-use crate::report::{PlanTask, PlanView, ResumeView, Verdict};
+use crate::report::{PlanTask, PlanView, Reason, ResumeView, Verdict};
 use crate::resume::resume_view;
 use crate::simulate::{self, Predicted};
 use crate::standing::{self, Standing, reasons, reasons_now};
@@ -167,7 +167,10 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         levels[level].push(PlanTask {
             task: task.name.clone(),
             verdict: if certain { Verdict::Stale } else { Verdict::DependsOn },
-            reasons: judgement.map(|judgement| reasons_now(judgement, owner.as_ref())).unwrap_or_default(),
+            reasons: match survey.unknown_items.get(&id) {
+                Some(failure) => vec![Reason::new(failure.class.as_str(), failure.message.as_str())],
+                None => judgement.map(|judgement| reasons_now(judgement, owner.as_ref())).unwrap_or_default(),
+            },
             depends_on: needs.iter().filter(|id| open(id)).map(name).collect(),
             needs: needs.iter().map(name).collect(),
             recipe: spec.recipe.name().to_owned(),

@@ -266,7 +266,7 @@ impl Watch<'_> {
             }
         };
         let failures = ended.iter().flat_map(|ended| &ended.failures);
-        self.failures = failures.map(|(task, failure, _)| (task.clone(), failure.clone())).collect();
+        self.failures = failures.map(|failed| (failed.task.clone(), failed.failure.clone())).collect();
         let stopped = ended.as_ref().and_then(|ended| ended.stopped);
         match stopped {
             Some(Stopped::Edited) => return Ok(Next::Again(changes)),

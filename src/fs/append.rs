@@ -1,11 +1,12 @@
 //! Appending to logs, and reading their ends; what is locked.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::read::{kind, open_regular};
 use super::write::{sync_parent, write_all};
@@ -25,6 +26,7 @@ impl AppendFile {
     pub fn open(path: &Path) -> Result<AppendFile> {
         let flags = OFlags::NOFOLLOW.bits() as i32;
         let file = change(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
+            .map_err(of_a_link)
             .at("write", path)?;
         Ok(AppendFile { path: path.to_owned(), file, torn: false })
     }
@@ -87,10 +89,22 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     write_all(&mut to.file, bytes).map_err(|(_, error)| FsError::new(path, "write", error))
 }
 
+/// What the system says of a link where none is followed, in words that fit.
+fn of_a_link(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) if code == Errno::LOOP.raw_os_error() => {
+            io::Error::new(ErrorKind::InvalidInput, "a symbolic link, which is not followed")
+        }
+        _ => error,
+    }
+}
+
 /// Says that a file was changed at a time.
 pub fn set_mtime(path: &Path, time: std::time::SystemTime) -> Result<()> {
     let flags = OFlags::NOFOLLOW.bits() as i32;
-    let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path)).at("touch", path)?;
+    let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path))
+        .map_err(of_a_link)
+        .at("touch", path)?;
     change(|| file.set_modified(time)).at("touch", path)
 }
 

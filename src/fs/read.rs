@@ -258,6 +258,13 @@ pub struct OpenDir {
 }
 
 impl OpenDir {
+    /// Whether it is still the directory of a name, not moved or removed.
+    pub fn is_at(&self, path: &Path) -> Result<bool> {
+        let own = rustix::fs::fstat(&self.fd).map_err(Into::into).at("read", path)?;
+        let named = optional(retry(|| std::fs::metadata(path)).at("read", path))?;
+        Ok(named.is_some_and(|named| (named.dev(), named.ino()) == (own.st_dev as u64, own.st_ino as u64)))
+    }
+
     /// Opens a directory.
     pub fn open(path: &Path) -> Result<OpenDir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

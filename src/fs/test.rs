@@ -107,7 +107,8 @@ fn appending_refuses_a_link() {
     write_atomic(&outside, b"mine", Durability::Unsynced).unwrap();
     let link = dir.path().join("events.jsonl");
     std::os::unix::fs::symlink(&outside, &link).unwrap();
-    append_line(&link, b"{}", Durability::Unsynced).unwrap_err();
+    let error = append_line(&link, b"{}", Durability::Unsynced).unwrap_err();
+    assert!(error.to_string().ends_with("a symbolic link, which is not followed"), "{error}");
     assert_eq!(read(&outside).unwrap(), b"mine");
 }
 

@@ -218,8 +218,10 @@ const NO_KEY: [&str; 7] = [
     "incorrect api key",
 ];
 
-/// A model process that died under a call: the next call may find it restarted.
-const CRASHED: [&str; 6] = [
+/// A model process that died under a call, or was sent away: the next call may find it restarted.
+const CRASHED: [&str; 8] = [
+    "model unloaded",
+    "model is unloaded",
     "model has crashed",
     "unexpectedly stopped",
     "out of memory",
@@ -493,6 +495,8 @@ mod tests {
             (500, r#"{"error":"connectex: No connection could be made"}"#, ServerLoading),
             (500, r#"{"error":"llama runner process has terminated: model runner has unexpectedly stopped"}"#, ServerError),
             (400, r#"{"error":"The model has crashed without additional information. (Exit code: 6)"}"#, ServerError),
+            (400, r#"{"error":"Model unloaded."}"#, ServerError),
+            (400, r#"{"error":{"message":"Model is unloaded."}}"#, ServerError),
             (500, r#"{"error":{"message":"CUDA error: out of memory"}}"#, ServerError),
             // requests that are wrong
             (400, r#"{"error":{"message":"Unknown parameter: 'foo'","type":"invalid_request_error","code":"unknown_parameter"}}"#, BadRequest),

@@ -185,9 +185,11 @@ fn lines(exchange: &mut Exchange<'_>, draft: &mut Draft, done: &mut bool) -> Res
             }
         }
         if line_read.done == Some(true) {
-            draft.usage.input_tokens = line_read.prompt_eval_count.unwrap_or(0);
-            draft.usage.output_tokens = line_read.eval_count.unwrap_or(0);
-            draft.usage.cached_tokens = line_read.prompt_eval_cached_count.unwrap_or(0);
+            // Programs that stand in for Ollama count as they like; no answer is lost to that.
+            let number = |count: Option<Value>| count.as_ref().and_then(Value::as_u64).unwrap_or(0);
+            draft.usage.input_tokens = number(line_read.prompt_eval_count);
+            draft.usage.output_tokens = number(line_read.eval_count);
+            draft.usage.cached_tokens = number(line_read.prompt_eval_cached_count);
             draft.usage = draft.usage.believed();
             draft.finish = line_read.done_reason;
             *done = true;
@@ -207,12 +209,12 @@ struct Line {
     #[serde(default)]
     done_reason: Option<String>,
     #[serde(default)]
-    prompt_eval_count: Option<u64>,
+    prompt_eval_count: Option<Value>,
     /// Of these, the cached ones; newer versions tell.
     #[serde(default)]
-    prompt_eval_cached_count: Option<u64>,
+    prompt_eval_cached_count: Option<Value>,
     #[serde(default)]
-    eval_count: Option<u64>,
+    eval_count: Option<Value>,
     #[serde(default)]
     error: Option<Value>,
 }

@@ -335,6 +335,8 @@ fn read(
 #[derive(Default)]
 struct Ending {
     refusal: String,
+    /// Tokens of the prompt that the server has read.
+    read: u64,
     /// The text comes in deltas. Some add the message so far to each (Perplexity), or the whole to the last.
     deltas: bool,
 }
@@ -390,7 +392,11 @@ fn chunks(
         }
         if let Some(progress) = chunk.prompt_progress {
             let number = |name: &str| progress.get(name).and_then(Value::as_u64).unwrap_or(0);
-            exchange.reading(number("processed"), number("total"));
+            // The same figure again is no progress.
+            if number("processed") > ending.read {
+                ending.read = number("processed");
+                exchange.reading(ending.read, number("total"));
+            }
         }
         if draft.id.is_none() {
             draft.id = chunk.id.map(Text::into_owned).filter(|id| !id.is_empty());
@@ -422,7 +428,11 @@ fn chunks(
                     exchange.content(refusal.len());
                     ending.refusal.push_str(&refusal);
                 }
-                if delta.tool_calls.is_some() {
+                // Some send an empty list with every piece, and with no piece at all.
+                if delta
+                    .tool_calls
+                    .is_some_and(|calls| calls.as_array().is_none_or(|calls| !calls.is_empty()))
+                {
                     exchange.content(0);
                 }
             }
@@ -490,7 +500,7 @@ struct Delta<'a> {
     #[serde(borrow, default)]
     refusal: Option<Text<'a>>,
     #[serde(default)]
-    tool_calls: Option<IgnoredAny>,
+    tool_calls: Option<Value>,
 }
 
 /// Takes in usage as the many servers write it; what is missing or of another type changes nothing.

@@ -390,7 +390,8 @@ pub struct Jobserver {
 pub struct Task {
     /// What the task is for, for people.
     pub description: Option<String>,
-    /// Files it reads: a table of names, or a list; globs allowed; relative to the run directory.
+    /// Files it reads: a table of names, or a list; globs allowed, which pass over hidden files as a shell's do; relative
+    /// to the run directory.
     pub inputs: Inputs,
     /// Files it writes, relative to the run directory.
     pub outputs: Vec<Output>,

@@ -64,19 +64,32 @@ pub fn receivers(project: &Project, keys: &KeyRing, urls: &[String]) -> Receiver
         };
         let secret = webhook.secret_env.as_deref();
         if let Some(url) = url {
-            let format = webhook.format;
-            all.add(keys, label, format!("name.{name}"), url, format, secret, webhook.events.clone());
+            let receiver = Receiver {
+                label,
+                folder: format!("name.{name}"),
+                format: webhook.format.unwrap_or_else(|| format::guess(url.expose())),
+                url,
+                key: None,
+                events: webhook.events.clone(),
+            };
+            all.add(keys, receiver, secret);
         }
     }
     let secret = keys.value(SECRET_ENV).map(|_| SECRET_ENV);
     if let Some(url) = keys.value(URL_ENV) {
-        all.add(keys, URL_ENV.to_owned(), ENV_FOLDER.to_owned(), url, None, secret, Vec::new());
+        all.add(keys, plain_receiver(URL_ENV, ENV_FOLDER.to_owned(), url), secret);
     }
     for url in urls {
         let folder = format!("url.{}", &blake3::hash(url.as_bytes()).to_hex()[..16]);
-        all.add(keys, "--webhook".to_owned(), folder, Secret::new(url), None, secret, Vec::new());
+        all.add(keys, plain_receiver("--webhook", folder, Secret::new(url)), secret);
     }
     all
+}
+
+/// One of which nothing is known but its address: it is told everything.
+fn plain_receiver(label: &str, folder: String, url: Secret) -> Receiver {
+    let format = format::guess(url.expose());
+    Receiver { label: label.to_owned(), folder, url, format, key: None, events: Vec::new() }
 }
 
 /// Names of variables that hold addresses and secrets of webhooks: programs do not see them.
@@ -87,43 +100,32 @@ pub fn variables(project: &Project) -> Vec<String> {
 }
 
 impl Receivers {
-    #[expect(clippy::too_many_arguments, reason = "one receiver, part by part")]
-    fn add(
-        &mut self,
-        keys: &KeyRing,
-        label: String,
-        folder: String,
-        url: Secret,
-        format: Option<crate::manifest::types::WebhookFormat>,
-        secret_env: Option<&str>,
-        events: Vec<String>,
-    ) {
-        if !is_address(url.expose()) {
+    /// Adds one, signed with the secret in a variable if one is named. An address that is there already is told what
+    /// this one is told besides.
+    fn add(&mut self, keys: &KeyRing, mut receiver: Receiver, secret_env: Option<&str>) {
+        let label = &receiver.label;
+        if !is_address(receiver.url.expose()) {
             self.faults
                 .push(format!("{label} is told nothing: its address is not one that can be posted to"));
             return;
         }
-        if self.receivers.iter().any(|known| known.url == url) {
-            return;
+        if let Some(known) = self.receivers.iter_mut().find(|known| known.url == receiver.url) {
+            return known.also_wants(receiver.events);
         }
-        let key = match secret_env.map(|variable| (variable, keys.value(variable))) {
-            None => None,
-            Some((variable, None)) => {
+        if let Some(variable) = secret_env {
+            let Some(secret) = keys.value(variable) else {
                 self.faults.push(format!("{label} is told nothing: `{variable}` is not set"));
                 return;
+            };
+            receiver.key = Key::of(secret.expose());
+            if receiver.key.is_none() {
+                self.faults.push(format!(
+                    "{label} is told nothing: `{variable}` is not a signing secret (`whsec_` and base64)"
+                ));
+                return;
             }
-            Some((variable, Some(secret))) => match Key::of(secret.expose()) {
-                Some(key) => Some(key),
-                None => {
-                    self.faults.push(format!(
-                        "{label} is told nothing: `{variable}` is not a signing secret (`whsec_` and base64)"
-                    ));
-                    return;
-                }
-            },
-        };
-        let format = format.unwrap_or_else(|| format::guess(url.expose()));
-        self.receivers.push(Receiver { label, folder, url, format, key, events });
+        }
+        self.receivers.push(receiver);
     }
 }
 

@@ -39,6 +39,15 @@ impl Receiver {
     pub fn wants(&self, event: &str) -> bool {
         self.events.is_empty() || self.events.iter().any(|wanted| wanted == event)
     }
+
+    /// Has it told further events; all if there are none.
+    pub fn also_wants(&mut self, events: Vec<String>) {
+        if events.is_empty() || self.events.is_empty() {
+            self.events.clear();
+        } else {
+            self.events.extend(events);
+        }
+    }
 }
 
 /// What became of a POST.

@@ -164,9 +164,10 @@ impl ExplainView {
             Verdict::DependsOn => {
                 let names = some_names(&self.depends_on, 8);
                 let begins = if self.roots.is_empty() { "" } else { " It begins with:" };
-                format!(
-                    "Not decided yet: it depends on {names}, and runs if what comes out differs.{begins}\n"
-                ) + &bounded(self.roots.iter().map(|root| root.line(style)), LINES)
+                let line = format!(
+                    "Not decided yet: it depends on {names}, and runs if what comes out differs.{begins}"
+                );
+                style.wrap(&line, 2) + "\n" + &bounded(self.roots.iter().map(|root| root.line(style)), LINES)
             }
         };
         if !self.changed_inputs.is_empty() {
@@ -194,7 +195,8 @@ impl ExplainView {
             }
         }
         if !self.readers.is_empty() && self.verdict != Verdict::Fresh {
-            text += &format!("\nReaders, run only if its outputs differ: {}\n", some_names(&self.readers, 8));
+            let line = format!("Readers, run only if its outputs differ: {}", some_names(&self.readers, 8));
+            text += &format!("\n{}\n", style.wrap(&line, 2));
         }
         text
     }

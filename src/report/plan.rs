@@ -204,6 +204,7 @@ impl PlanTask {
         let mut text = match self.verdict {
             Verdict::Stale if self.reasons.is_empty() => "stale".to_owned(),
             Verdict::Stale => joined(&self.reasons),
+            Verdict::DependsOn if self.depends_on.is_empty() => joined(&self.reasons),
             Verdict::DependsOn => format!("depends on {}", some_names(&self.depends_on, 3)),
             Verdict::Fresh => "up to date".to_owned(),
         };

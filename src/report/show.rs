@@ -102,6 +102,12 @@ pub fn call_views(calls: &[KeptCall], in_use: Option<&str>) -> Vec<CallView> {
     calls.iter().enumerate().map(view).collect()
 }
 
+/// Of what a model was told, the faults alone; any other reason as it is.
+fn faults(why: &str) -> String {
+    let listed: Vec<&str> = why.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+    if listed.is_empty() { why.to_owned() } else { listed.join("; ") }
+}
+
 impl ShowView {
     /// For people.
     pub fn text(&self, style: &Style) -> String {
@@ -121,7 +127,7 @@ impl ShowView {
         let shown = self.calls.iter().find(|call| Some(call.number) == self.shown);
         if let Some(why) = shown.and_then(|call| call.why.as_deref()).filter(|_| style.width.is_some()) {
             // The table may have had no room for all of it.
-            text += &format!("\n{}\n", style.wrap(&clean(why), 0));
+            text += &format!("\n{}\n", style.wrap(&clean(&faults(why)), 0));
         }
         let which = match self.shown {
             Some(number) => format!(" of call {number}"),
@@ -155,7 +161,7 @@ impl ShowView {
                 "in_use" => style::GREEN,
                 _ => style::GREY,
             };
-            let why = call.why.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+            let why = call.why.as_deref().map(|why| format!(": {}", clean(&faults(why)))).unwrap_or_default();
             rows.push(vec![
                 call.number.to_string(),
                 time(&call.started_utc).trim_end_matches(" UTC").to_owned(),
@@ -201,7 +207,9 @@ mod tests {
     #[test]
     fn calls_are_told_apart() {
         let mut again = kept("swot/2.json", true, Verdict::Accepted, Some("good"));
-        let rejected = Rejected { answer: "bad".into(), feedback: "/title is missing".into() };
+        let told =
+            "Your last answer was not accepted:\n- `/title`: is missing\n- `/x`: is empty\nAnswer again.\n";
+        let rejected = Rejected { answer: "bad".into(), feedback: told.into() };
         again.record.request.rejected.push(rejected);
         let calls = [
             kept("swot/1.rejected-1.json", false, Verdict::Rejected, Some("bad")),
@@ -213,7 +221,7 @@ mod tests {
         let views = call_views(&calls, Some("swot/2.json"));
         let verdicts: Vec<&str> = views.iter().map(|view| view.verdict.as_str()).collect();
         assert_eq!(verdicts, ["rejected", "in_use", "failed", "set_aside", "kept"]);
-        assert_eq!(views[0].why.as_deref(), Some("/title is missing"));
+        assert_eq!(views[0].why.as_deref(), Some(told));
         let view = ShowView {
             schema: 1,
             server: Server::here(None),
@@ -234,7 +242,7 @@ mod tests {
 swot  ✓ done  prompt
 
 call  UTC                  model  in  out  time  verdict
-1     2026-03-01 22:15:04  qwen   0   0    2.0s  rejected: /title is missing
+1     2026-03-01 22:15:04  qwen   0   0    2.0s  rejected: `/title`: is missing; `/x`: is empty
 2     2026-03-01 22:15:04  qwen   0   0    2.0s  in use
 
 --- prompt of call 2

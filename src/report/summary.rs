@@ -191,7 +191,8 @@ impl SummaryView {
                 text += &format!("{}\n", style.wrap(&format!("    hint: {hint}"), 4));
             }
             if !failed.blocks.is_empty() {
-                text += &format!("    blocks {}\n", some_names(&failed.blocks, 5));
+                let line = format!("    blocks {}", some_names(&failed.blocks, 5));
+                text += &format!("{}\n", style.wrap(&line, 4));
             }
             if let Some(error_id) = &failed.failure.error_id {
                 text += &format!("    {}\n", style.dim(&format!("error {}", clean(error_id))));

@@ -354,6 +354,12 @@ Fresh: nothing it is made of changed since 2026-03-01 22:15:04 UTC, when it was 
     );
     let depends = ExplainView { verdict: Verdict::DependsOn, depends_on: vec!["plan".into()], ..fresh };
     assert!(depends.text(&AT_80).contains("Not decided yet: it depends on plan, and runs if"));
+    // No line is wider than the terminal, however many names there are.
+    let many: Vec<String> = (0..20).map(|n| format!("governance_phase_{n}")).collect();
+    let depends = ExplainView { depends_on: many.clone(), readers: many, ..depends };
+    let text = depends.text(&AT_80);
+    assert!(text.lines().all(|line| crate::style::width(line) <= 80), "{text}");
+    assert!(text.contains("and 12 more, and"), "{text}");
 }
 
 fn graph() -> GraphView {

@@ -27,6 +27,17 @@ pub struct Live {
     said: Mutex<Option<(Arc<File>, u64)>>,
 }
 
+/// How far an attempt is: another one means that it got on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The phase of its call, and the tokens and bytes of the answer.
+    call: (u64, u64, u64),
+    /// Tokens of the prompt that were read.
+    prompt_read: u64,
+    /// See [`Live::growth`].
+    growth: u64,
+}
+
 /// Why one attempt is ended while the build goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum EndedAlone {
@@ -98,9 +109,9 @@ impl Live {
     }
 
     /// Changes whenever the attempt gets on.
-    pub fn mark(&self) -> (u64, u64, u64, u64, u64) {
-        let ((phase, pieces, bytes), (read, _)) = (self.call.snapshot(), self.call.prefill());
-        (phase, pieces, bytes, read, self.growth.load(Ordering::Relaxed))
+    pub fn mark(&self) -> Mark {
+        let (call, (prompt_read, _)) = (self.call.snapshot(), self.call.prefill());
+        Mark { call, prompt_read, growth: self.growth.load(Ordering::Relaxed) }
     }
 
     /// Ends the attempt, and no other.

@@ -35,7 +35,7 @@ pub mod prompt;
 pub mod providers;
 pub mod template;
 
-pub use live::{EndedAlone, Live, Stage};
+pub use live::{EndedAlone, Live, Mark, Stage};
 use providers::Providers;
 
 /// What every runner works with: one for the whole build.
@@ -288,6 +288,13 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
         Ok(()) => outcome,
         Err(error) => Outcome::Broken(error),
     }
+}
+
+/// Has `.status` and `failures.jsonl` say what broke the build at this task, as far as they can be written. What was used
+/// up stays so: nothing went wrong with the answers.
+pub fn note_broken(tools: &Tools, job: &Job, failure: &Failure) {
+    log_failure(tools, job, failure);
+    let _ = write_status(tools, job, State::Failed, Some(failure));
 }
 
 fn log_failure(tools: &Tools, job: &Job, failure: &Failure) {

@@ -73,9 +73,10 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
 /// kill would lose what this one makes out.
 pub fn take_up_conversation(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<(), FsError> {
     let left = job.course.left.take();
-    let Some((state @ (State::Running | State::Pending | State::Stopped), attempt)) = left else {
+    let Some((state, attempt)) = left else { return Ok(()) };
+    if !matches!(state, State::Running | State::Pending | State::Stopped | State::Failed) {
         return Ok(());
-    };
+    }
     let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
     let digest = call_digest(spec, endpoint, &job.prepared);
     let mut rejected = Vec::new();

@@ -400,6 +400,9 @@ impl Logs {
         let bytes = jsonl::to_line(line);
         let mut log = lock(&self.usage);
         let UsageLog { path, open, lines, .. } = &mut *log;
+        if open.as_ref().is_some_and(|(file, _)| !file.is_at_its_name()) {
+            *open = None;
+        }
         let (file, overview) = match open {
             Some(open) => open,
             None => {
@@ -421,9 +424,15 @@ impl Logs {
         Ok(())
     }
 
-    /// Brings the overview up to date if it lacks calls: to be done a few times a second, and at the end of a
-    /// build. An error fails the build.
+    /// Brings the overview up to date if it lacks calls, and lets go of logs that were moved away or removed: to be done
+    /// a few times a second, and at the end of a build. An error fails the build.
     pub fn catch_up(&self) -> Result<(), FsError> {
+        for log in [&self.events, &self.failures] {
+            let mut log = lock(log);
+            if log.file.as_ref().is_some_and(|file| !file.is_at_its_name()) {
+                log.file = None;
+            }
+        }
         lock(&self.usage).catch_up().map_err(|error| error.within(&self.run_dir))
     }
 }

@@ -578,6 +578,21 @@ fn sidecars_that_hold_something_else_are_never_believed() {
 }
 
 #[test]
+fn a_marker_with_another_fingerprint_is_not_believed() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let mut record = space.done("b.txt");
+    record["fingerprint"] = json!("0".repeat(64));
+    space.write("b.txt.DONE", record.to_string());
+    assert_eq!(space.state("b"), "damaged");
+    space.run(&["explain", "b"]).exits(0).says(&["its .DONE is damaged", "fingerprint"]);
+    space.run(&["build"]).exits(0).says(&["kept answer"]);
+    assert_eq!(server.requests(), 3);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn what_is_damaged_is_kept() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Answer, FakeLlm, Fifo, Space, patiently, space, until};
+use crate::support::{Answer, CHAIN, FakeLlm, Fifo, Space, counts, patiently, space, until};
 
 const PAIR: &str = r#"
 [task.a]
@@ -341,4 +341,73 @@ fn a_run_file_cut_at_any_length_costs_nothing() {
     assert_eq!(told(&space), before);
     space.assert_nothing_to_do(&server);
     assert_eq!(server.requests(), 1);
+}
+
+/// What broke a build is told by all that tell what became of it, not by the build alone.
+#[test]
+fn what_could_not_be_written_is_told_afterwards() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("b");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("b");
+    std::fs::create_dir(space.path("b.txt")).expect("a folder in the way");
+    server.release("b");
+    build.wait().exits(1).says(&["cannot write `b.txt`"]);
+    let report = space.report();
+    assert_eq!(report["error"]["failure_reason"], "io", "{report:#}");
+    assert_eq!(report["error"]["failed_step"], "b", "{report:#}");
+    assert_eq!(report["counts"]["failed"], 1, "{report:#}");
+    space.run(&["explain", "b"]).exits(0).says(&["cannot write `b.txt`"]);
+    space.run(&["failures"]).exits(0).says(&["b.txt"]);
+    // It is no failure of the task's own: its answer is used, also where failures are left as they are.
+    std::fs::remove_dir(space.path("b.txt")).expect("the folder");
+    space.run(&["resume", "--keep-failed"]).exits(0);
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("c", 1)]));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_run_directory_that_goes_away_is_no_success() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("b");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("b");
+    let moved = space.root().join("moved");
+    std::fs::rename(space.dir(), &moved).expect("to move the run");
+    until("a word of it", || build.stderr().contains("moved or removed").then_some(()));
+    server.release("b");
+    build.wait().exits(1).says(&["nothing more is started", "moved or removed while it was being built"]);
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
+    // What was asked before goes on where it is.
+    let _ = std::fs::remove_dir_all(space.dir());
+    std::fs::rename(&moved, space.dir()).expect("to move it back");
+    space.build();
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1)]));
+    space.assert_nothing_to_do(&server);
+}
+
+/// Logs may be moved away while a build runs, as those who rotate logs do: what comes then is in new ones.
+#[test]
+fn logs_that_are_moved_away_begin_anew() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("b");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("b");
+    for log in ["events.jsonl", "usage_metrics.jsonl"] {
+        std::fs::rename(space.path(log), space.path(&format!("{log}.1"))).expect("to move a log");
+    }
+    // By the time it obeys it has looked for them.
+    space.run(&["pause"]).exits(0);
+    until("the pause", || build.stderr().contains("nothing starts").then_some(()));
+    space.run(&["resume"]).exits(0);
+    server.release("b");
+    build.wait().exits(0);
+    let tasks = |log: &str| space.lines(log).iter().map(|line| line["task"].clone()).collect::<Vec<_>>();
+    assert_eq!(tasks("usage_metrics.jsonl.1"), ["a"]);
+    assert_eq!(tasks("usage_metrics.jsonl"), ["b", "c"]);
+    assert_eq!(space.json("activity_overview.json")["models"]["openai:fake-1"]["calls"], 2);
+    assert!(tasks("events.jsonl").contains(&"c".into()), "{:?}", tasks("events.jsonl"));
 }

@@ -290,3 +290,61 @@ fn a_task_named_to_be_made_again_is_though_the_edit_does_not_touch_it() {
     assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1), ("d", 2), ("title", 1)]));
     space.assert_nothing_to_do(&server);
 }
+
+/// The flagship's prompts read the plan through a template, which cuts it where it is too long.
+#[test]
+fn what_is_made_again_is_asked_with_the_new_text_through_templates() {
+    let server = FakeLlm::new();
+    let space = Space::new();
+    space.pipeline(
+        &server,
+        r#"
+        [pipeline]
+        plan = "plan.txt"
+        [task.pieces]
+        inputs = { text = "plan.txt" }
+        outputs = ["pieces.json"]
+        template = '{ "characters": {{ text | length }}, "pieces": [] }'
+        [task.part]
+        foreach = { file = "pieces.json", items = "/pieces" }
+        outputs = ["part/{{ key }}.txt"]
+        prompt = "TASK=part\nShorten {{ item }}"
+        [task.brief]
+        inputs = { text = "plan.txt", pieces = "pieces.json", parts = "part/*.txt" }
+        outputs = ["brief.md"]
+        template = "{% if pieces.pieces %}{{ parts | length }}{% else %}{{ text }}{% endif %}"
+        [task.swot]
+        inputs = ["brief.md"]
+        outputs = ["swot.txt"]
+        prompt = "TASK=swot\n{{ brief }}"
+        [task.risks]
+        inputs = ["brief.md", "swot.txt"]
+        outputs = ["risks.txt"]
+        prompt = "TASK=risks\n{{ brief }}{{ swot }}"
+        [task.page]
+        inputs = ["plan.txt", "swot.txt", "risks.txt"]
+        outputs = ["page.md"]
+        template = "{{ plan }}{{ swot }}{{ risks }}"
+        "#,
+    );
+    space.write("plan.txt", OLD);
+    space.write("new.txt", NEW);
+    space.build();
+
+    let before = space.everything();
+    let out = space.run(&["edit-plan", "--set", "new.txt", "-n", "--json"]).exits(0);
+    space.everything().assert_same_as(&before, &out);
+    assert_eq!(names(&out.json(), "stale"), ["pieces", "brief", "swot", "risks", "page"]);
+    assert_eq!(out.json()["calls_expected"], 2);
+
+    let args = ["edit-plan", "--set", "new.txt", "--invalidate-from", "risks", "--json"];
+    let view = space.run(&args).exits(0).json();
+    assert_eq!((names(&view, "kept"), &view["calls_expected"]), (vec!["swot".to_owned()], &json!(1)));
+    assert!(!space.exists(".planexe/edit"), "nothing is left of the edit");
+    let swot = space.read("swot.txt");
+    space.build();
+    assert_eq!(server.counts(), counts([("risks", 2), ("swot", 1)]));
+    space.run(&["show", "risks", "--prompt"]).exits(0).says(&["over the sea"]);
+    assert!(space.read("brief.md").contains("over the sea") && space.read("swot.txt") == swot);
+    space.assert_nothing_to_do(&server);
+}

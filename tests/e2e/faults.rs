@@ -363,6 +363,19 @@ fn connections_and_clocks() {
             vec![d.head(), send(d.opening()), Step::Repeat(d.keep_alive().into(), pause)]
         })
         .with(first),
+        row("pieces with nothing in them", Some(("timeout", 2)), Some(2), move |d| {
+            let nothing =
+                json!({ "choices": [{ "index": 0, "delta": { "content": null, "tool_calls": [] } }] });
+            vec![d.head(), Step::Repeat(format!("data: {nothing}\n\n").into(), pause)]
+        })
+        .only(&[Dialect::Openai])
+        .with(first),
+        row("a prompt that is read no further", Some(("timeout", 2)), Some(2), move |d| {
+            let progress = json!({ "choices": [], "prompt_progress": { "processed": 512, "total": 4096 } });
+            vec![d.head(), Step::Repeat(format!("data: {progress}\n\n").into(), pause)]
+        })
+        .only(&[Dialect::Openai])
+        .with(first),
         row("silent in the middle", Some(("timeout", 2)), Some(2), |d| {
             vec![d.head(), send(d.opening() + &d.piece("It will")), Step::Hold]
         })
@@ -429,6 +442,11 @@ fn bodies() {
             reply(200, "", &json!({ "choices": [choice(TEXT), choice("Never.")] }).to_string())
         })
         .only(&[Dialect::Openai]),
+        row("figures of another kind", None, Some(1), |d| {
+            let last =
+                d.finish("stop").replace("_count\":", "_count\":-").replace("_tokens\":", "_tokens\":-");
+            d.stream(d.opening() + &d.piece(TEXT) + &last + d.end())
+        }),
         row("an error that says nothing", None, Some(1), |d| {
             let body = d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end();
             let error = "{\"error\":{\"message\":\"\",\"type\":\"\",\"code\":null},";

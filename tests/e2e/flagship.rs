@@ -696,6 +696,9 @@ fn an_edit_costs_the_calls_it_must() {
         made
     };
     assert_eq!(cost("nothing"), 0);
+    // A variable makes stale what uses it; a check that looks at another one does not.
+    let out = space.run(&["-C", BUSINESS, "-D", "audience=bankers", "build", "-n", "--json"]).exits(0);
+    assert_eq!(out.json()["stale"], 1, "the summary alone");
     space.edit("templates/report.html.j2", "<footer", "<!-- one more line -->\n<footer");
     assert_eq!(cost("a template"), 0);
     space.edit("prompts/create_pitch.md", "# Task", "# The task");

@@ -632,6 +632,51 @@ prompt = "TASK={{ item.path }}\n{{ item.text }}"
 }
 
 #[test]
+fn what_an_editor_hides_among_the_files_is_no_item_and_no_input() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.each]\nforeach = { glob = \"docs/**/*.txt\" }\noutputs = [\"each/{{ key }}.md\"]\n\
+         template = \"{{ item.text }}\"\n\
+         [task.all]\ninputs = { docs = \"docs/**/*.txt\", own = \"docs/.notes/*.txt\" }\noutputs = [\"all.md\"]\n\
+         template = \"{% for file in docs + own %}{{ file.path }}\\n{% endfor %}\"\n",
+    );
+    space.write("docs/a.txt", "A");
+    space.write("docs/.notes/n.txt", "N");
+    // As Emacs locks a file that is being edited: a link to nowhere.
+    std::os::unix::fs::symlink("me@host.4711", space.path("docs/.#a.txt")).expect("a link");
+    space.run(&["build"]).exits(0).says(&["✓ each[a]", "2 tasks ran"]);
+    assert_eq!(space.read("all.md"), "docs/a.txt\ndocs/.notes/n.txt\n");
+}
+
+#[test]
+fn the_place_of_an_item_counts_where_it_is_used() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        "[task.page]\nforeach = { file = \"names.json\", items = \"/*\" , key = \"n\" }\noutputs = [\"{{ key }}.txt\"]\n\
+         template = \"{{ index }} {{ item.n }}\"\n\
+         [task.ask]\nforeach = { file = \"names.json\", items = \"/*\", key = \"n\" }\noutputs = [\"{{ key }}.md\"]\n\
+         prompt = \"TASK=ask\\n{{ index }} {{ item.n }}\"\n\
+         [task.other]\nforeach = { file = \"names.json\", items = \"/*\", key = \"n\" }\noutputs = [\"{{ key }}.o\"]\n\
+         template = \"{{ item.n }}, {{ key }}\"\n",
+    );
+    space.write("names.json", r#"[{"n": "a"}, {"n": "b"}]"#);
+    space.build();
+    assert_eq!((space.read("a.txt"), space.read("b.txt")), ("0 a".into(), "1 b".into()));
+    // Without this one the verdicts are not those of the last build.
+    space.build();
+    let untouched = space.mtime("b.o");
+    space.write("names.json", r#"[{"n": "b"}]"#);
+    space.run(&["build", "-n"]).exits(0).says(&["page[b]", "the place of the item changed", "ask[b]"]);
+    space.build();
+    assert_eq!((space.read("b.txt"), server.count("ask")), ("0 b".into(), 3));
+    assert!(server.last("ask").prompt.contains("0 b"));
+    assert_eq!(space.mtime("b.o"), untouched);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn commands_and_schemas_by_item() {
     let server = FakeLlm::new();
     let space = Space::with(

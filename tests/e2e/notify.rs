@@ -183,6 +183,30 @@ fn events_are_posted_in_order_and_signed() {
 }
 
 #[test]
+fn an_address_given_twice_gets_what_each_asks_for_once() {
+    let webhook = |name: &str, url: &str, events: &str| {
+        format!("[webhooks.{name}]\nurl = \"{url}\"\nevents = [{events}]\n")
+    };
+    let started = "\"task.started\"";
+    let rows = [
+        (vec![started, "\"task.started\", \"task.completed\""], vec!["task.started", "task.completed"]),
+        (vec![started, "", started], vec!["task.started", "task.completed", "pipeline.completed"]),
+    ];
+    for (asked, wanted) in rows {
+        let receiver = Receiver::willing();
+        let space = Space::new();
+        let task = "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo > $out\"\n";
+        let all =
+            asked.iter().enumerate().map(|(n, events)| webhook(&format!("w{n}"), &receiver.url, events));
+        space.write("pipeline.toml", all.collect::<String>() + task);
+        space.build();
+        let events: Vec<String> =
+            receiver.posts().iter().map(|post| post.json()["event"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(events, wanted);
+    }
+}
+
+#[test]
 fn a_failure_is_told_with_its_error() {
     let receiver = Receiver::willing();
     let server = FakeLlm::scripted(|request| match request.task.as_str() {

@@ -71,6 +71,37 @@ fn tasks_are_counted_alike_by_build_status_and_events() {
     }
 }
 
+/// A fan-out whose list came out empty is done, also while a task before the list is stale.
+#[test]
+fn an_edit_before_an_empty_list_leaves_the_run_complete() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+        [task.list]
+        inputs = ["plan.txt"]
+        outputs = ["list.json"]
+        command = "echo [] > $out"
+        [task.part]
+        foreach = { file = "list.json" }
+        outputs = ["parts/{{ key }}.txt"]
+        template = "{{ item }}"
+        [task.all]
+        inputs = { plan = "plan.txt", parts = "parts/*.txt" }
+        outputs = ["all.md"]
+        template = "{{ plan }}"
+        "#,
+    );
+    space.write("plan.txt", "one");
+    space.run(&["status"]).exits(0).says(&["never started", "0/3 done"]);
+    space.run(&["build"]).exits(0);
+    space.write("plan.txt", "two");
+    space.run(&["status"]).exits(0).says(&["completed", "no items"]).says_nothing_of(&["pending"]);
+    space.run(&["build", "-n"]).exits(0).says(&["depends on list"]).says_nothing_of(&["phase"]);
+    space.run(&["resume"]).exits(2).says(&["the run is complete, and 1 task is stale since"]);
+    space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
+}
+
 #[test]
 fn what_was_not_reached_is_counted_by_item() {
     let space = Space::new();

@@ -1,19 +1,21 @@
 //! What an edit of the plan makes stale, what of it is kept, and what the rest is expected to take.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use minijinja::Value;
 use serde::Serialize;
 
 use super::Answer;
 use crate::commands::{Session, session_find};
 use crate::exit::{Error, Kind};
-use crate::graph::{Graph, TaskId};
+use crate::fs::{self, Durability};
+use crate::graph::{Graph, Task, TaskId};
 use crate::inputs::has_outputs;
 use crate::judge::Judgement;
 use crate::open::{Named, Opened};
-use crate::project::Recipe;
+use crate::project::{Project, Recipe, Template};
 use crate::report::{Reason, some_names};
 use crate::staleness::Decision;
 use crate::standing::reasons;
@@ -75,6 +77,85 @@ pub(super) struct Found {
     stale_before: Vec<String>,
     /// What each task took and cost when it was made last.
     former: Vec<Former>,
+    /// Templates between the plan and what is asked of it: they cost nothing, and are made again in any case.
+    carried: HashSet<String>,
+}
+
+/// What templates between the plan and its readers will come to with the new text. Who reads them is judged by that,
+/// and what is kept is kept on it: else a task that is made again would be asked with the text from before the edit.
+struct Carried {
+    /// The plan and the outputs of the templates, and where their new text is.
+    in_place_of: Vec<(String, PathBuf)>,
+    /// The templates.
+    tasks: BTreeSet<String>,
+    /// The folder of the new texts.
+    dir: PathBuf,
+}
+
+impl Carried {
+    fn new(plan: &str, edited: &Path) -> Carried {
+        let dir = edited.parent().unwrap_or(edited).join("carried");
+        Carried { in_place_of: vec![(plan.to_owned(), edited.to_owned())], tasks: BTreeSet::new(), dir }
+    }
+
+    /// Renders the templates that the edit makes stale and all of whose inputs are known; whether there were any.
+    fn add(
+        &mut self,
+        project: &Project,
+        graph: &Graph,
+        hits: &[Hit],
+        fresh: &BTreeSet<String>,
+    ) -> Result<bool, Error> {
+        let stale: HashSet<&String> =
+            hits.iter().map(|hit| &hit.name).filter(|name| !self.tasks.contains(*name)).collect();
+        let before = self.tasks.len();
+        for hit in hits.iter().filter(|hit| stale.contains(&hit.name)) {
+            let task = &graph[hit.id];
+            let needs = graph.upstream(&[hit.id]);
+            let mut others = in_order(graph).into_iter().filter(|&id| needs[id.index()] && id != hit.id);
+            let known = |id: TaskId| fresh.contains(&graph[id].name) && !stale.contains(&graph[id].name);
+            if task.readers.is_empty() || !fresh.contains(&hit.name) || !others.all(known) {
+                continue;
+            }
+            let Some(outputs) = rendered(project, task, &hit.judgement) else { continue };
+            fs::make_dirs(&self.dir, Durability::Unsynced)?;
+            for (path, text) in outputs {
+                let file = self.dir.join(self.in_place_of.len().to_string());
+                fs::write_atomic(&file, text.as_bytes(), Durability::Unsynced)?;
+                self.in_place_of.push((path, file));
+            }
+            self.tasks.insert(hit.name.clone());
+        }
+        Ok(self.tasks.len() > before)
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        for (_, file) in &self.in_place_of[1..] {
+            let _ = fs::remove(file);
+        }
+        let _ = fs::remove_empty_dir(&self.dir);
+    }
+}
+
+/// The outputs of a template as a build would render them; none of another recipe, or if it cannot be rendered.
+fn rendered(project: &Project, task: &Task, judgement: &Judgement) -> Option<Vec<(String, String)>> {
+    let spec = project.spec(task);
+    let Recipe::Template(first) = &spec.recipe else { return None };
+    let inputs = &judgement.prepared.as_ref()?.inputs;
+    let render = |template: &Template, answer: Option<&str>| {
+        let mut values = inputs.context(project, task, &template.names).ok()?;
+        values.extend(answer.map(|answer| ("answer".to_owned(), answer.into())));
+        template.render(&Value::from_iter(values)).ok()
+    };
+    let text = render(first, None)?;
+    let mut outputs = vec![(task.outputs.first()?.clone(), text)];
+    for (path, template) in task.outputs.iter().zip(&spec.templates).skip(1) {
+        let more = render(template.as_ref()?, Some(&outputs[0].1))?;
+        outputs.push((path.clone(), more));
+    }
+    Some(outputs)
 }
 
 /// What a task took and cost when it was made last, as far as known.
@@ -105,33 +186,40 @@ impl Found {
             }
         }
         let mut then = session.open(false)?;
-        let project = Arc::get_mut(&mut then.project)
-            .ok_or_else(|| Error::new(Kind::Internal, "BUG: a project that was just opened is shared"))?;
-        project.in_place_of = Some((plan.to_owned(), edited.to_owned()));
-        let units = Units::new(&then.project, store);
-        let judge = judge(&then.project, store, &index, &units.finder, &env);
-        let was_stale: HashSet<&String> = stale_before.iter().collect();
-        let (mut hits, mut former) = (Vec::new(), Vec::new());
-        for id in in_order(&units.graph) {
-            let judgement = judge.judge(&units.graph, id, false);
-            let task = &units.graph[id];
-            let status = judgement.status.as_deref();
-            let took = index.durations(&task.name).last().copied();
-            former.push(Former {
-                id,
-                seconds: took.or(status.and_then(|status| status.duration_s)),
-                cost_usd: status.and_then(|status| status.usage.as_ref()).map(|usage| usage.cost_usd),
-            });
-            let stale = matches!(judgement.decision, Decision::Stale { .. }) || judgement.failure.is_some();
-            // Up to date before, or not there at all.
-            if stale && !was_stale.contains(&task.name) {
-                let (name, decl) = (task.name.clone(), task.decl);
-                hits.push(Hit { id, name, decl, reasons: reasons(&judgement), judgement });
+        let mut carried = Carried::new(plan, edited);
+        loop {
+            let project = Arc::get_mut(&mut then.project)
+                .ok_or_else(|| Error::new(Kind::Internal, "BUG: a project that was just opened is shared"))?;
+            project.in_place_of = carried.in_place_of.clone();
+            let units = Units::new(&then.project, store);
+            let judge = judge(&then.project, store, &index, &units.finder, &env);
+            let was_stale: HashSet<&String> = stale_before.iter().collect();
+            let (mut hits, mut former) = (Vec::new(), Vec::new());
+            for id in in_order(&units.graph) {
+                let judgement = judge.judge(&units.graph, id, false);
+                let task = &units.graph[id];
+                let status = judgement.status.as_deref();
+                let took = index.durations(&task.name).last().copied();
+                former.push(Former {
+                    id,
+                    seconds: took.or(status.and_then(|status| status.duration_s)),
+                    cost_usd: status.and_then(|status| status.usage.as_ref()).map(|usage| usage.cost_usd),
+                });
+                let stale =
+                    matches!(judgement.decision, Decision::Stale { .. }) || judgement.failure.is_some();
+                // Up to date before, or not there at all.
+                if stale && !was_stale.contains(&task.name) {
+                    let (name, decl) = (task.name.clone(), task.decl);
+                    hits.push(Hit { id, name, decl, reasons: reasons(&judgement), judgement });
+                }
+            }
+            drop(was_stale);
+            if !carried.add(&then.project, &units.graph, &hits, &fresh)? {
+                let graph = units.graph.clone();
+                let carried = carried.tasks.iter().cloned().collect();
+                return Ok(Found { graph, hits, fresh, stale_before, former, carried });
             }
         }
-        let graph = units.graph.clone();
-        drop(was_stale);
-        Ok(Found { graph, hits, fresh, stale_before, former })
     }
 
     /// All of it as data, before anything is settled.
@@ -190,7 +278,7 @@ impl Found {
     ) -> Result<Vec<Unit>, Error> {
         let Choice { goes, untouched } = self.choose(opened, answer)?;
         let (mut kept, mut cannot) = (Vec::new(), Vec::new());
-        for hit in self.hits.iter().filter(|hit| !goes(hit)) {
+        for hit in self.hits.iter().filter(|hit| !goes(hit) && !self.carried.contains(&hit.name)) {
             let faults = touch::faults(&opened.project, &opened.store, &self.graph[hit.id], &hit.judgement);
             match faults.into_iter().next() {
                 None => kept.push(hit.name.clone()),
@@ -299,7 +387,8 @@ impl View {
         }
         if !self.depends.is_empty() {
             let names: Vec<String> = self.depends.iter().map(|name| clean(name)).collect();
-            text += &format!("{}\n  {}\n", style.bold("Depend on them:"), names.join(", "));
+            let names = style.wrap(&format!("  {}", names.join(", ")), 2);
+            text += &format!("{}\n{names}\n", style.bold("Depend on them:"));
         }
         if !self.stale_before.is_empty() {
             let names = some_names(&self.stale_before, 10);

@@ -205,11 +205,20 @@ impl Checker<'_> {
         self.add(fault_at);
     }
     fn others(&mut self) {
-        let tables = self.tables;
-        for (name, span) in &tables.timeouts {
+        self.timeouts();
+        self.pools();
+        self.limits();
+        self.webhooks();
+        self.hooks();
+        self.vars();
+    }
+
+    fn timeouts(&mut self) {
+        for (name, span) in &self.tables.timeouts {
             let at = key_path!["timeouts", name];
-            if name != "default" && !tables.task.contains_key(name) {
-                let known = tables.task.keys().map(String::as_str).chain(["default"]).collect::<Vec<_>>();
+            if name != "default" && !self.tables.task.contains_key(name) {
+                let known =
+                    self.tables.task.keys().map(String::as_str).chain(["default"]).collect::<Vec<_>>();
                 self.add(
                     Fault::at(&at, format!("unknown task `{name}` in `[timeouts]`"))
                         .on_key()
@@ -219,20 +228,29 @@ impl Checker<'_> {
             }
             self.not_zero(&at, Some(*span));
         }
-        for (name, slots) in &tables.pools {
+    }
+
+    fn pools(&mut self) {
+        for (name, slots) in &self.tables.pools {
             let at = key_path!["pools", name];
             self.name(&at, name, "pool");
             if *slots == 0 {
                 self.add(Fault::at(at, format!("pool `{name}` has no slots")).wanted("wanted 1 or more"));
             }
         }
-        self.not_zero(&key_path!["defaults", "timeout"], tables.defaults.timeout);
-        self.not_zero(&key_path!["defaults", "stall_timeout"], tables.defaults.stall_timeout);
-        self.not_zero(&key_path!["budget", "time"], tables.budget.time);
-        if tables.budget.cost.is_some_and(|cost| cost < 0.0) {
+    }
+
+    fn limits(&mut self) {
+        self.not_zero(&key_path!["defaults", "timeout"], self.tables.defaults.timeout);
+        self.not_zero(&key_path!["defaults", "stall_timeout"], self.tables.defaults.stall_timeout);
+        self.not_zero(&key_path!["budget", "time"], self.tables.budget.time);
+        if self.tables.budget.cost.is_some_and(|cost| cost < 0.0) {
             self.add(Fault::at(key_path!["budget", "cost"], "the budget is negative").wanted("wanted USD"));
         }
-        for (name, webhook) in &tables.webhooks {
+    }
+
+    fn webhooks(&mut self) {
+        for (name, webhook) in &self.tables.webhooks {
             let at = key_path!["webhooks", name];
             self.name(&at, name, "webhook");
             match (&webhook.url, &webhook.url_env) {
@@ -267,11 +285,14 @@ impl Checker<'_> {
                 self.variable(&at.then("secret_env"), variable);
             }
         }
+    }
+
+    fn hooks(&mut self) {
         for (key, argv) in [
-            ("on_started", &tables.hooks.on_started),
-            ("on_completed", &tables.hooks.on_completed),
-            ("on_failed", &tables.hooks.on_failed),
-            ("on_finished", &tables.hooks.on_finished),
+            ("on_started", &self.tables.hooks.on_started),
+            ("on_completed", &self.tables.hooks.on_completed),
+            ("on_failed", &self.tables.hooks.on_failed),
+            ("on_finished", &self.tables.hooks.on_finished),
         ] {
             if argv.first().is_some_and(|program| program.trim().is_empty()) {
                 self.add(
@@ -280,7 +301,10 @@ impl Checker<'_> {
                 );
             }
         }
-        for name in tables.vars.keys() {
+    }
+
+    fn vars(&mut self) {
+        for name in self.tables.vars.keys() {
             if !is_identifier(name) {
                 self.add(
                     Fault::at(

@@ -539,60 +539,74 @@ impl TaskChecker<'_, '_> {
             }
         };
         for (at, part) in parts {
-            // Other programs have braces of their own; only what planexe's templates know is meant.
-            let ours = |name: &str| {
-                matches!(name, "key" | "item" | "vars" | "inputs" | "task")
-                    || inputs.iter().any(|input| input.name == name)
-            };
-            let braced = part.split("{{").skip(1).map(|tail| {
-                let tail = tail.trim_start();
-                &tail[..tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len())]
-            });
-            if braced.into_iter().any(ours) {
-                self.add(
-                    Fault::at(&at, "`{{ … }}` has no meaning in a command")
-                        .wanted("commands are not templates")
-                        .hint("use `$in`, `$in.NAME`, `$out`, `$key`, or `env = { NAME = \"…\" }`"),
-                );
-            }
-            for (kind, name) in placeholders(part) {
-                match kind {
-                    "in" if !inputs
-                        .iter()
-                        .enumerate()
-                        .any(|(n, input)| input.name == name || n.to_string() == name) =>
-                    {
-                        let known: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
-                        self.add(
-                            Fault::at(
-                                &at,
-                                format!("task `{}` has no input `{name}`, used as `$in.{name}`", self.name),
-                            )
-                            .wanted("no such input")
-                            .hint(suggest(name, known).unwrap_or_else(|| "add it to `inputs`".to_owned())),
-                        );
-                    }
-                    "out" if name.parse::<usize>().map_or(true, |n| n >= self.task.outputs.len()) => {
-                        let count = self.task.outputs.len();
-                        self.add(
-                            Fault::at(&at, format!("task `{}` has no output `$out.{name}`", self.name))
-                                .wanted("no such output")
-                                .hint(match count {
-                                    0 => "add `outputs = [\"…\"]`".to_owned(),
-                                    1 => "the one output is `$out` or `$out.0`".to_owned(),
-                                    _ => format!("outputs are `$out.0` to `$out.{}`", count - 1),
-                                }),
-                        );
-                    }
-                    "key" if self.task.foreach.is_none() => self.add(
-                        Fault::at(&at, format!("`$key` in task `{}`, which has no `foreach`", self.name))
-                            .wanted("no key to put here")
-                            .hint("write `$$key` for a shell variable of that name"),
-                    ),
-                    _ => {}
+            self.braces(&at, part, inputs);
+            self.placeholders(&at, part, inputs);
+        }
+        self.env_names();
+    }
+
+    /// Braces of our templates, which mean nothing in a command.
+    fn braces(&mut self, at: &KeyPath, part: &str, inputs: &[NamedInput]) {
+        // Other programs have braces of their own; only what planexe's templates know is meant.
+        let ours = |name: &str| {
+            matches!(name, "key" | "item" | "vars" | "inputs" | "task")
+                || inputs.iter().any(|input| input.name == name)
+        };
+        let braced = part.split("{{").skip(1).map(|tail| {
+            let tail = tail.trim_start();
+            &tail[..tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len())]
+        });
+        if braced.into_iter().any(ours) {
+            self.add(
+                Fault::at(at, "`{{ … }}` has no meaning in a command")
+                    .wanted("commands are not templates")
+                    .hint("use `$in`, `$in.NAME`, `$out`, `$key`, or `env = { NAME = \"…\" }`"),
+            );
+        }
+    }
+
+    /// `$in.NAME`, `$out.N` and `$key` that stand for nothing.
+    fn placeholders(&mut self, at: &KeyPath, part: &str, inputs: &[NamedInput]) {
+        for (kind, name) in placeholders(part) {
+            match kind {
+                "in" if !inputs
+                    .iter()
+                    .enumerate()
+                    .any(|(n, input)| input.name == name || n.to_string() == name) =>
+                {
+                    let known: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+                    self.add(
+                        Fault::at(
+                            at,
+                            format!("task `{}` has no input `{name}`, used as `$in.{name}`", self.name),
+                        )
+                        .wanted("no such input")
+                        .hint(suggest(name, known).unwrap_or_else(|| "add it to `inputs`".to_owned())),
+                    );
                 }
+                "out" if name.parse::<usize>().map_or(true, |n| n >= self.task.outputs.len()) => {
+                    let count = self.task.outputs.len();
+                    self.add(
+                        Fault::at(at, format!("task `{}` has no output `$out.{name}`", self.name))
+                            .wanted("no such output")
+                            .hint(match count {
+                                0 => "add `outputs = [\"…\"]`".to_owned(),
+                                1 => "the one output is `$out` or `$out.0`".to_owned(),
+                                _ => format!("outputs are `$out.0` to `$out.{}`", count - 1),
+                            }),
+                    );
+                }
+                "key" if self.task.foreach.is_none() => self.add(
+                    Fault::at(at, format!("`$key` in task `{}`, which has no `foreach`", self.name))
+                        .wanted("no key to put here")
+                        .hint("write `$$key` for a shell variable of that name"),
+                ),
+                _ => {}
             }
         }
+    }
+
+    fn env_names(&mut self) {
         if let Some(Env::Table(table)) = self.task.env.as_deref() {
             for name in table.keys().filter(|name| name.is_empty() || name.contains('=')) {
                 self.add(

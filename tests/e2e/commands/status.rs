@@ -169,6 +169,11 @@ fn status_of_a_failed_run_says_what_and_what_next() {
         assert!(logged[0].get(name).is_some_and(|value| !value.is_null()), "{name}: {:#}", logged[0]);
     }
     assert_eq!(logged[0]["error_id"], failure["error_id"]);
+    // Another target that goes well does not complete the run.
+    space.run(&["build", "a", "-B"]).exits(0);
+    let report = space.report();
+    assert_eq!((&report["run"]["phase"], &report["error"]["failed_step"]), (&json!("failed"), &json!("b")));
+    space.run(&["resume", "-n"]).exits(0).says(&["goes on at", "b"]);
 }
 
 #[test]
