@@ -205,6 +205,8 @@ fn part_text(part: &str) -> String {
             "schema" => "the schema".into(),
             "check" => "the check".into(),
             "command" => "the command".into(),
+            "outputs" => "the list of outputs".into(),
+            "fingerprint" => "what it is made from".into(),
             "template" => "the template".into(),
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
@@ -367,6 +369,15 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
     if done.fingerprint == now.digest() {
         return Vec::new();
     }
+    if done.parts.is_empty() && !by_mtime {
+        // All that is known is that something changed.
+        return vec![StaleReason::Changed {
+            part: "fingerprint".into(),
+            old: Some(done.fingerprint.clone()),
+            new: Some(now.digest()),
+            files: Vec::new(),
+        }];
+    }
     // The order of the same inputs: of others it says nothing that they do not.
     let inputs = |parts: &IndexMap<String, Digest>| -> BTreeSet<String> {
         parts.keys().filter(|part| part.starts_with("input.")).cloned().collect()
@@ -393,15 +404,6 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
             let (old, files) = (Some(old.clone()), Vec::new());
             reasons.push(StaleReason::Changed { part: part.clone(), old, new: None, files });
         }
-    }
-    if reasons.is_empty() && done.parts.is_empty() {
-        // A record without parts: all that is known is that something changed.
-        reasons.push(StaleReason::Changed {
-            part: "fingerprint".into(),
-            old: Some(done.fingerprint.clone()),
-            new: Some(now.digest()),
-            files: Vec::new(),
-        });
     }
     reasons
 }

@@ -1064,3 +1064,28 @@ fn the_message_of_a_gate() {
     space.run(&["build"]).exits(0).says(&["not before May"]);
     assert_eq!(space.json("go.json")["message"], "not before May");
 }
+
+#[test]
+fn a_record_with_no_more_than_the_contract_asks_for() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let keys = ["schema", "task", "fingerprint", "inputs", "outputs", "completed_utc", "by", "checkpoint_id"];
+    for output in ["a.txt", "b.txt", "c.txt"] {
+        let mut record = space.done(output);
+        record.as_object_mut().expect("an object").retain(|key, _| keys.contains(&key.as_str()));
+        space.write(&format!("{output}.DONE"), record.to_string());
+        space.write(
+            &format!("{output}.status"),
+            json!({ "schema": 1, "task": "x", "state": "done" }).to_string(),
+        );
+    }
+    assert_fresh(&space);
+    space.assert_nothing_to_do(&server);
+    // That something changed is all that can be told of it.
+    space.write("plan.txt", "Build a tunnel.\n");
+    let out = space.run(&["build", "-n"]).exits(0).says(&["a  what it is made from changed"]);
+    assert!(!out.stdout.contains("is new"), "{out}");
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
