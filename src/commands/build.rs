@@ -331,7 +331,7 @@ pub fn carry_out_under(
     let signals = outside.signals;
     if !how.webhook.iter().all(|url| notify::send::is_address(url)) {
         return Err(Error::usage(
-            "`--webhook` wants an address like `https://example.com/path`, without a user and password",
+            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
         ));
     }
     let mut lock = match lock_unless_signalled(session, opened, how, signals)? {

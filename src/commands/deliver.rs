@@ -32,7 +32,7 @@ pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
     let opened = session.open(true)?;
     if !urls.iter().all(|url| is_address(url)) {
         return Err(Error::usage(
-            "`--webhook` wants an address like `https://example.com/path`, without a user and password",
+            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
         ));
     }
     let run = opened.store.run_dir();
