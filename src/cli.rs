@@ -38,9 +38,9 @@ Exit codes:
   129  ended by SIGHUP; 130 by SIGINT (Ctrl-C); 143 by SIGTERM
 
 Environment:
-  NO_COLOR           no colours, unless --color always
-  COLUMNS            width of the output
-  PLANEXE_KEY_HOSTS  keys and the hosts they may go to
+  NO_COLOR                no colours, unless --color always
+  COLUMNS                 width of the output
+  PLANEXE_KEY_HOSTS       keys and the hosts they may go to
   PLANEXE_WEBHOOK_URL     an address to post events to
   PLANEXE_WEBHOOK_SECRET  what those are signed with (whsec_...)";
 
@@ -269,9 +269,9 @@ Nothing is lost: `planexe restore` brings it back.";
 
 const EDIT_PLAN_EXAMPLES: &str = "\
 Examples:
-  planexe edit-plan                                 in $VISUAL or $EDITOR, then asked what to make again
+  planexe edit-plan                                 in $VISUAL or $EDITOR; asks what to make again
   planexe edit-plan --invalidate-from expert_review keep what is before it
-  planexe edit-plan --set new.txt -n                what a new text would make stale; nothing is changed
+  planexe edit-plan --set new.txt -n                what a new text makes stale; nothing is changed
   planexe edit-plan --set - --all -y < new.txt      for scripts
 
 The former plan goes to history: `planexe restore plan.txt` brings it back.";

@@ -14,6 +14,9 @@ use indexmap::IndexMap;
 
 use crate::record::Digest;
 
+/// The part that stands for the order of the inputs.
+pub const ORDER: &str = "inputs";
+
 /// The parts of a task's making, in order, each with its digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint {

@@ -8,7 +8,7 @@ use minijinja::Value;
 
 use crate::check::{self, CompiledCheck};
 use crate::context::{self, InputError, Inputs};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, ORDER};
 use crate::fs;
 use crate::graph::{Graph, Item, Kind, Task, TaskId};
 use crate::inputs::{Files, Finder};
@@ -280,6 +280,9 @@ impl Judge<'_> {
             Recipe::Gate(gate) => {
                 self.template_parts("template", &gate.fail_if, task, inputs, &mut made.fingerprint, true);
                 made.fingerprint.add("gate", format!("{:?}", gate.action).as_bytes());
+                if let Some(message) = &gate.message {
+                    self.template_parts("message", message, task, inputs, &mut made.fingerprint, true);
+                }
             }
             Recipe::Human(source) => {
                 self.template_parts("human", source, task, inputs, &mut made.fingerprint, true);
@@ -356,6 +359,7 @@ impl Judge<'_> {
         for input in &inputs.files {
             fingerprint.add_digest(format!("input.{}", input.name), inputs.digest_of(input));
         }
+        add_order(inputs, fingerprint);
         add_item(task, fingerprint);
         fingerprint.add("outputs", task.outputs.join("\0").as_bytes());
     }
@@ -379,6 +383,9 @@ impl Judge<'_> {
             if all || uses(&input.name) || uses("inputs") {
                 fingerprint.add_digest(format!("input.{}", input.name), inputs.digest_of(input));
             }
+        }
+        if uses("inputs") {
+            add_order(inputs, fingerprint);
         }
         for (name, value) in &self.project.vars {
             if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {
@@ -634,6 +641,14 @@ fn changed_files(before: &[InputRecord], now: &[InputRecord]) -> Vec<String> {
     let changed = now.iter().filter(|record| known.get(record.path.as_str()) != Some(&&record.blake3));
     let gone = before.iter().filter(|record| !there.contains_key(record.path.as_str()));
     changed.chain(gone).map(|record| record.path.clone()).collect()
+}
+
+/// `$in` and `inputs` have the inputs in order.
+fn add_order(inputs: &Inputs, fingerprint: &mut Fingerprint) {
+    if inputs.files.len() > 1 {
+        let names: Vec<&str> = inputs.files.iter().map(|input| input.name.as_str()).collect();
+        fingerprint.add(ORDER, names.join("\0").as_bytes());
+    }
 }
 
 fn add_item(task: &Task, fingerprint: &mut Fingerprint) {

@@ -437,7 +437,10 @@ impl Loader<'_> {
                         at,
                         format!("task `{task}` reads `{path}`, which is not there and which no task makes"),
                     )
-                    .wanted(format!("not in {}", crate::manifest::fault::shown_path(self.run)))
+                    .wanted(match crate::manifest::fault::shown_path(self.run).as_str() {
+                        "." => "not in this folder".to_owned(),
+                        run => format!("not in {run}"),
+                    })
                     .hint(hint),
                 );
             }

@@ -1,9 +1,12 @@
 //! Whether a task is up to date: what was recorded, what is seen, what it would be made from now -> a
 //! [`Decision`]. Pure; the table of the rules is in `docs/design.md`.
 
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{Fingerprint, digest_of};
+use crate::fingerprint::{Fingerprint, ORDER, digest_of};
 use crate::record::{Digest, Done, MadeWith, Marker, State};
 
 /// All that is known of a task when it is judged.
@@ -202,9 +205,13 @@ fn part_text(part: &str) -> String {
             "schema" => "the schema".into(),
             "check" => "the check".into(),
             "command" => "the command".into(),
+            "outputs" => "the list of outputs".into(),
+            "fingerprint" => "what it is made from".into(),
             "template" => "the template".into(),
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
+            ORDER => "the order of the inputs".into(),
+            "message" => "the message".into(),
             "index" => "the place of the item".into(),
             other => format!("`{other}`"),
         },
@@ -362,13 +369,27 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
     if done.fingerprint == now.digest() {
         return Vec::new();
     }
+    if done.parts.is_empty() && !by_mtime {
+        // All that is known is that something changed.
+        return vec![StaleReason::Changed {
+            part: "fingerprint".into(),
+            old: Some(done.fingerprint.clone()),
+            new: Some(now.digest()),
+            files: Vec::new(),
+        }];
+    }
+    // The order of the same inputs: of others it says nothing that they do not.
+    let inputs = |parts: &IndexMap<String, Digest>| -> BTreeSet<String> {
+        parts.keys().filter(|part| part.starts_with("input.")).cloned().collect()
+    };
+    let ordered = done.parts.contains_key(ORDER) && inputs(&done.parts) == inputs(now.parts());
     let counts = |part: &str| {
         let of_files = part == "prompt"
             || part == "system"
             || part == "template"
             || part.starts_with("input.")
             || part.starts_with("output.");
-        !(by_mtime && of_files)
+        !(by_mtime && of_files) && (part != ORDER || ordered)
     };
     let mut reasons = Vec::new();
     for (part, new) in now.parts() {
@@ -383,15 +404,6 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
             let (old, files) = (Some(old.clone()), Vec::new());
             reasons.push(StaleReason::Changed { part: part.clone(), old, new: None, files });
         }
-    }
-    if reasons.is_empty() && done.parts.is_empty() {
-        // A record without parts: all that is known is that something changed.
-        reasons.push(StaleReason::Changed {
-            part: "fingerprint".into(),
-            old: Some(done.fingerprint.clone()),
-            new: Some(now.digest()),
-            files: Vec::new(),
-        });
     }
     reasons
 }

@@ -113,7 +113,7 @@ impl Changes {
 #[derive(Debug)]
 pub struct Watched {
     run: PathBuf,
-    outputs: Outputs,
+    graph: Graph,
     files: BTreeMap<PathBuf, Role>,
     patterns: Vec<Pattern>,
     by_mtime: bool,
@@ -126,7 +126,7 @@ impl Watched {
         let project = &opened.project;
         let mut watched = Watched {
             run: project.run.clone(),
-            outputs: Outputs::of(&project.graph),
+            graph: project.graph.clone(),
             files: BTreeMap::new(),
             patterns: Vec::new(),
             by_mtime: project.tables.staleness.by == By::Mtime,
@@ -155,7 +155,7 @@ impl Watched {
         let before = before.map(|before| before.files).unwrap_or_default();
         let mut watched = Watched {
             run: run.to_owned(),
-            outputs: Outputs::default(),
+            graph: Graph::default(),
             files: before,
             patterns: Vec::new(),
             by_mtime: false,
@@ -208,7 +208,7 @@ impl Watched {
         for (path, glob) in named {
             if glob || pattern::has_key(&path) {
                 globs.insert(pattern::fill_key(&path, "*"));
-            } else if !self.outputs.has(&path) {
+            } else if !self.graph.is_produced(&path) {
                 let file = project.run.join(&path);
                 self.role(file).input = Some(path);
             }
@@ -224,7 +224,7 @@ impl Watched {
         for pattern in &self.patterns {
             for path in Finder::new(&pattern.store).glob(&pattern.glob).unwrap_or_default() {
                 let is_log = !path.contains('/') && LOGS.contains(&path.as_str());
-                if self.outputs.has(&path) || is_log {
+                if self.graph.is_produced(&path) || is_log {
                     continue;
                 }
                 let role = all.entry(pattern.store.path(&path)).or_default();
@@ -292,7 +292,7 @@ impl Watched {
                 let inner = inner.to_string_lossy();
                 !inner.starts_with(".planexe")
                     && !crate::inputs::is_sidecar(&inner)
-                    && !self.outputs.has(&inner)
+                    && !self.graph.is_produced(&inner)
                     && pattern::could_match(&pattern.glob, &inner)
             })
     }
@@ -330,27 +330,6 @@ fn texts_of(task: &Task) -> Vec<&str> {
     texts.extend(task.check.as_ref().and_then(|check| check.banned_words.as_deref()));
     texts.extend(task.outputs.iter().filter_map(|output| output.template()));
     texts
-}
-
-/// What tasks write.
-#[derive(Debug, Default)]
-struct Outputs {
-    graph: Graph,
-    /// Those of fan-outs, with a place for the key of an item.
-    of_items: Vec<String>,
-}
-
-impl Outputs {
-    fn of(graph: &Graph) -> Outputs {
-        let all = graph.ids().flat_map(|id| graph[id].outputs.iter());
-        let of_items = all.filter(|output| pattern::has_key(output)).cloned().collect();
-        Outputs { graph: graph.clone(), of_items }
-    }
-
-    /// Whether a task writes a path.
-    fn has(&self, path: &str) -> bool {
-        self.graph.is_produced(path) || self.of_items.iter().any(|output| pattern::could_match(path, output))
-    }
 }
 
 /// Listens for bells of the file system.

@@ -330,7 +330,9 @@ pub fn carry_out_under(
 ) -> Result<(u8, Option<Ended>), Error> {
     let signals = outside.signals;
     if !how.webhook.iter().all(|url| notify::send::is_address(url)) {
-        return Err(Error::usage("`--webhook` wants an address that begins with `http://` or `https://`"));
+        return Err(Error::usage(
+            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
+        ));
     }
     let mut lock = match lock_unless_signalled(session, opened, how, signals)? {
         Ok(lock) => lock,

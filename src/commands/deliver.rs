@@ -31,7 +31,9 @@ struct Unknown {
 pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
     let opened = session.open(true)?;
     if !urls.iter().all(|url| is_address(url)) {
-        return Err(Error::usage("`--webhook` wants an address that begins with `http://` or `https://`"));
+        return Err(Error::usage(
+            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
+        ));
     }
     let run = opened.store.run_dir();
     let Receivers { receivers, faults } = receivers(&opened.project, &session.keys()?, urls);

@@ -48,49 +48,32 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
     let units = Units::new(&opened.project, store);
     let parts = session_parts(&opened, &units, std::slice::from_ref(&args.task))?;
     let recipe = recipe(&opened, &parts[0].0)?;
+    // Neither a person's task nor a gate has items.
     let all = units.of(&parts[0])?;
-    let chosen: Vec<&Unit> = match all.len() {
-        1 => all.iter().collect(),
-        _ => all.iter().filter(|unit| state_of(store, unit) == Some(State::Waiting)).collect(),
+    let [unit] = &all[..] else {
+        return Err(Error::new(Kind::Internal, format!("BUG: `{}` is more than one task", args.task)));
     };
-    if chosen.is_empty() {
-        return Err(Error::new(Kind::Refused, format!("no item of `{}` waits for anybody", args.task))
-            .code("not_waiting")
-            .hint("`planexe status -v` shows the state of each item"));
-    }
-    if let [unit] = chosen[..] {
-        match state_of(store, unit) {
-            _ if is_fresh(session, &opened, &units, unit) => {
-                session.say(&format!("{} is done already", clean(&unit.name)));
-                return answer(session, &opened, &[], &[]);
-            }
-            Some(State::Waiting) => {}
-            // A person may be ahead of the build; a gate that was not looked at has nothing to pass.
-            _ if recipe == "human" => {}
-            _ => {
-                let message = format!("`{}` does not wait: its condition was not looked at yet", unit.name);
-                return Err(Error::new(Kind::Refused, message)
-                    .code("not_waiting")
-                    .hint("`planexe build` comes to it, and waits there if need be"));
-            }
+    match state_of(store, unit) {
+        _ if is_fresh(session, &opened, &units, unit) => {
+            session.say(&format!("{} is done already", clean(&unit.name)));
+            return answer(session, &opened, &[], &[]);
+        }
+        Some(State::Waiting) => {}
+        // A person may be ahead of the build; a gate that was not looked at has nothing to pass.
+        _ if recipe == "human" => {}
+        _ => {
+            let message = format!("`{}` does not wait: its condition was not looked at yet", unit.name);
+            return Err(Error::new(Kind::Refused, message)
+                .code("not_waiting")
+                .hint("`planexe build` comes to it, and waits there if need be"));
         }
     }
-    let user = session.user();
-    let mut missing = Vec::new();
-    let mut passed = Vec::new();
-    for unit in &chosen {
-        if recipe == "human" {
-            let there = |path: &&String| {
-                fs::signature(&store.path(path)).is_ok_and(|s| s.is_some_and(|s| s.size > 0))
-            };
-            missing.extend(unit.outputs.iter().filter(|path| !there(path)).cloned());
-        }
-        let at = clock::now_utc();
-        let decision_id = waiting_with(store, unit);
-        store.pass(&Passed { task: unit.name.clone(), by: user.clone(), at, decision_id })?;
-        passed.push(unit.name.clone());
-    }
-    answer(session, &opened, &passed, &missing)
+    let mut missing = unit.outputs.clone();
+    let there = |path: &String| fs::signature(&store.path(path)).is_ok_and(|s| s.is_some_and(|s| s.size > 0));
+    missing.retain(|path| recipe == "human" && !there(path));
+    let (by, at, decision_id) = (session.user(), clock::now_utc(), waiting_with(store, unit));
+    store.pass(&Passed { task: unit.name.clone(), by, at, decision_id })?;
+    answer(session, &opened, std::slice::from_ref(&unit.name), &missing)
 }
 
 /// Tells what was noted, and what follows.

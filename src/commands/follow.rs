@@ -15,7 +15,7 @@ use crate::record::{State, Status};
 use crate::report::reason_of;
 use crate::signals;
 use crate::store::{StatusRead, Store, task_dir_name};
-use crate::style::{clean, clean_lines};
+use crate::style::clean_lines;
 
 /// How often it is looked for more.
 const AGAIN: Duration = Duration::from_millis(150);
@@ -78,9 +78,9 @@ fn tell_end(session: &Session, builder: Option<u32>, status: Option<&Status>) ->
             exit::FAILED
         }
         state => {
-            let word = state.map_or("not begun".to_owned(), |(state, _)| format!("{state:?}").to_lowercase());
+            let word = state.map_or("not begun", |(state, _)| state.name());
             let why = if builder.is_none() { ": no build is running" } else { "" };
-            session.say(&format!("{}{why}", clean(&word)));
+            session.say(&format!("{word}{why}"));
             exit::STOPPED
         }
     }

@@ -8,7 +8,7 @@ use crate::commands::Session;
 use crate::commands::failures::stores;
 use crate::exit::{self, Error};
 use crate::report::{Prefixes, UsageView};
-use crate::store::calls::KeptCall;
+use crate::store::CallRecord;
 
 /// What `planexe usage` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -25,15 +25,15 @@ pub struct UsageArgs {
 /// Sums usage up.
 pub fn run(session: &Session, args: &UsageArgs) -> Result<u8, Error> {
     let mut calls = Vec::new();
-    let mut kept = Vec::new();
+    let mut sent = Vec::new();
     for store in stores(session, &args.runs)? {
         calls.extend(store.usage_lines()?);
         if args.prefixes {
-            kept.extend(store.calls().list_all()?);
+            store.calls().for_each(|call| sent.push(Sent::of(&call.record)))?;
         }
     }
     let mut view = UsageView::new(session.server(), &calls);
-    view.prefixes = args.prefixes.then(|| prefixes(&kept));
+    view.prefixes = args.prefixes.then(|| prefixes(sent));
     if session.globals.json {
         session.print_json(&view)?;
     } else {
@@ -42,16 +42,26 @@ pub fn run(session: &Session, args: &UsageArgs) -> Result<u8, Error> {
     Ok(exit::DONE)
 }
 
-/// What the kept calls sent, in the order they were made.
-fn prefixes(calls: &[KeptCall]) -> Prefixes {
-    let mut sent: Vec<(&str, &str, String)> = calls
-        .iter()
-        .map(|call| {
-            let record = &call.record;
-            let text = format!("{}\0{}", record.request.system, record.request.prompt);
-            (record.started_utc.as_str(), record.endpoint.as_str(), text)
-        })
-        .collect();
+/// What a call sent.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Sent {
+    started_utc: String,
+    endpoint: String,
+    text: String,
+}
+
+impl Sent {
+    fn of(record: &CallRecord) -> Sent {
+        Sent {
+            started_utc: record.started_utc.clone(),
+            endpoint: record.endpoint.clone(),
+            text: format!("{}\0{}", record.request.system, record.request.prompt),
+        }
+    }
+}
+
+/// How much of what was sent repeats the beginning of an earlier prompt, in the order the calls were made.
+fn prefixes(mut sent: Vec<Sent>) -> Prefixes {
     sent.sort();
-    Prefixes::of(sent.iter().map(|(_, endpoint, text)| (*endpoint, text.as_bytes())))
+    Prefixes::of(sent.iter().map(|sent| (sent.endpoint.as_str(), sent.text.as_bytes())))
 }

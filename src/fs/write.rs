@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -435,8 +435,23 @@ pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()>
 
 /// Copies a regular file to a temporary name in a directory, permissions included.
 pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<PathBuf> {
+    let temp = temp_in(dir, from.file_name().unwrap_or(OsStr::new("file")));
+    copy_as(from, temp, |metadata| Some(metadata.mode() & 0o777), durability)
+}
+
+/// Copies a regular file to a temporary name beside `target`, with the target's permissions: [`write_beside`] of what
+/// may be large.
+pub fn copy_beside(from: &Path, target: &Path, durability: Durability) -> Result<PathBuf> {
+    copy_as(from, temp_beside(target), |_| mode_of(target), durability)
+}
+
+fn copy_as(
+    from: &Path,
+    path: PathBuf,
+    mode: impl Fn(&Metadata) -> Option<u32>,
+    durability: Durability,
+) -> Result<PathBuf> {
     let (mut source, metadata) = open_regular(from)?;
-    let path = temp_in(dir, from.file_name().unwrap_or(OsStr::new("file")));
     let mut file = create_temp(&path).at("write", &path)?;
     let mut temp = Temp { path, armed: true };
     if !reflink(&source, &file) {
@@ -449,7 +464,9 @@ pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<P
             write_all(&mut file, &buffer[..n]).map_err(|(_, error)| error).at("write", &temp.path)?;
         }
     }
-    let _ = file.set_permissions(Permissions::from_mode(metadata.mode() & 0o777));
+    if let Some(mode) = mode(&metadata) {
+        let _ = file.set_permissions(Permissions::from_mode(mode));
+    }
     if durability == Durability::Synced {
         sync(|| file.sync_all()).at("write", &temp.path)?;
     }

@@ -310,6 +310,8 @@ pub fn rejects_schema(status: Option<u16>, said: &Said) -> bool {
         "structured output",
         "invalid schema",
         "invalid_json_schema",
+        // Ollama, of one it makes no grammar of.
+        "invalid json schema",
         "invalid format",
         "grammar",
         "guided",

@@ -275,8 +275,11 @@ fn io_error(error: &std::io::Error, place: &str, content: bool, local: bool) -> 
     let words = one_line(&error.to_string(), None);
     // rustls reports its errors so: a certificate that does not hold, https spoken to an http port.
     if error.kind() == K::InvalidData && !content && !words.is_empty() {
-        let tls =
-            ["certificate", "InvalidContentType", "corrupt message", "TLS", "handshake", "UnknownIssuer"];
+        let tls = ["certificate", "corrupt message", "TLS", "handshake", "UnknownIssuer"];
+        if words.contains("InvalidContentType") {
+            let what = format!("{place} speaks no TLS: is its `base_url` http:// and not https://?");
+            return CallError::new(Class::Config, what);
+        }
         if tls.iter().any(|word| words.contains(word)) {
             return CallError::new(Class::Config, format!("no trusted TLS connection to {place}: {words}"));
         }

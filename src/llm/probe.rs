@@ -198,8 +198,10 @@ impl Ask<'_> {
                 for entry in models.get("models").and_then(Value::as_array).into_iter().flatten() {
                     let loaded = entry.get("loaded_instances").and_then(Value::as_array);
                     for instance in loaded.into_iter().flatten() {
-                        let name = instance.get("id").or(entry.get("key")).and_then(Value::as_str);
-                        if name == Some(&self.endpoint.model) {
+                        // A model is asked for by the name of what is loaded, or by its own.
+                        let is_meant = |name: &Value| name.as_str() == Some(&self.endpoint.model);
+                        if instance.get("id").is_some_and(is_meant) || entry.get("key").is_some_and(is_meant)
+                        {
                             facts.context_window =
                                 instance.pointer("/config/context_length").and_then(Value::as_u64);
                         }

@@ -309,7 +309,9 @@ impl Reader {
                     continue;
                 }
                 match read_file(&path) {
-                    Err(fault) => {
+                    Err(mut fault) => {
+                        // How to begin a project is of no use for a part of it.
+                        fault.hint = None;
                         self.faults.push(fault.related(place, "included here"));
                         whole = false;
                     }

@@ -152,7 +152,7 @@ impl PlanView {
         if !self.levels.is_empty() {
             text.push('\n');
         }
-        text += &format!("{}\n", self.total());
+        text += &format!("{}\n", style.wrap(&self.total(), 2));
         if self.unknown_items > 0 {
             let tasks = style::count(u64::from(self.unknown_items), "task");
             text += &format!("The items of {tasks} are not known yet; each counts as one.\n");

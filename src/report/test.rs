@@ -484,7 +484,8 @@ level 2
   ? C  depends on B
       needs A, B
 
-Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call expected, at most 2. About 1m 02s, $0.25.
+Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call
+  expected, at most 2. About 1m 02s, $0.25.
 "
     );
     let nothing = PlanView {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use super::expand::{self, Values};
-use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure, further_outputs};
+use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure};
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::inputs::Files;
 use crate::llm::Usage;
@@ -156,23 +156,12 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     }
     (job.answered)(Usage::default());
     let mut outputs: Vec<(String, Content)> = Vec::new();
-    let templated = |n: usize| n > 0 && task_spec.templates.get(n).is_some_and(Option::is_some);
     for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate() {
-        if templated(n) {
-            continue;
-        }
-        let content = if spec.in_place {
-            Content::InPlace { former: former.get(n).cloned().flatten() }
-        } else {
-            Content::Temp(path)
+        let content = match spec.in_place {
+            true => Content::InPlace { former: former.get(n).cloned().flatten() },
+            false => Content::Temp(path),
         };
         outputs.push((output.clone(), content));
-    }
-    if task_spec.templates.iter().any(Option::is_some) {
-        match further_outputs(tools, job, task_spec, minijinja::Value::from(())) {
-            Ok(further) => outputs.extend(further),
-            Err(failure) => return Ok(Outcome::Failed(failure)),
-        }
     }
     Ok(complete(tools, job, outputs, Made::default()))
 }

@@ -252,17 +252,16 @@ impl Calls {
         Ok(calls)
     }
 
-    /// All calls of the run that can be read, by task folder, then by time.
-    pub fn list_all(&self) -> Result<Vec<KeptCall>, FsError> {
-        let mut calls = Vec::new();
+    /// Shows all calls of the run that can be read, by task folder, then by time: those of one task are held at once.
+    pub fn for_each(&self, mut visit: impl FnMut(KeptCall)) -> Result<(), FsError> {
         for (folder, kind) in fs::list_dir(&self.dir)? {
             if kind == FileKind::Dir
                 && let Some(folder) = folder.to_str()
             {
-                calls.extend(self.list_folder(folder)?);
+                self.list_folder(folder)?.into_iter().for_each(&mut visit);
             }
         }
-        Ok(calls)
+        Ok(())
     }
 
     fn list_folder(&self, folder: &str) -> Result<Vec<KeptCall>, FsError> {
@@ -397,7 +396,9 @@ mod tests {
         assert_eq!(list.len(), 7);
         assert!(list.iter().all(|kept| !kept.usable));
         assert_eq!(list.iter().filter(|kept| kept.record.verdict == Verdict::Rejected).count(), 2);
-        assert_eq!(calls.list_all().unwrap().len(), 7);
+        let mut all = 0;
+        calls.for_each(|_| all += 1).unwrap();
+        assert_eq!(all, 7);
     }
 
     #[test]

@@ -36,17 +36,15 @@ impl Store {
     pub fn leftovers(&self, stay: &HashMap<String, Calls>) -> Result<Vec<Leftover>, FsError> {
         let mut kept: HashSet<String> = HashSet::new();
         let mut newest: HashMap<String, (String, String)> = HashMap::new();
-        for call in self.calls().list_all()? {
-            match stay.get(&call.record.task) {
-                Some(Calls::All) => drop(kept.insert(call.name)),
-                Some(Calls::InUse(Some(name))) if *name == call.name => drop(kept.insert(call.name)),
-                Some(Calls::InUse(None)) if call.usable => {
-                    let last = newest.entry(call.record.task).or_default();
-                    *last = last.clone().max((call.record.ended_utc, call.name));
-                }
-                Some(Calls::InUse(_)) | None => {}
+        self.calls().for_each(|call| match stay.get(&call.record.task) {
+            Some(Calls::All) => drop(kept.insert(call.name)),
+            Some(Calls::InUse(Some(name))) if *name == call.name => drop(kept.insert(call.name)),
+            Some(Calls::InUse(None)) if call.usable => {
+                let last = newest.entry(call.record.task).or_default();
+                *last = last.clone().max((call.record.ended_utc, call.name));
             }
-        }
+            Some(Calls::InUse(_)) | None => {}
+        })?;
         kept.extend(newest.into_values().map(|(_, name)| name));
         let mut all = Vec::new();
         let calls = self.calls().dir();

@@ -205,13 +205,37 @@ impl History {
 
     /// A content by its digest. One that does not hash to its name is not returned.
     pub fn object(&self, digest: &Digest) -> Result<Vec<u8>, FsError> {
-        let missing = || FsError::new(self.dir.join(&digest.0), "read", ErrorKind::NotFound.into());
-        let path = self.object_path(digest).ok_or_else(missing)?;
+        let path = self.object_of(digest)?;
         let bytes = fs::read(&path)?;
         if Digest::of(&bytes) != *digest {
             return Err(damaged(&path));
         }
         Ok(bytes)
+    }
+
+    /// Puts a copy of a content beside a target, under a temporary name, without holding all of it. One that does not
+    /// hash to its name is not given.
+    pub(super) fn copy_beside(
+        &self,
+        digest: &Digest,
+        target: &Path,
+        durability: Durability,
+    ) -> Result<PathBuf, FsError> {
+        let path = self.object_of(digest)?;
+        let temp = fs::copy_beside(&path, target, durability)?;
+        let error = match fs::hash_file(&temp) {
+            Ok((found, _)) if found == *digest => return Ok(temp),
+            Ok(_) => damaged(&path),
+            Err(error) => error,
+        };
+        let _ = fs::remove(&temp);
+        Err(error)
+    }
+
+    /// Where a content is, if its digest is one.
+    fn object_of(&self, digest: &Digest) -> Result<PathBuf, FsError> {
+        let missing = || FsError::new(self.dir.join(&digest.0), "read", ErrorKind::NotFound.into());
+        self.object_path(digest).ok_or_else(missing)
     }
 
     /// Puts bytes into history.
@@ -559,11 +583,10 @@ impl Store {
             if present && fs::hash_file(&target)?.0 == output.blake3 {
                 continue;
             }
-            let bytes = self.history().object(&output.blake3)?;
             if let Some(dir) = target.parent() {
                 fs::make_dirs(dir, durability)?;
             }
-            temps.0.push((fs::write_beside(&target, &bytes, durability)?, target));
+            temps.0.push((self.history().copy_beside(&output.blake3, &target, durability)?, target));
         }
         let mut outputs: Vec<String> = entry.outputs.iter().map(|output| output.path.clone()).collect();
         if outputs.first() != Some(&entry.first) {
@@ -707,8 +730,10 @@ mod tests {
         let error = store.history().object(&digest).unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
         write(&store, "swot.json", "new");
-        assert!(store.restore("swot", Some(1)).is_err());
+        assert!(store.restore("swot", Some(1)).unwrap_err().to_string().contains("damaged"));
         assert_eq!(text(&store, "swot.json").unwrap(), "new", "nothing is touched");
+        assert_eq!(store.sweep([""]).unwrap(), 0, "nothing is left beside it");
+        assert_eq!(fs::list_dir(store.run_dir()).unwrap().len(), 2);
         write(&store, "swot.json", "hello");
         save(&store, Why::Replaced);
         assert_eq!(store.history().object(&digest).unwrap(), b"hello");

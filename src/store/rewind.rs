@@ -109,11 +109,10 @@ impl Store {
                 if self.holds(output)? {
                     continue;
                 }
-                let bytes = self.history().object(&output.blake3)?;
                 if let Some(dir) = target.parent() {
                     fs::make_dirs(dir, durability)?;
                 }
-                temps.0.push((fs::write_beside(&target, &bytes, durability)?, target));
+                temps.0.push((self.history().copy_beside(&output.blake3, &target, durability)?, target));
             }
         }
         let replaced: HashSet<PathBuf> = temps.0.iter().map(|(_, target)| target.clone()).collect();

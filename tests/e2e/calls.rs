@@ -306,3 +306,49 @@ prompt = "Repeat {{ plan }}"
     space.build();
     assert_eq!(space.tally("asked"), 1);
 }
+
+/// Answers everything that connects with the same bytes.
+fn answers_all(answer: &'static str) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut asked = Vec::new();
+            let mut buffer = [0; 4096];
+            // The end of a request's head, or the first of what is no HTTP.
+            while !asked.ends_with(b"\r\n\r\n") && asked.first() != Some(&0x16) {
+                match stream.read(&mut buffer) {
+                    Ok(count) if count > 0 => asked.extend_from_slice(&buffer[..count]),
+                    _ => break,
+                }
+            }
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_without_tls_and_a_proxy_that_refuses_are_named() {
+    let address = answers_all("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+    let model = |base_url: &str| {
+        let space = Space::new();
+        space.write(
+            "pipeline.toml",
+            format!(
+                "[models.m]\napi = \"openai\"\nmodel = \"x\"\nbase_url = \"{base_url}\"\nretry = {{ max_attempts = 1 }}\n\n[defaults]\nmodel = \"m\"\n{ONE}"
+            ),
+        );
+        space
+    };
+    let plain = model(&format!("https://{address}/v1"));
+    plain.run(&["build"]).exits(1).says(&["config", "speaks no TLS", "http:// and not https://"]);
+    for (variable, base_url) in
+        [("HTTPS_PROXY", "https://models.example/v1"), ("HTTP_PROXY", "http://models.example/v1")]
+    {
+        let space = model(base_url);
+        space.set_env(variable, format!("http://{address}"));
+        space.run(&["build"]).exits(1).says(&["models.example", &format!("by the proxy {address}")]);
+    }
+}

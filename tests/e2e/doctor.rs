@@ -85,6 +85,17 @@ fn vllm(asked: &Asked) -> Vec<Step> {
     }
 }
 
+fn lm_studio(asked: &Asked) -> Vec<Step> {
+    match asked.line.as_str() {
+        "GET /api/v1/models" => reply(
+            200,
+            "",
+            r#"{"models":[{"key":"idle","loaded_instances":[]},{"key":"m-1","loaded_instances":[{"id":"m-1:2","config":{"context_length":4096}}]}]}"#,
+        ),
+        _ => openai_list(asked),
+    }
+}
+
 #[test]
 fn every_state_of_a_server_has_its_remedy() {
     let rows = [
@@ -153,6 +164,13 @@ fn every_state_of_a_server_has_its_remedy() {
             keys: "",
             gets: vllm,
             wanted: ("context", "warn", "8192", "`context_window = 8192` under [models.m]"),
+        },
+        Row {
+            name: "what LM Studio has loaded",
+            dialect: Openai,
+            keys: "context_window = 32768\nserver = \"lmstudio\"",
+            gets: lm_studio,
+            wanted: ("context", "fail", "holds 4096 tokens", "context_window = 4096"),
         },
         Row {
             name: "too many at once",

@@ -193,7 +193,7 @@ fn a_typed_text_outlives_an_edit_that_comes_to_nothing() {
     );
     space.build();
     let kept = ".planexe/edit/plan.txt.unfinished";
-    for (n, text) in ["one sea", "two sea"].into_iter().enumerate() {
+    for (n, text) in ["one sea", "two sea", "two sea"].into_iter().enumerate() {
         space.set_env("EDITOR", format!("sh ed.sh '{text}'"));
         let out = space.run(&["edit-plan", "--none"]).exits(1).says(&["cannot be kept", "--set", kept]);
         assert_eq!(space.read("plan.txt"), OLD, "{out}");

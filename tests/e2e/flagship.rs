@@ -646,7 +646,12 @@ fn hostile_answers_stay_text() {
     assert!(!html.contains("alert(2)>\"'>"), "a raw quote");
     let md = space.read(&format!("{PERSONAL}/report.md"));
     assert!(!md.contains("<script") && !md.contains("<img"), "Markdown is shown as HTML by many");
-    for (name, text) in [("report.html", &html), ("report.md", &md)] {
+    // Nor does any text for people steer a terminal or the order of words; plan_in_brief.md is the plan itself.
+    let texts = made(&space, PERSONAL).into_iter().filter(|(name, _)| {
+        [".md", ".csv", ".html"].iter().any(|end| name.ends_with(end)) && name != "plan_in_brief.md"
+    });
+    for (name, text) in texts {
+        let text = String::from_utf8(text).expect("UTF-8");
         for steers in ['\u{1b}', '\u{202e}', '\u{2066}', '\u{0}'] {
             assert!(!text.contains(steers), "{steers:?} in {name}");
         }

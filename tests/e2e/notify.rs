@@ -225,6 +225,64 @@ fn a_failure_is_told_with_its_error() {
 }
 
 #[test]
+fn a_pause_a_stop_and_who_is_waited_for_are_told() {
+    let (server, receiver) = (FakeLlm::new(), Receiver::willing());
+    let space = told(&server, &receiver, "events = [\"pipeline.paused\", \"pipeline.stopped\"]");
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    space.run(&["pause"]).exits(0);
+    until("the pause to be told", || (receiver.events() == ["pipeline.paused"]).then_some(()));
+    assert!(
+        receiver.posts()[0].json()["message"].as_str().is_some_and(|said| said.contains("planexe resume"))
+    );
+    space.run(&["stop"]).exits(0);
+    server.release("a");
+    build.wait().exits(3);
+    assert_eq!(receiver.events(), ["pipeline.paused", "pipeline.stopped"]);
+    let stopped = receiver.posts()[1].json();
+    assert!(stopped["message"].as_str().is_some_and(|said| said.contains("1 not reached")), "{stopped:#}");
+    assert_eq!(stopped["error_summary"], Value::Null);
+
+    // One that waits for a person says for what, and what failed beside it.
+    let broken = "[task.c]\noutputs = [\"c.txt\"]\ncommand = \"exit 4\"\n";
+    let sign = "[task.sign]\ninputs = [\"b.txt\"]\noutputs = [\"signed.txt\"]\nhuman = \"Sign it\"\n";
+    space.write("pipeline.toml", format!("{}\n{sign}", space.read("pipeline.toml")));
+    receiver.forget();
+    space.run(&["build"]).exits(3);
+    let waits = receiver.posts().last().expect("an event").json();
+    assert_eq!((&waits["event"], &waits["error_summary"]), (&"pipeline.stopped".into(), &Value::Null));
+    assert!(waits["message"].as_str().is_some_and(|said| said.contains("sign")), "{waits:#}");
+    space.write("pipeline.toml", format!("{}\n{broken}", space.read("pipeline.toml")));
+    space.edit("pipeline.toml", "events = [", "events = [\"pipeline.failed\", ");
+    receiver.forget();
+    space.run(&["build"]).exits(1);
+    let failed = receiver.posts().last().expect("an event").json();
+    assert_eq!(failed["event"], "pipeline.failed");
+    assert!(failed["error_summary"].as_str().is_some_and(|said| said.contains('c')), "{failed:#}");
+}
+
+#[test]
+fn an_address_or_a_secret_that_will_not_do_is_said() {
+    let server = FakeLlm::new();
+    let receiver = Receiver::willing();
+    for (address, secret, said) in [
+        ("not an address", None, "its address is not one that can be posted to"),
+        (receiver.url.as_str(), None, "`HOOK_SECRET` is not set"),
+        (receiver.url.as_str(), Some("s3cret"), "`HOOK_SECRET` is not a signing secret"),
+    ] {
+        let space = told(&server, &receiver, "secret_env = \"HOOK_SECRET\"");
+        space.set_env("HOOK_URL", address);
+        if let Some(secret) = secret {
+            space.set_env("HOOK_SECRET", secret);
+        }
+        let out = space.build().says(&["webhook `ops` is told nothing", said]);
+        assert!(!out.stderr.contains("s3cret") && !out.stderr.contains("T0KEN"), "{out}");
+        assert!(receiver.posts().is_empty(), "{said}");
+    }
+}
+
+#[test]
 fn what_a_dead_receiver_missed_it_gets_at_the_next_build() {
     let server = FakeLlm::new();
     let receiver = Receiver::new(|_, _| Do::Close);
@@ -470,6 +528,19 @@ on_finished = ["sh", "-c", "cat >> ../told.jsonl; echo $PLANEXE_EVENT > ../last"
     assert_eq!(events, ALL);
     assert_eq!(std::fs::read_to_string(space.root().join("last")).unwrap(), "pipeline.completed\n");
     space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_hook_that_cannot_run_or_is_ended_is_said() {
+    let server = FakeLlm::new();
+    for (argv, said) in [
+        ("[\"./nowhere.sh\"]", "cannot be started"),
+        ("[\"sh\", \"-c\", \"kill -9 $$\"]", "failed: ended by signal 9"),
+    ] {
+        let space = space(&server, &format!("[hooks]\non_finished = {argv}\n{TWO}"));
+        space.build().says(&["hook `on_finished`", said]);
+        space.assert_nothing_to_do(&server);
+    }
 }
 
 // ---- stall

@@ -308,6 +308,22 @@ fn a_command_may_have_nothing_to_write() {
 }
 
 #[test]
+fn a_command_that_is_ended_by_a_signal_says_which() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo half > $out; kill -9 $$$$\"\n",
+    );
+    space.run(&["build"]).exits(1).says(&["ended by signal 9"]);
+    let failure = space.sidecar("a.txt")["failure"].clone();
+    assert_eq!(
+        (&failure["class"], &failure["signal"], &failure["exit_code"]),
+        (&"signal".into(), &9.into(), &serde_json::Value::Null)
+    );
+    assert!(!space.exists("a.txt"));
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named() {
     let server = FakeLlm::new();
     let space =

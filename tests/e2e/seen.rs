@@ -134,6 +134,43 @@ fn an_answer_is_followed_as_it_is_written() {
 }
 
 #[test]
+fn an_answer_that_is_rejected_is_followed_into_the_next_attempt() {
+    let right = format!("{{\n  \"text\": \"{}\"\n}}\n", "word ".repeat(100));
+    let second = right.clone();
+    let server = FakeLlm::scripted(move |request| match request.nth {
+        0 => Answer::Half(long("a")),
+        _ => Answer::Drip(second.clone(), std::time::Duration::from_millis(20)),
+    });
+    let space = space(
+        &server,
+        "[task.a]\noutputs = [\"a.json\"]\nprompt = \"TASK=a\\nof it\"\nschema = \"a.schema.json\"\n",
+    );
+    space.write("a.schema.json", r#"{"type": "object", "properties": {"text": {"type": "string"}}}"#);
+    let build = space.spawn(&["build"]);
+    server.wait_for_half("a");
+    let follow = space.spawn(&["show", "a", "--follow"]);
+    let left = space.spawn(&["show", "a", "--follow"]);
+    for one in [&follow, &left] {
+        until("the first half to be shown", || one.stdout().contains("a word 10").then_some(()));
+    }
+    server.release("a");
+    until("the next attempt to be told", || follow.stderr().contains("attempt 2:").then_some(()));
+    left.signal(rustix::process::Signal::INT);
+    left.wait().exits(130);
+    let out = follow.wait().exits(0);
+    assert_eq!(out.stdout, long("a") + &right);
+    build.wait().exits(0);
+}
+
+#[test]
+fn what_nobody_makes_is_not_followed() {
+    let server = FakeLlm::new();
+    let space = space(&server, FOUR);
+    let out = space.run(&["show", "a", "--follow"]).exits(3);
+    assert_eq!((out.stdout.as_str(), out.stderr.trim()), ("", "not begun: no build is running"));
+}
+
+#[test]
 fn a_command_is_followed_and_so_is_a_failure() {
     let server = FakeLlm::new();
     let space = space(

@@ -1018,3 +1018,74 @@ fn after_quiet_builds_every_change_is_still_seen() {
     }
     assert!(unseen.is_empty(), "{unseen:#?}");
 }
+
+#[test]
+fn inputs_in_another_order() {
+    let space = Space::new();
+    space.write("a.txt", "1");
+    space.write("b.txt", "2");
+    space.write(
+        "pipeline.toml",
+        "[task.line]\ninputs = [\"a.txt\", \"b.txt\"]\noutputs = [\"line.txt\"]\ncommand = \"cat $in > $out\"\n\
+         [task.page]\ninputs = [\"a.txt\", \"b.txt\"]\noutputs = [\"page.txt\"]\n\
+         template = \"{% for input in inputs %}{{ input.text }}{% endfor %}\"\n\
+         [task.names]\ninputs = [\"a.txt\", \"b.txt\"]\noutputs = [\"names.txt\"]\ntemplate = \"{{ a }}, {{ b }}\"\n",
+    );
+    space.build();
+    let outputs = || ["line.txt", "page.txt", "names.txt"].map(|output| space.read(output));
+    assert_eq!(outputs(), ["12", "12", "1, 2"]);
+    space.edit("pipeline.toml", "[\"a.txt\", \"b.txt\"]", "[\"b.txt\", \"a.txt\"]");
+    let out = space.run(&["build", "-n"]).exits(0);
+    out.says(&[
+        "line  the order of the inputs changed",
+        "page  the order of the inputs changed",
+        "1 up to date",
+    ]);
+    space.build();
+    assert_eq!(outputs(), ["21", "21", "1, 2"]);
+    // With another input the order is not worth a word.
+    space.write("c.txt", "3");
+    space.edit("pipeline.toml", "[\"b.txt\", \"a.txt\"]", "[\"c.txt\", \"b.txt\", \"a.txt\"]");
+    space.run(&["build", "-n"]).exits(0).says(&["input `c`"]).says_nothing_of(&["order"]);
+    space.build();
+    assert_eq!(outputs(), ["321", "321", "1, 2"]);
+}
+
+#[test]
+fn the_message_of_a_gate() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.go]\noutputs = [\"go.json\"]\ngate = { fail_if = \"{{ true }}\", action = \"warn\", message = \"not yet\" }\n",
+    );
+    space.build();
+    space.edit("pipeline.toml", "not yet", "not before May");
+    space.run(&["build", "-n"]).exits(0).says(&["the message changed"]);
+    space.run(&["build"]).exits(0).says(&["not before May"]);
+    assert_eq!(space.json("go.json")["message"], "not before May");
+}
+
+#[test]
+fn a_record_with_no_more_than_the_contract_asks_for() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let keys = ["schema", "task", "fingerprint", "inputs", "outputs", "completed_utc", "by", "checkpoint_id"];
+    for output in ["a.txt", "b.txt", "c.txt"] {
+        let mut record = space.done(output);
+        record.as_object_mut().expect("an object").retain(|key, _| keys.contains(&key.as_str()));
+        space.write(&format!("{output}.DONE"), record.to_string());
+        space.write(
+            &format!("{output}.status"),
+            json!({ "schema": 1, "task": "x", "state": "done" }).to_string(),
+        );
+    }
+    assert_fresh(&space);
+    space.assert_nothing_to_do(&server);
+    // That something changed is all that can be told of it.
+    space.write("plan.txt", "Build a tunnel.\n");
+    let out = space.run(&["build", "-n"]).exits(0).says(&["a  what it is made from changed"]);
+    assert!(!out.stdout.contains("is new"), "{out}");
+    space.build();
+    space.assert_nothing_to_do(&server);
+}

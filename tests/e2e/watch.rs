@@ -305,3 +305,71 @@ fn the_same_faults_are_told_again_after_edits_of_the_pipeline_alone() {
     says("watching ", 7);
     ended(watch);
 }
+
+#[test]
+fn a_command_after_each_build_that_goes_wrong_is_said() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    let watch = space.spawn(&[
+        "watch",
+        "--exec",
+        "test -e second && kill -9 $$; echo $PLANEXE_EXIT_CODE > code; exit 3",
+    ]);
+    rested(&watch, 1);
+    assert_eq!(space.read("code"), "0\n");
+    assert!(watch.stderr().contains("warning: --exec: exit code 3"), "{}", watch.stderr());
+    space.write("second", "");
+    space.write("plan.txt", "Build a tunnel.\n");
+    rested(&watch, 2);
+    assert!(watch.stderr().contains("warning: --exec: ended by signal 9"), "{}", watch.stderr());
+    // It can be ended while that command runs.
+    space.edit("pipeline.toml", "{{ a }}{{ b }}", "{{ b }}{{ a }}");
+    rested(&watch, 3);
+    ended(watch);
+    let watch = space.spawn(&["watch", "--exec", "echo > begun; sleep 600"]);
+    until("the command", || space.exists("begun").then_some(()));
+    ended(watch);
+}
+
+#[test]
+fn who_stops_a_watched_build_means_the_watching_too() {
+    let server = FakeLlm::new();
+    for (word, said) in [("stop", "stopped by"), ("abort", "aborted")] {
+        let space = space(&server);
+        let before = server.count("a");
+        server.hold("a");
+        let watch = space.spawn(&["watch"]);
+        server.wait_for_calls("a", before + 1);
+        space.run(&[word]).exits(0);
+        until("it to be heard", || watch.stderr().contains(said).then_some(()));
+        server.release("a");
+        watch.wait().exits(3);
+        assert!(!space.is_done("c.txt"), "{word}");
+    }
+}
+
+#[test]
+fn a_set_up_that_will_not_do_and_a_target_that_is_renamed_are_waited_out() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    space.set_env("SOME_KEY", "sk-1");
+    let watch = space.spawn(&["watch", "c"]);
+    rested(&watch, 1);
+    space.edit("pipeline.toml", "[task.c]", "[task.d]");
+    rested(&watch, 2);
+    assert!(watch.stderr().contains("error: no task or output is called `c`"), "{}", watch.stderr());
+    space.edit("pipeline.toml", "[task.d]", "[task.c]");
+    rested(&watch, 3);
+    // A key that may not go where a new model is.
+    let local = space.read("pipeline.toml");
+    let far = "[models.far]\napi = \"openai\"\nmodel = \"m\"\nbase_url = \"http://models.example/v1\"\napi_key_env = \"SOME_KEY\"\n";
+    let new = "[task.e]\noutputs = [\"e.txt\"]\nprompt = \"TASK=e of it\"\nmodel = \"far\"\n";
+    let with_far = local.replace("[task.c]", "[task.c]\nafter = [\"e\"]") + far + new;
+    space.write("pipeline.toml", with_far);
+    rested(&watch, 4);
+    assert!(watch.stderr().contains("SOME_KEY"), "{}", watch.stderr());
+    space.write("pipeline.toml", local);
+    rested(&watch, 5);
+    ended(watch);
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
+}

@@ -122,7 +122,7 @@ fn remove(path: &Path) {
     }
 }
 
-/// Keeps a text beside itself, under a name that nothing has yet.
+/// Keeps a text beside itself, under a name that nothing has yet; once, however often it is tried.
 fn set_aside(path: &Path) -> Result<PathBuf, FsError> {
     let mut n = 1;
     loop {
@@ -134,6 +134,11 @@ fn set_aside(path: &Path) -> Result<PathBuf, FsError> {
         let kept = PathBuf::from(kept);
         if fs::kind(&kept)?.is_none() {
             fs::rename(path, &kept, Durability::Unsynced)?;
+            return Ok(kept);
+        }
+        let same = |there: Vec<u8>| fs::read(path).is_ok_and(|new| new == there);
+        if fs::read(&kept).is_ok_and(same) {
+            fs::remove(path)?;
             return Ok(kept);
         }
         n += 1;

@@ -1,5 +1,7 @@
 //! What comes back: answers that are whole, answers that are none, refusals, in every dialect.
 
+use std::ops::Add;
+
 use super::*;
 
 #[test]
@@ -23,6 +25,12 @@ fn openai_answers() {
             OPENAI,
             events(&(r#"data: {"choices":[{"delta":{"content":[{"type":"text","text":"Hello"}]},"finish_reason":"stop"}]}"#.to_owned() + "\n\n")),
             Text("Hello"),
+        ),
+        row(
+            "content that is no string",
+            OPENAI,
+            events(&[r#""n: ""#, "1", "-2", "0.5", "true", "null"].map(|content| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":{content}}}}}]}}\n\n")).concat().add(&finish("stop"))),
+            Text("n: 1-20.5true"),
         ),
         row(
             "null everywhere, another choice, unknown members",
@@ -297,6 +305,26 @@ fn anthropic_answers() {
         ),
         row("refusal", TABLE, events(&ok("refusal")), Error(Class::Refusal, "declined", "Hello")),
         row("pause", TABLE, events(&ok("pause_turn")), Error(Class::Cut, "pause_turn", "Hello")),
+        row(
+            "refusal with a reason",
+            TABLE,
+            events(&ok("refusal").replace(r#""stop_reason":"refusal""#, r#""stop_details":{"explanation":"about locks"},"stop_reason":"refusal""#)),
+            Error(Class::Refusal, "about locks", "Hello"),
+        ),
+        row(
+            "an error without a type of event",
+            TABLE,
+            events(&format!("{start}{}data: {{\"error\":{{\"code\":500,\"message\":\"out of memory\"}}}}\n\n", text("Hel"))),
+            Error(Class::ServerError, "out of memory", "Hel"),
+        ),
+        row(
+            "the input of a tool is no answer",
+            TABLE,
+            events(&format!("{start}event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"delta\":{{\"type\":\"input_json_delta\",\"partial_json\":\"{{}}\"}}}}\n\n{}{}{end}", text("Hello"), stop("end_turn"))),
+            Text("Hello"),
+        ),
+        row("cut in one piece", TABLE, vec![send("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"type\":")], Error(Class::Cut, "", "")),
+        row("an error in one piece", TABLE, json_of(200, "", r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#), Error(Class::ServerError, "Overloaded", "")),
         row(
             "tool",
             TABLE,

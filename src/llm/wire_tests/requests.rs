@@ -140,3 +140,81 @@ fn max_tokens_is_renamed_when_the_server_says_so() {
     let requests = server.join().unwrap();
     assert_eq!(parts(&requests[1]).1["max_completion_tokens"], 7);
 }
+
+#[test]
+fn parameters_go_where_each_dialect_has_them() {
+    let mut full = request();
+    for (name, value) in [
+        ("stop", json!(["END", "FIN"])),
+        ("reasoning_effort", json!("low")),
+        ("seed", json!(7)),
+        ("keep_alive", json!("30m")),
+    ] {
+        full.params.insert(name.into(), value);
+    }
+    full.params_extra.insert("options".into(), json!({ "num_gpu": 1 }));
+    let message = r#"{"type":"message","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn"}"#;
+    let (head, body) = asked("api = \"anthropic\"", &full, json_of(200, "", message));
+    assert!(!head.contains("x-api-key") && !head.contains("authorization"), "{head}");
+    assert_eq!(body["stop_sequences"], json!(["END", "FIN"]));
+    assert_eq!(body["output_config"], json!({ "effort": "low" }));
+    assert!(body.get("seed").is_none(), "{body}");
+
+    let done = r#"{"message":{"content":"a"},"done":true,"done_reason":"stop"}"#;
+    let (_, body) = asked("api = \"ollama\"", &full, json_of(200, "", done));
+    assert_eq!((&body["think"], &body["keep_alive"]), (&json!("low"), &json!("30m")));
+    assert_eq!(body["options"], json!({ "stop": ["END", "FIN"], "seed": 7, "num_gpu": 1 }));
+
+    let ok = || events(&(delta("{}") + &finish("stop")));
+    full.schema = Some(json!({ "type": "object" }));
+    let (_, body) = asked("api = \"openai\"\nserver = \"openrouter\"", &full, ok());
+    assert_eq!(body["provider"], json!({ "require_parameters": true }));
+    assert!(asked(OPENAI, &full, ok()).1.get("provider").is_none());
+}
+
+#[test]
+fn a_server_that_says_what_it_is_is_asked_accordingly() {
+    let named = |header: &str| {
+        vec![send(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{header}\r\nconnection: close\r\n\r\n{}{}",
+            delta("a"),
+            finish("stop")
+        ))]
+    };
+    for (header, progress) in [("server: llama.cpp", true), ("x-litellm-version: 1.2", false)] {
+        let (port, server) = serve(vec![named(header), named(header)]);
+        let provider = provider_of(OPENAI, port);
+        for _ in 0..2 {
+            call(&*provider, &request()).unwrap();
+        }
+        let bodies: Vec<Value> = server.join().unwrap().iter().map(|request| parts(request).1).collect();
+        assert!(bodies[0].get("return_progress").is_none(), "{header}");
+        assert_eq!(bodies[1].get("return_progress").is_some(), progress, "{header}");
+    }
+}
+
+#[test]
+fn a_schema_that_is_refused_is_put_in_words_in_every_dialect() {
+    let mut with_schema = request();
+    with_schema.schema = Some(json!({ "type": "object", "properties": { "a": { "type": "integer" } } }));
+    let claude = |text: &str| {
+        let body = json!({ "type": "message", "content": [{ "type": "text", "text": text }], "stop_reason": "end_turn" });
+        json_of(200, "", &body.to_string())
+    };
+    let llama = |text: &str| {
+        let body = json!({ "message": { "content": text }, "done": true, "done_reason": "stop" });
+        json_of(200, "", &body.to_string())
+    };
+    let refused = r#"{"type":"error","error":{"type":"invalid_request_error","message":"output_config.format: this model does not support structured outputs"}}"#;
+    let unsupported = r#"{"error":"invalid JSON schema in format"}"#;
+    for (table, refusal, answer, member) in [
+        ("api = \"anthropic\"", json_of(400, "", refused), claude("{}"), "output_config"),
+        ("api = \"ollama\"", json_of(400, "", unsupported), llama("{}"), "format"),
+    ] {
+        let (port, server) = serve(vec![refusal, answer]);
+        assert_eq!(call(&*provider_of(table, port), &with_schema).unwrap().text, "{}", "{table}");
+        let bodies: Vec<Value> = server.join().unwrap().iter().map(|request| parts(request).1).collect();
+        assert!(bodies[0].get(member).is_some() && bodies[1].get(member).is_none(), "{table}");
+        assert!(bodies[1].to_string().contains("JSON Schema"), "{table}");
+    }
+}

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{built, text};
-use crate::support::{FakeLlm, counts};
+use super::{FIVE, built, text};
+use crate::support::{FakeLlm, Space, counts, space};
 
 #[test]
 fn clean_refuses_without_a_terminal_and_lists_with_dry_run() {
@@ -123,4 +123,92 @@ fn a_checkpoint_in_the_middle_drops_what_came_later() {
     assert!(space.is_done("a.txt") && !space.is_done("b.txt") && !space.is_done("c.txt"));
     space.build();
     space.assert_nothing_to_do(&server);
+}
+
+/// Former outputs and what else is kept by content, gone.
+fn lose_contents(space: &Space) {
+    std::fs::remove_dir_all(space.path(".planexe/history/objects")).expect("what is kept by content");
+}
+
+#[test]
+fn what_is_not_all_kept_is_not_restored_in_part() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let checkpoint = text(&space.report()["last_checkpoint_id"]);
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    lose_contents(&space);
+    for arguments in [&["restore", "--checkpoint", &checkpoint][..], &["restore", "a"]] {
+        let before = space.tree();
+        let out =
+            space.run(arguments).exits(2).says(&["nothing was changed", "the content of `a.txt`", "is gone"]);
+        assert_eq!(space.tree(), before, "{out}");
+        let refused = space.run(&[arguments, &["--json"]].concat()).exits(2).json();
+        assert_eq!(refused["error"]["code"], "not_kept", "{refused:#}");
+    }
+    space.run(&["diff", "a"]).exits(0).says(&["its content is not kept any more"]);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_checkpoint_is_named_by_as_much_as_tells_it_apart() {
+    let space = Space::new();
+    // More than there are hex digits: two ids begin alike.
+    let task = |n| format!("[task.t{n}]\noutputs = [\"{n}.txt\"]\ntemplate = \"{n} it is\"\n");
+    space.write("pipeline.toml", (0..17).map(task).collect::<String>());
+    space.build();
+    let ids: Vec<String> = (0..17).map(|n| text(&space.done(&format!("{n}.txt"))["checkpoint_id"])).collect();
+    let alike = |id: &&String| ids.iter().filter(|other| other[..1] == id[..1]).count() > 1;
+    let first = ids.iter().find(alike).expect("two that begin alike");
+    let before = space.tree();
+    space.run(&["restore", "--checkpoint", &first[..1]]).exits(2).says(&["more than one checkpoint", first]);
+    space
+        .run(&["restore", "--checkpoint", "nosuch"])
+        .exits(2)
+        .says(&["no checkpoint `nosuch`", "the last one is"]);
+    assert_eq!(space.tree(), before);
+    let last = text(&space.report()["last_checkpoint_id"]);
+    space.run(&["restore", "--checkpoint", &last]).exits(0).says(&["all outputs are as they were then"]);
+}
+
+#[test]
+fn why_each_version_went_is_told() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    // By hand, then made again for another reason.
+    space.write("b.txt", "by hand");
+    space.edit("pipeline.toml", "TASK=b", "TASK=b again");
+    space.build().says(&["b.txt"]);
+    space.run(&["history", "b"]).exits(0).says(&["edited by hand, before it was made again"]);
+    // Damaged, then brought back over something else.
+    space.write("c.txt", "");
+    space.build();
+    space.run(&["restore", "b@1"]).exits(0);
+    space.run(&["history", "b"]).exits(0).says(&["before `restore`"]);
+    space.write("a.txt", "other");
+    space.run(&["restore", "a"]).exits(0).says(&["before it was edited by hand"]);
+    // Of a task that is gone nothing is made or read, and its contents come back all the same.
+    space.edit("pipeline.toml", "[task.c]", "[task.d]");
+    space.edit("pipeline.toml", "c.txt", "d.txt");
+    space.run(&["clean", "--orphans", "-y"]).exits(0).says(&["c.txt"]);
+    space.run(&["history", "c.txt"]).exits(0).says(&["its task or item was gone"]);
+    space.run(&["restore", "c"]).exits(0).says(&["note: c is not in the pipeline"]);
+    assert!(space.exists("c.txt"));
+}
+
+#[test]
+fn what_is_restored_and_stale_is_said_with_what_keeps_it() {
+    let server = FakeLlm::new();
+    let space = space(&server, FIVE);
+    space.build();
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    space
+        .run(&["restore", "good", "bad"])
+        .exits(0)
+        .says(&["the next build makes good and 1 other again", "`planexe touch good bad` keeps them"]);
+    space.run(&["touch", "good", "bad"]).exits(0);
+    let total = server.total();
+    space.run(&["build", "--only", "good", "bad"]).exits(0);
+    assert_eq!(server.total(), total);
 }

@@ -213,3 +213,27 @@ fn a_mistyped_command_is_an_answer_too() {
     let out = space.run(&["buidl"]).exits(2);
     assert_eq!(out.stdout, "");
 }
+
+#[test]
+fn parts_that_cannot_be_read_or_do_not_fit_are_named_with_who_includes_them() {
+    let space = Space::new();
+    let main = "[pipeline]\ninclude = [\"parts/*.toml\"]\n\n[models.m]\napi = \"simulated\"\n\n[task.a]\noutputs = [\"a.txt\"]\ntemplate = \"x y\"\n";
+    space.write("pipeline.toml", main);
+    for (part, said) in [
+        (&b"models = 3\n"[..], "`models` is not a table"),
+        (b"[models.m]\napi = \"simulated\"\n", "`models.m` is given in two files"),
+        (b"[task.a]\noutputs = [\"b.txt\"]\ntemplate = \"y z\"\n", "task `a` is given in two files"),
+        (b"\xff\xfe", "not UTF-8"),
+    ] {
+        space.write("parts/one.toml", part);
+        space.run(&["check"]).exits(2).says(&[said, "parts/one.toml"]);
+    }
+    space.remove("parts/one.toml");
+    std::os::unix::fs::symlink("nowhere", space.path("parts/two.toml")).expect("a link");
+    let out = space.run(&["build"]).exits(2);
+    out.says(&["there is no `parts/two.toml`", "included here"]).says_nothing_of(&["planexe new"]);
+    space.remove("parts/two.toml");
+    // A folder is no file that matches.
+    std::fs::create_dir(space.path("parts/three.toml")).expect("a folder");
+    space.build();
+}

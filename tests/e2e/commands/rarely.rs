@@ -223,3 +223,59 @@ fn lists_of_a_run_as_text() {
     space.run(&["restore", "c"]).exits(0).says(&["all that is kept is as it is now"]);
     space.run(&["diff", "c"]).exits(0).says(&["all that is kept is as it is now"]);
 }
+
+#[test]
+fn touch_takes_nothing_that_a_build_would_not() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.json", { path = "a.md", template = "{{ answer.n }}" }]
+prompt = "TASK=a\n{{ plan }}"
+schema = "a.schema.json"
+
+[task.b]
+inputs = ["plan.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\n{{ plan }}"
+when = "{{ 'tunnel' in plan }}"
+"#,
+    );
+    space.write(
+        "a.schema.json",
+        r#"{"type": "object", "properties": {"n": {"type": "integer"}, "s": {"type": "string"}}, "required": ["n", "s"]}"#,
+    );
+    for (json, md, said) in [
+        ("", "x", "output `a.json` is empty"),
+        (r#"{"n": "one", "s": 2}"#, "x", "output `a.json` is not valid"),
+        (r#"{"n": "one", "s": 2}"#, "x", "(and 1 more)"),
+        (r#"{"n": 1, "s": "x"}"#, "", "output `a.md` is empty"),
+    ] {
+        space.write("a.json", json);
+        space.write("a.md", md);
+        let before = space.tree();
+        space.run(&["touch", "a"]).exits(1).says(&[said]);
+        assert_eq!(space.tree(), before, "{said}");
+    }
+    space.remove("a.md");
+    space.run(&["touch", "a"]).exits(1).says(&["output `a.md` is missing"]);
+    space.write("a.md", "1");
+    space.write("b.txt", "b");
+    space.run(&["touch", "b"]).exits(1).says(&["its condition (`when`) is false"]);
+    space.run(&["touch", "a"]).exits(0);
+    space.build();
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
+fn what_a_person_said_is_found_by_doctor_until_a_build_takes_it_up() {
+    let server = FakeLlm::new();
+    let space = space(&server, EACH);
+    space.run(&["build"]).exits(3);
+    space.run(&["done", "sign"]).exits(0);
+    finds(&space, "steering", "warn", "1 task said done by a person", "planexe build");
+    space.build();
+    assert!(found(&space, "steering").iter().all(|one| one[0] == "ok"), "{:?}", found(&space, "steering"));
+}
