@@ -3,7 +3,7 @@
 use super::{Build, Pending};
 use crate::engine::{Engine, Event as Input, Judged, Settled, Work};
 use crate::event::Kind;
-use crate::fs::{Durability, FsError};
+use crate::fs::{self, Durability, FsError};
 use crate::graph::{Graph, TaskId};
 use crate::judge::{Judge, Judgement};
 use crate::llm::retry::Budgets;
@@ -263,12 +263,20 @@ impl Build<'_> {
             self.begin()?;
             let outputs = self.finder.recorded_outputs(&first);
             let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
+            let mut there = Vec::new();
+            for output in &outputs {
+                if fs::kind(&self.store.path(output))?.is_some() {
+                    there.push(format!("`{output}`"));
+                }
+            }
             self.store.clean(&name, Why::Orphaned, &outputs, Durability::Synced)?;
-            self.tools.note(
-                Some(&name),
-                false,
-                format!("its item is gone; `{}` went to history", outputs.join("`, `")),
-            );
+            // One that was never done left nothing.
+            let kept = if there.is_empty() {
+                String::new()
+            } else {
+                format!("; {} went to history", there.join(", "))
+            };
+            self.tools.note(Some(&name), false, format!("its item is gone{kept}"));
             self.finder.forget();
         }
         Ok(())

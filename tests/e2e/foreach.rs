@@ -52,6 +52,21 @@ fn one_call_an_item_and_readers_after_all() {
 }
 
 #[test]
+fn of_an_item_that_is_gone_only_what_there_was_went_to_history() {
+    let server = FakeLlm::scripted(|request| match request.task == "review[bob]" {
+        true => Answer::error(400, "not him"),
+        false => Answer::Default,
+    });
+    let space = reviews(&server, &["ann", "bob", "cyd"]);
+    space.run(&["build"]).exits(1);
+    space.write("experts.json", experts(&["ann"]));
+    space.build().says(&[
+        "review[bob]: its item is gone\n",
+        "review[cyd]: its item is gone; `reviews/cyd.txt` went to history",
+    ]);
+}
+
+#[test]
 fn an_item_added() {
     let server = FakeLlm::new();
     let space = reviews(&server, &["ann", "bob"]);
