@@ -273,10 +273,12 @@ fn the_rest_of_a_reply_is_told() {
 
 #[test]
 fn prefill_progress_keeps_the_first_token_clock_from_running_out() {
-    let progress = "data: {\"choices\":[],\"prompt_progress\":{\"total\":10,\"processed\":1}}\n\n";
+    let progress = |read: u32| {
+        format!("data: {{\"choices\":[],\"prompt_progress\":{{\"total\":20,\"processed\":{read}}}}}\n\n")
+    };
     let mut script = vec![send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")];
-    for _ in 0..15 {
-        script.extend([send(progress), Step::Pause(Duration::from_millis(300))]);
+    for read in 1..16 {
+        script.extend([send(progress(read)), Step::Pause(Duration::from_millis(300))]);
     }
     script.push(send(delta("Hello") + &finish("stop")));
     let table = "api = \"openai\"\nserver = \"llama.cpp\"\ntimeouts = { first_token = \"4s\" }";
