@@ -1,14 +1,15 @@
 //! The wall clock, in the form records use, and what tells that no clock ran.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A pause longer than meant by less than this is a busy machine's.
 const LATE: Duration = Duration::from_secs(1);
 
-/// How long this process stood still (Ctrl-Z, a machine that was paused) in a pause begun at `since`; zero if that took
-/// about as long as it was `meant` to. Nothing was listened to meanwhile, so nobody's silence counts.
-pub fn stood_still(since: Instant, meant: Duration) -> Duration {
-    let late = since.elapsed().saturating_sub(meant);
+/// How long this process stood still (Ctrl-Z, a machine that was paused) between two looks at something, so long apart and
+/// `meant` to be no longer than that; zero if that was about as meant. Nobody was listened to meanwhile, so nobody's
+/// silence counts.
+pub fn stood_still(apart: Duration, meant: Duration) -> Duration {
+    let late = apart.saturating_sub(meant);
     if late >= LATE { late } else { Duration::ZERO }
 }
 

@@ -78,6 +78,8 @@ struct Watch {
     groups: HashMap<u64, Watched>,
     /// There was nothing to watch: the thread has to be woken.
     asleep: bool,
+    /// When they were looked at last, or the first of them began.
+    seen: Option<Instant>,
     closed: bool,
 }
 
@@ -143,6 +145,7 @@ impl Watchdog {
             };
             watch.groups.insert(id, watched);
             // One that watches looks in any case before long, and most programs have ended by then.
+            watch.seen.get_or_insert(now);
             if std::mem::take(&mut watch.asleep) {
                 self.watch.1.notify_one();
             }
@@ -232,28 +235,28 @@ fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
     while !state.closed {
         let now = Instant::now();
         let killing = cancel.is_killing();
+        let apart = state.seen.map_or(Duration::ZERO, |seen| now - seen);
+        let missed = clock::stood_still(apart, LOOK);
+        if !missed.is_zero() {
+            state.groups.values_mut().for_each(|watched| watched.stood_still(now, missed));
+        }
         for watched in state.groups.values_mut() {
             watched.look(now, killing);
         }
         // Cancel has no bell: with programs running it is looked at every quarter second.
         state.asleep = state.groups.is_empty();
+        state.seen = (!state.asleep).then_some(now);
         let pause = if state.asleep { Duration::from_secs(3600) } else { LOOK };
-        let since = Instant::now();
         state = watch.1.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
-        let missed = clock::stood_still(since, pause);
-        if !missed.is_zero() {
-            state.groups.values_mut().for_each(|watched| watched.stood_still(since, missed));
-        }
     }
 }
 
 impl Watched {
-    /// From `since` on nobody looked for so long: that is not counted.
-    fn stood_still(&mut self, since: Instant, missed: Duration) {
-        if self.began <= since {
-            self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(missed));
-            self.last_growth.1 += missed;
-        }
+    /// Nobody looked for so long: that is not counted.
+    fn stood_still(&mut self, now: Instant, missed: Duration) {
+        let age = now.saturating_duration_since(self.began);
+        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(missed.min(age)));
+        self.last_growth.1 = (self.last_growth.1 + missed).min(now.max(self.last_growth.1));
     }
 
     fn look(&mut self, now: Instant, killing: bool) {

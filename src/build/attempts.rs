@@ -152,7 +152,7 @@ impl Build<'_> {
         let Ran { task: id, mut job, outcome } = ran;
         self.no_longer_running(id, &job, &outcome);
         self.finder.forget();
-        self.take_in_call(id, &mut job);
+        let timed_out = self.take_in_call(id, &mut job);
         let name = job.task.name.clone();
         let Came { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
         if !matches!(end, End::Again { .. }) {
@@ -174,6 +174,9 @@ impl Build<'_> {
             self.retrying.insert(id, next.clone());
             self.tell(Kind::TaskRetrying { task: name.clone(), attempt: job.attempt, failure, next });
         }
+        if timed_out {
+            self.look_at_silence(&job);
+        }
         if retried {
             // It came to its end all the same.
             self.retry(&name);
@@ -194,8 +197,9 @@ impl Build<'_> {
         }
     }
 
-    /// What an attempt's call says of its endpoint, and of those that are closed by now.
-    fn take_in_call(&mut self, id: TaskId, job: &mut Job) {
+    /// What an attempt's call says of its endpoint, and of those that are closed by now. Whether it ran out of time.
+    fn take_in_call(&mut self, id: TaskId, job: &mut Job) -> bool {
+        let mut timed_out = false;
         if let Some((result, retry_after)) = job.course.call.take() {
             if let Ok(usage) = &result {
                 self.answered(job);
@@ -204,6 +208,7 @@ impl Build<'_> {
             if let (Err(Class::Timeout), Some(rest)) = (&result, retry_after) {
                 self.await_idle(job, rest);
             }
+            timed_out = matches!(result, Err(Class::Timeout));
             self.engine.call_ended(id, result, retry_after);
         }
         let now = self.now();
@@ -212,6 +217,7 @@ impl Build<'_> {
                 self.engine.on(Input::EndpointClosed(endpoint), now);
             }
         }
+        timed_out
     }
 
     /// What the outcome of an attempt means, told to people and to the records of the build.

@@ -431,7 +431,7 @@ impl<'a> Build<'a> {
             }
             self.wait();
             if looked.elapsed() >= LOOK {
-                let missed = clock::stood_still(looked, LOOK);
+                let missed = clock::stood_still(looked.elapsed(), LOOK);
                 looked = Instant::now();
                 self.look_outside();
                 self.look_for_stalls(missed);

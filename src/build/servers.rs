@@ -134,6 +134,23 @@ impl Build<'_> {
         self.running.is_empty().then(|| format!("waiting for `{name}` for {time}: {}", awaited.why))
     }
 
+    /// A server that lets one call after the other run out of time is not tried by every task anew, where there is
+    /// another model: said as it begins, and when a call that was to find out ran out of time too.
+    pub(super) fn look_at_silence(&mut self, job: &Job) {
+        let Some(endpoint) = self.endpoint_of(job).filter(|at| self.engine.is_held_long(*at, self.now()))
+        else {
+            return;
+        };
+        let prompt = self.project.spec(&job.task).recipe.prompt();
+        if prompt.is_some_and(|prompt| prompt.models.len() > 1) {
+            let name = &self.project.endpoints[endpoint].name;
+            let message = format!(
+                "`{name}` lets one call after the other run out of time: tasks that have another model ask that one for the next 15m"
+            );
+            self.tools.note(None, true, message);
+        }
+    }
+
     /// A limit on money that cannot be counted is no limit: said once a model.
     pub(super) fn look_at_cost(&mut self, job: &Job, usage: &Usage) {
         let Some(endpoint) = self.endpoint_of(job).filter(|_| self.wanted.max_cost.is_some()) else { return };

@@ -694,6 +694,11 @@ impl Engine {
         self.nodes[id.index()].call = Some((result, retry_after));
     }
 
+    /// Whether tasks that have another model ask that one in place of this endpoint for now.
+    pub fn is_held_long(&self, endpoint: usize, now: Duration) -> bool {
+        self.slots.is_held_long(endpoint, now)
+    }
+
     /// How a task ended, if it has.
     pub fn settled(&self, id: TaskId) -> Option<Settled> {
         match self.nodes[id.index()].phase {

@@ -90,6 +90,10 @@ pub struct Limiter {
     tokens: VecDeque<(Duration, i64)>,
     /// Failures in a row.
     failures: u32,
+    /// Calls in a row that ran out of time.
+    timeouts: u32,
+    /// Until here it is left to those who have no other model: it let so many calls run out of time.
+    silent_until: Duration,
     /// Successes since the last growth.
     clean: u32,
     /// One at a time until a success: a local server that ran out of time still works on what was asked.
@@ -111,6 +115,8 @@ impl Limiter {
             starts: VecDeque::new(),
             tokens: VecDeque::new(),
             failures: 0,
+            timeouts: 0,
+            silent_until: Duration::ZERO,
             clean: 0,
             careful: false,
             breaker: Breaker::Closed,
@@ -122,9 +128,11 @@ impl Limiter {
         if self.careful { 1 } else { (self.allowed as u32).max(1) }
     }
 
-    /// Whether its server asked to be left alone for so long that another model is asked meanwhile, where there is one.
+    /// Whether another model is asked meanwhile, where there is one: its server asked to be left alone for so long, or
+    /// takes calls and answers none. One call now and then finds out whether it does again.
     pub fn is_held_long(&self, now: Duration) -> bool {
-        self.hold_until > now.saturating_add(WAIT_FOR_LIMIT)
+        let silent = self.timeouts >= BREAK_AFTER && (now < self.silent_until || self.in_flight > 0);
+        silent || self.hold_until > now.saturating_add(WAIT_FOR_LIMIT)
     }
 
     /// Whether the breaker keeps calls back, for a status line.
@@ -275,12 +283,17 @@ impl Limiter {
 
     fn mend(&mut self) {
         self.failures = 0;
+        self.timeouts = 0;
         self.breaker = Breaker::Closed;
     }
 
     fn fail(&mut self, now: Duration, class: Class, retry_after: Option<Duration>) {
         self.failures += 1;
         self.clean = 0;
+        if class == Class::Timeout {
+            self.timeouts += 1;
+            self.silent_until = now.saturating_add(WAIT_FOR_LIMIT);
+        }
         if class == Class::Timeout && self.limits.local {
             self.careful = true;
             self.rest_until = self.rest_until.max(now.saturating_add(retry_after.unwrap_or_default()));
@@ -346,6 +359,30 @@ mod tests {
     fn call(limiter: &mut Limiter, now: Duration, outcome: &Result<Usage, Class>) {
         limiter.started(now, 10);
         limiter.finished(now, outcome, None);
+    }
+
+    #[test]
+    fn who_lets_three_calls_run_out_of_time_is_left_to_those_who_have_no_other() {
+        let mut limiter = limiter(4, None, None, true);
+        for at in [10, 20] {
+            call(&mut limiter, S * at, &Err(Class::Timeout));
+            assert!(!limiter.is_held_long(S * at));
+        }
+        // An answer in between, and it begins anew.
+        call(&mut limiter, S * 30, &used(1));
+        for at in [40, 50, 60] {
+            assert!(!limiter.is_held_long(S * at));
+            call(&mut limiter, S * at, &Err(Class::Timeout));
+        }
+        assert!(limiter.is_held_long(S * 60));
+        // After a while one call finds out.
+        let later = S * 60 + WAIT_FOR_LIMIT;
+        assert!(!limiter.is_held_long(later));
+        assert_eq!(limiter.can_start(later, 0), Start::Ready);
+        limiter.started(later, 0);
+        assert!(limiter.is_held_long(later));
+        limiter.finished(later, &used(1), None);
+        assert!(!limiter.is_held_long(later));
     }
 
     #[test]

@@ -119,10 +119,11 @@ impl Watch {
         self.soft_since_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    /// From `from_ms` on nobody listened for so long: no clock ran that was running then.
-    fn stood_still(&self, from_ms: u64, for_ms: u64) {
+    /// Nobody listened for so long: no clock ran meanwhile. One that began later is not put off by more than its age.
+    fn stood_still(&self, for_ms: u64) {
+        let now = now_ms();
         for since in [&self.soft_since_ms, &self.hard_since_ms] {
-            let later = |at: u64| (at <= from_ms).then(|| at.saturating_add(for_ms));
+            let later = |at: u64| (at < now).then(|| at + for_ms.min(now - at));
             let _ = since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
         }
     }
@@ -205,29 +206,39 @@ struct Entry {
 }
 
 #[derive(Default)]
+struct Calls {
+    last_id: u64,
+    entries: Vec<Entry>,
+    /// When they were looked at last, or the first of them began.
+    seen_ms: u64,
+}
+
+#[derive(Default)]
 struct Dog {
-    calls: Mutex<(u64, Vec<Entry>)>,
+    calls: Mutex<Calls>,
     wake: Condvar,
 }
 
 impl Dog {
-    fn lock(&self) -> MutexGuard<'_, (u64, Vec<Entry>)> {
+    fn lock(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
         let mut over = Vec::new();
-        let mut stood_still = (0, 0);
         loop {
             let mut calls = self.lock();
-            while calls.1.is_empty() {
+            while calls.entries.is_empty() {
                 calls = self.wake.wait(calls).unwrap_or_else(PoisonError::into_inner);
             }
             let now = now_ms();
+            let apart = Duration::from_millis(now.saturating_sub(calls.seen_ms));
+            let stood_still_ms = millis(clock::stood_still(apart, TICK));
+            calls.seen_ms = now;
             let mut nap = millis(TICK);
-            calls.1.retain(|entry| {
-                if stood_still.1 > 0 {
-                    entry.watch.stood_still(stood_still.0, stood_still.1);
+            calls.entries.retain(|entry| {
+                if stood_still_ms > 0 {
+                    entry.watch.stood_still(stood_still_ms);
                 }
                 if entry.watch.check() {
                     over.push(entry.agent.clone());
@@ -240,10 +251,7 @@ impl Dog {
             for agent in over.drain(..) {
                 agent.shutdown();
             }
-            let (nap, since) = (Duration::from_millis(nap), Instant::now());
-            let from_ms = now_ms();
-            std::thread::sleep(nap);
-            stood_still = (from_ms, millis(clock::stood_still(since, nap)));
+            std::thread::sleep(Duration::from_millis(nap));
         }
     }
 }
@@ -257,10 +265,11 @@ pub(super) struct Guard {
 pub(super) fn watch(watch: &Arc<Watch>, agent: &Agent) -> std::io::Result<Guard> {
     let dog = dog()?;
     let mut calls = dog.lock();
-    calls.0 += 1;
-    let id = calls.0;
-    calls.1.push(Entry { id, watch: Arc::clone(watch), agent: agent.clone() });
-    if calls.1.len() == 1 {
+    calls.last_id += 1;
+    let id = calls.last_id;
+    calls.entries.push(Entry { id, watch: Arc::clone(watch), agent: agent.clone() });
+    if calls.entries.len() == 1 {
+        calls.seen_ms = now_ms();
         dog.wake.notify_one();
     }
     Ok(Guard { id })
@@ -270,8 +279,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if let Ok(dog) = dog() {
             let mut calls = dog.lock();
-            if let Some(index) = calls.1.iter().position(|entry| entry.id == self.id) {
-                calls.1.swap_remove(index);
+            if let Some(index) = calls.entries.iter().position(|entry| entry.id == self.id) {
+                calls.entries.swap_remove(index);
             }
         }
     }
@@ -297,7 +306,7 @@ mod tests {
     fn what_was_not_listened_to_is_no_silence() {
         const HOUR: Duration = Duration::from_secs(3600);
         let clocks = Clocks { connect: HOUR, first_token: HOUR, idle: HOUR, total: Some(HOUR) };
-        let over = |content: bool, time_left: Duration, from_ms: u64, for_ms: u64| {
+        let over = |content: bool, time_left: Duration, for_ms: u64| {
             let watch = Watch::start(clocks, Some(time_left), &Cancel::new());
             watch.reading();
             if content {
@@ -310,24 +319,19 @@ mod tests {
             while now_ms() < 20 {
                 std::thread::yield_now();
             }
-            watch.stood_still(from_ms, for_ms);
+            watch.stood_still(for_ms);
             watch.check()
         };
-        let soon = Duration::from_millis(10);
+        let soon = Duration::from_millis(15);
         for content in [false, true] {
-            assert!(over(content, soon, 0, 0));
-            assert!(!over(content, soon, 0, 60_000));
-            assert!(!over(content, HOUR, 0, 0));
+            assert!(over(content, soon, 0));
+            assert!(!over(content, soon, 60_000));
+            assert!(!over(content, HOUR, 0));
         }
         // A clock that began afterwards is not put off.
         let watch = Watch::start(clocks, None, &Cancel::new());
         watch.content();
-        let at = watch.soft_at();
-        while now_ms() == 0 {
-            std::thread::yield_now();
-        }
-        watch.content();
-        watch.stood_still(0, 60_000);
-        assert!(watch.soft_at() < at + 60_000);
+        watch.stood_still(60_000);
+        assert!(watch.soft_at() <= now_ms() + millis(HOUR));
     }
 }

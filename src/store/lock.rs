@@ -326,12 +326,14 @@ fn holder_in(table: &str, device: &str, inode: u64, noted: Option<u32>) -> Optio
     None
 }
 
-/// When a process started, in ticks since boot.
+/// When a process started, in ticks since boot; none if it has ended, though its parent may not have taken that in.
 #[cfg(target_os = "linux")]
 fn process_start(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses and may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
 #[cfg(not(target_os = "linux"))]

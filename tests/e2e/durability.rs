@@ -343,6 +343,23 @@ fn a_run_file_cut_at_any_length_costs_nothing() {
     assert_eq!(server.requests(), 1);
 }
 
+/// Who starts builds in the background need not take in how they end; a build that was killed is over all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_build_whose_parent_looks_away_runs_no_more() {
+    let server = FakeLlm::new();
+    let space = space(&server, PAIR);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    build.signal(Signal::KILL);
+    server.wait_for_hang_up("a");
+    space.run(&["wait"]).exits(3).says(&["interrupted"]);
+    assert_eq!(space.report()["run"]["phase"], "interrupted");
+    space.run(&["status", "--watch"]).exits(0);
+    build.wait();
+}
+
 /// What broke a build is told by all that tell what became of it, not by the build alone.
 #[test]
 fn what_could_not_be_written_is_told_afterwards() {

@@ -129,6 +129,21 @@ fn a_limit_for_hours_holds_up_no_task_that_has_another_model() {
     }
 }
 
+/// A server that takes calls and answers none costs three of them, not two of every task.
+#[test]
+fn a_server_that_answers_nobody_holds_up_no_task_that_has_another_model() {
+    let server = but("first", |_| vec![Step::Hold]);
+    let keys = ["max_concurrent = 1\ntimeouts = { first_token = \"1s\" }", "", ""];
+    let space = space(&server, keys, "");
+    for name in ["b", "c", "d"] {
+        let task = format!("\n[task.{name}]\noutputs = [\"{name}.txt\"]\nprompt = \"{name} it is\"\n");
+        space.write("pipeline.toml", space.read("pipeline.toml") + &task);
+    }
+    space.build().says(&["`first` lets one call after the other run out of time"]);
+    assert_eq!(self::asked(&server).iter().filter(|name| *name == "first").count(), 3);
+    assert_eq!(server.count(), 7);
+}
+
 /// A limit that nobody waits for ends the tasks that have no other model, at once and not the next day.
 #[test]
 fn a_limit_until_tomorrow_fails_all_that_have_no_other_model() {

@@ -277,7 +277,7 @@ fn prefill_progress_keeps_the_first_token_clock_from_running_out() {
         format!("data: {{\"choices\":[],\"prompt_progress\":{{\"total\":20,\"processed\":{read}}}}}\n\n")
     };
     let mut script = vec![send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")];
-    for read in 1..=15 {
+    for read in 1..16 {
         script.extend([send(progress(read)), Step::Pause(Duration::from_millis(300))]);
     }
     script.push(send(delta("Hello") + &finish("stop")));
