@@ -579,9 +579,7 @@ pub fn phase(facts: &PhaseFacts) -> &'static str {
         Some(Phase::Completed) if facts.waiting => "waiting",
         Some(Phase::Completed) if facts.unfinished => "stopped",
         Some(Phase::Completed) => "completed",
-        Some(Phase::Failed) if facts.failed || facts.lost => "failed",
-        // What failed was accepted since, or is gone from the pipeline.
-        Some(Phase::Failed) => "stopped",
+        Some(Phase::Failed) => "failed",
         Some(Phase::Stopped) => "stopped",
         Some(Phase::Paused) if facts.waiting => "waiting",
         Some(Phase::Paused) => "paused",
@@ -817,7 +815,8 @@ mod tests {
             (PhaseFacts { recorded: Some(Phase::Completed), unfinished: true, ..facts }, "stopped"),
             (PhaseFacts { recorded: Some(Phase::Failed), failed: true, ..facts }, "failed"),
             (PhaseFacts { recorded: Some(Phase::Failed), complete: true, ..facts }, "completed"),
-            (PhaseFacts { recorded: Some(Phase::Failed), ..facts }, "stopped"),
+            // It could not write a record: no task is to blame.
+            (PhaseFacts { recorded: Some(Phase::Failed), ..facts }, "failed"),
             (PhaseFacts { recorded: Some(Phase::Stopped), ..facts }, "stopped"),
             (PhaseFacts { recorded: Some(Phase::Aborted), complete: true, ..facts }, "aborted"),
             (PhaseFacts { recorded: Some(Phase::Paused), waiting: true, ..facts }, "waiting"),

@@ -87,7 +87,8 @@ fn moment(seen: &Seen) -> Moment {
     Moment {
         building: seen.owner.is_some(),
         complete: seen.phase == "completed",
-        failed: seen.standing.first_failure().is_some_and(|(task, _)| new(task)),
+        // Without a task to blame too: a record could not be written.
+        failed: seen.phase == "failed" || seen.standing.first_failure().is_some_and(|(task, _)| new(task)),
         human: seen.standing.tasks.iter().any(waits),
     }
 }

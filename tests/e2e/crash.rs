@@ -758,6 +758,9 @@ fn an_output_name_taken_by_a_folder_fails_the_task_and_keeps_the_answer() {
     space.write("b.txt/precious.txt", "precious");
     space.run(&["build"]).exits(1).says(&["b.txt"]);
     assert_eq!(space.read("b.txt/precious.txt"), "precious");
+    // A run that failed, though its task is none that did.
+    assert_eq!(space.report()["run"]["phase"], "failed");
+    space.run(&["wait"]).exits(1).says(&["failed"]);
     let paid = server.count("b");
     std::fs::remove_dir_all(space.path("b.txt")).expect("the folder");
     space.build();

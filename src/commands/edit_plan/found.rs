@@ -108,13 +108,16 @@ impl Carried {
     ) -> Result<bool, Error> {
         let stale: HashSet<&String> =
             hits.iter().map(|hit| &hit.name).filter(|name| !self.tasks.contains(*name)).collect();
-        let before = self.tasks.len();
-        for hit in hits.iter().filter(|hit| stale.contains(&hit.name)) {
+        let (before, order) = (self.tasks.len(), in_order(graph));
+        let is_template = |hit: &&Hit| matches!(project.spec(&graph[hit.id]).recipe, Recipe::Template(_));
+        for hit in hits.iter().filter(|hit| stale.contains(&hit.name)).filter(is_template) {
             let task = &graph[hit.id];
+            if task.readers.is_empty() || !fresh.contains(&hit.name) {
+                continue;
+            }
             let needs = graph.upstream(&[hit.id]);
-            let mut others = in_order(graph).into_iter().filter(|&id| needs[id.index()] && id != hit.id);
-            let known = |id: TaskId| fresh.contains(&graph[id].name) && !stale.contains(&graph[id].name);
-            if task.readers.is_empty() || !fresh.contains(&hit.name) || !others.all(known) {
+            let mut others = order.iter().filter(|id| needs[id.index()] && **id != hit.id);
+            if !others.all(|&id| fresh.contains(&graph[id].name) && !stale.contains(&graph[id].name)) {
                 continue;
             }
             let Some(outputs) = rendered(project, task, &hit.judgement) else { continue };
