@@ -77,10 +77,18 @@ fn llama_cpp() {
         ),
         openai(
             row("it reads for long, and says so", None, Some(1), |d| {
-                let reading = "data: {\"choices\":[],\"prompt_progress\":{\"total\":900,\"cache\":0,\"processed\":90,\"time_ms\":9}}\n\n";
+                let reading = |read: u32| {
+                    format!(
+                        "data: {{\"choices\":[],\"prompt_progress\":{{\"total\":900,\"cache\":0,\"processed\":{read},\"time_ms\":9}}}}\n\n"
+                    )
+                };
                 let mut steps = vec![d.head()];
-                for _ in 0..8 {
-                    steps.extend([send(reading), send(":\n\n"), Step::Pause(Duration::from_millis(150))]);
+                for n in 1..=8 {
+                    steps.extend([
+                        send(reading(n * 90)),
+                        send(":\n\n"),
+                        Step::Pause(Duration::from_millis(150)),
+                    ]);
                 }
                 steps.push(send(d.opening() + &d.piece(TEXT) + &d.finish("stop") + d.end()));
                 steps
