@@ -35,6 +35,7 @@ pub mod pattern;
 pub mod process;
 pub mod progress;
 pub mod project;
+pub mod proxy;
 pub mod record;
 pub mod recording;
 pub mod render;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use planexe::event::{Kind, Summary};
+use planexe::llm::Class;
 use planexe::load::{Locations, load};
 use planexe::record::{Failure, StatusUsage};
 
@@ -98,6 +99,35 @@ fn the_examples_of_checks_load() {
             panic!("{piece}\n{}", faults.render(false, 100));
         }
     }
+}
+
+#[test]
+fn the_page_of_models_has_tables_that_load_and_every_class_of_failure() {
+    let text = include_str!("../docs/models.md");
+    let pieces: Vec<&str> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("its end")).collect();
+    assert!(pieces.len() >= 3, "{}", pieces.len());
+    for piece in pieces {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipeline = folder.path().join("pipeline.toml");
+        let name = piece.split(['.', ']']).nth(1).expect("a model");
+        let task = format!("[task.a]\nmodel = \"{name}\"\noutputs = [\"a.txt\"]\nprompt = \"go on\"\n");
+        std::fs::write(&pipeline, format!("{piece}\n{task}")).expect("a pipeline");
+        let locations = Locations { run: folder.path().to_owned(), pipeline, ..Locations::default() };
+        if let Err(faults) = load(&locations) {
+            panic!("{piece}\n{}", faults.render(false, 100));
+        }
+    }
+    let table = text.split("## When it goes wrong").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let named =
+        table.expect("the table").lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let classes: BTreeSet<Class> = named
+        .map(|name| serde_json::from_value(name.into()).unwrap_or_else(|_| panic!("`{name}` is no class")))
+        .collect();
+    // The first and the last, as they are declared, and as many as there are between them.
+    let ends = (classes.first().copied(), classes.last().copied());
+    assert_eq!(ends, (Some(Class::ServerLoading), Some(Class::Cancelled)));
+    assert_eq!(classes.len(), Class::Cancelled as usize + 1, "{classes:?}");
 }
 
 #[test]

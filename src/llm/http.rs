@@ -22,6 +22,7 @@ use super::watchdog::{self, Clocks, Guard, TICK, Watch};
 use super::{CallContext, CallError, CallProgress, Class, Setup, UNREACHABLE, base_url, one_line, tidy};
 use crate::keys::{KeyError, Secret, Site};
 use crate::manifest::types::{Model, Price};
+use crate::proxy;
 
 /// Most bytes of an error's body that are read and kept.
 const ERROR_CAP: usize = 64 * 1024;
@@ -59,9 +60,10 @@ impl Endpoint {
             Ok(site) => site,
             Err(why) => return fault(Class::Config, why),
         };
-        if let Err(error) = base.parse::<Uri>() {
-            return fault(Class::Config, format!("`{base}` is not a URL: {error}"));
-        }
+        let uri = match base.parse::<Uri>() {
+            Ok(uri) => uri,
+            Err(error) => return fault(Class::Config, format!("`{base}` is not a URL: {error}")),
+        };
         let Some(name) = model.model.clone().filter(|name| !name.is_empty()) else {
             return fault(Class::Config, "`model` is missing, the name its server knows it by".into());
         };
@@ -93,18 +95,12 @@ impl Endpoint {
             // A proxy from the environment does not know this machine's servers.
             config = config.proxy(None);
         }
+        let config = config.build();
+        if let Some(why) = proxy::unusable(&config, &uri) {
+            return fault(Class::Config, why);
+        }
         let headers = model.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Ok(Endpoint {
-            base,
-            model: name,
-            site,
-            local,
-            secret,
-            price: model.price,
-            clocks,
-            headers,
-            config: config.build(),
-        })
+        Ok(Endpoint { base, model: name, site, local, secret, price: model.price, clocks, headers, config })
     }
 
     /// Sends a JSON body to a path below the base and waits for the head of a successful response.

@@ -90,7 +90,11 @@ pub fn send(receiver: &Receiver, payloads: &[Payload]) -> Sent {
     if site.is_loopback() {
         config = config.proxy(None);
     }
-    let agent: Agent = config.build().into();
+    let config = config.build();
+    if let Some(why) = url.parse().ok().and_then(|uri| crate::proxy::unusable(&config, &uri)) {
+        return Sent::Closed(why);
+    }
+    let agent: Agent = config.into();
     let body = body(receiver.format, payloads);
     let mut request = agent.post(&url).header("content-type", "application/json");
     if receiver.format == Format::Json

@@ -351,4 +351,9 @@ fn a_server_without_tls_and_a_proxy_that_refuses_are_named() {
         space.set_env(variable, format!("http://{address}"));
         space.run(&["build"]).exits(1).says(&["models.example", &format!("by the proxy {address}")]);
     }
+    // A proxy that cannot be spoken to is not passed by.
+    let space = model("https://models.example/v1");
+    space.set_env("ALL_PROXY", format!("socks5://user:hunter2@{address}"));
+    let out = space.run(&["build"]).exits(2).says(&[&format!("socks5://{address}"), "NO_PROXY"]);
+    assert!(!out.stderr.contains("hunter2"), "{out}");
 }
