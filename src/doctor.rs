@@ -484,7 +484,9 @@ fn start_hint(model: &Model) -> String {
         (Some(Server::LmStudio), _) => "start its server: `lms server start`".to_owned(),
         (Some(Server::Ollama), _) => "start it: `ollama serve`".to_owned(),
         (_, true) if url.contains(":1234") => "start LM Studio's server: `lms server start`".to_owned(),
-        (_, true) if url.contains(":11434") => "start it: `ollama serve`".to_owned(),
+        (_, true) if url.contains(":11434") || model.api == Some(Api::Ollama) => {
+            "start it: `ollama serve`".to_owned()
+        }
         (_, true) => "start the server; a build waits for it, too".to_owned(),
         _ => "look at the network, the proxy and the `base_url`".to_owned(),
     }

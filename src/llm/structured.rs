@@ -380,6 +380,36 @@ mod tests {
     }
 
     #[test]
+    fn made_nulls_go_from_lists_and_through_references_and_meant_ones_stay() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "people": { "type": "array", "items": { "$ref": "#/$defs/person" } },
+                "place": { "allOf": [{ "$ref": "#/$defs/place" }] },
+                "note": { "oneOf": [{ "type": "string" }, { "$ref": "#/$defs/nothing" }] },
+                "always": { "const": null },
+                "word": { "enum": ["a", "b"] }
+            },
+            "required": ["people"],
+            "$defs": {
+                "person": {
+                    "type": "object",
+                    "properties": { "name": { "type": "string" }, "age": { "type": "integer" } },
+                    "required": ["name"]
+                },
+                "place": { "type": "object", "properties": { "x": { "type": "number" } } },
+                "nothing": { "type": "null" }
+            }
+        });
+        assert!(openai_strict(&schema).is_some());
+        let answer = r#"{"people":[{"name":"Ada","age":null},{"name":"Bo","age":7}],"place":{"x":null},"note":null,"always":null,"word":null}"#;
+        assert_eq!(
+            without_made_nulls(answer, &schema).unwrap(),
+            r#"{"people":[{"name":"Ada"},{"name":"Bo","age":7}],"place":{},"note":null,"always":null}"#
+        );
+    }
+
+    #[test]
     fn what_strict_mode_cannot_say_is_not_said() {
         for schema in [
             json!({ "type": "array", "items": { "type": "string" } }),

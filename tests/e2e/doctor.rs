@@ -287,3 +287,37 @@ fn programs_are_looked_for_where_the_system_does() {
         space.start(doctor).wait().exits(exit).says(&[said]);
     }
 }
+
+#[test]
+fn what_stands_in_the_way_of_a_model_is_told_with_its_remedy() {
+    let nobody = crate::support::own_port().local_addr().expect("an address");
+    let rows = [
+        (
+            format!(
+                "api = \"openai\"\nserver = \"lmstudio\"\nbase_url = \"http://{nobody}/v1\"\nmodel = \"m\""
+            ),
+            "fail",
+            "lms server start",
+        ),
+        (format!("api = \"ollama\"\nbase_url = \"http://{nobody}\"\nmodel = \"m\""), "fail", "ollama serve"),
+        (
+            "api = \"openai\"\nbase_url = \"http://models.example/v1\"\nmodel = \"m\"".to_owned(),
+            "fail",
+            "the network, the proxy and the `base_url`",
+        ),
+        ("api = \"simulated\"".to_owned(), "ok", ""),
+    ];
+    for (table, grade, remedy) in rows {
+        let space = Space::new();
+        space.write(
+            "pipeline.toml",
+            format!(
+                "[models.m]\n{table}\n\n[task.a]\nmodel = \"m\"\noutputs = [\"a.txt\"]\nprompt = \"a b\"\n"
+            ),
+        );
+        space.set_env("HTTP_PROXY", format!("http://{nobody}"));
+        let (found, out) = findings(&space, &[], "model");
+        assert_eq!((found.len(), &found[0]["grade"]), (1, &json!(grade)), "{out}");
+        assert!(found[0]["remedy"].as_str().unwrap_or_default().contains(remedy), "{out}");
+    }
+}

@@ -757,6 +757,31 @@ prompt = "TASK={{ key }}\n{{ item.text }} {% if previous %}{{ previous }}{% endi
 }
 
 #[test]
+fn what_comes_after_an_item_in_a_sequence_is_downstream_of_it() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.part]
+foreach = { file = "parts.json" , key = "id" }
+sequential = true
+outputs = ["parts/{{ key }}.txt"]
+template = "{{ previous }}{{ key }} "
+
+[task.all]
+inputs = ["parts/*.txt"]
+outputs = ["all.txt"]
+template = "{% for input in inputs %}{{ input }}{% endfor %}"
+"#,
+    );
+    space.write("parts.json", r#"[{"id": "z"}, {"id": "m"}, {"id": "a"}]"#);
+    space.build();
+    let out = space.run(&["clean", "part[m]", "--downstream", "-n"]).exits(0);
+    let out = out.says(&["parts/m.txt", "parts/a.txt", "all.txt"]);
+    out.says_nothing_of(&["parts/z.txt"]);
+}
+
+#[test]
 fn a_failure_in_a_sequence_stops_it_there() {
     let server = FakeLlm::scripted(|request| match request.task.as_str() {
         "b" => Answer::error(400, "not this one"),

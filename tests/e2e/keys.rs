@@ -115,6 +115,26 @@ fn bindings_need_no_pipeline_but_a_variable_and_a_host() {
 }
 
 #[test]
+fn what_needs_no_binding_is_said_and_not_written() {
+    let space = Space::new();
+    let bind = |words: &[&str]| space.run(&[&["keys"], words].concat()).exits(0);
+    bind(&["bind", "OPENAI_API_KEY", "api.openai.com"])
+        .says(&["may go to `api.openai.com` without being bound"]);
+    bind(&["bind", "A_KEY", "https://llm.example.org/v1"]).says(&["may go to `llm.example.org` now"]);
+    bind(&["bind", "A_KEY", "llm.example.org"]).says(&["may go to `llm.example.org` already"]);
+    bind(&["unbind", "OPENAI_API_KEY", "api.openai.com"]).says(&["the vendor's own and needs no binding"]);
+    let bound = bind(&["bind", "B_KEY", "llm.example.org", "--json"]).json();
+    assert_eq!(
+        bound["bindings"],
+        json!([{ "env": "A_KEY", "host": "llm.example.org" }, { "env": "B_KEY", "host": "llm.example.org" }])
+    );
+    space
+        .run(&["keys", "bind", "A_KEY", "http://llm.example.org"])
+        .exits(2)
+        .says(&["no key goes over plain http"]);
+}
+
+#[test]
 fn bindings_made_at_once_are_all_made() {
     let space = Space::new();
     let names: Vec<String> = (0..8).map(|n| format!("KEY_{n}")).collect();

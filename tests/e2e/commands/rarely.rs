@@ -279,3 +279,49 @@ fn what_a_person_said_is_found_by_doctor_until_a_build_takes_it_up() {
     space.build();
     assert!(found(&space, "steering").iter().all(|one| one[0] == "ok"), "{:?}", found(&space, "steering"));
 }
+
+#[test]
+fn without_a_lock_nobody_is_waited_for_nor_held_up() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    space.run(&["touch", "c"]).exits(75);
+    space.run(&["build", "--wait", "--no-lock"]).exits(2);
+    // Who says so goes on all the same, beside the other.
+    let second = space.spawn(&["build", "--no-lock"]);
+    server.wait_for_calls("a", 2);
+    server.release("a");
+    build.wait().exits(0);
+    second.wait();
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn made_up_answers_are_as_long_and_as_dear_as_is_asked() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[models.m]
+api = "simulated"
+words = 400
+fail = 0.0
+latency = 0
+price = { input = 1.0, output = 2.0 }
+
+[task.a]
+model = "m"
+outputs = ["a.txt"]
+prompt = "a b"
+"#,
+    );
+    space.build();
+    let words = space.read("a.txt").split_whitespace().count();
+    assert!((300..500).contains(&words), "{words}");
+    let usage = space.sidecar("a.txt")["usage"].clone();
+    let number = |name: &str| usage[name].as_f64().expect("a number");
+    let wanted = (number("input_tokens") + 2.0 * number("output_tokens")) / 1e6;
+    assert!(wanted > 0.0 && (number("cost_usd") - wanted).abs() < 1e-9, "{usage}");
+}
