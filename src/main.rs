@@ -18,3 +18,18 @@ extern "C" fn main() -> std::ffi::c_int {
     // Flushes what was printed.
     std::process::exit(code.map_or(PANICKED, i32::from))
 }
+
+/// What of the C library's mathematics is used here, by estimates and by templates: with functions of its own the
+/// program need not load that library, which takes as long at each start as to look at 60 files.
+#[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
+mod math {
+    #[unsafe(no_mangle)]
+    extern "C" fn pow(base: f64, exponent: f64) -> f64 {
+        libm::pow(base, exponent)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn log2(number: f64) -> f64 {
+        libm::log2(number)
+    }
+}

@@ -22,7 +22,7 @@ use crate::cores;
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
-use crate::store::lock::{boot_id, is_announced};
+use crate::store::lock::{boot_id, is_announced, is_this_boot};
 
 /// Layout of the file; another one is no memo.
 const MAGIC: &[u8; 16] = b"planexe memo 03\n";
@@ -91,14 +91,14 @@ pub fn path(run: &Path) -> PathBuf {
     run.join(".planexe").join("memo")
 }
 
-/// Writes the memo of a build that left nothing to do. `words` is a digest of the command line, `said` what
+/// Writes the memo of a build that left nothing to do. `words` stands for the command line, `said` is what
 /// a build with nothing to do tells at its end. Nothing is written if a file may have changed since the
 /// build began, or so shortly before that a change since would leave the same times: the verdict may be of
 /// its former content.
 pub fn write(
     index: &Index,
     run: &Path,
-    words: &Digest,
+    words: &str,
     said: &str,
     rests: &RestsOn,
     began_ns: i64,
@@ -131,7 +131,7 @@ pub struct Known {
 }
 
 /// Holds a run against its memo; none if there is no memo that can be believed.
-pub fn check(run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
+pub fn check(run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
     // Somebody is at it, or was killed at it: there may be something to tidy up.
     if is_announced(run) {
         return None;
@@ -271,7 +271,7 @@ fn record_of(
 fn encode(
     index: &Index,
     run: &Path,
-    words: &Digest,
+    words: &str,
     said: &str,
     rests: &RestsOn,
     began_ns: i64,
@@ -280,7 +280,7 @@ fn encode(
     out.extend(MAGIC);
     out.resize(REST_SUM.end, 0);
     text(&mut out, boot_id().unwrap_or_default().as_bytes());
-    text(&mut out, words.0.as_bytes());
+    text(&mut out, words.as_bytes());
     text(&mut out, said.as_bytes());
     number(&mut out, rests.env.len());
     for (name, digest) in &rests.env {
@@ -475,10 +475,16 @@ fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     }
     let mut reader = Reader { bytes: &bytes[..length], at: REST_SUM.end };
     let (boot, words, said) = (reader.text()?, reader.text()?, reader.str()?);
-    let env = (0..reader.number()?).map(|_| Some((reader.str()?, reader.text()?))).collect::<Option<_>>()?;
-    let dirs =
-        (0..reader.number()?).map(|_| Some((reader.str()?, reader.take(36)?))).collect::<Option<_>>()?;
-    let absent = (0..reader.number()?).map(|_| reader.str()).collect::<Option<_>>()?;
+    let (mut env, mut dirs, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..reader.number()? {
+        env.push((reader.str()?, reader.text()?));
+    }
+    for _ in 0..reader.number()? {
+        dirs.push((reader.str()?, reader.take(36)?));
+    }
+    for _ in 0..reader.number()? {
+        absent.push(reader.str()?);
+    }
     let mut folders = Vec::new();
     let mut first = 0;
     for _ in 0..reader.number()? {
@@ -514,16 +520,15 @@ struct Looked {
 
 impl Head<'_> {
     /// Whether it was written in this boot, for these words, variables and listings.
-    fn is_of(&self, run: &Path, words: &Digest, env: &dyn Fn(&str) -> Option<String>) -> bool {
+    fn is_of(&self, run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> bool {
         let same_variable =
             |(name, digest): &(&str, &[u8])| digest_of_variable(env(name).as_deref()).0.as_bytes() == *digest;
         let same_listing = |(dir, times): &(&str, &[u8])| {
             let now = fs::directory_times(&run.join(dir));
             now.is_ok_and(|now| signature_bytes(&now.unwrap_or_default()) == *times)
         };
-        self.words == words.0.as_bytes()
-            && self.boot == boot_id().unwrap_or_default().as_bytes()
-            && !(self.boot.is_empty() && cfg!(target_os = "linux"))
+        self.words == words.as_bytes()
+            && is_this_boot(self.boot)
             && self.env.iter().all(same_variable)
             && self.dirs.iter().all(same_listing)
             && self.absent.iter().all(|path| matches!(fs::kind(&run.join(path)), Ok(None)))
@@ -585,15 +590,20 @@ impl Head<'_> {
         };
         let threads = (all / WORTH_A_THREAD).clamp(1, MOST_THREADS);
         let threads = if threads == 1 { 1 } else { threads.min(cores::count()) };
-        let mut differing = std::thread::scope(|scope| {
-            let start = |_| std::thread::Builder::new().stack_size(64 * 1024).spawn_scoped(scope, look).ok();
-            let others: Vec<_> = (1..threads).map_while(start).collect();
-            let mut differing = look()?;
-            for other in others {
-                differing.extend(other.join().ok()??);
-            }
-            Some(differing)
-        })?;
+        let mut differing = if threads == 1 {
+            look()?
+        } else {
+            std::thread::scope(|scope| {
+                let start =
+                    |_| std::thread::Builder::new().stack_size(64 * 1024).spawn_scoped(scope, look).ok();
+                let others: Vec<_> = (1..threads).map_while(start).collect();
+                let mut differing = look()?;
+                for other in others {
+                    differing.extend(other.join().ok()??);
+                }
+                Some(differing)
+            })?
+        };
         differing.sort_unstable();
         (differing.len() <= MOST_TOUCHED).then_some(differing)
     }
@@ -741,12 +751,12 @@ mod tests {
         let run = dir.path();
         std::fs::create_dir(run.join(".planexe")).expect("a folder");
         std::fs::write(run.join("a.txt"), "a").expect("a file");
-        let words = Digest::of(b"build");
+        let words = "build";
         let rests =
             RestsOn { files: vec!["a.txt".into()], absent: vec!["b.txt".into()], ..RestsOn::default() };
         let index = Index::load(&crate::store::Store::open(run));
         let began_ns = fs::now_ns();
-        let encoded = |began_ns| encode(&index, run, &words, "nothing to do", &rests, began_ns);
+        let encoded = |began_ns| encode(&index, run, words, "nothing to do", &rests, began_ns);
         assert!(encoded(began_ns).is_none(), "a change since would leave the same times");
         let bytes = loop {
             // Written once the file is old enough to be told from a later change.
@@ -757,7 +767,7 @@ mod tests {
         assert!(encoded(began_ns).is_none(), "changed since the build began");
         let env = |_: &str| None;
         let said = |bytes: &[u8]| {
-            let memo = decode(bytes).filter(|memo| memo.head.is_of(run, &words, &env))?;
+            let memo = decode(bytes).filter(|memo| memo.head.is_of(run, words, &env))?;
             let looked = memo.look(run, &memo.head.differing(run)?);
             looked.changed.is_empty().then(|| memo.head.said.to_owned())
         };
@@ -770,8 +780,8 @@ mod tests {
             other[at] ^= 0x40;
             assert!(said(&other).is_none(), "changed at {at}");
         }
-        let other_words = Digest::of(b"build -C x");
-        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(run, &other_words, &env)));
+        let other_words = "build -C x";
+        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(run, other_words, &env)));
         std::fs::write(run.join("b.txt"), "").expect("a file");
         assert!(said(&bytes).is_none(), "a file came");
         std::fs::remove_file(run.join("b.txt")).expect("removed");

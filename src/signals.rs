@@ -60,6 +60,17 @@ pub fn listen() -> Signals {
 
 /// From now on to write where nobody reads is an error, and not the end of planexe. Programs that are started find the
 /// signal as it is by default.
+#[cfg(target_os = "linux")]
+pub fn survive_broken_pipes() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler does nothing, and no other thread is there yet. What `signal_hook` does for it is a tenth of
+    // the start of the program.
+    unsafe { libc::signal(SIGPIPE, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+}
+
+/// From now on to write where nobody reads is an error, and not the end of planexe. Programs that are started find the
+/// signal as it is by default.
+#[cfg(not(target_os = "linux"))]
 pub fn survive_broken_pipes() {
     // Without the handler such a write is the end, as by default.
     let _ = signal_hook::flag::register(SIGPIPE, Arc::default());

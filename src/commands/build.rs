@@ -27,7 +27,7 @@ use crate::open_files;
 use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
 use crate::project::Project;
-use crate::record::{Digest, Failure};
+use crate::record::Failure;
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
@@ -397,7 +397,7 @@ pub fn carry_out_under(
     view.tasks = std::mem::take(&mut sink.tasks);
     sink.finish(&view.text(&session.err, session.globals.quiet));
     if let (Some(words), exit::DONE) = (quick::words(session), code) {
-        remember(&view, &index, opened, &ended, known, &words);
+        remember(&view, &index, opened, &ended, known, words);
     }
     if session.globals.json {
         session.print_json(&view)?;
@@ -564,7 +564,7 @@ fn remember(
     opened: &Opened,
     ended: &Ended,
     known: Option<&Known>,
-    words: &Digest,
+    words: &str,
 ) {
     let mut next = view.clone();
     next.summary.fresh += next.summary.ran;

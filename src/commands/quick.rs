@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::Session;
 use crate::memo::{self, Found, Known};
-use crate::record::Digest;
 
 /// What was typed, as far as this way goes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,13 +40,11 @@ fn typed(args: &[OsString]) -> Option<Typed> {
 }
 
 /// What stands for the words of a plain build in a memo.
-fn digest() -> Digest {
-    Digest::of(concat!("planexe ", env!("CARGO_PKG_VERSION"), " build").as_bytes())
-}
+const WORDS: &str = concat!("planexe ", env!("CARGO_PKG_VERSION"), " build");
 
-/// The digest of this session's words, if they are those of a plain build.
-pub fn words(session: &Session) -> Option<Digest> {
-    typed(&session.args).map(|_| digest())
+/// What stands for this session's words, if they are those of a plain build.
+pub fn words(session: &Session) -> Option<&'static str> {
+    typed(&session.args).map(|_| WORDS)
 }
 
 /// What came of a look at the memo.
@@ -63,9 +60,9 @@ pub enum Tried {
 pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Tried {
     let Some(typed) = typed(args) else { return Tried::Build(None) };
     let run = typed.run_dir.as_deref().unwrap_or(Path::new("."));
-    match memo::check(run, &digest(), env) {
+    match memo::check(run, WORDS, env) {
         // What webhooks missed goes out with the next build.
-        Some(Found::Same(_)) if !crate::notify::outbox::waiting(run).is_empty() => Tried::Build(None),
+        Some(Found::Same(_)) if crate::notify::outbox::is_waiting(run) => Tried::Build(None),
         Some(Found::Same(said)) => {
             let silent = typed.quiet || typed.question;
             Tried::Done(crate::exit::DONE, if silent { String::new() } else { said })

@@ -66,13 +66,24 @@ pub fn read_head(path: &Path, length: impl Fn(&[u8]) -> Option<usize>) -> Result
     const FIRST: usize = 1 << 14;
     let (file, metadata) = open_regular(path)?;
     let mut bytes = Vec::with_capacity(FIRST);
-    (&file).take(FIRST as u64).read_to_end(&mut bytes).at("read", path)?;
+    fill(&file, &mut bytes).at("read", path)?;
     let wanted = length(&bytes).unwrap_or(0).min(metadata.len().try_into().unwrap_or(usize::MAX));
-    let missing = wanted.saturating_sub(bytes.len());
-    bytes.reserve_exact(missing);
-    (&file).take(missing as u64).read_to_end(&mut bytes).at("read", path)?;
+    if wanted > bytes.len() {
+        bytes.reserve_exact(wanted - bytes.len());
+        fill(&file, &mut bytes).at("read", path)?;
+    }
     bytes.truncate(wanted);
     Ok(bytes)
+}
+
+/// Reads into the room that is left, to its end or the file's.
+fn fill(file: &File, bytes: &mut Vec<u8>) -> io::Result<()> {
+    while bytes.len() < bytes.capacity() {
+        if rustix::io::retry_on_intr(|| rustix::io::read(file, rustix::buffer::spare_capacity(bytes)))? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of a regular file that may not exist.

@@ -41,6 +41,11 @@ pub fn waiting(run: &Path) -> Vec<(String, usize)> {
     all
 }
 
+/// Whether events wait for a receiver. Most runs have none.
+pub fn is_waiting(run: &Path) -> bool {
+    !matches!(fs::kind(&root(run)), Ok(None)) && !waiting(run).is_empty()
+}
+
 impl Outbox {
     /// Nothing is created.
     pub fn new(run: &Path, receiver: &str) -> Outbox {

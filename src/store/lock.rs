@@ -348,6 +348,24 @@ pub fn boot_id() -> Option<String> {
     ID.get_or_init(ask_boot_id).clone()
 }
 
+/// Whether something was written down in this boot: by its id, without one only where the system has none.
+#[cfg(target_os = "linux")]
+pub fn is_this_boot(id: &[u8]) -> bool {
+    // A build with nothing to do does this and little else: no text is made of it.
+    let mut bytes = [0; 64];
+    let path = c"/proc/sys/kernel/random/boot_id";
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let read = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .and_then(|file| rustix::io::read(file, &mut bytes));
+    read.is_ok_and(|length| !id.is_empty() && bytes[..length].trim_ascii() == id)
+}
+
+/// Whether something was written down in this boot: by its id, without one only where the system has none.
+#[cfg(not(target_os = "linux"))]
+pub fn is_this_boot(id: &[u8]) -> bool {
+    boot_id().unwrap_or_default().as_bytes() == id
+}
+
 #[cfg(target_os = "linux")]
 fn ask_boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
