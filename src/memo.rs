@@ -816,7 +816,7 @@ mod tests {
     }
 
     fn checked(run: &Path) -> Option<Found> {
-        check(run, &Digest::of(b"build"), &|_| None)
+        check(run, "build", &|_| None)
     }
 
     fn fresh(run: &Path) -> Vec<String> {
@@ -832,7 +832,7 @@ mod tests {
         let run = dir.path();
         let index = Index::load(&crate::store::Store::open(run));
         // Younger than the build itself, but its content is recorded.
-        write(&index, run, &Digest::of(b"build"), "said", &rests, 0).expect("written");
+        write(&index, run, "build", "said", &rests, 0).expect("written");
         assert!(matches!(checked(run), Some(Found::Same(said)) if said == "said"));
         std::fs::write(run.join("in.txt"), "x").expect("a file");
         assert_eq!(fresh(run), ["b"]);
@@ -852,7 +852,7 @@ mod tests {
         let (dir, rests) = of_two_tasks();
         let run = dir.path();
         let index = Index::load(&crate::store::Store::open(run));
-        write(&index, run, &Digest::of(b"build"), "said", &rests, 0).expect("written");
+        write(&index, run, "build", "said", &rests, 0).expect("written");
         std::fs::write(run.join("in.txt"), "new").expect("a file");
         let Some(Found::Changed(known)) = checked(run) else { panic!() };
         assert!(known.stands(run));
