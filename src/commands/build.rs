@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::build::{Build, Edits, Ended, Failed, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
-use crate::commands::{Session, plan, quick, session_find};
+use crate::commands::{Session, deliver, plan, quick, session_find};
 use crate::cores;
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::eta;
@@ -329,11 +329,7 @@ pub fn carry_out_under(
     outside: &Outside<'_>,
 ) -> Result<(u8, Option<Ended>), Error> {
     let signals = outside.signals;
-    if !how.webhook.iter().all(|url| notify::send::is_address(url)) {
-        return Err(Error::usage(
-            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
-        ));
-    }
+    deliver::check_addresses(&how.webhook)?;
     let mut lock = match lock_unless_signalled(session, opened, how, signals)? {
         Ok(lock) => lock,
         Err(signal) => return Ok((exit::of_signal(signal), None)),

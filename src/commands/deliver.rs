@@ -30,11 +30,7 @@ struct Unknown {
 /// Delivers. `urls`: addresses that were given to builds with `--webhook`.
 pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
     let opened = session.open(true)?;
-    if !urls.iter().all(|url| is_address(url)) {
-        return Err(Error::usage(
-            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
-        ));
-    }
+    check_addresses(urls)?;
     let run = opened.store.run_dir();
     let Receivers { receivers, faults } = receivers(&opened.project, &session.keys()?, urls);
     for fault in faults {
@@ -77,4 +73,14 @@ pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
         session.print_answer(run, &View { webhooks: delivered, unknown })?;
     }
     Ok(if waiting > 0 { exit::FAILED } else { exit::DONE })
+}
+
+/// Refuses what `--webhook` cannot post to.
+pub(super) fn check_addresses(urls: &[String]) -> Result<(), Error> {
+    match urls.iter().all(|url| is_address(url)) {
+        true => Ok(()),
+        false => Err(Error::usage(
+            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
+        )),
+    }
 }

@@ -219,8 +219,7 @@ impl Endpoint {
     fn place(&self) -> String {
         let place = format!("{}:{}", self.site.host, self.site.port);
         let uri = self.base.parse::<Uri>().ok();
-        let on_the_way = |proxy: &&ureq::Proxy| uri.is_some_and(|uri| !proxy.is_no_proxy(&uri));
-        match self.config.proxy().filter(on_the_way) {
+        match uri.and_then(|uri| proxy::on_the_way(&self.config, &uri)) {
             Some(proxy) => format!("{place} (by the proxy {}:{})", proxy.host(), proxy.port()),
             None => place,
         }
