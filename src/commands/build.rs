@@ -634,7 +634,7 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
         .filter_map(|spec| spec.recipe.prompt())
         .flat_map(|prompt| prompt.models.clone())
         .collect();
-    let calls: u32 = used.iter().map(|&at| endpoints[at].max_concurrent).sum();
+    let calls = used.iter().map(|&at| endpoints[at].max_concurrent).fold(0, u32::saturating_add);
     let all = jobs.unwrap_or(u32::MAX);
     // While answers are put down the next calls are under way.
     let at_work = calls.saturating_add(calls.min(16)).saturating_add(2 * cores).saturating_add(2);
