@@ -376,6 +376,7 @@ fn run(args: Vec<OsString>, bundle: Bundle) -> u8 {
     session.args = typed;
     session.known = known;
     session.make = make;
+    session.make_asks = crate::make::asks(variable("MAKEFLAGS").as_deref(), variable("MAKELEVEL").as_deref());
     session.bundle = bundle;
     let Some(command) = cli.command else {
         let help = definition().render_help();
