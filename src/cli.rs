@@ -305,7 +305,7 @@ Examples:
   planexe gc --older-than 30d -n      what would go
   planexe gc --max-size 500M
 
-Present outputs and the last version of each task always stay.";
+What the run is now always stays: the outputs, and what each task made last.";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
