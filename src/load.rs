@@ -156,7 +156,7 @@ fn load_manifest(
     steps: &[u32],
 ) -> Result<Project, Faults> {
     let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
-    faults.extend(found);
+    faults.extend(manifest.further(found));
     let run = locations.run.canonicalize().unwrap_or_else(|_| locations.run.clone());
     let mut loader = Loader {
         manifest: &manifest,
@@ -169,9 +169,7 @@ fn load_manifest(
         faults: Vec::new(),
     };
     let project = loader.project();
-    // What only follows from a key that could not be read is not told twice.
-    loader.faults.retain(|fault| fault.path().is_none_or(|path| !manifest.is_damaged(path)));
-    faults.append(&mut loader.faults);
+    faults.extend(manifest.further(loader.faults));
     match project {
         Some(project) if faults.is_empty() => {
             Ok(Project { tables: std::mem::take(&mut manifest.tables), ..project })
@@ -221,23 +219,23 @@ impl Loader<'_> {
         let specs = || tables.task.iter().map(|(name, task)| loader.spec(name, task, &endpoints, &pools));
         let (built, specs) =
             cores::both(decls.len(), || Graph::build(decls), || specs().collect::<Option<Vec<Spec>>>());
-        let graph = match built {
-            Ok(graph) => Some(graph),
-            Err(found) => {
-                for fault in found {
-                    self.graph_fault(&fault);
+        let (graph, sound) = match built {
+            Ok(graph) => (graph, true),
+            Err(faulty) => {
+                for fault in &faulty.faults {
+                    self.graph_fault(fault);
                 }
-                None
+                (faulty.graph, false)
             }
         };
         // Where outputs could not be read, nobody can say what is not made.
         let outputs = |name: &String| KeyPath::task(name).then("outputs");
         let outputs_known =
             manifest.whole || !tables.task.keys().any(|name| manifest.is_damaged(&outputs(name)));
-        if let (Some(graph), true) = (&graph, outputs_known) {
-            self.look_for_inputs(graph);
+        if outputs_known {
+            self.look_for_inputs(&graph);
         }
-        let mut graph = graph?;
+        let mut graph = sound.then_some(graph)?;
         graph.renumber(self.steps.iter().copied());
         let mut specs = specs?;
         for spec in &mut specs {
@@ -348,7 +346,10 @@ impl Loader<'_> {
                 let first = names.first().copied().unwrap_or_default();
                 names.push(first);
                 let text = names.join(" -> ");
-                let at = self.task_path(decls.first().copied().unwrap_or(0)).then("inputs");
+                let at = match (decls.first(), decls.last()) {
+                    (Some(&task), Some(&other)) => self.wait_of(task, other),
+                    _ => KeyPath::root(),
+                };
                 let message = if decls.len() == 1 {
                     format!("task `{first}` reads what it writes itself: {text}")
                 } else {
@@ -360,6 +361,27 @@ impl Loader<'_> {
             }
         };
         self.faults.push(fault);
+    }
+
+    /// Where a task says that it waits for another.
+    fn wait_of(&self, task: usize, other: usize) -> KeyPath {
+        let tables = &self.manifest.tables;
+        let at = self.task_path(task);
+        let (Some((name, task)), Some((other_name, other))) =
+            (tables.task.get_index(task), tables.task.get_index(other))
+        else {
+            return at;
+        };
+        let (task_decl, other_decl) = (decl(tables, name, task), decl(tables, other_name, other));
+        let reads =
+            |pattern: &str| other_decl.outputs.iter().any(|output| pattern::could_match(pattern, output));
+        if let Some(n) = task_decl.inputs.iter().position(|input| reads(&input.pattern)) {
+            return inputs::named(&task.inputs, &at).swap_remove(n).key_path;
+        }
+        if let Some(n) = task.after.iter().position(|name| name == other_name) {
+            return at.then("after").then(n);
+        }
+        at.then("foreach")
     }
 
     /// Inputs that nobody makes must be there, inside the run or the pipeline's folder.

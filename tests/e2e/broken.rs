@@ -132,6 +132,61 @@ fn one_mistake_is_told_once() {
 }
 
 #[test]
+fn every_cycle_is_told_beside_what_is_missing() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.b]
+inputs = ["c"]
+outputs = ["b"]
+command = "echo > $out"
+[task.c]
+inputs = ["zz", "b"]
+outputs = ["c"]
+command = "echo > $out"
+[task.d]
+inputs = ["b", "d*"]
+outputs = ["d", "D"]
+command = "echo > $out"
+[task.e]
+after = ["b", "f"]
+outputs = ["e"]
+command = "echo > $out"
+[task.f]
+after = ["e"]
+outputs = ["f"]
+command = "echo > $out"
+[task.g]
+foreach = { glob = "g/*" }
+outputs = ["g/{{ key }}"]
+command = "echo > $out"
+[task.h]
+inputs = ["f"]
+"#,
+    );
+    let cycle = "each task can only read what is made before it";
+    let told = space.run(&["check"]);
+    is_told(
+        told.clone(),
+        2,
+        &[
+            "b -> c -> b",
+            "pipeline.toml:3:11",
+            "task `c` reads `zz`, which is not there",
+            "d -> d",
+            "pipeline.toml:11:16",
+            "outputs `d` and `D` differ only in case",
+            "e -> f -> e",
+            "pipeline.toml:15:15",
+            "g -> g",
+            "pipeline.toml:23:11",
+        ],
+    );
+    assert_eq!(told.stderr.matches(cycle).count(), 4, "{}", told.stderr);
+}
+
+#[test]
 fn the_same_mistake_in_thousands_of_tasks() {
     use std::fmt::Write;
     const TASKS: usize = 4000;
