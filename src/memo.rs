@@ -5,7 +5,7 @@
 //! with its digest and the signature it was last seen with, every directory whose listing mattered (globs,
 //! orphans) with its times, and every file whose absence did. A build with the same words on its command
 //! line looks at all of them, for which it needs the first half of the memo alone; a file whose signature differs is
-//! hashed. If no content differs, everything is up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
+//! hashed. Of markers, if there are many, only the folders are looked at: while the times of one stand, no name came or went in it. If no content differs, everything is up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
 //! still are ([`Known`]). The first thing a build that runs a task does is to remove the memo, so that one
 //! that was killed leaves none; nothing is believed after another boot.
 
@@ -25,15 +25,17 @@ use crate::store::index::{Index, is_racy};
 use crate::store::lock::{boot_id, is_announced, is_this_boot};
 
 /// Layout of the file; another one is no memo.
-const MAGIC: &[u8; 16] = b"planexe memo 03\n";
+const MAGIC: &[u8; 16] = b"planexe memo 04\n";
 /// Where the checksum of the rest of the head is.
 const HEAD_SUM: Range<usize> = 16..48;
 /// Where the length of the head is.
 const HEAD_LENGTH: Range<usize> = 48..52;
 /// Where the checksum of all that comes after the head is.
 const REST_SUM: Range<usize> = 52..84;
-/// Bytes of one file's record in the head: signature (36), offset of its name (4).
-const RECORD: usize = 40;
+/// Bytes of a signature.
+const SIGNATURE: usize = 36;
+/// Bytes of one file's record in the head: its signature, and the offset of its name (4).
+const RECORD: usize = SIGNATURE + 4;
 /// Bytes of one file's digest, after the head.
 const DIGEST: usize = 32;
 /// So many files may differ in signature before it is cheaper to judge anew.
@@ -44,6 +46,9 @@ const WORTH_A_THREAD: usize = 700;
 const MOST_THREADS: usize = 8;
 /// So many files a thread takes at a time.
 const AT_A_TIME: usize = 128;
+/// Up to so many markers are looked at one by one, so that one that was written over in place is seen as well. Of
+/// more it is seen whether they are there: a damaged record beside outputs that are as recorded is no reason to ask again.
+const FEW_MARKERS: usize = 64;
 /// Larger files are not read at the end of a build just to be believed by the next.
 const WORTH_READING: u64 = 1 << 20;
 
@@ -56,6 +61,8 @@ pub struct RestsOn {
     pub contents: Contents,
     /// Files that were not there, and might have mattered.
     pub absent: Vec<PathBuf>,
+    /// Which of `files` are markers, by their positions: planexe alone writes them, each by a rename.
+    pub markers: Vec<u32>,
     /// Directories whose listing mattered.
     pub dirs: Vec<PathBuf>,
     /// Environment variables and digests of their values.
@@ -142,21 +149,26 @@ pub fn check(run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> O
     if !seen.is_of(run, words, env) {
         return None;
     }
-    let differing = seen.differing(run)?;
     let said = seen.said.to_owned();
-    if differing.is_empty() {
+    let Seen { differing, folders } = seen.look(run)?;
+    if differing.is_empty() && folders.is_empty() {
         return Some(Found::Same(said));
     }
     // Another one may have taken its place meanwhile.
     let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(&head))?;
     let memo = decode(&bytes)?;
-    let Looked { touched, changed } = memo.look(run, &differing);
+    let Read { touched, changed } = memo.read(run, &differing);
     let affected = if changed.is_empty() { None } else { Some(memo.affected(&changed)?) };
     let tasks = bytes.len() - memo.tasks.len()..bytes.len();
-    for (at, signature) in &touched {
-        bytes[*at..at + 36].copy_from_slice(&signature_bytes(signature));
+    // All markers of those folders are as recorded only if nothing changed.
+    let mut learned = touched;
+    if affected.is_none() {
+        learned.extend(folders);
     }
-    if !touched.is_empty() {
+    for (at, signature) in &learned {
+        bytes[*at..at + SIGNATURE].copy_from_slice(&signature_bytes(signature));
+    }
+    if !learned.is_empty() {
         seal(&mut bytes);
     }
     Some(match affected {
@@ -165,8 +177,8 @@ pub fn check(run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> O
             Found::Changed(Known { memo: bytes, tasks, affected, changed, fresh: OnceLock::new() })
         }
         None => {
-            if !touched.is_empty() {
-                // Only a cache: without it the touched files are hashed again next time. One that was killed as it
+            if !learned.is_empty() {
+                // Only a cache: without it the same files are looked at again next time. One that was killed as it
                 // wrote this leaves its file.
                 let _ = fs::sweep_temps(&run.join(".planexe"));
                 let _ = fs::write_atomic(&path, &bytes, Durability::Unsynced);
@@ -217,7 +229,7 @@ impl Known {
                 _ => {}
             }
             let signature = if seen.settled { seen.signature } else { Signature::default() };
-            memo[place.record..place.record + 36].copy_from_slice(&signature_bytes(&signature));
+            memo[place.record..place.record + SIGNATURE].copy_from_slice(&signature_bytes(&signature));
             memo[place.digest..place.digest + DIGEST].copy_from_slice(&digest);
         }
         seal(&mut memo);
@@ -268,6 +280,12 @@ fn record_of(
     }
 }
 
+/// The times of a folder; none if names that come or go now may leave the same ones.
+fn settled_times(folder: &Path) -> Option<Signature> {
+    let now = fs::now_ns();
+    fs::directory_times(folder).ok()?.filter(|times| !is_racy(times, now))
+}
+
 fn encode(
     index: &Index,
     run: &Path,
@@ -303,32 +321,47 @@ fn encode(
     for path in &rests.absent {
         text(&mut out, path.to_str()?.as_bytes());
     }
-    // By folder: each is opened once, and its files looked at relative to it.
+    // By folder: each is opened once, and its files looked at relative to it. Its markers come last.
+    let mut is_marker = vec![false; rests.files.len()];
+    if rests.markers.len() > FEW_MARKERS {
+        rests.markers.iter().for_each(|&n| is_marker[n as usize] = true);
+    }
+    let by = |n: usize| {
+        let file = &rests.files[n];
+        (file.parent().map(Path::as_os_str), is_marker[n], file.file_name())
+    };
+    let by: Vec<_> = (0..rests.files.len()).map(by).collect();
     let mut order: Vec<usize> = (0..rests.files.len()).collect();
-    let by: Vec<_> = rests.files.iter().map(|file| (file.parent(), file.file_name())).collect();
-    let by: Vec<_> = by.into_iter().map(|(folder, name)| (folder.map(Path::as_os_str), name)).collect();
     order.sort_unstable_by_key(|&n| by[n]);
     let mut number_of = vec![0u32; rests.files.len()];
-    let mut files: Vec<&PathBuf> = Vec::new();
+    let mut files: Vec<(&PathBuf, bool)> = Vec::new();
     for n in order {
-        if files.last() != Some(&&rests.files[n]) {
-            files.push(&rests.files[n]);
+        if files.last().is_none_or(|(last, _)| *last != &rests.files[n]) {
+            files.push((&rests.files[n], is_marker[n]));
         }
         number_of[n] = files.len() as u32 - 1;
     }
+    let folders: Vec<_> = files.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
+    let folder = |group: &[(&PathBuf, bool)]| group[0].0.parent().map(Path::to_owned).unwrap_or_default();
+    // Before the files in them.
+    let times: Vec<Option<Signature>> = folders
+        .iter()
+        .map(|group| group.last()?.1.then(|| settled_times(&run.join(folder(group))))?)
+        .collect();
     let records: Vec<(Signature, [u8; 32])> = files
         .par_iter()
-        .map(|file| record_of(index, run, file, &rests.contents, began_ns))
+        .map(|(file, _)| record_of(index, run, file, &rests.contents, began_ns))
         .collect::<Option<_>>()?;
     let mut digests = Vec::with_capacity(files.len() * DIGEST);
     let mut rest = files.iter().zip(records);
-    let folders = files.chunk_by(|a, b| a.parent() == b.parent());
-    number(&mut out, folders.clone().count());
-    for group in folders {
-        text(&mut out, group[0].parent().unwrap_or(Path::new("")).to_str()?.as_bytes());
+    number(&mut out, folders.len());
+    for (group, times) in folders.iter().zip(times) {
+        text(&mut out, folder(group).to_str()?.as_bytes());
+        out.extend(signature_bytes(&times.unwrap_or_default()));
+        number(&mut out, group.iter().filter(|(_, marker)| *marker).count());
         number(&mut out, group.len());
         let mut names = Vec::new();
-        for (file, (signature, digest)) in rest.by_ref().take(group.len()) {
+        for ((file, _), (signature, digest)) in rest.by_ref().take(group.len()) {
             out.extend(signature_bytes(&signature));
             digests.extend(digest);
             out.extend((names.len() as u32).to_le_bytes());
@@ -386,13 +419,13 @@ fn raw(digest: &Digest) -> Option<[u8; 32]> {
     Some(*blake3::Hash::from_hex(&digest.0).ok()?.as_bytes())
 }
 
-fn signature_bytes(s: &Signature) -> [u8; 36] {
-    let mut bytes = [0; 36];
+fn signature_bytes(s: &Signature) -> [u8; SIGNATURE] {
+    let mut bytes = [0; SIGNATURE];
     bytes[0..8].copy_from_slice(&s.size.to_le_bytes());
     bytes[8..16].copy_from_slice(&s.mtime_ns.to_le_bytes());
     bytes[16..24].copy_from_slice(&s.ctime_ns.to_le_bytes());
     bytes[24..32].copy_from_slice(&s.ino.to_le_bytes());
-    bytes[32..36].copy_from_slice(&s.mode.to_le_bytes());
+    bytes[32..SIGNATURE].copy_from_slice(&s.mode.to_le_bytes());
     bytes
 }
 
@@ -422,10 +455,14 @@ struct Folder<'a> {
     path: &'a str,
     /// The number of its first file: they are counted over all folders.
     first: usize,
-    /// Where its records begin in the memo; they are in the order of their names.
+    /// Where its records begin in the memo; they are in the order of their names, those of markers after the others.
     at: usize,
     records: &'a [u8],
     names: &'a [u8],
+    /// How many of them are of markers that need no look while its times stand.
+    markers: usize,
+    /// Its times when all of them were as recorded.
+    times: &'a [u8],
 }
 
 /// Where a file's signature and its digest are in a memo.
@@ -480,7 +517,7 @@ fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
         env.push((reader.str()?, reader.text()?));
     }
     for _ in 0..reader.number()? {
-        dirs.push((reader.str()?, reader.take(36)?));
+        dirs.push((reader.str()?, reader.take(SIGNATURE)?));
     }
     for _ in 0..reader.number()? {
         absent.push(reader.str()?);
@@ -488,11 +525,12 @@ fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     let mut folders = Vec::new();
     let mut first = 0;
     for _ in 0..reader.number()? {
-        let path = reader.str()?;
-        let count = reader.number()?;
+        let (path, times) = (reader.str()?, reader.take(SIGNATURE)?);
+        let (markers, count) = (reader.number()?, reader.number()?);
         let at = reader.at;
         let records = reader.take(count.checked_mul(RECORD)?)?;
-        folders.push(Folder { path, first, at, records, names: reader.text()? });
+        count.checked_sub(markers)?;
+        folders.push(Folder { path, first, at, records, names: reader.text()?, markers, times });
         first += count;
     }
     (reader.at == length).then_some(Head { length, boot, words, said, env, dirs, absent, folders })
@@ -510,7 +548,7 @@ fn decode(bytes: &[u8]) -> Option<Memo<'_>> {
 
 /// What reading the files found whose signatures differ.
 #[derive(Debug, Default)]
-struct Looked {
+struct Read {
     /// Files whose bytes are the same: where each record is, and the signature it has now. One too young to be
     /// believed is left out.
     touched: Vec<(usize, Signature)>,
@@ -550,16 +588,9 @@ impl Head<'_> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let at = self.folders.binary_search_by(|other| other.path.cmp(folder)).ok()?;
         let folder = &self.folders[at];
-        let (mut low, mut high) = (0, folder.count());
-        while low < high {
-            let middle = (low + high) / 2;
-            match folder.record(middle)?.1.to_bytes().cmp(name.as_bytes()) {
-                std::cmp::Ordering::Equal => return u32::try_from(folder.first + middle).ok(),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
+        let others = folder.count() - folder.markers;
+        let number = folder.find(0..others, name).or_else(|| folder.find(others..folder.count(), name))?;
+        u32::try_from(folder.first + number).ok()
     }
 
     /// The path of a file, by its number.
@@ -569,24 +600,22 @@ impl Head<'_> {
         Some(Path::new(folder.path).join(name.to_str().ok()?))
     }
 
-    /// The numbers of the files whose signatures are others, looked at on all cores if there are many; none if too
-    /// many differ.
-    fn differing(&self, run: &Path) -> Option<Vec<u32>> {
-        let all = self.count();
+    /// Looks at all files, on all cores if there are many; none if too many differ.
+    fn look(&self, run: &Path) -> Option<Seen> {
+        let mut folders = Vec::new();
+        let spans = self.spans(run, &mut folders);
+        let all: usize = spans.iter().map(|(_, span)| span.len()).sum();
         let next = AtomicUsize::new(0);
         // Each takes what is next, so that one that starts late or waits for its core keeps nobody waiting.
         let look = || {
             let mut differing = Vec::new();
-            loop {
-                let from = next.fetch_add(AT_A_TIME, Ordering::Relaxed);
-                if from >= all {
-                    return Some(differing);
-                }
-                self.differing_among(run, from..all.min(from + AT_A_TIME), &mut differing)?;
+            while let Some((folder, span)) = spans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                folder.differing(run, span.clone(), &mut differing)?;
                 if differing.len() > MOST_TOUCHED {
                     return None;
                 }
             }
+            Some(differing)
         };
         let threads = (all / WORTH_A_THREAD).clamp(1, MOST_THREADS);
         let threads = if threads == 1 { 1 } else { threads.min(cores::count()) };
@@ -605,27 +634,39 @@ impl Head<'_> {
             })?
         };
         differing.sort_unstable();
-        (differing.len() <= MOST_TOUCHED).then_some(differing)
+        (differing.len() <= MOST_TOUCHED).then_some(Seen { differing, folders })
     }
 
-    /// The files of a range whose signatures are others.
-    fn differing_among(&self, run: &Path, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
-        let first = self.folders.partition_point(|folder| folder.first + folder.count() <= range.start);
-        for folder in self.folders[first..].iter().take_while(|folder| folder.first < range.end) {
-            // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
-            // gone took its files with it.
-            let dir = OpenDir::open(&run.join(folder.path)).ok();
-            let end = folder.first + folder.count();
-            for number in range.start.max(folder.first)..range.end.min(end) {
-                let (record, name) = folder.record(number - folder.first)?;
-                let now = dir.as_ref().and_then(|dir| dir.signature(name));
-                if now.is_none_or(|now| signature_bytes(&now) != record[..36]) {
-                    differing.push(number as u32);
+    /// The files that must be looked at, so many at a time. Markers are left out where the folder's times stand; where
+    /// they do not, but will from now on if the markers do, the times of now are noted.
+    fn spans(&self, run: &Path, noted: &mut Vec<(usize, Signature)>) -> Vec<(&Folder<'_>, Range<usize>)> {
+        let mut spans = Vec::with_capacity(self.folders.len() + self.count() / AT_A_TIME);
+        for folder in &self.folders {
+            let mut end = folder.count();
+            if folder.markers > 0 {
+                match settled_times(&run.join(folder.path)) {
+                    Some(times) if signature_bytes(&times) == *folder.times => end -= folder.markers,
+                    Some(times) => noted.push((folder.times_at(), times)),
+                    None => {}
                 }
             }
+            let mut start = 0;
+            while start < end {
+                let next = end.min(start + AT_A_TIME);
+                spans.push((folder, start..next));
+                start = next;
+            }
         }
-        Some(())
+        spans
     }
+}
+
+/// What a look at all files found.
+struct Seen {
+    /// The numbers of those whose signatures are others.
+    differing: Vec<u32>,
+    /// Folders whose markers were looked at, and their times before that: where their records are.
+    folders: Vec<(usize, Signature)>,
 }
 
 impl Memo<'_> {
@@ -677,22 +718,22 @@ impl Memo<'_> {
     }
 
     /// Reads the files whose signatures differ.
-    fn look(&self, run: &Path, differing: &[u32]) -> Looked {
+    fn read(&self, run: &Path, differing: &[u32]) -> Read {
         let read = |&number: &u32| (number, self.same_bytes(run, number));
         let read: Vec<(u32, Bytes)> = if differing.len() < 64 {
             differing.iter().map(read).collect()
         } else {
             differing.par_iter().map(read).collect()
         };
-        let mut looked = Looked::default();
+        let mut found = Read::default();
         for (number, bytes) in read {
             match bytes {
-                Bytes::Same(at, Some(signature)) => looked.touched.push((at, signature)),
+                Bytes::Same(at, Some(signature)) => found.touched.push((at, signature)),
                 Bytes::Same(_, None) => {}
-                Bytes::Other => drop(looked.changed.insert(number)),
+                Bytes::Other => drop(found.changed.insert(number)),
             }
         }
-        looked
+        found
     }
 
     /// Reads a file whose signature is another.
@@ -724,15 +765,49 @@ enum Bytes {
 }
 
 impl Folder<'_> {
+    /// Where in the memo its times are.
+    fn times_at(&self) -> usize {
+        self.at - 8 - SIGNATURE
+    }
+
+    /// The numbers of the files of a range whose signatures are others.
+    fn differing(&self, run: &Path, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
+        // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
+        // gone took its files with it.
+        let dir = OpenDir::open(&run.join(self.path)).ok();
+        for number in range {
+            let (record, name) = self.record(number)?;
+            let now = dir.as_ref().and_then(|dir| dir.signature(name));
+            if now.is_none_or(|now| signature_bytes(&now) != record[..SIGNATURE]) {
+                differing.push((self.first + number) as u32);
+            }
+        }
+        Some(())
+    }
+
     fn count(&self) -> usize {
         self.records.len() / RECORD
+    }
+
+    /// Which of its files has a name, in a range that is in the order of names.
+    fn find(&self, range: Range<usize>, name: &str) -> Option<usize> {
+        let Range { start: mut low, end: mut high } = range;
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.record(middle)?.1.to_bytes().cmp(name.as_bytes()) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
     }
 
     /// The record and the name of one of its files.
     fn record(&self, n: usize) -> Option<(&[u8], &CStr)> {
         let name_of = |n: usize| {
             let record = self.records.get(n * RECORD..(n + 1) * RECORD)?;
-            Some((record, u32::from_le_bytes(record[36..].try_into().ok()?) as usize))
+            Some((record, u32::from_le_bytes(record[SIGNATURE..].try_into().ok()?) as usize))
         };
         let (record, name) = name_of(n)?;
         let end = name_of(n + 1).map_or(self.names.len(), |(_, next)| next);
@@ -768,8 +843,8 @@ mod tests {
         let env = |_: &str| None;
         let said = |bytes: &[u8]| {
             let memo = decode(bytes).filter(|memo| memo.head.is_of(run, words, &env))?;
-            let looked = memo.look(run, &memo.head.differing(run)?);
-            looked.changed.is_empty().then(|| memo.head.said.to_owned())
+            let read = memo.read(run, &memo.head.look(run)?.differing);
+            read.changed.is_empty().then(|| memo.head.said.to_owned())
         };
         assert_eq!(said(&bytes).as_deref(), Some("nothing to do"));
         for length in 0..bytes.len() {

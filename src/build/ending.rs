@@ -180,6 +180,7 @@ impl Build<'_> {
             } else {
                 let first = task.outputs.first()?;
                 let marker = self.store.sidecar_path(first, crate::store::Sidecar::Done);
+                rested.rests.markers.push(rested.rests.files.len() as u32);
                 rested.add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
                 for output in &task.outputs {
                     rested.add(output, false);
