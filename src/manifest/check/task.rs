@@ -208,9 +208,7 @@ impl TaskChecker<'_, '_> {
             self.add(
                 Fault::at(self.at.then("min_success"), format!("`min_success` is {share}"))
                     .wanted("wanted a share above 0, up to 1")
-                    .maybe_hint(
-                        (share >= 2.0 && share <= 100.0).then(|| format!("write `{}`", share / 100.0)),
-                    ),
+                    .maybe_hint((2.0..=100.0).contains(&share).then(|| format!("write `{}`", share / 100.0))),
             );
         }
         if let Some(check) = &task.check {
