@@ -450,7 +450,7 @@ impl Loader<'_> {
                 if !told.insert(path.to_owned()) {
                     return;
                 }
-                let hint = self.nearest_file(path, graph).map_or_else(
+                let hint = self.nearest_file(path, task, graph).map_or_else(
                     || format!("write `{path}` in the run directory, or add a task that makes it"),
                     |near| format!("did you mean `{near}`?"),
                 );
@@ -470,7 +470,7 @@ impl Loader<'_> {
     }
 
     /// The output, or the file beside it, that may be meant by a path where nothing is. Not for each of thousands.
-    fn nearest_file(&self, path: &str, graph: &Graph) -> Option<String> {
+    fn nearest_file(&self, path: &str, task: &str, graph: &Graph) -> Option<String> {
         if !worth_a_search(self.faults.len(), graph.len()) {
             return None;
         }
@@ -481,7 +481,8 @@ impl Loader<'_> {
             .filter_map(|(name, kind)| (kind == fs::FileKind::File).then(|| name.into_string().ok())?)
             .filter(|name| !crate::inputs::is_sidecar(name))
             .collect();
-        let made = graph.ids().flat_map(|id| &graph[id].outputs);
+        let others = graph.ids().filter(|&id| graph[id].name != task);
+        let made = others.flat_map(|id| &graph[id].outputs);
         nearest(path, made.chain(&there).map(String::as_str)).map(str::to_owned)
     }
 

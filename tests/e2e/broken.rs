@@ -132,6 +132,51 @@ fn one_mistake_is_told_once() {
 }
 
 #[test]
+fn what_keeps_a_command_from_its_end_is_told_as_it_is() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.place]
+outputs = ["place.txt"]
+cwd = "nowhere"
+command = "echo > $out"
+[task.two]
+outputs = ["one.txt", "two.txt"]
+command = "echo > $out.0"
+[task.slow]
+outputs = ["slow.txt"]
+timeout = "200ms"
+command = "sleep 30; echo > $out"
+"#,
+    );
+    space.run(&["build"]).exits(1).says(&[
+        "there is no folder `nowhere` to run in (cwd)",
+        "`two.txt` was not written; a command writes it to `$out.1`",
+        "not done after 0.2s (timeout)",
+    ]);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_records_is_found_by_doctor() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.a]\ninputs = [\"b.txt\"]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n",
+    );
+    // What a task writes itself is not what it may have meant to read.
+    space
+        .run(&["check"])
+        .exits(2)
+        .says(&["write `b.txt` in the run directory"])
+        .says_nothing_of(&["did you mean"]);
+    space.write("b.txt", "b");
+    space.write(".planexe", "");
+    space.run(&["build"]).exits(1).says(&["not a directory of its own"]);
+    space.run(&["doctor"]).says(&["`.planexe` is not a directory of its own", "move it away"]);
+}
+
+#[test]
 fn every_cycle_is_told_beside_what_is_missing() {
     let space = Space::new();
     space.write(
