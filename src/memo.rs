@@ -10,8 +10,9 @@
 //! that was killed leaves none; nothing is believed after another boot.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,16 +23,16 @@ use crate::cores;
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
-use crate::store::lock::{boot_id, is_announced, is_this_boot};
+use crate::store::lock::{boot_id, is_this_boot, is_unannounced};
 
 /// Layout of the file; another one is no memo.
-const MAGIC: &[u8; 16] = b"planexe memo 04\n";
+const MAGIC: &[u8; 16] = b"planexe memo 05\n";
 /// Where the checksum of the rest of the head is.
-const HEAD_SUM: Range<usize> = 16..48;
+const HEAD_SUM: Range<usize> = 16..24;
 /// Where the length of the head is.
-const HEAD_LENGTH: Range<usize> = 48..52;
+const HEAD_LENGTH: Range<usize> = 24..28;
 /// Where the checksum of all that comes after the head is.
-const REST_SUM: Range<usize> = 52..84;
+const REST_SUM: Range<usize> = 28..60;
 /// Bytes of a signature.
 const SIGNATURE: usize = 36;
 /// Bytes of one file's record in the head: its signature, and the offset of its name (4).
@@ -95,7 +96,7 @@ impl Contents {
 
 /// Where the memo of a run is.
 pub fn path(run: &Path) -> PathBuf {
-    run.join(".planexe").join("memo")
+    run.join(".planexe/memo")
 }
 
 /// Writes the memo of a build that left nothing to do. `words` stands for the command line, `said` is what
@@ -118,7 +119,7 @@ pub fn write(
 #[derive(Debug)]
 pub enum Found {
     /// Everything is up to date: what the last build with these words told.
-    Same(String),
+    Same(Vec<u8>),
     /// Something changed.
     Changed(Known),
 }
@@ -137,25 +138,32 @@ pub struct Known {
     fresh: OnceLock<HashSet<Box<str>>>,
 }
 
-/// Holds a run against its memo; none if there is no memo that can be believed.
-pub fn check(run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
-    // Somebody is at it, or was killed at it: there may be something to tidy up.
-    if is_announced(run) {
+/// Holds a run, which is open, against its memo; none if there is no memo that can be believed.
+#[inline(always)]
+pub fn check(run: &Path, open: &OpenDir, words: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
+    // Else somebody is at it, or was killed at it: there may be something to tidy up.
+    if !is_unannounced(open) {
         return None;
     }
-    let path = path(run);
-    let head = fs::read_head(&path, head_length).ok()?;
+    let head = open.read_head(c".planexe/memo", head_length)?;
     let seen = decode_head(&head)?;
-    if !seen.is_of(run, words, env) {
+    if !seen.is_of(open, words, env) {
         return None;
     }
-    let said = seen.said.to_owned();
-    let Seen { differing, folders } = seen.look(run)?;
-    if differing.is_empty() && folders.is_empty() {
-        return Some(Found::Same(said));
+    let looked = seen.look(open)?;
+    if looked.differing.is_empty() && looked.folders.is_empty() {
+        return Some(Found::Same(seen.said.to_vec()));
     }
+    read_on(run, &head, &seen, looked)
+}
+
+/// Reads the files that look as if they had changed.
+#[cold]
+fn read_on(run: &Path, head: &[u8], seen: &Head<'_>, looked: Looked) -> Option<Found> {
+    let Looked { differing, folders } = looked;
+    let path = path(run);
     // Another one may have taken its place meanwhile.
-    let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(&head))?;
+    let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(head))?;
     let memo = decode(&bytes)?;
     let Read { touched, changed } = memo.read(run, &differing);
     let affected = if changed.is_empty() { None } else { Some(memo.affected(&changed)?) };
@@ -183,7 +191,7 @@ pub fn check(run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> O
                 let _ = fs::sweep_temps(&run.join(".planexe"));
                 let _ = fs::write_atomic(&path, &bytes, Durability::Unsynced);
             }
-            Found::Same(said)
+            Found::Same(seen.said.to_vec())
         }
     })
 }
@@ -240,7 +248,7 @@ impl Known {
     /// more than contents may have changed.
     fn places(&self, said: &str, contents: &Contents) -> Option<Vec<(PathBuf, Place)>> {
         let memo = decode(&self.memo)?;
-        if memo.head.said != said || !memo.head.dirs.is_empty() {
+        if memo.head.said != said.as_bytes() || !memo.head.dirs.is_empty() {
             return None;
         }
         let recorded = contents.0.keys().map(|path| memo.head.find(path));
@@ -314,12 +322,12 @@ fn encode(
         if times.is_some_and(|signature| is_racy(&signature, began_ns)) {
             return None;
         }
-        text(&mut out, dir.to_str()?.as_bytes());
+        name(&mut out, dir);
         out.extend(signature_bytes(&times.unwrap_or_default()));
     }
     number(&mut out, rests.absent.len());
     for path in &rests.absent {
-        text(&mut out, path.to_str()?.as_bytes());
+        name(&mut out, path);
     }
     // By folder: each is opened once, and its files looked at relative to it. Its markers come last.
     let mut is_marker = vec![false; rests.files.len()];
@@ -356,7 +364,7 @@ fn encode(
     let mut rest = files.iter().zip(records);
     number(&mut out, folders.len());
     for (group, times) in folders.iter().zip(times) {
-        text(&mut out, folder(group).to_str()?.as_bytes());
+        name(&mut out, &folder(group));
         out.extend(signature_bytes(&times.unwrap_or_default()));
         number(&mut out, group.iter().filter(|(_, marker)| *marker).count());
         number(&mut out, group.len());
@@ -365,7 +373,8 @@ fn encode(
             out.extend(signature_bytes(&signature));
             digests.extend(digest);
             out.extend((names.len() as u32).to_le_bytes());
-            names.extend(file.file_name()?.to_str()?.as_bytes());
+            file.to_str()?;
+            names.extend(file.file_name()?.as_bytes());
             names.push(0);
         }
         text(&mut out, &names);
@@ -391,8 +400,28 @@ fn seal(bytes: &mut [u8]) {
     let head = head_length(bytes).unwrap_or(bytes.len());
     let sum = blake3::hash(&bytes[head..]);
     bytes[REST_SUM].copy_from_slice(sum.as_bytes());
-    let sum = blake3::hash(&bytes[HEAD_SUM.end..head]);
-    bytes[HEAD_SUM].copy_from_slice(sum.as_bytes());
+    let sum = checksum(&bytes[HEAD_SUM.end..head]);
+    bytes[HEAD_SUM].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Tells a head from one that was cut or damaged. Each step is one to one, so that no change of a single word goes
+/// unseen. Who means harm could write a memo of his own; and blake3 touches six pages of the program for the first
+/// time, which takes longer than all else that is done with the head (docs/performance.md).
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut sum = bytes.len() as u64;
+    let mut words = bytes.chunks_exact(8);
+    let mut add = |word: [u8; 8]| {
+        // An odd number, of the golden ratio: bits spread upwards, and back by the shift.
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        sum ^= sum >> 32;
+    };
+    for word in words.by_ref() {
+        add([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
+    }
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    add(last);
+    sum
 }
 
 /// How long the head says it is; none if that cannot be.
@@ -413,6 +442,14 @@ fn numbers(out: &mut Vec<u8>, all: &[u32]) {
 fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     number(out, bytes.len());
     out.extend(bytes);
+}
+
+/// The name of a file, as the system takes it.
+fn name(out: &mut Vec<u8>, path: &Path) {
+    let path = path.as_os_str().as_bytes();
+    number(out, path.len() + 1);
+    out.extend(path);
+    out.push(0);
 }
 
 fn raw(digest: &Digest) -> Option<[u8; 32]> {
@@ -443,16 +480,16 @@ struct Head<'a> {
     length: usize,
     boot: &'a [u8],
     words: &'a [u8],
-    said: &'a str,
+    said: &'a [u8],
     env: Vec<(&'a str, &'a [u8])>,
-    dirs: Vec<(&'a str, &'a [u8])>,
-    absent: Vec<&'a str>,
+    dirs: Vec<(&'a CStr, &'a [u8])>,
+    absent: Vec<&'a CStr>,
     /// In the order of their paths.
     folders: Vec<Folder<'a>>,
 }
 
 struct Folder<'a> {
-    path: &'a str,
+    path: &'a CStr,
     /// The number of its first file: they are counted over all folders.
     first: usize,
     /// Where its records begin in the memo; they are in the order of their names, those of markers after the others.
@@ -497,6 +534,17 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.text()?).ok()
     }
 
+    fn name(&mut self) -> Option<&'a CStr> {
+        CStr::from_bytes_with_nul(self.text()?).ok()
+    }
+
+    /// Room for a list, and how long it is.
+    #[inline(always)]
+    fn list<T>(&mut self) -> Option<(Vec<T>, usize)> {
+        let length = self.number().filter(|&length| length <= self.bytes.len())?;
+        Some((Vec::with_capacity(length), length))
+    }
+
     fn numbers(&mut self) -> Option<impl Iterator<Item = u32> + use<'a>> {
         let count = self.number()?;
         let bytes = self.take(count.checked_mul(4)?)?;
@@ -504,28 +552,31 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[inline(always)]
 fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     let length = head_length(bytes)?;
-    let sum = blake3::hash(bytes.get(HEAD_SUM.end..length)?);
-    if !bytes.starts_with(MAGIC) || bytes[HEAD_SUM] != *sum.as_bytes() {
+    let sum = checksum(bytes.get(HEAD_SUM.end..length)?);
+    if !bytes.starts_with(MAGIC) || bytes[HEAD_SUM] != sum.to_le_bytes() {
         return None;
     }
     let mut reader = Reader { bytes: &bytes[..length], at: REST_SUM.end };
-    let (boot, words, said) = (reader.text()?, reader.text()?, reader.str()?);
-    let (mut env, mut dirs, mut absent) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..reader.number()? {
+    let (boot, words, said) = (reader.text()?, reader.text()?, reader.text()?);
+    let (mut env, count) = reader.list()?;
+    for _ in 0..count {
         env.push((reader.str()?, reader.text()?));
     }
-    for _ in 0..reader.number()? {
-        dirs.push((reader.str()?, reader.take(SIGNATURE)?));
+    let (mut dirs, count) = reader.list()?;
+    for _ in 0..count {
+        dirs.push((reader.name()?, reader.take(SIGNATURE)?));
     }
-    for _ in 0..reader.number()? {
-        absent.push(reader.str()?);
+    let (mut absent, count) = reader.list()?;
+    for _ in 0..count {
+        absent.push(reader.name()?);
     }
-    let mut folders = Vec::new();
+    let (mut folders, count) = reader.list()?;
     let mut first = 0;
-    for _ in 0..reader.number()? {
-        let (path, times) = (reader.str()?, reader.take(SIGNATURE)?);
+    for _ in 0..count {
+        let (path, times) = (reader.name()?, reader.take(SIGNATURE)?);
         let (markers, count) = (reader.number()?, reader.number()?);
         let at = reader.at;
         let records = reader.take(count.checked_mul(RECORD)?)?;
@@ -558,18 +609,16 @@ struct Read {
 
 impl Head<'_> {
     /// Whether it was written in this boot, for these words, variables and listings.
-    fn is_of(&self, run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> bool {
+    fn is_of(&self, run: &OpenDir, words: &str, env: &dyn Fn(&str) -> Option<String>) -> bool {
         let same_variable =
             |(name, digest): &(&str, &[u8])| digest_of_variable(env(name).as_deref()).0.as_bytes() == *digest;
-        let same_listing = |(dir, times): &(&str, &[u8])| {
-            let now = fs::directory_times(&run.join(dir));
-            now.is_ok_and(|now| signature_bytes(&now.unwrap_or_default()) == *times)
-        };
+        let same_listing =
+            |(dir, times): &(&CStr, &[u8])| signature_bytes(&run.times(dir).unwrap_or_default()) == *times;
         self.words == words.as_bytes()
             && is_this_boot(self.boot)
             && self.env.iter().all(same_variable)
             && self.dirs.iter().all(same_listing)
-            && self.absent.iter().all(|path| matches!(fs::kind(&run.join(path)), Ok(None)))
+            && self.absent.iter().all(|path| run.is_absent(path))
     }
 
     /// How many files there are.
@@ -586,7 +635,7 @@ impl Head<'_> {
     /// The number of a file, by its path relative to the run.
     fn find(&self, path: &str) -> Option<u32> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let at = self.folders.binary_search_by(|other| other.path.cmp(folder)).ok()?;
+        let at = self.folders.binary_search_by(|other| other.path.to_bytes().cmp(folder.as_bytes())).ok()?;
         let folder = &self.folders[at];
         let others = folder.count() - folder.markers;
         let number = folder.find(0..others, name).or_else(|| folder.find(others..folder.count(), name))?;
@@ -597,11 +646,11 @@ impl Head<'_> {
     fn path(&self, number: u32) -> Option<PathBuf> {
         let folder = self.folder(number as usize)?;
         let (_, name) = folder.record(number as usize - folder.first)?;
-        Some(Path::new(folder.path).join(name.to_str().ok()?))
+        Some(folder.path().join(OsStr::from_bytes(name.to_bytes())))
     }
 
     /// Looks at all files, on all cores if there are many; none if too many differ.
-    fn look(&self, run: &Path) -> Option<Seen> {
+    fn look(&self, run: &OpenDir) -> Option<Looked> {
         let mut folders = Vec::new();
         let spans = self.spans(run, &mut folders);
         let all: usize = spans.iter().map(|(_, span)| span.len()).sum();
@@ -634,17 +683,18 @@ impl Head<'_> {
             })?
         };
         differing.sort_unstable();
-        (differing.len() <= MOST_TOUCHED).then_some(Seen { differing, folders })
+        (differing.len() <= MOST_TOUCHED).then_some(Looked { differing, folders })
     }
 
     /// The files that must be looked at, so many at a time. Markers are left out where the folder's times stand; where
     /// they do not, but will from now on if the markers do, the times of now are noted.
-    fn spans(&self, run: &Path, noted: &mut Vec<(usize, Signature)>) -> Vec<(&Folder<'_>, Range<usize>)> {
+    fn spans(&self, run: &OpenDir, noted: &mut Vec<(usize, Signature)>) -> Vec<(&Folder<'_>, Range<usize>)> {
         let mut spans = Vec::with_capacity(self.folders.len() + self.count() / AT_A_TIME);
         for folder in &self.folders {
             let mut end = folder.count();
             if folder.markers > 0 {
-                match settled_times(&run.join(folder.path)) {
+                let now = fs::now_ns();
+                match run.times(folder.name()).filter(|times| !is_racy(times, now)) {
                     Some(times) if signature_bytes(&times) == *folder.times => end -= folder.markers,
                     Some(times) => noted.push((folder.times_at(), times)),
                     None => {}
@@ -662,7 +712,7 @@ impl Head<'_> {
 }
 
 /// What a look at all files found.
-struct Seen {
+struct Looked {
     /// The numbers of those whose signatures are others.
     differing: Vec<u32>,
     /// Folders whose markers were looked at, and their times before that: where their records are.
@@ -744,7 +794,7 @@ impl Memo<'_> {
     fn same(&self, run: &Path, number: usize) -> Option<Bytes> {
         let folder = self.head.folder(number)?;
         let n = number - folder.first;
-        let path = run.join(folder.path).join(folder.record(n)?.1.to_str().ok()?);
+        let path = run.join(folder.path()).join(OsStr::from_bytes(folder.record(n)?.1.to_bytes()));
         let (now, signature) = (fs::now_ns(), fs::signature(&path).ok()??);
         let (digest, _) = fs::hash_file(&path).ok()?;
         if raw(&digest)? != self.digests[number * DIGEST..(number + 1) * DIGEST]
@@ -765,16 +815,25 @@ enum Bytes {
 }
 
 impl Folder<'_> {
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.path.to_bytes()))
+    }
+
+    /// Its path, as the system takes it.
+    fn name(&self) -> &CStr {
+        if self.path.is_empty() { c"." } else { self.path }
+    }
+
     /// Where in the memo its times are.
     fn times_at(&self) -> usize {
         self.at - 8 - SIGNATURE
     }
 
     /// The numbers of the files of a range whose signatures are others.
-    fn differing(&self, run: &Path, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
+    fn differing(&self, run: &OpenDir, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
         // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
         // gone took its files with it.
-        let dir = OpenDir::open(&run.join(self.path)).ok();
+        let dir = run.open_in(self.name());
         for number in range {
             let (record, name) = self.record(number)?;
             let now = dir.as_ref().and_then(|dir| dir.signature(name));
@@ -842,11 +901,12 @@ mod tests {
         assert!(encoded(began_ns).is_none(), "changed since the build began");
         let env = |_: &str| None;
         let said = |bytes: &[u8]| {
-            let memo = decode(bytes).filter(|memo| memo.head.is_of(run, words, &env))?;
-            let read = memo.read(run, &memo.head.look(run)?.differing);
-            read.changed.is_empty().then(|| memo.head.said.to_owned())
+            let open = OpenDir::open(run).expect("the run");
+            let memo = decode(bytes).filter(|memo| memo.head.is_of(&open, words, &env))?;
+            let read = memo.read(run, &memo.head.look(&open)?.differing);
+            read.changed.is_empty().then(|| memo.head.said.to_vec())
         };
-        assert_eq!(said(&bytes).as_deref(), Some("nothing to do"));
+        assert_eq!(said(&bytes).as_deref(), Some(&b"nothing to do"[..]));
         for length in 0..bytes.len() {
             assert!(said(&bytes[..length]).is_none(), "cut at {length}");
         }
@@ -856,7 +916,8 @@ mod tests {
             assert!(said(&other).is_none(), "changed at {at}");
         }
         let other_words = "build -C x";
-        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(run, other_words, &env)));
+        let open = OpenDir::open(run).expect("the run");
+        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(&open, other_words, &env)));
         std::fs::write(run.join("b.txt"), "").expect("a file");
         assert!(said(&bytes).is_none(), "a file came");
         std::fs::remove_file(run.join("b.txt")).expect("removed");
@@ -891,7 +952,7 @@ mod tests {
     }
 
     fn checked(run: &Path) -> Option<Found> {
-        check(run, "build", &|_| None)
+        check(run, &OpenDir::open(run).ok()?, "build", &|_| None)
     }
 
     fn fresh(run: &Path) -> Vec<String> {
@@ -908,7 +969,7 @@ mod tests {
         let index = Index::load(&crate::store::Store::open(run));
         // Younger than the build itself, but its content is recorded.
         write(&index, run, "build", "said", &rests, 0).expect("written");
-        assert!(matches!(checked(run), Some(Found::Same(said)) if said == "said"));
+        assert!(matches!(checked(run), Some(Found::Same(said)) if said == b"said"));
         std::fs::write(run.join("in.txt"), "x").expect("a file");
         assert_eq!(fresh(run), ["b"]);
         std::fs::remove_file(run.join("other.txt")).expect("removed");
@@ -920,6 +981,47 @@ mod tests {
         assert_eq!(fresh(run), ["b"]);
         std::fs::write(run.join("pipeline.toml"), "x").expect("a file");
         assert!(checked(run).is_none(), "it concerns all");
+    }
+
+    #[test]
+    fn of_many_markers_the_folder_is_looked_at() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let run = dir.path();
+        std::fs::create_dir_all(run.join(".planexe")).expect("a folder");
+        std::fs::create_dir_all(run.join("out")).expect("a folder");
+        let mut rests = RestsOn::default();
+        for n in 0..=FEW_MARKERS {
+            for (name, is_marker) in [(format!("out/{n}.txt"), false), (format!("out/{n}.txt.DONE"), true)] {
+                std::fs::write(run.join(&name), &name).expect("a file");
+                rests.contents.note(&name, &Digest::of(name.as_bytes()));
+                if is_marker {
+                    rests.markers.push(rests.files.len() as u32);
+                }
+                rests.files.push(name.into());
+            }
+        }
+        let index = Index::load(&crate::store::Store::open(run));
+        let looked_at = || {
+            let bytes = fs::read(&path(run)).expect("the memo");
+            let open = OpenDir::open(run).expect("the run");
+            let head = decode_head(&bytes).expect("a memo");
+            head.spans(&open, &mut Vec::new()).iter().map(|(_, span)| span.len()).sum::<usize>()
+        };
+        let all = rests.files.len();
+        write(&index, run, "build", "said", &rests, 0).expect("written");
+        assert_eq!(looked_at(), all, "names may have come since without another time");
+        // Until the folder is old enough.
+        while looked_at() == all {
+            assert!(matches!(checked(run), Some(Found::Same(_))));
+        }
+        assert_eq!(looked_at(), all / 2);
+        std::fs::write(run.join("out/other.txt"), "").expect("a file");
+        assert_eq!(looked_at(), all);
+        rests.markers.pop();
+        write(&index, run, "build", "said", &rests, 0).expect("written");
+        let bytes = fs::read(&path(run)).expect("the memo");
+        let few = decode_head(&bytes).expect("a memo").folders.iter().all(|folder| folder.markers == 0);
+        assert!(few, "few are looked at one by one");
     }
 
     #[test]

@@ -239,7 +239,8 @@ fn outputs(space: &Space) -> Vec<(String, Vec<u8>)> {
 
 /// What a build said at its end, without the seconds it took.
 fn told(stderr: &str) -> String {
-    let words = stderr.lines().last().unwrap_or_default().split(' ').filter(|word| !word.contains("s,"));
+    let is_time = |word: &str| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('s');
+    let words = stderr.lines().last().unwrap_or_default().split(' ').filter(|word| !is_time(word));
     words.collect::<Vec<_>>().join(" ")
 }
 
