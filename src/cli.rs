@@ -8,6 +8,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::commands::quick::Tried;
 use crate::commands::{self, Bundle, Globals, Repeated, Session};
 use crate::exit::{self, Error};
+use crate::fs;
+use crate::memo::Known;
 use crate::report;
 use crate::style::{self, GREEN, RED};
 
@@ -356,7 +358,7 @@ Examples:
   planexe gc --older-than 30d -n      what would go
   planexe gc --max-size 500M
 
-Present outputs and the last version of each task always stay.";
+What the run is now always stays: the outputs, and what each task made last.";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -380,13 +382,31 @@ Examples:
   planexe keys                                  what may go where
   planexe keys bind ACME_API_KEY llm.acme.example";
 
-/// Reads the command line and the environment, runs the command, prints its error, returns its exit code.
-/// `bundle` is the pipeline that comes with the binary: paths and texts.
-pub fn main(bundle: Bundle) -> u8 {
-    run(std::env::args_os().collect(), bundle)
+/// How the program ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// The exit code.
+    pub code: u8,
+    /// Whether standard output was used, and has to be flushed.
+    pub printed: bool,
 }
 
-fn run(mut args: Vec<OsString>, bundle: Bundle) -> u8 {
+/// Reads the command line and the environment, runs the command, prints its error.
+/// `bundle` is the pipeline that comes with the binary: paths and texts.
+#[inline(always)]
+pub fn main(bundle: Bundle) -> Ended {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match commands::quick::try_build(&args, &variable) {
+        Tried::Done(code, said) => {
+            fs::complain(&said);
+            Ended { code, printed: false }
+        }
+        Tried::Build(known) => Ended { code: run(args, known, bundle), printed: true },
+    }
+}
+
+#[cold]
+fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
     if args.get(1).is_some_and(|first| first == crate::detach::DETACHED_ARGUMENT) {
         crate::detach::leave_session();
         args.remove(1);
@@ -396,13 +416,6 @@ fn run(mut args: Vec<OsString>, bundle: Bundle) -> u8 {
         crate::process::lifeline_main(name, std::io::stdin().lock());
         return exit::DONE;
     }
-    let known = match commands::quick::try_build(&args, &variable) {
-        Tried::Done(code, said) => {
-            let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
-            return code;
-        }
-        Tried::Build(known) => known,
-    };
     // Before anything is opened.
     let make = crate::make::find(variable("MAKEFLAGS").as_deref());
     let typed = args.clone();
@@ -431,6 +444,7 @@ fn run(mut args: Vec<OsString>, bundle: Bundle) -> u8 {
     session.args = typed;
     session.known = known;
     session.make = make;
+    session.make_asks = crate::make::asks(variable("MAKEFLAGS").as_deref(), variable("MAKELEVEL").as_deref());
     session.bundle = bundle;
     let Some(command) = cli.command else {
         let help = definition().render_help();

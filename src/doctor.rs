@@ -110,6 +110,10 @@ fn space(free: u64) -> Finding {
 /// locks: one scratch file tells.
 fn files(run: &Path) -> Vec<Finding> {
     let own = run.join(".planexe");
+    if fs::kind(&own).ok().flatten().is_some_and(|kind| kind != fs::FileKind::Dir) {
+        let message = "`.planexe` is not a directory of its own, so nothing can be built";
+        return vec![Finding::fail("files", message, "move it away: planexe keeps its records there")];
+    }
     let dir = if own.is_dir() { own.as_path() } else { run };
     let file = match fs::scratch_file(dir) {
         Ok(file) => file,

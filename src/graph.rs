@@ -175,11 +175,20 @@ pub enum Fault {
         /// Whether they differ in case only.
         case_only: bool,
     },
-    /// Tasks wait for one another: the names in order, the first again at the end.
+    /// Tasks that wait for one another.
     Cycle {
-        /// The declarations on the cycle, in order, the first not repeated.
+        /// The declarations on the cycle: each waits for the one before it, the first for the last.
         decls: Vec<usize>,
     },
+}
+
+/// Declarations with faults.
+#[derive(Debug)]
+pub struct Faulty {
+    /// What they make all the same: good for looking things up, not for building.
+    pub graph: Graph,
+    /// What is wrong with them.
+    pub faults: Vec<Fault>,
 }
 
 /// Tasks and what waits for what. A copy shares what neither changes.
@@ -197,14 +206,12 @@ pub struct Graph {
 
 impl Graph {
     /// Puts declarations together. All faults are found in one go.
-    pub fn build(decls: Vec<Decl>) -> Result<Graph, Vec<Fault>> {
+    pub fn build(decls: Vec<Decl>) -> Result<Graph, Box<Faulty>> {
         let mut graph = Graph::default();
         let (orders, mut faults) = graph.declare(decls);
         graph.connect(&orders);
-        if let Err(cycle) = graph.sort() {
-            faults.push(Fault::Cycle { decls: cycle });
-        }
-        if faults.is_empty() { Ok(graph) } else { Err(faults) }
+        faults.extend(graph.sort().into_iter().map(|decls| Fault::Cycle { decls }));
+        if faults.is_empty() { Ok(graph) } else { Err(Box::new(Faulty { graph, faults })) }
     }
 
     /// Says where each declaration stands in the topological order of a larger graph, of which this is a part.
@@ -371,8 +378,9 @@ impl Graph {
         outputs
     }
 
-    /// Orders the tasks topologically, keeping the order of the file among equals; or names a cycle.
-    fn sort(&mut self) -> Result<(), Vec<usize>> {
+    /// Orders the tasks topologically, keeping the order of the file among equals, and names the cycles that keep
+    /// some from having a place: no task is on two of them.
+    fn sort(&mut self) -> Vec<Vec<usize>> {
         let count = self.tasks.len();
         let needs = |id: TaskId| match self.shared.contains_key(&id) {
             true => self.all_needs(id).len(),
@@ -383,24 +391,42 @@ impl Graph {
             self.ids().filter(|id| unmet[id.index()] == 0).map(Reverse).collect();
         let mut order = Vec::with_capacity(count);
         let mut level = vec![0u32; count];
-        while let Some(Reverse(id)) = ready.pop() {
-            let task = self.task_mut(id);
-            task.step = order.len() as u32;
-            task.level = level[id.index()];
-            order.push(id);
-            for reader in &self[id].readers {
-                level[reader.index()] = level[reader.index()].max(level[id.index()] + 1);
-                unmet[reader.index()] -= 1;
-                if unmet[reader.index()] == 0 {
-                    ready.push(Reverse(*reader));
+        let mut cycles: Vec<Vec<usize>> = Vec::new();
+        loop {
+            while let Some(Reverse(id)) = ready.pop() {
+                let task = self.task_mut(id);
+                task.step = order.len() as u32;
+                task.level = level[id.index()];
+                order.push(id);
+                for reader in &self[id].readers {
+                    level[reader.index()] = level[reader.index()].max(level[id.index()] + 1);
+                    // Of a task on a cycle nothing is unmet any more.
+                    if unmet[reader.index()] == 0 {
+                        continue;
+                    }
+                    unmet[reader.index()] -= 1;
+                    if unmet[reader.index()] == 0 {
+                        ready.push(Reverse(*reader));
+                    }
                 }
             }
+            if order.len() == count {
+                self.order = order.into();
+                return cycles;
+            }
+            // What comes after the cycle may be on another one, so it goes on as if this one were none.
+            let cycle = self.cycle(&unmet);
+            for &task in &cycle {
+                unmet[task] = 0;
+                ready.push(Reverse(TaskId(task as u32)));
+            }
+            cycles.push(cycle);
         }
-        if order.len() == count {
-            self.order = order.into();
-            return Ok(());
-        }
-        // Every task left waits for a task left: walking backwards must come round.
+    }
+
+    /// A cycle among the tasks with unmet needs, the first of the file first.
+    fn cycle(&self, unmet: &[usize]) -> Vec<usize> {
+        // Each of them waits for another of them: walking backwards must come round.
         let mut at = TaskId(unmet.iter().position(|&n| n > 0).unwrap_or(0) as u32);
         let mut path: Vec<TaskId> = Vec::new();
         loop {
@@ -408,7 +434,7 @@ impl Graph {
                 let mut cycle: Vec<usize> = path[start..].iter().rev().map(|id| id.index()).collect();
                 let least = cycle.iter().enumerate().min_by_key(|&(_, d)| d).map_or(0, |(i, _)| i);
                 cycle.rotate_left(least);
-                return Err(cycle);
+                return cycle;
             }
             path.push(at);
             let left = self.all_needs(at).into_iter().find(|need| unmet[need.index()] > 0);

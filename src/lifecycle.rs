@@ -44,7 +44,7 @@ impl<'a> RunRecord<'a> {
         let _ = self.store.clear_live();
         let swept = if self.tidy { self.store.sweep([])? } else { sweep(self.store, self.project)? };
         if swept > 0 {
-            tools.note(None, false, format!("{swept} temporary files of an earlier build were removed"));
+            tools.note(None, false, format!("temporary files of an earlier build were removed: {swept}"));
         }
         self.store.keep_damaged_run()?;
         let run_id = self.store.read_run().map_or_else(|| uuid::Uuid::now_v7().to_string(), |run| run.run_id);

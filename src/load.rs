@@ -156,7 +156,7 @@ fn load_manifest(
     steps: &[u32],
 ) -> Result<Project, Faults> {
     let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
-    faults.extend(found);
+    faults.extend(manifest.further(found));
     let run = locations.run.canonicalize().unwrap_or_else(|_| locations.run.clone());
     let mut loader = Loader {
         manifest: &manifest,
@@ -169,9 +169,7 @@ fn load_manifest(
         faults: Vec::new(),
     };
     let project = loader.project();
-    // What only follows from a key that could not be read is not told twice.
-    loader.faults.retain(|fault| fault.path().is_none_or(|path| !manifest.is_damaged(path)));
-    faults.append(&mut loader.faults);
+    faults.extend(manifest.further(loader.faults));
     match project {
         Some(project) if faults.is_empty() => {
             Ok(Project { tables: std::mem::take(&mut manifest.tables), ..project })
@@ -221,23 +219,23 @@ impl Loader<'_> {
         let specs = || tables.task.iter().map(|(name, task)| loader.spec(name, task, &endpoints, &pools));
         let (built, specs) =
             cores::both(decls.len(), || Graph::build(decls), || specs().collect::<Option<Vec<Spec>>>());
-        let graph = match built {
-            Ok(graph) => Some(graph),
-            Err(found) => {
-                for fault in found {
-                    self.graph_fault(&fault);
+        let (graph, sound) = match built {
+            Ok(graph) => (graph, true),
+            Err(faulty) => {
+                for fault in &faulty.faults {
+                    self.graph_fault(fault);
                 }
-                None
+                (faulty.graph, false)
             }
         };
         // Where outputs could not be read, nobody can say what is not made.
         let outputs = |name: &String| KeyPath::task(name).then("outputs");
         let outputs_known =
             manifest.whole || !tables.task.keys().any(|name| manifest.is_damaged(&outputs(name)));
-        if let (Some(graph), true) = (&graph, outputs_known) {
-            self.look_for_inputs(graph);
+        if outputs_known {
+            self.look_for_inputs(&graph);
         }
-        let mut graph = graph?;
+        let mut graph = sound.then_some(graph)?;
         graph.renumber(self.steps.iter().copied());
         let mut specs = specs?;
         for spec in &mut specs {
@@ -348,7 +346,10 @@ impl Loader<'_> {
                 let first = names.first().copied().unwrap_or_default();
                 names.push(first);
                 let text = names.join(" -> ");
-                let at = self.task_path(decls.first().copied().unwrap_or(0)).then("inputs");
+                let at = match (decls.first(), decls.last()) {
+                    (Some(&task), Some(&other)) => self.wait_of(task, other),
+                    _ => KeyPath::root(),
+                };
                 let message = if decls.len() == 1 {
                     format!("task `{first}` reads what it writes itself: {text}")
                 } else {
@@ -360,6 +361,27 @@ impl Loader<'_> {
             }
         };
         self.faults.push(fault);
+    }
+
+    /// Where a task says that it waits for another.
+    fn wait_of(&self, task: usize, other: usize) -> KeyPath {
+        let tables = &self.manifest.tables;
+        let at = self.task_path(task);
+        let (Some((name, task)), Some((other_name, other))) =
+            (tables.task.get_index(task), tables.task.get_index(other))
+        else {
+            return at;
+        };
+        let (task_decl, other_decl) = (decl(tables, name, task), decl(tables, other_name, other));
+        let reads =
+            |pattern: &str| other_decl.outputs.iter().any(|output| pattern::could_match(pattern, output));
+        if let Some(n) = task_decl.inputs.iter().position(|input| reads(&input.pattern)) {
+            return inputs::named(&task.inputs, &at).swap_remove(n).key_path;
+        }
+        if let Some(n) = task.after.iter().position(|name| name == other_name) {
+            return at.then("after").then(n);
+        }
+        at.then("foreach")
     }
 
     /// Inputs that nobody makes must be there, inside the run or the pipeline's folder.
@@ -428,7 +450,7 @@ impl Loader<'_> {
                 if !told.insert(path.to_owned()) {
                     return;
                 }
-                let hint = self.nearest_file(path, graph).map_or_else(
+                let hint = self.nearest_file(path, task, graph).map_or_else(
                     || format!("write `{path}` in the run directory, or add a task that makes it"),
                     |near| format!("did you mean `{near}`?"),
                 );
@@ -448,7 +470,7 @@ impl Loader<'_> {
     }
 
     /// The output, or the file beside it, that may be meant by a path where nothing is. Not for each of thousands.
-    fn nearest_file(&self, path: &str, graph: &Graph) -> Option<String> {
+    fn nearest_file(&self, path: &str, task: &str, graph: &Graph) -> Option<String> {
         if !worth_a_search(self.faults.len(), graph.len()) {
             return None;
         }
@@ -459,7 +481,8 @@ impl Loader<'_> {
             .filter_map(|(name, kind)| (kind == fs::FileKind::File).then(|| name.into_string().ok())?)
             .filter(|name| !crate::inputs::is_sidecar(name))
             .collect();
-        let made = graph.ids().flat_map(|id| &graph[id].outputs);
+        let others = graph.ids().filter(|&id| graph[id].name != task);
+        let made = others.flat_map(|id| &graph[id].outputs);
         nearest(path, made.chain(&there).map(String::as_str)).map(str::to_owned)
     }
 

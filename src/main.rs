@@ -14,9 +14,13 @@ const PANICKED: i32 = 101;
 extern "C" fn main() -> std::ffi::c_int {
     planexe::fs::open_standard_streams();
     planexe::signals::survive_broken_pipes();
-    let code = std::panic::catch_unwind(|| planexe::cli::main(bundle::FILES));
-    // Flushes what was printed.
-    std::process::exit(code.map_or(PANICKED, i32::from))
+    match std::panic::catch_unwind(|| planexe::cli::main(bundle::FILES)) {
+        // The standard library would first make the buffer that it then flushes.
+        // SAFETY: no other thread is there that could end the program as well.
+        Ok(ended) if !ended.printed => unsafe { libc::exit(ended.code.into()) },
+        Ok(ended) => std::process::exit(ended.code.into()),
+        Err(_) => std::process::exit(PANICKED),
+    }
 }
 
 /// What of the C library's mathematics is used here, by estimates and by templates: with functions of its own the

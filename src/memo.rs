@@ -5,13 +5,14 @@
 //! with its digest and the signature it was last seen with, every directory whose listing mattered (globs,
 //! orphans) with its times, and every file whose absence did. A build with the same words on its command
 //! line looks at all of them, for which it needs the first half of the memo alone; a file whose signature differs is
-//! hashed. If no content differs, everything is up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
+//! hashed. Of markers, if there are many, only the folders are looked at: while the times of one stand, no name came or went in it. If no content differs, everything is up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
 //! still are ([`Known`]). The first thing a build that runs a task does is to remove the memo, so that one
 //! that was killed leaves none; nothing is believed after another boot.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,18 +23,20 @@ use crate::cores;
 use crate::fs::{self, Durability, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
-use crate::store::lock::{boot_id, is_announced, is_this_boot};
+use crate::store::lock::{boot_id, is_this_boot, is_unannounced};
 
 /// Layout of the file; another one is no memo.
-const MAGIC: &[u8; 16] = b"planexe memo 03\n";
+const MAGIC: &[u8; 16] = b"planexe memo 05\n";
 /// Where the checksum of the rest of the head is.
-const HEAD_SUM: Range<usize> = 16..48;
+const HEAD_SUM: Range<usize> = 16..24;
 /// Where the length of the head is.
-const HEAD_LENGTH: Range<usize> = 48..52;
+const HEAD_LENGTH: Range<usize> = 24..28;
 /// Where the checksum of all that comes after the head is.
-const REST_SUM: Range<usize> = 52..84;
-/// Bytes of one file's record in the head: signature (36), offset of its name (4).
-const RECORD: usize = 40;
+const REST_SUM: Range<usize> = 28..60;
+/// Bytes of a signature.
+const SIGNATURE: usize = 36;
+/// Bytes of one file's record in the head: its signature, and the offset of its name (4).
+const RECORD: usize = SIGNATURE + 4;
 /// Bytes of one file's digest, after the head.
 const DIGEST: usize = 32;
 /// So many files may differ in signature before it is cheaper to judge anew.
@@ -44,6 +47,9 @@ const WORTH_A_THREAD: usize = 700;
 const MOST_THREADS: usize = 8;
 /// So many files a thread takes at a time.
 const AT_A_TIME: usize = 128;
+/// Up to so many markers are looked at one by one, so that one that was written over in place is seen as well. Of
+/// more it is seen whether they are there: a damaged record beside outputs that are as recorded is no reason to ask again.
+const FEW_MARKERS: usize = 64;
 /// Larger files are not read at the end of a build just to be believed by the next.
 const WORTH_READING: u64 = 1 << 20;
 
@@ -56,6 +62,8 @@ pub struct RestsOn {
     pub contents: Contents,
     /// Files that were not there, and might have mattered.
     pub absent: Vec<PathBuf>,
+    /// Which of `files` are markers, by their positions: planexe alone writes them, each by a rename.
+    pub markers: Vec<u32>,
     /// Directories whose listing mattered.
     pub dirs: Vec<PathBuf>,
     /// Environment variables and digests of their values.
@@ -88,7 +96,7 @@ impl Contents {
 
 /// Where the memo of a run is.
 pub fn path(run: &Path) -> PathBuf {
-    run.join(".planexe").join("memo")
+    run.join(".planexe/memo")
 }
 
 /// Writes the memo of a build that left nothing to do. `words` stands for the command line, `said` is what
@@ -111,7 +119,7 @@ pub fn write(
 #[derive(Debug)]
 pub enum Found {
     /// Everything is up to date: what the last build with these words told.
-    Same(String),
+    Same(Vec<u8>),
     /// Something changed.
     Changed(Known),
 }
@@ -130,33 +138,45 @@ pub struct Known {
     fresh: OnceLock<HashSet<Box<str>>>,
 }
 
-/// Holds a run against its memo; none if there is no memo that can be believed.
-pub fn check(run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
-    // Somebody is at it, or was killed at it: there may be something to tidy up.
-    if is_announced(run) {
+/// Holds a run, which is open, against its memo; none if there is no memo that can be believed.
+#[inline(always)]
+pub fn check(run: &Path, open: &OpenDir, words: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
+    // Else somebody is at it, or was killed at it: there may be something to tidy up.
+    if !is_unannounced(open) {
         return None;
     }
-    let path = path(run);
-    let head = fs::read_head(&path, head_length).ok()?;
+    let head = open.read_head(c".planexe/memo", head_length)?;
     let seen = decode_head(&head)?;
-    if !seen.is_of(run, words, env) {
+    if !seen.is_of(open, words, env) {
         return None;
     }
-    let differing = seen.differing(run)?;
-    let said = seen.said.to_owned();
-    if differing.is_empty() {
-        return Some(Found::Same(said));
+    let looked = seen.look(open)?;
+    if looked.differing.is_empty() && looked.folders.is_empty() {
+        return Some(Found::Same(seen.said.to_vec()));
     }
+    read_on(run, &head, &seen, looked)
+}
+
+/// Reads the files that look as if they had changed.
+#[cold]
+fn read_on(run: &Path, head: &[u8], seen: &Head<'_>, looked: Looked) -> Option<Found> {
+    let Looked { differing, folders } = looked;
+    let path = path(run);
     // Another one may have taken its place meanwhile.
-    let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(&head))?;
+    let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(head))?;
     let memo = decode(&bytes)?;
-    let Looked { touched, changed } = memo.look(run, &differing);
+    let Read { touched, changed } = memo.read(run, &differing);
     let affected = if changed.is_empty() { None } else { Some(memo.affected(&changed)?) };
     let tasks = bytes.len() - memo.tasks.len()..bytes.len();
-    for (at, signature) in &touched {
-        bytes[*at..at + 36].copy_from_slice(&signature_bytes(signature));
+    // All markers of those folders are as recorded only if nothing changed.
+    let mut learned = touched;
+    if affected.is_none() {
+        learned.extend(folders);
     }
-    if !touched.is_empty() {
+    for (at, signature) in &learned {
+        bytes[*at..at + SIGNATURE].copy_from_slice(&signature_bytes(signature));
+    }
+    if !learned.is_empty() {
         seal(&mut bytes);
     }
     Some(match affected {
@@ -165,13 +185,13 @@ pub fn check(run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> O
             Found::Changed(Known { memo: bytes, tasks, affected, changed, fresh: OnceLock::new() })
         }
         None => {
-            if !touched.is_empty() {
-                // Only a cache: without it the touched files are hashed again next time. One that was killed as it
+            if !learned.is_empty() {
+                // Only a cache: without it the same files are looked at again next time. One that was killed as it
                 // wrote this leaves its file.
                 let _ = fs::sweep_temps(&run.join(".planexe"));
                 let _ = fs::write_atomic(&path, &bytes, Durability::Unsynced);
             }
-            Found::Same(said)
+            Found::Same(seen.said.to_vec())
         }
     })
 }
@@ -217,7 +237,7 @@ impl Known {
                 _ => {}
             }
             let signature = if seen.settled { seen.signature } else { Signature::default() };
-            memo[place.record..place.record + 36].copy_from_slice(&signature_bytes(&signature));
+            memo[place.record..place.record + SIGNATURE].copy_from_slice(&signature_bytes(&signature));
             memo[place.digest..place.digest + DIGEST].copy_from_slice(&digest);
         }
         seal(&mut memo);
@@ -228,7 +248,7 @@ impl Known {
     /// more than contents may have changed.
     fn places(&self, said: &str, contents: &Contents) -> Option<Vec<(PathBuf, Place)>> {
         let memo = decode(&self.memo)?;
-        if memo.head.said != said || !memo.head.dirs.is_empty() {
+        if memo.head.said != said.as_bytes() || !memo.head.dirs.is_empty() {
             return None;
         }
         let recorded = contents.0.keys().map(|path| memo.head.find(path));
@@ -268,6 +288,12 @@ fn record_of(
     }
 }
 
+/// The times of a folder; none if names that come or go now may leave the same ones.
+fn settled_times(folder: &Path) -> Option<Signature> {
+    let now = fs::now_ns();
+    fs::directory_times(folder).ok()?.filter(|times| !is_racy(times, now))
+}
+
 fn encode(
     index: &Index,
     run: &Path,
@@ -296,43 +322,59 @@ fn encode(
         if times.is_some_and(|signature| is_racy(&signature, began_ns)) {
             return None;
         }
-        text(&mut out, dir.to_str()?.as_bytes());
+        name(&mut out, dir);
         out.extend(signature_bytes(&times.unwrap_or_default()));
     }
     number(&mut out, rests.absent.len());
     for path in &rests.absent {
-        text(&mut out, path.to_str()?.as_bytes());
+        name(&mut out, path);
     }
-    // By folder: each is opened once, and its files looked at relative to it.
+    // By folder: each is opened once, and its files looked at relative to it. Its markers come last.
+    let mut is_marker = vec![false; rests.files.len()];
+    if rests.markers.len() > FEW_MARKERS {
+        rests.markers.iter().for_each(|&n| is_marker[n as usize] = true);
+    }
+    let by = |n: usize| {
+        let file = &rests.files[n];
+        (file.parent().map(Path::as_os_str), is_marker[n], file.file_name())
+    };
+    let by: Vec<_> = (0..rests.files.len()).map(by).collect();
     let mut order: Vec<usize> = (0..rests.files.len()).collect();
-    let by: Vec<_> = rests.files.iter().map(|file| (file.parent(), file.file_name())).collect();
-    let by: Vec<_> = by.into_iter().map(|(folder, name)| (folder.map(Path::as_os_str), name)).collect();
     order.sort_unstable_by_key(|&n| by[n]);
     let mut number_of = vec![0u32; rests.files.len()];
-    let mut files: Vec<&PathBuf> = Vec::new();
+    let mut files: Vec<(&PathBuf, bool)> = Vec::new();
     for n in order {
-        if files.last() != Some(&&rests.files[n]) {
-            files.push(&rests.files[n]);
+        if files.last().is_none_or(|(last, _)| *last != &rests.files[n]) {
+            files.push((&rests.files[n], is_marker[n]));
         }
         number_of[n] = files.len() as u32 - 1;
     }
+    let folders: Vec<_> = files.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
+    let folder = |group: &[(&PathBuf, bool)]| group[0].0.parent().map(Path::to_owned).unwrap_or_default();
+    // Before the files in them.
+    let times: Vec<Option<Signature>> = folders
+        .iter()
+        .map(|group| group.last()?.1.then(|| settled_times(&run.join(folder(group))))?)
+        .collect();
     let records: Vec<(Signature, [u8; 32])> = files
         .par_iter()
-        .map(|file| record_of(index, run, file, &rests.contents, began_ns))
+        .map(|(file, _)| record_of(index, run, file, &rests.contents, began_ns))
         .collect::<Option<_>>()?;
     let mut digests = Vec::with_capacity(files.len() * DIGEST);
     let mut rest = files.iter().zip(records);
-    let folders = files.chunk_by(|a, b| a.parent() == b.parent());
-    number(&mut out, folders.clone().count());
-    for group in folders {
-        text(&mut out, group[0].parent().unwrap_or(Path::new("")).to_str()?.as_bytes());
+    number(&mut out, folders.len());
+    for (group, times) in folders.iter().zip(times) {
+        name(&mut out, &folder(group));
+        out.extend(signature_bytes(&times.unwrap_or_default()));
+        number(&mut out, group.iter().filter(|(_, marker)| *marker).count());
         number(&mut out, group.len());
         let mut names = Vec::new();
-        for (file, (signature, digest)) in rest.by_ref().take(group.len()) {
+        for ((file, _), (signature, digest)) in rest.by_ref().take(group.len()) {
             out.extend(signature_bytes(&signature));
             digests.extend(digest);
             out.extend((names.len() as u32).to_le_bytes());
-            names.extend(file.file_name()?.to_str()?.as_bytes());
+            file.to_str()?;
+            names.extend(file.file_name()?.as_bytes());
             names.push(0);
         }
         text(&mut out, &names);
@@ -358,8 +400,28 @@ fn seal(bytes: &mut [u8]) {
     let head = head_length(bytes).unwrap_or(bytes.len());
     let sum = blake3::hash(&bytes[head..]);
     bytes[REST_SUM].copy_from_slice(sum.as_bytes());
-    let sum = blake3::hash(&bytes[HEAD_SUM.end..head]);
-    bytes[HEAD_SUM].copy_from_slice(sum.as_bytes());
+    let sum = checksum(&bytes[HEAD_SUM.end..head]);
+    bytes[HEAD_SUM].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Tells a head from one that was cut or damaged. Each step is one to one, so that no change of a single word goes
+/// unseen. Who means harm could write a memo of his own; and blake3 touches six pages of the program for the first
+/// time, which takes longer than all else that is done with the head (docs/performance.md).
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut sum = bytes.len() as u64;
+    let mut words = bytes.chunks_exact(8);
+    let mut add = |word: [u8; 8]| {
+        // An odd number, of the golden ratio: bits spread upwards, and back by the shift.
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        sum ^= sum >> 32;
+    };
+    for word in words.by_ref() {
+        add([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
+    }
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    add(last);
+    sum
 }
 
 /// How long the head says it is; none if that cannot be.
@@ -382,17 +444,25 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes);
 }
 
+/// The name of a file, as the system takes it.
+fn name(out: &mut Vec<u8>, path: &Path) {
+    let path = path.as_os_str().as_bytes();
+    number(out, path.len() + 1);
+    out.extend(path);
+    out.push(0);
+}
+
 fn raw(digest: &Digest) -> Option<[u8; 32]> {
     Some(*blake3::Hash::from_hex(&digest.0).ok()?.as_bytes())
 }
 
-fn signature_bytes(s: &Signature) -> [u8; 36] {
-    let mut bytes = [0; 36];
+fn signature_bytes(s: &Signature) -> [u8; SIGNATURE] {
+    let mut bytes = [0; SIGNATURE];
     bytes[0..8].copy_from_slice(&s.size.to_le_bytes());
     bytes[8..16].copy_from_slice(&s.mtime_ns.to_le_bytes());
     bytes[16..24].copy_from_slice(&s.ctime_ns.to_le_bytes());
     bytes[24..32].copy_from_slice(&s.ino.to_le_bytes());
-    bytes[32..36].copy_from_slice(&s.mode.to_le_bytes());
+    bytes[32..SIGNATURE].copy_from_slice(&s.mode.to_le_bytes());
     bytes
 }
 
@@ -410,22 +480,26 @@ struct Head<'a> {
     length: usize,
     boot: &'a [u8],
     words: &'a [u8],
-    said: &'a str,
+    said: &'a [u8],
     env: Vec<(&'a str, &'a [u8])>,
-    dirs: Vec<(&'a str, &'a [u8])>,
-    absent: Vec<&'a str>,
+    dirs: Vec<(&'a CStr, &'a [u8])>,
+    absent: Vec<&'a CStr>,
     /// In the order of their paths.
     folders: Vec<Folder<'a>>,
 }
 
 struct Folder<'a> {
-    path: &'a str,
+    path: &'a CStr,
     /// The number of its first file: they are counted over all folders.
     first: usize,
-    /// Where its records begin in the memo; they are in the order of their names.
+    /// Where its records begin in the memo; they are in the order of their names, those of markers after the others.
     at: usize,
     records: &'a [u8],
     names: &'a [u8],
+    /// How many of them are of markers that need no look while its times stand.
+    markers: usize,
+    /// Its times when all of them were as recorded.
+    times: &'a [u8],
 }
 
 /// Where a file's signature and its digest are in a memo.
@@ -460,6 +534,17 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.text()?).ok()
     }
 
+    fn name(&mut self) -> Option<&'a CStr> {
+        CStr::from_bytes_with_nul(self.text()?).ok()
+    }
+
+    /// Room for a list, and how long it is.
+    #[inline(always)]
+    fn list<T>(&mut self) -> Option<(Vec<T>, usize)> {
+        let length = self.number().filter(|&length| length <= self.bytes.len())?;
+        Some((Vec::with_capacity(length), length))
+    }
+
     fn numbers(&mut self) -> Option<impl Iterator<Item = u32> + use<'a>> {
         let count = self.number()?;
         let bytes = self.take(count.checked_mul(4)?)?;
@@ -467,32 +552,36 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[inline(always)]
 fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     let length = head_length(bytes)?;
-    let sum = blake3::hash(bytes.get(HEAD_SUM.end..length)?);
-    if !bytes.starts_with(MAGIC) || bytes[HEAD_SUM] != *sum.as_bytes() {
+    let sum = checksum(bytes.get(HEAD_SUM.end..length)?);
+    if !bytes.starts_with(MAGIC) || bytes[HEAD_SUM] != sum.to_le_bytes() {
         return None;
     }
     let mut reader = Reader { bytes: &bytes[..length], at: REST_SUM.end };
-    let (boot, words, said) = (reader.text()?, reader.text()?, reader.str()?);
-    let (mut env, mut dirs, mut absent) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..reader.number()? {
+    let (boot, words, said) = (reader.text()?, reader.text()?, reader.text()?);
+    let (mut env, count) = reader.list()?;
+    for _ in 0..count {
         env.push((reader.str()?, reader.text()?));
     }
-    for _ in 0..reader.number()? {
-        dirs.push((reader.str()?, reader.take(36)?));
+    let (mut dirs, count) = reader.list()?;
+    for _ in 0..count {
+        dirs.push((reader.name()?, reader.take(SIGNATURE)?));
     }
-    for _ in 0..reader.number()? {
-        absent.push(reader.str()?);
+    let (mut absent, count) = reader.list()?;
+    for _ in 0..count {
+        absent.push(reader.name()?);
     }
-    let mut folders = Vec::new();
+    let (mut folders, count) = reader.list()?;
     let mut first = 0;
-    for _ in 0..reader.number()? {
-        let path = reader.str()?;
-        let count = reader.number()?;
+    for _ in 0..count {
+        let (path, times) = (reader.name()?, reader.take(SIGNATURE)?);
+        let (markers, count) = (reader.number()?, reader.number()?);
         let at = reader.at;
         let records = reader.take(count.checked_mul(RECORD)?)?;
-        folders.push(Folder { path, first, at, records, names: reader.text()? });
+        count.checked_sub(markers)?;
+        folders.push(Folder { path, first, at, records, names: reader.text()?, markers, times });
         first += count;
     }
     (reader.at == length).then_some(Head { length, boot, words, said, env, dirs, absent, folders })
@@ -510,7 +599,7 @@ fn decode(bytes: &[u8]) -> Option<Memo<'_>> {
 
 /// What reading the files found whose signatures differ.
 #[derive(Debug, Default)]
-struct Looked {
+struct Read {
     /// Files whose bytes are the same: where each record is, and the signature it has now. One too young to be
     /// believed is left out.
     touched: Vec<(usize, Signature)>,
@@ -520,18 +609,16 @@ struct Looked {
 
 impl Head<'_> {
     /// Whether it was written in this boot, for these words, variables and listings.
-    fn is_of(&self, run: &Path, words: &str, env: &dyn Fn(&str) -> Option<String>) -> bool {
+    fn is_of(&self, run: &OpenDir, words: &str, env: &dyn Fn(&str) -> Option<String>) -> bool {
         let same_variable =
             |(name, digest): &(&str, &[u8])| digest_of_variable(env(name).as_deref()).0.as_bytes() == *digest;
-        let same_listing = |(dir, times): &(&str, &[u8])| {
-            let now = fs::directory_times(&run.join(dir));
-            now.is_ok_and(|now| signature_bytes(&now.unwrap_or_default()) == *times)
-        };
+        let same_listing =
+            |(dir, times): &(&CStr, &[u8])| signature_bytes(&run.times(dir).unwrap_or_default()) == *times;
         self.words == words.as_bytes()
             && is_this_boot(self.boot)
             && self.env.iter().all(same_variable)
             && self.dirs.iter().all(same_listing)
-            && self.absent.iter().all(|path| matches!(fs::kind(&run.join(path)), Ok(None)))
+            && self.absent.iter().all(|path| run.is_absent(path))
     }
 
     /// How many files there are.
@@ -548,45 +635,36 @@ impl Head<'_> {
     /// The number of a file, by its path relative to the run.
     fn find(&self, path: &str) -> Option<u32> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let at = self.folders.binary_search_by(|other| other.path.cmp(folder)).ok()?;
+        let at = self.folders.binary_search_by(|other| other.path.to_bytes().cmp(folder.as_bytes())).ok()?;
         let folder = &self.folders[at];
-        let (mut low, mut high) = (0, folder.count());
-        while low < high {
-            let middle = (low + high) / 2;
-            match folder.record(middle)?.1.to_bytes().cmp(name.as_bytes()) {
-                std::cmp::Ordering::Equal => return u32::try_from(folder.first + middle).ok(),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
+        let others = folder.count() - folder.markers;
+        let number = folder.find(0..others, name).or_else(|| folder.find(others..folder.count(), name))?;
+        u32::try_from(folder.first + number).ok()
     }
 
     /// The path of a file, by its number.
     fn path(&self, number: u32) -> Option<PathBuf> {
         let folder = self.folder(number as usize)?;
         let (_, name) = folder.record(number as usize - folder.first)?;
-        Some(Path::new(folder.path).join(name.to_str().ok()?))
+        Some(folder.path().join(OsStr::from_bytes(name.to_bytes())))
     }
 
-    /// The numbers of the files whose signatures are others, looked at on all cores if there are many; none if too
-    /// many differ.
-    fn differing(&self, run: &Path) -> Option<Vec<u32>> {
-        let all = self.count();
+    /// Looks at all files, on all cores if there are many; none if too many differ.
+    fn look(&self, run: &OpenDir) -> Option<Looked> {
+        let mut folders = Vec::new();
+        let spans = self.spans(run, &mut folders);
+        let all: usize = spans.iter().map(|(_, span)| span.len()).sum();
         let next = AtomicUsize::new(0);
         // Each takes what is next, so that one that starts late or waits for its core keeps nobody waiting.
         let look = || {
             let mut differing = Vec::new();
-            loop {
-                let from = next.fetch_add(AT_A_TIME, Ordering::Relaxed);
-                if from >= all {
-                    return Some(differing);
-                }
-                self.differing_among(run, from..all.min(from + AT_A_TIME), &mut differing)?;
+            while let Some((folder, span)) = spans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                folder.differing(run, span.clone(), &mut differing)?;
                 if differing.len() > MOST_TOUCHED {
                     return None;
                 }
             }
+            Some(differing)
         };
         let threads = (all / WORTH_A_THREAD).clamp(1, MOST_THREADS);
         let threads = if threads == 1 { 1 } else { threads.min(cores::count()) };
@@ -605,27 +683,40 @@ impl Head<'_> {
             })?
         };
         differing.sort_unstable();
-        (differing.len() <= MOST_TOUCHED).then_some(differing)
+        (differing.len() <= MOST_TOUCHED).then_some(Looked { differing, folders })
     }
 
-    /// The files of a range whose signatures are others.
-    fn differing_among(&self, run: &Path, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
-        let first = self.folders.partition_point(|folder| folder.first + folder.count() <= range.start);
-        for folder in self.folders[first..].iter().take_while(|folder| folder.first < range.end) {
-            // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
-            // gone took its files with it.
-            let dir = OpenDir::open(&run.join(folder.path)).ok();
-            let end = folder.first + folder.count();
-            for number in range.start.max(folder.first)..range.end.min(end) {
-                let (record, name) = folder.record(number - folder.first)?;
-                let now = dir.as_ref().and_then(|dir| dir.signature(name));
-                if now.is_none_or(|now| signature_bytes(&now) != record[..36]) {
-                    differing.push(number as u32);
+    /// The files that must be looked at, so many at a time. Markers are left out where the folder's times stand; where
+    /// they do not, but will from now on if the markers do, the times of now are noted.
+    fn spans(&self, run: &OpenDir, noted: &mut Vec<(usize, Signature)>) -> Vec<(&Folder<'_>, Range<usize>)> {
+        let mut spans = Vec::with_capacity(self.folders.len() + self.count() / AT_A_TIME);
+        for folder in &self.folders {
+            let mut end = folder.count();
+            if folder.markers > 0 {
+                let now = fs::now_ns();
+                match run.times(folder.name()).filter(|times| !is_racy(times, now)) {
+                    Some(times) if signature_bytes(&times) == *folder.times => end -= folder.markers,
+                    Some(times) => noted.push((folder.times_at(), times)),
+                    None => {}
                 }
             }
+            let mut start = 0;
+            while start < end {
+                let next = end.min(start + AT_A_TIME);
+                spans.push((folder, start..next));
+                start = next;
+            }
         }
-        Some(())
+        spans
     }
+}
+
+/// What a look at all files found.
+struct Looked {
+    /// The numbers of those whose signatures are others.
+    differing: Vec<u32>,
+    /// Folders whose markers were looked at, and their times before that: where their records are.
+    folders: Vec<(usize, Signature)>,
 }
 
 impl Memo<'_> {
@@ -677,22 +768,22 @@ impl Memo<'_> {
     }
 
     /// Reads the files whose signatures differ.
-    fn look(&self, run: &Path, differing: &[u32]) -> Looked {
+    fn read(&self, run: &Path, differing: &[u32]) -> Read {
         let read = |&number: &u32| (number, self.same_bytes(run, number));
         let read: Vec<(u32, Bytes)> = if differing.len() < 64 {
             differing.iter().map(read).collect()
         } else {
             differing.par_iter().map(read).collect()
         };
-        let mut looked = Looked::default();
+        let mut found = Read::default();
         for (number, bytes) in read {
             match bytes {
-                Bytes::Same(at, Some(signature)) => looked.touched.push((at, signature)),
+                Bytes::Same(at, Some(signature)) => found.touched.push((at, signature)),
                 Bytes::Same(_, None) => {}
-                Bytes::Other => drop(looked.changed.insert(number)),
+                Bytes::Other => drop(found.changed.insert(number)),
             }
         }
-        looked
+        found
     }
 
     /// Reads a file whose signature is another.
@@ -703,7 +794,7 @@ impl Memo<'_> {
     fn same(&self, run: &Path, number: usize) -> Option<Bytes> {
         let folder = self.head.folder(number)?;
         let n = number - folder.first;
-        let path = run.join(folder.path).join(folder.record(n)?.1.to_str().ok()?);
+        let path = run.join(folder.path()).join(OsStr::from_bytes(folder.record(n)?.1.to_bytes()));
         let (now, signature) = (fs::now_ns(), fs::signature(&path).ok()??);
         let (digest, _) = fs::hash_file(&path).ok()?;
         if raw(&digest)? != self.digests[number * DIGEST..(number + 1) * DIGEST]
@@ -724,15 +815,58 @@ enum Bytes {
 }
 
 impl Folder<'_> {
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.path.to_bytes()))
+    }
+
+    /// Its path, as the system takes it.
+    fn name(&self) -> &CStr {
+        if self.path.is_empty() { c"." } else { self.path }
+    }
+
+    /// Where in the memo its times are.
+    fn times_at(&self) -> usize {
+        self.at - 8 - SIGNATURE
+    }
+
+    /// The numbers of the files of a range whose signatures are others.
+    fn differing(&self, run: &OpenDir, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
+        // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
+        // gone took its files with it.
+        let dir = run.open_in(self.name());
+        for number in range {
+            let (record, name) = self.record(number)?;
+            let now = dir.as_ref().and_then(|dir| dir.signature(name));
+            if now.is_none_or(|now| signature_bytes(&now) != record[..SIGNATURE]) {
+                differing.push((self.first + number) as u32);
+            }
+        }
+        Some(())
+    }
+
     fn count(&self) -> usize {
         self.records.len() / RECORD
+    }
+
+    /// Which of its files has a name, in a range that is in the order of names.
+    fn find(&self, range: Range<usize>, name: &str) -> Option<usize> {
+        let Range { start: mut low, end: mut high } = range;
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.record(middle)?.1.to_bytes().cmp(name.as_bytes()) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
     }
 
     /// The record and the name of one of its files.
     fn record(&self, n: usize) -> Option<(&[u8], &CStr)> {
         let name_of = |n: usize| {
             let record = self.records.get(n * RECORD..(n + 1) * RECORD)?;
-            Some((record, u32::from_le_bytes(record[36..].try_into().ok()?) as usize))
+            Some((record, u32::from_le_bytes(record[SIGNATURE..].try_into().ok()?) as usize))
         };
         let (record, name) = name_of(n)?;
         let end = name_of(n + 1).map_or(self.names.len(), |(_, next)| next);
@@ -767,11 +901,12 @@ mod tests {
         assert!(encoded(began_ns).is_none(), "changed since the build began");
         let env = |_: &str| None;
         let said = |bytes: &[u8]| {
-            let memo = decode(bytes).filter(|memo| memo.head.is_of(run, words, &env))?;
-            let looked = memo.look(run, &memo.head.differing(run)?);
-            looked.changed.is_empty().then(|| memo.head.said.to_owned())
+            let open = OpenDir::open(run).expect("the run");
+            let memo = decode(bytes).filter(|memo| memo.head.is_of(&open, words, &env))?;
+            let read = memo.read(run, &memo.head.look(&open)?.differing);
+            read.changed.is_empty().then(|| memo.head.said.to_vec())
         };
-        assert_eq!(said(&bytes).as_deref(), Some("nothing to do"));
+        assert_eq!(said(&bytes).as_deref(), Some(&b"nothing to do"[..]));
         for length in 0..bytes.len() {
             assert!(said(&bytes[..length]).is_none(), "cut at {length}");
         }
@@ -781,7 +916,8 @@ mod tests {
             assert!(said(&other).is_none(), "changed at {at}");
         }
         let other_words = "build -C x";
-        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(run, other_words, &env)));
+        let open = OpenDir::open(run).expect("the run");
+        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(&open, other_words, &env)));
         std::fs::write(run.join("b.txt"), "").expect("a file");
         assert!(said(&bytes).is_none(), "a file came");
         std::fs::remove_file(run.join("b.txt")).expect("removed");
@@ -816,7 +952,7 @@ mod tests {
     }
 
     fn checked(run: &Path) -> Option<Found> {
-        check(run, "build", &|_| None)
+        check(run, &OpenDir::open(run).ok()?, "build", &|_| None)
     }
 
     fn fresh(run: &Path) -> Vec<String> {
@@ -833,7 +969,7 @@ mod tests {
         let index = Index::load(&crate::store::Store::open(run));
         // Younger than the build itself, but its content is recorded.
         write(&index, run, "build", "said", &rests, 0).expect("written");
-        assert!(matches!(checked(run), Some(Found::Same(said)) if said == "said"));
+        assert!(matches!(checked(run), Some(Found::Same(said)) if said == b"said"));
         std::fs::write(run.join("in.txt"), "x").expect("a file");
         assert_eq!(fresh(run), ["b"]);
         std::fs::remove_file(run.join("other.txt")).expect("removed");
@@ -845,6 +981,47 @@ mod tests {
         assert_eq!(fresh(run), ["b"]);
         std::fs::write(run.join("pipeline.toml"), "x").expect("a file");
         assert!(checked(run).is_none(), "it concerns all");
+    }
+
+    #[test]
+    fn of_many_markers_the_folder_is_looked_at() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let run = dir.path();
+        std::fs::create_dir_all(run.join(".planexe")).expect("a folder");
+        std::fs::create_dir_all(run.join("out")).expect("a folder");
+        let mut rests = RestsOn::default();
+        for n in 0..=FEW_MARKERS {
+            for (name, is_marker) in [(format!("out/{n}.txt"), false), (format!("out/{n}.txt.DONE"), true)] {
+                std::fs::write(run.join(&name), &name).expect("a file");
+                rests.contents.note(&name, &Digest::of(name.as_bytes()));
+                if is_marker {
+                    rests.markers.push(rests.files.len() as u32);
+                }
+                rests.files.push(name.into());
+            }
+        }
+        let index = Index::load(&crate::store::Store::open(run));
+        let looked_at = || {
+            let bytes = fs::read(&path(run)).expect("the memo");
+            let open = OpenDir::open(run).expect("the run");
+            let head = decode_head(&bytes).expect("a memo");
+            head.spans(&open, &mut Vec::new()).iter().map(|(_, span)| span.len()).sum::<usize>()
+        };
+        let all = rests.files.len();
+        write(&index, run, "build", "said", &rests, 0).expect("written");
+        assert_eq!(looked_at(), all, "names may have come since without another time");
+        // Until the folder is old enough.
+        while looked_at() == all {
+            assert!(matches!(checked(run), Some(Found::Same(_))));
+        }
+        assert_eq!(looked_at(), all / 2);
+        std::fs::write(run.join("out/other.txt"), "").expect("a file");
+        assert_eq!(looked_at(), all);
+        rests.markers.pop();
+        write(&index, run, "build", "said", &rests, 0).expect("written");
+        let bytes = fs::read(&path(run)).expect("the memo");
+        let few = decode_head(&bytes).expect("a memo").folders.iter().all(|folder| folder.markers == 0);
+        assert!(few, "few are looked at one by one");
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn tokens(pattern: &str) -> Vec<Token> {
                 '*' => (Token::Many, 1),
                 '?' => (Token::One, 1),
                 '[' => (Token::One, rest.find(']').map_or(1, |end| end + 1)),
-                '{' => (Token::All, rest.find('}').map_or(1, |end| end + 1)),
+                '{' => (Token::All, alternatives(rest)),
                 c => (Token::Char(c), c.len_utf8()),
             }
         };
@@ -98,6 +98,22 @@ fn tokens(pattern: &str) -> Vec<Token> {
         rest = &rest[length..];
     }
     tokens
+}
+
+/// How long the alternatives are that a text begins with: they may have others in them.
+fn alternatives(text: &str) -> usize {
+    let mut depth = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    1
 }
 
 /// What the holes of a pattern begin and end with.
@@ -217,6 +233,8 @@ mod tests {
             ("a?.txt", "abc.txt", false),
             ("a[0-9].txt", "a7.txt", true),
             ("{a,b}.txt", "b.txt", true),
+            ("{a,{b,c}}.txt", "b.txt", true),
+            ("{a,{b,c}}.txt", "b.md", false),
             ("x*", "*y", true),
             ("x*z", "*y", false),
         ] {

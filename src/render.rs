@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use minijinja::value::{Kwargs, ValueKind};
@@ -80,21 +81,55 @@ const LARGEST: usize = 256 << 20;
 
 /// Renders a template. With `html`, values are escaped.
 pub fn render(source: &Source, context: &Value, html: bool) -> Result<String, RenderError> {
+    render_within(source, context, html, LARGEST)
+}
+
+fn render_within(
+    source: &Source,
+    context: &Value,
+    html: bool,
+    largest: usize,
+) -> Result<String, RenderError> {
     let env = environment(html, source.trim);
     let template = env
         .template_from_named_str(&source.name, &source.text)
         .map_err(|error| in_words(source, &error, Some(context)))?;
-    let text = template.render(context).map_err(|error| in_words(source, &error, Some(context)))?;
-    if text.len() > LARGEST {
-        return Err(RenderError {
-            message: format!("the text is larger than {} MiB", LARGEST >> 20),
+    let mut text = Text { bytes: Vec::new(), room: largest, full: false };
+    let made = template.render_captured_to(context, &mut text).map(drop);
+    match made {
+        _ if text.full => Err(RenderError {
+            message: format!("the text is larger than {} MiB", largest >> 20),
             name: source.name.clone(),
             line: None,
             span: None,
             hint: None,
-        });
+        }),
+        Err(error) => Err(in_words(source, &error, Some(context))),
+        Ok(()) => Ok(String::from_utf8(text.bytes).expect("BUG: a template made a text that is not UTF-8")),
     }
-    Ok(text)
+}
+
+/// The text a template makes, as far as there is room: a loop over a large input would else take all memory.
+struct Text {
+    bytes: Vec<u8>,
+    room: usize,
+    /// More was to come.
+    full: bool,
+}
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.full |= bytes.len() > self.room - self.bytes.len();
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The names a template uses and does not set itself; of members the whole path (`vars.audience`).
@@ -166,7 +201,9 @@ fn not_a_condition(source: &Source) -> RenderError {
         line: None,
         span: None,
         hint: Some(match source.text.trim() {
-            text if !text.contains("{{") && !text.is_empty() => format!("write \"{{{{ {text} }}}}\""),
+            text if !text.contains("{{") && !text.contains("{%") && !text.is_empty() => {
+                format!("write \"{{{{ {text} }}}}\"")
+            }
             _ => "write \"{{ assessment.verdict == 'no-go' }}\"".to_owned(),
         }),
     }
@@ -704,6 +741,16 @@ mod tests {
         }
         let html = render(&Source::new("t", "{{ j.a[2] }} {{ j.a|tojson }}"), &context, true).unwrap();
         assert_eq!(html, "&lt;b&gt; [1.5,9007199254740993,\"\\u003cb\\u003e\"]");
+    }
+
+    #[test]
+    fn a_text_that_never_ends_takes_no_more_memory_than_it_may() {
+        let context = context! { doc => "x".repeat(1 << 20) };
+        let source = Source::new("t", "{% for i in range(100000) %}{{ doc }}{% endfor %}");
+        let error = render_within(&source, &context, false, 3 << 20).unwrap_err();
+        assert_eq!(error.message, "the text is larger than 3 MiB");
+        let source = Source::new("t", "{{ doc }}{{ doc }}{{ doc }}");
+        assert_eq!(render_within(&source, &context, false, 3 << 20).map(|text| text.len()), Ok(3 << 20));
     }
 
     #[test]

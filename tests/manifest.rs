@@ -47,7 +47,7 @@ fn faults_of(file: &Path, text: &[u8]) -> String {
         Err(faults) => faults.render(false, 100),
         Ok((manifest, mut faults)) => {
             let (_, more) = Texts::load(&manifest, &[]);
-            faults.extend(more);
+            faults.extend(manifest.further(more));
             match manifest.or_faults(faults) {
                 Ok(_) => String::new(),
                 Err(faults) => {

@@ -141,11 +141,10 @@ impl Build<'_> {
         let graph = self.engine.graph();
         let mut rests = RestsOn { contents: std::mem::take(&mut self.contents), ..RestsOn::default() };
         for (path, digest) in &self.project.sources {
-            rests.files.push(path.clone());
-            let Some(digest) = digest else { continue };
-            rests.contents.note(path.to_str()?, digest);
-            if let Ok(relative) = path.strip_prefix(self.store.run_dir()) {
-                rests.contents.note(relative.to_str()?, digest);
+            let path = path.strip_prefix(self.store.run_dir()).unwrap_or(path);
+            rests.files.push(path.to_owned());
+            if let Some(digest) = digest {
+                rests.contents.note(path.to_str()?, digest);
             }
         }
         for name in ["run.toml", "pipeline.toml"] {
@@ -180,6 +179,7 @@ impl Build<'_> {
             } else {
                 let first = task.outputs.first()?;
                 let marker = self.store.sidecar_path(first, crate::store::Sidecar::Done);
+                rested.rests.markers.push(rested.rests.files.len() as u32);
                 rested.add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
                 for output in &task.outputs {
                     rested.add(output, false);

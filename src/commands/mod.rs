@@ -197,6 +197,8 @@ pub struct Session {
     pub known: Option<crate::memo::Known>,
     /// make's jobserver, if make started this.
     pub make: crate::make::Make,
+    /// What make wants to know, if it runs nothing.
+    pub make_asks: Option<crate::make::Asks>,
     /// The pipeline that comes with the binary.
     pub bundle: Bundle,
     out_closed: AtomicBool,
@@ -250,6 +252,7 @@ impl Session {
             lookup: None,
             known: None,
             make: crate::make::Make::None,
+            make_asks: None,
             bundle: &[],
             out_closed: AtomicBool::new(false),
         }

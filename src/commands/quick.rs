@@ -1,11 +1,16 @@
 //! The build that has nothing to do, before anything else is looked at: not the options, not the
 //! pipeline. Only the plain forms of `planexe build` come this way; all else, and every doubt, takes the
 //! long one.
+//!
+//! What is on this way is put into one function (`inline(always)`), here and in [`memo`]: each piece of the program that
+//! is touched for the first time costs as much as to look at four files (docs/performance.md).
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::commands::Session;
+use crate::fs::OpenDir;
 use crate::memo::{self, Found, Known};
 
 /// What was typed, as far as this way goes.
@@ -17,26 +22,29 @@ struct Typed {
 }
 
 /// The words of a plain build, or none if anything is among them that might matter to the verdict.
+#[inline(always)]
 fn typed(args: &[OsString]) -> Option<Typed> {
-    let mut words = args.iter().skip(1).map(|word| word.to_str());
+    let mut words = args.iter().skip(1);
     let mut typed = Typed::default();
     let mut build = false;
     while let Some(word) = words.next() {
-        match word? {
-            "build" | "b" if !build => build = true,
-            "-s" | "--quiet" => typed.quiet = true,
-            "-q" | "--question" => typed.question = true,
-            "-k" | "--keep-going" => {}
-            "-j" | "--jobs" => {
-                words.next()??.parse::<u32>().ok().filter(|&jobs| jobs > 0)?;
-            }
-            "-C" | "--run-dir" if typed.run_dir.is_none() => typed.run_dir = Some(words.next()??.into()),
-            word => {
-                word.strip_prefix("-j")?.parse::<u32>().ok().filter(|&jobs| jobs > 0)?;
-            }
+        match word.as_bytes() {
+            b"build" | b"b" if !build => build = true,
+            b"-s" | b"--quiet" => typed.quiet = true,
+            b"-q" | b"--question" => typed.question = true,
+            b"-k" | b"--keep-going" => {}
+            b"-j" | b"--jobs" if is_a_number(words.next()?.as_bytes()) => {}
+            b"-C" | b"--run-dir" if typed.run_dir.is_none() => typed.run_dir = Some(words.next()?.into()),
+            [b'-', b'j', number @ ..] if is_a_number(number) => {}
+            _ => return None,
         }
     }
     build.then_some(typed)
+}
+
+/// Whether it is one of jobs, at least one.
+fn is_a_number(word: &[u8]) -> bool {
+    matches!(word, [b'1'..=b'9', rest @ ..] if rest.len() < 9 && rest.iter().all(u8::is_ascii_digit))
 }
 
 /// What stands for the words of a plain build in a memo.
@@ -51,21 +59,23 @@ pub fn words(session: &Session) -> Option<&'static str> {
 #[derive(Debug)]
 pub enum Tried {
     /// There is nothing to do: the exit code, and what to say.
-    Done(u8, String),
+    Done(u8, Vec<u8>),
     /// There may be. So much is known to be up to date, if anything.
     Build(Option<Known>),
 }
 
 /// Whether a plain build has nothing to do; if that is not sure, what is known.
+#[inline(always)]
 pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Tried {
     let Some(typed) = typed(args) else { return Tried::Build(None) };
     let run = typed.run_dir.as_deref().unwrap_or(Path::new("."));
-    match memo::check(run, WORDS, env) {
+    let Ok(open) = OpenDir::open(run) else { return Tried::Build(None) };
+    match memo::check(run, &open, WORDS, env) {
         // What webhooks missed goes out with the next build.
-        Some(Found::Same(_)) if crate::notify::outbox::is_waiting(run) => Tried::Build(None),
+        Some(Found::Same(_)) if crate::notify::outbox::is_waiting(run, &open) => Tried::Build(None),
         Some(Found::Same(said)) => {
             let silent = typed.quiet || typed.question;
-            Tried::Done(crate::exit::DONE, if silent { String::new() } else { said })
+            Tried::Done(crate::exit::DONE, if silent { Vec::new() } else { said })
         }
         Some(Found::Changed(known)) => Tried::Build(Some(known)),
         None => Tried::Build(None),
@@ -88,6 +98,9 @@ mod tests {
             ("planexe build --json", false),
             ("planexe build -D a=b", false),
             ("planexe build -j0", false),
+            ("planexe build -j +4", false),
+            ("planexe build -j4x", false),
+            ("planexe build -j", false),
             ("planexe build -C", false),
             ("planexe status", false),
             ("planexe", false),

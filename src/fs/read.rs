@@ -1,16 +1,26 @@
 //! Reading: regular files and folders, their digests and signatures.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{At, FsError, Result, optional, retry};
 use crate::record::Digest;
+
+/// Writes to standard error, past the standard library. That it cannot be written is nobody's loss.
+pub fn complain(mut words: &[u8]) {
+    while let Ok(written @ 1..) =
+        rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stderr(), words))
+    {
+        words = &words[written.min(words.len())..];
+    }
+}
 
 pub(super) fn not_regular() -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, "not a regular file")
@@ -49,41 +59,17 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Opens `/dev/null` in the place of each standard stream that is closed: a file that is opened later would get its
 /// number, and what is printed would be written into it.
+#[inline(always)]
 pub fn open_standard_streams() {
     use rustix::stdio::{stderr, stdin, stdout};
     for stream in [stdin(), stdout(), stderr()] {
-        if rustix::io::fcntl_getfd(stream) == Err(rustix::io::Errno::BADF)
-            && let Ok(opened) = rustix::fs::open("/dev/null", OFlags::RDWR, rustix::fs::Mode::empty())
+        if rustix::io::fcntl_getfd(stream) == Err(Errno::BADF)
+            && let Ok(opened) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())
         {
             // The lowest number is free, so it is this one. It stays open.
             let _ = opened.into_raw_fd();
         }
     }
-}
-
-/// The first bytes of a regular file: as many as `length` takes from its beginning, or as there are.
-pub fn read_head(path: &Path, length: impl Fn(&[u8]) -> Option<usize>) -> Result<Vec<u8>> {
-    const FIRST: usize = 1 << 14;
-    let (file, metadata) = open_regular(path)?;
-    let mut bytes = Vec::with_capacity(FIRST);
-    fill(&file, &mut bytes).at("read", path)?;
-    let wanted = length(&bytes).unwrap_or(0).min(metadata.len().try_into().unwrap_or(usize::MAX));
-    if wanted > bytes.len() {
-        bytes.reserve_exact(wanted - bytes.len());
-        fill(&file, &mut bytes).at("read", path)?;
-    }
-    bytes.truncate(wanted);
-    Ok(bytes)
-}
-
-/// Reads into the room that is left, to its end or the file's.
-fn fill(file: &File, bytes: &mut Vec<u8>) -> io::Result<()> {
-    while bytes.len() < bytes.capacity() {
-        if rustix::io::retry_on_intr(|| rustix::io::read(file, rustix::buffer::spare_capacity(bytes)))? == 0 {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The bytes of a regular file that may not exist.
@@ -262,10 +248,11 @@ pub fn directory_times(path: &Path) -> Result<Option<Signature>> {
     Ok(metadata.filter(Metadata::is_dir).map(|metadata| Signature { size: 0, ..Signature::of(&metadata) }))
 }
 
-/// A directory held open, to look at many of its files without walking its path each time.
+/// A directory held open, to look at many of its files without walking its path each time. Names are those of files in
+/// it, or of files below it: `a/b.txt`.
 #[derive(Debug)]
 pub struct OpenDir {
-    fd: std::os::fd::OwnedFd,
+    fd: OwnedFd,
 }
 
 impl OpenDir {
@@ -278,19 +265,30 @@ impl OpenDir {
 
     /// Opens a directory.
     pub fn open(path: &Path) -> Result<OpenDir> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+        let opened = rustix::fs::open(path, DIRECTORY, Mode::empty());
         Ok(OpenDir { fd: opened.map_err(io::Error::from).at("read", path)? })
     }
 
+    /// Opens a directory in it; none if there is none.
+    pub fn open_in(&self, name: &CStr) -> Option<OpenDir> {
+        Some(OpenDir { fd: rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()).ok()? })
+    }
+
     /// The signature of a regular file in it, links followed; none if there is none.
-    pub fn signature(&self, name: &std::ffi::CStr) -> Option<Signature> {
-        let stat = rustix::fs::statat(&self.fd, name, rustix::fs::AtFlags::empty()).ok()?;
-        let regular =
-            rustix::fs::FileType::from_raw_mode(stat.st_mode as _) == rustix::fs::FileType::RegularFile;
+    pub fn signature(&self, name: &CStr) -> Option<Signature> {
+        self.signature_of(name, FileType::RegularFile)
+    }
+
+    /// [`directory_times`] of a directory in it; none if there is none.
+    pub fn times(&self, name: &CStr) -> Option<Signature> {
+        Some(Signature { size: 0, ..self.signature_of(name, FileType::Directory)? })
+    }
+
+    fn signature_of(&self, name: &CStr, kind: FileType) -> Option<Signature> {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::empty()).ok()?;
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
-        regular.then(|| Signature {
+        (FileType::from_raw_mode(stat.st_mode as _) == kind).then(|| Signature {
             size: stat.st_size as u64,
             mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
             ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
@@ -298,6 +296,46 @@ impl OpenDir {
             mode: stat.st_mode as u32,
         })
     }
+
+    /// Whether it is sure that nothing has a name.
+    pub fn is_absent(&self, name: &CStr) -> bool {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        matches!(stat, Err(Errno::NOENT | Errno::NOTDIR))
+    }
+
+    /// The first bytes of a regular file in it: as many as `length` takes from its beginning, or as there are.
+    pub fn read_head(&self, name: &CStr, length: impl Fn(&[u8]) -> Option<usize>) -> Option<Vec<u8>> {
+        const FIRST: usize = 1 << 14;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        if FileType::from_raw_mode(stat.st_mode as _) != FileType::RegularFile {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(FIRST);
+        fill(&file, &mut bytes)?;
+        let wanted = length(&bytes)?.min(usize::try_from(stat.st_size).ok()?);
+        if wanted > bytes.len() {
+            bytes.reserve_exact(wanted - bytes.len());
+            fill(&file, &mut bytes)?;
+        }
+        bytes.truncate(wanted);
+        Some(bytes)
+    }
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Reads into the room that is left, to its end or the file's.
+fn fill(file: &OwnedFd, bytes: &mut Vec<u8>) -> Option<()> {
+    while bytes.len() < bytes.capacity() {
+        if rustix::io::retry_on_intr(|| rustix::io::read(file, rustix::buffer::spare_capacity(bytes))).ok()?
+            == 0
+        {
+            break;
+        }
+    }
+    Some(())
 }
 
 /// The signature of a regular file; `None` if there is none, or a link or something else in its place.

@@ -65,7 +65,14 @@ impl de::Error for ReadError {
     }
 
     fn invalid_value(found: Unexpected<'_>, wanted: &dyn de::Expected) -> ReadError {
-        ReadError::invalid_type(found, wanted)
+        match (found, limits(&wanted.to_string())) {
+            // A whole number it is; what is the matter is its size.
+            (Unexpected::Signed(_) | Unexpected::Unsigned(_), Some((least, most))) => {
+                let wanted = format!("a whole number from {least} to {most}");
+                ReadError::new(What::Wrong { found: describe(&found), wanted })
+            }
+            _ => ReadError::invalid_type(found, wanted),
+        }
     }
 
     fn invalid_length(length: usize, wanted: &dyn de::Expected) -> ReadError {
@@ -96,6 +103,17 @@ fn describe(found: &Unexpected<'_>) -> String {
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Map => "a table".to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// The least and the greatest number of a type that holds less than 64 bits.
+fn limits(wanted: &str) -> Option<(i64, i64)> {
+    match wanted {
+        "u8" => Some((0, u8::MAX.into())),
+        "u16" => Some((0, u16::MAX.into())),
+        "u32" => Some((0, u32::MAX.into())),
+        "i32" => Some((i32::MIN.into(), i32::MAX.into())),
+        _ => None,
     }
 }
 
@@ -382,6 +400,11 @@ fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
         Kind::Text(text) if wanted.contains("number") => {
             text.trim().parse::<f64>().ok().map(|_| format!("write `{}`", text.trim()))
         }
+        // A condition is one expression in braces, and not a number in quotes.
+        Kind::Bool(truth) if wanted == "a string" && is_condition(at) => {
+            Some(format!("write \"{{{{ {truth} }}}}\""))
+        }
+        Kind::Integer(_) | Kind::Float(_) if wanted == "a string" && is_condition(at) => None,
         Kind::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
         Kind::Float(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
         Kind::List(items) if wanted == "a string" => match items.as_slice() {
@@ -391,6 +414,10 @@ fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
         Kind::Datetime(text) => Some(format!("put the date in quotes: \"{text}\"")),
         _ => None,
     }
+}
+
+fn is_condition(at: &KeyPath) -> bool {
+    matches!(at.0.last(), Some(Step::Key(key)) if matches!(key.as_ref(), "when" | "fail_if" | "that"))
 }
 
 /// Keys people look for in the wrong place, or under another tool's name.

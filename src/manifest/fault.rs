@@ -184,7 +184,14 @@ impl Faults {
         list.sort_by_key(order);
         hide_secrets(&origin, &mut list);
         let mut seen = std::collections::HashSet::new();
-        list.retain(|fault| seen.insert((order(fault), fault.message.clone())));
+        list.retain(|fault| {
+            let place = match &fault.at {
+                At::Text { file, span, .. } => Some((file.clone(), span.start)),
+                At::File(file) => Some((file.clone(), 0)),
+                At::Path(_) | At::Place(_) => None,
+            };
+            seen.insert((order(fault), place, fault.message.clone()))
+        });
         let more = list.len().saturating_sub(MOST);
         list.truncate(MOST);
         Faults { list, more, origin }
@@ -523,9 +530,9 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone)
     list_of(known).map(|list| format!("known are {list}"))
 }
 
-/// Names in backticks joined by commas, at most a dozen; nothing if there are none.
+/// Names in backticks joined by commas, each once, at most a dozen; nothing if there are none.
 pub fn list_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let names: Vec<&str> = names.into_iter().collect();
+    let names: indexmap::IndexSet<&str> = names.into_iter().collect();
     if names.is_empty() {
         return None;
     }

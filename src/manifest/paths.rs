@@ -88,7 +88,7 @@ pub fn substitute_vars<'p>(path: &'p str, vars: &Map<Value>) -> Result<Cow<'p, s
                 Some(_) => {
                     return Err(PathFault::new(
                         format!("`vars.{name}` in the path `{path}` is not a string"),
-                        "a string or a number",
+                        "wanted a string or a number",
                     ));
                 }
                 None => {
@@ -114,7 +114,20 @@ pub fn has_key(path: &str) -> bool {
 
 /// Whether a path (of an input) is a pattern.
 pub fn is_glob(path: &str) -> bool {
-    path.contains(['*', '?', '['])
+    path.contains(['*', '?', '[']) || (path.contains('{') && has_alternatives(path))
+}
+
+/// Whether a path has `{a,b}` in it. Braces without a comma are no alternatives, and two are a hole.
+fn has_alternatives(path: &str) -> bool {
+    let Some(open) = path.find('{') else { return false };
+    let (inside, end) = match path[open..].strip_prefix("{{") {
+        Some(rest) => ("", rest.find("}}").map(|at| open + at + 4)),
+        None => {
+            let close = path[open..].find('}').map(|at| open + at);
+            (close.map_or("", |close| &path[open + 1..close]), close.map(|close| close + 1))
+        }
+    };
+    inside.contains(',') || end.is_some_and(|end| has_alternatives(&path[end..]))
 }
 
 /// Names that planexe itself writes in a run.
@@ -271,6 +284,26 @@ mod tests {
             ["a", "a.json", "./a", "sub/a b.md", ".hidden", "a{b}", "reviews/{{ key }}.json", "DONE", "x..y"]
         {
             assert_eq!(check_output(path, "p.toml"), Ok(()), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_inputs() {
+        for path in [
+            "*.md",
+            "a?.md",
+            "[ab].md",
+            "{a,b}.md",
+            "{{ key }}/{a,b}.md",
+            "x{1}{2,3}",
+            "{{ key }}{{ key }}{,s}",
+        ] {
+            assert!(is_glob(path), "{path}");
+        }
+        for path in
+            ["a.md", "a{b}.md", "{{ key }}.md", "{{ key }},{{ key }}", "a{b", "a,b}", "{}", "{{ a", "{"]
+        {
+            assert!(!is_glob(path), "{path}");
         }
     }
 

@@ -239,6 +239,28 @@ impl Node {
         }
     }
 
+    /// A path in what was read of this tree, of whose lists some elements may have been taken out, as one that
+    /// counts those too.
+    pub fn as_written(&self, path: &KeyPath) -> KeyPath {
+        let mut here = Some(self);
+        let mut steps = path.0.clone();
+        for step in &mut steps {
+            here = match (&mut *step, here.map(|node| &node.kind)) {
+                (Step::Key(key), Some(Kind::Table(entries))) => {
+                    entries.get(key.as_ref()).map(|entry| &entry.value)
+                }
+                (Step::Index(index), Some(Kind::List(items))) => {
+                    let there = |(_, item): &(usize, &Node)| !matches!(item.kind, Kind::Removed);
+                    let found = items.iter().enumerate().filter(there).nth(*index);
+                    *index = found.map_or(*index, |(written, _)| written);
+                    found.map(|(_, item)| item)
+                }
+                _ => None,
+            };
+        }
+        KeyPath(steps)
+    }
+
     /// Where a path stands, or the nearest thing above it that is there: the key, or the value.
     pub fn place_of(&self, path: &[Step], on_key: bool) -> Option<Place> {
         let mut here = self;

@@ -1,6 +1,7 @@
 //! From files to one tree: includes, the chosen profile and `-D` are merges on it, so that every
 //! value keeps the place it was written at. Then the typed tables, and the checks on them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
@@ -11,7 +12,7 @@ use globset::GlobBuilder;
 use indexmap::IndexMap;
 
 use super::compiled::Written;
-use super::fault::{Fault, Faults, list_of, nearest, shown_path, suggest};
+use super::fault::{At, Fault, Faults, list_of, nearest, shown_path, suggest};
 use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile, Step};
 use super::toml_text::{self, LARGEST_FILE};
 use super::types::Tables;
@@ -44,6 +45,8 @@ pub struct Manifest {
     /// (the graph, say) would only repeat the fault in other words.
     pub whole: bool,
     damaged: Vec<KeyPath>,
+    /// What was left of the tree without them.
+    left: Option<Arc<Node>>,
     origin: Arc<Origin>,
 }
 
@@ -81,24 +84,48 @@ impl Manifest {
         reader.apply_defines(&mut root, options);
         let Reader { sources, mut faults, .. } = reader;
         let mut unreadable = Vec::new();
-        let (tables, shown) = match de::read_whole::<Tables>(&root) {
-            Some(tables) => (tables, root),
+        let (tables, left, shown) = match de::read_whole::<Tables>(&root) {
+            Some(tables) => (tables, None, root),
             // What is wrong is taken out, and still has to be shown.
             None => {
                 let shown = root.clone();
-                (de::read(&mut root, &KeyPath::root(), &mut unreadable), shown)
+                (de::read(&mut root, &KeyPath::root(), &mut unreadable), Some(Arc::new(root)), shown)
             }
         };
         let damaged: Vec<KeyPath> = unreadable.iter().filter_map(|fault| fault.path().cloned()).collect();
-        faults.extend(unreadable);
+        let origin = Arc::new(Origin { sources, root: shown });
+        faults.extend(once(unreadable, &origin));
         let whole = faults.is_empty();
         let mut found = Vec::new();
         check::check(&tables, file, &damaged, &mut found);
-        // A fault that only follows from a key left out is not told twice.
-        found.retain(|fault| !fault.path().is_some_and(|path| is_damaged(&damaged, path)));
-        faults.extend(found);
-        let origin = Arc::new(Origin { sources, root: shown });
-        Ok((Manifest { file: file.to_owned(), folder, tables, whole, damaged, origin }, faults))
+        let manifest = Manifest { file: file.to_owned(), folder, tables, whole, damaged, left, origin };
+        faults.extend(manifest.further(found));
+        Ok((manifest, faults))
+    }
+
+    /// Faults found in the tables, at the places they have in the file; without those that only follow from a key
+    /// that was left out.
+    pub fn further(&self, mut found: Vec<Fault>) -> Vec<Fault> {
+        if let Some(left) = &self.left {
+            for fault in &mut found {
+                let related = fault.related.iter_mut().map(|(at, _)| at);
+                for at in std::iter::once(&mut fault.at).chain(related) {
+                    if let At::Path(path) = at {
+                        *path = left.as_written(path);
+                    }
+                }
+            }
+        }
+        found.retain(|fault| !fault.path().is_some_and(|path| is_damaged(&self.damaged, path)));
+        found
+    }
+
+    /// A path into the tables as one into the file.
+    fn as_written<'p>(&self, path: &'p KeyPath) -> Cow<'p, KeyPath> {
+        match &self.left {
+            Some(left) => Cow::Owned(left.as_written(path)),
+            None => Cow::Borrowed(path),
+        }
     }
 
     /// A manifest that was read without a fault before: where things stand in the file is not known.
@@ -110,6 +137,7 @@ impl Manifest {
             tables,
             whole: true,
             damaged: Vec::new(),
+            left: None,
             origin: Arc::new(origin),
         }
     }
@@ -132,12 +160,12 @@ impl Manifest {
 
     /// Where a value stands.
     pub fn place(&self, path: &KeyPath) -> Option<Place> {
-        self.origin.place(path, false)
+        self.origin.place(&self.as_written(path), false)
     }
 
     /// File, line and column of a key path, for messages: `pipeline.toml:12:9`.
     pub fn location(&self, path: &KeyPath) -> Option<String> {
-        let place = self.origin.place(path, true)?;
+        let place = self.origin.place(&self.as_written(path), true)?;
         let source = self.origin.sources.get(place.source as usize)?;
         let (line, column) = source.line_column(place.start as usize);
         Some(format!("{}:{line}:{column}", shown_path(&source.path)))
@@ -166,6 +194,19 @@ impl Manifest {
     pub fn sources(&self) -> impl Iterator<Item = &SourceFile> {
         self.origin.sources.iter().filter(|source| source.path != Path::new(COMMAND_LINE))
     }
+}
+
+/// Faults without those of what a profile says that are told where it stands in the profile.
+fn once(mut faults: Vec<Fault>, origin: &Origin) -> Vec<Fault> {
+    let of_profile = |path: &&KeyPath| path.is_within(&key_path!["profiles"]);
+    let place = |path: &KeyPath| origin.place(path, false);
+    let told: Vec<Place> =
+        faults.iter().filter_map(Fault::path).filter(of_profile).filter_map(place).collect();
+    faults.retain(|fault| {
+        let merged = fault.path().filter(|path| !of_profile(path));
+        !merged.and_then(place).is_some_and(|place| told.contains(&place))
+    });
+    faults
 }
 
 /// In whose name faults in a `-D` are shown.
@@ -432,6 +473,9 @@ enum NotIncluded {
 /// none: a folder of stages that is still empty.
 fn included(file: &Path, pattern: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), NotIncluded> {
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+    if pattern.trim().is_empty() {
+        return Err(NotIncluded::NoPattern("it is empty".to_owned()));
+    }
     if !pattern.contains(['*', '?', '[', '{']) {
         let path = folder.join(pattern);
         return if path.is_file() { Ok((vec![path], Vec::new())) } else { Err(NotIncluded::Missing(path)) };

@@ -805,8 +805,11 @@ impl<'de> Deserialize<'de> for Span {
                 Ok(Span::secs(seconds))
             }
             fn visit_f64<E: serde::de::Error>(self, seconds: f64) -> Result<Span, E> {
-                Span::from_secs_f64(seconds)
-                    .ok_or_else(|| E::custom(format!("`{seconds}` seconds is not a possible duration")))
+                Span::from_secs_f64(seconds).ok_or_else(|| {
+                    let shown =
+                        if seconds.abs() < 1e15 { format!("{seconds}") } else { format!("{seconds:e}") };
+                    E::custom(format!("`{shown}` is not a duration; wanted a number of seconds like `90`"))
+                })
             }
         }
         deserializer.deserialize_any(Visitor)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::payload::Payload;
 use crate::clock;
-use crate::fs::{self, Durability, FileKind, FsError};
+use crate::fs::{self, Durability, FileKind, FsError, OpenDir};
 
 /// Most events that wait for one receiver; older ones make room.
 const MOST: usize = 1000;
@@ -41,9 +41,9 @@ pub fn waiting(run: &Path) -> Vec<(String, usize)> {
     all
 }
 
-/// Whether events wait for a receiver. Most runs have none.
-pub fn is_waiting(run: &Path) -> bool {
-    !matches!(fs::kind(&root(run)), Ok(None)) && !waiting(run).is_empty()
+/// Whether events wait for a receiver in a run directory, which is open as well. Most have none.
+pub fn is_waiting(run: &Path, open: &OpenDir) -> bool {
+    !open.is_absent(c".planexe/outbox") && !waiting(run).is_empty()
 }
 
 impl Outbox {

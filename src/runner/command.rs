@@ -26,6 +26,7 @@ use crate::record::{Digest, Failure, Marker, State};
 use crate::spawn::{self, Environment, Program};
 use crate::store::Why;
 use crate::store::commit::Content;
+use crate::style;
 
 /// From so long on a command is said to run. Most are done by then, and a file less is written for them.
 const TAKES_ITS_TIME: Duration = Duration::from_millis(200);
@@ -129,7 +130,8 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         End::Exited(0) => Ok(()),
         End::Cancelled => Err(None),
         other => {
-            let mut failed = explain(spec, other, left, task_spec.stall, tail);
+            let limits = Limits { timeout: task_spec.timeout, stall: task_spec.stall };
+            let mut failed = explain(spec, other, &invocation.place, &limits, tail);
             if matches!(failed.class.as_str(), "exit" | "spawn")
                 && let Some(script) = left_behind(spec, &invocation.place, &tools.project.folder)
             {
@@ -342,16 +344,10 @@ fn keep_log(tools: &Tools, job: &Job, said: &File) -> Result<String, FsError> {
 }
 
 /// The failure of a command that did not exit with 0.
-fn explain(
-    spec: &CommandSpec,
-    end: End,
-    timeout: Option<Duration>,
-    stall: Option<Duration>,
-    tail: String,
-) -> Failure {
-    let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs_f64();
+fn explain(spec: &CommandSpec, end: End, place: &Path, limits: &Limits, tail: String) -> Failure {
+    let span = |limit: Option<Duration>| style::duration(limit.unwrap_or_default().as_secs_f64());
     let last = tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
-    let said = if last.is_empty() { String::new() } else { format!(": {}", crate::style::clean(last)) };
+    let said = if last.is_empty() { String::new() } else { format!(": {}", style::clean(last)) };
     let mut failed = match end {
         End::Exited(code) => {
             let mut failed = failure("exit", format!("exit code {code}{said}"));
@@ -363,8 +359,12 @@ fn explain(
             failed.signal = Some(signal);
             failed
         }
-        End::TimedOut => failure("timeout", format!("not done after {:.0} s (timeout)", seconds(timeout))),
-        End::Stalled => failure("stall", format!("no output for {:.0} s (stall_timeout)", seconds(stall))),
+        End::TimedOut => failure("timeout", format!("not done after {} (timeout)", span(limits.timeout))),
+        End::Stalled => failure("stall", format!("no output for {} (stall_timeout)", span(limits.stall))),
+        End::NotStarted(_) if !place.is_dir() => {
+            let cwd = spec.cwd.as_deref().unwrap_or(".");
+            failure("spawn", format!("there is no folder `{cwd}` to run in (cwd)"))
+        }
         End::NotStarted(error) => {
             let program = match &spec.line {
                 Line::Argv(words) => words.first().map_or("", String::as_str),
@@ -392,7 +392,7 @@ fn left_behind<'a>(spec: &'a CommandSpec, place: &Path, folder: &Path) -> Option
 
 /// Every output must have been written, as a file.
 fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<(), Failure> {
-    for (output, path) in job.task.outputs.iter().zip(writes) {
+    for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate() {
         let what = match fs::kind_and_signature(path) {
             Ok(Some((FileKind::File, signature))) if signature.mode & 0o400 != 0 => continue,
             Ok(Some((FileKind::File, _))) => {
@@ -402,6 +402,12 @@ fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<
             Ok(Some((FileKind::Link, _))) => "came as a symbolic link; wanted a file",
             Ok(Some((FileKind::Other, _))) => "came as a pipe or a device; wanted a file",
             Ok(None) | Err(_) if spec.in_place => "was not written",
+            Ok(None) | Err(_) if writes.len() > 1 => {
+                return Err(failure(
+                    "output",
+                    format!("exit code 0, but `{output}` was not written; a command writes it to `$out.{n}`"),
+                ));
+            }
             Ok(None) | Err(_) => {
                 "was not written; a command writes to `$out`, or says `in_place = true`, or `stdout = true`"
             }

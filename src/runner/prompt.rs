@@ -156,7 +156,7 @@ impl Asking<'_> {
         if let Some(limit) = tools.project.spec(&job.task).timeout
             && job.course.spent >= limit
         {
-            let message = format!("not done after {:.0} s (timeout)", limit.as_secs_f64());
+            let message = format!("not done after {} (timeout)", style::duration(limit.as_secs_f64()));
             return Some(Outcome::Failed(super::failure("timeout", message)));
         }
         if let Some(why) = tools.providers.closed_by(self.model()) {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sidecar::to_json;
 use crate::clock;
-use crate::fs::{self, Durability, FileKind, FsError};
+use crate::fs::{self, Durability, FileKind, FsError, OpenDir};
 
 /// How long to wait for a lock that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +237,11 @@ pub fn is_announced(run_dir: &Path) -> bool {
     fs::kind(&owner_path(run_dir)).is_ok_and(|kind| kind.is_some())
 }
 
+/// Whether it is sure that nobody did, in a run directory that is open.
+pub fn is_unannounced(run_dir: &OpenDir) -> bool {
+    run_dir.is_absent(c".planexe/owner.json")
+}
+
 fn owner_path(run_dir: &Path) -> PathBuf {
     run_dir.join(".planexe/owner.json")
 }
@@ -350,6 +355,7 @@ pub fn boot_id() -> Option<String> {
 
 /// Whether something was written down in this boot: by its id, without one only where the system has none.
 #[cfg(target_os = "linux")]
+#[inline(always)]
 pub fn is_this_boot(id: &[u8]) -> bool {
     // A build with nothing to do does this and little else: no text is made of it.
     let mut bytes = [0; 64];

@@ -132,6 +132,106 @@ fn one_mistake_is_told_once() {
 }
 
 #[test]
+fn what_keeps_a_command_from_its_end_is_told_as_it_is() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.place]
+outputs = ["place.txt"]
+cwd = "nowhere"
+command = "echo > $out"
+[task.two]
+outputs = ["one.txt", "two.txt"]
+command = "echo > $out.0"
+[task.slow]
+outputs = ["slow.txt"]
+timeout = "200ms"
+command = "sleep 30; echo > $out"
+"#,
+    );
+    space.run(&["build"]).exits(1).says(&[
+        "there is no folder `nowhere` to run in (cwd)",
+        "`two.txt` was not written; a command writes it to `$out.1`",
+        "not done after 0.2s (timeout)",
+    ]);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_records_is_found_by_doctor() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.a]\ninputs = [\"b.txt\"]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n",
+    );
+    // What a task writes itself is not what it may have meant to read.
+    space
+        .run(&["check"])
+        .exits(2)
+        .says(&["write `b.txt` in the run directory"])
+        .says_nothing_of(&["did you mean"]);
+    space.write("b.txt", "b");
+    space.write(".planexe", "");
+    space.run(&["build"]).exits(1).says(&["not a directory of its own"]);
+    space.run(&["doctor"]).says(&["`.planexe` is not a directory of its own", "move it away"]);
+}
+
+#[test]
+fn every_cycle_is_told_beside_what_is_missing() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.b]
+inputs = ["c"]
+outputs = ["b"]
+command = "echo > $out"
+[task.c]
+inputs = ["zz", "b"]
+outputs = ["c"]
+command = "echo > $out"
+[task.d]
+inputs = ["b", "d*"]
+outputs = ["d", "D"]
+command = "echo > $out"
+[task.e]
+after = ["b", "f"]
+outputs = ["e"]
+command = "echo > $out"
+[task.f]
+after = ["e"]
+outputs = ["f"]
+command = "echo > $out"
+[task.g]
+foreach = { glob = "g/*" }
+outputs = ["g/{{ key }}"]
+command = "echo > $out"
+[task.h]
+inputs = ["f"]
+"#,
+    );
+    let cycle = "each task can only read what is made before it";
+    let told = space.run(&["check"]);
+    is_told(
+        told.clone(),
+        2,
+        &[
+            "b -> c -> b",
+            "pipeline.toml:3:11",
+            "task `c` reads `zz`, which is not there",
+            "d -> d",
+            "pipeline.toml:11:16",
+            "outputs `d` and `D` differ only in case",
+            "e -> f -> e",
+            "pipeline.toml:15:15",
+            "g -> g",
+            "pipeline.toml:23:11",
+        ],
+    );
+    assert_eq!(told.stderr.matches(cycle).count(), 4, "{}", told.stderr);
+}
+
+#[test]
 fn the_same_mistake_in_thousands_of_tasks() {
     use std::fmt::Write;
     const TASKS: usize = 4000;

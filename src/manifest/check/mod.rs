@@ -342,7 +342,11 @@ impl Checker<'_> {
                     )
                     .on_key()
                     .wanted("wanted letters, digits, `_`, `-` and `.`")
-                    .maybe_hint((!better.is_empty()).then(|| format!("write `[task.{better}]`"))),
+                    .maybe_hint(
+                        better
+                            .contains(|c: char| c.is_ascii_alphanumeric())
+                            .then(|| format!("write `[task.{better}]`")),
+                    ),
                 );
                 continue;
             }

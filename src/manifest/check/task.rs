@@ -208,9 +208,7 @@ impl TaskChecker<'_, '_> {
             self.add(
                 Fault::at(self.at.then("min_success"), format!("`min_success` is {share}"))
                     .wanted("wanted a share above 0, up to 1")
-                    .maybe_hint(
-                        (share > 1.0 && share <= 100.0).then(|| format!("write `{}`", share / 100.0)),
-                    ),
+                    .maybe_hint((2.0..=100.0).contains(&share).then(|| format!("write `{}`", share / 100.0))),
             );
         }
         if let Some(check) = &task.check {
@@ -225,10 +223,29 @@ impl TaskChecker<'_, '_> {
             (least > most).then(|| (at.then("min_items").then(pointer), at.then("max_items").then(pointer)))
         });
         let mut pairs: Vec<(KeyPath, KeyPath)> = limits.collect();
-        if let (Some(least), Some(most)) = (check.min_words, check.max_words)
-            && least > most
-        {
+        let is_more = |least: Option<u64>, most: Option<u64>| least.zip(most).is_some_and(|(a, b)| a > b);
+        if is_more(check.min_words, check.max_words) {
             pairs.push((at.then("min_words"), at.then("max_words")));
+        }
+        for (pointer, rule) in &check.texts {
+            let at = at.then("texts").then(pointer);
+            if is_more(rule.min_words, rule.max_words) {
+                pairs.push((at.then("min_words"), at.then("max_words")));
+            }
+            if let Some(share) = rule.alike.filter(|share| !(0.0..=1.0).contains(share)) {
+                let fault = Fault::at(at.then("alike"), format!("`alike` is {share}"));
+                self.add(fault.wanted("wanted a share from 0 to 1"));
+            }
+        }
+        for (index, rule) in check.ranges.iter().enumerate() {
+            let at = at.then("ranges").then(index);
+            if rule.min.zip(rule.max).is_some_and(|(least, most)| least > most) {
+                pairs.push((at.then("min"), at.then("max")));
+            }
+            if let Some(ratio) = rule.max_ratio.filter(|ratio| *ratio < 1.0) {
+                let fault = Fault::at(at.then("max_ratio"), format!("`max_ratio` is {ratio}"));
+                self.add(fault.wanted("wanted 1 or more: the upper bound over the lower one"));
+            }
         }
         for (least, most) in pairs {
             self.add(
