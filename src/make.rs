@@ -4,6 +4,7 @@
 //! pipe and written back when it is no longer used. A token is a value here and is written back when the
 //! value is dropped, so that none is lost however a build ends, short of `kill -9`.
 
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
 use jobserver::{Acquired, Client, FromEnvErrorKind, HelperThread};
@@ -27,8 +28,9 @@ pub enum Make {
 /// its own, so that a number named there cannot be taken for one of ours.
 pub fn find(makeflags: Option<&str>) -> Make {
     let named = |flags: &str| flags.contains("--jobserver-auth=") || flags.contains("--jobserver-fds=");
-    if !makeflags.is_some_and(named) {
-        return Make::None;
+    let Some(flags) = makeflags.filter(|flags| named(flags)) else { return Make::None };
+    if names_no_pipe(flags) {
+        return Make::Unreachable;
     }
     // SAFETY: nothing of ours is open yet, and descriptors that are no pipes are left alone.
     match unsafe { Client::from_env_ext(true) }.client {
@@ -39,6 +41,36 @@ pub fn find(makeflags: Option<&str>) -> Make {
             }
             _ => Make::Unreachable,
         },
+    }
+}
+
+/// Whether a pipe that is named by its path is another kind of file: tokens would be taken from its content.
+fn names_no_pipe(flags: &str) -> bool {
+    let named = flags.rsplit_once("=fifo:").map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
+    let is_pipe = |path: &str| std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo());
+    named.is_some_and(|path| !is_pipe(path))
+}
+
+/// What a make that runs nothing wants to know. Lines with a `+`, as those that take part in its jobserver, it
+/// runs all the same and leaves it to what they start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// `make -n` and `make -t`: what would run.
+    Tell,
+    /// `make -q`: whether anything would.
+    Question,
+}
+
+/// Whether planexe was started by a make that runs nothing, by the values of `MAKEFLAGS` and `MAKELEVEL`.
+pub fn asks(makeflags: Option<&str>, level: Option<&str>) -> Option<Asks> {
+    level.and_then(|level| level.parse::<u32>().ok()).filter(|level| *level > 0)?;
+    // Options of one letter are the first word, without a dash.
+    let letters =
+        makeflags?.split(' ').next().filter(|word| word.bytes().all(|b| b.is_ascii_alphabetic()))?;
+    match letters {
+        letters if letters.contains('q') => Some(Asks::Question),
+        letters if letters.contains(['n', 't']) => Some(Asks::Tell),
+        _ => None,
     }
 }
 
@@ -108,6 +140,17 @@ mod tests {
     fn without_make_there_is_none() {
         for flags in [None, Some(""), Some("-k"), Some(" -- A=--jobserver")] {
             assert!(matches!(find(flags), Make::None), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_make_that_runs_nothing() {
+        let told = [("n", Some(Asks::Tell)), ("kn -j4 --jobserver-auth=3,4", Some(Asks::Tell))];
+        let asked = [("q", Some(Asks::Question)), ("t", Some(Asks::Tell)), ("nq", Some(Asks::Question))];
+        let runs = ["", "k", " -j4 -- A=n", "--no-print-directory", "A=n", "-- n=1", "rR --warn-undefined n"];
+        for (flags, wanted) in told.into_iter().chain(asked).chain(runs.map(|flags| (flags, None))) {
+            assert_eq!(asks(Some(flags), Some("1")), wanted, "{flags:?}");
+            assert_eq!(asks(Some(flags), None), None, "make started nothing: {flags:?}");
         }
     }
 

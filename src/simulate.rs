@@ -9,9 +9,9 @@ use crate::engine::{Action, End, Engine, Event, Judged, Work};
 use crate::eta::Known;
 use crate::graph::{Graph, Item, TaskId};
 use crate::llm::{Usage, cost};
-use crate::project::{Project, Recipe};
+use crate::project::{Endpoint, Project, Recipe};
 use crate::store::index::Index;
-use crate::store::logs::UsageLine;
+use crate::store::logs::{UsageLine, model_name};
 
 /// What a task takes to run, and for how long; none if it need not run.
 type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
@@ -31,7 +31,14 @@ pub struct Expected {
 #[derive(Debug)]
 pub struct Past {
     seconds: Known<f64>,
-    usage: Known<Usage>,
+    calls: Known<Call>,
+}
+
+/// A call that was answered: what it used, and the endpoint that was asked, if the pipeline still has it.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    usage: Usage,
+    endpoint: Option<usize>,
 }
 
 impl Past {
@@ -45,9 +52,9 @@ impl Past {
     ) -> Past {
         let seconds = other.chain(index.usual_durations::<Vec<_>>(|_| true));
         // The last whole answer of each task: what one that is asked again will use.
-        let mut usage: HashMap<String, Usage> = HashMap::new();
+        let mut last: HashMap<String, Call> = HashMap::new();
         for call in calls.iter().filter(|call| call.success) {
-            let used = Usage {
+            let usage = Usage {
                 input_tokens: call.input_tokens,
                 output_tokens: call.output_tokens,
                 thinking_tokens: call.thinking_tokens,
@@ -55,11 +62,13 @@ impl Past {
                 calls: 1,
                 ..Usage::default()
             };
-            usage.insert(call.task.clone(), used);
+            let endpoint = project.endpoints.iter().position(|endpoint| logged_as(endpoint) == call.model);
+            last.insert(call.task.clone(), Call { usage, endpoint });
         }
+        let tokens = |call: &Call| (call.usage.input_tokens + call.usage.output_tokens) as f64;
         Past {
             seconds: Known::new(project, seconds, |&seconds| seconds),
-            usage: Known::new(project, usage, |usage| (usage.input_tokens + usage.output_tokens) as f64),
+            calls: Known::new(project, last, tokens),
         }
     }
 
@@ -69,20 +78,31 @@ impl Past {
         let recipe = &project.spec(task).recipe;
         let known = self.seconds.get(project, task);
         let usage = if calls {
-            let mut used = self.usage.get(project, task).unwrap_or_default();
+            let call = self.calls.get(project, task);
+            let used = call.map(|call| call.usage).unwrap_or_default();
+            let models = recipe.prompt().map_or(&[][..], |prompt| &prompt.models);
+            let name = |at: usize| logged_as(&project.endpoints[at]);
             // By the price of the model that will be asked; what was paid may have been another's.
-            if let Some(price) =
-                recipe.prompt().and_then(|prompt| project.endpoints[*prompt.models.first()?].model.price)
-            {
-                used.cost_usd = cost(&used, &price);
-            }
-            Usage { calls: 1, ..used }
+            let cost_usd = match models.first().and_then(|&first| project.endpoints[first].model.price) {
+                Some(price) => cost(&used, &price),
+                None => {
+                    let asked = call.and_then(|call| call.endpoint).map(name);
+                    let again = models.iter().any(|&at| Some(name(at)) == asked);
+                    if again { used.cost_usd } else { 0.0 }
+                }
+            };
+            Usage { calls: 1, cost_usd, ..used }
         } else {
             Usage::default()
         };
         let guessed = known.is_none() && matches!(recipe, Recipe::Prompt(_) | Recipe::Command(_));
         Expected { seconds: self.seconds.seconds(project, task), usage, guessed }
     }
+}
+
+/// What the log of calls names an endpoint.
+fn logged_as(endpoint: &Endpoint) -> String {
+    model_name(endpoint.api(), endpoint.model_name())
 }
 
 /// Slots a task takes when it runs; a prompt that `asks` takes one of the model it asks first.

@@ -1,12 +1,12 @@
 //! Judging without running: what a build would do, and the state of every task. Reads only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rayon::prelude::*;
 
 use crate::engine::{Action, Engine, Event, Judged, Mode, Options, Settled, Target, TaskInfo};
-use crate::graph::{Graph, TaskId};
+use crate::graph::{Graph, TaskId, Why};
 use crate::inputs::Finder;
 use crate::judge::{Judge, Judgement};
 use crate::project::Project;
@@ -67,6 +67,8 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
     engine.want(targets);
     let mut judgements = HashMap::new();
     let mut unknown_items = HashMap::new();
+    // Tasks that may come out skipped: nothing tells yet whether they run.
+    let mut open: HashSet<TaskId> = HashSet::new();
     let now = Duration::ZERO;
     loop {
         let actions = engine.poll(now);
@@ -86,10 +88,23 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
             }
         }
         let graph = engine.graph();
-        let found: Vec<(TaskId, Judgement)> =
-            batch.par_iter().map(|&(task, shallow)| (task, judge.judge(graph, task, shallow))).collect();
-        for (task, judgement) in found {
-            engine.on(Event::Judged(task, verdict(&judgement)), now);
+        let is_open = |task: TaskId| {
+            let mut reads = graph[task].needs.iter().filter(|need| need.why == Why::Reads);
+            project.spec(&graph[task]).when.is_some() || reads.any(|need| open.contains(&need.task))
+        };
+        let found: Vec<(TaskId, Judgement, bool)> = batch
+            .par_iter()
+            .map(|&(task, shallow)| (task, judge.judge(graph, task, shallow), shallow && is_open(task)))
+            .collect();
+        for (task, judgement, is_open) in found {
+            let judged = match verdict(&judgement) {
+                Judged::Stale(_) if is_open => Judged::DependsOn,
+                judged => judged,
+            };
+            if is_open {
+                open.insert(task);
+            }
+            engine.on(Event::Judged(task, judged), now);
             judgements.insert(task, judgement);
         }
     }

@@ -18,7 +18,7 @@ use crate::graph::{TaskId, is_item};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
-use crate::make::Make;
+use crate::make::{Asks, Make};
 use crate::manifest::types::{By, Span};
 use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
@@ -194,7 +194,9 @@ fn parse_tokens(text: &str) -> Result<u64, String> {
 
 /// Builds.
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
-    let mut opened = session.open_to_build()?;
+    let question = args.question || session.make_asks == Some(Asks::Question);
+    let only_tells = question || args.dry_run || session.make_asks.is_some();
+    let mut opened = if only_tells { session.open(false)? } else { session.open_to_build()? };
     if opened.project.specs.is_empty() {
         return Err(no_tasks(&opened));
     }
@@ -209,8 +211,8 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
         force: args.always_make,
         explain: args.explain,
     };
-    if args.dry_run || args.question {
-        return plan::run(session, &opened, &what, &args.how, args.question);
+    if only_tells {
+        return plan::run(session, &opened, &what, &args.how, question);
     }
     let code = carry_out(session, &opened, what, &args.how);
     // The process ends: to take 100,000 tasks apart piece by piece would be for nothing.
@@ -634,7 +636,7 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
         .filter_map(|spec| spec.recipe.prompt())
         .flat_map(|prompt| prompt.models.clone())
         .collect();
-    let calls: u32 = used.iter().map(|&at| endpoints[at].max_concurrent).sum();
+    let calls = used.iter().map(|&at| endpoints[at].max_concurrent).fold(0, u32::saturating_add);
     let all = jobs.unwrap_or(u32::MAX);
     // While answers are put down the next calls are under way.
     let at_work = calls.saturating_add(calls.min(16)).saturating_add(2 * cores).saturating_add(2);

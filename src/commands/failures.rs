@@ -1,5 +1,6 @@
 //! `planexe failures`: lists failed attempts, and how each class and model does.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::manifest::names::loose;
 use crate::report::FailuresView;
 use crate::store::Store;
 use crate::store::logs::FailureLine;
+use crate::style;
 
 /// What `planexe failures` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,7 +34,7 @@ pub struct FailuresArgs {
     pub model: Vec<String>,
 }
 
-/// The runs that are named, or the run. Those named are not opened: their pipelines may be gone.
+/// The runs that are named, each once, or the run. Those named are not opened: their pipelines may be gone.
 pub(super) fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Error> {
     if runs.is_empty() {
         return Ok(vec![session.records(true)?]);
@@ -41,7 +43,9 @@ pub(super) fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Stor
         true => Ok(Arc::new(Store::open(run.clone()))),
         false => Err(Error::usage(format!("there is no folder `{}`", run.display())).code("no_run")),
     };
-    runs.iter().map(open).collect()
+    let mut seen = HashSet::new();
+    let first = |run: &&PathBuf| seen.insert(run.canonicalize().unwrap_or_else(|_| (*run).clone()));
+    runs.iter().filter(first).map(open).collect()
 }
 
 /// Lists failures.
@@ -51,7 +55,14 @@ pub fn run(session: &Session, args: &FailuresArgs) -> Result<u8, Error> {
         failures.extend(store.failure_lines()?);
         calls.extend(store.usage_lines()?);
     }
+    let all = failures.len() as u64;
+    let classes: BTreeSet<String> = failures.iter().map(|failure| failure.class.clone()).collect();
     failures.retain(|failure| args.wants(failure));
+    if failures.is_empty() && all > 0 {
+        let classes: Vec<&str> = classes.iter().map(String::as_str).collect();
+        let (all, classes) = (style::count(all, "failure"), style::clean(&classes.join(", ")));
+        session.say(&format!("note: none of {all} is such a one; their classes are {classes}"));
+    }
     calls.retain(|call| wanted_task(&args.task, &call.task) && wanted_model(&args.model, &call.model));
     failures.sort_by(|a, b| a.timestamp_utc.cmp(&b.timestamp_utc));
     let view = FailuresView::new(session.server(), failures, &calls);

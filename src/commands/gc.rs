@@ -64,6 +64,7 @@ pub fn run(session: &Session, args: &GcArgs) -> Result<u8, Error> {
     let store = &opened.store;
     if let Some(lock) = &mut lock {
         session.announce(&opened, lock, "planexe gc")?;
+        store.mend_all()?;
     }
     let before = args.older_than.and_then(|span| SystemTime::now().checked_sub(span.0));
     let limit = before.map(clock::format_utc);

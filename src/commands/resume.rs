@@ -33,13 +33,14 @@ pub struct ResumeArgs {
 
 /// Resumes.
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
+    let dry_run = args.dry_run || session.make_asks.is_some();
     let opened = session.open(false);
     let records = match &opened {
         Ok(opened) => opened.store.clone(),
         Err(_) => session.records(false)?,
     };
     if let Some(owner) = building(&records).filter(|_| records.is_paused()) {
-        return unpause(session, &records, &owner, args.dry_run);
+        return unpause(session, &records, &owner, dry_run);
     }
     let mut opened = opened?;
     if let Some(model) = &args.how.model {
@@ -53,7 +54,7 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
     refuse(&seen, args.force)?;
     let targets = project.default.iter().map(|&id| (id, None)).collect();
     let what = What { targets, ..What::default() };
-    if args.dry_run {
+    if dry_run {
         return plan::run(session, &opened, &what, &args.how, false);
     }
     let targets: Vec<TaskId> = project.default.clone();
@@ -73,7 +74,7 @@ fn unpause(session: &Session, store: &Store, owner: &Owner, dry_run: bool) -> Re
 }
 
 /// Runs with which there is nothing to go on: each with a code and the next command to type.
-fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
+pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
     match seen.phase {
         "never_started" => Err(Error::new(Kind::Refused, "the run was never started")
             .code("never_started")

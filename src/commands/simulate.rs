@@ -92,11 +92,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
         engine.know(index.usual_durations(is_item));
         engine.want(&targets);
         let mut runs = |graph: &Graph, id: TaskId| {
-            let mut expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));
-            if unpriced.is_some() {
-                // What was paid was another's price.
-                expected.usage.cost_usd = 0.0;
-            }
+            let expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));
             let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
             Some((simulate::work(project, graph, id, true, tokens), expected))
         };
@@ -124,6 +120,8 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     if rows.first().is_some_and(|row| row.predicted.usage.calls == 0) {
         rows.truncate(1);
     }
+    // A server may have said what its answers cost.
+    let unpriced = unpriced.filter(|_| rows.iter().all(|row| row.predicted.usage.cost_usd == 0.0));
     let view = SimulateView {
         schema: crate::report::SCHEMA,
         server: session.server(),

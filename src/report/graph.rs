@@ -1,5 +1,6 @@
 //! `planexe graph`: the tasks and the files between them, in the languages of others.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -66,10 +67,7 @@ impl GraphView {
                 _ => "",
             };
             let many = if node.foreach { ", peripheries=2" } else { "" };
-            let colour = node.state.map(|state| {
-                let rgb = state.colour();
-                format!(", color=\"#{:02x}{:02x}{:02x}\"", rgb.0, rgb.1, rgb.2)
-            });
+            let colour = node.state.map(|state| format!(", color=\"{}\"", hex(state)));
             let _ = writeln!(
                 text,
                 "  {} [tooltip={}{shape}{many}{}];",
@@ -91,7 +89,8 @@ impl GraphView {
     /// Mermaid.
     pub fn mermaid(&self) -> String {
         let mut text = "flowchart LR\n".to_owned();
-        let number = |task: &str| self.nodes.iter().position(|node| node.task == task);
+        let numbers: HashMap<&str, usize> =
+            self.nodes.iter().enumerate().map(|(at, node)| (node.task.as_str(), at)).collect();
         for (at, node) in self.nodes.iter().enumerate() {
             let (open, close) = match (node.recipe.as_str(), node.foreach) {
                 (_, true) => ("[[", "]]"),
@@ -103,14 +102,26 @@ impl GraphView {
             let _ = writeln!(text, "  t{at}{open}\"{}\"{close}", mermaid_text(&node.task));
         }
         for edge in &self.edges {
+            let number = |task: &str| numbers.get(task).copied();
             let (Some(from), Some(to)) = (number(&edge.from), number(&edge.to)) else { continue };
             let _ = match &edge.file {
                 Some(file) => writeln!(text, "  t{from} -->|\"{}\"| t{to}", mermaid_text(file)),
                 None => writeln!(text, "  t{from} -.->|after| t{to}"),
             };
         }
+        for (at, node) in self.nodes.iter().enumerate() {
+            if let Some(state) = node.state {
+                let _ = writeln!(text, "  style t{at} stroke:{},stroke-width:2px", hex(state));
+            }
+        }
         text
     }
+}
+
+/// The colour of a state, as web pages write it.
+fn hex(state: Shown) -> String {
+    let rgb = state.colour();
+    format!("#{:02x}{:02x}{:02x}", rgb.0, rgb.1, rgb.2)
 }
 
 /// A quoted string of Graphviz. A final backslash would quote the quote, so each is doubled.

@@ -415,6 +415,9 @@ fn graph_for_mermaid() {
   t1 -.->|after| t2
 "
     );
+    let mut coloured = graph();
+    coloured.nodes[1].state = Some(Shown::Done);
+    assert!(coloured.mermaid().ends_with("t2\n  style t1 stroke:#50dc64,stroke-width:2px\n"));
 }
 
 fn plan() -> PlanView {

@@ -149,6 +149,11 @@ impl Checkpoints {
         jsonl::read_records(&self.path)
     }
 
+    /// All, oldest first, where those that go are lost: a line that cannot be read is an error.
+    pub fn list_to_rewrite(&self) -> Result<Vec<Checkpoint>, FsError> {
+        jsonl::read_to_rewrite(&self.path)
+    }
+
     /// The newest. Reads the end of the file only.
     pub fn last(&self) -> Result<Option<Checkpoint>, FsError> {
         let mut window = 1 << 16;

@@ -72,7 +72,7 @@ impl Store {
 
     /// Forgets checkpoints older than a moment (RFC 3339, UTC), but for the last of each task. Returns how many.
     pub fn forget_checkpoints(&self, older_than: &str, dry_run: bool) -> Result<usize, FsError> {
-        let all = self.checkpoints().list()?;
+        let all = self.checkpoints().list_to_rewrite()?;
         let last: HashMap<&str, usize> = all.iter().enumerate().map(|(n, c)| (c.task.as_str(), n)).collect();
         let old = |at: &str| clock::seconds_between(at, older_than).is_some_and(|seconds| seconds > 0.0);
         let stays = |(n, c): &(usize, &Checkpoint)| last[c.task.as_str()] == *n || !old(&c.time_utc);

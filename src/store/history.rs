@@ -397,8 +397,8 @@ impl History {
         max_bytes: Option<u64>,
         dry_run: bool,
     ) -> Result<(usize, u64), FsError> {
-        let entries = self.entries_all()?;
-        let checkpoints = Checkpoints::new(&self.run_dir).list()?;
+        let entries: Vec<Entry> = jsonl::read_to_rewrite(&self.log_path())?;
+        let checkpoints = Checkpoints::new(&self.run_dir).list_to_rewrite()?;
         let mut wanted: HashSet<&Digest> = HashSet::new();
         let mut total = 0;
         let mut last: HashMap<&str, &[OutputRecord]> = HashMap::new();

@@ -150,6 +150,26 @@ pub fn read_records<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T
     Ok(read_lines(path)?.filter_map(|line| serde_json::from_value(line.ok()?).ok()).collect())
 }
 
+/// The records of a file that is to be written anew without some of them: a line that cannot be read is an error, as
+/// it would be lost. What is torn at the end is passed over.
+pub fn read_to_rewrite<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, FsError> {
+    let (mut records, mut damaged) = (Vec::new(), None);
+    let mut lines = read_lines(path)?;
+    while let Some(line) = lines.next() {
+        let record = line.ok().and_then(|line| serde_json::from_value(line).ok());
+        let end_is_unknown = lines.reader.is_none();
+        if record.is_none() {
+            damaged = damaged.or(Some(lines.number));
+        }
+        if let Some(number) = damaged.filter(|_| record.is_some() || end_is_unknown) {
+            let reason = format!("line {number} is damaged, and what it tells of would be lost");
+            return Err(FsError::new(path, "read", std::io::Error::other(reason)));
+        }
+        records.extend(record);
+    }
+    Ok(records)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +201,22 @@ mod tests {
             append(&path, &serde_json::json!({ "n": 9 }), Durability::Synced).unwrap();
             assert_eq!(lines(&path).last(), Some(&9));
             assert_eq!(lines(&path).len(), complete + 1);
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_damaged_line_is_not_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        let read = |text: &str| {
+            fs::write_atomic(&path, text.as_bytes(), Durability::Unsynced).unwrap();
+            let records = read_to_rewrite::<std::collections::BTreeMap<String, Value>>(&path);
+            records.map(|records| records.len()).map_err(|error| error.reason())
+        };
+        assert_eq!(read(LOG), Ok(3));
+        assert_eq!(read(&format!("{LOG}{{\"n\":")), Ok(3), "a torn end");
+        for damaged in [format!("{LOG}\n\0\0\n{LOG}"), format!("{LOG}\n[4]\n{LOG}")] {
+            assert!(read(&damaged).is_err_and(|reason| reason.starts_with("line 5 is damaged")));
         }
     }
 

@@ -138,7 +138,7 @@ impl UsageLine {
         UsageLine {
             timestamp: call.ended_utc.to_owned(),
             success: error.is_none(),
-            model: format!("{}:{}", call.api, call.model),
+            model: model_name(call.api, call.model),
             duration_seconds: call.duration_s,
             error: error.map(|error| error.class.name().to_owned()),
             error_detail: error.map(|error| bounded(&error.message)),
@@ -154,6 +154,11 @@ impl UsageLine {
             other: Map::new(),
         }
     }
+}
+
+/// A model as the log of calls names it.
+pub fn model_name(api: &str, model: &str) -> String {
+    format!("{api}:{model}")
 }
 
 /// One failed attempt, a line of `failures.jsonl`.

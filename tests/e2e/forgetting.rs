@@ -207,3 +207,29 @@ fn another_run_in_a_folder_is_let_be() {
     assert_eq!(space.read("all.md").trim(), "runs/one/b.txt");
     space.assert_nothing_to_do(&server);
 }
+
+/// What a line that cannot be read names is not known: to sweep what no other line names would destroy it.
+#[test]
+fn nothing_is_forgotten_by_a_damaged_history() {
+    let server = FakeLlm::new();
+    let space = space(&server, TWO);
+    for plan in ["Build a bridge.\n", "Build a tunnel.\n", "Build a canal.\n"] {
+        space.write("plan.txt", plan);
+        space.build();
+    }
+    let log = space.read(".planexe/history/log.jsonl");
+    space.write(".planexe/history/log.jsonl", log.replacen("{", "\0", 1));
+    let objects = || {
+        let files = space.files(".planexe");
+        files.into_iter().filter(|file| file.contains("history/")).collect::<Vec<_>>()
+    };
+    let before = objects();
+    for args in [&["gc"][..], &["gc", "-n"], &["gc", "--max-size", "0"]] {
+        space.run(args).exits(1).says(&[".planexe/history/log.jsonl", "line 1 is damaged"]);
+    }
+    assert_eq!(objects(), before);
+    space.write(".planexe/history/log.jsonl", log + "{\"torn");
+    space.run(&["gc", "--max-size", "0"]).exits(0);
+    assert!(objects().len() < before.len());
+    space.assert_nothing_to_do(&server);
+}

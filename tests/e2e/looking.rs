@@ -242,3 +242,39 @@ fn a_task_that_was_a_fan_out_is_expected_to_take_what_it_took_itself() {
     let foretold = space.run(&["simulate", "--json"]).exits(0).json();
     assert!(foretold["rows"][0]["seconds"].as_f64().is_some_and(|seconds| seconds > 0.5), "{foretold}");
 }
+
+/// What one model was paid says nothing of another whose price is not known.
+#[test]
+fn the_money_of_one_model_is_not_foretold_of_another() {
+    let space = Space::new();
+    let pipeline = |first: &str| {
+        let paid = "[models.paid]\napi = \"simulated\"\nprice = { input = 1.0, output = 1000.0 }\n";
+        let free = "[models.free]\napi = \"simulated\"\n";
+        let task = format!(
+            "[task.a]\nmodel = [\"{first}\", \"free\"]\noutputs = [\"a.txt\"]\nprompt = \"Say a word\"\n"
+        );
+        format!("{paid}{free}{task}").replace("[\"free\", \"free\"]", "\"free\"")
+    };
+    space.write("pipeline.toml", pipeline("paid"));
+    space.run(&["build"]).exits(0);
+    let cost = |args: &[&str]| {
+        let foretold = space.run(&[&["build", "-n", "-B", "--json"], args].concat()).exits(0).json();
+        foretold["cost_usd"].as_f64()
+    };
+    assert!(cost(&[]).is_some_and(|cost| cost > 0.0));
+    assert_eq!(cost(&["--model", "free"]), None);
+    space.run(&["simulate", "--model", "free"]).exits(0).says(&["set `price` under [models.free]"]);
+    space.write("pipeline.toml", pipeline("free"));
+    assert_eq!(cost(&[]), None, "another model since");
+}
+
+#[test]
+fn slots_without_number_are_slots_enough() {
+    let space = Space::new();
+    let model = |name: &str| format!("[models.{name}]\napi = \"simulated\"\nmax_concurrent = 4000000000\n");
+    let task = "[task.x]\nmodel = [\"a\", \"b\"]\noutputs = [\"x.txt\"]\nprompt = \"Say a word\"\n";
+    space.write("pipeline.toml", model("a") + &model("b") + task);
+    space.run(&["build", "-n"]).exits(0);
+    space.run(&["simulate"]).exits(0);
+    space.run(&["build"]).exits(0);
+}

@@ -125,6 +125,39 @@ fn under_make_itself() {
     });
 }
 
+/// make runs lines with a `+` even then: it is for what they start to run nothing.
+#[test]
+fn a_make_that_runs_nothing_has_nothing_run() {
+    let space = Space::new();
+    space.write("pipeline.toml", noted(2, "true", "true"));
+    space.write("Makefile", format!("all:\n\t@+{} build\n", env!("CARGO_BIN_EXE_planexe")));
+    if space.program("make", &["--version"]).output().is_err() {
+        return;
+    }
+    let make = |flags: &[&str]| space.program("make", flags).output().expect("make");
+    for flags in [&["-n"][..], &["-kn", "-j3"], &["-t"]] {
+        let out = make(flags);
+        let told = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && told.contains("Would run 2 tasks"), "{flags:?}: {told}");
+    }
+    assert!(!make(&["-q"]).status.success());
+    assert!(!space.exists("noted") && !space.exists("events.jsonl"));
+    assert!(make(&[]).status.success() && space.exists("noted"));
+    assert!(make(&["-q"]).status.success());
+}
+
+/// A file that is no pipe stays as it is.
+#[test]
+fn tokens_are_taken_from_pipes_alone() {
+    let space = Space::new();
+    space.write("pipeline.toml", noted(3, "true", "true"));
+    space.write("kept.txt", "Of value.");
+    let path = space.root().join("kept.txt");
+    space.set_env("MAKEFLAGS", format!(" -j3 --jobserver-auth=fifo:{}", path.display()));
+    space.run(&["build"]).exits(0).says(&["jobserver is out of reach"]);
+    assert_eq!(space.read("kept.txt"), "Of value.");
+}
+
 #[test]
 fn calls_take_turns_only_if_told() {
     patiently(|slow| {

@@ -137,6 +137,9 @@ fn several_runs_make_a_scorecard() {
     let usage = first.run(&["usage", &mine, &other, "--json"]).exits(0).json();
     let text = usage.to_string();
     assert!(text.contains("openai:m-1") && text.contains("anthropic:m-1"), "{usage:#}");
+    let twice = first.run(&["usage", &mine, &other, &format!("{mine}/."), "--json"]).exits(0).json();
+    assert_eq!(twice["total"], usage["total"], "a run named twice is counted once");
+    first.run(&["failures", "--class", "timeout"]).exits(0).says(&["none of 1 failure", "server_error"]);
     let shown = first.run(&["usage", &mine, &other]).exits(0).says(&["openai:m-1", "anthropic:m-1", "all"]);
     assert!(shown.stdout.contains('4'), "four calls in all\n{shown}");
     // By class and by task; what fits nothing is nothing.

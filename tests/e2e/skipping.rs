@@ -63,9 +63,24 @@ when = "{{ judge.more }}"
 inputs = ["judge.json"]
 outputs = ["more.txt"]
 prompt = "TASK=more\nMore, please."
+
+[task.reader]
+inputs = ["more.txt"]
+outputs = ["reader.txt"]
+command = "cp $in $out"
+
+[task.other]
+inputs = ["judge.json", "more.txt"]
+optional = ["more.txt"]
+outputs = ["other.txt"]
+command = "cat judge.json > $out"
 "#,
     );
     space.write("judge.schema.json", r#"{"type": "object", "required": ["more"]}"#);
+    let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
+    let number = |key: &str| plan[key].as_u64();
+    let told = [number("stale"), number("depends"), number("calls_expected"), number("calls_at_most")];
+    assert_eq!(told, [2, 2, 1, 2].map(Some), "whether `more` runs is not known yet: {plan}");
     space.build();
     assert_eq!((server.counts(), space.state("more")), (counts([("judge", 1)]), "skipped".to_owned()));
     space.assert_nothing_to_do(&server);
