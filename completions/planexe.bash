@@ -19,6 +19,9 @@ _planexe() {
             planexe,abort)
                 cmd="planexe__subcmd__abort"
                 ;;
+            planexe,archive)
+                cmd="planexe__subcmd__archive"
+                ;;
             planexe,build)
                 cmd="planexe__subcmd__build"
                 ;;
@@ -33,6 +36,9 @@ _planexe() {
                 ;;
             planexe,completions)
                 cmd="planexe__subcmd__completions"
+                ;;
+            planexe,delete)
+                cmd="planexe__subcmd__delete"
                 ;;
             planexe,diff)
                 cmd="planexe__subcmd__diff"
@@ -55,6 +61,9 @@ _planexe() {
             planexe,failures)
                 cmd="planexe__subcmd__failures"
                 ;;
+            planexe,files)
+                cmd="planexe__subcmd__files"
+                ;;
             planexe,gc)
                 cmd="planexe__subcmd__gc"
                 ;;
@@ -73,11 +82,17 @@ _planexe() {
             planexe,keys)
                 cmd="planexe__subcmd__keys"
                 ;;
+            planexe,list)
+                cmd="planexe__subcmd__list"
+                ;;
             planexe,log)
                 cmd="planexe__subcmd__show"
                 ;;
             planexe,man)
                 cmd="planexe__subcmd__man"
+                ;;
+            planexe,mcp)
+                cmd="planexe__subcmd__mcp"
                 ;;
             planexe,new)
                 cmd="planexe__subcmd__new"
@@ -127,6 +142,9 @@ _planexe() {
             planexe__subcmd__help,abort)
                 cmd="planexe__subcmd__help__subcmd__abort"
                 ;;
+            planexe__subcmd__help,archive)
+                cmd="planexe__subcmd__help__subcmd__archive"
+                ;;
             planexe__subcmd__help,build)
                 cmd="planexe__subcmd__help__subcmd__build"
                 ;;
@@ -141,6 +159,9 @@ _planexe() {
                 ;;
             planexe__subcmd__help,completions)
                 cmd="planexe__subcmd__help__subcmd__completions"
+                ;;
+            planexe__subcmd__help,delete)
+                cmd="planexe__subcmd__help__subcmd__delete"
                 ;;
             planexe__subcmd__help,diff)
                 cmd="planexe__subcmd__help__subcmd__diff"
@@ -163,6 +184,9 @@ _planexe() {
             planexe__subcmd__help,failures)
                 cmd="planexe__subcmd__help__subcmd__failures"
                 ;;
+            planexe__subcmd__help,files)
+                cmd="planexe__subcmd__help__subcmd__files"
+                ;;
             planexe__subcmd__help,gc)
                 cmd="planexe__subcmd__help__subcmd__gc"
                 ;;
@@ -178,8 +202,14 @@ _planexe() {
             planexe__subcmd__help,keys)
                 cmd="planexe__subcmd__help__subcmd__keys"
                 ;;
+            planexe__subcmd__help,list)
+                cmd="planexe__subcmd__help__subcmd__list"
+                ;;
             planexe__subcmd__help,man)
                 cmd="planexe__subcmd__help__subcmd__man"
+                ;;
+            planexe__subcmd__help,mcp)
+                cmd="planexe__subcmd__help__subcmd__mcp"
                 ;;
             planexe__subcmd__help,new)
                 cmd="planexe__subcmd__help__subcmd__new"
@@ -257,7 +287,7 @@ _planexe() {
 
     case "${cmd}" in
         planexe)
-            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage simulate checkpoints clean invalidate edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help"
+            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage files simulate checkpoints clean invalidate edit-plan touch done check history restore diff record new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -308,6 +338,56 @@ _planexe() {
             ;;
         planexe__subcmd__abort)
             opts="-D -v -C -f -s -h --hard --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__archive)
+            opts="-y -D -v -C -f -s -h --undo --yes --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -594,6 +674,56 @@ _planexe() {
             ;;
         planexe__subcmd__completions)
             opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help bash elvish fish powershell zsh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__delete)
+            opts="-y -D -v -C -f -s -h --yes --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1024,6 +1154,64 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__files)
+            opts="-D -v -C -f -s -h --kind --limit --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kind)
+                    COMPREPLY=($(compgen -W "output input record" -- "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__gc)
             opts="-n -D -v -C -f -s -h --older-than --max-size --dry-run --wait --no-lock --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1137,7 +1325,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help)
-            opts="build watch resume status stop pause abort explain show wait events failures usage simulate checkpoints clean edit-plan touch done check history restore diff record new retry gc doctor graph schema keys man completions help"
+            opts="build watch resume status stop pause abort explain show wait events failures usage files simulate checkpoints clean edit-plan touch done check history restore diff record new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1151,6 +1339,20 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help__subcmd__abort)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__help__subcmd__archive)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1221,6 +1423,20 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__help__subcmd__delete)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1332,6 +1548,20 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__help__subcmd__files)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__help__subcmd__gc)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1430,7 +1660,35 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__help__subcmd__man)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__help__subcmd__mcp)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1910,6 +2168,60 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__list)
+            opts="-D -v -C -f -s -h --archived --limit --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__man)
             opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1960,8 +2272,66 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__mcp)
+            opts="-D -v -C -f -s -h --runs --pipeline --no-build --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pipeline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__new)
-            opts="-D -v -C -f -s -h --pipeline --prompt --prompt-file --label --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-D -v -C -f -s -h --pipeline --prompt --prompt-file --label --parent --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1980,6 +2350,10 @@ _planexe() {
                     return 0
                     ;;
                 --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parent)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

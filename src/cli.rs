@@ -109,7 +109,9 @@ pub enum Command {
     Failures(commands::failures::FailuresArgs),
     /// Sum up calls, tokens and money by model and by task
     Usage(commands::usage::UsageArgs),
-
+    /// List the outputs, inputs and records of the run
+    #[command(after_help = FILES_EXAMPLES)]
+    Files(commands::files::FilesArgs),
     /// Predict what a build of everything would take, by slots, from the durations of earlier builds
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(commands::simulate::SimulateArgs),
@@ -142,6 +144,18 @@ pub enum Command {
     /// Make a run directory for a pipeline
     #[command(after_help = NEW_EXAMPLES)]
     New(commands::new::NewArgs),
+    /// List the runs in a folder
+    #[command(after_help = LIST_EXAMPLES)]
+    List(commands::list::ListArgs),
+    /// Put a run aside, or take it back
+    #[command(after_help = ARCHIVE_EXAMPLES)]
+    Archive(commands::archive::ArchiveArgs),
+    /// Remove a run with all it holds
+    #[command(after_help = DELETE_NOTES)]
+    Delete(commands::delete::DeleteArgs),
+    /// Let an agent start, watch and repair runs (Model Context Protocol on standard input and output)
+    #[command(after_help = MCP_NOTES)]
+    Mcp(commands::mcp::McpArgs),
     /// Have failed tasks tried anew, with fresh answers
     #[command(after_help = RETRY_EXAMPLES)]
     Retry(commands::retry::RetryArgs),
@@ -297,6 +311,43 @@ Examples:
   planexe diff swot@3                 now against version 3
   planexe diff 'review[ann]'";
 
+const FILES_EXAMPLES: &str = "\
+Examples:
+  planexe files                       the newest first
+  planexe files --kind output --limit 10
+  planexe files report.html           size, SHA-256, the task that makes it";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  planexe list                        the runs in ./runs, or here
+  planexe list /home/me/runs --json
+  planexe list --archived             those put aside";
+
+const ARCHIVE_EXAMPLES: &str = "\
+Examples:
+  planexe archive runs/bakery         asks first; -y does not
+  planexe archive --undo runs/.archived-bakery
+
+The folder gets a name that `planexe list` passes over, beside the old one; nothing in it is changed.";
+
+const DELETE_NOTES: &str = "\
+Examples:
+  planexe delete runs/bakery          asks first; -y does not
+
+Nothing brings it back. A folder is not removed that has the pipeline itself, other runs or a repository in it, nor one \
+that a build works on.";
+
+const MCP_NOTES: &str = "\
+A client starts it itself. What most are told (docs/mcp.md has more):
+  {\"mcpServers\": {\"planexe\": {\"command\": \"planexe\", \"args\": [\"mcp\", \"--runs\", \"/home/me/runs\"]}}}
+
+Examples:
+  planexe mcp --runs /home/me/runs --pipeline plan/pipeline.toml
+  planexe mcp --no-build              to look only
+
+Builds go on when the server ends. Keys come from the environment, never from the agent; what they say goes to \
+.planexe/build.log in the run.";
+
 const RETRY_EXAMPLES: &str = "\
 Examples:
   planexe retry                       all that failed
@@ -355,7 +406,11 @@ pub fn main(bundle: Bundle) -> Ended {
 }
 
 #[cold]
-fn run(args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
+fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
+    if args.get(1).is_some_and(|first| first == crate::detach::DETACHED_ARGUMENT) {
+        crate::detach::leave_session();
+        args.remove(1);
+    }
     if args.get(1).is_some_and(|first| first == crate::process::LIFELINE_ARGUMENT) {
         let name = args.get(2).and_then(|name| name.to_str()).unwrap_or_default();
         crate::process::lifeline_main(name, std::io::stdin().lock());
@@ -438,6 +493,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Events(args) => commands::events::run(session, &args),
         Command::Failures(args) => commands::failures::run(session, &args),
         Command::Usage(args) => commands::usage::run(session, &args),
+        Command::Files(args) => commands::files::run(session, &args),
         Command::Simulate(args) => commands::simulate::run(session, &args),
         Command::Checkpoints(args) => commands::checkpoints::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
@@ -450,6 +506,10 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Diff(args) => commands::diff::run(session, &args),
         Command::Record(args) => commands::record::run(session, &args),
         Command::New(args) => commands::new::run(session, &args),
+        Command::List(args) => commands::list::run(session, &args),
+        Command::Archive(args) => commands::archive::run(session, &args),
+        Command::Delete(args) => commands::delete::run(session, &args),
+        Command::Mcp(args) => commands::mcp::run(session, &args),
         Command::Retry(args) => commands::retry::run(session, &args),
         Command::Gc(args) => commands::gc::run(session, &args),
         Command::Doctor(args) => commands::doctor::run(session, &args),
@@ -547,7 +607,10 @@ mod tests {
         let all = definition();
         let names = all.get_subcommands().map(clap::Command::get_name);
         let others: Vec<&str> = names.filter(|name| !commands::OF_A_RUN.contains(name)).collect();
-        assert_eq!(others, ["new", "schema", "keys", "man", "completions"]);
+        assert_eq!(
+            others,
+            ["new", "list", "archive", "delete", "mcp", "schema", "keys", "man", "completions"]
+        );
     }
 
     #[test]

@@ -243,3 +243,29 @@ fn every_field_of_every_event_is_described() {
         assert!(log.contains(&format!("`{field}`")), "summary: `{field}` is not described");
     }
 }
+
+#[test]
+fn the_page_of_the_agent_names_every_tool_argument_and_error() {
+    let page = include_str!("../docs/mcp.md");
+    let rows = |start: &str| -> Vec<&str> {
+        let section = page.split(start).nth(1).and_then(|rest| rest.split("\n## ").next()).expect(start);
+        section.lines().filter(|line| line.starts_with("| `")).collect()
+    };
+    let first = |row: &str| row.split('`').nth(1).unwrap_or_default().to_owned();
+    let tools = rows("\n## Tools\n");
+    let names: Vec<String> = tools.iter().map(|row| first(row)).collect();
+    assert_eq!(names, planexe::mcp::tools::TOOLS.iter().map(|tool| tool.name).collect::<Vec<_>>());
+    for (tool, row) in planexe::mcp::tools::TOOLS.iter().zip(tools) {
+        let schema = (tool.input)();
+        for argument in schema["properties"].as_object().expect("properties").keys() {
+            let named = row.contains(&format!("`{argument}`")) || argument == "plan_id";
+            assert!(named, "{}: `{argument}` is not described", tool.name);
+        }
+    }
+    let codes: Vec<String> = rows("\n## Errors\n").iter().map(|row| first(row)).collect();
+    assert_eq!(codes, planexe::mcp::fault::CODES.iter().map(|(code, _)| *code).collect::<Vec<_>>());
+    let short = include_str!("../llms.txt");
+    for path in short.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path).is_file(), "{path}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::exit::{self, Error, Kind};
 use crate::fs::{self, Durability, FsError};
 use crate::open::Opened;
 use crate::report::shell_word;
-use crate::store::{Sidecar, Store, Why};
+use crate::store::{RunLock, Sidecar, Store, Why};
 use crate::style::{clean as harmless, count};
 use crate::units::{Part, Unit, Units};
 
@@ -48,9 +48,9 @@ pub struct CleanArgs {
 
 /// What goes, of one task or item.
 #[derive(Debug, Clone, Serialize)]
-struct Goes {
+pub struct Goes {
     /// `task` or `task[key]`.
-    task: String,
+    pub task: String,
     /// Why it goes to history.
     #[serde(skip)]
     why: Why,
@@ -58,9 +58,9 @@ struct Goes {
     #[serde(skip)]
     outputs: Vec<String>,
     /// The files that are there, sidecars included.
-    files: Vec<String>,
+    pub files: Vec<String>,
     /// Kept answers that are set aside, so that the model is asked again.
-    answers: usize,
+    pub answers: usize,
 }
 
 /// The answer, as data.
@@ -85,11 +85,8 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
             .code("needs_yes")
             .hint("`-y` cleans without asking; `--dry-run` lists what would go"));
     }
-    // Taken before the list is made, so that what is listed is what goes.
-    let mut lock =
-        if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
-    let units = Units::new(&opened.project, &opened.store);
-    let (goes, remade) = what_goes(&opened, &units, args)?;
+    let going = Going::find(session, &opened, args)?;
+    let (goes, remade) = (going.goes.clone(), going.remade.clone());
     let view = |cleaned| View { cleaned, tasks: &goes, remade_if_changed: &remade };
     if goes.is_empty() {
         session.say("nothing to clean");
@@ -112,15 +109,7 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
         session.say("nothing was cleaned");
         return Ok(exit::STOPPED);
     }
-    if let Some(lock) = &mut lock {
-        session.announce(&opened, lock, "planexe clean")?;
-    }
-    for one in &goes {
-        opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced).map_err(|error| {
-            Error::new(Kind::Internal, format!("`{}` cannot be cleaned", one.task)).because(&error)
-        })?;
-    }
-    drop(lock);
+    going.carry_out(session, &opened)?;
     if session.globals.json {
         session.print_answer(opened.store.run_dir(), &view(true))?;
     } else {
@@ -131,6 +120,41 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
         session.say(&told(&goes));
     }
     Ok(exit::DONE)
+}
+
+/// What is to go. Nobody else changes the run while this lives, unless it was a dry run.
+pub struct Going {
+    lock: Option<RunLock>,
+    /// What goes.
+    pub goes: Vec<Goes>,
+    /// Tasks that are done and that the next build makes again if what they read comes out different.
+    pub remade: Vec<String>,
+}
+
+impl Going {
+    /// Finds out what goes. The lock is taken before, so that what is listed is what goes.
+    pub fn find(session: &Session, opened: &Opened, args: &CleanArgs) -> Result<Going, Error> {
+        let lock = match args.dry_run {
+            true => None,
+            false => Some(session.lock(opened, args.lock.wait, args.lock.no_lock)?),
+        };
+        let units = Units::new(&opened.project, &opened.store);
+        let (goes, remade) = what_goes(opened, &units, args)?;
+        Ok(Going { lock, goes, remade })
+    }
+
+    /// Has it gone.
+    pub fn carry_out(mut self, session: &Session, opened: &Opened) -> Result<(), Error> {
+        if let Some(lock) = &mut self.lock {
+            session.announce(opened, lock, "planexe clean")?;
+        }
+        for one in &self.goes {
+            opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced).map_err(|error| {
+                Error::new(Kind::Internal, format!("`{}` cannot be cleaned", one.task)).because(&error)
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// What goes, and which readers may be made again for it.

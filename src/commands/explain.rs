@@ -7,7 +7,8 @@ use crate::commands::{Session, session_find};
 use crate::exit::{self, Error};
 use crate::explain::{Sources, explain};
 use crate::graph::{Graph, TaskId};
-use crate::open::Named;
+use crate::open::{Named, Opened};
+use crate::report::ExplainView;
 use crate::store::index::Index;
 
 /// What `planexe explain` takes.
@@ -21,22 +22,7 @@ pub struct ExplainArgs {
 /// Explains.
 pub fn run(session: &Session, args: &ExplainArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
-    let named: Vec<Named> =
-        args.tasks.iter().map(|name| session_find(&opened, name)).collect::<Result<_, _>>()?;
-    let index = Index::load(&opened.store);
-    let targets: Vec<_> = named.iter().map(|named| (named.task, None)).collect();
-    let seen = look(session, &opened, &index, &targets);
-    let sources = Sources {
-        project: &opened.project,
-        store: &opened.store,
-        survey: &seen.survey,
-        standing: &seen.standing,
-    };
-    let mut views = Vec::with_capacity(named.len());
-    for named in named {
-        let id = instance(&seen.survey.graph, &named)?;
-        views.push(explain(&sources, id, session.server()));
-    }
+    let views = explained(session, &opened, &args.tasks)?;
     match &views[..] {
         [view] if session.globals.json => session.print_json(view)?,
         _ if session.globals.json => session.print_json(&views)?,
@@ -46,6 +32,24 @@ pub fn run(session: &Session, args: &ExplainArgs) -> Result<u8, Error> {
         }
     }
     Ok(exit::DONE)
+}
+
+/// What is to be said of some tasks.
+pub fn explained(session: &Session, opened: &Opened, names: &[String]) -> Result<Vec<ExplainView>, Error> {
+    let named: Vec<Named> = names.iter().map(|name| session_find(opened, name)).collect::<Result<_, _>>()?;
+    let index = Index::load(&opened.store);
+    let targets: Vec<_> = named.iter().map(|named| (named.task, None)).collect();
+    let seen = look(session, opened, &index, &targets);
+    let sources = Sources {
+        project: &opened.project,
+        store: &opened.store,
+        survey: &seen.survey,
+        standing: &seen.standing,
+    };
+    named
+        .iter()
+        .map(|named| Ok(explain(&sources, instance(&seen.survey.graph, named)?, session.server())))
+        .collect()
 }
 
 /// The task that was named, or its instance of the key that was named.

@@ -21,11 +21,13 @@ use crate::style::{self, Style, When};
 use crate::units::{Part, Units};
 
 pub mod abort;
+pub mod archive;
 pub mod build;
 pub mod check;
 pub mod checkpoints;
 pub mod clean;
 pub mod completions;
+pub mod delete;
 pub mod deliver;
 pub mod diff;
 pub mod doctor;
@@ -34,12 +36,15 @@ pub mod edit_plan;
 pub mod events;
 pub mod explain;
 pub mod failures;
+pub mod files;
 mod follow;
 pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod keys;
+pub mod list;
 pub mod man;
+pub mod mcp;
 pub mod new;
 pub mod pause;
 pub mod plan;
@@ -59,7 +64,7 @@ pub mod wait;
 pub mod watch;
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 28] = [
+pub const OF_A_RUN: [&str; 29] = [
     "abort",
     "build",
     "check",
@@ -72,6 +77,7 @@ pub const OF_A_RUN: [&str; 28] = [
     "events",
     "explain",
     "failures",
+    "files",
     "gc",
     "graph",
     "history",
@@ -198,7 +204,36 @@ pub struct Session {
     out_closed: AtomicBool,
 }
 
+/// What a session has of who started planexe, without a run or the streams: to look at many runs, from many threads.
+#[derive(Debug, Clone, Default)]
+pub struct Base {
+    /// Options that hold for every run.
+    pub repeated: Repeated,
+    /// Reads a variable of the environment.
+    pub lookup: Option<Lookup>,
+    /// The pipeline that comes with the binary.
+    pub bundle: Bundle,
+}
+
+impl Base {
+    /// A session that works on a run, and says nothing to anybody.
+    pub fn session(&self, run_dir: &Path) -> Session {
+        let globals = Globals {
+            run_dir: Some(run_dir.to_owned()),
+            quiet: true,
+            repeated: self.repeated.clone(),
+            ..Globals::default()
+        };
+        Session { globals, lookup: self.lookup, bundle: self.bundle, ..Session::default() }
+    }
+}
+
 impl Session {
+    /// What it shares with sessions for other runs.
+    pub fn base(&self) -> Base {
+        Base { repeated: self.globals.repeated.clone(), lookup: self.lookup, bundle: self.bundle }
+    }
+
     /// A session with these options and this environment, looking at the three streams.
     pub fn new(globals: Globals, env: style::Environment) -> Session {
         use io::IsTerminal;

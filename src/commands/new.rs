@@ -23,7 +23,7 @@ const EXAMPLE: &str = include_str!("example.toml");
 const EXAMPLE_PLAN: &str = "A bakery in Ghent that delivers bread by bicycle before seven in the morning.\n";
 
 /// What the pipeline that comes with planexe is called.
-const BUILT_IN: &str = "strategic-plan";
+pub const BUILT_IN: &str = "strategic-plan";
 
 /// What `planexe new` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -48,6 +48,57 @@ pub struct NewArgs {
     /// A name for people
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
+
+    /// The run this one is made from, to be named in its status
+    #[arg(long, value_name = "RUN")]
+    pub parent: Option<String>,
+}
+
+/// Which pipeline a run is of.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// This file.
+    File(PathBuf),
+    /// The one that comes with planexe, copied.
+    BuiltIn,
+    /// A small example of its own.
+    Example,
+}
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// The folder to make.
+    pub dir: &'a Path,
+    /// Its pipeline.
+    pub source: Source,
+    /// Text of the plan.
+    pub prompt: Option<String>,
+    /// A name for people.
+    pub label: Option<String>,
+    /// The run it is made from.
+    pub parent: Option<String>,
+    /// Further files, written before the one that makes the folder a run.
+    pub beside: Vec<(String, String)>,
+}
+
+/// A run that was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Its folder, links resolved.
+    pub place: PathBuf,
+    /// The pipeline, relative to the run.
+    pub pipeline: String,
+    /// The plan, relative to the run; none if the pipeline names none.
+    pub plan: Option<String>,
+    /// Whether the plan was written.
+    pub has_text: bool,
+    /// Whether the pipeline is an example of its own.
+    pub is_example: bool,
+    /// The files written.
+    pub files: Vec<String>,
+    /// What it is of, for people.
+    of: String,
 }
 
 /// The answer, as data.
@@ -68,77 +119,91 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
     let dir = &args.dir;
     check_empty(dir)?;
     let prompt = read_prompt(session, args)?;
+    let built_in = names_built_in(session, args);
+    let source = match if built_in { None } else { find_pipeline(session, args)? } {
+        Some(file) => Source::File(file),
+        None if built_in || session.globals.profile.is_some() => Source::BuiltIn,
+        None => Source::Example,
+    };
+    let (label, parent) = (args.label.clone(), args.parent.clone());
+    let made = make(session, Wanted { dir, source, prompt, label, parent, beside: Vec::new() })?;
+    let shown = shell_path(dir);
+    let mut next = Vec::new();
+    if let (false, Some(plan)) = (made.has_text, &made.plan) {
+        next.push(format!("write your plan to {}", shown_path(&dir.join(plan))));
+    }
+    if !made.is_example {
+        // The model is the one thing that may not be there.
+        next.push(format!("planexe -C {shown} doctor"));
+    }
+    next.extend([format!("planexe -C {shown} build -n"), format!("planexe -C {shown} build")]);
+    if session.globals.json {
+        let Made { place, pipeline, plan, files, .. } = made;
+        session.print_answer(&place, &View { pipeline, plan, files, next })?;
+        return Ok(exit::DONE);
+    }
+    session.say(&format!("made the run `{}` {}", shown_path(dir), made.of));
+    session.say("next:");
+    for step in next {
+        session.say(&format!("  {step}"));
+    }
+    if made.is_example && !session.bundle.is_empty() {
+        session.say(&format!("a whole plan: planexe new DIR --pipeline {BUILT_IN}, or --profile sample to see one without a model"));
+    }
+    Ok(exit::DONE)
+}
+
+/// Makes a run with the profile of the session. What makes the folder a run is written last.
+pub fn make(session: &Session, wanted: Wanted<'_>) -> Result<Made, Error> {
+    let Wanted { dir, source, prompt, label, parent, beside: mut files } = wanted;
+    check_empty(dir)?;
     let place = resolved(dir);
-    let mut files: Vec<(String, String)> = Vec::new();
-    let mut of = "with an example pipeline that needs no model".to_owned();
     let mut sample_plan = None;
-    let found = if names_built_in(session, args) { None } else { find_pipeline(session, args)? };
-    let (pipeline, plan) = match found {
-        Some(file) => {
+    let is_example = matches!(source, Source::Example);
+    let (pipeline, plan, of) = match source {
+        Source::File(file) => {
             let plan = plan_of(session, &file)?;
             let file = file.canonicalize()?;
-            of = format!("of `{}`", shown_path(&file));
-            (relative(&place, &file).display().to_string(), plan)
+            let of = format!("of `{}`", shown_path(&file));
+            (relative(&place, &file).display().to_string(), plan, of)
         }
-        None if names_built_in(session, args) || session.globals.profile.is_some() => {
+        Source::BuiltIn => {
             let copied = built_in(session)?;
             sample_plan = copied.plan;
             files.extend(copied.files);
-            of = format!("of {BUILT_IN}, copied to `{}`", shown_path(&dir.join("pipeline")));
-            ("pipeline/pipeline.toml".to_owned(), Some("plan.txt".to_owned()))
+            let of = format!("of {BUILT_IN}, copied to `{}`", shown_path(&dir.join("pipeline")));
+            ("pipeline/pipeline.toml".to_owned(), Some("plan.txt".to_owned()), of)
         }
-        None => {
+        Source::Example => {
             let name = place.file_name().map_or("demo".into(), |name| name.to_string_lossy());
             files.push(("pipeline.toml".into(), EXAMPLE.replace("\"demo\"", &quoted(&name))));
-            ("pipeline.toml".to_owned(), Some("plan.txt".to_owned()))
+            let of = "with an example pipeline that needs no model".to_owned();
+            ("pipeline.toml".to_owned(), Some("plan.txt".to_owned()), of)
         }
     };
-    let own_pipeline = pipeline == "pipeline.toml" && !files.is_empty();
-    let text = prompt.or(sample_plan).or_else(|| own_pipeline.then(|| EXAMPLE_PLAN.to_owned()));
-    match (&text, &plan) {
-        (Some(text), Some(plan)) => files.push((plan.clone(), text.clone())),
+    let text = prompt.or(sample_plan).or_else(|| is_example.then(|| EXAMPLE_PLAN.to_owned()));
+    let has_text = text.is_some();
+    match (text, &plan) {
+        (Some(text), Some(plan)) => files.push((plan.clone(), text)),
         (Some(_), None) => {
             return Err(Error::usage("the pipeline does not say which file is its plan, so there is no place for the text")
                 .hint("add `plan = \"plan.txt\"` under `[pipeline]`, or leave `--prompt` out and write the inputs yourself"));
         }
         (None, _) => {}
     }
-    if !own_pipeline || args.label.is_some() {
+    if !is_example || label.is_some() || parent.is_some() {
         let run = RunFile {
             pipeline: pipeline.clone(),
-            parent: None,
-            label: args.label.clone(),
+            parent,
+            label,
             created: Some(clock::now_utc()),
             profile: session.globals.profile.clone(),
         };
-        // Last: it is what makes the folder a run.
         files.push(("run.toml".into(), run.to_text()));
     }
     write(dir, &files)?;
-    let shown = shell_path(dir);
-    let mut next = Vec::new();
-    if let (None, Some(plan)) = (&text, &plan) {
-        next.push(format!("write your plan to {}", shown_path(&dir.join(plan))));
-    }
-    if !own_pipeline {
-        // The model is the one thing that may not be there.
-        next.push(format!("planexe -C {shown} doctor"));
-    }
-    next.extend([format!("planexe -C {shown} build -n"), format!("planexe -C {shown} build")]);
-    if session.globals.json {
-        let files = files.into_iter().map(|(name, _)| name).collect();
-        session.print_answer(&place, &View { pipeline, plan, files, next })?;
-        return Ok(exit::DONE);
-    }
-    session.say(&format!("made the run `{}` {of}", shown_path(dir)));
-    session.say("next:");
-    for step in next {
-        session.say(&format!("  {step}"));
-    }
-    if own_pipeline && !session.bundle.is_empty() {
-        session.say(&format!("a whole plan: planexe new DIR --pipeline {BUILT_IN}, or --profile sample to see one without a model"));
-    }
-    Ok(exit::DONE)
+    let files = files.into_iter().map(|(name, _)| name).collect();
+    Ok(Made { place, pipeline, plan, has_text, is_example, files, of })
 }
 
 /// Whether the pipeline asked for is the one that comes with planexe, and not a file of that name.
@@ -218,10 +283,15 @@ fn read_prompt(session: &Session, args: &NewArgs) -> Result<Option<String>, Erro
     if text.trim().is_empty() {
         return Err(Error::usage("the plan's text is empty").hint("leave `--prompt` out to write it later"));
     }
+    end_line(&mut text);
+    Ok(Some(text))
+}
+
+/// The text of a plan ends its last line.
+pub fn end_line(text: &mut String) {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Ok(Some(text))
 }
 
 /// The pipeline named, or the nearest here or above, through a run's `run.toml` too.

@@ -74,7 +74,7 @@ fn unpause(session: &Session, store: &Store, owner: &Owner, dry_run: bool) -> Re
 }
 
 /// Runs with which there is nothing to go on: each with a code and the next command to type.
-fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
+pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
     match seen.phase {
         "never_started" => Err(Error::new(Kind::Refused, "the run was never started")
             .code("never_started")

@@ -84,54 +84,23 @@ enum Stand {
     Never,
 }
 
+/// What is tried anew.
+#[derive(Debug)]
+pub struct Retried {
+    /// The tasks; none if there is nothing to try.
+    pub tasks: Vec<String>,
+    /// By the build that runs; else by the next one.
+    pub taken_up: bool,
+}
+
 /// Tries anew.
 pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
     let store = &opened.store;
-    let builder = building(&opened.store).filter(|_| !args.lock.wait && !args.lock.no_lock);
-    let lock = match args.dry_run || builder.is_some() {
-        true => None,
-        false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
-    };
-    let units = Units::new(&opened.project, store);
-    let named = !args.tasks.is_empty();
-    let parts: Vec<Part> = match named {
-        true => session_parts(&opened, &units, &args.tasks)?,
-        false => opened.project.graph.order().iter().map(|&id| (id, None)).collect(),
-    };
-    let mut chosen: Vec<Unit> = Vec::new();
-    for part in &parts {
-        let all = units.of(part)?;
-        // A name alone means one task whatever it is, of a fan-out the items that failed.
-        let any = named && (part.1.is_some() || opened.project.graph[part.0].kind == NodeKind::Single);
-        let takes = |unit: &Unit| match stand(store, unit) {
-            Stand::Failed => true,
-            Stand::Done | Stand::Open => any,
-            Stand::Never => false,
-        };
-        chosen.extend(all.into_iter().filter(takes));
+    let Retried { tasks, taken_up } = retry(session, &opened, args)?;
+    if tasks.is_empty() {
+        return nothing(session, store);
     }
-    if chosen.is_empty() {
-        return nothing(session, &opened.store, args);
-    }
-    let mut taken_up = false;
-    if !args.dry_run {
-        taken_up = builder.is_some() && ask_build(&opened, &chosen)?;
-        let mut lock = match (taken_up, lock) {
-            (false, None) => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
-            (_, lock) => lock,
-        };
-        if let Some(lock) = lock.as_mut().filter(|_| !taken_up) {
-            session.announce(&opened, lock, "planexe retry")?;
-        }
-        for unit in chosen.iter().filter(|_| !taken_up) {
-            anew(store, unit).map_err(|error| {
-                Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
-            })?;
-        }
-        drop(lock);
-    }
-    let tasks: Vec<String> = chosen.into_iter().map(|unit| unit.name).collect();
     // With `--build` the answer is that of the build, unless another one makes it.
     if session.globals.json && (taken_up || !args.build) {
         session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks, build_runs: taken_up })?;
@@ -155,15 +124,66 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
     Ok(exit::DONE)
 }
 
-fn nothing(session: &Session, store: &Store, args: &RetryArgs) -> Result<u8, Error> {
-    if let [task, ..] = &args.tasks[..] {
-        return Err(Error::new(
-            Kind::Refused,
-            format!("nothing of `{task}` failed, so there is nothing to try anew"),
-        )
-        .code("nothing_failed")
-        .hint(format!("`planexe clean {}` has all of it made again", shell_word(task))));
+/// Has tasks tried anew, by the build that runs or the next one; those that are named must have something to try.
+pub fn retry(session: &Session, opened: &Opened, args: &RetryArgs) -> Result<Retried, Error> {
+    let store = &opened.store;
+    let builder = building(&opened.store).filter(|_| !args.lock.wait && !args.lock.no_lock);
+    let lock = match args.dry_run || builder.is_some() {
+        true => None,
+        false => Some(session.lock(opened, args.lock.wait, args.lock.no_lock)?),
+    };
+    let units = Units::new(&opened.project, store);
+    let named = !args.tasks.is_empty();
+    let parts: Vec<Part> = match named {
+        true => session_parts(opened, &units, &args.tasks)?,
+        false => opened.project.graph.order().iter().map(|&id| (id, None)).collect(),
+    };
+    let mut chosen: Vec<Unit> = Vec::new();
+    for part in &parts {
+        let all = units.of(part)?;
+        // A name alone means one task whatever it is, of a fan-out the items that failed.
+        let any = named && (part.1.is_some() || opened.project.graph[part.0].kind == NodeKind::Single);
+        let takes = |unit: &Unit| match stand(store, unit) {
+            Stand::Failed => true,
+            Stand::Done | Stand::Open => any,
+            Stand::Never => false,
+        };
+        chosen.extend(all.into_iter().filter(takes));
     }
+    if chosen.is_empty() {
+        return match &args.tasks[..] {
+            [] => Ok(Retried { tasks: Vec::new(), taken_up: false }),
+            [task, ..] => Err(nothing_of(task)),
+        };
+    }
+    let mut taken_up = false;
+    if !args.dry_run {
+        taken_up = builder.is_some() && ask_build(opened, &chosen)?;
+        let mut lock = match (taken_up, lock) {
+            (false, None) => Some(session.lock(opened, args.lock.wait, args.lock.no_lock)?),
+            (_, lock) => lock,
+        };
+        if let Some(lock) = lock.as_mut().filter(|_| !taken_up) {
+            session.announce(opened, lock, "planexe retry")?;
+        }
+        for unit in chosen.iter().filter(|_| !taken_up) {
+            anew(store, unit).map_err(|error| {
+                Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
+            })?;
+        }
+        drop(lock);
+    }
+    let tasks = chosen.into_iter().map(|unit| unit.name).collect();
+    Ok(Retried { tasks, taken_up })
+}
+
+fn nothing_of(task: &str) -> Error {
+    Error::new(Kind::Refused, format!("nothing of `{task}` failed, so there is nothing to try anew"))
+        .code("nothing_failed")
+        .hint(format!("`planexe clean {}` has all of it made again", shell_word(task)))
+}
+
+fn nothing(session: &Session, store: &Store) -> Result<u8, Error> {
     session.say("no task failed: there is nothing to try anew");
     if session.globals.json {
         session.print_answer(store.run_dir(), &View { done: false, tasks: Vec::new(), build_runs: false })?;

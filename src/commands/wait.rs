@@ -8,6 +8,7 @@ use crate::commands::Session;
 use crate::commands::status::{Seen, every_task, look};
 use crate::exit::{self, Error, Kind};
 use crate::manifest::types::Span;
+use crate::open::Opened;
 use crate::report::{TaskView, WaitView};
 use crate::signals;
 use crate::store::index::Index;
@@ -53,28 +54,59 @@ struct Moment {
     human: bool,
 }
 
+/// What a wait came to: what was seen last, and the exit code that says it.
+pub struct Waited {
+    /// The run.
+    pub seen: Seen,
+    /// 124 if the time was over first.
+    pub code: u8,
+}
+
+impl Waited {
+    /// Whether the time was over first.
+    pub fn timed_out(&self) -> bool {
+        self.code == TIMED_OUT
+    }
+}
+
 /// Waits.
 pub fn run(session: &Session, args: &WaitArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
-    let index = Index::load(&opened.store);
     let signals = signals::listen();
+    let limit = args.timeout.map(|limit| limit.0);
+    match wait(session, &opened, args.what, limit, |_, pause| signals.within(pause))? {
+        Ok(waited) => tell(session, &waited.seen, waited.code),
+        Err(signal) => Ok(exit::of_signal(signal)),
+    }
+}
+
+/// Looks at a run until what is waited for has happened or cannot happen any more, or the time is over. Between two
+/// looks `pause` waits so long; what it gives ends the wait at once.
+pub fn wait<T>(
+    session: &Session,
+    opened: &Opened,
+    what: For,
+    limit: Option<Duration>,
+    mut pause: impl FnMut(&Seen, Duration) -> Option<T>,
+) -> Result<Result<Waited, T>, Error> {
+    let index = Index::load(&opened.store);
     let start = Instant::now();
     loop {
-        let seen = look(session, &opened, &index, &every_task(&opened));
+        let seen = look(session, opened, &index, &every_task(opened));
         if seen.phase == "never_started" && seen.owner.is_none() {
             return Err(Error::new(Kind::Refused, "the run was never started: there is nothing to wait for")
                 .code("never_started")
                 .hint("`planexe build` starts it"));
         }
-        if let Some(code) = verdict(args.what, moment(&seen)) {
-            return tell(session, &seen, code);
+        if let Some(code) = verdict(what, moment(&seen)) {
+            return Ok(Ok(Waited { seen, code }));
         }
-        let left = args.timeout.map_or(Duration::MAX, |limit| limit.0.saturating_sub(start.elapsed()));
+        let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(start.elapsed()));
         if left.is_zero() {
-            return tell(session, &seen, TIMED_OUT);
+            return Ok(Ok(Waited { seen, code: TIMED_OUT }));
         }
-        if let Some(signal) = signals.within(AGAIN.min(left)) {
-            return Ok(exit::of_signal(signal));
+        if let Some(end) = pause(&seen, AGAIN.min(left)) {
+            return Ok(Err(end));
         }
     }
 }

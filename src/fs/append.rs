@@ -136,10 +136,34 @@ pub fn read_from(path: &Path, offset: u64) -> Result<(Vec<u8>, u64)> {
     Ok((bytes, total))
 }
 
+/// At most `len` bytes of a regular file from a place on, and its whole length.
+pub fn read_range(path: &Path, offset: u64, len: u64) -> Result<(Vec<u8>, u64)> {
+    let (mut file, metadata) = open_regular(path)?;
+    file.seek(SeekFrom::Start(offset)).at("read", path)?;
+    let mut bytes = Vec::new();
+    file.take(len).read_to_end(&mut bytes).at("read", path)?;
+    Ok((bytes, metadata.len()))
+}
+
 /// Waits until no other process holds a folder so, and holds it; nothing is held where the file system has no locks.
 pub fn hold_dir(dir: &Path) -> Result<Option<File>> {
     let file = retry(|| File::open(dir)).at("lock", dir)?;
     Ok(retry(|| file.lock()).is_ok().then_some(file))
+}
+
+/// The same with a file that is made for the purpose, where the folder itself may be held by others for long.
+pub fn hold_file(path: &Path) -> Result<Option<File>> {
+    let file = open_lock_file(path)?;
+    Ok(retry(|| file.lock()).is_ok().then_some(file))
+}
+
+/// A new, empty file for a program to write its messages to; one of that name is taken away, not emptied, since its
+/// program may still write.
+pub fn fresh_log(path: &Path) -> Result<File> {
+    super::write::remove(path)?;
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    retry(|| OpenOptions::new().append(true).create_new(true).custom_flags(flags).open(path))
+        .at("write", path)
 }
 
 /// Opens what is locked: a directory, or a file made for the purpose.

@@ -33,6 +33,7 @@ mod keys;
 mod limits;
 mod looking;
 mod make;
+mod mcp;
 mod notify;
 mod outages;
 mod programs;

@@ -1,0 +1,59 @@
+//! `planexe delete`: removes a run with all it holds.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::Session;
+use crate::commands::archive::{ask, lock, run_dir, unmoved};
+use crate::exit::{self, Error};
+use crate::manifest::fault::shown_path;
+use crate::runs::{self, Unmoved};
+
+/// What `planexe delete` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeleteArgs {
+    /// The run's folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View {
+    deleted: bool,
+}
+
+/// Removes a run.
+pub fn run(session: &Session, args: &DeleteArgs) -> Result<u8, Error> {
+    let dir = run_dir(&args.run)?;
+    let lock = lock(session, &dir)?;
+    // Before the question: a yes to what will be refused is worth nothing.
+    if let Some(more) = runs::holds_more(&dir)? {
+        return Err(unmoved(&dir, Unmoved::HoldsMore(more)));
+    }
+    if !args.yes
+        && !ask(session, &format!("Delete `{}` with all its answers and history?", shown_path(&dir)))?
+    {
+        session.say("nothing was deleted");
+        return Ok(exit::STOPPED);
+    }
+    delete(&dir)?;
+    drop(lock);
+    if session.globals.json {
+        session.print_answer(&dir, &View { deleted: true })?;
+    } else {
+        session.say(&format!("deleted `{}`", shown_path(&dir)));
+    }
+    Ok(exit::DONE)
+}
+
+/// Removes it, under its lock.
+pub fn delete(dir: &Path) -> Result<(), Error> {
+    runs::remove(dir).map_err(|error| unmoved(dir, error))
+}

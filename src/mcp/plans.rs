@@ -1,0 +1,263 @@
+//! Tools that make, list, put aside and remove plans.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::fault::Fault;
+use super::{Context, Pipeline, Server, about, steer};
+use crate::clock;
+use crate::commands::archive::lock;
+use crate::commands::new::{self, Source, Wanted};
+use crate::commands::status::view;
+use crate::commands::{archive as archiving, delete as deleting, list as listing};
+use crate::exit;
+use crate::fs;
+use crate::runs;
+
+/// What a plan was asked for with, relative to the run.
+const REQUEST: &str = ".planexe/request.json";
+/// A prompt is no longer than this.
+const LONGEST_PROMPT: usize = 1 << 20;
+/// A label is no longer than this.
+const LONGEST_LABEL: usize = 200;
+/// So much of a label or prompt is in the id of a plan.
+const SLUG: usize = 32;
+
+/// `plan_create`.
+#[derive(Debug, Deserialize)]
+pub struct Create {
+    prompt: String,
+    pipeline: Option<String>,
+    profile: Option<String>,
+    label: Option<String>,
+    parent_plan_id: Option<String>,
+    #[serde(default = "yes")]
+    build: bool,
+    #[serde(default = "ten_minutes")]
+    window_s: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn ten_minutes() -> u64 {
+    600
+}
+
+/// What a plan was asked for with, to know the same request again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    schema: u32,
+    digest: String,
+    created_utc: String,
+}
+
+/// Makes a plan, or finds the one made by the same request, and starts its build.
+pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fault> {
+    let server = context.server;
+    let pipeline = about::pipeline(server, of.pipeline.as_deref())?;
+    let too_long = |name: &str, most: usize| {
+        Fault::new("INVALID_ARGUMENT", format!("plan_create: `{name}` is longer than {most} bytes"))
+    };
+    if of.prompt.len() > LONGEST_PROMPT {
+        return Err(too_long("prompt", LONGEST_PROMPT).hint("a page or two is best"));
+    }
+    if of.label.as_ref().is_some_and(|label| label.len() > LONGEST_LABEL) {
+        return Err(too_long("label", LONGEST_LABEL));
+    }
+    let profile = of.profile.take().or_else(|| server.profile.clone());
+    about::check_profile(server, pipeline, profile.as_deref())?;
+    if let Some(parent) = &of.parent_plan_id
+        && server.runs.find_archived(parent).is_none()
+    {
+        server.find(parent)?;
+    }
+    new::end_line(&mut of.prompt);
+    let digest = digest(&[&of.prompt, &pipeline.name, profile.as_deref().unwrap_or("")]);
+    // Of two servers that are asked the same at once, the second finds what the first has made.
+    let held = server.runs.hold()?;
+    let (id, deduplicated) = match former(server, &digest, of.window_s)? {
+        Some(id) => (id, true),
+        None => (make(server, pipeline, profile, &of, &digest)?, false),
+    };
+    drop(held);
+    let plan = server.open(&id).map_err(|fault| fault.details(json!({ "plan_id": id })))?;
+    let may_begin = of.build && server.may_build;
+    let begins = may_begin && (!deduplicated || steer::seen(&plan).phase == "never_started");
+    let build = match begins {
+        true => steer::begin(server, &id, &plan.dir)?,
+        false => json!({ "state": "not_started", "message": why_not(&of, server, deduplicated) }),
+    };
+    let seen = steer::seen(&plan);
+    let next = match (begins, seen.phase) {
+        (true, _) => steer::after(&build).to_owned(),
+        (false, "never_started") if !server.may_build => {
+            format!("a person starts it: `{}`", plan.typed("build"))
+        }
+        _ => steer::next(&plan, &view(&plan.session, &plan.opened, &seen)),
+    };
+    Ok(json!({
+        "plan_id": id,
+        "deduplicated": deduplicated,
+        "pipeline": pipeline.name,
+        "profile": plan.opened.project.profile,
+        "phase": seen.phase,
+        "build": build,
+        "next": next,
+    }))
+}
+
+fn why_not(of: &Create, server: &Server, deduplicated: bool) -> &'static str {
+    match () {
+        () if !server.may_build => "this server starts no builds",
+        () if !of.build => "`build: false` was given",
+        () if deduplicated => "the plan there is was started before",
+        () => "",
+    }
+}
+
+fn digest(parts: &[&str]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The plan that was made by the same request not long ago.
+fn former(server: &Server, digest: &str, window_s: u64) -> Result<Option<String>, Fault> {
+    if window_s == 0 {
+        return Ok(None);
+    }
+    let now = clock::now_utc();
+    let is_it = |dir: &Path| {
+        let bytes = fs::read_capped(&dir.join(REQUEST), 1 << 16).ok()?;
+        let request: Request = serde_json::from_slice(&bytes).ok()?;
+        let age = clock::seconds_between(&request.created_utc, &now)?;
+        // A clock that was set back makes nothing young.
+        (request.digest == digest && age.abs() <= window_s as f64).then_some(())
+    };
+    Ok(server.runs.list(false)?.into_iter().find(|plan| is_it(&plan.dir).is_some()).map(|plan| plan.id))
+}
+
+/// Makes the run; the root is held.
+fn make(
+    server: &Server,
+    pipeline: &Pipeline,
+    profile: Option<String>,
+    of: &Create,
+    digest: &str,
+) -> Result<String, Fault> {
+    let now = clock::now_utc();
+    let minute: String = now.chars().filter(char::is_ascii_digit).take(12).collect();
+    let slug = runs::slug(of.label.as_deref().unwrap_or(&of.prompt), SLUG);
+    let slug = if slug.is_empty() { "plan".to_owned() } else { slug };
+    let first = format!("{}-{}-{slug}", &minute[..8], &minute[8..]);
+    let numbered = (2..).map(|n| format!("{first}-{n}"));
+    let id = std::iter::once(first.clone()).chain(numbered).find(|id| !server.runs.is_taken(id));
+    let id = id.unwrap_or(first);
+    let dir = server.runs.root().join(&id);
+    let mut session = server.base.session(&dir);
+    session.globals.profile = profile;
+    let request = Request { schema: 1, digest: digest.to_owned(), created_utc: now };
+    let request = serde_json::to_string(&request).map_err(exit::Error::from)? + "\n";
+    let wanted = Wanted {
+        dir: &dir,
+        source: pipeline.file.clone().map_or(Source::BuiltIn, Source::File),
+        prompt: Some(of.prompt.clone()),
+        label: of.label.clone(),
+        parent: of.parent_plan_id.clone(),
+        beside: vec![(REQUEST.to_owned(), request)],
+    };
+    if let Err(error) = new::make(&session, wanted) {
+        // What is half made is no run: its folder would only be in the way.
+        let _ = fs::remove_tree(&dir);
+        return Err(error.into());
+    }
+    Ok(id)
+}
+
+/// `plan_list`.
+#[derive(Debug, Deserialize)]
+pub struct List {
+    #[serde(default = "ten")]
+    limit: usize,
+    #[serde(default)]
+    archived: bool,
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// Lists plans.
+pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
+    let server = context.server;
+    let found = server.runs.list(of.archived)?;
+    let total = found.len();
+    let rows = listing::rows(&server.base, found.into_iter().take(of.limit).collect());
+    let mut plans = serde_json::to_value(&rows).map_err(exit::Error::from)?;
+    for plan in plans.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        plan.retain(|_, value| !value.is_null());
+    }
+    Ok(json!({ "plans": plans, "total": total }))
+}
+
+/// `plan_archive`.
+#[derive(Debug, Deserialize)]
+pub struct Archive {
+    plan_id: String,
+    #[serde(default)]
+    undo: bool,
+}
+
+/// Puts a plan aside, or takes it back. What is so already stays so.
+pub(super) fn archive(context: &Context<'_>, of: Archive) -> Result<Value, Fault> {
+    let server = context.server;
+    let answer = json!({ "plan_id": of.plan_id, "archived": !of.undo });
+    let (there, done) = match of.undo {
+        false => (server.runs.find(&of.plan_id), server.runs.find_archived(&of.plan_id)),
+        true => (server.runs.find_archived(&of.plan_id), server.runs.find(&of.plan_id)),
+    };
+    let Some(dir) = there else {
+        return if done.is_some() {
+            Ok(answer)
+        } else {
+            Err(server.find(&of.plan_id).err().unwrap_or_else(gone))
+        };
+    };
+    let _lock = lock(&server.base.session(&dir), &dir)?;
+    archiving::archive(&dir, of.undo)?;
+    Ok(answer)
+}
+
+fn gone() -> Fault {
+    Fault::new("PLAN_NOT_FOUND", "the plan is gone").hint("`plan_list` lists the plans")
+}
+
+/// `plan_delete`.
+#[derive(Debug, Deserialize)]
+pub struct Delete {
+    plan_id: String,
+    #[serde(default)]
+    confirm: bool,
+}
+
+/// Removes a plan.
+pub(super) fn delete(context: &Context<'_>, of: Delete) -> Result<Value, Fault> {
+    let server = context.server;
+    let dir = server.find(&of.plan_id)?;
+    if !of.confirm {
+        return Err(Fault::new(
+            "NOT_CONFIRMED",
+            format!("`{}` would be removed with all its answers and history", of.plan_id),
+        )
+        .hint("`confirm: true` does it; `plan_archive` keeps it out of the way instead"));
+    }
+    let _lock = lock(&server.base.session(&dir), &dir)?;
+    deleting::delete(&dir)?;
+    Ok(json!({ "plan_id": of.plan_id, "deleted": true }))
+}

@@ -1,0 +1,509 @@
+//! Tools that look at a plan and steer it.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::fault::Fault;
+use super::{Context, End, Plan, Server};
+use crate::commands::clean::{CleanArgs, Going};
+use crate::commands::explain::explained;
+use crate::commands::files::Files;
+use crate::commands::retry::{RetryArgs, retry as try_anew};
+use crate::commands::status::{Seen, every_task, look, view};
+use crate::commands::stop::building;
+use crate::commands::wait::{For, wait as wait_for};
+use crate::commands::{list, resume as resuming};
+use crate::detach::{self, Begun};
+use crate::exit;
+use crate::report::{StatusView, TaskView, hint_of, reason_of};
+use crate::store::control::Control;
+use crate::store::index::Index;
+use crate::style::{Shown, clean};
+
+/// At most so many names or tasks of one kind are told.
+const SOME: usize = 8;
+/// A text of a model or a server is told no longer than this.
+const SAID: usize = 400;
+/// How often a client that asked for it is told how far the plan is.
+const NEWS: Duration = Duration::from_secs(5);
+
+/// `plan_status`.
+#[derive(Debug, Deserialize)]
+pub struct StatusOf {
+    plan_id: String,
+    #[serde(default)]
+    full: bool,
+}
+
+/// Looks at a plan.
+pub(super) fn status(context: &Context<'_>, of: StatusOf) -> Result<Value, Fault> {
+    let plan = context.server.open(&of.plan_id)?;
+    let seen = seen(&plan);
+    let status = view(&plan.session, &plan.opened, &seen);
+    let mut short = condensed(&plan, &seen, &status)?;
+    if of.full {
+        short["status"] = serde_json::to_value(&status).map_err(exit::Error::from)?;
+    }
+    Ok(short)
+}
+
+pub(super) fn seen(plan: &Plan) -> Seen {
+    look(&plan.session, &plan.opened, &Index::load(&plan.opened.store), &every_task(&plan.opened))
+}
+
+/// A text of a length an agent has room for.
+fn short(text: &str) -> String {
+    let text = crate::style::clean_lines(text);
+    match text.char_indices().nth(SAID) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+/// Some of many names, and how many there are.
+fn some(names: &[String]) -> Option<Value> {
+    let told: Vec<&String> = names.iter().take(SOME).collect();
+    (!names.is_empty()).then(|| json!({ "count": names.len(), "tasks": told }))
+}
+
+/// Puts names into an answer, and how many of them were left out.
+fn put_names(answer: &mut Value, name: &str, names: &[String]) {
+    let told = &names[..names.len().min(3 * SOME)];
+    answer[name] = json!(told);
+    if told.len() < names.len() {
+        answer[format!("{name}_left_out")] = json!(names.len() - told.len());
+    }
+}
+
+/// Without members that say nothing.
+pub(super) fn without_nulls(mut value: Value) -> Value {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|_, value| !value.is_null());
+    }
+    value
+}
+
+/// Where a plan stands, in as few words as will do.
+pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result<Value, Fault> {
+    let phase = status.run.phase.as_str();
+    let counts: serde_json::Map<String, Value> = status
+        .counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| (state.clone(), json!(count)))
+        .collect();
+    let done: u32 = Shown::ALL
+        .iter()
+        .filter(|s| s.is_complete())
+        .map(|s| status.counts.get(s.word()).copied().unwrap_or(0))
+        .sum();
+    let all: u32 = status.counts.values().sum();
+    let percent = if phase == "completed" { 100 } else { u64::from(done) * 100 / u64::from(all.max(1)) };
+    let quality = &status.quality_summary;
+    let mut short_view = json!({
+        "plan_id": plan.id,
+        "phase": phase,
+        "steps_completed": status.steps_completed,
+        "steps_total": status.steps_total,
+        "progress_percent": percent.min(if phase == "completed" { 100 } else { 99 }),
+        "counts": counts,
+        "stopped": matches!(phase, "stopped" | "interrupted" | "aborted"),
+        "paused": phase == "paused",
+    });
+    let parts = tasks_in(
+        status,
+        Shown::Running,
+        |task| json!({ "task": task.task, "doing": task.doing, "elapsed_s": task.elapsed_s.map(f64::round), "expected_s": task.expected_s.map(f64::round) }),
+    );
+    put(&mut short_view, "running", parts);
+    let parts = tasks_in(status, Shown::Failed, |task| {
+        let failure = task.failure.as_ref();
+        json!({
+            "task": task.task,
+            "class": failure.map(|failure| &failure.class),
+            "message": failure.map(|failure| short(&reason_of(failure))),
+            "hint": failure.and_then(hint_of),
+        })
+    });
+    put(&mut short_view, "failed", parts);
+    let parts = tasks_in(
+        status,
+        Shown::Waiting,
+        |task| json!({ "task": task.task, "asks": task.doing.as_deref().map(short) }),
+    );
+    put(&mut short_view, "waiting_for_person", parts);
+    for (name, value) in [
+        ("eta_s", status.eta_s.map(|eta| json!(eta.round()))),
+        ("cost_usd", status.cost_usd.map(|usd| json!((usd * 1e6).round() / 1e6))),
+        ("last_progress_at", status.last_progress_at.as_ref().map(|at| json!(at))),
+        ("last_llm_call_at", status.last_llm_call_at.as_ref().map(|at| json!(at))),
+        ("idle_s", status.idle_s.map(|idle| json!(idle.round()))),
+        ("started_utc", status.run.started_utc.as_ref().map(|at| json!(at))),
+        ("pipeline", Some(json!(status.run.pipeline))),
+        ("profile", plan.opened.project.profile.as_ref().map(|name| json!(name))),
+        ("label", status.run.label.as_ref().map(|label| json!(label))),
+        ("parent_plan_id", status.run.parent.as_ref().map(|parent| json!(parent))),
+        ("prompt_excerpt", list::excerpt(&plan.opened).map(|text| json!(text))),
+    ] {
+        put(&mut short_view, name, value);
+    }
+    short_view["quality_summary"] = json!({ "complete": quality.complete });
+    for (name, tasks) in
+        [("partial", &quality.partial), ("sample", &quality.sample), ("rescued", &quality.rescued)]
+    {
+        put(&mut short_view["quality_summary"], name, some(tasks));
+    }
+    put(
+        &mut short_view,
+        "error",
+        status.error.as_ref().map(|error| {
+            json!({
+                "failure_reason": error.failure_reason,
+                "failed_step": error.failed_step,
+                "message": short(&error.message),
+                "recoverable": error.recoverable,
+            })
+        }),
+    );
+    if phase == "completed" {
+        let files = Files::seen(&plan.opened, seen)?;
+        let results = files.results().into_iter().take(SOME);
+        let results: Vec<Value> =
+            results.map(|row| json!({ "path": row.path, "bytes": row.bytes })).collect();
+        short_view["results"] = json!(results);
+    }
+    short_view["next"] = json!(next(plan, status));
+    Ok(short_view)
+}
+
+fn put(object: &mut Value, name: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        object[name] = value;
+    }
+}
+
+/// The tasks in a state, some of them if they are many; the loops they belong to are left out.
+fn tasks_in(status: &StatusView, state: Shown, tell: impl Fn(&TaskView) -> Value) -> Option<Value> {
+    let families: std::collections::HashSet<&str> =
+        status.tasks.iter().filter_map(|task| task.family.as_deref()).collect();
+    let of = |task: &&TaskView| task.state == state && !families.contains(task.task.as_str());
+    let all: Vec<&TaskView> = status.tasks.iter().filter(of).collect();
+    let told: Vec<Value> = all.iter().take(SOME).map(|task| without_nulls(tell(task))).collect();
+    (!told.is_empty()).then(|| Value::Array(told))
+}
+
+/// What to do next, in one sentence.
+pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
+    let failed = status.error.as_ref().map(|error| error.failed_step.as_str());
+    let waiting =
+        status.tasks.iter().find(|task| task.state == Shown::Waiting).map(|task| task.task.as_str());
+    match status.run.phase.as_str() {
+        "running" => "`plan_wait` until something happens".to_owned(),
+        "completed" => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),
+        "failed" => match failed {
+            Some(task) => format!(
+                "`plan_explain` with task `{}` says why; then `plan_retry`, or `plan_resume` once the cause is mended",
+                clean(task)
+            ),
+            None => format!("read `{}`; then `plan_resume`", detach::LOG),
+        },
+        "waiting" => format!(
+            "a person is needed: {}, then `plan_resume`",
+            plan.typed(&format!("done {}", waiting.map_or("TASK".to_owned(), crate::report::shell_word)))
+        ),
+        "never_started" => "`plan_resume` starts it".to_owned(),
+        "paused" => "`plan_resume` lets it go on".to_owned(),
+        "aborted" => "it was given up; `plan_resume` with `force: true` goes on all the same".to_owned(),
+        _ => "`plan_resume` goes on from there".to_owned(),
+    }
+}
+
+/// `plan_wait`.
+#[derive(Debug, Deserialize)]
+pub struct WaitFor {
+    plan_id: String,
+    #[serde(default = "fifty")]
+    timeout_s: u64,
+    #[serde(default, rename = "for")]
+    what: What,
+}
+
+fn fifty() -> u64 {
+    50
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    #[default]
+    Any,
+    Done,
+    Failed,
+    Human,
+}
+
+/// Waits for something to happen to a plan.
+pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, Fault> {
+    let plan = context.server.open(&of.plan_id)?;
+    let what = match of.what {
+        What::Any => For::Any,
+        What::Done => For::Done,
+        What::Failed => For::Failed,
+        What::Human => For::Human,
+    };
+    let (start, limit) = (Instant::now(), Duration::from_secs(of.timeout_s));
+    let mut told = Duration::ZERO;
+    let pause = |seen: &Seen, time: Duration| {
+        let waited = start.elapsed();
+        if waited >= told + NEWS {
+            told = waited;
+            let done = seen.standing.declared().filter(|task| task.state.is_complete()).count();
+            let text = format!("{}: {done} of {} tasks done", seen.phase, plan.opened.project.specs.len());
+            (context.progress)(waited.as_secs_f64(), limit.as_secs_f64(), &text);
+        }
+        context.call.pause(time)
+    };
+    let (seen, timed_out, happened) = match wait_for(&plan.session, &plan.opened, what, Some(limit), pause)? {
+        Ok(waited) => {
+            let timed_out = waited.timed_out();
+            // Of a wait for a failure or a person, the end without one is not what was waited for.
+            let happened = !timed_out && (matches!(what, For::Any | For::Done) || waited.code == exit::DONE);
+            (waited.seen, timed_out, happened)
+        }
+        Err(End::Cancelled | End::Closed) => (seen(&plan), true, false),
+    };
+    let mut short = condensed(&plan, &seen, &view(&plan.session, &plan.opened, &seen))?;
+    short["timed_out"] = json!(timed_out);
+    short["happened"] = json!(happened);
+    Ok(short)
+}
+
+/// `plan_explain`.
+#[derive(Debug, Deserialize)]
+pub struct Explain {
+    plan_id: String,
+    task: String,
+}
+
+/// Explains a task.
+pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault> {
+    let plan = context.server.open(&of.plan_id)?;
+    let views = explained(&plan.session, &plan.opened, &[of.task])?;
+    let mut value = serde_json::to_value(views.first()).map_err(exit::Error::from)?;
+    // Who answers is known, and what is empty says nothing.
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|name, value| {
+            !(matches!(name.as_str(), "schema" | "server") || value.is_null() || value == &json!([]))
+        });
+        object.entry("reasons").or_insert_with(|| json!([]));
+        for list in ["instances", "readers", "roots", "depends_on"] {
+            if let Some(Value::Array(items)) = object.get_mut(list)
+                && items.len() > 3 * SOME
+            {
+                let left = items.len() - 3 * SOME;
+                items.truncate(3 * SOME);
+                object.insert(format!("{list}_left_out"), json!(left));
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// `plan_stop`.
+#[derive(Debug, Deserialize)]
+pub struct Stop {
+    plan_id: String,
+    #[serde(default)]
+    hard: bool,
+}
+
+/// Has a build start nothing more, or end.
+pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, Fault> {
+    let dir = context.server.find(&of.plan_id)?;
+    context.server.must_build()?;
+    // A pipeline with faults keeps nobody from stopping what runs.
+    let store = context.server.base.session(&dir).records(false)?;
+    let Some(owner) = building(&store) else {
+        return Ok(json!({
+            "plan_id": of.plan_id,
+            "stop_requested": false,
+            "message": "no build is running: there is nothing to stop",
+        }));
+    };
+    let (control, what) = match of.hard {
+        false => (
+            Control::Stop,
+            "starts nothing more; what runs finishes and is recorded. `plan_resume` goes on from there",
+        ),
+        true => (
+            Control::Abort { hard: true },
+            "ends at once; all that is done is kept. `plan_resume` with `force: true` goes on",
+        ),
+    };
+    store.ask(&control)?;
+    Ok(json!({
+        "plan_id": of.plan_id,
+        "stop_requested": true,
+        "message": format!("the build (process {}) {what}; `plan_wait` with `for: done` waits for its end", owner.pid),
+    }))
+}
+
+/// `plan_resume`.
+#[derive(Debug, Deserialize)]
+pub struct Resume {
+    plan_id: String,
+    #[serde(default)]
+    force: bool,
+}
+
+/// Starts or goes on with a plan.
+pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> {
+    let server = context.server;
+    let dir = server.find(&of.plan_id)?;
+    server.must_build()?;
+    let records = crate::store::Store::open(&dir);
+    if let Some(owner) = building(&records) {
+        if records.is_paused() {
+            records.ask(&Control::Pause(false))?;
+            let build =
+                json!({ "state": "running", "pid": owner.pid, "message": "it was paused and goes on" });
+            return Ok(
+                json!({ "plan_id": of.plan_id, "build": build, "next": "`plan_wait` until something happens" }),
+            );
+        }
+        let fault = Fault::new("PLAN_RUNNING", format!("a build works on the plan (process {})", owner.pid));
+        return Err(fault.hint("`plan_wait` waits for it; `plan_stop` has it end"));
+    }
+    let plan = server.open(&of.plan_id)?;
+    let seen = seen(&plan);
+    let partial = seen.standing.declared().any(|task| task.partial == Some(true));
+    match seen.phase {
+        "never_started" => {}
+        "completed" if partial => {}
+        _ => resuming::refuse(&seen, of.force)?,
+    }
+    let build = begin(server, &plan.id, &plan.dir)?;
+    Ok(json!({ "plan_id": plan.id, "build": build, "next": after(&build) }))
+}
+
+/// What to do after a build was started.
+pub(super) fn after(build: &Value) -> &'static str {
+    match build["state"].as_str() {
+        Some("ended") => "`plan_status` says how it ended",
+        _ => "`plan_wait` until something happens",
+    }
+}
+
+/// Starts a build that outlives this server, and says what became of it at once.
+pub(super) fn begin(server: &Server, id: &str, dir: &std::path::Path) -> Result<Value, Fault> {
+    let name = id.to_owned();
+    let told = move |code: u8| super::log(&format!("the build of {name} ended with exit code {code}"));
+    let begun = detach::build(dir, &server.options, told)
+        .map_err(|error| Fault::new("INTERNAL_ERROR", format!("the build could not be started: {error}")))?;
+    Ok(match begun {
+        Begun::Runs { pid } => {
+            super::log(&format!("the build of {id} is process {pid}"));
+            json!({ "state": "running", "pid": pid })
+        }
+        Begun::Slow { pid } => {
+            json!({ "state": "starting", "pid": pid, "message": "it has not begun to work yet; `plan_status` says when" })
+        }
+        // Somebody was faster.
+        Begun::Ended { code: exit::LOCKED, .. } => {
+            json!({ "state": "running", "message": "another build works on it already" })
+        }
+        Begun::Ended { code: exit::USAGE, said } => {
+            return Err(Fault::new("BUILD_REFUSED", format!("the build of `{id}` was refused: {}", short(&said)))
+                .hint("a person mends what it names (keys: `planexe keys`); then `plan_resume` goes on. `model_profiles` shows which profiles are ready")
+                .details(json!({ "plan_id": id, "exit_code": exit::USAGE, "said": said })));
+        }
+        Begun::Ended { code, said } => json!({ "state": "ended", "exit_code": code, "said": short(&said) }),
+    })
+}
+
+/// `plan_retry`.
+#[derive(Debug, Deserialize)]
+pub struct Retry {
+    plan_id: String,
+    #[serde(default)]
+    tasks: Vec<String>,
+    #[serde(default = "yes")]
+    build: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Has failed tasks tried anew.
+pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
+    let server = context.server;
+    server.find(&of.plan_id)?;
+    server.must_build()?;
+    let plan = server.open(&of.plan_id)?;
+    let args = RetryArgs { tasks: of.tasks, ..RetryArgs::default() };
+    let retried = try_anew(&plan.session, &plan.opened, &args)?;
+    if retried.tasks.is_empty() {
+        return Err(Fault::new("PLAN_NOT_FAILED", "no task failed: there is nothing to try anew")
+            .hint("`plan_status` says where the plan stands"));
+    }
+    let mut answer = json!({ "plan_id": plan.id, "tasks": retried.tasks });
+    let build = match (retried.taken_up, of.build) {
+        (true, _) => json!({ "state": "running", "message": "the running build goes on with it" }),
+        (false, true) => begin(server, &plan.id, &plan.dir)?,
+        (false, false) => {
+            answer["next"] = json!("`plan_resume` builds");
+            return Ok(answer);
+        }
+    };
+    answer["next"] = json!(after(&build));
+    answer["build"] = build;
+    Ok(answer)
+}
+
+/// `plan_invalidate`.
+#[derive(Debug, Deserialize)]
+pub struct Invalidate {
+    plan_id: String,
+    tasks: Vec<String>,
+    #[serde(default)]
+    cascade: bool,
+    #[serde(default)]
+    confirm: bool,
+    #[serde(default)]
+    dry_run: Option<bool>,
+}
+
+/// Has tasks made again.
+pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value, Fault> {
+    let plan = context.server.open(&of.plan_id)?;
+    if of.dry_run == Some(false) && !of.confirm {
+        return Err(Fault::new("NOT_CONFIRMED", "`dry_run: false` wants `confirm: true` beside it")
+            .hint("without both, it is only said what would go"));
+    }
+    let dry_run = of.dry_run.unwrap_or(!of.confirm);
+    let args = CleanArgs { tasks: of.tasks, downstream: of.cascade, dry_run, ..CleanArgs::default() };
+    let going = Going::find(&plan.session, &plan.opened, &args)?;
+    let names: Vec<String> = going.goes.iter().map(|one| one.task.clone()).collect();
+    let files: usize = going.goes.iter().map(|one| one.files.len()).sum();
+    let answers: usize = going.goes.iter().map(|one| one.answers).sum();
+    let remade = going.remade.clone();
+    if !dry_run {
+        going.carry_out(&plan.session, &plan.opened)?;
+    }
+    let next = match (names.is_empty(), dry_run) {
+        (true, _) => "nothing of them is made yet, so nothing goes; `plan_resume` builds",
+        (_, true) => "nothing was changed; `confirm: true` does it",
+        (_, false) => "`plan_resume` makes them again",
+    };
+    let done = !dry_run && !names.is_empty();
+    let mut answer = json!({ "plan_id": plan.id, "done": done, "dry_run": dry_run });
+    put_names(&mut answer, "tasks", &names);
+    put(&mut answer, "files", Some(json!(files)));
+    put(&mut answer, "answers", Some(json!(answers)));
+    put_names(&mut answer, "remade_if_changed", &remade);
+    answer["next"] = json!(next);
+    Ok(answer)
+}

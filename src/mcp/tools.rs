@@ -1,0 +1,489 @@
+//! The table of tools: what each is called, says of itself, takes and gives.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::fault::Fault;
+use super::schema::{check, choice, flag, number, object, text, texts};
+use super::{Context, about, files, plans, steer};
+
+/// A tool.
+pub struct Tool {
+    /// What it is called by.
+    pub name: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// What it is for, for an agent that knows nothing else.
+    pub description: &'static str,
+    /// JSON Schema of its arguments.
+    pub input: fn() -> Value,
+    /// Members of its result that are always there or named here, with their types.
+    pub output: &'static [(&'static str, &'static str)],
+    /// What it does to the world.
+    pub effect: Effect,
+    /// It may wait for long.
+    pub waits: bool,
+    run: Run,
+}
+
+/// What a tool does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Looks,
+    /// It adds or steers, and the same call again changes nothing more.
+    Steers,
+    /// It starts calls of models, which may cost money.
+    Builds,
+    /// It takes something away.
+    Destroys,
+}
+
+type Run = fn(&Context<'_>, Map<String, Value>) -> Result<Value, Fault>;
+
+const PLAN_ID: &str = "The plan, as `plan_create` or `plan_list` named it";
+
+fn plan_id() -> (&'static str, Value) {
+    ("plan_id", text(PLAN_ID))
+}
+
+/// What `plan_status` always has; `plan_wait` too.
+const STATUS: &[(&str, &str)] = &[
+    ("plan_id", "string"),
+    ("phase", "string"),
+    ("steps_completed", "integer"),
+    ("steps_total", "integer"),
+    ("progress_percent", "integer"),
+    ("counts", "object"),
+    ("stopped", "boolean"),
+    ("paused", "boolean"),
+    ("quality_summary", "object"),
+    ("next", "string"),
+];
+
+/// All tools, in the order in which an agent needs them.
+pub const TOOLS: &[Tool] = &[
+    Tool {
+        name: "plan_create",
+        title: "Create a plan",
+        description: "Make a plan from a prompt and start building it. The build takes minutes to hours, goes on after this \
+            call and after this server ends; follow it with `plan_wait`. The same prompt, pipeline and profile within \
+            `window_s` seconds give the plan there is (`deduplicated: true`), so a call that timed out may be repeated. \
+            `model_profiles` lists profiles; the `sample` profile of `strategic-plan` needs no model and no key.",
+        input: || {
+            object(
+                vec![
+                    (
+                        "prompt",
+                        text("What is to be planned: the whole text, a page is best. See `example_prompts`"),
+                    ),
+                    ("pipeline", text("Which pipeline, as `server_info` names them [default: the first]")),
+                    (
+                        "profile",
+                        text(
+                            "Which models and settings, as `model_profiles` names them [default: the server's]",
+                        ),
+                    ),
+                    ("label", text("A short name for people")),
+                    ("parent_plan_id", text("The plan this one is made after, to be named in its status")),
+                    ("build", flag("Start building at once", true)),
+                    (
+                        "window_s",
+                        number(
+                            "How far back the same request counts as repeated, seconds; 0: never",
+                            0,
+                            604_800,
+                            600,
+                        ),
+                    ),
+                ],
+                &["prompt"],
+            )
+        },
+        output: &[
+            ("plan_id", "string"),
+            ("deduplicated", "boolean"),
+            ("pipeline", "string"),
+            ("phase", "string"),
+            ("build", "object"),
+            ("next", "string"),
+        ],
+        effect: Effect::Builds,
+        waits: false,
+        run: |context, arguments| plans::create(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_wait",
+        title: "Wait for a plan",
+        description: "Wait until something happens to a plan: by default until it is complete, a task fails, a person is \
+            needed, or its build ends. Gives the same as `plan_status`, with `happened` and `timed_out`. Many clients give \
+            up a call after 60 seconds, so wait for less and call again; nothing is lost between two calls.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("timeout_s", number("Give up after so many seconds", 0, 1200, 50)),
+                    (
+                        "for",
+                        choice(
+                            "done: the build ends; failed: a task fails; human: a person is needed; any: the first of these",
+                            &["any", "done", "failed", "human"],
+                            "any",
+                        ),
+                    ),
+                ],
+                &["plan_id"],
+            )
+        },
+        output: STATUS,
+        effect: Effect::Looks,
+        waits: true,
+        run: |context, arguments| steer::wait(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_status",
+        title: "Look at a plan",
+        description: "Where a plan stands: phase, steps done, what runs, what failed and why, time to go, cost, quality, and \
+            what to do next. `full: true` gives every task with all its fields (long: about a kilobyte a task).",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("full", flag("Everything `planexe status --json` gives, under `status`", false)),
+                ],
+                &["plan_id"],
+            )
+        },
+        output: STATUS,
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| steer::status(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_list",
+        title: "List plans",
+        description: "The plans there are, the newest first, each with its phase, steps and the beginning of its prompt.",
+        input: || {
+            object(
+                vec![
+                    ("limit", number("At most so many", 1, 50, 10)),
+                    ("archived", flag("Those put aside by `plan_archive` instead", false)),
+                ],
+                &[],
+            )
+        },
+        output: &[("plans", "array"), ("total", "integer")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| plans::list(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_explain",
+        title: "Explain a task",
+        description: "Why a task failed, why it would run again (with the difference of what changed), what it waits for, \
+            and what to do about it.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    (
+                        "task",
+                        text(
+                            "A task (`swot`), one item of a loop (`review[ann]`), or an output (`swot.json`)",
+                        ),
+                    ),
+                ],
+                &["plan_id", "task"],
+            )
+        },
+        output: &[("task", "string"), ("state", "string"), ("reasons", "array")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| steer::explain(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_retry",
+        title: "Retry failed tasks",
+        description: "Have failed tasks tried anew, with fresh answers and full budgets, and go on building. Without `tasks` \
+            all that failed. For a cause outside (a server away, a key not set) `plan_resume` is enough once it is mended.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("tasks", texts("Only these tasks", 1)),
+                    ("build", flag("Go on building at once", true)),
+                ],
+                &["plan_id"],
+            )
+        },
+        output: &[("plan_id", "string"), ("tasks", "array"), ("next", "string")],
+        effect: Effect::Builds,
+        waits: false,
+        run: |context, arguments| steer::retry(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_resume",
+        title: "Start or resume a plan",
+        description: "Start a plan that was only made, or go on with one that was stopped, paused, interrupted, failed, or \
+            changed by `plan_invalidate`. Only what is not done runs; kept answers are used again.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("force", flag("Go on even if the plan was given up (phase `aborted`)", false)),
+                ],
+                &["plan_id"],
+            )
+        },
+        output: &[("plan_id", "string"), ("build", "object"), ("next", "string")],
+        effect: Effect::Builds,
+        waits: false,
+        run: |context, arguments| steer::resume(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_stop",
+        title: "Stop a plan",
+        description: "Have the running build start nothing more; what runs finishes and is recorded. `plan_resume` goes on \
+            from there. `hard: true` ends running calls at once and gives the plan up (`plan_resume` then wants `force`).",
+        input: || {
+            object(vec![plan_id(), ("hard", flag("End at once, and give the plan up", false))], &["plan_id"])
+        },
+        output: &[("plan_id", "string"), ("stop_requested", "boolean"), ("message", "string")],
+        effect: Effect::Steers,
+        waits: false,
+        run: |context, arguments| steer::stop(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_invalidate",
+        title: "Have tasks made again",
+        description: "Have tasks made again with fresh answers; what they made goes to history. Only says what would go, \
+            unless `confirm: true`. With `cascade` also everything that depends on them; without it, readers run again only \
+            if what they read comes out different. `plan_resume` then builds.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("tasks", texts("The tasks, items or outputs", 1)),
+                    ("cascade", flag("Also all that depends on them", false)),
+                    ("confirm", flag("Really do it", false)),
+                    (
+                        "dry_run",
+                        flag(
+                            "Only say what would go, even with `confirm` [default: true unless `confirm` is]",
+                            false,
+                        ),
+                    ),
+                ],
+                &["plan_id", "tasks"],
+            )
+        },
+        output: &[("plan_id", "string"), ("done", "boolean"), ("tasks", "array"), ("next", "string")],
+        effect: Effect::Destroys,
+        waits: false,
+        run: |context, arguments| steer::invalidate(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_files",
+        title: "List the files of a plan",
+        description: "The outputs, inputs and records of a plan, the newest first, each with its size and the task that made it.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("task", text("Only those this task made")),
+                    ("kind", choice("Only of this kind", &["all", "output", "input", "record"], "all")),
+                    ("limit", number("At most so many", 1, 500, 30)),
+                ],
+                &["plan_id"],
+            )
+        },
+        output: &[("plan_id", "string"), ("files", "array"), ("total", "integer")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| files::list(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_file_info",
+        title: "Look at a file of a plan",
+        description: "Length, SHA-256, type and task of a file; of an output that is not made yet `ready: false` and why.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("path", text("As in `plan_files` [default: the page the plan makes at its end]")),
+                ],
+                &["plan_id"],
+            )
+        },
+        output: &[("plan_id", "string"), ("ready", "boolean"), ("path", "string")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| files::info(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_read_file",
+        title: "Read a file of a plan",
+        description: "The text of an output, input or record. Long files come in pieces: go on at `next_offset` until it is \
+            null. Of a report read `report.md`, not `report.html`.",
+        input: || {
+            object(
+                vec![
+                    plan_id(),
+                    ("path", text("As in `plan_files`")),
+                    ("offset", number("Where to begin, in bytes", 0, 1 << 40, 0)),
+                    ("limit", number("At most so many bytes", 100, 100_000, 16_000)),
+                ],
+                &["plan_id", "path"],
+            )
+        },
+        output: &[("plan_id", "string"), ("path", "string"), ("text", "string"), ("bytes", "integer")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| files::read(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_archive",
+        title: "Archive a plan",
+        description: "Put a plan aside: it is kept, but no longer listed. `undo: true` takes it back. Not while it is built.",
+        input: || object(vec![plan_id(), ("undo", flag("Take it back", false))], &["plan_id"]),
+        output: &[("plan_id", "string"), ("archived", "boolean")],
+        effect: Effect::Steers,
+        waits: false,
+        run: |context, arguments| plans::archive(context, read(arguments)?),
+    },
+    Tool {
+        name: "plan_delete",
+        title: "Delete a plan",
+        description: "Remove a plan with all its answers and history, for ever; `plan_archive` keeps it. Wants `confirm: true`. \
+            Not while it is built.",
+        input: || object(vec![plan_id(), ("confirm", flag("Really do it", false))], &["plan_id"]),
+        output: &[("plan_id", "string"), ("deleted", "boolean")],
+        effect: Effect::Destroys,
+        waits: false,
+        run: |context, arguments| plans::delete(context, read(arguments)?),
+    },
+    Tool {
+        name: "example_prompts",
+        title: "Example prompts",
+        description: "Whole prompts as they should be: what, who, money, dates, conditions. `profile` plays recorded answers to it.",
+        input: || object(vec![("pipeline", text("Of this pipeline [default: the first]"))], &[]),
+        output: &[("pipeline", "string"), ("prompts", "array")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| about::example_prompts(context, read(arguments)?),
+    },
+    Tool {
+        name: "example_plans",
+        title: "Example plans",
+        description: "Plans that can be made in seconds, without a model and without a key, from recorded answers: to see what \
+            comes out before paying for it.",
+        input: || object(vec![("pipeline", text("Of this pipeline [default: the first]"))], &[]),
+        output: &[("pipeline", "string"), ("plans", "array")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| about::example_plans(context, read(arguments)?),
+    },
+    Tool {
+        name: "model_profiles",
+        title: "Model profiles",
+        description: "The profiles `plan_create` takes: what each is for, its models, their prices (USD per million tokens), \
+            the host that is asked, and whether the key it wants is set (never the key).",
+        input: || object(vec![("pipeline", text("Of this pipeline [default: the first]"))], &[]),
+        output: &[("pipeline", "string"), ("profiles", "array")],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, arguments| about::model_profiles(context, read(arguments)?),
+    },
+    Tool {
+        name: "server_info",
+        title: "About this server",
+        description: "Version, host, the folder the plans are in, the pipelines, and whether builds may be started.",
+        input: || object(vec![], &[]),
+        output: &[
+            ("name", "string"),
+            ("version", "string"),
+            ("runs_root", "string"),
+            ("pipelines", "array"),
+            ("builds_allowed", "boolean"),
+        ],
+        effect: Effect::Looks,
+        waits: false,
+        run: |context, _| about::server_info(context),
+    },
+];
+
+/// The tool of a name.
+pub fn find(name: &str) -> Option<&'static Tool> {
+    TOOLS.iter().find(|tool| tool.name == name)
+}
+
+/// The answer to `tools/list`.
+pub fn list() -> Vec<Value> {
+    TOOLS.iter().map(Tool::to_json).collect()
+}
+
+impl Tool {
+    fn to_json(&self) -> Value {
+        let properties: Map<String, Value> =
+            self.output.iter().map(|(name, kind)| ((*name).to_owned(), json!({ "type": kind }))).collect();
+        let required: Vec<&str> = self.output.iter().map(|(name, _)| *name).collect();
+        json!({
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "inputSchema": (self.input)(),
+            "outputSchema": { "type": "object", "properties": properties, "required": required },
+            "annotations": {
+                "title": self.title,
+                "readOnlyHint": self.effect == Effect::Looks,
+                "destructiveHint": self.effect == Effect::Destroys,
+                "idempotentHint": matches!(self.effect, Effect::Looks | Effect::Steers) || self.name == "plan_create",
+                "openWorldHint": self.effect == Effect::Builds,
+            },
+        })
+    }
+}
+
+/// Calls a tool with arguments that it may or may not take.
+pub(super) fn run(
+    context: &Context<'_>,
+    tool: &Tool,
+    arguments: &Map<String, Value>,
+) -> Result<Value, Fault> {
+    let arguments = check(&(tool.input)(), arguments).map_err(|(wrong, hint)| {
+        let fault = Fault::new("INVALID_ARGUMENT", format!("{}: {wrong}", tool.name));
+        hint.map_or(fault.clone(), |hint| fault.hint(hint))
+    })?;
+    (tool.run)(context, arguments)
+}
+
+/// Arguments that fit their schema, as the struct of the tool.
+fn read<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Fault> {
+    serde_json::from_value(Value::Object(arguments))
+        .map_err(|error| Fault::new("INVALID_ARGUMENT", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tool_has_a_name_of_its_own_and_schemas_that_are_schemas() {
+        let mut names: Vec<&str> = TOOLS.iter().map(|tool| tool.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 18);
+        for tool in list() {
+            for schema in ["inputSchema", "outputSchema"] {
+                assert!(jsonschema::meta::is_valid(&tool[schema]), "{tool:#}");
+            }
+            assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{tool:#}");
+            for (name, property) in tool["inputSchema"]["properties"].as_object().unwrap() {
+                assert!(property["description"].is_string(), "{} {name}", tool["name"]);
+            }
+        }
+        // All of it is read by an agent before it does anything.
+        let length = serde_json::to_string(&list()).unwrap().len();
+        assert!(length < 20_000, "{length}");
+    }
+}
