@@ -140,13 +140,15 @@ pub fn undeclared(source: &Source) -> Result<BTreeSet<String>, RenderError> {
         .template_from_named_str(&source.name, &source.text)
         .map_err(|error| in_words(source, &error, None))?;
     lint(source, env)?;
-    let is_given = |name: &str| {
-        let root = name.split('.').next().unwrap_or(name);
-        root == "loop"
-            || matches!(name, "self" | "super" | "caller")
-            || env.globals().any(|(known, _)| known == root)
-    };
+    let is_given = |name: &str| means_something(name.split('.').next().unwrap_or(name));
     Ok(template.undeclared_variables(true).into_iter().filter(|name| !is_given(name)).collect())
+}
+
+/// Whether a name means something in every template, so that no input can be called so.
+pub fn means_something(name: &str) -> bool {
+    matches!(name, "loop" | "self" | "super" | "caller" | "not")
+        || matches!(name, "true" | "True" | "false" | "False" | "none" | "None")
+        || environment(false, false).globals().any(|(known, _)| known == name)
 }
 
 /// The expression inside `"{{ … }}"`, if the text is one and nothing else.

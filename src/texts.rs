@@ -11,7 +11,7 @@ use crate::check::{CompiledCheck, CompiledSchema};
 use crate::cores;
 use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, shown_path, suggest};
-use crate::manifest::inputs::named;
+use crate::manifest::inputs::{NamedInput, named};
 use crate::manifest::types::{Api, Check, Task};
 use crate::manifest::{KeyPath, Manifest, Step, near_file, nearest, paths};
 use crate::render::{self, RenderError, Source};
@@ -165,6 +165,9 @@ impl Loader<'_> {
             return;
         }
         let at = KeyPath::task(name);
+        if recipe {
+            self.names_of_inputs(&at, task);
+        }
         let names = self.names(name, task);
         let system = task.prompt.is_some().then_some(self.manifest.tables.defaults.system.as_ref()).flatten();
         // Keys that do not fit the recipe are faults already; what they hold does not matter.
@@ -292,6 +295,18 @@ impl Loader<'_> {
         if !found.pattern.ends_with(".json") || paths::is_glob(&found.pattern) {
             let message = format!("input `{input}` is `{}`, and ids come from one JSON file", found.pattern);
             self.faults.push(Fault::at(at, message).wanted("wanted an input that ends in `.json`"));
+        }
+    }
+
+    /// What means something in every template would be that, and not the input.
+    fn names_of_inputs(&mut self, at: &KeyPath, task: &Task) {
+        for NamedInput { name, pattern, key_path } in named(&task.inputs, at) {
+            if render::means_something(&name) {
+                let message = format!("an input named `{name}`, which means something else in templates");
+                let better = format!("inputs = {{ my_{} = \"{pattern}\" }}", name.to_lowercase());
+                let fault = Fault::at(key_path, message).wanted(format!("`{name}` is taken"));
+                self.faults.push(fault.hint(format!("give it a name of its own: `{better}`")));
+            }
         }
     }
 

@@ -150,6 +150,16 @@ fn places_and_outside_files() {
     assert_eq!(texts.files().count(), 1);
 }
 
+/// A file that is no TOML has a fault on each of its lines, and each was once looked up from the start of the file.
+#[test]
+fn faults_on_every_line_are_told_at_once() {
+    let lines: String = (0..50_000).map(|n| format!("key{n} = yes\n")).collect();
+    let faults =
+        Manifest::from_text(Path::new("many.toml"), lines, &ReadOptions::default()).expect_err("faults");
+    let told = faults.render(false, 100);
+    assert_eq!(told.matches("is not a value").count(), 5, "{told}");
+}
+
 #[test]
 fn no_bytes_make_it_panic() {
     let file = here().join("good/pipeline.toml");

@@ -490,6 +490,10 @@ pub fn shown_path(path: &Path) -> String {
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bare = |lower: &str| lower.replace(['_', '-', ' ', '.'], "");
     let wanted = name.to_lowercase();
+    // Nothing is near to no name, and with one letter it would be.
+    if wanted.is_empty() {
+        return None;
+    }
     let (wanted_bare, wanted_length) = (bare(&wanted), wanted.chars().count());
     let mut best: Option<(usize, &str)> = None;
     for candidate in known {

@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
 
 use super::fault::Fault;
-use super::place::{Entry, Kind, Node, Place, line_column};
+use super::place::{Entry, Kind, Node, Place};
 use crate::cores;
 
 /// Largest file that is read.
@@ -73,19 +73,37 @@ pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
             (span.start.min(text.len()), span.end.min(text.len()), error.message())
         })
         .collect();
+    // A file that is no TOML at all has a fault on every line, so nothing here may look at all of it for each.
+    let newlines: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let line_of = |at: usize| newlines.partition_point(|&newline| newline < at);
+    let brackets = Brackets::of(text);
     // Of several on a line the one about the list around it is the cause.
-    found.sort_by_key(|(start, _, message)| (line_column(text, *start).0, rank(message), *start));
+    found.sort_by_key(|(start, _, message)| (line_of(*start), rank(message), *start));
     let mut faults: Vec<Fault> = Vec::new();
     let mut seen: Vec<usize> = Vec::new();
-    let mut last_line = 0;
+    let mut last_line = None;
+    // Under a header that was given before, every key may well have been.
+    let mut doubled: Option<Range<usize>> = None;
     for (start, end, message) in found {
-        let line = line_column(text, start).0;
-        let opener = open_bracket(text, start);
+        let line = line_of(start);
+        let opener = brackets.open_at(start);
         // One on each line; and once a list is broken, what is read as part of it means nothing.
-        if line == last_line || opener.is_some_and(|opener| seen.iter().any(|&other| other >= opener)) {
+        if last_line == Some(line) || opener.is_some_and(|opener| seen.iter().any(|&other| other >= opener)) {
             continue;
         }
-        last_line = line;
+        if message == "duplicate key" {
+            let line_start = line.checked_sub(1).map_or(0, |before| newlines[before] + 1);
+            if text[line_start..].trim_start().starts_with('[') {
+                let next = text[start..].find("\n[").map_or(text.len(), |at| start + at);
+                doubled = Some(start..next);
+            } else if doubled.as_ref().is_some_and(|table| table.contains(&start)) {
+                continue;
+            }
+        }
+        if faults.len() == MOST_SYNTAX_FAULTS {
+            break;
+        }
+        last_line = Some(line);
         seen.push(start);
         let (words, wanted, hint) = in_words(text, message, start, end);
         let mut fault = Fault::at(place(start, end), words).maybe_hint(hint);
@@ -97,7 +115,7 @@ pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
         }
         if let Some(opener) = opener
             && (message.contains("in array") || message.starts_with("unclosed"))
-            && line_column(text, opener).0 != line
+            && line_of(opener) != line
         {
             fault = Fault::at(place(opener, opener + 1), "a list or table that does not end")
                 .wanted("opened here")
@@ -112,7 +130,6 @@ pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
         }
         faults.push(fault);
     }
-    faults.truncate(MOST_SYNTAX_FAULTS);
     Err(faults)
 }
 
@@ -127,28 +144,40 @@ fn rank(message: &str) -> usize {
     }
 }
 
-/// The bracket of a value that is still open at a byte.
-fn open_bracket(text: &str, at: usize) -> Option<usize> {
-    let mut open: Vec<usize> = Vec::new();
-    // A bracket at the start of a line opens a header, not a value.
-    let mut value = false;
-    for token in toml_parser::Source::new(text).lex() {
-        if token.span().start() >= at {
-            break;
-        }
-        match token.kind() {
-            TokenKind::Equals => value = true,
-            TokenKind::Newline if open.is_empty() => value = false,
-            TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket if value => {
-                open.push(token.span().start())
+/// Which bracket of a value is open where: the outermost one from each place on where that is another.
+struct Brackets(Vec<(usize, Option<usize>)>);
+
+impl Brackets {
+    fn of(text: &str) -> Brackets {
+        let mut changes: Vec<(usize, Option<usize>)> = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
+        // A bracket at the start of a line opens a header, not a value.
+        let mut value = false;
+        for token in toml_parser::Source::new(text).lex() {
+            match token.kind() {
+                TokenKind::Equals => value = true,
+                TokenKind::Newline if open.is_empty() => value = false,
+                TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket if value => {
+                    open.push(token.span().start())
+                }
+                TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => {
+                    open.pop();
+                }
+                _ => continue,
             }
-            TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => {
-                open.pop();
+            let outermost = open.first().copied();
+            if changes.last().is_none_or(|&(_, before)| before != outermost) {
+                changes.push((token.span().start(), outermost));
             }
-            _ => {}
         }
+        Brackets(changes)
     }
-    open.first().copied()
+
+    /// The bracket that is still open at a byte.
+    fn open_at(&self, at: usize) -> Option<usize> {
+        let after = self.0.partition_point(|&(start, _)| start < at);
+        self.0.get(after.checked_sub(1)?)?.1
+    }
 }
 
 /// Where the string of several lines starts that is still open at a byte.
@@ -297,7 +326,11 @@ fn in_words(text: &str, message: &str, start: usize, end: usize) -> (String, Opt
         "invalid boolean" => say(
             format!("`{found}` is not a value"),
             "wanted `true` or `false`",
-            Some(format!("write `{}`", found.to_lowercase())),
+            match found.to_lowercase().as_bytes() {
+                [b't', ..] => hint("write `true`"),
+                [b'f', ..] => hint("write `false`"),
+                _ => None,
+            },
         ),
         "key with no value" if line.contains(':') && !line.contains('=') => say(
             "a key without a value".to_owned(),

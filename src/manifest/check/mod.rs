@@ -10,7 +10,7 @@ use std::path::Path;
 use super::fault::{Fault, list_of, nearest, suggest, worth_a_search};
 use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
-use super::place::KeyPath;
+use super::place::{KeyPath, Step};
 use super::types::{Output, Retry, Span, Tables, Task};
 use crate::cores;
 use crate::event::TOLD;
@@ -432,8 +432,18 @@ impl Checker<'_> {
                 match name.strip_prefix('$') {
                     Some(_) => "write the name without `$`".to_owned(),
                     None => {
-                        "write the variable's name, never the key itself: `api_key_env = \"OPENAI_API_KEY\"`"
-                            .to_owned()
+                        let (holds, key, example) = match at.0.last() {
+                            Some(Step::Key(key)) if key.as_ref() == "url_env" => {
+                                ("address", "url_env", "SLACK_WEBHOOK_URL")
+                            }
+                            Some(Step::Key(key)) if key.as_ref() == "secret_env" => {
+                                ("secret", "secret_env", "WEBHOOK_SECRET")
+                            }
+                            _ => ("key", "api_key_env", "OPENAI_API_KEY"),
+                        };
+                        format!(
+                            "write the variable's name, never the {holds} itself: `{key} = \"{example}\"`"
+                        )
                     }
                 },
             )
