@@ -26,6 +26,8 @@ use crate::style::{Shown, clean};
 const SOME: usize = 8;
 /// A text of a model or a server is told no longer than this.
 const SAID: usize = 400;
+/// A text that explains is told no longer than this.
+const LONG: usize = 3000;
 /// How often a client that asked for it is told how far the plan is.
 const NEWS: Duration = Duration::from_secs(5);
 
@@ -167,6 +169,13 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
             })
         }),
     );
+    if matches!(phase, "stopped" | "waiting") {
+        put(
+            &mut short_view,
+            "stopped_because",
+            plan.opened.store.why_stopped().map(|why| json!(short(&why))),
+        );
+    }
     if phase == "completed" {
         let files = Files::seen(&plan.opened, seen)?;
         let results = files.results().into_iter().take(SOME);
@@ -298,6 +307,7 @@ pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault
             !(matches!(name.as_str(), "schema" | "server") || value.is_null() || value == &json!([]))
         });
         object.entry("reasons").or_insert_with(|| json!([]));
+        object.values_mut().for_each(cut);
         for list in ["instances", "readers", "roots", "depends_on"] {
             if let Some(Value::Array(items)) = object.get_mut(list)
                 && items.len() > 3 * SOME
@@ -309,6 +319,22 @@ pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault
         }
     }
     Ok(value)
+}
+
+/// Cuts the texts in some data: the difference of two prompts may be as long as both.
+fn cut(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((at, _)) = text.char_indices().nth(LONG) {
+                let left = text[at..].chars().count();
+                text.truncate(at);
+                *text += &format!("… ({left} characters more)");
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(cut),
+        Value::Object(members) => members.values_mut().for_each(cut),
+        _ => {}
+    }
 }
 
 /// `plan_stop`.
@@ -506,4 +532,19 @@ pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value,
     put_names(&mut answer, "remade_if_changed", &remade);
     answer["next"] = json!(next);
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_wherever_they_are() {
+        let long = "ä".repeat(LONG + 7);
+        let mut value = json!({ "reasons": [{ "diff": long, "code": "x" }], "n": 3 });
+        cut(&mut value);
+        let diff = value["reasons"][0]["diff"].as_str().unwrap();
+        assert!(diff.ends_with("… (7 characters more)") && diff.chars().count() < LONG + 30, "{diff}");
+        assert_eq!((&value["reasons"][0]["code"], &value["n"]), (&json!("x"), &json!(3)));
+    }
 }

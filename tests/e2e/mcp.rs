@@ -343,6 +343,7 @@ fn a_plan_is_stopped_and_resumed() {
     server.release("a");
     let end = client.wait_for_end(&id);
     assert_eq!((&end["phase"], &end["stopped"]), (&"stopped".into(), &true.into()), "{end:#}");
+    assert_eq!(end["stopped_because"], "stopped by `planexe stop`", "{end:#}");
     let stopped = client.call("plan_stop", json!({ "plan_id": id }));
     assert_eq!(stopped["stop_requested"], false, "{stopped:#}");
     server.hold("b");
@@ -357,6 +358,35 @@ fn a_plan_is_stopped_and_resumed() {
     assert_eq!(client.wait_for_end(&id)["phase"], "completed");
     assert_eq!(client.refused("plan_resume", json!({ "plan_id": id })), "PLAN_NOT_RESUMABLE");
     assert_eq!(server.count("a"), 1);
+}
+
+#[test]
+fn a_person_that_is_needed_is_named_and_no_tool_stands_in() {
+    let server = FakeLlm::new();
+    let tasks = "[task.sign]\ninputs = [\"a.txt\"]\noutputs = [\"sign.txt\"]\nhuman = \"Read a.txt\"\n";
+    let space = space(&server, &format!("{tasks}{CHAIN}"));
+    let mut client = Client::of(&space);
+    let id = client.create("Build a bridge.");
+    let seen = client.call("plan_wait", json!({ "plan_id": id, "for": "human", "timeout_s": 600 }));
+    assert_eq!(
+        (&seen["happened"], &seen["waiting_for_person"][0]["task"]),
+        (&true.into(), &"sign".into()),
+        "{seen:#}"
+    );
+    let end = client.wait_for_end(&id);
+    assert_eq!(
+        (&end["phase"], &end["stopped_because"]),
+        (&"waiting".into(), &"a person is waited for".into()),
+        "{end:#}"
+    );
+    let next = end["next"].as_str().expect("what is next");
+    let run = space.root().join("runs").join(&id);
+    assert!(next.contains(&format!("planexe -C {} done sign", run.display())), "{next}");
+    space.run(&["-C", run.to_str().expect("a path"), "done", "sign"]).exits(0);
+    client.call("plan_resume", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "completed");
+    let never = client.call("plan_wait", json!({ "plan_id": id, "for": "human" }));
+    assert_eq!((&never["happened"], &never["timed_out"]), (&false.into(), &false.into()), "{never:#}");
 }
 
 #[test]
