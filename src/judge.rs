@@ -39,7 +39,7 @@ pub struct Judge<'a> {
     pub finder: &'a Finder<'a>,
     /// How to judge.
     pub rules: Rules,
-    /// Tasks judged stale whatever they are (`-B`), by name of the declaration; all if empty and `rules.force`.
+    /// Kept answers are not looked for (`--no-reuse`).
     pub no_reuse: bool,
     /// The environment, for variables that count as input.
     pub env: &'a (dyn Fn(&str) -> Option<String> + Sync),
