@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CHAIN, DEADLINE, FakeLlm, Space, until};
+use crate::support::{Answer, CHAIN, DEADLINE, FakeLlm, Space, own_port, until};
 
 /// What came from the server: answers by the text of their ids, and all else.
 #[derive(Default)]
@@ -387,6 +387,29 @@ fn a_person_that_is_needed_is_named_and_no_tool_stands_in() {
     assert_eq!(client.wait_for_end(&id)["phase"], "completed");
     let never = client.call("plan_wait", json!({ "plan_id": id, "for": "human" }));
     assert_eq!((&never["happened"], &never["timed_out"]), (&false.into(), &false.into()), "{never:#}");
+}
+
+#[test]
+fn a_server_that_is_away_is_named_while_it_is_waited_for() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let away = own_port().local_addr().expect("its address");
+    let good = space.read("pipeline.toml");
+    space.write("pipeline.toml", good.replace(&server.base_url(), &format!("http://{away}/v1")));
+    let mut client = Client::of(&space);
+    let id = client.create("Build a bridge.");
+    let seen = until("the task to be held", || {
+        Some(client.call("plan_status", json!({ "plan_id": id }))).filter(|seen| seen.get("held").is_some())
+    });
+    let held = &seen["held"][0];
+    assert_eq!((&seen["phase"], &held["task"]), (&"running".into(), &"a".into()), "{seen:#}");
+    assert!(held["message"].as_str().is_some_and(|text| text.contains(&away.to_string())), "{seen:#}");
+    assert!(seen["next"].as_str().is_some_and(|next| next.contains("`held`")), "{seen:#}");
+    client.call("plan_stop", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "stopped");
+    space.write("pipeline.toml", good);
+    client.call("plan_resume", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "completed");
 }
 
 #[test]
