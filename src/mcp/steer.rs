@@ -102,14 +102,16 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         .map(|s| status.counts.get(s.word()).copied().unwrap_or(0))
         .sum();
     let all: u32 = status.counts.values().sum();
-    let percent = if phase == "completed" { 100 } else { u64::from(done) * 100 / u64::from(all.max(1)) };
+    // The whole is not said to be there before it is.
+    let whole = phase == "completed" && stale(status) == 0;
+    let percent = if whole { 100 } else { (u64::from(done) * 100 / u64::from(all.max(1))).min(99) };
     let quality = &status.quality_summary;
     let mut short_view = json!({
         "plan_id": plan.id,
         "phase": phase,
         "steps_completed": status.steps_completed,
         "steps_total": status.steps_total,
-        "progress_percent": percent.min(if phase == "completed" { 100 } else { 99 }),
+        "progress_percent": percent,
         "counts": counts,
         "stopped": matches!(phase, "stopped" | "interrupted" | "aborted"),
         "paused": phase == "paused",
@@ -203,6 +205,16 @@ fn tasks_in(status: &StatusView, state: Shown, tell: impl Fn(&TaskView) -> Value
     (!told.is_empty()).then(|| Value::Array(told))
 }
 
+/// Tasks that something changed for since they were made.
+fn stale(status: &StatusView) -> usize {
+    status.tasks.iter().filter(|task| matches!(task.state, Shown::Stale | Shown::Damaged)).count()
+}
+
+fn number(tasks: usize) -> String {
+    let is = if tasks == 1 { "is" } else { "are" };
+    format!("{} {is}", crate::style::count(tasks as u64, "task"))
+}
+
 /// What to do next, in one sentence.
 pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
     let failed = status.error.as_ref().map(|error| error.failed_step.as_str());
@@ -210,7 +222,12 @@ pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
         status.tasks.iter().find(|task| task.state == Shown::Waiting).map(|task| task.task.as_str());
     match status.run.phase.as_str() {
         "running" => "`plan_wait` until something happens".to_owned(),
-        "completed" => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),
+        "completed" => match stale(status) {
+            0 => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),
+            count => {
+                format!("{} stale: something changed since. `plan_resume` makes them again", number(count))
+            }
+        },
         "failed" => match failed {
             Some(task) => format!(
                 "`plan_explain` with task `{}` says why; then `plan_retry`, or `plan_resume` once the cause is mended",
@@ -404,10 +421,12 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
     }
     let plan = server.open(&of.plan_id)?;
     let seen = seen(&plan);
-    let partial = seen.standing.declared().any(|task| task.partial == Some(true));
+    // What a person starts with `planexe build` an agent starts with this.
+    let is_open =
+        |task: &TaskView| task.partial == Some(true) || matches!(task.state, Shown::Stale | Shown::Damaged);
     match seen.phase {
         "never_started" => {}
-        "completed" if partial => {}
+        "completed" if seen.standing.declared().any(is_open) => {}
         _ => resuming::refuse(&seen, of.force)?,
     }
     let build = begin(server, &plan.id, &plan.dir)?;
@@ -443,7 +462,7 @@ pub(super) fn begin(server: &Server, id: &str, dir: &std::path::Path) -> Result<
         Begun::Ended { code: exit::USAGE, said } => {
             return Err(Fault::new("BUILD_REFUSED", format!("the build of `{id}` was refused: {}", short(&said)))
                 .hint("a person mends what it names (keys: `planexe keys`); then `plan_resume` goes on. `model_profiles` shows which profiles are ready")
-                .details(json!({ "plan_id": id, "exit_code": exit::USAGE, "said": said })));
+                .details(json!({ "plan_id": id, "exit_code": exit::USAGE })));
         }
         Begun::Ended { code, said } => json!({ "state": "ended", "exit_code": code, "said": short(&said) }),
     })

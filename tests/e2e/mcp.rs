@@ -438,6 +438,14 @@ fn tasks_are_made_again_only_when_that_is_confirmed() {
     client.call("plan_resume", json!({ "plan_id": id }));
     assert_eq!(client.wait_for_end(&id)["phase"], "completed");
     assert_eq!((server.count("a"), server.count("b"), server.count("c")), (1, 2, 2));
+    // A plan that was edited is built again just so.
+    space.write(&format!("../runs/{id}/plan.txt"), "Build a tunnel.\n");
+    let seen = client.call("plan_status", json!({ "plan_id": id }));
+    assert!(seen["next"].as_str().is_some_and(|next| next.contains("plan_resume")), "{seen:#}");
+    assert_ne!(seen["progress_percent"], 100, "{seen:#}");
+    client.call("plan_resume", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["progress_percent"], 100);
+    assert_eq!(server.count("a"), 2);
 }
 
 #[test]
@@ -742,6 +750,7 @@ fn what_the_server_is_started_with_must_be_right() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     space.run(&["mcp", "--pipeline", "nothing.toml"]).exits(2).says(&["there is no pipeline `nothing.toml`"]);
+    space.run(&["mcp", "--runs", "pipeline.toml"]).exits(2).says(&["is no folder"]);
     space.run(&["mcp", "-C", "."]).exits(2).says(&["--runs"]);
     space.write("other/pipeline.toml", space.read("pipeline.toml"));
     space
