@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::check::{CompiledCheck, CompiledSchema};
 use crate::fs;
 use crate::graph::{Graph, Task, TaskId};
+use crate::llm::limits::Limits;
 use crate::manifest::compiled::Written;
 use crate::manifest::types::{GateAction, Model, Retry, Tables};
 use crate::record::{Digest, MadeWith};
@@ -80,6 +81,11 @@ impl Project {
     /// How many tasks the pipeline has.
     pub fn steps_total(&self) -> u32 {
         self.specs.len() as u32 + self.left_out.as_ref().map_or(0, |left| left.all)
+    }
+
+    /// The most calls its models take at once, in all.
+    pub fn calls_at_once(&self) -> usize {
+        self.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model).max_concurrent as usize).sum()
     }
 
     /// The page a build of some tasks shows at its end: the first among their outputs.
