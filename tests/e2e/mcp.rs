@@ -617,6 +617,9 @@ fn a_build_that_is_refused_is_told_and_begins_when_that_is_mended() {
     }
     let list = client.call("plan_list", json!({}));
     assert!(list["plans"][0]["problem"].is_string(), "{list:#}");
+    // No new one is made of it, and nothing is left of the try.
+    assert_eq!(client.refused("plan_create", json!({ "prompt": "Build a tunnel." })), "PIPELINE_FAULTS");
+    assert_eq!(runs(&space), [id]);
 }
 
 #[test]
