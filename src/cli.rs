@@ -339,14 +339,15 @@ that a build works on.";
 
 const MCP_NOTES: &str = "\
 A client starts it itself. What most are told (docs/mcp.md has more):
-  {\"mcpServers\": {\"planexe\": {\"command\": \"planexe\", \"args\": [\"mcp\", \"--runs\", \"/home/me/runs\"]}}}
+  {\"mcpServers\": {\"planexe\":
+    {\"command\": \"planexe\", \"args\": [\"mcp\", \"--runs\", \"/home/me/runs\"]}}}
 
 Examples:
   planexe mcp --runs /home/me/runs --pipeline plan/pipeline.toml
   planexe mcp --no-build              to look only
 
-Builds go on when the server ends. Keys come from the environment, never from the agent; what they say goes to \
-.planexe/build.log in the run.";
+Builds go on when the server ends; what one says goes to .planexe/build.log in its run. Keys come from the environment, \
+never from the agent.";
 
 const RETRY_EXAMPLES: &str = "\
 Examples:

@@ -60,7 +60,7 @@ impl InputError {
 impl Inputs {
     /// Reads the files of a task's inputs; those that are absent and may be are left out.
     pub fn read(project: &Project, files: Vec<Files>) -> Result<Inputs, InputError> {
-        Inputs::gather(files, |path| {
+        Inputs::gather(project, files, |path| {
             let bytes = fs::read_optional(&project.input(path))?;
             Ok(bytes.map(|bytes| {
                 let digest = Digest::of(&bytes);
@@ -71,12 +71,13 @@ impl Inputs {
 
     /// The same for a command, which reads its inputs itself: their digests alone.
     pub fn hash(project: &Project, files: Vec<Files>, index: &Index) -> Result<Inputs, InputError> {
-        Inputs::gather(files, |path| {
+        Inputs::gather(project, files, |path| {
             Ok(index.digest(&project.input(path))?.map(|(digest, _)| (None, digest)))
         })
     }
 
     fn gather(
+        project: &Project,
         files: Vec<Files>,
         read: impl Fn(&str) -> Result<Option<(Option<Arc<[u8]>>, Digest)>, FsError>,
     ) -> Result<Inputs, InputError> {
@@ -90,6 +91,8 @@ impl Inputs {
                             inputs.read.insert(path.clone(), found);
                         }
                         None if input.optional => continue,
+                        // What a glob found and is gone since is none of its files; a link to nowhere is still there.
+                        None if input.glob && matches!(fs::kind(&project.input(&path)), Ok(None)) => continue,
                         None => return Err(InputError::Missing { path }),
                     }
                 }
@@ -212,4 +215,30 @@ pub fn json_of(text: &str) -> &str {
 
 fn is_json(path: &str) -> bool {
     path.ends_with(".json")
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+mod tests {
+    use super::*;
+    use crate::load::{Locations, load};
+
+    #[test]
+    fn what_a_glob_found_and_is_gone_since_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipeline = dir.path().join("pipeline.toml");
+        std::fs::write(&pipeline, "[task.a]\noutputs = [\"a\"]\ncommand = \"echo > $out\"\n").unwrap();
+        std::fs::write(dir.path().join("there.txt"), "x").unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link.txt")).unwrap();
+        let run = dir.path().to_owned();
+        let project = load(&Locations { run, pipeline, ..Locations::default() }).unwrap();
+        let read = |paths: &[&str], glob: bool| {
+            let paths = paths.iter().map(|&path| path.to_owned()).collect();
+            let files = Files { name: "x".into(), paths, glob, optional: false, pattern: "*.txt".into() };
+            Inputs::read(&project, vec![files]).map(|inputs| inputs.files[0].paths.join(" "))
+        };
+        assert_eq!(read(&["gone.txt", "there.txt"], true).unwrap(), "there.txt");
+        assert!(matches!(read(&["gone.txt"], false), Err(InputError::Missing { .. })));
+        assert!(matches!(read(&["link.txt"], true), Err(InputError::Missing { .. })));
+    }
 }

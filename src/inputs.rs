@@ -9,7 +9,7 @@ use globset::GlobBuilder;
 
 use crate::fs::{self, FsError};
 use crate::graph::{Graph, Kind, Task};
-use crate::pattern;
+use crate::pattern::{self, literal_folder};
 use crate::record::Marker;
 use crate::store::Store;
 
@@ -73,7 +73,7 @@ impl<'a> Finder<'a> {
         let mut all = Vec::with_capacity(task.inputs.len());
         for input in &task.inputs {
             let paths = if input.glob {
-                self.matches(graph, &input.pattern, prefix(&input.pattern))?
+                self.matches(graph, &input.pattern, literal_folder(&input.pattern))?
             } else if input.optional && graph.is_of_skipped(&input.pattern) {
                 Vec::new()
             } else {
@@ -107,7 +107,7 @@ impl<'a> Finder<'a> {
         let mut found = BTreeSet::new();
         self.walk(
             &|path| pattern::passes_over(pattern, path),
-            prefix(pattern),
+            literal_folder(pattern),
             pattern.contains("**") || pattern.contains('{'),
             depth(pattern),
             &mut |path, odd| {
@@ -198,7 +198,7 @@ impl<'a> Finder<'a> {
     pub fn former_items(&self, graph: &Graph, family: &Task) -> Result<Vec<String>, FsError> {
         let Some(first) = family.outputs.first() else { return Ok(Vec::new()) };
         let mut former = Vec::new();
-        self.walk_sidecars(prefix(first), &mut |output| {
+        self.walk_sidecars(literal_folder(first), &mut |output| {
             if pattern::could_match(output, first) && graph.producer(output).is_none() {
                 former.push(output.to_string());
             }
@@ -242,12 +242,6 @@ impl<'a> Finder<'a> {
 /// Whether a file name is that of a sidecar.
 pub fn is_sidecar(name: &str) -> bool {
     name.ends_with(".DONE") || name.ends_with(".status")
-}
-
-/// The folder a pattern's wildcards begin in.
-fn prefix(pattern: &str) -> &str {
-    let wild = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
-    pattern[..wild].rfind('/').map_or("", |slash| &pattern[..slash])
 }
 
 /// How many components a pattern has.

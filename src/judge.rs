@@ -39,7 +39,7 @@ pub struct Judge<'a> {
     pub finder: &'a Finder<'a>,
     /// How to judge.
     pub rules: Rules,
-    /// Tasks judged stale whatever they are (`-B`), by name of the declaration; all if empty and `rules.force`.
+    /// Kept answers are not looked for (`--no-reuse`).
     pub no_reuse: bool,
     /// The environment, for variables that count as input.
     pub env: &'a (dyn Fn(&str) -> Option<String> + Sync),
@@ -244,6 +244,8 @@ impl Judge<'_> {
         if let Some(previous) = previous(graph, task) {
             files.push(previous);
         }
+        let found = files.iter().filter(|files| files.glob || task.item.is_some());
+        self.stays_inside(found.flat_map(|files| &files.paths))?;
         let inputs = match &spec.recipe {
             Recipe::Command(_) => Inputs::hash(self.project, files, self.index),
             _ => Inputs::read(self.project, files),
@@ -533,7 +535,20 @@ impl Judge<'_> {
     }
 
     fn glob(&self, graph: &Graph, glob: &str) -> Result<Vec<String>, Failure> {
-        self.finder.matches(graph, glob, "").map_err(|error| InputError::Fs(error).into_failure())
+        let found = self.finder.matches(graph, glob, "");
+        let found = found.map_err(|error| InputError::Fs(error).into_failure())?;
+        self.stays_inside(&found)?;
+        Ok(found)
+    }
+
+    /// What a glob or a key finds is read only where files may be.
+    fn stays_inside<'p>(&self, paths: impl IntoIterator<Item = &'p String>) -> Result<(), Failure> {
+        let Some((path, real)) = self.project.outside(paths) else { return Ok(()) };
+        let folder = real.parent().unwrap_or(&real).display();
+        let why = format!(
+            "is outside the run and the pipeline's folder; if it may be read, say so: `--allow-outside {folder}`"
+        );
+        Err(InputError::Malformed { path: path.to_owned(), why }.into_failure())
     }
 
     fn file_items(&self, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {

@@ -36,6 +36,9 @@ impl<'a> RunRecord<'a> {
         self.store.clear_stop()?;
         lock.announce(&Owner::this("planexe build"))?;
         tools.index.begin_run()?;
+        if self.project.specs.iter().any(|spec| spec.recipe.prompt().is_some()) {
+            self.store.calls().keep_room(self.project.calls_at_once())?;
+        }
         for (file, cut) in self.store.mend_all()? {
             tools.note(None, true, format!("`{file}` had a torn end: {} bytes were cut off", cut.cut_bytes));
         }
@@ -75,6 +78,7 @@ impl<'a> RunRecord<'a> {
 
     /// After the last task.
     pub fn end(&mut self, ended: &Ended) {
+        self.store.calls().give_room_back();
         let Some(mut json) = self.json.take() else { return self.end_of_nothing(ended) };
         json.phase = match ended.stopped {
             Some(Stopped::Abort) => Phase::Aborted,

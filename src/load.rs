@@ -21,6 +21,7 @@ use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
     CommandSpec, Endpoint, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec, Recipe, Spec, Template,
+    leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;
@@ -389,7 +390,14 @@ impl Loader<'_> {
         let mut told: BTreeSet<String> = BTreeSet::new();
         for (id, (name, task)) in graph.ids().zip(&self.manifest.tables.task) {
             for (n, input) in graph[id].inputs.iter().enumerate() {
-                if input.glob || pattern::has_key(&input.pattern) || graph.is_produced(&input.pattern) {
+                if graph.is_produced(&input.pattern) {
+                    continue;
+                }
+                if input.glob || pattern::has_key(&input.pattern) {
+                    if self.leaves(&input.pattern) {
+                        let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
+                        self.look_where(&input.pattern, &at);
+                    }
                     continue;
                 }
                 if self.plain.has(self.run, Path::new(&input.pattern)) {
@@ -400,13 +408,35 @@ impl Loader<'_> {
             }
             if let Some(foreach) =
                 task.foreach.as_ref().map(|foreach| foreach_decl(&self.manifest.tables, foreach))
-                && !foreach.glob
                 && !foreach.source.is_empty()
                 && !graph.is_produced(&foreach.source)
             {
-                let at = KeyPath::task(name).then("foreach").then("file");
-                self.look_for(name, &foreach.source, false, &at, graph, &mut told);
+                let at = KeyPath::task(name).then("foreach");
+                if !foreach.glob {
+                    self.look_for(name, &foreach.source, false, &at.then("file"), graph, &mut told);
+                } else if self.leaves(&foreach.source) {
+                    self.look_where(&foreach.source, &at.then("glob"));
+                }
             }
+        }
+    }
+
+    fn readable(&self) -> Vec<PathBuf> {
+        readable(self.run, &self.manifest.folder, &self.locations.options.allow_outside)
+    }
+
+    /// Whether a pattern may name files elsewhere than below the run directory: it says so, or begins in a folder
+    /// that is not plainly there.
+    fn leaves(&mut self, pattern: &str) -> bool {
+        let folder = Path::new(pattern::literal_folder(pattern));
+        !self.plain.has_folder(self.run, folder)
+    }
+
+    /// The folder that a glob, or a path with a key, begins in must be one that may be read.
+    fn look_where(&mut self, pattern: &str, at: &KeyPath) {
+        let folder = self.run.join(pattern::literal_folder(pattern));
+        if let Some(real) = leads_outside(&folder, &self.readable()) {
+            self.faults.push(outside(pattern, at, &real));
         }
     }
 
@@ -425,18 +455,8 @@ impl Loader<'_> {
         let full = self.run.join(path);
         match full.canonicalize() {
             Ok(real) => {
-                let allowed = [self.run, &self.manifest.folder];
-                let inside = allowed.iter().any(|folder| real.starts_with(folder))
-                    || self.locations.options.allow_outside.iter().any(|folder| {
-                        real.starts_with(folder.canonicalize().unwrap_or_else(|_| folder.clone()))
-                    });
-                if !inside {
-                    let parent = real.parent().unwrap_or(&real).display().to_string();
-                    self.faults.push(
-                        Fault::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
-                            .wanted("a file of the run")
-                            .hint(format!("if it may be read, say so: `--allow-outside {parent}`")),
-                    );
+                if leads_outside(&real, &self.readable()).is_some() {
+                    self.faults.push(outside(path, at, real.parent().unwrap_or(&real)));
                 } else if real.is_dir() {
                     self.faults.push(
                         Fault::at(at, format!("input `{path}` is a folder"))
@@ -656,6 +676,12 @@ impl Loader<'_> {
     fn compile(&self, source: Source, html: bool) -> Template {
         Template { names: self.texts.names_in(&source), source, html }
     }
+}
+
+fn outside(path: &str, at: &KeyPath, folder: &Path) -> Fault {
+    Fault::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
+        .wanted("a file of the run")
+        .hint(format!("if it may be read, say so: `--allow-outside {}`", folder.display()))
 }
 
 fn absolute(path: &PathBuf) -> Option<PathBuf> {

@@ -124,6 +124,13 @@ pub fn literal_prefix(pattern: &str) -> &str {
     &pattern[..pattern.find(HOLES).unwrap_or(pattern.len())]
 }
 
+/// The folder that every path that matches a pattern lies in, or below.
+pub fn literal_folder(pattern: &str) -> &str {
+    literal_prefix(pattern)
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| if folder.is_empty() { "/" } else { folder })
+}
+
 /// Whether some path matches both patterns. Sets and alternatives count as anything, so the answer
 /// may be yes for a pair that has no path in common, never no for one that has.
 pub fn could_match(a: &str, b: &str) -> bool {

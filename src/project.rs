@@ -2,14 +2,16 @@
 //! resolved, and the graph of them. Plain data; [`crate::load`] makes it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::check::{CompiledCheck, CompiledSchema};
+use crate::fs;
 use crate::graph::{Graph, Task, TaskId};
+use crate::llm::limits::Limits;
 use crate::manifest::compiled::Written;
 use crate::manifest::types::{GateAction, Model, Retry, Tables};
 use crate::record::{Digest, MadeWith};
@@ -81,6 +83,11 @@ impl Project {
         self.specs.len() as u32 + self.left_out.as_ref().map_or(0, |left| left.all)
     }
 
+    /// The most calls its models take at once, in all.
+    pub fn calls_at_once(&self) -> usize {
+        self.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model).max_concurrent as usize).sum()
+    }
+
     /// The page a build of some tasks shows at its end: the first among their outputs.
     pub fn page(&self, tasks: &[TaskId]) -> Option<&str> {
         let mut outputs = tasks.iter().flat_map(|id| &self.graph[*id].outputs);
@@ -104,10 +111,33 @@ impl Project {
         }
     }
 
+    /// The first of some files that leads out of the folders files may be read from, and where it leads. What a
+    /// path names alone was looked at when the pipeline was read; this is for what a glob or an item's key finds.
+    pub fn outside<'p>(&self, paths: impl IntoIterator<Item = &'p String>) -> Option<(&'p str, PathBuf)> {
+        let mut plain = fs::PlainFiles::default();
+        let mut closer = paths.into_iter().filter(|path| !plain.has(&self.run, Path::new(path))).peekable();
+        closer.peek()?;
+        let readable = readable(&self.run, &self.folder, &self.allow_outside);
+        closer.find_map(|path| Some((path.as_str(), leads_outside(&self.run.join(path), &readable)?)))
+    }
+
     /// The declaration of a task.
     pub fn spec(&self, task: &Task) -> &Spec {
         &self.specs[task.decl]
     }
+}
+
+/// The folders files may be read from, links resolved: the run's, the pipeline's, and those the user allows.
+pub fn readable(run: &Path, folder: &Path, allow_outside: &[PathBuf]) -> Vec<PathBuf> {
+    let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let allowed = allow_outside.iter().map(PathBuf::as_path);
+    [run, folder].into_iter().chain(allowed).map(resolved).collect()
+}
+
+/// Where a path leads, links followed, if that is in none of some folders. A path where nothing is leads nowhere.
+pub fn leads_outside(path: &Path, readable: &[PathBuf]) -> Option<PathBuf> {
+    let real = path.canonicalize().ok()?;
+    (!readable.iter().any(|folder| real.starts_with(folder))).then_some(real)
 }
 
 /// A model as tasks see it.

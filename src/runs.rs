@@ -52,7 +52,7 @@ impl From<FsError> for Unmoved {
 impl Runs {
     /// The runs in a folder.
     pub fn of(root: &Path) -> Runs {
-        Runs { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
+        Runs { root: fs::resolved(root) }
     }
 
     /// The folder.
@@ -77,14 +77,14 @@ impl Runs {
             .any(|name| self.root.join(name).symlink_metadata().is_ok())
     }
 
-    /// All runs, or all that are archived, the newest first.
+    /// All runs, or all that are archived, the newest first. Also those of a name that [`Runs::find`] does not take.
     pub fn list(&self, archived: bool) -> Result<Vec<Found>, FsError> {
         let mut found = Vec::new();
         for (name, kind) in fs::list_dir(&self.root)? {
-            let Some(name) = name.to_str().filter(|_| kind == FileKind::Dir) else { continue };
-            let id = if archived { name.strip_prefix(ARCHIVED) } else { Some(name) };
-            let Some(id) = id.filter(|id| is_name(id)) else { continue };
-            let dir = self.root.join(name);
+            let shown = name.to_string_lossy();
+            let id = if archived { shown.strip_prefix(ARCHIVED) } else { Some(&*shown) };
+            let Some(id) = id.filter(|id| kind == FileKind::Dir && !id.starts_with('.')) else { continue };
+            let dir = self.root.join(&name);
             if is_run(&dir) {
                 let created = RunFile::read(&dir.join("run.toml")).ok().and_then(|run| run.created);
                 found.push(Found { id: id.to_owned(), dir, created });
@@ -92,6 +92,13 @@ impl Runs {
         }
         // Those that do not say so are older than those that do.
         found.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| b.id.cmp(&a.id)));
+        Ok(found)
+    }
+
+    /// [`Runs::list`] of those that [`Runs::find`] takes.
+    pub fn list_named(&self, archived: bool) -> Result<Vec<Found>, FsError> {
+        let mut found = self.list(archived)?;
+        found.retain(|found| is_name(&found.id));
         Ok(found)
     }
 
@@ -210,7 +217,7 @@ mod tests {
     #[test]
     fn a_text_as_a_name() {
         for (text, name) in [
-            ("A bakery in Ghent, by bicycle!", "a-bakery-in-ghent"),
+            ("A bakery in Ghent, by bicycle!", "a-bakery-in-ghent-by"),
             ("Überraschung", "berraschung"),
             ("面包店", ""),
             ("aaaaaaaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaa"),
@@ -229,6 +236,7 @@ mod tests {
         put(&dir("own/pipeline.toml"), "");
         put(&dir("nothing/plan.txt"), "");
         put(&dir(".hidden/run.toml"), "pipeline = \"p\"\n");
+        put(&dir("of mine/run.toml"), "pipeline = \"p\"\n");
         put(&dir("above/run.toml"), "pipeline = \"p\"\n");
         put(&dir("above/below/run.toml"), "pipeline = \"p\"\n");
         let outside = tempfile::tempdir().unwrap();
@@ -237,7 +245,9 @@ mod tests {
         let names = |archived| -> Vec<String> {
             runs.list(archived).unwrap().into_iter().map(|found| found.id).collect()
         };
-        assert_eq!(names(false), ["two", "one", "own", "above"]);
+        assert_eq!(names(false), ["two", "one", "own", "of mine", "above"]);
+        let named = runs.list_named(false).unwrap();
+        assert!(named.iter().all(|found| runs.find(&found.id).is_some()) && named.len() == 4);
         assert_eq!((runs.find("link"), runs.find("nothing"), runs.find("..")), (None, None, None));
         let aside = archive(&dir("one"), false).unwrap();
         assert_eq!((names(true), runs.find("one")), (vec!["one".to_owned()], None));
@@ -247,6 +257,6 @@ mod tests {
         assert!(matches!(remove(&dir("own")), Err(Unmoved::HoldsMore(_))));
         assert!(matches!(remove(&dir("above")), Err(Unmoved::HoldsMore(_))));
         remove(&dir("two")).unwrap();
-        assert_eq!(names(false), ["one", "own", "above"]);
+        assert_eq!(names(false), ["one", "own", "of mine", "above"]);
     }
 }

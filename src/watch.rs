@@ -297,12 +297,12 @@ impl Watched {
             })
     }
 
-    /// Folders to listen to, and whether to those below them too.
-    fn folders(&self) -> BTreeMap<PathBuf, bool> {
-        let mut folders: BTreeMap<PathBuf, bool> = BTreeMap::new();
+    /// Folders to listen to; what comes in folders below is found when all is looked at again.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let mut folders = BTreeSet::new();
         for path in self.files.keys().chain(self.seen.keys()) {
             if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
-                folders.entry(folder.to_owned()).or_default();
+                folders.insert(folder.to_owned());
             }
         }
         for pattern in &self.patterns {
@@ -310,7 +310,7 @@ impl Watched {
             let folder = pattern.glob[..wild].rfind('/').map_or("", |slash| &pattern.glob[..slash]);
             let path = pattern.store.path(folder);
             if path.is_dir() {
-                folders.entry(path).or_default();
+                folders.insert(path);
             }
         }
         folders
@@ -338,7 +338,7 @@ pub struct Eyes {
     bells: Receiver<Vec<PathBuf>>,
     /// So that to wait for bells takes time even if nothing can ring.
     _keep: Sender<Vec<PathBuf>>,
-    folders: BTreeMap<PathBuf, bool>,
+    folders: BTreeSet<PathBuf>,
     /// Why there are no bells, if there are none.
     pub polling: Option<String>,
 }
@@ -362,17 +362,17 @@ impl Eyes {
                 Err(error) => (None, Some(error.to_string())),
             },
         };
-        Eyes { watcher, bells, _keep: keep, folders: BTreeMap::new(), polling }
+        Eyes { watcher, bells, _keep: keep, folders: BTreeSet::new(), polling }
     }
 
     /// Listens where these files are. What cannot be listened to is polled.
     pub fn follow(&mut self, watched: &Watched) {
         let Some(watcher) = &mut self.watcher else { return };
         let wanted = watched.folders();
-        for folder in self.folders.keys().filter(|folder| !wanted.contains_key(*folder)) {
+        for folder in self.folders.difference(&wanted) {
             let _ = watcher.unwatch(folder);
         }
-        for folder in wanted.keys().filter(|folder| !self.folders.contains_key(*folder)) {
+        for folder in wanted.difference(&self.folders) {
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                 self.polling = Some(error.to_string());
             }

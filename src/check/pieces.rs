@@ -148,13 +148,17 @@ pub(super) fn texts(rules: &IndexMap<String, TextRule>, root: &Value, found: &mu
         // A pointer to a list means its elements.
         let mut texts: Vec<(String, &str)> = Vec::new();
         for (path, value) in select(root, pointer).unwrap_or_default() {
-            match value {
-                Value::String(text) => texts.push((path, text)),
+            let elements: Vec<(String, &Value)> = match value {
                 Value::Array(list) => {
-                    let items = list.iter().enumerate();
-                    texts.extend(items.filter_map(|(n, item)| Some((format!("{path}/{n}"), item.as_str()?))));
+                    list.iter().enumerate().map(|(n, item)| (format!("{path}/{n}"), item)).collect()
                 }
-                other => found.push(broken(&path, "wanted a text".to_owned()).found(other)),
+                other => vec![(path, other)],
+            };
+            for (path, value) in elements {
+                match value {
+                    Value::String(text) => texts.push((path, text)),
+                    other => found.push(broken(&path, "wanted a text".to_owned()).found(other)),
+                }
             }
         }
         for (path, text) in &texts {
@@ -253,6 +257,10 @@ mod tests {
             (lever(json!(["a b c d e f g h i"]), "costs 5"), vec!["/l/0/options/0"]),
             (lever(json!(["rent the hall"]), "costs more"), vec!["/l/0/then"]),
             (json!({"l": [{"options": 7, "then": "5"}]}), vec!["/l/0/options"]),
+            (
+                lever(json!([7, "rent the north hall", null]), "costs 5"),
+                vec!["/l/0/options/0", "/l/0/options/2"],
+            ),
             // Scripts without spaces have words too.
             (lever(json!(["租用北厅五年", "买下两个大厅"]), "5年"), vec![]),
             (lever(json!(["租用北厅五年", "租用北厅，五年。"]), "5年"), vec!["/l/0/options/1"]),

@@ -271,7 +271,10 @@ fn non_empty(pointer: &str, root: &Value, found: &mut Vec<Violation>) {
 }
 
 fn one_of(pointer: &str, allowed: &[Value], root: &Value, found: &mut Vec<Violation>) {
-    for (path, value) in at(root, pointer).into_iter().filter(|(_, value)| !allowed.contains(value)) {
+    // A model writes `1.0` where 1 is allowed, and means it.
+    let same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|number| b.as_f64() == Some(number));
+    let is_allowed = |value: &Value| allowed.iter().any(|one| same(one, value));
+    for (path, value) in at(root, pointer).into_iter().filter(|(_, value)| !is_allowed(value)) {
         let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
         found.push(broken(&path, format!("wanted one of {}", shortened(&list))).found(value));
     }
@@ -480,6 +483,8 @@ mod tests {
             (json!({"non_empty": ["/t/*/n"]}), vec!["/t/2/n"]),
             (json!({"one_of": {"/v": ["go", "no-go"]}}), vec![]),
             (json!({"one_of": {"/v": ["no-go"]}}), vec!["/v"]),
+            (json!({"one_of": {"/n/*": [1.0, 2]}}), vec![]),
+            (json!({"one_of": {"/n/*": [2, "1"]}}), vec!["/n/0", "/n/2"]),
             (json!({"unique": ["/t/*/n"]}), vec!["/t/1/n"]),
             (json!({"unique": ["/s"]}), vec![]),
             (json!({"matches": {"/d": r"^\d{4}-\d{2}-\d{2}$"}}), vec![]),

@@ -17,7 +17,7 @@ use crate::exit::{self, Error};
 use crate::fs::{self, FsError};
 use crate::graph::Kind as NodeKind;
 use crate::inputs::Finder;
-use crate::manifest::suggest;
+use crate::manifest::nearest;
 use crate::open::Opened;
 use crate::pattern;
 use crate::report::{table, time};
@@ -328,8 +328,8 @@ impl Files {
             .map(|row| row.path.as_str())
             .chain(self.missing.keys().map(String::as_str))
             .collect();
-        match suggest(path, names) {
-            Some(hint) => error.hint(hint),
+        match nearest(path, names) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint("`planexe files` lists them"),
         }
     }

@@ -225,7 +225,10 @@ impl Held {
         fs::make_private_dir(&folder)?;
         let lock = fs::hold_dir(&folder)?;
         let file = KeysFile::read(&folder).map_err(|error| fault(&error))?;
-        Ok(Held { file, path: folder.join(KEYS_FILE), _lock: lock })
+        let path = folder.join(KEYS_FILE);
+        // A link to where the user keeps such files stays one.
+        let path = path.canonicalize().unwrap_or(path);
+        Ok(Held { file, path, _lock: lock })
     }
 
     fn write(&self) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use crate::report::{Server, table, time};
 use crate::runs::{Found, Runs};
 use crate::store::index::Index;
 use crate::store::{RunLock, Store};
-use crate::style::{clean, money};
+use crate::style::{Rgb, Shown, Style, clean, money};
 
 /// So much of a plan is shown.
 const EXCERPT: usize = 120;
@@ -105,7 +105,12 @@ pub fn run(session: &Session, args: &ListArgs) -> Result<u8, Error> {
         return Ok(exit::DONE);
     }
     let head = ["run", "phase", "done", "cost", "made", "plan"].map(|head| session.out.dim(head)).to_vec();
-    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows.iter().map(line)).collect();
+    let lines = rows.iter().map(|row| line(row, &session.out));
+    let mut lines: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
+    // Local models cost nothing.
+    if lines[1..].iter().all(|cells| cells[3].is_empty()) {
+        lines.iter_mut().for_each(|cells| drop(cells.remove(3)));
+    }
     session.print(&table(&lines, &session.out))?;
     if rows.len() < total {
         session.say(&format!("{} of {total}", rows.len()));
@@ -113,11 +118,25 @@ pub fn run(session: &Session, args: &ListArgs) -> Result<u8, Error> {
     Ok(exit::DONE)
 }
 
-fn line(row: &RunRow) -> Vec<String> {
-    let what = row.label.as_ref().or(row.prompt_excerpt.as_ref()).map(|text| clean(text));
+/// The colour that `status` gives a state like this.
+fn colour(phase: &str) -> Rgb {
+    let like = match phase {
+        "completed" => Shown::Done,
+        "running" => Shown::Running,
+        "failed" | "unreadable" => Shown::Failed,
+        "never_started" => Shown::Pending,
+        _ => Shown::Stopped,
+    };
+    like.colour()
+}
+
+fn line(row: &RunRow, style: &Style) -> Vec<String> {
+    let phase = row.phase.as_deref().unwrap_or("unreadable");
+    let problem = row.problem.as_ref().filter(|_| row.phase.is_none());
+    let what = problem.or(row.label.as_ref()).or(row.prompt_excerpt.as_ref()).map(|text| clean(text));
     vec![
         clean(&row.plan_id),
-        row.phase.as_deref().map_or("unreadable".to_owned(), |phase| phase.replace('_', " ")),
+        style.paint(colour(phase), &phase.replace('_', " ")),
         format!("{}/{}", row.steps_completed, row.steps_total),
         row.cost_usd.filter(|usd| *usd > 0.0).map_or(String::new(), money),
         row.created_utc.as_deref().map_or(String::new(), |at| time(at).chars().take(16).collect()),

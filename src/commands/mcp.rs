@@ -37,6 +37,11 @@ pub fn run(session: &Session, args: &McpArgs) -> Result<u8, Error> {
             .code("command_line")
             .hint("`planexe mcp --runs DIR` names the folder, `--pipeline FILE` a pipeline"));
     }
+    if args.runs.exists() && !args.runs.is_dir() {
+        return Err(Error::usage(format!("`{}` is no folder", args.runs.display()))
+            .code("no_folder")
+            .hint("`planexe mcp --runs DIR` names the folder the runs stand in, or are to"));
+    }
     let mut base = session.base();
     for path in &mut base.repeated.allow_outside {
         *path = std::path::absolute(&*path)?;

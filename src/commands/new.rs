@@ -157,7 +157,7 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
 pub fn make(session: &Session, wanted: Wanted<'_>) -> Result<Made, Error> {
     let Wanted { dir, source, prompt, label, parent, beside: mut files } = wanted;
     check_empty(dir)?;
-    let place = resolved(dir);
+    let place = fs::resolved(dir);
     let mut sample_plan = None;
     let is_example = matches!(source, Source::Example);
     let (pipeline, plan, of) = match source {
@@ -306,8 +306,8 @@ fn find_pipeline(session: &Session, args: &NewArgs) -> Result<Option<PathBuf>, E
         };
     }
     let here = match &session.globals.run_dir {
-        Some(dir) => resolved(dir),
-        None => resolved(Path::new(".")),
+        Some(dir) => fs::resolved(dir),
+        None => fs::resolved(Path::new(".")),
     };
     for folder in here.ancestors() {
         let (run, pipeline) = (folder.join("run.toml"), folder.join("pipeline.toml"));
@@ -354,33 +354,6 @@ fn write(dir: &Path, files: &[(String, String)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A path, links resolved as far as it exists, absolute.
-fn resolved(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    for base in absolute.ancestors() {
-        if let Ok(real) = base.canonicalize() {
-            let rest = absolute.strip_prefix(base).unwrap_or(Path::new(""));
-            return normal(&real.join(rest));
-        }
-    }
-    absolute
-}
-
-/// A path that does not exist yet, without `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::CurDir => {}
-            part => out.push(part),
-        }
-    }
-    out
-}
-
 /// The way from a folder to a file, both absolute.
 fn relative(from: &Path, to: &Path) -> PathBuf {
     let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
@@ -402,7 +375,6 @@ mod tests {
         ] {
             assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(way), "{from} {to}");
         }
-        assert_eq!(normal(Path::new("/a/b/../c/./d")), Path::new("/a/c/d"));
     }
 
     #[test]

@@ -745,11 +745,6 @@ impl Engine {
 /// What a bad end of a need makes of its reader.
 fn spoils(settled: Settled, why: Why) -> Option<Settled> {
     match (settled, why) {
-        (_, Why::Expanded) => match settled {
-            Settled::Failed | Settled::Blocked => Some(Settled::Blocked),
-            Settled::Skipped => None,
-            _ => None,
-        },
         (Settled::Failed | Settled::Blocked, _) => Some(Settled::Blocked),
         (Settled::Skipped, Why::Reads) => Some(Settled::Skipped),
         _ => None,

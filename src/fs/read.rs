@@ -5,7 +5,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -350,6 +350,33 @@ pub fn resolves_inside(dir: &Path, path: &Path) -> bool {
         (Ok(dir), Ok(path)) => path.starts_with(dir),
         _ => false,
     }
+}
+
+/// A path, links resolved as far as it exists, absolute.
+pub fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for base in absolute.ancestors() {
+        if let Ok(real) = base.canonicalize() {
+            let rest = absolute.strip_prefix(base).unwrap_or(Path::new(""));
+            return normal(&real.join(rest));
+        }
+    }
+    absolute
+}
+
+/// A path that does not exist yet, without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
 }
 
 /// What a name stands for, links not followed.

@@ -281,3 +281,13 @@ fn a_line_that_failed_is_taken_back() {
     file.line(b"{\"n\":5}", Durability::Unsynced).unwrap();
     assert_eq!(read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":3}\n{\"n\"\n{\"n\":5}\n");
 }
+
+#[test]
+fn a_path_is_resolved_as_far_as_it_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().canonicalize().unwrap();
+    for (path, is) in [("a/../b/./c", "b/c"), ("../x", ""), ("", "")] {
+        let wanted = if path == "../x" { base.parent().unwrap().join("x") } else { base.join(is) };
+        assert_eq!(resolved(&base.join(path)), wanted, "{path}");
+    }
+}

@@ -385,17 +385,21 @@ impl PlainFiles {
     /// Whether `relative`, a path of plain names, leads to a regular file without a link on its way. A
     /// quick yes; a no says only that one has to look closer.
     pub fn has(&mut self, dir: &Path, relative: &Path) -> bool {
-        if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
-            return false;
-        }
         let parent = relative.parent().unwrap_or(Path::new(""));
-        let known = self.dirs.get(parent).copied();
-        let plain = known.unwrap_or_else(|| {
-            let plain = plain(dir, parent) != Plain::Unclear;
-            self.dirs.insert(parent.to_owned(), plain);
-            plain
-        });
-        plain && matches!(kind(&dir.join(relative)), Ok(Some(FileKind::File)))
+        matches!(relative.components().next_back(), Some(Component::Normal(_)))
+            && self.has_folder(dir, parent)
+            && matches!(kind(&dir.join(relative)), Ok(Some(FileKind::File)))
+    }
+
+    /// Whether no link is on the way to a folder, as far as it is there.
+    pub fn has_folder(&mut self, dir: &Path, relative: &Path) -> bool {
+        if let Some(&known) = self.dirs.get(relative) {
+            return known;
+        }
+        let is_plain = relative.components().all(|part| matches!(part, Component::Normal(_)))
+            && plain(dir, relative) != Plain::Unclear;
+        self.dirs.insert(relative.to_owned(), is_plain);
+        is_plain
     }
 }
 

@@ -211,7 +211,7 @@ pub(super) fn server_info(context: &Context<'_>) -> Result<Value, Fault> {
         "host": host_name(),
         "pid": std::process::id(),
         "runs_root": server.runs.root().display().to_string(),
-        "plans": server.runs.list(false).map_err(exit::Error::from)?.len(),
+        "plans": server.runs.list_named(false).map_err(exit::Error::from)?.len(),
         "pipelines": pipelines,
         "default_profile": server.profile,
         "builds_allowed": server.may_build,

@@ -82,7 +82,7 @@ impl Server {
         if self.runs.find_archived(id).is_some() {
             return Err(fault.hint("it is archived: `plan_archive` with `undo: true` takes it back"));
         }
-        let plans = self.runs.list(false)?;
+        let plans = self.runs.list_named(false)?;
         let names = plans.iter().map(|plan| plan.id.as_str()).take(12).collect::<Vec<_>>();
         Err(match suggest(id, names) {
             Some(hint) => fault.hint(hint),

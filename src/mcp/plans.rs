@@ -140,7 +140,7 @@ fn former(server: &Server, digest: &str, window_s: u64) -> Result<Option<String>
         // A clock that was set back makes nothing young.
         (request.digest == digest && age.abs() <= window_s as f64).then_some(())
     };
-    Ok(server.runs.list(false)?.into_iter().find(|plan| is_it(&plan.dir).is_some()).map(|plan| plan.id))
+    Ok(server.runs.list_named(false)?.into_iter().find(|plan| is_it(&plan.dir).is_some()).map(|plan| plan.id))
 }
 
 /// Makes the run; the root is held.
@@ -196,7 +196,7 @@ fn ten() -> usize {
 /// Lists plans.
 pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
     let server = context.server;
-    let found = server.runs.list(of.archived)?;
+    let found = server.runs.list_named(of.archived)?;
     let total = found.len();
     let rows = listing::rows(&server.base, found.into_iter().take(of.limit).collect());
     let mut plans = serde_json::to_value(&rows).map_err(exit::Error::from)?;

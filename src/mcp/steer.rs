@@ -26,6 +26,8 @@ use crate::style::{Shown, clean};
 const SOME: usize = 8;
 /// A text of a model or a server is told no longer than this.
 const SAID: usize = 400;
+/// A text that explains is told no longer than this.
+const LONG: usize = 3000;
 /// How often a client that asked for it is told how far the plan is.
 const NEWS: Duration = Duration::from_secs(5);
 
@@ -100,14 +102,16 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         .map(|s| status.counts.get(s.word()).copied().unwrap_or(0))
         .sum();
     let all: u32 = status.counts.values().sum();
-    let percent = if phase == "completed" { 100 } else { u64::from(done) * 100 / u64::from(all.max(1)) };
+    // The whole is not said to be there before it is.
+    let whole = phase == "completed" && stale(status) == 0;
+    let percent = if whole { 100 } else { (u64::from(done) * 100 / u64::from(all.max(1))).min(99) };
     let quality = &status.quality_summary;
     let mut short_view = json!({
         "plan_id": plan.id,
         "phase": phase,
         "steps_completed": status.steps_completed,
         "steps_total": status.steps_total,
-        "progress_percent": percent.min(if phase == "completed" { 100 } else { 99 }),
+        "progress_percent": percent,
         "counts": counts,
         "stopped": matches!(phase, "stopped" | "interrupted" | "aborted"),
         "paused": phase == "paused",
@@ -134,6 +138,11 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         |task| json!({ "task": task.task, "asks": task.doing.as_deref().map(short) }),
     );
     put(&mut short_view, "waiting_for_person", parts);
+    let parts = tasks_in(status, Shown::Pending, |task| {
+        let failure = task.failure.as_ref().map(|failure| short(&reason_of(failure)));
+        json!({ "task": task.task, "doing": task.doing.as_deref().map(short), "message": failure })
+    });
+    put(&mut short_view, "held", parts.filter(|_| is_held(status)));
     for (name, value) in [
         ("eta_s", status.eta_s.map(|eta| json!(eta.round()))),
         ("cost_usd", status.cost_usd.map(|usd| json!((usd * 1e6).round() / 1e6))),
@@ -167,6 +176,13 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
             })
         }),
     );
+    if matches!(phase, "stopped" | "waiting") {
+        put(
+            &mut short_view,
+            "stopped_because",
+            plan.opened.store.why_stopped().map(|why| json!(short(&why))),
+        );
+    }
     if phase == "completed" {
         let files = Files::seen(&plan.opened, seen)?;
         let results = files.results().into_iter().take(SOME);
@@ -188,10 +204,30 @@ fn put(object: &mut Value, name: &str, value: Option<Value>) {
 fn tasks_in(status: &StatusView, state: Shown, tell: impl Fn(&TaskView) -> Value) -> Option<Value> {
     let families: std::collections::HashSet<&str> =
         status.tasks.iter().filter_map(|task| task.family.as_deref()).collect();
-    let of = |task: &&TaskView| task.state == state && !families.contains(task.task.as_str());
+    // Of those that did not begin only those that say what for.
+    let says = |task: &TaskView| state != Shown::Pending || task.doing.is_some();
+    let of = |task: &&TaskView| task.state == state && !families.contains(task.task.as_str()) && says(task);
     let all: Vec<&TaskView> = status.tasks.iter().filter(of).collect();
     let told: Vec<Value> = all.iter().take(SOME).map(|task| without_nulls(tell(task))).collect();
     (!told.is_empty()).then(|| Value::Array(told))
+}
+
+/// A build runs and no task does, since what they want is away or taken.
+fn is_held(status: &StatusView) -> bool {
+    let tasks = || status.tasks.iter();
+    status.run.phase == "running"
+        && tasks().all(|task| task.state != Shown::Running)
+        && tasks().any(|task| task.state == Shown::Pending && task.doing.is_some())
+}
+
+/// Tasks that something changed for since they were made.
+fn stale(status: &StatusView) -> usize {
+    status.tasks.iter().filter(|task| matches!(task.state, Shown::Stale | Shown::Damaged)).count()
+}
+
+fn number(tasks: usize) -> String {
+    let is = if tasks == 1 { "is" } else { "are" };
+    format!("{} {is}", crate::style::count(tasks as u64, "task"))
 }
 
 /// What to do next, in one sentence.
@@ -200,8 +236,18 @@ pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
     let waiting =
         status.tasks.iter().find(|task| task.state == Shown::Waiting).map(|task| task.task.as_str());
     match status.run.phase.as_str() {
+        "running" if is_held(status) => {
+            "nothing runs: see `held`. A server that is away is asked again by itself; a person may have to start it. \
+             `plan_wait` meanwhile"
+                .to_owned()
+        }
         "running" => "`plan_wait` until something happens".to_owned(),
-        "completed" => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),
+        "completed" => match stale(status) {
+            0 => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),
+            count => {
+                format!("{} stale: something changed since. `plan_resume` makes them again", number(count))
+            }
+        },
         "failed" => match failed {
             Some(task) => format!(
                 "`plan_explain` with task `{}` says why; then `plan_retry`, or `plan_resume` once the cause is mended",
@@ -298,6 +344,7 @@ pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault
             !(matches!(name.as_str(), "schema" | "server") || value.is_null() || value == &json!([]))
         });
         object.entry("reasons").or_insert_with(|| json!([]));
+        object.values_mut().for_each(cut);
         for list in ["instances", "readers", "roots", "depends_on"] {
             if let Some(Value::Array(items)) = object.get_mut(list)
                 && items.len() > 3 * SOME
@@ -309,6 +356,22 @@ pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault
         }
     }
     Ok(value)
+}
+
+/// Cuts the texts in some data: the difference of two prompts may be as long as both.
+fn cut(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((at, _)) = text.char_indices().nth(LONG) {
+                let left = text[at..].chars().count();
+                text.truncate(at);
+                *text += &format!("… ({left} characters more)");
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(cut),
+        Value::Object(members) => members.values_mut().for_each(cut),
+        _ => {}
+    }
 }
 
 /// `plan_stop`.
@@ -378,10 +441,12 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
     }
     let plan = server.open(&of.plan_id)?;
     let seen = seen(&plan);
-    let partial = seen.standing.declared().any(|task| task.partial == Some(true));
+    // What a person starts with `planexe build` an agent starts with this.
+    let is_open =
+        |task: &TaskView| task.partial == Some(true) || matches!(task.state, Shown::Stale | Shown::Damaged);
     match seen.phase {
         "never_started" => {}
-        "completed" if partial => {}
+        "completed" if seen.standing.declared().any(is_open) => {}
         _ => resuming::refuse(&seen, of.force)?,
     }
     let build = begin(server, &plan.id, &plan.dir)?;
@@ -417,7 +482,7 @@ pub(super) fn begin(server: &Server, id: &str, dir: &std::path::Path) -> Result<
         Begun::Ended { code: exit::USAGE, said } => {
             return Err(Fault::new("BUILD_REFUSED", format!("the build of `{id}` was refused: {}", short(&said)))
                 .hint("a person mends what it names (keys: `planexe keys`); then `plan_resume` goes on. `model_profiles` shows which profiles are ready")
-                .details(json!({ "plan_id": id, "exit_code": exit::USAGE, "said": said })));
+                .details(json!({ "plan_id": id, "exit_code": exit::USAGE })));
         }
         Begun::Ended { code, said } => json!({ "state": "ended", "exit_code": code, "said": short(&said) }),
     })
@@ -506,4 +571,19 @@ pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value,
     put_names(&mut answer, "remade_if_changed", &remade);
     answer["next"] = json!(next);
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_wherever_they_are() {
+        let long = "ä".repeat(LONG + 7);
+        let mut value = json!({ "reasons": [{ "diff": long, "code": "x" }], "n": 3 });
+        cut(&mut value);
+        let diff = value["reasons"][0]["diff"].as_str().unwrap();
+        assert!(diff.ends_with("… (7 characters more)") && diff.chars().count() < LONG + 30, "{diff}");
+        assert_eq!((&value["reasons"][0]["code"], &value["n"]), (&json!("x"), &json!(3)));
+    }
 }

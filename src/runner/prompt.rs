@@ -125,6 +125,8 @@ impl Asking<'_> {
         if let Some(outcome) = self.not_asked() {
             return Ok(outcome);
         }
+        // What could not be kept is not asked for, and paid.
+        self.tools.store.calls().keep_room(self.tools.project.calls_at_once())?;
         let request = request_of(self.job, self.spec);
         let started_utc = clock::now_utc();
         let start = Instant::now();

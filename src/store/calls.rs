@@ -7,6 +7,7 @@
 //! by a fresh draw. The name decides; the verdict inside follows it.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -122,8 +123,14 @@ pub struct Calls {
     run_dir: PathBuf,
     dir: PathBuf,
     temp_dir: PathBuf,
+    /// Stands for room on the disk.
+    room: PathBuf,
 }
 
+/// Room that is kept for an answer and what was asked, bytes.
+const ROOM_FOR_A_CALL: usize = 256 << 10;
+/// Of all of it the least and the most.
+const ROOM: Range<usize> = 1 << 20..8 << 20;
 /// Answers are capped at 16 MiB by the caller; a record holds its prompt as well.
 const CAP: u64 = 256 << 20;
 
@@ -133,6 +140,7 @@ impl Calls {
             run_dir: run_dir.to_owned(),
             dir: run_dir.join(".planexe/calls"),
             temp_dir: run_dir.join(".planexe/tmp"),
+            room: run_dir.join(".planexe/room"),
         }
     }
 
@@ -141,10 +149,40 @@ impl Calls {
         &self.dir
     }
 
+    /// Keeps room on the disk for the answers of so many calls at once, until [`Calls::give_room_back`]: what is asked
+    /// for, and paid, while the disk fills up can still be kept when it arrives. Where there is room already, that stays.
+    pub fn keep_room(&self, calls: usize) -> Result<(), FsError> {
+        let length = (calls * ROOM_FOR_A_CALL).clamp(ROOM.start, ROOM.end);
+        if fs::signature(&self.room)?.is_some_and(|room| room.size == length as u64) {
+            return Ok(());
+        }
+        // Bytes that no file system makes smaller.
+        fs::make_dirs(self.room.parent().unwrap_or(&self.run_dir), Durability::Unsynced)?;
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        fs::write_atomic(&self.room, &bytes, Durability::Unsynced)
+    }
+
+    /// Room that was kept is room for anything again. Without it nothing is done.
+    pub fn give_room_back(&self) {
+        // What cannot be removed is only in the way.
+        let _ = fs::remove(&self.room);
+    }
+
     /// Keeps a call, synced, and returns its file's name relative to `.planexe/calls/`. An answer
     /// becomes the one [`Calls::find`] returns; one that lay there is set aside. A failure or a
     /// rejected answer goes beside it.
     pub fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
+        match self.keep_once(record) {
+            Err(error) if error.is_out_of_space() => {
+                self.give_room_back();
+                self.keep_once(record)
+            }
+            kept => kept,
+        }
+    }
+
+    fn keep_once(&self, record: &CallRecord) -> Result<String, FsError> {
         let folder = task_dir_name(&record.task);
         let dir = self.dir.join(&folder);
         fs::ensure_inside(&self.run_dir, &dir.join("file"))?;
@@ -433,6 +471,29 @@ mod tests {
             ["../run.json", "a/../../run.json", "/etc/passwd", "a/.b.json", "a/b", "a", "", "a/b/c.json"]
         {
             assert_eq!(store.calls().read(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_finds_room_on_a_disk_that_has_just_become_full() {
+        for after in 0.. {
+            let (_dir, store) = store();
+            store.calls().keep_room(40).unwrap();
+            let room = || store.path(".planexe/room").metadata().map_or(0, |room| room.len());
+            assert_eq!(room(), 8 << 20);
+            fs::fault::arm(after, false);
+            store.calls().keep(&call("swot", b"1", "one")).unwrap();
+            let fired = fs::fault::disarm();
+            assert_eq!(found(&store, b"1").as_deref(), Some("one"));
+            assert_eq!(room() == 0, fired, "given back when it is needed, not before");
+            store.calls().keep_room(1).unwrap();
+            assert_eq!(room(), 1 << 20);
+            store.calls().give_room_back();
+            assert_eq!(room(), 0);
+            if !fired {
+                assert!(after > 5);
+                break;
+            }
         }
     }
 

@@ -509,6 +509,26 @@ impl Store {
         jsonl::read_records(&self.path("events.jsonl"))
     }
 
+    /// Why the last build ended before all was done, if it did so on purpose.
+    pub fn why_stopped(&self) -> Option<String> {
+        let (tail, _) = fs::read_tail(&self.path("events.jsonl"), 1 << 16).ok()?;
+        let ends = tail.rsplit(|&b| b == b'\n').filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+        let last = ends.map(|event| event.kind).find(|kind| {
+            use crate::event::Kind;
+            matches!(
+                kind,
+                Kind::PipelineStarted { .. }
+                    | Kind::PipelineStopped { .. }
+                    | Kind::PipelineFailed { .. }
+                    | Kind::PipelineCompleted { .. }
+            )
+        });
+        match last? {
+            crate::event::Kind::PipelineStopped { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
     /// When a call ended last and what all have cost. Reads the overview where it is that of all of
     /// `usage_metrics.jsonl`, else that.
     pub fn calls_so_far(&self) -> CallsSoFar {

@@ -248,3 +248,56 @@ fn the_same_mistake_in_thousands_of_tasks() {
     let more = format!("and {} more faults", 2 * TASKS - 100);
     is_told(space.run(&["build"]), 2, &["unknown task `the-one-called-0`", "quite/different", &more]);
 }
+
+/// Files beyond the run and the pipeline's folder are the user's to show, whichever way a task would come by them.
+#[test]
+fn what_lies_outside_is_not_read_through_a_glob_a_link_or_a_key() {
+    let outside = tempfile::tempdir().unwrap();
+    let outside = outside.path().canonicalize().unwrap();
+    std::fs::write(outside.join("secret.txt"), "the secret").unwrap();
+    let space = Space::new();
+    space.write("in/plain.txt", "plain");
+    space.write("keys.json", "[\"secret\"]");
+    let here = outside.display().to_string();
+    let allow = ["--allow-outside", here.as_str(), "build"];
+    std::os::unix::fs::symlink(&outside, space.path("link")).unwrap();
+    let task = |rest: &str| {
+        let text = rest.replace("OUTSIDE", &here);
+        space.write("pipeline.toml", format!("[task.a]\n{text}\n"));
+    };
+    // A folder outside is told before anything runs.
+    for rest in [
+        "inputs = { x = \"OUTSIDE/*.txt\" }\noutputs = [\"a.txt\"]\ntemplate = \"{% for i in x %}{{ i.text }}{% endfor %}\"",
+        "inputs = { x = \"link/*.txt\" }\noutputs = [\"a.txt\"]\ncommand = \"cat $in > $out\"",
+        "inputs = { x = \"in/../link/sec*\" }\noutputs = [\"a.txt\"]\ncommand = \"cat $in > $out\"",
+        "inputs = { x = \"OUTSIDE/{{ key }}.txt\" }\noutputs = [\"{{ key }}.out\"]\ntemplate = \"{{ x }}\"\nforeach = { file = \"keys.json\", key = \"\" }",
+        "foreach = { glob = \"OUTSIDE/*.txt\" }\noutputs = [\"{{ key }}.out\"]\ntemplate = \"{{ item.text }}\"",
+    ] {
+        task(&rest.replace(", key = \"\"", ""));
+        is_told(
+            space.run(&["build"]),
+            2,
+            &["is outside the run and the pipeline's folder", "--allow-outside"],
+        );
+        assert!(!space.exists("a.txt") && !space.exists("secret.out"), "{rest}");
+    }
+    task(
+        "foreach = { glob = \"OUTSIDE/*.txt\" }\noutputs = [\"{{ key }}.out\"]\ntemplate = \"{{ item.text }}\"",
+    );
+    space.run(&allow).exits(0);
+    assert_eq!(space.read("secret.out"), "the secret");
+    // A link among the files inside, when it is come by.
+    std::os::unix::fs::symlink(outside.join("secret.txt"), space.path("in/link.txt")).unwrap();
+    space.write("keys.json", "[{\"k\": \"link\"}]");
+    for rest in [
+        "inputs = { x = \"in/*.txt\" }\noutputs = [\"b.txt\"]\ncommand = \"cat $in > $out\"",
+        "inputs = { x = \"in/{{ key }}.txt\" }\noutputs = [\"{{ key }}.out\"]\ntemplate = \"{{ x }}\"\nforeach = { file = \"keys.json\", key = \"k\" }",
+        "foreach = { glob = \"in/*.txt\" }\noutputs = [\"{{ key }}.out\"]\ntemplate = \"{{ item.text }}\"",
+    ] {
+        task(rest);
+        is_told(space.run(&["build"]), 1, &["`in/link.txt` is outside the run", "--allow-outside"]);
+        assert!(!space.exists("b.txt") && !space.exists("link.out"), "{rest}");
+    }
+    space.run(&allow).exits(0);
+    assert_eq!(space.read("link.out"), "the secret");
+}

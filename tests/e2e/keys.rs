@@ -88,6 +88,14 @@ fn the_file_of_bindings_is_the_users_alone() {
     let text = std::fs::read_to_string(&file).expect("keys.toml");
     assert!(text.contains("llm.example.org:8443") && !text.contains("canary"), "{text}");
 
+    // A link to where settings are kept stays one.
+    let kept = space.root().join("home/dotfiles.toml");
+    std::fs::rename(&file, &kept).expect("kept elsewhere");
+    std::os::unix::fs::symlink("../../dotfiles.toml", &file).expect("a link");
+    space.run(&["keys", "bind", "A_KEY", "third.example.org"]).exits(0);
+    assert!(file.is_symlink() && mode(&kept) == 0o600);
+    assert!(std::fs::read_to_string(&kept).expect("keys.toml").contains("third.example.org"));
+
     // What cannot be read is not written over.
     std::fs::write(&file, "[[bind]\n").expect("keys.toml");
     space.run(&["keys", "bind", "A_KEY", "other.example.org"]).exits(2).says(&["keys.toml"]);

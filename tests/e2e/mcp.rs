@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CHAIN, DEADLINE, FakeLlm, Space, until};
+use crate::support::{Answer, CHAIN, DEADLINE, FakeLlm, Space, own_port, until};
 
 /// What came from the server: answers by the text of their ids, and all else.
 #[derive(Default)]
@@ -343,6 +343,7 @@ fn a_plan_is_stopped_and_resumed() {
     server.release("a");
     let end = client.wait_for_end(&id);
     assert_eq!((&end["phase"], &end["stopped"]), (&"stopped".into(), &true.into()), "{end:#}");
+    assert_eq!(end["stopped_because"], "stopped by `planexe stop`", "{end:#}");
     let stopped = client.call("plan_stop", json!({ "plan_id": id }));
     assert_eq!(stopped["stop_requested"], false, "{stopped:#}");
     server.hold("b");
@@ -357,6 +358,58 @@ fn a_plan_is_stopped_and_resumed() {
     assert_eq!(client.wait_for_end(&id)["phase"], "completed");
     assert_eq!(client.refused("plan_resume", json!({ "plan_id": id })), "PLAN_NOT_RESUMABLE");
     assert_eq!(server.count("a"), 1);
+}
+
+#[test]
+fn a_person_that_is_needed_is_named_and_no_tool_stands_in() {
+    let server = FakeLlm::new();
+    let tasks = "[task.sign]\ninputs = [\"a.txt\"]\noutputs = [\"sign.txt\"]\nhuman = \"Read a.txt\"\n";
+    let space = space(&server, &format!("{tasks}{CHAIN}"));
+    let mut client = Client::of(&space);
+    let id = client.create("Build a bridge.");
+    let seen = client.call("plan_wait", json!({ "plan_id": id, "for": "human", "timeout_s": 600 }));
+    assert_eq!(
+        (&seen["happened"], &seen["waiting_for_person"][0]["task"]),
+        (&true.into(), &"sign".into()),
+        "{seen:#}"
+    );
+    let end = client.wait_for_end(&id);
+    assert_eq!(
+        (&end["phase"], &end["stopped_because"]),
+        (&"waiting".into(), &"a person is waited for".into()),
+        "{end:#}"
+    );
+    let next = end["next"].as_str().expect("what is next");
+    let run = space.root().join("runs").join(&id);
+    assert!(next.contains(&format!("planexe -C {} done sign", run.display())), "{next}");
+    space.run(&["-C", run.to_str().expect("a path"), "done", "sign"]).exits(0);
+    client.call("plan_resume", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "completed");
+    let never = client.call("plan_wait", json!({ "plan_id": id, "for": "human" }));
+    assert_eq!((&never["happened"], &never["timed_out"]), (&false.into(), &false.into()), "{never:#}");
+}
+
+#[test]
+fn a_server_that_is_away_is_named_while_it_is_waited_for() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let away = own_port().local_addr().expect("its address");
+    let good = space.read("pipeline.toml");
+    space.write("pipeline.toml", good.replace(&server.base_url(), &format!("http://{away}/v1")));
+    let mut client = Client::of(&space);
+    let id = client.create("Build a bridge.");
+    let seen = until("the task to be held", || {
+        Some(client.call("plan_status", json!({ "plan_id": id }))).filter(|seen| seen.get("held").is_some())
+    });
+    let held = &seen["held"][0];
+    assert_eq!((&seen["phase"], &held["task"]), (&"running".into(), &"a".into()), "{seen:#}");
+    assert!(held["message"].as_str().is_some_and(|text| text.contains(&away.to_string())), "{seen:#}");
+    assert!(seen["next"].as_str().is_some_and(|next| next.contains("`held`")), "{seen:#}");
+    client.call("plan_stop", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "stopped");
+    space.write("pipeline.toml", good);
+    client.call("plan_resume", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "completed");
 }
 
 #[test]
@@ -408,6 +461,14 @@ fn tasks_are_made_again_only_when_that_is_confirmed() {
     client.call("plan_resume", json!({ "plan_id": id }));
     assert_eq!(client.wait_for_end(&id)["phase"], "completed");
     assert_eq!((server.count("a"), server.count("b"), server.count("c")), (1, 2, 2));
+    // A plan that was edited is built again just so.
+    space.write(&format!("../runs/{id}/plan.txt"), "Build a tunnel.\n");
+    let seen = client.call("plan_status", json!({ "plan_id": id }));
+    assert!(seen["next"].as_str().is_some_and(|next| next.contains("plan_resume")), "{seen:#}");
+    assert_ne!(seen["progress_percent"], 100, "{seen:#}");
+    client.call("plan_resume", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["progress_percent"], 100);
+    assert_eq!(server.count("a"), 2);
 }
 
 #[test]
@@ -712,6 +773,7 @@ fn what_the_server_is_started_with_must_be_right() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     space.run(&["mcp", "--pipeline", "nothing.toml"]).exits(2).says(&["there is no pipeline `nothing.toml`"]);
+    space.run(&["mcp", "--runs", "pipeline.toml"]).exits(2).says(&["is no folder"]);
     space.run(&["mcp", "-C", "."]).exits(2).says(&["--runs"]);
     space.write("other/pipeline.toml", space.read("pipeline.toml"));
     space
