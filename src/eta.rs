@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::graph::{Graph, Kind, Task, TaskId};
 use crate::llm::limits::Limits;
 use crate::project::{Project, Recipe};
+use crate::slots::AtOnce;
 
 /// One figure of tasks: by item, else by declaration, else by recipe; the last two are medians.
 #[derive(Debug)]
@@ -81,20 +82,29 @@ pub fn usual_seconds(recipe: &Recipe) -> f64 {
     }
 }
 
-/// Seconds to go: the longest path of what is left, or the calls left for one model over its slots, whichever
-/// is longer. `left`: seconds a task still takes by itself; it is not asked of fan-outs whose items are known.
-pub fn time_left(project: &Project, graph: &Graph, left: impl Fn(TaskId) -> f64) -> f64 {
-    let slots: Vec<u32> =
-        project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model).max_concurrent).collect();
-    let asks = |id: TaskId| project.spec(&graph[id]).recipe.prompt()?.models.first().copied();
-    longest(graph, &slots, asks, left)
+/// Seconds to go: the longest path of what is left, or what is left for one model, for the cores or for a pool
+/// over its slots, whichever is longest. `left`: seconds a task still takes by itself; it is not asked of fan-outs
+/// whose items are known.
+pub fn time_left(project: &Project, graph: &Graph, at_once: AtOnce, left: impl Fn(TaskId) -> f64) -> f64 {
+    let endpoints = project.endpoints.len();
+    let models = project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model).max_concurrent);
+    let pools = project.pools.iter().map(|(_, slots)| *slots);
+    let slots: Vec<u32> = models.chain([at_once.cores, at_once.all]).chain(pools).collect();
+    let takes = |id: TaskId| {
+        let spec = project.spec(&graph[id]);
+        let model = spec.recipe.prompt().and_then(|prompt| prompt.models.first().copied());
+        let core = matches!(spec.recipe, Recipe::Command(_)).then_some(endpoints);
+        let pool = spec.pool.map(|pool| endpoints + 2 + pool);
+        [model, core, Some(endpoints + 1), pool].into_iter().flatten()
+    };
+    longest(graph, &slots, takes, left)
 }
 
-/// [`time_left`] over models with so many slots; `asks`: which of them a task asks first.
-pub(crate) fn longest(
+/// [`time_left`] over things of which there are so many slots; `takes`: of which of them a task takes one.
+pub(crate) fn longest<T: IntoIterator<Item = usize>>(
     graph: &Graph,
     slots: &[u32],
-    asks: impl Fn(TaskId) -> Option<usize>,
+    takes: impl Fn(TaskId) -> T,
     left: impl Fn(TaskId) -> f64,
 ) -> f64 {
     // Seconds from the start of each task to the end of all.
@@ -102,10 +112,8 @@ pub(crate) fn longest(
     let mut load = vec![0.0; slots.len()];
     let mut own = |id: TaskId| {
         let seconds = left(id);
-        if seconds > 0.0
-            && let Some(at) = asks(id)
-        {
-            load[at] += seconds;
+        if seconds > 0.0 {
+            takes(id).into_iter().for_each(|at| load[at] += seconds);
         }
         seconds
     };
@@ -188,7 +196,7 @@ mod tests {
             ];
             move |items: &[&str]| graph(decls.clone(), items)
         };
-        // Seconds left by name, 0 of what is not named; slots of the one model; seconds to go.
+        // Seconds left by name, 0 of what is not named; slots of the one thing all take; seconds to go.
         type Case<'a> = (&'a str, Graph, &'a [(&'a str, f64)], u32, f64);
         let cases: &[Case<'_>] = &[
             ("nothing is left", chain(), &[], 1, 0.0),

@@ -33,6 +33,15 @@ impl Counter {
     }
 }
 
+/// How many tasks may run at once.
+#[derive(Debug, Clone, Copy)]
+pub struct AtOnce {
+    /// Commands.
+    pub cores: u32,
+    /// In all.
+    pub all: u32,
+}
+
 /// What one task needs to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Needs {
@@ -61,6 +70,11 @@ impl Slots {
     /// Sets how many commands may run at once; those that do go on.
     pub fn set_cores(&mut self, cores: u32) {
         self.cpu.capacity = cores.max(1);
+    }
+
+    /// How many tasks may run at once.
+    pub fn at_once(&self) -> AtOnce {
+        AtOnce { cores: self.cpu.capacity, all: self.all.capacity }
     }
 
     /// Whether more than one command may run at once.

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use minijinja::Value;
 
 use crate::clock;
+use crate::cores;
 use crate::engine::{self, Settled};
 use crate::eta::{self, Known};
 use crate::graph::{Graph, Kind, Task, TaskId};
@@ -14,6 +15,7 @@ use crate::project::{Project, Recipe, Spec};
 use crate::record::{Done, Failure, Marker, State, Status, StatusUsage};
 use crate::render;
 use crate::report::{Drift, Reason, TaskView, Verdict};
+use crate::slots::AtOnce;
 use crate::staleness::{Content, Decision, StaleReason};
 use crate::store::index::Index;
 use crate::store::live::{AtWork, Progress};
@@ -312,10 +314,10 @@ impl All<'_> {
 
 fn add_usage(a: StatusUsage, b: StatusUsage) -> StatusUsage {
     StatusUsage {
-        input_tokens: a.input_tokens + b.input_tokens,
-        output_tokens: a.output_tokens + b.output_tokens,
+        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
+        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
         cost_usd: a.cost_usd + b.cost_usd,
-        calls: a.calls + b.calls,
+        calls: a.calls.saturating_add(b.calls),
     }
 }
 
@@ -639,9 +641,10 @@ pub fn durations(project: &Project, standing: &Standing, index: &Index) -> Known
     Known::new(project, seconds, |&seconds| seconds)
 }
 
-/// Seconds until everything is done that a build can do.
+/// Seconds until everything is done that a build can do; what its `-j` is it does not know.
 pub fn time_left(project: &Project, graph: &Graph, standing: &Standing, known: &Known<f64>) -> f64 {
-    eta::time_left(project, graph, |id| {
+    let at_once = AtOnce { cores: cores::count() as u32, all: u32::MAX };
+    eta::time_left(project, graph, at_once, |id| {
         let Some(view) = standing.of(id) else { return 0.0 };
         let up_to_date = view.state.is_complete() && view.verdict == Some(Verdict::Fresh);
         let cannot_run = matches!(view.state, Shown::Failed | Shown::Blocked | Shown::Waiting);

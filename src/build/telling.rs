@@ -91,7 +91,9 @@ impl Build<'_> {
             let spent = |attempt: &Attempt| attempt.live.started.elapsed().as_secs_f64();
             (self.engine.expected_s(id) - self.running.get(&id).map_or(0.0, spent)).max(0.0)
         };
-        self.begun.then(|| eta::time_left(self.project, graph, left)).filter(|seconds| *seconds > 0.0)
+        self.begun
+            .then(|| eta::time_left(self.project, graph, self.engine.at_once(), left))
+            .filter(|seconds| *seconds > 0.0)
     }
 
     /// After `--only`: readers of what changed are stale now.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::cancel::Level;
 use crate::graph::{Graph, Item, Kind, TaskId, Why};
 use crate::llm::{Class, Usage};
-use crate::slots::{CallEnd, Needs, Slots};
+use crate::slots::{AtOnce, CallEnd, Needs, Slots};
 
 mod fanout;
 mod queue;
@@ -673,6 +673,11 @@ impl Engine {
     /// Sets how many commands may run at once.
     pub fn set_cores(&mut self, cores: u32) {
         self.slots.set_cores(cores);
+    }
+
+    /// How many tasks may run at once.
+    pub fn at_once(&self) -> AtOnce {
+        self.slots.at_once()
     }
 
     /// Tasks that hold a core, and tasks that would start if they got one.

@@ -139,8 +139,9 @@ impl Usage {
         self.calls += other.calls;
     }
 
-    /// One call's figures as far as they can be true: a server may tell anything, and all of it is summed up.
-    fn believed(mut self) -> Usage {
+    /// One call's figures as far as they can be true: a server, or a file, may tell anything, and all of it is
+    /// summed up.
+    pub fn believed(mut self) -> Usage {
         const TOKENS: u64 = 1_000_000_000_000;
         const USD: f64 = 1e9;
         for tokens in [

@@ -60,6 +60,8 @@ pub enum Incoming {
 
 /// Reads a line.
 pub fn read(line: &[u8]) -> Incoming {
+    // Some programs begin what they write with a mark of the encoding.
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     if line.iter().all(u8::is_ascii_whitespace) {
         return Incoming::Nothing;
     }
@@ -277,5 +279,6 @@ mod tests {
         assert_eq!((&result["resultType"], &result["cacheScope"]), (&json!("complete"), &json!("private")));
         assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "planexe");
         assert!(request(r#"{"jsonrpc":"2.0","id":1,"method":"server/discover"}"#).modern);
+        assert_eq!(request("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\r").method, "ping");
     }
 }

@@ -56,8 +56,9 @@ pub fn check(schema: &Value, given: &Map<String, Value>) -> Result<Map<String, V
             let hint = suggest(name, names()).unwrap_or_else(|| "it takes no arguments".to_owned());
             return Err((format!("there is no argument `{name}`"), Some(hint)));
         };
-        fits(wanted, value).map_err(|wrong| (format!("`{name}` {wrong}"), None))?;
-        fit.insert(name.clone(), value.clone());
+        let value = whole(wanted, value);
+        fits(wanted, &value).map_err(|wrong| (format!("`{name}` {wrong}"), None))?;
+        fit.insert(name.clone(), value);
     }
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     for name in required {
@@ -67,6 +68,15 @@ pub fn check(schema: &Value, given: &Map<String, Value>) -> Result<Map<String, V
         }
     }
     Ok(fit)
+}
+
+/// A whole number that was written with a fraction of nothing is one.
+fn whole(wanted: &Value, value: &Value) -> Value {
+    let number = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..9e15).contains(number));
+    match number {
+        Some(number) if wanted["type"] == "integer" && !value.is_u64() => json!(number as u64),
+        _ => value.clone(),
+    }
 }
 
 fn fits(wanted: &Value, value: &Value) -> Result<(), String> {
@@ -139,6 +149,7 @@ mod tests {
                 .is_ok()
         );
         assert_eq!(check(json!({ "plan_id": "a", "limit": null })).unwrap().len(), 1);
+        assert_eq!(check(json!({ "plan_id": "a", "limit": 10.0 })).unwrap()["limit"], json!(10));
         for (value, wrong) in [
             (json!({}), "`plan_id` is missing"),
             (json!({ "plan_id": null }), "`plan_id` is missing"),

@@ -138,6 +138,11 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         |task| json!({ "task": task.task, "asks": task.doing.as_deref().map(short) }),
     );
     put(&mut short_view, "waiting_for_person", parts);
+    let parts = tasks_in(status, Shown::Pending, |task| {
+        let failure = task.failure.as_ref().map(|failure| short(&reason_of(failure)));
+        json!({ "task": task.task, "doing": task.doing.as_deref().map(short), "message": failure })
+    });
+    put(&mut short_view, "held", parts.filter(|_| is_held(status)));
     for (name, value) in [
         ("eta_s", status.eta_s.map(|eta| json!(eta.round()))),
         ("cost_usd", status.cost_usd.map(|usd| json!((usd * 1e6).round() / 1e6))),
@@ -199,10 +204,20 @@ fn put(object: &mut Value, name: &str, value: Option<Value>) {
 fn tasks_in(status: &StatusView, state: Shown, tell: impl Fn(&TaskView) -> Value) -> Option<Value> {
     let families: std::collections::HashSet<&str> =
         status.tasks.iter().filter_map(|task| task.family.as_deref()).collect();
-    let of = |task: &&TaskView| task.state == state && !families.contains(task.task.as_str());
+    // Of those that did not begin only those that say what for.
+    let says = |task: &TaskView| state != Shown::Pending || task.doing.is_some();
+    let of = |task: &&TaskView| task.state == state && !families.contains(task.task.as_str()) && says(task);
     let all: Vec<&TaskView> = status.tasks.iter().filter(of).collect();
     let told: Vec<Value> = all.iter().take(SOME).map(|task| without_nulls(tell(task))).collect();
     (!told.is_empty()).then(|| Value::Array(told))
+}
+
+/// A build runs and no task does, since what they want is away or taken.
+fn is_held(status: &StatusView) -> bool {
+    let tasks = || status.tasks.iter();
+    status.run.phase == "running"
+        && tasks().all(|task| task.state != Shown::Running)
+        && tasks().any(|task| task.state == Shown::Pending && task.doing.is_some())
 }
 
 /// Tasks that something changed for since they were made.
@@ -221,6 +236,11 @@ pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
     let waiting =
         status.tasks.iter().find(|task| task.state == Shown::Waiting).map(|task| task.task.as_str());
     match status.run.phase.as_str() {
+        "running" if is_held(status) => {
+            "nothing runs: see `held`. A server that is away is asked again by itself; a person may have to start it. \
+             `plan_wait` meanwhile"
+                .to_owned()
+        }
         "running" => "`plan_wait` until something happens".to_owned(),
         "completed" => match stale(status) {
             0 => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),

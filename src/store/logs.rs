@@ -14,7 +14,7 @@ use super::{Store, jsonl};
 use crate::clock;
 use crate::event::Event;
 use crate::fs::{self, AppendFile, Durability, FsError};
-use crate::llm::{CallError, Reply};
+use crate::llm::{CallError, Reply, Usage};
 use crate::record::Failure;
 
 /// One call, a line of `usage_metrics.jsonl`.
@@ -278,22 +278,24 @@ pub struct ActivityOverview {
 impl ActivityOverview {
     /// Adds one line.
     pub fn add(&mut self, line: &UsageLine) {
-        let tokens = line.input_tokens + line.output_tokens;
+        // The totals may be those of a file, where anything may stand.
+        let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
+        let tokens = line.input_tokens.saturating_add(line.output_tokens);
         if self.last_updated < line.timestamp {
             self.last_updated.clone_from(&line.timestamp);
         }
         self.total_cost += line.cost_usd;
-        self.total_input_tokens += line.input_tokens;
-        self.total_output_tokens += line.output_tokens;
-        self.total_thinking_tokens += line.thinking_tokens;
-        self.total_tokens += tokens;
+        add(&mut self.total_input_tokens, line.input_tokens);
+        add(&mut self.total_output_tokens, line.output_tokens);
+        add(&mut self.total_thinking_tokens, line.thinking_tokens);
+        add(&mut self.total_tokens, tokens);
         let model = self.models.entry(line.model.clone()).or_default();
         model.total_cost += line.cost_usd;
-        model.input_tokens += line.input_tokens;
-        model.output_tokens += line.output_tokens;
-        model.thinking_tokens += line.thinking_tokens;
-        model.total_tokens += tokens;
-        model.calls += 1;
+        add(&mut model.input_tokens, line.input_tokens);
+        add(&mut model.output_tokens, line.output_tokens);
+        add(&mut model.thinking_tokens, line.thinking_tokens);
+        add(&mut model.total_tokens, tokens);
+        add(&mut model.calls, 1);
     }
 }
 
@@ -464,10 +466,28 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The lines of a log of calls, their figures as far as they can be true.
+fn read_usage(path: &Path) -> Result<Vec<UsageLine>, FsError> {
+    let mut lines: Vec<UsageLine> = jsonl::read_records(path)?;
+    for line in &mut lines {
+        let told = Usage {
+            input_tokens: line.input_tokens,
+            output_tokens: line.output_tokens,
+            thinking_tokens: line.thinking_tokens,
+            cost_usd: line.cost_usd,
+            ..Usage::default()
+        };
+        let Usage { input_tokens, output_tokens, thinking_tokens, cost_usd, .. } = told.believed();
+        (line.input_tokens, line.output_tokens) = (input_tokens, output_tokens);
+        (line.thinking_tokens, line.cost_usd) = (thinking_tokens, cost_usd);
+    }
+    Ok(lines)
+}
+
 fn read_overview(usage: &Path) -> Result<ActivityOverview, FsError> {
     let of_bytes = fs::signature(usage)?.map_or(0, |signature| signature.size);
     let mut overview = ActivityOverview { of_bytes, ..ActivityOverview::default() };
-    for line in jsonl::read_records::<UsageLine>(usage)? {
+    for line in read_usage(usage)? {
         overview.add(&line);
     }
     Ok(overview)
@@ -476,7 +496,7 @@ fn read_overview(usage: &Path) -> Result<ActivityOverview, FsError> {
 impl Store {
     /// The calls recorded in `usage_metrics.jsonl`; lines that cannot be read are passed over.
     pub fn usage_lines(&self) -> Result<Vec<UsageLine>, FsError> {
-        jsonl::read_records(&self.path("usage_metrics.jsonl"))
+        read_usage(&self.path("usage_metrics.jsonl"))
     }
 
     /// The failures recorded in `failures.jsonl`.
@@ -555,7 +575,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::event::Kind;
-    use crate::llm::{Class, Usage};
+    use crate::llm::Class;
     use crate::store::fixtures::{store, text, write};
 
     fn reply() -> Reply {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CHAIN, DEADLINE, FakeLlm, Space, until};
+use crate::support::{Answer, CHAIN, DEADLINE, FakeLlm, Space, own_port, until};
 
 /// What came from the server: answers by the text of their ids, and all else.
 #[derive(Default)]
@@ -390,6 +390,29 @@ fn a_person_that_is_needed_is_named_and_no_tool_stands_in() {
 }
 
 #[test]
+fn a_server_that_is_away_is_named_while_it_is_waited_for() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let away = own_port().local_addr().expect("its address");
+    let good = space.read("pipeline.toml");
+    space.write("pipeline.toml", good.replace(&server.base_url(), &format!("http://{away}/v1")));
+    let mut client = Client::of(&space);
+    let id = client.create("Build a bridge.");
+    let seen = until("the task to be held", || {
+        Some(client.call("plan_status", json!({ "plan_id": id }))).filter(|seen| seen.get("held").is_some())
+    });
+    let held = &seen["held"][0];
+    assert_eq!((&seen["phase"], &held["task"]), (&"running".into(), &"a".into()), "{seen:#}");
+    assert!(held["message"].as_str().is_some_and(|text| text.contains(&away.to_string())), "{seen:#}");
+    assert!(seen["next"].as_str().is_some_and(|next| next.contains("`held`")), "{seen:#}");
+    client.call("plan_stop", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "stopped");
+    space.write("pipeline.toml", good);
+    client.call("plan_resume", json!({ "plan_id": id }));
+    assert_eq!(client.wait_for_end(&id)["phase"], "completed");
+}
+
+#[test]
 fn a_failed_task_is_explained_and_retried() {
     let server = FakeLlm::scripted(|request| match request.task.as_str() {
         "b" => Answer::error(400, "not today"),
@@ -594,6 +617,9 @@ fn a_build_that_is_refused_is_told_and_begins_when_that_is_mended() {
     }
     let list = client.call("plan_list", json!({}));
     assert!(list["plans"][0]["problem"].is_string(), "{list:#}");
+    // No new one is made of it, and nothing is left of the try.
+    assert_eq!(client.refused("plan_create", json!({ "prompt": "Build a tunnel." })), "PIPELINE_FAULTS");
+    assert_eq!(runs(&space), [id]);
 }
 
 #[test]

@@ -265,3 +265,30 @@ fn what_a_stopped_task_cost_is_in_the_sum() {
     assert_eq!(last["summary"]["usage"]["calls"], 1);
     assert_eq!(last["summary"]["usage"]["output_tokens"], all["total_output_tokens"]);
 }
+
+/// Figures that cannot be true, in a file that was damaged or written by hand, stop nothing.
+#[test]
+fn figures_that_cannot_be_true_are_not_summed_up() {
+    let server = FakeLlm::new();
+    let task =
+        |name: &str| format!("[task.{name}]\noutputs = [\"{name}.txt\"]\nprompt = \"TASK={name} now\"\n");
+    let space = crate::support::space(&server, &(task("a") + &task("b")));
+    space.build();
+    let mut lines = space.lines("usage_metrics.jsonl");
+    for line in &mut lines {
+        line["input_tokens"] = u64::MAX.into();
+        line["output_tokens"] = u64::MAX.into();
+        line["cost_usd"] = 1e308.into();
+    }
+    let text: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+    space.write("usage_metrics.jsonl", text.concat());
+    space.write(
+        "a.txt.status",
+        space.read("a.txt.status").replace("\"output_tokens\": ", "\"output_tokens\": 1844674407370955"),
+    );
+    for args in
+        [&["usage"][..], &["simulate"], &["build", "-n", "-B"], &["status"], &["build", "-B"], &["status"]]
+    {
+        space.run(args).exits(0);
+    }
+}
