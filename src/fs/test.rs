@@ -246,6 +246,16 @@ fn hashing_in_pieces_is_hashing() {
 }
 
 #[test]
+fn the_times_of_a_folder_are_found_by_no_name_too() {
+    let dir = dir();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    let open = OpenDir::open(dir.path()).unwrap();
+    assert_eq!(open.times(c""), directory_times(dir.path()).unwrap());
+    assert_eq!(open.times(c"sub"), directory_times(&dir.path().join("sub")).unwrap());
+    assert_eq!(open.times(c"none"), None);
+}
+
+#[test]
 fn large_files_are_linked_unless_they_have_other_names() {
     let dir = dir();
     let path = |name: &str| dir.path().join(name);
