@@ -291,3 +291,12 @@ fn a_path_is_resolved_as_far_as_it_exists() {
         assert_eq!(resolved(&base.join(path)), wanted, "{path}");
     }
 }
+
+#[test]
+fn a_new_directory_is_never_one_that_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new");
+    assert!(make_new_dir(&path).unwrap());
+    assert!(!make_new_dir(&path).unwrap());
+    assert!(make_new_dir(&path.join("a/b")).is_err());
+}

@@ -294,6 +294,15 @@ pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
     Ok(())
 }
 
+/// Makes a directory that must not be there, in one that is, durably; false if there is something of its name.
+pub fn make_new_dir(dir: &Path) -> Result<bool> {
+    match change(|| std::fs::create_dir(dir)) {
+        Ok(()) => sync_parent(dir).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(FsError::new(dir, "create", error)),
+    }
+}
+
 /// Refuses a path that would be written outside a directory: by `..`, by being absolute, or through
 /// a link among its parents. The last component may be a link: it is replaced, not followed.
 pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {

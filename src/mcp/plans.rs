@@ -1,6 +1,6 @@
 //! Tools that make, list, put aside and remove plans.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -156,10 +156,7 @@ fn make(
     let slug = runs::slug(of.label.as_deref().unwrap_or(&of.prompt), SLUG);
     let slug = if slug.is_empty() { "plan".to_owned() } else { slug };
     let first = format!("{}-{}-{slug}", &minute[..8], &minute[8..]);
-    let numbered = (2..).map(|n| format!("{first}-{n}"));
-    let id = std::iter::once(first.clone()).chain(numbered).find(|id| !server.runs.is_taken(id));
-    let id = id.unwrap_or(first);
-    let dir = server.runs.root().join(&id);
+    let (id, dir) = new_folder(server, &first)?;
     let mut session = server.base.session(&dir);
     session.globals.profile = profile;
     let request = Request { schema: 1, digest: digest.to_owned(), created_utc: now };
@@ -173,11 +170,24 @@ fn make(
         beside: vec![(REQUEST.to_owned(), request)],
     };
     if let Err(error) = new::make(&session, wanted) {
-        // What is half made is no run: its folder would only be in the way.
+        // What is half made is no run: its folder, which is ours, would only be in the way.
         let _ = fs::remove_tree(&dir);
         return Err(error.into());
     }
     Ok(id)
+}
+
+/// A folder that was not there, of a name that no run has or had; a number follows where there is one.
+fn new_folder(server: &Server, first: &str) -> Result<(String, PathBuf), Fault> {
+    let (mut id, mut number) = (first.to_owned(), 1);
+    loop {
+        let dir = server.runs.root().join(&id);
+        if !server.runs.is_taken(&id) && fs::make_new_dir(&dir)? {
+            return Ok((id, dir));
+        }
+        number += 1;
+        id = format!("{first}-{number}");
+    }
 }
 
 /// `plan_list`.
