@@ -167,7 +167,8 @@ pub enum RebuildOn {
     Model,
 }
 
-fn parse_jobs(text: &str) -> Result<u32, String> {
+/// `-j`.
+pub fn parse_jobs(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| "wanted a number from 1 up".to_owned())
 }
 

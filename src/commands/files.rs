@@ -20,7 +20,7 @@ use crate::inputs::Finder;
 use crate::manifest::nearest;
 use crate::open::Opened;
 use crate::pattern;
-use crate::report::{table, time};
+use crate::report::{some_names, table, time};
 use crate::store::index::Index;
 use crate::style::{Shown, bytes, clean};
 
@@ -203,7 +203,9 @@ impl Files {
         };
         for view in &seen.standing.tasks {
             let why = view.failure.as_ref().map(|failure| failure.message.clone());
-            let why = why.or_else(|| view.doing.clone()).unwrap_or_default();
+            let needs =
+                (!view.blocked_by.is_empty()).then(|| format!("needs {}", some_names(&view.blocked_by, 5)));
+            let why = why.or(needs).or_else(|| view.doing.clone()).unwrap_or_default();
             files.states.insert(view.task.clone(), (view.state, why));
         }
         let graph = &seen.survey.graph;

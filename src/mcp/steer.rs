@@ -338,13 +338,11 @@ pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault
     let plan = context.server.open(&of.plan_id)?;
     let views = explained(&plan.session, &plan.opened, &[of.task])?;
     let mut value = serde_json::to_value(views.first()).map_err(exit::Error::from)?;
-    // Who answers is known, and what is empty says nothing.
+    lean(&mut value);
     if let Some(object) = value.as_object_mut() {
-        object.retain(|name, value| {
-            !(matches!(name.as_str(), "schema" | "server") || value.is_null() || value == &json!([]))
-        });
+        // Who answers is known.
+        object.retain(|name, _| !matches!(name.as_str(), "schema" | "server"));
         object.entry("reasons").or_insert_with(|| json!([]));
-        object.values_mut().for_each(cut);
         for list in ["instances", "readers", "roots", "depends_on"] {
             if let Some(Value::Array(items)) = object.get_mut(list)
                 && items.len() > 3 * SOME
@@ -358,8 +356,8 @@ pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault
     Ok(value)
 }
 
-/// Cuts the texts in some data: the difference of two prompts may be as long as both.
-fn cut(value: &mut Value) {
+/// Takes out what is empty, and cuts long texts: the difference of two prompts may be as long as both.
+fn lean(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some((at, _)) = text.char_indices().nth(LONG) {
@@ -368,8 +366,13 @@ fn cut(value: &mut Value) {
                 *text += &format!("… ({left} characters more)");
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(cut),
-        Value::Object(members) => members.values_mut().for_each(cut),
+        Value::Array(items) => items.iter_mut().for_each(lean),
+        Value::Object(members) => {
+            members.retain(|_, value| {
+                !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty())
+            });
+            members.values_mut().for_each(lean);
+        }
         _ => {}
     }
 }
@@ -578,12 +581,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_texts_are_cut_wherever_they_are() {
+    fn long_texts_are_cut_and_what_is_empty_goes() {
         let long = "ä".repeat(LONG + 7);
-        let mut value = json!({ "reasons": [{ "diff": long, "code": "x" }], "n": 3 });
-        cut(&mut value);
+        let mut value =
+            json!({ "reasons": [{ "diff": long, "code": "x", "old": null }], "n": 3, "roots": [] });
+        lean(&mut value);
         let diff = value["reasons"][0]["diff"].as_str().unwrap();
         assert!(diff.ends_with("… (7 characters more)") && diff.chars().count() < LONG + 30, "{diff}");
         assert_eq!((&value["reasons"][0]["code"], &value["n"]), (&json!("x"), &json!(3)));
+        assert_eq!((value["reasons"][0].get("old"), value.get("roots")), (None, None));
     }
 }

@@ -429,6 +429,12 @@ fn a_failed_task_is_explained_and_retried() {
     let why = client.call("plan_explain", json!({ "plan_id": id, "task": "b" }));
     assert!(why["failure"]["message"].as_str().is_some_and(|text| text.contains("not today")), "{why:#}");
     assert_eq!(client.refused("plan_explain", json!({ "plan_id": id, "task": "nobody" })), "TASK_NOT_FOUND");
+    let info = client.call("plan_file_info", json!({ "plan_id": id, "path": "c.txt" }));
+    assert_eq!(
+        (&info["ready"], &info["reason"]),
+        (&false.into(), &"task `c` is blocked: needs b".into()),
+        "{info:#}"
+    );
     server.script(|_| Answer::Default);
     let anew = client.call("plan_retry", json!({ "plan_id": id }));
     assert_eq!(anew["tasks"], json!(["b"]), "{anew:#}");
