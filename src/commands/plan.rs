@@ -51,6 +51,7 @@ pub fn run(
         let standing = standing::stand(&opened.project, &opened.store, &survey, None);
         let predicted = predict(opened, &survey, what, how, &index)?;
         view.eta_s = (predicted.seconds >= 1.0).then_some(predicted.seconds);
+        view.guessed = predicted.guessed;
         view.cost_usd = (predicted.usage.cost_usd > 0.0).then_some(predicted.usage.cost_usd);
         view.resume = header(opened, what, &survey, &standing);
     }
@@ -61,7 +62,7 @@ pub fn run(
         let text = view.text(&session.out, session.globals.repeated.verbose > 0);
         session.print(&text)?;
     }
-    Ok(if question && would_run { exit::FAILED } else { exit::DONE })
+    Ok(if question && would_run { exit::STALE } else { exit::DONE })
 }
 
 /// What it is expected to take if everything runs that might: the build on a clock of its own.
@@ -196,6 +197,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         calls_at_most,
         skipped,
         unknown_items,
+        guessed: 0,
         eta_s: None,
         cost_usd: None,
     }

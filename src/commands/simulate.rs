@@ -8,7 +8,7 @@ use clap::Args;
 use rayon::prelude::*;
 
 use crate::commands::Session;
-use crate::commands::build::{ask_only, find_model, slots_with, target_ids, task_infos};
+use crate::commands::build::{ask_only, find_model, parse_jobs, slots_with, target_ids, task_infos};
 use crate::engine::{Engine, Mode, Options};
 use crate::exit::{self, Error};
 use crate::graph::{Graph, TaskId, is_item};
@@ -32,7 +32,7 @@ pub struct SimulateArgs {
     pub targets: Vec<String>,
 
     /// At most N tasks at once
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<u32>,
 
     /// Ask this model, by its name in the pipeline, instead of those the tasks name

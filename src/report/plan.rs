@@ -37,6 +37,9 @@ pub struct PlanView {
     /// Fan-outs whose items are not known.
     #[serde(skip)]
     pub unknown_items: u32,
+    /// Tasks of whose time nothing is known: nothing like them has run yet.
+    #[serde(skip)]
+    pub guessed: u64,
     /// Seconds it is expected to take if everything that might run does, from earlier builds.
     pub eta_s: Option<f64>,
     /// USD its calls are expected to cost, the same way.
@@ -185,7 +188,12 @@ impl PlanView {
         let about = [self.eta_s.map(style::elapsed), self.cost_usd.map(style::money)];
         let about: Vec<String> = about.into_iter().flatten().collect();
         if !about.is_empty() {
-            text += &format!(" About {}.", about.join(", "));
+            text += &format!(" About {}", about.join(", "));
+            text += &match self.guessed {
+                0 => ".".to_owned(),
+                1 => ": a guess in part, as 1 task has not run yet.".to_owned(),
+                tasks => format!(": a guess in part, as {tasks} tasks have not run yet."),
+            };
         }
         text
     }

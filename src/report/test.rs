@@ -463,6 +463,7 @@ fn plan() -> PlanView {
         calls_at_most: 2,
         skipped: 0,
         unknown_items: 0,
+        guessed: 0,
         eta_s: Some(62.0),
         cost_usd: Some(0.25),
     }
@@ -504,6 +505,9 @@ Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call
         ..plan()
     };
     assert_eq!(nothing.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
+    let guessed =
+        PlanView { guessed: 3, resume: None, levels: vec![], ..plan() }.text(&Style::default(), false);
+    assert!(guessed.ends_with("$0.25: a guess in part, as 3 tasks have not run yet.\n"), "{guessed}");
     let unknown = PlanView { unknown_items: 2, ..plan() }.text(&AT_80, false);
     assert!(
         unknown.ends_with("$0.25.\nThe items of 2 tasks are not known yet; each counts as one.\n"),

@@ -35,6 +35,7 @@ fn a_slip_in_a_name_is_told_with_what_was_meant() {
         (&["show", "review"], &["is a fan-out", "planexe show 'review[ann]'"]),
         (&["simulate", "--model", "fakee"], &["no model is called `fakee`", "fake"]),
         (&["build", "--model", "nothing-like-it"], &["no model is called", "known are `fake`"]),
+        (&["simulate", "-j", "0"], &["wanted a number from 1 up"]),
         (&["simulate", "--slots", "fake=0"], &["wanted MODEL=N"]),
         (&["simulate", "--slots", "fake"], &["wanted MODEL=N"]),
         (&["events", "--since", "yesterday"], &["wanted a time like", "10m"]),
