@@ -1,9 +1,10 @@
 //! `planexe list`: the runs in a folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::commands::status::{every_task, look, view};
@@ -16,6 +17,8 @@ use crate::store::index::Index;
 use crate::store::{RunLock, Store};
 use crate::style::{Rgb, Shown, Style, clean, money};
 
+/// So many runs are looked at at once.
+const LOOKERS: usize = 4;
 /// So much of a plan is shown.
 const EXCERPT: usize = 120;
 
@@ -144,14 +147,32 @@ fn line(row: &RunRow, style: &Style) -> Vec<String> {
     ]
 }
 
-/// Runs in a few words each.
+/// Runs in a few words each, some at once.
 pub fn rows(base: &Base, found: Vec<Found>) -> Vec<RunRow> {
-    found.into_par_iter().map(|found| row(base, found)).collect()
+    let next = AtomicUsize::new(0);
+    let rows = Mutex::new(vec![RunRow::default(); found.len()]);
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(found) = found.get(at) else { break };
+            let row = row(base, found);
+            rows.lock().unwrap_or_else(PoisonError::into_inner)[at] = row;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..LOOKERS.min(found.len()) {
+            // As deep as on the main thread: a run of any size can be looked at.
+            let _ = std::thread::Builder::new().stack_size(8 << 20).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    rows.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn row(base: &Base, found: Found) -> RunRow {
+fn row(base: &Base, found: &Found) -> RunRow {
     let session = base.session(&found.dir);
-    let mut row = RunRow { plan_id: found.id, created_utc: found.created, ..RunRow::default() };
+    let mut row =
+        RunRow { plan_id: found.id.clone(), created_utc: found.created.clone(), ..RunRow::default() };
     match session.open(false) {
         Ok(opened) => {
             let seen = look(&session, &opened, &Index::load(&opened.store), &every_task(&opened));
