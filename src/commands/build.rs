@@ -245,12 +245,10 @@ pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
     at.ok_or_else(|| {
         let known: Vec<&str> =
             opened.project.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let error = Error::usage(format!("no model is called `{name}`")).code("unknown_model");
-        match crate::manifest::suggest(name, known.iter().copied()) {
-            Some(hint) => error.hint(hint),
-            None if known.is_empty() => error.hint("the pipeline has no models"),
-            None => error.hint(format!("the pipeline has `{}`", known.join("`, `"))),
-        }
+        let hint = crate::manifest::suggest(name, known);
+        Error::usage(format!("no model is called `{name}`"))
+            .code("unknown_model")
+            .hint(hint.unwrap_or_else(|| "the pipeline has no models".to_owned()))
     })
 }
 

@@ -62,7 +62,7 @@ pub fn run(
         let text = view.text(&session.out, session.globals.repeated.verbose > 0);
         session.print(&text)?;
     }
-    Ok(if question && would_run { exit::FAILED } else { exit::DONE })
+    Ok(if question && would_run { exit::STALE } else { exit::DONE })
 }
 
 /// What it is expected to take if everything runs that might: the build on a clock of its own.

@@ -280,8 +280,9 @@ impl OpenDir {
         self.signature_of(name, FileType::RegularFile)
     }
 
-    /// [`directory_times`] of a directory in it; none if there is none.
+    /// [`directory_times`] of a directory in it, by no name its own; none if there is none.
     pub fn times(&self, name: &CStr) -> Option<Signature> {
+        let name = if name.is_empty() { c"." } else { name };
         Some(Signature { size: 0, ..self.signature_of(name, FileType::Directory)? })
     }
 

@@ -246,6 +246,16 @@ fn hashing_in_pieces_is_hashing() {
 }
 
 #[test]
+fn the_times_of_a_folder_are_found_by_no_name_too() {
+    let dir = dir();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    let open = OpenDir::open(dir.path()).unwrap();
+    assert_eq!(open.times(c""), directory_times(dir.path()).unwrap());
+    assert_eq!(open.times(c"sub"), directory_times(&dir.path().join("sub")).unwrap());
+    assert_eq!(open.times(c"none"), None);
+}
+
+#[test]
 fn large_files_are_linked_unless_they_have_other_names() {
     let dir = dir();
     let path = |name: &str| dir.path().join(name);
@@ -254,11 +264,11 @@ fn large_files_are_linked_unless_they_have_other_names() {
     assert!(!link_large(&path("small"), &path("s"), Durability::Unsynced).unwrap());
     assert!(link_large(&path("large"), &path("l"), Durability::Synced).unwrap());
     assert!(!link_large(&path("large"), &path("m"), Durability::Unsynced).unwrap());
-    copy_atomic(&path("large"), &path("m"), Durability::Synced).unwrap();
-    let ino = |name: &str| std::fs::metadata(path(name)).unwrap().ino();
-    assert_eq!(ino("large"), ino("l"));
-    assert_ne!(ino("large"), ino("m"));
-    assert_eq!(hash_file(&path("large")).unwrap(), hash_file(&path("m")).unwrap());
+    let copy = copy_to_temp(&path("large"), dir.path(), Durability::Synced).unwrap();
+    let ino = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    assert_eq!(ino(&path("large")), ino(&path("l")));
+    assert_ne!(ino(&path("large")), ino(&copy));
+    assert_eq!(hash_file(&path("large")).unwrap(), hash_file(&copy).unwrap());
 }
 
 #[test]

@@ -434,18 +434,6 @@ pub fn link_large(from: &Path, to: &Path, durability: Durability) -> Result<bool
     Ok(true)
 }
 
-/// Copies a regular file under another name, atomically, by reference where the file system can.
-pub fn copy_atomic(from: &Path, to: &Path, durability: Durability) -> Result<()> {
-    let temp = copy_to_temp(from, to.parent().unwrap_or(Path::new("")), durability)?;
-    let mut temp = Temp { path: temp, armed: true };
-    change(|| std::fs::rename(&temp.path, to)).at("write", to)?;
-    temp.armed = false;
-    if durability == Durability::Synced {
-        sync_parent(to)?;
-    }
-    Ok(())
-}
-
 /// Copies a regular file to a temporary name in a directory, permissions included.
 pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<PathBuf> {
     let temp = temp_in(dir, from.file_name().unwrap_or(OsStr::new("file")));

@@ -179,14 +179,14 @@ pub fn discovered(instructions: &str) -> Value {
     })
 }
 
-/// The result of a tool: the data, and the same as text for clients that know no data.
+/// The result of a tool: the data, and the same as text for clients that know no data. An error is text alone: it is
+/// not of the tool's output schema, and clients that hold data against that would show the agent their own complaint.
 pub fn tool_result(data: Value, is_error: bool) -> Value {
-    let text = data.to_string();
-    json!({
-        "content": [{ "type": "text", "text": text }],
-        "structuredContent": data,
-        "isError": is_error,
-    })
+    let content = json!([{ "type": "text", "text": data.to_string() }]);
+    match is_error {
+        true => json!({ "content": content, "isError": true }),
+        false => json!({ "content": content, "structuredContent": data, "isError": false }),
+    }
 }
 
 /// How far a call is, for a client that asked to be told.
