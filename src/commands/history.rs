@@ -43,16 +43,19 @@ struct View {
 
 /// Lists former outputs.
 pub fn run(session: &Session, args: &HistoryArgs) -> Result<u8, Error> {
-    let opened = session.open(true)?;
-    let store = &opened.store;
-    let entries: Vec<Entry> = match &args.task {
-        None => store.history().entries_all()?,
+    let (store, entries): (_, Vec<Entry>) = match &args.task {
+        None => {
+            let store = session.records(true)?;
+            let all = store.history().entries_all()?;
+            (store, all)
+        }
         Some(name) => {
-            let units = Units::new(&opened.project, store);
+            let opened = session.open(true)?;
+            let units = Units::new(&opened.project, &opened.store);
             let mut all: Vec<Entry> =
                 find(&opened, &units, name)?.into_iter().flat_map(|kept| kept.entries).collect();
             all.sort_by(|a, b| a.at.cmp(&b.at));
-            all
+            (opened.store.clone(), all)
         }
     };
     if session.globals.json {

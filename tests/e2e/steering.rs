@@ -394,7 +394,7 @@ fn a_build_is_steered_and_looked_at_while_its_pipeline_is_being_edited() {
     server.wait_for_call("a");
     space.write("pipeline.toml", format!("{whole}\nhalf = ["));
     space.run(&["status"]).exits(2);
-    for command in ["events", "failures", "usage", "checkpoints", "pause", "resume", "stop"] {
+    for command in ["events", "failures", "usage", "history", "checkpoints", "pause", "resume", "stop"] {
         space.run(&[command]).exits(0);
     }
     until("the build to say that it stops", || build.stderr().contains("stopped by").then_some(()));
