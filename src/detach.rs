@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::exit;
 use crate::fs::{self, Durability};
 use crate::store::RunLock;
 
@@ -54,7 +55,10 @@ pub fn leave_session() {
 pub fn build(run: &Path, options: &[OsString], told: impl FnOnce(u8) + Send + 'static) -> io::Result<Begun> {
     let log = run.join(LOG);
     fs::make_dirs(&run.join(".planexe"), Durability::Unsynced).map_err(io::Error::other)?;
-    let file = fs::fresh_log(&log).map_err(io::Error::other)?;
+    // Of two builds that are started at once one is refused: the log is that of the other.
+    let own = fs::temp_beside(&log);
+    let file = fs::fresh_log(&own).map_err(io::Error::other)?;
+    let named = || drop(fs::rename(&own, &log, Durability::Unsynced));
     let mut child = Command::new(program()?)
         .arg(DETACHED_ARGUMENT)
         .arg("-C")
@@ -70,15 +74,22 @@ pub fn build(run: &Path, options: &[OsString], told: impl FnOnce(u8) + Send + 's
     let (pid, start) = (child.id(), Instant::now());
     loop {
         if let Some(status) = child.try_wait()? {
-            let said = fs::read_tail(&log, TAIL).map(|(bytes, _)| bytes).unwrap_or_default();
+            let said = fs::read_tail(&own, TAIL).map(|(bytes, _)| bytes).unwrap_or_default();
             let said = String::from_utf8_lossy(&said).trim().to_owned();
-            return Ok(Begun::Ended { code: code_of(status), said });
+            let code = code_of(status);
+            match code {
+                exit::LOCKED => drop(fs::remove(&own)),
+                _ => named(),
+            }
+            return Ok(Begun::Ended { code, said });
         }
         if RunLock::owner(run).is_some_and(|owner| owner.pid == pid && owner.is_building()) {
+            named();
             reap(child, told);
             return Ok(Begun::Runs { pid });
         }
         if start.elapsed() > PATIENCE {
+            named();
             reap(child, told);
             return Ok(Begun::Slow { pid });
         }

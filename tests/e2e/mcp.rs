@@ -274,6 +274,9 @@ fn the_same_request_is_the_same_plan() {
     assert_eq!(new, 1, "{made:#?}");
     let id = made[0]["plan_id"].as_str().expect("an id").to_owned();
     assert_eq!(one.wait_for_end(&id)["phase"], "completed");
+    // Whichever build was refused, if one was, the log is that of the other.
+    let log = one.call("plan_read_file", json!({ "plan_id": id, "path": ".planexe/build.log" }));
+    assert!(log["text"].as_str().is_some_and(|text| !text.contains("locked")), "{log:#}");
     let again = one.call("plan_create", ask.clone());
     assert_eq!((&again["plan_id"], &again["deduplicated"]), (&made[0]["plan_id"], &true.into()));
     assert_eq!((server.total(), runs(&space).len()), (3, 1));
