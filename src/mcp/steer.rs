@@ -105,8 +105,7 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
     // The whole is not said to be there before it is.
     let whole = phase == "completed" && stale(status) == 0;
     let percent = if whole { 100 } else { (u64::from(done) * 100 / u64::from(all.max(1))).min(99) };
-    let quality = &status.quality_summary;
-    let mut short_view = json!({
+    let mut answer = json!({
         "plan_id": plan.id,
         "phase": phase,
         "steps_completed": status.steps_completed,
@@ -116,33 +115,7 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         "stopped": matches!(phase, "stopped" | "interrupted" | "aborted"),
         "paused": phase == "paused",
     });
-    let parts = tasks_in(
-        status,
-        Shown::Running,
-        |task| json!({ "task": task.task, "doing": task.doing, "elapsed_s": task.elapsed_s.map(f64::round), "expected_s": task.expected_s.map(f64::round) }),
-    );
-    put(&mut short_view, "running", parts);
-    let parts = tasks_in(status, Shown::Failed, |task| {
-        let failure = task.failure.as_ref();
-        json!({
-            "task": task.task,
-            "class": failure.map(|failure| &failure.class),
-            "message": failure.map(|failure| short(&reason_of(failure))),
-            "hint": failure.and_then(hint_of),
-        })
-    });
-    put(&mut short_view, "failed", parts);
-    let parts = tasks_in(
-        status,
-        Shown::Waiting,
-        |task| json!({ "task": task.task, "asks": task.doing.as_deref().map(short) }),
-    );
-    put(&mut short_view, "waiting_for_person", parts);
-    let parts = tasks_in(status, Shown::Pending, |task| {
-        let failure = task.failure.as_ref().map(|failure| short(&reason_of(failure)));
-        json!({ "task": task.task, "doing": task.doing.as_deref().map(short), "message": failure })
-    });
-    put(&mut short_view, "held", parts.filter(|_| is_held(status)));
+    put_tasks(&mut answer, status);
     for (name, value) in [
         ("eta_s", status.eta_s.map(|eta| json!(eta.round()))),
         ("cost_usd", status.cost_usd.map(|usd| json!((usd * 1e6).round() / 1e6))),
@@ -156,16 +129,65 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         ("parent_plan_id", status.run.parent.as_ref().map(|parent| json!(parent))),
         ("prompt_excerpt", list::excerpt(&plan.opened).map(|text| json!(text))),
     ] {
-        put(&mut short_view, name, value);
+        put(&mut answer, name, value);
     }
-    short_view["quality_summary"] = json!({ "complete": quality.complete });
+    put_quality(&mut answer, status);
+    if matches!(phase, "stopped" | "waiting") {
+        put(&mut answer, "stopped_because", plan.opened.store.why_stopped().map(|why| json!(short(&why))));
+    }
+    if phase == "completed" {
+        let files = Files::seen(&plan.opened, seen)?;
+        let results = files.results().into_iter().take(SOME);
+        let results: Vec<Value> =
+            results.map(|row| json!({ "path": row.path, "bytes": row.bytes })).collect();
+        answer["results"] = json!(results);
+    }
+    answer["next"] = json!(next(plan, status));
+    Ok(answer)
+}
+
+/// Tasks that run, failed, wait for a person or are held, some of each.
+fn put_tasks(answer: &mut Value, status: &StatusView) {
+    let running = tasks_in(
+        status,
+        Shown::Running,
+        |task| json!({ "task": task.task, "doing": task.doing, "elapsed_s": task.elapsed_s.map(f64::round), "expected_s": task.expected_s.map(f64::round) }),
+    );
+    put(answer, "running", running);
+    let failed = tasks_in(status, Shown::Failed, |task| {
+        let failure = task.failure.as_ref();
+        json!({
+            "task": task.task,
+            "class": failure.map(|failure| &failure.class),
+            "message": failure.map(|failure| short(&reason_of(failure))),
+            "hint": failure.and_then(hint_of),
+        })
+    });
+    put(answer, "failed", failed);
+    let waiting = tasks_in(
+        status,
+        Shown::Waiting,
+        |task| json!({ "task": task.task, "asks": task.doing.as_deref().map(short) }),
+    );
+    put(answer, "waiting_for_person", waiting);
+    let held = tasks_in(status, Shown::Pending, |task| {
+        let failure = task.failure.as_ref().map(|failure| short(&reason_of(failure)));
+        json!({ "task": task.task, "doing": task.doing.as_deref().map(short), "message": failure })
+    });
+    put(answer, "held", held.filter(|_| is_held(status)));
+}
+
+/// How whole the results are, and why the run failed.
+fn put_quality(answer: &mut Value, status: &StatusView) {
+    let quality = &status.quality_summary;
+    answer["quality_summary"] = json!({ "complete": quality.complete });
     for (name, tasks) in
         [("partial", &quality.partial), ("sample", &quality.sample), ("rescued", &quality.rescued)]
     {
-        put(&mut short_view["quality_summary"], name, some(tasks));
+        put(&mut answer["quality_summary"], name, some(tasks));
     }
     put(
-        &mut short_view,
+        answer,
         "error",
         status.error.as_ref().map(|error| {
             json!({
@@ -176,22 +198,6 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
             })
         }),
     );
-    if matches!(phase, "stopped" | "waiting") {
-        put(
-            &mut short_view,
-            "stopped_because",
-            plan.opened.store.why_stopped().map(|why| json!(short(&why))),
-        );
-    }
-    if phase == "completed" {
-        let files = Files::seen(&plan.opened, seen)?;
-        let results = files.results().into_iter().take(SOME);
-        let results: Vec<Value> =
-            results.map(|row| json!({ "path": row.path, "bytes": row.bytes })).collect();
-        short_view["results"] = json!(results);
-    }
-    short_view["next"] = json!(next(plan, status));
-    Ok(short_view)
 }
 
 fn put(object: &mut Value, name: &str, value: Option<Value>) {
