@@ -13,9 +13,10 @@ use crate::fs::{self, Signature};
 use crate::store::index::{Index, is_racy};
 use crate::store::lock::boot_id;
 
-/// Up to so many markers are looked at one by one, so that one that was written over in place is seen as well. Of
-/// more it is seen whether they are there: a damaged record beside outputs that are as recorded is no reason to ask again.
-pub(super) const FEW_MARKERS: usize = 64;
+/// Up to so many markers are looked at one by one, in half a millisecond, so that one that was written over in place is
+/// seen as well. Of more it is seen whether they are there: a damaged record beside outputs that are as recorded is no
+/// reason to ask again.
+pub(super) const FEW_MARKERS: usize = 512;
 /// Larger files are not read at the end of a build just to be believed by the next.
 const WORTH_READING: u64 = 1 << 20;
 
