@@ -270,8 +270,9 @@ impl OpenDir {
         Ok(OpenDir { fd: opened.map_err(io::Error::from).at("read", path)? })
     }
 
-    /// Opens a directory in it; none if there is none.
+    /// Opens a directory in it, by no name itself; none if there is none.
     pub fn open_in(&self, name: &CStr) -> Option<OpenDir> {
+        let name = or_itself(name);
         Some(OpenDir { fd: rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()).ok()? })
     }
 
@@ -282,7 +283,7 @@ impl OpenDir {
 
     /// [`directory_times`] of a directory in it, by no name its own; none if there is none.
     pub fn times(&self, name: &CStr) -> Option<Signature> {
-        let name = if name.is_empty() { c"." } else { name };
+        let name = or_itself(name);
         Some(Signature { size: 0, ..self.signature_of(name, FileType::Directory)? })
     }
 
@@ -323,6 +324,11 @@ impl OpenDir {
         bytes.truncate(wanted);
         Some(bytes)
     }
+}
+
+/// No name is that of the directory itself.
+fn or_itself(name: &CStr) -> &CStr {
+    if name.is_empty() { c"." } else { name }
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);

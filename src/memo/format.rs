@@ -259,11 +259,6 @@ impl Folder<'_> {
         Path::new(OsStr::from_bytes(self.path.to_bytes()))
     }
 
-    /// Its path, as the system takes it.
-    pub(super) fn name(&self) -> &CStr {
-        if self.path.is_empty() { c"." } else { self.path }
-    }
-
     /// Where in the memo its times are.
     pub(super) fn times_at(&self) -> usize {
         self.at - 8 - SIGNATURE

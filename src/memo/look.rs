@@ -95,7 +95,7 @@ impl Head<'_> {
             let mut end = folder.count();
             if folder.markers > 0 {
                 let now = fs::now_ns();
-                match run.times(folder.name()).filter(|times| !is_racy(times, now)) {
+                match run.times(folder.path).filter(|times| !is_racy(times, now)) {
                     Some(times) if signature_bytes(&times) == *folder.times => end -= folder.markers,
                     Some(times) => noted.push((folder.times_at(), times)),
                     None => {}
@@ -117,7 +117,7 @@ impl Folder<'_> {
     fn differing(&self, run: &OpenDir, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
         // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
         // gone took its files with it.
-        let dir = run.open_in(self.name());
+        let dir = run.open_in(self.path);
         for number in range {
             let (record, name) = self.record(number)?;
             let now = dir.as_ref().and_then(|dir| dir.signature(name));
