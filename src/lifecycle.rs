@@ -36,7 +36,7 @@ impl<'a> RunRecord<'a> {
         self.store.clear_stop()?;
         lock.announce(&Owner::this("planexe build"))?;
         tools.index.begin_run()?;
-        if self.project.specs.iter().any(|spec| spec.recipe.prompt().is_some()) {
+        if self.project.specs.iter().any(|spec| spec.prompts().next().is_some()) {
             self.store.calls().keep_room(self.project.calls_at_once())?;
         }
         for (file, cut) in self.store.mend_all()? {

@@ -687,6 +687,7 @@ mod tests {
             made_with: None,
             call: None,
             sample: false,
+            eval: None,
             other: Default::default(),
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod calls;
+pub mod candidates;
 pub mod checkpoints;
 pub mod commit;
 pub mod control;
@@ -27,6 +28,7 @@ use crate::fs::{self, Durability, FsError, NAME_MAX};
 
 pub use batch::Batch;
 pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
+pub use candidates::{Candidate, CandidateFile};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
 pub use history::{Entry, History, Why};
@@ -211,6 +213,7 @@ pub(crate) mod fixtures {
             made_with: None,
             call: None,
             sample: false,
+            eval: None,
             other: Default::default(),
         }
     }
