@@ -483,6 +483,7 @@ impl<'a> Build<'a> {
     fn begin(&mut self) -> Result<(), FsError> {
         if !self.begun {
             self.begun = true;
+            self.controls.clear_older();
             (self.prepare)()?;
             self.tick();
             self.tell(Kind::PipelineStarted {

@@ -356,6 +356,7 @@ pub fn carry_out_under(
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let (engine, workers) = engine(session, project, how, options.clone(), &index);
     check_models(&tools, &engine, &what, project)?;
+    let at_once = engine.at_once();
     let mut run = RunRecord::new(store, project, known.is_some());
     let after_kill = store.was_killed();
     let env = |name: &str| session.variable(name);
@@ -380,7 +381,7 @@ pub fn carry_out_under(
         known,
         calls_take_turns: make.is_some() && project.tables.jobserver.calls,
         make,
-        prepare: &mut || run.begin(&mut lock, &tools),
+        prepare: &mut || run.begin(&mut lock, &tools, at_once),
     })
     .run();
     keep_for_later(session, opened, &index, &tools, &ended);

@@ -64,6 +64,16 @@ impl Controls {
         Controls { dir, told: BTreeMap::new(), stopped: false, aborted: None, older }
     }
 
+    /// Removes the files that were there before the build, and no other: one that came since is for it. Those that cannot
+    /// be removed are passed over all the same.
+    pub fn clear_older(&self) {
+        for (name, was) in &self.older {
+            if signature(&self.dir, name).as_ref() == Some(was) {
+                let _ = fs::remove(&self.dir.join(name));
+            }
+        }
+    }
+
     /// What is asked now; a stop is told once, a pause every time, what a person let pass once unless it is
     /// [`Controls::put_off`].
     pub fn look(&mut self) -> Vec<Control> {
@@ -213,14 +223,6 @@ impl Store {
             .map_err(|error| error.within(self.run_dir()))
     }
 
-    /// Removes what steered an earlier build.
-    pub fn clear_stop(&self) -> Result<(), FsError> {
-        for name in FILES {
-            fs::remove(&self.planexe_dir().join(name))?;
-        }
-        Ok(())
-    }
-
     /// The task recorded beside a first output.
     pub fn recorded_task(&self, first: &str) -> Option<String> {
         match (self.read_done(first), self.read_status(first)) {
@@ -276,13 +278,14 @@ mod tests {
         }
         let mut controls = Controls::new(&store);
         assert_eq!(controls.look(), [Control::Pause(false)]);
-        store.clear_stop().unwrap();
+        // Asked again before the build has begun: that one is for it.
+        store.ask(&Control::Stop).unwrap();
+        controls.clear_older();
         assert!(!store.is_paused());
+        assert_eq!(controls.look(), [Control::Stop, Control::Pause(false)]);
         store.ask(&Control::Pause(true)).unwrap();
         assert_eq!(controls.look(), [Control::Pause(true)]);
         store.ask(&Control::Pause(false)).unwrap();
-        store.ask(&Control::Stop).unwrap();
-        assert_eq!(controls.look(), [Control::Stop, Control::Pause(false)]);
         assert_eq!(controls.look(), [Control::Pause(false)]);
         // Harder, told once each.
         store.ask(&Control::Abort { hard: false }).unwrap();

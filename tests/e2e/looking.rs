@@ -281,20 +281,29 @@ fn slots_without_number_are_slots_enough() {
 }
 
 /// As long as what is left takes on the slots there are: more than the longest of it.
-#[test]
-fn the_time_left_counts_what_waits_for_a_pool() {
+#[track_caller]
+fn counts_what_waits(pool: &str, build: &[&str]) {
     let space = Space::new();
     let hold = "sleep 0.2; while [ -e hold ]; do sleep 0.02; done; echo done > $out";
-    let task =
-        |n: u32| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\ncommand = \"{hold}\"\npool = \"one\"\n");
+    let task = |n: u32| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\ncommand = \"{hold}\"\n{pool}\n");
     space.write("pipeline.toml", "[pools]\none = 1\n\n".to_owned() + &(0..6).map(task).collect::<String>());
     space.run(&["build"]).exits(0);
     space.run(&["clean", "--all", "-y"]).exits(0);
     space.write("hold", "");
-    let build = space.spawn(&["build"]);
+    let build = space.spawn(build);
     let left = || space.run(&["status", "--json"]).json()["eta_s"].as_f64();
     let seconds = until("a time left", || left().filter(|seconds| *seconds > 0.0));
     space.remove("hold");
     build.wait().exits(0);
     assert!(seconds >= 1.0, "five have not begun, each of 0.2 s at least: {seconds} s");
+}
+
+#[test]
+fn the_time_left_counts_what_waits_for_a_pool() {
+    counts_what_waits("pool = \"one\"", &["build"]);
+}
+
+#[test]
+fn the_time_left_knows_how_many_tasks_the_build_runs_at_once() {
+    counts_what_waits("", &["build", "-j1"]);
 }
