@@ -34,6 +34,7 @@ use crate::runner::{self, Tools};
 use crate::signals::{self, Signals};
 use crate::slots::Slots;
 use crate::staleness::Rules;
+use crate::store::control::Controls;
 use crate::store::index::Index;
 use crate::store::lock::RunLock;
 use crate::store::logs::Logs;
@@ -305,7 +306,13 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
     let signals = signals::listen();
-    let outside = Outside { signals: &signals, edits: None, keep_same_failed: false, known_failures: &[] };
+    let outside = Outside {
+        signals: &signals,
+        edits: None,
+        controls: None,
+        keep_same_failed: false,
+        known_failures: &[],
+    };
     Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
 
@@ -315,6 +322,8 @@ pub struct Outside<'a> {
     pub signals: &'a Signals,
     /// Edits of what it is made from.
     pub edits: Option<&'a Receiver<Edits>>,
+    /// The files by which it is steered, if somebody looked at them before it.
+    pub controls: Option<&'a Controls>,
     /// Leave a task that failed as it is while nothing it is made from changed.
     pub keep_same_failed: bool,
     /// Failures that were told already.
@@ -375,6 +384,7 @@ pub fn carry_out_under(
         sink: &mut telling,
         signals,
         edits: outside.edits,
+        controls: outside.controls.cloned().unwrap_or_else(|| Controls::new(store)),
         threads: workers + if make.is_some() { TURNS } else { 0 },
         after_kill,
         began_ns: opened.began_ns,

@@ -44,7 +44,7 @@ pub struct Passed {
 }
 
 /// The files a build looks at. Those that were there before it count for nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Controls {
     dir: PathBuf,
     told: BTreeMap<String, Passed>,
@@ -78,21 +78,17 @@ impl Controls {
     /// [`Controls::put_off`].
     pub fn look(&mut self) -> Vec<Control> {
         let mut found = Vec::new();
-        let there = |name: &str| {
-            let older = |seen| self.older.iter().any(|(other, was)| *other == name && *was == seen);
-            signature(&self.dir, name).is_some_and(|seen| !older(seen))
-        };
-        if there("abort") {
+        if self.is_there("abort") {
             let hard = fs::read(&self.dir.join("abort")).is_ok_and(|bytes| bytes.starts_with(b"hard"));
             // A later, harder one counts as well.
             if self.aborted.is_none_or(|was| hard && !was) {
                 found.push(Control::Abort { hard });
                 self.aborted = Some(hard);
             }
-        } else if there("stop") && !std::mem::replace(&mut self.stopped, true) {
+        } else if self.is_there("stop") && !std::mem::replace(&mut self.stopped, true) {
             found.push(Control::Stop);
         }
-        found.push(Control::Pause(there("pause")));
+        found.push(Control::Pause(self.is_there("pause")));
         for passed in self.all_passed() {
             if self.told.get(&passed.task) != Some(&passed) {
                 found.push(Control::Passed(passed.task.clone()));
@@ -101,6 +97,17 @@ impl Controls {
         }
         found.extend(retries(&self.dir).into_values().map(Control::Retry));
         found
+    }
+
+    /// Whether a stop or an abort is asked for.
+    pub fn ask_for_the_end(&self) -> bool {
+        self.is_there("stop") || self.is_there("abort")
+    }
+
+    /// Whether there is such a file, made since.
+    fn is_there(&self, name: &str) -> bool {
+        let older = |seen| self.older.iter().any(|(other, was)| *other == name && *was == seen);
+        signature(&self.dir, name).is_some_and(|seen| !older(seen))
     }
 
     /// The task does not wait yet: that it was let pass is told again by the next look.

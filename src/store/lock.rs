@@ -81,7 +81,7 @@ impl Owner {
     }
 
     /// Whether the process still runs, as far as can be seen from here: another host's cannot.
-    fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         self.host == host_name()
             && self.boot_id == boot_id()
             && i32::try_from(self.pid).is_ok_and(fs::process_exists)
