@@ -19,7 +19,7 @@ use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::make::{Asks, Make};
-use crate::manifest::types::{By, Span};
+use crate::manifest::types::{Budget, By, Span};
 use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
@@ -542,7 +542,17 @@ fn turns(session: &Session, how: &HowArgs) -> Option<jobserver::Client> {
     }
 }
 
-/// What is asked of the build; of its limits, those of the command line come before those of the pipeline.
+/// The limits of a build: those of the command line come before those of the pipeline.
+pub fn budget(project: &Project, how: &HowArgs) -> Budget {
+    let budget = &project.tables.budget;
+    Budget {
+        cost: how.max_cost.or(budget.cost),
+        tokens: how.max_tokens.or(budget.tokens),
+        time: how.max_time.or(budget.time),
+    }
+}
+
+/// What is asked of the build.
 fn wanted(
     project: &Project,
     what: &What,
@@ -550,14 +560,14 @@ fn wanted(
     options: engine::Options,
     outside: &Outside<'_>,
 ) -> Wanted {
-    let budget = &project.tables.budget;
+    let budget = budget(project, how);
     Wanted {
         targets: what.targets.clone(),
         options,
         force: what.force,
-        max_time: how.max_time.or(budget.time).map(|span| span.0),
-        max_tokens: how.max_tokens.or(budget.tokens),
-        max_cost: how.max_cost.or(budget.cost),
+        max_time: budget.time.map(|span| span.0),
+        max_tokens: budget.tokens,
+        max_cost: budget.cost,
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
         known_failures: outside.known_failures.to_vec(),

@@ -307,3 +307,33 @@ fn the_time_left_counts_what_waits_for_a_pool() {
 fn the_time_left_knows_how_many_tasks_the_build_runs_at_once() {
     counts_what_waits("", &["build", "-j1"]);
 }
+
+#[test]
+fn where_the_budget_would_stop_a_build_is_foretold() {
+    let space = Space::new();
+    let model =
+        "[models.m]\napi = \"simulated\"\nmax_concurrent = 1\nprice = { input = 0, output = 1000000 }\n";
+    let tasks: String = (0..4)
+        .map(|n| format!("[task.t{n}]\nmodel = \"m\"\noutputs = [\"t{n}.txt\"]\nprompt = \"Say {n}\"\n"))
+        .collect();
+    space.write("pipeline.toml", model.to_owned() + &tasks);
+    space.build();
+    let foretold = |args: &[&str]| {
+        let plan = space.run(&[&["build", "-n", "-B", "--json"], args].concat()).exits(0).json();
+        plan["budget_stop"].clone()
+    };
+    assert_eq!(foretold(&[]), serde_json::Value::Null);
+    let stop = foretold(&["--max-cost", "0.5"]);
+    assert_eq!((&stop["limit"], &stop["tasks"]), (&"cost".into(), &1.into()), "{stop}");
+    assert_eq!(foretold(&["--max-tokens", "1"])["limit"], "tokens");
+    // As it comes: the same number of tasks, and the build says why it stops.
+    let before = space.lines("usage_metrics.jsonl").len();
+    space.run(&["build", "-B", "--max-cost", "0.5"]).exits(3).says(&["cost limit"]);
+    assert_eq!(space.lines("usage_metrics.jsonl").len(), before + 1);
+    space.write("pipeline.toml", "[budget]\ncost = 0.5\n\n".to_owned() + model + &tasks);
+    space.run(&["build", "-n", "-B"]).exits(0).says(&["Its budget", "cost limit", "1 task started"]);
+    let rows = space.run(&["simulate", "--json"]).exits(0).json();
+    assert_eq!(rows["rows"][0]["budget_stop"]["tasks"], 1, "{rows}");
+    assert_eq!(rows["rows"][0]["tasks"], 4, "{rows}");
+    space.run(&["simulate"]).exits(0).says(&["stopped by its budget", "cost limit"]);
+}
