@@ -20,6 +20,7 @@ pub mod rewind;
 pub mod run_json;
 pub mod sidecar;
 mod table;
+pub mod watcher;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ pub use index::Index;
 pub use lock::{LockError, Owner, RunLock, Wait};
 pub use run_json::{Phase, RunJson};
 pub use sidecar::{Sidecar, StatusRead};
+pub use watcher::Watcher;
 
 /// One run directory. Opening it writes nothing.
 #[derive(Debug)]
