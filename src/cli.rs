@@ -211,7 +211,8 @@ Examples:
 
 const STOP_NOTES: &str = "\
 What runs finishes and is recorded; the build then exits 3, and `planexe resume` or `planexe build` goes on from there. \
-If no build is running it says so, and exits 0. `touch .planexe/stop` does the same.";
+A `planexe watch` ends, whether it builds or rests. If neither is running it says so, and exits 0. \
+`touch .planexe/stop` does the same.";
 
 const PAUSE_NOTES: &str = "\
 What runs finishes; the build keeps its lock and starts nothing until `planexe resume`, or until the file \

@@ -53,7 +53,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         reasons: view.reasons.clone(),
         depends_on: view.depends_on.clone(),
         blocked_by: view.blocked_by.clone(),
-        completed_utc: done.map(|done| done.completed_utc.clone()).or_else(|| view.ended_utc.clone()),
+        completed_utc: done.map(|done| done.completed_utc.clone()).or_else(|| ended_well(view)),
         by: done.map(by),
         changed_inputs: Vec::new(),
         attempt: view.attempt,
@@ -82,6 +82,11 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         explained.next = next(project, task, spec, judgement);
     }
     explained
+}
+
+/// When a task was done that has no marker of its own: a fan-out, once all its instances are.
+fn ended_well(view: &TaskView) -> Option<String> {
+    view.ended_utc.clone().filter(|_| view.state.is_complete())
 }
 
 fn by(done: &Done) -> String {

@@ -643,30 +643,38 @@ impl Judge<'_> {
                 hasher.update((self.env)(name).unwrap_or_default().as_bytes());
             }
         }
-        let mut add = |path: &std::path::Path| {
-            let s = fs::signature(path).ok().flatten()?;
+        let mut add = |name: &str| {
+            let s = fs::signature(&self.store.path(name)).ok().flatten()?;
             if is_racy(&s, at_ns) {
                 return None;
             }
+            // A folder that was renamed leaves no trace in the files below it.
+            hasher.update(name.as_bytes());
+            hasher.update(&[0]);
             for number in [s.size, s.mtime_ns as u64, s.ctime_ns as u64, s.ino, u64::from(s.mode)] {
                 hasher.update(&number.to_le_bytes());
             }
             Some(())
         };
-        add(&self.store.sidecar_path(first, Sidecar::Done))?;
+        let marker = self.store.sidecar_path(first, Sidecar::Done);
+        add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?)?;
         for output in &task.outputs {
-            add(&self.store.path(output))?;
+            add(output)?;
         }
         for files in self.finder.resolve(graph, task).ok()? {
+            // Nor does one that a link took the place of.
+            if files.glob || task.item.is_some() {
+                self.stays_inside(&files.paths).ok()?;
+            }
             for path in &files.paths {
                 if files.optional && fs::signature(&self.store.path(path)).ok().flatten().is_none() {
                     continue;
                 }
-                add(&self.store.path(path))?;
+                add(path)?;
             }
         }
         if let Some(previous) = previous(graph, task) {
-            add(&self.store.path(&previous.paths[0]))?;
+            add(&previous.paths[0])?;
         }
         let digest = hasher.finalize();
         Some(u128::from_le_bytes(digest.as_bytes()[..16].try_into().ok()?))

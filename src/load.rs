@@ -266,7 +266,11 @@ impl Loader<'_> {
             sources: self.sources(),
             digest: self.digest(),
             written: manifest.sources().map(Written::of).collect(),
-            listed: manifest.sources().flat_map(|source| &source.listed).filter_map(absolute).collect(),
+            listed: manifest
+                .sources()
+                .flat_map(|source| &source.listed)
+                .map(|path| self.named(path))
+                .collect(),
             left_out: None,
             compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
@@ -279,12 +283,22 @@ impl Loader<'_> {
     fn sources(&self) -> Vec<(PathBuf, Option<Digest>)> {
         let manifest = self.manifest.sources().map(|source| (&source.path, &*source.text));
         let texts = self.texts.files().map(|file| (&file.path, &*file.text));
-        let real = |(path, text): (&PathBuf, &str)| {
-            let path = path.canonicalize().ok()?;
-            let whole = fs::signature(&path).ok()??.size == text.len() as u64;
-            Some((path, whole.then(|| Digest::of(text.as_bytes()))))
+        let read = |(path, text): (&PathBuf, &str)| {
+            let size = fs::signature(path).ok().flatten().map(|signature| signature.size);
+            let whole = size == Some(text.len() as u64);
+            (self.named(path), whole.then(|| Digest::of(text.as_bytes())))
         };
-        manifest.chain(texts).filter_map(real).collect()
+        manifest.chain(texts).map(read).collect()
+    }
+
+    /// The absolute name of a file of the pipeline: links on the way to it are part of what it is, those on the way to
+    /// the run are not.
+    fn named(&self, path: &Path) -> PathBuf {
+        let absolute = match path.strip_prefix(&self.locations.run) {
+            Ok(below) => self.run.join(below),
+            Err(_) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        };
+        fs::normal(&absolute)
     }
 
     /// A digest over everything the pipeline was read from.
@@ -753,10 +767,6 @@ fn outside(path: &str, at: &KeyPath, folder: &Path) -> Fault {
     Fault::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
         .wanted("a file of the run")
         .hint(format!("if it may be read, say so: `--allow-outside {}`", folder.display()))
-}
-
-fn absolute(path: &PathBuf) -> Option<PathBuf> {
-    std::path::absolute(path).ok()
 }
 
 /// A path as written, with the variables put in, in its normal form.

@@ -46,13 +46,13 @@ pub struct Project {
     pub graph: Graph,
     /// What a bare `planexe build` makes.
     pub default: Vec<TaskId>,
-    /// Every file the pipeline was read from.
+    /// Every file the pipeline was read from, by its absolute name, which may be that of a link.
     pub sources: Vec<(PathBuf, Option<Digest>)>,
     /// Digest of everything the pipeline was read from.
     pub digest: Digest,
     /// The pipeline's own files, the first among them the pipeline itself.
     pub written: Vec<Written>,
-    /// Folders that were listed for patterns of files to include.
+    /// Folders that were listed for patterns of files to include, likewise.
     pub listed: Vec<PathBuf>,
     /// Of a pipeline that was read in part: what is known of the rest.
     pub left_out: Option<LeftOut>,

@@ -1,6 +1,7 @@
 //! The end of a build: what it came to, and what its verdicts rested on.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use super::{Build, Ended, Stopped};
 use crate::engine::Settled;
@@ -140,8 +141,10 @@ impl Build<'_> {
         let plain = self.is_whole();
         let graph = self.engine.graph();
         let mut rests = RestsOn { contents: std::mem::take(&mut self.contents), ..RestsOn::default() };
-        for (path, digest) in &self.project.sources {
-            let path = path.strip_prefix(self.store.run_dir()).unwrap_or(path);
+        let project = self.project;
+        let in_run = |path| Path::strip_prefix(path, &project.run).unwrap_or(path);
+        for (path, digest) in &project.sources {
+            let path = in_run(path);
             rests.files.push(path.to_owned());
             if let Some(digest) = digest {
                 rests.contents.note(path.to_str()?, digest);
@@ -212,7 +215,7 @@ impl Build<'_> {
         }
         rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
         let globs = !rests.dirs.is_empty();
-        rests.dirs.extend(self.project.listed.iter().cloned());
+        rests.dirs.extend(project.listed.iter().map(|path| in_run(path).to_owned()));
         // What matched when a task was judged may have come since, or gone.
         let listed = |spec: &crate::project::Spec| spec.foreach.as_ref().is_some_and(|f| f.glob.is_some());
         if self.begun && (globs || self.project.specs.iter().any(listed)) {

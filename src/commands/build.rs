@@ -19,7 +19,7 @@ use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::make::{Asks, Make};
-use crate::manifest::types::{By, Span};
+use crate::manifest::types::{Budget, By, Span};
 use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
@@ -34,6 +34,7 @@ use crate::runner::{self, Tools};
 use crate::signals::{self, Signals};
 use crate::slots::Slots;
 use crate::staleness::Rules;
+use crate::store::control::Controls;
 use crate::store::index::Index;
 use crate::store::lock::RunLock;
 use crate::store::logs::Logs;
@@ -309,7 +310,13 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
     let signals = signals::listen();
-    let outside = Outside { signals: &signals, edits: None, keep_same_failed: false, known_failures: &[] };
+    let outside = Outside {
+        signals: &signals,
+        edits: None,
+        controls: None,
+        keep_same_failed: false,
+        known_failures: &[],
+    };
     Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
 
@@ -319,6 +326,8 @@ pub struct Outside<'a> {
     pub signals: &'a Signals,
     /// Edits of what it is made from.
     pub edits: Option<&'a Receiver<Edits>>,
+    /// The files by which it is steered, if somebody looked at them before it.
+    pub controls: Option<&'a Controls>,
     /// Leave a task that failed as it is while nothing it is made from changed.
     pub keep_same_failed: bool,
     /// Failures that were told already.
@@ -360,6 +369,7 @@ pub fn carry_out_under(
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let (engine, workers) = engine(session, project, how, options.clone(), &index);
     check_models(&tools, &engine, &what, project)?;
+    let at_once = engine.at_once();
     let mut run = RunRecord::new(store, project, known.is_some());
     let after_kill = store.was_killed();
     let env = |name: &str| session.variable(name);
@@ -378,13 +388,14 @@ pub fn carry_out_under(
         sink: &mut telling,
         signals,
         edits: outside.edits,
+        controls: outside.controls.cloned().unwrap_or_else(|| Controls::new(store)),
         threads: workers + if make.is_some() { TURNS } else { 0 },
         after_kill,
         began_ns: opened.began_ns,
         known,
         calls_take_turns: make.is_some() && project.tables.jobserver.calls,
         make,
-        prepare: &mut || run.begin(&mut lock, &tools),
+        prepare: &mut || run.begin(&mut lock, &tools, at_once),
     })
     .run();
     keep_for_later(session, opened, &index, &tools, &ended);
@@ -536,7 +547,17 @@ fn turns(session: &Session, how: &HowArgs) -> Option<jobserver::Client> {
     }
 }
 
-/// What is asked of the build; of its limits, those of the command line come before those of the pipeline.
+/// The limits of a build: those of the command line come before those of the pipeline.
+pub fn budget(project: &Project, how: &HowArgs) -> Budget {
+    let budget = &project.tables.budget;
+    Budget {
+        cost: how.max_cost.or(budget.cost),
+        tokens: how.max_tokens.or(budget.tokens),
+        time: how.max_time.or(budget.time),
+    }
+}
+
+/// What is asked of the build.
 fn wanted(
     project: &Project,
     what: &What,
@@ -544,14 +565,14 @@ fn wanted(
     options: engine::Options,
     outside: &Outside<'_>,
 ) -> Wanted {
-    let budget = &project.tables.budget;
+    let budget = budget(project, how);
     Wanted {
         targets: what.targets.clone(),
         options,
         force: what.force,
-        max_time: how.max_time.or(budget.time).map(|span| span.0),
-        max_tokens: how.max_tokens.or(budget.tokens),
-        max_cost: how.max_cost.or(budget.cost),
+        max_time: budget.time.map(|span| span.0),
+        max_tokens: budget.tokens,
+        max_cost: budget.cost,
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
         known_failures: outside.known_failures.to_vec(),

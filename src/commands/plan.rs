@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, What, rules, slots, task_infos};
+use crate::commands::build::{HowArgs, What, budget, rules, slots, task_infos};
 use crate::commands::simulate::past;
 use crate::engine::{Engine, Mode, Options, Settled};
 use crate::exit::{self, Error};
@@ -51,6 +51,7 @@ pub fn run(
         let predicted = predict(opened, &survey, what, how, &index)?;
         view.eta_s = (predicted.seconds >= 1.0).then_some(predicted.seconds);
         view.guessed = predicted.guessed;
+        view.budget_stop = predicted.budget_stop;
         view.cost_usd = (predicted.usage.cost_usd > 0.0).then_some(predicted.usage.cost_usd);
         view.resume = header(opened, what, &survey, &standing);
     }
@@ -105,7 +106,7 @@ fn predict(
         known
             .then(|| instances.iter().filter_map(|&one| survey.graph[one].item.as_deref().cloned()).collect())
     };
-    Ok(simulate::predict(engine, &mut runs, &mut items))
+    Ok(simulate::predict(engine, &budget(project, how), &mut runs, &mut items))
 }
 
 /// Where the run goes on, if it was begun and not completed.
@@ -199,5 +200,6 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         guessed: 0,
         eta_s: None,
         cost_usd: None,
+        budget_stop: None,
     }
 }

@@ -152,7 +152,8 @@ fn look_once(session: &Session, opened: &Opened, index: &Index, targets: &Target
     let known = building.then(|| standing::durations(project, &standing, index));
     let eta_s = known.map(|known| {
         standing::expect(&survey.graph, &mut standing, &known);
-        standing::time_left(project, &survey.graph, &standing, &known)
+        let at_once = owner.as_ref().and_then(|owner| owner.at_once);
+        standing::time_left(project, &survey.graph, &standing, &known, at_once)
     });
     let phase = standing::phase_of(
         &standing,

@@ -9,7 +9,7 @@ use crate::fs::Signature;
 use crate::record::Digest;
 
 /// Layout of the file; another one is no memo.
-pub(super) const MAGIC: &[u8; 16] = b"planexe memo 05\n";
+pub(super) const MAGIC: &[u8; 16] = b"planexe memo 06\n";
 /// Where the checksum of the rest of the head is.
 pub(super) const HEAD_SUM: Range<usize> = 16..24;
 /// Where the length of the head is.
@@ -108,6 +108,9 @@ pub(super) struct Head<'a> {
     pub(super) boot: &'a [u8],
     pub(super) words: &'a [u8],
     pub(super) said: &'a [u8],
+    /// Where the run was, links resolved, if something is named by an absolute path: in a run that was moved or copied
+    /// it may be named by another. Else nothing.
+    pub(super) home: &'a [u8],
     pub(super) env: Vec<(&'a str, &'a [u8])>,
     pub(super) dirs: Vec<(&'a CStr, &'a [u8])>,
     pub(super) absent: Vec<&'a CStr>,
@@ -187,7 +190,7 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
         return None;
     }
     let mut reader = Reader { bytes: &bytes[..length], at: REST_SUM.end };
-    let (boot, words, said) = (reader.text()?, reader.text()?, reader.text()?);
+    let (boot, words, said, home) = (reader.text()?, reader.text()?, reader.text()?, reader.text()?);
     let (mut env, count) = reader.list()?;
     for _ in 0..count {
         env.push((reader.str()?, reader.text()?));
@@ -211,7 +214,7 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
         folders.push(Folder { path, first, at, records, names: reader.text()?, markers, times });
         first += count;
     }
-    (reader.at == length).then_some(Head { length, boot, words, said, env, dirs, absent, folders })
+    (reader.at == length).then_some(Head { length, boot, words, said, home, env, dirs, absent, folders })
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Memo<'_>> {

@@ -467,6 +467,7 @@ fn plan() -> PlanView {
         guessed: 0,
         eta_s: Some(62.0),
         cost_usd: Some(0.25),
+        budget_stop: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub mod rewind;
 pub mod run_json;
 pub mod sidecar;
 mod table;
+pub mod watcher;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,7 @@ pub use index::Index;
 pub use lock::{LockError, Owner, RunLock, Wait};
 pub use run_json::{Phase, RunJson};
 pub use sidecar::{Sidecar, StatusRead};
+pub use watcher::Watcher;
 
 /// One run directory. Opening it writes nothing.
 #[derive(Debug)]

@@ -37,6 +37,7 @@ mod make;
 mod mcp;
 mod notify;
 mod outages;
+mod places;
 mod programs;
 mod random_pipelines;
 mod recipes;

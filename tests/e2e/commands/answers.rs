@@ -61,6 +61,11 @@ fn a_fan_out_is_explained_as_a_whole_and_by_item() {
     let both = space.run(&["explain", "review[bo]", "review[ann]", "--json"]).exits(0).json();
     let tasks: Vec<String> = both.as_array().expect("a list").iter().map(|one| text(&one["task"])).collect();
     assert_eq!(tasks, ["review[bo]", "review[ann]"]);
+    // Only what is done was completed at some time.
+    let whole = space.run(&["explain", "review", "--json"]).exits(0).json();
+    let completed: Vec<bool> =
+        [&both[0], &both[1], &whole].into_iter().map(|one| one["completed_utc"].is_string()).collect();
+    assert_eq!(completed, [false, true, false]);
     // An item that is no more, and the readers of what is asked about.
     space.write("experts.json", r#"{"experts": [{"name": "ann"}]}"#);
     space.run(&["explain", "review[bo]"]).exits(2).says(&["has no item `bo`"]);
