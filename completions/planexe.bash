@@ -2273,7 +2273,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__mcp)
-            opts="-D -v -C -f -s -h --runs --pipeline --no-build --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-D -v -C -f -s -h --runs --pipeline --no-build --max-builds --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2284,6 +2284,10 @@ _planexe() {
                     return 0
                     ;;
                 --pipeline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-builds)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

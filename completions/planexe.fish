@@ -600,6 +600,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand delete" -s s -l quiet -d
 complete -c planexe -n "__fish_planexe_using_subcommand delete" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l runs -d 'The folder the runs stand in; made if it is not there' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l pipeline -d 'A pipeline the agent may make runs of, beside strategic-plan; the first is its default; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l max-builds -d 'Start no further build while N runs of the folder are built, by whomever' -r
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F

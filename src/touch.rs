@@ -67,16 +67,42 @@ fn invalid(project: &Project, store: &Store, task: &Task, path: &str) -> Option<
     Some(format!("output `{path}` is not valid: {}{more}", violations.first()?))
 }
 
-/// Records a task as done: fingerprint and inputs as they would be given now, outputs as they are.
+/// Records tasks as done: fingerprint and inputs as they would be given now, outputs as they are. All is synced, so that
+/// what is marked may be what is replaced next.
 pub fn adopt(
+    project: &Project,
+    store: &Store,
+    index: &Index,
+    tasks: &[(&Task, &Judgement)],
+    how: &Adopting<'_>,
+) -> Result<(), FsError> {
+    let (mut checkpoints, mut records) = (Vec::new(), Vec::new());
+    for (task, judgement) in tasks {
+        let Some(first) = task.outputs.first() else { continue };
+        let (checkpoint, done, status) = adopted(project, store, index, task, judgement, how)?;
+        checkpoints.push(checkpoint);
+        records.push((first.as_str(), done, status));
+    }
+    for (n, checkpoint) in checkpoints.iter().enumerate() {
+        // The sync of the last line is one of them all.
+        let last = n + 1 == checkpoints.len();
+        let durability = if last { Durability::Synced } else { Durability::Unsynced };
+        let appended = store.checkpoints().append(checkpoint, durability);
+        appended.map_err(|error| error.within(store.run_dir()))?;
+    }
+    store.write_all_records(&records)?;
+    tasks.iter().try_for_each(|(task, _)| store.forget_passed(&task.name))
+}
+
+/// The records of a task that is taken as it is; its outputs are kept.
+fn adopted(
     project: &Project,
     store: &Store,
     index: &Index,
     task: &Task,
     judgement: &Judgement,
     how: &Adopting<'_>,
-) -> Result<(), FsError> {
-    let Some(first) = task.outputs.first() else { return Ok(()) };
+) -> Result<(Checkpoint, Done, Status), FsError> {
     let mut outputs = Vec::new();
     for path in &task.outputs {
         if let Some((blake3, bytes)) = index.digest(&store.path(path))? {
@@ -141,14 +167,7 @@ pub fn adopt(
     done.checkpoint_id = Some(checkpoint.id.clone());
     status.checkpoint_id = done.checkpoint_id.clone();
     checkpoint.done = serde_json::to_value(&done).ok();
-    // What is marked may be what the next build replaces first.
-    store
-        .checkpoints()
-        .append(&checkpoint, Durability::Synced)
-        .map_err(|error| error.within(store.run_dir()))?;
-    store.write_done(first, &done, Durability::Synced)?;
-    store.write_status(first, &status, Durability::Synced)?;
-    store.forget_passed(&task.name)
+    Ok((checkpoint, done, status))
 }
 
 /// Under make's rule outputs that are taken as they are must not be older than what they are said to be made from: all

@@ -225,7 +225,7 @@ impl Build<'_> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
         let how = Adopting { by: By::Touch, user: None };
-        touch::adopt(self.project, self.store, &self.tools.index, &task, judgement, &how)?;
+        touch::adopt(self.project, self.store, &self.tools.index, &[(&task, judgement)], &how)?;
         touch::renew(self.project, self.store, &task.outputs)?;
         self.tools.note(
             Some(&task.name),

@@ -407,7 +407,7 @@ fn without_families(tasks: &[TaskView]) -> impl Iterator<Item = &TaskView> {
 
 /// The difference of two texts as a unified diff without file names; empty if there is none.
 pub fn diff(old: &str, new: &str) -> String {
-    similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
+    changes::lines(old, new).unified_diff().context_radius(3).to_string()
 }
 
 /// A difference, cleaned, indented and coloured, without its final line end.

@@ -337,3 +337,22 @@ fn where_the_budget_would_stop_a_build_is_foretold() {
     assert_eq!(rows["rows"][0]["tasks"], 4, "{rows}");
     space.run(&["simulate"]).exits(0).says(&["stopped by its budget", "cost limit"]);
 }
+
+#[test]
+fn diff_of_very_large_outputs_says_that_they_differ() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.t]\ninputs = [\"in\"]\noutputs = [\"t.txt\"]\ncommand = \"cp $in $out\"\n",
+    );
+    for text in ["one\n", "two\n"] {
+        space.write("in", text.repeat(5 << 20));
+        space.build();
+    }
+    space.run(&["diff", "t"]).exits(0).says(&["t.txt", "differ", "too large to be shown", "21 MB"]);
+    let output = &space.run(&["diff", "t", "--json"]).exits(0).json()["outputs"][0];
+    assert_eq!((&output["form"], &output["differs"]), (&"bytes".into(), &true.into()));
+    assert!(output.get("diff").is_none());
+    space.remove("t.txt");
+    space.run(&["diff", "t"]).exits(0).says(&["is gone", "too large"]);
+}
