@@ -495,7 +495,7 @@ impl Story {
                 let day = Duration::from_secs(86_400);
                 let now = SystemTime::now();
                 space.write(&input, format!("dated {which}\n"));
-                space.set_mtime(&input, if which % 2 == 0 { now + day } else { now - day });
+                space.set_mtime(&input, if which < 2 { now + day } else { now - day });
             }
             5 if there(&input) => {
                 let (mut bytes, time) = (space.bytes(&input), space.mtime(&input));
