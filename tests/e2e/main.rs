@@ -9,6 +9,7 @@ mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod any_change;
 mod big;
 mod broken;
 mod caches;
