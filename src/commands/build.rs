@@ -117,6 +117,10 @@ pub struct HowArgs {
     #[arg(long)]
     pub frozen: bool,
 
+    /// Let a command that exits with an error fail, whatever its evaluator would say
+    #[arg(long)]
+    pub no_rescue: bool,
+
     /// Do not look for kept answers; ask again
     #[arg(long)]
     pub no_reuse: bool,
@@ -517,6 +521,7 @@ fn tools(
             let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(kind);
         }),
         frozen: how.frozen,
+        no_rescue: how.no_rescue,
         key_variables,
         programs: runner::command::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
@@ -653,7 +658,7 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     let used: HashSet<usize> = project
         .specs
         .iter()
-        .filter_map(|spec| spec.recipe.prompt())
+        .flat_map(|spec| spec.prompts())
         .flat_map(|prompt| prompt.models.clone())
         .collect();
     let calls = used.iter().map(|&at| endpoints[at].max_concurrent).fold(0, u32::saturating_add);
@@ -674,7 +679,7 @@ fn check_models(tools: &Tools, engine: &Engine, what: &What, project: &Project) 
         .graph()
         .ids()
         .filter(|id| mask[id.index()])
-        .filter_map(|id| project.spec(&engine.graph()[id]).recipe.prompt())
+        .flat_map(|id| project.spec(&engine.graph()[id]).prompts())
         .flat_map(|prompt| prompt.models.clone())
         .collect();
     endpoints.sort_unstable();

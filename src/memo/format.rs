@@ -114,6 +114,7 @@ pub(super) struct Head<'a> {
     pub(super) env: Vec<(&'a str, &'a [u8])>,
     pub(super) dirs: Vec<(&'a CStr, &'a [u8])>,
     pub(super) absent: Vec<&'a CStr>,
+    pub(super) there: Vec<&'a CStr>,
     /// In the order of their paths.
     pub(super) folders: Vec<Folder<'a>>,
 }
@@ -203,6 +204,10 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     for _ in 0..count {
         absent.push(reader.name()?);
     }
+    let (mut there, count) = reader.list()?;
+    for _ in 0..count {
+        there.push(reader.name()?);
+    }
     let (mut folders, count) = reader.list()?;
     let mut first = 0;
     for _ in 0..count {
@@ -214,7 +219,18 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
         folders.push(Folder { path, first, at, records, names: reader.text()?, markers, times });
         first += count;
     }
-    (reader.at == length).then_some(Head { length, boot, words, said, home, env, dirs, absent, folders })
+    (reader.at == length).then_some(Head {
+        length,
+        boot,
+        words,
+        said,
+        home,
+        env,
+        dirs,
+        absent,
+        there,
+        folders,
+    })
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Memo<'_>> {

@@ -52,6 +52,7 @@ impl Head<'_> {
             && self.env.iter().all(same_variable)
             && self.dirs.iter().all(same_listing)
             && self.absent.iter().all(|path| run.is_absent(path))
+            && self.there.iter().all(|path| run.plain_signature(path).is_some())
     }
 
     /// Looks at all files, on all cores if there are many; none if too many differ.

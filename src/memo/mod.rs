@@ -41,6 +41,8 @@ pub struct RestsOn {
     pub contents: Contents,
     /// Files that were not there, and might have mattered.
     pub absent: Vec<PathBuf>,
+    /// Files that must be there, whatever they hold: no task that is made reads them.
+    pub there: Vec<PathBuf>,
     /// Which of `files` are markers, by their positions: planexe alone writes them, each by a rename.
     pub markers: Vec<u32>,
     /// Directories whose listing mattered.

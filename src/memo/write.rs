@@ -91,6 +91,14 @@ pub(super) fn encode(
     for path in &rests.absent {
         name(&mut out, path);
     }
+    number(&mut out, rests.there.len());
+    for path in &rests.there {
+        let is_file = fs::plain_signature(&run.join(path)).ok()?.is_some();
+        if !is_file || !is_plain(run, path.parent()?) {
+            return None;
+        }
+        name(&mut out, path);
+    }
     // By folder: each is opened once, and its files looked at relative to it. Its markers come last.
     let mut is_marker = vec![false; rests.files.len()];
     if rests.markers.len() > FEW_MARKERS {
