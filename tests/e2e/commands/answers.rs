@@ -76,7 +76,10 @@ fn nothing_to_retry_and_nothing_to_abort() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     space.run(&["abort"]).exits(2).says(&["never started"]);
+    // What is named to be typed next works.
+    space.run(&["done", "a"]).exits(2).says(&["planexe build a"]);
     space.build();
+    space.run(&["done", "a"]).exits(2).says(&["planexe touch a"]);
     space.run(&["abort"]).exits(2).says(&["complete"]);
     let out = space.run(&["retry", "--json"]).exits(0).says(&["no task failed"]);
     assert_eq!(out.json()["done"], false);
