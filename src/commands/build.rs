@@ -18,6 +18,7 @@ use crate::graph::{TaskId, is_item};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
+use crate::load::keep_compiled;
 use crate::make::{Asks, Make};
 use crate::manifest::types::{By, Span};
 use crate::memo::{self, Known};
@@ -361,28 +362,41 @@ pub fn carry_out_under(
     let env = |name: &str| session.variable(name);
     let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let mut telling = Telling::new(&mut sink, notifier, tools.clone());
-    let ended = Build::new(Parts {
-        project,
-        store,
-        tools: tools.clone(),
-        events,
-        rules: rules(project, how, what.force),
-        no_reuse: how.no_reuse,
-        env: &env,
-        engine,
-        wanted: wanted(project, &what, how, options, outside),
-        sink: &mut telling,
-        signals,
-        edits: outside.edits,
-        threads: workers + if make.is_some() { TURNS } else { 0 },
-        after_kill,
-        began_ns: opened.began_ns,
-        known,
-        calls_take_turns: make.is_some() && project.tables.jobserver.calls,
-        make,
-        prepare: &mut || run.begin(&mut lock, &tools),
-    })
-    .run();
+    let mut kept = false;
+    let ended = std::thread::scope(|beside| {
+        Build::new(Parts {
+            project,
+            store,
+            tools: tools.clone(),
+            events,
+            rules: rules(project, how, what.force),
+            no_reuse: how.no_reuse,
+            env: &env,
+            engine,
+            wanted: wanted(project, &what, how, options, outside),
+            sink: &mut telling,
+            signals,
+            edits: outside.edits,
+            threads: workers + if make.is_some() { TURNS } else { 0 },
+            after_kill,
+            began_ns: opened.began_ns,
+            known,
+            calls_take_turns: make.is_some() && project.tables.jobserver.calls,
+            make,
+            prepare: &mut || {
+                run.begin(&mut lock, &tools)?;
+                // While the first programs run, a core has the time for it.
+                if project.graph.len() >= cores::WORTH_IT && !std::mem::replace(&mut kept, true) {
+                    beside.spawn(|| keep_compiled(project, &opened.options));
+                }
+                Ok(())
+            },
+        })
+        .run()
+    });
+    if !kept {
+        keep_compiled(project, &opened.options);
+    }
     keep_for_later(session, opened, &index, &tools, &ended);
     run.end(&ended);
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
@@ -463,7 +477,6 @@ fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &Too
     {
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
-    crate::load::keep_compiled(&opened.project, &opened.options);
     if ended.started {
         lifecycle::write_learned(&opened.store, &tools.providers.learned());
     }
