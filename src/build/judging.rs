@@ -134,7 +134,11 @@ impl Build<'_> {
         if let Some(prompt) = spec.recipe.prompt() {
             work.first = self.tools.providers.first(&course.budgets, prompt, spec).unwrap_or(0);
         }
-        let passed = self.passed(name, &judgement);
+        // What waits for nobody is not let pass.
+        let passed = match spec.recipe {
+            Recipe::Gate(_) | Recipe::Human(_) => self.passed(name, &judgement),
+            _ => None,
+        };
         let of_done = match &judgement.marker {
             Marker::Valid(done) => done.other.clone(),
             _ => serde_json::Map::new(),

@@ -81,7 +81,7 @@ pub struct BuildArgs {
 /// How a build is carried out: shared by `build` and `resume`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct HowArgs {
-    /// Run at most N tasks at once
+    /// Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<u32>,
 
@@ -630,7 +630,11 @@ fn slots_by_files(session: &Session, project: &Project, jobs: Option<u32>) -> (S
     let fit = able.saturating_sub(cores::count()).max(1);
     let tasks = style::count(fit as u64, "task");
     session.say(&format!("warning: at most {tasks} at once: no more files may be open (`ulimit -n`)"));
-    slots(project, Some(fit as u32))
+    let (mut all, workers) = slots(project, Some(fit as u32));
+    if jobs.is_none() {
+        all.set_cores(cores::count().min(fit) as u32);
+    }
+    (all, workers)
 }
 
 /// [`slots`] with the limits of some endpoints set otherwise.
@@ -642,6 +646,8 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     }
     let pools: Vec<u32> = project.pools.iter().map(|(_, slots)| *slots).collect();
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
+    // As with make, who asks for eight at once has eight programs at once, on however few cores.
+    let cpu = jobs.unwrap_or(cores);
     let used: HashSet<usize> = project
         .specs
         .iter()
@@ -651,11 +657,12 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     let calls = used.iter().map(|&at| endpoints[at].max_concurrent).fold(0, u32::saturating_add);
     let all = jobs.unwrap_or(u32::MAX);
     // While answers are put down the next calls are under way.
-    let at_work = calls.saturating_add(calls.min(16)).saturating_add(2 * cores).saturating_add(2);
+    let calls = calls.saturating_add(calls.min(16));
+    let at_work = calls.saturating_add(cpu).saturating_add(cores).saturating_add(2);
     // And while what a program left is put down, another runs.
     let beside = if all > 1 { all.min(cores) } else { 0 };
     let threads = all.saturating_add(beside).min(at_work).min(1024) as usize;
-    (Slots::new(&endpoints, &pools, cores, all), threads)
+    (Slots::new(&endpoints, &pools, cpu, all), threads)
 }
 
 /// Keys that may not go where a model would send them are a fault of the set-up, told before anything runs.
