@@ -10,6 +10,7 @@ use divan::Bencher;
 use planexe::engine::{Engine, Mode, Options, TaskInfo};
 use planexe::graph::{Decl, Graph, Input};
 use planexe::llm::Usage;
+use planexe::manifest::types::Budget;
 use planexe::record::Digest;
 use planexe::simulate::{Expected, predict, work};
 use planexe::slots::Slots;
@@ -84,6 +85,7 @@ fn schedule(bencher: Bencher<'_, '_>) {
         engine.want(&all);
         predict(
             engine,
+            &Budget::default(),
             &mut |graph, id| {
                 let expected = Expected {
                     seconds: (graph[id].decl % 17) as f64,

@@ -108,6 +108,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand build" -l stop-all -d 'A
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l keep-failed -d 'Leave tasks that failed before as they are'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l strict -d 'Exit 1 if a task is done with items missing'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-rescue -d 'Let a command that exits with an error fail, whatever its evaluator would say'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-reuse -d 'Do not look for kept answers; ask again'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
@@ -142,6 +143,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand watch" -l stop-all -d 'A
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l keep-failed -d 'Leave tasks that failed before as they are'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l strict -d 'Exit 1 if a task is done with items missing'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-rescue -d 'Let a command that exits with an error fail, whatever its evaluator would say'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-reuse -d 'Do not look for kept answers; ask again'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
@@ -176,6 +178,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand resume" -l stop-all -d '
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l keep-failed -d 'Leave tasks that failed before as they are'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l strict -d 'Exit 1 if a task is done with items missing'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-rescue -d 'Let a command that exits with an error fail, whatever its evaluator would say'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-reuse -d 'Do not look for kept answers; ask again'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
@@ -600,6 +603,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand delete" -s s -l quiet -d
 complete -c planexe -n "__fish_planexe_using_subcommand delete" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l runs -d 'The folder the runs stand in; made if it is not there' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l pipeline -d 'A pipeline the agent may make runs of, beside strategic-plan; the first is its default; may be repeated' -r -F
+complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l max-builds -d 'Start no further build while N runs of the folder are built, by whomever' -r
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand mcp" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F

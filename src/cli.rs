@@ -211,7 +211,8 @@ Examples:
 
 const STOP_NOTES: &str = "\
 What runs finishes and is recorded; the build then exits 3, and `planexe resume` or `planexe build` goes on from there. \
-If no build is running it says so, and exits 0. `touch .planexe/stop` does the same.";
+A `planexe watch` ends, whether it builds or rests. If neither is running it says so, and exits 0. \
+`touch .planexe/stop` does the same.";
 
 const PAUSE_NOTES: &str = "\
 What runs finishes; the build keeps its lock and starts nothing until `planexe resume`, or until the file \
@@ -567,9 +568,11 @@ fn environment() -> style::Environment {
 fn show(session: &Session, error: &Error) {
     let hints = error.hints.iter().map(|hint| session.here(hint)).collect();
     let error = &Error { hints, ..error.clone() };
-    // Faults of the pipeline are on standard output already, each with its place.
-    if session.globals.json && !error.rendered {
-        let _ = session.print_json(&report::ErrorView::of(error, session.server()));
+    if session.globals.json {
+        let _ = match &error.answer {
+            Some(answer) => session.print_json(answer),
+            None => session.print_json(&report::ErrorView::of(error, session.server())),
+        };
     }
     session.complain(&lay_out(session, error));
 }

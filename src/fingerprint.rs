@@ -7,6 +7,7 @@
 //! | template, gate | `template`, `input.NAME`, `var.NAME`, `item` |
 //! | human | `human`, `input.NAME` |
 //! | further outputs | `output.N` (its template), and `input.NAME`, `var.NAME`, `item` where that uses them |
+//! | with an evaluation | `eval` (what its evaluator is asked, and the threshold) |
 //!
 //! Model, parameters, price, timeouts, retries, slots and descriptions do not count.
 
@@ -16,6 +17,9 @@ use crate::record::Digest;
 
 /// The part that stands for the order of the inputs.
 pub const ORDER: &str = "inputs";
+
+/// The part that stands for the evaluation.
+pub const EVAL: &str = "eval";
 
 /// The parts of a task's making, in order, each with its digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +46,13 @@ impl Fingerprint {
     /// The parts.
     pub fn parts(&self) -> &IndexMap<String, Digest> {
         &self.parts
+    }
+
+    /// One digest over all parts but one.
+    pub fn without(&self, part: &str) -> Digest {
+        let mut parts = self.parts.clone();
+        parts.shift_remove(part);
+        digest_of(&parts)
     }
 
     /// One digest over all parts, whatever their order.

@@ -9,6 +9,7 @@ use crate::fs::{self, Durability, FileKind, FsError};
 use crate::llm::estimate::Calibration;
 use crate::project::Project;
 use crate::runner::Tools;
+use crate::slots::AtOnce;
 use crate::store::Store;
 use crate::store::lock::{Owner, RunLock};
 use crate::store::run_json::{Phase, RunJson};
@@ -29,14 +30,12 @@ impl<'a> RunRecord<'a> {
         RunRecord { store, project, json: None, tidy }
     }
 
-    /// Before the first task: torn logs are mended, our own leftovers swept, an old stop file removed,
-    /// the index taken down, the owner named, `run.json` says running.
-    pub fn begin(&mut self, lock: &mut RunLock, tools: &Tools) -> Result<(), FsError> {
-        // First: from the announcement on, `planexe stop` may leave a file for this build.
-        self.store.clear_stop()?;
-        lock.announce(&Owner::this("planexe build"))?;
+    /// Before the first task: the owner named, the index taken down, torn logs mended, our own leftovers swept,
+    /// `run.json` says running.
+    pub fn begin(&mut self, lock: &mut RunLock, tools: &Tools, at_once: AtOnce) -> Result<(), FsError> {
+        lock.announce(&Owner { at_once: Some(at_once), ..Owner::this("planexe build") })?;
         tools.index.begin_run()?;
-        if self.project.specs.iter().any(|spec| spec.recipe.prompt().is_some()) {
+        if self.project.specs.iter().any(|spec| spec.prompts().next().is_some()) {
             self.store.calls().keep_room(self.project.calls_at_once())?;
         }
         for (file, cut) in self.store.mend_all()? {

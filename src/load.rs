@@ -15,13 +15,13 @@ use crate::manifest::compiled::{self, Compiled, Outline, Outlined, Written};
 use crate::manifest::inputs;
 use crate::manifest::names::loose;
 use crate::manifest::types::Tables;
-use crate::manifest::types::{self, Env, Foreach, Output, Task};
+use crate::manifest::types::{self, Env, Eval, Foreach, Output, Task};
 use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, paths, worth_a_search};
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-    CommandSpec, Endpoint, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec, Recipe, Spec, Template,
-    leads_outside, readable,
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec,
+    Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;
@@ -132,7 +132,7 @@ fn outline(project: &Project) -> Option<Outline> {
     let graph = &project.graph;
     let alone = |id: TaskId| {
         graph[id].kind != graph::Kind::Family
-            && project.spec(&graph[id]).recipe.prompt().is_none()
+            && project.spec(&graph[id]).prompts().next().is_none()
             && !graph[id].inputs.iter().any(|input| input.glob || pattern::has_key(&input.pattern))
     };
     if project.sources.len() != project.written.len() || !graph.ids().all(alone) {
@@ -268,7 +268,11 @@ impl Loader<'_> {
             sources: self.sources(),
             digest: self.digest(),
             written: manifest.sources().map(Written::of).collect(),
-            listed: manifest.sources().flat_map(|source| &source.listed).filter_map(absolute).collect(),
+            listed: manifest
+                .sources()
+                .flat_map(|source| &source.listed)
+                .map(|path| self.named(path))
+                .collect(),
             left_out: None,
             compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
@@ -281,12 +285,22 @@ impl Loader<'_> {
     fn sources(&self) -> Vec<(PathBuf, Option<Digest>)> {
         let manifest = self.manifest.sources().map(|source| (&source.path, &*source.text));
         let texts = self.texts.files().map(|file| (&file.path, &*file.text));
-        let real = |(path, text): (&PathBuf, &str)| {
-            let path = path.canonicalize().ok()?;
-            let whole = fs::signature(&path).ok()??.size == text.len() as u64;
-            Some((path, whole.then(|| Digest::of(text.as_bytes()))))
+        let read = |(path, text): (&PathBuf, &str)| {
+            let size = fs::signature(path).ok().flatten().map(|signature| signature.size);
+            let whole = size == Some(text.len() as u64);
+            (self.named(path), whole.then(|| Digest::of(text.as_bytes())))
         };
-        manifest.chain(texts).filter_map(real).collect()
+        manifest.chain(texts).map(read).collect()
+    }
+
+    /// The absolute name of a file of the pipeline: links on the way to it are part of what it is, those on the way to
+    /// the run are not.
+    fn named(&self, path: &Path) -> PathBuf {
+        let absolute = match path.strip_prefix(&self.locations.run) {
+            Ok(below) => self.run.join(below),
+            Err(_) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        };
+        fs::normal(&absolute)
     }
 
     /// A digest over everything the pipeline was read from.
@@ -555,6 +569,69 @@ impl Loader<'_> {
             priority: task.priority,
             pool: task.pool.as_ref().and_then(|pool| pools.iter().position(|(name, _)| name == pool)),
             step: 0,
+            eval: match &task.eval {
+                Some(eval) => Some(Box::new(self.eval(task, eval, endpoints, timeout)?)),
+                None => None,
+            },
+        })
+    }
+
+    fn eval(
+        &self,
+        task: &Task,
+        eval: &Eval,
+        endpoints: &[Endpoint],
+        timeout: Option<Duration>,
+    ) -> Option<EvalSpec> {
+        let defaults = &self.manifest.tables.defaults;
+        let by = match (&eval.prompt, &eval.command) {
+            (Some(prompt), _) => {
+                let names = eval.model.as_ref().or(task.model.as_ref()).or(defaults.model.as_ref());
+                let system = eval.system.as_ref();
+                Evaluator::Prompt(Box::new(PromptSpec {
+                    system: match system {
+                        Some(system) => Some(self.template(system, false)?),
+                        None => None,
+                    },
+                    prompt: self.template(prompt, false)?,
+                    schema: Some(crate::verdict::schema().clone()),
+                    check: None,
+                    check_digest: None,
+                    models: positions(names, endpoints),
+                    params: merged(&defaults.params, eval.params.as_ref()),
+                    params_extra: Map::new(),
+                    max_validation_retries: 1,
+                }))
+            }
+            (None, Some(command)) => Evaluator::Command(CommandSpec {
+                line: line_of(command),
+                stdout: true,
+                in_place: false,
+                cwd: None,
+                env_names: Vec::new(),
+                env_set: Vec::new(),
+            }),
+            (None, None) => return None,
+        };
+        let asked = match &by {
+            Evaluator::Prompt(prompt) => {
+                let system = prompt.system.as_ref().map(|system| system.source.text.clone());
+                (vec![prompt.prompt.source.text.to_string()], system.map(|text| text.to_string()))
+            }
+            Evaluator::Command(command) => (command.line.words(), None),
+        };
+        let threshold = eval.threshold.unwrap_or(0.7);
+        let refine = task.refine.as_ref();
+        let rounds = refine.map_or(eval.max_rounds.unwrap_or(2), |refine| refine.max_rounds.unwrap_or(1));
+        Some(EvalSpec {
+            digest: Digest::of(&serde_json::to_vec(&(asked, threshold)).unwrap_or_default()),
+            by,
+            threshold,
+            rescue: eval.rescue.unwrap_or(task.kind == Some(types::Kind::Agent)),
+            max_rounds: rounds.max(1),
+            refine: refine.map(|refine| Until(refine.until)),
+            max_bytes: eval.max_bytes.map_or(64 << 10, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            timeout: eval.timeout.map(|span| span.0).or(timeout),
         })
     }
 
@@ -585,15 +662,8 @@ impl Loader<'_> {
     fn prompt(&self, name: &str, task: &Task, prompt: &str, endpoints: &[Endpoint]) -> Option<PromptSpec> {
         let defaults = &self.manifest.tables.defaults;
         let names = task.model.as_ref().or(defaults.model.as_ref());
-        let models = names.map_or(&[][..], types::OneOrMany::as_slice);
-        let models = models
-            .iter()
-            .filter_map(|model| endpoints.iter().position(|endpoint| endpoint.name == *model))
-            .collect();
-        let mut params: Map<String, Value> =
-            defaults.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let own = task.params.as_deref().into_iter().flatten();
-        params.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+        let models = positions(names, endpoints);
+        let params = merged(&defaults.params, task.params.as_deref());
         let check_digest = task.check.as_ref().map(|check| {
             let words = check.banned_words.as_ref().and_then(|file| self.texts.file(file));
             let words = words.map(|file| banned_words(&file.text));
@@ -628,12 +698,8 @@ impl Loader<'_> {
     }
 
     fn command(&self, task: &Task, command: &types::Command) -> CommandSpec {
-        let (line, names_out) = match command {
-            types::Command::Argv(words) => {
-                (Line::Argv(words.clone()), words.iter().any(|w| w.contains("$out")))
-            }
-            types::Command::Shell(line) => (Line::Shell(line.clone()), line.contains("$out")),
-        };
+        let line = line_of(command);
+        let names_out = line.words().iter().any(|word| word.contains("$out"));
         let (env_names, env_set) = match task.env.as_deref() {
             Some(Env::Names(names)) => (names.clone(), Vec::new()),
             Some(Env::Table(table)) => {
@@ -680,14 +746,29 @@ impl Loader<'_> {
     }
 }
 
+/// Where the models that are named stand.
+fn positions(names: Option<&types::OneOrMany>, endpoints: &[Endpoint]) -> Vec<usize> {
+    let names = names.map_or(&[][..], types::OneOrMany::as_slice);
+    names.iter().filter_map(|name| endpoints.iter().position(|endpoint| endpoint.name == *name)).collect()
+}
+
+/// Parameters for all, changed name by name by those of one.
+fn merged(all: &types::Map<Value>, own: Option<&types::Map<Value>>) -> Map<String, Value> {
+    let own = own.into_iter().flatten();
+    all.iter().chain(own).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn line_of(command: &types::Command) -> Line {
+    match command {
+        types::Command::Argv(words) => Line::Argv(words.clone()),
+        types::Command::Shell(line) => Line::Shell(line.clone()),
+    }
+}
+
 fn outside(path: &str, at: &KeyPath, folder: &Path) -> Fault {
     Fault::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
         .wanted("a file of the run")
         .hint(format!("if it may be read, say so: `--allow-outside {}`", folder.display()))
-}
-
-fn absolute(path: &PathBuf) -> Option<PathBuf> {
-    std::path::absolute(path).ok()
 }
 
 /// A path as written, with the variables put in, in its normal form.

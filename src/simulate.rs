@@ -5,13 +5,17 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::engine::{Action, End, Engine, Event, Judged, Work};
 use crate::eta::Known;
 use crate::graph::{Graph, Item, TaskId};
 use crate::llm::{Usage, cost};
+use crate::manifest::types::Budget;
 use crate::project::{Endpoint, Project, Recipe};
 use crate::store::index::Index;
 use crate::store::logs::{UsageLine, model_name};
+use crate::style;
 
 /// What a task takes to run, and for how long; none if it need not run.
 type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
@@ -128,21 +132,76 @@ pub struct Predicted {
     pub usage: Usage,
     /// Fan-outs whose items are not known yet; each counts as one item.
     pub unknown_items: u64,
+    /// The end its budget puts to it; all else is of a build without one.
+    pub budget_stop: Option<BudgetStop>,
 }
 
-/// Runs a build to its end on a virtual clock. `runs` tells what a task takes if it runs, none if it is
-/// up to date; `items` those of a fan-out, none if they are not known yet.
+/// The moment from which a build starts nothing more, because a limit of its budget is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct BudgetStop {
+    /// Which limit.
+    pub limit: Limit,
+    /// Seconds from the start of the build.
+    pub after_s: f64,
+    /// Tasks that were started by then.
+    pub tasks: u64,
+}
+
+impl BudgetStop {
+    /// For people.
+    pub fn text(&self) -> String {
+        let limit = match self.limit {
+            Limit::Cost => "cost",
+            Limit::Tokens => "token",
+            Limit::Time => "time",
+        };
+        let (after, tasks) = (style::duration(self.after_s), style::count(self.tasks, "task"));
+        format!("{limit} limit after {after}, {tasks} started")
+    }
+}
+
+/// A limit of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Money.
+    Cost,
+    /// Tokens.
+    Tokens,
+    /// Time.
+    Time,
+}
+
+/// The limit of a budget that is reached, if one is, by the time and the calls that ended; and since when.
+fn reached(budget: &Budget, now: Duration, spent: &Usage) -> Option<(Limit, Duration)> {
+    let tokens = spent.input_tokens + spent.output_tokens;
+    if let Some(limit) = budget.time.filter(|limit| now >= limit.0) {
+        Some((Limit::Time, limit.0))
+    } else if budget.tokens.is_some_and(|limit| tokens >= limit) && spent.calls > 0 {
+        Some((Limit::Tokens, now))
+    } else if budget.cost.is_some_and(|limit| spent.cost_usd >= limit) && spent.calls > 0 {
+        Some((Limit::Cost, now))
+    } else {
+        None
+    }
+}
+
+/// Runs a build to its end on a virtual clock, and notes where `budget` would end it. `runs` tells what a task takes if
+/// it runs, none if it is up to date; `items` those of a fan-out, none if they are not known yet.
 pub fn predict(
     mut engine: Engine,
+    budget: &Budget,
     runs: &mut Runs<'_>,
     items: &mut dyn FnMut(&Graph, TaskId) -> Option<Vec<Item>>,
 ) -> Predicted {
     let mut now = Duration::ZERO;
     let mut predicted = Predicted::default();
     let mut expected: HashMap<TaskId, Expected> = HashMap::new();
-    // By the time of their end, and in order of their start.
+    // By the time of their end, and in order of their start, with what their calls use.
     let mut running: BinaryHeap<Reverse<(Duration, u64, TaskId)>> = BinaryHeap::new();
-    let mut started = 0u64;
+    let mut used: HashMap<TaskId, Usage> = HashMap::new();
+    let mut spent = Usage::default();
+    let mut over = reached(budget, now, &spent);
     loop {
         loop {
             let actions = engine.poll(now);
@@ -169,6 +228,13 @@ pub fn predict(
                     }
                     Action::Start { task, .. } => {
                         let takes = expected.remove(&task).unwrap_or_default();
+                        // A limit that is reached when nothing is left to start ends nothing.
+                        if predicted.budget_stop.is_none()
+                            && let Some((limit, at)) = over
+                        {
+                            let (after_s, tasks) = (at.as_secs_f64(), predicted.tasks);
+                            predicted.budget_stop = Some(BudgetStop { limit, after_s, tasks });
+                        }
                         predicted.tasks += 1;
                         predicted.guessed += u64::from(takes.guessed);
                         predicted.usage.add(&takes.usage);
@@ -176,8 +242,8 @@ pub fn predict(
                             engine.call_ended(task, Ok(takes.usage), None);
                         }
                         let end = now + Duration::try_from_secs_f64(takes.seconds).unwrap_or_default();
-                        running.push(Reverse((end, started, task)));
-                        started += 1;
+                        running.push(Reverse((end, predicted.tasks, task)));
+                        used.insert(task, takes.usage);
                     }
                     Action::Settled(_) | Action::CancelAll => {}
                 }
@@ -192,12 +258,14 @@ pub fn predict(
                     && end <= now
                 {
                     running.pop();
+                    spent.add(&used.remove(&task).unwrap_or_default());
                     engine.on(Event::Ended(task, End::Done), now);
                 }
             }
             (_, Some(at)) => now = at,
             (_, None) => break,
         }
+        over = over.or_else(|| reached(budget, now, &spent));
     }
     predicted.seconds = now.as_secs_f64();
     predicted
@@ -210,6 +278,7 @@ mod tests {
     use crate::eta;
     use crate::graph::{Decl, Input};
     use crate::llm::limits::Limits;
+    use crate::manifest::types::Span;
     use crate::slots::Slots;
 
     fn decl(name: &str, reads: &[&str]) -> Decl {
@@ -232,6 +301,17 @@ mod tests {
 
     /// A build of tasks that each ask one model, with so many slots and seconds by name.
     fn seconds(decls: Vec<Decl>, slots: u32, rpm: Option<u32>, takes: impl Fn(&str) -> f64) -> Predicted {
+        within(&Budget::default(), decls, slots, rpm, takes)
+    }
+
+    /// The same with a budget.
+    fn within(
+        budget: &Budget,
+        decls: Vec<Decl>,
+        slots: u32,
+        rpm: Option<u32>,
+        takes: impl Fn(&str) -> f64,
+    ) -> Predicted {
         let limits = Limits { max_concurrent: slots, rpm, tpm: None, local: false };
         let infos = decls
             .iter()
@@ -247,7 +327,7 @@ mod tests {
             let expected = Expected { seconds: takes(&graph[id].name), usage, guessed: false };
             Some((Work { endpoints: vec![0], ..Work::default() }, expected))
         };
-        predict(engine, &mut runs, &mut |_, _| None)
+        predict(engine, budget, &mut runs, &mut |_, _| None)
     }
 
     /// Seconds of a list schedule, the longest remaining path first: nothing else costs anything.
@@ -353,12 +433,40 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_stops_it_where_something_is_left_to_start() {
+        // Four calls of 2 s, one after the other, each of 10 tokens and half a dollar.
+        let decls = ["a", "b", "c", "d"].map(|name| decl(name, &[]));
+        let seconds_of = |seconds| Some(Span(Duration::from_secs(seconds)));
+        let budget = |cost, tokens, time| Budget { cost, tokens, time };
+        for (budget, wanted) in [
+            (budget(Some(1.0), None, None), Some((Limit::Cost, 4.0, 2))),
+            (budget(Some(0.9), None, None), Some((Limit::Cost, 4.0, 2))),
+            (budget(None, Some(30), None), Some((Limit::Tokens, 6.0, 3))),
+            (budget(None, None, seconds_of(3)), Some((Limit::Time, 3.0, 2))),
+            (budget(Some(1.5), Some(15), seconds_of(7)), Some((Limit::Tokens, 4.0, 2))),
+            (budget(Some(0.0), None, None), Some((Limit::Cost, 2.0, 1))),
+            (budget(None, None, seconds_of(0)), Some((Limit::Time, 0.0, 0))),
+            // Reached by the last of them.
+            (budget(Some(2.0), None, seconds_of(8)), None),
+            (budget(None, None, seconds_of(7)), None),
+        ] {
+            let predicted = within(&budget, decls.to_vec(), 1, None, |_| 2.0);
+            let stop = predicted.budget_stop.map(|stop| (stop.limit, stop.after_s, stop.tasks));
+            assert_eq!(stop, wanted, "{budget:?}");
+            assert_eq!((predicted.tasks, predicted.seconds), (4, 8.0), "the whole is told all the same");
+        }
+    }
+
+    #[test]
     fn nothing_to_do_takes_no_time() {
         let graph = Graph::build(vec![decl("a", &[])]).expect("a graph");
         let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
         let slots = Slots::new(&[], &[], 1, 1);
         let mut engine = Engine::new(graph, Mode::Build, Options::default(), Vec::new(), slots);
         engine.want(&targets);
-        assert_eq!(predict(engine, &mut |_, _| None, &mut |_, _| None), Predicted::default());
+        assert_eq!(
+            predict(engine, &Budget::default(), &mut |_, _| None, &mut |_, _| None),
+            Predicted::default()
+        );
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::llm::limits::{Limiter, Limits, Start};
 use crate::llm::{Class, Usage};
 
@@ -34,7 +36,7 @@ impl Counter {
 }
 
 /// How many tasks may run at once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtOnce {
     /// Commands.
     pub cores: u32,

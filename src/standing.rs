@@ -641,9 +641,15 @@ pub fn durations(project: &Project, standing: &Standing, index: &Index) -> Known
     Known::new(project, seconds, |&seconds| seconds)
 }
 
-/// Seconds until everything is done that a build can do; what its `-j` is it does not know.
-pub fn time_left(project: &Project, graph: &Graph, standing: &Standing, known: &Known<f64>) -> f64 {
-    let at_once = AtOnce { cores: cores::count() as u32, all: u32::MAX };
+/// Seconds until everything is done that a build can do which runs so many tasks `at_once`, if that is known.
+pub fn time_left(
+    project: &Project,
+    graph: &Graph,
+    standing: &Standing,
+    known: &Known<f64>,
+    at_once: Option<AtOnce>,
+) -> f64 {
+    let at_once = at_once.unwrap_or(AtOnce { cores: cores::count() as u32, all: u32::MAX });
     eta::time_left(project, graph, at_once, |id| {
         let Some(view) = standing.of(id) else { return 0.0 };
         let up_to_date = view.state.is_complete() && view.verdict == Some(Verdict::Fresh);
@@ -687,6 +693,7 @@ mod tests {
             made_with: None,
             call: None,
             sample: false,
+            eval: None,
             other: Default::default(),
         }
     }

@@ -1,12 +1,14 @@
 //! The end of a build: what it came to, and what its verdicts rested on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 use super::{Build, Ended, Stopped};
 use crate::engine::Settled;
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::memo::{self, RestsOn};
+use crate::pattern;
 use crate::project::Recipe;
 use crate::runner;
 use crate::store::Store;
@@ -140,8 +142,10 @@ impl Build<'_> {
         let plain = self.is_whole();
         let graph = self.engine.graph();
         let mut rests = RestsOn { contents: std::mem::take(&mut self.contents), ..RestsOn::default() };
-        for (path, digest) in &self.project.sources {
-            let path = path.strip_prefix(self.store.run_dir()).unwrap_or(path);
+        let project = self.project;
+        let in_run = |path| Path::strip_prefix(path, &project.run).unwrap_or(path);
+        for (path, digest) in &project.sources {
+            let path = in_run(path);
             rests.files.push(path.to_owned());
             if let Some(digest) = digest {
                 rests.contents.note(path.to_str()?, digest);
@@ -202,6 +206,7 @@ impl Build<'_> {
                 rests.tasks.push((task.name.clone(), own));
             }
         }
+        rests.there = self.unread();
         for spec in &self.project.specs {
             if let Recipe::Command(command) = &spec.recipe {
                 for name in &command.env_names {
@@ -212,13 +217,34 @@ impl Build<'_> {
         }
         rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
         let globs = !rests.dirs.is_empty();
-        rests.dirs.extend(self.project.listed.iter().cloned());
+        rests.dirs.extend(project.listed.iter().map(|path| in_run(path).to_owned()));
         // What matched when a task was judged may have come since, or gone.
         let listed = |spec: &crate::project::Spec| spec.foreach.as_ref().is_some_and(|f| f.glob.is_some());
         if self.begun && (globs || self.project.specs.iter().any(listed)) {
             return None;
         }
         Some(rests)
+    }
+
+    /// Files of the user's that only tasks read that are not made now. Without one of them the pipeline has a fault.
+    fn unread(&self) -> Vec<PathBuf> {
+        let (graph, declared) = (self.engine.graph(), &self.project.graph);
+        let is_made = |id: TaskId| {
+            self.engine.is_wanted(id)
+                && (graph[id].kind != NodeKind::Family || !graph.instances(id).is_empty())
+        };
+        let mut unread = BTreeSet::new();
+        for id in declared.ids().filter(|&id| !is_made(id)) {
+            let named = declared[id].inputs.iter().filter(|input| !input.glob && !input.optional);
+            let list =
+                self.project.spec(&declared[id]).foreach.as_ref().and_then(|foreach| foreach.file.as_ref());
+            for path in named.map(|input| &input.pattern).chain(list) {
+                if !pattern::has_key(path) && !declared.is_produced(path) {
+                    unread.insert(PathBuf::from(path));
+                }
+            }
+        }
+        unread.into_iter().collect()
     }
 
     /// Remembers what fresh verdicts rested on, so that the next build need not read.

@@ -308,6 +308,8 @@ pub struct Parts<'a> {
     pub signals: &'a Signals,
     /// Edits meanwhile, where somebody looks for them.
     pub edits: Option<&'a Receiver<Edits>>,
+    /// What other shells ask of it.
+    pub controls: Controls,
     /// Most tasks at work at once.
     pub threads: usize,
     /// The last build was killed: what it left is tidied up even if nothing is to be done.
@@ -340,6 +342,7 @@ impl<'a> Build<'a> {
             sink,
             signals,
             edits,
+            controls,
             threads,
             after_kill,
             began_ns,
@@ -378,7 +381,7 @@ impl<'a> Build<'a> {
             calls_take_turns,
             pending: HashMap::new(),
             running: HashMap::new(),
-            controls: Controls::new(store),
+            controls,
             summary: Summary {
                 fresh: project.left_out.as_ref().map_or(0, |left| left.fresh),
                 ..Summary::default()
@@ -483,6 +486,7 @@ impl<'a> Build<'a> {
     fn begin(&mut self) -> Result<(), FsError> {
         if !self.begun {
             self.begun = true;
+            self.controls.clear_older();
             (self.prepare)()?;
             self.tick();
             self.tell(Kind::PipelineStarted {

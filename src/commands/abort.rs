@@ -8,6 +8,7 @@ use crate::commands::stop::{building, tell};
 use crate::exit::{Error, Kind};
 use crate::fs::Durability;
 use crate::open::Opened;
+use crate::store::Watcher;
 use crate::store::control::Control;
 use crate::store::index::Index;
 use crate::store::run_json::{Phase, RunJson};
@@ -33,7 +34,18 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
         let text = format!("process {} {what}; all that is done is kept", owner.pid);
         return tell(session, "abort", Some(owner.pid), &text);
     }
-    mark(session, &opened?)?;
+    let watcher = Watcher::of(&store);
+    if watcher.is_some() {
+        store.ask(&Control::Abort { hard: args.hard })?;
+    }
+    match (mark(session, &opened?), watcher) {
+        // There is nothing to give up but the watching.
+        (Err(error), Some(watcher)) if error.kind == Kind::Refused => {
+            let text = format!("process {} watches no more; {error}", watcher.pid);
+            return tell(session, "abort", Some(watcher.pid), &text);
+        }
+        (marked, _) => marked?,
+    }
     tell(session, "abort", None, "the run is given up; `planexe resume --force` goes on with it all the same")
 }
 

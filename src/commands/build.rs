@@ -20,7 +20,7 @@ use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
 use crate::load::keep_compiled;
 use crate::make::{Asks, Make};
-use crate::manifest::types::{By, Span};
+use crate::manifest::types::{Budget, By, Span};
 use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
@@ -35,6 +35,7 @@ use crate::runner::{self, Tools};
 use crate::signals::{self, Signals};
 use crate::slots::Slots;
 use crate::staleness::Rules;
+use crate::store::control::Controls;
 use crate::store::index::Index;
 use crate::store::lock::RunLock;
 use crate::store::logs::Logs;
@@ -116,6 +117,10 @@ pub struct HowArgs {
     /// Refuse answers recorded for another prompt
     #[arg(long)]
     pub frozen: bool,
+
+    /// Let a command that exits with an error fail, whatever its evaluator would say
+    #[arg(long)]
+    pub no_rescue: bool,
 
     /// Do not look for kept answers; ask again
     #[arg(long)]
@@ -306,7 +311,13 @@ pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> 
 /// Builds under the lock, shows progress, tells how it ended.
 pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
     let signals = signals::listen();
-    let outside = Outside { signals: &signals, edits: None, keep_same_failed: false, known_failures: &[] };
+    let outside = Outside {
+        signals: &signals,
+        edits: None,
+        controls: None,
+        keep_same_failed: false,
+        known_failures: &[],
+    };
     Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
 
@@ -316,6 +327,8 @@ pub struct Outside<'a> {
     pub signals: &'a Signals,
     /// Edits of what it is made from.
     pub edits: Option<&'a Receiver<Edits>>,
+    /// The files by which it is steered, if somebody looked at them before it.
+    pub controls: Option<&'a Controls>,
     /// Leave a task that failed as it is while nothing it is made from changed.
     pub keep_same_failed: bool,
     /// Failures that were told already.
@@ -357,6 +370,7 @@ pub fn carry_out_under(
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let (engine, workers) = engine(session, project, how, options.clone(), &index);
     check_models(&tools, &engine, &what, project)?;
+    let at_once = engine.at_once();
     let mut run = RunRecord::new(store, project, known.is_some());
     let after_kill = store.was_killed();
     let env = |name: &str| session.variable(name);
@@ -377,6 +391,7 @@ pub fn carry_out_under(
             sink: &mut telling,
             signals,
             edits: outside.edits,
+            controls: outside.controls.cloned().unwrap_or_else(|| Controls::new(store)),
             threads: workers + if make.is_some() { TURNS } else { 0 },
             after_kill,
             began_ns: opened.began_ns,
@@ -384,7 +399,7 @@ pub fn carry_out_under(
             calls_take_turns: make.is_some() && project.tables.jobserver.calls,
             make,
             prepare: &mut || {
-                run.begin(&mut lock, &tools)?;
+                run.begin(&mut lock, &tools, at_once)?;
                 // While the first programs run, a core has the time for it.
                 if project.graph.len() >= cores::WORTH_IT && !std::mem::replace(&mut kept, true) {
                     beside.spawn(|| keep_compiled(project, &opened.options));
@@ -519,6 +534,7 @@ fn tools(
             let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(kind);
         }),
         frozen: how.frozen,
+        no_rescue: how.no_rescue,
         key_variables,
         programs: runner::command::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
@@ -544,7 +560,17 @@ fn turns(session: &Session, how: &HowArgs) -> Option<jobserver::Client> {
     }
 }
 
-/// What is asked of the build; of its limits, those of the command line come before those of the pipeline.
+/// The limits of a build: those of the command line come before those of the pipeline.
+pub fn budget(project: &Project, how: &HowArgs) -> Budget {
+    let budget = &project.tables.budget;
+    Budget {
+        cost: how.max_cost.or(budget.cost),
+        tokens: how.max_tokens.or(budget.tokens),
+        time: how.max_time.or(budget.time),
+    }
+}
+
+/// What is asked of the build.
 fn wanted(
     project: &Project,
     what: &What,
@@ -552,14 +578,14 @@ fn wanted(
     options: engine::Options,
     outside: &Outside<'_>,
 ) -> Wanted {
-    let budget = &project.tables.budget;
+    let budget = budget(project, how);
     Wanted {
         targets: what.targets.clone(),
         options,
         force: what.force,
-        max_time: how.max_time.or(budget.time).map(|span| span.0),
-        max_tokens: how.max_tokens.or(budget.tokens),
-        max_cost: how.max_cost.or(budget.cost),
+        max_time: budget.time.map(|span| span.0),
+        max_tokens: budget.tokens,
+        max_cost: budget.cost,
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
         known_failures: outside.known_failures.to_vec(),
@@ -651,7 +677,7 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     let used: HashSet<usize> = project
         .specs
         .iter()
-        .filter_map(|spec| spec.recipe.prompt())
+        .flat_map(|spec| spec.prompts())
         .flat_map(|prompt| prompt.models.clone())
         .collect();
     let calls = used.iter().map(|&at| endpoints[at].max_concurrent).fold(0, u32::saturating_add);
@@ -673,7 +699,7 @@ fn check_models(tools: &Tools, engine: &Engine, what: &What, project: &Project) 
         .graph()
         .ids()
         .filter(|id| mask[id.index()])
-        .filter_map(|id| project.spec(&engine.graph()[id]).recipe.prompt())
+        .flat_map(|id| project.spec(&engine.graph()[id]).prompts())
         .flat_map(|prompt| prompt.models.clone())
         .collect();
     endpoints.sort_unstable();

@@ -29,13 +29,16 @@ pub struct DiffArgs {
     pub lines: bool,
 }
 
+/// Contents larger than this are not shown: only whether they differ is told.
+const MOST: u64 = 16 << 20;
+
 /// How one output differs, as data.
 #[derive(Debug, Serialize)]
 struct OutputView {
     path: String,
     /// The version compared with; none for what stood there before an edit by hand.
     version: Option<String>,
-    /// `json`, `text` or `bytes`.
+    /// `json`, `text`, or `bytes` of which no difference is shown.
     form: &'static str,
     /// Whether it differs.
     differs: bool,
@@ -126,31 +129,42 @@ fn compare(
     output: &OutputRecord,
 ) -> Result<OutputView, Error> {
     let store = &opened.store;
-    let old = store.history().object(&output.blake3).ok();
-    let now = fs::read_optional(&store.path(&output.path))?;
+    let file = store.path(&output.path);
+    let kept = store.history().has(&output.blake3);
+    let there = fs::optional(fs::hash_file(&file))?;
     let mut view = OutputView {
         path: output.path.clone(),
         version: version.name.clone(),
         form: "bytes",
-        differs: old.is_none() || old != now,
-        kept: old.is_some(),
-        present: now.is_some(),
+        differs: !kept || there.as_ref().is_none_or(|(digest, _)| *digest != output.blake3),
+        kept,
+        present: there.is_some(),
         changes: None,
         diff: None,
         text: String::new(),
     };
     let before = name_of(version, &version.entry, output);
     let path = clean(&output.path);
-    let Some(old) = old else {
+    if !kept {
         view.text = format!("{before}: its content is not kept any more\n");
         return Ok(view);
-    };
+    }
     if !view.differs {
         return Ok(view);
     }
+    let length = there.map_or(0, |(_, length)| length);
+    if output.bytes.max(length) > MOST {
+        let (was, is) = (bytes(output.bytes), bytes(length));
+        view.text = match view.present {
+            true => format!("{before} and {path} differ, and are too large to be shown here ({was}, {is})\n"),
+            false => format!("{before} is gone ({was}, too large to be shown here)\n"),
+        };
+        return Ok(view);
+    }
+    let old = store.history().object(&output.blake3)?;
+    let now = fs::read_optional(&file)?.unwrap_or_default();
     let style = &session.out;
-    let here = if now.is_some() { path.clone() } else { "/dev/null".to_owned() };
-    let now = now.unwrap_or_default();
+    let here = if view.present { path.clone() } else { "/dev/null".to_owned() };
     let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
     let json = output.path.ends_with(".json") && view.present && !args.lines;
     if let (true, Some(was), Some(is)) = (json, parsed(&old), parsed(&now)) {

@@ -2,17 +2,21 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use clap::Args;
 
 use crate::commands::Session;
+use crate::commands::build::parse_jobs;
 use crate::commands::new::BUILT_IN;
 use crate::exit::{self, Error};
 use crate::manifest::{Manifest, ReadOptions};
 use crate::mcp::{Pipeline, Server, serve};
 use crate::open::OpenError;
 use crate::runs::Runs;
+
+/// So many builds at once, unless it is said otherwise.
+const MOST_BUILDS: u32 = 8;
 
 /// What `planexe mcp` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -28,6 +32,10 @@ pub struct McpArgs {
     /// Let the agent make runs and look at them, but neither start nor end a build
     #[arg(long)]
     pub no_build: bool,
+
+    /// Start no further build while N runs of the folder are built, by whomever
+    #[arg(long, value_name = "N", default_value_t = MOST_BUILDS, value_parser = parse_jobs, conflicts_with = "no_build")]
+    pub max_builds: u32,
 }
 
 /// Serves until the agent closes its side.
@@ -53,6 +61,8 @@ pub fn run(session: &Session, args: &McpArgs) -> Result<u8, Error> {
         runs: Runs::of(&args.runs),
         profile: session.globals.profile.clone(),
         may_build: !args.no_build,
+        max_builds: args.max_builds,
+        starting: Mutex::default(),
     };
     if session.in_is_terminal {
         session.say(&format!(

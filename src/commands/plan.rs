@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, What, rules, slots, task_infos};
+use crate::commands::build::{HowArgs, What, budget, rules, slots, task_infos};
 use crate::commands::simulate::past;
 use crate::engine::{Engine, Mode, Options, Settled};
 use crate::exit::{self, Error};
 use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use crate::open::Opened;
-use crate::project::Recipe;
 use crate::report::{PlanTask, PlanView, Reason, ResumeView, Verdict};
 use crate::resume::resume_view;
 use crate::simulate::{self, Predicted};
@@ -52,6 +51,7 @@ pub fn run(
         let predicted = predict(opened, &survey, what, how, &index)?;
         view.eta_s = (predicted.seconds >= 1.0).then_some(predicted.seconds);
         view.guessed = predicted.guessed;
+        view.budget_stop = predicted.budget_stop;
         view.cost_usd = (predicted.usage.cost_usd > 0.0).then_some(predicted.usage.cost_usd);
         view.resume = header(opened, what, &survey, &standing);
     }
@@ -90,7 +90,7 @@ fn predict(
             return None;
         }
         let prepared = known.and_then(|id| survey.judgements.get(id)?.prepared.as_ref());
-        let kept = prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
+        let kept = prepared.is_some_and(|prepared| prepared.has_answer(how.no_rescue));
         let asks = project.spec(&graph[id]).recipe.prompt().is_some() && !kept;
         let mut expected = past.expected(project, graph, id, asks);
         if kept {
@@ -106,7 +106,7 @@ fn predict(
         known
             .then(|| instances.iter().filter_map(|&one| survey.graph[one].item.as_deref().cloned()).collect())
     };
-    Ok(simulate::predict(engine, &mut runs, &mut items))
+    Ok(simulate::predict(engine, &budget(project, how), &mut runs, &mut items))
 }
 
 /// Where the run goes on, if it was begun and not completed.
@@ -152,13 +152,13 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         let spec = project.spec(task);
         let judgement = survey.judgements.get(&id);
         let prepared = judgement.and_then(|judgement| judgement.prepared.as_ref());
-        let kept = prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
+        let kept = prepared.is_some_and(|prepared| prepared.has_answer(false));
         // One that cannot be judged is tried, and fails.
         let certain = matches!(survey.settled.get(&id), Some(Settled::Stale | Settled::Failed));
-        if let Recipe::Prompt(_) = spec.recipe {
-            calls += u32::from(survey.settled.get(&id) == Some(&Settled::Stale) && !kept);
-            calls_at_most += u32::from(!kept);
-        }
+        let asks_evaluator = spec.eval.as_ref().is_some_and(|eval| eval.prompt().is_some());
+        let asked = u32::from(spec.recipe.prompt().is_some() && !kept) + u32::from(asks_evaluator);
+        calls += if survey.settled.get(&id) == Some(&Settled::Stale) { asked } else { 0 };
+        calls_at_most += asked;
         let needs: Vec<TaskId> = graph.direct_needs(id);
         let name = |id: &TaskId| graph[*id].name.clone();
         let level = task.level as usize;
@@ -200,5 +200,6 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         guessed: 0,
         eta_s: None,
         cost_usd: None,
+        budget_stop: None,
     }
 }

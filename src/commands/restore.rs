@@ -1,6 +1,6 @@
 //! `planexe restore`: brings former outputs back.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use clap::Args;
 use serde::Serialize;
@@ -97,7 +97,8 @@ fn to_versions(
     let dry_run = lock.is_none();
     let units = Units::new(&opened.project, store);
     let mut chosen: Vec<Chosen> = Vec::new();
-    let mut known: HashSet<String> = HashSet::new();
+    // By first output: what was typed, and the version that means.
+    let mut known: HashMap<String, (&str, Option<String>)> = HashMap::new();
     for written in tasks {
         // Everything is found before anything is changed.
         let found = choose(opened, &units, written)?;
@@ -105,8 +106,13 @@ fn to_versions(
             session.say(&format!("{}: all that is kept is as it is now", clean(written)));
         }
         for (kept, version) in found {
-            if known.insert(kept.first.clone()) {
-                chosen.push((kept, version));
+            match known.get(&kept.first) {
+                None => {
+                    known.insert(kept.first.clone(), (written, version.name.clone()));
+                    chosen.push((kept, version));
+                }
+                Some((_, same)) if *same == version.name => {}
+                Some((other, _)) => return Err(two_versions(&kept, other, written)),
             }
         }
     }
@@ -143,6 +149,12 @@ fn to_versions(
     }
     tell_stale(session, &view, Some(tasks));
     Ok(exit::DONE)
+}
+
+/// One task is named with two of its versions.
+fn two_versions(kept: &Kept, one: &str, other: &str) -> Error {
+    let message = format!("`{one}` and `{other}` are two versions of `{}`: wanted one", kept.name);
+    Error::usage(message).hint(format!("`planexe restore {}` brings back the second", shell_word(other)))
 }
 
 /// The versions a name means: none if all that is kept is there already.

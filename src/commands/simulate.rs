@@ -110,7 +110,9 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
             no_reuse: true,
             env: &env,
         };
-        simulate::predict(engine, &mut runs, &mut |graph, family| judge.items(graph, family).ok())
+        simulate::predict(engine, &project.tables.budget, &mut runs, &mut |graph, family| {
+            judge.items(graph, family).ok()
+        })
     };
     let more = ROWS.par_iter().map(|&slots| Some(slots));
     let slots = rayon::iter::once(None).chain(more);

@@ -152,7 +152,8 @@ fn look_once(session: &Session, opened: &Opened, index: &Index, targets: &Target
     let known = building.then(|| standing::durations(project, &standing, index));
     let eta_s = known.map(|known| {
         standing::expect(&survey.graph, &mut standing, &known);
-        standing::time_left(project, &survey.graph, &standing, &known)
+        let at_once = owner.as_ref().and_then(|owner| owner.at_once);
+        standing::time_left(project, &survey.graph, &standing, &known, at_once)
     });
     let phase = standing::phase_of(
         &standing,
@@ -208,7 +209,7 @@ fn run_view(opened: &Opened, seen: &Seen) -> RunView {
     let mut models: Vec<String> = Vec::new();
     let by_default = project.tables.defaults.model.as_ref().map_or(&[][..], |names| names.as_slice());
     let first = by_default.iter().filter_map(|name| project.endpoints.iter().position(|e| e.name == *name));
-    let named = project.specs.iter().filter_map(|spec| spec.recipe.prompt()).flat_map(|p| p.models.clone());
+    let named = project.specs.iter().flat_map(|spec| spec.prompts()).flat_map(|p| p.models.clone());
     let named: Vec<usize> = named.collect();
     for at in first.filter(|at| named.contains(at)).chain(named.iter().copied()) {
         let name = project.endpoints[at].model_name().to_owned();

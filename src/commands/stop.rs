@@ -6,7 +6,7 @@ use crate::commands::Session;
 use crate::exit::{self, Error};
 use crate::report::SteerView;
 use crate::store::control::Control;
-use crate::store::{Owner, RunLock, Store};
+use crate::store::{Owner, RunLock, Store, Watcher};
 
 /// What `planexe stop` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -16,6 +16,11 @@ pub struct StopArgs {}
 pub fn run(session: &Session, _: &StopArgs) -> Result<u8, Error> {
     let store = session.records(true)?;
     let Some(owner) = building(&store) else {
+        if let Some(watcher) = Watcher::of(&store) {
+            store.ask(&Control::Stop)?;
+            let text = format!("process {} watches no more; no build is running", watcher.pid);
+            return tell(session, "stop", Some(watcher.pid), &text);
+        }
         return tell(session, "stop", None, "no build is running: there is nothing to stop");
     };
     store.ask(&Control::Stop)?;

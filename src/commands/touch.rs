@@ -81,12 +81,10 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     }
     if touched {
         let user = session.user();
-        for (unit, id, judgement) in &stale {
-            let how = Adopting { by: By::Touch, user: Some(&user) };
-            touch::adopt(project, store, &index, &units.graph[*id], judgement, &how).map_err(|error| {
-                Error::new(Kind::Internal, format!("`{}` cannot be marked", unit.name)).because(&error)
-            })?;
-        }
+        let how = Adopting { by: By::Touch, user: Some(&user) };
+        let tasks: Vec<_> = stale.iter().map(|(_, id, judgement)| (&units.graph[*id], judgement)).collect();
+        touch::adopt(project, store, &index, &tasks, &how)
+            .map_err(|error| Error::new(Kind::Internal, "not all of them could be marked").because(&error))?;
     }
     if !args.dry_run {
         // Also those that are up to date: what they are made from may be among the others.

@@ -20,6 +20,8 @@ use crate::process::{End, Lifeline, Limits, Watchdog};
 use crate::project::{Line, Project, Recipe};
 use crate::record::Failure;
 use crate::signals::{self, Signals};
+use crate::store::control::Controls;
+use crate::store::{Store, Watcher};
 use crate::style::{clean, count};
 use crate::watch::{Changes, Eyes, Watched};
 
@@ -43,7 +45,7 @@ pub struct WatchArgs {
     pub how: HowArgs,
 }
 
-/// Watches until Ctrl-C.
+/// Watches until Ctrl-C, or `planexe stop`.
 pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
     // A wrong command line ends it at once; what is wrong in files is waited out.
     let (run, _) = open::find_run(&session.place())
@@ -51,6 +53,9 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         .or_else(|()| session.open(false).map(|opened| (opened.store.run_dir().to_owned(), false)))?;
     let run = run.canonicalize().unwrap_or(run);
     let signals = signals::listen();
+    let store = Store::open(&run);
+    let controls = Controls::new(&store);
+    let _watcher = Watcher::announce(&store);
     let mut eyes = Eyes::new(args.poll);
     let mut how = args.how.clone();
     how.wait = !how.no_lock;
@@ -59,6 +64,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         args,
         how,
         signals,
+        controls,
         watched: None,
         changed: None,
         faults: None,
@@ -78,7 +84,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         if changes.is_empty() {
             match watch.wait(&mut eyes) {
                 Ok(found) => changes = found,
-                Err(signal) => return Ok(exit::of_signal(signal)),
+                Err(code) => return Ok(code),
             }
         }
         watch.changed = Some(changes);
@@ -90,6 +96,8 @@ struct Watch<'a> {
     args: &'a WatchArgs,
     how: HowArgs,
     signals: Signals,
+    /// What other shells ask for.
+    controls: Controls,
     watched: Option<Watched>,
     /// What changed since the last look, until it is told.
     changed: Option<Changes>,
@@ -174,8 +182,8 @@ impl Watch<'_> {
         self.session.say(&format!("\nchanged: {}{more}", files.join(", ")));
     }
 
-    /// Waits for edits, or for a signal.
-    fn wait(&mut self, eyes: &mut Eyes) -> Result<Changes, i32> {
+    /// Waits for edits; or the exit code, if a signal or another shell ends it.
+    fn wait(&mut self, eyes: &mut Eyes) -> Result<Changes, u8> {
         let session = self.session;
         let Some(watched) = &mut self.watched else { return Ok(Changes::default()) };
         eyes.follow(watched);
@@ -190,15 +198,21 @@ impl Watch<'_> {
         if self.changed.take().is_none() {
             session.say(&format!("watching {}; Ctrl-C ends it", count(watched.count() as u64, "file")));
         }
-        let received = std::cell::Cell::new(None);
-        let signals = &self.signals;
+        let code = std::cell::Cell::new(None);
+        let (signals, controls) = (&self.signals, &self.controls);
         let stop = || {
-            received.set(received.get().or_else(|| signals.pending()));
-            received.get().is_some()
+            let by_file = || controls.ask_for_the_end().then_some(exit::STOPPED);
+            code.set(code.get().or_else(|| signals.pending().map(exit::of_signal)).or_else(by_file));
+            code.get().is_some()
         };
         let found = eyes.wait(watched, &stop);
-        match received.get() {
-            Some(signal) => Err(signal),
+        match code.get() {
+            Some(code) => {
+                if code == exit::STOPPED {
+                    session.say("stopped by another shell: no longer watching");
+                }
+                Err(code)
+            }
             None => Ok(found.unwrap_or_default()),
         }
     }
@@ -235,6 +249,7 @@ impl Watch<'_> {
         let outside = Outside {
             signals: &self.signals,
             edits: Some(&edits),
+            controls: Some(&self.controls),
             keep_same_failed: self.built,
             known_failures: &self.failures,
         };

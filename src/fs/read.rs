@@ -270,25 +270,25 @@ impl OpenDir {
         Ok(OpenDir { fd: opened.map_err(io::Error::from).at("read", path)? })
     }
 
-    /// Opens a directory in it, by no name itself; none if there is none.
-    pub fn open_in(&self, name: &CStr) -> Option<OpenDir> {
-        let name = or_itself(name);
-        Some(OpenDir { fd: rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()).ok()? })
+    /// Opens a directory in it, by no name itself; none if there is none, or a link is on the way to it.
+    pub fn open_plain(&self, name: &CStr) -> Option<OpenDir> {
+        let fd = open_plain(&self.fd, or_itself(name)).ok()?;
+        Some(OpenDir { fd })
     }
 
-    /// The signature of a regular file in it, links followed; none if there is none.
-    pub fn signature(&self, name: &CStr) -> Option<Signature> {
-        self.signature_of(name, FileType::RegularFile)
+    /// The signature of a regular file in it; none if there is none, or a link in its place.
+    pub fn plain_signature(&self, name: &CStr) -> Option<Signature> {
+        self.signature_of(name, FileType::RegularFile, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// [`directory_times`] of a directory in it, by no name its own; none if there is none.
     pub fn times(&self, name: &CStr) -> Option<Signature> {
         let name = or_itself(name);
-        Some(Signature { size: 0, ..self.signature_of(name, FileType::Directory)? })
+        Some(Signature { size: 0, ..self.signature_of(name, FileType::Directory, AtFlags::empty())? })
     }
 
-    fn signature_of(&self, name: &CStr, kind: FileType) -> Option<Signature> {
-        let stat = rustix::fs::statat(&self.fd, name, AtFlags::empty()).ok()?;
+    fn signature_of(&self, name: &CStr, kind: FileType, how: AtFlags) -> Option<Signature> {
+        let stat = rustix::fs::statat(&self.fd, name, how).ok()?;
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
         (FileType::from_raw_mode(stat.st_mode as _) == kind).then(|| Signature {
             size: stat.st_size as u64,
@@ -331,6 +331,28 @@ fn or_itself(name: &CStr) -> &CStr {
     if name.is_empty() { c"." } else { name }
 }
 
+/// Opens a directory; an error if a link is on the way to it.
+#[cfg(target_os = "linux")]
+fn open_plain(dir: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::{ResolveFlags, openat2};
+    match openat2(dir, name, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // Unknown to an old kernel, forbidden in some containers.
+        Err(Errno::NOSYS | Errno::PERM) => open_no_link(dir, name),
+        opened => opened,
+    }
+}
+
+/// The same, as far as the system can tell: of the last name.
+#[cfg(not(target_os = "linux"))]
+fn open_plain(dir: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    open_no_link(dir, name)
+}
+
+/// Opens a directory; an error if its last name is that of a link.
+fn open_no_link(dir: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+}
+
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Reads into the room that is left, to its end or the file's.
@@ -371,8 +393,8 @@ pub fn resolved(path: &Path) -> PathBuf {
     absolute
 }
 
-/// A path that does not exist yet, without `..`.
-fn normal(path: &Path) -> PathBuf {
+/// A path without `..`, no link looked at.
+pub fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {

@@ -168,6 +168,19 @@ pub fn sync_file(path: &Path) -> Result<()> {
     sync(|| file.sync_all()).at("write", path)
 }
 
+/// From so many files on, one sync of the whole file system is less than a sync of each.
+const MANY: usize = 16;
+
+/// Syncs the contents of files, most of which are on the file system of a directory.
+pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
+    let together = CAN_SYNC_TOGETHER && files.len() >= MANY;
+    let here = |file: &Path| on_same_device(dir, file.parent().unwrap_or(dir));
+    for file in files.iter().filter(|file| !together || !here(file)) {
+        sync_file(file)?;
+    }
+    if together { sync_file_system(dir) } else { Ok(()) }
+}
+
 /// Syncs the names of a directory.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };

@@ -215,6 +215,7 @@ pub(super) fn server_info(context: &Context<'_>) -> Result<Value, Fault> {
         "pipelines": pipelines,
         "default_profile": server.profile,
         "builds_allowed": server.may_build,
+        "max_builds": server.max_builds,
         "protocol_versions": versions,
     }))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::exit::{Error, Kind};
 
 /// Every code a tool may answer with, and what it means.
-pub const CODES: [(&str, &str); 19] = [
+pub const CODES: [(&str, &str); 20] = [
     ("INVALID_ARGUMENT", "an argument is missing, unknown or of the wrong kind"),
     ("PLAN_NOT_FOUND", "there is no plan of that id in the folder of runs"),
     ("PLAN_RUNNING", "a build, or another planexe, works on the plan now"),
@@ -23,6 +23,7 @@ pub const CODES: [(&str, &str); 19] = [
     ("NOT_ALLOWED", "it cannot be done with this plan, and would be wrong to force"),
     ("BUILD_NOT_ALLOWED", "the server was started with `--no-build`"),
     ("BUILD_REFUSED", "the build ended before it began: a key, a server or a setting is wrong"),
+    ("TOO_MANY_BUILDS", "as many plans are built at once as the server was allowed (`--max-builds`)"),
     ("BUSY", "too many calls are waiting already"),
     ("INTERNAL_ERROR", "a file could not be read or written, or planexe itself failed"),
 ];

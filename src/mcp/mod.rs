@@ -2,7 +2,7 @@
 //! that commands call; only a build is a process of its own, and outlives the server. Each call has a thread, so that
 //! one that waits holds up no other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use crate::commands::{Base, Session};
 use crate::manifest::suggest;
 use crate::open::Opened;
 use crate::runs::Runs;
+use crate::store::RunLock;
 
 mod about;
 pub mod fault;
@@ -68,8 +69,24 @@ pub struct Server {
     pub profile: Option<String>,
     /// Whether builds may be started and ended.
     pub may_build: bool,
+    /// So many plans are built at once, by whomever; the agent starts no more.
+    pub max_builds: u32,
     /// Options for builds, as they are typed.
     pub options: Vec<std::ffi::OsString>,
+    /// Plans whose build is being started, and may hold no lock yet.
+    pub starting: Mutex<BTreeSet<String>>,
+}
+
+/// A plan whose build is being started, until this is dropped.
+struct Starting<'a> {
+    server: &'a Server,
+    id: String,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.server.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Server {
@@ -96,6 +113,25 @@ impl Server {
         let session = self.base.session(&dir);
         let opened = session.open(false)?;
         Ok(Plan { id: id.to_owned(), dir, session, opened })
+    }
+
+    /// Takes the place of one more build. What counts is who holds the lock of a run, not what this server remembers.
+    fn one_more(&self, id: &str) -> Result<Starting<'_>, Fault> {
+        let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at_work = starting.clone();
+        let plans = self.runs.list_named(false)?;
+        at_work
+            .extend(plans.into_iter().filter(|plan| RunLock::owner(&plan.dir).is_some()).map(|plan| plan.id));
+        at_work.remove(id);
+        if at_work.len() >= self.max_builds as usize {
+            let (running, most) = (at_work.len(), self.max_builds);
+            let message = format!("builds under way: {running}, of {most} at most; `{id}` was not started");
+            return Err(Fault::new("TOO_MANY_BUILDS", message)
+                .hint("`plan_wait` for one of them, or `plan_stop` it; then `plan_resume` starts this one")
+                .details(json!({ "plan_id": id, "building": at_work, "max_builds": most })));
+        }
+        starting.insert(id.to_owned());
+        Ok(Starting { server: self, id: id.to_owned() })
     }
 
     fn must_build(&self) -> Result<(), Fault> {

@@ -472,10 +472,12 @@ pub(super) fn after(build: &Value) -> &'static str {
 
 /// Starts a build that outlives this server, and says what became of it at once.
 pub(super) fn begin(server: &Server, id: &str, dir: &std::path::Path) -> Result<Value, Fault> {
+    let starting = server.one_more(id)?;
     let name = id.to_owned();
     let told = move |code: u8| super::log(&format!("the build of {name} ended with exit code {code}"));
     let begun = detach::build(dir, &server.options, told)
         .map_err(|error| Fault::new("INTERNAL_ERROR", format!("the build could not be started: {error}")))?;
+    drop(starting);
     Ok(match begun {
         Begun::Runs { pid } => {
             super::log(&format!("the build of {id} is process {pid}"));

@@ -9,7 +9,7 @@ use crate::fs::Signature;
 use crate::record::Digest;
 
 /// Layout of the file; another one is no memo.
-pub(super) const MAGIC: &[u8; 16] = b"planexe memo 05\n";
+pub(super) const MAGIC: &[u8; 16] = b"planexe memo 06\n";
 /// Where the checksum of the rest of the head is.
 pub(super) const HEAD_SUM: Range<usize> = 16..24;
 /// Where the length of the head is.
@@ -108,9 +108,13 @@ pub(super) struct Head<'a> {
     pub(super) boot: &'a [u8],
     pub(super) words: &'a [u8],
     pub(super) said: &'a [u8],
+    /// Where the run was, links resolved, if something is named by an absolute path: in a run that was moved or copied
+    /// it may be named by another. Else nothing.
+    pub(super) home: &'a [u8],
     pub(super) env: Vec<(&'a str, &'a [u8])>,
     pub(super) dirs: Vec<(&'a CStr, &'a [u8])>,
     pub(super) absent: Vec<&'a CStr>,
+    pub(super) there: Vec<&'a CStr>,
     /// In the order of their paths.
     pub(super) folders: Vec<Folder<'a>>,
 }
@@ -187,7 +191,7 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
         return None;
     }
     let mut reader = Reader { bytes: &bytes[..length], at: REST_SUM.end };
-    let (boot, words, said) = (reader.text()?, reader.text()?, reader.text()?);
+    let (boot, words, said, home) = (reader.text()?, reader.text()?, reader.text()?, reader.text()?);
     let (mut env, count) = reader.list()?;
     for _ in 0..count {
         env.push((reader.str()?, reader.text()?));
@@ -200,6 +204,10 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     for _ in 0..count {
         absent.push(reader.name()?);
     }
+    let (mut there, count) = reader.list()?;
+    for _ in 0..count {
+        there.push(reader.name()?);
+    }
     let (mut folders, count) = reader.list()?;
     let mut first = 0;
     for _ in 0..count {
@@ -211,7 +219,18 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
         folders.push(Folder { path, first, at, records, names: reader.text()?, markers, times });
         first += count;
     }
-    (reader.at == length).then_some(Head { length, boot, words, said, env, dirs, absent, folders })
+    (reader.at == length).then_some(Head {
+        length,
+        boot,
+        words,
+        said,
+        home,
+        env,
+        dirs,
+        absent,
+        there,
+        folders,
+    })
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Memo<'_>> {

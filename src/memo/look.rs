@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::digest_of_variable;
 use super::format::{DIGEST, Folder, Head, Memo, RECORD, Reader, SIGNATURE, raw, signature_bytes};
+use super::{digest_of_variable, is_plain};
 use crate::cores;
 use crate::fs::{self, OpenDir, Signature};
 use crate::store::index::is_racy;
@@ -33,17 +33,26 @@ pub(super) struct Looked {
 }
 
 impl Head<'_> {
-    /// Whether it was written in this boot, for these words, variables and listings.
-    pub(super) fn is_of(&self, run: &OpenDir, words: &str, env: &dyn Fn(&str) -> Option<String>) -> bool {
+    /// Whether it was written in this boot, for this run, these words, variables and listings.
+    pub(super) fn is_of(
+        &self,
+        path: &Path,
+        run: &OpenDir,
+        words: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> bool {
+        let at_home = || path.canonicalize().is_ok_and(|path| path.as_os_str().as_bytes() == self.home);
         let same_variable =
             |(name, digest): &(&str, &[u8])| digest_of_variable(env(name).as_deref()).0.as_bytes() == *digest;
         let same_listing =
             |(dir, times): &(&CStr, &[u8])| signature_bytes(&run.times(dir).unwrap_or_default()) == *times;
         self.words == words.as_bytes()
             && is_this_boot(self.boot)
+            && (self.home.is_empty() || at_home())
             && self.env.iter().all(same_variable)
             && self.dirs.iter().all(same_listing)
             && self.absent.iter().all(|path| run.is_absent(path))
+            && self.there.iter().all(|path| run.plain_signature(path).is_some())
     }
 
     /// Looks at all files, on all cores if there are many; none if too many differ.
@@ -117,10 +126,10 @@ impl Folder<'_> {
     fn differing(&self, run: &OpenDir, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
         // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
         // gone took its files with it.
-        let dir = run.open_in(self.path);
+        let dir = run.open_plain(self.path);
         for number in range {
             let (record, name) = self.record(number)?;
-            let now = dir.as_ref().and_then(|dir| dir.signature(name));
+            let now = dir.as_ref().and_then(|dir| dir.plain_signature(name));
             if now.is_none_or(|now| signature_bytes(&now) != record[..SIGNATURE]) {
                 differing.push((self.first + number) as u32);
             }
@@ -176,10 +185,13 @@ impl Memo<'_> {
         let folder = self.head.folder(number)?;
         let n = number - folder.first;
         let path = run.join(folder.path()).join(OsStr::from_bytes(folder.record(n)?.1.to_bytes()));
-        let (now, signature) = (fs::now_ns(), fs::signature(&path).ok()??);
+        if !is_plain(run, folder.path()) {
+            return None;
+        }
+        let (now, signature) = (fs::now_ns(), fs::plain_signature(&path).ok()??);
         let (digest, _) = fs::hash_file(&path).ok()?;
         if raw(&digest)? != self.digests[number * DIGEST..(number + 1) * DIGEST]
-            || fs::signature(&path).ok()?? != signature
+            || fs::plain_signature(&path).ok()?? != signature
         {
             return None;
         }

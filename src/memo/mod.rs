@@ -1,20 +1,23 @@
 //! The memo of a build that left nothing to do: everything its verdict rested on, so that the next one
 //! need not even read the pipeline. Part of the index: a cache that may be deleted at any time.
 //!
-//! `.planexe/memo` lists every file the verdict rested on (pipeline, texts, inputs, outputs, markers)
-//! with its digest and the signature it was last seen with, every directory whose listing mattered (globs,
-//! orphans) with its times, and every file whose absence did. A build with the same words on its command
-//! line looks at all of them, for which it needs the first half of the memo alone; a file whose signature differs is
-//! hashed. Of markers, if there are many, only the folders are looked at: while the times of one stand, no name came or went in it. If no content differs, everything is up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
-//! still are ([`Known`]). The first thing a build that runs a task does is to remove the memo, so that one
-//! that was killed leaves none; nothing is believed after another boot.
+//! `.planexe/memo` lists every file the verdict rested on (pipeline, texts, inputs, outputs, markers) with its digest
+//! and the signature it was last seen with, every directory whose listing mattered (globs, orphans) with its times, and
+//! every file whose absence did. A build with the same words on its command line looks at all of them, for which it
+//! needs the first half of the memo alone; a file whose signature differs is hashed. Of markers, if there are many,
+//! only the folders are looked at: while the times of one stand, no name came or went in it. If no content differs,
+//! everything is up to date. If some do, all tasks but those that read or wrote such a file, and what comes after them,
+//! still are ([`Known`]). No file in it is reached through a link, and what it names by an absolute path is believed
+//! only where the run was: a link may be turned elsewhere, and a run copied, without a trace in the files. The first
+//! thing a build that runs a task does is to remove the memo, so that one that was killed leaves none; nothing is
+//! believed after another boot.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::fs::{self, Durability, FsError, OpenDir, Signature};
+use crate::fs::{self, Durability, FileKind, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
 use crate::store::lock::is_unannounced;
@@ -38,6 +41,8 @@ pub struct RestsOn {
     pub contents: Contents,
     /// Files that were not there, and might have mattered.
     pub absent: Vec<PathBuf>,
+    /// Files that must be there, whatever they hold: no task that is made reads them.
+    pub there: Vec<PathBuf>,
     /// Which of `files` are markers, by their positions: planexe alone writes them, each by a rename.
     pub markers: Vec<u32>,
     /// Directories whose listing mattered.
@@ -123,7 +128,7 @@ pub fn check(run: &Path, open: &OpenDir, words: &str, env: &dyn Fn(&str) -> Opti
     }
     let head = open.read_head(c".planexe/memo", head_length)?;
     let seen = decode_head(&head)?;
-    if !seen.is_of(open, words, env) {
+    if !seen.is_of(run, open, words, env) {
         return None;
     }
     let looked = seen.look(open)?;
@@ -205,7 +210,13 @@ impl Known {
         let Some(places) = self.places(said, contents) else { return false };
         let mut memo = self.memo.clone();
         for (path, place) in places {
-            let Ok(Some(seen)) = index.look(&run.join(&path)) else { return false };
+            let full = run.join(&path);
+            if !is_plain(run, path.parent().unwrap_or(Path::new("")))
+                || fs::kind(&full).ok().flatten() != Some(FileKind::File)
+            {
+                return false;
+            }
+            let Ok(Some(seen)) = index.look(&full) else { return false };
             let Some(digest) = raw(&seen.digest) else { return false };
             match contents.get(&path) {
                 Some(recorded) if *recorded != digest => return false,
@@ -232,6 +243,14 @@ impl Known {
         numbers.extend(&self.changed);
         numbers.into_iter().map(|number| Some((memo.head.path(number)?, memo.place(number)?))).collect()
     }
+}
+
+/// Whether no link is on the way to a folder from the run, or by its absolute name from the top. Where a link leads
+/// may change without a trace in what it led to: no memo is made of such files.
+fn is_plain(run: &Path, folder: &Path) -> bool {
+    let Ok(run) = run.canonicalize() else { return false };
+    let named = run.join(folder);
+    named.canonicalize().is_ok_and(|real| real == fs::normal(&named))
 }
 
 /// The digest of a variable's value; of an unset one that of nothing.
@@ -268,7 +287,7 @@ mod tests {
         let env = |_: &str| None;
         let said = |bytes: &[u8]| {
             let open = OpenDir::open(run).expect("the run");
-            let memo = decode(bytes).filter(|memo| memo.head.is_of(&open, words, &env))?;
+            let memo = decode(bytes).filter(|memo| memo.head.is_of(run, &open, words, &env))?;
             let read = memo.read(run, &memo.head.look(&open)?.differing);
             read.changed.is_empty().then(|| memo.head.said.to_vec())
         };
@@ -283,7 +302,7 @@ mod tests {
         }
         let other_words = "build -C x";
         let open = OpenDir::open(run).expect("the run");
-        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(&open, other_words, &env)));
+        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(run, &open, other_words, &env)));
         std::fs::write(run.join("b.txt"), "").expect("a file");
         assert!(said(&bytes).is_none(), "a file came");
         std::fs::remove_file(run.join("b.txt")).expect("removed");

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::format::{
     DIGEST, HEAD_LENGTH, MAGIC, RECORD, REST_SUM, name, number, numbers, raw, seal, signature_bytes, text,
 };
-use super::{Contents, RestsOn};
+use super::{Contents, RestsOn, is_plain};
 use crate::fs::{self, Signature};
 use crate::store::index::{Index, is_racy};
 use crate::store::lock::boot_id;
@@ -30,7 +30,7 @@ fn record_of(
 ) -> Option<(Signature, [u8; 32])> {
     let full = run.join(file);
     let recorded = contents.get(file);
-    let size = fs::signature(&full).ok()??.size;
+    let size = fs::plain_signature(&full).ok()??.size;
     if let Some(digest) = recorded
         && size >= WORTH_READING
         && index.settled(&full).is_none()
@@ -68,6 +68,11 @@ pub(super) fn encode(
     text(&mut out, boot_id().unwrap_or_default().as_bytes());
     text(&mut out, words.as_bytes());
     text(&mut out, said.as_bytes());
+    let home = match rests.files.iter().chain(&rests.dirs).any(|path| path.is_absolute()) {
+        true => run.canonicalize().ok()?,
+        false => PathBuf::new(),
+    };
+    text(&mut out, home.as_os_str().as_bytes());
     number(&mut out, rests.env.len());
     for (name, digest) in &rests.env {
         text(&mut out, name.as_bytes());
@@ -87,6 +92,14 @@ pub(super) fn encode(
     }
     number(&mut out, rests.absent.len());
     for path in &rests.absent {
+        name(&mut out, path);
+    }
+    number(&mut out, rests.there.len());
+    for path in &rests.there {
+        let is_file = fs::plain_signature(&run.join(path)).ok()?.is_some();
+        if !is_file || !is_plain(run, path.parent()?) {
+            return None;
+        }
         name(&mut out, path);
     }
     // By folder: each is opened once, and its files looked at relative to it. Its markers come last.
@@ -111,6 +124,9 @@ pub(super) fn encode(
     }
     let folders: Vec<_> = files.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
     let folder = |group: &[(&PathBuf, bool)]| group[0].0.parent().map(Path::to_owned).unwrap_or_default();
+    if folders.iter().any(|group| !is_plain(run, &folder(group))) {
+        return None;
+    }
     // Before the files in them.
     let times: Vec<Option<Signature>> = folders
         .iter()

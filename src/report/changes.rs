@@ -1,11 +1,26 @@
 //! How one content differs from another: JSON by its paths, text by its lines and, in colour, by its words.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use serde_json::Value;
-use similar::{Algorithm, ChangeTag, DiffOp, TextDiff, capture_diff_slices};
+use similar::{Algorithm, ChangeTag, DiffOp, TextDiff, capture_diff_slices_deadline};
 
 use crate::items::{canonical, escape};
 use crate::style::{self, CYAN, GREEN, RED, Style, YELLOW, clean};
+
+/// So long two contents are compared: with many thousand changed lines it would else take minutes. What is left then
+/// counts as changed.
+const LONGEST: Duration = Duration::from_secs(1);
+
+fn deadline() -> Instant {
+    Instant::now() + LONGEST
+}
+
+/// Two texts compared by lines.
+pub fn lines<'a>(old: &'a str, new: &'a str) -> TextDiff<'a, 'a, 'a, str> {
+    TextDiff::configure().deadline(deadline()).diff_lines(old, new)
+}
 
 /// A difference between two JSON values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,17 +38,17 @@ pub struct Change {
 /// All differences of two JSON values, in the order of the new one.
 pub fn json_changes(old: &Value, new: &Value) -> Vec<Change> {
     let mut changes = Vec::new();
-    compare("", old, new, &mut changes);
+    compare("", (old, new), deadline(), &mut changes);
     changes
 }
 
-fn compare(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
+fn compare(path: &str, (old, new): (&Value, &Value), until: Instant, changes: &mut Vec<Change>) {
     match (old, new) {
         (Value::Object(before), Value::Object(now)) => {
             for (key, old) in before {
                 let path = format!("{path}/{}", escape(key));
                 match now.get(key) {
-                    Some(new) => compare(&path, old, new, changes),
+                    Some(new) => compare(&path, (old, new), until, changes),
                     None => changes.push(Change { path, old: Some(old.clone()), new: None }),
                 }
             }
@@ -42,18 +57,19 @@ fn compare(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
                 changes.push(Change { path, old: None, new: Some(new.clone()) });
             }
         }
-        (Value::Array(before), Value::Array(now)) => compare_lists(path, before, now, changes),
+        (Value::Array(before), Value::Array(now)) => compare_lists(path, (before, now), until, changes),
         _ if canonical(old) == canonical(new) => {}
         _ => changes.push(Change { path: path.to_owned(), old: Some(old.clone()), new: Some(new.clone()) }),
     }
 }
 
 /// Lists are aligned first, so that one item put in does not change all that follow.
-fn compare_lists(path: &str, before: &[Value], now: &[Value], changes: &mut Vec<Change>) {
+fn compare_lists(path: &str, (before, now): (&[Value], &[Value]), until: Instant, changes: &mut Vec<Change>) {
     let texts = |list: &[Value]| list.iter().map(canonical).collect::<Vec<_>>();
     let gone = |at: usize| Change { path: format!("{path}/{at}"), old: Some(before[at].clone()), new: None };
     let new = |at: usize| Change { path: format!("{path}/{at}"), old: None, new: Some(now[at].clone()) };
-    for op in capture_diff_slices(Algorithm::Patience, &texts(before), &texts(now)) {
+    let (was, is) = (texts(before), texts(now));
+    for op in capture_diff_slices_deadline(Algorithm::Patience, &was, &is, Some(until)) {
         match op {
             DiffOp::Equal { .. } => {}
             DiffOp::Delete { old_index, old_len, .. } => {
@@ -66,7 +82,7 @@ fn compare_lists(path: &str, before: &[Value], now: &[Value], changes: &mut Vec<
                 let both = old_len.min(new_len);
                 for n in 0..both {
                     let path = format!("{path}/{}", new_index + n);
-                    compare(&path, &before[old_index + n], &now[new_index + n], changes);
+                    compare(&path, (&before[old_index + n], &now[new_index + n]), until, changes);
                 }
                 changes.extend((old_index + both..old_index + old_len).map(gone));
                 changes.extend((new_index + both..new_index + new_len).map(new));
@@ -77,13 +93,15 @@ fn compare_lists(path: &str, before: &[Value], now: &[Value], changes: &mut Vec<
 
 /// The changes for people: one a line, changed strings word by word.
 pub fn json_text(changes: &[Change], style: &Style) -> String {
-    let mut text = String::new();
+    let (mut text, until) = (String::new(), deadline());
     for change in changes {
         let path = if change.path.is_empty() { "(all of it)".to_owned() } else { clean(&change.path) };
         let (mark, colour, what) = match (&change.old, &change.new) {
             (None, Some(new)) => ('+', GREEN, shown(new)),
             (Some(old), None) => ('-', RED, shown(old)),
-            (Some(Value::String(old)), Some(Value::String(new))) => ('~', YELLOW, words(old, new, style)),
+            (Some(Value::String(old)), Some(Value::String(new))) => {
+                ('~', YELLOW, words((old, new), until, style))
+            }
             (Some(old), Some(new)) => {
                 let (old, new) = (style.paint(RED, &shown(old)), style.paint(GREEN, &shown(new)));
                 ('~', YELLOW, format!("{old} -> {new}"))
@@ -104,8 +122,8 @@ fn shown(value: &Value) -> String {
 const AROUND: usize = 8;
 
 /// Two texts in one line: `Build a [-bridge-]{+tunnel+} by 2030`, in colour without the marks.
-pub fn words(old: &str, new: &str, style: &Style) -> String {
-    let diff = TextDiff::from_words(old, new);
+fn words((old, new): (&str, &str), until: Instant, style: &Style) -> String {
+    let diff = TextDiff::configure().deadline(until).diff_words(old, new);
     let ops: Vec<_> = diff.ops().to_vec();
     let mut text = String::new();
     let last = ops.len().saturating_sub(1);
@@ -150,7 +168,7 @@ fn folded(text: &str) -> String {
 
 /// Two texts as a unified difference with these names; in colour the words that differ stand out.
 pub fn text_diff(old: &str, new: &str, names: (&str, &str), style: &Style) -> String {
-    let diff = TextDiff::from_lines(old, new);
+    let (diff, until) = (lines(old, new), deadline());
     if style.depth == style::Depth::None {
         let text = diff.unified_diff().context_radius(3).header(names.0, names.1).to_string();
         return style::clean_lines(&text);
@@ -169,7 +187,7 @@ pub fn text_diff(old: &str, new: &str, names: (&str, &str), style: &Style) -> St
         let (old, new) =
             (span(first.old_range(), last.old_range()), span(first.new_range(), last.new_range()));
         text += &format!("{}\n", style.paint(CYAN, &format!("@@ -{old} +{new} @@")));
-        for change in group.iter().flat_map(|op| diff.iter_inline_changes(op)) {
+        for change in group.iter().flat_map(|op| diff.iter_inline_changes_deadline(op, Some(until))) {
             let (sign, colour) = match change.tag() {
                 ChangeTag::Delete => ("-", Some(RED)),
                 ChangeTag::Insert => ("+", Some(GREEN)),
@@ -199,7 +217,23 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn lines(old: Value, new: Value) -> Vec<String> {
+    #[test]
+    fn where_everything_changed_it_is_told_soon() {
+        let text = |seed: u64| -> String { (0..20_000).map(|n| format!("{}\n", n * seed)).collect() };
+        let (old, new) = (text(7), text(11));
+        let style = Style { depth: style::Depth::True, width: None };
+        let began = Instant::now();
+        for style in [&Style::PLAIN, &style] {
+            let diff = text_diff(&old, &new, ("old", "new"), style);
+            assert!(diff.lines().count() > 20_000);
+        }
+        let list = |text: &str| Value::from(text.lines().collect::<Vec<_>>());
+        let changes = json_changes(&list(&old), &list(&new));
+        assert!(changes.len() > 10_000 && json_text(&changes, &style).lines().count() == changes.len());
+        assert!(began.elapsed() < 30 * LONGEST, "{:?}", began.elapsed());
+    }
+
+    fn by_paths(old: Value, new: Value) -> Vec<String> {
         json_text(&json_changes(&old, &new), &Style::PLAIN).lines().map(str::to_owned).collect()
     }
 
@@ -208,7 +242,7 @@ mod tests {
         let old = json!({"title": "Build a bridge by 2030", "cost": 1, "gone": {"a": 1}, "same": [1, 2]});
         let new = json!({"title": "Build a tunnel by 2030", "cost": 2, "same": [1, 2], "new/key": null});
         assert_eq!(
-            lines(old, new),
+            by_paths(old, new),
             [
                 "~ /title Build a [-bridge-]{+tunnel+} by 2030",
                 "~ /cost 1 -> 2",
@@ -216,25 +250,25 @@ mod tests {
                 "+ /new~1key null",
             ]
         );
-        assert!(lines(json!({"a": 1, "b": 2}), json!({"b": 2, "a": 1})).is_empty());
-        assert_eq!(lines(json!(1), json!([1])), ["~ (all of it) 1 -> [1]"]);
+        assert!(by_paths(json!({"a": 1, "b": 2}), json!({"b": 2, "a": 1})).is_empty());
+        assert_eq!(by_paths(json!(1), json!([1])), ["~ (all of it) 1 -> [1]"]);
     }
 
     #[test]
     fn one_item_put_in_is_one_change() {
         let old = json!([{"n": "a"}, {"n": "b"}, {"n": "c"}]);
         assert_eq!(
-            lines(old.clone(), json!([{"n": "x"}, {"n": "a"}, {"n": "b"}, {"n": "c"}])),
+            by_paths(old.clone(), json!([{"n": "x"}, {"n": "a"}, {"n": "b"}, {"n": "c"}])),
             ["+ /0 {\"n\":\"x\"}"]
         );
-        assert_eq!(lines(old.clone(), json!([{"n": "a"}, {"n": "c"}])), ["- /1 {\"n\":\"b\"}"]);
-        assert_eq!(lines(old, json!([{"n": "a"}, {"n": "B"}, {"n": "c"}])), ["~ /1/n [-b-]{+B+}"]);
+        assert_eq!(by_paths(old.clone(), json!([{"n": "a"}, {"n": "c"}])), ["- /1 {\"n\":\"b\"}"]);
+        assert_eq!(by_paths(old, json!([{"n": "a"}, {"n": "B"}, {"n": "c"}])), ["~ /1/n [-b-]{+B+}"]);
     }
 
     #[test]
     fn what_did_not_change_is_left_out_of_long_texts() {
         let old = "word ".repeat(100) + "old " + &"word ".repeat(100);
-        let text = words(&old, &old.replace("old", "new"), &Style::PLAIN);
+        let text = words((&old, &old.replace("old", "new")), deadline(), &Style::PLAIN);
         assert!(text.contains("[-old-]{+new+}") && text.contains('…') && text.len() < 200, "{text}");
     }
 

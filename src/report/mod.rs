@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::exit;
 use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
+use crate::verdict::Evaluation;
 
 pub use crate::style::shell_word;
 
@@ -359,6 +360,11 @@ impl TaskView {
             let how = if self.state.is_complete() { "depends on" } else { "after" };
             parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
         }
+        if let Some(evaluation) = Evaluation::of(self.eval.as_ref()).filter(|it| it.score.is_some())
+            && self.state == Shown::Done
+        {
+            parts.push(format!("score {}", evaluation.score.unwrap_or_default()));
+        }
         for (flag, words) in [
             (self.partial, "partial: items are missing"),
             (self.sample, "sample answer"),
@@ -407,7 +413,7 @@ fn without_families(tasks: &[TaskView]) -> impl Iterator<Item = &TaskView> {
 
 /// The difference of two texts as a unified diff without file names; empty if there is none.
 pub fn diff(old: &str, new: &str) -> String {
-    similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
+    changes::lines(old, new).unified_diff().context_radius(3).to_string()
 }
 
 /// A difference, cleaned, indented and coloured, without its final line end.

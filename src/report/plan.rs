@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::report::status::some_names;
 use crate::report::{Reason, Server, Verdict, joined, time};
+use crate::simulate::BudgetStop;
 use crate::style::{self, Shown, Style, clean, pad};
 
 /// What a build would do.
@@ -44,6 +45,8 @@ pub struct PlanView {
     pub eta_s: Option<f64>,
     /// USD its calls are expected to cost, the same way.
     pub cost_usd: Option<f64>,
+    /// Where its budget is expected to stop it, the same way.
+    pub budget_stop: Option<BudgetStop>,
 }
 
 /// A task that would run, or might.
@@ -156,6 +159,13 @@ impl PlanView {
             text.push('\n');
         }
         text += &format!("{}\n", style.wrap(&self.total(), 2));
+        if let Some(stop) = &self.budget_stop {
+            let told = format!(
+                "Its budget is expected to stop it: {}. The next build goes on, with the whole budget again.",
+                stop.text()
+            );
+            text += &format!("{}\n", style.wrap(&told, 2));
+        }
         if self.unknown_items > 0 {
             let tasks = style::count(u64::from(self.unknown_items), "task");
             text += &format!("The items of {tasks} are not known yet; each counts as one.\n");

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::report::Server;
 use crate::report::records::headed;
-use crate::simulate::Predicted;
+use crate::simulate::{BudgetStop, Predicted};
 use crate::style::{self, Style};
 
 /// What a build of everything is predicted to take.
@@ -46,8 +46,9 @@ impl Serialize for PredictedRow {
             cost_usd: f64,
             guessed: u64,
             unknown_items: u64,
+            budget_stop: Option<BudgetStop>,
         }
-        let Predicted { seconds, tasks, guessed, usage, unknown_items } = self.predicted;
+        let Predicted { seconds, tasks, guessed, usage, unknown_items, budget_stop } = self.predicted;
         let row = Row {
             slots: self.slots,
             seconds,
@@ -58,6 +59,7 @@ impl Serialize for PredictedRow {
             cost_usd: usage.cost_usd,
             guessed,
             unknown_items,
+            budget_stop,
         };
         row.serialize(serializer)
     }
@@ -76,15 +78,21 @@ impl SimulateView {
                 style::tokens(predicted.usage.input_tokens),
                 style::tokens(predicted.usage.output_tokens),
                 style::money(predicted.usage.cost_usd),
+                predicted.budget_stop.map_or(String::new(), |stop| stop.text()),
             ]
         };
-        let heads = ["slots", "time", "tasks", "calls", "in", "out", "cost"];
+        let stops = self.rows.iter().any(|row| row.predicted.budget_stop.is_some());
+        let stop = if stops { "stopped by its budget" } else { "" };
+        let heads = ["slots", "time", "tasks", "calls", "in", "out", "cost", stop];
         let mut text = headed(heads, self.rows.iter().map(row), style);
         let Some(Predicted { tasks, guessed, unknown_items, .. }) =
             self.rows.first().map(|row| row.predicted)
         else {
             return text;
         };
+        if stops {
+            text += "The next build goes on from there, with the whole budget again.\n";
+        }
         if guessed > 0 {
             let all = if guessed == tasks {
                 "no task has"
@@ -115,7 +123,8 @@ mod tests {
     fn a_row_for_each_number_of_slots() {
         let usage =
             Usage { calls: 3, input_tokens: 1500, output_tokens: 20, cost_usd: 0.5, ..Usage::default() };
-        let predicted = Predicted { seconds: 90.0, tasks: 4, guessed: 1, usage, unknown_items: 1 };
+        let predicted =
+            Predicted { seconds: 90.0, tasks: 4, guessed: 1, usage, unknown_items: 1, budget_stop: None };
         let view = SimulateView {
             schema: 1,
             server: Server::here(None),

@@ -291,6 +291,7 @@ fn explained() -> ExplainView {
             new: Some("9a8b7c6d5e4f3a2b".into()),
         }],
         attempt: 1,
+        eval: None,
         asked: None,
         roots: vec![],
         instances: vec![],
@@ -466,6 +467,7 @@ fn plan() -> PlanView {
         guessed: 0,
         eta_s: Some(62.0),
         cost_usd: Some(0.25),
+        budget_stop: None,
     }
 }
 

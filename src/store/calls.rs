@@ -101,6 +101,9 @@ pub struct CallRecord {
     /// Joins log, usage and failures.
     #[serde(default)]
     pub error_id: Option<String>,
+    /// The task's evaluator was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation: bool,
     /// Fields of other versions, kept.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -380,6 +383,7 @@ mod tests {
             verdict: Verdict::Arrived,
             attempt: 1,
             error_id: None,
+            evaluation: false,
             other: Map::new(),
         }
     }

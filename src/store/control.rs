@@ -44,7 +44,7 @@ pub struct Passed {
 }
 
 /// The files a build looks at. Those that were there before it count for nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Controls {
     dir: PathBuf,
     told: BTreeMap<String, Passed>,
@@ -64,25 +64,31 @@ impl Controls {
         Controls { dir, told: BTreeMap::new(), stopped: false, aborted: None, older }
     }
 
+    /// Removes the files that were there before the build, and no other: one that came since is for it. Those that cannot
+    /// be removed are passed over all the same.
+    pub fn clear_older(&self) {
+        for (name, was) in &self.older {
+            if signature(&self.dir, name).as_ref() == Some(was) {
+                let _ = fs::remove(&self.dir.join(name));
+            }
+        }
+    }
+
     /// What is asked now; a stop is told once, a pause every time, what a person let pass once unless it is
     /// [`Controls::put_off`].
     pub fn look(&mut self) -> Vec<Control> {
         let mut found = Vec::new();
-        let there = |name: &str| {
-            let older = |seen| self.older.iter().any(|(other, was)| *other == name && *was == seen);
-            signature(&self.dir, name).is_some_and(|seen| !older(seen))
-        };
-        if there("abort") {
+        if self.is_there("abort") {
             let hard = fs::read(&self.dir.join("abort")).is_ok_and(|bytes| bytes.starts_with(b"hard"));
             // A later, harder one counts as well.
             if self.aborted.is_none_or(|was| hard && !was) {
                 found.push(Control::Abort { hard });
                 self.aborted = Some(hard);
             }
-        } else if there("stop") && !std::mem::replace(&mut self.stopped, true) {
+        } else if self.is_there("stop") && !std::mem::replace(&mut self.stopped, true) {
             found.push(Control::Stop);
         }
-        found.push(Control::Pause(there("pause")));
+        found.push(Control::Pause(self.is_there("pause")));
         for passed in self.all_passed() {
             if self.told.get(&passed.task) != Some(&passed) {
                 found.push(Control::Passed(passed.task.clone()));
@@ -91,6 +97,17 @@ impl Controls {
         }
         found.extend(retries(&self.dir).into_values().map(Control::Retry));
         found
+    }
+
+    /// Whether a stop or an abort is asked for.
+    pub fn ask_for_the_end(&self) -> bool {
+        self.is_there("stop") || self.is_there("abort")
+    }
+
+    /// Whether there is such a file, made since.
+    fn is_there(&self, name: &str) -> bool {
+        let older = |seen| self.older.iter().any(|(other, was)| *other == name && *was == seen);
+        signature(&self.dir, name).is_some_and(|seen| !older(seen))
     }
 
     /// The task does not wait yet: that it was let pass is told again by the next look.
@@ -180,6 +197,7 @@ impl Store {
     /// stay where they are until there are new ones. Under the lock.
     pub fn begin_anew(&self, task: &str, first: &str) -> Result<(), FsError> {
         self.calls().discard(task).map_err(|error| error.within(&self.run_dir))?;
+        self.spend_candidate(task)?;
         if let StatusRead::Valid(mut status) = self.read_status(first) {
             // Done without a marker means a fresh draw; anything else begins from the beginning.
             if status.state != State::Done {
@@ -187,6 +205,8 @@ impl Store {
                 status.failure = None;
             }
             status.budgets = None;
+            // Its rounds begin anew as well.
+            status.eval = None;
             self.write_status(first, &status, Durability::Synced)?;
         }
         self.remove_done(first, Durability::Synced)?;
@@ -211,14 +231,6 @@ impl Store {
         };
         fs::write_atomic(&self.planexe_subdir("")?.join(name), text, Durability::Unsynced)
             .map_err(|error| error.within(self.run_dir()))
-    }
-
-    /// Removes what steered an earlier build.
-    pub fn clear_stop(&self) -> Result<(), FsError> {
-        for name in FILES {
-            fs::remove(&self.planexe_dir().join(name))?;
-        }
-        Ok(())
     }
 
     /// The task recorded beside a first output.
@@ -276,13 +288,14 @@ mod tests {
         }
         let mut controls = Controls::new(&store);
         assert_eq!(controls.look(), [Control::Pause(false)]);
-        store.clear_stop().unwrap();
+        // Asked again before the build has begun: that one is for it.
+        store.ask(&Control::Stop).unwrap();
+        controls.clear_older();
         assert!(!store.is_paused());
+        assert_eq!(controls.look(), [Control::Stop, Control::Pause(false)]);
         store.ask(&Control::Pause(true)).unwrap();
         assert_eq!(controls.look(), [Control::Pause(true)]);
         store.ask(&Control::Pause(false)).unwrap();
-        store.ask(&Control::Stop).unwrap();
-        assert_eq!(controls.look(), [Control::Stop, Control::Pause(false)]);
         assert_eq!(controls.look(), [Control::Pause(false)]);
         // Harder, told once each.
         store.ask(&Control::Abort { hard: false }).unwrap();

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::sidecar::to_json;
 use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError, OpenDir};
+use crate::slots::AtOnce;
 
 /// How long to wait for a lock that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,9 @@ pub struct Owner {
     /// What was typed.
     #[serde(default)]
     pub command: Option<String>,
+    /// How many tasks it runs at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<AtOnce>,
 }
 
 impl Owner {
@@ -62,6 +66,7 @@ impl Owner {
             boot_id: boot_id(),
             started_utc: Some(clock::now_utc()),
             command: Some(command.into()),
+            at_once: None,
         }
     }
 
@@ -76,7 +81,7 @@ impl Owner {
     }
 
     /// Whether the process still runs, as far as can be seen from here: another host's cannot.
-    fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         self.host == host_name()
             && self.boot_id == boot_id()
             && i32::try_from(self.pid).is_ok_and(fs::process_exists)
@@ -177,7 +182,7 @@ impl RunLock {
     /// that cannot be written to is found before anything is paid for, as is a `.planexe/` that leads
     /// elsewhere by a link. Removed when the lock ends.
     pub fn announce(&mut self, owner: &Owner) -> Result<(), FsError> {
-        self.announce_inner(owner).map_err(|error| error.within(&self.run_dir))
+        self.announce_inner(owner).map_err(|error| of_run(&self.run_dir, error))
     }
 
     fn announce_inner(&mut self, owner: &Owner) -> Result<(), FsError> {
@@ -211,6 +216,7 @@ impl RunLock {
                     boot_id: boot_id(),
                     started_utc: None,
                     command: None,
+                    at_once: None,
                 },
             }),
             // The table shows only processes this one may see: a live owner by its own word still counts.
@@ -224,6 +230,14 @@ impl Drop for RunLock {
         if self.announced {
             forget_owner(&self.run_dir);
         }
+    }
+}
+
+/// A first write that failed: on a read-only file system it is not about that one file.
+fn of_run(run_dir: &Path, error: FsError) -> FsError {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => FsError::new(run_dir, "write into", error.source),
+        _ => error.within(run_dir),
     }
 }
 
@@ -534,6 +548,19 @@ mod tests {
         fs::write_atomic(&owner_path(dir.path()), b"garbage", Durability::Unsynced).unwrap();
         assert_eq!(RunLock::owner(dir.path()), None);
         RunLock::acquire(dir.path(), Wait::No).unwrap();
+    }
+
+    #[test]
+    fn of_a_read_only_file_system_the_run_is_named() {
+        let file = Path::new("/runs/x/.planexe/owner.json");
+        let said = |kind: ErrorKind| {
+            of_run(Path::new("/runs/x"), FsError::new(file, "write", kind.into())).to_string()
+        };
+        assert_eq!(said(ErrorKind::ReadOnlyFilesystem), "cannot write into `/runs/x`: read-only file system");
+        assert_eq!(
+            said(ErrorKind::PermissionDenied),
+            "cannot write `.planexe/owner.json`: permission denied"
+        );
     }
 
     #[test]

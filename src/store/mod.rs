@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod calls;
+pub mod candidates;
 pub mod checkpoints;
 pub mod commit;
 pub mod control;
@@ -20,6 +21,7 @@ pub mod rewind;
 pub mod run_json;
 pub mod sidecar;
 mod table;
+pub mod watcher;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,7 @@ use crate::fs::{self, Durability, FsError, NAME_MAX};
 
 pub use batch::Batch;
 pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
+pub use candidates::{Candidate, CandidateFile};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
 pub use history::{Entry, History, Why};
@@ -34,6 +37,7 @@ pub use index::Index;
 pub use lock::{LockError, Owner, RunLock, Wait};
 pub use run_json::{Phase, RunJson};
 pub use sidecar::{Sidecar, StatusRead};
+pub use watcher::Watcher;
 
 /// One run directory. Opening it writes nothing.
 #[derive(Debug)]
@@ -211,6 +215,7 @@ pub(crate) mod fixtures {
             made_with: None,
             call: None,
             sample: false,
+            eval: None,
             other: Default::default(),
         }
     }

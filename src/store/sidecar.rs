@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Store;
+use super::history::Temps;
 use crate::fs::{self, Durability, FsError};
 use crate::record::{Digest, Done, Marker, SCHEMA, State, Status};
 
@@ -221,6 +222,30 @@ impl Store {
         fs::write_atomic(&path, &to_json(status), durability).map_err(|error| error.within(self.run_dir()))
     }
 
+    /// Writes both sidecars of tasks, by their first outputs, synced: what is replaced is there, or what replaces it, and
+    /// no half of it, whenever the power goes. All `.DONE` come before the first `.status`.
+    pub fn write_all_records(&self, records: &[(&str, Done, Status)]) -> Result<(), FsError> {
+        self.write_all_records_inner(records).map_err(|error| error.within(self.run_dir()))
+    }
+
+    fn write_all_records_inner(&self, records: &[(&str, Done, Status)]) -> Result<(), FsError> {
+        let (mut markers, mut statuses) = (Temps::default(), Temps::default());
+        for (output, done, status) in records {
+            let both = [(Sidecar::Done, to_json(done)), (Sidecar::Status, to_json(status))];
+            for (kind, bytes) in both {
+                let path = self.sidecar_path(output, kind);
+                self.prepare(output, &path)?;
+                let temp = fs::write_beside(&path, &bytes, Durability::Unsynced)?;
+                let temps = if kind == Sidecar::Done { &mut markers } else { &mut statuses };
+                temps.0.push((temp, path));
+            }
+        }
+        let temps: Vec<&Path> = markers.0.iter().chain(&statuses.0).map(|(temp, _)| temp.as_path()).collect();
+        fs::sync_files(self.run_dir(), &temps)?;
+        markers.publish(Durability::Synced)?;
+        statuses.publish(Durability::Synced)
+    }
+
     /// Removes the `.DONE`; false if there was none.
     pub fn remove_done(&self, output: &str, durability: Durability) -> Result<bool, FsError> {
         fs::remove_durably(&self.sidecar_path(output, Sidecar::Done), durability)
@@ -262,6 +287,36 @@ mod tests {
 
     fn put(store: &Store, kind: Sidecar, bytes: &[u8]) {
         fs::write_atomic(&store.sidecar_path("swot.json", kind), bytes, Durability::Unsynced).unwrap();
+    }
+
+    #[test]
+    fn the_records_of_many_are_written_at_once() {
+        use crate::fs::fault;
+        let (dir, store) = store();
+        let names: Vec<String> = (0..40).map(|n| format!("sub{}/t{n}.txt", n % 3)).collect();
+        let records = |fingerprint: &str| -> Vec<(&str, Done, Status)> {
+            let of = |name: &'_ String| {
+                let done = Done { fingerprint: Digest::of(fingerprint.as_bytes()), ..done() };
+                (done, Status::new(name, State::Done))
+            };
+            names.iter().map(|name| (name.as_str(), of(name).0, of(name).1)).collect()
+        };
+        store.write_all_records(&records("old")).unwrap();
+        // Whatever fails, each marker is the old one or the new one, and nothing is left lying about.
+        for after in (0..).step_by(31) {
+            fault::arm(after, true);
+            let written = store.write_all_records(&records("new"));
+            let failed = fault::disarm();
+            assert_eq!(written.is_err(), failed, "{after}");
+            for name in &names {
+                let Marker::Valid(done) = store.read_done(name) else { panic!("{after}: {name}") };
+                assert!(["old", "new"].map(|of| Digest::of(of.as_bytes())).contains(&done.fingerprint));
+            }
+            if !failed {
+                break;
+            }
+        }
+        assert_eq!(fs::sweep_temps(dir.path()).unwrap(), 0);
     }
 
     #[test]

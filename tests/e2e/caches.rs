@@ -470,3 +470,35 @@ fn any_name_that_comes_or_goes_is_seen_among_many_markers() {
         compare(&with, &without, &at);
     }
 }
+
+/// A pipeline whose inputs are not all there has a fault, also where nobody makes what reads them.
+#[test]
+fn an_input_that_only_others_read_is_missed() {
+    let space = Space::new();
+    let task = |name: &str, inputs: &str| {
+        format!(
+            "[task.{name}]\ninputs = [\"{inputs}\"]\noutputs = [\"{name}.txt\"]\ncommand = \"cat $in > $out\"\n\n"
+        )
+    };
+    let each = "[task.each]\nforeach = { file = \"none.json\" }\ninputs = [\"each.txt\"]\noutputs = [\"each/{{ key }}.txt\"]\n\
+                command = \"cat $in > $out\"\n";
+    let all = [task("a", "in.txt"), task("b", "a.txt"), task("c", "other.txt"), each.to_owned()].concat();
+    space.write("pipeline.toml", format!("[pipeline]\ndefault = [\"b\", \"each\"]\n\n{all}"));
+    for (file, text) in [("in.txt", "x"), ("other.txt", "x"), ("each.txt", "x"), ("none.json", "[]")] {
+        space.write(file, text);
+    }
+    for _ in 0..2 {
+        space.build();
+        std::thread::sleep(std::time::Duration::from_millis(70));
+    }
+    for gone in ["other.txt", "each.txt"] {
+        space.write(gone, "other, which makes no difference");
+        space.run(&["build"]).exits(0).says(&["everything is up to date"]);
+        fs::rename(space.path(gone), space.path("away")).expect("away");
+        space.run(&["build", "-q"]).exits(2).says(&[gone, "is not there"]);
+        space.write("in.txt", gone);
+        space.run(&["build"]).exits(2).says(&[gone, "is not there"]);
+        fs::rename(space.path("away"), space.path(gone)).expect("back");
+        space.build();
+    }
+}

@@ -281,20 +281,78 @@ fn slots_without_number_are_slots_enough() {
 }
 
 /// As long as what is left takes on the slots there are: more than the longest of it.
-#[test]
-fn the_time_left_counts_what_waits_for_a_pool() {
+#[track_caller]
+fn counts_what_waits(pool: &str, build: &[&str]) {
     let space = Space::new();
     let hold = "sleep 0.2; while [ -e hold ]; do sleep 0.02; done; echo done > $out";
-    let task =
-        |n: u32| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\ncommand = \"{hold}\"\npool = \"one\"\n");
+    let task = |n: u32| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\ncommand = \"{hold}\"\n{pool}\n");
     space.write("pipeline.toml", "[pools]\none = 1\n\n".to_owned() + &(0..6).map(task).collect::<String>());
     space.run(&["build"]).exits(0);
     space.run(&["clean", "--all", "-y"]).exits(0);
     space.write("hold", "");
-    let build = space.spawn(&["build"]);
+    let build = space.spawn(build);
     let left = || space.run(&["status", "--json"]).json()["eta_s"].as_f64();
     let seconds = until("a time left", || left().filter(|seconds| *seconds > 0.0));
     space.remove("hold");
     build.wait().exits(0);
     assert!(seconds >= 1.0, "five have not begun, each of 0.2 s at least: {seconds} s");
+}
+
+#[test]
+fn the_time_left_counts_what_waits_for_a_pool() {
+    counts_what_waits("pool = \"one\"", &["build"]);
+}
+
+#[test]
+fn the_time_left_knows_how_many_tasks_the_build_runs_at_once() {
+    counts_what_waits("", &["build", "-j1"]);
+}
+
+#[test]
+fn where_the_budget_would_stop_a_build_is_foretold() {
+    let space = Space::new();
+    let model =
+        "[models.m]\napi = \"simulated\"\nmax_concurrent = 1\nprice = { input = 0, output = 1000000 }\n";
+    let tasks: String = (0..4)
+        .map(|n| format!("[task.t{n}]\nmodel = \"m\"\noutputs = [\"t{n}.txt\"]\nprompt = \"Say {n}\"\n"))
+        .collect();
+    space.write("pipeline.toml", model.to_owned() + &tasks);
+    space.build();
+    let foretold = |args: &[&str]| {
+        let plan = space.run(&[&["build", "-n", "-B", "--json"], args].concat()).exits(0).json();
+        plan["budget_stop"].clone()
+    };
+    assert_eq!(foretold(&[]), serde_json::Value::Null);
+    let stop = foretold(&["--max-cost", "0.5"]);
+    assert_eq!((&stop["limit"], &stop["tasks"]), (&"cost".into(), &1.into()), "{stop}");
+    assert_eq!(foretold(&["--max-tokens", "1"])["limit"], "tokens");
+    // As it comes: the same number of tasks, and the build says why it stops.
+    let before = space.lines("usage_metrics.jsonl").len();
+    space.run(&["build", "-B", "--max-cost", "0.5"]).exits(3).says(&["cost limit"]);
+    assert_eq!(space.lines("usage_metrics.jsonl").len(), before + 1);
+    space.write("pipeline.toml", "[budget]\ncost = 0.5\n\n".to_owned() + model + &tasks);
+    space.run(&["build", "-n", "-B"]).exits(0).says(&["Its budget", "cost limit", "1 task started"]);
+    let rows = space.run(&["simulate", "--json"]).exits(0).json();
+    assert_eq!(rows["rows"][0]["budget_stop"]["tasks"], 1, "{rows}");
+    assert_eq!(rows["rows"][0]["tasks"], 4, "{rows}");
+    space.run(&["simulate"]).exits(0).says(&["stopped by its budget", "cost limit"]);
+}
+
+#[test]
+fn diff_of_very_large_outputs_says_that_they_differ() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.t]\ninputs = [\"in\"]\noutputs = [\"t.txt\"]\ncommand = \"cp $in $out\"\n",
+    );
+    for text in ["one\n", "two\n"] {
+        space.write("in", text.repeat(5 << 20));
+        space.build();
+    }
+    space.run(&["diff", "t"]).exits(0).says(&["t.txt", "differ", "too large to be shown", "21 MB"]);
+    let output = &space.run(&["diff", "t", "--json"]).exits(0).json()["outputs"][0];
+    assert_eq!((&output["form"], &output["differs"]), (&"bytes".into(), &true.into()));
+    assert!(output.get("diff").is_none());
+    space.remove("t.txt");
+    space.run(&["diff", "t"]).exits(0).says(&["is gone", "too large"]);
 }

@@ -9,6 +9,7 @@ mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod any_change;
 mod big;
 mod broken;
 mod caches;
@@ -21,6 +22,7 @@ mod described;
 mod doctor;
 mod durability;
 mod edit_plan;
+mod eval;
 mod fake_llm;
 mod fallback;
 mod faults;
@@ -36,6 +38,7 @@ mod make;
 mod mcp;
 mod notify;
 mod outages;
+mod places;
 mod programs;
 mod random_pipelines;
 mod recipes;

@@ -563,6 +563,35 @@ fn a_plan_is_put_aside_and_removed() {
 }
 
 #[test]
+fn an_agent_starts_no_more_builds_at_once_than_it_may() {
+    let server = FakeLlm::new();
+    server.hold("a");
+    let space = space(&server, CHAIN);
+    let mut client = Client::start(&space, &["--pipeline", "pipeline.toml", "--max-builds", "2"]);
+    client.shake_hands();
+    // All at once: those that are only being started count as well.
+    let asked: Vec<u64> = (0..5)
+        .map(|n| client.begin("plan_create", json!({ "prompt": format!("Build bridge {n}.") })))
+        .collect();
+    let answers: Vec<Value> = asked.into_iter().map(|id| client.result(id).0).collect();
+    let (refused, built): (Vec<&Value>, Vec<&Value>) =
+        answers.iter().partition(|answer| answer["error"]["code"] == "TOO_MANY_BUILDS");
+    assert_eq!((refused.len(), built.len()), (3, 2), "{answers:#?}");
+    let fault = &refused[0]["error"];
+    let told = (&fault["details"]["max_builds"], fault["details"]["building"].as_array().map(Vec::len));
+    assert_eq!(told, (&json!(2), Some(2)), "{fault}");
+    // The plan is there, and starts when there is room.
+    let id = fault["details"]["plan_id"].clone();
+    assert_eq!(client.refused("plan_resume", json!({ "plan_id": id })), "TOO_MANY_BUILDS");
+    server.release_all();
+    for plan in built {
+        client.wait_for_end(plan["plan_id"].as_str().expect("an id"));
+    }
+    client.call("plan_resume", json!({ "plan_id": id }));
+    client.wait_for_end(id.as_str().expect("an id"));
+}
+
+#[test]
 fn without_builds_plans_are_made_and_looked_at() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);

@@ -373,3 +373,25 @@ fn a_set_up_that_will_not_do_and_a_target_that_is_renamed_are_waited_out() {
     ended(watch);
     assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
 }
+
+#[test]
+fn a_resting_watch_is_stopped_from_another_shell() {
+    let server = FakeLlm::new();
+    for (command, says) in [("stop", "watches no more"), ("abort", "watches no more")] {
+        let space = space(&server);
+        // One older than the watch is not for it.
+        space.write(".planexe/stop", "");
+        let watch = space.spawn(&["watch"]);
+        rested(&watch, 1);
+        let pid = serde_json::json!(watch.pid().as_raw_nonzero().get());
+        let out = space.run(&[command, "--json"]).exits(0);
+        assert_eq!(out.json()["pid"], pid, "{out}");
+        assert!(out.stdout.contains(says), "{out}");
+        watch.wait().exits(3).says(&["no longer watching"]);
+        assert!(!space.exists(".planexe/watcher.json"));
+        space.run(&["stop"]).exits(0).says(&["nothing to stop"]);
+        // What stopped the watch stops no build.
+        space.write("plan.txt", "Build another bridge.\n");
+        space.run(&["build"]).exits(0);
+    }
+}

@@ -304,14 +304,11 @@ impl Change<'_> {
         let user = session.user();
         let names: HashSet<&String> = view.kept.iter().collect();
         let kept: Vec<&Hit> = found.hits.iter().filter(|hit| names.contains(&hit.name)).collect();
-        for hit in &kept {
-            let how = Adopting { by: By::Touch, user: Some(&user) };
-            touch::adopt(project, store, &index, &found.graph[hit.id], &hit.judgement, &how).map_err(
-                |error| {
-                    Error::new(Kind::Internal, format!("`{}` cannot be marked", hit.name)).because(&error)
-                },
-            )?;
-        }
+        let how = Adopting { by: By::Touch, user: Some(&user) };
+        let tasks: Vec<_> = kept.iter().map(|hit| (&found.graph[hit.id], &hit.judgement)).collect();
+        touch::adopt(project, store, &index, &tasks, &how).map_err(|error| {
+            Error::new(Kind::Internal, "what is kept could not all be marked").because(&error)
+        })?;
         fs::write_atomic(&store.path(plan), new, Durability::Synced)
             .map_err(|error| error.within(store.run_dir()))?;
         touch::renew(project, store, kept.iter().flat_map(|hit| &found.graph[hit.id].outputs))?;

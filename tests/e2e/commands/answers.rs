@@ -61,6 +61,11 @@ fn a_fan_out_is_explained_as_a_whole_and_by_item() {
     let both = space.run(&["explain", "review[bo]", "review[ann]", "--json"]).exits(0).json();
     let tasks: Vec<String> = both.as_array().expect("a list").iter().map(|one| text(&one["task"])).collect();
     assert_eq!(tasks, ["review[bo]", "review[ann]"]);
+    // Only what is done was completed at some time.
+    let whole = space.run(&["explain", "review", "--json"]).exits(0).json();
+    let completed: Vec<bool> =
+        [&both[0], &both[1], &whole].into_iter().map(|one| one["completed_utc"].is_string()).collect();
+    assert_eq!(completed, [false, true, false]);
     // An item that is no more, and the readers of what is asked about.
     space.write("experts.json", r#"{"experts": [{"name": "ann"}]}"#);
     space.run(&["explain", "review[bo]"]).exits(2).says(&["has no item `bo`"]);
@@ -219,4 +224,27 @@ fn a_failure_says_what_it_blocks() {
     space.run(&["explain", "both"]).exits(0).says(&["blocked", "bad"]);
     let report = space.report();
     assert_eq!(report["error"]["failed_step"], "bad", "{report:#}");
+}
+
+/// One object, also of a command that can do without the pipeline, or do something before it is wanted.
+#[test]
+fn faults_of_the_pipeline_are_one_answer() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    let whole = space.read("pipeline.toml");
+    space.write("pipeline.toml", whole.clone() + "\n[task.d]\nfoo = 1\n");
+    for command in ["pause", "resume", "stop", "abort"] {
+        assert!(space.run(&[command, "--json"]).exits(0).json()["error"].is_null(), "{command}");
+    }
+    server.release_all();
+    build.wait();
+    for command in ["resume", "abort", "status", "check", "build", "clean"] {
+        let answer =
+            space.run(&[command, "--json", "a"][..2 + usize::from(command == "clean")]).exits(2).json();
+        assert_eq!(answer["error"]["code"], "faults", "{command}: {answer}");
+        assert!(answer["faults"].as_array().is_some_and(|faults| !faults.is_empty()), "{command}: {answer}");
+    }
 }

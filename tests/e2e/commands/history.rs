@@ -212,3 +212,19 @@ fn what_is_restored_and_stale_is_said_with_what_keeps_it() {
     space.run(&["build", "--only", "good", "bad"]).exits(0);
     assert_eq!(server.total(), total);
 }
+
+#[test]
+fn two_versions_of_one_task_are_not_restored_at_once() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    for text in ["one", "two"] {
+        space.write("b.txt", text);
+        space.run(&["clean", "b", "-y"]).exits(0);
+        space.build();
+    }
+    let before = space.visible();
+    let out =
+        space.run(&["restore", "b@1", "b@2"]).exits(2).says(&["`b@1` and `b@2` are two versions of `b`"]);
+    space.visible().assert_same_as(&before, &out);
+    space.run(&["restore", "b@2", "b.txt@2"]).exits(0).says(&["restored b.txt"]);
+}

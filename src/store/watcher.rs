@@ -1,0 +1,35 @@
+//! `.planexe/watcher.json`: the `planexe watch` that builds a run again after edits. Between two builds it holds no
+//! lock: by this file it is found, to be stopped. Information only, as the note of the lock's owner is.
+
+use std::path::PathBuf;
+
+use super::sidecar::to_json;
+use super::{Owner, Store};
+use crate::fs::{self, Durability};
+
+/// The note of a watch that lives; gone when it is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    path: PathBuf,
+}
+
+impl Watcher {
+    /// Says that this process watches the run. Where nothing can be written there is nobody to be found.
+    pub fn announce(store: &Store) -> Option<Watcher> {
+        let path = store.planexe_subdir("").ok()?.join("watcher.json");
+        fs::write_atomic(&path, &to_json(&Owner::this("planexe watch")), Durability::Unsynced).ok()?;
+        Some(Watcher { path })
+    }
+
+    /// Who watches a run, if somebody alive does.
+    pub fn of(store: &Store) -> Option<Owner> {
+        let bytes = fs::read_capped(&store.planexe_dir().join("watcher.json"), 1 << 20).ok()?;
+        serde_json::from_slice(&bytes).ok().filter(Owner::is_alive)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = fs::remove(&self.path);
+    }
+}
