@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::sidecar::to_json;
 use super::{Owner, Store};
-use crate::fs::{self, Durability};
+use crate::fs::{self, Durability, FileKind};
 
 /// The note of a watch that lives; gone when it is dropped.
 #[derive(Debug)]
@@ -16,6 +16,10 @@ pub struct Watcher {
 impl Watcher {
     /// Says that this process watches the run. Where nothing can be written there is nobody to be found.
     pub fn announce(store: &Store) -> Option<Watcher> {
+        // As with the lock: nothing is written where a link leads.
+        if fs::kind(&store.planexe_dir()).ok()?.is_some_and(|kind| kind != FileKind::Dir) {
+            return None;
+        }
         let path = store.planexe_subdir("").ok()?.join("watcher.json");
         fs::write_atomic(&path, &to_json(&Owner::this("planexe watch")), Durability::Unsynced).ok()?;
         Some(Watcher { path })
@@ -31,5 +35,35 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         let _ = fs::remove(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_found_while_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        assert_eq!(Watcher::of(&store), None);
+        let watcher = Watcher::announce(&store).unwrap();
+        assert_eq!(Watcher::of(&store).unwrap().pid, std::process::id());
+        drop(watcher);
+        assert_eq!(Watcher::of(&store), None);
+        // One that was killed left its note.
+        let gone = Owner { process_start: Some(1), ..Owner::this("planexe watch") };
+        let path = store.planexe_dir().join("watcher.json");
+        fs::write_atomic(&path, &to_json(&gone), Durability::Unsynced).unwrap();
+        assert_eq!(Watcher::of(&store), None);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "sets the trap")]
+    fn nothing_is_written_through_a_link() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(".planexe")).unwrap();
+        assert!(Watcher::announce(&Store::open(dir.path())).is_none());
+        assert!(fs::list_dir(elsewhere.path()).unwrap().is_empty());
     }
 }
