@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::sidecar::to_json;
 use super::{Owner, Store};
-use crate::fs::{self, Durability, FileKind};
+use crate::fs::{self, Durability};
 
 /// The note of a watch that lives; gone when it is dropped.
 #[derive(Debug)]
@@ -16,10 +16,6 @@ pub struct Watcher {
 impl Watcher {
     /// Says that this process watches the run. Where nothing can be written there is nobody to be found.
     pub fn announce(store: &Store) -> Option<Watcher> {
-        // As with the lock: nothing is written where a link leads.
-        if fs::kind(&store.planexe_dir()).ok()?.is_some_and(|kind| kind != FileKind::Dir) {
-            return None;
-        }
         let path = store.planexe_subdir("").ok()?.join("watcher.json");
         fs::write_atomic(&path, &to_json(&Owner::this("planexe watch")), Durability::Unsynced).ok()?;
         Some(Watcher { path })
