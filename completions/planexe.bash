@@ -437,7 +437,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__build)
-            opts="-n -q -B -j -k -D -v -C -f -s -h --dry-run --question --always-make --only --explain --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-n -q -B -j -k -D -v -C -f -s -h --dry-run --question --always-make --only --explain --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2563,7 +2563,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__resume)
-            opts="-n -j -k -D -v -C -f -s -h --dry-run --force --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-n -j -k -D -v -C -f -s -h --dry-run --force --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3135,7 +3135,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__watch)
-            opts="-j -k -D -v -C -f -s -h --exec --poll --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-j -k -D -v -C -f -s -h --exec --poll --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -78,7 +78,7 @@ complete -c planexe -n "__fish_planexe_needs_command" -f -a "keys" -d 'Show and 
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "man" -d 'Write the man pages'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c planexe -n "__fish_planexe_using_subcommand build" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
@@ -108,6 +108,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand build" -l stop-all -d 'A
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l keep-failed -d 'Leave tasks that failed before as they are'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l strict -d 'Exit 1 if a task is done with items missing'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-rescue -d 'Let a command that exits with an error fail, whatever its evaluator would say'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-reuse -d 'Do not look for kept answers; ask again'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
@@ -116,7 +117,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand build" -l json -d 'Print
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l exec -d 'Run a shell command after each build; its exit code is in PLANEXE_EXIT_CODE' -r
-complete -c planexe -n "__fish_planexe_using_subcommand watch" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
@@ -142,6 +143,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand watch" -l stop-all -d 'A
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l keep-failed -d 'Leave tasks that failed before as they are'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l strict -d 'Exit 1 if a task is done with items missing'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-rescue -d 'Let a command that exits with an error fail, whatever its evaluator would say'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-reuse -d 'Do not look for kept answers; ask again'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'
@@ -149,7 +151,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand watch" -s v -l verbose -
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -s h -l help -d 'Print help'
-complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
@@ -176,6 +178,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand resume" -l stop-all -d '
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l keep-failed -d 'Leave tasks that failed before as they are'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l strict -d 'Exit 1 if a task is done with items missing'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l frozen -d 'Refuse answers recorded for another prompt'
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-rescue -d 'Let a command that exits with an error fail, whatever its evaluator would say'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-reuse -d 'Do not look for kept answers; ask again'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l wait -d 'Wait for another planexe on this run to end, rather than exit 75'
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l no-lock -d 'Take no lock, where the file system has none; two builds at once will then spoil each other\'s work'

@@ -568,9 +568,11 @@ fn environment() -> style::Environment {
 fn show(session: &Session, error: &Error) {
     let hints = error.hints.iter().map(|hint| session.here(hint)).collect();
     let error = &Error { hints, ..error.clone() };
-    // Faults of the pipeline are on standard output already, each with its place.
-    if session.globals.json && !error.rendered {
-        let _ = session.print_json(&report::ErrorView::of(error, session.server()));
+    if session.globals.json {
+        let _ = match &error.answer {
+            Some(answer) => session.print_json(answer),
+            None => session.print_json(&report::ErrorView::of(error, session.server())),
+        };
     }
     session.complain(&lay_out(session, error));
 }

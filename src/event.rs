@@ -61,7 +61,7 @@ pub enum Kind {
         attempt: u32,
         /// The model asked, if any.
         model: Option<String>,
-        /// prompt, command, template, gate, human.
+        /// prompt, command, template, gate, human; eval where its evaluator is asked.
         recipe: String,
     },
     /// What a running task is doing changed.
@@ -238,6 +238,9 @@ pub struct Summary {
     pub partial: Vec<String>,
     /// Names of tasks done with sample answers.
     pub sample: Vec<String>,
+    /// Names of tasks whose command failed and whose evaluator accepted what it left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rescued: Vec<String>,
     /// Seconds.
     pub duration_s: f64,
     /// Tokens and money of this build.

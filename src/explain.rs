@@ -7,7 +7,7 @@ use crate::check::CompiledSchema;
 use crate::graph::{Kind, Task, TaskId};
 use crate::judge::{Judgement, Prepared};
 use crate::llm::estimate;
-use crate::project::{Line, Project, Recipe, Spec};
+use crate::project::{Evaluator, Line, Project, Recipe, Spec};
 use crate::record::{Digest, Done, Marker};
 use crate::report::{self, ExplainView, InputChange, InstanceView, Server, TaskView, Verdict, reason_of};
 use crate::staleness::Decision;
@@ -15,6 +15,7 @@ use crate::standing::{self, Standing};
 use crate::store::{KeptRequest, Store};
 use crate::style::{self, Shown};
 use crate::survey::Survey;
+use crate::verdict::Evaluation;
 
 /// Where the facts are.
 pub struct Sources<'a> {
@@ -57,6 +58,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         changed_inputs: Vec::new(),
         attempt: view.attempt,
         failure: view.failure.clone(),
+        eval: Evaluation::of(view.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
         asked: (view.state == Shown::Waiting)
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
@@ -231,7 +233,33 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
         lines.push(format!("move `{path}`, edited by hand, to history"));
     }
     let prepared = judgement.prepared.as_ref();
+    let evaluator = spec.eval.as_ref().map(|eval| match &eval.by {
+        Evaluator::Prompt(prompt) => {
+            prompt.models.first().map_or("no model", |&at| project.endpoints[at].model_name()).to_owned()
+        }
+        Evaluator::Command(command) => {
+            let words: Vec<String> =
+                command.line.words().iter().map(|word| report::shell_word(word)).collect();
+            words.join(" ")
+        }
+    });
+    if let (Some(who), Some(prepared)) = (&evaluator, prepared) {
+        if let Some(candidate) = prepared.open_candidate(false) {
+            let attempt = candidate.attempt;
+            lines.push(format!("have {who} evaluate what attempt {attempt} made: it is not made again"));
+            return lines;
+        }
+        if prepared.as_it_is || prepared.existing.is_some() {
+            lines.push(format!(
+                "have {who} evaluate the outputs there are: they are made again only if that fails"
+            ));
+            return lines;
+        }
+    }
     match &spec.recipe {
+        Recipe::Command(_) if prepared.is_some_and(|prepared| prepared.as_it_is) => {
+            lines.push("take the outputs as they are: only their evaluation is gone".into());
+        }
         Recipe::Prompt(prompt) => {
             let model = prompt.models.first().map_or("no model", |&at| project.endpoints[at].model_name());
             lines.push(match prepared {
@@ -262,5 +290,6 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
         }
         Recipe::Group => {}
     }
+    lines.extend(evaluator.map(|who| format!("have {who} evaluate what comes of it")));
     lines
 }

@@ -7,6 +7,7 @@
 //! | template, gate | `template`, `input.NAME`, `var.NAME`, `item` |
 //! | human | `human`, `input.NAME` |
 //! | further outputs | `output.N` (its template), and `input.NAME`, `var.NAME`, `item` where that uses them |
+//! | with an evaluation | `eval` (what its evaluator is asked, and the threshold) |
 //!
 //! Inputs of a command may have the same name: those are told apart by their paths.
 //!
@@ -20,6 +21,9 @@ use crate::record::Digest;
 pub const ORDER: &str = "inputs";
 /// The part that stands for the paths of the inputs: of the same content a command is given another argument.
 pub const PATHS: &str = "paths";
+
+/// The part that stands for the evaluation.
+pub const EVAL: &str = "eval";
 
 /// The parts of a task's making, in order, each with its digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +50,13 @@ impl Fingerprint {
     /// The parts.
     pub fn parts(&self) -> &IndexMap<String, Digest> {
         &self.parts
+    }
+
+    /// One digest over all parts but one.
+    pub fn without(&self, part: &str) -> Digest {
+        let mut parts = self.parts.clone();
+        parts.shift_remove(part);
+        digest_of(&parts)
     }
 
     /// One digest over all parts, whatever their order.

@@ -8,19 +8,20 @@ use minijinja::Value;
 
 use crate::check::{self, CompiledCheck};
 use crate::context::{self, InputError, Inputs};
-use crate::fingerprint::{Fingerprint, ORDER, PATHS};
+use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS};
 use crate::fs;
 use crate::graph::{Graph, Item, Kind, Task, TaskId};
 use crate::inputs::{Files, Finder};
 use crate::items;
 use crate::llm;
 use crate::manifest;
-use crate::project::{CommandSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
+use crate::project::{CommandSpec, EvalSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
 use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
 use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
 use crate::store::Store;
 use crate::store::calls::KeptCall;
+use crate::store::candidates::Candidate;
 use crate::store::index::{Index, is_racy};
 use crate::store::sidecar::{Sidecar, StatusRead};
 
@@ -85,6 +86,10 @@ pub struct Prepared {
     pub kept: Option<Box<KeptCall>>,
     /// The answer there is, if it passes the changed schema and checks.
     pub existing: Option<String>,
+    /// Only the evaluation of a command's outputs changed: they are taken as they are.
+    pub as_it_is: bool,
+    /// What an attempt made from the same, which waits for its verdict or was found wanting.
+    pub candidate: Option<Box<Candidate>>,
     /// What the attempt is decided on: digest of inputs, prompt, model and parameters.
     pub decision_id: String,
 }
@@ -93,6 +98,29 @@ impl Prepared {
     /// The files given and their digests.
     pub fn records(&self) -> Vec<InputRecord> {
         self.inputs.records()
+    }
+
+    /// Digest of what an attempt makes its outputs from: who evaluates them is left out.
+    pub fn made_from(&self) -> Digest {
+        let records = self.records();
+        Digest::of(&serde_json::to_vec(&(self.fingerprint.without(EVAL), records)).unwrap_or_default())
+    }
+
+    /// Whether an attempt needs nothing but a verdict on what is there, if that.
+    pub fn has_answer(&self, no_rescue: bool) -> bool {
+        let open = self.open_candidate(no_rescue).is_some();
+        open || self.kept.is_some() || self.existing.is_some() || self.as_it_is
+    }
+
+    /// What there is will not do: it is made anew.
+    pub fn make_anew(&mut self) {
+        (self.existing, self.kept, self.candidate, self.as_it_is) = (None, None, None, false);
+    }
+
+    /// The candidate that waits for its verdict. `no_rescue`: one of a command that failed is none.
+    pub fn open_candidate(&self, no_rescue: bool) -> Option<&Candidate> {
+        let open = |it: &&Candidate| !it.spent && (it.failure.is_none() || !no_rescue);
+        self.candidate.as_deref().filter(open)
     }
 }
 
@@ -127,8 +155,7 @@ impl Judge<'_> {
             unknown_state,
             seen: Vec::new(),
         };
-        let in_doubt =
-            spec.recipe.is_synced_late() && self.in_doubt(&self.store.sidecar_path(first, Sidecar::Done));
+        let in_doubt = spec.is_synced_late() && self.in_doubt(&self.store.sidecar_path(first, Sidecar::Done));
         if in_doubt && judgement.marker == Marker::Empty {
             judgement.marker = Marker::Damaged(LOST.to_owned());
         }
@@ -199,7 +226,7 @@ impl Judge<'_> {
                 Ok(Some((digest, _))) => {
                     let same = recorded(path).is_some_and(|output| output.blake3 == digest);
                     let lost = || {
-                        let late = spec.recipe.is_synced_late();
+                        let late = spec.is_synced_late();
                         late && (in_doubt || self.in_doubt(&self.store.path(path)))
                     };
                     let invalid = if same {
@@ -302,7 +329,25 @@ impl Judge<'_> {
                 );
             }
         }
+        if let Some(eval) = &spec.eval {
+            let digest = self.eval_part(eval, task, inputs);
+            made.fingerprint.add_digest(EVAL, digest);
+        }
         Ok(made)
+    }
+
+    /// One part for all that an evaluation rests on beside the outputs: where it changes they are evaluated again.
+    fn eval_part(&self, eval: &EvalSpec, task: &Task, inputs: &Inputs) -> Digest {
+        let mut parts = Fingerprint::new();
+        if let Some(prompt) = eval.prompt() {
+            for (part, template) in [("system", prompt.system.as_ref()), ("prompt", Some(&prompt.prompt))] {
+                if let Some(template) = template {
+                    self.template_parts(part, template, task, inputs, &mut parts, false);
+                }
+            }
+        }
+        parts.add_digest("how", eval.digest.clone());
+        parts.digest()
     }
 
     fn prompt_parts(
@@ -317,6 +362,11 @@ impl Judge<'_> {
         used.extend(prompt.check.iter().flat_map(|check| check.names()));
         let context = inputs.context(self.project, task, &used).map_err(InputError::into_failure)?;
         let with = prompt.check.as_ref().and_then(|check| check.with(&context));
+        let mut context = context;
+        for name in ["notes", "former"].into_iter().filter(|name| prompt.prompt.uses(name)) {
+            // What an evaluator says of a round counts as no part of the prompt.
+            context.entry(name.to_owned()).or_insert_with(|| Value::from(""));
+        }
         let context = Value::from_iter(context);
         if let Some(system) = &prompt.system {
             made.system = system.render(&context).map_err(|e| render_failure(&e))?;
@@ -432,11 +482,17 @@ impl Judge<'_> {
             check: made.check,
             kept: None,
             existing: None,
+            as_it_is: false,
+            candidate: None,
             decision_id,
         };
-        let (Some(prompt), Decision::Stale { redraw, try_existing, .. }) =
-            (spec.recipe.prompt(), &judgement.decision)
-        else {
+        let Decision::Stale { redraw, try_existing, .. } = &judgement.decision else { return prepared };
+        if spec.eval.is_some() && !redraw && !self.no_reuse {
+            let candidate = self.store.candidate(&task.name).map(Box::new);
+            prepared.candidate = candidate.filter(|it| it.made_from == prepared.made_from());
+        }
+        let Some(prompt) = spec.recipe.prompt() else {
+            prepared.as_it_is = *try_existing && matches!(spec.recipe, Recipe::Command(_));
             return prepared;
         };
         if *try_existing {
@@ -457,7 +513,8 @@ impl Judge<'_> {
     /// A kept answer to this prompt by any of the task's models that passes.
     fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<KeptCall>> {
         prompt.models.iter().find_map(|&at| {
-            let digest = call_digest(prompt, &self.project.endpoints[at], prepared);
+            let endpoint = &self.project.endpoints[at];
+            let digest = call_digest(prompt, endpoint, &prepared.system, &prepared.prompt);
             let kept = self.store.calls().find_named(&task.name, &digest)?;
             let text = &kept.record.reply.as_ref()?.text;
             check::validate(text, prompt.schema.as_deref(), prepared.check.as_deref()).ok()?;
@@ -703,10 +760,15 @@ fn decision_id(project: &Project, spec: &Spec, fingerprint: &Fingerprint, inputs
 }
 
 /// The digest a kept answer is found by: of what is sent to a model.
-pub fn call_digest(prompt: &PromptSpec, endpoint: &crate::project::Endpoint, prepared: &Prepared) -> Digest {
-    let schema = prompt.schema.as_ref().map(|schema| &schema.value);
-    let sent = llm::prompt_digest(&prepared.system, &prepared.prompt, schema);
-    let text = serde_json::to_vec(&(sent, prompt.made_with(endpoint))).unwrap_or_default();
+pub fn call_digest(
+    spec: &PromptSpec,
+    endpoint: &crate::project::Endpoint,
+    system: &str,
+    prompt: &str,
+) -> Digest {
+    let schema = spec.schema.as_ref().map(|schema| &schema.value);
+    let sent = llm::prompt_digest(system, prompt, schema);
+    let text = serde_json::to_vec(&(sent, spec.made_with(endpoint))).unwrap_or_default();
     Digest::of(&text)
 }
 

@@ -35,7 +35,7 @@ impl<'a> RunRecord<'a> {
     pub fn begin(&mut self, lock: &mut RunLock, tools: &Tools, at_once: AtOnce) -> Result<(), FsError> {
         lock.announce(&Owner { at_once: Some(at_once), ..Owner::this("planexe build") })?;
         tools.index.begin_run()?;
-        if self.project.specs.iter().any(|spec| spec.recipe.prompt().is_some()) {
+        if self.project.specs.iter().any(|spec| spec.prompts().next().is_some()) {
             self.store.calls().keep_room(self.project.calls_at_once())?;
         }
         for (file, cut) in self.store.mend_all()? {

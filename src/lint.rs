@@ -44,7 +44,8 @@ impl TaskLinter<'_> {
         let mut used = BTreeSet::new();
         let system = task.system.as_ref().or(defaults.system.as_ref()).filter(|_| task.prompt.is_some());
         let outputs = task.outputs.iter().filter_map(Output::template);
-        let texts = [task.prompt.as_ref(), task.template.as_ref(), system].into_iter().flatten();
+        let eval = task.eval.iter().flat_map(|eval| [eval.prompt.as_ref(), eval.system.as_ref()]);
+        let texts = [task.prompt.as_ref(), task.template.as_ref(), system].into_iter().chain(eval).flatten();
         for written in texts.map(String::as_str).chain(outputs) {
             let names = self.texts.source(written).and_then(|source| render::undeclared(&source).ok());
             used.extend(names.unwrap_or_default());

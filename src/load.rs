@@ -15,13 +15,13 @@ use crate::manifest::compiled::{self, Compiled, Outline, Outlined, Written};
 use crate::manifest::inputs;
 use crate::manifest::names::loose;
 use crate::manifest::types::Tables;
-use crate::manifest::types::{self, Env, Foreach, Output, Task};
+use crate::manifest::types::{self, Env, Eval, Foreach, Output, Task};
 use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, paths, worth_a_search};
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-    CommandSpec, Endpoint, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec, Recipe, Spec, Template,
-    leads_outside, readable,
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec,
+    Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;
@@ -132,7 +132,7 @@ fn outline(project: &Project) -> Option<Outline> {
     let graph = &project.graph;
     let alone = |id: TaskId| {
         graph[id].kind != graph::Kind::Family
-            && project.spec(&graph[id]).recipe.prompt().is_none()
+            && project.spec(&graph[id]).prompts().next().is_none()
             && !graph[id].inputs.iter().any(|input| input.glob || pattern::has_key(&input.pattern))
     };
     if project.sources.len() != project.written.len() || !graph.ids().all(alone) {
@@ -173,7 +173,9 @@ fn load_manifest(
     faults.extend(manifest.further(loader.faults));
     match project {
         Some(project) if faults.is_empty() => {
-            Ok(Project { tables: std::mem::take(&mut manifest.tables), ..project })
+            let tables = std::mem::take(&mut manifest.tables);
+            cores::let_go(tables.task.len(), manifest);
+            Ok(Project { tables, ..project })
         }
         _ => Err(manifest.faults(faults)),
     }
@@ -567,6 +569,69 @@ impl Loader<'_> {
             priority: task.priority,
             pool: task.pool.as_ref().and_then(|pool| pools.iter().position(|(name, _)| name == pool)),
             step: 0,
+            eval: match &task.eval {
+                Some(eval) => Some(Box::new(self.eval(task, eval, endpoints, timeout)?)),
+                None => None,
+            },
+        })
+    }
+
+    fn eval(
+        &self,
+        task: &Task,
+        eval: &Eval,
+        endpoints: &[Endpoint],
+        timeout: Option<Duration>,
+    ) -> Option<EvalSpec> {
+        let defaults = &self.manifest.tables.defaults;
+        let by = match (&eval.prompt, &eval.command) {
+            (Some(prompt), _) => {
+                let names = eval.model.as_ref().or(task.model.as_ref()).or(defaults.model.as_ref());
+                let system = eval.system.as_ref();
+                Evaluator::Prompt(Box::new(PromptSpec {
+                    system: match system {
+                        Some(system) => Some(self.template(system, false)?),
+                        None => None,
+                    },
+                    prompt: self.template(prompt, false)?,
+                    schema: Some(crate::verdict::schema().clone()),
+                    check: None,
+                    check_digest: None,
+                    models: positions(names, endpoints),
+                    params: merged(&defaults.params, eval.params.as_ref()),
+                    params_extra: Map::new(),
+                    max_validation_retries: 1,
+                }))
+            }
+            (None, Some(command)) => Evaluator::Command(CommandSpec {
+                line: line_of(command),
+                stdout: true,
+                in_place: false,
+                cwd: None,
+                env_names: Vec::new(),
+                env_set: Vec::new(),
+            }),
+            (None, None) => return None,
+        };
+        let asked = match &by {
+            Evaluator::Prompt(prompt) => {
+                let system = prompt.system.as_ref().map(|system| system.source.text.clone());
+                (vec![prompt.prompt.source.text.to_string()], system.map(|text| text.to_string()))
+            }
+            Evaluator::Command(command) => (command.line.words(), None),
+        };
+        let threshold = eval.threshold.unwrap_or(0.7);
+        let refine = task.refine.as_ref();
+        let rounds = refine.map_or(eval.max_rounds.unwrap_or(2), |refine| refine.max_rounds.unwrap_or(1));
+        Some(EvalSpec {
+            digest: Digest::of(&serde_json::to_vec(&(asked, threshold)).unwrap_or_default()),
+            by,
+            threshold,
+            rescue: eval.rescue.unwrap_or(task.kind == Some(types::Kind::Agent)),
+            max_rounds: rounds.max(1),
+            refine: refine.map(|refine| Until(refine.until)),
+            max_bytes: eval.max_bytes.map_or(64 << 10, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            timeout: eval.timeout.map(|span| span.0).or(timeout),
         })
     }
 
@@ -597,15 +662,8 @@ impl Loader<'_> {
     fn prompt(&self, name: &str, task: &Task, prompt: &str, endpoints: &[Endpoint]) -> Option<PromptSpec> {
         let defaults = &self.manifest.tables.defaults;
         let names = task.model.as_ref().or(defaults.model.as_ref());
-        let models = names.map_or(&[][..], types::OneOrMany::as_slice);
-        let models = models
-            .iter()
-            .filter_map(|model| endpoints.iter().position(|endpoint| endpoint.name == *model))
-            .collect();
-        let mut params: Map<String, Value> =
-            defaults.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let own = task.params.as_deref().into_iter().flatten();
-        params.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+        let models = positions(names, endpoints);
+        let params = merged(&defaults.params, task.params.as_deref());
         let check_digest = task.check.as_ref().map(|check| {
             let words = check.banned_words.as_ref().and_then(|file| self.texts.file(file));
             let words = words.map(|file| banned_words(&file.text));
@@ -640,12 +698,8 @@ impl Loader<'_> {
     }
 
     fn command(&self, task: &Task, command: &types::Command) -> CommandSpec {
-        let (line, names_out) = match command {
-            types::Command::Argv(words) => {
-                (Line::Argv(words.clone()), words.iter().any(|w| w.contains("$out")))
-            }
-            types::Command::Shell(line) => (Line::Shell(line.clone()), line.contains("$out")),
-        };
+        let line = line_of(command);
+        let names_out = line.words().iter().any(|word| word.contains("$out"));
         let (env_names, env_set) = match task.env.as_deref() {
             Some(Env::Names(names)) => (names.clone(), Vec::new()),
             Some(Env::Table(table)) => {
@@ -689,6 +743,25 @@ impl Loader<'_> {
 
     fn compile(&self, source: Source, html: bool) -> Template {
         Template { names: self.texts.names_in(&source), source, html }
+    }
+}
+
+/// Where the models that are named stand.
+fn positions(names: Option<&types::OneOrMany>, endpoints: &[Endpoint]) -> Vec<usize> {
+    let names = names.map_or(&[][..], types::OneOrMany::as_slice);
+    names.iter().filter_map(|name| endpoints.iter().position(|endpoint| endpoint.name == *name)).collect()
+}
+
+/// Parameters for all, changed name by name by those of one.
+fn merged(all: &types::Map<Value>, own: Option<&types::Map<Value>>) -> Map<String, Value> {
+    let own = own.into_iter().flatten();
+    all.iter().chain(own).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn line_of(command: &types::Command) -> Line {
+    match command {
+        types::Command::Argv(words) => Line::Argv(words.clone()),
+        types::Command::Shell(line) => Line::Shell(line.clone()),
     }
 }
 

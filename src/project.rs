@@ -100,6 +100,9 @@ impl Project {
             if let Recipe::Prompt(prompt) = &mut spec.recipe {
                 prompt.models = vec![endpoint];
             }
+            if let Some(Evaluator::Prompt(prompt)) = spec.eval.as_mut().map(|eval| &mut eval.by) {
+                prompt.models = vec![endpoint];
+            }
         }
     }
 
@@ -192,6 +195,64 @@ pub struct Spec {
     pub pool: Option<usize>,
     /// Position of the task in the topological order.
     pub step: u32,
+    /// Who evaluates what it made.
+    pub eval: Option<Box<EvalSpec>>,
+}
+
+impl Spec {
+    /// What it asks models: by its recipe, and to evaluate what came of that.
+    pub fn prompts(&self) -> impl Iterator<Item = &PromptSpec> {
+        self.recipe.prompt().into_iter().chain(self.eval.as_ref().and_then(|eval| eval.prompt()))
+    }
+
+    /// Whether its files need no sync of their own: nothing was paid, for what it made or for a verdict on it.
+    pub fn is_synced_late(&self) -> bool {
+        self.recipe.is_synced_late() && self.eval.is_none()
+    }
+}
+
+/// Who evaluates what a task made, and what follows from the score.
+#[derive(Debug)]
+pub struct EvalSpec {
+    /// Who.
+    pub by: Evaluator,
+    /// The least score with which the task is done.
+    pub threshold: f64,
+    /// Whether a command that exits with an error is evaluated too.
+    pub rescue: bool,
+    /// How often the task is made at most.
+    pub max_rounds: u32,
+    /// Every round is made; at least until a score reaches this one.
+    pub refine: Option<Until>,
+    /// Most bytes of each output that are shown.
+    pub max_bytes: usize,
+    /// Limit of an evaluation.
+    pub timeout: Option<Duration>,
+    /// Digest of what is asked, but for what templates put in, and of the threshold.
+    pub digest: Digest,
+}
+
+/// When rounds of refinement end before the last one: at a score, if any.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Until(pub Option<f64>);
+
+/// Who scores.
+#[derive(Debug)]
+pub enum Evaluator {
+    /// A model.
+    Prompt(Box<PromptSpec>),
+    /// A program.
+    Command(CommandSpec),
+}
+
+impl EvalSpec {
+    /// What a model is asked, if it is one that scores.
+    pub fn prompt(&self) -> Option<&PromptSpec> {
+        match &self.by {
+            Evaluator::Prompt(prompt) => Some(prompt),
+            Evaluator::Command(_) => None,
+        }
+    }
 }
 
 /// A template with the names it uses.
@@ -346,6 +407,16 @@ pub enum Line {
     Argv(Vec<String>),
     /// For `sh -c`.
     Shell(String),
+}
+
+impl Line {
+    /// As written: its words, or the one line.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Line::Argv(words) => words.clone(),
+            Line::Shell(line) => vec![line.clone()],
+        }
+    }
 }
 
 /// A gate.

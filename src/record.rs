@@ -155,6 +155,9 @@ pub struct Done {
     /// A recorded answer to another prompt of the same task.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sample: bool,
+    /// The evaluation it passed, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<Value>,
     /// Fields of other versions, kept.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -174,7 +177,7 @@ pub struct MadeWith {
 /// Why a task failed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// A class of `llm::Class`, or `exit`, `signal`, `spawn`, `timeout`, `stall`, `output`, `check`, `gate`, `io`, `template`, `input`.
+    /// A class of `llm::Class`, or `exit`, `signal`, `spawn`, `timeout`, `stall`, `output`, `check`, `gate`, `io`, `template`, `input`, `eval`.
     pub class: String,
     /// One line for people.
     pub message: String,

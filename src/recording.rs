@@ -1,17 +1,22 @@
 //! From a run to a file of recorded answers: what the models said for each task that is done, under the digest
 //! by which a build with the present texts would look for it. Reads only.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use crate::check;
+use crate::evaluation;
 use crate::fs::{self, FsError};
+use crate::graph::Task;
 use crate::judge::{Judge, Prepared};
-use crate::llm::prompt_digest;
 use crate::llm::recorded::RecordedAnswer;
-use crate::project::PromptSpec;
+use crate::llm::{evaluation_of, prompt_digest};
+use crate::project::{EvalSpec, PromptSpec};
 use crate::record::{By, Digest, Done, Marker};
 use crate::staleness::Decision;
-use crate::store::calls::{CallRecord, KeptCall};
+use crate::store::Candidate;
+use crate::store::calls::{CallRecord, KeptCall, Verdict};
 use crate::units::{Unit, Units};
 
 /// The answers of a run, and what is to be told of them. Lists hold task names.
@@ -40,7 +45,10 @@ pub fn pack(units: &Units<'_>, judge: &Judge<'_>) -> Result<Packed, FsError> {
     let graph = &units.graph;
     for &id in judge.project.graph.order() {
         let task = &judge.project.graph[id];
-        let Some(spec) = judge.project.spec(task).recipe.prompt() else { continue };
+        let spec = judge.project.spec(task);
+        if spec.prompts().next().is_none() {
+            continue;
+        }
         for unit in units.of(&(id, None))? {
             let Some(node) = units.in_graph(&unit) else { continue };
             let Some(first) = unit.outputs.first() else { continue };
@@ -54,7 +62,12 @@ pub fn pack(units: &Units<'_>, judge: &Judge<'_>) -> Result<Packed, FsError> {
             if !fresh {
                 packed.stale.push(unit.name.clone());
             }
-            pack_one(&mut packed, judge, &unit, spec, &done, prepared)?;
+            if let Some(prompt) = spec.recipe.prompt() {
+                pack_one(&mut packed, judge, &unit, prompt, &done, prepared)?;
+            }
+            if let Some(eval) = &spec.eval {
+                pack_verdicts(&mut packed, judge, &unit, &graph[node], eval, prepared)?;
+            }
         }
     }
     Ok(packed)
@@ -113,6 +126,42 @@ fn pack_one(
     Ok(())
 }
 
+/// The verdicts on what a task made, each for what its evaluator was asked. An answer is played in the first round, so
+/// the last verdict stands for that as well.
+fn pack_verdicts(
+    packed: &mut Packed,
+    judge: &Judge<'_>,
+    unit: &Unit,
+    task: &Task,
+    eval: &EvalSpec,
+    prepared: Option<&Prepared>,
+) -> Result<(), FsError> {
+    let Some(prompt) = eval.prompt() else { return Ok(()) };
+    let used = |call: &KeptCall| call.record.evaluation && call.record.verdict == Verdict::Accepted;
+    let calls: Vec<CallRecord> =
+        judge.store.calls().list(&unit.name)?.into_iter().filter(used).map(|call| call.record).collect();
+    let mut verdicts: Vec<(String, &CallRecord)> =
+        calls.iter().map(|call| (digest_of_call(call), call)).collect();
+    if let (Some(last), Some(prepared)) = (calls.last(), prepared)
+        && let Some(candidate) = Candidate::of_outputs(judge.store, task)?
+        && let Ok((system, text)) =
+            evaluation::question(judge.project, judge.store, task, prepared, eval, prompt, &candidate)
+    {
+        let schema = prompt.schema.as_ref().map(|schema| &schema.value);
+        verdicts.push((prompt_digest(&system, &text, schema), last));
+    }
+    let mut seen = HashSet::new();
+    // The newest first, of those that were asked the same.
+    for (digest, call) in verdicts.into_iter().rev() {
+        let Some(reply) = call.reply.as_ref().filter(|_| seen.insert(digest.clone())) else { continue };
+        let task = evaluation_of(unit.name.split('[').next().unwrap_or_default());
+        let answer = RecordedAnswer::value_of(&reply.text);
+        let (digest, usage) = (Some(digest), Some(reply.usage));
+        packed.answers.push(RecordedAnswer { task, key: unit.key.clone(), digest, answer, usage });
+    }
+    Ok(())
+}
+
 /// What was asked in a call.
 fn digest_of_call(call: &CallRecord) -> String {
     prompt_digest(&call.request.system, &call.request.prompt, call.request.schema.as_ref())
@@ -131,7 +180,10 @@ fn call_of(
     {
         return Ok(Some(call));
     }
-    let same =
-        |call: &KeptCall| call.usable && wanted.is_none_or(|wanted| digest_of_call(&call.record) == wanted);
+    let same = |call: &KeptCall| {
+        call.usable
+            && !call.record.evaluation
+            && wanted.is_none_or(|wanted| digest_of_call(&call.record) == wanted)
+    };
     Ok(calls.list(&unit.name)?.into_iter().rev().find(same).map(|call| call.record))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{Fingerprint, ORDER, PATHS, digest_of};
+use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS, digest_of};
 use crate::record::{Digest, Done, MadeWith, Marker, State};
 
 /// All that is known of a task when it is judged.
@@ -155,6 +155,9 @@ impl StaleReason {
             StaleReason::NeverBuilt => "never built".into(),
             StaleReason::Forced => "asked for (-B)".into(),
             StaleReason::MarkerRemoved => "its .DONE was removed".into(),
+            StaleReason::Interrupted { state: State::PendingEval | State::FailedPendingEval } => {
+                "it waits for its evaluation".into()
+            }
             StaleReason::Interrupted { state } => format!("the last attempt was left {state}"),
             StaleReason::FailedBefore { class: Some(class) } => format!("the last attempt failed ({class})"),
             StaleReason::FailedBefore { class: None } => "the last attempt failed".into(),
@@ -204,6 +207,7 @@ fn part_text(part: &str) -> String {
             "system" => "the system prompt".into(),
             "schema" => "the schema".into(),
             "check" => "the check".into(),
+            EVAL => "the evaluation".into(),
             "command" => "the command".into(),
             "outputs" => "the list of outputs".into(),
             "fingerprint" => "what it is made from".into(),
@@ -239,7 +243,7 @@ pub enum Decision {
         reasons: Vec<StaleReason>,
         /// Whether a kept answer may not be used.
         redraw: bool,
-        /// Whether the answer there is may do: only schema or check changed.
+        /// Whether the answer there is may do: only schema, check or evaluation changed.
         try_existing: bool,
         /// Outputs that were edited by hand and will be replaced.
         edited: Vec<String>,
@@ -320,7 +324,7 @@ fn judge_recorded(facts: &Facts<'_>, done: &Done) -> Decision {
     if reasons.is_empty() {
         return Decision::Fresh { edited, drift };
     }
-    let form_only = |reason: &StaleReason| matches!(reason, StaleReason::Changed { part, .. } if part == "schema" || part == "check");
+    let form_only = |reason: &StaleReason| matches!(reason, StaleReason::Changed { part, .. } if part == "schema" || part == "check" || part == EVAL);
     let try_existing = reasons.iter().all(form_only);
     // Also of another model: what is kept of the one that is listed now was asked of it, and is found by its name.
     Decision::Stale { reasons, redraw: false, try_existing, edited }

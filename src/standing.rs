@@ -693,6 +693,7 @@ mod tests {
             made_with: None,
             call: None,
             sample: false,
+            eval: None,
             other: Default::default(),
         }
     }

@@ -12,7 +12,7 @@ use crate::cores;
 use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, shown_path, suggest};
 use crate::manifest::inputs::{NamedInput, named};
-use crate::manifest::types::{Api, Check, Task};
+use crate::manifest::types::{Api, Check, Eval, Task};
 use crate::manifest::{KeyPath, Manifest, Step, near_file, nearest, paths};
 use crate::render::{self, RenderError, Source};
 
@@ -122,8 +122,13 @@ impl Loader<'_> {
         let used: BTreeSet<&str> = tables
             .task
             .values()
-            .filter(|task| task.prompt.is_some())
-            .filter_map(|task| task.model.as_ref().or(tables.defaults.model.as_ref()))
+            .flat_map(|task| {
+                [task.prompt.as_ref().map(|_| None), task.eval.as_ref().map(|eval| eval.model.as_ref())]
+                    .into_iter()
+                    .flatten()
+                    .map(move |own| own.or(task.model.as_ref()))
+            })
+            .filter_map(|models| models.or(tables.defaults.model.as_ref()))
             .flat_map(|models| models.as_slice().iter().map(String::as_str))
             .collect();
         for (name, model) in &tables.models {
@@ -161,14 +166,19 @@ impl Loader<'_> {
             && task.when.is_none()
             && task.schema.is_none()
             && task.check.is_none()
+            && task.eval.is_none()
         {
             return;
         }
         let at = KeyPath::task(name);
-        if recipe {
+        if recipe || task.eval.is_some() {
             self.names_of_inputs(&at, task);
         }
         let names = self.names(name, task);
+        let mut with_notes = names.clone();
+        if task.eval.is_some() {
+            with_notes.extend(["notes", "former"].map(str::to_owned));
+        }
         let system = task.prompt.is_some().then_some(self.manifest.tables.defaults.system.as_ref()).flatten();
         // Keys that do not fit the recipe are faults already; what they hold does not matter.
         let prompt = task.prompt.is_some();
@@ -180,8 +190,12 @@ impl Loader<'_> {
             let Some(text) = text.as_ref().filter(|_| fits) else { continue };
             let at = at.then(key);
             if let Some(source) = self.source(&at, text) {
-                self.template(&at, text, &source, name, &names, task, false);
+                let names = if key == "prompt" { &with_notes } else { &names };
+                self.template(&at, text, &source, name, names, task, false);
             }
+        }
+        if let Some(eval) = &task.eval {
+            self.eval(&at.then("eval"), eval, name, &names, task);
         }
         if let (None, Some(system)) = (&task.system, system)
             && let Some(source) = self.texts.source(system)
@@ -223,6 +237,19 @@ impl Loader<'_> {
         }
         if let Some(check) = task.check.as_ref().filter(|_| prompt) {
             self.check(check, name, &names, &with_answer, task);
+        }
+    }
+
+    /// What an evaluator is asked.
+    fn eval(&mut self, at: &KeyPath, eval: &Eval, name: &str, names: &BTreeSet<String>, task: &Task) {
+        let mut names = names.clone();
+        names.extend(["outputs", "answer", "round", "error"].map(str::to_owned));
+        for (key, text) in [("system", &eval.system), ("prompt", &eval.prompt)] {
+            let Some(text) = text else { continue };
+            let at = at.then(key);
+            if let Some(source) = self.source(&at, text) {
+                self.template(&at, text, &source, name, &names, task, false);
+            }
         }
     }
 

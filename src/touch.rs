@@ -10,7 +10,7 @@ use crate::project::Project;
 use crate::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status};
 use crate::staleness::Content;
 use crate::store::index::Index;
-use crate::store::{Checkpoint, Store};
+use crate::store::{Candidate, Checkpoint, Store, Why, commit};
 
 /// Who says that a task is done.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,9 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
     }
     if judgement.skipped {
         return vec!["its condition (`when`) is false".to_owned()];
+    }
+    if accepted(judgement).is_some() {
+        return Vec::new();
     }
     let mut faults = Vec::new();
     let recorded_empty = |path: &str| match &judgement.marker {
@@ -67,6 +70,30 @@ fn invalid(project: &Project, store: &Store, task: &Task, path: &str) -> Option<
     Some(format!("output `{path}` is not valid: {}{more}", violations.first()?))
 }
 
+/// The candidate that a person accepts in saying that a task is done: what waits for its verdict, or, where there is no
+/// other output, what was found wanting.
+fn accepted(judgement: &Judgement) -> Option<&Candidate> {
+    let candidate = judgement.prepared.as_ref()?.candidate.as_deref()?;
+    let waits = |status: &Status| matches!(status.state, State::PendingEval | State::FailedPendingEval);
+    let nothing = judgement.seen.iter().any(|seen| seen.content == Content::Missing);
+    (judgement.status.as_deref().is_some_and(waits) || nothing).then_some(candidate)
+}
+
+/// Gives the outputs of a candidate their names; what has them goes to history.
+fn install(store: &Store, task: &Task, candidate: &Candidate) -> Result<(), FsError> {
+    store.save(&task.name, Why::Replaced, &task.outputs, Durability::Synced)?;
+    if let Some(first) = task.outputs.first() {
+        store.remove_done(first, Durability::Synced)?;
+    }
+    let mut renames = Vec::new();
+    for (path, content) in candidate.contents(store)? {
+        if let commit::Content::Temp(temp) = content {
+            renames.push((temp, store.path(&path)));
+        }
+    }
+    fs::publish(&renames, Durability::Synced)
+}
+
 /// Records tasks as done: fingerprint and inputs as they would be given now, outputs as they are. All is synced, so that
 /// what is marked may be what is replaced next.
 pub fn adopt(
@@ -91,6 +118,9 @@ pub fn adopt(
         appended.map_err(|error| error.within(store.run_dir()))?;
     }
     store.write_all_records(&records)?;
+    for (task, _) in tasks.iter().filter(|(_, judgement)| accepted(judgement).is_some()) {
+        store.remove_candidate(&task.name)?;
+    }
     tasks.iter().try_for_each(|(task, _)| store.forget_passed(&task.name))
 }
 
@@ -103,6 +133,10 @@ fn adopted(
     judgement: &Judgement,
     how: &Adopting<'_>,
 ) -> Result<(Checkpoint, Done, Status), FsError> {
+    let candidate = accepted(judgement);
+    if let Some(candidate) = candidate {
+        install(store, task, candidate)?;
+    }
     let mut outputs = Vec::new();
     for path in &task.outputs {
         if let Some((blake3, bytes)) = index.digest(&store.path(path))? {
@@ -113,7 +147,7 @@ fn adopted(
         }
     }
     let former = match &judgement.marker {
-        Marker::Valid(done) => Some(done),
+        Marker::Valid(done) if candidate.is_none() => Some(done),
         _ => None,
     };
     let (fingerprint, parts, inputs, decision_id) = match &judgement.prepared {
@@ -140,9 +174,10 @@ fn adopted(
         completed_utc: now.clone(),
         by: how.by,
         checkpoint_id: None,
-        made_with: former.and_then(|done| done.made_with.clone()),
-        call: former.and_then(|done| done.call.clone()),
-        sample: former.is_some_and(|done| done.sample),
+        made_with: candidate.map_or_else(|| former?.made_with.clone(), |it| it.made_with.clone()),
+        call: candidate.map_or_else(|| former?.call.clone(), |it| it.call.clone()),
+        sample: candidate.map_or_else(|| former.is_some_and(|done| done.sample), |it| it.sample),
+        eval: None,
         other,
     };
     let mut status =
@@ -150,6 +185,9 @@ fn adopted(
     status.state = State::Done;
     status.failure = None;
     status.budgets = None;
+    status.rescued = None;
+    // A verdict that is no longer waited for.
+    status.eval = status.eval.filter(|eval| !eval["score"].is_null());
     status.outputs = outputs;
     status.decision_id = decision_id;
     status.ended_utc = Some(now);

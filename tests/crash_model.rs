@@ -435,6 +435,7 @@ impl World {
             made_with: None,
             call: None,
             sample: false,
+            eval: None,
             other: Default::default(),
         };
         if paid && !careless.status_unsynced && self.disk.read(&format!("{first}.DONE")).is_some() {

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED};
 use crate::cancel::Level;
-use crate::engine::{End, Event as Input, Settled};
+use crate::engine::{End, Event as Input, Settled, Work};
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::judge::Prepared;
@@ -59,7 +59,7 @@ impl Build<'_> {
             task: job.task.name.clone(),
             attempt: job.attempt,
             model: model.clone(),
-            recipe: recipe.name().to_owned(),
+            recipe: if job.evaluates { "eval" } else { recipe.name() }.to_owned(),
         });
         self.retrying.remove(&id);
         self.running.insert(id, self.attempt_of(&job, model));
@@ -106,7 +106,9 @@ impl Build<'_> {
         // What there was is seen to by the first attempt.
         let first = std::mem::replace(&mut pending.first, false);
         let back = self.outcomes.0.clone();
+        let evaluates = pending.course.candidate.is_some();
         Some(Box::new(Job {
+            evaluates,
             attempt: (pending.base_attempt.saturating_add(attempt)).saturating_sub(pending.waits),
             endpoint: endpoint.unwrap_or(0),
             prepared,
@@ -139,7 +141,7 @@ impl Build<'_> {
             got_on_at: SystemTime::now(),
             limit: stall.unwrap_or(STALLED),
             // The watchdog ends programs itself.
-            ends: stall.is_some() && spec.recipe.prompt().is_some(),
+            ends: stall.is_some() && job.asks(self.project).is_some(),
             stalled: false,
             held: String::new(),
             followed: false,
@@ -155,14 +157,14 @@ impl Build<'_> {
         let timed_out = self.take_in_call(id, &mut job);
         let name = job.task.name.clone();
         let Came { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
-        if !matches!(end, End::Again { .. }) {
+        if !matches!(end, End::Again { .. } | End::Then(_)) {
             self.pending.remove(&id);
         }
         let told = match end {
             End::Done => Some(Settled::Done),
             End::Failed => Some(Settled::Failed),
             End::Waiting => Some(Settled::Waiting),
-            End::Again { .. } | End::Stopped | End::Rejudge => None,
+            End::Again { .. } | End::Then(_) | End::Stopped | End::Rejudge => None,
         };
         self.engine.on(Input::Ended(id, end), self.now());
         // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
@@ -212,7 +214,7 @@ impl Build<'_> {
             self.engine.call_ended(id, result, retry_after);
         }
         let now = self.now();
-        if let Some(prompt) = self.project.spec(&job.task).recipe.prompt() {
+        if let Some(prompt) = job.asks(self.project) {
             for &endpoint in prompt.models.iter().filter(|&&at| self.tools.providers.is_closed(at)) {
                 self.engine.on(Input::EndpointClosed(endpoint), now);
             }
@@ -249,10 +251,41 @@ impl Build<'_> {
                 }
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
-                    pending.waits += u32::from(pause != Pause::Attempt);
+                    pending.waits += u32::from(pause != Pause::Attempt || job.evaluates);
                 }
                 let again = Some(Again { failure, next, after });
                 Came { again, ..came(End::Again { after, endpoint, outage }) }
+            }
+            Outcome::Evaluate(candidate) => {
+                let work = self.work_of_eval(id, &candidate);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.course = std::mem::take(&mut job.course);
+                    pending.course.candidate = Some(candidate);
+                    // An evaluation is no attempt.
+                    pending.waits += 1;
+                }
+                came(End::Then(work))
+            }
+            Outcome::Round(failure) => {
+                let mut work = Work::default();
+                let (round, rounds) =
+                    (job.course.round, job.course.evaluation.as_ref().map_or(0, |it| it.rounds));
+                if let Some(mut pending) = self.pending.remove(&id) {
+                    if let Some(prepared) = &mut pending.judgement.prepared {
+                        prepared.make_anew();
+                    }
+                    work = self.work_of(id, &pending.judgement);
+                    pending.course = std::mem::take(&mut job.course);
+                    self.pending.insert(id, pending);
+                }
+                let next = Some(format!("made again with the notes (round {round} of {rounds})"));
+                let again = Some(Again { failure, next, after: Duration::ZERO });
+                Came { again, ..came(End::Then(work)) }
+            }
+            Outcome::Unjudged(failure) => {
+                let model = self.model_of(job);
+                self.failed(&name, id, job.attempt, model, failure, false);
+                came(End::Failed)
             }
             Outcome::Stopped if (edited || retried) && self.tools.cancel.level() == Level::Running => {
                 let mut came = came(End::Rejudge);
@@ -297,7 +330,7 @@ impl Build<'_> {
     }
 
     pub(super) fn model_of(&self, job: &Job) -> Option<String> {
-        let prompt = self.project.spec(&job.task).recipe.prompt()?;
+        let prompt = job.asks(self.project)?;
         Some(self.project.endpoints[*prompt.models.get(job.endpoint)?].model_name().to_owned())
     }
 
@@ -331,6 +364,16 @@ impl Build<'_> {
         });
         if completed.changed {
             self.changed.push(id);
+        }
+        if completed.rescued {
+            self.summary.rescued.push(name.clone());
+            self.tell(Kind::TaskRescued {
+                task: name,
+                attempt: job.attempt,
+                model: completed.model,
+                score: completed.score,
+            });
+            return;
         }
         self.tell(Kind::TaskCompleted {
             task: name,

@@ -8,13 +8,15 @@ use crate::graph::{Graph, TaskId};
 use crate::judge::{Judge, Judgement};
 use crate::llm::retry::Budgets;
 use crate::memo::Known;
-use crate::project::Recipe;
+use crate::project::{Evaluator, Recipe};
 use crate::record::{By, Failure, Marker, State};
-use crate::runner::{self, Course, OtherFields};
+use crate::runner::{self, Course, OtherFields, Talk};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::Why;
+use crate::store::candidates::{Candidate, CandidateFile};
 use crate::store::logs::FailureLine;
 use crate::touch::{self, Adopting};
+use crate::verdict::Evaluation;
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -129,12 +131,30 @@ impl Build<'_> {
     /// Keeps what the attempts of a stale task need.
     fn keep_for_attempts(&mut self, id: TaskId, name: &str, judgement: Judgement) -> Judged {
         let mut work = self.work_of(id, &judgement);
-        let (course, base_attempt) = course_of(&judgement);
+        let (mut course, mut base_attempt) = course_of(&judgement);
         let spec = self.project.spec(&self.engine.graph()[id]);
         if let Some(prompt) = spec.recipe.prompt() {
-            work.first = self.tools.providers.first(&course.budgets, prompt, spec).unwrap_or(0);
+            work.first = self.tools.providers.first(&course.own.budgets, prompt, spec).unwrap_or(0);
         }
-        let passed = self.passed(name, &judgement);
+        let prepared = judgement.prepared.as_ref();
+        let candidate = prepared.and_then(|prepared| prepared.candidate.as_deref());
+        if let (Some(candidate), Some(evaluation)) = (candidate, &course.evaluation)
+            && evaluation.score.is_some()
+        {
+            course.notes = Some(runner::eval::notes_of(&self.tools, candidate, evaluation));
+        }
+        let open = prepared.and_then(|prepared| prepared.open_candidate(self.tools.no_rescue)).cloned();
+        if let Some(candidate) = open {
+            work = self.work_of_eval(id, &candidate);
+            base_attempt = candidate.attempt.saturating_sub(1);
+            course.round = candidate.round;
+            course.candidate = Some(Box::new(candidate));
+        }
+        // What waits for nobody is not let pass.
+        let passed = match spec.recipe {
+            Recipe::Gate(_) | Recipe::Human(_) => self.passed(name, &judgement),
+            _ => None,
+        };
         let of_done = match &judgement.marker {
             Marker::Valid(done) => done.other.clone(),
             _ => serde_json::Map::new(),
@@ -198,13 +218,33 @@ impl Build<'_> {
         self.failed(&name, id, 0, None, failure, kept);
     }
 
+    /// Slots the evaluation of a candidate takes.
+    pub(super) fn work_of_eval(&self, id: TaskId, candidate: &Candidate) -> Work {
+        let spec = self.project.spec(&self.engine.graph()[id]);
+        let mut work = Work { pool: spec.pool, ..Work::default() };
+        match spec.eval.as_ref().map(|eval| (&eval.by, eval.max_bytes)) {
+            Some((Evaluator::Prompt(prompt), most)) => {
+                work.endpoints = prompt.models.clone();
+                work.cpu = self.calls_take_turns;
+                let size = |output: &CandidateFile| {
+                    let path = self.store.candidate_file(candidate, output);
+                    fs::signature(&path).ok().flatten().map_or(0, |it| it.size.min(most as u64))
+                };
+                work.tokens = candidate.outputs.iter().map(size).sum::<u64>() / 3;
+            }
+            Some((Evaluator::Command(_), _)) => work.cpu = true,
+            None => {}
+        }
+        work
+    }
+
     /// Slots a stale task takes. An answer that is there already takes none of a model's.
     pub(super) fn work_of(&self, id: TaskId, judgement: &Judgement) -> Work {
         let graph = self.engine.graph();
         let spec = self.project.spec(&graph[id]);
         let mut work = Work { pool: spec.pool, ..Work::default() };
         match &spec.recipe {
-            Recipe::Command(_) => work.cpu = true,
+            Recipe::Command(_) => work.cpu = !judgement.prepared.as_ref().is_some_and(|p| p.as_it_is),
             Recipe::Prompt(prompt) => {
                 let paid =
                     judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
@@ -286,7 +326,7 @@ impl Build<'_> {
 /// What a task that was not brought to its end has behind it, and the number of its last attempt.
 fn course_of(judgement: &Judgement) -> (Course, u32) {
     let Some(status) = judgement.status.as_deref().filter(|status| status.state != State::Done) else {
-        return (Course::default(), 0);
+        return (Course { round: 1, ..Course::default() }, 0);
     };
     let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
     // What was used up on another prompt says nothing of this one.
@@ -295,8 +335,15 @@ fn course_of(judgement: &Judgement) -> (Course, u32) {
     let mut budgets = budgets.unwrap_or_default();
     budgets.resumed();
     let left = Some((status.state, status.attempt));
-    let max_tokens = budgets.room();
-    (Course { budgets, left, max_tokens, ..Course::default() }, status.attempt)
+    let evaluation = Evaluation::of(status.eval.as_ref()).filter(|_| status.decision_id.as_ref() == decision);
+    // One that failed begins its rounds anew, with the notes.
+    let round = match &evaluation {
+        Some(it) if it.score.is_some() && status.state != State::Failed => it.round + 1,
+        Some(it) if status.state != State::Failed => it.round.max(1),
+        _ => 1,
+    };
+    let own = Talk { max_tokens: budgets.room(), budgets, ..Talk::default() };
+    (Course { own, left, round, evaluation, ..Course::default() }, status.attempt)
 }
 
 /// Whether a task is up to date without looking: nothing it rested on had changed when the build began,

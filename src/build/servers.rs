@@ -141,7 +141,7 @@ impl Build<'_> {
         else {
             return;
         };
-        let prompt = self.project.spec(&job.task).recipe.prompt();
+        let prompt = job.asks(self.project);
         if prompt.is_some_and(|prompt| prompt.models.len() > 1) {
             let name = &self.project.endpoints[endpoint].name;
             let message = format!(
@@ -181,6 +181,6 @@ impl Build<'_> {
     }
 
     fn endpoint_of(&self, job: &Job) -> Option<usize> {
-        self.project.spec(&job.task).recipe.prompt()?.models.get(job.endpoint).copied()
+        job.asks(self.project)?.models.get(job.endpoint).copied()
     }
 }

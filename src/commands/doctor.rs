@@ -111,8 +111,7 @@ fn pipeline(opened: &Opened) -> String {
 fn is_used(opened: Option<&Opened>, endpoint: &Endpoint) -> bool {
     let Some(opened) = opened else { return true };
     let project = &opened.project;
-    let mut asked =
-        project.specs.iter().filter_map(|spec| spec.recipe.prompt()).flat_map(|prompt| &prompt.models);
+    let mut asked = project.specs.iter().flat_map(|spec| spec.prompts()).flat_map(|prompt| &prompt.models);
     asked.any(|&at| project.endpoints[at].name == endpoint.name)
 }
 

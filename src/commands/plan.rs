@@ -9,7 +9,6 @@ use crate::engine::{Engine, Mode, Options, Settled};
 use crate::exit::{self, Error};
 use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use crate::open::Opened;
-use crate::project::Recipe;
 use crate::report::{PlanTask, PlanView, Reason, ResumeView, Verdict};
 use crate::resume::resume_view;
 use crate::simulate::{self, Predicted};
@@ -91,7 +90,7 @@ fn predict(
             return None;
         }
         let prepared = known.and_then(|id| survey.judgements.get(id)?.prepared.as_ref());
-        let kept = prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
+        let kept = prepared.is_some_and(|prepared| prepared.has_answer(how.no_rescue));
         let asks = project.spec(&graph[id]).recipe.prompt().is_some() && !kept;
         let mut expected = past.expected(project, graph, id, asks);
         if kept {
@@ -153,13 +152,13 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         let spec = project.spec(task);
         let judgement = survey.judgements.get(&id);
         let prepared = judgement.and_then(|judgement| judgement.prepared.as_ref());
-        let kept = prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
+        let kept = prepared.is_some_and(|prepared| prepared.has_answer(false));
         // One that cannot be judged is tried, and fails.
         let certain = matches!(survey.settled.get(&id), Some(Settled::Stale | Settled::Failed));
-        if let Recipe::Prompt(_) = spec.recipe {
-            calls += u32::from(survey.settled.get(&id) == Some(&Settled::Stale) && !kept);
-            calls_at_most += u32::from(!kept);
-        }
+        let asks_evaluator = spec.eval.as_ref().is_some_and(|eval| eval.prompt().is_some());
+        let asked = u32::from(spec.recipe.prompt().is_some() && !kept) + u32::from(asks_evaluator);
+        calls += if survey.settled.get(&id) == Some(&Settled::Stale) { asked } else { 0 };
+        calls_at_most += asked;
         let needs: Vec<TaskId> = graph.direct_needs(id);
         let name = |id: &TaskId| graph[*id].name.clone();
         let level = task.level as usize;

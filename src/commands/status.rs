@@ -209,7 +209,7 @@ fn run_view(opened: &Opened, seen: &Seen) -> RunView {
     let mut models: Vec<String> = Vec::new();
     let by_default = project.tables.defaults.model.as_ref().map_or(&[][..], |names| names.as_slice());
     let first = by_default.iter().filter_map(|name| project.endpoints.iter().position(|e| e.name == *name));
-    let named = project.specs.iter().filter_map(|spec| spec.recipe.prompt()).flat_map(|p| p.models.clone());
+    let named = project.specs.iter().flat_map(|spec| spec.prompts()).flat_map(|p| p.models.clone());
     let named: Vec<usize> = named.collect();
     for at in first.filter(|at| named.contains(at)).chain(named.iter().copied()) {
         let name = project.endpoints[at].model_name().to_owned();

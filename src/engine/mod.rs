@@ -91,6 +91,8 @@ pub enum End {
         /// Whether the endpoint's server is away: the pause ends early if it is found up.
         outage: bool,
     },
+    /// Another part of it follows, which takes other slots: what it made is evaluated, or made again.
+    Then(Work),
     /// Ended by a stop before its end.
     Stopped,
     /// What it is made from changed meanwhile: to be judged again.
@@ -500,12 +502,18 @@ impl Engine {
         let outdated = std::mem::take(&mut self.nodes[id.index()].outdated);
         match end {
             End::Done | End::Failed | End::Waiting if outdated => self.judge_again(id),
-            End::Again { .. } if outdated => self.judge_again(id),
+            End::Again { .. } | End::Then(_) if outdated => self.judge_again(id),
             End::Done => self.settle(id, Settled::Done),
             End::Failed => self.fail(id),
             End::Waiting => self.settle(id, Settled::Waiting),
             End::Stopped => self.settle(id, Settled::Stopped),
             End::Rejudge => self.judge_again(id),
+            End::Then(work) => {
+                let node = &mut self.nodes[id.index()];
+                (node.endpoint, node.outage) = (work.first, false);
+                node.work = work;
+                self.enqueue(id, now);
+            }
             End::Again { after, endpoint, outage } => {
                 self.nodes[id.index()].endpoint = endpoint;
                 self.nodes[id.index()].outage = outage;

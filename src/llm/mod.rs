@@ -458,6 +458,16 @@ pub fn prompt_digest(system: &str, prompt: &str, schema: Option<&Value>) -> Stri
     hasher.finalize().to_hex().to_string()
 }
 
+/// The name under which a task's evaluator asks.
+pub fn evaluation_of(task: &str) -> String {
+    format!("{task}:eval")
+}
+
+/// Whether it is a task's evaluator that asks.
+pub fn is_evaluation(task: &str) -> bool {
+    task.ends_with(":eval")
+}
+
 /// What a provider is built from, beside its table.
 pub struct Setup<'a> {
     /// The name tasks call the model by.

@@ -452,10 +452,10 @@ pub struct Task {
     pub gate: Option<Box<Gate>>,
     /// What a person is asked to do; the task waits until it is done.
     pub human: Option<String>,
-    /// Reserved for the evaluation of answers.
-    pub eval: Option<Box<Map<Value>>>,
-    /// Reserved for rounds of refinement.
-    pub refine: Option<Box<Map<Value>>>,
+    /// Who scores what the task made, and from which score on it is done.
+    pub eval: Option<Box<Eval>>,
+    /// Rounds in which what the task made is made better, each with the evaluator's notes.
+    pub refine: Option<Box<Refine>>,
 }
 
 /// Inputs of a task: a table of names, or a list.
@@ -586,6 +586,43 @@ pub struct Gate {
     pub action: GateAction,
     /// What to tell the user, a template over the inputs.
     pub message: Option<String>,
+}
+
+/// `[task.X.eval]`: who scores what the task made, and from which score on it is done.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Eval {
+    /// The evaluator's prompt: a file of the pipeline, or inline text (minijinja). It sees the task's inputs, `outputs`,
+    /// `answer`, `round` and `error`.
+    pub prompt: Option<String>,
+    /// A program that scores instead of a model: given the outputs' paths as `$in`, it prints `{"score": …, "notes": …}`.
+    pub command: Option<Command>,
+    /// The evaluator's system prompt (default: none).
+    pub system: Option<String>,
+    /// The model that scores, or a list in order of fallback (default: the task's).
+    pub model: Option<OneOrMany>,
+    /// Sampling parameters of the evaluator (`temperature`, `max_tokens`, …).
+    pub params: Option<Map<Value>>,
+    /// Time limit of an evaluation (default: the task's).
+    pub timeout: Option<Span>,
+    /// The least score, from 0 to 1, with which the task is done (default 0.7).
+    pub threshold: Option<f64>,
+    /// Whether a command that exits with an error, its outputs whole, is scored too (default: only for `kind = "agent"`).
+    pub rescue: Option<bool>,
+    /// How often the task is made at most, the first time included, until a score passes (default 2).
+    pub max_rounds: Option<u32>,
+    /// Most bytes of each output that the evaluator is given (default 65536).
+    pub max_bytes: Option<u64>,
+}
+
+/// `[task.X.refine]`: what the task made is made better, round by round.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Refine {
+    /// So many rounds in all, each given what the former one made and the evaluator's notes on it.
+    pub max_rounds: Option<u32>,
+    /// A score from which on no further round follows.
+    pub until: Option<f64>,
 }
 
 /// What a gate does when its condition is true.

@@ -247,6 +247,7 @@ impl Screen {
 fn ended(kind: &Kind) -> Option<&String> {
     match kind {
         Kind::TaskCompleted { task, .. }
+        | Kind::TaskRescued { task, .. }
         | Kind::TaskFailed { task, .. }
         | Kind::TaskSkipped { task }
         | Kind::TaskWaiting { task, .. }

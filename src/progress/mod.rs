@@ -157,6 +157,13 @@ impl Sink for Gather {
                 ended_utc: Some(event.timestamp_utc.clone()),
                 ..view(task, Shown::Done)
             },
+            Kind::TaskRescued { task, attempt, model, .. } => TaskView {
+                attempt: *attempt,
+                model: model.clone(),
+                rescued: Some(true),
+                ended_utc: Some(event.timestamp_utc.clone()),
+                ..view(task, Shown::Done)
+            },
             Kind::TaskFailed { task, attempt, model, failure, .. } => TaskView {
                 attempt: *attempt,
                 model: model.clone(),

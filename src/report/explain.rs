@@ -6,6 +6,7 @@ use crate::record::Failure;
 use crate::report::status::some_names;
 use crate::report::{Reason, Server, Verdict, coloured_diff, hint_of, reason_of, time};
 use crate::style::{self, Shown, Style, clean};
+use crate::verdict::Evaluation;
 
 /// Why a task would run, or need not.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +41,8 @@ pub struct ExplainView {
     pub attempt: u32,
     /// Why its last attempt failed.
     pub failure: Option<Failure>,
+    /// The evaluation it passed, failed or waits for.
+    pub eval: Option<Evaluation>,
     /// What a person is asked, while one is waited for.
     pub asked: Option<String>,
     /// What differs from when it was made without making it stale.
@@ -170,6 +173,9 @@ impl ExplainView {
                 style.wrap(&line, 2) + "\n" + &bounded(self.roots.iter().map(|root| root.line(style)), LINES)
             }
         };
+        if let Some(evaluation) = &self.eval {
+            text += &self.evaluated(evaluation, style);
+        }
         if !self.changed_inputs.is_empty() {
             text += match self.verdict {
                 Verdict::Fresh => "\nInputs that differ from those it was made from, without effect on it:\n",
@@ -201,13 +207,46 @@ impl ExplainView {
         text
     }
 
+    /// What its evaluator said, or that it is waited for.
+    fn evaluated(&self, evaluation: &Evaluation, style: &Style) -> String {
+        let rounds = match (evaluation.round, evaluation.rounds) {
+            (0, _) | (_, 0 | 1) => String::new(),
+            (round, rounds) => format!(" in round {round} of {rounds}"),
+        };
+        let who =
+            evaluation.model.as_deref().map(|model| format!(" by {}", clean(model))).unwrap_or_default();
+        let Some(score) = evaluation.score else {
+            let after = match self.state {
+                Shown::FailedPendingEval => "Its command failed, and what it left is whole. ",
+                _ => "",
+            };
+            return format!(
+                "\n{after}Its evaluation is waited for{rounds}: {} or more passes.\n",
+                evaluation.threshold
+            );
+        };
+        let verdict = if score >= evaluation.threshold { "passes" } else { "does not pass" };
+        let line = format!(
+            "Evaluated{who}{rounds}: {score}, which {verdict} ({} or more does).",
+            evaluation.threshold
+        );
+        let mut text = format!("\n{}\n", style.wrap(&line, 2));
+        for line in style::clean_lines(&evaluation.notes).lines().take(LINES) {
+            text += &format!("  | {line}\n");
+        }
+        text
+    }
+
     /// How its last attempt failed, with the end of what was said.
     fn failed(&self, failure: &Failure, style: &Style) -> String {
         let attempts = match self.attempt {
             0 | 1 => String::new(),
             attempts => format!(" (attempt {attempts})"),
         };
-        let failed = format!("Its last attempt failed{attempts}: {}", reason_of(failure));
+        let failed = match self.state {
+            Shown::PendingEval => reason_of(failure),
+            _ => format!("Its last attempt failed{attempts}: {}", reason_of(failure)),
+        };
         let mut text = format!("\n{}\n", style.wrap(&failed, 2));
         if let Some(hint) = hint_of(failure) {
             text += &format!("{}\n", style.wrap(&format!("hint: {hint}"), 2));

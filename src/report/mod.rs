@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::exit;
 use crate::record::{Failure, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
+use crate::verdict::Evaluation;
 
 pub use crate::style::shell_word;
 
@@ -358,6 +359,11 @@ impl TaskView {
         if !self.depends_on.is_empty() && !matches!(self.state, Shown::Blocked | Shown::Running) {
             let how = if self.state.is_complete() { "depends on" } else { "after" };
             parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
+        }
+        if let Some(evaluation) = Evaluation::of(self.eval.as_ref()).filter(|it| it.score.is_some())
+            && self.state == Shown::Done
+        {
+            parts.push(format!("score {}", evaluation.score.unwrap_or_default()));
         }
         for (flag, words) in [
             (self.partial, "partial: items are missing"),

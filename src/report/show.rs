@@ -199,6 +199,7 @@ mod tests {
             verdict,
             attempt: 1,
             error_id: None,
+            evaluation: false,
             other: Default::default(),
         };
         KeptCall { name: name.into(), usable, record }

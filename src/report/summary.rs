@@ -158,6 +158,7 @@ impl SummaryView {
         };
         parts.push(format!("{} ran in {took}{kept}", tasks(summary.ran)));
         for (number, words) in [
+            (summary.rescued.len() as u32, "rescued"),
             (summary.fresh, "up to date"),
             (summary.skipped, "skipped"),
             (summary.stopped.len() as u32, "stopped before the end"),

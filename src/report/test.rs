@@ -291,6 +291,7 @@ fn explained() -> ExplainView {
             new: Some("9a8b7c6d5e4f3a2b".into()),
         }],
         attempt: 1,
+        eval: None,
         asked: None,
         roots: vec![],
         instances: vec![],

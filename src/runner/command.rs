@@ -4,7 +4,7 @@
 //! behind otherwise is believed.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use super::expand::{self, Values};
-use super::{Job, Live, Made, Outcome, Stage, Tools, complete, failure};
+use super::{Job, Live, Made, Outcome, Stage, Tools, complete, eval, failure};
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::inputs::Files;
 use crate::llm::Usage;
@@ -25,13 +25,17 @@ use crate::project::{CommandSpec, Line};
 use crate::record::{Digest, Failure, Marker, State};
 use crate::spawn::{self, Environment, Program};
 use crate::store::Why;
+use crate::store::candidates::Candidate;
 use crate::store::commit::Content;
 use crate::style;
+use crate::verdict::{self, Score};
 
 /// From so long on a command is said to run. Most are done by then, and a file less is written for them.
 const TAKES_ITS_TIME: Duration = Duration::from_millis(200);
 /// How much of what a failed command said is kept with the failure.
 const TAIL: u64 = 4096;
+/// The largest JSON that is looked into for whether it is whole.
+const LARGEST_JSON: u64 = 64 << 20;
 
 /// Where programs are: each is looked for in `PATH` once, not each time one is started.
 #[derive(Debug, Default)]
@@ -93,6 +97,9 @@ pub fn run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Outcome {
 
 fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsError> {
     let store = &tools.store;
+    if job.prepared.as_it_is {
+        return as_it_is(tools, job);
+    }
     let targets: Vec<PathBuf> = job.task.outputs.iter().map(|output| store.path(output)).collect();
     for target in &targets {
         fs::make_dirs_inside(store.run_dir(), target, Durability::Unsynced)?;
@@ -109,15 +116,24 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         None => Arc::new(fs::scratch_file(&store.planexe_subdir("partial")?)?),
     };
     let stdout = if spec.stdout { Some(fs::create_new(&writes[0])?) } else { None };
-    let invocation = match invocation_of(tools, job, spec, &writes) {
+    let mut invocation = match invocation_of(tools, job, spec, &writes) {
         Ok(invocation) => invocation,
         Err(failure) => return Ok(Outcome::Failed(failure)),
     };
+    if tools.project.spec(&job.task).eval.is_some() {
+        invocation.notes = Some(match &job.course.notes {
+            Some(notes) => {
+                let written = store.write_notes(&job.task.name, &notes.text)?;
+                [Some(written.into_os_string()), notes.former_path.clone().map(PathBuf::into_os_string)]
+            }
+            None => [None, None],
+        });
+    }
     let start = |lifeline: &Lifeline| invocation.start(tools, spec, stdout.as_ref(), &said, lifeline);
     job.live.enter(Stage::Running);
     job.live.says_into(said.clone());
     let task_spec = tools.project.spec(&job.task);
-    let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.spent));
+    let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.own.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };
     let growth = growth_of(said.clone(), writes.clone(), job.live.clone(), running(tools, job, spec));
     let end = tools.watchdog.run_one(start, limits, Some(growth), Some(job.live.cancel.clone()));
@@ -145,6 +161,14 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     };
     let ended = ended.and_then(|()| look_at_outputs(job, spec, &writes).map_err(Some));
     let ended = ended.and_then(|()| look_at_inputs(tools, job).map_err(Some));
+    let rescue = |failed: &Failure| {
+        let wanted = task_spec.eval.as_ref().is_some_and(|eval| eval.rescue) && !tools.no_rescue;
+        wanted && may_be_rescued(failed) && are_whole(job, &writes) && look_at_inputs(tools, job).is_ok()
+    };
+    let (ended, failed) = match ended {
+        Err(Some(failed)) if rescue(&failed) => (Ok(()), Some(failed)),
+        ended => (ended, None),
+    };
     if let Err(failed) = ended {
         if !spec.in_place {
             for temp in &writes {
@@ -165,7 +189,108 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         };
         outputs.push((output.clone(), content));
     }
-    Ok(complete(tools, job, outputs, Made::default()))
+    match failed {
+        Some(failed) => eval::propose(tools, job, outputs, Made::default(), Some(failed)),
+        None => Ok(complete(tools, job, outputs, Made::default())),
+    }
+}
+
+/// The outputs there are, where only what is said of them changed.
+fn as_it_is(tools: &Tools, job: &Job) -> Result<Outcome, FsError> {
+    let mut outputs = Vec::new();
+    for output in &job.task.outputs {
+        let (former, _) = fs::hash_file(&tools.store.path(output))?;
+        outputs.push((output.clone(), Content::InPlace { former: Some(former) }));
+    }
+    let by = job.former.as_deref().map(|done| done.by);
+    Ok(complete(tools, job, outputs, Made { reused: true, by, was_there: true, ..Made::default() }))
+}
+
+/// Whether a command that failed said so itself. A shell gives the signal that ended a program as a code above 128, and
+/// 126 and 127 for one that it could not start.
+fn may_be_rescued(failed: &Failure) -> bool {
+    let of_shell = |code: i32| code == 126 || code == 127 || (129..=192).contains(&code);
+    failed.class == "exit" && failed.exit_code.is_some_and(|code| !of_shell(code))
+}
+
+/// Whether all outputs are files with something in them, and JSON where their names say so.
+fn are_whole(job: &Job, writes: &[PathBuf]) -> bool {
+    job.task.outputs.iter().zip(writes).all(|(output, path)| {
+        let file = matches!(fs::kind_and_signature(path), Ok(Some((FileKind::File, it))) if it.size > 0);
+        let json = || {
+            let text = fs::read_capped(path, LARGEST_JSON).ok();
+            text.is_some_and(|text| serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok())
+        };
+        file && (!output.ends_with(".json") || json())
+    })
+}
+
+/// The score that a program gives a candidate: it is given the outputs' files, and prints JSON. One that prints none is
+/// run once more. None: it was stopped.
+pub(super) fn score(
+    tools: &Tools,
+    job: &Job,
+    spec: &CommandSpec,
+    candidate: &Candidate,
+    timeout: Option<Duration>,
+) -> Result<Result<Score, Option<Failure>>, FsError> {
+    let first = score_once(tools, job, spec, candidate, timeout)?;
+    match first {
+        Err(Some(failed)) if failed.class == "validation" => score_once(tools, job, spec, candidate, timeout),
+        first => Ok(first),
+    }
+}
+
+fn score_once(
+    tools: &Tools,
+    job: &Job,
+    spec: &CommandSpec,
+    candidate: &Candidate,
+    timeout: Option<Duration>,
+) -> Result<Result<Score, Option<Failure>>, FsError> {
+    let place = tools.store.run_dir().to_owned();
+    let path = |output| tools.store.candidate_file(candidate, output).to_string_lossy().into_owned();
+    let one = |(n, output)| Files {
+        name: format!("output_{n}"),
+        paths: vec![path(output)],
+        glob: false,
+        optional: false,
+        pattern: output.path.clone(),
+    };
+    let inputs: Vec<Files> = candidate.outputs.iter().enumerate().map(one).collect();
+    let key = job.task.item.as_ref().map(|item| item.key.as_str());
+    let values = Values { inputs: &inputs, outputs: &[], key };
+    let words = match words_of(spec, &values) {
+        Ok(words) => words,
+        Err(failed) => return Ok(Err(Some(failed))),
+    };
+    let found = words.first().and_then(|program| tools.programs.find(program));
+    let invocation = Invocation { found, words, place: place.clone(), notes: None };
+    let folder = tools.store.planexe_subdir("partial")?;
+    let (said, printed) = (Arc::new(fs::scratch_file(&folder)?), fs::scratch_file(&folder)?);
+    let start = |lifeline: &Lifeline| invocation.start(tools, spec, Some(&printed), &said, lifeline);
+    let limits = Limits { timeout, stall: None };
+    let end = tools.watchdog.run_one(start, limits, None, Some(job.live.cancel.clone()));
+    let tail = |file: &File| {
+        fs::read_scratch(file).map(|bytes| {
+            let from = bytes.len().saturating_sub(TAIL as usize);
+            String::from_utf8_lossy(&bytes[from..]).into_owned()
+        })
+    };
+    Ok(match end {
+        End::Exited(0) => {
+            let printed = String::from_utf8_lossy(&fs::read_scratch(&printed)?).into_owned();
+            verdict::read(&printed).map_err(|violations| {
+                let first = violations.first().map(ToString::to_string).unwrap_or_default();
+                Some(Failure {
+                    raw_error: Some(tail(&said).unwrap_or_default()),
+                    ..failure("validation", first)
+                })
+            })
+        }
+        End::Cancelled => Err(None),
+        other => Err(Some(explain(spec, other, &place, &limits, tail(&said)?))),
+    })
 }
 
 /// Before a command that works in place: contents to history, the record removed, digests remembered.
@@ -188,6 +313,9 @@ fn give_up_record(tools: &Tools, job: &Job) -> Result<Vec<Option<Digest>>, FsErr
 /// Tells a command the pipeline's folder, where its scripts are while it runs in a run directory elsewhere.
 const FOLDER_VARIABLE: &str = "PLANEXE_PIPELINE_DIR";
 
+/// Tell a command of a task with an evaluator where the notes on the last round are, and what they are about.
+const NOTES_VARIABLES: [&str; 2] = ["PLANEXE_NOTES", "PLANEXE_FORMER"];
+
 /// What is run, and where.
 struct Invocation {
     /// The file, if it was found in the path.
@@ -196,6 +324,9 @@ struct Invocation {
     words: Vec<String>,
     /// Where it runs.
     place: PathBuf,
+    /// Of a task with an evaluator: the files with the notes on the last round and with what they are about, if there
+    /// was one.
+    notes: Option<[Option<OsString>; 2]>,
 }
 
 impl Invocation {
@@ -210,7 +341,8 @@ impl Invocation {
     ) -> std::io::Result<Pid> {
         let folder = tools.project.folder.as_os_str();
         let hidden = || tools.key_variables.iter().filter(|name| !spec.env_names.contains(name));
-        let own = !spec.env_set.is_empty() || hidden().count() != tools.key_variables.len();
+        let own =
+            self.notes.is_some() || !spec.env_set.is_empty() || hidden().count() != tools.key_variables.len();
         if let (Some(path), false, true) = (&self.found, own, spawn::CAN_START) {
             let programs = &tools.programs;
             let lifeline = lifeline.variable().map(|(name, value)| (name, OsStr::new(value)));
@@ -240,6 +372,12 @@ impl Invocation {
         command.env(FOLDER_VARIABLE, folder);
         for (name, value) in &spec.env_set {
             command.env(name, value);
+        }
+        for (name, value) in NOTES_VARIABLES.iter().zip(self.notes.iter().flatten()) {
+            match value {
+                Some(path) => command.env(name, path),
+                None => command.env_remove(name),
+            };
         }
         process::start_with(lifeline, &mut command)
     }
@@ -272,20 +410,25 @@ fn invocation_of(
     let outputs: Vec<String> = writes.iter().map(|path| seen(path)).collect();
     let key = job.task.item.as_ref().map(|item| item.key.as_str());
     let values = Values { inputs: &inputs, outputs: &outputs, key };
+    let words = words_of(spec, &values)?;
+    let program = words.first().ok_or_else(|| failure("command", "the command is empty"))?;
+    let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
+    let found = if own_path { None } else { tools.programs.find(program) };
+    Ok(Invocation { found, words, place, notes: None })
+}
+
+/// The program and its arguments, placeholders filled in.
+fn words_of(spec: &CommandSpec, values: &Values<'_>) -> Result<Vec<String>, Failure> {
     let unknown = |unknown: expand::Unknown| {
         let known = unknown.known.join("`, `");
         failure("command", format!("`{}` stands for nothing; there is `{known}`", unknown.placeholder))
     };
-    let words = match &spec.line {
-        Line::Argv(words) => expand::argv(words, &values).map_err(unknown)?,
+    Ok(match &spec.line {
+        Line::Argv(words) => expand::argv(words, values).map_err(unknown)?,
         Line::Shell(line) => {
-            vec!["sh".to_owned(), "-c".to_owned(), expand::shell(line, &values).map_err(unknown)?]
+            vec!["sh".to_owned(), "-c".to_owned(), expand::shell(line, values).map_err(unknown)?]
         }
-    };
-    let program = words.first().ok_or_else(|| failure("command", "the command is empty"))?;
-    let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
-    let found = if own_path { None } else { tools.programs.find(program) };
-    Ok(Invocation { found, words, place })
+    })
 }
 
 /// A program named by a relative path with a slash is looked for where the command runs, then in the pipeline's folder.

@@ -2,6 +2,7 @@
 //! [`Outcome`]; it knows no schedule and starts no other task.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,16 +18,19 @@ use crate::judge::{Prepared, render_failure};
 use crate::llm::retry::Budgets;
 use crate::llm::{Class, Rejected, Usage};
 use crate::process::Watchdog;
-use crate::project::{Project, Recipe, Spec};
+use crate::project::{Project, PromptSpec, Recipe, Spec};
 use crate::record::{By, Digest, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
+use crate::store::candidates::Candidate;
 use crate::store::commit::{self, CheckpointOf, Commit, Committed, Content};
 use crate::store::index::Index;
 use crate::store::logs::{FailureLine, Logs};
 use crate::store::{Sidecar, Store, Why};
 use crate::touch;
+use crate::verdict::Evaluation;
 
 mod advice;
 pub mod command;
+pub mod eval;
 pub mod expand;
 pub mod gate;
 pub mod human;
@@ -58,6 +62,8 @@ pub struct Tools {
     pub events: Box<dyn Fn(Kind) + Send + Sync>,
     /// `--frozen`: answers recorded for other prompts are refused.
     pub frozen: bool,
+    /// `--no-rescue`: a command that exits with an error failed, whatever it left.
+    pub no_rescue: bool,
     /// Names of variables that hold keys: commands do not see them unless they say so.
     pub key_variables: Vec<String>,
     /// Where the programs of commands are.
@@ -112,6 +118,8 @@ pub struct Job {
     pub passed: Option<String>,
     /// What carries over between attempts.
     pub course: Course,
+    /// Its evaluator is asked, not its recipe.
+    pub evaluates: bool,
     /// What it is doing, for those who watch.
     pub live: Arc<Live>,
     /// To be told that an answer is on disk, and what it used, or that a program ended well: its slot is free from
@@ -128,25 +136,74 @@ pub struct OtherFields {
     pub status: serde_json::Map<String, serde_json::Value>,
 }
 
+impl Job {
+    /// The talk it goes on with.
+    pub fn talk(&self) -> &Talk {
+        if self.evaluates { &self.course.of_eval } else { &self.course.own }
+    }
+
+    /// The talk it goes on with.
+    pub fn talk_mut(&mut self) -> &mut Talk {
+        if self.evaluates { &mut self.course.of_eval } else { &mut self.course.own }
+    }
+
+    /// What it asks a model, if it does: in the task's place, or in its evaluator's.
+    pub fn asks<'p>(&self, project: &'p Project) -> Option<&'p PromptSpec> {
+        let spec = project.spec(&self.task);
+        match &spec.eval {
+            Some(eval) if self.evaluates => eval.prompt(),
+            _ => spec.recipe.prompt(),
+        }
+    }
+}
+
 /// What carries over between the attempts of one task.
 #[derive(Debug, Clone, Default)]
 pub struct Course {
+    /// What was said to the task's own models.
+    pub own: Talk,
+    /// What was said to its evaluator, of the present candidate.
+    pub of_eval: Talk,
+    /// The state and attempt in which an earlier build left the task, until its conversation is taken up.
+    pub left: Option<(State, u32)>,
+    /// How the last call ended, for the limits of its endpoint, with the pause its server asked for.
+    pub call: Option<(Result<Usage, Class>, Option<Duration>)>,
+    /// Used so far.
+    pub usage: Usage,
+    /// The round it is in, from 1.
+    pub round: u32,
+    /// What the evaluator said of the round before.
+    pub notes: Option<Notes>,
+    /// What waits for its verdict.
+    pub candidate: Option<Box<Candidate>>,
+    /// The last evaluation, or the one that is waited for.
+    pub evaluation: Option<Evaluation>,
+}
+
+/// What was said to models, and what it used up.
+#[derive(Debug, Clone, Default)]
+pub struct Talk {
     /// Retries used.
     pub budgets: Budgets,
     /// Rejected answers and what was wrong with them.
     pub rejected: Vec<Rejected>,
-    /// The state and attempt in which an earlier build left the task, until its conversation is taken up.
-    pub left: Option<(State, u32)>,
     /// A larger `max_tokens`, after an answer that was cut off at the limit.
     pub max_tokens: Option<u64>,
     /// Draw differently: the last answer went wrong in a way the same draw would repeat.
     pub vary: bool,
-    /// How the last call ended, for the limits of its endpoint, with the pause its server asked for.
-    pub call: Option<(Result<Usage, Class>, Option<Duration>)>,
     /// Time spent so far, waiting not counted.
     pub spent: Duration,
-    /// Used so far.
-    pub usage: Usage,
+}
+
+/// What an evaluator said of a round, for the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The notes.
+    pub text: String,
+    /// What they are about: the first output then, as far as it is text.
+    pub former: String,
+    /// Where that is.
+    pub former_path: Option<PathBuf>,
 }
 
 /// How an attempt ended.
@@ -171,6 +228,12 @@ pub enum Outcome {
         /// What the pause is for.
         pause: Pause,
     },
+    /// Its outputs are there, as a candidate: the evaluation follows.
+    Evaluate(Box<Candidate>),
+    /// Its evaluator found it wanting, or wants it better: the next round follows.
+    Round(Failure),
+    /// Its evaluator cannot be reached: the candidate waits for the next build.
+    Unjudged(Failure),
     /// Ended by a stop.
     Stopped,
     /// Records cannot be written: the build must not go on.
@@ -203,6 +266,10 @@ pub struct Completed {
     pub duration_s: f64,
     /// Its checkpoint.
     pub checkpoint_id: Option<String>,
+    /// Its command failed, and its evaluator accepted it all the same.
+    pub rescued: bool,
+    /// What its evaluator gave it.
+    pub score: Option<f64>,
     /// What it was given and what it left, as recorded: files relative to the run.
     pub contents: Vec<(String, Digest)>,
 }
@@ -214,7 +281,9 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         tools.cancel.break_off();
         return Outcome::Broken(error);
     }
-    let outcome = match &tools.project.spec(&job.task).recipe {
+    let spec = tools.project.spec(&job.task);
+    let outcome = match &spec.recipe {
+        _ if job.evaluates => eval::run(tools, job),
         Recipe::Group => {
             Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() })
         }
@@ -224,7 +293,7 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         Recipe::Gate(spec) => gate::run(tools, job, spec),
         Recipe::Human(template) => human::run(tools, job, template),
     };
-    job.course.spent += start.elapsed();
+    job.talk_mut().spent += start.elapsed();
     let outcome = settle(tools, job, outcome);
     if let Outcome::Broken(_) = outcome {
         tools.cancel.break_off();
@@ -236,8 +305,9 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
 /// `.status` says running.
 fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
+    let spec = tools.project.spec(&job.task);
     // What an answer is made from is on disk before it is paid for.
-    if tools.project.spec(&job.task).recipe.prompt().is_some() {
+    if spec.prompts().next().is_some() {
         tools.store.batch().sync()?;
     }
     if let (true, Some(first)) = (std::mem::take(&mut job.torn), job.task.outputs.first()) {
@@ -256,31 +326,64 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
     }
     // A template is rendered in no time, and a command says so once it takes longer than that.
-    if tools.project.spec(&job.task).recipe.is_synced_late() {
+    if spec.is_synced_late() {
         return Ok(());
     }
-    if let Some(spec) = tools.project.spec(&job.task).recipe.prompt() {
+    // That it waits for its evaluation is said already.
+    if job.evaluates {
+        return Ok(());
+    }
+    if spec.eval.is_some() {
+        tools.store.spend_candidate(&name)?;
+    }
+    if let Some(spec) = spec.recipe.prompt() {
         prompt::take_up_conversation(tools, job, spec)?;
     }
-    write_status(tools, job, State::Running, None)
+    // Where there is no former state that could come back with the power, this one need not outlast it.
+    match job.task.outputs.first() {
+        Some(first) if !tools.store.has_status(first)? => {
+            write_status_as(tools, job, State::Running, None, Durability::Unsynced)
+        }
+        _ => write_status(tools, job, State::Running, None),
+    }
 }
 
 /// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
 fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
-    if let Outcome::Failed(failure) | Outcome::Again { failure, .. } = &mut outcome {
+    if let Outcome::Failed(failure)
+    | Outcome::Again { failure, .. }
+    | Outcome::Round(failure)
+    | Outcome::Unjudged(failure) = &mut outcome
+    {
         failure.error_id.get_or_insert_with(error_id);
     }
     let written = match &outcome {
         Outcome::Done(_) | Outcome::Broken(_) => Ok(()),
         Outcome::Failed(failure) => {
             log_failure(tools, job, failure);
-            job.course.budgets = Budgets::default();
+            job.course.own.budgets = Budgets::default();
             write_status(tools, job, State::Failed, Some(failure))
         }
-        Outcome::Again { failure, .. } => {
+        Outcome::Again { failure, .. } if job.evaluates => {
+            log_failure(tools, job, failure);
+            Ok(())
+        }
+        Outcome::Again { failure, .. } | Outcome::Round(failure) => {
             log_failure(tools, job, failure);
             write_status(tools, job, State::Pending, Some(failure))
         }
+        Outcome::Evaluate(candidate) => {
+            let (state, failure) = (eval::waits_as(candidate), candidate.failure.clone());
+            job.course.evaluation = Some(eval::awaited(tools, job, candidate));
+            write_status(tools, job, state, failure.as_ref())
+        }
+        Outcome::Unjudged(failure) => {
+            log_failure(tools, job, failure);
+            let state = job.course.candidate.as_deref().map_or(State::PendingEval, eval::waits_as);
+            write_status(tools, job, state, Some(failure))
+        }
+        // The candidate is there, and waits.
+        Outcome::Stopped if job.evaluates => Ok(()),
         Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None),
         Outcome::Stopped => write_status(tools, job, State::Stopped, None),
     };
@@ -312,8 +415,8 @@ fn log_failure(tools: &Tools, job: &Job, failure: &Failure) {
 
 /// The name at its server of the model this attempt asks.
 fn model_of(tools: &Tools, job: &Job) -> Option<String> {
-    let spec = tools.project.spec(&job.task).recipe.prompt()?;
-    let endpoint = &tools.project.endpoints[*spec.models.get(job.endpoint)?];
+    let asked = job.asks(&tools.project)?;
+    let endpoint = &tools.project.endpoints[*asked.models.get(job.endpoint)?];
     Some(endpoint.model_name().to_owned())
 }
 
@@ -331,7 +434,14 @@ fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
         status.duration_s = Some(round(since.as_secs_f64()));
     }
     status.progress_utc = Some(clock::format_utc(now));
-    if let Some(prompt) = spec.recipe.prompt()
+    if let Some(candidate) = job.course.candidate.as_deref().filter(|_| job.evaluates) {
+        // Who made it; who evaluates it is said there.
+        let made = candidate.made_with.as_ref();
+        let endpoint =
+            made.and_then(|made| tools.project.endpoints.iter().find(|it| it.name == made.endpoint));
+        status.model = made.map(|made| made.model.clone());
+        status.api = endpoint.map(|endpoint| endpoint.api().to_owned());
+    } else if let Some(prompt) = spec.recipe.prompt()
         && let Some(&at) = prompt.models.get(job.endpoint)
     {
         let endpoint = &tools.project.endpoints[at];
@@ -346,9 +456,10 @@ fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
     if job.course.usage.calls > 0 {
         status.usage = Some(usage_of(&job.course.usage));
     }
-    if state != State::Done && job.course.budgets != Budgets::default() {
-        status.budgets = serde_json::to_value(&job.course.budgets).ok();
+    if state != State::Done && job.course.own.budgets != Budgets::default() {
+        status.budgets = serde_json::to_value(&job.course.own.budgets).ok();
     }
+    status.eval = job.course.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
     status
 }
 
@@ -365,11 +476,22 @@ pub fn usage_of(usage: &Usage) -> StatusUsage {
 /// Synced where answers are paid for: a state that came back with the power would set an answer aside,
 /// or have a rejected one asked for anew.
 fn write_status(tools: &Tools, job: &Job, state: State, failure: Option<&Failure>) -> Result<(), FsError> {
+    let spec = tools.project.spec(&job.task);
+    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some();
+    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
+    write_status_as(tools, job, state, failure, durability)
+}
+
+fn write_status_as(
+    tools: &Tools,
+    job: &Job,
+    state: State,
+    failure: Option<&Failure>,
+    durability: Durability,
+) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first() else { return Ok(()) };
     let mut status = status_of(tools, job, state);
     status.failure = failure.cloned();
-    let paid = tools.project.spec(&job.task).recipe.prompt().is_some();
-    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
     tools.store.write_status(first, &status, durability)
 }
 
@@ -391,12 +513,23 @@ pub struct Made {
     pub reused: bool,
     /// Who says so.
     pub by: Option<By>,
+    /// The outputs that were there already are taken as they are.
+    pub was_there: bool,
 }
 
-/// Commits a finished attempt.
+/// Commits a finished attempt, or has what it made evaluated first.
 fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
+    match &tools.project.spec(&job.task).eval {
+        Some(_) => eval::propose(tools, job, outputs, made, None).unwrap_or_else(Outcome::Broken),
+        None => commit_attempt(tools, job, outputs, made),
+    }
+}
+
+/// Commits an attempt whose outputs will do.
+fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
     let mut status = status_of(tools, job, State::Done);
     status.sample = made.sample.then_some(true);
+    status.rescued = (made.by == Some(By::Rescue)).then_some(true);
     if made.with.is_none() {
         status.model = None;
         status.api = None;
@@ -415,6 +548,7 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         made_with: made.with,
         call: made.call,
         sample: made.sample,
+        eval: status.eval.clone(),
         other: job.other.done.clone(),
     };
     let checkpoint = CheckpointOf {
@@ -423,7 +557,7 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         pipeline_hash: tools.project.digest.short().to_owned(),
         sandbox_ref: None,
     };
-    let late = tools.project.spec(&job.task).recipe.is_synced_late()
+    let late = tools.project.spec(&job.task).is_synced_late()
         && tools.store.batch().takes(job.live.started.elapsed());
     let commit = Commit {
         task: job.task.name.clone(),
@@ -433,7 +567,7 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
         checkpoint: Some(checkpoint),
         durability: if late { Durability::Unsynced } else { Durability::Synced },
         // As [`begin`] does where answers are paid for.
-        announced: tools.project.spec(&job.task).recipe.prompt().is_some(),
+        announced: tools.project.spec(&job.task).prompts().next().is_some(),
         why: Why::Replaced,
     };
     let committed = commit::commit(&tools.store, commit).and_then(|committed| {
@@ -450,6 +584,8 @@ fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Mad
             model,
             duration_s: job.live.started.elapsed().as_secs_f64(),
             checkpoint_id: committed.done.checkpoint_id,
+            rescued: made.by == Some(By::Rescue),
+            score: job.course.evaluation.as_ref().and_then(|evaluation| evaluation.score),
         })),
         Err(error) => Outcome::Broken(error),
     }

@@ -3,18 +3,19 @@
 //! What arrives is on disk before anything is done with it. An answer that does not hold is kept too,
 //! but never used; what follows then is the policy's to say ([`crate::llm::retry`]).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::advice;
 use super::{EndedAlone, Job, Made, Outcome, Pause, Stage, Tools, complete, error_id, further_outputs};
-use crate::check::{self, Valid, Violation, ViolationKind};
+use crate::check::{self, CompiledCheck, Valid, Violation, ViolationKind};
 use crate::clock;
 use crate::fs::FsError;
-use crate::judge::call_digest;
+use crate::judge::{Prepared, call_digest, render_failure};
 use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
 use crate::project::{Endpoint, PromptSpec};
-use crate::record::{Failure, SCHEMA, State};
+use crate::record::{Digest, Failure, SCHEMA, State};
 use crate::store::calls::{CallRecord, KeptCall, KeptRequest, Verdict};
 use crate::store::commit::Content;
 use crate::store::logs::{CallOf, UsageLine};
@@ -28,8 +29,111 @@ pub fn run(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Outcome {
     if let Some(outcome) = without_a_call(tools, job, spec) {
         return outcome;
     }
+    ask_for_answer(tools, job, spec).unwrap_or_else(Outcome::Broken)
+}
+
+/// Asks a model, and takes the answer if it will do.
+fn ask_for_answer(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<Outcome, FsError> {
+    let question = match question_of(tools, job, spec) {
+        Ok(question) => question,
+        Err(failure) => return Ok(Outcome::Failed(failure)),
+    };
+    let answer = match ask(tools, job, spec, question)? {
+        Asked::Answered(answer) => answer,
+        Asked::Ended(outcome) => return Ok(outcome),
+    };
+    if tools.frozen && answer.sample {
+        let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
+        return Ok(Outcome::Failed(super::failure("sample", message)));
+    }
     let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
-    Asking { tools, job, spec, endpoint }.run().unwrap_or_else(Outcome::Broken)
+    let made = Made {
+        with: Some(spec.made_with(endpoint)),
+        call: Some(answer.call),
+        sample: answer.sample,
+        ..Made::default()
+    };
+    Ok(accept(tools, job, answer.valid, made))
+}
+
+/// What is asked of a model.
+pub(super) struct Question {
+    /// System prompt.
+    pub system: String,
+    /// Prompt.
+    pub prompt: String,
+    /// What the answer must satisfy beyond its schema.
+    pub check: Option<Arc<CompiledCheck>>,
+    /// What a kept answer to it is found by, by model.
+    pub digests: Vec<(String, Digest)>,
+    /// Answers to it that would not do, beside those of this course.
+    pub former: Vec<Rejected>,
+}
+
+impl Question {
+    /// What a kept answer of a model is found by.
+    pub(super) fn digest(&self, endpoint: &Endpoint) -> Digest {
+        let found = self.digests.iter().find(|(name, _)| *name == endpoint.name);
+        found.map(|(_, digest)| digest.clone()).unwrap_or_default()
+    }
+}
+
+/// What the task's own prompt asks: with the notes of the last round, if there was one. They count as no part of it, so
+/// that the answer is found again by what the task is made from.
+fn question_of(tools: &Tools, job: &Job, spec: &PromptSpec) -> Result<Question, Failure> {
+    let Prepared { system, prompt, check, .. } = &job.prepared;
+    let digest = |&at: &usize| {
+        let endpoint = &tools.project.endpoints[at];
+        (endpoint.name.clone(), call_digest(spec, endpoint, system, prompt))
+    };
+    let mut question = Question {
+        system: system.clone(),
+        prompt: prompt.clone(),
+        check: check.clone(),
+        digests: spec.models.iter().map(digest).collect(),
+        former: Vec::new(),
+    };
+    match &job.course.notes {
+        Some(notes) if spec.prompt.uses("notes") || spec.prompt.uses("former") => {
+            let mut values = super::context(tools, job, &[&spec.prompt])?;
+            values.insert("notes".into(), notes.text.as_str().into());
+            values.insert("former".into(), notes.former.as_str().into());
+            let rendered = spec.prompt.render(&minijinja::Value::from_iter(values));
+            question.prompt = rendered.map_err(|error| render_failure(&error))?;
+        }
+        Some(notes) => question.former.push(notes.as_rejected()),
+        None => {}
+    }
+    Ok(question)
+}
+
+/// What asking a model came to.
+pub(super) enum Asked {
+    /// An answer that holds.
+    Answered(Answer),
+    /// None: how the attempt ends.
+    Ended(Outcome),
+}
+
+/// An answer that holds, kept.
+pub(super) struct Answer {
+    /// The answer.
+    pub valid: Valid,
+    /// Its file among the kept calls.
+    pub call: String,
+    /// It was recorded for another prompt.
+    pub sample: bool,
+}
+
+/// Asks the model whose turn it is.
+pub(super) fn ask(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    question: Question,
+) -> Result<Asked, FsError> {
+    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    Asking { tools, job, spec, endpoint, question }.run()
 }
 
 /// The answer there is, or a kept one, where judging found that it will do.
@@ -44,6 +148,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
             sample: former.is_some_and(|done| done.sample),
             reused: true,
             by: former.map(|done| done.by),
+            was_there: true,
         };
         return Some(accept(tools, job, valid, made));
     }
@@ -63,7 +168,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
         call: Some(name),
         sample: reply.sample,
         reused: true,
-        by: None,
+        ..Made::default()
     };
     Some(accept(tools, job, valid, made))
 }
@@ -78,7 +183,7 @@ pub fn take_up_conversation(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> 
         return Ok(());
     }
     let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
-    let digest = call_digest(spec, endpoint, &job.prepared);
+    let digest = call_digest(spec, endpoint, &job.prepared.system, &job.prepared.prompt);
     let mut rejected = Vec::new();
     for call in tools.store.calls().list(&job.task.name)? {
         let meant = call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
@@ -96,18 +201,18 @@ pub fn take_up_conversation(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> 
         && state == State::Running
         && last.record.attempt == attempt
     {
-        job.course.budgets.add_reask(&endpoint.name);
+        job.course.own.budgets.add_reask(&endpoint.name);
         if last.usable {
             tools.store.calls().mark(&last.name, Verdict::Rejected)?;
         }
     }
-    let of_this_course = job.course.budgets.reasks(&endpoint.name) as usize;
+    let of_this_course = job.course.own.budgets.reasks(&endpoint.name) as usize;
     let before = rejected.len().saturating_sub(of_this_course);
     for (call, again) in rejected.into_iter().skip(before) {
         if let Some(reply) = &call.record.reply {
             tools.logs.usage_unless_there(&line_of_kept(tools, &call.record, reply))?;
         }
-        job.course.rejected.push(again);
+        job.course.own.rejected.push(again);
     }
     Ok(())
 }
@@ -118,16 +223,17 @@ struct Asking<'a> {
     job: &'a mut Job,
     spec: &'a PromptSpec,
     endpoint: &'a Endpoint,
+    question: Question,
 }
 
 impl Asking<'_> {
-    fn run(mut self) -> Result<Outcome, FsError> {
+    fn run(mut self) -> Result<Asked, FsError> {
         if let Some(outcome) = self.not_asked() {
-            return Ok(outcome);
+            return Ok(Asked::Ended(outcome));
         }
         // What could not be kept is not asked for, and paid.
         self.tools.store.calls().keep_room(self.tools.project.calls_at_once())?;
-        let request = request_of(self.job, self.spec);
+        let request = self.request();
         let started_utc = clock::now_utc();
         let start = Instant::now();
         self.job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
@@ -135,8 +241,10 @@ impl Asking<'_> {
         let elapsed = start.elapsed();
         self.job.live.enter(Stage::Checking);
         let record = self.record(&request, started_utc);
-        match result {
-            Ok(reply) => self.answered(self.tools.providers.redacted_reply(reply), record, elapsed),
+        let ended = match result {
+            Ok(reply) => {
+                return self.answered(self.tools.providers.redacted_reply(reply), record, elapsed);
+            }
             Err(error) if error.class == Class::Cancelled => match self.job.live.ended() {
                 Some(EndedAlone::Stalled(limit)) if !self.tools.cancel.is_killing() => {
                     self.stalled(limit, self.tools.providers.redacted(error), record, elapsed)
@@ -144,6 +252,42 @@ impl Asking<'_> {
                 _ => Ok(Outcome::Stopped),
             },
             Err(error) => self.unanswered(self.tools.providers.redacted(error), record, elapsed),
+        };
+        ended.map(Asked::Ended)
+    }
+
+    /// How long it may take in all.
+    fn limit(&self) -> Option<Duration> {
+        let spec = self.tools.project.spec(&self.job.task);
+        match &spec.eval {
+            Some(eval) if self.job.evaluates => eval.timeout,
+            _ => spec.timeout,
+        }
+    }
+
+    fn request(&self) -> Request {
+        let Self { job, spec, question, .. } = self;
+        let talk = job.talk();
+        let mut params = spec.params.clone();
+        if let Some(max_tokens) = talk.max_tokens {
+            params.insert("max_tokens".to_owned(), max_tokens.into());
+        }
+        if talk.vary {
+            // The same draw would go wrong the same way.
+            let seed = params.get("seed").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            params.insert("seed".to_owned(), (seed + u64::from(job.attempt)).into());
+        }
+        let task = job.task.name.split('[').next().unwrap_or_default();
+        Request {
+            task: if job.evaluates { crate::llm::evaluation_of(task) } else { task.to_owned() },
+            key: job.task.item.as_ref().map(|item| item.key.clone()),
+            system: question.system.clone(),
+            prompt: question.prompt.clone(),
+            rejected: question.former.iter().chain(&talk.rejected).cloned().collect(),
+            schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
+            params,
+            params_extra: spec.params_extra.clone(),
+            check: question.check.clone(),
         }
     }
 
@@ -155,8 +299,8 @@ impl Asking<'_> {
     /// Why the attempt ends before its model is asked.
     fn not_asked(&self) -> Option<Outcome> {
         let Self { tools, job, endpoint, .. } = self;
-        if let Some(limit) = tools.project.spec(&job.task).timeout
-            && job.course.spent >= limit
+        if let Some(limit) = self.limit()
+            && job.talk().spent >= limit
         {
             let message = format!("not done after {} (timeout)", style::duration(limit.as_secs_f64()));
             return Some(Outcome::Failed(super::failure("timeout", message)));
@@ -172,19 +316,18 @@ impl Asking<'_> {
 
     fn call(&self, request: &Request) -> Result<Reply, CallError> {
         let Self { tools, job, .. } = self;
-        let limit = tools.project.spec(&job.task).timeout;
-        let time_left = limit.map(|limit| limit.saturating_sub(job.course.spent));
+        let time_left = self.limit().map(|limit| limit.saturating_sub(job.talk().spent));
         let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left };
         tools.providers.get(self.model())?.call(request, &context)
     }
 
     /// What is kept of the call, but for what came of it.
     fn record(&self, request: &Request, started_utc: String) -> CallRecord {
-        let Self { job, spec, endpoint, .. } = self;
+        let Self { job, endpoint, question, .. } = self;
         CallRecord {
             schema: SCHEMA,
             task: job.task.name.clone(),
-            digest: call_digest(spec, endpoint, &job.prepared),
+            digest: question.digest(endpoint),
             endpoint: endpoint.name.clone(),
             model: endpoint.model_name().to_owned(),
             api: endpoint.api().to_owned(),
@@ -196,6 +339,7 @@ impl Asking<'_> {
             verdict: Verdict::Arrived,
             attempt: job.attempt,
             error_id: None,
+            evaluation: job.evaluates,
             other: serde_json::Map::new(),
         }
     }
@@ -206,7 +350,7 @@ impl Asking<'_> {
         reply: Reply,
         mut record: CallRecord,
         elapsed: Duration,
-    ) -> Result<Outcome, FsError> {
+    ) -> Result<Asked, FsError> {
         let checked = self.validate(&reply);
         self.tools.providers.answers(self.model());
         record.reply = Some(reply.clone());
@@ -215,29 +359,16 @@ impl Asking<'_> {
         self.job.course.call = Some((Ok(reply.usage), None));
         (self.job.answered)(reply.usage);
         match checked {
-            Ok(_) if self.tools.frozen && reply.sample => {
-                let message =
-                    "the answer was recorded for another prompt of this task, and --frozen refuses those";
-                Ok(Outcome::Failed(super::failure("sample", message)))
-            }
-            Ok(valid) => {
-                let made = Made {
-                    with: Some(self.spec.made_with(self.endpoint)),
-                    call: Some(name),
-                    sample: reply.sample,
-                    ..Made::default()
-                };
-                Ok(accept(self.tools, self.job, valid, made))
-            }
+            Ok(valid) => Ok(Asked::Answered(Answer { valid, call: name, sample: reply.sample })),
             Err(violations) => {
                 self.tools.store.calls().mark(&name, Verdict::Rejected)?;
-                Ok(self.reject(&reply, &violations))
+                Ok(Asked::Ended(self.reject(&reply, &violations)))
             }
         }
     }
 
     fn validate(&self, reply: &Reply) -> Result<Valid, Vec<Violation>> {
-        check::validate(&reply.text, self.spec.schema.as_deref(), self.job.prepared.check.as_deref())
+        check::validate(&reply.text, self.spec.schema.as_deref(), self.question.check.as_deref())
     }
 
     /// Keeps and counts a call that brought no answer, or none to be used. The error's id.
@@ -345,7 +476,7 @@ impl Asking<'_> {
             ..Failure::default()
         };
         self.job
-            .course
+            .talk_mut()
             .rejected
             .push(Rejected { answer: reply.text.clone(), feedback: check::feedback(violations) });
         self.follow(&error, failure, None)
@@ -371,7 +502,7 @@ impl Asking<'_> {
                 (Some(text), Duration::ZERO, here, Pause::None)
             }
             Next::Retry { after, vary } => {
-                self.job.course.vary |= vary;
+                self.job.talk_mut().vary |= vary;
                 let next = rest.map(|rest| {
                     let rest = style::duration(rest.as_secs_f64());
                     format!("again once its server is idle, in {rest} at most")
@@ -379,7 +510,8 @@ impl Asking<'_> {
                 (next, after, here, Pause::Attempt)
             }
             Next::Reask { max_tokens } => {
-                self.job.course.max_tokens = max_tokens.or(self.job.course.max_tokens);
+                let talk = self.job.talk_mut();
+                talk.max_tokens = max_tokens.or(talk.max_tokens);
                 let text = match max_tokens {
                     Some(room) => format!("asking again with room for {}", style::count(room, "token")),
                     None => "asking again with what was wrong".to_owned(),
@@ -387,7 +519,7 @@ impl Asking<'_> {
                 (Some(text), Duration::ZERO, here, Pause::Attempt)
             }
             Next::Fallback { model_index, endpoint_closed } => {
-                self.job.course.rejected.clear();
+                self.job.talk_mut().rejected.clear();
                 if endpoint_closed {
                     self.tools.providers.close(self.model(), error);
                 }
@@ -395,7 +527,7 @@ impl Asking<'_> {
                 (Some(text), Duration::ZERO, model_index, Pause::Attempt)
             }
             Next::LargerContext { model_index } => {
-                self.job.course.rejected.clear();
+                self.job.talk_mut().rejected.clear();
                 let text = format!("on to model `{}`, which has a larger context", model(model_index));
                 (Some(text), Duration::ZERO, model_index, Pause::Attempt)
             }
@@ -411,14 +543,14 @@ impl Asking<'_> {
 
     /// What the policy says to a failure, and whether that was an outage of the server.
     fn next(&mut self, error: &CallError) -> (Next, bool) {
-        let Self { tools, job, spec, .. } = self;
-        let prompt_tokens = (job.prepared.system.len() + job.prepared.prompt.len()) as u64 / 3;
+        let Self { tools, job, spec, question, .. } = self;
+        let prompt_tokens = (question.system.len() + question.prompt.len()) as u64 / 3;
         let asked = spec.params.get("max_tokens").and_then(serde_json::Value::as_u64);
-        let max_tokens = job.course.max_tokens.or(asked);
+        let max_tokens = job.talk().max_tokens.or(asked);
         let answered = tools.providers.has_answered(spec.models[job.endpoint]);
         let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens, answered };
         let recipe = tools.project.spec(&job.task);
-        (tools.providers.next(&mut job.course.budgets, &failed, spec, recipe), failed.is_outage())
+        (tools.providers.next(&mut job.talk_mut().budgets, &failed, spec, recipe), failed.is_outage())
     }
 
     /// No model is left to ask, or no attempt.
@@ -441,26 +573,11 @@ impl Asking<'_> {
     }
 }
 
-fn request_of(job: &Job, spec: &PromptSpec) -> Request {
-    let mut params = spec.params.clone();
-    if let Some(max_tokens) = job.course.max_tokens {
-        params.insert("max_tokens".to_owned(), max_tokens.into());
-    }
-    if job.course.vary {
-        // The same draw would go wrong the same way.
-        let seed = params.get("seed").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        params.insert("seed".to_owned(), (seed + u64::from(job.attempt)).into());
-    }
-    Request {
-        task: job.task.name.split('[').next().unwrap_or_default().to_owned(),
-        key: job.task.item.as_ref().map(|item| item.key.clone()),
-        system: job.prepared.system.clone(),
-        prompt: job.prepared.prompt.clone(),
-        rejected: job.course.rejected.clone(),
-        schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
-        params,
-        params_extra: spec.params_extra.clone(),
-        check: job.prepared.check.clone(),
+/// Counts a call of a build before this one, which may have been killed before it could.
+pub(super) fn count_kept(tools: &Tools, kept: &CallRecord) -> Result<(), FsError> {
+    match &kept.reply {
+        Some(reply) => tools.logs.usage_unless_there(&line_of_kept(tools, kept, reply)).map(drop),
+        None => Ok(()),
     }
 }
 
@@ -496,7 +613,7 @@ fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
     complete(tools, job, outputs, made)
 }
 
-fn bounded(text: &str) -> Option<String> {
+pub(super) fn bounded(text: &str) -> Option<String> {
     if text.is_empty() {
         return None;
     }

@@ -197,6 +197,7 @@ impl Store {
     /// stay where they are until there are new ones. Under the lock.
     pub fn begin_anew(&self, task: &str, first: &str) -> Result<(), FsError> {
         self.calls().discard(task).map_err(|error| error.within(&self.run_dir))?;
+        self.spend_candidate(task)?;
         if let StatusRead::Valid(mut status) = self.read_status(first) {
             // Done without a marker means a fresh draw; anything else begins from the beginning.
             if status.state != State::Done {
@@ -204,6 +205,8 @@ impl Store {
                 status.failure = None;
             }
             status.budgets = None;
+            // Its rounds begin anew as well.
+            status.eval = None;
             self.write_status(first, &status, Durability::Synced)?;
         }
         self.remove_done(first, Durability::Synced)?;

@@ -52,7 +52,11 @@ impl Store {
             let name = path.strip_prefix(calls).unwrap_or(path).to_string_lossy().into_owned();
             if !kept.contains(&name) { add(&mut all, path, true) } else { Ok(()) }
         })?;
-        for_each_file(&self.partial_dir(), &mut |path| add(&mut all, path, false))?;
+        let open = |task: &str| stay.get(task) == Some(&Calls::All);
+        for_each_file(&self.partial_dir(), &mut |path| match self.is_of_candidate(path, open) {
+            true => Ok(()),
+            false => add(&mut all, path, false),
+        })?;
         add(&mut all, &self.planexe_dir().join("checkpoints.dropped.jsonl"), false)?;
         all.sort_by(|a, b| (b.changed_ns, &a.path).cmp(&(a.changed_ns, &b.path)));
         Ok(all)

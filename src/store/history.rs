@@ -536,6 +536,7 @@ impl Store {
         let entry = self.save_with(task, why, outputs, |_| true, durability).map_err(within)?;
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
+            self.spend_candidate(task).map_err(within)?;
             self.forget_passed(task).map_err(within)?;
         }
         match outputs.first() {

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod calls;
+pub mod candidates;
 pub mod checkpoints;
 pub mod commit;
 pub mod control;
@@ -28,6 +29,7 @@ use crate::fs::{self, Durability, FsError, NAME_MAX};
 
 pub use batch::Batch;
 pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
+pub use candidates::{Candidate, CandidateFile};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
 pub use history::{Entry, History, Why};
@@ -213,6 +215,7 @@ pub(crate) mod fixtures {
             made_with: None,
             call: None,
             sample: false,
+            eval: None,
             other: Default::default(),
         }
     }

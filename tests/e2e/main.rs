@@ -22,6 +22,7 @@ mod described;
 mod doctor;
 mod durability;
 mod edit_plan;
+mod eval;
 mod fake_llm;
 mod fallback;
 mod faults;

@@ -34,6 +34,7 @@ impl TaskChecker<'_, '_> {
         self.numbers();
         self.references();
         self.foreach();
+        self.eval();
         let inputs = named(&self.task.inputs, &self.at);
         self.inputs(&inputs);
         self.outputs();
@@ -103,27 +104,19 @@ impl TaskChecker<'_, '_> {
         if task.human.as_ref().is_some_and(|text| text.trim().is_empty()) {
             self.add(Fault::at(at.then("human"), "nothing is asked of the person").wanted("wanted a text"));
         }
-        for (key, given) in [("eval", task.eval.is_some()), ("refine", task.refine.is_some())] {
-            if given {
-                self.add(
-                    Fault::at(at.then(key), format!("`{key}` is not supported by this version of planexe"))
-                        .on_key()
-                        .wanted("not supported")
-                        .hint("remove it, or install a newer planexe"),
-                );
-            }
-        }
     }
 
     fn keys_that_fit(&mut self) {
         use Recipe::{Command, Gate, Group, Human, Prompt, Template};
         let task = self.task;
         let any = [Prompt, Command, Template, Gate, Human].as_slice();
-        let given: [(&str, bool, &[Recipe]); 21] = [
+        // The evaluator of a command asks the task's model, unless it has one of its own.
+        let asks_in_eval = task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
+        let given: [(&str, bool, &[Recipe]); 23] = [
             ("system", task.system.is_some(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
             ("check", task.check.is_some(), &[Prompt]),
-            ("model", task.model.is_some(), &[Prompt]),
+            ("model", task.model.is_some() && !asks_in_eval, &[Prompt]),
             ("params", task.params.is_some(), &[Prompt]),
             ("params_extra", task.params_extra.is_some(), &[Prompt]),
             ("max_validation_retries", task.max_validation_retries.is_some(), &[Prompt]),
@@ -132,6 +125,8 @@ impl TaskChecker<'_, '_> {
             ("cwd", task.cwd.is_some(), &[Command]),
             ("env", task.env.is_some(), &[Command]),
             ("kind", task.kind.is_some(), &[Command]),
+            ("eval", task.eval.is_some(), &[Prompt, Command]),
+            ("refine", task.refine.is_some(), &[Prompt, Command]),
             ("retry", task.retry.is_some(), &[Prompt, Command]),
             ("stall_timeout", task.stall_timeout.is_some(), &[Prompt, Command]),
             ("timeout", task.timeout.is_some(), &[Prompt, Command, Template]),
@@ -286,6 +281,129 @@ impl TaskChecker<'_, '_> {
         }
     }
 
+    /// Who evaluates, and the numbers of `eval` and `refine`.
+    fn eval(&mut self) {
+        self.refine();
+        let Some(eval) = &self.task.eval else { return };
+        let at = self.at.then("eval");
+        match (&eval.prompt, &eval.command) {
+            (Some(_), Some(_)) => self.add(
+                Fault::at(
+                    at.then("command"),
+                    format!("`eval` of task `{}` has both a prompt and a command", self.name),
+                )
+                .on_key()
+                .wanted("one too many")
+                .related(at.then("prompt"), "the other")
+                .hint("keep the one that is to score"),
+            ),
+            (None, None) => self.add(
+                Fault::at(&at, format!("`eval` of task `{}` has neither a prompt nor a command", self.name))
+                    .on_key()
+                    .wanted("`prompt` or `command` is missing")
+                    .hint("add `prompt = \"prompts/judge.md\"`: what the evaluator is asked"),
+            ),
+            _ => {}
+        }
+        if eval.command.is_some() {
+            let asks = [
+                ("system", eval.system.is_some()),
+                ("model", eval.model.is_some()),
+                ("params", eval.params.is_some()),
+            ];
+            for (key, _) in asks.into_iter().filter(|(_, given)| *given) {
+                self.add(
+                    Fault::at(at.then(key), format!("`{key}` has no meaning where a command evaluates"))
+                        .on_key()
+                        .wanted("only with `prompt`")
+                        .hint("remove the key"),
+                );
+            }
+        }
+        if let Some(models) = &eval.model {
+            self.all.model_names(&at.then("model"), models);
+        }
+        if eval.prompt.is_some()
+            && eval.model.is_none()
+            && self.task.model.is_none()
+            && self.all.tables.defaults.model.is_none()
+        {
+            self.add(
+                Fault::at(&at, format!("nothing says which model evaluates task `{}`", self.name))
+                    .on_key()
+                    .wanted("`model` is missing")
+                    .hint("add `model = \"…\"` here or to `[defaults]`"),
+            );
+        }
+        if eval.timeout.is_some() {
+            self.all.not_zero(&at.then("timeout"), eval.timeout);
+        }
+        self.share(&at, "threshold", eval.threshold);
+        if eval.rescue == Some(true) && self.recipe == Recipe::Prompt {
+            self.add(
+                Fault::at(
+                    at.then("rescue"),
+                    "`rescue` has no meaning in a prompt task: an answer that failed is none",
+                )
+                .on_key()
+                .wanted("only with `command`")
+                .hint("remove the key"),
+            );
+        }
+        for (key, number) in [("max_rounds", eval.max_rounds.map(u64::from)), ("max_bytes", eval.max_bytes)] {
+            if number == Some(0) {
+                self.add(Fault::at(at.then(key), format!("`{key}` is 0")).wanted("wanted 1 or more"));
+            }
+        }
+    }
+
+    fn refine(&mut self) {
+        let Some(refine) = &self.task.refine else { return };
+        let at = self.at.then("refine");
+        if self.task.eval.is_none() {
+            self.add(
+                Fault::at(&at, format!("`refine` of task `{}` has no notes to go by", self.name))
+                    .on_key()
+                    .wanted("only with `eval`")
+                    .hint("add `eval = { prompt = \"prompts/judge.md\" }`: each round is given its notes"),
+            );
+        } else if self.task.eval.as_ref().is_some_and(|eval| eval.max_rounds.is_some()) {
+            self.add(
+                Fault::at(
+                    self.at.then("eval").then("max_rounds"),
+                    "with `refine` the rounds are counted there",
+                )
+                .on_key()
+                .wanted("one too many")
+                .related(&at, "the rounds"),
+            );
+        }
+        match refine.max_rounds {
+            None => self.add(
+                Fault::at(&at, "`refine` does not say how many rounds")
+                    .on_key()
+                    .wanted("`max_rounds` is missing")
+                    .hint("add `max_rounds = 3`"),
+            ),
+            Some(0) => {
+                self.add(Fault::at(at.then("max_rounds"), "`max_rounds` is 0").wanted("wanted 1 or more"))
+            }
+            Some(_) => {}
+        }
+        self.share(&at, "until", refine.until);
+    }
+
+    /// A score is from 0 to 1.
+    fn share(&mut self, at: &KeyPath, key: &'static str, score: Option<f64>) {
+        if let Some(score) = score.filter(|score| !(0.0..=1.0).contains(score)) {
+            self.add(
+                Fault::at(at.then(key), format!("`{key}` is {score}"))
+                    .wanted("wanted a score from 0 to 1")
+                    .maybe_hint((2.0..=100.0).contains(&score).then(|| format!("write `{}`", score / 100.0))),
+            );
+        }
+    }
+
     fn foreach(&mut self) {
         let Some(foreach) = &self.task.foreach else { return };
         let at = self.at.then("foreach");
@@ -384,8 +502,9 @@ impl TaskChecker<'_, '_> {
 
     fn inputs(&mut self, inputs: &[NamedInput]) {
         let task = self.task;
-        let templates =
-            matches!(self.recipe, Recipe::Prompt | Recipe::Template | Recipe::Gate) || task.when.is_some();
+        let templates = matches!(self.recipe, Recipe::Prompt | Recipe::Template | Recipe::Gate)
+            || task.when.is_some()
+            || task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
         let by_name = |name: &str| {
             let names = |text: &String| {
                 text.match_indices("$in.").any(|(at, before)| text[at + before.len()..].starts_with(name))
@@ -425,6 +544,12 @@ impl TaskChecker<'_, '_> {
             }
             if task.prompt.is_some() && task.outputs.len() > 1 {
                 taken.push("answer");
+            }
+            if let Some(eval) = &task.eval {
+                taken.extend(["notes", "former"]);
+                if eval.prompt.is_some() {
+                    taken.extend(["outputs", "answer", "round", "error"]);
+                }
             }
             if templates && taken.contains(&name.as_str()) {
                 self.add(

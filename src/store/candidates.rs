@@ -1,0 +1,256 @@
+//! What a task made and its evaluator has not passed yet: `.planexe/partial/TASK/`, files beside a record of them.
+//!
+//! The record is written last and removed first, so that it never speaks of files of another attempt. What was judged
+//! and found wanting stays, marked as spent, until the next attempt has made something: its text goes with the notes,
+//! and a person may take it as it is.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::commit::Content;
+use super::sidecar::to_json;
+use super::{Store, task_dir_name};
+use crate::fs::{self, Durability, FileKind, FsError};
+use crate::graph::Task;
+use crate::record::{By, Digest, Failure, MadeWith, SCHEMA};
+
+/// What an attempt made, before anybody said whether it will do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Version of the format.
+    pub schema: u32,
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Digest of what it was made from, the evaluation left out.
+    pub made_from: Digest,
+    /// The attempt that made it.
+    pub attempt: u32,
+    /// The round, from 1; 0 for outputs that were there already.
+    pub round: u32,
+    /// The outputs, in order.
+    pub outputs: Vec<CandidateFile>,
+    /// The model and parameters that made it.
+    #[serde(default)]
+    pub made_with: Option<MadeWith>,
+    /// The kept call it came from.
+    #[serde(default)]
+    pub call: Option<String>,
+    /// A recorded answer to another prompt.
+    #[serde(default)]
+    pub sample: bool,
+    /// A kept answer was used.
+    #[serde(default)]
+    pub reused: bool,
+    /// Who said so before, of outputs that were there already.
+    #[serde(default)]
+    pub by: Option<By>,
+    /// How the command that made it failed, if it did.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+    /// It was found wanting, or set aside.
+    #[serde(default)]
+    pub spent: bool,
+}
+
+/// An output of a candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CandidateFile {
+    /// The output's path, relative to the run directory.
+    pub path: String,
+    /// The file beside the record; none for one that was written in its place.
+    pub file: Option<String>,
+    /// Digest of its content.
+    pub blake3: Digest,
+    /// Of one in its place: what it held before.
+    #[serde(default)]
+    pub former: Option<Digest>,
+}
+
+impl Candidate {
+    /// The outputs of a task as they are, as if they had been made in its first round; none if one is missing.
+    pub fn of_outputs(store: &Store, task: &Task) -> Result<Option<Candidate>, FsError> {
+        let file = |path: &String| CandidateFile {
+            path: path.clone(),
+            file: None,
+            blake3: Digest::default(),
+            former: None,
+        };
+        let mut candidate = Candidate {
+            schema: SCHEMA,
+            task: task.name.clone(),
+            made_from: Digest::default(),
+            attempt: 1,
+            round: 1,
+            outputs: task.outputs.iter().map(file).collect(),
+            made_with: None,
+            call: None,
+            sample: false,
+            reused: false,
+            by: None,
+            failure: None,
+            spent: false,
+        };
+        Ok(store.look_again(&mut candidate)?.then_some(candidate))
+    }
+
+    /// Digest of what the outputs hold.
+    pub fn content(&self) -> Digest {
+        let all: Vec<&str> = self.outputs.iter().map(|output| output.blake3.0.as_str()).collect();
+        Digest::of(all.join("\n").as_bytes())
+    }
+
+    /// How it is committed: copies, so that it is there until the record is.
+    pub fn contents(&self, store: &Store) -> Result<Vec<(String, Content)>, FsError> {
+        let content = |output: &CandidateFile| {
+            Ok(match output.file {
+                None => Content::InPlace { former: output.former.clone() },
+                Some(_) => {
+                    let target = store.path(&output.path);
+                    fs::make_dirs_inside(store.run_dir(), &target, Durability::Synced)?;
+                    let from = store.candidate_file(self, output);
+                    let temp = match self.made_with {
+                        Some(_) => fs::copy_beside(&from, &target, Durability::Synced)?,
+                        // What a program wrote keeps its permissions.
+                        None => {
+                            let folder = target.parent().unwrap_or(store.run_dir());
+                            fs::copy_to_temp(&from, folder, Durability::Synced)?
+                        }
+                    };
+                    Content::Temp(temp)
+                }
+            })
+        };
+        self.outputs.iter().map(|output| Ok((output.path.clone(), content(output)?))).collect()
+    }
+}
+
+const RECORD: &str = "candidate.json";
+/// A record is small; whatever is larger is none.
+const CAP: u64 = 16 << 20;
+
+impl Store {
+    fn candidate_dir(&self, task: &str) -> PathBuf {
+        self.partial_dir().join(task_dir_name(task))
+    }
+
+    /// Where an output of a candidate is.
+    pub fn candidate_file(&self, candidate: &Candidate, output: &CandidateFile) -> PathBuf {
+        match &output.file {
+            Some(file) => self.candidate_dir(&candidate.task).join(file),
+            None => self.path(&output.path),
+        }
+    }
+
+    /// Keeps what an attempt made, synced, with the digests of it. The caller's temporary files are taken.
+    pub fn keep_candidate(
+        &self,
+        candidate: &mut Candidate,
+        contents: Vec<(String, Content)>,
+    ) -> Result<(), FsError> {
+        self.remove_candidate(&candidate.task)?;
+        let dir = self.candidate_dir(&candidate.task);
+        fs::ensure_inside(self.run_dir(), &dir.join(RECORD))?;
+        fs::make_dirs(&dir, Durability::Synced)?;
+        let temps = self.planexe_subdir("tmp")?;
+        candidate.outputs.clear();
+        for (n, (path, content)) in contents.into_iter().enumerate() {
+            // By number: nothing of the path but its ending, which tells what it holds.
+            let ending = Path::new(&path).extension().and_then(|ending| ending.to_str());
+            let file = ending.map_or_else(|| n.to_string(), |ending| format!("{n}.{ending}"));
+            let to = dir.join(&file);
+            let (file, former) = match content {
+                Content::Bytes(bytes) => {
+                    fs::write_via(&temps, &to, &bytes, Durability::Synced)?;
+                    (Some(file), None)
+                }
+                Content::Temp(temp) => {
+                    fs::sync_file(&temp)?;
+                    if fs::rename(&temp, &to, Durability::Synced).is_err() {
+                        // The output lies on another file system.
+                        let copy = fs::copy_to_temp(&temp, &temps, Durability::Synced)?;
+                        fs::rename(&copy, &to, Durability::Synced)?;
+                        fs::remove(&temp)?;
+                    }
+                    (Some(file), None)
+                }
+                Content::InPlace { former } => {
+                    fs::require_plain(&self.path(&path), &self.path(&path))?;
+                    fs::sync_file(&self.path(&path))?;
+                    (None, former)
+                }
+            };
+            let from = if file.is_some() { to } else { self.path(&path) };
+            let (blake3, _) = fs::hash_file(&from)?;
+            candidate.outputs.push(CandidateFile { path, file, blake3, former });
+        }
+        self.write_candidate(candidate)
+    }
+
+    fn write_candidate(&self, candidate: &Candidate) -> Result<(), FsError> {
+        let temps = self.planexe_subdir("tmp")?;
+        let path = self.candidate_dir(&candidate.task).join(RECORD);
+        fs::write_via(&temps, &path, &to_json(candidate), Durability::Synced)
+    }
+
+    /// A task's candidate with its contents as they are now: a person may have changed them. None if a file is gone.
+    pub fn candidate(&self, task: &str) -> Option<Candidate> {
+        let bytes = fs::read_capped(&self.candidate_dir(task).join(RECORD), CAP).ok()?;
+        let mut candidate: Candidate = serde_json::from_slice(&bytes).ok()?;
+        let plain = |output: &CandidateFile| {
+            // Names come from a file: none may lead out of the folder.
+            output.file.as_deref().is_none_or(|file| !file.contains('/') && !file.starts_with('.'))
+        };
+        if candidate.schema > SCHEMA || candidate.task != task || !candidate.outputs.iter().all(plain) {
+            return None;
+        }
+        self.look_again(&mut candidate).ok()?.then_some(candidate)
+    }
+
+    /// Reads a candidate's contents again; false if one is no file any more.
+    pub fn look_again(&self, candidate: &mut Candidate) -> Result<bool, FsError> {
+        for n in 0..candidate.outputs.len() {
+            let path = self.candidate_file(candidate, &candidate.outputs[n]);
+            if fs::kind(&path)? != Some(FileKind::File) {
+                return Ok(false);
+            }
+            candidate.outputs[n].blake3 = fs::hash_file(&path)?.0;
+        }
+        Ok(true)
+    }
+
+    /// A task's candidate is not to be judged again.
+    pub fn spend_candidate(&self, task: &str) -> Result<(), FsError> {
+        match self.candidate(task) {
+            Some(candidate) if !candidate.spent => {
+                self.write_candidate(&Candidate { spent: true, ..candidate })
+            }
+            Some(_) => Ok(()),
+            None => self.remove_candidate(task),
+        }
+    }
+
+    /// A task's candidate is done with.
+    pub fn remove_candidate(&self, task: &str) -> Result<(), FsError> {
+        let dir = self.candidate_dir(task);
+        if fs::remove_durably(&dir.join(RECORD), Durability::Synced)? || fs::kind(&dir)?.is_some() {
+            fs::remove_tree(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a file in `.planexe/partial/` belongs to a candidate of one of some tasks.
+    pub(super) fn is_of_candidate(&self, path: &Path, of: impl Fn(&str) -> bool) -> bool {
+        let record = path.parent().filter(|dir| *dir != self.partial_dir()).map(|dir| dir.join(RECORD));
+        let bytes = record.and_then(|record| fs::read_capped(&record, CAP).ok()).unwrap_or_default();
+        serde_json::from_slice::<Candidate>(&bytes).is_ok_and(|candidate| of(&candidate.task))
+    }
+
+    /// Writes an evaluator's notes where a command can read them; the file.
+    pub fn write_notes(&self, task: &str, notes: &str) -> Result<PathBuf, FsError> {
+        let dir = self.planexe_subdir("notes")?;
+        let path = dir.join(format!("{}.md", task_dir_name(task)));
+        fs::write_via(&self.planexe_subdir("tmp")?, &path, notes.as_bytes(), Durability::Unsynced)?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,103 @@
+//! What an evaluator's answer comes to: a score and notes, and what follows from them. Pure.
+
+use std::sync::{Arc, LazyLock};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::check::{self, CompiledSchema, Violation};
+use crate::project::EvalSpec;
+
+/// What an evaluator said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// From 0 to 1.
+    pub score: f64,
+    /// What is good and what is not.
+    pub notes: String,
+}
+
+/// An evaluation as records have it (`eval`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Evaluation {
+    /// The score; none while the evaluator is waited for.
+    pub score: Option<f64>,
+    /// The least score that passes.
+    pub threshold: f64,
+    /// What the evaluator said beside it.
+    pub notes: String,
+    /// The round that is evaluated, from 1; 0 for outputs that were there already.
+    pub round: u32,
+    /// The most rounds.
+    pub rounds: u32,
+    /// The model that scores, by its name at its server; none for a command.
+    pub model: Option<String>,
+}
+
+impl Evaluation {
+    /// As it is recorded, if it is one.
+    pub fn of(value: Option<&Value>) -> Option<Evaluation> {
+        serde_json::from_value(value?.clone()).ok()
+    }
+
+    /// In a few words: "score 0.27, wanted 0.7 or more".
+    pub fn text(&self) -> String {
+        match self.score {
+            Some(score) if score >= self.threshold => format!("score {score} of {} or more", self.threshold),
+            Some(score) => format!("score {score}, wanted {} or more", self.threshold),
+            None => "waits for its evaluator".to_owned(),
+        }
+    }
+}
+
+/// The schema an evaluator's answer is asked for in.
+pub fn schema() -> &'static Arc<CompiledSchema> {
+    static SCHEMA: LazyLock<Arc<CompiledSchema>> = LazyLock::new(|| {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "score": { "type": "number", "minimum": 0, "maximum": 1 },
+                "notes": { "type": "string" }
+            },
+            "required": ["score", "notes"]
+        });
+        Arc::new(CompiledSchema::compile(schema).expect("BUG: the evaluator's schema does not compile"))
+    });
+    &SCHEMA
+}
+
+/// Reads an evaluator's answer; else what is wrong with it.
+pub fn read(answer: &str) -> Result<Score, Vec<Violation>> {
+    let valid = check::validate(answer, Some(schema()), None)?;
+    let value = valid.value.unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().trim().to_owned();
+    Ok(Score { score: value["score"].as_f64().unwrap_or_default(), notes: text(&value["notes"]) })
+}
+
+/// What follows from a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The task is done.
+    Done,
+    /// It is made again, with the notes.
+    Round,
+    /// It failed.
+    Failed,
+}
+
+/// What follows from a score in a round. `failed`: what made it exited with an error.
+pub fn next(score: f64, spec: &EvalSpec, round: u32, failed: bool) -> Next {
+    let passes = score >= spec.threshold;
+    let enough = match spec.refine {
+        // Outputs that are there already had their rounds.
+        Some(until) => round == 0 || until.0.is_some_and(|until| score >= until),
+        None => true,
+    };
+    match (passes, round < spec.max_rounds) {
+        (true, rounds) if enough || !rounds => Next::Done,
+        (false, _) if failed => Next::Failed,
+        (_, true) => Next::Round,
+        (_, false) => Next::Failed,
+    }
+}
