@@ -78,7 +78,7 @@ complete -c planexe -n "__fish_planexe_needs_command" -f -a "keys" -d 'Show and 
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "man" -d 'Write the man pages'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c planexe -n "__fish_planexe_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c planexe -n "__fish_planexe_using_subcommand build" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
@@ -117,7 +117,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand build" -l json -d 'Print
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s h -l help -d 'Print help'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l exec -d 'Run a shell command after each build; its exit code is in PLANEXE_EXIT_CODE' -r
-complete -c planexe -n "__fish_planexe_using_subcommand watch" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-cost -d 'Start no further call once this build has cost so many USD' -r
@@ -151,7 +151,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand watch" -s v -l verbose -
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -s h -l help -d 'Print help'
-complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-cost -d 'Start no further call once this build has cost so many USD' -r

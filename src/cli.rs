@@ -260,7 +260,7 @@ Examples:
 const EVENTS_EXAMPLES: &str = "\
 Examples:
   planexe events --since 10m
-  planexe events --follow --json      one JSON object a line, until the build ends";
+  planexe events --follow --json      a JSON object a line, until the build ends";
 
 const FAILURES_EXAMPLES: &str = "\
 Examples:
@@ -269,7 +269,7 @@ Examples:
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
-  planexe simulate                    time, calls, tokens and cost for 1 to 16 slots of each model
+  planexe simulate                    for 1 to 16 slots of each model
   planexe simulate --slots local=2    the other models by row, local with two
   planexe simulate --model cloud      as if every prompt asked that one
 
@@ -280,22 +280,22 @@ Examples:
   planexe clean swot --dry-run        list what would go
   planexe clean swot                  swot is made again, with a fresh answer
   planexe clean swot --downstream     and all that depends on it
-  planexe clean --orphans -y          files of tasks that are gone from the pipeline
+  planexe clean --orphans -y          files of tasks the pipeline has no more
 
 Nothing is lost: `planexe restore` brings it back.";
 
 const EDIT_PLAN_EXAMPLES: &str = "\
 Examples:
-  planexe edit-plan                                 in $VISUAL or $EDITOR; asks what to make again
+  planexe edit-plan                                 in $VISUAL or $EDITOR
   planexe edit-plan --invalidate-from expert_review keep what is before it
-  planexe edit-plan --set new.txt -n                what a new text makes stale; nothing is changed
+  planexe edit-plan --set new.txt -n                what a new text makes stale
   planexe edit-plan --set - --all -y < new.txt      for scripts
 
 The former plan goes to history: `planexe restore plan.txt` brings it back.";
 
 const TOUCH_EXAMPLES: &str = "\
 Examples:
-  planexe touch swot                  keep swot as it is, although its prompt changed
+  planexe touch swot                  keep it, though its prompt changed
 
 Outputs must be there and pass the task's schema and checks.";
 
@@ -568,9 +568,11 @@ fn environment() -> style::Environment {
 fn show(session: &Session, error: &Error) {
     let hints = error.hints.iter().map(|hint| session.here(hint)).collect();
     let error = &Error { hints, ..error.clone() };
-    // Faults of the pipeline are on standard output already, each with its place.
-    if session.globals.json && !error.rendered {
-        let _ = session.print_json(&report::ErrorView::of(error, session.server()));
+    if session.globals.json {
+        let _ = match &error.answer {
+            Some(answer) => session.print_json(answer),
+            None => session.print_json(&report::ErrorView::of(error, session.server())),
+        };
     }
     session.complain(&lay_out(session, error));
 }
@@ -613,6 +615,16 @@ mod tests {
             others,
             ["new", "list", "archive", "delete", "mcp", "schema", "keys", "man", "completions"]
         );
+    }
+
+    #[test]
+    fn examples_fit_a_terminal() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter(|line| line.starts_with("  ")) {
+                assert!(crate::style::width(line) <= 80, "{}: {line}", command.get_name());
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Files are read once, and the digests recorded are those of the bytes read here.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use minijinja::Value;
@@ -108,6 +108,21 @@ impl Inputs {
         self.read
             .iter()
             .map(|(path, (_, digest))| InputRecord { path: path.clone(), blake3: digest.clone() })
+            .collect()
+    }
+
+    /// The inputs with what tells them apart: their names, or the paths of those that have the same name.
+    pub fn labelled(&self) -> Vec<(&Files, &str)> {
+        let mut named: HashMap<&str, u32> = HashMap::new();
+        for input in &self.files {
+            *named.entry(&input.name).or_default() += 1;
+        }
+        let files = self.files.iter();
+        files
+            .map(|input| match named[input.name.as_str()] {
+                1 => (input, input.name.as_str()),
+                _ => (input, input.pattern.as_str()),
+            })
             .collect()
     }
 

@@ -25,6 +25,14 @@ pub fn both<A: Send, B: Send>(
     }
 }
 
+/// Frees something of so many parts, if they are many on another core.
+pub fn let_go<T: Send + 'static>(items: usize, thing: T) {
+    match items {
+        ..WORTH_IT => drop(thing),
+        _ => rayon::spawn(move || drop(thing)),
+    }
+}
+
 /// How many cores there are for this process.
 #[cfg(target_os = "linux")]
 pub fn count() -> usize {

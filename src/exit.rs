@@ -92,6 +92,9 @@ pub struct Error {
     /// The message is already laid out, with its places in the file and its colours: shown as it is.
     #[serde(skip)]
     pub rendered: bool,
+    /// The answer of `--json`, where it has more to it than that of other errors.
+    #[serde(skip)]
+    pub answer: Option<Box<serde_json::Value>>,
 }
 
 impl Error {
@@ -106,6 +109,7 @@ impl Error {
             causes: Vec::new(),
             hints: parts.collect(),
             rendered: false,
+            answer: None,
         }
     }
 

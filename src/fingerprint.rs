@@ -3,11 +3,13 @@
 //! | recipe | parts |
 //! |---|---|
 //! | prompt | `system`, `prompt` (as rendered), `schema`, `check` |
-//! | command | `command` (argv, working directory), `env.NAME`, `input.NAME`, `item` |
+//! | command | `command` (argv, working directory), `env.NAME`, `input.NAME`, `inputs`, `paths`, `item` |
 //! | template, gate | `template`, `input.NAME`, `var.NAME`, `item` |
 //! | human | `human`, `input.NAME` |
 //! | further outputs | `output.N` (its template), and `input.NAME`, `var.NAME`, `item` where that uses them |
 //! | with an evaluation | `eval` (what its evaluator is asked, and the threshold) |
+//!
+//! Inputs of a command may have the same name: those are told apart by their paths.
 //!
 //! Model, parameters, price, timeouts, retries, slots and descriptions do not count.
 
@@ -17,6 +19,8 @@ use crate::record::Digest;
 
 /// The part that stands for the order of the inputs.
 pub const ORDER: &str = "inputs";
+/// The part that stands for the paths of the inputs: of the same content a command is given another argument.
+pub const PATHS: &str = "paths";
 
 /// The part that stands for the evaluation.
 pub const EVAL: &str = "eval";

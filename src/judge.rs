@@ -8,7 +8,7 @@ use minijinja::Value;
 
 use crate::check::{self, CompiledCheck};
 use crate::context::{self, InputError, Inputs};
-use crate::fingerprint::{EVAL, Fingerprint, ORDER};
+use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS};
 use crate::fs;
 use crate::graph::{Graph, Item, Kind, Task, TaskId};
 use crate::inputs::{Files, Finder};
@@ -408,10 +408,10 @@ impl Judge<'_> {
         for (name, value) in &command.env_set {
             fingerprint.add(format!("env.{name}"), value.as_bytes());
         }
-        for input in &inputs.files {
-            fingerprint.add_digest(format!("input.{}", input.name), inputs.digest_of(input));
+        for (input, label) in inputs.labelled() {
+            fingerprint.add_digest(format!("input.{label}"), inputs.digest_of(input));
         }
-        add_order(inputs, fingerprint);
+        add_arguments(inputs, fingerprint);
         add_item(task, fingerprint);
         fingerprint.add("outputs", task.outputs.join("\0").as_bytes());
     }
@@ -431,13 +431,13 @@ impl Judge<'_> {
             fingerprint.add("trim_blocks", b"true");
         }
         let uses = |name: &str| template.uses(name);
-        for input in &inputs.files {
+        for (input, label) in inputs.labelled() {
             if all || uses(&input.name) || uses("inputs") {
-                fingerprint.add_digest(format!("input.{}", input.name), inputs.digest_of(input));
+                fingerprint.add_digest(format!("input.{label}"), inputs.digest_of(input));
             }
         }
         if uses("inputs") {
-            add_order(inputs, fingerprint);
+            add_arguments(inputs, fingerprint);
         }
         for (name, value) in &self.project.vars {
             if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {
@@ -723,11 +723,19 @@ fn changed_files(before: &[InputRecord], now: &[InputRecord]) -> Vec<String> {
     changed.chain(gone).map(|record| record.path.clone()).collect()
 }
 
-/// `$in` and `inputs` have the inputs in order.
-fn add_order(inputs: &Inputs, fingerprint: &mut Fingerprint) {
-    if inputs.files.len() > 1 {
-        let names: Vec<&str> = inputs.files.iter().map(|input| input.name.as_str()).collect();
-        fingerprint.add(ORDER, names.join("\0").as_bytes());
+/// `$in` and `inputs` have the inputs in order, and by their paths.
+fn add_arguments(inputs: &Inputs, fingerprint: &mut Fingerprint) {
+    let mut labelled = inputs.labelled();
+    if labelled.len() > 1 {
+        let labels: Vec<&str> = labelled.iter().map(|(_, label)| *label).collect();
+        fingerprint.add(ORDER, labels.join("\0").as_bytes());
+    }
+    // What a glob matched is part of what it holds.
+    labelled.retain(|(input, _)| !input.glob);
+    labelled.sort_by_key(|(_, label)| *label);
+    if !labelled.is_empty() {
+        let paths: Vec<&str> = labelled.iter().map(|(input, _)| input.pattern.as_str()).collect();
+        fingerprint.add(PATHS, paths.join("\0").as_bytes());
     }
 }
 

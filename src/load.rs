@@ -173,7 +173,9 @@ fn load_manifest(
     faults.extend(manifest.further(loader.faults));
     match project {
         Some(project) if faults.is_empty() => {
-            Ok(Project { tables: std::mem::take(&mut manifest.tables), ..project })
+            let tables = std::mem::take(&mut manifest.tables);
+            cores::let_go(tables.task.len(), manifest);
+            Ok(Project { tables, ..project })
         }
         _ => Err(manifest.faults(faults)),
     }

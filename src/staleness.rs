@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{EVAL, Fingerprint, ORDER, digest_of};
+use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS, digest_of};
 use crate::record::{Digest, Done, MadeWith, Marker, State};
 
 /// All that is known of a task when it is judged.
@@ -215,6 +215,7 @@ fn part_text(part: &str) -> String {
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
             ORDER => "the order of the inputs".into(),
+            PATHS => "the paths of the inputs".into(),
             "message" => "the message".into(),
             "index" => "the place of the item".into(),
             other => format!("`{other}`"),
@@ -382,18 +383,19 @@ fn changes(done: &Done, now: &Fingerprint, by_mtime: bool) -> Vec<StaleReason> {
             files: Vec::new(),
         }];
     }
-    // The order of the same inputs: of others it says nothing that they do not.
+    // The order and the paths of the same inputs: of others they say nothing that those do not. Older records lack them.
     let inputs = |parts: &IndexMap<String, Digest>| -> BTreeSet<String> {
         parts.keys().filter(|part| part.starts_with("input.")).cloned().collect()
     };
-    let ordered = done.parts.contains_key(ORDER) && inputs(&done.parts) == inputs(now.parts());
+    let same_inputs = inputs(&done.parts) == inputs(now.parts());
     let counts = |part: &str| {
         let of_files = part == "prompt"
             || part == "system"
             || part == "template"
             || part.starts_with("input.")
             || part.starts_with("output.");
-        !(by_mtime && of_files) && (part != ORDER || ordered)
+        let of_inputs = part == ORDER || part == PATHS;
+        !(by_mtime && of_files) && (!of_inputs || same_inputs && done.parts.contains_key(part))
     };
     let mut reasons = Vec::new();
     for (part, new) in now.parts() {

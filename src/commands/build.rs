@@ -18,6 +18,7 @@ use crate::graph::{TaskId, is_item};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
+use crate::load::keep_compiled;
 use crate::make::{Asks, Make};
 use crate::manifest::types::{Budget, By, Span};
 use crate::memo::{self, Known};
@@ -81,7 +82,7 @@ pub struct BuildArgs {
 /// How a build is carried out: shared by `build` and `resume`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct HowArgs {
-    /// Run at most N tasks at once
+    /// Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<u32>,
 
@@ -348,6 +349,8 @@ pub fn carry_out_under(
         Ok(lock) => lock,
         Err(signal) => return Ok((exit::of_signal(signal), None)),
     };
+    // Before the caches of a build with nothing to do are written, too.
+    opened.store.require_own_folder()?;
     let (known, index) = what_is_known(session, opened);
     // What was known is known no more: tasks that were left out have to be looked at after all.
     let whole;
@@ -375,29 +378,42 @@ pub fn carry_out_under(
     let env = |name: &str| session.variable(name);
     let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let mut telling = Telling::new(&mut sink, notifier, tools.clone());
-    let ended = Build::new(Parts {
-        project,
-        store,
-        tools: tools.clone(),
-        events,
-        rules: rules(project, how, what.force),
-        no_reuse: how.no_reuse,
-        env: &env,
-        engine,
-        wanted: wanted(project, &what, how, options, outside),
-        sink: &mut telling,
-        signals,
-        edits: outside.edits,
-        controls: outside.controls.cloned().unwrap_or_else(|| Controls::new(store)),
-        threads: workers + if make.is_some() { TURNS } else { 0 },
-        after_kill,
-        began_ns: opened.began_ns,
-        known,
-        calls_take_turns: make.is_some() && project.tables.jobserver.calls,
-        make,
-        prepare: &mut || run.begin(&mut lock, &tools, at_once),
-    })
-    .run();
+    let mut kept = false;
+    let ended = std::thread::scope(|beside| {
+        Build::new(Parts {
+            project,
+            store,
+            tools: tools.clone(),
+            events,
+            rules: rules(project, how, what.force),
+            no_reuse: how.no_reuse,
+            env: &env,
+            engine,
+            wanted: wanted(project, &what, how, options, outside),
+            sink: &mut telling,
+            signals,
+            edits: outside.edits,
+            controls: outside.controls.cloned().unwrap_or_else(|| Controls::new(store)),
+            threads: workers + if make.is_some() { TURNS } else { 0 },
+            after_kill,
+            began_ns: opened.began_ns,
+            known,
+            calls_take_turns: make.is_some() && project.tables.jobserver.calls,
+            make,
+            prepare: &mut || {
+                run.begin(&mut lock, &tools, at_once)?;
+                // While the first programs run, a core has the time for it.
+                if project.graph.len() >= cores::WORTH_IT && !std::mem::replace(&mut kept, true) {
+                    beside.spawn(|| keep_compiled(project, &opened.options));
+                }
+                Ok(())
+            },
+        })
+        .run()
+    });
+    if !kept {
+        keep_compiled(project, &opened.options);
+    }
     keep_for_later(session, opened, &index, &tools, &ended);
     run.end(&ended);
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
@@ -478,7 +494,6 @@ fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &Too
     {
         session.say(&format!("warning: the index cannot be written: {error}"));
     }
-    crate::load::keep_compiled(&opened.project, &opened.options);
     if ended.started {
         lifecycle::write_learned(&opened.store, &tools.providers.learned());
     }
@@ -643,7 +658,11 @@ fn slots_by_files(session: &Session, project: &Project, jobs: Option<u32>) -> (S
     let fit = able.saturating_sub(cores::count()).max(1);
     let tasks = style::count(fit as u64, "task");
     session.say(&format!("warning: at most {tasks} at once: no more files may be open (`ulimit -n`)"));
-    slots(project, Some(fit as u32))
+    let (mut all, workers) = slots(project, Some(fit as u32));
+    if jobs.is_none() {
+        all.set_cores(cores::count().min(fit) as u32);
+    }
+    (all, workers)
 }
 
 /// [`slots`] with the limits of some endpoints set otherwise.
@@ -655,6 +674,8 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     }
     let pools: Vec<u32> = project.pools.iter().map(|(_, slots)| *slots).collect();
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
+    // As with make, who asks for eight at once has eight programs at once, on however few cores.
+    let cpu = jobs.unwrap_or(cores);
     let used: HashSet<usize> = project
         .specs
         .iter()
@@ -664,11 +685,12 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     let calls = used.iter().map(|&at| endpoints[at].max_concurrent).fold(0, u32::saturating_add);
     let all = jobs.unwrap_or(u32::MAX);
     // While answers are put down the next calls are under way.
-    let at_work = calls.saturating_add(calls.min(16)).saturating_add(2 * cores).saturating_add(2);
+    let calls = calls.saturating_add(calls.min(16));
+    let at_work = calls.saturating_add(cpu).saturating_add(cores).saturating_add(2);
     // And while what a program left is put down, another runs.
     let beside = if all > 1 { all.min(cores) } else { 0 };
     let threads = all.saturating_add(beside).min(at_work).min(1024) as usize;
-    (Slots::new(&endpoints, &pools, cores, all), threads)
+    (Slots::new(&endpoints, &pools, cpu, all), threads)
 }
 
 /// Keys that may not go where a model would send them are a fault of the set-up, told before anything runs.

@@ -117,10 +117,15 @@ fn recipe(opened: &Opened, id: &crate::graph::TaskId) -> Result<&'static str, Er
                 .hint("`action = \"pause\"` under its `gate` would let a person pass it")),
             GateAction::Warn => Err(refuse("is a gate that only warns; it waits for nobody")),
         },
-        other => Err(refuse(&format!("is a {} task; it waits for nobody", other.name())).hint(format!(
-            "`planexe touch {}` marks it done with its outputs as they are",
-            shell_word(&task.name)
-        ))),
+        other => {
+            let refused = refuse(&format!("is a {} task; it waits for nobody", other.name()));
+            let name = shell_word(&task.name);
+            let is_there = |output: &String| opened.store.path(output).is_file();
+            Err(refused.hint(match !task.outputs.is_empty() && task.outputs.iter().all(is_there) {
+                true => format!("`planexe touch {name}` marks it done with its outputs as they are"),
+                false => format!("`planexe build {name}` makes it"),
+            }))
+        }
     }
 }
 

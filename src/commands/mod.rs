@@ -332,13 +332,10 @@ impl Session {
             OpenError::Faults(faults) => {
                 let colour = self.err.depth != style::Depth::None;
                 let text = faults.render(colour, self.err.columns());
-                let error = Error::rendered(Kind::Manifest, text).code("faults");
-                if self.globals.json {
-                    let mut view = FaultsView::of(&faults, self.server());
-                    view.error.next.iter_mut().for_each(|command| *command = self.here(command));
-                    let _ = self.print_json(&view);
-                }
-                error
+                let mut view = FaultsView::of(&faults, self.server());
+                view.error.next.iter_mut().for_each(|command| *command = self.here(command));
+                let answer = serde_json::to_value(&view).ok().map(Box::new);
+                Error { answer, ..Error::rendered(Kind::Manifest, text).code("faults") }
             }
         }
     }

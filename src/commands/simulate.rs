@@ -1,7 +1,8 @@
 //! `planexe simulate`: what a build of everything would take, with the durations of earlier builds.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use crate::commands::Session;
 use crate::commands::build::{ask_only, find_model, parse_jobs, slots_with, target_ids, task_infos};
 use crate::engine::{Engine, Mode, Options};
 use crate::exit::{self, Error};
+use crate::fs;
 use crate::graph::{Graph, TaskId, is_item};
 use crate::inputs::Finder;
 use crate::judge::Judge;
@@ -20,6 +22,7 @@ use crate::report::{PredictedRow, SimulateView};
 use crate::simulate::{self, Past, Predicted};
 use crate::staleness::Rules;
 use crate::store::index::Index;
+use crate::store::sidecar::{Sidecar, StatusRead};
 
 /// Rows of the table: slots of each model.
 const ROWS: [u32; 5] = [1, 2, 4, 8, 16];
@@ -150,22 +153,33 @@ fn asks(recipe: &Recipe) -> bool {
 /// What is known of earlier builds. `.status` files are read for tasks that the index does not know.
 pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
     let graph = &opened.project.graph;
-    let mut folders: HashMap<&Path, bool> = HashMap::new();
+    // A folder is listed once, so that of a pipeline that was never built no file is asked for.
+    let mut folders: HashMap<PathBuf, HashSet<OsString>> = HashMap::new();
     let recorded = graph.ids().filter_map(|id| {
         let task = &graph[id];
         let first = task.outputs.first()?;
         if !index.durations(&task.name).is_empty() || crate::pattern::has_key(first) {
             return None;
         }
-        let folder = Path::new(first).parent()?;
-        if !*folders.entry(folder).or_insert_with(|| opened.project.run.join(folder).is_dir()) {
+        let sidecar = opened.store.sidecar_path(first, Sidecar::Status);
+        let (folder, name) = (sidecar.parent()?, sidecar.file_name()?);
+        let is_there = match folders.get(folder) {
+            Some(names) => names.contains(name),
+            None => folders.entry(folder.to_owned()).or_insert_with(|| statuses(folder)).contains(name),
+        };
+        if !is_there {
             return None;
         }
-        let crate::store::sidecar::StatusRead::Valid(status) = opened.store.read_status(first) else {
-            return None;
-        };
+        let StatusRead::Valid(status) = opened.store.read_status(first) else { return None };
         Some((task.name.clone(), status.duration_s?))
     });
     let calls = opened.store.usage_lines()?;
     Ok(Past::new(&opened.project, index, &calls, recorded))
+}
+
+/// The names of what may be the states of tasks.
+fn statuses(folder: &Path) -> HashSet<OsString> {
+    let names = fs::list_dir(folder).unwrap_or_default().into_iter();
+    let suffix = Sidecar::Status.suffix().as_bytes();
+    names.map(|(name, _)| name).filter(|name| name.as_encoded_bytes().ends_with(suffix)).collect()
 }

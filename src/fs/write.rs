@@ -107,6 +107,24 @@ pub fn write_fresh(path: &Path, bytes: &[u8], durability: Durability) -> Result<
     Ok(())
 }
 
+/// Takes space on the disk: a file of so many bytes, none of which means anything. Where space cannot be taken
+/// otherwise, it is filled with `bytes`, such as no file system makes smaller.
+pub fn reserve(path: &Path, length: u64, bytes: impl FnOnce() -> Vec<u8>) -> Result<()> {
+    let mut temp = Temp { path: temp_beside(path), armed: false };
+    let mut file = create_temp(&temp.path).at("write", path)?;
+    temp.armed = true;
+    let flags = rustix::fs::FallocateFlags::empty();
+    match change(|| rustix::fs::fallocate(&file, flags, 0, length).map_err(io::Error::from)) {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput) => {
+            write_all(&mut file, &bytes()).map_err(|(_, error)| error).at("write", path)?;
+        }
+        taken => taken.at("write", path)?,
+    }
+    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    temp.armed = false;
+    Ok(())
+}
+
 /// Writes a file under its final name at once; false if there is one already. Not for what is believed by its
 /// name: a process that is killed, or a reader at the same time, may leave or see a part of it.
 pub fn write_directly(path: &Path, bytes: &[u8]) -> Result<bool> {

@@ -6,6 +6,7 @@ pub mod compiled;
 mod de;
 pub mod fault;
 pub mod inputs;
+mod long_text;
 pub mod names;
 pub mod paths;
 pub mod place;

@@ -84,7 +84,7 @@ impl Manifest {
         reader.apply_defines(&mut root, options);
         let Reader { sources, mut faults, .. } = reader;
         let mut unreadable = Vec::new();
-        let (tables, left, shown) = match de::read_whole::<Tables>(&root) {
+        let (tables, left, shown) = match de::read_whole(&mut root) {
             Some(tables) => (tables, None, root),
             // What is wrong is taken out, and still has to be shown.
             None => {

@@ -9,6 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
 
 use super::fault::Fault;
+use super::long_text;
 use super::place::{Entry, Kind, Node, Place};
 use crate::cores;
 
@@ -40,6 +41,24 @@ pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, String> {
 
 /// The tree of one file. `source` is its index among the files read.
 pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
+    match long_text::tree(text, source) {
+        Some(root) => Ok(root),
+        None => parse_at_once(text, source),
+    }
+}
+
+/// The tree of a text without any fault that begins at this byte of a file; none of any other.
+pub(super) fn parse_piece(text: &str, source: u32, at: usize) -> Option<Node> {
+    if text.contains('\0') || too_deep(text).is_some() {
+        return None;
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let piece = Piece { source, at: at as u32 };
+    errors.is_empty().then(|| piece.root(table))
+}
+
+/// [`parse`] without cutting a long text into pieces.
+pub(super) fn parse_at_once(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
     let place = |start: usize, end: usize| Place { source, start: start as u32, end: end.max(start) as u32 };
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the file is larger than {} MiB", LARGEST_FILE >> 20);
@@ -60,11 +79,7 @@ pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
-        let span = table.span();
-        return Ok(Node {
-            place: place(span.start, span.start),
-            kind: table_kind(table.into_inner(), source),
-        });
+        return Ok(Piece { source, at: 0 }.root(table));
     }
     let mut found: Vec<(usize, usize, &str)> = errors
         .iter()
@@ -378,42 +393,53 @@ fn not_a_string(found: &str) -> (String, Option<String>, Option<String>) {
     (message, Some(wanted.to_owned()), hint)
 }
 
-fn table_kind(table: DeTable<'_>, source: u32) -> Kind {
-    let place = |span: Range<usize>| Place { source, start: span.start as u32, end: span.end as u32 };
-    let entry = |(key, value): (Spanned<DeString<'_>>, Spanned<DeValue<'_>>)| {
-        let (key_place, value_place) = (place(key.span()), place(value.span()));
-        let value = Node { place: value_place, kind: kind_of(value.into_inner(), source) };
-        (key.into_inner().into_owned(), Entry { key: key_place, value })
-    };
-    Kind::Table(match table.len() {
-        ..cores::WORTH_IT => table.into_iter().map(entry).collect(),
-        _ => {
-            let entries: Vec<_> = table.into_iter().collect();
-            entries.into_par_iter().map(entry).collect::<Vec<_>>().into_iter().collect()
-        }
-    })
+/// What is parsed at once: a file, or some of a long one from this byte on.
+#[derive(Clone, Copy)]
+struct Piece {
+    source: u32,
+    at: u32,
 }
 
-fn kind_of(value: DeValue<'_>, source: u32) -> Kind {
-    match value {
-        DeValue::String(text) => Kind::Text(text.into_owned()),
-        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => Kind::Integer(number),
-            Err(_) => Kind::Huge(number.to_string()),
-        },
-        DeValue::Float(number) => Kind::Float(number.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(truth) => Kind::Bool(truth),
-        DeValue::Datetime(date) => Kind::Datetime(date.to_string()),
-        DeValue::Array(items) => Kind::List(
-            items
-                .into_iter()
-                .map(|item| {
-                    let span = item.span();
-                    let place = Place { source, start: span.start as u32, end: span.end as u32 };
-                    Node { place, kind: kind_of(item.into_inner(), source) }
-                })
-                .collect(),
-        ),
-        DeValue::Table(table) => table_kind(table, source),
+impl Piece {
+    fn place(self, span: Range<usize>) -> Place {
+        Place { source: self.source, start: self.at + span.start as u32, end: self.at + span.end as u32 }
+    }
+
+    fn root(self, table: Spanned<DeTable<'_>>) -> Node {
+        let start = table.span().start;
+        Node { place: self.place(start..start), kind: self.table(table.into_inner()) }
+    }
+
+    fn table(self, table: DeTable<'_>) -> Kind {
+        let entry = |(key, value): (Spanned<DeString<'_>>, Spanned<DeValue<'_>>)| {
+            let place = self.place(key.span());
+            (key.into_inner().into_owned(), Entry { key: place, value: self.node(value) })
+        };
+        Kind::Table(match table.len() {
+            ..cores::WORTH_IT => table.into_iter().map(entry).collect(),
+            _ => {
+                let entries: Vec<_> = table.into_iter().collect();
+                entries.into_par_iter().map(entry).collect::<Vec<_>>().into_iter().collect()
+            }
+        })
+    }
+
+    fn node(self, value: Spanned<DeValue<'_>>) -> Node {
+        Node { place: self.place(value.span()), kind: self.kind(value.into_inner()) }
+    }
+
+    fn kind(self, value: DeValue<'_>) -> Kind {
+        match value {
+            DeValue::String(text) => Kind::Text(text.into_owned()),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Kind::Integer(number),
+                Err(_) => Kind::Huge(number.to_string()),
+            },
+            DeValue::Float(number) => Kind::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Boolean(truth) => Kind::Bool(truth),
+            DeValue::Datetime(date) => Kind::Datetime(date.to_string()),
+            DeValue::Array(items) => Kind::List(items.into_iter().map(|item| self.node(item)).collect()),
+            DeValue::Table(table) => self.table(table),
+        }
     }
 }

@@ -31,7 +31,10 @@ fn record_of(
     let full = run.join(file);
     let recorded = contents.get(file);
     let size = fs::plain_signature(&full).ok()??.size;
-    if let (Some(digest), None, WORTH_READING..) = (recorded, index.settled(&full), size) {
+    if let Some(digest) = recorded
+        && size >= WORTH_READING
+        && index.settled(&full).is_none()
+    {
         return Some((Signature::default(), *digest));
     }
     let seen = index.look(&full).ok()??;

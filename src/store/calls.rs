@@ -159,11 +159,12 @@ impl Calls {
         if fs::signature(&self.room)?.is_some_and(|room| room.size == length as u64) {
             return Ok(());
         }
-        // Bytes that no file system makes smaller.
         fs::make_dirs(self.room.parent().unwrap_or(&self.run_dir), Durability::Unsynced)?;
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-        fs::write_atomic(&self.room, &bytes, Durability::Unsynced)
+        fs::reserve(&self.room, length as u64, || {
+            let mut bytes = vec![0; length];
+            blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+            bytes
+        })
     }
 
     /// Room that was kept is room for anything again. Without it nothing is done.

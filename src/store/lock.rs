@@ -188,11 +188,7 @@ impl RunLock {
     fn announce_inner(&mut self, owner: &Owner) -> Result<(), FsError> {
         let planexe = self.run_dir.join(".planexe");
         for name in ["", "calls", "history", "partial", "sidecars", "tmp"] {
-            let dir = if name.is_empty() { planexe.clone() } else { planexe.join(name) };
-            if fs::kind(&dir)?.is_some_and(|kind| kind != FileKind::Dir) {
-                let why = std::io::Error::new(ErrorKind::InvalidInput, "not a directory of its own");
-                return Err(FsError::new(dir, "write into", why));
-            }
+            require_own(&if name.is_empty() { planexe.clone() } else { planexe.join(name) })?;
         }
         fs::make_dirs(&planexe, Durability::Synced)?;
         fs::write_atomic(&owner_path(&self.run_dir), &to_json(owner), Durability::Unsynced)?;
@@ -229,6 +225,17 @@ impl Drop for RunLock {
     fn drop(&mut self) {
         if self.announced {
             forget_owner(&self.run_dir);
+        }
+    }
+}
+
+/// That a folder of ours, if it is there, is a folder and no link that leads elsewhere.
+pub(super) fn require_own(dir: &Path) -> Result<(), FsError> {
+    match fs::kind(dir)? {
+        None | Some(FileKind::Dir) => Ok(()),
+        Some(_) => {
+            let why = std::io::Error::new(ErrorKind::InvalidInput, "not a directory of its own");
+            Err(FsError::new(dir, "write into", why))
         }
     }
 }

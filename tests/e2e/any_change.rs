@@ -217,9 +217,17 @@ impl Plan {
                     Reads::Items(of) => self.first(*of).replace("{{ key }}", "*"),
                     Reads::Glob(glob) => (*glob).to_owned(),
                 };
-                reads.push(format!("i{at} = {path:?}"));
+                reads.push(match task.recipe {
+                    // Many of them have the same name in different folders.
+                    Recipe::Command | Recipe::Each { .. } => format!("{path:?}"),
+                    Recipe::Template | Recipe::Prompt => format!("i{at} = {path:?}"),
+                });
             }
-            let _ = writeln!(text, "[task.{}]\ninputs = {{ {} }}", task.name, reads.join(", "));
+            let reads = match task.recipe {
+                Recipe::Command | Recipe::Each { .. } => format!("[{}]", reads.join(", ")),
+                Recipe::Template | Recipe::Prompt => format!("{{ {} }}", reads.join(", ")),
+            };
+            let _ = writeln!(text, "[task.{}]\ninputs = {reads}", task.name);
             if !optional.is_empty() {
                 let _ = writeln!(text, "optional = [{}]", optional.join(", "));
             }

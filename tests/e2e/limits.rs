@@ -49,6 +49,18 @@ fn calls_at_once_keep_to_the_model_and_to_j() {
 }
 
 #[test]
+fn as_many_commands_run_at_once_as_are_asked_for() {
+    let space = Space::new();
+    let together = "echo >> began; n=0; until [ $$(wc -l < began) -ge 7 ]; do n=$$((n + 1)); [ $$n -lt 600 ] || exit 1; sleep 0.05; done; echo > $out";
+    let tasks =
+        (0..7).map(|n| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\ncommand = \"\"\"{together}\"\"\"\n"));
+    space.write("pipeline.toml", tasks.collect::<String>());
+    // Each waits for all the others, on however few cores.
+    space.run(&["build", "-j7"]).exits(0);
+    assert_eq!(space.read("began").lines().count(), 7);
+}
+
+#[test]
 fn so_many_calls_at_once_as_files_may_be_open() {
     for (limit, at_once, said) in
         [("ulimit -Sn 64", 80, ""), ("ulimit -n 96", 0, "no more files may be open")]

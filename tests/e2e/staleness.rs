@@ -1052,6 +1052,55 @@ fn inputs_in_another_order() {
 }
 
 #[test]
+fn inputs_of_the_same_name() {
+    let space = Space::new();
+    let inputs = ["a/data.csv", "b/data.csv", "data.json"];
+    inputs.iter().for_each(|path| space.write(path, "1"));
+    space.write(
+        "pipeline.toml",
+        format!("[task.sum]\ninputs = {inputs:?}\noutputs = [\"sum.txt\"]\ncommand = \"cat $in > $out\"\n"),
+    );
+    space.build();
+    for (n, path) in inputs.iter().enumerate() {
+        space.write(path, "2");
+        space.run(&["build", "-n"]).exits(0).says(&[&format!("input `{path}` changed")]);
+        space.build();
+        assert_eq!(space.read("sum.txt"), format!("{}{}", "2".repeat(n + 1), "1".repeat(2 - n)));
+        space.run(&["build", "-q"]).exits(0);
+    }
+    // Two of them change places.
+    space.write("b/data.csv", "3");
+    space.build();
+    space.edit("pipeline.toml", "\"a/data.csv\", \"b/data.csv\"", "\"b/data.csv\", \"a/data.csv\"");
+    space.run(&["build", "-n"]).exits(0).says(&["the order of the inputs changed"]);
+    space.build();
+    assert_eq!(space.read("sum.txt"), "322");
+}
+
+#[test]
+fn an_input_of_the_same_content_elsewhere() {
+    let space = Space::new();
+    space.write("a/x.txt", "x");
+    space.write("b/x.txt", "x");
+    space.write(
+        "pipeline.toml",
+        "[task.name]\ninputs = [\"a/x.txt\"]\noutputs = [\"name.txt\"]\ncommand = \"echo $in > $out\"\n\
+         [task.text]\ninputs = [\"a/x.txt\"]\noutputs = [\"text.txt\"]\ntemplate = \"{{ x }}\"\n\
+         [task.list]\ninputs = [\"a/x.txt\"]\noutputs = [\"list.txt\"]\ntemplate = \"{{ inputs[0].path }}\"\n",
+    );
+    space.build();
+    space.edit("pipeline.toml", "[\"a/x.txt\"]", "[\"b/x.txt\"]");
+    let out = space.run(&["build", "-n"]).exits(0);
+    out.says(&[
+        "name  the paths of the inputs changed",
+        "list  the paths of the inputs changed",
+        "1 up to date",
+    ]);
+    space.build();
+    assert_eq!((space.read("name.txt"), space.read("list.txt")), ("b/x.txt\n".into(), "b/x.txt".into()));
+}
+
+#[test]
 fn the_message_of_a_gate() {
     let space = Space::new();
     space.write(

@@ -76,7 +76,10 @@ fn nothing_to_retry_and_nothing_to_abort() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
     space.run(&["abort"]).exits(2).says(&["never started"]);
+    // What is named to be typed next works.
+    space.run(&["done", "a"]).exits(2).says(&["planexe build a"]);
     space.build();
+    space.run(&["done", "a"]).exits(2).says(&["planexe touch a"]);
     space.run(&["abort"]).exits(2).says(&["complete"]);
     let out = space.run(&["retry", "--json"]).exits(0).says(&["no task failed"]);
     assert_eq!(out.json()["done"], false);
@@ -224,4 +227,27 @@ fn a_failure_says_what_it_blocks() {
     space.run(&["explain", "both"]).exits(0).says(&["blocked", "bad"]);
     let report = space.report();
     assert_eq!(report["error"]["failed_step"], "bad", "{report:#}");
+}
+
+/// One object, also of a command that can do without the pipeline, or do something before it is wanted.
+#[test]
+fn faults_of_the_pipeline_are_one_answer() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("a");
+    let whole = space.read("pipeline.toml");
+    space.write("pipeline.toml", whole.clone() + "\n[task.d]\nfoo = 1\n");
+    for command in ["pause", "resume", "stop", "abort"] {
+        assert!(space.run(&[command, "--json"]).exits(0).json()["error"].is_null(), "{command}");
+    }
+    server.release_all();
+    build.wait();
+    for command in ["resume", "abort", "status", "check", "build", "clean"] {
+        let answer =
+            space.run(&[command, "--json", "a"][..2 + usize::from(command == "clean")]).exits(2).json();
+        assert_eq!(answer["error"]["code"], "faults", "{command}: {answer}");
+        assert!(answer["faults"].as_array().is_some_and(|faults| !faults.is_empty()), "{command}: {answer}");
+    }
 }
