@@ -101,3 +101,85 @@ pub fn next(score: f64, spec: &EvalSpec, round: u32, failed: bool) -> Next {
         (_, false) => Next::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::{CommandSpec, Evaluator, Line, Until};
+    use crate::record::Digest;
+
+    #[test]
+    fn a_score_is_a_number_from_0_to_1() {
+        let score = |answer: &str| read(answer).ok().map(|score| score.score);
+        for (answer, wanted) in [
+            (r#"{"score": 0.7, "notes": ""}"#, Some(0.7)),
+            (r#"{"score": 0, "notes": "bad"}"#, Some(0.0)),
+            (r#"{"score": 1, "notes": "good"}"#, Some(1.0)),
+            ("Here it is:\n```json\n{\"score\": 0.5, \"notes\": \"\"}\n```", Some(0.5)),
+            (r#"{"score": 0.5, "notes": "", "more": 1}"#, Some(0.5)),
+            (r#"{"score": 1.2, "notes": ""}"#, None),
+            (r#"{"score": -0.1, "notes": ""}"#, None),
+            (r#"{"score": NaN, "notes": ""}"#, None),
+            (r#"{"score": 1e999, "notes": ""}"#, None),
+            (r#"{"score": null, "notes": ""}"#, None),
+            (r#"{"score": "high", "notes": ""}"#, None),
+            (r#"{"score": "0.8", "notes": ""}"#, None),
+            (r#"{"score": 0.1, "score": 0.9, "notes": ""}"#, None),
+            (r#"{"notes": ""}"#, None),
+            (r#"{"score": 0.8}"#, None),
+            ("0.8", None),
+            ("It is very good.", None),
+            ("", None),
+        ] {
+            assert_eq!(score(answer), wanted, "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_follows_from_a_score() {
+        let spec = |max_rounds: u32, refine: Option<Option<f64>>| EvalSpec {
+            by: Evaluator::Command(CommandSpec {
+                line: Line::Shell(String::new()),
+                stdout: true,
+                in_place: false,
+                cwd: None,
+                env_names: Vec::new(),
+                env_set: Vec::new(),
+            }),
+            threshold: 0.7,
+            rescue: true,
+            max_rounds,
+            refine: refine.map(Until),
+            max_bytes: 1,
+            timeout: None,
+            digest: Digest::default(),
+        };
+        use Next::{Done, Failed, Round};
+        for (score, rounds, refine, round, failed, wanted) in [
+            (0.7, 2, None, 1, false, Done),
+            (0.6999, 2, None, 1, false, Round),
+            (0.6999, 2, None, 2, false, Failed),
+            (0.6999, 1, None, 1, false, Failed),
+            // Outputs that were there count as no round.
+            (0.1, 1, None, 0, false, Round),
+            // A command that failed has one.
+            (0.7, 2, None, 1, true, Done),
+            (0.6, 2, None, 1, true, Failed),
+            // Refined: whether or not it passes, and the last round decides.
+            (0.8, 3, Some(None), 0, false, Done),
+            (0.8, 3, Some(None), 1, false, Round),
+            (0.1, 3, Some(None), 2, false, Round),
+            (0.8, 3, Some(None), 1, true, Round),
+            (0.1, 3, Some(None), 1, true, Failed),
+            (1.0, 3, Some(None), 3, false, Done),
+            (0.6, 3, Some(None), 3, false, Failed),
+            (0.9, 3, Some(Some(0.9)), 1, false, Done),
+            (0.89, 3, Some(Some(0.9)), 1, false, Round),
+            // `until` below the threshold lets nothing pass.
+            (0.6, 3, Some(Some(0.5)), 1, false, Round),
+        ] {
+            let found = next(score, &spec(rounds, refine), round, failed);
+            assert_eq!(found, wanted, "{score} in round {round} of {rounds}, {refine:?}, {failed}");
+        }
+    }
+}

@@ -249,6 +249,10 @@ fn run(seed: u64) {
                 outage: rng.below(2) == 0,
             },
             n if n < fail_percent + 12 => End::Waiting,
+            // What it made is evaluated, or made again.
+            n if n < fail_percent + 22 => {
+                End::Then(Work { endpoints: vec![0, 1], first: rng.below(2) as usize, ..Work::default() })
+            }
             _ => End::Done,
         };
         // However the attempt ends, it was for what is no more.

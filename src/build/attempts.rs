@@ -261,6 +261,7 @@ impl Build<'_> {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
                     pending.course.candidate = Some(candidate);
+                    pending.course.made_in = Some(job.took());
                     // An evaluation is no attempt.
                     pending.waits += 1;
                 }
@@ -347,7 +348,7 @@ impl Build<'_> {
         for (path, digest) in &completed.contents {
             self.contents.note(path, digest);
         }
-        if !completed.reused {
+        if !completed.reused && completed.from_start {
             self.keep_pace(job.task.decl, completed.duration_s);
             self.tools.index.add_duration(&name, completed.duration_s);
             if let NodeKind::Instance { family } = job.task.kind {

@@ -349,6 +349,8 @@ pub fn carry_out_under(
         Ok(lock) => lock,
         Err(signal) => return Ok((exit::of_signal(signal), None)),
     };
+    // Before the caches of a build with nothing to do are written, too.
+    opened.store.require_own_folder()?;
     let (known, index) = what_is_known(session, opened);
     // What was known is known no more: tasks that were left out have to be looked at after all.
     let whole;

@@ -135,7 +135,9 @@ fn choose(view: &mut ShowView, calls: &[crate::store::KeptCall], wanted: Option<
         }
         None => {
             let in_use = view.calls.iter().find(|call| call.verdict == "in_use").map(|call| call.number);
-            match in_use.or(view.calls.last().map(|call| call.number)) {
+            // What its evaluator was asked is shown by its number.
+            let own = view.calls.iter().rev().find(|call| !call.evaluation).map(|call| call.number);
+            match in_use.or(own).or(view.calls.last().map(|call| call.number)) {
                 Some(number) => number,
                 None => return Ok(()),
             }

@@ -46,6 +46,9 @@ pub struct CallView {
     pub file: String,
     /// The task's attempt.
     pub attempt: u32,
+    /// Its evaluator was asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation: bool,
     /// Start of the call.
     pub started_utc: String,
     /// Its end.
@@ -88,6 +91,7 @@ pub fn call_views(calls: &[KeptCall], in_use: Option<&str>) -> Vec<CallView> {
             number: at + 1,
             file: call.name.clone(),
             attempt: record.attempt,
+            evaluation: record.evaluation,
             started_utc: record.started_utc.clone(),
             ended_utc: record.ended_utc.clone(),
             model: record.model.clone(),

@@ -163,7 +163,11 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let ended = ended.and_then(|()| look_at_inputs(tools, job).map_err(Some));
     let rescue = |failed: &Failure| {
         let wanted = task_spec.eval.as_ref().is_some_and(|eval| eval.rescue) && !tools.no_rescue;
-        wanted && may_be_rescued(failed) && are_whole(job, &writes) && look_at_inputs(tools, job).is_ok()
+        wanted
+            && may_be_rescued(failed)
+            && are_whole(job, &writes)
+            && (!spec.in_place || is_changed(&writes, &former))
+            && look_at_inputs(tools, job).is_ok()
     };
     let (ended, failed) = match ended {
         Err(Some(failed)) if rescue(&failed) => (Ok(()), Some(failed)),
@@ -211,6 +215,12 @@ fn as_it_is(tools: &Tools, job: &Job) -> Result<Outcome, FsError> {
 fn may_be_rescued(failed: &Failure) -> bool {
     let of_shell = |code: i32| code == 126 || code == 127 || (129..=192).contains(&code);
     failed.class == "exit" && failed.exit_code.is_some_and(|code| !of_shell(code))
+}
+
+/// Whether a command that works in place did anything: what was there before is no work of its own.
+fn is_changed(writes: &[PathBuf], former: &[Option<Digest>]) -> bool {
+    let now = |path: &PathBuf| fs::hash_file(path).ok().map(|(digest, _)| digest);
+    writes.iter().zip(former).any(|(path, former)| now(path) != *former)
 }
 
 /// Whether all outputs are files with something in them, and JSON where their names say so.

@@ -39,7 +39,7 @@ pub(super) fn propose(
         schema: SCHEMA,
         task: job.task.name.clone(),
         made_from: job.prepared.made_from(),
-        attempt: job.attempt,
+        attempt: made.attempt.unwrap_or(job.attempt),
         round: if made.was_there { 0 } else { job.course.round.max(1) },
         outputs: Vec::new(),
         made_with: made.with,
@@ -125,19 +125,36 @@ impl Evaluating<'_> {
         let endpoints = prompt.models.iter().map(|&at| &self.tools.project.endpoints[at]);
         for endpoint in endpoints {
             let kept = self.tools.store.calls().find_named(&self.job.task.name, &question.digest(endpoint));
-            let Some(kept) = kept.filter(|kept| kept.record.verdict == Verdict::Arrived) else { continue };
+            let Some(kept) = kept else { continue };
+            let sample = kept.record.reply.as_ref().is_some_and(|reply| reply.sample);
             let Some(Ok(score)) = kept.record.reply.as_ref().map(|reply| verdict::read(&reply.text)) else {
                 continue;
             };
+            // One that was used stands for the answer it let pass, where that comes to use again.
+            let stands = self.candidate.reused && score.score >= self.spec.threshold;
+            if (sample && self.tools.frozen) || (kept.record.verdict != Verdict::Arrived && !stands) {
+                continue;
+            }
             prompt::count_kept(self.tools, &kept.record)?;
+            self.candidate.sample |= sample;
             let model = Some(endpoint.model_name().to_owned());
             return Ok(Ok(Scored { score, model, call: Some(kept.name) }));
         }
         let model = self.tools.project.endpoints[prompt.models[self.job.endpoint]].model_name().to_owned();
         Ok(match prompt::ask(self.tools, self.job, prompt, question)? {
+            Asked::Ended(Outcome::Again { mut failure, next, after, endpoint, pause }) => {
+                failure.message = format!("its evaluator: {}", failure.message);
+                Err(Outcome::Again { failure, next, after, endpoint, pause })
+            }
             Asked::Ended(outcome) => Err(outcome),
             Asked::Answered(answer) => match verdict::read(&answer.valid.text) {
-                Ok(score) => Ok(Scored { score, model: Some(model), call: Some(answer.call) }),
+                Ok(score) => match prompt::refused_sample(self.tools, &answer) {
+                    Some(failed) => Err(Outcome::Failed(failed)),
+                    None => {
+                        self.candidate.sample |= answer.sample;
+                        Ok(Scored { score, model: Some(model), call: Some(answer.call) })
+                    }
+                },
                 Err(violations) => Err(Outcome::Failed(failure("validation", check::feedback(&violations)))),
             },
         })
@@ -235,6 +252,7 @@ impl Evaluating<'_> {
             call: candidate.call.clone(),
             sample: candidate.sample,
             reused: candidate.reused,
+            attempt: None,
             by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
             was_there: candidate.round == 0,
         };

@@ -147,6 +147,12 @@ impl Job {
         if self.evaluates { &mut self.course.of_eval } else { &mut self.course.own }
     }
 
+    /// How long the attempt is at work, with its evaluation.
+    pub fn took(&self) -> Duration {
+        let made_in = self.course.made_in.filter(|_| self.evaluates);
+        self.live.started.elapsed() + made_in.unwrap_or_default()
+    }
+
     /// What it asks a model, if it does: in the task's place, or in its evaluator's.
     pub fn asks<'p>(&self, project: &'p Project) -> Option<&'p PromptSpec> {
         let spec = project.spec(&self.task);
@@ -174,6 +180,8 @@ pub struct Course {
     pub round: u32,
     /// What the evaluator said of the round before.
     pub notes: Option<Notes>,
+    /// How long it took to make what is evaluated; none if that was another build's.
+    pub made_in: Option<Duration>,
     /// What waits for its verdict.
     pub candidate: Option<Box<Candidate>>,
     /// The last evaluation, or the one that is waited for.
@@ -264,6 +272,8 @@ pub struct Completed {
     pub model: Option<String>,
     /// Seconds of this attempt.
     pub duration_s: f64,
+    /// Whether that is all it took: what was evaluated was made in this build.
+    pub from_start: bool,
     /// Its checkpoint.
     pub checkpoint_id: Option<String>,
     /// Its command failed, and its evaluator accepted it all the same.
@@ -424,7 +434,7 @@ fn model_of(tools: &Tools, job: &Job) -> Option<String> {
 fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
     let spec = tools.project.spec(&job.task);
     let mut status = Status::new(job.task.name.as_str(), state);
-    let since = job.live.started.elapsed();
+    let since = job.took();
     let now = std::time::SystemTime::now();
     status.other = job.other.status.clone();
     status.attempt = job.attempt;
@@ -511,6 +521,8 @@ pub struct Made {
     pub sample: bool,
     /// A kept answer was used.
     pub reused: bool,
+    /// The attempt that answer is of.
+    pub attempt: Option<u32>,
     /// Who says so.
     pub by: Option<By>,
     /// The outputs that were there already are taken as they are.
@@ -582,7 +594,8 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
             reused: made.reused,
             sample: made.sample,
             model,
-            duration_s: job.live.started.elapsed().as_secs_f64(),
+            duration_s: job.took().as_secs_f64(),
+            from_start: !job.evaluates || job.course.made_in.is_some(),
             checkpoint_id: committed.done.checkpoint_id,
             rescued: made.by == Some(By::Rescue),
             score: job.course.evaluation.as_ref().and_then(|evaluation| evaluation.score),

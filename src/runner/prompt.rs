@@ -42,9 +42,8 @@ fn ask_for_answer(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<Out
         Asked::Answered(answer) => answer,
         Asked::Ended(outcome) => return Ok(outcome),
     };
-    if tools.frozen && answer.sample {
-        let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
-        return Ok(Outcome::Failed(super::failure("sample", message)));
+    if let Some(failed) = refused_sample(tools, &answer) {
+        return Ok(Outcome::Failed(failed));
     }
     let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
     let made = Made {
@@ -54,6 +53,12 @@ fn ask_for_answer(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<Out
         ..Made::default()
     };
     Ok(accept(tools, job, answer.valid, made))
+}
+
+/// Under `--frozen`: why an answer that was recorded for another prompt will not do.
+pub(super) fn refused_sample(tools: &Tools, answer: &Answer) -> Option<Failure> {
+    let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
+    (tools.frozen && answer.sample).then(|| super::failure("sample", message))
 }
 
 /// What is asked of a model.
@@ -149,6 +154,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
             reused: true,
             by: former.map(|done| done.by),
             was_there: true,
+            ..Made::default()
         };
         return Some(accept(tools, job, valid, made));
     }
@@ -168,6 +174,7 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
         call: Some(name),
         sample: reply.sample,
         reused: true,
+        attempt: Some(kept.attempt),
         ..Made::default()
     };
     Some(accept(tools, job, valid, made))

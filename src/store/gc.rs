@@ -39,7 +39,7 @@ impl Store {
         self.calls().for_each(|call| match stay.get(&call.record.task) {
             Some(Calls::All) => drop(kept.insert(call.name)),
             Some(Calls::InUse(Some(name))) if *name == call.name => drop(kept.insert(call.name)),
-            Some(Calls::InUse(None)) if call.usable => {
+            Some(Calls::InUse(None)) if call.usable && !call.record.evaluation => {
                 let last = newest.entry(call.record.task).or_default();
                 *last = last.clone().max((call.record.ended_utc, call.name));
             }

@@ -127,9 +127,17 @@ impl Store {
 
     /// Makes `.planexe/` and a folder in it.
     pub(crate) fn planexe_subdir(&self, name: &str) -> Result<PathBuf, FsError> {
+        self.require_own_folder()?;
         let dir = self.planexe_dir().join(name);
-        fs::make_dirs(&dir, Durability::Synced).map_err(|error| error.within(&self.run_dir))?;
+        lock::require_own(&dir)
+            .and_then(|()| fs::make_dirs(&dir, Durability::Synced))
+            .map_err(|error| error.within(&self.run_dir))?;
         Ok(dir)
+    }
+
+    /// That `.planexe/`, if it is there, is no link: nothing is written where one leads.
+    pub fn require_own_folder(&self) -> Result<(), FsError> {
+        lock::require_own(&self.planexe_dir()).map_err(|error| error.within(&self.run_dir))
     }
 
     /// Removes temporary files left by processes that are gone: in `.planexe/` and in the given

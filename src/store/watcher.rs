@@ -33,3 +33,33 @@ impl Drop for Watcher {
         let _ = fs::remove(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_found_while_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        assert_eq!(Watcher::of(&store), None);
+        let watcher = Watcher::announce(&store).unwrap();
+        assert_eq!(Watcher::of(&store).unwrap().pid, std::process::id());
+        drop(watcher);
+        assert_eq!(Watcher::of(&store), None);
+        // One that was killed left its note.
+        let gone = Owner { process_start: Some(1), ..Owner::this("planexe watch") };
+        let path = store.planexe_dir().join("watcher.json");
+        fs::write_atomic(&path, &to_json(&gone), Durability::Unsynced).unwrap();
+        assert_eq!(Watcher::of(&store), None);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "sets the trap")]
+    fn nothing_is_written_through_a_link() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(".planexe")).unwrap();
+        assert!(Watcher::announce(&Store::open(dir.path())).is_none());
+        assert!(fs::list_dir(elsewhere.path()).unwrap().is_empty());
+    }
+}

@@ -396,10 +396,16 @@ impl TaskChecker<'_, '_> {
     /// A score is from 0 to 1.
     fn share(&mut self, at: &KeyPath, key: &'static str, score: Option<f64>) {
         if let Some(score) = score.filter(|score| !(0.0..=1.0).contains(score)) {
+            // Of ten, or in percent.
+            let better = match score {
+                2.0..=10.0 => Some(score / 10.0),
+                10.0..=100.0 => Some(score / 100.0),
+                _ => None,
+            };
             self.add(
                 Fault::at(at.then(key), format!("`{key}` is {score}"))
                     .wanted("wanted a score from 0 to 1")
-                    .maybe_hint((2.0..=100.0).contains(&score).then(|| format!("write `{}`", score / 100.0))),
+                    .maybe_hint(better.map(|better| format!("write `{better}`"))),
             );
         }
     }

@@ -35,6 +35,33 @@ fn a_link_put_where_an_output_goes_is_not_written_through() {
     space.assert_nothing_to_do(&server);
 }
 
+/// Not even by a build with nothing to do, which writes its caches, nor by commands that leave a word for one.
+#[test]
+fn nothing_is_written_where_the_records_are_a_link() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.build();
+    let elsewhere = space.root().join("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("a folder");
+    std::fs::write(elsewhere.join("stop"), "mine").expect("a file");
+    std::fs::remove_dir_all(space.path(".planexe")).expect("to remove");
+    std::os::unix::fs::symlink("../elsewhere", space.path(".planexe")).expect("a link");
+    for command in [&["build"][..], &["build", "-B"], &["clean", "a", "-y"], &["gc"], &["retry", "a"]] {
+        let out = space.run(command);
+        assert_ne!(out.code, 0, "{out}");
+    }
+    space.run(&["build"]).exits(1).says(&["`.planexe`", "not a directory of its own"]);
+    for command in
+        [&["status"][..], &["build", "-n"], &["done", "a"], &["stop"], &["touch", "a"], &["doctor"]]
+    {
+        space.run(command);
+    }
+    let names: Vec<_> =
+        std::fs::read_dir(&elsewhere).expect("a folder").flatten().map(|f| f.file_name()).collect();
+    assert_eq!(names, ["stop"]);
+    assert_eq!(std::fs::read_to_string(elsewhere.join("stop")).expect("a file"), "mine");
+}
+
 #[test]
 fn keys_stay_out_of_everything_written_and_said() {
     let key = "sk-test-0123456789abcdefghij";
