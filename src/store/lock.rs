@@ -89,6 +89,10 @@ impl Owner {
     }
 }
 
+/// The folders in `.planexe/`.
+const FOLDERS: [&str; 11] =
+    ["calls", "edit", "history", "live", "logs", "outbox", "partial", "passed", "retry", "sidecars", "tmp"];
+
 /// How long a lock may be held by nobody: see [`RunLock::acquire_while`].
 const FORKED: Duration = Duration::from_secs(2);
 
@@ -187,8 +191,9 @@ impl RunLock {
 
     fn announce_inner(&mut self, owner: &Owner) -> Result<(), FsError> {
         let planexe = self.run_dir.join(".planexe");
-        for name in ["", "calls", "history", "partial", "sidecars", "tmp"] {
-            require_own(&if name.is_empty() { planexe.clone() } else { planexe.join(name) })?;
+        require_own(&planexe)?;
+        for name in FOLDERS {
+            require_own(&planexe.join(name))?;
         }
         fs::make_dirs(&planexe, Durability::Synced)?;
         fs::write_atomic(&owner_path(&self.run_dir), &to_json(owner), Durability::Unsynced)?;
@@ -583,12 +588,19 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "sets the trap")]
     fn a_planexe_folder_that_is_a_link_is_refused() {
-        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(".planexe")).unwrap();
-        let mut lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
-        let error = lock.announce(&Owner::this("planexe build")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot write into `.planexe`: not a directory of its own");
-        assert!(fs::list_dir(elsewhere.path()).unwrap().is_empty());
+        let elsewhere = tempfile::tempdir().unwrap();
+        let inside = FOLDERS.iter().map(|name| format!(".planexe/{name}"));
+        for link in std::iter::once(".planexe".to_owned()).chain(inside) {
+            let dir = tempfile::tempdir().unwrap();
+            if link != ".planexe" {
+                fs::make_dirs(&dir.path().join(".planexe"), Durability::Unsynced).unwrap();
+            }
+            std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(&link)).unwrap();
+            let mut lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
+            let error = lock.announce(&Owner::this("planexe build")).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot write into `{link}`: not a directory of its own"));
+            assert!(fs::list_dir(elsewhere.path()).unwrap().is_empty());
+        }
     }
 
     #[cfg(target_os = "linux")]

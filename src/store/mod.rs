@@ -129,7 +129,9 @@ impl Store {
     pub(crate) fn planexe_subdir(&self, name: &str) -> Result<PathBuf, FsError> {
         self.require_own_folder()?;
         let dir = self.planexe_dir().join(name);
-        fs::make_dirs(&dir, Durability::Synced).map_err(|error| error.within(&self.run_dir))?;
+        lock::require_own(&dir)
+            .and_then(|()| fs::make_dirs(&dir, Durability::Synced))
+            .map_err(|error| error.within(&self.run_dir))?;
         Ok(dir)
     }
 
