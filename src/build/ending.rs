@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use super::{Build, Ended, Stopped};
 use crate::engine::Settled;
 use crate::event::Kind;
-use crate::graph::{Kind as NodeKind, TaskId};
+use crate::graph::{Kind as NodeKind, Task, TaskId};
 use crate::memo::{self, RestsOn};
 use crate::pattern;
 use crate::project::Recipe;
+use crate::record::Marker;
 use crate::runner;
 use crate::store::Store;
 
@@ -189,6 +190,9 @@ impl Build<'_> {
                     rested.add(output, false);
                 }
             }
+            if done && !self.is_given_the_same(id) || !done && self.begun && may_miss(task) {
+                return None;
+            }
             let mut globs = false;
             for files in self.finder.resolve(graph, task).ok()? {
                 globs |= files.glob;
@@ -224,6 +228,25 @@ impl Build<'_> {
             return None;
         }
         Some(rests)
+    }
+
+    /// Whether what a task that is done would be given is what it was given, by name: files that a glob matched, or that
+    /// may be absent, can have gone since it was judged, and leave nothing that could be looked at.
+    fn is_given_the_same(&self, id: TaskId) -> bool {
+        let (graph, store) = (self.engine.graph(), self.store);
+        let task = &graph[id];
+        if !task.inputs.iter().any(|input| input.glob) && !may_miss(task) {
+            return true;
+        }
+        let first = task.outputs.first().map_or("", String::as_str);
+        let (Marker::Valid(done), Ok(now)) = (store.read_done(first), self.finder.resolve(graph, task))
+        else {
+            return false;
+        };
+        let given: HashSet<&str> = done.inputs.iter().map(|input| input.path.as_str()).collect();
+        let is_there = |path: &str| store.path(path).exists();
+        let mut now = now.iter().flat_map(|files| &files.paths).map(String::as_str);
+        given.iter().all(|path| is_there(path)) && now.all(|path| given.contains(path) || !is_there(path))
     }
 
     /// Files of the user's that only tasks read that are not made now. Without one of them the pipeline has a fault.
@@ -264,11 +287,17 @@ impl Build<'_> {
         for id in fresh {
             let name = &graph[id].name;
             let is_edited = graph[id].outputs.iter().any(|output| edited.contains(output));
-            if self.tools.index.stamp(name).is_none() && !is_edited && !sample.contains(name) {
+            let unknown = self.tools.index.stamp(name).is_none();
+            if unknown && !is_edited && !sample.contains(name) && self.is_given_the_same(id) {
                 self.tools.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
             }
         }
     }
+}
+
+/// Whether a file a task reads may be absent.
+fn may_miss(task: &Task) -> bool {
+    task.inputs.iter().any(|input| input.optional)
 }
 
 /// Gathers the files verdicts rested on.

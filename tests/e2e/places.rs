@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Out, Space};
+use crate::support::{Out, Space, until};
 
 const COPY: &str = r#"
 [task.copy]
@@ -172,4 +172,37 @@ fn the_copy_of_a_run_is_made_of_the_files_beside_it() {
     build("d");
     assert_eq!(read("d/run/page.html"), "third: x");
     build("a").says(&["everything is up to date"]);
+}
+
+/// A task that was found up to date is not known to be so by what went away later in the same build.
+#[test]
+fn an_input_that_goes_while_others_run_is_missed_by_the_next_build() {
+    for inputs in ["[\"in/*.txt\"]", "[\"in/a.txt\", \"in/b.txt\"]\noptional = [\"in/b.txt\"]"] {
+        let space = Space::new();
+        let list = format!(
+            "[task.list]\ninputs = {inputs}\noutputs = [\"list.txt\"]\ncommand = \"cat $in > $out\"\n\n"
+        );
+        let slow = "[task.slow]\ninputs = [\"x.txt\"]\noutputs = [\"slow.txt\"]\ncommand = '''\n\
+                    touch ../began; while test -e ../hold; do sleep 0.01; done; cp $in $out'''\n";
+        space.write("pipeline.toml", format!("{list}{slow}"));
+        space.write("in/a.txt", "a");
+        space.write("in/b.txt", "b");
+        space.write("x.txt", "1");
+        settle(&space);
+        space.write("x.txt", "2");
+        // Nothing is known any more: all is judged, and what was found is remembered.
+        space.remove(".planexe/index");
+        space.remove(".planexe/memo");
+        fs::remove_file(space.root().join("began")).expect("it ran");
+        fs::write(space.root().join("hold"), "").expect("a file");
+        let build = space.spawn(&["build"]);
+        until("the task to begin", || space.root().join("began").exists().then_some(()));
+        space.remove("in/b.txt");
+        fs::remove_file(space.root().join("hold")).expect("a file");
+        build.wait().exits(0).says(&["1 task ran"]);
+        assert_eq!(space.read("list.txt"), "ab", "{inputs}");
+        says_stale(&space);
+        settle(&space);
+        assert_eq!(space.read("list.txt"), "a", "{inputs}");
+    }
 }
