@@ -2,7 +2,7 @@
 //! builds. Pure: nothing is looked at but what is handed in.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::eta::Known;
 use crate::graph::{Graph, Item, TaskId};
 use crate::llm::{Usage, cost};
 use crate::manifest::types::Budget;
-use crate::project::{Endpoint, Project, Recipe};
+use crate::project::{Endpoint, Project, Recipe, Spec};
 use crate::store::index::Index;
 use crate::store::logs::{UsageLine, model_name};
 use crate::style;
@@ -55,8 +55,12 @@ impl Past {
         other: impl Iterator<Item = (String, f64)>,
     ) -> Past {
         let seconds = other.chain(index.usual_durations::<Vec<_>>(|_| true));
-        // The last whole answer of each task: what one that is asked again will use.
-        let mut last: HashMap<String, Call> = HashMap::new();
+        // The last whole answer of each task: what one that is asked again will use. Of one with an evaluator the last
+        // two: what it said, and what was said of it.
+        let twice = |spec: &&Spec| spec.prompts().count() > 1;
+        let twice: HashSet<&str> =
+            project.specs.iter().filter(twice).map(|spec| spec.name.as_str()).collect();
+        let mut last: HashMap<String, [Option<Call>; 2]> = HashMap::new();
         for call in calls.iter().filter(|call| call.success) {
             let usage = Usage {
                 input_tokens: call.input_tokens,
@@ -67,8 +71,20 @@ impl Past {
                 ..Usage::default()
             };
             let endpoint = project.endpoints.iter().position(|endpoint| logged_as(endpoint) == call.model);
-            last.insert(call.task.clone(), Call { usage, endpoint });
+            let calls = last.entry(call.task.clone()).or_default();
+            let family = call.task.split('[').next().unwrap_or_default();
+            *calls = [Some(Call { usage, endpoint }), calls[0].filter(|_| twice.contains(family))];
         }
+        let both = |calls: [Option<Call>; 2]| {
+            let [last, before] = calls;
+            let mut all = last?;
+            if let Some(before) = before {
+                all.usage.add(&before.usage);
+                all.endpoint = before.endpoint;
+            }
+            Some(all)
+        };
+        let last = last.into_iter().filter_map(|(task, calls)| Some((task, both(calls)?)));
         let tokens = |call: &Call| (call.usage.input_tokens + call.usage.output_tokens) as f64;
         Past {
             seconds: Known::new(project, seconds, |&seconds| seconds),
@@ -79,12 +95,14 @@ impl Past {
     /// What a task is expected to take; `calls`: whether it asks a model.
     pub fn expected(&self, project: &Project, graph: &Graph, id: TaskId, calls: bool) -> Expected {
         let task = &graph[id];
-        let recipe = &project.spec(task).recipe;
+        let spec = project.spec(task);
+        let recipe = &spec.recipe;
         let known = self.seconds.get(project, task);
         let usage = if calls {
             let call = self.calls.get(project, task);
             let used = call.map(|call| call.usage).unwrap_or_default();
-            let models = recipe.prompt().map_or(&[][..], |prompt| &prompt.models);
+            let asked = spec.prompts().count() as u64;
+            let models = spec.prompts().next().map_or(&[][..], |prompt| &prompt.models);
             let name = |at: usize| logged_as(&project.endpoints[at]);
             // By the price of the model that will be asked; what was paid may have been another's.
             let cost_usd = match models.first().and_then(|&first| project.endpoints[first].model.price) {
@@ -95,7 +113,7 @@ impl Past {
                     if again { used.cost_usd } else { 0.0 }
                 }
             };
-            Usage { calls: 1, cost_usd, ..used }
+            Usage { calls: asked, cost_usd, ..used }
         } else {
             Usage::default()
         };

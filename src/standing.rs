@@ -46,6 +46,20 @@ impl Standing {
         self.tasks.iter().filter(|task| task.family.is_none())
     }
 
+    /// The first task whose evaluator gave no verdict, and why.
+    pub fn unjudged(&self) -> Option<(&TaskView, &Failure)> {
+        self.tasks.iter().find_map(|task| {
+            let failure = task.failure.as_ref()?;
+            let unjudged = match task.state {
+                Shown::PendingEval => true,
+                // That its command failed is no matter of the evaluator's.
+                Shown::FailedPendingEval => failure.class != "exit",
+                _ => false,
+            };
+            unjudged.then_some((task, failure))
+        })
+    }
+
     /// The failure that a run's end is blamed on: the first that no `min_success` absorbs, or that keeps another task
     /// from being made all the same.
     pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {

@@ -107,6 +107,7 @@ impl Build<'_> {
         let first = std::mem::replace(&mut pending.first, false);
         let back = self.outcomes.0.clone();
         let evaluates = pending.course.candidate.is_some();
+        let live = Live::under(&self.tools.cancel);
         Some(Box::new(Job {
             evaluates,
             attempt: (pending.base_attempt.saturating_add(attempt)).saturating_sub(pending.waits),
@@ -120,7 +121,7 @@ impl Build<'_> {
             other: pending.other.clone(),
             passed: pending.passed.clone(),
             course: std::mem::take(&mut pending.course),
-            live: Arc::new(Live::under(&self.tools.cancel)),
+            live: Arc::new(if evaluates { live.evaluating() } else { live }),
             answered: Box::new(move |usage| drop(back.send(Back::Answered(id, usage)))),
             task: self.engine.graph()[id].clone(),
         }))

@@ -179,7 +179,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
                 .recipe
                 .prompt()
                 .and_then(|prompt| Some(project.endpoints[*prompt.models.first()?].model_name().to_owned())),
-            kept_answer: kept,
+            kept_answer: prepared.is_some_and(|it| it.kept.is_some() || it.existing.is_some()),
         });
     }
     levels.retain(|level| !level.is_empty());

@@ -17,7 +17,7 @@ use crate::graph::{Graph, TaskId, is_item};
 use crate::inputs::Finder;
 use crate::judge::Judge;
 use crate::open::Opened;
-use crate::project::Recipe;
+use crate::project::Spec;
 use crate::report::{PredictedRow, SimulateView};
 use crate::simulate::{self, Past, Predicted};
 use crate::staleness::Rules;
@@ -95,7 +95,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
         engine.know(index.usual_durations(is_item));
         engine.want(&targets);
         let mut runs = |graph: &Graph, id: TaskId| {
-            let expected = past.expected(project, graph, id, asks(&project.spec(&graph[id]).recipe));
+            let expected = past.expected(project, graph, id, asks(project.spec(&graph[id])));
             let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
             Some((simulate::work(project, graph, id, true, tokens), expected))
         };
@@ -117,7 +117,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     let more = ROWS.par_iter().map(|&slots| Some(slots));
     let slots = rayon::iter::once(None).chain(more);
     let row = |slots| PredictedRow { slots, predicted: predict(slots) };
-    let mut rows: Vec<PredictedRow> = match opened.project.specs.iter().any(|spec| asks(&spec.recipe)) {
+    let mut rows: Vec<PredictedRow> = match opened.project.specs.iter().any(asks) {
         true => slots.map(row).collect(),
         false => vec![row(None)],
     };
@@ -146,8 +146,8 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     Ok(exit::DONE)
 }
 
-fn asks(recipe: &Recipe) -> bool {
-    recipe.prompt().is_some()
+fn asks(spec: &Spec) -> bool {
+    spec.prompts().next().is_some()
 }
 
 /// What is known of earlier builds. `.status` files are read for tasks that the index does not know.

@@ -230,7 +230,7 @@ fn run_view(opened: &Opened, seen: &Seen) -> RunView {
 }
 
 fn error_of(session: &Session, standing: &Standing) -> Option<ErrorSummary> {
-    let (task, failure) = standing.first_failure()?;
+    let (task, failure) = standing.first_failure().or_else(|| standing.unjudged())?;
     Some(ErrorSummary {
         failure_reason: failure.class.clone(),
         failed_step: task.task.clone(),

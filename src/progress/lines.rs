@@ -37,7 +37,9 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         }
         Kind::TaskRescued { task, score, .. } => {
             let score = score.map_or(String::new(), |score| format!(", score {score}"));
-            row(style, names, Shown::Done, task, &format!("rescued by its evaluation{score}"))
+            let star = style.paint(style::GREEN, "*");
+            let rest = format!("rescued by its evaluation{score}");
+            row(style, names, Shown::Done, task, &rest).replacen(' ', &format!("{star} "), 1)
         }
         Kind::Note { task, message, warning } => {
             let about = task.as_ref().map(|task| clean(task) + ": ").unwrap_or_default();

@@ -55,8 +55,11 @@ impl Plain {
                 style::count(u64::from(*steps_total), "task"),
                 clean(run_id_dir)
             )),
-            Kind::TaskStarted { task, attempt, model, .. } => {
+            Kind::TaskStarted { task, attempt, model, recipe } => {
                 let mut what: Vec<String> = model.iter().map(|model| clean(model)).collect();
+                if recipe == "eval" {
+                    what.push("evaluation".to_owned());
+                }
                 if *attempt > 1 {
                     what.push(format!("attempt {attempt}"));
                 }

@@ -159,7 +159,10 @@ impl ShowView {
         let heads = ["call", "UTC", "model", "in", "out", "time", "verdict"];
         let mut rows: Vec<Vec<String>> = vec![heads.iter().map(|head| style.dim(head)).collect()];
         for call in &self.calls {
-            let verdict = call.verdict.replace('_', " ");
+            let mut verdict = call.verdict.replace('_', " ");
+            if call.evaluation {
+                verdict += " (evaluation)";
+            }
             let colour = match call.verdict.as_str() {
                 "failed" | "rejected" => style::RED,
                 "in_use" => style::GREEN,

@@ -23,6 +23,8 @@ pub struct Live {
     growth: AtomicU64,
     /// Why it is ended alone.
     ended: Mutex<Option<EndedAlone>>,
+    /// It is its task's evaluator that is at work.
+    evaluates: bool,
     /// What its program says, and how much of it was taken.
     said: Mutex<Option<(Arc<File>, u64)>>,
 }
@@ -99,8 +101,14 @@ impl Live {
             stage: Mutex::default(),
             growth: AtomicU64::new(0),
             ended: Mutex::default(),
+            evaluates: false,
             said: Mutex::default(),
         }
+    }
+
+    /// The same for an evaluation.
+    pub fn evaluating(self) -> Live {
+        Live { evaluates: true, ..self }
     }
 
     /// Its program has written so much, or something else.
@@ -176,6 +184,11 @@ impl Live {
                 (phase, again + &text)
             }
         };
+        let text = match (self.evaluates, text.as_str()) {
+            (true, "") => "evaluation".to_owned(),
+            (true, text) => format!("evaluation: {text}"),
+            (false, _) => text,
+        };
         Doing { phase, text, tokens }
     }
 }
@@ -202,6 +215,7 @@ mod tests {
         now("answer", "writing, 1 token");
         live.call.wrote(" two");
         now("answer", "writing, 2 tokens");
+        assert_eq!(Live::default().evaluating().doing().text, "evaluation");
         assert_eq!((live.doing().tokens, live.call.take_text().as_str()), (2, "one two"));
         assert_eq!(live.call.take_text(), "");
         live.enter(Stage::Checking);

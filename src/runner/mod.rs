@@ -384,6 +384,9 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
         }
         Outcome::Evaluate(candidate) => {
             let (state, failure) = (eval::waits_as(candidate), candidate.failure.clone());
+            if let Some(failure) = failure.as_ref().filter(|_| !job.evaluates) {
+                log_failure(tools, job, failure);
+            }
             job.course.evaluation = Some(eval::awaited(tools, job, candidate));
             write_status(tools, job, state, failure.as_ref())
         }

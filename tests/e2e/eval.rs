@@ -94,6 +94,8 @@ fn wg1_an_agent_that_exits_with_1_is_rescued_by_its_evaluator() {
     assert_eq!(space.report()["quality_summary"]["rescued"], json!(["fix"]));
     assert!(space.run(&["status"]).stdout.contains("✓* done"));
     assert!(space.lines("events.jsonl").iter().any(|event| event["event"] == "task.rescued"));
+    let failures = space.lines("failures.jsonl");
+    assert_eq!((failures.len(), &failures[0]["class"]), (1, &json!("exit")));
     let asked = server.last("judge");
     for words in ["fix.md: A fix of A bridge.", "exit code 1", "too many turns"] {
         assert!(asked.prompt.contains(words), "{}", asked.prompt);
@@ -552,4 +554,63 @@ fn what_eval_and_refine_may_not_say_is_told_with_its_place() {
     }
     let tasks = "[task.a]\noutputs = [\"a.md\"]\ntemplate = \"a b\"\neval = { prompt = \"a b\" }\n";
     Space::with(&server, tasks).run(&["check"]).exits(2).says(&["`eval` has no meaning in a template task"]);
+}
+
+#[test]
+fn the_example_of_an_agent_is_rescued_without_a_server() {
+    let space = Space::new();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agent");
+    for file in ["pipeline.toml", "agent.sh", "task.md"] {
+        std::fs::copy(folder.join(file), space.path(file)).expect("a copy");
+    }
+    space.run(&["check", "--strict"]).exits(0);
+    space.run(&["build"]).exits(0).says(&["1 rescued"]);
+    assert!(space.read("page.html").contains("never emptied"));
+}
+
+#[test]
+fn what_waits_for_an_evaluator_is_said_by_status_and_show() {
+    let server = FakeLlm::scripted(|call: &ChatRequest| match call.task.as_str() {
+        "judge" => Answer::error(401, "wrong key"),
+        _ => Answer::Default,
+    });
+    let space = prompt(&server, "");
+    space.run(&["build"]).exits(1);
+    let report = space.report();
+    assert_eq!(
+        (&report["error"]["failed_step"], &report["counts"]["pending_eval"]),
+        (&json!("plan"), &json!(1))
+    );
+    let eval = &space.status("plan")["eval"];
+    assert_eq!((&eval["score"], &eval["threshold"], &eval["round"]), (&Value::Null, &json!(0.7), &json!(1)));
+    let shown = space.run(&["show", "plan"]).exits(0).stdout;
+    assert!(shown.contains("failed (evaluation)") && shown.contains("--- answer of call 1"), "{shown}");
+    let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
+    assert_eq!(plan["calls_expected"], 1);
+    // gc keeps what waits, however old it is.
+    space.run(&["gc", "--max-size", "0"]).exits(0);
+    server.script(|_: &ChatRequest| verdict("0.9"));
+    space.build();
+    assert_eq!(server.count("plan"), 1);
+}
+
+/// What another build left of an attempt is not all the time it took; what is evaluated is one task to the clock.
+#[test]
+fn an_attempt_takes_as_long_as_its_evaluation_lasts() {
+    let server = judge(&["0.9"]);
+    let space = agent(&server, "sleep 0.3; echo A fix. > $out", "");
+    space.build();
+    assert!(space.sidecar("fix.md")["duration_s"].as_f64().is_some_and(|seconds| seconds >= 0.3));
+}
+
+/// Nothing was done, so there is nothing to rescue, whatever the former content is worth.
+#[test]
+fn a_command_in_place_that_did_nothing_is_not_rescued() {
+    let server = judge(&["0.9"]);
+    let space = agent(&server, "test -e fix.md && exit 1; echo A fix. > fix.md", "");
+    space.build();
+    space.write("plan.txt", "A tunnel.");
+    let asked = server.count("judge");
+    space.run(&["build"]).exits(1);
+    assert_eq!((server.count("judge"), space.state("fix").as_str()), (asked, "failed"));
 }
