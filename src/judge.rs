@@ -190,6 +190,10 @@ impl Judge<'_> {
             newer,
         };
         judgement.decision = staleness::judge(&facts);
+        if let (Recipe::Human(_), Decision::Stale { edited, .. }) = (&spec.recipe, &mut judgement.decision) {
+            // What a person wrote stays until a person writes something else.
+            edited.clear();
+        }
         if let Some((made, inputs)) = made {
             name_files(&mut judgement, &inputs);
             judgement.prepared = Some(self.prepare(task, spec, made, inputs, &judgement));

@@ -349,6 +349,8 @@ pub fn carry_out_under(
         Ok(lock) => lock,
         Err(signal) => return Ok((exit::of_signal(signal), None)),
     };
+    // At once: from here on `planexe stop` means this build.
+    let controls = outside.controls.cloned().unwrap_or_else(|| Controls::new(&opened.store));
     // Before the caches of a build with nothing to do are written, too.
     opened.store.require_own_folder()?;
     let (known, index) = what_is_known(session, opened);
@@ -393,7 +395,7 @@ pub fn carry_out_under(
             sink: &mut telling,
             signals,
             edits: outside.edits,
-            controls: outside.controls.cloned().unwrap_or_else(|| Controls::new(store)),
+            controls,
             threads: workers + if make.is_some() { TURNS } else { 0 },
             after_kill,
             began_ns: opened.began_ns,

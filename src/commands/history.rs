@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{Session, session_find};
+use crate::commands::{Session, edit_plan, session_find};
 use crate::exit::{self, Error};
 use crate::open::Opened;
 use crate::record::OutputRecord;
@@ -99,12 +99,13 @@ fn row(entry: &Entry) -> Vec<String> {
     vec![clean(&version_name(entry)), time(&entry.at), why_text(entry.why).to_owned(), files.join(", ")]
 }
 
-/// What is kept under a name, which a task, an output, or a former task must have.
+/// What is kept under a name, which a task, an output, a former task or the plan must have.
 pub fn find(opened: &Opened, units: &Units<'_>, name: &str) -> Result<Vec<Kept>, Error> {
     let named = session_find(opened, name);
     let kept = versions::kept(units, &opened.store, named.as_ref().ok(), name)?;
     match (kept.is_empty(), named) {
         (false, _) => Ok(kept),
+        (true, Err(_)) if edit_plan::plan_of(opened).is_ok_and(|plan| plan == name) => Ok(kept),
         (true, Err(error)) => Err(error),
         (true, Ok(named)) => match units.check(&named) {
             Ok(_) => Ok(kept),

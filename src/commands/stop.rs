@@ -15,7 +15,7 @@ pub struct StopArgs {}
 /// Stops.
 pub fn run(session: &Session, _: &StopArgs) -> Result<u8, Error> {
     let store = session.records(true)?;
-    let Some(owner) = building(&store) else {
+    let Some(owner) = stoppable(&store) else {
         if let Some(watcher) = Watcher::of(&store) {
             store.ask(&Control::Stop)?;
             let text = format!("process {} watches no more; no build is running", watcher.pid);
@@ -31,6 +31,12 @@ pub fn run(session: &Session, _: &StopArgs) -> Result<u8, Error> {
 /// The build that is running, if one is.
 pub fn building(store: &Store) -> Option<Owner> {
     RunLock::owner(store.run_dir()).filter(Owner::is_building)
+}
+
+/// The build that is running, or whoever holds the lock and has not said what for: a build that looks at its tasks
+/// before the first one starts, as a rule.
+pub fn stoppable(store: &Store) -> Option<Owner> {
+    RunLock::owner(store.run_dir()).filter(|owner| owner.is_building() || owner.command.is_none())
 }
 
 /// Says what was asked of which process.

@@ -12,7 +12,7 @@ use crate::commands::explain::explained;
 use crate::commands::files::Files;
 use crate::commands::retry::{RetryArgs, retry as try_anew};
 use crate::commands::status::{Seen, every_task, look, view};
-use crate::commands::stop::building;
+use crate::commands::stop::{building, stoppable};
 use crate::commands::wait::{For, wait as wait_for};
 use crate::commands::{list, resume as resuming};
 use crate::detach::{self, Begun};
@@ -397,7 +397,7 @@ pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, Fault> {
     context.server.must_build()?;
     // A pipeline with faults keeps nobody from stopping what runs.
     let store = context.server.base.session(&dir).records(false)?;
-    let Some(owner) = building(&store) else {
+    let Some(owner) = stoppable(&store) else {
         return Ok(json!({
             "plan_id": of.plan_id,
             "stop_requested": false,

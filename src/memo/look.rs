@@ -159,7 +159,9 @@ enum Bytes {
 impl Memo<'_> {
     /// Reads the files whose signatures differ.
     pub(super) fn read(&self, run: &Path, differing: &[u32]) -> Read {
-        let read = |&number: &u32| (number, self.same_bytes(run, number));
+        let real = run.canonicalize().ok();
+        let same = |number| self.same(real.as_ref()?, number as usize);
+        let read = |&number: &u32| (number, same(number).unwrap_or(Bytes::Other));
         let read: Vec<(u32, Bytes)> = if differing.len() < 64 {
             differing.iter().map(read).collect()
         } else {
@@ -176,11 +178,7 @@ impl Memo<'_> {
         found
     }
 
-    /// Reads a file whose signature is another.
-    fn same_bytes(&self, run: &Path, number: u32) -> Bytes {
-        self.same(run, number as usize).unwrap_or(Bytes::Other)
-    }
-
+    /// Reads a file whose signature is another; none if its content is, too.
     fn same(&self, run: &Path, number: usize) -> Option<Bytes> {
         let folder = self.head.folder(number)?;
         let n = number - folder.first;

@@ -208,6 +208,7 @@ impl Known {
     /// judged, and did not matter: it must be as it was when the build began. False if that does not make one.
     pub fn renew(&self, index: &Index, run: &Path, said: &str, contents: &Contents, began_ns: i64) -> bool {
         let Some(places) = self.places(said, contents) else { return false };
+        let Ok(run) = &run.canonicalize() else { return false };
         let mut memo = self.memo.clone();
         for (path, place) in places {
             let full = run.join(&path);
@@ -245,10 +246,9 @@ impl Known {
     }
 }
 
-/// Whether no link is on the way to a folder from the run, or by its absolute name from the top. Where a link leads
-/// may change without a trace in what it led to: no memo is made of such files.
+/// Whether no link is on the way to a folder from the run, whose own links are resolved, or by its absolute name from
+/// the top. Where a link leads may change without a trace in what it led to: no memo is made of such files.
 fn is_plain(run: &Path, folder: &Path) -> bool {
-    let Ok(run) = run.canonicalize() else { return false };
     let named = run.join(folder);
     named.canonicalize().is_ok_and(|real| real == fs::normal(&named))
 }

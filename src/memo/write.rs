@@ -62,6 +62,7 @@ pub(super) fn encode(
     rests: &RestsOn,
     began_ns: i64,
 ) -> Option<Vec<u8>> {
+    let real = run.canonicalize().ok()?;
     let mut out = Vec::with_capacity(256 + rests.files.len() * (RECORD + DIGEST + 32));
     out.extend(MAGIC);
     out.resize(REST_SUM.end, 0);
@@ -69,10 +70,10 @@ pub(super) fn encode(
     text(&mut out, words.as_bytes());
     text(&mut out, said.as_bytes());
     let home = match rests.files.iter().chain(&rests.dirs).any(|path| path.is_absolute()) {
-        true => run.canonicalize().ok()?,
-        false => PathBuf::new(),
+        true => real.as_os_str(),
+        false => "".as_ref(),
     };
-    text(&mut out, home.as_os_str().as_bytes());
+    text(&mut out, home.as_bytes());
     number(&mut out, rests.env.len());
     for (name, digest) in &rests.env {
         text(&mut out, name.as_bytes());
@@ -97,7 +98,7 @@ pub(super) fn encode(
     number(&mut out, rests.there.len());
     for path in &rests.there {
         let is_file = fs::plain_signature(&run.join(path)).ok()?.is_some();
-        if !is_file || !is_plain(run, path.parent()?) {
+        if !is_file || !is_plain(&real, path.parent()?) {
             return None;
         }
         name(&mut out, path);
@@ -124,7 +125,7 @@ pub(super) fn encode(
     }
     let folders: Vec<_> = files.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
     let folder = |group: &[(&PathBuf, bool)]| group[0].0.parent().map(Path::to_owned).unwrap_or_default();
-    if folders.iter().any(|group| !is_plain(run, &folder(group))) {
+    if folders.iter().any(|group| !is_plain(&real, &folder(group))) {
         return None;
     }
     // Before the files in them.

@@ -219,13 +219,13 @@ impl Plan {
                 };
                 reads.push(match task.recipe {
                     // Many of them have the same name in different folders.
-                    Recipe::Command | Recipe::Each { .. } => format!("{path:?}"),
-                    Recipe::Template | Recipe::Prompt => format!("i{at} = {path:?}"),
+                    Recipe::Command | Recipe::Each { .. } if !task.when => format!("{path:?}"),
+                    _ => format!("i{at} = {path:?}"),
                 });
             }
             let reads = match task.recipe {
-                Recipe::Command | Recipe::Each { .. } => format!("[{}]", reads.join(", ")),
-                Recipe::Template | Recipe::Prompt => format!("{{ {} }}", reads.join(", ")),
+                Recipe::Command | Recipe::Each { .. } if !task.when => format!("[{}]", reads.join(", ")),
+                _ => format!("{{ {} }}", reads.join(", ")),
             };
             let _ = writeln!(text, "[task.{}]\ninputs = {reads}", task.name);
             if !optional.is_empty() {
@@ -719,8 +719,10 @@ impl Story {
         let look = || -> (Out, Out, Value) {
             let quick = self.space.run(&["build", "-q"]);
             let plan = self.space.run(&["build", "-n"]);
-            let mut status = self.space.run(&["status", "--json"]).json();
-            for task in status["tasks"].as_array_mut().expect("tasks") {
+            let said = self.space.run(&["status", "--json"]);
+            let mut status = said.json();
+            let tasks = status["tasks"].as_array_mut();
+            for task in tasks.unwrap_or_else(|| panic!("no tasks\n{}", self.at(&said))) {
                 let task = task.as_object_mut().expect("a task");
                 task.retain(|key, _| {
                     ["task", "state", "verdict", "reasons", "depends_on"].contains(&key.as_str())

@@ -348,3 +348,14 @@ fn what_is_made_again_is_asked_with_the_new_text_through_templates() {
     assert!(space.read("brief.md").contains("over the sea") && space.read("swot.txt") == swot);
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn a_plan_that_was_never_edited_has_nothing_former() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    space.run(&["restore", "plan.txt"]).exits(2).says(&["nothing former is kept of `plan.txt`"]);
+    space.run(&["diff", "plan.txt"]).exits(2).says(&["nothing former is kept of `plan.txt`"]);
+    let out = space.run(&["history", "plan.txt"]).exits(0);
+    assert!(!out.stderr.contains("no task"), "{out}");
+    space.run(&["history", "other.txt"]).exits(2).says(&["no task or output"]);
+}

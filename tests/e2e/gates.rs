@@ -117,6 +117,13 @@ fn a_task_for_a_person() {
     space.write("plan.txt", "Build a tunnel.\n");
     space.run(&["build"]).exits(3).says(&["sign_off"]);
     assert_eq!(space.state("sign_off"), "waiting");
+    // Another person's name is not replaced by anything.
+    space.write("signed.txt", "J. Roe\n");
+    space.run(&["build", "-n"]).exits(0).says_nothing_of(&["edited by hand"]);
+    space.run(&["done", "sign_off"]).exits(0);
+    space.build().says_nothing_of(&["edited by hand"]);
+    assert_eq!(space.read("published.txt"), "J. Roe\n");
+    space.assert_nothing_to_do(&server);
 }
 
 #[test]

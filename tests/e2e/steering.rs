@@ -407,3 +407,19 @@ fn a_build_is_steered_and_looked_at_while_its_pipeline_is_being_edited() {
     space.build();
     assert_eq!(server.total(), 3);
 }
+
+/// It holds the lock while it looks at its tasks, and says so only before the first one starts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_build_that_only_begins_is_stopped_too() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let lock = std::fs::File::open(space.dir()).expect("the run directory");
+    lock.lock().expect("the lock");
+    space.run(&["stop"]).exits(0).says(&[&format!("process {} starts nothing more", std::process::id())]);
+    assert!(space.exists(".planexe/stop"));
+    drop(lock);
+    // One that begins later is not meant.
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
