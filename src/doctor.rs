@@ -20,7 +20,7 @@ use crate::llm::{self, CallContext, CallProgress, Request, Setup, base_url};
 use crate::manifest::types::{Api, Model, Server};
 use crate::open::Opened;
 use crate::process::Lifeline;
-use crate::project::{Endpoint, Line, Recipe};
+use crate::project::{Endpoint, Line};
 use crate::report::shell_word;
 use crate::store::Store;
 use crate::store::lock::RunLock;
@@ -256,8 +256,8 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
     let mut missing: Vec<(String, String)> = Vec::new();
     let mut found = 0u64;
     let mut seen = std::collections::BTreeSet::new();
-    for spec in &opened.project.specs {
-        let Recipe::Command(command) = &spec.recipe else { continue };
+    let commands = opened.project.specs.iter().flat_map(|spec| spec.commands().map(move |it| (spec, it)));
+    for (spec, command) in commands {
         let program = match &command.line {
             Line::Argv(argv) => argv.first().cloned().unwrap_or_default(),
             Line::Shell(_) => "sh".to_owned(),

@@ -205,6 +205,19 @@ impl Spec {
         self.recipe.prompt().into_iter().chain(self.eval.as_ref().and_then(|eval| eval.prompt()))
     }
 
+    /// The programs it runs: by its recipe, and to evaluate what came of that.
+    pub fn commands(&self) -> impl Iterator<Item = &CommandSpec> {
+        let own = match &self.recipe {
+            Recipe::Command(command) => Some(&**command),
+            _ => None,
+        };
+        let evaluator = self.eval.as_ref().and_then(|eval| match &eval.by {
+            Evaluator::Command(command) => Some(command),
+            Evaluator::Prompt(_) => None,
+        });
+        own.into_iter().chain(evaluator)
+    }
+
     /// Whether its files need no sync of their own: nothing was paid, for what it made or for a verdict on it.
     pub fn is_synced_late(&self) -> bool {
         self.recipe.is_synced_late() && self.eval.is_none()

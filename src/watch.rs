@@ -329,6 +329,9 @@ fn texts_of(task: &Task) -> Vec<&str> {
     texts.extend(task.schema.as_deref());
     texts.extend(task.check.as_ref().and_then(|check| check.banned_words.as_deref()));
     texts.extend(task.outputs.iter().filter_map(|output| output.template()));
+    if let Some(eval) = &task.eval {
+        texts.extend([&eval.system, &eval.prompt].into_iter().filter_map(|text| text.as_deref()));
+    }
     texts
 }
 

@@ -17,7 +17,7 @@ use crate::exit::{self, Error};
 use crate::manifest::run::RunFile;
 use crate::open::{self, OpenError, Opened};
 use crate::process::{End, Lifeline, Limits, Watchdog};
-use crate::project::{Line, Project, Recipe};
+use crate::project::Project;
 use crate::record::Failure;
 use crate::signals::{self, Signals};
 use crate::store::control::Controls;
@@ -348,18 +348,13 @@ impl Watch<'_> {
     }
 }
 
-/// Everything a pipeline runs as a program of its own: commands of tasks, hooks, models that are programs.
+/// Everything a pipeline runs as a program of its own: commands of tasks and evaluators, hooks, models that are programs.
 fn programs(project: &Project) -> BTreeSet<String> {
     let hooks = &project.tables.hooks;
     let argvs = [&hooks.on_started, &hooks.on_completed, &hooks.on_failed, &hooks.on_finished].into_iter();
     let argvs = argvs.chain(project.tables.models.values().map(|model| &model.command));
     let argvs = argvs.filter(|argv| !argv.is_empty()).map(|argv| argv.join(" "));
-    let lines = project.specs.iter().filter_map(|spec| match &spec.recipe {
-        Recipe::Command(command) => Some(match &command.line {
-            Line::Argv(argv) => argv.join(" "),
-            Line::Shell(line) => line.clone(),
-        }),
-        _ => None,
-    });
+    let commands = project.specs.iter().flat_map(|spec| spec.commands());
+    let lines = commands.map(|command| command.line.words().join(" "));
     argvs.chain(lines).collect()
 }

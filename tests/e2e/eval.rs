@@ -1,6 +1,7 @@
 //! Evaluation and rescue: what a task made is done from a score on, made again with the notes below it, and waits where
 //! its evaluator is away. Every call is counted, of the task (`fix`, `plan`) and of its evaluator (`judge`).
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, ChatRequest, FakeLlm, Space, counts, until};
@@ -613,4 +614,100 @@ fn a_command_in_place_that_did_nothing_is_not_rescued() {
     let asked = server.count("judge");
     space.run(&["build"]).exits(1);
     assert_eq!((server.count("judge"), space.state("fix").as_str()), (asked, "failed"));
+}
+
+#[test]
+fn a_build_that_is_told_to_stop_leaves_the_evaluation_to_the_next_one() {
+    let server = judge(&["0.9"]);
+    // While the answer is written: it is kept, and nobody is asked about it.
+    let space = prompt(&server, "");
+    server.hold("plan");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("plan");
+    build.signal(Signal::INT);
+    until("the build to say that it stops", || build.stderr().contains("topping").then_some(()));
+    server.release("plan");
+    build.wait().exits(130);
+    assert_eq!((space.state("plan").as_str(), server.count("judge")), ("pending_eval", 0));
+    space.build();
+    assert_eq!(server.counts(), counts([("plan", 1), ("judge", 1)]));
+    // While the evaluator is asked, and at once.
+    let space = prompt(&server, "");
+    server.hold("judge");
+    let build = space.spawn(&["build"]);
+    server.wait_for_calls("judge", 2);
+    build.signal(Signal::TERM);
+    build.wait().exits(143);
+    server.release("judge");
+    assert_eq!(space.state("plan"), "pending_eval");
+    space.build();
+    assert_eq!(server.counts(), counts([("plan", 2), ("judge", 3)]));
+    // A budget that the answer used up.
+    let space = prompt(&server, "");
+    space.run(&["build", "--max-tokens", "1"]).exits(3);
+    assert_eq!(space.state("plan"), "pending_eval");
+    space.build();
+    assert_eq!(server.counts(), counts([("plan", 3), ("judge", 4)]));
+}
+
+#[test]
+fn a_damaged_candidate_is_none_and_the_kept_answer_makes_another() {
+    let server = FakeLlm::scripted(|call: &ChatRequest| match call.task.as_str() {
+        "judge" => Answer::error(401, "wrong key"),
+        _ => Answer::Default,
+    });
+    for file in ["candidate.json", "0.md"] {
+        let space = prompt(&server, "");
+        space.run(&["build"]).exits(1);
+        let made = server.count("plan");
+        let path = space.files(".planexe/partial").into_iter().find(|path| path.ends_with(file)).expect(file);
+        space.remove(&path);
+        server.script(|_: &ChatRequest| verdict("0.9"));
+        space.build();
+        assert_eq!(server.count("plan"), made, "{file}");
+        assert!(space.read("plan.md").starts_with("Answer "));
+        server.script(|call: &ChatRequest| match call.task.as_str() {
+            "judge" => Answer::error(401, "wrong key"),
+            _ => Answer::Default,
+        });
+    }
+}
+
+#[test]
+fn an_evaluator_that_fails_in_passing_is_asked_again_and_another_one_in_its_place() {
+    let server = FakeLlm::scripted(|call: &ChatRequest| match (call.task.as_str(), call.nth) {
+        ("judge", 0) => Answer::error(503, "busy"),
+        ("judge", _) if call.body["model"] == "fake-1" => Answer::error(404, "model `fake-1` not found"),
+        ("judge", _) => verdict("0.9"),
+        _ => Answer::Default,
+    });
+    let space = prompt(&server, "model = [\"fake\", \"other\"]");
+    let other = format!(
+        "[models.other]\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"other\"\n",
+        server.base_url()
+    );
+    space.write("pipeline.toml", space.read("pipeline.toml") + &other);
+    space.run(&["build"]).exits(0).says(&["its evaluator: "]);
+    assert_eq!(server.counts(), counts([("plan", 1), ("judge", 3)]));
+    let status = space.sidecar("plan.md");
+    assert_eq!(
+        (&status["attempt"], &status["eval"]["model"], &status["model"]),
+        (&json!(1), &json!("other"), &json!("fake-1"))
+    );
+    space.assert_nothing_to_do(&server);
+}
+
+/// A prompt that is changed back finds its answer, and that its verdict: no call.
+#[test]
+fn an_answer_that_comes_to_use_again_keeps_its_verdict() {
+    let server = judge(&["0.9"]);
+    let space = prompt(&server, "");
+    space.build();
+    space.write("plan.txt", "A tunnel.");
+    space.build();
+    space.write("plan.txt", "A bridge.");
+    space.build();
+    assert_eq!(server.counts(), counts([("plan", 2), ("judge", 2)]));
+    space.run(&["build", "-B"]).exits(0);
+    assert_eq!(server.counts(), counts([("plan", 3), ("judge", 3)]));
 }

@@ -194,6 +194,33 @@ fn a_signal_during_a_build_ends_both() {
 }
 
 #[test]
+fn an_edited_evaluation_asks_the_evaluator_alone_and_its_program_is_named() {
+    patiently(|_| {
+        let server = FakeLlm::scripted(|call: &crate::support::ChatRequest| match call.task.as_str() {
+            "judge" => Answer::Text("{\"score\": 0.9, \"notes\": \"\"}".into()),
+            _ => Answer::Default,
+        });
+        let space = space(&server);
+        let before = space.read("pipeline.toml");
+        let eval = "[task.a.eval]\nprompt = \"prompts/judge.md\"\n[task.b]";
+        space.write("pipeline.toml", before.replace("[task.b]", eval));
+        space.write("prompts/judge.md", "TASK=judge\n{{ answer }}");
+        let watch = space.spawn(&["watch"]);
+        rested(&watch, 1);
+        space.write("prompts/judge.md", "TASK=judge\nHow good is {{ answer }}");
+        rested(&watch, 2);
+        assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("judge", 2)]));
+        let by_program = "[task.a.eval]\ncommand = \"cat good.json\"\n[task.b]";
+        space.write("good.json", "{\"score\": 1, \"notes\": \"\"}");
+        space.write("pipeline.toml", before.replace("[task.b]", by_program));
+        rested(&watch, 3);
+        assert!(watch.stderr().contains("did not run before:\n  cat good.json\n"), "{}", watch.stderr());
+        assert_eq!(server.counts(), counts([("a", 1), ("b", 1), ("judge", 2)]));
+        ended(watch);
+    });
+}
+
+#[test]
 fn what_an_edit_of_the_pipeline_adds_to_what_is_run_is_said() {
     let server = FakeLlm::new();
     let space = space(&server);
