@@ -480,7 +480,7 @@ fn commands_take_part_in_the_jobserver_of_make() {
         })
         .collect();
     let space = space(&server, &tasks);
-    space.write("Makefile", "all:\n\t+$(PLANEXE) build -j8\n");
+    space.write("Makefile", "all:\n\t+$(PLANEXE) build\n");
     let out = space
         .start(space.program("make", &["-j2", "all"]))
         .wait()
