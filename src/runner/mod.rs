@@ -349,13 +349,7 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     if let Some(spec) = spec.recipe.prompt() {
         prompt::take_up_conversation(tools, job, spec)?;
     }
-    // Where there is no former state that could come back with the power, this one need not outlast it.
-    match job.task.outputs.first() {
-        Some(first) if !tools.store.has_status(first)? => {
-            write_status_as(tools, job, State::Running, None, Durability::Unsynced)
-        }
-        _ => write_status(tools, job, State::Running, None),
-    }
+    write_status(tools, job, State::Running, None)
 }
 
 /// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
@@ -489,22 +483,12 @@ pub fn usage_of(usage: &Usage) -> StatusUsage {
 /// Synced where answers are paid for: a state that came back with the power would set an answer aside,
 /// or have a rejected one asked for anew.
 fn write_status(tools: &Tools, job: &Job, state: State, failure: Option<&Failure>) -> Result<(), FsError> {
-    let spec = tools.project.spec(&job.task);
-    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some();
-    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
-    write_status_as(tools, job, state, failure, durability)
-}
-
-fn write_status_as(
-    tools: &Tools,
-    job: &Job,
-    state: State,
-    failure: Option<&Failure>,
-    durability: Durability,
-) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first() else { return Ok(()) };
     let mut status = status_of(tools, job, state);
     status.failure = failure.cloned();
+    let spec = tools.project.spec(&job.task);
+    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some();
+    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
     tools.store.write_status(first, &status, durability)
 }
 

@@ -148,12 +148,6 @@ impl Store {
         status_from(read_raw(&self.sidecar_path(output, Sidecar::Status)))
     }
 
-    /// Whether there is a `.status`, whatever it says.
-    pub fn has_status(&self, output: &str) -> Result<bool, FsError> {
-        let found = fs::kind(&self.sidecar_path(output, Sidecar::Status));
-        Ok(found.map_err(|error| error.within(self.run_dir()))?.is_some())
-    }
-
     /// Keeps sidecars that cannot be believed in `.planexe/partial/`, before others are written in their place.
     pub fn keep_damaged(&self, output: &str) -> Result<(), FsError> {
         let done = matches!(self.read_done(output), Marker::Damaged(_) | Marker::Newer(_));
