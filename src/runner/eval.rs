@@ -26,6 +26,14 @@ const NOTES: usize = 16 << 10;
 /// Most bytes of a former output that go with the notes.
 const FORMER: usize = 256 << 10;
 
+/// Of more attempts, or rounds of one, the verdict is not looked for.
+const MOST: u32 = 16;
+
+/// What a verdict is found by.
+fn bound(attempt: u32, round: u32, content: &Digest, asked: &Digest) -> Digest {
+    Digest::of(format!("{attempt} {round} {content} {asked}").as_bytes())
+}
+
 /// Keeps what an attempt made until its verdict. `failed`: how its command failed.
 pub(super) fn propose(
     tools: &Tools,
@@ -123,9 +131,13 @@ impl Evaluating<'_> {
             Err(failed) => return Ok(Err(Outcome::Failed(failed))),
         };
         let endpoints = prompt.models.iter().map(|&at| &self.tools.project.endpoints[at]);
-        for endpoint in endpoints {
-            let kept = self.tools.store.calls().find_named(&self.job.task.name, &question.digest(endpoint));
-            let Some(kept) = kept else { continue };
+        for (endpoint, (attempt, round)) in endpoints.flat_map(|one| self.verdicts().map(move |of| (one, of)))
+        {
+            let asked = call_digest(prompt, endpoint, &question.system, &question.prompt);
+            let digest = bound(attempt, round, &self.candidate.content(), &asked);
+            let Some(kept) = self.tools.store.calls().find_named(&self.job.task.name, &digest) else {
+                continue;
+            };
             let sample = kept.record.reply.as_ref().is_some_and(|reply| reply.sample);
             let Some(Ok(score)) = kept.record.reply.as_ref().map(|reply| verdict::read(&reply.text)) else {
                 continue;
@@ -160,6 +172,16 @@ impl Evaluating<'_> {
         })
     }
 
+    /// Attempts and rounds whose verdict may count: the candidate's own; and where an answer comes to use again, of which
+    /// nobody knows any more in which attempt and round it came, all there were.
+    fn verdicts(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let (attempt, round) = (self.candidate.attempt, self.candidate.round);
+        let attempts = if self.candidate.reused { self.job.attempt.min(MOST) } else { 0 };
+        let rounds = self.spec.max_rounds.min(MOST);
+        let others = (1..=attempts).flat_map(move |attempt| (1..=rounds).map(move |round| (attempt, round)));
+        std::iter::once((attempt, round)).chain(others.filter(move |&other| other != (attempt, round)))
+    }
+
     /// What the evaluator is asked, and what its answer is found by: it speaks of this attempt, this round and these
     /// contents alone.
     fn question(&self, prompt: &PromptSpec) -> Result<Question, Failure> {
@@ -173,11 +195,11 @@ impl Evaluating<'_> {
             prompt,
             candidate,
         )?;
-        let bound = format!("{} {} {}", candidate.attempt, candidate.round, candidate.content());
         let digest = |&at: &usize| {
             let endpoint = &tools.project.endpoints[at];
             let asked = call_digest(prompt, endpoint, &system, &text);
-            (endpoint.name.clone(), Digest::of(format!("{bound} {asked}").as_bytes()))
+            let digest = bound(candidate.attempt, candidate.round, &candidate.content(), &asked);
+            (endpoint.name.clone(), digest)
         };
         let digests = prompt.models.iter().map(digest).collect();
         Ok(Question { system, prompt: text, check: None, digests, former: Vec::new() })

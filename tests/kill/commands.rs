@@ -70,10 +70,15 @@ impl Case {
     }
 
     fn build(&self) -> (Outputs, usize, i32) {
-        let calls = self.server.total();
+        let calls = self.asked();
         let (code, said) = plain_build(&self.space);
         assert!(code == 0 || code == 3, "{code}\n{said}");
-        (self.space.tree(), self.server.total() - calls, code)
+        (self.space.tree(), self.asked() - calls, code)
+    }
+
+    /// Calls so far. An agent whose files are lost runs again, and what it makes then has no verdict yet.
+    fn asked(&self) -> usize {
+        self.server.total() - self.server.count("score agent")
     }
 
     /// The command, not disturbed.
@@ -108,11 +113,9 @@ impl Case {
             }
         }
         // A build takes up what is left.
-        // An agent whose files are lost runs again, and what it makes then has no verdict yet.
-        let asked = || self.server.total() - self.server.count("score agent");
-        let calls = asked();
+        let calls = self.asked();
         let (code, said) = plain_build(&self.space);
-        let calls = asked() - calls;
+        let calls = self.asked() - calls;
         let ends = code == 0 || code == self.code_without;
         if !ends || said.contains("panicked") || said.contains("BUG") {
             faults.push(format!("{at}: the next build ends with {code}\n{said}"));
