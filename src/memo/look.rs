@@ -1,6 +1,6 @@
 //! Holding a memo against the files as they are: a look at each, and a reading of those that look different.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, OsStr};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -160,7 +160,12 @@ impl Memo<'_> {
     /// Reads the files whose signatures differ.
     pub(super) fn read(&self, run: &Path, differing: &[u32]) -> Read {
         let real = run.canonicalize().ok();
-        let same = |number| self.same(real.as_ref()?, number as usize);
+        let mut plain: HashMap<usize, bool> = HashMap::new();
+        for folder in differing.iter().filter_map(|&number| self.head.folder(number as usize)) {
+            let is_so = || real.as_ref().is_some_and(|run| is_plain(run, folder.path()));
+            plain.entry(folder.first).or_insert_with(is_so);
+        }
+        let same = |number| self.same(real.as_ref()?, number as usize, &plain);
         let read = |&number: &u32| (number, same(number).unwrap_or(Bytes::Other));
         let read: Vec<(u32, Bytes)> = if differing.len() < 64 {
             differing.iter().map(read).collect()
@@ -178,12 +183,13 @@ impl Memo<'_> {
         found
     }
 
-    /// Reads a file whose signature is another; none if its content is, too.
-    fn same(&self, run: &Path, number: usize) -> Option<Bytes> {
+    /// Reads a file whose signature is another; none if its content is, too. `plain`: whether no link leads to a folder,
+    /// by the number of its first file.
+    fn same(&self, run: &Path, number: usize, plain: &HashMap<usize, bool>) -> Option<Bytes> {
         let folder = self.head.folder(number)?;
         let n = number - folder.first;
         let path = run.join(folder.path()).join(OsStr::from_bytes(folder.record(n)?.1.to_bytes()));
-        if !is_plain(run, folder.path()) {
+        if plain.get(&folder.first) != Some(&true) {
             return None;
         }
         let (now, signature) = (fs::now_ns(), fs::plain_signature(&path).ok()??);
