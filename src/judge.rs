@@ -412,10 +412,11 @@ impl Judge<'_> {
         for (name, value) in &command.env_set {
             fingerprint.add(format!("env.{name}"), value.as_bytes());
         }
-        for (input, label) in inputs.labelled() {
+        let labelled = inputs.labelled();
+        for (input, label) in &labelled {
             fingerprint.add_digest(format!("input.{label}"), inputs.digest_of(input));
         }
-        add_arguments(inputs, fingerprint);
+        add_arguments(labelled, fingerprint);
         add_item(task, fingerprint);
         fingerprint.add("outputs", task.outputs.join("\0").as_bytes());
     }
@@ -435,13 +436,14 @@ impl Judge<'_> {
             fingerprint.add("trim_blocks", b"true");
         }
         let uses = |name: &str| template.uses(name);
-        for (input, label) in inputs.labelled() {
+        let labelled = inputs.labelled();
+        for (input, label) in &labelled {
             if all || uses(&input.name) || uses("inputs") {
                 fingerprint.add_digest(format!("input.{label}"), inputs.digest_of(input));
             }
         }
         if uses("inputs") {
-            add_arguments(inputs, fingerprint);
+            add_arguments(labelled, fingerprint);
         }
         for (name, value) in &self.project.vars {
             if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {
@@ -728,8 +730,7 @@ fn changed_files(before: &[InputRecord], now: &[InputRecord]) -> Vec<String> {
 }
 
 /// `$in` and `inputs` have the inputs in order, and by their paths.
-fn add_arguments(inputs: &Inputs, fingerprint: &mut Fingerprint) {
-    let mut labelled = inputs.labelled();
+fn add_arguments(mut labelled: Vec<(&Files, &str)>, fingerprint: &mut Fingerprint) {
     if labelled.len() > 1 {
         let labels: Vec<&str> = labelled.iter().map(|(_, label)| *label).collect();
         fingerprint.add(ORDER, labels.join("\0").as_bytes());

@@ -110,9 +110,9 @@ pub fn write_fresh(path: &Path, bytes: &[u8], durability: Durability) -> Result<
 /// Takes space on the disk: a file of so many bytes, none of which means anything. Where space cannot be taken
 /// otherwise, it is filled with `bytes`, such as no file system makes smaller.
 pub fn reserve(path: &Path, length: u64, bytes: impl FnOnce() -> Vec<u8>) -> Result<()> {
-    let mut temp = Temp { path: temp_beside(path), armed: false };
-    let mut file = create_temp(&temp.path).at("write", path)?;
-    temp.armed = true;
+    let temp = temp_beside(path);
+    let mut file = create_temp(&temp).at("write", path)?;
+    let mut temp = Temp { path: temp, armed: true };
     let flags = rustix::fs::FallocateFlags::empty();
     match change(|| rustix::fs::fallocate(&file, flags, 0, length).map_err(io::Error::from)) {
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput) => {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::place::{Kind, Node};
-use super::toml_text::parse_piece;
+use super::toml_text::{LARGEST_FILE, parse_piece};
 
 /// Texts shorter than this, in bytes, are parsed sooner than threads are started.
 const LONG: usize = 128 << 10;
@@ -20,7 +20,7 @@ const HEADER: &str = "\n[task.";
 
 /// The tree of a long text, if it has no fault and falls into pieces.
 pub(super) fn tree(text: &str, source: u32) -> Option<Node> {
-    if text.len() < LONG {
+    if !(LONG..=LARGEST_FILE as usize).contains(&text.len()) {
         return None;
     }
     let pieces = cut(text)?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::format::{DIGEST, Folder, Head, Memo, RECORD, Reader, SIGNATURE, raw, signature_bytes};
-use super::{digest_of_variable, is_plain};
+use super::{digest_of_variable, plain_folders};
 use crate::cores;
 use crate::fs::{self, OpenDir, Signature};
 use crate::store::index::is_racy;
@@ -160,12 +160,9 @@ impl Memo<'_> {
     /// Reads the files whose signatures differ.
     pub(super) fn read(&self, run: &Path, differing: &[u32]) -> Read {
         let real = run.canonicalize().ok();
-        let mut plain: HashMap<usize, bool> = HashMap::new();
-        for folder in differing.iter().filter_map(|&number| self.head.folder(number as usize)) {
-            let is_so = || real.as_ref().is_some_and(|run| is_plain(run, folder.path()));
-            plain.entry(folder.first).or_insert_with(is_so);
-        }
-        let same = |number| self.same(real.as_ref()?, number as usize, &plain);
+        let folders = differing.iter().filter_map(|&number| self.head.folder(number as usize));
+        let plain = real.as_deref().map(|run| plain_folders(run, folders.map(|folder| folder.path())));
+        let same = |number| self.same(real.as_ref()?, number as usize, plain.as_ref()?);
         let read = |&number: &u32| (number, same(number).unwrap_or(Bytes::Other));
         let read: Vec<(u32, Bytes)> = if differing.len() < 64 {
             differing.iter().map(read).collect()
@@ -183,13 +180,12 @@ impl Memo<'_> {
         found
     }
 
-    /// Reads a file whose signature is another; none if its content is, too. `plain`: whether no link leads to a folder,
-    /// by the number of its first file.
-    fn same(&self, run: &Path, number: usize, plain: &HashMap<usize, bool>) -> Option<Bytes> {
+    /// Reads a file whose signature is another; none if its content is, too. `plain`: whether no link leads to its folder.
+    fn same(&self, run: &Path, number: usize, plain: &HashMap<&Path, bool>) -> Option<Bytes> {
         let folder = self.head.folder(number)?;
         let n = number - folder.first;
         let path = run.join(folder.path()).join(OsStr::from_bytes(folder.record(n)?.1.to_bytes()));
-        if plain.get(&folder.first) != Some(&true) {
+        if plain.get(folder.path()) != Some(&true) {
             return None;
         }
         let (now, signature) = (fs::now_ns(), fs::plain_signature(&path).ok()??);

@@ -209,17 +209,21 @@ impl Known {
     pub fn renew(&self, index: &Index, run: &Path, said: &str, contents: &Contents, began_ns: i64) -> bool {
         let Some(places) = self.places(said, contents) else { return false };
         let Ok(run) = &run.canonicalize() else { return false };
+        if plain_folders(run, places.iter().filter_map(|(path, _)| path.parent()))
+            .into_values()
+            .any(|plain| !plain)
+        {
+            return false;
+        }
         let mut memo = self.memo.clone();
-        for (path, place) in places {
-            let full = run.join(&path);
-            if !is_plain(run, path.parent().unwrap_or(Path::new("")))
-                || fs::kind(&full).ok().flatten() != Some(FileKind::File)
-            {
+        for (path, place) in &places {
+            let full = run.join(path);
+            if fs::kind(&full).ok().flatten() != Some(FileKind::File) {
                 return false;
             }
             let Ok(Some(seen)) = index.look(&full) else { return false };
             let Some(digest) = raw(&seen.digest) else { return false };
-            match contents.get(&path) {
+            match contents.get(path) {
                 Some(recorded) if *recorded != digest => return false,
                 None if !seen.settled || is_racy(&seen.signature, began_ns) => return false,
                 _ => {}
@@ -251,6 +255,15 @@ impl Known {
 fn is_plain(run: &Path, folder: &Path) -> bool {
     let named = run.join(folder);
     named.canonicalize().is_ok_and(|real| real == fs::normal(&named))
+}
+
+/// [`is_plain`] of folders, each looked at once.
+fn plain_folders<'p>(run: &Path, folders: impl Iterator<Item = &'p Path>) -> HashMap<&'p Path, bool> {
+    let mut plain = HashMap::new();
+    for folder in folders {
+        plain.entry(folder).or_insert_with(|| is_plain(run, folder));
+    }
+    plain
 }
 
 /// The digest of a variable's value; of an unset one that of nothing.

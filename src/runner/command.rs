@@ -235,23 +235,8 @@ fn are_whole(job: &Job, writes: &[PathBuf]) -> bool {
     })
 }
 
-/// The score that a program gives a candidate: it is given the outputs' files, and prints JSON. One that prints none is
-/// run once more. None: it was stopped.
+/// The score that a program gives a candidate: it is given the outputs' files, and prints JSON. None: it was stopped.
 pub(super) fn score(
-    tools: &Tools,
-    job: &Job,
-    spec: &CommandSpec,
-    candidate: &Candidate,
-    timeout: Option<Duration>,
-) -> Result<Result<Score, Option<Failure>>, FsError> {
-    let first = score_once(tools, job, spec, candidate, timeout)?;
-    match first {
-        Err(Some(failed)) if failed.class == "validation" => score_once(tools, job, spec, candidate, timeout),
-        first => Ok(first),
-    }
-}
-
-fn score_once(
     tools: &Tools,
     job: &Job,
     spec: &CommandSpec,

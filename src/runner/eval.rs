@@ -112,7 +112,13 @@ impl Evaluating<'_> {
             Evaluator::Prompt(prompt) => self.ask_model(prompt)?,
             Evaluator::Command(line) => {
                 self.job.live.enter(Stage::Running);
-                command::score(self.tools, self.job, line, &self.candidate, self.spec.timeout)?
+                let score = || command::score(self.tools, self.job, line, &self.candidate, self.spec.timeout);
+                // What is no score is asked for once more.
+                let scored = match score()? {
+                    Err(Some(failed)) if failed.class == "validation" => score()?,
+                    first => first,
+                };
+                scored
                     .map(|score| Scored { score, model: None, call: None })
                     .map_err(|failed| failed.map_or(Outcome::Stopped, Outcome::Failed))
             }

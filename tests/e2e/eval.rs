@@ -22,19 +22,18 @@ fn verdict(score: &str) -> Answer {
 const EVAL: &str = r#"prompt = "TASK=judge\nround {{ round }}, error {{ error }}:\n{% for o in outputs %}{{ o.path }}: {{ o.text }}{% endfor %}"
 "#;
 
-/// A command that leaves its output and exits with 1, its evaluator, and a reader.
-fn agent(server: &FakeLlm, command: &str, keys: &str) -> Space {
+/// A task of these keys that makes an output of the plan, its evaluator, and a reader.
+fn evaluated(server: &FakeLlm, name: &str, output: &str, task: &str, keys: &str) -> Space {
     let tasks = format!(
         r##"
-[task.fix]
-kind    = "agent"
+[task.{name}]
 inputs  = ["plan.txt"]
-outputs = ["fix.md"]
-command = '''{command}'''
-[task.fix.eval]
+outputs = ["{output}"]
+{task}
+[task.{name}.eval]
 {EVAL}{keys}
 [task.reader]
-inputs  = ["fix.md"]
+inputs  = ["{output}"]
 outputs = ["reader.txt"]
 command = "cat $in > $out"
 "##
@@ -44,27 +43,16 @@ command = "cat $in > $out"
     space
 }
 
+/// A command that leaves its output and exits with 1.
+fn agent(server: &FakeLlm, command: &str, keys: &str) -> Space {
+    let task = format!("kind    = \"agent\"\ncommand = '''{command}'''");
+    evaluated(server, "fix", "fix.md", &task, keys)
+}
+
 const LEAVES: &str = "echo ran >> ran.log; echo A fix of $(cat $in) > $out; echo too many turns >&2; exit 1";
 
-/// A prompt, its evaluator, and a reader.
 fn prompt(server: &FakeLlm, keys: &str) -> Space {
-    let tasks = format!(
-        r##"
-[task.plan]
-inputs  = ["plan.txt"]
-outputs = ["plan.md"]
-prompt  = "TASK=plan\n{{{{ plan }}}}"
-[task.plan.eval]
-{EVAL}{keys}
-[task.reader]
-inputs  = ["plan.md"]
-outputs = ["reader.txt"]
-command = "cat $in > $out"
-"##
-    );
-    let space = Space::with(server, &tasks);
-    space.write("plan.txt", "A bridge.");
-    space
+    evaluated(server, "plan", "plan.md", r#"prompt  = "TASK=plan\n{{ plan }}""#, keys)
 }
 
 fn ran(space: &Space) -> usize {
