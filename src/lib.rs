@@ -34,6 +34,7 @@ pub mod memo;
 pub mod notify;
 pub mod open;
 pub mod open_files;
+pub mod optimize;
 pub mod pattern;
 pub mod process;
 pub mod progress;

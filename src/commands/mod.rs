@@ -46,6 +46,7 @@ pub mod list;
 pub mod man;
 pub mod mcp;
 pub mod new;
+pub mod optimize;
 pub mod pause;
 pub mod plan;
 pub mod quick;
@@ -64,7 +65,7 @@ pub mod wait;
 pub mod watch;
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 29] = [
+pub const OF_A_RUN: [&str; 30] = [
     "abort",
     "build",
     "check",
@@ -81,6 +82,7 @@ pub const OF_A_RUN: [&str; 29] = [
     "gc",
     "graph",
     "history",
+    "optimize",
     "pause",
     "record",
     "restore",

@@ -47,6 +47,8 @@ pub struct Tables {
     pub profiles: Map<Profile>,
     /// Whether calls take part in make's jobserver.
     pub jobserver: Jobserver,
+    /// How `planexe optimize` tries prompts.
+    pub optimize: Optimize,
     /// Other names on the command line: each means a task, or the task that writes an output; one with
     /// `{{ number }}` in it the item of a fan-out by its place, counted from 1.
     pub aliases: Map<String>,
@@ -381,6 +383,20 @@ pub struct Profile {
 pub struct Jobserver {
     /// Whether a call takes a token of make's jobserver too (a call uses no core).
     pub calls: bool,
+}
+
+/// `[optimize]`: how `planexe optimize` tries prompts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimize {
+    /// What the mean score must gain for a text to be kept (default 0.02).
+    pub margin: Option<f64>,
+    /// What the score may lose on any one reference run (default 0.05).
+    pub max_drop: Option<f64>,
+    /// What a model is asked that writes a new text: a file of the pipeline, or inline text (minijinja). It sees `brief`.
+    pub propose: Option<String>,
+    /// The model that writes new texts, or a list in order of fallback (default: that of `[defaults]`).
+    pub propose_model: Option<OneOrMany>,
 }
 
 /// `[task.NAME]`: what one task reads, writes and does. It has one recipe: `prompt`, `command`,

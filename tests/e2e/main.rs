@@ -37,6 +37,7 @@ mod looking;
 mod make;
 mod mcp;
 mod notify;
+mod optimize;
 mod outages;
 mod places;
 mod programs;
