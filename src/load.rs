@@ -20,8 +20,8 @@ use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, pa
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec,
-    Recipe, Spec, Template, Until, leads_outside, readable,
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, IsolateSpec, LeftOut, Line, Project,
+    PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;
@@ -573,7 +573,30 @@ impl Loader<'_> {
                 Some(eval) => Some(Box::new(self.eval(task, eval, endpoints, timeout)?)),
                 None => None,
             },
+            isolate: self.isolate(task),
         })
+    }
+
+    /// How a task is kept apart.
+    fn isolate(&self, task: &Task) -> Option<Box<IsolateSpec>> {
+        let own = task.isolate.as_ref()?.wanted()?;
+        let tables = &self.manifest.tables;
+        let lanes = || tables.task.values().filter_map(|task| task.isolate.as_ref()?.wanted()?.lane);
+        let number = |lane: &String| {
+            let mut seen: Vec<String> = Vec::new();
+            lanes().for_each(|name| {
+                if !seen.contains(&name) {
+                    seen.push(name)
+                }
+            });
+            seen.iter().position(|name| name == lane)
+        };
+        let lane = own.lane.and_then(|lane| number(&lane).map(|number| (lane, number)));
+        Some(Box::new(IsolateSpec {
+            lane,
+            base: own.base.or_else(|| tables.isolation.base.clone()),
+            on_merge_failure: own.on_merge_failure.or(tables.isolation.on_merge_failure).unwrap_or_default(),
+        }))
     }
 
     fn eval(
@@ -711,7 +734,9 @@ impl Loader<'_> {
             line,
             stdout: task.stdout,
             // A command that is not told where to write can only write in place.
-            in_place: task.in_place || (!names_out && !task.stdout),
+            // In a worktree of its own every command does, and nothing of it is in place before it is merged.
+            in_place: (task.in_place || (!names_out && !task.stdout))
+                && task.isolate.as_ref().and_then(|isolate| isolate.wanted()).is_none(),
             cwd: task.cwd.clone(),
             env_names,
             env_set,

@@ -13,7 +13,7 @@ use crate::fs;
 use crate::graph::{Graph, Task, TaskId};
 use crate::llm::limits::Limits;
 use crate::manifest::compiled::Written;
-use crate::manifest::types::{GateAction, Model, Retry, Tables};
+use crate::manifest::types::{GateAction, Model, OnMergeFailure, Retry, Tables};
 use crate::record::{Digest, MadeWith};
 use crate::render::{self, RenderError, Source};
 
@@ -197,6 +197,26 @@ pub struct Spec {
     pub step: u32,
     /// Who evaluates what it made.
     pub eval: Option<Box<EvalSpec>>,
+    /// It works in a git worktree of its own.
+    pub isolate: Option<Box<IsolateSpec>>,
+}
+
+/// How a task is kept apart, and where its commits go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsolateSpec {
+    /// The lane it shares with others, and that lane's number; none if it has one of its own.
+    pub lane: Option<(String, usize)>,
+    /// The branch its commits go to; the one that is checked out if none.
+    pub base: Option<String>,
+    /// What follows if they cannot be merged.
+    pub on_merge_failure: OnMergeFailure,
+}
+
+impl IsolateSpec {
+    /// The name of the lane of a task: `task`, `task[key]`, or one shared with others.
+    pub fn lane_of<'a>(&'a self, task: &'a str) -> &'a str {
+        self.lane.as_ref().map_or(task, |(lane, _)| lane)
+    }
 }
 
 impl Spec {
@@ -218,9 +238,14 @@ impl Spec {
         own.into_iter().chain(evaluator)
     }
 
+    /// The number of the lane it shares with other tasks.
+    pub fn lane(&self) -> Option<usize> {
+        self.isolate.as_ref().and_then(|isolate| isolate.lane.as_ref()).map(|(_, number)| *number)
+    }
+
     /// Whether its files need no sync of their own: nothing was paid, for what it made or for a verdict on it.
     pub fn is_synced_late(&self) -> bool {
-        self.recipe.is_synced_late() && self.eval.is_none()
+        self.recipe.is_synced_late() && self.eval.is_none() && self.isolate.is_none()
     }
 }
 

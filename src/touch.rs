@@ -198,6 +198,7 @@ fn adopted(
         status.attempt,
         status.decision_id.as_deref().unwrap_or_default(),
         None,
+        None,
         project.digest.short(),
         &done.completed_utc,
         done.outputs.clone(),

@@ -1,6 +1,6 @@
 //! Attempts: handed to the workers, and what each came to.
 
-use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED};
+use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED, Stopped};
 use crate::cancel::Level;
 use crate::engine::{End, Event as Input, Settled, Work};
 use crate::event::Kind;
@@ -9,6 +9,7 @@ use crate::judge::Prepared;
 use crate::llm::Class;
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
+use crate::runner::isolated::merge;
 use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
 use crate::style;
@@ -55,12 +56,19 @@ impl Build<'_> {
         };
         let recipe = &self.project.spec(&job.task).recipe;
         let model = self.model_of(&job).filter(|_| endpoint.is_some());
-        self.tell(Kind::TaskStarted {
-            task: job.task.name.clone(),
-            attempt: job.attempt,
-            model: model.clone(),
-            recipe: if job.evaluates { "eval" } else { recipe.name() }.to_owned(),
-        });
+        let recipe = match (job.evaluates, job.merges) {
+            (true, _) => "eval",
+            (_, true) => "merge",
+            _ => recipe.name(),
+        };
+        if job.course.merged.is_none() {
+            self.tell(Kind::TaskStarted {
+                task: job.task.name.clone(),
+                attempt: job.attempt,
+                model: model.clone(),
+                recipe: recipe.to_owned(),
+            });
+        }
         self.retrying.remove(&id);
         self.running.insert(id, self.attempt_of(&job, model));
         let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
@@ -106,10 +114,12 @@ impl Build<'_> {
         // What there was is seen to by the first attempt.
         let first = std::mem::replace(&mut pending.first, false);
         let back = self.outcomes.0.clone();
-        let evaluates = pending.course.candidate.is_some();
+        let merges = pending.course.candidate.as_ref().is_some_and(|candidate| candidate.success.is_some());
+        let evaluates = pending.course.candidate.is_some() && !merges;
         let live = Live::under(&self.tools.cancel);
         Some(Box::new(Job {
             evaluates,
+            merges,
             attempt: (pending.base_attempt.saturating_add(attempt)).saturating_sub(pending.waits),
             endpoint: endpoint.unwrap_or(0),
             prepared,
@@ -231,12 +241,17 @@ impl Build<'_> {
         let came = |end: End| Came { end, again: None, retried };
         match outcome {
             Outcome::Done(completed) => {
+                let outdated = completed.outdated;
                 self.completed(id, job, *completed);
-                came(End::Done)
+                came(if outdated { End::Rejudge } else { End::Done })
             }
             Outcome::Failed(failure) => {
                 let model = self.model_of(job);
+                let given_up = job.merges && matches!(failure.class.as_str(), merge::CONFLICT | merge::DIRTY);
                 self.failed(&name, id, job.attempt, model, failure, false);
+                if given_up {
+                    self.stop(Stopped::Abort, Level::Draining);
+                }
                 came(End::Failed)
             }
             Outcome::Waiting(message) => {
@@ -267,6 +282,31 @@ impl Build<'_> {
                     pending.waits += 1;
                 }
                 came(End::Then(work))
+            }
+            Outcome::Made(candidate) => {
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.course = std::mem::take(&mut job.course);
+                    pending.course.candidate = Some(candidate);
+                    pending.course.made_in = Some(job.took());
+                    pending.waits += 1;
+                }
+                came(End::Then(Work::default()))
+            }
+            Outcome::Merged(merged) => {
+                self.look_again(id);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.course = std::mem::take(&mut job.course);
+                    pending.course.made_in = pending.course.made_in.map(|_| job.took());
+                    pending.course.merged = Some(merged);
+                    pending.waits += 1;
+                }
+                came(End::Then(Work::default()))
+            }
+            Outcome::Unmerged(failure) => {
+                self.summary.waiting.push(name.clone());
+                self.waiting.push((name.clone(), failure.message.clone()));
+                self.tell(Kind::TaskWaiting { task: name, message: failure.message });
+                came(End::Waiting)
             }
             Outcome::Round(failure) => {
                 let mut work = Work::default();
@@ -317,6 +357,14 @@ impl Build<'_> {
                 self.break_off(error);
                 came(End::Failed)
             }
+        }
+    }
+
+    /// What a task would be made from now that its commits are merged: it may have changed what it reads.
+    fn look_again(&mut self, id: TaskId) {
+        let judgement = self.judge_with().judge(self.engine.graph(), id, false);
+        if let (Some(pending), Some(prepared)) = (self.pending.get_mut(&id), judgement.prepared) {
+            pending.judgement.prepared = Some(prepared);
         }
     }
 

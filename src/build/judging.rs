@@ -145,7 +145,10 @@ impl Build<'_> {
         }
         let open = prepared.and_then(|prepared| prepared.open_candidate(self.tools.no_rescue)).cloned();
         if let Some(candidate) = open {
-            work = self.work_of_eval(id, &candidate);
+            work = match candidate.success {
+                Some(_) => Work::default(),
+                None => self.work_of_eval(id, &candidate),
+            };
             base_attempt = candidate.attempt.saturating_sub(1);
             course.round = candidate.round;
             course.candidate = Some(Box::new(candidate));

@@ -30,6 +30,7 @@ mod flagship;
 mod foreach;
 mod forgetting;
 mod gates;
+mod isolate;
 mod keeping;
 mod keys;
 mod limits;
