@@ -25,6 +25,7 @@ pub mod isolation;
 pub mod items;
 pub mod judge;
 pub mod keys;
+pub mod lanes;
 pub mod lifecycle;
 pub mod lint;
 pub mod llm;

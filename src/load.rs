@@ -11,6 +11,7 @@ use crate::check::banned_words;
 use crate::cores;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
+use crate::lanes;
 use crate::manifest::compiled::{self, Compiled, Outline, Outlined, Written};
 use crate::manifest::inputs;
 use crate::manifest::names::loose;
@@ -238,6 +239,9 @@ impl Loader<'_> {
         if outputs_known {
             self.look_for_inputs(&graph);
         }
+        if let (true, Some(specs)) = (sound, &specs) {
+            self.look_at_lanes(&graph, specs);
+        }
         let mut graph = sound.then_some(graph)?;
         graph.renumber(self.steps.iter().copied());
         let mut specs = specs?;
@@ -277,6 +281,7 @@ impl Loader<'_> {
             compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: Vec::new(),
+            held: Default::default(),
         })
     }
 
@@ -378,6 +383,61 @@ impl Loader<'_> {
             }
         };
         self.faults.push(fault);
+    }
+
+    /// Tasks of a lane are merged together: none may wait for what another is merged for, and they have one base.
+    fn look_at_lanes(&mut self, graph: &Graph, specs: &[Spec]) {
+        if specs.iter().all(|spec| spec.isolate.is_none()) {
+            return;
+        }
+        let at = |name: &str| KeyPath::task(name).then("isolate");
+        for tasks in lanes::entangled(graph, |id| specs.get(graph[id].decl).and_then(Spec::lane)) {
+            let names: Vec<&str> = tasks.iter().map(|id| graph[*id].name.as_str()).collect();
+            let (Some(first), Some(last)) = (names.first(), names.last()) else { continue };
+            let lane = specs.get(graph[tasks[0]].decl).and_then(|spec| spec.isolate.as_ref()?.lane.clone());
+            let lane = lane.map_or(String::new(), |(lane, _)| lane);
+            let message = format!(
+                "lane `{lane}` waits for itself: a task between `{}` reads what is merged only with all of it",
+                names.join("`, `")
+            );
+            self.faults.push(
+                Fault::at(at(last), message)
+                    .wanted("a cycle")
+                    .related(at(first), "merged together with this")
+                    .hint("put what lies between into the same lane, or the tasks into different lanes"),
+            );
+        }
+        let isolated = specs.iter().filter_map(|spec| Some((&spec.name, spec.isolate.as_ref()?)));
+        let shared: Vec<(&String, &str, usize, &Option<String>)> = isolated
+            .clone()
+            .filter_map(|(name, isolate)| {
+                let (lane, number) = isolate.lane.as_ref()?;
+                Some((name, lane.as_str(), *number, &isolate.base))
+            })
+            .collect();
+        for (n, (name, lane, number, base)) in shared.iter().enumerate() {
+            let Some(other) = shared[..n].iter().find(|other| other.2 == *number && other.3 != *base) else {
+                continue;
+            };
+            self.faults.push(
+                Fault::at(at(name), format!("tasks of lane `{lane}` have different bases"))
+                    .wanted("one base for all of a lane")
+                    .related(at(other.0), "the other")
+                    .hint("say it once, as `base` under `[isolation]`"),
+            );
+        }
+        for (name, _) in isolated.filter(|(_, isolate)| isolate.lane.is_none()) {
+            let Some(other) = shared.iter().find(|other| other.1 == name) else { continue };
+            self.faults.push(
+                Fault::at(
+                    at(name),
+                    format!("the lane of task `{name}`, its own, has the name of a shared one"),
+                )
+                .wanted("two lanes of one name")
+                .related(at(other.0), "the other")
+                .hint(format!("give the lane another name, or say `isolate = {{ lane = \"{name}\" }}`")),
+            );
+        }
     }
 
     /// Where a task says that it waits for another.

@@ -1,9 +1,9 @@
 //! A pipeline ready to be built in a run directory: every task with its recipe, texts read, names
 //! resolved, and the graph of them. Plain data; [`crate::load`] makes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use crate::manifest::compiled::Written;
 use crate::manifest::types::{GateAction, Model, OnMergeFailure, Retry, Tables};
 use crate::record::{Digest, MadeWith};
 use crate::render::{self, RenderError, Source};
+use crate::store::{Candidate, CandidateFile, Store};
 
 /// A pipeline and the run it is built in.
 #[derive(Debug)]
@@ -62,6 +63,23 @@ pub struct Project {
     pub allow_outside: Vec<PathBuf>,
     /// Files of the run and what is read in the place of each: to judge an edit before it is made.
     pub in_place_of: Vec<(String, PathBuf)>,
+    /// Outputs of tasks that are made and wait for the others of their lane, and where they are kept until then.
+    pub held: Held,
+}
+
+/// Files of the run that are kept elsewhere for now.
+#[derive(Debug, Default)]
+pub struct Held(OnceLock<RwLock<HashMap<String, PathBuf>>>);
+
+impl Held {
+    fn change(&self, change: impl FnOnce(&mut HashMap<String, PathBuf>)) {
+        let files = self.0.get_or_init(RwLock::default);
+        change(&mut files.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn get(&self, path: &str) -> Option<PathBuf> {
+        self.0.get()?.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
 }
 
 /// Tasks of a pipeline that are known to be up to date, and were not read.
@@ -110,7 +128,22 @@ impl Project {
     pub fn input(&self, path: &str) -> PathBuf {
         match self.in_place_of.iter().find(|(name, _)| name == path) {
             Some((_, other)) => other.clone(),
-            None => self.run.join(path),
+            None => self.held.get(path).unwrap_or_else(|| self.run.join(path)),
+        }
+    }
+
+    /// What a task of a lane made is there for the others of the lane, though it is not merged yet.
+    pub fn hold(&self, task: &Task, store: &Store, made: &Candidate) {
+        if self.spec(task).lane().is_some() {
+            let file = |output: &CandidateFile| (output.path.clone(), store.candidate_file(made, output));
+            self.held.change(|files| files.extend(made.outputs.iter().map(file)));
+        }
+    }
+
+    /// It is merged.
+    pub fn let_go(&self, task: &Task) {
+        if self.spec(task).lane().is_some() {
+            self.held.change(|files| task.outputs.iter().for_each(|output| drop(files.remove(output))));
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED, Stopped};
 use crate::cancel::Level;
 use crate::engine::{End, Event as Input, Settled, Work};
 use crate::event::Kind;
+use crate::fs::{Durability, FsError};
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::judge::Prepared;
 use crate::llm::Class;
@@ -12,6 +13,7 @@ use crate::record::{Failure, Marker};
 use crate::runner::isolated::merge;
 use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
+use crate::store::StatusRead;
 use crate::style;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -241,6 +243,7 @@ impl Build<'_> {
         let came = |end: End| Came { end, again: None, retried };
         match outcome {
             Outcome::Done(completed) => {
+                self.project.let_go(&job.task);
                 let outdated = completed.outdated;
                 self.completed(id, job, *completed);
                 came(if outdated { End::Rejudge } else { End::Done })
@@ -284,13 +287,14 @@ impl Build<'_> {
                 came(End::Then(work))
             }
             Outcome::Made(candidate) => {
+                self.project.hold(&job.task, self.store, &candidate);
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);
                     pending.course.candidate = Some(candidate);
                     pending.course.made_in = Some(job.took());
                     pending.waits += 1;
                 }
-                came(End::Then(Work::default()))
+                came(End::Then(Work { made: true, ..Work::default() }))
             }
             Outcome::Merged(merged) => {
                 self.look_again(id);
@@ -357,6 +361,51 @@ impl Build<'_> {
                 self.break_off(error);
                 came(End::Failed)
             }
+        }
+    }
+
+    /// Of a lane some tasks succeeded and some failed: nothing of it is merged, which is told of each that succeeded.
+    pub(super) fn mixed(&mut self, made: &[TaskId], failed: &[TaskId]) {
+        let graph = self.engine.graph();
+        let names = |ids: &[TaskId]| ids.iter().map(|id| graph[*id].name.clone()).collect::<Vec<_>>();
+        let (made_names, failed_names) = (names(made), names(failed));
+        let lane = made.first().map(|id| {
+            let task = &graph[*id];
+            let spec = self.project.spec(task).isolate.as_ref();
+            spec.map_or(String::new(), |spec| spec.lane_of(&task.name).to_owned())
+        });
+        let list = |names: &[String]| format!("`{}`", names.join("`, `"));
+        let again = style::clean(&failed_names.join(" "));
+        let message = format!(
+            "lane `{}` is mixed: {} succeeded, {} failed, and nothing of it is merged\n\
+             hint: `planexe build` tries {again} again, and merges all of it once that succeeded\n\
+             hint: `planexe build {}` merges what succeeded alone",
+            lane.unwrap_or_default(),
+            list(&made_names),
+            list(&failed_names),
+            made_names.iter().map(|name| crate::report::shell_word(name)).collect::<Vec<_>>().join(" "),
+        );
+        for (&id, name) in made.iter().zip(&made_names) {
+            let mut failure = runner::failure("lane_mixed", message.as_str());
+            failure.recoverable = true;
+            let attempt = self.pending.get(&id).map_or(0, |pending| pending.base_attempt + 1);
+            if let Err(error) = self.note_mixed(id, &failure) {
+                self.break_off(error);
+            }
+            self.pending.remove(&id);
+            self.failed(name, id, attempt, None, failure, false);
+        }
+    }
+
+    /// Has the `.status` of a task that is to be merged say why it is not.
+    fn note_mixed(&self, id: TaskId, failure: &Failure) -> Result<(), FsError> {
+        let Some(first) = self.engine.graph()[id].outputs.first() else { return Ok(()) };
+        match self.store.read_status(first) {
+            StatusRead::Valid(mut status) => {
+                status.failure = Some(failure.clone());
+                self.store.write_status(first, &status, Durability::Synced)
+            }
+            _ => Ok(()),
         }
     }
 

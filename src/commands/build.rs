@@ -665,7 +665,8 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .map(|spec| {
             let usual = || eta::usual_seconds(&spec.recipe);
             let expected_s = index.usual_duration(&spec.name).unwrap_or_else(usual);
-            TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s }
+            let lane = spec.lane();
+            TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s, lane }
         })
         .collect()
 }

@@ -547,3 +547,121 @@ fn changes_in_the_worktree_are_progress() {
     space.run(&["build"]).exits(1).says(&["stall_timeout"]);
     assert_eq!(space.sidecar("notes.md")["failure"]["class"], "stall");
 }
+
+/// Three tasks, of which two share a lane, the second reading what the first makes; and a reader of both.
+fn lane(one: &str, two: &str) -> Space {
+    let space = repository("isolate = true");
+    let task = |name: &str, reads: &str, does: &str| {
+        format!(
+            r#"
+[task.{name}]
+isolate = {{ lane = "ui" }}
+inputs  = ["{reads}"]
+outputs = ["{name}.txt"]
+command = "echo {name} >> $RAN; echo {name} >> src/a.txt; {does} cat $in > $out; echo {name} >> $out"
+"#
+        )
+    };
+    let tasks = [task("one", "plan.txt", one), task("two", "one.txt", two)].concat();
+    space.write(
+        "pipeline.toml",
+        tasks
+            + r#"
+[task.both]
+inputs  = ["one.txt", "two.txt"]
+outputs = ["both.txt"]
+command = "cat $in src/a.txt > $out"
+"#,
+    );
+    space.edit(".gitignore", "facts.txt", "both.txt");
+    commit(&space, "a lane");
+    space
+}
+
+#[test]
+fn a_lane_is_merged_together() {
+    let space = lane("", "");
+    space.build();
+    assert_eq!(space.read("both.txt"), "a plan\none\na plan\none\ntwo\na\none\ntwo\n");
+    assert_eq!(
+        git(&space, &["log", "--first-parent", "--format=%s"]),
+        "planexe: merge ui into main\na lane\nfirst"
+    );
+    let merge = git(&space, &["log", "-1", "--format=%B"]);
+    assert!(merge.contains("Planexe-Task: one\n") && merge.contains("Planexe-Task: two\n"), "{merge}");
+    let head = git(&space, &["rev-parse", "HEAD"]);
+    let refs: Vec<_> = space
+        .lines(".planexe/checkpoints.jsonl")
+        .into_iter()
+        .take(2)
+        .map(|it| it["sandbox_ref"].clone())
+        .collect();
+    assert_eq!(refs, [head.as_str(), head.as_str()]);
+    assert_nothing_left(&space);
+    assert_idle(&space);
+    // One of them alone.
+    space.edit("pipeline.toml", "echo two >> $out", "echo again >> $out");
+    commit(&space, "another second");
+    space.build();
+    assert_eq!((ran(&space), space.read("two.txt")), (3, "a plan\none\nagain\n".to_owned()));
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn a_lane_that_is_mixed_is_not_merged() {
+    let space = lane("", "[ -e ../../../go ] || exit 1;");
+    let out = space.run(&["build"]).exits(1);
+    out.says(&["lane `ui` is mixed", "`one` succeeded, `two` failed", "planexe build"]);
+    assert_eq!(git(&space, &["log", "-1", "--format=%s"]), "a lane");
+    assert_eq!(
+        (space.read("src/a.txt"), space.exists("one.txt"), space.exists("both.txt")),
+        ("a\n".into(), false, false)
+    );
+    assert_eq!((space.state("one"), space.state("two")), ("merging".into(), "failed".into()));
+    assert_eq!(space.sidecar("one.txt")["failure"]["class"], "lane_mixed");
+    // Only what failed is tried again, on top of what succeeded.
+    space.run(&["build"]).exits(1).says(&["is mixed"]);
+    assert_eq!(ran(&space), 3);
+    space.write("go", "");
+    space.build();
+    assert_eq!((ran(&space), space.read("src/a.txt")), (4, "a\none\ntwo\n".to_owned()));
+    assert_eq!(git(&space, &["branch", "--list", "planexe/saved/*"]).lines().count(), 2);
+    assert_eq!(git(&space, &["worktree", "list"]).lines().count(), 1);
+    assert_idle(&space);
+}
+
+#[test]
+fn a_lane_killed_in_the_middle_goes_on() {
+    let space = lane("", "touch $RAN.half; while [ ! -e $RAN.go ]; do sleep 0.05; done;");
+    half_done(&space).kill9();
+    assert_eq!(git(&space, &["log", "-1", "--format=%s"]), "a lane");
+    go(&space);
+    space.build();
+    // The second was interrupted, and goes on where it was.
+    assert_eq!((ran(&space), space.read("src/a.txt")), (3, "a\none\ntwo\ntwo\n".to_owned()));
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn a_lane_that_waits_for_itself_is_a_fault() {
+    let space = lane("", "");
+    space.edit(
+        "pipeline.toml",
+        r#"inputs  = ["one.txt"]
+outputs = ["two.txt"]"#,
+        r#"inputs  = ["one.txt", "between.txt"]
+outputs = ["two.txt"]"#,
+    );
+    let more =
+        "[task.between]\ninputs = [\"one.txt\"]\noutputs = [\"between.txt\"]\ncommand = \"cat $in > $out\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + more);
+    space.run(&["build"]).exits(2).says(&["lane `ui` waits for itself", "pipeline.toml:"]);
+    let space = repository("isolate = { lane = \"a..b\", base = \"no such\" }\nin_place = true");
+    space.run(&["check"]).exits(2).says(&[
+        "`a..b` can be no `lane`",
+        "`no such` can be no `base`",
+        "both `isolate` and `in_place`",
+    ]);
+}

@@ -120,7 +120,12 @@ impl Merging<'_> {
             let message = format!("the base branch `{}` is gone\nhint: {hint}", success.base);
             return Err(Failure { recoverable: true, ..failure("git", message) }.into());
         };
-        let tip = self.git.tip(&success.branch)?;
+        // What another task of the lane has begun since is not merged with it.
+        let begun = self.lane.at_work.is_some();
+        let tip = match begun {
+            true => Some(self.lane.head.clone()),
+            false => self.git.tip(&success.branch)?,
+        };
         let is_in = |commit: &str| self.git.is_ancestor(commit, &old);
         if is_in(&success.commit)? && tip.as_deref().map_or(Ok(true), is_in)? {
             // By us, before a kill, or by a person; or there was nothing to merge.
@@ -135,7 +140,9 @@ impl Merging<'_> {
             });
         }
         let tip = tip.unwrap_or_else(|| success.commit.clone());
-        self.require_clean_worktree()?;
+        if !begun {
+            self.require_clean_worktree()?;
+        }
         let start = self.git.text(&["merge-base", &old, &tip])?;
         let inner = submodules(&self.git, &start, &tip)?;
         if !inner.is_empty() {
@@ -400,6 +407,9 @@ impl Merging<'_> {
 
     /// Nothing of the lane is left in git: all of it is in the base. Whatever is not stays.
     fn clean_up(&self) -> Result<(), Trouble> {
+        if self.lane.at_work.is_some() {
+            return Ok(());
+        }
         if let Some(git) = self.git_there()? {
             let left =
                 git.names(&["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"])?;
