@@ -145,6 +145,7 @@ fn run(seed: u64) {
     let infos: Vec<TaskInfo> = graph
         .ids()
         .map(|_| TaskInfo {
+            lane: None,
             priority: rng.below(2) as i32,
             min_success: if rng.chance(30) { 0.5 } else { 1.0 },
             expected_s: 1.0 + rng.below(9) as f64,

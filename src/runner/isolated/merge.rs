@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::super::{Made, Outcome, Stage, commit_attempt};
 use super::saving::remove_worktree;
 use super::{
-    Job, Tools, Trouble, failure, git_in, identified, isolation, message, named, others, spec_of, submodules,
-    worktree_of,
+    Job, Tools, Trouble, failure, git_in, identified, isolation, known_lane, message, named, others, spec_of,
+    submodules, worktree_of,
 };
 use crate::fs::{self, Durability};
 use crate::git::{Git, GitError};
@@ -65,7 +65,7 @@ fn try_run(tools: &Tools, job: &Job) -> Result<Merged, Trouble> {
         return Err(failure("internal", "BUG: there is nothing to merge; please report it").into());
     };
     let _gate = isolation.gate()?;
-    let lane = tools.store.lane(&success.lane).filter(|lane| lane.branch == success.branch);
+    let lane = known_lane(tools, &success.lane).filter(|lane| lane.branch == success.branch);
     let lane = lane.unwrap_or_else(|| Lane {
         schema: SCHEMA,
         lane: success.lane.clone(),
@@ -94,7 +94,8 @@ fn relative(prefix: &str, name: &str) -> String {
     let (mut from, mut to) =
         (prefix.split('/').filter(|part| !part.is_empty()).peekable(), name.split('/').peekable());
     while from.peek().is_some() && from.peek() == to.peek() {
-        (from.next(), to.next());
+        from.next();
+        to.next();
     }
     let up = from.map(|_| "..");
     up.chain(to).collect::<Vec<_>>().join("/")
@@ -507,7 +508,7 @@ fn try_land(tools: &Tools, job: &Job, merged: &Merged) -> Result<Outcome, Troubl
     if let Outcome::Done(_) = outcome {
         tools.store.remove_candidate(&job.task.name)?;
         // Others of the lane have to know yet what was merged.
-        let at_work = tools.store.lane(&success.lane).is_some_and(|lane| lane.at_work.is_some());
+        let at_work = known_lane(tools, &success.lane).is_some_and(|lane| lane.at_work.is_some());
         if !at_work && others(tools, &success.lane, &job.task.name).is_empty() {
             tools.store.remove_lane(&success.lane)?;
         }

@@ -120,7 +120,7 @@ impl Seat {
         let name = plain_name(lane_name);
         let (base, tip) = isolation.base(spec.base.as_deref());
         let gate = isolation.gate()?;
-        let known = tools.store.lane(lane_name);
+        let known = known_lane(tools, lane_name);
         let root = tools.store.run_dir().join(worktree_of(&name));
         let there = fs::kind(&root.join(".git"))?.is_some();
         let at_work = known.as_ref().and_then(|lane| lane.at_work.as_ref()).filter(|at| at.task == *task);
@@ -181,7 +181,8 @@ impl Seat {
         } else {
             self.remove_worktree(isolation, there)?;
             let folder = tools.store.planexe_subdir("worktrees")?;
-            fs::write_atomic(&folder.join(".gitignore"), b"*\n", Durability::Unsynced)?;
+            let temps = tools.store.planexe_subdir("tmp")?;
+            fs::write_via(&temps, &folder.join(".gitignore"), b"*\n", Durability::Unsynced)?;
             let root = self.root.as_os_str().to_owned();
             let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
             if keeps {
@@ -477,7 +478,7 @@ fn success_of(tools: &Tools, job: &Job) -> Result<(Success, Lane), Trouble> {
         );
         failure("session_vanished", message)
     };
-    let mut lane = tools.store.lane(spec.lane_of(task)).ok_or_else(gone)?;
+    let mut lane = known_lane(tools, spec.lane_of(task)).ok_or_else(gone)?;
     let commit = isolation.place.git().tip(&lane.branch)?.ok_or_else(gone)?;
     let at_work = lane.at_work.take().unwrap_or_default();
     let success = Success {
@@ -492,6 +493,18 @@ fn success_of(tools: &Tools, job: &Job) -> Result<(Success, Lane), Trouble> {
     };
     lane.head = commit;
     Ok((success, lane))
+}
+
+/// How far a lane is. A task of which it is written down that it succeeded is not at work any more, whatever a kill
+/// has left of that.
+fn known_lane(tools: &Tools, name: &str) -> Option<Lane> {
+    let mut lane = tools.store.lane(name)?;
+    let at_work = lane.at_work.as_ref().map(|at_work| at_work.task.clone());
+    let made = at_work.and_then(|task| tools.store.to_be_merged(&task)?.success);
+    if let Some(success) = made.filter(|success| success.lane == lane.lane) {
+        (lane.head, lane.at_work) = (success.commit, None);
+    }
+    Some(lane)
 }
 
 /// Tasks of a lane that succeeded and are not done yet, but for one.
