@@ -66,6 +66,8 @@ pub struct Pipeline {
     pub schema: Option<u32>,
     /// The input that `planexe edit-plan` edits.
     pub plan: Option<String>,
+    /// When which task is planned, for `planexe gantt`: a JSON file of the pipeline. It makes nothing stale.
+    pub schedule: Option<String>,
     /// Tasks (or outputs) a bare `planexe build` makes; all tasks if left out.
     pub default: Vec<String>,
     /// Whether a line of a prompt or template that holds only a block tag (`{% … %}`) leaves nothing
