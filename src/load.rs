@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::check::banned_words;
 use crate::cores;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
@@ -20,8 +19,8 @@ use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, pa
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec,
-    Recipe, Spec, Template, Until, leads_outside, readable,
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, LeftOut, Line, Project,
+    PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;
@@ -650,11 +649,15 @@ impl Loader<'_> {
             return Some(Recipe::Gate(Box::new(GateSpec {
                 fail_if: self.condition(name, "gate", &gate.fail_if),
                 action: gate.action,
+                warn_if: gate.warn_if.as_ref().map(|text| self.condition(name, "gate.warn_if", text)),
                 message: gate.message.as_ref().map(|text| self.inline(name, "gate.message", text)),
             })));
         }
         Some(match &task.human {
-            Some(human) => Recipe::Human(Box::new(self.inline(name, "human", human))),
+            Some(human) => Recipe::Human(Box::new(HumanSpec {
+                ask: self.inline(name, "human", human),
+                check: self.texts.check(name).cloned(),
+            })),
             None => Recipe::Group,
         })
     }
@@ -665,9 +668,14 @@ impl Loader<'_> {
         let models = positions(names, endpoints);
         let params = merged(&defaults.params, task.params.as_deref());
         let check_digest = task.check.as_ref().map(|check| {
-            let words = check.banned_words.as_ref().and_then(|file| self.texts.file(file));
-            let words = words.map(|file| banned_words(&file.text));
-            Digest::of(&serde_json::to_vec(&(check, words)).unwrap_or_default())
+            let words =
+                self.texts.check(name).map(|check| check.words()).filter(|_| check.banned_words.is_some());
+            let text = match words {
+                Some(words) if check.allowed_words.is_some() => serde_json::to_vec(&(check, words)),
+                // As it was before words could be allowed, so that no answer is checked again.
+                words => serde_json::to_vec(&(check, words.map(|words| &words.banned))),
+            };
+            Digest::of(&text.unwrap_or_default())
         });
         Some(PromptSpec {
             system: match task.system.as_ref().or(defaults.system.as_ref()) {

@@ -466,7 +466,7 @@ fn elsewhere(table: &KeyPath, key: &str) -> Option<String> {
         (
             ["task", _],
             "min_items" | "max_items" | "non_empty" | "one_of" | "unique" | "min_words" | "max_words"
-            | "matches" | "banned_words",
+            | "matches" | "banned_words" | "allowed_words",
         ) => "this key goes into `check = { … }`",
         (["task", _], "max_attempts" | "retries" | "max_retries") => "write `retry = { max_attempts = 4 }`",
         (["task", _], "fallback" | "models" | "fallbacks") => "write `model = [\"first\", \"second\"]`",

@@ -30,6 +30,7 @@ mod flagship;
 mod foreach;
 mod forgetting;
 mod gates;
+mod gates_example;
 mod keeping;
 mod keys;
 mod limits;
