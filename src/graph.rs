@@ -621,6 +621,10 @@ impl Graph {
 
     /// The tasks and all they need, as a mask over [`Graph::ids`].
     pub fn upstream(&self, of: &[TaskId]) -> Vec<bool> {
+        // Often all are asked for, in their order: then nothing is left to find.
+        if of.len() == self.tasks.len() && of.iter().zip(self.ids()).all(|(&of, id)| of == id) {
+            return vec![true; of.len()];
+        }
         self.closure(of, |graph, id, next| match graph[id].kind {
             Kind::Single | Kind::Group => next.extend(graph[id].needs.iter().map(|need| need.task)),
             Kind::Family | Kind::Instance { .. } => next.extend(graph.direct_needs(id)),

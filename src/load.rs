@@ -789,7 +789,7 @@ fn path_of(tables: &Tables, written: &str) -> String {
 }
 
 fn decls_of(tables: &Tables) -> Vec<Decl> {
-    let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
+    let tasks: Vec<(&String, &Box<Task>)> = tables.task.iter().collect();
     cores::map(&tasks, |(name, task)| decl(tables, name, task))
 }
 

@@ -154,6 +154,8 @@ mod tests {
         ] {
             assert!(tree(&long(before, among), 0).is_none(), "{before}{among}");
         }
+        let deep = format!("\n[vars]\nlist = {}{}\n", "[".repeat(40), "]".repeat(40));
+        assert!(tree(&long("", &deep), 0).is_none());
         assert!(tree("[task.a]\n\n[task.b]\n", 0).is_none());
         assert!(tree(&"# nothing but a comment\n".repeat(10_000), 0).is_none());
     }
