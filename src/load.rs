@@ -240,8 +240,8 @@ impl Loader<'_> {
         let mut graph = sound.then_some(graph)?;
         graph.renumber(self.steps.iter().copied());
         let mut specs = specs?;
-        for spec in &mut specs {
-            spec.step = graph.find(&spec.name).map_or(0, |id| graph[id].step);
+        for (spec, id) in specs.iter_mut().zip(graph.ids()) {
+            spec.step = graph[id].step;
         }
         let default = self.default_targets(&graph);
         let name = tables.pipeline.name.clone().unwrap_or_else(|| {
@@ -400,22 +400,31 @@ impl Loader<'_> {
         at.then("foreach")
     }
 
+    /// Inputs of these tasks that nothing makes and that are not plainly files of the run.
+    fn unclear_inputs(&self, graph: &Graph, ids: &[TaskId]) -> Vec<(TaskId, usize)> {
+        let mut plain = fs::PlainFiles::default();
+        let mut is_clear = |input: &Input| {
+            let is_path = !input.glob && !pattern::has_key(&input.pattern);
+            graph.is_produced(&input.pattern) || is_path && plain.has(self.run, Path::new(&input.pattern))
+        };
+        let inputs = |&id: &TaskId| (0..graph[id].inputs.len()).map(move |n| (id, n));
+        ids.iter().flat_map(inputs).filter(|&(id, n)| !is_clear(&graph[id].inputs[n])).collect()
+    }
+
     /// Inputs that nobody makes must be there, inside the run or the pipeline's folder.
     fn look_for_inputs(&mut self, graph: &Graph) {
         let mut told: BTreeSet<String> = BTreeSet::new();
+        let ids: Vec<TaskId> = graph.ids().collect();
+        let unclear = cores::by_parts(&ids, |ids| self.unclear_inputs(graph, ids));
+        let mut unclear = unclear.into_iter().peekable();
         for (id, (name, task)) in graph.ids().zip(&self.manifest.tables.task) {
-            for (n, input) in graph[id].inputs.iter().enumerate() {
-                if graph.is_produced(&input.pattern) {
-                    continue;
-                }
+            while let Some((_, n)) = unclear.next_if(|&(of, _)| of == id) {
+                let input = &graph[id].inputs[n];
                 if input.glob || pattern::has_key(&input.pattern) {
                     if self.leaves(&input.pattern) {
                         let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
                         self.look_where(&input.pattern, &at);
                     }
-                    continue;
-                }
-                if self.plain.has(self.run, Path::new(&input.pattern)) {
                     continue;
                 }
                 let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
@@ -788,7 +797,7 @@ fn path_of(tables: &Tables, written: &str) -> String {
 }
 
 fn decls_of(tables: &Tables) -> Vec<Decl> {
-    let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
+    let tasks: Vec<(&String, &Box<Task>)> = tables.task.iter().collect();
     cores::map(&tasks, |(name, task)| decl(tables, name, task))
 }
 

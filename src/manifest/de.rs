@@ -12,7 +12,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Unexpecte
 
 use super::fault::{At, Fault, list_of, nearest};
 use super::place::{Entry, KeyPath, Kind, Node, Step};
-use super::types::Tables;
+use super::types::{Map, Tables};
 use crate::cores;
 
 /// What went wrong, and where, counted from the node that was read.
@@ -301,9 +301,12 @@ pub(super) fn read_whole(root: &mut Node) -> Option<Tables> {
     let (at, key, tasks) = entries.shift_remove_full("task")?;
     let tables = read_once::<Tables>(root).ok().and_then(|tables| {
         let entries: Vec<(&String, &Entry)> = tasks.value.table()?.iter().collect();
-        let read =
-            cores::map(&entries, |(name, entry)| Some(((*name).clone(), read_once(&entry.value).ok()?)));
-        Some(Tables { task: read.into_iter().collect::<Option<_>>()?, ..tables })
+        let read = cores::map(&entries, |(_, entry)| read_once(&entry.value).ok());
+        let mut task = Map::with_capacity(read.len());
+        for ((name, _), read) in entries.into_iter().zip(read) {
+            task.insert(name.clone(), read?);
+        }
+        Some(Tables { task, ..tables })
     });
     root.table_mut()?.shift_insert(at, key, tasks);
     tables

@@ -51,7 +51,7 @@ pub struct Tables {
     /// `{{ number }}` in it the item of a fan-out by its place, counted from 1.
     pub aliases: Map<String>,
     /// The tasks, by name.
-    pub task: Map<Task>,
+    pub task: Map<Box<Task>>,
 }
 
 /// `[pipeline]`
