@@ -32,6 +32,7 @@ mod foreach;
 mod forgetting;
 mod gantt;
 mod gates;
+mod gates_example;
 mod keeping;
 mod keys;
 mod limits;
