@@ -284,7 +284,11 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
             Line::Shell(line) => format!("run sh -c {}", report::shell_word(line)),
         }),
         Recipe::Template(template) => lines.push(format!("render {}", template.source.name)),
-        Recipe::Gate(gate) => lines.push(format!("look whether {}", gate.fail_if.source.text.trim())),
+        Recipe::Gate(gate) => {
+            let conditions = std::iter::once(&gate.fail_if).chain(&gate.warn_if);
+            lines
+                .extend(conditions.map(|condition| format!("look whether {}", condition.source.text.trim())));
+        }
         Recipe::Human(_) => {
             lines.push(format!("wait for a person; then `planexe done {}`", report::shell_word(&task.name)));
         }

@@ -266,14 +266,16 @@ impl Judge<'_> {
 
     /// What is wrong with a first output under its schema and checks.
     fn fault_of(&self, spec: &Spec, path: &str) -> Option<String> {
-        let prompt = spec.recipe.prompt()?;
+        let (schema, check) = spec.recipe.form();
+        if spec.recipe.prompt().is_none() && check.is_none() {
+            return None;
+        }
         let text = match fs::read_to_string(&self.store.path(path)) {
             Ok(text) => text,
             Err(error) => return Some(error.reason()),
         };
-        check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref())
-            .err()
-            .and_then(|violations| violations.first().map(ToString::to_string))
+        let violations = check::validate(&text, schema, check).err()?;
+        violations.first().map(ToString::to_string)
     }
 
     /// What the task would be made from now, or that its condition is false.
@@ -326,12 +328,15 @@ impl Judge<'_> {
             Recipe::Gate(gate) => {
                 self.template_parts("template", &gate.fail_if, task, inputs, &mut made.fingerprint, true);
                 made.fingerprint.add("gate", format!("{:?}", gate.action).as_bytes());
+                if let Some(warn_if) = &gate.warn_if {
+                    self.template_parts("warn_if", warn_if, task, inputs, &mut made.fingerprint, true);
+                }
                 if let Some(message) = &gate.message {
                     self.template_parts("message", message, task, inputs, &mut made.fingerprint, true);
                 }
             }
-            Recipe::Human(source) => {
-                self.template_parts("human", source, task, inputs, &mut made.fingerprint, true);
+            Recipe::Human(human) => {
+                self.template_parts("human", &human.ask, task, inputs, &mut made.fingerprint, true);
             }
         }
         for (n, template) in spec.templates.iter().enumerate() {

@@ -14,11 +14,17 @@ pub mod engine;
 pub mod eta;
 pub mod evaluation;
 pub mod event;
+pub mod execution;
 pub mod exit;
 pub mod explain;
+pub mod filters;
 pub mod fingerprint;
 pub mod fs;
+<<<<<<< HEAD
 pub mod git;
+=======
+pub mod gantt;
+>>>>>>> main
 pub mod graph;
 pub mod inputs;
 pub mod isolation;
@@ -64,3 +70,4 @@ pub mod units;
 pub mod verdict;
 pub mod versions;
 pub mod watch;
+pub mod words;

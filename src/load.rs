@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::check::banned_words;
 use crate::cores;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
@@ -21,7 +20,11 @@ use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, pa
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
+<<<<<<< HEAD
     CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, IsolateSpec, LeftOut, Line, Project,
+=======
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, LeftOut, Line, Project,
+>>>>>>> main
     PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
@@ -245,8 +248,8 @@ impl Loader<'_> {
         let mut graph = sound.then_some(graph)?;
         graph.renumber(self.steps.iter().copied());
         let mut specs = specs?;
-        for spec in &mut specs {
-            spec.step = graph.find(&spec.name).map_or(0, |id| graph[id].step);
+        for (spec, id) in specs.iter_mut().zip(graph.ids()) {
+            spec.step = graph[id].step;
         }
         let default = self.default_targets(&graph);
         let name = tables.pipeline.name.clone().unwrap_or_else(|| {
@@ -461,22 +464,31 @@ impl Loader<'_> {
         at.then("foreach")
     }
 
+    /// Inputs of these tasks that nothing makes and that are not plainly files of the run.
+    fn unclear_inputs(&self, graph: &Graph, ids: &[TaskId]) -> Vec<(TaskId, usize)> {
+        let mut plain = fs::PlainFiles::default();
+        let mut is_clear = |input: &Input| {
+            let is_path = !input.glob && !pattern::has_key(&input.pattern);
+            graph.is_produced(&input.pattern) || is_path && plain.has(self.run, Path::new(&input.pattern))
+        };
+        let inputs = |&id: &TaskId| (0..graph[id].inputs.len()).map(move |n| (id, n));
+        ids.iter().flat_map(inputs).filter(|&(id, n)| !is_clear(&graph[id].inputs[n])).collect()
+    }
+
     /// Inputs that nobody makes must be there, inside the run or the pipeline's folder.
     fn look_for_inputs(&mut self, graph: &Graph) {
         let mut told: BTreeSet<String> = BTreeSet::new();
+        let ids: Vec<TaskId> = graph.ids().collect();
+        let unclear = cores::by_parts(&ids, |ids| self.unclear_inputs(graph, ids));
+        let mut unclear = unclear.into_iter().peekable();
         for (id, (name, task)) in graph.ids().zip(&self.manifest.tables.task) {
-            for (n, input) in graph[id].inputs.iter().enumerate() {
-                if graph.is_produced(&input.pattern) {
-                    continue;
-                }
+            while let Some((_, n)) = unclear.next_if(|&(of, _)| of == id) {
+                let input = &graph[id].inputs[n];
                 if input.glob || pattern::has_key(&input.pattern) {
                     if self.leaves(&input.pattern) {
                         let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
                         self.look_where(&input.pattern, &at);
                     }
-                    continue;
-                }
-                if self.plain.has(self.run, Path::new(&input.pattern)) {
                     continue;
                 }
                 let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
@@ -733,11 +745,15 @@ impl Loader<'_> {
             return Some(Recipe::Gate(Box::new(GateSpec {
                 fail_if: self.condition(name, "gate", &gate.fail_if),
                 action: gate.action,
+                warn_if: gate.warn_if.as_ref().map(|text| self.condition(name, "gate.warn_if", text)),
                 message: gate.message.as_ref().map(|text| self.inline(name, "gate.message", text)),
             })));
         }
         Some(match &task.human {
-            Some(human) => Recipe::Human(Box::new(self.inline(name, "human", human))),
+            Some(human) => Recipe::Human(Box::new(HumanSpec {
+                ask: self.inline(name, "human", human),
+                check: self.texts.check(name).cloned(),
+            })),
             None => Recipe::Group,
         })
     }
@@ -748,9 +764,14 @@ impl Loader<'_> {
         let models = positions(names, endpoints);
         let params = merged(&defaults.params, task.params.as_deref());
         let check_digest = task.check.as_ref().map(|check| {
-            let words = check.banned_words.as_ref().and_then(|file| self.texts.file(file));
-            let words = words.map(|file| banned_words(&file.text));
-            Digest::of(&serde_json::to_vec(&(check, words)).unwrap_or_default())
+            let words =
+                self.texts.check(name).map(|check| check.words()).filter(|_| check.banned_words.is_some());
+            let text = match words {
+                Some(words) if check.allowed_words.is_some() => serde_json::to_vec(&(check, words)),
+                // As it was before words could be allowed, so that no answer is checked again.
+                words => serde_json::to_vec(&(check, words.map(|words| &words.banned))),
+            };
+            Digest::of(&text.unwrap_or_default())
         });
         Some(PromptSpec {
             system: match task.system.as_ref().or(defaults.system.as_ref()) {
@@ -865,7 +886,7 @@ fn path_of(tables: &Tables, written: &str) -> String {
 }
 
 fn decls_of(tables: &Tables) -> Vec<Decl> {
-    let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
+    let tasks: Vec<(&String, &Box<Task>)> = tables.task.iter().collect();
     cores::map(&tasks, |(name, task)| decl(tables, name, task))
 }
 

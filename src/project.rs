@@ -383,8 +383,8 @@ pub enum Recipe {
     Template(Box<Template>),
     /// Lets the pipeline go on, or not.
     Gate(Box<GateSpec>),
-    /// Waits for a person, with what they are asked.
-    Human(Box<Template>),
+    /// Waits for a person.
+    Human(Box<HumanSpec>),
 }
 
 impl Recipe {
@@ -407,6 +407,15 @@ impl Recipe {
             Recipe::Command(command) => !command.in_place,
             Recipe::Template(_) => true,
             Recipe::Group | Recipe::Prompt(_) | Recipe::Gate(_) | Recipe::Human(_) => false,
+        }
+    }
+
+    /// What its first output must satisfy, if it says: schema and checks.
+    pub fn form(&self) -> (Option<&CompiledSchema>, Option<&CompiledCheck>) {
+        match self {
+            Recipe::Prompt(prompt) => (prompt.schema.as_deref(), prompt.check.as_deref()),
+            Recipe::Human(human) => (None, human.check.as_deref()),
+            _ => (None, None),
         }
     }
 
@@ -454,6 +463,15 @@ impl PromptSpec {
     }
 }
 
+/// A task for a person.
+#[derive(Debug)]
+pub struct HumanSpec {
+    /// What they are asked.
+    pub ask: Template,
+    /// What the file they write must satisfy. Whoever wrote one that did is not asked again because this changed.
+    pub check: Option<Arc<CompiledCheck>>,
+}
+
 /// A command task.
 #[derive(Debug)]
 pub struct CommandSpec {
@@ -497,6 +515,8 @@ pub struct GateSpec {
     pub fail_if: Template,
     /// What then.
     pub action: GateAction,
+    /// True if it only should be told.
+    pub warn_if: Option<Template>,
     /// What to tell.
     pub message: Option<Template>,
 }

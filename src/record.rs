@@ -261,6 +261,9 @@ pub struct Status {
     /// Some instances are missing.
     #[serde(default)]
     pub partial: Option<bool>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The evaluation, if there is one.
     #[serde(default)]
     pub eval: Option<Value>,
@@ -323,6 +326,7 @@ impl Status {
             rescued: None,
             sample: None,
             partial: None,
+            warning: None,
             eval: None,
             failure: None,
             usage: None,

@@ -215,10 +215,10 @@ pub fn predict(
 ) -> Predicted {
     let mut now = Duration::ZERO;
     let mut predicted = Predicted::default();
-    let mut expected: HashMap<TaskId, Expected> = HashMap::new();
-    // By the time of their end, and in order of their start, with what their calls use.
+    // By number of the task, from its verdict to its end.
+    let mut expected: Vec<Expected> = vec![Expected::default(); engine.graph().len()];
+    // By the time of their end, and in order of their start.
     let mut running: BinaryHeap<Reverse<(Duration, u64, TaskId)>> = BinaryHeap::new();
-    let mut used: HashMap<TaskId, Usage> = HashMap::new();
     let mut spent = Usage::default();
     let mut over = reached(budget, now, &spent);
     loop {
@@ -233,7 +233,8 @@ pub fn predict(
                         let judged = match runs(engine.graph(), task) {
                             None => Judged::Fresh,
                             Some((work, takes)) => {
-                                expected.insert(task, takes);
+                                expected.resize(engine.graph().len(), Expected::default());
+                                expected[task.index()] = takes;
                                 Judged::Stale(work)
                             }
                         };
@@ -246,7 +247,7 @@ pub fn predict(
                         engine.on(Event::Expanded(family, Some(known.unwrap_or_else(one))), now);
                     }
                     Action::Start { task, .. } => {
-                        let takes = expected.remove(&task).unwrap_or_default();
+                        let takes = expected[task.index()];
                         // A limit that is reached when nothing is left to start ends nothing.
                         if predicted.budget_stop.is_none()
                             && let Some((limit, at)) = over
@@ -262,7 +263,6 @@ pub fn predict(
                         }
                         let end = now + Duration::try_from_secs_f64(takes.seconds).unwrap_or_default();
                         running.push(Reverse((end, predicted.tasks, task)));
-                        used.insert(task, takes.usage);
                     }
                     Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => {}
                 }
@@ -277,7 +277,7 @@ pub fn predict(
                     && end <= now
                 {
                     running.pop();
-                    spent.add(&used.remove(&task).unwrap_or_default());
+                    spent.add(&expected[task.index()].usage);
                     engine.on(Event::Ended(task, End::Done), now);
                 }
             }

@@ -544,7 +544,7 @@ pub fn drift(project: &Project, spec: &Spec, done: &Done) -> Vec<Drift> {
 /// What a waiting task asks of a person.
 pub fn asked(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> Option<String> {
     let template = match &spec.recipe {
-        Recipe::Human(template) => template,
+        Recipe::Human(human) => &human.ask,
         Recipe::Gate(gate) => match &gate.message {
             Some(message) => message,
             None => return Some(format!("the gate's condition holds: {}", gate.fail_if.source.text.trim())),

@@ -57,12 +57,16 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
 
 /// What is wrong with a first output under schema and checks.
 fn invalid(project: &Project, store: &Store, task: &Task, path: &str) -> Option<String> {
-    let prompt = project.spec(task).recipe.prompt()?;
+    let recipe = &project.spec(task).recipe;
+    let (schema, check) = recipe.form();
+    if recipe.prompt().is_none() && check.is_none() {
+        return None;
+    }
     let text = match fs::read_to_string(&store.path(path)) {
         Ok(text) => text,
         Err(error) => return Some(format!("output `{path}`: {}", error.reason())),
     };
-    let violations = check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref()).err()?;
+    let violations = check::validate(&text, schema, check).err()?;
     let more = match violations.len() {
         0 | 1 => String::new(),
         n => format!(" (and {} more)", n - 1),

@@ -258,6 +258,10 @@ impl Build<'_> {
                 came(End::Failed)
             }
             Outcome::Waiting(message) => {
+                if job.passed.is_some() {
+                    // What was written will not do: it is asked for again.
+                    self.controls.clear_passed(&name);
+                }
                 self.summary.waiting.push(name.clone());
                 self.waiting.push((name.clone(), message.clone()));
                 self.tell(Kind::TaskWaiting { task: name, message });
@@ -463,6 +467,9 @@ impl Build<'_> {
         });
         if completed.changed {
             self.changed.push(id);
+        }
+        if completed.warned {
+            self.summary.warned.push(name.clone());
         }
         if completed.rescued {
             self.summary.rescued.push(name.clone());

@@ -93,8 +93,11 @@ impl Given {
     /// A text of what is given; the same for the same.
     pub(super) fn canonical(&self) -> String {
         let context = self.context.iter().map(|(name, seen)| {
-            let value = serde_json::to_value(seen).unwrap_or_default();
-            format!("{name}={}\n", canonical(&value))
+            match serde_json::to_value(seen) {
+                Ok(value) => format!("{name}={}\n", canonical(&value)),
+                // Among files that are no text, say.
+                Err(_) => format!("{name}={seen:?}\n"),
+            }
         });
         let ids = self.ids.iter().map(|(source, ids)| format!("{source}={ids:?}\n"));
         context.chain(ids).collect()
@@ -239,13 +242,13 @@ pub(super) fn requirements(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{CompiledCheck, validate};
+    use crate::check::{CompiledCheck, WordLists, validate};
     use serde_json::json;
 
     /// Paths and messages of what is wrong, with `tree` and `limits` as inputs or without any.
     fn wrong(check: Value, answer: Value, inputs: bool) -> Vec<String> {
         let check: Check = serde_json::from_value(check).unwrap();
-        let compiled = CompiledCheck::compile(&check, None).unwrap();
+        let compiled = CompiledCheck::compile(&check, &WordLists::default()).unwrap();
         let tree = json!({"tasks": [{"id": "survey-soil"}, {"id": "sign-lease"}], "none": []});
         let context = BTreeMap::from([
             ("tree".to_owned(), Seen::from_serialize(tree)),
@@ -314,7 +317,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(names(&check).into_iter().collect::<Vec<_>>(), ["limits.broken", "tree", "vars.size"]);
-        let compiled = CompiledCheck::compile(&check, None).unwrap();
+        let compiled = CompiledCheck::compile(&check, &WordLists::default()).unwrap();
         let text = |broken| {
             let limits = Seen::from_serialize(json!({"broken": broken}));
             compiled.with(&BTreeMap::from([("limits".to_owned(), limits)])).unwrap().1

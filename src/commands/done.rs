@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use crate::check;
 use crate::clock;
 use crate::commands::{Session, session_parts};
 use crate::exit::{self, Error, Kind};
@@ -71,6 +72,12 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
     let mut missing = unit.outputs.clone();
     let there = |path: &String| fs::signature(&store.path(path)).is_ok_and(|s| s.is_some_and(|s| s.size > 0));
     missing.retain(|path| recipe == "human" && !there(path));
+    if recipe == "human"
+        && let Some(wrong) = wrong(&opened, &parts[0].0, unit, &missing)
+    {
+        let hint = format!("put it right, then type `planexe done {}`", shell_word(&unit.name));
+        return Err(Error::new(Kind::Refused, wrong).code("not_accepted").hint(hint));
+    }
     let (by, at, decision_id) = (session.user(), clock::now_utc(), waiting_with(store, unit));
     store.pass(&Passed { task: unit.name.clone(), by, at, decision_id })?;
     answer(session, &opened, std::slice::from_ref(&unit.name), &missing)
@@ -127,6 +134,22 @@ fn recipe(opened: &Opened, id: &crate::graph::TaskId) -> Result<&'static str, Er
             }))
         }
     }
+}
+
+/// What is wrong with what a person wrote, if the task says what it must satisfy. What looks at inputs the build tries.
+fn wrong(opened: &Opened, id: &crate::graph::TaskId, unit: &Unit, missing: &[String]) -> Option<String> {
+    let spec = opened.project.spec(&opened.project.graph[*id]);
+    let (schema, check) = spec.recipe.form();
+    let (check, first) = (check?, unit.outputs.first()?);
+    if missing.contains(first) {
+        return Some(format!("`{first}` is not written, and `{}` says what must be in it", unit.name));
+    }
+    let text = match fs::read_to_string(&opened.store.path(first)) {
+        Ok(text) => text,
+        Err(error) => return Some(error.to_string()),
+    };
+    let violations = check::validate(&text, schema, Some(check)).err()?;
+    Some(format!("`{first}` will not do: {}", violations.first()?))
 }
 
 fn state_of(store: &Store, unit: &Unit) -> Option<State> {

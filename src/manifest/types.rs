@@ -53,7 +53,7 @@ pub struct Tables {
     /// `{{ number }}` in it the item of a fan-out by its place, counted from 1.
     pub aliases: Map<String>,
     /// The tasks, by name.
-    pub task: Map<Task>,
+    pub task: Map<Box<Task>>,
 }
 
 /// `[pipeline]`
@@ -68,6 +68,8 @@ pub struct Pipeline {
     pub schema: Option<u32>,
     /// The input that `planexe edit-plan` edits.
     pub plan: Option<String>,
+    /// When which task is planned, for `planexe gantt`: a JSON file of the pipeline. It makes nothing stale.
+    pub schedule: Option<String>,
     /// Tasks (or outputs) a bare `planexe build` makes; all tasks if left out.
     pub default: Vec<String>,
     /// Whether a line of a prompt or template that holds only a block tag (`{% … %}`) leaves nothing
@@ -431,7 +433,7 @@ pub struct Task {
     pub prompt: Option<String>,
     /// JSON Schema of the answer: a file of the pipeline.
     pub schema: Option<String>,
-    /// What the answer must satisfy beyond its schema.
+    /// What the answer must satisfy beyond its schema; of a `human` task what the person writes.
     pub check: Option<Box<Check>>,
     /// How often an invalid answer is asked for again (default 2).
     pub max_validation_retries: Option<u32>,
@@ -644,6 +646,9 @@ pub struct Gate {
     pub fail_if: String,
     /// What happens when it is true (default `stop`).
     pub action: GateAction,
+    /// A second condition: when it is true and `fail_if` is not, the gate says so and goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warn_if: Option<String>,
     /// What to tell the user, a template over the inputs.
     pub message: Option<String>,
 }
@@ -718,8 +723,13 @@ pub struct Check {
     pub max_words: Option<u64>,
     /// Regular expressions the text must match, by JSON pointer (`""` is the whole answer).
     pub matches: Map<String>,
-    /// A file of the pipeline with one banned word or phrase per line.
-    pub banned_words: Option<String>,
+    /// A file of the pipeline with one banned word or phrase per line, or a list of such files; `{{ vars.X }}` may stand
+    /// in a path.
+    pub banned_words: Option<OneOrMany>,
+    /// The same of words and phrases that are allowed, whatever list bans them: a banned word inside an allowed phrase
+    /// is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_words: Option<OneOrMany>,
     /// JSON pointers (`*` allowed) of ids, and where those ids come from: `"input:/pointer"` is in a JSON
     /// input, `"item:/pointer"` in the item of a fan-out, `"/pointer"` in the answer itself. An empty id
     /// is passed over.
@@ -734,6 +744,18 @@ pub struct Check {
     /// Conditions on the answer and the inputs together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<Requirement>,
+}
+
+impl Check {
+    /// The lists of words it names: the key, which of several, and the path as written.
+    pub fn word_files(&self) -> impl Iterator<Item = (&'static str, Option<usize>, &str)> {
+        let keys = [("banned_words", &self.banned_words), ("allowed_words", &self.allowed_words)];
+        keys.into_iter().flat_map(|(key, files)| {
+            let many = matches!(files, Some(OneOrMany::Many(_)));
+            let files = files.iter().flat_map(OneOrMany::as_slice).enumerate();
+            files.map(move |(index, file)| (key, many.then_some(index), file.as_str()))
+        })
+    }
 }
 
 /// An entry of `check.ranges`: an estimate in the manner of Fermi. A number may be written as a string.

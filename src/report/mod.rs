@@ -222,6 +222,9 @@ pub struct TaskView {
     pub sample: Option<bool>,
     /// Some instances are missing.
     pub partial: Option<bool>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The evaluation.
     pub eval: Option<Value>,
     /// Why it failed.
@@ -269,6 +272,7 @@ impl TaskView {
             rescued: None,
             sample: None,
             partial: None,
+            warning: None,
             eval: None,
             failure: None,
             usage: None,
@@ -297,6 +301,7 @@ impl TaskView {
             rescued: status.rescued,
             sample: status.sample,
             partial: status.partial,
+            warning: status.warning.clone().filter(|_| shown.is_complete()),
             eval: status.eval.clone(),
             failure: status.failure.clone().filter(|_| !shown.is_complete()),
             usage: status.usage,
@@ -375,6 +380,7 @@ impl TaskView {
                 parts.push(words.to_owned());
             }
         }
+        parts.extend(self.warning.as_deref().map(|warning| format!("warned: {}", clean(warning))));
         parts.extend(self.drift.as_deref().map(clean));
         parts.retain(|part| !part.is_empty());
         parts.join("; ")

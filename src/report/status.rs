@@ -80,6 +80,9 @@ pub struct QualitySummary {
     pub sample: Vec<String>,
     /// Tasks accepted by their evaluation in spite of their exit status.
     pub rescued: Vec<String>,
+    /// Gates that let the run go on and have something to say all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warned: Vec<String>,
 }
 
 impl QualitySummary {
@@ -90,6 +93,7 @@ impl QualitySummary {
             flagged.map(|task| task.task.clone()).collect::<Vec<_>>()
         };
         let (partial, rescued) = (named(|task| task.partial), named(|task| task.rescued));
+        let warned = named(|task| Some(task.warning.is_some()));
         // Of a fan-out its items are named, as the build does.
         let sampled =
             without_families(tasks).filter(|task| task.state.is_complete() && task.sample == Some(true));
@@ -100,6 +104,7 @@ impl QualitySummary {
             partial,
             sample,
             rescued,
+            warned,
         }
     }
 }
@@ -242,6 +247,7 @@ impl StatusView {
             ("Partial", &quality.partial),
             ("Sample answers", &quality.sample),
             ("Rescued", &quality.rescued),
+            ("Warned", &quality.warned),
         ] {
             if !names.is_empty() {
                 lines.push(format!("{label}: {}", some_names(names, 5)));

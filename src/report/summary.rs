@@ -108,6 +108,9 @@ impl SummaryView {
             }
             many => text += &format!("Sample answers, recorded for other prompts: {many} tasks.\n"),
         }
+        if !summary.warned.is_empty() {
+            text += &format!("Warned: {}; `planexe status` says of what.\n", some_names(&summary.warned, 5));
+        }
         if let Some(report) = self.report.as_ref().filter(|_| !self.is_null()) {
             text += &format!("Report: {}\n", clean(report));
         }

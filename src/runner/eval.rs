@@ -293,6 +293,7 @@ impl Evaluating<'_> {
             attempt: None,
             by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
             was_there: candidate.round == 0,
+            warning: None,
         };
         let outcome = commit_attempt(tools, job, candidate.contents(&tools.store)?, made);
         if let Outcome::Done(_) = outcome {

@@ -295,6 +295,8 @@ pub struct Completed {
     pub checkpoint_id: Option<String>,
     /// Its command failed, and its evaluator accepted it all the same.
     pub rescued: bool,
+    /// It is a gate that warned.
+    pub warned: bool,
     /// What its evaluator gave it.
     pub score: Option<f64>,
     /// What it was given and what it left, as recorded: files relative to the run.
@@ -322,7 +324,7 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         Recipe::Command(spec) => command::run(tools, job, spec),
         Recipe::Template(template) => template::run(tools, job, template),
         Recipe::Gate(spec) => gate::run(tools, job, spec),
-        Recipe::Human(template) => human::run(tools, job, template),
+        Recipe::Human(spec) => human::run(tools, job, spec),
     };
     job.talk_mut().spent += start.elapsed();
     let outcome = settle(tools, job, outcome);
@@ -548,8 +550,13 @@ pub struct Made {
     pub by: Option<By>,
     /// The outputs that were there already are taken as they are.
     pub was_there: bool,
+<<<<<<< HEAD
     /// The commit it was merged with, what was recorded of its success, and whether it would be made from the same now.
     pub merged: Option<(String, Box<Success>, bool)>,
+=======
+    /// What a gate has to say though it lets the pipeline go on.
+    pub warning: Option<String>,
+>>>>>>> main
 }
 
 /// Commits a finished attempt, or has what it made evaluated first.
@@ -566,6 +573,7 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
     let mut status = status_of(tools, job, State::Done);
     status.sample = made.sample.then_some(true);
     status.rescued = (made.by == Some(By::Rescue)).then_some(true);
+    status.warning = made.warning;
     if made.with.is_none() {
         status.model = None;
         status.api = None;
@@ -635,6 +643,7 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
             outdated,
             checkpoint_id: committed.done.checkpoint_id,
             rescued: made.by == Some(By::Rescue),
+            warned: committed.status.warning.is_some(),
             score: job.course.evaluation.as_ref().and_then(|evaluation| evaluation.score),
         })),
         Err(error) => Outcome::Broken(error),

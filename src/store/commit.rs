@@ -211,7 +211,8 @@ impl Staged {
             Content::Bytes(_) if same => {}
             Content::Bytes(content) => {
                 self.changed = true;
-                let temp = fs::write_beside(target, content, durability)?;
+                let mode = old.map(|old| old.mode & 0o777);
+                let temp = fs::write_beside_as(target, content, mode, durability)?;
                 self.temps.0.push((temp.clone(), target.to_owned()));
                 self.renames.push((temp, target.to_owned()));
             }

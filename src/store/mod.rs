@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// Whether the sidecars of an output have hashed names.
-    fn is_hashed(&self, output: &str) -> bool {
+    pub fn is_hashed(&self, output: &str) -> bool {
         output.rsplit('/').next().unwrap_or(output).len() + Sidecar::Status.suffix().len() > NAME_MAX
     }
 

@@ -115,7 +115,7 @@ impl TaskChecker<'_, '_> {
         let given: [(&str, bool, &[Recipe]); 24] = [
             ("system", task.system.is_some(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
-            ("check", task.check.is_some(), &[Prompt]),
+            ("check", task.check.is_some(), &[Prompt, Human]),
             ("model", task.model.is_some() && !asks_in_eval, &[Prompt]),
             ("params", task.params.is_some(), &[Prompt]),
             ("params_extra", task.params_extra.is_some(), &[Prompt]),
