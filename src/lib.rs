@@ -20,11 +20,8 @@ pub mod explain;
 pub mod filters;
 pub mod fingerprint;
 pub mod fs;
-<<<<<<< HEAD
-pub mod git;
-=======
 pub mod gantt;
->>>>>>> main
+pub mod git;
 pub mod graph;
 pub mod inputs;
 pub mod isolation;

@@ -20,12 +20,8 @@ use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, pa
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-<<<<<<< HEAD
-    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, IsolateSpec, LeftOut, Line, Project,
-=======
-    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, LeftOut, Line, Project,
->>>>>>> main
-    PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, LeftOut, Line,
+    Project, PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;

@@ -550,13 +550,10 @@ pub struct Made {
     pub by: Option<By>,
     /// The outputs that were there already are taken as they are.
     pub was_there: bool,
-<<<<<<< HEAD
     /// The commit it was merged with, what was recorded of its success, and whether it would be made from the same now.
     pub merged: Option<(String, Box<Success>, bool)>,
-=======
     /// What a gate has to say though it lets the pipeline go on.
     pub warning: Option<String>,
->>>>>>> main
 }
 
 /// Commits a finished attempt, or has what it made evaluated first.

@@ -502,6 +502,7 @@ fn try_land(tools: &Tools, job: &Job, merged: &Merged) -> Result<Outcome, Troubl
         attempt: None,
         by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
         was_there: false,
+        warning: None,
         merged: Some((merged.commit.clone(), Box::new(success.clone()), holds_for(job, success, merged))),
     };
     let outcome = commit_attempt(tools, job, outputs, made);
