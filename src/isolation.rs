@@ -150,7 +150,7 @@ pub fn plain_name(name: &str) -> String {
 }
 
 /// The run's part of the names of branches: other runs of the repository have others.
-fn run_name(run: &Path) -> String {
+pub fn run_name(run: &Path) -> String {
     let name = run.file_name().map_or_else(|| "run".into(), |name| plain_name(&name.to_string_lossy()));
     format!("{name}-{}", &Digest::of(run.as_os_str().as_encoded_bytes()).short()[..6])
 }
