@@ -412,6 +412,7 @@ impl<'a> Build<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Ended {
         self.engine.want(&self.wanted.targets.clone());
+        self.give_turns();
         if self.after_kill
             && let Err(error) = self.begin()
         {

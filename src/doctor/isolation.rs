@@ -8,6 +8,7 @@ use crate::git::{Git, GitError, OLDEST};
 use crate::isolation::{BRANCHES, Place, SAVED, plain_name, run_name};
 use crate::open::Opened;
 use crate::report::shell_word;
+use crate::store::lanes::Lane;
 use crate::style::clean;
 
 /// Most names that are told.
@@ -39,10 +40,18 @@ fn look(opened: &Opened) -> Result<Vec<Finding>, GitError> {
     };
     let git = place.git();
     let mut found = Vec::new();
-    let merging: HashSet<String> =
-        store.unmerged().into_iter().filter_map(|it| it.success).map(|success| success.lane).collect();
+    let graph = &opened.project.graph;
+    let is_task = |name: &str| graph.find(name.split('[').next().unwrap_or(name)).is_some();
+    let merging: HashSet<String> = store
+        .unmerged()
+        .into_iter()
+        .filter(|it| is_task(&it.task))
+        .filter_map(|it| it.success)
+        .map(|success| success.lane)
+        .collect();
     let lanes = store.lanes();
-    let open = lanes.iter().filter(|lane| lane.at_work.is_some() || merging.contains(&lane.lane));
+    let at_work = |lane: &Lane| lane.at_work.as_ref().is_some_and(|at_work| is_task(&at_work.task));
+    let open = lanes.iter().filter(|lane| at_work(lane) || merging.contains(&lane.lane));
     let mut open: HashSet<String> = open.map(|lane| lane.name.clone()).collect();
     open.extend(merging.iter().map(|lane| plain_name(lane)));
     let own = fs::resolved(&store.worktrees_dir());

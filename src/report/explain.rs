@@ -265,7 +265,9 @@ impl ExplainView {
         let failed = match self.state {
             Shown::PendingEval => reason_of(failure),
             Shown::FailedPendingEval if failure.class != "exit" => reason_of(failure),
-            Shown::Merging | Shown::Waiting => format!("Not merged: {}", reason_of(failure)),
+            Shown::Merging | Shown::Waiting if self.isolation.is_some() => {
+                format!("Not merged: {}", reason_of(failure))
+            }
             _ => format!("Its last attempt failed{attempts}: {}", reason_of(failure)),
         };
         let mut text = format!("\n{}\n", style.wrap(&failed, 2));

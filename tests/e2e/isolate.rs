@@ -860,3 +860,45 @@ fn forced_it_is_made_anew_and_merged() {
     assert!(space.in_history("by hand\n"));
     assert_idle(&space);
 }
+
+#[test]
+fn in_a_lane_what_was_interrupted_comes_first() {
+    // The first in order is not the one that was at work.
+    let space = lane("", "touch $RAN.half; while [ ! -e $RAN.go ]; do sleep 0.05; done;");
+    space.edit(
+        "pipeline.toml",
+        "inputs  = [\"one.txt\"]\noutputs = [\"two.txt\"]",
+        "inputs  = [\"plan.txt\"]\noutputs = [\"two.txt\"]\npriority = 1",
+    );
+    commit(&space, "two that do not wait for one another");
+    half_done(&space).kill9();
+    assert_eq!(ran(&space), 1);
+    space.edit("pipeline.toml", "priority = 1", "priority = -1");
+    go(&space);
+    space.build().says_nothing_of(&["planexe/saved/"]);
+    assert_eq!((ran(&space), space.read("src/a.txt")), (3, "a\ntwo\ntwo\none\n".to_owned()));
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn a_run_that_was_moved_or_copied_in_the_middle_is_refused() {
+    let space = repository("isolate = true");
+    space.write("agent.sh", WAITS);
+    commit(&space, "an agent that waits");
+    half_done(&space).kill9();
+    let copy = space.root().join("copy");
+    let copied = space.program("cp", &["-R", ".", copy.to_str().expect("a path")]).status().expect("cp");
+    assert!(copied.success());
+    let out = space.run(&["-C", copy.to_str().expect("a path"), "build"]).exits(2);
+    out.says(&["moved or copied", "rm -r .planexe/isolation .planexe/worktrees"]);
+    // A worktree that git does not know any more is left alone.
+    std::fs::remove_dir_all(space.path(".git/worktrees")).expect("removed");
+    space.run(&["build"]).exits(1).says(&["is no worktree that git knows", "move it away"]);
+    assert_eq!(space.read(&format!("{WORKTREE}/src/b.txt")), "b\nnot committed\n");
+    assert_eq!(git(&space, &["status", "--porcelain"]), "");
+    std::fs::rename(space.path(WORKTREE), space.root().join("aside")).expect("moved");
+    go(&space);
+    space.build();
+    assert_idle(&space);
+}
