@@ -56,6 +56,8 @@ impl Build<'_> {
         if let Err(error) = self.tools.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
             self.broken.get_or_insert(error);
         }
+        self.end_recording();
+        self.drain_events();
         self.summary.sample.sort();
         self.summary.sample.dedup();
         let ended = Ended {

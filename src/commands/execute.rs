@@ -115,7 +115,7 @@ pub fn run(session: &Session, args: &ExecuteArgs) -> Result<u8, Error> {
     let had_rules = rules.is_some();
     let mut ruler = rules.unwrap_or_else(|| rules_said(args)).ruler();
     let project = Project::of(&plan, &mut ruler);
-    let files = project.files(&plan, &besides);
+    let files = project.files(&plan, &ruler, &besides);
     let listed = listed.unwrap_or_default();
     let change = place::compare(&dir, &listed, &files).map_err(|error| cannot(&dir, &error))?;
     if !change.edited.is_empty() && !args.force {

@@ -138,7 +138,7 @@ impl<'p> Project<'p> {
     }
 
     /// Its files: paths and texts, the pipeline last.
-    pub fn files(&self, plan: &Plan, besides: &Besides) -> Vec<(String, String)> {
+    pub fn files(&self, plan: &Plan, ruler: &Ruler, besides: &Besides) -> Vec<(String, String)> {
         let mut files = vec![
             (".gitignore".to_owned(), "/.planexe/\n".to_owned()),
             ("README.md".to_owned(), readme::text(plan, self)),
@@ -150,7 +150,7 @@ impl<'p> Project<'p> {
         ];
         files.extend(besides.text.iter().map(|text| ("plan/plan.txt".to_owned(), text.clone())));
         files.extend(self.items().map(|item| (item.given_path(), pretty(&item.given))));
-        files.push(("pipeline.toml".to_owned(), pipeline::text(plan, self)));
+        files.push(("pipeline.toml".to_owned(), pipeline::text(plan, self, ruler.rules.git)));
         files
     }
 }
