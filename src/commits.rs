@@ -321,7 +321,9 @@ impl Committer {
     /// repository.
     fn staged(&self, head: Option<&str>, paths: &[String]) -> Result<HashSet<String>, GitError> {
         let mut arguments = match head {
-            Some(head) => vec![LITERAL, "diff-index", "--cached", "--name-only", "--no-renames", "-z", head, "--"],
+            Some(head) => {
+                vec![LITERAL, "diff-index", "--cached", "--name-only", "--no-renames", "-z", head, "--"]
+            }
             None => vec![LITERAL, "ls-files", "--full-name", "-z", "--"],
         };
         arguments.extend(paths.iter().map(String::as_str));

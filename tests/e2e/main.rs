@@ -34,6 +34,7 @@ mod gantt;
 mod gates;
 mod gates_example;
 mod git_record;
+mod isolate;
 mod keeping;
 mod keys;
 mod limits;
