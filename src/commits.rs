@@ -46,6 +46,19 @@ pub struct Finished {
     pub outputs: Vec<String>,
 }
 
+/// A commit to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Files, relative to the run; one that is not there is removed.
+    pub paths: Vec<String>,
+    /// What is said of it.
+    pub message: String,
+    /// When it was done; now, if nobody knows.
+    pub at: Option<String>,
+    /// For the log of references, in a word.
+    pub word: String,
+}
+
 /// Why nothing, or not everything, was committed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotCommitted {
@@ -173,10 +186,20 @@ fn commit_with(
             paths <= AT_ONCE
         });
         let (now, later) = rest.split_at(most.count().max(1));
-        committer.commit(store, now)?;
+        let commits: Vec<Commit> = now.iter().map(|task| of_task(store, task)).collect();
+        committer.commit(&commits)?;
         rest = later;
     }
     Ok(())
+}
+
+/// Makes the folder of a run a repository, if it is not one, and commits some of its files.
+pub fn found(store: &Store, commit: Commit) -> Result<(), NotCommitted> {
+    if !store.run_dir().join(".git").exists() {
+        Git::at(store.run_dir()).contained().must(&["init", "-q"])?;
+    }
+    fs::make_dirs(&store.planexe_dir(), Durability::Unsynced)?;
+    Committer::of(store)?.commit(&[commit])
 }
 
 /// A repository, and the way a run lies in it.
@@ -186,6 +209,8 @@ struct Committer {
     /// The same with an index of our own.
     own: Git,
     git_dir: PathBuf,
+    /// What all worktrees of the repository share: held while its branches change, as isolated tasks do.
+    common: PathBuf,
     /// The commit whose tree is in the index of our own.
     at: Option<String>,
 }
@@ -204,20 +229,22 @@ impl Committer {
             .with_variable("GIT_AUTHOR_EMAIL", EMAIL)
             .with_variable("GIT_COMMITTER_NAME", NAME)
             .with_variable("GIT_COMMITTER_EMAIL", EMAIL);
-        let places = git.text(&["rev-parse", "--is-inside-work-tree", "--absolute-git-dir"])?;
-        let mut places = places.lines();
-        let (inside, git_dir) = (places.next(), places.next());
-        let (Some("true"), Some(git_dir)) = (inside, git_dir) else { return Err(NotCommitted::NoRepository) };
+        let asked = ["rev-parse", "--is-inside-work-tree", "--absolute-git-dir", "--git-common-dir"];
+        let places = git.text(&asked)?;
+        let places: Vec<&str> = places.lines().collect();
+        let ["true", git_dir, common] = places[..] else { return Err(NotCommitted::NoRepository) };
+        let common = fs::resolved(&run.join(common));
         let index = store.planexe_dir().join(INDEX);
         // Of a build that was killed.
         fs::remove(&index)?;
         fs::remove(&index.with_extension("lock"))?;
         let own = git.with_variable("GIT_INDEX_FILE", index);
-        Ok(Committer { git_dir: PathBuf::from(git_dir), git, own, at: None })
+        Ok(Committer { git_dir: PathBuf::from(git_dir), common, git, own, at: None })
     }
 
-    /// A commit for each task that has something new; the branch is moved once.
-    fn commit(&mut self, store: &Store, tasks: &[Finished]) -> Result<(), NotCommitted> {
+    /// Each commit that has something new; the branch is moved once.
+    fn commit(&mut self, commits: &[Commit]) -> Result<(), NotCommitted> {
+        let _turn = fs::hold_dir(&self.common)?;
         for _ in 0..5 {
             if UNDER_WAY.iter().any(|name| self.git_dir.join(name).exists()) {
                 return Err(NotCommitted::UnderWay);
@@ -236,17 +263,17 @@ impl Committer {
                 None => String::new(),
             };
             let mut committed: Vec<String> = Vec::new();
-            for task in tasks {
-                let paths = self.paths_of(store, task)?;
+            for commit in commits {
+                let paths = self.not_ignored(&commit.paths)?;
                 if paths.is_empty() {
                     continue;
                 }
-                self.own.must_feed(&["update-index", "-z", "--add", "--stdin"], zeros(&paths))?;
+                self.own.must_feed(&["update-index", "-z", "--add", "--remove", "--stdin"], zeros(&paths))?;
                 let new = self.own.text(&["write-tree"])?;
                 if new == tree {
                     continue;
                 }
-                tip = Some(self.commit_tree(store, task, &new, tip.as_deref())?);
+                tip = Some(self.commit_tree(commit, &new, tip.as_deref())?);
                 tree = new;
                 committed.extend(paths);
             }
@@ -254,8 +281,8 @@ impl Committer {
             let staged = self.staged(head.as_deref(), &committed)?;
             let nothing = "0".repeat(new.len());
             let from = head.as_deref().unwrap_or(&nothing);
-            let why = match tasks {
-                [one] => format!("planexe: {}", clean(&one.task)),
+            let why = match commits {
+                [one] => format!("planexe: {}", clean(&one.word)),
                 many => format!("planexe: {} tasks", many.len()),
             };
             let moved = self.git.must(&["update-ref", "-m", &why, "HEAD", &new, from]);
@@ -274,76 +301,68 @@ impl Committer {
         Err(NotCommitted::Moved)
     }
 
-    /// The paths of a task that are there and that git does not ignore, relative to the run.
-    fn paths_of(&self, store: &Store, task: &Finished) -> Result<Vec<String>, NotCommitted> {
-        let Some(first) = task.outputs.first() else { return Ok(Vec::new()) };
-        let sidecar = |kind| {
-            let path = store.sidecar_path(first, kind);
-            path.strip_prefix(store.run_dir()).ok().and_then(Path::to_str).map(str::to_owned)
-        };
-        let all = task
-            .outputs
-            .iter()
-            .cloned()
-            .chain([Sidecar::Done, Sidecar::Status].into_iter().filter_map(sidecar));
-        let there =
-            |path: &String| fs::kind(&store.path(path)).is_ok_and(|kind| kind == Some(fs::FileKind::File));
-        let mut paths: Vec<String> = all.filter(there).collect();
+    /// Those of some paths that git does not ignore.
+    fn not_ignored(&self, paths: &[String]) -> Result<Vec<String>, NotCommitted> {
         // It knows no `--literal-pathspecs`; nothing that begins so is a pattern to it.
-        let named: Vec<String> = paths.iter().map(|path| format!("./{path}")).collect();
-        let said = self.git.feed(&["check-ignore", "-z", "--stdin"], zeros(&named))?;
-        if said.code > 1 || said.code < 0 {
+        let named = |path: &String| format!("./{path}");
+        let input = zeros(&paths.iter().map(named).collect::<Vec<_>>());
+        let said = self.git.feed(&["check-ignore", "-z", "--stdin"], input)?;
+        if !(0..=1).contains(&said.code) {
             return Err(GitError::Failed { command: "check-ignore".into(), said: said.why() }.into());
         }
         let ignored: HashSet<&[u8]> = said.out.split(|&byte| byte == 0).collect();
-        paths.retain(|path| !ignored.contains(format!("./{path}").as_bytes()));
-        Ok(paths)
+        Ok(paths.iter().filter(|path| !ignored.contains(named(path).as_bytes())).cloned().collect())
     }
 
-    fn commit_tree(
-        &self,
-        store: &Store,
-        task: &Finished,
-        tree: &str,
-        parent: Option<&str>,
-    ) -> Result<String, NotCommitted> {
-        let (message, at) = message(store, task);
+    fn commit_tree(&self, commit: &Commit, tree: &str, parent: Option<&str>) -> Result<String, NotCommitted> {
         let mut arguments = vec!["commit-tree", tree, "-F", "-"];
         arguments.extend(parent.iter().flat_map(|parent| ["-p", *parent]));
-        let git = match at {
+        let git = match &commit.at {
             Some(at) => self.git.with_variable("GIT_AUTHOR_DATE", at),
             None => self.git.clone(),
         };
-        Ok(git.must_feed(&arguments, message.into_bytes())?.text())
+        Ok(git.must_feed(&arguments, commit.message.clone().into_bytes())?.text())
     }
 
     /// Which of these paths the user staged otherwise than they are in the commit that is checked out, from the top of the
     /// repository.
     fn staged(&self, head: Option<&str>, paths: &[String]) -> Result<HashSet<String>, GitError> {
-        let mut arguments = match head {
-            Some(head) => {
-                vec![LITERAL, "diff-index", "--cached", "--name-only", "--no-renames", "-z", head, "--"]
-            }
-            None => vec![LITERAL, "ls-files", "--full-name", "-z", "--"],
-        };
-        arguments.extend(paths.iter().map(String::as_str));
-        Ok(self.git.names(&arguments)?.into_iter().collect())
+        let mut staged = HashSet::new();
+        for paths in paths.chunks(AT_ONCE) {
+            let mut arguments = match head {
+                Some(head) => {
+                    vec![LITERAL, "diff-index", "--cached", "--name-only", "--no-renames", "-z", head, "--"]
+                }
+                None => vec![LITERAL, "ls-files", "--full-name", "-z", "--"],
+            };
+            arguments.extend(paths.iter().map(String::as_str));
+            staged.extend(self.git.names(&arguments)?);
+        }
+        Ok(staged)
     }
 
     /// Has the user's index hold of these paths what was committed, but for those they staged otherwise; else they would
     /// look as if they were to be removed.
     fn bring_up_to_date(&self, paths: &[String], staged: &HashSet<String>) -> Result<(), NotCommitted> {
-        let mut arguments = vec![LITERAL, "ls-files", "--stage", "--full-name", "-z", "--"];
-        arguments.extend(paths.iter().map(String::as_str));
         let mut input = Vec::new();
-        for entry in self.own.names(&arguments)? {
-            let name = entry.split_once('\t').map_or("", |(_, name)| name);
-            if !staged.contains(name) {
-                input.extend(entry.as_bytes());
-                input.push(0);
+        for paths in paths.chunks(AT_ONCE) {
+            let mut arguments = vec![LITERAL, "ls-files", "--stage", "--full-name", "-z", "--"];
+            arguments.extend(paths.iter().map(String::as_str));
+            for entry in self.own.names(&arguments)? {
+                let name = entry.split_once('\t').map_or("", |(_, name)| name);
+                if !staged.contains(name) {
+                    input.extend(entry.as_bytes());
+                    input.push(0);
+                }
             }
         }
         self.git.must_feed(&["update-index", "-z", "--index-info"], input)?;
+        // Those that were removed are in no index of ours.
+        let gone: Vec<String> =
+            paths.iter().filter(|path| !self.git.dir().join(path).exists()).cloned().collect();
+        if !gone.is_empty() {
+            self.git.must_feed(&["update-index", "-z", "--remove", "--stdin"], zeros(&gone))?;
+        }
         Ok(())
     }
 }
@@ -357,8 +376,8 @@ fn zeros(paths: &[String]) -> Vec<u8> {
     bytes
 }
 
-/// The message of a task's commit, and when the task was done.
-fn message(store: &Store, task: &Finished) -> (String, Option<String>) {
+/// The commit of a task: its outputs and sidecars that are there, and what its records say.
+fn of_task(store: &Store, task: &Finished) -> Commit {
     let first = task.outputs.first().map_or("", String::as_str);
     let title: String =
         clean(if task.title.is_empty() { first } else { &task.title }).chars().take(100).collect();
@@ -387,7 +406,7 @@ fn message(store: &Store, task: &Finished) -> (String, Option<String>) {
         let cost = status
             .usage
             .as_ref()
-            .filter(|usage| usage.calls > 0)
+            .filter(|usage| usage.cost_usd > 0.0)
             .map(|usage| format!("{:.6} USD", usage.cost_usd));
         trailer("Cost", cost);
         trailer("Sample", (status.sample == Some(true)).then(|| "true".to_owned()));
@@ -401,5 +420,13 @@ fn message(store: &Store, task: &Finished) -> (String, Option<String>) {
         };
         trailer("By", by.map(str::to_owned));
     }
-    (text, done.map(|done| done.completed_utc.clone()))
+    let sidecar = |kind| {
+        let path = store.sidecar_path(first, kind);
+        path.strip_prefix(store.run_dir()).ok().and_then(Path::to_str).map(str::to_owned)
+    };
+    let sidecars = [Sidecar::Done, Sidecar::Status].into_iter().filter_map(sidecar);
+    let is_file =
+        |path: &String| fs::kind(&store.path(path)).is_ok_and(|kind| kind == Some(fs::FileKind::File));
+    let paths = task.outputs.iter().cloned().chain(sidecars).filter(is_file).collect();
+    Commit { paths, message: text, at: done.map(|done| done.completed_utc.clone()), word: task.task.clone() }
 }

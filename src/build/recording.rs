@@ -21,7 +21,7 @@ impl Build<'_> {
         if !self.project.tables.git.commit_on_done {
             return;
         }
-        self.recording.were_due = commits::are_due(self.store);
+        self.recording.were_due = self.after_kill || commits::are_due(self.store);
         if let Err(error) = commits::note_due(self.store) {
             self.tools.note(None, true, format!("commits that fail will not be made up for: {error}"));
         }

@@ -17,6 +17,9 @@ pub const CONTEXT: &str = "plan/context.json";
 /// Planned dates.
 pub const SCHEDULE: &str = "schedule.json";
 
+/// What git is not to look at: records that are nobody's work, and logs.
+const IGNORED: &str = "/.planexe/\n/*.jsonl\n/activity_overview.json\n";
+
 /// A step of the plan as a task.
 #[derive(Debug, Clone)]
 pub struct Item {
@@ -140,7 +143,7 @@ impl<'p> Project<'p> {
     /// Its files: paths and texts, the pipeline last.
     pub fn files(&self, plan: &Plan, ruler: &Ruler, besides: &Besides) -> Vec<(String, String)> {
         let mut files = vec![
-            (".gitignore".to_owned(), "/.planexe/\n".to_owned()),
+            (".gitignore".to_owned(), IGNORED.to_owned()),
             ("README.md".to_owned(), readme::text(plan, self)),
             ("prompts/system.md".to_owned(), include_str!("system.md").to_owned()),
             ("prompts/deliver.md".to_owned(), include_str!("deliver.md").to_owned()),

@@ -69,7 +69,6 @@ fn one_commit_a_task_with_its_paths_alone() {
         "Decision-Id: ",
         "Checkpoint-Id: ",
         "Model: fake",
-        "Cost: ",
         "planexe <planexe@localhost>",
     ] {
         assert!(body.contains(said), "{said} in {body}");
@@ -187,6 +186,9 @@ fn no_git_and_no_repository() {
     assert_eq!(subjects(&space).len(), 2, "on a branch without a commit");
     assert_eq!(server.total(), 1);
     assert!(status(&space).lines().all(|line| line.starts_with("??")), "{}", status(&space));
+    // With nothing to do it is not even looked for.
+    space.set_env("PATH", space.path("bin").into_os_string());
+    space.run(&["build"]).exits(0).says_nothing_of(&["not committed"]);
 }
 
 #[test]
