@@ -17,7 +17,7 @@ use crate::staleness::Decision;
 use crate::store::control::Passed;
 use crate::store::index::Index;
 use crate::store::lock::RunLock;
-use crate::store::{StatusRead, Store};
+use crate::store::{StatusRead, Store, Watcher};
 use crate::style::clean;
 use crate::units::{Unit, Units, judge};
 
@@ -86,7 +86,8 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
 /// Tells what was noted, and what follows.
 fn answer(session: &Session, opened: &Opened, passed: &[String], missing: &[String]) -> Result<u8, Error> {
     let run_dir = opened.store.run_dir();
-    let build_runs = RunLock::owner(run_dir).is_some();
+    let watches = Watcher::of(&opened.store).is_some();
+    let build_runs = watches || RunLock::owner(run_dir).is_some();
     let by = session.user();
     if session.globals.json {
         let view = View { passed, by: &by, missing, build_runs };
@@ -105,6 +106,7 @@ fn answer(session: &Session, opened: &Opened, passed: &[String], missing: &[Stri
     }
     if !passed.is_empty() {
         session.say(match build_runs {
+            true if watches => "`planexe watch` goes on with it",
             true => "the running build goes on with it",
             false => "next: planexe build",
         });
