@@ -397,7 +397,9 @@ fn shown(judgement: Option<&Judgement>, stored: Option<State>, marker: &Marker, 
     }
     match stored {
         // Whoever wrote that is gone.
-        Some(State::Running | State::Merging) => return Shown::Stopped,
+        Some(State::Running) => return Shown::Stopped,
+        // That it succeeded stands, whoever wrote it.
+        Some(State::Merging) => return Shown::Merging,
         Some(
             state @ (State::Failed
             | State::Waiting

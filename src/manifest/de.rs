@@ -448,7 +448,9 @@ fn elsewhere(table: &KeyPath, key: &str) -> Option<String> {
             "tasks" | "steps" | "stage" | "stages" | "rule" | "rules" | "target" | "targets" | "job" | "jobs",
         ) => "tasks are written `[task.NAME]`",
         ([], "model" | "llm" | "llms" | "provider" | "providers") => "models are written `[models.NAME]`",
-        ([], "name" | "version" | "include" | "plan" | "schema") => "this key belongs in `[pipeline]`",
+        ([], "name" | "version" | "include" | "plan" | "schedule" | "schema") => {
+            "this key belongs in `[pipeline]`"
+        }
         ([], "variables" | "var" | "env") => "variables are written in `[vars]`",
         (
             ["task", _],

@@ -83,6 +83,11 @@ impl Checker<'_> {
                     .maybe_hint(hint),
             );
         }
+        if let Some(schedule) = &pipeline.schedule
+            && let Err(fault) = paths::check_input(schedule)
+        {
+            self.path_fault(key_path!["pipeline", "schedule"], fault);
+        }
         if let Some(plan) = &pipeline.plan {
             let at = key_path!["pipeline", "plan"];
             match paths::substitute_vars(plan, &self.tables.vars) {
