@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::cores;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
+use crate::lanes;
 use crate::manifest::compiled::{self, Compiled, Outline, Outlined, Written};
 use crate::manifest::inputs;
 use crate::manifest::names::loose;
@@ -19,8 +20,8 @@ use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, pa
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, LeftOut, Line, Project,
-    PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, LeftOut, Line,
+    Project, PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;
@@ -237,6 +238,9 @@ impl Loader<'_> {
         if outputs_known {
             self.look_for_inputs(&graph);
         }
+        if let (true, Some(specs)) = (sound, &specs) {
+            self.look_at_lanes(&graph, specs);
+        }
         let mut graph = sound.then_some(graph)?;
         graph.renumber(self.steps.iter().copied());
         let mut specs = specs?;
@@ -276,6 +280,7 @@ impl Loader<'_> {
             compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: Vec::new(),
+            held: Default::default(),
         })
     }
 
@@ -377,6 +382,61 @@ impl Loader<'_> {
             }
         };
         self.faults.push(fault);
+    }
+
+    /// Tasks of a lane are merged together: none may wait for what another is merged for, and they have one base.
+    fn look_at_lanes(&mut self, graph: &Graph, specs: &[Spec]) {
+        if specs.iter().all(|spec| spec.isolate.is_none()) {
+            return;
+        }
+        let at = |name: &str| KeyPath::task(name).then("isolate");
+        for tasks in lanes::entangled(graph, |id| specs.get(graph[id].decl).and_then(Spec::lane)) {
+            let names: Vec<&str> = tasks.iter().map(|id| graph[*id].name.as_str()).collect();
+            let (Some(first), Some(last)) = (names.first(), names.last()) else { continue };
+            let lane = specs.get(graph[tasks[0]].decl).and_then(|spec| spec.isolate.as_ref()?.lane.clone());
+            let lane = lane.map_or(String::new(), |(lane, _)| lane);
+            let message = format!(
+                "lane `{lane}` waits for itself: a task between `{}` reads what is merged only with all of it",
+                names.join("`, `")
+            );
+            self.faults.push(
+                Fault::at(at(last), message)
+                    .wanted("a cycle")
+                    .related(at(first), "merged together with this")
+                    .hint("put what lies between into the same lane, or the tasks into different lanes"),
+            );
+        }
+        let isolated = specs.iter().filter_map(|spec| Some((&spec.name, spec.isolate.as_ref()?)));
+        let shared: Vec<(&String, &str, usize, &Option<String>)> = isolated
+            .clone()
+            .filter_map(|(name, isolate)| {
+                let (lane, number) = isolate.lane.as_ref()?;
+                Some((name, lane.as_str(), *number, &isolate.base))
+            })
+            .collect();
+        for (n, (name, lane, number, base)) in shared.iter().enumerate() {
+            let Some(other) = shared[..n].iter().find(|other| other.2 == *number && other.3 != *base) else {
+                continue;
+            };
+            self.faults.push(
+                Fault::at(at(name), format!("tasks of lane `{lane}` have different bases"))
+                    .wanted("one base for all of a lane")
+                    .related(at(other.0), "the other")
+                    .hint("say it once, as `base` under `[isolation]`"),
+            );
+        }
+        for (name, _) in isolated.filter(|(_, isolate)| isolate.lane.is_none()) {
+            let Some(other) = shared.iter().find(|other| other.1 == name) else { continue };
+            self.faults.push(
+                Fault::at(
+                    at(name),
+                    format!("the lane of task `{name}`, its own, has the name of a shared one"),
+                )
+                .wanted("two lanes of one name")
+                .related(at(other.0), "the other")
+                .hint(format!("give the lane another name, or say `isolate = {{ lane = \"{name}\" }}`")),
+            );
+        }
     }
 
     /// Where a task says that it waits for another.
@@ -581,7 +641,30 @@ impl Loader<'_> {
                 Some(eval) => Some(Box::new(self.eval(task, eval, endpoints, timeout)?)),
                 None => None,
             },
+            isolate: self.isolate(task),
         })
+    }
+
+    /// How a task is kept apart.
+    fn isolate(&self, task: &Task) -> Option<Box<IsolateSpec>> {
+        let own = task.isolate.as_ref()?.wanted()?;
+        let tables = &self.manifest.tables;
+        let lanes = || tables.task.values().filter_map(|task| task.isolate.as_ref()?.wanted()?.lane);
+        let number = |lane: &String| {
+            let mut seen: Vec<String> = Vec::new();
+            lanes().for_each(|name| {
+                if !seen.contains(&name) {
+                    seen.push(name)
+                }
+            });
+            seen.iter().position(|name| name == lane)
+        };
+        let lane = own.lane.and_then(|lane| number(&lane).map(|number| (lane, number)));
+        Some(Box::new(IsolateSpec {
+            lane,
+            base: own.base.or_else(|| tables.isolation.base.clone()),
+            on_merge_failure: own.on_merge_failure.or(tables.isolation.on_merge_failure).unwrap_or_default(),
+        }))
     }
 
     fn eval(
@@ -728,7 +811,9 @@ impl Loader<'_> {
             line,
             stdout: task.stdout,
             // A command that is not told where to write can only write in place.
-            in_place: task.in_place || (!names_out && !task.stdout),
+            // In a worktree of its own every command does, and nothing of it is in place before it is merged.
+            in_place: (task.in_place || (!names_out && !task.stdout))
+                && task.isolate.as_ref().and_then(|isolate| isolate.wanted()).is_none(),
             cwd: task.cwd.clone(),
             env_names,
             env_set,

@@ -134,7 +134,8 @@ pub fn work(project: &Project, graph: &Graph, id: TaskId, asks: bool, tokens: u6
         Recipe::Prompt(prompt) if asks => prompt.models.clone(),
         _ => Vec::new(),
     };
-    Work { endpoints, first: 0, tokens, cpu: matches!(spec.recipe, Recipe::Command(_)), pool: spec.pool }
+    let cpu = matches!(spec.recipe, Recipe::Command(_));
+    Work { endpoints, tokens, cpu, pool: spec.pool, lane: spec.lane(), ..Work::default() }
 }
 
 /// What a build is predicted to take.
@@ -263,7 +264,7 @@ pub fn predict(
                         let end = now + Duration::try_from_secs_f64(takes.seconds).unwrap_or_default();
                         running.push(Reverse((end, predicted.tasks, task)));
                     }
-                    Action::Settled(_) | Action::CancelAll => {}
+                    Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => {}
                 }
             }
         }

@@ -202,6 +202,7 @@ fn adopted(
         status.attempt,
         status.decision_id.as_deref().unwrap_or_default(),
         None,
+        None,
         project.digest.short(),
         &done.completed_utc,
         done.outputs.clone(),

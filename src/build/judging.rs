@@ -145,7 +145,13 @@ impl Build<'_> {
         }
         let open = prepared.and_then(|prepared| prepared.open_candidate(self.tools.no_rescue)).cloned();
         if let Some(candidate) = open {
-            work = self.work_of_eval(id, &candidate);
+            work = match candidate.success {
+                Some(_) => {
+                    self.project.hold(&self.engine.graph()[id], self.store, &candidate);
+                    Work { made: true, ..Work::default() }
+                }
+                None => self.work_of_eval(id, &candidate),
+            };
             base_attempt = candidate.attempt.saturating_sub(1);
             course.round = candidate.round;
             course.candidate = Some(Box::new(candidate));
@@ -221,7 +227,7 @@ impl Build<'_> {
     /// Slots the evaluation of a candidate takes.
     pub(super) fn work_of_eval(&self, id: TaskId, candidate: &Candidate) -> Work {
         let spec = self.project.spec(&self.engine.graph()[id]);
-        let mut work = Work { pool: spec.pool, ..Work::default() };
+        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
         match spec.eval.as_ref().map(|eval| (&eval.by, eval.max_bytes)) {
             Some((Evaluator::Prompt(prompt), most)) => {
                 work.endpoints = prompt.models.clone();
@@ -242,7 +248,7 @@ impl Build<'_> {
     pub(super) fn work_of(&self, id: TaskId, judgement: &Judgement) -> Work {
         let graph = self.engine.graph();
         let spec = self.project.spec(&graph[id]);
-        let mut work = Work { pool: spec.pool, ..Work::default() };
+        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
         match &spec.recipe {
             Recipe::Command(_) => work.cpu = !judgement.prepared.as_ref().is_some_and(|p| p.as_it_is),
             Recipe::Prompt(prompt) => {

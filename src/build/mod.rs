@@ -472,6 +472,7 @@ impl<'a> Build<'a> {
                     Action::Expand(family) => self.expand(family),
                     Action::Start { task, attempt, endpoint } => self.start(task, attempt, endpoint),
                     Action::Settled(task) => self.settled(task),
+                    Action::Mixed { made, failed } => self.mixed(&made, &failed),
                     Action::CancelAll => {
                         self.tools.cancel.raise(Level::Killing);
                     }

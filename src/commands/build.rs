@@ -15,6 +15,7 @@ use crate::eta;
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::{TaskId, is_item};
+use crate::isolation::{self, Isolation};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
@@ -35,6 +36,7 @@ use crate::runner::{self, Tools};
 use crate::signals::{self, Signals};
 use crate::slots::Slots;
 use crate::staleness::Rules;
+use crate::store::Store;
 use crate::store::control::Controls;
 use crate::store::index::Index;
 use crate::store::lock::RunLock;
@@ -365,11 +367,13 @@ pub fn carry_out_under(
         _ => (opened, what),
     };
     let (project, store) = (&opened.project, &opened.store);
+    let isolation = isolation_of(project, store, &what)?;
     let key_variables = key_variables(project);
     let keys = session.keys()?;
     let notifier = Notifier::new(project, &keys, &how.webhook, &key_variables);
     let (tell, events) = channel();
-    let tools = Arc::new(tools(session, opened, how, keys, key_variables, index.clone(), tell));
+    let tools = tools(session, opened, how, keys, key_variables, index.clone(), tell);
+    let tools = Arc::new(Tools { isolation, ..tools });
     let make = turns(session, how);
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let (engine, workers) = engine(session, project, how, options.clone(), &index);
@@ -404,6 +408,9 @@ pub fn carry_out_under(
             make,
             prepare: &mut || {
                 run.begin(&mut lock, &tools, at_once)?;
+                if let Some(isolation) = &tools.isolation {
+                    isolation.pin(store)?;
+                }
                 // While the first programs run, a core has the time for it.
                 if project.graph.len() >= cores::WORTH_IT && !std::mem::replace(&mut kept, true) {
                     beside.spawn(|| keep_compiled(project, &opened.options));
@@ -417,6 +424,11 @@ pub fn carry_out_under(
         keep_compiled(project, &opened.options);
     }
     keep_for_later(session, opened, &index, &tools, &ended);
+    if tools.isolation.is_some()
+        && let Err(error) = store.unpin()
+    {
+        session.say(&format!("warning: {error}"));
+    }
     run.end(&ended);
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
     for said in telling.into_notifier().close(by_signal, || signals.pending().is_some()) {
@@ -434,6 +446,19 @@ pub fn carry_out_under(
     }
     drop(lock);
     Ok((code, Some(ended)))
+}
+
+/// What is found of git, if a task that is wanted is isolated.
+fn isolation_of(project: &Project, store: &Store, what: &What) -> Result<Option<Isolation>, Error> {
+    if project.specs.iter().all(|spec| spec.isolate.is_none()) {
+        return Ok(None);
+    }
+    let ids: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
+    let mask = project.graph.upstream(&ids);
+    let wanted = project.graph.ids().filter(|id| mask[id.index()]);
+    let specs = wanted.filter_map(|id| project.spec(&project.graph[id]).isolate.as_ref());
+    let bases: Vec<Option<String>> = specs.map(|isolate| isolate.base.clone()).collect();
+    if bases.is_empty() { Ok(None) } else { isolation::find(project, store, &bases).map(Some) }
 }
 
 /// Takes the lock, or the signal that came while it was waited for.
@@ -540,6 +565,7 @@ fn tools(
         frozen: how.frozen,
         no_rescue: how.no_rescue,
         key_variables,
+        isolation: None,
         programs: runner::command::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
         pid,
@@ -639,7 +665,8 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .map(|spec| {
             let usual = || eta::usual_seconds(&spec.recipe);
             let expected_s = index.usual_duration(&spec.name).unwrap_or_else(usual);
-            TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s }
+            let lane = spec.lane();
+            TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s, lane }
         })
         .collect()
 }
@@ -786,9 +813,22 @@ fn summary_view(
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
     }
+    // What cannot be merged is said with its message; it is no person's word that is waited for.
+    let merges = |task: &str| {
+        let id = project.graph.find(task.split('[').next().unwrap_or(task));
+        id.is_some_and(|id| project.spec(&project.graph[id]).isolate.is_some())
+    };
+    let (unmerged, asking): (Vec<_>, Vec<_>) = ended.waiting.iter().partition(|(task, _)| merges(task));
     let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
-    next.extend(ended.waiting.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
-    if outcome == Outcome::Stopped && ended.failures.is_empty() && ended.summary.pending > 0 {
+    next.extend(asking.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
+    if !unmerged.is_empty() {
+        next.push((again(what, how, "planexe resume"), "go on once it can be merged".to_owned()));
+    }
+    if unmerged.is_empty()
+        && outcome == Outcome::Stopped
+        && ended.failures.is_empty()
+        && ended.summary.pending > 0
+    {
         let resume = match ended.stopped {
             Some(Stopped::Abort) => "planexe resume --force",
             _ => "planexe resume",

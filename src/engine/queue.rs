@@ -54,7 +54,7 @@ impl Engine {
             self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
             open.map(|at| work.endpoints[at])
         };
-        let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool };
+        let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool, lane: work.lane };
         let node = &mut self.nodes[id.index()];
         node.phase = Phase::Ready;
         let candidate = self.candidate(id);
@@ -102,9 +102,17 @@ impl Engine {
     fn to_be_judged(&self) -> Option<Candidate> {
         let looked_at = |action: &Action| match action {
             Action::Judge { task, .. } | Action::Expand(task) => Some(self.candidate(*task)),
-            Action::Start { .. } | Action::Settled(_) | Action::CancelAll => None,
+            Action::Start { .. } | Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => None,
         };
         self.actions.iter().filter_map(looked_at).max()
+    }
+
+    /// What starts next of those that compete for the same: in a lane nothing but what is at work in it already.
+    fn next_of<'h>(&self, needs: Needs, heap: &'h BinaryHeap<Candidate>) -> Option<&'h Candidate> {
+        match needs.lane.and_then(|lane| self.lanes.get(&lane)) {
+            None => heap.peek(),
+            Some(at_work) => heap.iter().find(|candidate| candidate.task == *at_work),
+        }
     }
 
     /// Starts what is ready and has its slots, the best first.
@@ -115,17 +123,24 @@ impl Engine {
             let best = self
                 .ready
                 .iter()
-                .filter_map(|(&needs, heap)| heap.peek().map(|candidate| (needs, candidate)))
+                .filter_map(|(&needs, heap)| self.next_of(needs, heap).map(|candidate| (needs, candidate)))
                 .filter(|(needs, candidate)| {
                     let tokens = self.nodes[candidate.task.index()].work.tokens;
                     self.slots.can_start(*needs, tokens, now)
                 })
                 .max_by(|(_, a), (_, b)| a.cmp(b))
                 .filter(|(_, best)| to_be_judged.as_ref().is_none_or(|other| other < best))
-                .map(|(needs, _)| needs);
-            let Some(needs) = best else { return };
-            let Some(candidate) = self.ready.get_mut(&needs).and_then(BinaryHeap::pop) else { return };
-            let id = candidate.task;
+                .map(|(needs, best)| (needs, best.task));
+            let Some((needs, id)) = best else { return };
+            let Some(heap) = self.ready.get_mut(&needs) else { return };
+            if heap.peek().is_some_and(|first| first.task == id) {
+                heap.pop();
+            } else {
+                heap.retain(|other| other.task != id);
+            }
+            if let Some(lane) = needs.lane {
+                self.lanes.insert(lane, id);
+            }
             let tokens = self.nodes[id.index()].work.tokens;
             self.slots.take(needs, tokens, now);
             let node = &mut self.nodes[id.index()];

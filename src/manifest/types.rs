@@ -47,6 +47,8 @@ pub struct Tables {
     pub profiles: Map<Profile>,
     /// Whether calls take part in make's jobserver.
     pub jobserver: Jobserver,
+    /// Where the commits of isolated tasks go, for all that do not say.
+    pub isolation: Isolation,
     /// Other names on the command line: each means a task, or the task that writes an output; one with
     /// `{{ number }}` in it the item of a fan-out by its place, counted from 1.
     pub aliases: Map<String>,
@@ -401,7 +403,7 @@ pub struct Task {
     pub after: Vec<String>,
     /// One instance per item of a list.
     pub foreach: Option<Box<Foreach>>,
-    /// Share of instances that must succeed (default 1.0).
+    /// Share of instances that must succeed (default 1.0); those that are skipped are not counted.
     pub min_success: Option<f64>,
     /// Instances run in order, each given the former one's answer as `{{ previous }}`.
     pub sequential: bool,
@@ -450,6 +452,9 @@ pub struct Task {
     pub env: Option<Box<Env>>,
     /// `agent` for a command that is an AI agent.
     pub kind: Option<Kind>,
+    /// The command works in a git worktree of its own, and its commits reach the base branch only when it succeeded:
+    /// `true`, or a table. Tasks of one `lane` share a worktree, run one at a time and are merged together.
+    pub isolate: Option<Box<Isolate>>,
     /// A condition over the inputs that lets the pipeline go on, warn, stop or pause.
     pub gate: Option<Box<Gate>>,
     /// What a person is asked to do; the task waits until it is done.
@@ -458,6 +463,61 @@ pub struct Task {
     pub eval: Option<Box<Eval>>,
     /// Rounds in which what the task made is made better, each with the evaluator's notes.
     pub refine: Option<Box<Refine>>,
+}
+
+/// `isolate`: a git worktree of its own for a command.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Isolate {
+    /// Whether it has one.
+    Flag(bool),
+    /// One, and how it is shared and merged.
+    Lane(Lane),
+}
+
+impl Isolate {
+    /// What is said of it; none if it is not wanted.
+    pub fn wanted(&self) -> Option<Lane> {
+        match self {
+            Isolate::Flag(false) => None,
+            Isolate::Flag(true) => Some(Lane::default()),
+            Isolate::Lane(lane) => Some(lane.clone()),
+        }
+    }
+}
+
+/// `isolate = { lane = "ui", base = "main", on_merge_failure = "pause" }`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lane {
+    /// Tasks of one lane share a worktree and a branch, run one at a time and are merged together (default: a lane of its
+    /// own).
+    pub lane: Option<String>,
+    /// The branch its commits go to (default: that of `[isolation]`, else the branch that is checked out).
+    pub base: Option<String>,
+    /// What follows if they cannot be merged (default: that of `[isolation]`, else `pause`).
+    pub on_merge_failure: Option<OnMergeFailure>,
+}
+
+/// `[isolation]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Isolation {
+    /// The branch commits of isolated tasks go to (default: the branch that is checked out when the build begins).
+    pub base: Option<String>,
+    /// What follows if they cannot be merged (default `pause`).
+    pub on_merge_failure: Option<OnMergeFailure>,
+}
+
+/// What follows if the commits of an isolated task cannot be merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMergeFailure {
+    /// The task waits until a person has merged it.
+    #[default]
+    Pause,
+    /// The task fails, and the run is given up.
+    Abort,
 }
 
 /// Inputs of a task: a table of names, or a list.
@@ -748,7 +808,7 @@ pub struct Requirement {
 /// `Deserialize` for an enum whose variants differ by shape. Written out rather than `untagged`, so
 /// that a fault inside says what and where, and one of shape says what the shapes are.
 macro_rules! by_shape {
-    ($type:ident, $wanted:literal $(, text $text:expr)? $(, list $list:expr)? $(, table $table:expr)? $(, number $number:expr)?) => {
+    ($type:ident, $wanted:literal $(, text $text:expr)? $(, list $list:expr)? $(, table $table:expr)? $(, number $number:expr)? $(, flag $flag:expr)?) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Shape;
@@ -775,6 +835,9 @@ macro_rules! by_shape {
                     fn visit_i64<E: Error>(self, number: i64) -> Result<$type, E> {
                         Ok($number(number as f64))
                     })?
+                    $(fn visit_bool<E: Error>(self, flag: bool) -> Result<$type, E> {
+                        Ok($flag(flag))
+                    })?
                 }
                 deserializer.deserialize_any(Shape)
             }
@@ -788,6 +851,7 @@ by_shape!(OneOrMany, "a name or a list of names", text OneOrMany::One, list OneO
 by_shape!(Command, "a list of arguments or a line for the shell", text Command::Shell, list Command::Argv);
 by_shape!(Env, "a list of names or a table of values", list Env::Names, table Env::Table);
 by_shape!(Fail, "a share from 0 to 1 or a table `{ error = …, cut = … }`", table Fail::Shares, number Fail::Error);
+by_shape!(Isolate, "true or a table `{ lane = …, base = … }`", table Isolate::Lane, flag Isolate::Flag);
 
 /// A length of time: `"90s"`, `"15m"`, `"1h30m"`, `"500ms"`, or a number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

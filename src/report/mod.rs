@@ -346,7 +346,8 @@ impl TaskView {
             Shown::Running | Shown::Merging | Shown::Waiting => {
                 let attempt = (self.attempt > 1).then(|| format!("attempt {}", self.attempt));
                 let doing = self.doing.as_deref().map(clean);
-                vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), self.expectation()]
+                let expected = if failure.is_empty() { self.expectation() } else { String::new() };
+                vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), failure, expected]
             }
             Shown::Pending | Shown::Stale => vec![self.doing.as_deref().map(clean).unwrap_or_default()],
             Shown::Stopped if failure.is_empty() => vec!["goes on at the next build".to_owned()],

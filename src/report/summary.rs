@@ -83,8 +83,12 @@ impl SummaryView {
             text += &self.failures(style);
         }
         for waiting in &self.waiting {
-            let (task, message) = (clean(&waiting.task), clean(&waiting.message));
+            let mut said = waiting.message.split("\nhint: ").map(clean);
+            let (task, message) = (clean(&waiting.task), said.next().unwrap_or_default());
             text += &format!("{} {task} waits: {message}\n", style.glyph(Shown::Waiting));
+            for hint in said {
+                text += &format!("  hint: {hint}\n");
+            }
         }
         text += &format!("{}\n", style.wrap(&self.headline(style), 2));
         let summary = &self.summary;

@@ -49,6 +49,7 @@ impl Checkpoint {
         attempt: u32,
         decision_id: &str,
         sandbox_ref: Option<&str>,
+        id: Option<&str>,
         pipeline_hash: &str,
         time_utc: &str,
         outputs: Vec<OutputRecord>,
@@ -67,7 +68,10 @@ impl Checkpoint {
             done: None,
             other: Map::new(),
         };
-        checkpoint.id = Digest::of(&jsonl::to_line(&checkpoint)).short().to_owned();
+        checkpoint.id = match id {
+            Some(id) => id.to_owned(),
+            None => Digest::of(&jsonl::to_line(&checkpoint)).short().to_owned(),
+        };
         checkpoint
     }
 

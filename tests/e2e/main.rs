@@ -33,6 +33,7 @@ mod forgetting;
 mod gantt;
 mod gates;
 mod gates_example;
+mod isolate;
 mod keeping;
 mod keys;
 mod limits;
