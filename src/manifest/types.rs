@@ -414,7 +414,7 @@ pub struct Task {
     pub after: Vec<String>,
     /// One instance per item of a list.
     pub foreach: Option<Box<Foreach>>,
-    /// Share of instances that must succeed (default 1.0).
+    /// Share of instances that must succeed (default 1.0); those that are skipped are not counted.
     pub min_success: Option<f64>,
     /// Instances run in order, each given the former one's answer as `{{ previous }}`.
     pub sequential: bool,
