@@ -337,6 +337,11 @@ impl Judge<'_> {
             }
             Recipe::Human(human) => {
                 self.template_parts("human", &human.ask, task, inputs, &mut made.fingerprint, true);
+                if let Some(check) = &human.check {
+                    let seen = inputs.context(self.project, task, &check.names());
+                    let with = check.with(&seen.map_err(InputError::into_failure)?);
+                    made.check = Some(with.map_or_else(|| check.clone(), |(check, _)| Arc::new(check)));
+                }
             }
         }
         for (n, template) in spec.templates.iter().enumerate() {

@@ -286,6 +286,7 @@ impl Build<'_> {
         let how = Adopting { by: By::Touch, user: None };
         touch::adopt(self.project, self.store, &self.tools.index, &[(&task, judgement)], &how)?;
         touch::renew(self.project, self.store, &task.outputs)?;
+        self.record(id);
         self.tools.note(
             Some(&task.name),
             false,

@@ -93,11 +93,8 @@ impl Given {
     /// A text of what is given; the same for the same.
     pub(super) fn canonical(&self) -> String {
         let context = self.context.iter().map(|(name, seen)| {
-            match serde_json::to_value(seen) {
-                Ok(value) => format!("{name}={}\n", canonical(&value)),
-                // Among files that are no text, say.
-                Err(_) => format!("{name}={seen:?}\n"),
-            }
+            let value = serde_json::to_value(seen).unwrap_or_default();
+            format!("{name}={}\n", canonical(&value))
         });
         let ids = self.ids.iter().map(|(source, ids)| format!("{source}={ids:?}\n"));
         context.chain(ids).collect()

@@ -181,9 +181,12 @@ fn put_tasks(answer: &mut Value, status: &StatusView) {
 fn put_quality(answer: &mut Value, status: &StatusView) {
     let quality = &status.quality_summary;
     answer["quality_summary"] = json!({ "complete": quality.complete });
-    for (name, tasks) in
-        [("partial", &quality.partial), ("sample", &quality.sample), ("rescued", &quality.rescued)]
-    {
+    for (name, tasks) in [
+        ("partial", &quality.partial),
+        ("sample", &quality.sample),
+        ("rescued", &quality.rescued),
+        ("warned", &quality.warned),
+    ] {
         put(&mut answer["quality_summary"], name, some(tasks));
     }
     put(

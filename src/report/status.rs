@@ -306,9 +306,16 @@ fn folded(tasks: &[TaskView]) -> Vec<Row> {
             tasks.iter().filter(|other| other.family.as_deref() == Some(task.task.as_str())).collect();
         let mut row = Row::of(task);
         if !instances.is_empty() {
-            let done = instances.iter().filter(|instance| instance.state.is_complete()).count();
-            let mut parts = vec![format!("{done}/{} done", instances.len())];
-            for state in Shown::ALL.into_iter().filter(|state| !state.is_complete()) {
+            let complete = instances.iter().filter(|instance| instance.state.is_complete()).count();
+            let skipped = instances.iter().filter(|instance| instance.state == Shown::Skipped).count();
+            let counted = instances.len() - skipped;
+            let mut parts = Vec::new();
+            if counted > 0 {
+                parts.push(format!("{}/{counted} done", complete - skipped));
+            }
+            for state in
+                Shown::ALL.into_iter().filter(|state| !state.is_complete() || *state == Shown::Skipped)
+            {
                 let count = instances.iter().filter(|instance| instance.state == state).count();
                 if count > 0 {
                     parts.push(format!("{count} {}", state.word()));

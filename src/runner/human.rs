@@ -1,17 +1,14 @@
 //! A task a person does. It waits for `planexe done TASK`, or for the file and an empty marker. Where the task says what
 //! the file must satisfy, it waits until that is so, and says what is wrong.
 
-use std::collections::BTreeSet;
-
 use minijinja::Value;
 
 use super::{Job, Made, Outcome, Tools, complete, context};
 use crate::check;
-use crate::context::InputError;
 use crate::fs;
 use crate::judge::render_failure;
 use crate::project::HumanSpec;
-use crate::record::{By, Failure};
+use crate::record::By;
 use crate::store::commit::Content;
 
 /// Waits, or records what the person did.
@@ -31,32 +28,19 @@ pub fn run(tools: &Tools, job: &Job, human: &HumanSpec) -> Outcome {
         let bytes = written.unwrap_or_else(|| format!("done by {who}\n").into_bytes());
         outputs.push((path.clone(), Content::Bytes(bytes)));
     }
-    match wrong(tools, job, human, &outputs) {
-        Ok(None) => complete(tools, job, outputs, Made { by: Some(By::Human), ..Made::default() }),
-        Ok(Some(wrong)) => Outcome::Waiting(format!("{asked} ({wrong})")),
-        Err(failure) => Outcome::Failed(failure),
+    match wrong(job, &outputs) {
+        None => complete(tools, job, outputs, Made { by: Some(By::Human), ..Made::default() }),
+        Some(wrong) => Outcome::Waiting(format!("{asked} ({wrong})")),
     }
 }
 
 /// What is wrong with the first file, in words.
-fn wrong(
-    tools: &Tools,
-    job: &Job,
-    human: &HumanSpec,
-    outputs: &[(String, Content)],
-) -> Result<Option<String>, Failure> {
-    let (Some(compiled), Some((path, Content::Bytes(bytes)))) = (&human.check, outputs.first()) else {
-        return Ok(None);
+fn wrong(job: &Job, outputs: &[(String, Content)]) -> Option<String> {
+    let (Some(check), Some((path, Content::Bytes(bytes)))) = (&job.prepared.check, outputs.first()) else {
+        return None;
     };
-    let used: BTreeSet<String> = compiled.names();
-    let seen = job.prepared.inputs.context(&tools.project, &job.task, &used);
-    let with = compiled.with(&seen.map_err(InputError::into_failure)?);
-    let compiled = with.as_ref().map_or(&**compiled, |(check, _)| check);
-    let violations = match std::str::from_utf8(bytes) {
-        Ok(text) => check::validate(text, None, Some(compiled)).err(),
-        Err(_) => return Ok(Some(format!("`{path}` is not UTF-8"))),
-    };
-    let violations = violations.unwrap_or_default();
+    let Ok(text) = std::str::from_utf8(bytes) else { return Some(format!("`{path}` is not UTF-8")) };
+    let violations = check::validate(text, None, Some(check)).err()?;
     let told: Vec<String> = violations.iter().take(3).map(ToString::to_string).collect();
-    Ok((!told.is_empty()).then(|| format!("`{path}`: {}", told.join("; "))))
+    Some(format!("`{path}`: {}", told.join("; ")))
 }
