@@ -55,6 +55,9 @@ _planexe() {
             planexe,events)
                 cmd="planexe__subcmd__events"
                 ;;
+            planexe,execute)
+                cmd="planexe__subcmd__execute"
+                ;;
             planexe,explain)
                 cmd="planexe__subcmd__explain"
                 ;;
@@ -63,6 +66,9 @@ _planexe() {
                 ;;
             planexe,files)
                 cmd="planexe__subcmd__files"
+                ;;
+            planexe,gantt)
+                cmd="planexe__subcmd__gantt"
                 ;;
             planexe,gc)
                 cmd="planexe__subcmd__gc"
@@ -184,6 +190,9 @@ _planexe() {
             planexe__subcmd__help,events)
                 cmd="planexe__subcmd__help__subcmd__events"
                 ;;
+            planexe__subcmd__help,execute)
+                cmd="planexe__subcmd__help__subcmd__execute"
+                ;;
             planexe__subcmd__help,explain)
                 cmd="planexe__subcmd__help__subcmd__explain"
                 ;;
@@ -192,6 +201,9 @@ _planexe() {
                 ;;
             planexe__subcmd__help,files)
                 cmd="planexe__subcmd__help__subcmd__files"
+                ;;
+            planexe__subcmd__help,gantt)
+                cmd="planexe__subcmd__help__subcmd__gantt"
                 ;;
             planexe__subcmd__help,gc)
                 cmd="planexe__subcmd__help__subcmd__gc"
@@ -296,7 +308,7 @@ _planexe() {
 
     case "${cmd}" in
         planexe)
-            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage files simulate checkpoints clean invalidate edit-plan touch done check history restore diff record optimize try new list archive delete mcp retry gc doctor graph schema keys man completions help"
+            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage files simulate checkpoints clean invalidate edit-plan touch gantt execute done check history restore diff record optimize try new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -886,12 +898,16 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__done)
-            opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-D -v -C -f -s -h --evidence --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --evidence)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --define)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1010,6 +1026,68 @@ _planexe() {
                     ;;
                 --webhook)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__execute)
+            opts="-n -D -v -C -f -s -h --into --kind --approve --git --force --dry-run --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --into)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kind)
+                    COMPREPLY=($(compgen -W "ai human" -- "${cur}"))
+                    return 0
+                    ;;
+                --approve)
+                    COMPREPLY=($(compgen -W "phases" -- "${cur}"))
                     return 0
                     ;;
                 --define)
@@ -1225,6 +1303,60 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__gantt)
+            opts="-w -D -v -C -f -s -h --html --watch --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__gc)
             opts="-n -D -v -C -f -s -h --older-than --max-size --dry-run --wait --no-lock --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1338,7 +1470,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help)
-            opts="build watch resume status stop pause abort explain show wait events failures usage files simulate checkpoints clean edit-plan touch done check history restore diff record optimize new list archive delete mcp retry gc doctor graph schema keys man completions help"
+            opts="build watch resume status stop pause abort explain show wait events failures usage files simulate checkpoints clean edit-plan touch gantt execute done check history restore diff record optimize new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1533,6 +1665,20 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__help__subcmd__execute)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__help__subcmd__explain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1562,6 +1708,20 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help__subcmd__files)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__help__subcmd__gantt)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

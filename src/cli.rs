@@ -126,6 +126,12 @@ pub enum Command {
     /// Mark tasks done, with their outputs as they are
     #[command(after_help = TOUCH_EXAMPLES)]
     Touch(commands::touch::TouchArgs),
+    /// Show the schedule of the run: planned, done, under way, late
+    #[command(after_help = GANTT_EXAMPLES)]
+    Gantt(commands::gantt::GanttArgs),
+    /// Make a finished plan into a project of work: its steps as tasks for models, programs and people
+    #[command(after_help = EXECUTE_EXAMPLES)]
+    Execute(commands::execute::ExecuteArgs),
     /// Say that a task waiting for a person is done, or let a paused gate pass
     Done(commands::done::DoneArgs),
     /// Read the pipeline and report every fault in it
@@ -295,6 +301,24 @@ Examples:
   planexe edit-plan --set - --all -y < new.txt      for scripts
 
 The former plan goes to history: `planexe restore plan.txt` brings it back.";
+
+const GANTT_EXAMPLES: &str = "\
+Examples:
+  planexe gantt                       phases and tasks, and the steps that press
+  planexe gantt -v                    every step
+  planexe gantt --watch               while a build runs
+  planexe gantt --html plan.html      for a browser, to be sent or printed
+
+With a schedule (`[pipeline] schedule`) by the calendar; without one what each task took, and what is to come.";
+
+const EXECUTE_EXAMPLES: &str = "\
+Examples:
+  planexe execute bakery                  makes bakery-execution
+  planexe execute bakery --into work -n   says what it would make in work
+  planexe execute bakery --into work      the same again, after the plan changed
+  planexe execute bakery --kind human --approve phases
+
+What is done stays done as long as its step says the same.";
 
 const TOUCH_EXAMPLES: &str = "\
 Examples:
@@ -512,6 +536,8 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Usage(args) => commands::usage::run(session, &args),
         Command::Files(args) => commands::files::run(session, &args),
         Command::Simulate(args) => commands::simulate::run(session, &args),
+        Command::Execute(args) => commands::execute::run(session, &args),
+        Command::Gantt(args) => commands::gantt::run(session, &args),
         Command::Checkpoints(args) => commands::checkpoints::run(session, &args),
         Command::Clean(args) => commands::clean::run(session, &args),
         Command::EditPlan(args) => commands::edit_plan::run(session, &args),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use minijinja::Value;
+use minijinja::{ErrorKind, Value};
 
 use crate::fs::{self, FsError};
 use crate::graph::Task;
@@ -192,10 +192,19 @@ impl Inputs {
         name: &str,
         path: &str,
     ) -> Result<Value, InputError> {
+        // A file that is no text may be asked for its digest, and only fails who reads it.
+        let text = match self.text(project, path) {
+            Ok(text) => Value::from(&*text),
+            Err(error @ InputError::Malformed { .. }) if !is_json(path) => {
+                Value::from(minijinja::Error::new(ErrorKind::InvalidOperation, error.into_failure().message))
+            }
+            Err(error) => return Err(error),
+        };
         let mut value = BTreeMap::from([
             ("name", Value::from(name)),
             ("path", Value::from(project.spec(task).shown_path(path))),
-            ("text", Value::from(&*self.text(project, path)?)),
+            ("text", text),
+            ("blake3", Value::from(self.read[path].1.0.as_str())),
         ]);
         value
             .insert("json", if is_json(path) { self.content_value(project, path)? } else { Value::from(()) });

@@ -13,6 +13,14 @@ pub fn map<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync + Send) 
     }
 }
 
+/// What becomes of a list part by part, in their order.
+pub fn by_parts<T: Sync, R: Send>(items: &[T], each: impl Fn(&[T]) -> Vec<R> + Sync + Send) -> Vec<R> {
+    match items.len() {
+        ..WORTH_IT => each(items),
+        _ => items.par_chunks(WORTH_IT).flat_map_iter(each).collect(),
+    }
+}
+
 /// Two pieces of work over a list of so many items.
 pub fn both<A: Send, B: Send>(
     items: usize,

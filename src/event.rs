@@ -241,6 +241,9 @@ pub struct Summary {
     /// Names of tasks whose command failed and whose evaluator accepted what it left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rescued: Vec<String>,
+    /// Names of gates that let the pipeline go on and have something to say all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warned: Vec<String>,
     /// Seconds.
     pub duration_s: f64,
     /// Tokens and money of this build.

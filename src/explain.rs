@@ -59,7 +59,8 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         attempt: view.attempt,
         failure: view.failure.clone(),
         eval: Evaluation::of(view.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
-        asked: (view.state == Shown::Waiting)
+        isolation: view.isolation.clone(),
+        asked: (view.state == Shown::Waiting && spec.isolate.is_none())
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
         next: Vec::new(),
@@ -243,6 +244,11 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
             words.join(" ")
         }
     });
+    let made = prepared.and_then(|prepared| prepared.open_candidate(false)?.success.as_ref());
+    if let Some(success) = made {
+        lines.push(format!("merge `{}` into `{}`: it is not made again", success.branch, success.base));
+        return lines;
+    }
     if let (Some(who), Some(prepared)) = (&evaluator, prepared) {
         if let Some(candidate) = prepared.open_candidate(false) {
             let attempt = candidate.attempt;
@@ -284,7 +290,11 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
             Line::Shell(line) => format!("run sh -c {}", report::shell_word(line)),
         }),
         Recipe::Template(template) => lines.push(format!("render {}", template.source.name)),
-        Recipe::Gate(gate) => lines.push(format!("look whether {}", gate.fail_if.source.text.trim())),
+        Recipe::Gate(gate) => {
+            let conditions = std::iter::once(&gate.fail_if).chain(&gate.warn_if);
+            lines
+                .extend(conditions.map(|condition| format!("look whether {}", condition.source.text.trim())));
+        }
         Recipe::Human(_) => {
             lines.push(format!("wait for a person; then `planexe done {}`", report::shell_word(&task.name)));
         }

@@ -5,13 +5,13 @@
 //! what another writes needs it. A fan-out is one [`Kind::Family`] until its items are known; then
 //! [`Graph::add_instances`] adds one task per item.
 
-use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::cores;
 use crate::pattern::{self, KEY};
 
 /// A task of a [`Graph`].
@@ -119,6 +119,15 @@ pub struct Task {
     pub step: u32,
     /// Longest distance from a task without needs.
     pub level: u32,
+}
+
+impl Task {
+    /// Notes a reader once; all the needs of one reader are noted in a row.
+    fn note_reader(&mut self, reader: TaskId) {
+        if self.readers.last() != Some(&reader) {
+            self.readers.push(reader);
+        }
+    }
 }
 
 /// What every instance of a family waits for.
@@ -286,71 +295,68 @@ impl Graph {
     /// Finds what each task waits for.
     fn connect(&mut self, orders: &[Order]) {
         let families = self.ids().filter(|&id| self[id].kind == Kind::Family).collect();
-        let outputs = Outputs { families, sorted: OnceCell::new() };
-        for (d, order) in orders.iter().enumerate() {
-            let id = TaskId(d as u32);
-            let mut reads = Needs::default();
-            let mut peers = Needs::default();
-            for input in &self[id].inputs {
-                let why = if input.optional { Why::MayRead } else { Why::Reads };
-                for task in self.writers_of(&input.pattern, input.glob, &outputs) {
-                    let same_items = order.foreach.is_some() && orders[task.index()].foreach == order.foreach;
-                    if same_items && input.pattern.contains(KEY) {
-                        peers.push(Need { task, why });
-                    } else {
-                        reads.push(Need { task, why });
-                    }
+        let outputs = Outputs { families, sorted: OnceLock::new() };
+        let ids: Vec<TaskId> = self.ids().collect();
+        let found = cores::map(&ids, |&id| self.needs_of(id, orders, &outputs));
+        for (id, needs) in ids.into_iter().zip(found) {
+            for need in &needs.own {
+                let needed = self.task_mut(need.task);
+                needed.note_reader(id);
+                needed.waiters.push(Need { task: id, why: need.why });
+            }
+            self.task_mut(id).needs = needs.own;
+            for need in &needs.of_items {
+                self.task_mut(need.task).note_reader(id);
+            }
+            if let Some(shared) = self.shared.get_mut(&id) {
+                shared.needs = needs.of_items;
+                shared.peers = needs.peers;
+            }
+        }
+    }
+
+    /// What a declared task waits for, and what the instances of a fan-out do.
+    fn needs_of(&self, id: TaskId, orders: &[Order], outputs: &Outputs) -> AllNeeds {
+        let order = &orders[id.index()];
+        let mut reads = Needs::default();
+        let mut peers = Needs::default();
+        for input in &self[id].inputs {
+            let why = if input.optional { Why::MayRead } else { Why::Reads };
+            for task in self.writers_of(&input.pattern, input.glob, outputs) {
+                let same_items = order.foreach.is_some() && orders[task.index()].foreach == order.foreach;
+                if same_items && input.pattern.contains(KEY) {
+                    peers.push(Need { task, why });
+                } else {
+                    reads.push(Need { task, why });
                 }
             }
-            // A name that no task has was found when the pipeline was checked.
-            for &task in order.after.iter().filter_map(|name| self.by_name.get(name)) {
-                reads.push(Need { task, why: Why::After });
-            }
-            let Some(foreach) = &order.foreach else {
-                self.set_needs(id, reads);
-                continue;
-            };
-            let mut needs = Needs::default();
-            for task in self.writers_of(&foreach.source, foreach.glob, &outputs) {
-                needs.push(Need { task, why: Why::Reads });
-            }
-            for peer in peers.iter() {
-                needs.push(Need { task: peer.task, why: Why::Expanded });
-            }
-            self.set_needs(id, needs);
-            for need in reads.iter() {
-                self.add_reader(need.task, id);
-            }
-            let shared = self.shared.entry(id).or_default();
-            shared.needs = reads.list;
-            shared.peers = peers.list;
         }
-    }
-
-    fn set_needs(&mut self, id: TaskId, needs: Needs) {
-        for need in needs.iter() {
-            self.add_reader(need.task, id);
-            self.task_mut(need.task).waiters.push(Need { task: id, why: need.why });
+        // A name that no task has was found when the pipeline was checked.
+        for &task in order.after.iter().filter_map(|name| self.by_name.get(name)) {
+            reads.push(Need { task, why: Why::After });
         }
-        self.task_mut(id).needs = needs.list;
-    }
-
-    /// Notes a reader once; all the needs of one reader are noted in a row.
-    fn add_reader(&mut self, of: TaskId, reader: TaskId) {
-        let readers = &mut self.task_mut(of).readers;
-        if readers.last() != Some(&reader) {
-            readers.push(reader);
+        let Some(foreach) = &order.foreach else {
+            return AllNeeds { own: reads.list, ..AllNeeds::default() };
+        };
+        let mut own = Needs::default();
+        for task in self.writers_of(&foreach.source, foreach.glob, outputs) {
+            own.push(Need { task, why: Why::Reads });
         }
+        for peer in &peers.list {
+            own.push(Need { task: peer.task, why: Why::Expanded });
+        }
+        AllNeeds { own: own.list, of_items: reads.list, peers: peers.list }
     }
 
     /// Tasks that write, or could write, what a path or glob names.
     fn writers_of(&self, wanted: &str, glob: bool, outputs: &Outputs) -> Vec<TaskId> {
         let keyed = wanted.contains(KEY);
-        if !glob
-            && !keyed
-            && let Some(&task) = self.producers.get(wanted)
-        {
-            return vec![task];
+        if !glob && !keyed {
+            match self.producers.get(wanted) {
+                Some(&task) => return vec![task],
+                None if outputs.families.is_empty() => return Vec::new(),
+                None => {}
+            }
         }
         let could_write =
             |&id: &TaskId| self[id].outputs.iter().any(|output| pattern::could_match(wanted, output));
@@ -545,7 +551,7 @@ impl Graph {
     pub fn set_skipped(&mut self, id: TaskId, skipped: bool) {
         if skipped {
             self.skipped.insert(id);
-        } else {
+        } else if !self.skipped.is_empty() {
             self.skipped.remove(&id);
         }
     }
@@ -615,7 +621,14 @@ impl Graph {
 
     /// The tasks and all they need, as a mask over [`Graph::ids`].
     pub fn upstream(&self, of: &[TaskId]) -> Vec<bool> {
-        self.closure(of, |graph, id| graph.direct_needs(id))
+        // Often all are asked for, in their order: then nothing is left to find.
+        if of.len() == self.tasks.len() && of.iter().zip(self.ids()).all(|(&of, id)| of == id) {
+            return vec![true; of.len()];
+        }
+        self.closure(of, |graph, id, next| match graph[id].kind {
+            Kind::Single | Kind::Group => next.extend(graph[id].needs.iter().map(|need| need.task)),
+            Kind::Family | Kind::Instance { .. } => next.extend(graph.direct_needs(id)),
+        })
     }
 
     /// The tasks and all that need them, as a mask over [`Graph::ids`].
@@ -625,8 +638,8 @@ impl Graph {
 
     /// The tasks and all that cannot be made without them, where a fan-out `can_spare` an instance.
     pub fn lost_with(&self, of: &[TaskId], can_spare: impl Fn(TaskId) -> bool) -> Vec<bool> {
-        self.closure(of, |graph, id| {
-            let mut next = graph[id].readers.clone();
+        self.closure(of, |graph, id, next| {
+            next.extend(&graph[id].readers);
             match graph[id].kind {
                 // A reader of the fan-out as a whole needs each instance; one over the same items its own.
                 Kind::Instance { family } if can_spare(family) => {}
@@ -639,16 +652,16 @@ impl Graph {
                 Kind::Family => next.extend(graph.instances(id)),
                 _ => {}
             }
-            next
         })
     }
 
-    fn closure(&self, of: &[TaskId], next: impl Fn(&Graph, TaskId) -> Vec<TaskId>) -> Vec<bool> {
+    /// The tasks and what follows, where `next` puts what follows from one on a stack.
+    fn closure(&self, of: &[TaskId], next: impl Fn(&Graph, TaskId, &mut Vec<TaskId>)) -> Vec<bool> {
         let mut seen = vec![false; self.tasks.len()];
         let mut stack: Vec<TaskId> = of.to_vec();
         while let Some(id) = stack.pop() {
             if !std::mem::replace(&mut seen[id.index()], true) {
-                stack.extend(next(self, id));
+                next(self, id, &mut stack);
             }
         }
         seen
@@ -668,11 +681,22 @@ struct Order {
     foreach: Option<ForeachDecl>,
 }
 
+/// What a declared task waits for.
+#[derive(Default)]
+struct AllNeeds {
+    /// Before it is judged; a fan-out before its items are known.
+    own: Vec<Need>,
+    /// Each instance of a fan-out.
+    of_items: Vec<Need>,
+    /// Fan-outs over the same items: their instance of the same key.
+    peers: Vec<Need>,
+}
+
 /// Where to look for who writes what a pattern may mean.
 struct Outputs {
     families: Vec<TaskId>,
     /// Outputs of all others, by path; only where a pattern asks for them.
-    sorted: OnceCell<Vec<(TaskId, usize)>>,
+    sorted: OnceLock<Vec<(TaskId, usize)>>,
 }
 
 /// Needs in order, each task once; of two reasons for one task the stricter stays.
@@ -703,9 +727,5 @@ impl Needs {
                 }
             }
         }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Need> {
-        self.list.iter()
     }
 }

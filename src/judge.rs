@@ -119,7 +119,8 @@ impl Prepared {
 
     /// The candidate that waits for its verdict. `no_rescue`: one of a command that failed is none.
     pub fn open_candidate(&self, no_rescue: bool) -> Option<&Candidate> {
-        let open = |it: &&Candidate| !it.spent && (it.failure.is_none() || !no_rescue);
+        let open =
+            |it: &&Candidate| !it.spent && (it.failure.is_none() || !no_rescue || it.success.is_some());
         self.candidate.as_deref().filter(open)
     }
 }
@@ -155,6 +156,9 @@ impl Judge<'_> {
             unknown_state,
             seen: Vec::new(),
         };
+        if spec.isolate.is_some() && self.is_unmerged(task, &judgement.marker) {
+            judgement.marker = Marker::Missing;
+        }
         let in_doubt = spec.is_synced_late() && self.in_doubt(&self.store.sidecar_path(first, Sidecar::Done));
         if in_doubt && judgement.marker == Marker::Empty {
             judgement.marker = Marker::Damaged(LOST.to_owned());
@@ -199,6 +203,15 @@ impl Judge<'_> {
             judgement.prepared = Some(self.prepare(task, spec, made, inputs, &judgement));
         }
         judgement
+    }
+
+    /// Whether an isolated task succeeded since its record was written, and is to be merged.
+    fn is_unmerged(&self, task: &Task, marker: &Marker) -> bool {
+        let success = self.store.to_be_merged(&task.name).and_then(|candidate| candidate.success);
+        success.is_some_and(|success| match marker {
+            Marker::Valid(done) => done.checkpoint_id.as_ref() != Some(&success.checkpoint_id),
+            _ => true,
+        })
     }
 
     /// What this task's answers would be recorded as made with, by model.
@@ -253,14 +266,16 @@ impl Judge<'_> {
 
     /// What is wrong with a first output under its schema and checks.
     fn fault_of(&self, spec: &Spec, path: &str) -> Option<String> {
-        let prompt = spec.recipe.prompt()?;
+        let (schema, check) = spec.recipe.form();
+        if spec.recipe.prompt().is_none() && check.is_none() {
+            return None;
+        }
         let text = match fs::read_to_string(&self.store.path(path)) {
             Ok(text) => text,
             Err(error) => return Some(error.reason()),
         };
-        check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref())
-            .err()
-            .and_then(|violations| violations.first().map(ToString::to_string))
+        let violations = check::validate(&text, schema, check).err()?;
+        violations.first().map(ToString::to_string)
     }
 
     /// What the task would be made from now, or that its condition is false.
@@ -313,12 +328,20 @@ impl Judge<'_> {
             Recipe::Gate(gate) => {
                 self.template_parts("template", &gate.fail_if, task, inputs, &mut made.fingerprint, true);
                 made.fingerprint.add("gate", format!("{:?}", gate.action).as_bytes());
+                if let Some(warn_if) = &gate.warn_if {
+                    self.template_parts("warn_if", warn_if, task, inputs, &mut made.fingerprint, true);
+                }
                 if let Some(message) = &gate.message {
                     self.template_parts("message", message, task, inputs, &mut made.fingerprint, true);
                 }
             }
-            Recipe::Human(source) => {
-                self.template_parts("human", source, task, inputs, &mut made.fingerprint, true);
+            Recipe::Human(human) => {
+                self.template_parts("human", &human.ask, task, inputs, &mut made.fingerprint, true);
+                if let Some(check) = &human.check {
+                    let seen = inputs.context(self.project, task, &check.names());
+                    let with = check.with(&seen.map_err(InputError::into_failure)?);
+                    made.check = Some(with.map_or_else(|| check.clone(), |(check, _)| Arc::new(check)));
+                }
             }
         }
         for (n, template) in spec.templates.iter().enumerate() {
@@ -493,7 +516,11 @@ impl Judge<'_> {
             decision_id,
         };
         let Decision::Stale { redraw, try_existing, .. } = &judgement.decision else { return prepared };
-        if spec.eval.is_some() && !redraw && !self.no_reuse {
+        if spec.isolate.is_some() && !redraw {
+            // What it was made from then is recorded with it, and is no matter any more.
+            prepared.candidate = self.store.to_be_merged(&task.name).map(Box::new);
+        }
+        if spec.eval.is_some() && !redraw && !self.no_reuse && prepared.candidate.is_none() {
             let candidate = self.store.candidate(&task.name).map(Box::new);
             prepared.candidate = candidate.filter(|it| it.made_from == prepared.made_from());
         }

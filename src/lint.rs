@@ -51,7 +51,8 @@ impl TaskLinter<'_> {
             used.extend(names.unwrap_or_default());
         }
         let gate = task.gate.as_ref();
-        for condition in [task.when.as_ref(), gate.map(|gate| &gate.fail_if)].into_iter().flatten() {
+        let of_gate = [gate.map(|gate| &gate.fail_if), gate.and_then(|gate| gate.warn_if.as_ref())];
+        for condition in [task.when.as_ref()].into_iter().chain(of_gate).flatten() {
             used.extend(render::undeclared_in_condition(&inline(condition)).unwrap_or_default());
         }
         if let Some(message) = gate.and_then(|gate| gate.message.as_ref()) {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::check::banned_words;
 use crate::cores;
 use crate::fs;
 use crate::graph::{self, Decl, ForeachDecl, Graph, Input, TaskId};
+use crate::lanes;
 use crate::manifest::compiled::{self, Compiled, Outline, Outlined, Written};
 use crate::manifest::inputs;
 use crate::manifest::names::loose;
@@ -20,8 +20,8 @@ use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions, nearest, pa
 use crate::memo::Known;
 use crate::pattern;
 use crate::project::{
-    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, LeftOut, Line, Project, PromptSpec,
-    Recipe, Spec, Template, Until, leads_outside, readable,
+    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, LeftOut, Line,
+    Project, PromptSpec, Recipe, Spec, Template, Until, leads_outside, readable,
 };
 use crate::record::Digest;
 use crate::render::Source;
@@ -245,11 +245,14 @@ impl Loader<'_> {
         if outputs_known {
             self.look_for_inputs(&graph);
         }
+        if let (true, Some(specs)) = (sound, &specs) {
+            self.look_at_lanes(&graph, specs);
+        }
         let mut graph = sound.then_some(graph)?;
         graph.renumber(self.steps.iter().copied());
         let mut specs = specs?;
-        for spec in &mut specs {
-            spec.step = graph.find(&spec.name).map_or(0, |id| graph[id].step);
+        for (spec, id) in specs.iter_mut().zip(graph.ids()) {
+            spec.step = graph[id].step;
         }
         let default = self.default_targets(&graph);
         let name = tables.pipeline.name.clone().unwrap_or_else(|| {
@@ -284,6 +287,7 @@ impl Loader<'_> {
             compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: Vec::new(),
+            held: Default::default(),
         })
     }
 
@@ -387,6 +391,61 @@ impl Loader<'_> {
         self.faults.push(fault);
     }
 
+    /// Tasks of a lane are merged together: none may wait for what another is merged for, and they have one base.
+    fn look_at_lanes(&mut self, graph: &Graph, specs: &[Spec]) {
+        if specs.iter().all(|spec| spec.isolate.is_none()) {
+            return;
+        }
+        let at = |name: &str| KeyPath::task(name).then("isolate");
+        for tasks in lanes::entangled(graph, |id| specs.get(graph[id].decl).and_then(Spec::lane)) {
+            let names: Vec<&str> = tasks.iter().map(|id| graph[*id].name.as_str()).collect();
+            let (Some(first), Some(last)) = (names.first(), names.last()) else { continue };
+            let lane = specs.get(graph[tasks[0]].decl).and_then(|spec| spec.isolate.as_ref()?.lane.clone());
+            let lane = lane.map_or(String::new(), |(lane, _)| lane);
+            let message = format!(
+                "lane `{lane}` waits for itself: a task between `{}` reads what is merged only with all of it",
+                names.join("`, `")
+            );
+            self.faults.push(
+                Fault::at(at(last), message)
+                    .wanted("a cycle")
+                    .related(at(first), "merged together with this")
+                    .hint("put what lies between into the same lane, or the tasks into different lanes"),
+            );
+        }
+        let isolated = specs.iter().filter_map(|spec| Some((&spec.name, spec.isolate.as_ref()?)));
+        let shared: Vec<(&String, &str, usize, &Option<String>)> = isolated
+            .clone()
+            .filter_map(|(name, isolate)| {
+                let (lane, number) = isolate.lane.as_ref()?;
+                Some((name, lane.as_str(), *number, &isolate.base))
+            })
+            .collect();
+        for (n, (name, lane, number, base)) in shared.iter().enumerate() {
+            let Some(other) = shared[..n].iter().find(|other| other.2 == *number && other.3 != *base) else {
+                continue;
+            };
+            self.faults.push(
+                Fault::at(at(name), format!("tasks of lane `{lane}` have different bases"))
+                    .wanted("one base for all of a lane")
+                    .related(at(other.0), "the other")
+                    .hint("say it once, as `base` under `[isolation]`"),
+            );
+        }
+        for (name, _) in isolated.filter(|(_, isolate)| isolate.lane.is_none()) {
+            let Some(other) = shared.iter().find(|other| other.1 == name) else { continue };
+            self.faults.push(
+                Fault::at(
+                    at(name),
+                    format!("the lane of task `{name}`, its own, has the name of a shared one"),
+                )
+                .wanted("two lanes of one name")
+                .related(at(other.0), "the other")
+                .hint(format!("give the lane another name, or say `isolate = {{ lane = \"{name}\" }}`")),
+            );
+        }
+    }
+
     /// Where a task says that it waits for another.
     fn wait_of(&self, task: usize, other: usize) -> KeyPath {
         let tables = &self.manifest.tables;
@@ -408,22 +467,31 @@ impl Loader<'_> {
         at.then("foreach")
     }
 
+    /// Inputs of these tasks that nothing makes and that are not plainly files of the run.
+    fn unclear_inputs(&self, graph: &Graph, ids: &[TaskId]) -> Vec<(TaskId, usize)> {
+        let mut plain = fs::PlainFiles::default();
+        let mut is_clear = |input: &Input| {
+            let is_path = !input.glob && !pattern::has_key(&input.pattern);
+            graph.is_produced(&input.pattern) || is_path && plain.has(self.run, Path::new(&input.pattern))
+        };
+        let inputs = |&id: &TaskId| (0..graph[id].inputs.len()).map(move |n| (id, n));
+        ids.iter().flat_map(inputs).filter(|&(id, n)| !is_clear(&graph[id].inputs[n])).collect()
+    }
+
     /// Inputs that nobody makes must be there, inside the run or the pipeline's folder.
     fn look_for_inputs(&mut self, graph: &Graph) {
         let mut told: BTreeSet<String> = BTreeSet::new();
+        let ids: Vec<TaskId> = graph.ids().collect();
+        let unclear = cores::by_parts(&ids, |ids| self.unclear_inputs(graph, ids));
+        let mut unclear = unclear.into_iter().peekable();
         for (id, (name, task)) in graph.ids().zip(&self.manifest.tables.task) {
-            for (n, input) in graph[id].inputs.iter().enumerate() {
-                if graph.is_produced(&input.pattern) {
-                    continue;
-                }
+            while let Some((_, n)) = unclear.next_if(|&(of, _)| of == id) {
+                let input = &graph[id].inputs[n];
                 if input.glob || pattern::has_key(&input.pattern) {
                     if self.leaves(&input.pattern) {
                         let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
                         self.look_where(&input.pattern, &at);
                     }
-                    continue;
-                }
-                if self.plain.has(self.run, Path::new(&input.pattern)) {
                     continue;
                 }
                 let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
@@ -581,7 +649,30 @@ impl Loader<'_> {
                 None => None,
             },
             stands_for: None,
+            isolate: self.isolate(task),
         })
+    }
+
+    /// How a task is kept apart.
+    fn isolate(&self, task: &Task) -> Option<Box<IsolateSpec>> {
+        let own = task.isolate.as_ref()?.wanted()?;
+        let tables = &self.manifest.tables;
+        let lanes = || tables.task.values().filter_map(|task| task.isolate.as_ref()?.wanted()?.lane);
+        let number = |lane: &String| {
+            let mut seen: Vec<String> = Vec::new();
+            lanes().for_each(|name| {
+                if !seen.contains(&name) {
+                    seen.push(name)
+                }
+            });
+            seen.iter().position(|name| name == lane)
+        };
+        let lane = own.lane.and_then(|lane| number(&lane).map(|number| (lane, number)));
+        Some(Box::new(IsolateSpec {
+            lane,
+            base: own.base.or_else(|| tables.isolation.base.clone()),
+            on_merge_failure: own.on_merge_failure.or(tables.isolation.on_merge_failure).unwrap_or_default(),
+        }))
     }
 
     fn eval(
@@ -658,11 +749,15 @@ impl Loader<'_> {
             return Some(Recipe::Gate(Box::new(GateSpec {
                 fail_if: self.condition(name, "gate", &gate.fail_if),
                 action: gate.action,
+                warn_if: gate.warn_if.as_ref().map(|text| self.condition(name, "gate.warn_if", text)),
                 message: gate.message.as_ref().map(|text| self.inline(name, "gate.message", text)),
             })));
         }
         Some(match &task.human {
-            Some(human) => Recipe::Human(Box::new(self.inline(name, "human", human))),
+            Some(human) => Recipe::Human(Box::new(HumanSpec {
+                ask: self.inline(name, "human", human),
+                check: self.texts.check(name).cloned(),
+            })),
             None => Recipe::Group,
         })
     }
@@ -673,9 +768,14 @@ impl Loader<'_> {
         let models = positions(names, endpoints);
         let params = merged(&defaults.params, task.params.as_deref());
         let check_digest = task.check.as_ref().map(|check| {
-            let words = check.banned_words.as_ref().and_then(|file| self.texts.file(file));
-            let words = words.map(|file| banned_words(&file.text));
-            Digest::of(&serde_json::to_vec(&(check, words)).unwrap_or_default())
+            let words =
+                self.texts.check(name).map(|check| check.words()).filter(|_| check.banned_words.is_some());
+            let text = match words {
+                Some(words) if check.allowed_words.is_some() => serde_json::to_vec(&(check, words)),
+                // As it was before words could be allowed, so that no answer is checked again.
+                words => serde_json::to_vec(&(check, words.map(|words| &words.banned))),
+            };
+            Digest::of(&text.unwrap_or_default())
         });
         Some(PromptSpec {
             system: match task.system.as_ref().or(defaults.system.as_ref()) {
@@ -719,7 +819,9 @@ impl Loader<'_> {
             line,
             stdout: task.stdout,
             // A command that is not told where to write can only write in place.
-            in_place: task.in_place || (!names_out && !task.stdout),
+            // In a worktree of its own every command does, and nothing of it is in place before it is merged.
+            in_place: (task.in_place || (!names_out && !task.stdout))
+                && task.isolate.as_ref().and_then(|isolate| isolate.wanted()).is_none(),
             cwd: task.cwd.clone(),
             env_names,
             env_set,
@@ -788,7 +890,7 @@ fn path_of(tables: &Tables, written: &str) -> String {
 }
 
 fn decls_of(tables: &Tables) -> Vec<Decl> {
-    let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
+    let tasks: Vec<(&String, &Box<Task>)> = tables.task.iter().collect();
     cores::map(&tasks, |(name, task)| decl(tables, name, task))
 }
 

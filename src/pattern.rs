@@ -39,9 +39,13 @@ pub fn fold_case(path: &str) -> Cow<'_, str> {
 
 /// A relative path without `.` components, doubled slashes and blanks in `{{key}}`.
 pub fn normalize(path: &str) -> String {
-    let plain = |part: &str| !part.is_empty() && part != ".";
-    if !path.contains('{') && path.split('/').all(plain) {
-        return path.to_owned();
+    normal(path).into_owned()
+}
+
+/// [`normalize`], without a copy of what is so already.
+pub fn normal(path: &str) -> Cow<'_, str> {
+    if is_normal(path) {
+        return Cow::Borrowed(path);
     }
     let mut text = String::with_capacity(path.len());
     let mut rest = path;
@@ -56,7 +60,19 @@ pub fn normalize(path: &str) -> String {
     text.push_str(rest);
     let absolute = text.starts_with('/');
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if absolute { format!("/{}", parts.join("/")) } else { parts.join("/") }
+    Cow::Owned(if absolute { format!("/{}", parts.join("/")) } else { parts.join("/") })
+}
+
+fn is_normal(path: &str) -> bool {
+    let mut before = b'/';
+    for (at, &byte) in path.as_bytes().iter().enumerate() {
+        let alone = || matches!(path.as_bytes().get(at + 1), None | Some(b'/'));
+        if byte == b'{' || before == b'/' && (byte == b'/' || byte == b'.' && alone()) {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'/'
 }
 
 /// Whether a glob passes over a path, as one of a shell would: a part of it begins with a dot, and none of the glob's
@@ -189,6 +205,33 @@ fn accepts(wild: Token, plain: Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_normal_path_is_left_as_it_is() {
+        for (path, wanted) in [
+            ("a", "a"),
+            ("a/b.c/.d", "a/b.c/.d"),
+            ("..", ".."),
+            ("../a/..b/...", "../a/..b/..."),
+            ("", ""),
+            (".", ""),
+            ("./a", "a"),
+            ("a/.", "a"),
+            ("a/./b", "a/b"),
+            ("a/", "a"),
+            ("a//b", "a/b"),
+            ("/", "/"),
+            ("/a", "/a"),
+            ("//a", "/a"),
+            ("a/{{key}}.txt", "a/{{ key }}.txt"),
+            ("a/{b,c}", "a/{b,c}"),
+            ("\u{e4}/.\u{e4}", "\u{e4}/.\u{e4}"),
+        ] {
+            assert_eq!(normal(path), wanted, "{path:?}");
+            assert!(!is_normal(path) || path == wanted, "{path:?}");
+        }
+        assert!(is_normal("a/b.c/.d") && is_normal("../a/..b/...") && is_normal("..") && !is_normal("a/."));
+    }
 
     #[test]
     fn keys_are_read_from_paths() {

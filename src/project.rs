@@ -1,9 +1,9 @@
 //! A pipeline ready to be built in a run directory: every task with its recipe, texts read, names
 //! resolved, and the graph of them. Plain data; [`crate::load`] makes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -13,9 +13,10 @@ use crate::fs;
 use crate::graph::{Graph, Task, TaskId};
 use crate::llm::limits::Limits;
 use crate::manifest::compiled::Written;
-use crate::manifest::types::{GateAction, Model, Retry, Tables};
+use crate::manifest::types::{GateAction, Model, OnMergeFailure, Retry, Tables};
 use crate::record::{Digest, MadeWith};
 use crate::render::{self, RenderError, Source};
+use crate::store::{Candidate, CandidateFile, Store};
 
 /// A pipeline and the run it is built in.
 #[derive(Debug)]
@@ -62,6 +63,23 @@ pub struct Project {
     pub allow_outside: Vec<PathBuf>,
     /// Files of the run and what is read in the place of each: to judge an edit before it is made.
     pub in_place_of: Vec<(String, PathBuf)>,
+    /// Outputs of tasks that are made and wait for the others of their lane, and where they are kept until then.
+    pub held: Held,
+}
+
+/// Files of the run that are kept elsewhere for now.
+#[derive(Debug, Default)]
+pub struct Held(OnceLock<RwLock<HashMap<String, PathBuf>>>);
+
+impl Held {
+    fn change(&self, change: impl FnOnce(&mut HashMap<String, PathBuf>)) {
+        let files = self.0.get_or_init(RwLock::default);
+        change(&mut files.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn get(&self, path: &str) -> Option<PathBuf> {
+        self.0.get()?.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
 }
 
 /// Tasks of a pipeline that are known to be up to date, and were not read.
@@ -110,7 +128,22 @@ impl Project {
     pub fn input(&self, path: &str) -> PathBuf {
         match self.in_place_of.iter().find(|(name, _)| name == path) {
             Some((_, other)) => other.clone(),
-            None => self.run.join(path),
+            None => self.held.get(path).unwrap_or_else(|| self.run.join(path)),
+        }
+    }
+
+    /// What a task of a lane made is there for the others of the lane, though it is not merged yet.
+    pub fn hold(&self, task: &Task, store: &Store, made: &Candidate) {
+        if self.spec(task).lane().is_some() {
+            let file = |output: &CandidateFile| (output.path.clone(), store.candidate_file(made, output));
+            self.held.change(|files| files.extend(made.outputs.iter().map(file)));
+        }
+    }
+
+    /// It is merged.
+    pub fn let_go(&self, task: &Task) {
+        if self.spec(task).lane().is_some() {
+            self.held.change(|files| task.outputs.iter().for_each(|output| drop(files.remove(output))));
         }
     }
 
@@ -199,6 +232,8 @@ pub struct Spec {
     pub eval: Option<Box<EvalSpec>>,
     /// Of a task that is made beside another one, to compare: whom it stands for.
     pub stands_for: Option<Box<StandsFor>>,
+    /// It works in a git worktree of its own.
+    pub isolate: Option<Box<IsolateSpec>>,
 }
 
 /// A task made in the place of another one, in a folder of its own: what templates see is as if it were that one.
@@ -208,6 +243,24 @@ pub struct StandsFor {
     pub task: String,
     /// What comes before the names of its outputs, and of its inputs, each with its slash.
     pub folders: Vec<String>,
+}
+
+/// How a task is kept apart, and where its commits go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsolateSpec {
+    /// The lane it shares with others, and that lane's number; none if it has one of its own.
+    pub lane: Option<(String, usize)>,
+    /// The branch its commits go to; the one that is checked out if none.
+    pub base: Option<String>,
+    /// What follows if they cannot be merged.
+    pub on_merge_failure: OnMergeFailure,
+}
+
+impl IsolateSpec {
+    /// The name of the lane of a task: `task`, `task[key]`, or one shared with others.
+    pub fn lane_of<'a>(&'a self, task: &'a str) -> &'a str {
+        self.lane.as_ref().map_or(task, |(lane, _)| lane)
+    }
 }
 
 impl Spec {
@@ -240,9 +293,14 @@ impl Spec {
         own.into_iter().chain(evaluator)
     }
 
+    /// The number of the lane it shares with other tasks.
+    pub fn lane(&self) -> Option<usize> {
+        self.isolate.as_ref().and_then(|isolate| isolate.lane.as_ref()).map(|(_, number)| *number)
+    }
+
     /// Whether its files need no sync of their own: nothing was paid, for what it made or for a verdict on it.
     pub fn is_synced_late(&self) -> bool {
-        self.recipe.is_synced_late() && self.eval.is_none()
+        self.recipe.is_synced_late() && self.eval.is_none() && self.isolate.is_none()
     }
 }
 
@@ -347,8 +405,8 @@ pub enum Recipe {
     Template(Box<Template>),
     /// Lets the pipeline go on, or not.
     Gate(Box<GateSpec>),
-    /// Waits for a person, with what they are asked.
-    Human(Box<Template>),
+    /// Waits for a person.
+    Human(Box<HumanSpec>),
 }
 
 impl Recipe {
@@ -371,6 +429,15 @@ impl Recipe {
             Recipe::Command(command) => !command.in_place,
             Recipe::Template(_) => true,
             Recipe::Group | Recipe::Prompt(_) | Recipe::Gate(_) | Recipe::Human(_) => false,
+        }
+    }
+
+    /// What its first output must satisfy, if it says: schema and checks.
+    pub fn form(&self) -> (Option<&CompiledSchema>, Option<&CompiledCheck>) {
+        match self {
+            Recipe::Prompt(prompt) => (prompt.schema.as_deref(), prompt.check.as_deref()),
+            Recipe::Human(human) => (None, human.check.as_deref()),
+            _ => (None, None),
         }
     }
 
@@ -418,6 +485,15 @@ impl PromptSpec {
     }
 }
 
+/// A task for a person.
+#[derive(Debug)]
+pub struct HumanSpec {
+    /// What they are asked.
+    pub ask: Template,
+    /// What the file they write must satisfy. Whoever wrote one that did is not asked again because this changed.
+    pub check: Option<Arc<CompiledCheck>>,
+}
+
 /// A command task.
 #[derive(Debug)]
 pub struct CommandSpec {
@@ -461,6 +537,8 @@ pub struct GateSpec {
     pub fail_if: Template,
     /// What then.
     pub action: GateAction,
+    /// True if it only should be told.
+    pub warn_if: Option<Template>,
     /// What to tell.
     pub message: Option<Template>,
 }

@@ -261,6 +261,9 @@ pub struct Status {
     /// Some instances are missing.
     #[serde(default)]
     pub partial: Option<bool>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The evaluation, if there is one.
     #[serde(default)]
     pub eval: Option<Value>,
@@ -276,9 +279,28 @@ pub struct Status {
     /// Retry budgets spent so far; they survive a kill and start anew after a final `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budgets: Option<Value>,
+    /// Of an isolated task: its lane, branch and worktree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
     /// Fields of other versions, kept.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// Where an isolated task works.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolated {
+    /// Its lane: its own name, or that of one it shares.
+    pub lane: String,
+    /// The branch its commits go to.
+    pub base: String,
+    /// The branch they are on until then.
+    pub branch: String,
+    /// The worktree, relative to the run directory.
+    pub worktree: String,
+    /// The commit it succeeded with, once it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 impl Status {
@@ -304,11 +326,13 @@ impl Status {
             rescued: None,
             sample: None,
             partial: None,
+            warning: None,
             eval: None,
             failure: None,
             usage: None,
             outputs: Vec::new(),
             budgets: None,
+            isolation: None,
             other: Map::new(),
         }
     }

@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
+use crate::filters;
+
 /// A template's text, and what to call it in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -245,6 +247,7 @@ fn new_environment(html: bool, trim: bool) -> Environment<'static> {
     env.add_filter("group_digits", group_digits);
     env.add_filter("number", number);
     env.add_filter("percent", percent);
+    filters::add(&mut env);
     env
 }
 
@@ -275,7 +278,8 @@ fn lint(source: &Source, env: &Environment<'_>) -> Result<(), RenderError> {
             Word::Filter(name) => match state.apply_filter(name, &[]) {
                 Err(error) if error.kind() == ErrorKind::UnknownFilter => Some((
                     format!("unknown filter `{name}`"),
-                    crate::manifest::nearest(name, FILTERS).map(|near| format!("did you mean `{near}`?")),
+                    crate::manifest::nearest(name, known_filters())
+                        .map(|near| format!("did you mean `{near}`?")),
                 )),
                 _ => None,
             },
@@ -302,6 +306,11 @@ fn lint(source: &Source, env: &Environment<'_>) -> Result<(), RenderError> {
 }
 
 /// Filters worth suggesting.
+fn known_filters() -> impl Iterator<Item = &'static str> {
+    FILTERS.into_iter().chain(filters::NAMES)
+}
+
+/// Those of minijinja, and ours for texts and numbers.
 const FILTERS: [&str; 51] = [
     "abs",
     "attr",
@@ -503,7 +512,7 @@ fn in_words(source: &Source, error: &Error, context: Option<&Value>) -> RenderEr
         | ErrorKind::UnknownFunction
         | ErrorKind::UnknownMethod => {
             hint = snippet
-                .and_then(|snippet| crate::manifest::nearest(snippet, FILTERS))
+                .and_then(|snippet| crate::manifest::nearest(snippet, known_filters()))
                 .map(|near| format!("did you mean `{near}`?"));
             detail.to_owned()
         }

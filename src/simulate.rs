@@ -134,7 +134,8 @@ pub fn work(project: &Project, graph: &Graph, id: TaskId, asks: bool, tokens: u6
         Recipe::Prompt(prompt) if asks => prompt.models.clone(),
         _ => Vec::new(),
     };
-    Work { endpoints, first: 0, tokens, cpu: matches!(spec.recipe, Recipe::Command(_)), pool: spec.pool }
+    let cpu = matches!(spec.recipe, Recipe::Command(_));
+    Work { endpoints, tokens, cpu, pool: spec.pool, lane: spec.lane(), ..Work::default() }
 }
 
 /// What a build is predicted to take.
@@ -214,10 +215,10 @@ pub fn predict(
 ) -> Predicted {
     let mut now = Duration::ZERO;
     let mut predicted = Predicted::default();
-    let mut expected: HashMap<TaskId, Expected> = HashMap::new();
-    // By the time of their end, and in order of their start, with what their calls use.
+    // By number of the task, from its verdict to its end.
+    let mut expected: Vec<Expected> = vec![Expected::default(); engine.graph().len()];
+    // By the time of their end, and in order of their start.
     let mut running: BinaryHeap<Reverse<(Duration, u64, TaskId)>> = BinaryHeap::new();
-    let mut used: HashMap<TaskId, Usage> = HashMap::new();
     let mut spent = Usage::default();
     let mut over = reached(budget, now, &spent);
     loop {
@@ -232,7 +233,8 @@ pub fn predict(
                         let judged = match runs(engine.graph(), task) {
                             None => Judged::Fresh,
                             Some((work, takes)) => {
-                                expected.insert(task, takes);
+                                expected.resize(engine.graph().len(), Expected::default());
+                                expected[task.index()] = takes;
                                 Judged::Stale(work)
                             }
                         };
@@ -245,7 +247,7 @@ pub fn predict(
                         engine.on(Event::Expanded(family, Some(known.unwrap_or_else(one))), now);
                     }
                     Action::Start { task, .. } => {
-                        let takes = expected.remove(&task).unwrap_or_default();
+                        let takes = expected[task.index()];
                         // A limit that is reached when nothing is left to start ends nothing.
                         if predicted.budget_stop.is_none()
                             && let Some((limit, at)) = over
@@ -261,9 +263,8 @@ pub fn predict(
                         }
                         let end = now + Duration::try_from_secs_f64(takes.seconds).unwrap_or_default();
                         running.push(Reverse((end, predicted.tasks, task)));
-                        used.insert(task, takes.usage);
                     }
-                    Action::Settled(_) | Action::CancelAll => {}
+                    Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => {}
                 }
             }
         }
@@ -276,7 +277,7 @@ pub fn predict(
                     && end <= now
                 {
                     running.pop();
-                    spent.add(&used.remove(&task).unwrap_or_default());
+                    spent.add(&expected[task.index()].usage);
                     engine.on(Event::Ended(task, End::Done), now);
                 }
             }

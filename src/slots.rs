@@ -53,6 +53,8 @@ pub struct Needs {
     pub cpu: bool,
     /// The named pool it takes a slot of.
     pub pool: Option<usize>,
+    /// The lane it has to itself while it runs; who has it is the engine's to know.
+    pub lane: Option<usize>,
 }
 
 /// How a call ended, for the limits of its endpoint; with the pause its server asked for.

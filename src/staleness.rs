@@ -158,6 +158,7 @@ impl StaleReason {
             StaleReason::Interrupted { state: State::PendingEval | State::FailedPendingEval } => {
                 "it waits for its evaluation".into()
             }
+            StaleReason::Interrupted { state: State::Merging } => "it succeeded, and is to be merged".into(),
             StaleReason::Interrupted { state } => format!("the last attempt was left {state}"),
             StaleReason::FailedBefore { class: Some(class) } => format!("the last attempt failed ({class})"),
             StaleReason::FailedBefore { class: None } => "the last attempt failed".into(),

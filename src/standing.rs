@@ -397,7 +397,9 @@ fn shown(judgement: Option<&Judgement>, stored: Option<State>, marker: &Marker, 
     }
     match stored {
         // Whoever wrote that is gone.
-        Some(State::Running | State::Merging) => return Shown::Stopped,
+        Some(State::Running) => return Shown::Stopped,
+        // That it succeeded stands, whoever wrote it.
+        Some(State::Merging) => return Shown::Merging,
         Some(
             state @ (State::Failed
             | State::Waiting
@@ -444,18 +446,17 @@ fn is_edited(done: &Done, judgement: &Judgement) -> bool {
 
 /// The state of a fan-out by those of its instances, and whether it is done with some missing.
 fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
+    // As the engine counts: what is skipped is none of those that must succeed.
+    let all = states.len();
+    let states: Vec<Shown> = states.iter().copied().filter(|state| *state != Shown::Skipped).collect();
+    if states.is_empty() && all > 0 {
+        return (Shown::Skipped, false);
+    }
     let has = |state: Shown| states.contains(&state);
     let total = states.len();
     let complete = states.iter().filter(|state| state.is_complete()).count();
     if complete == total {
-        let state = if has(Shown::Edited) {
-            Shown::Edited
-        } else if !states.is_empty() && states.iter().all(|state| *state == Shown::Skipped) {
-            Shown::Skipped
-        } else {
-            Shown::Done
-        };
-        return (state, false);
+        return (if has(Shown::Edited) { Shown::Edited } else { Shown::Done }, false);
     }
     if has(Shown::Running) || has(Shown::Merging) {
         return (Shown::Running, false);
@@ -542,7 +543,7 @@ pub fn drift(project: &Project, spec: &Spec, done: &Done) -> Vec<Drift> {
 /// What a waiting task asks of a person.
 pub fn asked(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> Option<String> {
     let template = match &spec.recipe {
-        Recipe::Human(template) => template,
+        Recipe::Human(human) => &human.ask,
         Recipe::Gate(gate) => match &gate.message {
             Some(message) => message,
             None => return Some(format!("the gate's condition holds: {}", gate.fail_if.source.text.trim())),
@@ -798,6 +799,9 @@ mod tests {
             (&[Done, Edited], 1.0, (Edited, false)),
             (&[Skipped, Skipped], 1.0, (Skipped, false)),
             (&[Done, Skipped], 1.0, (Done, false)),
+            (&[Done, Failed, Skipped], 0.5, (Done, true)),
+            (&[Failed, Skipped, Skipped], 0.5, (Failed, false)),
+            (&[Done, Failed, Failed, Skipped, Skipped, Skipped], 0.5, (Failed, false)),
             (&[Done, Running, Failed], 1.0, (Running, false)),
             (&[Done, Failed], 1.0, (Failed, false)),
             (&[Done, Failed], 0.5, (Done, true)),

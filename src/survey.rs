@@ -84,7 +84,7 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
                     let items = items.map_err(|failure| unknown_items.insert(family, failure)).ok();
                     engine.on(Event::Expanded(family, items), now);
                 }
-                Action::Start { .. } | Action::Settled(_) | Action::CancelAll => {}
+                Action::Start { .. } | Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => {}
             }
         }
         let graph = engine.graph();

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::check::{CompiledCheck, CompiledSchema};
+use crate::check::{CompiledCheck, CompiledSchema, WordLists};
 use crate::cores;
 use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, shown_path, suggest};
@@ -15,6 +15,7 @@ use crate::manifest::inputs::{NamedInput, named};
 use crate::manifest::types::{Api, Check, Eval, Task};
 use crate::manifest::{KeyPath, Manifest, Step, near_file, nearest, paths};
 use crate::render::{self, RenderError, Source};
+use crate::words;
 
 /// Largest text file that is read.
 const LARGEST: u64 = 64 << 20;
@@ -206,7 +207,7 @@ impl Loader<'_> {
             self.template(&key_path!["defaults", "system"], system, &source, name, &names, task, false);
         }
         let mut with_answer = names.clone();
-        if task.prompt.is_some() {
+        if task.prompt.is_some() || task.human.is_some() {
             with_answer.insert("answer".to_owned());
         }
         for (index, output) in task.outputs.iter().enumerate() {
@@ -229,6 +230,11 @@ impl Loader<'_> {
                 let source = Source::new(here.to_string(), gate.fail_if.as_str());
                 self.template(&here, &gate.fail_if, &source, name, &names, task, true);
             }
+            if let Some(warn_if) = &gate.warn_if {
+                let here = at.then("gate").then("warn_if");
+                let source = Source::new(here.to_string(), warn_if.as_str());
+                self.template(&here, warn_if, &source, name, &names, task, true);
+            }
             if let Some(message) = &gate.message {
                 let here = at.then("gate").then("message");
                 let source = Source::new(here.to_string(), message.as_str());
@@ -238,7 +244,7 @@ impl Loader<'_> {
         if let Some(schema) = task.schema.as_ref().filter(|_| prompt) {
             self.schema(&at.then("schema"), schema);
         }
-        if let Some(check) = task.check.as_ref().filter(|_| prompt) {
+        if let Some(check) = task.check.as_ref().filter(|_| prompt || task.human.is_some()) {
             self.check(check, name, &names, &with_answer, task);
         }
     }
@@ -266,9 +272,7 @@ impl Loader<'_> {
         task: &Task,
     ) {
         let at = KeyPath::task(name).then("check");
-        let banned = check.banned_words.as_ref().and_then(|path| {
-            self.resolve(&at.then("banned_words"), path, "list of words").map(|file| file.text.clone())
-        });
+        let words = self.words(&at, check);
         for (pointer, source) in &check.refs {
             self.ref_source(&at.then("refs").then(pointer), source, name, names, task);
         }
@@ -281,7 +285,7 @@ impl Loader<'_> {
                 self.template(&at, text, &source, name, with_answer, task, condition);
             }
         }
-        match CompiledCheck::compile(check, banned.as_deref()) {
+        match CompiledCheck::compile(check, &words) {
             Ok(compiled) => {
                 self.texts.checks.insert(name.to_owned(), Arc::new(compiled));
             }
@@ -300,6 +304,29 @@ impl Loader<'_> {
                 }
             }
         }
+    }
+
+    /// The words its files list.
+    fn words(&mut self, at: &KeyPath, check: &Check) -> WordLists {
+        let mut lists = WordLists::default();
+        for (key, index, written) in check.word_files() {
+            let at = index.map_or(at.then(key), |index| at.then(key).then(index));
+            let path = match paths::substitute_vars(written, &self.manifest.tables.vars) {
+                Ok(path) => path,
+                Err(fault) => {
+                    let found = Fault::at(&at, fault.message);
+                    self.faults.push(match fault.wanted {
+                        Some(wanted) => found.wanted(wanted),
+                        None => found,
+                    });
+                    continue;
+                }
+            };
+            let Some(file) = self.resolve(&at, &path, "list of words") else { continue };
+            let list = if key == "banned_words" { &mut lists.banned } else { &mut lists.allowed };
+            list.extend(words::listed(&file.text));
+        }
+        lists
     }
 
     /// The input that `check.refs` takes ids from must be one of the task, and JSON.

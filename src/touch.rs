@@ -31,6 +31,13 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
     if judgement.skipped {
         return vec!["its condition (`when`) is false".to_owned()];
     }
+    let candidate = judgement.prepared.as_ref().and_then(|prepared| prepared.candidate.as_deref());
+    if let Some(success) = candidate.and_then(|candidate| candidate.success.as_ref()) {
+        return vec![format!(
+            "it succeeded and is not merged yet; `planexe build` merges `{}` into `{}`",
+            success.branch, success.base
+        )];
+    }
     if accepted(judgement).is_some() {
         return Vec::new();
     }
@@ -57,12 +64,16 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
 
 /// What is wrong with a first output under schema and checks.
 fn invalid(project: &Project, store: &Store, task: &Task, path: &str) -> Option<String> {
-    let prompt = project.spec(task).recipe.prompt()?;
+    let recipe = &project.spec(task).recipe;
+    let (schema, check) = recipe.form();
+    if recipe.prompt().is_none() && check.is_none() {
+        return None;
+    }
     let text = match fs::read_to_string(&store.path(path)) {
         Ok(text) => text,
         Err(error) => return Some(format!("output `{path}`: {}", error.reason())),
     };
-    let violations = check::validate(&text, prompt.schema.as_deref(), prompt.check.as_deref()).err()?;
+    let violations = check::validate(&text, schema, check).err()?;
     let more = match violations.len() {
         0 | 1 => String::new(),
         n => format!(" (and {} more)", n - 1),
@@ -197,6 +208,7 @@ fn adopted(
         &task.name,
         status.attempt,
         status.decision_id.as_deref().unwrap_or_default(),
+        None,
         None,
         project.digest.short(),
         &done.completed_utc,

@@ -15,6 +15,7 @@ use crate::build::Edits;
 use crate::fs::{self, Signature};
 use crate::graph::Graph;
 use crate::inputs::Finder;
+use crate::manifest::paths::substitute_vars;
 use crate::manifest::types::{By, Task};
 use crate::open::Opened;
 use crate::pattern;
@@ -189,6 +190,11 @@ impl Watched {
             for text in written.into_iter().filter(|text| !is_inline(text)) {
                 self.role(project.folder.join(text)).decls.insert(decl);
             }
+            for (_, _, list) in task.check.iter().flat_map(|check| check.word_files()) {
+                if let Ok(list) = substitute_vars(list, &tables.vars) {
+                    self.role(project.folder.join(&*list)).decls.insert(decl);
+                }
+            }
         }
     }
 
@@ -320,14 +326,13 @@ impl Watched {
 /// Logs a build writes into the run directory.
 const LOGS: [&str; 4] = ["events.jsonl", "failures.jsonl", "usage_metrics.jsonl", "activity_overview.json"];
 
-/// The texts a task names.
+/// The texts a task names, but for lists of words.
 fn texts_of(task: &Task) -> Vec<&str> {
     let mut texts: Vec<&str> = Vec::new();
     texts.extend(task.system.as_deref());
     texts.extend(task.prompt.as_deref());
     texts.extend(task.template.as_deref());
     texts.extend(task.schema.as_deref());
-    texts.extend(task.check.as_ref().and_then(|check| check.banned_words.as_deref()));
     texts.extend(task.outputs.iter().filter_map(|output| output.template()));
     if let Some(eval) = &task.eval {
         texts.extend([&eval.system, &eval.prompt].into_iter().filter_map(|text| text.as_deref()));

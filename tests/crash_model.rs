@@ -529,7 +529,7 @@ impl World {
                         let worker = self.work(engine.graph(), task);
                         workers.insert(task, worker);
                     }
-                    Action::Settled(_) | Action::CancelAll => {}
+                    Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => {}
                 }
             }
             let Some(&id) = workers.keys().nth(rng.below(workers.len() as u64) as usize) else { continue };

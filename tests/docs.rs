@@ -54,24 +54,29 @@ fn the_commands_of_the_readme_exist() {
     }
 }
 
-/// Every piece of TOML in docs/checks.md is put into a pipeline with the inputs it names.
+/// Every piece of TOML in docs/checks.md and docs/gates.md is put into a pipeline with the inputs it names.
 #[test]
 fn the_examples_of_checks_load() {
-    let text = include_str!("../docs/checks.md");
+    let text = concat!(include_str!("../docs/checks.md"), include_str!("../docs/gates.md"));
     let pieces: Vec<&str> =
         text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("its end")).collect();
-    assert!(pieces.len() >= 6, "{}", pieces.len());
+    assert!(pieces.len() >= 9, "{}", pieces.len());
     for piece in pieces {
         let folder = tempfile::tempdir().expect("a folder");
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect(name);
         std::fs::create_dir(folder.path().join("schemas")).expect("schemas");
         put("schemas/levers.json", r#"{"type": "object"}"#);
         put("words.txt", "synergy\n");
+        std::fs::create_dir(folder.path().join("words")).expect("words");
+        for list in ["plain", "ban", "include"] {
+            put(&format!("words/{list}.txt"), "synergy\n");
+        }
         for (name, text) in [
             ("plan.txt", "A bakery.\n"),
             ("tree.json", "{}"),
             ("limits.json", "{}"),
             ("assessment.json", "{}"),
+            ("choices.md", "A or B\n"),
         ] {
             put(name, text);
         }
@@ -80,7 +85,7 @@ fn the_examples_of_checks_load() {
                 "[task.{name}]\ninputs = [\"tree.json\", \"limits.json\"]\noutputs = [\"{name}.json\"]\nprompt = \"go on\"\n"
             )
         };
-        let head = "[models.m]\napi = \"simulated\"\n[defaults]\nmodel = \"m\"\n";
+        let head = "[models.m]\napi = \"simulated\"\n[defaults]\nmodel = \"m\"\n[vars]\nstyle = \"plain\"\n";
         let body = match piece {
             _ if piece.starts_with("[task.") => piece.to_owned(),
             _ if piece.starts_with("[[task.") => {

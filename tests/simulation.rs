@@ -145,6 +145,7 @@ fn run(seed: u64) {
     let infos: Vec<TaskInfo> = graph
         .ids()
         .map(|_| TaskInfo {
+            lane: None,
             priority: rng.below(2) as i32,
             min_success: if rng.chance(30) { 0.5 } else { 1.0 },
             expected_s: 1.0 + rng.below(9) as f64,
@@ -217,7 +218,7 @@ fn run(seed: u64) {
                 Action::Start { task, endpoint, .. } => {
                     world.start(&engine, task, endpoint.map(|at| [0, 1][at]));
                 }
-                Action::Settled(_) | Action::CancelAll => {}
+                Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => {}
             }
         }
         if !cancelled && rng.chance(1) && rng.chance(30) {
@@ -351,7 +352,7 @@ fn order_of_items(sizes: &[usize], past: &[(&str, f64)]) -> Vec<String> {
                     order.push(engine.graph()[task].item.as_ref().expect("an item").key.clone());
                     Event::Ended(task, End::Done)
                 }
-                Action::Settled(_) | Action::CancelAll => continue,
+                Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => continue,
             };
             engine.on(event, Duration::ZERO);
         }
@@ -456,7 +457,7 @@ fn to_make_a_task_anew_does_not_make_an_absorbed_failure_count() {
                     }
                     Event::Ended(task, end)
                 }
-                Action::Settled(_) | Action::CancelAll => continue,
+                Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => continue,
             };
             engine.on(event, Duration::ZERO);
         }

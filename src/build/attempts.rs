@@ -1,16 +1,19 @@
 //! Attempts: handed to the workers, and what each came to.
 
-use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED};
+use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED, Stopped};
 use crate::cancel::Level;
 use crate::engine::{End, Event as Input, Settled, Work};
 use crate::event::Kind;
+use crate::fs::{Durability, FsError};
 use crate::graph::{Kind as NodeKind, TaskId};
 use crate::judge::Prepared;
 use crate::llm::Class;
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
+use crate::runner::isolated::merge;
 use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
+use crate::store::StatusRead;
 use crate::style;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -55,12 +58,19 @@ impl Build<'_> {
         };
         let recipe = &self.project.spec(&job.task).recipe;
         let model = self.model_of(&job).filter(|_| endpoint.is_some());
-        self.tell(Kind::TaskStarted {
-            task: job.task.name.clone(),
-            attempt: job.attempt,
-            model: model.clone(),
-            recipe: if job.evaluates { "eval" } else { recipe.name() }.to_owned(),
-        });
+        let recipe = match (job.evaluates, job.merges) {
+            (true, _) => "eval",
+            (_, true) => "merge",
+            _ => recipe.name(),
+        };
+        if job.course.merged.is_none() {
+            self.tell(Kind::TaskStarted {
+                task: job.task.name.clone(),
+                attempt: job.attempt,
+                model: model.clone(),
+                recipe: recipe.to_owned(),
+            });
+        }
         self.retrying.remove(&id);
         self.running.insert(id, self.attempt_of(&job, model));
         let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
@@ -106,10 +116,12 @@ impl Build<'_> {
         // What there was is seen to by the first attempt.
         let first = std::mem::replace(&mut pending.first, false);
         let back = self.outcomes.0.clone();
-        let evaluates = pending.course.candidate.is_some();
+        let merges = pending.course.candidate.as_ref().is_some_and(|candidate| candidate.success.is_some());
+        let evaluates = pending.course.candidate.is_some() && !merges;
         let live = Live::under(&self.tools.cancel);
         Some(Box::new(Job {
             evaluates,
+            merges,
             attempt: (pending.base_attempt.saturating_add(attempt)).saturating_sub(pending.waits),
             endpoint: endpoint.unwrap_or(0),
             prepared,
@@ -231,15 +243,25 @@ impl Build<'_> {
         let came = |end: End| Came { end, again: None, retried };
         match outcome {
             Outcome::Done(completed) => {
+                self.project.let_go(&job.task);
+                let outdated = completed.outdated;
                 self.completed(id, job, *completed);
-                came(End::Done)
+                came(if outdated { End::Rejudge } else { End::Done })
             }
             Outcome::Failed(failure) => {
                 let model = self.model_of(job);
+                let given_up = job.merges && matches!(failure.class.as_str(), merge::CONFLICT | merge::DIRTY);
                 self.failed(&name, id, job.attempt, model, failure, false);
+                if given_up {
+                    self.stop(Stopped::Abort, Level::Draining);
+                }
                 came(End::Failed)
             }
             Outcome::Waiting(message) => {
+                if job.passed.is_some() {
+                    // What was written will not do: it is asked for again.
+                    self.controls.clear_passed(&name);
+                }
                 self.summary.waiting.push(name.clone());
                 self.waiting.push((name.clone(), message.clone()));
                 self.tell(Kind::TaskWaiting { task: name, message });
@@ -267,6 +289,32 @@ impl Build<'_> {
                     pending.waits += 1;
                 }
                 came(End::Then(work))
+            }
+            Outcome::Made(candidate) => {
+                self.project.hold(&job.task, self.store, &candidate);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.course = std::mem::take(&mut job.course);
+                    pending.course.candidate = Some(candidate);
+                    pending.course.made_in = Some(job.took());
+                    pending.waits += 1;
+                }
+                came(End::Then(Work { made: true, ..Work::default() }))
+            }
+            Outcome::Merged(merged) => {
+                self.look_again(id);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.course = std::mem::take(&mut job.course);
+                    pending.course.made_in = pending.course.made_in.map(|_| job.took());
+                    pending.course.merged = Some(merged);
+                    pending.waits += 1;
+                }
+                came(End::Then(Work::default()))
+            }
+            Outcome::Unmerged(failure) => {
+                self.summary.waiting.push(name.clone());
+                self.waiting.push((name.clone(), failure.message.clone()));
+                self.tell(Kind::TaskWaiting { task: name, message: failure.message });
+                came(End::Waiting)
             }
             Outcome::Round(failure) => {
                 let mut work = Work::default();
@@ -320,6 +368,59 @@ impl Build<'_> {
         }
     }
 
+    /// Of a lane some tasks succeeded and some failed: nothing of it is merged, which is told of each that succeeded.
+    pub(super) fn mixed(&mut self, made: &[TaskId], failed: &[TaskId]) {
+        let graph = self.engine.graph();
+        let names = |ids: &[TaskId]| ids.iter().map(|id| graph[*id].name.clone()).collect::<Vec<_>>();
+        let (made_names, failed_names) = (names(made), names(failed));
+        let lane = made.first().map(|id| {
+            let task = &graph[*id];
+            let spec = self.project.spec(task).isolate.as_ref();
+            spec.map_or(String::new(), |spec| spec.lane_of(&task.name).to_owned())
+        });
+        let list = |names: &[String]| format!("`{}`", names.join("`, `"));
+        let again = style::clean(&failed_names.join(" "));
+        let message = format!(
+            "lane `{}` is mixed: {} succeeded, {} failed, and nothing of it is merged\n\
+             hint: `planexe build` tries {again} again, and merges all of it once that succeeded\n\
+             hint: `planexe build {}` merges what succeeded alone",
+            lane.unwrap_or_default(),
+            list(&made_names),
+            list(&failed_names),
+            made_names.iter().map(|name| crate::report::shell_word(name)).collect::<Vec<_>>().join(" "),
+        );
+        for (&id, name) in made.iter().zip(&made_names) {
+            let mut failure = runner::failure("lane_mixed", message.as_str());
+            failure.recoverable = true;
+            let attempt = self.pending.get(&id).map_or(0, |pending| pending.base_attempt + 1);
+            if let Err(error) = self.note_mixed(id, &failure) {
+                self.break_off(error);
+            }
+            self.pending.remove(&id);
+            self.failed(name, id, attempt, None, failure, false);
+        }
+    }
+
+    /// Has the `.status` of a task that is to be merged say why it is not.
+    fn note_mixed(&self, id: TaskId, failure: &Failure) -> Result<(), FsError> {
+        let Some(first) = self.engine.graph()[id].outputs.first() else { return Ok(()) };
+        match self.store.read_status(first) {
+            StatusRead::Valid(mut status) => {
+                status.failure = Some(failure.clone());
+                self.store.write_status(first, &status, Durability::Synced)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a task would be made from now that its commits are merged: it may have changed what it reads.
+    fn look_again(&mut self, id: TaskId) {
+        let judgement = self.judge_with().judge(self.engine.graph(), id, false);
+        if let (Some(pending), Some(prepared)) = (self.pending.get_mut(&id), judgement.prepared) {
+            pending.judgement.prepared = Some(prepared);
+        }
+    }
+
     /// When a call that failed is made again: not before its pause is over, nor while its server is left alone.
     fn again_in(&self, id: TaskId, after: Duration) -> String {
         let held = self.engine.left_alone(id, self.now()).unwrap_or_default();
@@ -366,6 +467,10 @@ impl Build<'_> {
         });
         if completed.changed {
             self.changed.push(id);
+        }
+        self.record(id);
+        if completed.warned {
+            self.summary.warned.push(name.clone());
         }
         if completed.rescued {
             self.summary.rescued.push(name.clone());

@@ -33,6 +33,19 @@ impl Build<'_> {
         }
     }
 
+    /// In a lane that was left in the middle of a task that task comes first: what it left there is gone on with.
+    pub(super) fn give_turns(&mut self) {
+        if self.project.specs.iter().all(|spec| spec.lane().is_none()) {
+            return;
+        }
+        let left = self.store.lanes().into_iter().filter_map(|lane| lane.at_work);
+        for at_work in left.filter(|at_work| !at_work.failed) {
+            if let Some(id) = self.engine.graph().find(&at_work.task) {
+                self.engine.give_turn(id);
+            }
+        }
+    }
+
     /// Judges a batch of tasks, in parallel where it pays.
     pub(super) fn judge(&mut self, batch: Vec<(TaskId, bool)>) {
         if batch.is_empty() {
@@ -145,7 +158,13 @@ impl Build<'_> {
         }
         let open = prepared.and_then(|prepared| prepared.open_candidate(self.tools.no_rescue)).cloned();
         if let Some(candidate) = open {
-            work = self.work_of_eval(id, &candidate);
+            work = match candidate.success {
+                Some(_) => {
+                    self.project.hold(&self.engine.graph()[id], self.store, &candidate);
+                    Work { made: true, ..Work::default() }
+                }
+                None => self.work_of_eval(id, &candidate),
+            };
             base_attempt = candidate.attempt.saturating_sub(1);
             course.round = candidate.round;
             course.candidate = Some(Box::new(candidate));
@@ -221,7 +240,7 @@ impl Build<'_> {
     /// Slots the evaluation of a candidate takes.
     pub(super) fn work_of_eval(&self, id: TaskId, candidate: &Candidate) -> Work {
         let spec = self.project.spec(&self.engine.graph()[id]);
-        let mut work = Work { pool: spec.pool, ..Work::default() };
+        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
         match spec.eval.as_ref().map(|eval| (&eval.by, eval.max_bytes)) {
             Some((Evaluator::Prompt(prompt), most)) => {
                 work.endpoints = prompt.models.clone();
@@ -242,7 +261,7 @@ impl Build<'_> {
     pub(super) fn work_of(&self, id: TaskId, judgement: &Judgement) -> Work {
         let graph = self.engine.graph();
         let spec = self.project.spec(&graph[id]);
-        let mut work = Work { pool: spec.pool, ..Work::default() };
+        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
         match &spec.recipe {
             Recipe::Command(_) => work.cpu = !judgement.prepared.as_ref().is_some_and(|p| p.as_it_is),
             Recipe::Prompt(prompt) => {
@@ -267,6 +286,7 @@ impl Build<'_> {
         let how = Adopting { by: By::Touch, user: None };
         touch::adopt(self.project, self.store, &self.tools.index, &[(&task, judgement)], &how)?;
         touch::renew(self.project, self.store, &task.outputs)?;
+        self.record(id);
         self.tools.note(
             Some(&task.name),
             false,

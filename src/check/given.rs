@@ -239,13 +239,13 @@ pub(super) fn requirements(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{CompiledCheck, validate};
+    use crate::check::{CompiledCheck, WordLists, validate};
     use serde_json::json;
 
     /// Paths and messages of what is wrong, with `tree` and `limits` as inputs or without any.
     fn wrong(check: Value, answer: Value, inputs: bool) -> Vec<String> {
         let check: Check = serde_json::from_value(check).unwrap();
-        let compiled = CompiledCheck::compile(&check, None).unwrap();
+        let compiled = CompiledCheck::compile(&check, &WordLists::default()).unwrap();
         let tree = json!({"tasks": [{"id": "survey-soil"}, {"id": "sign-lease"}], "none": []});
         let context = BTreeMap::from([
             ("tree".to_owned(), Seen::from_serialize(tree)),
@@ -314,7 +314,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(names(&check).into_iter().collect::<Vec<_>>(), ["limits.broken", "tree", "vars.size"]);
-        let compiled = CompiledCheck::compile(&check, None).unwrap();
+        let compiled = CompiledCheck::compile(&check, &WordLists::default()).unwrap();
         let text = |broken| {
             let limits = Seen::from_serialize(json!({"broken": broken}));
             compiled.with(&BTreeMap::from([("limits".to_owned(), limits)])).unwrap().1

@@ -6,10 +6,9 @@ mod json;
 mod pieces;
 mod rules;
 mod schema;
-mod words;
 
 pub use json::{NoJson, after_thinking, extract_json, pretty, read as read_json};
-pub use rules::{CompiledCheck, RuleError, banned_words};
+pub use rules::{CompiledCheck, RuleError, WordLists};
 pub use schema::{CompiledSchema, SchemaError};
 
 use serde::{Deserialize, Serialize};

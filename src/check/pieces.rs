@@ -6,9 +6,10 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::rules::is_hollow;
-use super::{Violation, ViolationKind, words};
+use super::{Violation, ViolationKind};
 use crate::items::select;
 use crate::manifest::types::{RangeRule, TextRule};
+use crate::words;
 
 fn broken(path: &str, message: String) -> Violation {
     Violation::new(path, ViolationKind::Check, message)
@@ -207,13 +208,13 @@ fn too_alike(texts: &[(String, &str)], most: f64, found: &mut Vec<Violation>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{CompiledCheck, validate};
+    use crate::check::{CompiledCheck, WordLists, validate};
     use crate::manifest::types::Check;
     use serde_json::json;
 
     fn wrong(check: Value, answer: Value) -> Vec<String> {
         let check: Check = serde_json::from_value(check).unwrap();
-        let compiled = CompiledCheck::compile(&check, None).unwrap();
+        let compiled = CompiledCheck::compile(&check, &WordLists::default()).unwrap();
         let found = validate(&answer.to_string(), None, Some(&compiled)).err().unwrap_or_default();
         found.into_iter().map(|violation| violation.path).collect()
     }
@@ -282,7 +283,7 @@ mod tests {
             "matches": {"/day": r"^\d{4}-\d{2}-\d{2}$"},
         });
         let check: Check = serde_json::from_value(rules.clone()).unwrap();
-        let compiled = CompiledCheck::compile(&check, None).unwrap();
+        let compiled = CompiledCheck::compile(&check, &WordLists::default()).unwrap();
         let mut answer = json!({
             "e": [{"lo": 90, "mid": 1, "hi": 1000, "of": "x"}, {"lo": 3, "mid": 2, "hi": 1, "of": "y"}],
             "t": ["one", "one two three four five six seven"],

@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::given::{self, Given};
 use super::pieces;
-use super::{Valid, Violation, ViolationKind, shortened, words};
+use super::{Valid, Violation, ViolationKind, shortened};
 use crate::items::{canonical, select, steps};
 use crate::manifest::types::Check;
+use crate::words::{self, Phrases};
 
 /// Why a check cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +34,8 @@ pub struct RuleError {
 pub struct CompiledCheck {
     check: Check,
     matches: Vec<(String, Regex)>,
-    banned: Vec<(String, Regex)>,
+    words: Arc<WordLists>,
+    banned: Arc<Phrases>,
     /// What the rules that look at inputs see; none if the inputs are not at hand.
     given: Option<Given>,
 }
@@ -41,19 +46,18 @@ impl fmt::Debug for CompiledCheck {
     }
 }
 
-/// The words of a file of banned words: one a line, `#` comments.
-pub fn banned_words(text: &str) -> Vec<String> {
-    text.trim_start_matches('\u{feff}')
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect()
+/// The words a check bans and allows, as its files list them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct WordLists {
+    /// `banned_words`
+    pub banned: Vec<String>,
+    /// `allowed_words`
+    pub allowed: Vec<String>,
 }
 
 impl CompiledCheck {
-    /// Compiles the checks of a task. `banned` is the text of the file of banned words.
-    pub fn compile(check: &Check, banned: Option<&str>) -> Result<CompiledCheck, Vec<RuleError>> {
+    /// Compiles the checks of a task, with the words its files list.
+    pub fn compile(check: &Check, words: &WordLists) -> Result<CompiledCheck, Vec<RuleError>> {
         let mut errors = Vec::new();
         let mut errors_of_refs = Vec::new();
         let mut pointer = |key: &'static str, index: Option<usize>, text: &str| {
@@ -104,14 +108,17 @@ impl CompiledCheck {
             }
         }
         if errors.is_empty() {
-            let banned = banned.map(banned_words).unwrap_or_default().into_iter().map(|word| {
-                let regex = whole_word(&word);
-                (word, regex)
-            });
-            Ok(CompiledCheck { check: check.clone(), matches, banned: banned.collect(), given: None })
+            let banned = Arc::new(Phrases::new(&words.banned, &words.allowed));
+            let words = Arc::new(words.clone());
+            Ok(CompiledCheck { check: check.clone(), matches, words, banned, given: None })
         } else {
             Err(errors)
         }
+    }
+
+    /// The words it bans and allows.
+    pub fn words(&self) -> &WordLists {
+        &self.words
     }
 
     /// Whether a rule looks at members of the answer, so that it must be JSON.
@@ -202,9 +209,7 @@ impl CompiledCheck {
         pieces::texts(&check.texts, root, &mut found);
         given::refs(&check.refs, self.given.as_ref(), root, &mut found);
         given::requirements(&check.require, self.given.as_ref(), answer, &mut found);
-        for (word, regex) in &self.banned {
-            found.extend(banned(word, regex, answer));
-        }
+        banned(&self.banned, answer, &mut found);
         found
     }
 }
@@ -320,43 +325,27 @@ fn matches(pointer: &str, regex: &Regex, answer: &Valid, root: &Value, found: &m
     }
 }
 
-/// The first place of a word that is not allowed.
-fn banned(word: &str, regex: &Regex, answer: &Valid) -> Option<Violation> {
-    let hit = |path: &str, text: &str| {
-        let near = Value::String(around(text, regex));
-        broken(path, format!("contains `{word}`, which is not allowed")).found(&near)
-    };
-    let Some(value) = &answer.value else {
-        return regex.is_match(&answer.text).then(|| hit("", &answer.text));
-    };
-    let mut first = None;
-    strings(value, &mut String::new(), &mut |path, text| {
-        if first.is_none() && regex.is_match(text) {
-            first = Some(hit(path, text));
+/// The first place of each word that is not allowed.
+fn banned(phrases: &Phrases, answer: &Valid, found: &mut Vec<Violation>) {
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut look = |path: &str, text: &str| {
+        for (word, hit) in phrases.found_in(text) {
+            if told.insert(word.to_owned()) {
+                let near = Value::String(around(text, hit));
+                found.push(broken(path, format!("contains `{word}`, which is not allowed")).found(&near));
+            }
         }
-    });
-    first
+    };
+    match &answer.value {
+        None => look("", &answer.text),
+        Some(value) => strings(value, &mut String::new(), &mut look),
+    }
 }
 
-/// A word or phrase, whatever its case, as a whole and with any white space between its words.
-fn whole_word(word: &str) -> Regex {
-    let body = word.split_whitespace().map(regex::escape).collect::<Vec<_>>().join(r"\s+");
-    // Where a script has no spaces, a word has no edge that could be seen.
-    let has_edge = |c: char| (c.is_alphanumeric() || c == '_') && words::unspaced(c).is_none();
-    let edge = |c: Option<char>| if c.is_some_and(has_edge) { r"\b" } else { "" };
-    let pattern = format!("{}{body}{}", edge(word.chars().next()), edge(word.chars().last()));
-    RegexBuilder::new(&pattern)
-        .case_insensitive(true)
-        .size_limit(4 << 20)
-        .build()
-        .unwrap_or_else(|_| Regex::new("$^").expect("BUG: a fixed pattern"))
-}
-
-/// The words around a match.
-fn around(text: &str, regex: &Regex) -> String {
-    let Some(hit) = regex.find(text) else { return String::new() };
-    let start = text[..hit.start()].char_indices().rev().nth(30).map_or(0, |(at, _)| at);
-    let end = text[hit.end()..].char_indices().nth(30).map_or(text.len(), |(at, _)| hit.end() + at);
+/// The words around a place.
+fn around(text: &str, hit: Range<usize>) -> String {
+    let start = text[..hit.start].char_indices().rev().nth(30).map_or(0, |(at, _)| at);
+    let end = text[hit.end..].char_indices().nth(30).map_or(text.len(), |(at, _)| hit.end + at);
     text[start..end].to_owned()
 }
 
@@ -456,7 +445,8 @@ mod tests {
 
     fn compiled(check: Value, banned: Option<&str>) -> CompiledCheck {
         let check: Check = serde_json::from_value(check).unwrap();
-        CompiledCheck::compile(&check, banned).unwrap()
+        let banned = banned.map(words::listed).unwrap_or_default();
+        CompiledCheck::compile(&check, &WordLists { banned, ..WordLists::default() }).unwrap()
     }
 
     fn paths(check: Value, banned: Option<&str>, answer: &str) -> Vec<String> {
@@ -564,7 +554,7 @@ mod tests {
             json!({"min_items": {"strengths": 1}, "matches": {"/a": "("}, "unique": ["$.x"]}),
         )
         .unwrap();
-        let errors = CompiledCheck::compile(&check, None).unwrap_err();
+        let errors = CompiledCheck::compile(&check, &WordLists::default()).unwrap_err();
         assert_eq!(errors.len(), 3);
         assert_eq!(errors[0].hint.as_deref(), Some("did you mean \"/strengths\"?"));
         assert_eq!(errors[2].key, ("matches", Some("/a".to_owned())));

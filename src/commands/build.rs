@@ -9,12 +9,14 @@ use clap::{Args, ValueEnum};
 use crate::build::{Build, Edits, Ended, Failed, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, deliver, plan, quick, session_find};
+use crate::commits;
 use crate::cores;
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::eta;
 use crate::event;
 use crate::exit::{self, Error, Kind};
 use crate::graph::{TaskId, is_item};
+use crate::isolation::{self, Isolation};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
 use crate::llm::limits::Limits;
@@ -35,6 +37,7 @@ use crate::runner::{self, Tools};
 use crate::signals::{self, Signals};
 use crate::slots::Slots;
 use crate::staleness::Rules;
+use crate::store::Store;
 use crate::store::control::Controls;
 use crate::store::index::Index;
 use crate::store::lock::RunLock;
@@ -372,11 +375,13 @@ pub fn carry_out_under(
         _ => (opened, what),
     };
     let (project, store) = (&opened.project, &opened.store);
+    let isolation = isolation_of(project, store, &what)?;
     let key_variables = key_variables(project);
     let keys = session.keys()?;
     let notifier = Notifier::new(project, &keys, &how.webhook, &key_variables);
     let (tell, events) = channel();
-    let tools = Arc::new(tools(session, opened, how, keys, key_variables, index.clone(), tell));
+    let tools = tools(session, opened, how, keys, key_variables, index.clone(), tell);
+    let tools = Arc::new(Tools { isolation, ..tools });
     let make = turns(session, how);
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let (engine, workers) = engine(session, project, how, options.clone(), &index);
@@ -411,6 +416,9 @@ pub fn carry_out_under(
             make,
             prepare: &mut || {
                 run.begin(&mut lock, &tools, at_once)?;
+                if let Some(isolation) = &tools.isolation {
+                    isolation.pin(store)?;
+                }
                 // While the first programs run, a core has the time for it.
                 if project.graph.len() >= cores::WORTH_IT && !std::mem::replace(&mut kept, true) {
                     beside.spawn(|| keep_compiled(project, &opened.options));
@@ -424,6 +432,11 @@ pub fn carry_out_under(
         keep_compiled(project, &opened.options);
     }
     keep_for_later(session, opened, &index, &tools, &ended);
+    if tools.isolation.is_some()
+        && let Err(error) = store.unpin()
+    {
+        session.say(&format!("warning: {error}"));
+    }
     run.end(&ended);
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
     for said in telling.into_notifier().close(by_signal, || signals.pending().is_some()) {
@@ -435,7 +448,9 @@ pub fn carry_out_under(
     let said =
         if outside.silent_end { String::new() } else { view.text(&session.err, session.globals.quiet) };
     sink.finish(&said);
-    if let (Some(words), exit::DONE) = (quick::words(session), code) {
+    // A build that knew everything to be up to date would not come to think of commits that are missing.
+    let is_recorded = !(opened.project.tables.git.commit_on_done && commits::are_due(&opened.store));
+    if let (Some(words), exit::DONE, true) = (quick::words(session), code, is_recorded) {
         remember(&view, &index, opened, &ended, known, words);
     }
     if session.globals.json && !outside.silent_end {
@@ -443,6 +458,19 @@ pub fn carry_out_under(
     }
     drop(lock);
     Ok((code, Some(ended)))
+}
+
+/// What is found of git, if a task that is wanted is isolated.
+fn isolation_of(project: &Project, store: &Store, what: &What) -> Result<Option<Isolation>, Error> {
+    if project.specs.iter().all(|spec| spec.isolate.is_none()) {
+        return Ok(None);
+    }
+    let ids: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
+    let mask = project.graph.upstream(&ids);
+    let wanted = project.graph.ids().filter(|id| mask[id.index()]);
+    let specs = wanted.filter_map(|id| project.spec(&project.graph[id]).isolate.as_ref());
+    let bases: Vec<Option<String>> = specs.map(|isolate| isolate.base.clone()).collect();
+    if bases.is_empty() { Ok(None) } else { isolation::find(project, store, &bases).map(Some) }
 }
 
 /// Takes the lock, or the signal that came while it was waited for.
@@ -549,6 +577,7 @@ fn tools(
         frozen: how.frozen,
         no_rescue: how.no_rescue,
         key_variables,
+        isolation: None,
         programs: runner::command::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
         pid,
@@ -649,7 +678,8 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .map(|spec| {
             let usual = || eta::usual_seconds(&spec.recipe);
             let expected_s = index.usual_duration(&spec.name).unwrap_or_else(usual);
-            TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s }
+            let lane = spec.lane();
+            TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s, lane }
         })
         .collect()
 }
@@ -796,9 +826,22 @@ fn summary_view(
         next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
         next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
     }
+    // What cannot be merged is said with its message; it is no person's word that is waited for.
+    let merges = |task: &str| {
+        let id = project.graph.find(task.split('[').next().unwrap_or(task));
+        id.is_some_and(|id| project.spec(&project.graph[id]).isolate.is_some())
+    };
+    let (unmerged, asking): (Vec<_>, Vec<_>) = ended.waiting.iter().partition(|(task, _)| merges(task));
     let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
-    next.extend(ended.waiting.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
-    if outcome == Outcome::Stopped && ended.failures.is_empty() && ended.summary.pending > 0 {
+    next.extend(asking.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
+    if !unmerged.is_empty() {
+        next.push((again(what, how, "planexe resume"), "go on once it can be merged".to_owned()));
+    }
+    if unmerged.is_empty()
+        && outcome == Outcome::Stopped
+        && ended.failures.is_empty()
+        && ended.summary.pending > 0
+    {
         let resume = match ended.stopped {
             Some(Stopped::Abort) => "planexe resume --force",
             _ => "planexe resume",

@@ -1,12 +1,17 @@
 //! `planexe done`: a person is finished, or passes a paused gate.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde::Serialize;
 
+use crate::check;
 use crate::clock;
 use crate::commands::{Session, session_parts};
 use crate::exit::{self, Error, Kind};
-use crate::fs;
+use crate::fs::{self, Durability};
+use crate::graph::TaskId;
+use crate::judge::Judgement;
 use crate::manifest::types::GateAction;
 use crate::open::Opened;
 use crate::project::Recipe;
@@ -16,9 +21,12 @@ use crate::staleness::Decision;
 use crate::store::control::Passed;
 use crate::store::index::Index;
 use crate::store::lock::RunLock;
-use crate::store::{StatusRead, Store};
+use crate::store::{StatusRead, Store, Watcher};
 use crate::style::clean;
 use crate::units::{Unit, Units, judge};
+
+/// Largest file that is copied as evidence.
+const LARGEST: u64 = 256 << 20;
 
 /// What `planexe done` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -26,6 +34,10 @@ pub struct DoneArgs {
     /// The task that waits
     #[arg(value_name = "TASK")]
     pub task: String,
+
+    /// What came of it: a file to be copied to the task's first output, which is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
 }
 
 /// The answer, as data.
@@ -47,14 +59,16 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
     let store = &opened.store;
     let units = Units::new(&opened.project, store);
     let parts = session_parts(&opened, &units, std::slice::from_ref(&args.task))?;
-    let recipe = recipe(&opened, &parts[0].0)?;
+    let recipe = recipe(&opened, parts[0].0)?;
     // Neither a person's task nor a gate has items.
     let all = units.of(&parts[0])?;
     let [unit] = &all[..] else {
         return Err(Error::new(Kind::Internal, format!("BUG: `{}` is more than one task", args.task)));
     };
+    let judgement = judged(session, &opened, &units, unit);
+    let fresh = |judgement: &Judgement| matches!(judgement.decision, Decision::Fresh { .. });
     match state_of(store, unit) {
-        _ if is_fresh(session, &opened, &units, unit) => {
+        _ if judgement.as_ref().is_some_and(fresh) => {
             session.say(&format!("{} is done already", clean(&unit.name)));
             return answer(session, &opened, &[], &[]);
         }
@@ -68,18 +82,63 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
                 .hint("`planexe build` comes to it, and waits there if need be"));
         }
     }
+    if let Some(file) = &args.evidence {
+        put_evidence(store, unit, recipe, file)?;
+    }
     let mut missing = unit.outputs.clone();
     let there = |path: &String| fs::signature(&store.path(path)).is_ok_and(|s| s.is_some_and(|s| s.size > 0));
     missing.retain(|path| recipe == "human" && !there(path));
+    if recipe == "human"
+        && let Some(wrong) = wrong(&opened, parts[0].0, unit, judgement.as_ref(), &missing)
+    {
+        let hint = format!("put it right, then type `planexe done {}`", shell_word(&unit.name));
+        return Err(Error::new(Kind::Refused, wrong).code("not_accepted").hint(hint));
+    }
     let (by, at, decision_id) = (session.user(), clock::now_utc(), waiting_with(store, unit));
     store.pass(&Passed { task: unit.name.clone(), by, at, decision_id })?;
     answer(session, &opened, std::slice::from_ref(&unit.name), &missing)
 }
 
+/// Copies a file to where a person's task has its first output. What is there is not written over.
+fn put_evidence(store: &Store, unit: &Unit, recipe: &str, file: &Path) -> Result<(), Error> {
+    let (Some(first), "human") = (unit.outputs.first(), recipe) else {
+        return Err(Error::usage(format!("`{}` is a gate: it is passed, and shows nothing", unit.name))
+            .hint("leave `--evidence` out"));
+    };
+    let bytes = fs::read_capped(file, LARGEST).map_err(|error| Error::usage(error.to_string()))?;
+    if bytes.is_empty() {
+        return Err(Error::usage(format!("`{}` is empty", file.display())));
+    }
+    let is_text = [".md", ".txt", ".json", ".csv"].iter().any(|end| first.ends_with(end));
+    if is_text && std::str::from_utf8(&bytes).is_err() {
+        return Err(Error::usage(format!(
+            "`{}` is no text, and `{}` is to be one",
+            file.display(),
+            clean(first)
+        ))
+        .hint("write what it shows, and where it is kept"));
+    }
+    let target = store.path(first);
+    match fs::read_optional(&target)? {
+        Some(there) if there == bytes => return Ok(()),
+        Some(there) if !there.is_empty() => {
+            return Err(Error::usage(format!(
+                "`{}` is there already, and says something else",
+                clean(first)
+            ))
+            .hint("without `--evidence` it is taken as it is"));
+        }
+        _ => {}
+    }
+    fs::make_dirs_inside(store.run_dir(), &target, Durability::Synced)?;
+    Ok(fs::write_atomic(&target, &bytes, Durability::Synced)?)
+}
+
 /// Tells what was noted, and what follows.
 fn answer(session: &Session, opened: &Opened, passed: &[String], missing: &[String]) -> Result<u8, Error> {
     let run_dir = opened.store.run_dir();
-    let build_runs = RunLock::owner(run_dir).is_some();
+    let watches = Watcher::of(&opened.store).is_some();
+    let build_runs = watches || RunLock::owner(run_dir).is_some();
     let by = session.user();
     if session.globals.json {
         let view = View { passed, by: &by, missing, build_runs };
@@ -98,6 +157,7 @@ fn answer(session: &Session, opened: &Opened, passed: &[String], missing: &[Stri
     }
     if !passed.is_empty() {
         session.say(match build_runs {
+            true if watches => "`planexe watch` goes on with it",
             true => "the running build goes on with it",
             false => "next: planexe build",
         });
@@ -106,8 +166,8 @@ fn answer(session: &Session, opened: &Opened, passed: &[String], missing: &[Stri
 }
 
 /// What kind of task it is, if it is one that can be let pass.
-fn recipe(opened: &Opened, id: &crate::graph::TaskId) -> Result<&'static str, Error> {
-    let task = &opened.project.graph[*id];
+fn recipe(opened: &Opened, id: TaskId) -> Result<&'static str, Error> {
+    let task = &opened.project.graph[id];
     let refuse = |why: &str| Error::new(Kind::Refused, format!("`{}` {why}", task.name)).code("not_human");
     match &opened.project.spec(task).recipe {
         Recipe::Human(_) => Ok("human"),
@@ -129,6 +189,30 @@ fn recipe(opened: &Opened, id: &crate::graph::TaskId) -> Result<&'static str, Er
     }
 }
 
+/// What is wrong with what a person wrote, if the task says what it must satisfy. What looks at inputs that are not there
+/// yet is passed over; the build tries it.
+fn wrong(
+    opened: &Opened,
+    id: TaskId,
+    unit: &Unit,
+    judgement: Option<&Judgement>,
+    missing: &[String],
+) -> Option<String> {
+    let spec = opened.project.spec(&opened.project.graph[id]);
+    let prepared = judgement.and_then(|judgement| judgement.prepared.as_ref());
+    let check = prepared.and_then(|prepared| prepared.check.as_deref()).or(spec.recipe.form().1)?;
+    let first = unit.outputs.first()?;
+    if missing.contains(first) {
+        return Some(format!("`{first}` is not written, and `{}` says what must be in it", unit.name));
+    }
+    let text = match fs::read_to_string(&opened.store.path(first)) {
+        Ok(text) => text,
+        Err(error) => return Some(error.to_string()),
+    };
+    let violations = check::validate(&text, None, Some(check)).err()?;
+    Some(format!("`{first}` will not do: {}", violations.first()?))
+}
+
 fn state_of(store: &Store, unit: &Unit) -> Option<State> {
     match store.read_status(unit.outputs.first()?) {
         StatusRead::Valid(status) => Some(status.state),
@@ -144,11 +228,10 @@ fn waiting_with(store: &Store, unit: &Unit) -> Option<String> {
     }
 }
 
-/// Whether it is done, on what it would be shown now.
-fn is_fresh(session: &Session, opened: &Opened, units: &Units<'_>, unit: &Unit) -> bool {
+/// The task as it is now, with what it would be shown.
+fn judged(session: &Session, opened: &Opened, units: &Units<'_>, unit: &Unit) -> Option<Judgement> {
     let index = Index::load(&opened.store);
     let env = |name: &str| session.variable(name);
     let judge = judge(&opened.project, &opened.store, &index, &units.finder, &env);
-    let judged = units.in_graph(unit).map(|id| judge.judge(&units.graph, id, false).decision);
-    matches!(judged, Some(Decision::Fresh { .. }))
+    units.in_graph(unit).map(|id| judge.judge(&units.graph, id, false))
 }

@@ -34,10 +34,12 @@ pub mod doctor;
 pub mod done;
 pub mod edit_plan;
 pub mod events;
+pub mod execute;
 pub mod explain;
 pub mod failures;
 pub mod files;
 mod follow;
+pub mod gantt;
 pub mod gc;
 pub mod graph;
 pub mod history;
@@ -65,7 +67,7 @@ pub mod wait;
 pub mod watch;
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 30] = [
+pub const OF_A_RUN: [&str; 32] = [
     "abort",
     "build",
     "check",
@@ -76,9 +78,11 @@ pub const OF_A_RUN: [&str; 30] = [
     "done",
     "edit-plan",
     "events",
+    "execute",
     "explain",
     "failures",
     "files",
+    "gantt",
     "gc",
     "graph",
     "history",
@@ -265,6 +269,21 @@ impl Session {
         open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
     }
 
+    /// Opens a run that was named beside the options, or else the run these mean.
+    pub fn open_named(&self, run: Option<&Path>, may_go_up: bool) -> Result<Opened, Error> {
+        match run {
+            None => self.open(may_go_up),
+            Some(run) if self.globals.run_dir.is_some() => {
+                let error = Error::usage(format!("both `-C` and `{}` name a run", run.display()));
+                Err(error.hint("leave one of them out"))
+            }
+            Some(run) => {
+                let place = Where { run_dir: Some(run.to_owned()), ..self.place() };
+                open::open(&place, false).map_err(|error| self.open_error(error))
+            }
+        }
+    }
+
     /// The records of the run alone. A pipeline with faults does not keep from them: while somebody edits it, a build
     /// is looked at and steered all the same.
     pub fn records(&self, may_go_up: bool) -> Result<Arc<Store>, Error> {
@@ -308,7 +327,8 @@ impl Session {
         }
     }
 
-    fn open_error(&self, error: OpenError) -> Error {
+    /// Why a run cannot be opened, for people and machines.
+    pub fn open_error(&self, error: OpenError) -> Error {
         let shown = |path: &std::path::Path| path.display().to_string();
         match error {
             OpenError::NotAFile(file) => Error::usage(format!("`{}` is no regular file", shown(&file)))

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::Args;
@@ -154,20 +154,22 @@ fn asks(spec: &Spec) -> bool {
 pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
     let graph = &opened.project.graph;
     // A folder is listed once, so that of a pipeline that was never built no file is asked for.
-    let mut folders: HashMap<PathBuf, HashSet<OsString>> = HashMap::new();
+    let mut folders: HashMap<&str, HashSet<OsString>> = HashMap::new();
     let recorded = graph.ids().filter_map(|id| {
         let task = &graph[id];
         let first = task.outputs.first()?;
-        if !index.durations(&task.name).is_empty() || crate::pattern::has_key(first) {
+        let (folder, _) = first.rsplit_once('/').unwrap_or(("", first));
+        // Too long a name for a sidecar beside the output is in a folder for such.
+        let is_beside = !opened.store.is_hashed(first);
+        let names = folders.entry(folder).or_insert_with(|| statuses(&opened.store.path(folder)));
+        if is_beside && names.is_empty()
+            || !index.durations(&task.name).is_empty()
+            || crate::pattern::has_key(first)
+        {
             return None;
         }
         let sidecar = opened.store.sidecar_path(first, Sidecar::Status);
-        let (folder, name) = (sidecar.parent()?, sidecar.file_name()?);
-        let is_there = match folders.get(folder) {
-            Some(names) => names.contains(name),
-            None => folders.entry(folder.to_owned()).or_insert_with(|| statuses(folder)).contains(name),
-        };
-        if !is_there {
+        if is_beside && !names.contains(sidecar.file_name()?) {
             return None;
         }
         let StatusRead::Valid(status) = opened.store.read_status(first) else { return None };

@@ -20,7 +20,7 @@ use crate::process::{End, Lifeline, Limits, Watchdog};
 use crate::project::Project;
 use crate::record::Failure;
 use crate::signals::{self, Signals};
-use crate::store::control::Controls;
+use crate::store::control::{Controls, Passed};
 use crate::store::{Store, Watcher};
 use crate::style::{clean, count};
 use crate::watch::{Changes, Eyes, Watched};
@@ -72,6 +72,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         programs: BTreeSet::new(),
         failures: Vec::new(),
         told: false,
+        passes: Vec::new(),
     };
     loop {
         let mut changes = match watch.load(&run)? {
@@ -110,6 +111,8 @@ struct Watch<'a> {
     /// What failed in the last build.
     failures: Vec<(String, Failure)>,
     told: bool,
+    /// What people had let pass when the last build began.
+    passes: Vec<Passed>,
 }
 
 /// What follows a build.
@@ -174,7 +177,7 @@ impl Watch<'_> {
 
     /// Names the files that changed.
     fn tell_changed(&mut self) {
-        let Some(changes) = self.changed.take() else { return };
+        let Some(changes) = self.changed.take().filter(|changes| !changes.is_empty()) else { return };
         let files: Vec<String> =
             changes.files.iter().take(3).map(|file| format!("`{}`", clean(file))).collect();
         let more = changes.files.len().saturating_sub(3);
@@ -199,11 +202,16 @@ impl Watch<'_> {
             session.say(&format!("watching {}; Ctrl-C ends it", count(watched.count() as u64, "file")));
         }
         let code = std::cell::Cell::new(None);
-        let (signals, controls) = (&self.signals, &self.controls);
+        let (signals, controls, passes) = (&self.signals, &self.controls, &self.passes);
+        let passed = std::cell::Cell::new(None);
         let stop = || {
             let by_file = || controls.ask_for_the_end().then_some(exit::STOPPED);
             code.set(code.get().or_else(|| signals.pending().map(exit::of_signal)).or_else(by_file));
-            code.get().is_some()
+            // A person who is done need not type `build` as well.
+            let new = controls.passes().into_iter().find(|passed| !passes.contains(passed));
+            let woken = code.get().is_some() || new.is_some();
+            passed.set(new);
+            woken
         };
         let found = eyes.wait(watched, &stop);
         match code.get() {
@@ -213,7 +221,12 @@ impl Watch<'_> {
                 }
                 Err(code)
             }
-            None => Ok(found.unwrap_or_default()),
+            None => {
+                if let Some(passed) = passed.take() {
+                    session.say(&format!("\n{}: done, by {}", clean(&passed.task), clean(&passed.by)));
+                }
+                Ok(found.unwrap_or_default())
+            }
         }
     }
 
@@ -244,6 +257,7 @@ impl Watch<'_> {
         }
         let Some(watched) = &mut self.watched else { return Ok(Next::Again(Changes::default())) };
         eyes.follow(watched);
+        self.passes = self.controls.passes();
         let (send, edits) = channel();
         let over = AtomicBool::new(false);
         let outside = Outside {

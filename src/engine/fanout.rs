@@ -99,7 +99,7 @@ impl Engine {
             Settled::Stopped
         } else if count(&[Settled::Waiting]) > 0 {
             Settled::Waiting
-        } else if good > 0 && good + skipped >= needed(total, self.info(family).min_success) {
+        } else if good > 0 && good >= needed(total - skipped, self.info(family).min_success) {
             Settled::Partial
         } else if count(&[Settled::Failed]) > 0 {
             Settled::Failed

@@ -15,6 +15,7 @@ use crate::llm::{Class, Usage};
 use crate::slots::{AtOnce, CallEnd, Needs, Slots};
 
 mod fanout;
+mod lanes;
 mod queue;
 mod reopen;
 
@@ -56,6 +57,10 @@ pub struct Work {
     pub cpu: bool,
     /// The named pool it takes a slot of.
     pub pool: Option<usize>,
+    /// The lane it has to itself, from its start until it is made.
+    pub lane: Option<usize>,
+    /// It is made already, and only to be merged: with the others of its lane, if it has one.
+    pub made: bool,
 }
 
 /// What judging found.
@@ -145,6 +150,13 @@ pub enum Action {
     },
     /// A task came to its end without an attempt, or a fan-out through its instances.
     Settled(TaskId),
+    /// Of a lane some tasks are made and some failed: nothing of it is merged.
+    Mixed {
+        /// Those that are made.
+        made: Vec<TaskId>,
+        /// Those that failed.
+        failed: Vec<TaskId>,
+    },
     /// End what runs, at once.
     CancelAll,
 }
@@ -204,6 +216,8 @@ enum Phase {
     Running,
     /// Between two attempts.
     Backoff(Duration),
+    /// Made, and waiting for the others of its lane.
+    Held,
     /// A family between its expansion and the end of its instances.
     Collecting,
     Settled(Settled),
@@ -254,11 +268,13 @@ pub struct TaskInfo {
     pub min_success: f64,
     /// Expected seconds of the task, or of one instance.
     pub expected_s: f64,
+    /// The lane it shares with other tasks.
+    pub lane: Option<usize>,
 }
 
 impl Default for TaskInfo {
     fn default() -> Self {
-        TaskInfo { priority: 0, min_success: 1.0, expected_s: 1.0 }
+        TaskInfo { priority: 0, min_success: 1.0, expected_s: 1.0, lane: None }
     }
 }
 
@@ -285,6 +301,10 @@ pub struct Engine {
     paused: bool,
     failed: bool,
     active: usize,
+    /// Who is at work in a lane.
+    lanes: HashMap<usize, TaskId>,
+    /// Whose turn it is in a lane, and the tasks before it.
+    turns: HashMap<usize, (TaskId, Vec<bool>)>,
 }
 
 impl Engine {
@@ -307,6 +327,8 @@ impl Engine {
             paused: false,
             failed: false,
             active: 0,
+            lanes: HashMap::new(),
+            turns: HashMap::new(),
         };
         engine.nodes.resize(engine.graph.len(), Engine::new_node(false));
         engine.measure_paths();
@@ -411,6 +433,7 @@ impl Engine {
                 (_, Why::Expanded) => node.expanded || matches!(node.phase, Phase::Settled(_)),
                 (Phase::Settled(Settled::Skipped), why) => spoils(Settled::Skipped, why).is_none(),
                 (Phase::Settled(settled), _) => settled.satisfies(),
+                (Phase::Held, _) => self.is_held_for(need.task, id),
                 _ => false,
             };
             unmet += u32::from(!met);
@@ -454,7 +477,7 @@ impl Engine {
                         // One that is judged again begins anew.
                         (node.attempts, node.endpoint) = (0, work.first);
                         node.work = work;
-                        self.enqueue(id, now);
+                        self.enqueue_or_hold(id, now);
                     }
                 }
             }
@@ -499,6 +522,14 @@ impl Engine {
                 self.requeue(endpoint, now);
             }
         }
+        let goes_on = match &end {
+            End::Again { .. } => true,
+            End::Then(work) => work.lane.is_some(),
+            _ => false,
+        };
+        if !goes_on {
+            self.lanes.retain(|_, at_work| *at_work != id);
+        }
         let outdated = std::mem::take(&mut self.nodes[id.index()].outdated);
         match end {
             End::Done | End::Failed | End::Waiting if outdated => self.judge_again(id),
@@ -512,7 +543,7 @@ impl Engine {
                 let node = &mut self.nodes[id.index()];
                 (node.endpoint, node.outage) = (work.first, false);
                 node.work = work;
-                self.enqueue(id, now);
+                self.enqueue_or_hold(id, now);
             }
             End::Again { after, endpoint, outage } => {
                 self.nodes[id.index()].endpoint = endpoint;
@@ -525,6 +556,14 @@ impl Engine {
                     self.backoff.push(Reverse((until, id)));
                 }
             }
+        }
+    }
+
+    /// What is made waits for its lane, if it shares one; all else for its slots.
+    fn enqueue_or_hold(&mut self, id: TaskId, now: Duration) {
+        match self.nodes[id.index()].work.made && self.info(id).lane.is_some() {
+            true => self.hold(id),
+            false => self.enqueue(id, now),
         }
     }
 
@@ -575,6 +614,7 @@ impl Engine {
     fn settle(&mut self, first: TaskId, settled: Settled) {
         // A work list, not recursion: chains may be long.
         let mut work = vec![(first, settled)];
+        let mut of_lanes = Vec::new();
         while let Some((id, settled)) = work.pop() {
             if matches!(self.nodes[id.index()].phase, Phase::Settled(_)) {
                 continue;
@@ -588,6 +628,10 @@ impl Engine {
             };
             if settled == Settled::Failed && !self.may_be_absorbed(id) {
                 self.react_to_failure();
+            }
+            if self.info(id).lane.is_some() && self.mode == Mode::Build {
+                self.turns.retain(|_, (next, _)| *next != id);
+                of_lanes.push(id);
             }
             for waiter in 0..self.graph[id].waiters.len() {
                 let need = self.graph[id].waiters[waiter];
@@ -616,6 +660,9 @@ impl Engine {
                     work.push((family, settled));
                 }
             }
+        }
+        for id in of_lanes {
+            self.look_at_lane_of(id);
         }
     }
 

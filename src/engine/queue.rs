@@ -1,7 +1,6 @@
 //! What is ready to run, what of it starts next, and what it waits for.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::{Action, Engine, Phase};
@@ -54,7 +53,7 @@ impl Engine {
             self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
             open.map(|at| work.endpoints[at])
         };
-        let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool };
+        let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool, lane: work.lane };
         let node = &mut self.nodes[id.index()];
         node.phase = Phase::Ready;
         let candidate = self.candidate(id);
@@ -102,7 +101,7 @@ impl Engine {
     fn to_be_judged(&self) -> Option<Candidate> {
         let looked_at = |action: &Action| match action {
             Action::Judge { task, .. } | Action::Expand(task) => Some(self.candidate(*task)),
-            Action::Start { .. } | Action::Settled(_) | Action::CancelAll => None,
+            Action::Start { .. } | Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => None,
         };
         self.actions.iter().filter_map(looked_at).max()
     }
@@ -115,17 +114,25 @@ impl Engine {
             let best = self
                 .ready
                 .iter()
-                .filter_map(|(&needs, heap)| heap.peek().map(|candidate| (needs, candidate)))
+                .filter_map(|(&needs, heap)| self.next_of(needs, heap).map(|candidate| (needs, candidate)))
                 .filter(|(needs, candidate)| {
                     let tokens = self.nodes[candidate.task.index()].work.tokens;
                     self.slots.can_start(*needs, tokens, now)
                 })
                 .max_by(|(_, a), (_, b)| a.cmp(b))
                 .filter(|(_, best)| to_be_judged.as_ref().is_none_or(|other| other < best))
-                .map(|(needs, _)| needs);
-            let Some(needs) = best else { return };
-            let Some(candidate) = self.ready.get_mut(&needs).and_then(BinaryHeap::pop) else { return };
-            let id = candidate.task;
+                .map(|(needs, best)| (needs, best.task));
+            let Some((needs, id)) = best else { return };
+            let Some(heap) = self.ready.get_mut(&needs) else { return };
+            if heap.peek().is_some_and(|first| first.task == id) {
+                heap.pop();
+            } else {
+                heap.retain(|other| other.task != id);
+            }
+            if let Some(lane) = needs.lane {
+                self.lanes.insert(lane, id);
+                self.turns.retain(|_, (next, _)| *next != id);
+            }
             let tokens = self.nodes[id.index()].work.tokens;
             self.slots.take(needs, tokens, now);
             let node = &mut self.nodes[id.index()];

@@ -58,7 +58,7 @@ impl Engine {
             let (task, open) = match action {
                 Action::Judge { task, .. } | Action::Expand(task) => (task, true),
                 Action::Settled(task) => (task, false),
-                Action::Start { .. } | Action::CancelAll => return true,
+                Action::Start { .. } | Action::Mixed { .. } | Action::CancelAll => return true,
             };
             let goes = all.binary_search(task).is_ok();
             if goes && open {

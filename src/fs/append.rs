@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::read::{kind, open_regular};
+use super::read::open_regular;
 use super::write::{sync_parent, write_all};
 use super::{At, Durability, FsError, Result, change, retry, sync};
 
@@ -24,8 +24,17 @@ pub struct AppendFile {
 impl AppendFile {
     /// Opens a file for appending, creating it if needed; a link is refused.
     pub fn open(path: &Path) -> Result<AppendFile> {
+        AppendFile::open_with(path, true)
+    }
+
+    /// Opens a file that is there for appending.
+    fn open_there(path: &Path) -> Result<AppendFile> {
+        AppendFile::open_with(path, false)
+    }
+
+    fn open_with(path: &Path, create: bool) -> Result<AppendFile> {
         let flags = OFlags::NOFOLLOW.bits() as i32;
-        let file = change(|| OpenOptions::new().append(true).create(true).custom_flags(flags).open(path))
+        let file = change(|| OpenOptions::new().append(true).create(create).custom_flags(flags).open(path))
             .map_err(of_a_link)
             .at("write", path)?;
         Ok(AppendFile { path: path.to_owned(), file, torn: false })
@@ -74,8 +83,10 @@ impl AppendFile {
 
 /// Appends one line to a file, and returns it to append more.
 pub fn append_line(path: &Path, line: &[u8], durability: Durability) -> Result<AppendFile> {
-    let new = kind(path)?.is_none();
-    let mut file = AppendFile::open(path)?;
+    let (mut file, new) = match AppendFile::open_there(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => (AppendFile::open(path)?, true),
+        opened => (opened?, false),
+    };
     file.line(line, durability)?;
     if new && durability == Durability::Synced {
         sync_parent(path)?;

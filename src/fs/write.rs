@@ -78,7 +78,11 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 /// [`write_atomic`] with the temporary name in another directory of the same file system.
 pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("file"));
-    let mut temp = write_temp(temp_in(temp_dir, name), path, bytes, durability)?;
+    name_temp(write_temp(temp_in(temp_dir, name), path, bytes, durability)?, path, durability)
+}
+
+/// Gives a written temporary file its name.
+fn name_temp(mut temp: Temp, path: &Path, durability: Durability) -> Result<()> {
     change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
     temp.armed = false;
     if durability == Durability::Synced {
@@ -90,7 +94,17 @@ pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durabil
 /// Writes a temporary file beside `target`, with the target's permissions. Its name is taken by
 /// [`publish`].
 pub fn write_beside(target: &Path, bytes: &[u8], durability: Durability) -> Result<PathBuf> {
-    let mut temp = write_temp(temp_beside(target), target, bytes, durability)?;
+    write_beside_as(target, bytes, mode_of(target), durability)
+}
+
+/// [`write_beside`] with these permissions; without any, those of a new file.
+pub fn write_beside_as(
+    target: &Path,
+    bytes: &[u8],
+    mode: Option<u32>,
+    durability: Durability,
+) -> Result<PathBuf> {
+    let mut temp = write_temp_as(temp_beside(target), target, bytes, mode, durability)?;
     temp.armed = false;
     Ok(std::mem::take(&mut temp.path))
 }
@@ -98,13 +112,13 @@ pub fn write_beside(target: &Path, bytes: &[u8], durability: Durability) -> Resu
 /// Writes a file that is not there, under a temporary name first: [`write_atomic`] without a look at what it
 /// replaces.
 pub fn write_fresh(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
-    let mut temp = write_temp_as(temp_beside(path), path, bytes, None, durability)?;
-    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
-    temp.armed = false;
-    if durability == Durability::Synced {
-        sync_parent(path)?;
-    }
-    Ok(())
+    write_fresh_via(path.parent().unwrap_or(Path::new("")), path, bytes, durability)
+}
+
+/// [`write_fresh`] with the temporary name in another directory of the same file system.
+pub fn write_fresh_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let name = path.file_name().unwrap_or(OsStr::new("file"));
+    name_temp(write_temp_as(temp_in(temp_dir, name), path, bytes, None, durability)?, path, durability)
 }
 
 /// Takes space on the disk: a file of so many bytes, none of which means anything. Where space cannot be taken
@@ -302,27 +316,25 @@ pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
-    let mut missing = vec![dir];
-    let mut above = dir.parent();
-    while let Some(dir) = above {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            break;
+    make_missing_dir(dir, durability)
+}
+
+fn make_missing_dir(dir: &Path, durability: Durability) -> Result<()> {
+    let create = || change(|| std::fs::create_dir(dir));
+    let made = match (create(), dir.parent()) {
+        (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound && !above.as_os_str().is_empty() => {
+            make_dirs(above, durability)?;
+            create()
         }
-        missing.push(dir);
-        above = dir.parent();
+        (made, _) => made,
+    };
+    match made {
+        Ok(()) => {}
+        // Another thread was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
+        Err(error) => return Err(FsError::new(dir, "create", error)),
     }
-    for dir in missing.iter().rev() {
-        match change(|| std::fs::create_dir(dir)) {
-            Ok(()) => {}
-            // Another thread was faster.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
-            Err(error) => return Err(FsError::new(*dir, "create", error)),
-        }
-        if durability == Durability::Synced {
-            sync_parent(dir)?;
-        }
-    }
-    Ok(())
+    if durability == Durability::Synced { sync_parent(dir) } else { Ok(()) }
 }
 
 /// Makes a directory that must not be there, in one that is, durably; false if there is something of its name.
@@ -343,13 +355,14 @@ pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
 /// [`ensure_inside`], and the folder of the path is made if it is not there.
 pub fn make_dirs_inside(dir: &Path, path: &Path, durability: Durability) -> Result<()> {
     match (look_inside(dir, path)?, path.parent()) {
-        (false, Some(parent)) => make_dirs(parent, durability),
+        (Plain::Missing, Some(parent)) => make_missing_dir(parent, durability),
+        (Plain::Unclear, Some(parent)) => make_dirs(parent, durability),
         _ => Ok(()),
     }
 }
 
-/// [`ensure_inside`]; whether it was seen that the folder of the path is there.
-fn look_inside(dir: &Path, path: &Path) -> Result<bool> {
+/// [`ensure_inside`], and what was seen of the folder of the path.
+fn look_inside(dir: &Path, path: &Path) -> Result<Plain> {
     let refuse = |why: &str| {
         // Not `PermissionDenied`: a refusal by us is not a read-only place.
         Err(FsError::new(path, "write", io::Error::new(ErrorKind::InvalidInput, why.to_owned())))
@@ -366,16 +379,16 @@ fn look_inside(dir: &Path, path: &Path) -> Result<bool> {
     }
     let parent = relative.parent().unwrap_or(Path::new(""));
     match plain(dir, parent) {
-        Plain::There => return Ok(!parent.as_os_str().is_empty()),
-        Plain::Missing => return Ok(false),
+        Plain::There if parent.as_os_str().is_empty() => return Ok(Plain::Unclear),
         Plain::Unclear => {}
+        seen => return Ok(seen),
     }
     let base = std::fs::canonicalize(dir).at("read", dir)?;
     let mut parent = path.parent();
     while let Some(existing) = parent {
         let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
         match std::fs::canonicalize(existing) {
-            Ok(resolved) if resolved.starts_with(&base) => return Ok(false),
+            Ok(resolved) if resolved.starts_with(&base) => return Ok(Plain::Unclear),
             Ok(_) => return refuse("a link leads out of the run directory"),
             Err(error) if error.kind() == ErrorKind::NotFound => match kind(existing)? {
                 // A dangling link among the parents: it exists, but leads nowhere yet.
@@ -387,7 +400,7 @@ fn look_inside(dir: &Path, path: &Path) -> Result<bool> {
             Err(error) => return Err(FsError::new(path, "write", error)),
         }
     }
-    Ok(false)
+    Ok(Plain::Unclear)
 }
 
 /// A relative path below a directory, as far as it exists.

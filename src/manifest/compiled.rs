@@ -21,7 +21,7 @@ use crate::cores;
 use crate::record::Digest;
 
 /// Layout of the file, and the version that wrote it: another one is none.
-const MAGIC: &str = concat!("planexe manifest 4 of ", env!("CARGO_PKG_VERSION"), "\n");
+const MAGIC: &str = concat!("planexe manifest 6 of ", env!("CARGO_PKG_VERSION"), "\n");
 /// Bytes of the checksum that follows, over all the rest.
 const SUM: usize = 32;
 
@@ -165,7 +165,7 @@ fn parts(bytes: &[u8]) -> Option<(Parts<'_>, Head)> {
 fn read_tables<'a>(rest: Value, lines: impl Iterator<Item = &'a [u8]>) -> Option<Tables> {
     let mut tables: Tables = serde_json::from_value(rest).ok()?;
     let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
-    let tasks = cores::map(&lines, |line| serde_json::from_slice::<(String, Task)>(line).ok());
+    let tasks = cores::map(&lines, |line| serde_json::from_slice::<(String, Box<Task>)>(line).ok());
     tables.task.reserve_exact(tasks.len());
     for task in tasks {
         let (name, task) = task?;

@@ -12,7 +12,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Unexpecte
 
 use super::fault::{At, Fault, list_of, nearest};
 use super::place::{Entry, KeyPath, Kind, Node, Step};
-use super::types::Tables;
+use super::types::{Map, Tables};
 use crate::cores;
 
 /// What went wrong, and where, counted from the node that was read.
@@ -301,9 +301,12 @@ pub(super) fn read_whole(root: &mut Node) -> Option<Tables> {
     let (at, key, tasks) = entries.shift_remove_full("task")?;
     let tables = read_once::<Tables>(root).ok().and_then(|tables| {
         let entries: Vec<(&String, &Entry)> = tasks.value.table()?.iter().collect();
-        let read =
-            cores::map(&entries, |(name, entry)| Some(((*name).clone(), read_once(&entry.value).ok()?)));
-        Some(Tables { task: read.into_iter().collect::<Option<_>>()?, ..tables })
+        let read = cores::map(&entries, |(_, entry)| read_once(&entry.value).ok());
+        let mut task = Map::with_capacity(read.len());
+        for ((name, _), read) in entries.into_iter().zip(read) {
+            task.insert(name.clone(), read?);
+        }
+        Some(Tables { task, ..tables })
     });
     root.table_mut()?.shift_insert(at, key, tasks);
     tables
@@ -445,7 +448,9 @@ fn elsewhere(table: &KeyPath, key: &str) -> Option<String> {
             "tasks" | "steps" | "stage" | "stages" | "rule" | "rules" | "target" | "targets" | "job" | "jobs",
         ) => "tasks are written `[task.NAME]`",
         ([], "model" | "llm" | "llms" | "provider" | "providers") => "models are written `[models.NAME]`",
-        ([], "name" | "version" | "include" | "plan" | "schema") => "this key belongs in `[pipeline]`",
+        ([], "name" | "version" | "include" | "plan" | "schedule" | "schema") => {
+            "this key belongs in `[pipeline]`"
+        }
         ([], "variables" | "var" | "env") => "variables are written in `[vars]`",
         (
             ["task", _],
@@ -466,7 +471,7 @@ fn elsewhere(table: &KeyPath, key: &str) -> Option<String> {
         (
             ["task", _],
             "min_items" | "max_items" | "non_empty" | "one_of" | "unique" | "min_words" | "max_words"
-            | "matches" | "banned_words",
+            | "matches" | "banned_words" | "allowed_words",
         ) => "this key goes into `check = { … }`",
         (["task", _], "max_attempts" | "retries" | "max_retries") => "write `retry = { max_attempts = 4 }`",
         (["task", _], "fallback" | "models" | "fallbacks") => "write `model = [\"first\", \"second\"]`",

@@ -74,6 +74,8 @@ fn joined(trees: Vec<Node>) -> Option<Node> {
     if all.contains_key("task") {
         return None;
     }
+    let tasks_of = |tree: &Node| tree.get("task").and_then(Node::table).map_or(0, indexmap::IndexMap::len);
+    let mut count = trees.as_slice().iter().map(tasks_of).sum();
     for tree in trees {
         let Kind::Table(entries) = tree.kind else { return None };
         for (key, entry) in entries {
@@ -87,7 +89,7 @@ fn joined(trees: Vec<Node>) -> Option<Node> {
             let (Kind::Table(tasks), Kind::Table(more)) = (&mut known.value.kind, entry.value.kind) else {
                 return None;
             };
-            tasks.reserve(more.len());
+            tasks.reserve(std::mem::take(&mut count));
             for (name, task) in more {
                 if tasks.insert(name, task).is_some() {
                     return None;
@@ -152,6 +154,8 @@ mod tests {
         ] {
             assert!(tree(&long(before, among), 0).is_none(), "{before}{among}");
         }
+        let deep = format!("\n[vars]\nlist = {}{}\n", "[".repeat(40), "]".repeat(40));
+        assert!(tree(&long("", &deep), 0).is_none());
         assert!(tree("[task.a]\n\n[task.b]\n", 0).is_none());
         assert!(tree(&"# nothing but a comment\n".repeat(10_000), 0).is_none());
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::types::Map;
-use crate::pattern::normalize;
+use crate::pattern::{fold_case, normal};
 
 /// A piece of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,11 +160,11 @@ pub fn check_output(path: &str, pipeline: &str) -> Result<(), PathFault> {
     if path.contains(['*', '?']) {
         return fault(format!("the output `{path}` is a pattern"), "wanted the name of one file");
     }
-    let clean = normalize(path);
+    let clean = normal(path);
     if clean.is_empty() {
         return fault(format!("the output `{path}` is a folder"), "wanted a file");
     }
-    let lower = clean.to_lowercase();
+    let lower = fold_case(&clean);
     if let Some(part) = lower.split('/').find(|part| matches!(*part, ".planexe" | ".git")) {
         return fault(format!("the output `{path}` is inside `{part}`"), "wanted a path outside it");
     }
@@ -176,10 +176,10 @@ pub fn check_output(path: &str, pipeline: &str) -> Result<(), PathFault> {
             );
         }
     }
-    if OWN.contains(&lower.as_str()) {
+    if OWN.contains(&&*lower) {
         return fault(format!("the output `{path}` is a file planexe writes itself"), "wanted another name");
     }
-    if lower == pipeline.to_lowercase() || lower == "pipeline.toml" {
+    if lower == fold_case(pipeline) || lower == "pipeline.toml" {
         return fault(format!("the output `{path}` is the pipeline itself"), "wanted another name");
     }
     if let Some(part) = clean.split('/').find(|part| part.len() > 255) {
@@ -206,14 +206,15 @@ pub fn check_input(path: &str) -> Result<(), PathFault> {
             "wanted a path relative to the run directory, or the whole path",
         ));
     }
-    let lower = path.to_lowercase();
+    let clean = normal(path);
+    let lower = fold_case(&clean);
     if lower.ends_with(".done") || lower.ends_with(".status") {
         return Err(PathFault::new(
             format!("the input `{path}` is a sidecar of planexe"),
             "wanted the output itself; for order alone use `after`",
         ));
     }
-    if normalize(path).to_lowercase().split('/').next() == Some(".planexe") {
+    if lower.split('/').next() == Some(".planexe") {
         return Err(PathFault::new(
             format!("the input `{path}` is inside `.planexe`"),
             "wanted a path outside it",
@@ -324,6 +325,6 @@ mod tests {
         assert!(put("{{ item.name }}").is_err());
         assert!(put("{{ key").is_err());
         assert!(put("{% if x %}").is_err());
-        assert_eq!(normalize("./a//b/./c"), "a/b/c");
+        assert_eq!(normal("./a//b/./c"), "a/b/c");
     }
 }

@@ -47,17 +47,7 @@ impl RunFile {
 
     /// The same for a text at hand, as if it stood in `file`.
     pub fn from_text(file: &Path, text: String) -> Result<RunFile, Faults> {
-        let text: Arc<str> = Arc::from(text);
-        let sources = vec![SourceFile::new(file, text.clone())];
-        let nothing =
-            Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(Default::default()) };
-        let mut root = match toml_text::parse(&text, 0) {
-            Ok(root) => root,
-            Err(faults) => return Err(Faults::new(Arc::new(Origin { sources, root: nothing }), faults)),
-        };
-        let shown = root.clone();
-        let mut faults = Vec::new();
-        let run: RunFile = de::read(&mut root, &KeyPath::root(), &mut faults);
+        let (run, mut faults, origin): (RunFile, _, _) = read_toml(file, text)?;
         if faults.is_empty() && run.pipeline.trim().is_empty() {
             let fault = Fault::at(key_path!["pipeline"], "the run does not say which pipeline it is of")
                 .wanted("`pipeline` is missing")
@@ -67,7 +57,7 @@ impl RunFile {
         if faults.is_empty() {
             return Ok(run);
         }
-        Err(Faults::new(Arc::new(Origin { sources, root: shown }), faults))
+        Err(Faults::new(origin, faults))
     }
 
     /// The pipeline's file, for a run in `folder`.
@@ -92,6 +82,25 @@ impl RunFile {
         }
         text
     }
+}
+
+/// Reads a text as if it stood in `file`: what could be read, the faults found in it, and where to show them.
+pub(crate) fn read_toml<T: Default + for<'a> Deserialize<'a>>(
+    file: &Path,
+    text: String,
+) -> Result<(T, Vec<Fault>, Arc<Origin>), Faults> {
+    let text: Arc<str> = Arc::from(text);
+    let sources = vec![SourceFile::new(file, text.clone())];
+    let nothing =
+        Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(Default::default()) };
+    let mut root = match toml_text::parse(&text, 0) {
+        Ok(root) => root,
+        Err(faults) => return Err(Faults::new(Arc::new(Origin { sources, root: nothing }), faults)),
+    };
+    let shown = root.clone();
+    let mut faults = Vec::new();
+    let read = de::read(&mut root, &KeyPath::root(), &mut faults);
+    Ok((read, faults, Arc::new(Origin { sources, root: shown })))
 }
 
 /// A string as TOML writes it.

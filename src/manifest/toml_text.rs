@@ -49,12 +49,25 @@ pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
 
 /// The tree of a text without any fault that begins at this byte of a file; none of any other.
 pub(super) fn parse_piece(text: &str, source: u32, at: usize) -> Option<Node> {
-    if text.contains('\0') || too_deep(text).is_some() {
+    if text.contains('\0') {
         return None;
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     let piece = Piece { source, at: at as u32 };
-    errors.is_empty().then(|| piece.root(table))
+    let root = errors.is_empty().then(|| piece.root(table))?;
+    // A bracket, and a dot of a key, each make a level of the tree: [`too_deep`] is not for what has so few.
+    is_shallow(&root, DEEPEST / 2 - 2).then_some(root)
+}
+
+/// Whether a tree has no more levels than these.
+fn is_shallow(node: &Node, levels: usize) -> bool {
+    let below = levels.checked_sub(1);
+    let fits = |node: &Node| below.is_some_and(|below| is_shallow(node, below));
+    match &node.kind {
+        Kind::Table(entries) => entries.values().all(|entry| fits(&entry.value)),
+        Kind::List(items) => items.iter().all(fits),
+        _ => true,
+    }
 }
 
 /// [`parse`] without cutting a long text into pieces.

@@ -49,11 +49,15 @@ pub struct Tables {
     pub jobserver: Jobserver,
     /// How `planexe optimize` tries prompts.
     pub optimize: Optimize,
+    /// git as the record of what was done.
+    pub git: Git,
+    /// Where the commits of isolated tasks go, for all that do not say.
+    pub isolation: Isolation,
     /// Other names on the command line: each means a task, or the task that writes an output; one with
     /// `{{ number }}` in it the item of a fan-out by its place, counted from 1.
     pub aliases: Map<String>,
     /// The tasks, by name.
-    pub task: Map<Task>,
+    pub task: Map<Box<Task>>,
 }
 
 /// `[pipeline]`
@@ -68,6 +72,8 @@ pub struct Pipeline {
     pub schema: Option<u32>,
     /// The input that `planexe edit-plan` edits.
     pub plan: Option<String>,
+    /// When which task is planned, for `planexe gantt`: a JSON file of the pipeline. It makes nothing stale.
+    pub schedule: Option<String>,
     /// Tasks (or outputs) a bare `planexe build` makes; all tasks if left out.
     pub default: Vec<String>,
     /// Whether a line of a prompt or template that holds only a block tag (`{% … %}`) leaves nothing
@@ -399,6 +405,15 @@ pub struct Optimize {
     pub propose_model: Option<OneOrMany>,
 }
 
+/// `[git]`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Git {
+    /// Whether what a task made is committed once it is done, in the repository the run lies in: one commit a task. A
+    /// build never fails for it.
+    pub commit_on_done: bool,
+}
+
 /// `[task.NAME]`: what one task reads, writes and does. It has one recipe: `prompt`, `command`,
 /// `template`, `gate`, `human`, or none (a group).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -415,7 +430,7 @@ pub struct Task {
     pub after: Vec<String>,
     /// One instance per item of a list.
     pub foreach: Option<Box<Foreach>>,
-    /// Share of instances that must succeed (default 1.0).
+    /// Share of instances that must succeed (default 1.0); those that are skipped are not counted.
     pub min_success: Option<f64>,
     /// Instances run in order, each given the former one's answer as `{{ previous }}`.
     pub sequential: bool,
@@ -445,7 +460,7 @@ pub struct Task {
     pub prompt: Option<String>,
     /// JSON Schema of the answer: a file of the pipeline.
     pub schema: Option<String>,
-    /// What the answer must satisfy beyond its schema.
+    /// What the answer must satisfy beyond its schema; of a `human` task what the person writes.
     pub check: Option<Box<Check>>,
     /// How often an invalid answer is asked for again (default 2).
     pub max_validation_retries: Option<u32>,
@@ -464,6 +479,9 @@ pub struct Task {
     pub env: Option<Box<Env>>,
     /// `agent` for a command that is an AI agent.
     pub kind: Option<Kind>,
+    /// The command works in a git worktree of its own, and its commits reach the base branch only when it succeeded:
+    /// `true`, or a table. Tasks of one `lane` share a worktree, run one at a time and are merged together.
+    pub isolate: Option<Box<Isolate>>,
     /// A condition over the inputs that lets the pipeline go on, warn, stop or pause.
     pub gate: Option<Box<Gate>>,
     /// What a person is asked to do; the task waits until it is done.
@@ -472,6 +490,61 @@ pub struct Task {
     pub eval: Option<Box<Eval>>,
     /// Rounds in which what the task made is made better, each with the evaluator's notes.
     pub refine: Option<Box<Refine>>,
+}
+
+/// `isolate`: a git worktree of its own for a command.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Isolate {
+    /// Whether it has one.
+    Flag(bool),
+    /// One, and how it is shared and merged.
+    Lane(Lane),
+}
+
+impl Isolate {
+    /// What is said of it; none if it is not wanted.
+    pub fn wanted(&self) -> Option<Lane> {
+        match self {
+            Isolate::Flag(false) => None,
+            Isolate::Flag(true) => Some(Lane::default()),
+            Isolate::Lane(lane) => Some(lane.clone()),
+        }
+    }
+}
+
+/// `isolate = { lane = "ui", base = "main", on_merge_failure = "pause" }`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lane {
+    /// Tasks of one lane share a worktree and a branch, run one at a time and are merged together (default: a lane of its
+    /// own).
+    pub lane: Option<String>,
+    /// The branch its commits go to (default: that of `[isolation]`, else the branch that is checked out).
+    pub base: Option<String>,
+    /// What follows if they cannot be merged (default: that of `[isolation]`, else `pause`).
+    pub on_merge_failure: Option<OnMergeFailure>,
+}
+
+/// `[isolation]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Isolation {
+    /// The branch commits of isolated tasks go to (default: the branch that is checked out when the build begins).
+    pub base: Option<String>,
+    /// What follows if they cannot be merged (default `pause`).
+    pub on_merge_failure: Option<OnMergeFailure>,
+}
+
+/// What follows if the commits of an isolated task cannot be merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMergeFailure {
+    /// The task waits until a person has merged it.
+    #[default]
+    Pause,
+    /// The task fails, and the run is given up.
+    Abort,
 }
 
 /// Inputs of a task: a table of names, or a list.
@@ -600,6 +673,9 @@ pub struct Gate {
     pub fail_if: String,
     /// What happens when it is true (default `stop`).
     pub action: GateAction,
+    /// A second condition: when it is true and `fail_if` is not, the gate says so and goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warn_if: Option<String>,
     /// What to tell the user, a template over the inputs.
     pub message: Option<String>,
 }
@@ -674,8 +750,13 @@ pub struct Check {
     pub max_words: Option<u64>,
     /// Regular expressions the text must match, by JSON pointer (`""` is the whole answer).
     pub matches: Map<String>,
-    /// A file of the pipeline with one banned word or phrase per line.
-    pub banned_words: Option<String>,
+    /// A file of the pipeline with one banned word or phrase per line, or a list of such files; `{{ vars.X }}` may stand
+    /// in a path.
+    pub banned_words: Option<OneOrMany>,
+    /// The same of words and phrases that are allowed, whatever list bans them: a banned word inside an allowed phrase
+    /// is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_words: Option<OneOrMany>,
     /// JSON pointers (`*` allowed) of ids, and where those ids come from: `"input:/pointer"` is in a JSON
     /// input, `"item:/pointer"` in the item of a fan-out, `"/pointer"` in the answer itself. An empty id
     /// is passed over.
@@ -690,6 +771,18 @@ pub struct Check {
     /// Conditions on the answer and the inputs together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<Requirement>,
+}
+
+impl Check {
+    /// The lists of words it names: the key, which of several, and the path as written.
+    pub fn word_files(&self) -> impl Iterator<Item = (&'static str, Option<usize>, &str)> {
+        let keys = [("banned_words", &self.banned_words), ("allowed_words", &self.allowed_words)];
+        keys.into_iter().flat_map(|(key, files)| {
+            let many = matches!(files, Some(OneOrMany::Many(_)));
+            let files = files.iter().flat_map(OneOrMany::as_slice).enumerate();
+            files.map(move |(index, file)| (key, many.then_some(index), file.as_str()))
+        })
+    }
 }
 
 /// An entry of `check.ranges`: an estimate in the manner of Fermi. A number may be written as a string.
@@ -742,7 +835,7 @@ pub struct Requirement {
 /// `Deserialize` for an enum whose variants differ by shape. Written out rather than `untagged`, so
 /// that a fault inside says what and where, and one of shape says what the shapes are.
 macro_rules! by_shape {
-    ($type:ident, $wanted:literal $(, text $text:expr)? $(, list $list:expr)? $(, table $table:expr)? $(, number $number:expr)?) => {
+    ($type:ident, $wanted:literal $(, text $text:expr)? $(, list $list:expr)? $(, table $table:expr)? $(, number $number:expr)? $(, flag $flag:expr)?) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Shape;
@@ -769,6 +862,9 @@ macro_rules! by_shape {
                     fn visit_i64<E: Error>(self, number: i64) -> Result<$type, E> {
                         Ok($number(number as f64))
                     })?
+                    $(fn visit_bool<E: Error>(self, flag: bool) -> Result<$type, E> {
+                        Ok($flag(flag))
+                    })?
                 }
                 deserializer.deserialize_any(Shape)
             }
@@ -782,6 +878,7 @@ by_shape!(OneOrMany, "a name or a list of names", text OneOrMany::One, list OneO
 by_shape!(Command, "a list of arguments or a line for the shell", text Command::Shell, list Command::Argv);
 by_shape!(Env, "a list of names or a table of values", list Env::Names, table Env::Table);
 by_shape!(Fail, "a share from 0 to 1 or a table `{ error = …, cut = … }`", table Fail::Shares, number Fail::Error);
+by_shape!(Isolate, "true or a table `{ lane = …, base = … }`", table Isolate::Lane, flag Isolate::Flag);
 
 /// A length of time: `"90s"`, `"15m"`, `"1h30m"`, `"500ms"`, or a number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

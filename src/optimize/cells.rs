@@ -174,7 +174,7 @@ impl<'a> Subject<'a> {
             pools: tables.pools.clone(),
             budget: tables.budget,
             jobserver: tables.jobserver,
-            task: tasks,
+            task: tasks.into_iter().map(|(name, task)| (name, Box::new(task))).collect(),
             ..Tables::default()
         };
         let pipeline = self.project.file.clone();

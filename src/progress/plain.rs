@@ -59,6 +59,8 @@ impl Plain {
                 let mut what: Vec<String> = model.iter().map(|model| clean(model)).collect();
                 if recipe == "eval" {
                     what.push("evaluation".to_owned());
+                } else if recipe == "merge" {
+                    what.push("merging".to_owned());
                 }
                 if *attempt > 1 {
                     what.push(format!("attempt {attempt}"));

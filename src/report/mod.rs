@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::exit;
-use crate::record::{Failure, OutputRecord, Status, StatusUsage};
+use crate::record::{Failure, Isolated, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 use crate::verdict::Evaluation;
 
@@ -29,7 +29,7 @@ pub use check::{CheckView, FaultsView};
 pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};
 pub use optimize::{Amount, ExperimentLine, ExperimentsView, Missing, OptimizeView};
-pub use plan::{PlanTask, PlanView, ResumeView};
+pub use plan::{LaneView, PlanTask, PlanView, ResumeView};
 pub use prefixes::Prefixes;
 pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
 pub use show::{CallView, ShowView, call_views};
@@ -224,8 +224,14 @@ pub struct TaskView {
     pub sample: Option<bool>,
     /// Some instances are missing.
     pub partial: Option<bool>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The evaluation.
     pub eval: Option<Value>,
+    /// Of an isolated task: its lane, branch and worktree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// What it used.
@@ -271,7 +277,9 @@ impl TaskView {
             rescued: None,
             sample: None,
             partial: None,
+            warning: None,
             eval: None,
+            isolation: None,
             failure: None,
             usage: None,
             outputs: Vec::new(),
@@ -299,6 +307,8 @@ impl TaskView {
             rescued: status.rescued,
             sample: status.sample,
             partial: status.partial,
+            warning: status.warning.clone().filter(|_| shown.is_complete()),
+            isolation: status.isolation.clone(),
             eval: status.eval.clone(),
             failure: status.failure.clone().filter(|_| !shown.is_complete()),
             usage: status.usage,
@@ -343,7 +353,8 @@ impl TaskView {
             Shown::Running | Shown::Merging | Shown::Waiting => {
                 let attempt = (self.attempt > 1).then(|| format!("attempt {}", self.attempt));
                 let doing = self.doing.as_deref().map(clean);
-                vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), self.expectation()]
+                let expected = if failure.is_empty() { self.expectation() } else { String::new() };
+                vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), failure, expected]
             }
             Shown::Pending | Shown::Stale => vec![self.doing.as_deref().map(clean).unwrap_or_default()],
             Shown::Stopped if failure.is_empty() => vec!["goes on at the next build".to_owned()],
@@ -362,6 +373,16 @@ impl TaskView {
             let how = if self.state.is_complete() { "depends on" } else { "after" };
             parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
         }
+        if let Some(isolation) = &self.isolation
+            && matches!(
+                self.state,
+                Shown::Running | Shown::Merging | Shown::Waiting | Shown::Stopped | Shown::Failed
+            )
+        {
+            let lane = if isolation.lane == self.task { "" } else { &isolation.lane };
+            let lane = if lane.is_empty() { String::new() } else { format!("lane {}, ", clean(lane)) };
+            parts.push(format!("{lane}in {}", clean(&isolation.worktree)));
+        }
         if let Some(evaluation) = Evaluation::of(self.eval.as_ref()).filter(|it| it.score.is_some())
             && self.state == Shown::Done
         {
@@ -376,6 +397,7 @@ impl TaskView {
                 parts.push(words.to_owned());
             }
         }
+        parts.extend(self.warning.as_deref().map(|warning| format!("warned: {}", clean(warning))));
         parts.extend(self.drift.as_deref().map(clean));
         parts.retain(|part| !part.is_empty());
         parts.join("; ")
@@ -394,7 +416,7 @@ pub fn reason_of(failure: &Failure) -> String {
 
 /// What a failure's message says to do about it.
 pub fn hint_of(failure: &Failure) -> Option<String> {
-    failure.message.split_once("\nhint: ").map(|(_, hint)| clean(hint))
+    failure.message.split_once("\nhint: ").map(|(_, hint)| clean(&hint.replace("\nhint: ", "; ")))
 }
 
 /// How many tasks are in each state; every state is named. A `foreach` task counts as its instances, once it has any.

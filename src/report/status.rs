@@ -80,6 +80,9 @@ pub struct QualitySummary {
     pub sample: Vec<String>,
     /// Tasks accepted by their evaluation in spite of their exit status.
     pub rescued: Vec<String>,
+    /// Gates that let the run go on and have something to say all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warned: Vec<String>,
 }
 
 impl QualitySummary {
@@ -90,6 +93,7 @@ impl QualitySummary {
             flagged.map(|task| task.task.clone()).collect::<Vec<_>>()
         };
         let (partial, rescued) = (named(|task| task.partial), named(|task| task.rescued));
+        let warned = named(|task| Some(task.warning.is_some()));
         // Of a fan-out its items are named, as the build does.
         let sampled =
             without_families(tasks).filter(|task| task.state.is_complete() && task.sample == Some(true));
@@ -100,6 +104,7 @@ impl QualitySummary {
             partial,
             sample,
             rescued,
+            warned,
         }
     }
 }
@@ -242,6 +247,7 @@ impl StatusView {
             ("Partial", &quality.partial),
             ("Sample answers", &quality.sample),
             ("Rescued", &quality.rescued),
+            ("Warned", &quality.warned),
         ] {
             if !names.is_empty() {
                 lines.push(format!("{label}: {}", some_names(names, 5)));
@@ -300,9 +306,16 @@ fn folded(tasks: &[TaskView]) -> Vec<Row> {
             tasks.iter().filter(|other| other.family.as_deref() == Some(task.task.as_str())).collect();
         let mut row = Row::of(task);
         if !instances.is_empty() {
-            let done = instances.iter().filter(|instance| instance.state.is_complete()).count();
-            let mut parts = vec![format!("{done}/{} done", instances.len())];
-            for state in Shown::ALL.into_iter().filter(|state| !state.is_complete()) {
+            let complete = instances.iter().filter(|instance| instance.state.is_complete()).count();
+            let skipped = instances.iter().filter(|instance| instance.state == Shown::Skipped).count();
+            let counted = instances.len() - skipped;
+            let mut parts = Vec::new();
+            if counted > 0 {
+                parts.push(format!("{}/{counted} done", complete - skipped));
+            }
+            for state in
+                Shown::ALL.into_iter().filter(|state| !state.is_complete() || *state == Shown::Skipped)
+            {
                 let count = instances.iter().filter(|instance| instance.state == state).count();
                 if count > 0 {
                     parts.push(format!("{count} {}", state.word()));

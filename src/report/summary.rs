@@ -83,8 +83,12 @@ impl SummaryView {
             text += &self.failures(style);
         }
         for waiting in &self.waiting {
-            let (task, message) = (clean(&waiting.task), clean(&waiting.message));
+            let mut said = waiting.message.split("\nhint: ").map(clean);
+            let (task, message) = (clean(&waiting.task), said.next().unwrap_or_default());
             text += &format!("{} {task} waits: {message}\n", style.glyph(Shown::Waiting));
+            for hint in said {
+                text += &format!("  hint: {hint}\n");
+            }
         }
         text += &format!("{}\n", style.wrap(&self.headline(style), 2));
         let summary = &self.summary;
@@ -103,6 +107,9 @@ impl SummaryView {
                 text += &format!("Sample answers, recorded for other prompts: {names}.\n");
             }
             many => text += &format!("Sample answers, recorded for other prompts: {many} tasks.\n"),
+        }
+        if !summary.warned.is_empty() {
+            text += &format!("Warned: {}; `planexe status` says of what.\n", some_names(&summary.warned, 5));
         }
         if let Some(report) = self.report.as_ref().filter(|_| !self.is_null()) {
             text += &format!("Report: {}\n", clean(report));

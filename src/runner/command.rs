@@ -16,8 +16,11 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use super::expand::{self, Values};
+use super::isolated::watching::Watched;
+use super::isolated::{Seat, Trouble};
 use super::{Job, Live, Made, Outcome, Stage, Tools, complete, eval, failure};
 use crate::fs::{self, Durability, FileKind, FsError};
+use crate::git::REDIRECTING;
 use crate::inputs::Files;
 use crate::llm::Usage;
 use crate::process::{self, End, Lifeline, Limits};
@@ -100,12 +103,20 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     if job.prepared.as_it_is {
         return as_it_is(tools, job);
     }
-    let targets: Vec<PathBuf> = job.task.outputs.iter().map(|output| store.path(output)).collect();
+    let mut seat = match tools.project.spec(&job.task).isolate.as_ref().map(|_| Seat::take(tools, job)) {
+        None => None,
+        Some(Ok(seat)) => Some(seat),
+        Some(Err(Trouble::Failed(failed))) => return Ok(Outcome::Failed(failed)),
+        Some(Err(Trouble::Fs(error))) => return Err(error),
+    };
+    let target = |output: &String| seat.as_ref().map_or_else(|| store.path(output), |seat| seat.path(output));
+    let targets: Vec<PathBuf> = job.task.outputs.iter().map(target).collect();
+    let inside = seat.as_ref().map_or(store.run_dir(), |seat| &seat.root);
     for target in &targets {
-        fs::make_dirs_inside(store.run_dir(), target, Durability::Unsynced)?;
+        fs::make_dirs_inside(inside, target, Durability::Unsynced)?;
     }
     let former = if spec.in_place { give_up_record(tools, job)? } else { Vec::new() };
-    let writes: Vec<PathBuf> = if spec.in_place {
+    let writes: Vec<PathBuf> = if spec.in_place || seat.is_some() {
         targets.clone()
     } else {
         targets.iter().map(|target| fs::temp_beside(target)).collect()
@@ -115,8 +126,12 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         Some(file) => file,
         None => Arc::new(fs::scratch_file(&store.planexe_subdir("partial")?)?),
     };
-    let stdout = if spec.stdout { Some(fs::create_new(&writes[0])?) } else { None };
-    let mut invocation = match invocation_of(tools, job, spec, &writes) {
+    let stdout = match (spec.stdout, &seat) {
+        (false, _) => None,
+        (true, None) => Some(fs::create_new(&writes[0])?),
+        (true, Some(_)) => Some(fs::fresh_log(&writes[0])?),
+    };
+    let mut invocation = match invocation_of(tools, job, spec, &writes, seat.as_ref()) {
         Ok(invocation) => invocation,
         Err(failure) => return Ok(Outcome::Failed(failure)),
     };
@@ -135,7 +150,9 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let task_spec = tools.project.spec(&job.task);
     let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.own.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };
-    let growth = growth_of(said.clone(), writes.clone(), job.live.clone(), running(tools, job, spec));
+    let worktree = seat.as_ref().map(|seat| Watched::new(seat.root.clone()));
+    let growth =
+        growth_of(said.clone(), writes.clone(), worktree, job.live.clone(), running(tools, job, spec));
     let end = tools.watchdog.run_one(start, limits, Some(growth), Some(job.live.cancel.clone()));
     drop(stdout);
     let tail = keep_log(tools, job, &said)?;
@@ -161,6 +178,7 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     };
     let ended = ended.and_then(|()| look_at_outputs(job, spec, &writes).map_err(Some));
     let ended = ended.and_then(|()| look_at_inputs(tools, job).map_err(Some));
+    let mut taken = None;
     let rescue = |failed: &Failure| {
         let wanted = task_spec.eval.as_ref().is_some_and(|eval| eval.rescue) && !tools.no_rescue;
         wanted
@@ -173,8 +191,19 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         Err(Some(failed)) if rescue(&failed) => (Ok(()), Some(failed)),
         ended => (ended, None),
     };
+    let ended = match (ended, &mut seat) {
+        (Ok(()), Some(seat)) => match seat.finish(tools, job) {
+            Ok(outputs) => {
+                taken = Some(outputs);
+                Ok(())
+            }
+            Err(Trouble::Failed(failed)) => Err(Some(failed)),
+            Err(Trouble::Fs(error)) => return Err(error),
+        },
+        (ended, _) => ended,
+    };
     if let Err(failed) = ended {
-        if !spec.in_place {
+        if !spec.in_place && seat.is_none() {
             for temp in &writes {
                 match fs::kind(temp)? {
                     Some(FileKind::Dir) => fs::remove_tree(temp)?,
@@ -185,8 +214,9 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         return Ok(failed.map_or(Outcome::Stopped, Outcome::Failed));
     }
     (job.answered)(Usage::default());
-    let mut outputs: Vec<(String, Content)> = Vec::new();
-    for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate() {
+    let is_taken = taken.is_some();
+    let mut outputs: Vec<(String, Content)> = taken.unwrap_or_default();
+    for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate().filter(|_| !is_taken) {
         let content = match spec.in_place {
             true => Content::InPlace { former: former.get(n).cloned().flatten() },
             false => Content::Temp(path),
@@ -260,7 +290,7 @@ pub(super) fn score(
         Err(failed) => return Ok(Err(Some(failed))),
     };
     let found = words.first().and_then(|program| tools.programs.find(program));
-    let invocation = Invocation { found, words, place: place.clone(), notes: None };
+    let invocation = Invocation { found, words, place: place.clone(), notes: None, variables: Vec::new() };
     let folder = tools.store.planexe_subdir("partial")?;
     let (said, printed) = (Arc::new(fs::scratch_file(&folder)?), fs::scratch_file(&folder)?);
     let start = |lifeline: &Lifeline| invocation.start(tools, spec, Some(&printed), &said, lifeline);
@@ -322,6 +352,8 @@ struct Invocation {
     /// Of a task with an evaluator: the files with the notes on the last round and with what they are about, if there
     /// was one.
     notes: Option<[Option<OsString>; 2]>,
+    /// Of an isolated task: variables of its worktree.
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Invocation {
@@ -336,8 +368,10 @@ impl Invocation {
     ) -> std::io::Result<Pid> {
         let folder = tools.project.folder.as_os_str();
         let hidden = || tools.key_variables.iter().filter(|name| !spec.env_names.contains(name));
-        let own =
-            self.notes.is_some() || !spec.env_set.is_empty() || hidden().count() != tools.key_variables.len();
+        let own = self.notes.is_some()
+            || !self.variables.is_empty()
+            || !spec.env_set.is_empty()
+            || hidden().count() != tools.key_variables.len();
         if let (Some(path), false, true) = (&self.found, own, spawn::CAN_START) {
             let programs = &tools.programs;
             let lifeline = lifeline.variable().map(|(name, value)| (name, OsStr::new(value)));
@@ -365,6 +399,14 @@ impl Invocation {
             command.env_remove(name);
         }
         command.env(FOLDER_VARIABLE, folder);
+        if !self.variables.is_empty() {
+            for name in REDIRECTING {
+                command.env_remove(name);
+            }
+        }
+        for (name, value) in &self.variables {
+            command.env(name, value);
+        }
         for (name, value) in &spec.env_set {
             command.env(name, value);
         }
@@ -384,8 +426,9 @@ fn invocation_of(
     job: &Job,
     spec: &CommandSpec,
     writes: &[PathBuf],
+    seat: Option<&Seat>,
 ) -> Result<Invocation, Failure> {
-    let run = tools.store.run_dir();
+    let run = seat.map_or(tools.store.run_dir(), |seat| &seat.run);
     let place = spec.cwd.as_deref().map_or_else(|| run.to_owned(), |cwd| run.join(cwd));
     // Paths are given as seen from where the command runs.
     let seen = |path: &Path| -> String {
@@ -398,7 +441,7 @@ fn invocation_of(
         .files
         .iter()
         .map(|files| Files {
-            paths: files.paths.iter().map(|path| seen(&run.join(path))).collect(),
+            paths: files.paths.iter().map(|path| seen(&input_of(tools, seat, path))).collect(),
             ..files.clone()
         })
         .collect();
@@ -409,7 +452,17 @@ fn invocation_of(
     let program = words.first().ok_or_else(|| failure("command", "the command is empty"))?;
     let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
     let found = if own_path { None } else { tools.programs.find(program) };
-    Ok(Invocation { found, words, place, notes: None })
+    let variables = seat.map(Seat::variables).unwrap_or_default();
+    Ok(Invocation { found, words, place, notes: None, variables })
+}
+
+/// Where a command finds an input: an isolated one in its worktree, unless the file is in no repository.
+fn input_of(tools: &Tools, seat: Option<&Seat>, path: &str) -> PathBuf {
+    let place = tools.isolation.as_ref().map(|isolation| &isolation.place);
+    match (seat, place) {
+        (Some(seat), Some(place)) if place.in_repository(path).is_some() => seat.path(path),
+        _ => tools.store.path(path),
+    }
 }
 
 /// The program and its arguments, placeholders filled in.
@@ -447,6 +500,7 @@ fn running(tools: &Tools, job: &Job, spec: &CommandSpec) -> Option<impl FnOnce()
 fn growth_of(
     said: Arc<File>,
     writes: Vec<PathBuf>,
+    worktree: Option<Watched>,
     live: Arc<Live>,
     running: Option<impl FnOnce() + Send + 'static>,
 ) -> crate::process::Growth {
@@ -460,7 +514,8 @@ fn growth_of(
         let size =
             |path: &PathBuf| fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64));
         let own = said.metadata().map_or(0, |metadata| metadata.len());
-        let sum = writes.iter().map(size).fold(own, u64::wrapping_add);
+        let around = worktree.as_ref().map_or(0, Watched::sum);
+        let sum = writes.iter().map(size).fold(own.wrapping_add(around), u64::wrapping_add);
         live.grown(sum);
         sum
     })
@@ -558,7 +613,7 @@ fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<
 /// What was read must still be what was given: a change meanwhile is stale, not done.
 fn look_at_inputs(tools: &Tools, job: &Job) -> Result<(), Failure> {
     for record in job.prepared.records() {
-        let now = tools.index.digest(&tools.store.path(&record.path)).ok().flatten();
+        let now = tools.index.digest(&tools.project.input(&record.path)).ok().flatten();
         if now.is_none_or(|(digest, _)| digest != record.blake3) {
             let mut failed =
                 failure("input_changed", format!("input `{}` changed while the command ran", record.path));

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::prompt::{self, Asked, Question};
-use super::{Job, Made, Notes, Outcome, Stage, Talk, Tools, command, commit_attempt, failure};
+use super::{Job, Made, Notes, Outcome, Stage, Talk, Tools, command, commit_attempt, failure, isolated};
 use crate::check;
 use crate::evaluation::{self, text_of};
 use crate::fs::FsError;
@@ -57,7 +57,13 @@ pub(super) fn propose(
         by: made.by,
         failure: failed,
         spent: false,
+        success: None,
     };
+    let spec = tools.project.spec(&job.task);
+    if spec.eval.is_none() {
+        // With the record of its files, so that no kill leaves the one without the other.
+        return isolated::succeed(tools, job, candidate, Some(outputs));
+    }
     tools.store.keep_candidate(&mut candidate, outputs)?;
     Ok(Outcome::Evaluate(Box::new(candidate)))
 }
@@ -275,7 +281,11 @@ impl Evaluating<'_> {
     fn accept(&mut self) -> Result<Outcome, FsError> {
         let Self { tools, job, candidate, .. } = self;
         job.live.enter(Stage::Saving);
+        if tools.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
+            return isolated::succeed(tools, job, candidate.clone(), None);
+        }
         let made = Made {
+            merged: None,
             with: candidate.made_with.clone(),
             call: candidate.call.clone(),
             sample: candidate.sample,
@@ -283,6 +293,7 @@ impl Evaluating<'_> {
             attempt: None,
             by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
             was_there: candidate.round == 0,
+            warning: None,
         };
         let outcome = commit_attempt(tools, job, candidate.contents(&tools.store)?, made);
         if let Outcome::Done(_) = outcome {

@@ -12,15 +12,17 @@ use crate::cancel::Cancel;
 use crate::clock;
 use crate::context::InputError;
 use crate::event::{Event, Kind};
+use crate::fingerprint;
 use crate::fs::{Durability, FsError};
 use crate::graph::Task;
+use crate::isolation::Isolation;
 use crate::judge::{Prepared, render_failure};
 use crate::llm::retry::Budgets;
 use crate::llm::{Class, Rejected, Usage};
 use crate::process::Watchdog;
 use crate::project::{Project, PromptSpec, Recipe, Spec};
 use crate::record::{By, Digest, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
-use crate::store::candidates::Candidate;
+use crate::store::candidates::{Candidate, Success};
 use crate::store::commit::{self, CheckpointOf, Commit, Committed, Content};
 use crate::store::index::Index;
 use crate::store::logs::{FailureLine, Logs};
@@ -34,6 +36,7 @@ pub mod eval;
 pub mod expand;
 pub mod gate;
 pub mod human;
+pub mod isolated;
 pub mod live;
 pub mod prompt;
 pub mod providers;
@@ -66,6 +69,8 @@ pub struct Tools {
     pub no_rescue: bool,
     /// Names of variables that hold keys: commands do not see them unless they say so.
     pub key_variables: Vec<String>,
+    /// What was found of git, if a task of the build is isolated.
+    pub isolation: Option<Isolation>,
     /// Where the programs of commands are.
     pub programs: command::Programs,
     /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.
@@ -120,6 +125,8 @@ pub struct Job {
     pub course: Course,
     /// Its evaluator is asked, not its recipe.
     pub evaluates: bool,
+    /// What it made is merged, and then it is done.
+    pub merges: bool,
     /// What it is doing, for those who watch.
     pub live: Arc<Live>,
     /// To be told that an answer is on disk, and what it used, or that a program ended well: its slot is free from
@@ -149,7 +156,7 @@ impl Job {
 
     /// How long the attempt is at work, with its evaluation.
     pub fn took(&self) -> Duration {
-        let made_in = self.course.made_in.filter(|_| self.evaluates);
+        let made_in = self.course.made_in.filter(|_| self.evaluates || self.merges);
         self.live.started.elapsed() + made_in.unwrap_or_default()
     }
 
@@ -182,8 +189,10 @@ pub struct Course {
     pub notes: Option<Notes>,
     /// How long it took to make what is evaluated; none if that was another build's.
     pub made_in: Option<Duration>,
-    /// What waits for its verdict.
+    /// What waits for its verdict, or to be merged.
     pub candidate: Option<Box<Candidate>>,
+    /// Its commits are merged.
+    pub merged: Option<Box<isolated::merge::Merged>>,
     /// The last evaluation, or the one that is waited for.
     pub evaluation: Option<Evaluation>,
 }
@@ -238,6 +247,12 @@ pub enum Outcome {
     },
     /// Its outputs are there, as a candidate: the evaluation follows.
     Evaluate(Box<Candidate>),
+    /// It succeeded, apart from the others: it is merged next.
+    Made(Box<Candidate>),
+    /// Its commits are merged.
+    Merged(Box<isolated::merge::Merged>),
+    /// They cannot be merged without a person.
+    Unmerged(Failure),
     /// Its evaluator found it wanting, or wants it better: the next round follows.
     Round(Failure),
     /// Its evaluator cannot be reached: the candidate waits for the next build.
@@ -274,10 +289,14 @@ pub struct Completed {
     pub duration_s: f64,
     /// Whether that is all it took: what was evaluated was made in this build.
     pub from_start: bool,
+    /// What it was made from is not what it would be made from now.
+    pub outdated: bool,
     /// Its checkpoint.
     pub checkpoint_id: Option<String>,
     /// Its command failed, and its evaluator accepted it all the same.
     pub rescued: bool,
+    /// It is a gate that warned.
+    pub warned: bool,
     /// What its evaluator gave it.
     pub score: Option<f64>,
     /// What it was given and what it left, as recorded: files relative to the run.
@@ -294,6 +313,10 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
     let spec = tools.project.spec(&job.task);
     let outcome = match &spec.recipe {
         _ if job.evaluates => eval::run(tools, job),
+        _ if job.merges => match job.course.merged.take() {
+            Some(merged) => isolated::merge::land(tools, job, &merged),
+            None => isolated::merge::run(tools, job),
+        },
         Recipe::Group => {
             Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() })
         }
@@ -301,7 +324,7 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         Recipe::Command(spec) => command::run(tools, job, spec),
         Recipe::Template(template) => template::run(tools, job, template),
         Recipe::Gate(spec) => gate::run(tools, job, spec),
-        Recipe::Human(template) => human::run(tools, job, template),
+        Recipe::Human(spec) => human::run(tools, job, spec),
     };
     job.talk_mut().spent += start.elapsed();
     let outcome = settle(tools, job, outcome);
@@ -340,10 +363,13 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
         return Ok(());
     }
     // That it waits for its evaluation is said already.
-    if job.evaluates {
+    if job.evaluates || job.course.merged.is_some() {
         return Ok(());
     }
-    if spec.eval.is_some() {
+    if job.merges {
+        return write_status(tools, job, State::Merging, None);
+    }
+    if spec.eval.is_some() || spec.isolate.is_some() {
         tools.store.spend_candidate(&name)?;
     }
     if let Some(spec) = spec.recipe.prompt() {
@@ -357,16 +383,19 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
     if let Outcome::Failed(failure)
     | Outcome::Again { failure, .. }
     | Outcome::Round(failure)
+    | Outcome::Unmerged(failure)
     | Outcome::Unjudged(failure) = &mut outcome
     {
         failure.error_id.get_or_insert_with(error_id);
     }
     let written = match &outcome {
-        Outcome::Done(_) | Outcome::Broken(_) => Ok(()),
+        Outcome::Done(_) | Outcome::Broken(_) | Outcome::Merged(_) => Ok(()),
         Outcome::Failed(failure) => {
             log_failure(tools, job, failure);
             job.course.own.budgets = Budgets::default();
-            write_status(tools, job, State::Failed, Some(failure))
+            // One whose worktree vanished has none that could be gone on with.
+            let noted = if job.merges { Ok(()) } else { isolated::failed(tools, job) };
+            noted.and_then(|()| write_status(tools, job, State::Failed, Some(failure)))
         }
         Outcome::Again { failure, .. } if job.evaluates => {
             log_failure(tools, job, failure);
@@ -384,13 +413,21 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
             job.course.evaluation = Some(eval::awaited(tools, job, candidate));
             write_status(tools, job, state, failure.as_ref())
         }
+        Outcome::Made(candidate) => {
+            job.course.candidate = Some(candidate.clone());
+            write_status(tools, job, State::Merging, None)
+        }
+        Outcome::Unmerged(failure) => {
+            log_failure(tools, job, failure);
+            write_status(tools, job, State::Waiting, Some(failure))
+        }
         Outcome::Unjudged(failure) => {
             log_failure(tools, job, failure);
             let state = job.course.candidate.as_deref().map_or(State::PendingEval, eval::waits_as);
             write_status(tools, job, state, Some(failure))
         }
         // The candidate is there, and waits.
-        Outcome::Stopped if job.evaluates => Ok(()),
+        Outcome::Stopped if job.evaluates || job.merges => Ok(()),
         Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None),
         Outcome::Stopped => write_status(tools, job, State::Stopped, None),
     };
@@ -466,6 +503,7 @@ fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
     if state != State::Done && job.course.own.budgets != Budgets::default() {
         status.budgets = serde_json::to_value(&job.course.own.budgets).ok();
     }
+    status.isolation = isolated::described(tools, job);
     status.eval = job.course.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
     status
 }
@@ -487,7 +525,7 @@ fn write_status(tools: &Tools, job: &Job, state: State, failure: Option<&Failure
     let mut status = status_of(tools, job, state);
     status.failure = failure.cloned();
     let spec = tools.project.spec(&job.task);
-    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some();
+    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some() || spec.isolate.is_some();
     let durability = if paid { Durability::Synced } else { Durability::Unsynced };
     tools.store.write_status(first, &status, durability)
 }
@@ -514,13 +552,18 @@ pub struct Made {
     pub by: Option<By>,
     /// The outputs that were there already are taken as they are.
     pub was_there: bool,
+    /// The commit it was merged with, what was recorded of its success, and whether it would be made from the same now.
+    pub merged: Option<(String, Box<Success>, bool)>,
+    /// What a gate has to say though it lets the pipeline go on.
+    pub warning: Option<String>,
 }
 
 /// Commits a finished attempt, or has what it made evaluated first.
 fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
-    match &tools.project.spec(&job.task).eval {
-        Some(_) => eval::propose(tools, job, outputs, made, None).unwrap_or_else(Outcome::Broken),
-        None => commit_attempt(tools, job, outputs, made),
+    let spec = tools.project.spec(&job.task);
+    match spec.eval.is_some() || (spec.isolate.is_some() && !made.was_there) {
+        true => eval::propose(tools, job, outputs, made, None).unwrap_or_else(Outcome::Broken),
+        false => commit_attempt(tools, job, outputs, made),
     }
 }
 
@@ -529,17 +572,29 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
     let mut status = status_of(tools, job, State::Done);
     status.sample = made.sample.then_some(true);
     status.rescued = (made.by == Some(By::Rescue)).then_some(true);
+    status.warning = made.warning;
     if made.with.is_none() {
         status.model = None;
         status.api = None;
     }
     let model = status.model.clone();
+    let (sandbox_ref, success, holds) = match made.merged {
+        Some((commit, success, holds)) => (Some(commit), Some(success), holds),
+        None => (None, None, true),
+    };
+    if let Some(success) = &success {
+        status.decision_id = Some(success.decision_id.clone());
+    }
+    // Of one that was made from other things than it would be now the record says from which.
+    let then = success.as_ref().filter(|_| !holds);
+    let outdated = then.is_some();
     let done = Done {
         schema: SCHEMA,
         task: job.task.name.clone(),
-        fingerprint: job.prepared.fingerprint.digest(),
-        parts: job.prepared.fingerprint.parts().clone(),
-        inputs: job.prepared.records(),
+        fingerprint: then
+            .map_or_else(|| job.prepared.fingerprint.digest(), |then| fingerprint::digest_of(&then.parts)),
+        parts: then.map_or_else(|| job.prepared.fingerprint.parts().clone(), |then| then.parts.clone()),
+        inputs: then.map_or_else(|| job.prepared.records(), |then| then.inputs.clone()),
         outputs: Vec::new(),
         completed_utc: clock::now_utc(),
         by: made.by.unwrap_or(By::Build),
@@ -552,9 +607,10 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
     };
     let checkpoint = CheckpointOf {
         step: tools.project.spec(&job.task).step,
-        decision_id: job.prepared.decision_id.clone(),
+        decision_id: status.decision_id.clone().unwrap_or_default(),
         pipeline_hash: tools.project.digest.short().to_owned(),
-        sandbox_ref: None,
+        sandbox_ref,
+        id: success.as_ref().map(|success| success.checkpoint_id.clone()),
     };
     let late = tools.project.spec(&job.task).is_synced_late()
         && tools.store.batch().takes(job.live.started.elapsed());
@@ -566,7 +622,7 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
         checkpoint: Some(checkpoint),
         durability: if late { Durability::Unsynced } else { Durability::Synced },
         // As [`begin`] does where answers are paid for.
-        announced: tools.project.spec(&job.task).prompts().next().is_some(),
+        announced: tools.project.spec(&job.task).prompts().next().is_some() || success.is_some(),
         why: Why::Replaced,
     };
     let committed = commit::commit(&tools.store, commit).and_then(|committed| {
@@ -582,9 +638,11 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
             sample: made.sample,
             model,
             duration_s: job.took().as_secs_f64(),
-            from_start: !job.evaluates || job.course.made_in.is_some(),
+            from_start: !(job.evaluates || job.merges) || job.course.made_in.is_some(),
+            outdated,
             checkpoint_id: committed.done.checkpoint_id,
             rescued: made.by == Some(By::Rescue),
+            warned: committed.status.warning.is_some(),
             score: job.course.evaluation.as_ref().and_then(|evaluation| evaluation.score),
         })),
         Err(error) => Outcome::Broken(error),

@@ -189,8 +189,7 @@ impl Calls {
     fn keep_once(&self, record: &CallRecord) -> Result<String, FsError> {
         let folder = task_dir_name(&record.task);
         let dir = self.dir.join(&folder);
-        fs::ensure_inside(&self.run_dir, &dir.join("file"))?;
-        fs::make_dirs(&dir, Durability::Synced)?;
+        fs::make_dirs_inside(&self.run_dir, &dir.join("file"), Durability::Synced)?;
         let digest = file_stem(&record.digest);
         let name = if record.reply.is_none() {
             self.free_name(&dir, &digest, "failed")?
@@ -208,12 +207,13 @@ impl Calls {
         Ok(format!("{folder}/{name}"))
     }
 
+    /// Writes a record under a name that nothing has.
     fn write(&self, path: &Path, record: &CallRecord) -> Result<(), FsError> {
         let bytes = to_json(record);
-        match fs::write_via(&self.temp_dir, path, &bytes, Durability::Synced) {
+        match fs::write_fresh_via(&self.temp_dir, path, &bytes, Durability::Synced) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
-                fs::write_via(&self.temp_dir, path, &bytes, Durability::Synced)
+                fs::write_fresh_via(&self.temp_dir, path, &bytes, Durability::Synced)
             }
             written => written,
         }

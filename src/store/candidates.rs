@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::commit::Content;
@@ -13,7 +14,7 @@ use super::sidecar::to_json;
 use super::{Store, task_dir_name};
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::graph::Task;
-use crate::record::{By, Digest, Failure, MadeWith, SCHEMA};
+use crate::record::{By, Digest, Failure, InputRecord, MadeWith, SCHEMA};
 
 /// What an attempt made, before anybody said whether it will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,30 @@ pub struct Candidate {
     /// It was found wanting, or set aside.
     #[serde(default)]
     pub spent: bool,
+    /// Of an isolated task that succeeded: what is to be merged before it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<Success>,
+}
+
+/// An isolated task that succeeded, and is done once its commits are merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Success {
+    /// Its lane.
+    pub lane: String,
+    /// The branch its commits go to.
+    pub base: String,
+    /// The branch they are on.
+    pub branch: String,
+    /// The last of them.
+    pub commit: String,
+    /// The checkpoint of its completion.
+    pub checkpoint_id: String,
+    /// What it was decided on.
+    pub decision_id: String,
+    /// What it was made from, part by part.
+    pub parts: IndexMap<String, Digest>,
+    /// The files it was given.
+    pub inputs: Vec<InputRecord>,
 }
 
 /// An output of a candidate.
@@ -90,6 +115,7 @@ impl Candidate {
             by: None,
             failure: None,
             spent: false,
+            success: None,
         };
         Ok(store.look_again(&mut candidate)?.then_some(candidate))
     }
@@ -187,7 +213,8 @@ impl Store {
         self.write_candidate(candidate)
     }
 
-    fn write_candidate(&self, candidate: &Candidate) -> Result<(), FsError> {
+    /// Writes the record of a candidate whose files are there.
+    pub fn write_candidate(&self, candidate: &Candidate) -> Result<(), FsError> {
         let temps = self.planexe_subdir("tmp")?;
         let path = self.candidate_dir(&candidate.task).join(RECORD);
         fs::write_via(&temps, &path, &to_json(candidate), Durability::Synced)
@@ -205,6 +232,26 @@ impl Store {
             return None;
         }
         self.look_again(&mut candidate).ok()?.then_some(candidate)
+    }
+
+    /// The candidate of an isolated task that succeeded and is to be merged.
+    pub fn to_be_merged(&self, task: &str) -> Option<Candidate> {
+        // Most have none, and no file is read for that.
+        fs::kind(&self.candidate_dir(task).join(RECORD)).ok()??;
+        self.candidate(task).filter(|candidate| candidate.success.is_some() && !candidate.spent)
+    }
+
+    /// All of those.
+    pub fn unmerged(&self) -> Vec<Candidate> {
+        let folders = fs::list_dir(&self.partial_dir()).unwrap_or_default();
+        let records = folders.iter().filter(|(_, kind)| *kind == FileKind::Dir).filter_map(|(name, _)| {
+            let bytes = fs::read_capped(&self.partial_dir().join(name).join(RECORD), CAP).ok()?;
+            let candidate: Candidate = serde_json::from_slice(&bytes).ok()?;
+            self.to_be_merged(&candidate.task)
+        });
+        let mut all: Vec<Candidate> = records.collect();
+        all.sort_by(|one, other| one.task.cmp(&other.task));
+        all
     }
 
     /// Reads a candidate's contents again; false if one is no file any more.

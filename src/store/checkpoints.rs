@@ -1,5 +1,6 @@
 //! One line for every completed task: what it was decided on, and what came out.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -48,6 +49,7 @@ impl Checkpoint {
         attempt: u32,
         decision_id: &str,
         sandbox_ref: Option<&str>,
+        id: Option<&str>,
         pipeline_hash: &str,
         time_utc: &str,
         outputs: Vec<OutputRecord>,
@@ -66,7 +68,10 @@ impl Checkpoint {
             done: None,
             other: Map::new(),
         };
-        checkpoint.id = Digest::of(&jsonl::to_line(&checkpoint)).short().to_owned();
+        checkpoint.id = match id {
+            Some(id) => id.to_owned(),
+            None => Digest::of(&jsonl::to_line(&checkpoint)).short().to_owned(),
+        };
         checkpoint
     }
 
@@ -108,8 +113,14 @@ impl Checkpoints {
         let line = jsonl::to_line(checkpoint);
         // A sync is not waited for by others.
         if durability == Durability::Synced {
-            self.make_dir()?;
-            return fs::append_line(&self.path, &line, durability).map(drop);
+            return match fs::append_line(&self.path, &line, durability) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.make_dir()?;
+                    fs::append_line(&self.path, &line, durability)
+                }
+                appended => appended,
+            }
+            .map(drop);
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // Another file may have taken its name.

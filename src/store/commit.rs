@@ -75,6 +75,8 @@ pub struct CheckpointOf {
     pub pipeline_hash: String,
     /// What stands for the outputs: a git commit; without one a digest over them.
     pub sandbox_ref: Option<String>,
+    /// Its name, where something speaks of it already; without one a digest of all it says.
+    pub id: Option<String>,
 }
 
 /// A finished task.
@@ -151,6 +153,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
             status.attempt,
             &of.decision_id,
             of.sandbox_ref.as_deref(),
+            of.id.as_deref(),
             &of.pipeline_hash,
             &done.completed_utc,
             records.clone(),
@@ -208,7 +211,8 @@ impl Staged {
             Content::Bytes(_) if same => {}
             Content::Bytes(content) => {
                 self.changed = true;
-                let temp = fs::write_beside(target, content, durability)?;
+                let mode = old.map(|old| old.mode & 0o777);
+                let temp = fs::write_beside_as(target, content, mode, durability)?;
                 self.temps.0.push((temp.clone(), target.to_owned()));
                 self.renames.push((temp, target.to_owned()));
             }
@@ -270,6 +274,7 @@ mod tests {
                 decision_id: "d".into(),
                 pipeline_hash: "p".into(),
                 sandbox_ref: None,
+                id: None,
             }),
             durability: Durability::Synced,
             announced: false,

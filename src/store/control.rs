@@ -89,7 +89,7 @@ impl Controls {
             found.push(Control::Stop);
         }
         found.push(Control::Pause(self.is_there("pause")));
-        for passed in self.all_passed() {
+        for passed in self.passes() {
             if self.told.get(&passed.task) != Some(&passed) {
                 found.push(Control::Passed(passed.task.clone()));
                 self.told.insert(passed.task.clone(), passed);
@@ -115,7 +115,8 @@ impl Controls {
         self.told.remove(task);
     }
 
-    fn all_passed(&self) -> Vec<Passed> {
+    /// What people let pass, as far as no build has used it yet.
+    pub fn passes(&self) -> Vec<Passed> {
         let dir = self.dir.join("passed");
         let files = fs::list_dir(&dir).unwrap_or_default();
         let read = |name| serde_json::from_slice(&fs::read(&dir.join(name)).ok()?).ok();

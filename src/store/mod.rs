@@ -14,6 +14,7 @@ pub mod gc;
 pub mod history;
 pub mod index;
 pub mod jsonl;
+pub mod lanes;
 pub mod live;
 pub mod lock;
 pub mod logs;
@@ -29,7 +30,7 @@ use crate::fs::{self, Durability, FsError, NAME_MAX};
 
 pub use batch::Batch;
 pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
-pub use candidates::{Candidate, CandidateFile};
+pub use candidates::{Candidate, CandidateFile, Success};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};
 pub use history::{Entry, History, Why};
@@ -121,7 +122,7 @@ impl Store {
     }
 
     /// Whether the sidecars of an output have hashed names.
-    fn is_hashed(&self, output: &str) -> bool {
+    pub fn is_hashed(&self, output: &str) -> bool {
         output.rsplit('/').next().unwrap_or(output).len() + Sidecar::Status.suffix().len() > NAME_MAX
     }
 
@@ -240,6 +241,7 @@ pub(crate) mod fixtures {
                 decision_id: format!("{:?}", std::time::Instant::now()),
                 pipeline_hash: "p".into(),
                 sandbox_ref: None,
+                id: None,
             }),
             durability: Durability::Unsynced,
             announced: false,

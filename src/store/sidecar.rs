@@ -254,10 +254,7 @@ impl Store {
     /// Makes the folder a sidecar goes into and, for a hashed name, the file that says whose it is.
     fn prepare(&self, output: &str, path: &Path) -> Result<(), FsError> {
         let within = |error: FsError| error.within(self.run_dir());
-        fs::ensure_inside(self.run_dir(), path).map_err(within)?;
-        if let Some(dir) = path.parent() {
-            fs::make_dirs(dir, Durability::Synced).map_err(within)?;
-        }
+        fs::make_dirs_inside(self.run_dir(), path, Durability::Synced).map_err(within)?;
         if self.is_hashed(output) {
             let name = self.hashed_sidecar(output, ".name");
             if fs::read_optional(&name).ok().flatten().as_deref() != Some(output.as_bytes()) {

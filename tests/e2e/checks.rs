@@ -146,3 +146,44 @@ prompt = "TASK=review {{ item }}\n{{ swot }}"
     space.run(&["explain", "014-9-swot.md"]).exits(2);
     space.assert_nothing_to_do(&server);
 }
+
+/// What a user allows goes before what a user bans, and that before a style's list; the lists are inputs of the check.
+#[test]
+fn words_are_allowed_before_they_are_banned() {
+    let server = FakeLlm::scripted(|call| match call.messages.len() {
+        1 => "We leverage a deep dive: revolutionary, and a hub.".into(),
+        _ => "We use a deep dive and a shed.".into(),
+    });
+    let tasks = r#"
+[vars]
+style = "plain"
+
+[task.text]
+outputs = ["text.md"]
+prompt = "TASK=text\nwrite"
+[task.text.check]
+banned_words = ["words/{{ vars.style }}.txt", "words/ban.txt"]
+allowed_words = "words/include.txt"
+"#;
+    let space = Space::with(&server, tasks);
+    space.write("words/plain.txt", "revolutionary\n");
+    space.write("words/pitch.txt", "# nothing\n");
+    space.write("words/ban.txt", "leverage\ndive\nhub\n");
+    space.write("words/include.txt", "deep dive\nhub\n");
+    space.build();
+    let told = server.last("text").messages.last().expect("a message").1.clone();
+    assert!(told.contains("`leverage`") && told.contains("`revolutionary`"), "{told}");
+    assert!(!told.contains("`dive`") && !told.contains("`hub`"), "{told}");
+    space.assert_nothing_to_do(&server);
+    // A changed list is tried on the answer there is; another style is another list.
+    space.write("words/ban.txt", "leverage\n");
+    space.run(&["explain", "text"]).exits(0).says(&["check"]);
+    space.build();
+    space.run(&["build", "-D", "style=pitch"]).exits(0);
+    assert_eq!(server.total(), 2);
+    space.run(&["build", "-D", "style=none"]).exits(2).says(&["there is no list of words `words/none.txt`"]);
+    // What was allowed is banned, and the answer there is has it.
+    space.write("words/ban.txt", "dive\n");
+    space.write("words/include.txt", "hub\n");
+    space.run(&["build"]).exits(1).says(&["contains `dive`, which is not allowed"]);
+}

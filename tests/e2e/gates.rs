@@ -188,4 +188,56 @@ fn a_person_is_done_while_the_build_runs() {
     space.assert_nothing_to_do(&server);
 }
 
+/// What a person writes is held against the check of their task, with the inputs it looks at: when they say that they
+/// are done, and again when a build takes it.
+#[test]
+fn what_a_person_writes_must_satisfy_the_check() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.pick]
+inputs = { list = "options.json" }
+outputs = ["pick.json"]
+human = "Write pick.json"
+[task.pick.check]
+refs = { "/pick" = "list:/options/*/id" }
+require = [{ that = "{{ answer.n >= list.options | length }}", message = "n is {{ answer.n }}, too few" }]
+
+[task.next]
+inputs = { picked = "pick.json" }
+outputs = ["next.txt"]
+prompt = "TASK=next\n{{ picked.pick }}"
+"#,
+    );
+    space.write("options.json", r#"{"options": [{"id": "north"}, {"id": "south"}]}"#);
+    space.run(&["build"]).exits(3);
+    for (wrong, words) in [
+        ("", "`pick.json` is not written"),
+        (r#"{"pick": "west", "n": 2}"#, "`/pick`: is none of the ids there are"),
+        (r#"{"pick": "north", "n": 1}"#, "n is 1, too few"),
+        (r#"{"pick": "north", "n": 2"#, "the JSON ends in the middle"),
+    ] {
+        space.write("pick.json", wrong);
+        space.run(&["done", "pick"]).exits(2).says(&[words, "planexe done pick"]);
+        assert_eq!(space.run(&["done", "pick", "--json"]).exits(2).json()["error"]["code"], "not_accepted");
+        space.run(&["build"]).exits(3);
+    }
+    assert_eq!(server.total(), 0);
+    space.write("pick.json", r#"{"pick": "north", "n": 2}"#);
+    space.run(&["done", "pick"]).exits(0);
+    space.build();
+    assert_eq!(server.total(), 1);
+    space.assert_nothing_to_do(&server);
+    // An edit that holds is kept; another check asks nobody again; other options do.
+    space.write("pick.json", r#"{"pick": "south", "n": 2}"#);
+    space.build();
+    assert_eq!((server.total(), space.state("pick").as_str()), (2, "edited"));
+    space.edit("pipeline.toml", "too few", "not enough");
+    space.assert_nothing_to_do(&server);
+    space.write("options.json", r#"{"options": [{"id": "east"}]}"#);
+    space.run(&["build"]).exits(3);
+    space.run(&["done", "pick"]).exits(2);
+}
+
 // ---- when, optional, group, after

@@ -230,3 +230,37 @@ fn what_a_skipped_fan_out_made_before_is_not_read() {
         space.run(&["build", "-q"]).exits(0);
     }
 }
+
+/// What is skipped is neither a success nor a failure: the share is of those that ran, in the build and in status.
+#[test]
+fn skipped_items_are_no_successes() {
+    let server = FakeLlm::new();
+    let tasks = |share: f64| {
+        format!(
+            r#"
+[task.each]
+foreach = {{ file = "list.json", key = "k" }}
+when = "{{{{ item.on }}}}"
+outputs = ["each/{{{{ key }}}}.txt"]
+min_success = {share}
+command = "[ $key = good ] && echo > $out"
+
+[task.gather]
+inputs = ["each/*.txt"]
+outputs = ["all.txt"]
+template = "{{{{ each | length }}}} there"
+"#
+        )
+    };
+    let list = r#"[{"k": "good", "on": true}, {"k": "bad", "on": true}, {"k": "b", "on": false}, {"k": "c", "on": "no"}]"#;
+    for (share, code, state) in [(0.75, 1, "failed"), (0.5, 0, "done")] {
+        let space = Space::with(&server, &tasks(share));
+        space.write("list.json", list);
+        space.run(&["build"]).exits(code);
+        assert_eq!((space.state("each").as_str(), space.exists("all.txt")), (state, code == 0));
+        let said = space.run(&["status"]).exits(0).stdout;
+        assert!(said.contains("1/2 done, 1 failed, 2 skipped"), "{said}");
+        let partial = &space.report()["quality_summary"]["partial"];
+        assert_eq!(partial.as_array().map(Vec::len), Some(usize::from(code == 0)));
+    }
+}

@@ -422,3 +422,49 @@ fn a_resting_watch_is_stopped_from_another_shell() {
         space.run(&["build"]).exits(0);
     }
 }
+
+/// Who let a gate pass, or is done with a task, need not type `build` as well: what watches goes on.
+#[test]
+fn what_a_person_lets_pass_is_taken_up_while_it_rests() {
+    let server = FakeLlm::new();
+    let tasks = r#"
+[task.go]
+inputs = ["assessment.json"]
+outputs = ["go.json"]
+gate = { fail_if = "{{ assessment.verdict == 'no-go' }}", action = "pause" }
+
+[task.sign]
+inputs = ["go.json"]
+outputs = ["signed.txt"]
+human = "Sign signed.txt"
+check = { min_words = 2 }
+
+[task.next]
+inputs = ["signed.txt"]
+outputs = ["next.txt"]
+prompt = "TASK=next\n{{ signed }}"
+"#;
+    let space = Space::with(&server, tasks);
+    space.write("assessment.json", r#"{"verdict": "no-go"}"#);
+    // Ahead of the build, which does not come to it: no reason to build again and again.
+    space.write("signed.txt", "J. Doe\n");
+    space.run(&["done", "sign"]).exits(0);
+    let watch = space.spawn(&["watch"]);
+    rested(&watch, 1);
+    space.run(&["done", "go"]).exits(0).says(&["`planexe watch` goes on with it"]);
+    rested(&watch, 2);
+    assert_eq!((space.state("go"), space.state("sign")), ("done".into(), "done".into()));
+    assert_eq!(server.counts(), counts([("next", 1)]));
+    // Another verdict is another question; a name that is none is asked for again.
+    space.write("assessment.json", r#"{"verdict": "no-go", "why": "wind"}"#);
+    rested(&watch, 3);
+    space.write("assessment.json", r#"{"verdict": "go"}"#);
+    rested(&watch, 4);
+    assert_eq!(space.state("sign"), "waiting");
+    space.run(&["done", "sign"]).exits(0);
+    rested(&watch, 5);
+    assert_eq!(space.state("sign"), "done");
+    assert_eq!(rests(&watch), 5, "{}", watch.stderr());
+    assert_eq!(server.counts(), counts([("next", 1)]));
+    ended(watch);
+}

@@ -24,6 +24,7 @@ mod support;
 
 mod commands;
 mod disk;
+mod isolated;
 mod trace;
 
 use std::collections::BTreeMap;

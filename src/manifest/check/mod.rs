@@ -32,7 +32,7 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
     checker.task_names();
     checker.after();
     checker.aliases();
-    let tasks: Vec<(&String, &Task)> = tables.task.iter().collect();
+    let tasks: Vec<(&String, &Box<Task>)> = tables.task.iter().collect();
     let found = cores::map(&tasks, |(name, task)| {
         let mut faults = Vec::new();
         let mut checker = Checker { tables, pipeline: &pipeline, damaged, faults: &mut faults };
@@ -83,6 +83,11 @@ impl Checker<'_> {
                     .maybe_hint(hint),
             );
         }
+        if let Some(schedule) = &pipeline.schedule
+            && let Err(fault) = paths::check_input(schedule)
+        {
+            self.path_fault(key_path!["pipeline", "schedule"], fault);
+        }
         if let Some(plan) = &pipeline.plan {
             let at = key_path!["pipeline", "plan"];
             match paths::substitute_vars(plan, &self.tables.vars) {
@@ -122,12 +127,11 @@ impl Checker<'_> {
                 let fault = Fault::at(&at, format!("alias `{alias}` is also the name of {other}"));
                 self.add(fault.on_key().wanted("a name that means nothing else"));
             }
-            let is_family = |task: &Task| task.foreach.is_some();
-            let of_family = tables.task.get(means).is_some_and(is_family)
-                || tables
-                    .task
-                    .values()
-                    .any(|task| is_family(task) && task.outputs.iter().any(|o| o.path() == means));
+            let named = tables.task.get(means).is_some_and(|task| task.foreach.is_some());
+            let of_family = named
+                || tables.task.values().any(|task| {
+                    task.foreach.is_some() && task.outputs.iter().any(|output| output.path() == means)
+                });
             let holes = pattern::normalize(alias).matches("{{").count();
             if holes > 0 && (holes > 1 || !pattern::normalize(alias).contains(pattern::NUMBER)) {
                 let fault =

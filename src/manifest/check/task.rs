@@ -112,10 +112,10 @@ impl TaskChecker<'_, '_> {
         let any = [Prompt, Command, Template, Gate, Human].as_slice();
         // The evaluator of a command asks the task's model, unless it has one of its own.
         let asks_in_eval = task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
-        let given: [(&str, bool, &[Recipe]); 23] = [
+        let given: [(&str, bool, &[Recipe]); 24] = [
             ("system", task.system.is_some(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
-            ("check", task.check.is_some(), &[Prompt]),
+            ("check", task.check.is_some(), &[Prompt, Human]),
             ("model", task.model.is_some() && !asks_in_eval, &[Prompt]),
             ("params", task.params.is_some(), &[Prompt]),
             ("params_extra", task.params_extra.is_some(), &[Prompt]),
@@ -125,6 +125,7 @@ impl TaskChecker<'_, '_> {
             ("cwd", task.cwd.is_some(), &[Command]),
             ("env", task.env.is_some(), &[Command]),
             ("kind", task.kind.is_some(), &[Command]),
+            ("isolate", task.isolate.is_some(), &[Command]),
             ("eval", task.eval.is_some(), &[Prompt, Command]),
             ("refine", task.refine.is_some(), &[Prompt, Command]),
             ("retry", task.retry.is_some(), &[Prompt, Command]),
@@ -172,6 +173,22 @@ impl TaskChecker<'_, '_> {
                 .related(self.at.then("stdout"), "the other"),
             );
         }
+        let isolated = task.isolate.as_ref().and_then(|isolate| isolate.wanted());
+        if task.in_place && isolated.is_some() {
+            self.add(
+                Fault::at(
+                    self.at.then("in_place"),
+                    format!("task `{}` has both `isolate` and `in_place`", self.name),
+                )
+                .on_key()
+                .wanted("one too many")
+                .related(self.at.then("isolate"), "in a worktree of its own it works in place anyway")
+                .hint("remove `in_place`"),
+            );
+        }
+        for (key, name) in isolated.iter().flat_map(|lane| [("lane", &lane.lane), ("base", &lane.base)]) {
+            self.branch_name(&self.at.then("isolate").then(key), key, name.as_deref());
+        }
         if task.foreach.is_none() {
             for (key, given) in [("min_success", task.min_success.is_some()), ("sequential", task.sequential)]
             {
@@ -184,6 +201,16 @@ impl TaskChecker<'_, '_> {
                     );
                 }
             }
+        }
+    }
+
+    /// A name that is to be a branch's, or part of one.
+    fn branch_name(&mut self, at: &KeyPath, key: &str, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| !is_branch_name(name)) {
+            self.add(
+                Fault::at(at, format!("`{name}` can be no `{key}`: git takes no such name"))
+                    .wanted("wanted letters, digits, `-`, `_`, `/` or `.`"),
+            );
         }
     }
 
@@ -798,4 +825,16 @@ fn placeholders(text: &str) -> Vec<(&'static str, &str)> {
         rest = after;
     }
     found
+}
+
+/// Whether git takes a name for a branch (git-check-ref-format(1)), and one of a branch of its own.
+pub(super) fn is_branch_name(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with(['.', '-']) && !part.ends_with(".lock");
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"~^:?*[\\".contains(c);
+    !name.contains("..")
+        && !name.contains("@{")
+        && !name.ends_with('.')
+        && name != "@"
+        && name.chars().all(plain)
+        && name.split('/').all(part)
 }

@@ -1,0 +1,4 @@
+#!/bin/sh
+echo "Shop"
+sh src/price.sh
+echo "(c) 2025"

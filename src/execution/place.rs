@@ -1,0 +1,158 @@
+//! Puts the files of a project of work into its folder, the first time or again. What is ours to write is listed, with
+//! digests, in `plan/generated.json`: a listed file that differs was edited by somebody, and is not written over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{self, Durability, FsError};
+use crate::record::Digest;
+use crate::store::{Store, Why};
+
+/// The list.
+pub const LIST: &str = "plan/generated.json";
+/// Under which name former contents are in the history.
+pub const HISTORY: &str = "execute";
+
+/// The files that are ours.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Version of this file.
+    pub schema: u32,
+    /// Digests by path.
+    pub files: BTreeMap<String, String>,
+    /// The same of the time before, while files are being written: cut short, either may be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub former: BTreeMap<String, String>,
+}
+
+/// What there is to do.
+#[derive(Debug, Default, PartialEq)]
+pub struct Change {
+    /// To be written: not there, or other than they were made before.
+    pub write: Vec<usize>,
+    /// As they should be.
+    pub same: usize,
+    /// No longer made.
+    pub gone: Vec<String>,
+    /// Edited by somebody since they were made, and in the way.
+    pub edited: Vec<String>,
+}
+
+/// The list of a folder; none if the folder was not made by us.
+pub fn listed(dir: &Path) -> Result<Option<Listed>, String> {
+    let path = dir.join(LIST);
+    let bytes = match fs::read_optional(&path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    match serde_json::from_slice::<Listed>(&bytes) {
+        Ok(listed) if listed.schema == 1 => Ok(Some(listed)),
+        Ok(listed) => {
+            Err(format!("`{}` is of version {}, made by another planexe", path.display(), listed.schema))
+        }
+        Err(error) => Err(format!("`{}` cannot be read: {error}", path.display())),
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_string()
+}
+
+/// Compares what is there with what should be.
+pub fn compare(dir: &Path, listed: &Listed, files: &[(String, String)]) -> Result<Change, FsError> {
+    let mut change = Change::default();
+    let is_ours = |path: &str, now: &str| {
+        [&listed.files, &listed.former].iter().any(|all| all.get(path).is_some_and(|digest| digest == now))
+    };
+    for (n, (path, text)) in files.iter().enumerate() {
+        match fs::optional(fs::read(&dir.join(path)))? {
+            Some(bytes) if bytes == text.as_bytes() => change.same += 1,
+            Some(bytes) if !is_ours(path, &digest(&bytes)) => {
+                change.edited.push(path.clone());
+                change.write.push(n);
+            }
+            _ => change.write.push(n),
+        }
+    }
+    let made: std::collections::HashSet<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    let mut before: Vec<&String> = listed.files.keys().chain(listed.former.keys()).collect();
+    before.sort();
+    before.dedup();
+    for path in before.into_iter().filter(|path| !made.contains(path.as_str())) {
+        // The list lies in the folder, where anybody can write to it: nothing above the folder is meant by it.
+        if !is_inside(path) {
+            continue;
+        }
+        match fs::optional(fs::read(&dir.join(path)))? {
+            None => {}
+            Some(_) => change.gone.push(path.clone()),
+        }
+    }
+    Ok(change)
+}
+
+fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
+/// Writes all but the last file, which makes the folder a run and is left to [`finish`].
+pub fn write(
+    store: &Store,
+    listed: &Listed,
+    files: &[(String, String)],
+    change: &Change,
+) -> Result<(), FsError> {
+    let dir = store.run_dir();
+    let former =
+        listed.files.iter().chain(&listed.former).map(|(path, digest)| (path.clone(), digest.clone()));
+    let both = Listed { former: former.collect(), ..list_of(files) };
+    put(dir, LIST, &text_of(&both), Durability::Synced)?;
+    for path in &change.edited {
+        store.save(HISTORY, Why::Edited, std::slice::from_ref(path), Durability::Synced)?;
+    }
+    for &n in change.write.iter().filter(|&&n| n + 1 < files.len()) {
+        let (path, text) = &files[n];
+        put(dir, path, text, Durability::Unsynced)?;
+    }
+    Ok(())
+}
+
+/// Writes the last file, and removes what is no longer made.
+pub fn finish(store: &Store, files: &[(String, String)], change: &Change) -> Result<(), FsError> {
+    let dir = store.run_dir();
+    if let Some((path, text)) = files.last().filter(|_| change.write.contains(&(files.len() - 1))) {
+        put(dir, path, text, Durability::Synced)?;
+    }
+    for path in &change.gone {
+        store.save(HISTORY, Why::Orphaned, std::slice::from_ref(path), Durability::Synced)?;
+        fs::ensure_inside(dir, &dir.join(path))?;
+        fs::remove(&dir.join(path))?;
+    }
+    put(dir, LIST, &text_of(&list_of(files)), Durability::Synced)
+}
+
+/// Writes a file that is the user's from then on, unless it is there.
+pub fn write_once(dir: &Path, path: &str, text: &str) -> Result<bool, FsError> {
+    if fs::kind(&dir.join(path))?.is_some() {
+        return Ok(false);
+    }
+    put(dir, path, text, Durability::Synced).map(|()| true)
+}
+
+fn list_of(files: &[(String, String)]) -> Listed {
+    let digests = files.iter().map(|(path, text)| (path.clone(), digest(text.as_bytes())));
+    Listed { schema: 1, files: digests.collect(), former: BTreeMap::new() }
+}
+
+fn text_of(listed: &Listed) -> String {
+    serde_json::to_string_pretty(listed).expect("BUG: a list of digests is always JSON") + "\n"
+}
+
+fn put(dir: &Path, path: &str, text: &str, durability: Durability) -> Result<(), FsError> {
+    let target = dir.join(path);
+    fs::make_dirs_inside(dir, &target, durability)?;
+    fs::write_atomic(&target, text.as_bytes(), durability)
+}
