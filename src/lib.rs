@@ -40,6 +40,7 @@ pub mod memo;
 pub mod notify;
 pub mod open;
 pub mod open_files;
+pub mod order;
 pub mod pattern;
 pub mod process;
 pub mod progress;
