@@ -885,12 +885,16 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__done)
-            opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-D -v -C -f -s -h --evidence --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --evidence)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --define)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1055,7 +1059,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__execute)
-            opts="-n -D -v -C -f -s -h --into --kind --approve --force --dry-run --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-n -D -v -C -f -s -h --into --kind --approve --git --force --dry-run --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

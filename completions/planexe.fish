@@ -492,12 +492,14 @@ complete -c planexe -n "__fish_planexe_using_subcommand execute" -l profile -d '
 complete -c planexe -n "__fish_planexe_using_subcommand execute" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand execute" -l git -d 'Make the project a git repository, in which every step that is done is committed'
 complete -c planexe -n "__fish_planexe_using_subcommand execute" -l force -d 'Go on in spite of a no-go, and of files edited by hand (their contents go to history)'
 complete -c planexe -n "__fish_planexe_using_subcommand execute" -s n -l dry-run -d 'Say what would be made, and write nothing'
 complete -c planexe -n "__fish_planexe_using_subcommand execute" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand execute" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand execute" -s s -l quiet -d 'Say nothing but errors'
 complete -c planexe -n "__fish_planexe_using_subcommand execute" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand done" -l evidence -d 'What came of it: a file to be copied to the task\'s first output, which is not there yet' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand done" -s D -l define -d 'Set {{ vars.NAME }}; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand done" -l allow-outside -d 'Also allow inputs, prompts and templates under PATH; may be repeated' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand done" -s C -l run-dir -d 'The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]' -r -F

@@ -3,8 +3,8 @@
 //!
 //! What git prints is data: names in it are compared, shown and given back to git, and nothing else.
 
-use std::ffi::OsStr;
-use std::io::Read;
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -104,12 +104,13 @@ pub struct Git {
     dir: PathBuf,
     settings: Vec<String>,
     contained: bool,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Git {
     /// git as if it were typed in a folder.
     pub fn at(dir: impl Into<PathBuf>) -> Git {
-        Git { dir: dir.into(), settings: Vec::new(), contained: false }
+        Git { dir: dir.into(), settings: Vec::new(), contained: false, variables: Vec::new() }
     }
 
     /// The same with a setting of its own.
@@ -127,6 +128,14 @@ impl Git {
         self
     }
 
+    /// The same with a variable of the environment.
+    #[must_use]
+    pub fn with_variable(&self, name: &'static str, value: impl Into<OsString>) -> Git {
+        let mut git = self.clone();
+        git.variables.push((name, value.into()));
+        git
+    }
+
     /// Where it runs.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -134,9 +143,19 @@ impl Git {
 
     /// Runs a command to its end, whatever its exit code.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Said> {
+        self.run_with(arguments, None)
+    }
+
+    /// [`Git::run`] with something on standard input.
+    pub fn feed<S: AsRef<OsStr>>(&self, arguments: &[S], input: Vec<u8>) -> Result<Said> {
+        self.run_with(arguments, Some(input))
+    }
+
+    fn run_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: Option<Vec<u8>>) -> Result<Said> {
         let name = named(arguments);
         let mut command = Command::new("git");
-        command.current_dir(&self.dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.current_dir(&self.dir).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is planexe's: what git has begun it ends.
         command.process_group(0);
         for variable in REDIRECTING {
@@ -154,20 +173,33 @@ impl Git {
         {
             command.arg("-c").arg(setting);
         }
-        command.args(arguments);
-        let child = command.spawn().map_err(|error| match error.kind() {
+        command.args(arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let mut child = command.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound if self.dir.is_dir() => GitError::Missing,
             _ => GitError::NotRun(name.clone(), error.to_string()),
         })?;
+        if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
+            // One that ends before it has read all says why.
+            std::thread::spawn(move || drop(pipe.write_all(&input)));
+        }
         to_its_end(child, &name)
     }
 
     /// Runs a command that must succeed.
     pub fn must<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Said> {
+        self.must_with(arguments, None)
+    }
+
+    /// [`Git::must`] with something on standard input.
+    pub fn must_feed<S: AsRef<OsStr>>(&self, arguments: &[S], input: Vec<u8>) -> Result<Said> {
+        self.must_with(arguments, Some(input))
+    }
+
+    fn must_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: Option<Vec<u8>>) -> Result<Said> {
         let began = Instant::now();
         let mut pause = Duration::from_millis(20);
         loop {
-            let said = self.run(arguments)?;
+            let said = self.run_with(arguments, input.clone())?;
             if said.code == 0 {
                 return Ok(said);
             }

@@ -468,6 +468,7 @@ impl Build<'_> {
         if completed.changed {
             self.changed.push(id);
         }
+        self.record(id);
         if completed.warned {
             self.summary.warned.push(name.clone());
         }

@@ -56,6 +56,8 @@ impl Build<'_> {
         if let Err(error) = self.tools.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
             self.broken.get_or_insert(error);
         }
+        self.end_recording();
+        self.drain_events();
         self.summary.sample.sort();
         self.summary.sample.dedup();
         let ended = Ended {
@@ -163,9 +165,12 @@ impl Build<'_> {
         for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
             let task = &graph[id];
             let spec = self.project.spec(task);
+            let settled = self.engine.settled(id);
+            let done = matches!(settled, Some(Settled::Fresh | Settled::Done));
             let mut rested = Rested { store: self.store, rests: &mut rests, own: Some(Vec::new()) };
             if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
-                rested.add(file, false);
+                // Of a fan-out that is skipped, what would have made it may be skipped too.
+                rested.add(file, !done);
             }
             if let (NodeKind::Family, Some(glob)) =
                 (task.kind, spec.foreach.as_ref().and_then(|f| f.glob.as_ref()))
@@ -175,10 +180,10 @@ impl Build<'_> {
                     rested.add(&path, false);
                 }
             }
-            let done = matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done));
             if !crate::inputs::has_outputs(task) || !done {
-                // A task that is skipped has inputs that say so; it may have no outputs.
-                if self.engine.settled(id) != Some(Settled::Skipped) || spec.foreach.is_some() {
+                // A task that is skipped has inputs that say so; it may have no outputs. Those of a fan-out are its
+                // items'.
+                if settled != Some(Settled::Skipped) || task.kind == NodeKind::Family {
                     continue;
                 }
             } else {

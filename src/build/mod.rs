@@ -35,6 +35,7 @@ mod ending;
 mod judging;
 mod outside;
 mod pace;
+mod recording;
 mod servers;
 mod sharing;
 mod telling;
@@ -210,6 +211,8 @@ pub struct Build<'a> {
     /// What follows the attempts of tasks that wait for their next one, in words.
     retrying: HashMap<TaskId, String>,
     sharing: sharing::Sharing,
+    /// git as the record.
+    recording: recording::Recording,
     pace: pace::Pace,
     paused: bool,
     /// Servers that are away, by endpoint.
@@ -397,6 +400,7 @@ impl<'a> Build<'a> {
             interrupts: 0,
             retrying: HashMap::new(),
             sharing: sharing::Sharing::new(),
+            recording: recording::Recording::default(),
             pace: pace::Pace::default(),
             paused: false,
             awaited: HashMap::new(),
@@ -412,6 +416,7 @@ impl<'a> Build<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Ended {
         self.engine.want(&self.wanted.targets.clone());
+        self.give_turns();
         if self.after_kill
             && let Err(error) = self.begin()
         {
@@ -489,6 +494,7 @@ impl<'a> Build<'a> {
             self.begun = true;
             self.controls.clear_older();
             (self.prepare)()?;
+            self.begin_recording();
             self.tick();
             self.tell(Kind::PipelineStarted {
                 schema: SCHEMA,

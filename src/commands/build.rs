@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::build::{Build, Edits, Ended, Failed, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, deliver, plan, quick, session_find};
+use crate::commits;
 use crate::cores;
 use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
 use crate::eta;
@@ -438,7 +439,9 @@ pub fn carry_out_under(
     let mut view = summary_view(session, opened, &what, how, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
     sink.finish(&view.text(&session.err, session.globals.quiet));
-    if let (Some(words), exit::DONE) = (quick::words(session), code) {
+    // A build that knew everything to be up to date would not come to think of commits that are missing.
+    let is_recorded = !(opened.project.tables.git.commit_on_done && commits::are_due(&opened.store));
+    if let (Some(words), exit::DONE, true) = (quick::words(session), code, is_recorded) {
         remember(&view, &index, opened, &ended, known, words);
     }
     if session.globals.json {

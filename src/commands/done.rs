@@ -1,5 +1,7 @@
 //! `planexe done`: a person is finished, or passes a paused gate.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde::Serialize;
 
@@ -7,7 +9,7 @@ use crate::check;
 use crate::clock;
 use crate::commands::{Session, session_parts};
 use crate::exit::{self, Error, Kind};
-use crate::fs;
+use crate::fs::{self, Durability};
 use crate::graph::TaskId;
 use crate::judge::Judgement;
 use crate::manifest::types::GateAction;
@@ -23,12 +25,19 @@ use crate::store::{StatusRead, Store, Watcher};
 use crate::style::clean;
 use crate::units::{Unit, Units, judge};
 
+/// Largest file that is copied as evidence.
+const LARGEST: u64 = 256 << 20;
+
 /// What `planexe done` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DoneArgs {
     /// The task that waits
     #[arg(value_name = "TASK")]
     pub task: String,
+
+    /// What came of it: a file to be copied to the task's first output, which is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
 }
 
 /// The answer, as data.
@@ -73,6 +82,9 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
                 .hint("`planexe build` comes to it, and waits there if need be"));
         }
     }
+    if let Some(file) = &args.evidence {
+        put_evidence(store, unit, recipe, file)?;
+    }
     let mut missing = unit.outputs.clone();
     let there = |path: &String| fs::signature(&store.path(path)).is_ok_and(|s| s.is_some_and(|s| s.size > 0));
     missing.retain(|path| recipe == "human" && !there(path));
@@ -85,6 +97,41 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
     let (by, at, decision_id) = (session.user(), clock::now_utc(), waiting_with(store, unit));
     store.pass(&Passed { task: unit.name.clone(), by, at, decision_id })?;
     answer(session, &opened, std::slice::from_ref(&unit.name), &missing)
+}
+
+/// Copies a file to where a person's task has its first output. What is there is not written over.
+fn put_evidence(store: &Store, unit: &Unit, recipe: &str, file: &Path) -> Result<(), Error> {
+    let (Some(first), "human") = (unit.outputs.first(), recipe) else {
+        return Err(Error::usage(format!("`{}` is a gate: it is passed, and shows nothing", unit.name))
+            .hint("leave `--evidence` out"));
+    };
+    let bytes = fs::read_capped(file, LARGEST).map_err(|error| Error::usage(error.to_string()))?;
+    if bytes.is_empty() {
+        return Err(Error::usage(format!("`{}` is empty", file.display())));
+    }
+    let is_text = [".md", ".txt", ".json", ".csv"].iter().any(|end| first.ends_with(end));
+    if is_text && std::str::from_utf8(&bytes).is_err() {
+        return Err(Error::usage(format!(
+            "`{}` is no text, and `{}` is to be one",
+            file.display(),
+            clean(first)
+        ))
+        .hint("write what it shows, and where it is kept"));
+    }
+    let target = store.path(first);
+    match fs::read_optional(&target)? {
+        Some(there) if there == bytes => return Ok(()),
+        Some(there) if !there.is_empty() => {
+            return Err(Error::usage(format!(
+                "`{}` is there already, and says something else",
+                clean(first)
+            ))
+            .hint("without `--evidence` it is taken as it is"));
+        }
+        _ => {}
+    }
+    fs::make_dirs_inside(store.run_dir(), &target, Durability::Synced)?;
+    Ok(fs::write_atomic(&target, &bytes, Durability::Synced)?)
 }
 
 /// Tells what was noted, and what follows.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::commands::Session;
 use crate::commands::status::look;
+use crate::commits::{self, Commit};
 use crate::execution::models;
 use crate::execution::place::{self, Listed};
 use crate::execution::plan::{self, Plan};
@@ -64,6 +65,10 @@ pub struct ExecuteArgs {
     #[arg(help = "What a person lets begin: phases")]
     pub approve: Option<ApproveArg>,
 
+    /// Make the project a git repository, in which every step that is done is committed
+    #[arg(long)]
+    pub git: bool,
+
     /// Go on in spite of a no-go, and of files edited by hand (their contents go to history)
     #[arg(long)]
     pub force: bool,
@@ -115,7 +120,7 @@ pub fn run(session: &Session, args: &ExecuteArgs) -> Result<u8, Error> {
     let had_rules = rules.is_some();
     let mut ruler = rules.unwrap_or_else(|| rules_said(args)).ruler();
     let project = Project::of(&plan, &mut ruler);
-    let files = project.files(&plan, &besides);
+    let files = project.files(&plan, &ruler, &besides);
     let listed = listed.unwrap_or_default();
     let change = place::compare(&dir, &listed, &files).map_err(|error| cannot(&dir, &error))?;
     if !change.edited.is_empty() && !args.force {
@@ -156,6 +161,16 @@ pub fn run(session: &Session, args: &ExecuteArgs) -> Result<u8, Error> {
         place::write(&store, &listed, &files, &change).map_err(|error| cannot(&dir, &error))?;
         check(session, store.run_dir(), &files)?;
         place::finish(&store, &files, &change).map_err(|error| cannot(&dir, &error))?;
+        if args.git {
+            let mut paths: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
+            paths.extend(change.gone.iter().cloned());
+            paths.extend([rules::FILE, models::FILE, "run.toml", place::LIST].map(str::to_owned));
+            let message = format!("[execute] {}\n", clean(&plan.title));
+            let commit = Commit { paths, message, at: None, word: "execute".to_owned() };
+            commits::found(&store, commit).map_err(|error| {
+                Error::new(Kind::Internal, format!("the project is made, and not committed: {error}"))
+            })?;
+        }
     }
     tell(session, &dir, is_new, &view)?;
     Ok(exit::DONE)
@@ -280,9 +295,13 @@ fn rules_of(session: &Session, args: &ExecuteArgs, dir: &Path) -> Result<Option<
             .hint("change `kind` or `approve` there, and leave the option out"));
     }
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Rules::from_text(&file, text)
-        .map(Some)
-        .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))
+    let rules = Rules::from_text(&file, text)
+        .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+    if args.git && !rules.git {
+        return Err(Error::usage(format!("`--git`, and `{}` does not say `git = true`", file.display()))
+            .hint("say it there"));
+    }
+    Ok(Some(rules))
 }
 
 /// The rules the command line says.
@@ -294,6 +313,7 @@ fn rules_said(args: &ExecuteArgs) -> Rules {
             None => By::Rule,
         },
         approve: if args.approve.is_some() { Approve::Phases } else { Approve::None },
+        git: args.git,
         ..Rules::default()
     }
 }

@@ -1,10 +1,38 @@
 //! Lanes: tasks that work in one worktree, one at a time, and are merged together once all of them that run have
 //! succeeded. Until then what is made of one is there for the others of its lane alone.
 
+use std::collections::BinaryHeap;
+
+use super::queue::Candidate;
 use super::{Action, Engine, Phase, Settled};
 use crate::graph::{Kind, TaskId, Why};
+use crate::slots::Needs;
 
 impl Engine {
+    /// A task that was interrupted at work in its lane is the next one there, but for those it waits for.
+    pub fn give_turn(&mut self, id: TaskId) {
+        if let Some(lane) = self.info(id).lane.filter(|_| self.nodes[id.index()].wanted) {
+            let before = self.graph.upstream(&[id]);
+            self.turns.insert(lane, (id, before));
+        }
+    }
+
+    /// What starts next of those that compete for the same: in a lane nothing but what is at work in it already, or whose
+    /// turn it is.
+    pub(super) fn next_of<'h>(&self, needs: Needs, heap: &'h BinaryHeap<Candidate>) -> Option<&'h Candidate> {
+        let Some(lane) = needs.lane else { return heap.peek() };
+        if let Some(at_work) = self.lanes.get(&lane) {
+            return heap.iter().find(|candidate| candidate.task == *at_work);
+        }
+        match self.turns.get(&lane) {
+            None => heap.peek(),
+            Some((next, before)) => {
+                let may = |id: TaskId| id == *next || before.get(id.index()) == Some(&true);
+                heap.iter().filter(|candidate| may(candidate.task)).max()
+            }
+        }
+    }
+
     /// Whether two tasks are of one lane.
     pub(super) fn are_of_one_lane(&self, one: TaskId, other: TaskId) -> bool {
         let lane = self.info(one).lane;

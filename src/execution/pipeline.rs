@@ -24,13 +24,16 @@ const TO_BEGIN: &str = "may this begin: {{ item.title | printable }} (of: {{ ite
 const TO_ACCEPT: &str = "is {{ item.deliverable }} good enough to build on?";
 
 /// The text.
-pub fn text(plan: &Plan, project: &Project<'_>) -> String {
+pub fn text(plan: &Plan, project: &Project<'_>, git: bool) -> String {
     let mut out = Out(HEAD.to_owned());
     out.line("\n[pipeline]");
     out.set("name", &quoted(&short(&plan.title, 80)));
     out.set("include", "[\"models.toml\"]");
     out.set("trim_blocks", "true");
     out.set("schedule", &quoted(SCHEDULE));
+    if git {
+        out.line("\n[git]\ncommit_on_done = true");
+    }
     let works: Vec<&Work<'_>> = project.works().collect();
     let mut waits_for = project.waits_for.iter();
     let mut former: Option<&Stage<'_>> = None;

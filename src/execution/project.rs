@@ -17,6 +17,9 @@ pub const CONTEXT: &str = "plan/context.json";
 /// Planned dates.
 pub const SCHEDULE: &str = "schedule.json";
 
+/// What git is not to look at: records that are nobody's work, and logs.
+const IGNORED: &str = "/.planexe/\n/*.jsonl\n/activity_overview.json\n";
+
 /// A step of the plan as a task.
 #[derive(Debug, Clone)]
 pub struct Item {
@@ -138,9 +141,9 @@ impl<'p> Project<'p> {
     }
 
     /// Its files: paths and texts, the pipeline last.
-    pub fn files(&self, plan: &Plan, besides: &Besides) -> Vec<(String, String)> {
+    pub fn files(&self, plan: &Plan, ruler: &Ruler, besides: &Besides) -> Vec<(String, String)> {
         let mut files = vec![
-            (".gitignore".to_owned(), "/.planexe/\n".to_owned()),
+            (".gitignore".to_owned(), IGNORED.to_owned()),
             ("README.md".to_owned(), readme::text(plan, self)),
             ("prompts/system.md".to_owned(), include_str!("system.md").to_owned()),
             ("prompts/deliver.md".to_owned(), include_str!("deliver.md").to_owned()),
@@ -150,7 +153,7 @@ impl<'p> Project<'p> {
         ];
         files.extend(besides.text.iter().map(|text| ("plan/plan.txt".to_owned(), text.clone())));
         files.extend(self.items().map(|item| (item.given_path(), pretty(&item.given))));
-        files.push(("pipeline.toml".to_owned(), pipeline::text(plan, self)));
+        files.push(("pipeline.toml".to_owned(), pipeline::text(plan, self, ruler.rules.git)));
         files
     }
 }

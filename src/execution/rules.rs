@@ -55,6 +55,8 @@ pub struct Rules {
     pub approve: Approve,
     /// The model, or a list in order of fallback, that steps of kind `ai` ask.
     pub model: Option<OneOrMany>,
+    /// Whether every step that is done is committed (`[git] commit_on_done`).
+    pub git: bool,
     /// Steps by name; a later entry overrides an earlier one, key by key.
     pub item: Vec<ItemRule>,
 }
@@ -169,6 +171,7 @@ pub fn example(rules: &Rules) -> String {
 
 kind = \"{kind}\"          # rule: a model drafts what is clearly a text, a person does the rest; or ai, or human, for all
 approve = \"{approve}\"       # phases: a person lets each phase begin
+git = {git}              # whether each step that is done is committed
 
 # [[item]]
 # match = \"sign-lease.*\"  # a name, or a pattern; a later entry overrides an earlier one, key by key
@@ -179,7 +182,8 @@ approve = \"{approve}\"       # phases: a person lets each phase begin
 # match = \"*.estimate-cost-by-item\"
 # command = [\"python3\", \"tools/estimate.py\", \"$in\", \"$out\"]
 # output = \"deliverables/estimate.csv\"
-"
+",
+        git = rules.git
     )
 }
 

@@ -47,6 +47,8 @@ pub struct Tables {
     pub profiles: Map<Profile>,
     /// Whether calls take part in make's jobserver.
     pub jobserver: Jobserver,
+    /// git as the record of what was done.
+    pub git: Git,
     /// Where the commits of isolated tasks go, for all that do not say.
     pub isolation: Isolation,
     /// Other names on the command line: each means a task, or the task that writes an output; one with
@@ -385,6 +387,15 @@ pub struct Profile {
 pub struct Jobserver {
     /// Whether a call takes a token of make's jobserver too (a call uses no core).
     pub calls: bool,
+}
+
+/// `[git]`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Git {
+    /// Whether what a task made is committed once it is done, in the repository the run lies in: one commit a task. A
+    /// build never fails for it.
+    pub commit_on_done: bool,
 }
 
 /// `[task.NAME]`: what one task reads, writes and does. It has one recipe: `prompt`, `command`,

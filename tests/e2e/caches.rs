@@ -9,7 +9,7 @@ use planexe::load::{Locations, load_what_is_not};
 use planexe::project::Project;
 
 use crate::random::Rng;
-use crate::support::Space;
+use crate::support::{Space, until};
 
 /// Layers, a chain, a wide fan, a glob over sources and one over outputs, variables, templates, a condition;
 /// argv and lines for a shell. Each command says in `ran.log` that it ran.
@@ -413,6 +413,61 @@ fn a_finished_build_leaves_a_memo_and_a_compiled_manifest() {
     assert_eq!(space.bytes(".planexe/memo").len(), memo.len());
     space.run(&["build"]).exits(0).says(&["everything is up to date (2 tasks)"]);
     assert_eq!(space.read("b.txt"), "y");
+}
+
+/// What the items of a fan-out are skipped for is part of the memo, whether their outputs are there or not; and one
+/// whose list of items is not made, because that is skipped too, has a memo as well.
+#[test]
+fn a_condition_of_a_fan_out_is_seen_to_change() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.list]
+inputs = ["type.json"]
+outputs = ["made.json"]
+when = "{{ type.list }}"
+command = "echo '{\"items\": [\"z\"]}' > $out"
+
+[task.of_list]
+foreach = { file = "made.json", items = "/items" }
+outputs = ["of_list/{{ key }}.txt"]
+command = "echo $key > $out"
+
+[task.each]
+foreach = { file = "items.json", items = "/items" }
+inputs = { kind = "kind.json" }
+outputs = ["each/{{ key }}.txt"]
+when = "{{ kind.go }}"
+command = "echo $key > $out"
+"#,
+    );
+    space.write("items.json", r#"{"items": ["x", "y"]}"#);
+    space.write("type.json", r#"{"list": false}"#);
+    let go = |go: bool| space.write("kind.json", format!("{{\"go\": {go}}}"));
+    let remembered = || {
+        // Files as young as the clock's granularity are not believed.
+        until("a memo", || {
+            space.run(&["build"]).exits(0).says(&["everything is up to date"]);
+            space.exists(".planexe/memo").then_some(())
+        });
+    };
+    go(false);
+    space.run(&["build"]).exits(0);
+    remembered();
+    go(true);
+    space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
+    remembered();
+    go(false);
+    space.run(&["build"]).exits(0).says(&["everything is up to date"]);
+    fs::remove_file(space.path(".planexe/memo")).ok();
+    remembered();
+    go(true);
+    space.write("items.json", r#"{"items": ["x", "y", "w"]}"#);
+    space.run(&["build"]).exits(0).says(&["1 task ran"]);
+    remembered();
+    space.write("type.json", r#"{"list": true}"#);
+    space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
 }
 
 /// Of very many markers only the folders are looked at, once their times are known to stand.

@@ -110,8 +110,16 @@ fn a_plan_becomes_tasks_for_models_and_people() {
     work(&space, &["done", "lease.sign-the-lease"]).exits(0);
     work(&space, &["build"]).exits(3).says(&["open.open-the-shop"]);
     assert_eq!(space.read("work/deliverables/lease.sign-the-lease.md"), "Signed on Monday.\n");
-    work(&space, &["done", "open.open-the-shop"]).exits(0);
+    space.write("photo.jpg", [255u8, 216, 0, 1]);
+    space.write("empty.txt", "");
+    space.write("said.txt", "Two hundred came.\n");
+    for (file, said) in [("empty.txt", "is empty"), ("photo.jpg", "is no text")] {
+        work(&space, &["done", "open.open-the-shop", "--evidence", file]).exits(2).says(&[said]);
+    }
+    work(&space, &["done", "open.open-the-shop", "--evidence", "said.txt"]).exits(0);
+    work(&space, &["done", "open.open-the-shop", "--evidence", "plan.txt"]).exits(2);
     work(&space, &["build"]).exits(0);
+    assert_eq!(space.read("work/deliverables/open.open-the-shop.md"), "Two hundred came.\n");
     work(&space, &["build"]).exits(0).says(&["up to date"]);
     assert_eq!(server.total(), 2, "nothing is asked twice");
 }
@@ -269,6 +277,43 @@ fn an_unfinished_plan_and_a_no_go_are_refused() {
     space.write("full/x.txt", "x");
     space.run(&["execute", "--force", "--into", "full"]).exits(2).says(&["not empty"]);
     space.run(&["execute", "work", "--into", "deeper"]).exits(2).says(&["its plan cannot be carried out"]);
+}
+
+#[test]
+fn a_project_is_a_repository_if_asked() {
+    let server = FakeLlm::new();
+    let space = plan(&server);
+    let git = |args: &[&str]| -> String {
+        let out = std::process::Command::new("git")
+            .args(args)
+            .current_dir(space.path("work"))
+            .output()
+            .expect("git");
+        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    execute(&space, &["--git"]).exits(0);
+    assert_eq!(git(&["log", "--format=%an %s"]), "planexe [execute] Bakery\n");
+    assert_eq!(git(&["status", "--porcelain"]), "");
+    work(&space, &["build"]).exits(3);
+    space.write("work/deliverables/lease.sign-the-lease.md", "Signed.\n");
+    work(&space, &["done", "lease.sign-the-lease"]).exits(0);
+    work(&space, &["build"]).exits(3);
+    let log = git(&["log", "--format=%s%n%(trailers:key=By,valueonly)"]);
+    assert!(log.contains("[lease.sign-the-lease] 1 Sign the lease\nhuman"), "{log}");
+    assert_eq!(git(&["log", "--format=%s"]).lines().count(), 4, "{log}");
+    // Made again: what is gone is gone in git too, and nothing is committed when nothing changed.
+    set_tree(&space, &tree(&[task("lease", &[step("Sign the lease", "Signed lease")])]));
+    let rows = [row("lease", &[]), row("open", &["lease"])];
+    space.write("in/schedule.json", json!({"tasks": rows}).to_string());
+    space.build();
+    execute(&space, &["--git"]).exits(0);
+    execute(&space, &["--git"]).exits(0);
+    assert_eq!(git(&["log", "--format=%s"]).lines().count(), 5);
+    assert!(!git(&["ls-files"]).contains("items/menu"));
+    assert!(git(&["ls-files"]).contains("deliverables/menu.write-the-menu.md\n"));
+    space.edit("work/execution.toml", "git = true", "git = false");
+    execute(&space, &["--git"]).exits(2).says(&["does not say `git = true`"]);
 }
 
 #[test]

@@ -768,3 +768,28 @@ fn a_plan_is_two_commands_with_nothing_but_the_binary() {
     assert!(!space.exists("none"));
     space.run(&["new", "small-one"]).exits(0).says(&["--pipeline strategic-plan"]);
 }
+
+#[test]
+fn the_plan_can_be_carried_out() {
+    let space = flagship();
+    build(&space, BUSINESS).exits(0);
+    let summary = space.json(&format!("{BUSINESS}/plan_summary.json"));
+    assert_eq!(summary["wbs"].as_array().map(Vec::len), Some(28));
+    assert_eq!(summary["wbs"][0]["steps"].as_array().map(Vec::len), Some(3));
+    let amounts = summary["cost"]["budget"].as_array().expect("a budget").iter();
+    assert_eq!(
+        amounts.map(|item| item["amount"].as_f64().unwrap()).sum::<f64>(),
+        summary["budget_total"].as_f64().unwrap()
+    );
+    space
+        .run(&["execute", BUSINESS, "--into", "work", "--profile", "simulated"])
+        .exits(0)
+        .says(&["86 steps in 28 tasks", "7 phases"])
+        .says_nothing_of(&["warning"]);
+    space.run(&["-C", "work", "check", "--strict"]).exits(0);
+    space.run(&["-C", "work", "build"]).exits(3);
+    let chart = space.run(&["-C", "work", "gantt", "--json"]).exits(0).json();
+    assert_eq!((chart["all"].clone(), chart["counts"]["waiting"].clone()), (json!(86), json!(4)));
+    // The other sample is a no-go that was let pass by nobody yet, or a go: either way it says what to do.
+    space.run(&["execute", "--into", "w", PERSONAL]).exits(2).says(&["not finished"]);
+}

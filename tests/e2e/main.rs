@@ -33,6 +33,7 @@ mod forgetting;
 mod gantt;
 mod gates;
 mod gates_example;
+mod git_record;
 mod isolate;
 mod keeping;
 mod keys;
