@@ -37,6 +37,9 @@ _planexe() {
             planexe,completions)
                 cmd="planexe__subcmd__completions"
                 ;;
+            planexe,complexity)
+                cmd="planexe__subcmd__complexity"
+                ;;
             planexe,delete)
                 cmd="planexe__subcmd__delete"
                 ;;
@@ -171,6 +174,9 @@ _planexe() {
                 ;;
             planexe__subcmd__help,completions)
                 cmd="planexe__subcmd__help__subcmd__completions"
+                ;;
+            planexe__subcmd__help,complexity)
+                cmd="planexe__subcmd__help__subcmd__complexity"
                 ;;
             planexe__subcmd__help,delete)
                 cmd="planexe__subcmd__help__subcmd__delete"
@@ -308,7 +314,7 @@ _planexe() {
 
     case "${cmd}" in
         planexe)
-            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage files simulate checkpoints clean invalidate edit-plan touch gantt execute done check history restore diff record optimize try new list archive delete mcp retry gc doctor graph schema keys man completions help"
+            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage files simulate checkpoints clean invalidate edit-plan touch gantt execute done check history restore diff record complexity optimize try new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -699,6 +705,56 @@ _planexe() {
             ;;
         planexe__subcmd__completions)
             opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help bash elvish fish powershell zsh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__complexity)
+            opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1470,7 +1526,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help)
-            opts="build watch resume status stop pause abort explain show wait events failures usage files simulate checkpoints clean edit-plan touch gantt execute done check history restore diff record optimize new list archive delete mcp retry gc doctor graph schema keys man completions help"
+            opts="build watch resume status stop pause abort explain show wait events failures usage files simulate checkpoints clean edit-plan touch gantt execute done check history restore diff record complexity optimize new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1568,6 +1624,20 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__help__subcmd__complexity)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

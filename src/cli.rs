@@ -147,6 +147,8 @@ pub enum Command {
     /// Pack the answers of a run into one file, to be played again without a model
     #[command(after_help = RECORD_EXAMPLES)]
     Record(commands::record::RecordArgs),
+    /// Show how hard each task is said to be, which tier of models that means, and what calls used
+    Complexity(commands::complexity::ComplexityArgs),
     /// Try several texts of one task's prompt, and keep the best
     #[command(visible_alias = "try", after_help = OPTIMIZE_EXAMPLES)]
     Optimize(commands::optimize::OptimizeArgs),
@@ -558,6 +560,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Doctor(args) => commands::doctor::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
+        Command::Complexity(args) => commands::complexity::run(session, &args),
         Command::Optimize(args) => commands::optimize::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),
         Command::Man(args) => commands::man::run(session, &args, definition()),

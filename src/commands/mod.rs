@@ -27,6 +27,7 @@ pub mod check;
 pub mod checkpoints;
 pub mod clean;
 pub mod completions;
+pub mod complexity;
 pub mod delete;
 pub mod deliver;
 pub mod diff;
@@ -67,12 +68,13 @@ pub mod wait;
 pub mod watch;
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 32] = [
+pub const OF_A_RUN: [&str; 33] = [
     "abort",
     "build",
     "check",
     "checkpoints",
     "clean",
+    "complexity",
     "diff",
     "doctor",
     "done",

@@ -14,6 +14,7 @@ pub mod read;
 pub mod recipe;
 pub mod run;
 pub mod schema;
+pub mod tiers;
 mod toml_text;
 pub mod types;
 

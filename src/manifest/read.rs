@@ -16,7 +16,7 @@ use super::fault::{At, Fault, Faults, list_of, nearest, shown_path, suggest};
 use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile, Step};
 use super::toml_text::{self, LARGEST_FILE};
 use super::types::Tables;
-use super::{check, de};
+use super::{check, de, tiers};
 use crate::key_path;
 use crate::record::Digest;
 
@@ -98,6 +98,8 @@ impl Manifest {
         let whole = faults.is_empty();
         let mut found = Vec::new();
         check::check(&tables, file, &damaged, &mut found);
+        let mut tables = tables;
+        tiers::resolve(&mut tables);
         let manifest = Manifest { file: file.to_owned(), folder, tables, whole, damaged, left, origin };
         faults.extend(manifest.further(found));
         Ok((manifest, faults))

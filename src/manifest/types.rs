@@ -49,6 +49,8 @@ pub struct Tables {
     pub jobserver: Jobserver,
     /// How `planexe optimize` tries prompts.
     pub optimize: Optimize,
+    /// Tiers of models, from the smallest up, for tasks that say how hard they are instead of which model they ask.
+    pub tiers: Map<Tier>,
     /// git as the record of what was done.
     pub git: Git,
     /// Where the commits of isolated tasks go, for all that do not say.
@@ -391,6 +393,30 @@ pub struct Jobserver {
     pub calls: bool,
 }
 
+/// `[tiers.NAME]`: models for tasks up to a complexity.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tier {
+    /// A model, or a list in order of fallback; those of the tiers above follow.
+    pub model: Option<OneOrMany>,
+    /// The largest sum of a task's four marks that it takes (default 20: all).
+    pub up_to: Option<u32>,
+}
+
+/// `complexity = { reasoning = 3, domain = 2, context = 4, output = 1 }`: how hard a task is, four marks from 1 (easy) to 5.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Complexity {
+    /// Steps of thought from the inputs to the answer.
+    pub reasoning: u32,
+    /// Knowledge of a field that the inputs do not give.
+    pub domain: u32,
+    /// How much of the inputs has to be kept in mind at once.
+    pub context: u32,
+    /// How long, and how strict in its form, the answer is.
+    pub output: u32,
+}
+
 /// `[optimize]`: how `planexe optimize` tries prompts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -450,6 +476,10 @@ pub struct Task {
     pub pool: Option<String>,
     /// A model of `[models]`, or a list in order of fallback.
     pub model: Option<OneOrMany>,
+    /// How hard it is, instead of `model`: the first tier of `[tiers]` that takes the sum says which models are asked.
+    pub complexity: Option<Box<Complexity>>,
+    /// A tier of `[tiers]`, instead of `model`.
+    pub tier: Option<String>,
     /// Sampling parameters (`temperature`, `max_tokens`, …).
     pub params: Option<Box<Map<Value>>>,
     /// Fields added to the request as they are.

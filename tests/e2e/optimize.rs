@@ -314,3 +314,52 @@ fn the_example_of_prompts_does_what_its_page_says() {
     assert_eq!(space.lines("usage_metrics.jsonl").len(), before, "no call");
     assert!(space.read("risks.md").contains("Measure:"));
 }
+
+#[test]
+fn a_task_asks_the_models_of_its_tier_and_then_those_above() {
+    let server =
+        FakeLlm::scripted(|call: &ChatRequest| match (call.task.as_str(), call.body["model"].as_str()) {
+            // What the small one cannot do goes to the large one.
+            ("hard", Some("small-1")) => Answer::error(400, "cannot"),
+            _ => Answer::Text(format!("by {}", call.body["model"])),
+        });
+    let tasks = |easy: &str| {
+        let model = |name: &str| {
+            let url = server.base_url();
+            format!("[models.{name}]\napi = \"openai\"\nbase_url = \"{url}\"\nmodel = \"{name}-1\"\n")
+        };
+        let task = |name: &str, keys: &str| {
+            format!("[task.{name}]\noutputs = [\"{name}.md\"]\nprompt = \"TASK={name}\\nDo it.\"\n{keys}\n")
+        };
+        let tiers = "[tiers]\nlow = { model = \"small\", up_to = 8 }\nhigh = { model = [\"large\"] }\n";
+        model("small") + &model("large") + tiers + &task("easy", easy) + &task("hard", "tier = \"low\"")
+    };
+    let space = Space::new();
+    let easy = "complexity = { reasoning = 2, domain = 2, context = 2, output = 2 }";
+    space.write("pipeline.toml", tasks(easy));
+    space.build().exits(0);
+    assert_eq!(space.read("easy.md").trim(), "by \"small-1\"");
+    assert_eq!(space.read("hard.md").trim(), "by \"large-1\"");
+    let told = space.run(&["complexity", "--json"]).exits(0).json();
+    let rows = told["tasks"].as_array().unwrap();
+    assert_eq!((rows[0]["complexity"].as_u64(), rows[0]["tier"].as_str()), (Some(8), Some("low")), "{told}");
+    assert_eq!(rows[0]["models"], serde_json::json!(["small", "large"]));
+    assert_eq!((rows[0]["calls"].as_u64(), rows[1]["calls"].as_u64()), (Some(1), Some(2)), "{told}");
+    // Another complexity is another model, and makes nothing stale.
+    space
+        .write("pipeline.toml", tasks("complexity = { reasoning = 5, domain = 5, context = 5, output = 5 }"));
+    space.run(&["build", "-q"]).exits(0);
+    let told = space.run(&["complexity", "--json"]).exits(0).json();
+    assert_eq!(told["tasks"][0]["models"], serde_json::json!(["large"]));
+    for (keys, words) in [
+        ("tier = \"lo\"", &["no tier is called `lo`", "low"][..]),
+        ("tier = \"low\"\nmodel = \"small\"", &["has `model` and `tier`"]),
+        (
+            "complexity = { reasoning = 6, domain = 1, context = 1, output = 1 }",
+            &["`reasoning` is 6", "1 (easy) to 5"],
+        ),
+    ] {
+        space.write("pipeline.toml", tasks(keys));
+        space.run(&["check"]).exits(2).says(words).says(&["pipeline.toml:"]);
+    }
+}

@@ -3,6 +3,7 @@
 
 mod models;
 mod task;
+mod tiers;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
     let mut checker = Checker { tables, pipeline: &pipeline, damaged, faults };
     checker.pipeline();
     checker.models();
+    checker.tiers();
     checker.others();
     checker.task_names();
     checker.after();
@@ -362,8 +364,11 @@ impl Checker<'_> {
         if self.tables.defaults.model.is_some() {
             return;
         }
-        let mut without =
-            self.tables.task.iter().filter(|(_, task)| task.prompt.is_some() && task.model.is_none());
+        let mut without = self
+            .tables
+            .task
+            .iter()
+            .filter(|(_, task)| task.prompt.is_some() && task.model.is_none() && !task.is_tiered());
         let Some((name, _)) = without.next() else { return };
         let more = without.count();
         let others = match more {

@@ -112,11 +112,13 @@ impl TaskChecker<'_, '_> {
         let any = [Prompt, Command, Template, Gate, Human].as_slice();
         // The evaluator of a command asks the task's model, unless it has one of its own.
         let asks_in_eval = task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
-        let given: [(&str, bool, &[Recipe]); 24] = [
+        let given: [(&str, bool, &[Recipe]); 26] = [
             ("system", task.system.is_some(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
             ("check", task.check.is_some(), &[Prompt, Human]),
             ("model", task.model.is_some() && !asks_in_eval, &[Prompt]),
+            ("tier", task.tier.is_some() && !asks_in_eval, &[Prompt]),
+            ("complexity", task.complexity.is_some() && !asks_in_eval, &[Prompt]),
             ("params", task.params.is_some(), &[Prompt]),
             ("params_extra", task.params_extra.is_some(), &[Prompt]),
             ("max_validation_retries", task.max_validation_retries.is_some(), &[Prompt]),
@@ -288,6 +290,7 @@ impl TaskChecker<'_, '_> {
 
     fn references(&mut self) {
         let (task, tables) = (self.task, self.all.tables);
+        self.tier();
         if let Some(models) = &task.model {
             self.all.model_names(&self.at.then("model"), models);
         }
@@ -353,6 +356,7 @@ impl TaskChecker<'_, '_> {
         if eval.prompt.is_some()
             && eval.model.is_none()
             && self.task.model.is_none()
+            && !self.task.is_tiered()
             && self.all.tables.defaults.model.is_none()
         {
             self.add(
