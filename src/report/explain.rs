@@ -172,7 +172,9 @@ impl ExplainView {
             Verdict::Fresh => self.fresh(),
             _ if !self.instances.is_empty() => self.families(style),
             _ if self.state == Shown::Running => "Running now.\n".to_owned(),
-            _ if self.state == Shown::Merging => {
+            _ if self.state == Shown::Merging
+                || (self.state == Shown::Waiting && self.isolation.is_some()) =>
+            {
                 "Not done yet: it succeeded, and is to be merged.\n".to_owned()
             }
             Verdict::Stale if self.asked.is_some() => String::new(),
