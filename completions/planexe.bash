@@ -103,6 +103,9 @@ _planexe() {
             planexe,new)
                 cmd="planexe__subcmd__new"
                 ;;
+            planexe,optimize)
+                cmd="planexe__subcmd__optimize"
+                ;;
             planexe,pause)
                 cmd="planexe__subcmd__pause"
                 ;;
@@ -135,6 +138,9 @@ _planexe() {
                 ;;
             planexe,touch)
                 cmd="planexe__subcmd__touch"
+                ;;
+            planexe,try)
+                cmd="planexe__subcmd__optimize"
                 ;;
             planexe,usage)
                 cmd="planexe__subcmd__usage"
@@ -226,6 +232,9 @@ _planexe() {
             planexe__subcmd__help,new)
                 cmd="planexe__subcmd__help__subcmd__new"
                 ;;
+            planexe__subcmd__help,optimize)
+                cmd="planexe__subcmd__help__subcmd__optimize"
+                ;;
             planexe__subcmd__help,pause)
                 cmd="planexe__subcmd__help__subcmd__pause"
                 ;;
@@ -299,7 +308,7 @@ _planexe() {
 
     case "${cmd}" in
         planexe)
-            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage files simulate checkpoints clean invalidate edit-plan touch gantt execute done check history restore diff record new list archive delete mcp retry gc doctor graph schema keys man completions help"
+            opts="-C -f -s -D -v -h -V --run-dir --file --profile --json --color --quiet --define --allow-outside --verbose --help --version build watch resume status stop pause abort explain show log wait events failures usage files simulate checkpoints clean invalidate edit-plan touch gantt execute done check history restore diff record optimize try new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -449,7 +458,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__build)
-            opts="-n -q -B -j -k -D -v -C -f -s -h --dry-run --question --always-make --only --explain --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-n -q -B -j -k -D -v -C -f -s -h --dry-run --question --always-make --only --explain --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-calls --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -476,6 +485,10 @@ _planexe() {
                     return 0
                     ;;
                 --max-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-calls)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1457,7 +1470,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help)
-            opts="build watch resume status stop pause abort explain show wait events failures usage files simulate checkpoints clean edit-plan touch gantt execute done check history restore diff record new list archive delete mcp retry gc doctor graph schema keys man completions help"
+            opts="build watch resume status stop pause abort explain show wait events failures usage files simulate checkpoints clean edit-plan touch gantt execute done check history restore diff record optimize new list archive delete mcp retry gc doctor graph schema keys man completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1863,6 +1876,20 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__help__subcmd__new)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        planexe__subcmd__help__subcmd__optimize)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2564,6 +2591,120 @@ _planexe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        planexe__subcmd__optimize)
+            opts="-n -j -D -v -C -f -s -h --variant --run --models --propose --rounds --margin --max-drop --promote --list --show --dry-run --jobs --max-cost --max-tokens --max-calls --max-time --wait --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --variant)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --models)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --propose)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --margin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-drop)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --promote)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --show)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-cost)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-calls)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto plain json none" -- "${cur}"))
+                    return 0
+                    ;;
+                --define)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         planexe__subcmd__pause)
             opts="-D -v -C -f -s -h --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -2723,7 +2864,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__resume)
-            opts="-n -j -k -D -v -C -f -s -h --dry-run --force --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-n -j -k -D -v -C -f -s -h --dry-run --force --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-calls --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2750,6 +2891,10 @@ _planexe() {
                     return 0
                     ;;
                 --max-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-calls)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -3295,7 +3440,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__watch)
-            opts="-j -k -D -v -C -f -s -h --exec --poll --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-j -k -D -v -C -f -s -h --exec --poll --jobs --keep-going --fail-fast --stop-all --keep-failed --model --rebuild-on --strict --frozen --no-rescue --no-reuse --wait --no-lock --max-cost --max-tokens --max-calls --max-time --webhook --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3326,6 +3471,10 @@ _planexe() {
                     return 0
                     ;;
                 --max-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-calls)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

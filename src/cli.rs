@@ -147,6 +147,9 @@ pub enum Command {
     /// Pack the answers of a run into one file, to be played again without a model
     #[command(after_help = RECORD_EXAMPLES)]
     Record(commands::record::RecordArgs),
+    /// Try several texts of one task's prompt, and keep the best
+    #[command(visible_alias = "try", after_help = OPTIMIZE_EXAMPLES)]
+    Optimize(commands::optimize::OptimizeArgs),
     /// Make a run directory for a pipeline
     #[command(after_help = NEW_EXAMPLES)]
     New(commands::new::NewArgs),
@@ -392,6 +395,18 @@ Examples:
 
 Then, in pipeline.toml, a model with api = \"recorded\" and file = \"answers.json\" plays them.";
 
+const OPTIMIZE_EXAMPLES: &str = "\
+Examples:
+  planexe optimize swot                     the files in prompts/variants/swot
+  planexe optimize swot --variant terse.md -n     how many calls, at what cost
+  planexe optimize swot --run runs/a --run runs/b --models local,cloud
+  planexe optimize swot --propose 1 --rounds 200 --max-time 8h
+  planexe optimize swot --promote terse     it becomes the prompt
+  planexe optimize --list
+
+Each text is tried alone, on the inputs of the reference runs, and scored by the task's evaluator. No file of a run \
+is changed. Killed or stopped, the same command goes on without paying again.";
+
 const NEW_EXAMPLES: &str = "\
 Examples:
   planexe new runs/bakery --prompt \"A bakery in Ghent that ...\"
@@ -543,6 +558,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Doctor(args) => commands::doctor::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
+        Command::Optimize(args) => commands::optimize::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),
         Command::Man(args) => commands::man::run(session, &args, definition()),
         Command::Completions(args) => commands::completions::run(session, &args, definition()),

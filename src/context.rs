@@ -154,7 +154,7 @@ impl Inputs {
                 continue;
             }
             let value = if input.glob {
-                let list = input.paths.iter().map(|path| self.file_value(project, &input.name, path));
+                let list = input.paths.iter().map(|path| self.file_value(project, task, &input.name, path));
                 Value::from(list.collect::<Result<Vec<_>, _>>()?)
             } else {
                 match input.paths.first() {
@@ -168,11 +168,11 @@ impl Inputs {
         }
         if uses("inputs") {
             let each = self.files.iter().flat_map(|input| input.paths.iter().map(|path| (&input.name, path)));
-            let list = each.map(|(name, path)| self.file_value(project, name, path));
+            let list = each.map(|(name, path)| self.file_value(project, task, name, path));
             context.insert("inputs".into(), Value::from(list.collect::<Result<Vec<_>, _>>()?));
         }
         context.insert("vars".into(), Value::from_serialize(&project.vars));
-        context.insert("task".into(), Value::from(project.spec(task).name.as_str()));
+        context.insert("task".into(), Value::from(project.spec(task).shown_name()));
         if project.spec(task).sequential && !context.contains_key("previous") {
             context.insert("previous".into(), Value::from(""));
         }
@@ -185,7 +185,13 @@ impl Inputs {
     }
 
     /// `{name, path, text, json}` of a file.
-    fn file_value(&self, project: &Project, name: &str, path: &str) -> Result<Value, InputError> {
+    fn file_value(
+        &self,
+        project: &Project,
+        task: &Task,
+        name: &str,
+        path: &str,
+    ) -> Result<Value, InputError> {
         // A file that is no text may be asked for its digest, and only fails who reads it.
         let text = match self.text(project, path) {
             Ok(text) => Value::from(&*text),
@@ -196,7 +202,7 @@ impl Inputs {
         };
         let mut value = BTreeMap::from([
             ("name", Value::from(name)),
-            ("path", Value::from(path)),
+            ("path", Value::from(project.spec(task).shown_path(path))),
             ("text", text),
             ("blake3", Value::from(self.read[path].1.0.as_str())),
         ]);

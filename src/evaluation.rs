@@ -27,8 +27,8 @@ pub fn question(
     let templates = || prompt.system.iter().chain([&prompt.prompt]);
     let used = templates().flat_map(|template| template.names.iter().cloned()).collect();
     let mut values = prepared.inputs.context(project, task, &used).map_err(InputError::into_failure)?;
-    let outputs =
-        shown(store, candidate, spec.max_bytes).map_err(|error| InputError::Fs(error).into_failure())?;
+    let outputs = shown(store, candidate, spec.max_bytes, |path| project.spec(task).shown_path(path))
+        .map_err(|error| InputError::Fs(error).into_failure())?;
     values.insert("answer".into(), outputs.first().map(Shown::answer).unwrap_or_default());
     values.insert("outputs".into(), Value::from_iter(outputs.iter().map(Shown::value)));
     values.insert("round".into(), candidate.round.max(1).into());
@@ -68,14 +68,19 @@ impl Shown {
 }
 
 /// The outputs, each cut off at so many bytes.
-fn shown(store: &Store, candidate: &Candidate, most: usize) -> Result<Vec<Shown>, FsError> {
+fn shown(
+    store: &Store,
+    candidate: &Candidate,
+    most: usize,
+    name: impl Fn(&str) -> &str,
+) -> Result<Vec<Shown>, FsError> {
     let one = |output: &CandidateFile| {
         let path = store.candidate_file(candidate, output);
         fs::require_plain(&path, &path)?;
         let (text, whole) = text_of(&path, most);
         let json =
             (whole && output.path.ends_with(".json")).then(|| serde_json::from_str(&text).ok()).flatten();
-        Ok(Shown { path: output.path.clone(), text, json })
+        Ok(Shown { path: name(&output.path).to_owned(), text, json })
     };
     candidate.outputs.iter().map(one).collect()
 }

@@ -59,8 +59,10 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         attempt: view.attempt,
         failure: view.failure.clone(),
         eval: Evaluation::of(view.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
-        asked: (view.state == Shown::Waiting)
+        isolation: view.isolation.clone(),
+        asked: (view.state == Shown::Waiting && spec.isolate.is_none())
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
+        warning: view.warning.clone(),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
         next: Vec::new(),
         readers: readers(survey, id),
@@ -243,6 +245,11 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
             words.join(" ")
         }
     });
+    let made = prepared.and_then(|prepared| prepared.open_candidate(false)?.success.as_ref());
+    if let Some(success) = made {
+        lines.push(format!("merge `{}` into `{}`: it is not made again", success.branch, success.base));
+        return lines;
+    }
     if let (Some(who), Some(prepared)) = (&evaluator, prepared) {
         if let Some(candidate) = prepared.open_candidate(false) {
             let attempt = candidate.attempt;

@@ -150,7 +150,7 @@ pub fn plain_name(name: &str) -> String {
 }
 
 /// The run's part of the names of branches: other runs of the repository have others.
-fn run_name(run: &Path) -> String {
+pub fn run_name(run: &Path) -> String {
     let name = run.file_name().map_or_else(|| "run".into(), |name| plain_name(&name.to_string_lossy()));
     format!("{name}-{}", &Digest::of(run.as_os_str().as_encoded_bytes()).short()[..6])
 }
@@ -184,7 +184,16 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
     })?;
     let merges_trees = place.git().merges_trees().map_err(of_git)?;
     let git = place.git();
-    let known = store.pins();
+    let known = store.pins().filter(|pins| pins.run == run_name(run) || !store.lanes().is_empty());
+    if let Some(pins) = known.as_ref().filter(|pins| pins.run != run_name(run)) {
+        let message = format!(
+            "the run was moved or copied while its isolated tasks were at work: their branches begin with `{BRANCHES}{}`, and worktrees know the place they were made in",
+            pins.run
+        );
+        return Err(setup("run_moved", message).hint(
+            "move it back; a copy is begun with by `rm -r .planexe/isolation .planexe/worktrees` in it",
+        ));
+    }
     let mut pins = match &known {
         Some(pins) => pins.clone(),
         None => Pins { schema: SCHEMA, run: run_name(run), pinned_utc: clock::now_utc(), ..Pins::default() },

@@ -596,7 +596,7 @@ impl Judge<'_> {
                 optional: false,
                 pattern: glob.clone(),
             };
-            return self.file_items(glob, files);
+            return self.file_items(spec, glob, files);
         }
         let path = foreach.file.clone().unwrap_or_default();
         let text = fs::read_to_string(&self.project.input(&path))
@@ -641,7 +641,7 @@ impl Judge<'_> {
         Err(InputError::Malformed { path: path.to_owned(), why }.into_failure())
     }
 
-    fn file_items(&self, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {
+    fn file_items(&self, spec: &Spec, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {
         let paths: Vec<&str> = files.paths.iter().map(String::as_str).collect();
         let keys = items::file_keys(glob, &paths).map_err(|error| Failure {
             class: "items".into(),
@@ -652,7 +652,7 @@ impl Judge<'_> {
         for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
             let text = fs::read_to_string(&self.project.input(path))
                 .map_err(|e| InputError::Fs(e).into_failure())?;
-            let value = serde_json::json!({ "path": path, "text": text });
+            let value = serde_json::json!({ "path": spec.shown_path(path), "text": text });
             list.push(Item { key, index, value });
         }
         Ok(list)

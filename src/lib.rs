@@ -41,6 +41,8 @@ pub mod memo;
 pub mod notify;
 pub mod open;
 pub mod open_files;
+pub mod optimize;
+pub mod order;
 pub mod pattern;
 pub mod process;
 pub mod progress;

@@ -149,6 +149,13 @@ fn outline(project: &Project) -> Option<Outline> {
     Some(Outline { tasks: graph.ids().map(outlined).collect(), page })
 }
 
+/// Makes a project of tables at hand, as if they stood in the pipeline's file. What they say is not kept for later.
+pub fn load_tables(locations: &Locations, tables: Tables) -> Result<Project, Faults> {
+    let manifest = Manifest::of_tables(&locations.pipeline, tables);
+    let project = load_manifest(locations, manifest, Vec::new(), &[])?;
+    Ok(Project { compiled: true, ..project })
+}
+
 /// `steps`: where the tasks stand in the topological order of the whole, if this is a part.
 fn load_manifest(
     locations: &Locations,
@@ -641,6 +648,7 @@ impl Loader<'_> {
                 Some(eval) => Some(Box::new(self.eval(task, eval, endpoints, timeout)?)),
                 None => None,
             },
+            stands_for: None,
             isolate: self.isolate(task),
         })
     }

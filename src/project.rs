@@ -230,8 +230,19 @@ pub struct Spec {
     pub step: u32,
     /// Who evaluates what it made.
     pub eval: Option<Box<EvalSpec>>,
+    /// Of a task that is made beside another one, to compare: whom it stands for.
+    pub stands_for: Option<Box<StandsFor>>,
     /// It works in a git worktree of its own.
     pub isolate: Option<Box<IsolateSpec>>,
+}
+
+/// A task made in the place of another one, in a folder of its own: what templates see is as if it were that one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandsFor {
+    /// The other task's name.
+    pub task: String,
+    /// What comes before the names of its outputs, and of its inputs, each with its slash.
+    pub folders: Vec<String>,
 }
 
 /// How a task is kept apart, and where its commits go.
@@ -253,6 +264,17 @@ impl IsolateSpec {
 }
 
 impl Spec {
+    /// The task's name, as templates see it.
+    pub fn shown_name(&self) -> &str {
+        self.stands_for.as_ref().map_or(&self.name, |other| &other.task)
+    }
+
+    /// A path of the run, as templates see it.
+    pub fn shown_path<'p>(&self, path: &'p str) -> &'p str {
+        let folders = self.stands_for.iter().flat_map(|other| &other.folders);
+        folders.into_iter().find_map(|folder| path.strip_prefix(folder.as_str())).unwrap_or(path)
+    }
+
     /// What it asks models: by its recipe, and to evaluate what came of that.
     pub fn prompts(&self) -> impl Iterator<Item = &PromptSpec> {
         self.recipe.prompt().into_iter().chain(self.eval.as_ref().and_then(|eval| eval.prompt()))

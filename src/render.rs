@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
-use crate::filters;
+use crate::{filters, order};
 
 /// A template's text, and what to call it in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +170,18 @@ pub fn eval_condition(source: &Source, context: &Value) -> Result<bool, RenderEr
     let expression =
         env.compile_expression(inside).map_err(|error| in_words(&inner, &error, Some(context)))?;
     let value = expression.eval(context).map_err(|error| in_words(&inner, &error, Some(context)))?;
+    if let Some(calls) = order::with_calls(inside)
+        && let Err(error) = env.compile_expression(&calls).and_then(|again| again.eval(context))
+        && let Some(why) = order::mismatch(&error)
+    {
+        return Err(RenderError {
+            message: format!("`{inside}` cannot be told: {why}"),
+            name: source.name.clone(),
+            line: None,
+            span: None,
+            hint: Some("`| float` makes a number of a text; a schema has it be one".to_owned()),
+        });
+    }
     if value.is_undefined() {
         return Err(RenderError {
             message: format!("`{inside}` is undefined{}", nearest_member(inside, Some(context)).0),
@@ -248,6 +260,7 @@ fn new_environment(html: bool, trim: bool) -> Environment<'static> {
     env.add_filter("number", number);
     env.add_filter("percent", percent);
     filters::add(&mut env);
+    order::add(&mut env);
     env
 }
 
@@ -495,6 +508,10 @@ fn in_words(source: &Source, error: &Error, context: Option<&Value>) -> RenderEr
     let mut hint = None;
     let message = match error.kind() {
         ErrorKind::UndefinedError => match snippet {
+            // What a filter was given, and not the filter.
+            Some(filter) if known_filters().any(|known| known == filter) => {
+                format!("what `{filter}` is given is undefined")
+            }
             Some(snippet) => {
                 let (extra, near) = nearest_member(snippet, context);
                 hint = near;
@@ -858,6 +875,16 @@ mod tests {
         assert!(is("{{ a.nope }}").is_err());
         assert!(is("{{ nope.x }}").is_err());
         assert!(is("{{ a.n }} {{ a.n }}").is_err());
+        assert_eq!(is("{{ a.nope | float }}").unwrap_err().message, "what `float` is given is undefined");
+        // A text is neither above nor below a number; what is asked before is not overlooked.
+        let error = is("{{ a.n < 3 and a.verdict < 80 }}").unwrap_err();
+        let wanted =
+            "`a.n < 3 and a.verdict < 80` cannot be told: it compares the text \"no-go\" with the number 80";
+        assert_eq!(error.message, wanted);
+        assert!(is("{{ none > 1 }}").is_err());
+        assert_eq!(is("{{ a.verdict is number and a.verdict < 80 }}"), Ok(false));
+        assert_eq!(is("{{ a.verdict < 'z' }}"), Ok(true));
+        assert_eq!(is("{{ '5' | float < 80 and [1, 2] | select('gt', 1) | list | length >= 1 }}"), Ok(true));
         assert!(is("").is_err());
     }
 

@@ -152,6 +152,9 @@ pub fn archive(dir: &Path, back: bool) -> Result<PathBuf, Unmoved> {
     if to.symlink_metadata().is_ok() {
         return Err(Unmoved::Taken);
     }
+    if holds_worktree(dir)? {
+        return Err(Unmoved::HoldsMore("the worktree of an isolated task is in it"));
+    }
     fs::rename(dir, &to, Durability::Synced)?;
     Ok(to)
 }
@@ -187,7 +190,16 @@ pub fn holds_more(dir: &Path) -> Result<Option<&'static str>, FsError> {
             return Ok(Some("there are other runs in it"));
         }
     }
+    if holds_worktree(dir)? {
+        return Ok(Some("the worktree of an isolated task is in it"));
+    }
     Ok(None)
+}
+
+/// Whether a run holds a git worktree, which knows its place and may hold what is in no commit.
+fn holds_worktree(dir: &Path) -> Result<bool, FsError> {
+    let found = fs::list_dir(&dir.join(".planexe/worktrees"))?;
+    Ok(found.iter().any(|(_, kind)| *kind == FileKind::Dir))
 }
 
 #[cfg(test)]

@@ -116,6 +116,9 @@ impl Loader<'_> {
         if let Some(system) = &tables.defaults.system {
             self.source(&key_path!["defaults", "system"], system);
         }
+        if let Some(propose) = &tables.optimize.propose {
+            self.source(&key_path!["optimize", "propose"], propose);
+        }
         self.look_at_inline();
         for (name, task) in &tables.task {
             self.task(name, task);

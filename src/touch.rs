@@ -31,6 +31,13 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
     if judgement.skipped {
         return vec!["its condition (`when`) is false".to_owned()];
     }
+    let candidate = judgement.prepared.as_ref().and_then(|prepared| prepared.candidate.as_deref());
+    if let Some(success) = candidate.and_then(|candidate| candidate.success.as_ref()) {
+        return vec![format!(
+            "it succeeded and is not merged yet; `planexe build` merges `{}` into `{}`",
+            success.branch, success.base
+        )];
+    }
     if accepted(judgement).is_some() {
         return Vec::new();
     }

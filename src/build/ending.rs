@@ -40,7 +40,10 @@ impl Build<'_> {
         let blocked = |id: &TaskId| self.engine.settled(*id) == Some(Settled::Blocked) && self.counts(*id);
         self.summary.blocked = graph.ids().filter(blocked).count() as u32;
         // What was left when a budget was used up turned out to be up to date.
-        let limited = matches!(self.stopped, Some(Stopped::MaxTime | Stopped::MaxTokens | Stopped::MaxCost));
+        let limited = matches!(
+            self.stopped,
+            Some(Stopped::MaxTime | Stopped::MaxTokens | Stopped::MaxCost | Stopped::MaxCalls)
+        );
         if limited && pending.is_empty() && self.summary.stopped.is_empty() {
             self.stopped = None;
         }

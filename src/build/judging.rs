@@ -33,6 +33,19 @@ impl Build<'_> {
         }
     }
 
+    /// In a lane that was left in the middle of a task that task comes first: what it left there is gone on with.
+    pub(super) fn give_turns(&mut self) {
+        if self.project.specs.iter().all(|spec| spec.lane().is_none()) {
+            return;
+        }
+        let left = self.store.lanes().into_iter().filter_map(|lane| lane.at_work);
+        for at_work in left.filter(|at_work| !at_work.failed) {
+            if let Some(id) = self.engine.graph().find(&at_work.task) {
+                self.engine.give_turn(id);
+            }
+        }
+    }
+
     /// Judges a batch of tasks, in parallel where it pays.
     pub(super) fn judge(&mut self, batch: Vec<(TaskId, bool)>) {
         if batch.is_empty() {

@@ -63,6 +63,8 @@ pub struct Wanted {
     pub max_tokens: Option<u64>,
     /// Start no call after so many USD.
     pub max_cost: Option<f64>,
+    /// `--max-calls`.
+    pub max_calls: Option<u64>,
     /// Tell why each task is stale.
     pub explain: bool,
     /// Leave a task that failed as it is while nothing it is made from changed.
@@ -137,6 +139,8 @@ pub enum Stopped {
     MaxTokens,
     /// A limit on money.
     MaxCost,
+    /// A limit on calls.
+    MaxCalls,
     /// The pipeline or one of its texts was edited: `watch` reads it anew.
     Edited,
 }
@@ -165,6 +169,7 @@ impl Stopped {
             Stopped::MaxTime => "the budget is used up: the time limit is reached",
             Stopped::MaxTokens => "the budget is used up: the token limit is reached",
             Stopped::Edited => "stopped to read the edited pipeline anew",
+            Stopped::MaxCalls => "the budget is used up: the limit of calls is reached",
             Stopped::MaxCost => "the budget is used up: the cost limit is reached",
         }
     }
@@ -416,6 +421,7 @@ impl<'a> Build<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Ended {
         self.engine.want(&self.wanted.targets.clone());
+        self.give_turns();
         if self.after_kill
             && let Err(error) = self.begin()
         {

@@ -59,7 +59,7 @@ impl Build<'_> {
         self.engine.on(Input::Cancel(level), self.now());
     }
 
-    /// `--max-time`, `--max-tokens`, `--max-cost`.
+    /// `--max-time`, `--max-tokens`, `--max-cost`, `--max-calls`.
     pub(super) fn check_limits(&mut self) {
         if self.stopped.is_some() {
             return;
@@ -73,6 +73,8 @@ impl Build<'_> {
             Stopped::MaxTokens
         } else if self.wanted.max_cost.is_some_and(|limit| usage.cost_usd >= limit) && usage.calls > 0 {
             Stopped::MaxCost
+        } else if self.wanted.max_calls.is_some_and(|limit| usage.calls >= limit) {
+            Stopped::MaxCalls
         } else {
             return;
         };

@@ -145,6 +145,10 @@ pub struct HowArgs {
     #[arg(long, value_name = "N", value_parser = parse_tokens)]
     pub max_tokens: Option<u64>,
 
+    /// Start no further call once this build has made so many, those of evaluators too
+    #[arg(long, value_name = "N")]
+    pub max_calls: Option<u64>,
+
     /// Start no further task after this time (90s, 15m, 8h)
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub max_time: Option<Span>,
@@ -181,14 +185,14 @@ pub fn parse_jobs(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| "wanted a number from 1 up".to_owned())
 }
 
-fn parse_cost(text: &str) -> Result<f64, String> {
+pub fn parse_cost(text: &str) -> Result<f64, String> {
     match text.trim_start_matches('$').parse::<f64>() {
         Ok(usd) if usd.is_finite() && usd >= 0.0 => Ok(usd),
         _ => Err("wanted an amount of USD, for example 2.50".to_owned()),
     }
 }
 
-fn parse_tokens(text: &str) -> Result<u64, String> {
+pub fn parse_tokens(text: &str) -> Result<u64, String> {
     let (number, unit) = match text.trim_end().char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1e3),
         Some((at, 'm' | 'M')) => (&text[..at], 1e6),
@@ -320,6 +324,7 @@ pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) 
         controls: None,
         keep_same_failed: false,
         known_failures: &[],
+        silent_end: false,
     };
     Ok(carry_out_under(session, opened, what, how, &outside)?.0)
 }
@@ -336,6 +341,8 @@ pub struct Outside<'a> {
     pub keep_same_failed: bool,
     /// Failures that were told already.
     pub known_failures: &'a [(String, Failure)],
+    /// It is a part of something else, which tells how it ended.
+    pub silent_end: bool,
 }
 
 /// [`carry_out`], told what reaches it from outside; also returns how it ended, unless a signal came before it began.
@@ -438,13 +445,15 @@ pub fn carry_out_under(
     let code = exit_code(&ended, how.strict);
     let mut view = summary_view(session, opened, &what, how, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
-    sink.finish(&view.text(&session.err, session.globals.quiet));
+    let said =
+        if outside.silent_end { String::new() } else { view.text(&session.err, session.globals.quiet) };
+    sink.finish(&said);
     // A build that knew everything to be up to date would not come to think of commits that are missing.
     let is_recorded = !(opened.project.tables.git.commit_on_done && commits::are_due(&opened.store));
     if let (Some(words), exit::DONE, true) = (quick::words(session), code, is_recorded) {
         remember(&view, &index, opened, &ended, known, words);
     }
-    if session.globals.json {
+    if session.globals.json && !outside.silent_end {
         session.print_json(&view)?;
     }
     drop(lock);
@@ -619,6 +628,7 @@ fn wanted(
         max_time: budget.time.map(|span| span.0),
         max_tokens: budget.tokens,
         max_cost: budget.cost,
+        max_calls: how.max_calls,
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
         known_failures: outside.known_failures.to_vec(),

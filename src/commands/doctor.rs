@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::commands::Session;
 use crate::commands::keys::{KeyView, key_of, models_of};
-use crate::doctor::{Finding, Grade, of_models, of_place, of_programs, orphans};
+use crate::doctor::{Finding, Grade, isolation, of_models, of_place, of_programs, orphans};
 use crate::exit::{self, Error};
 use crate::keys::KeyRing;
 use crate::notify::{Receivers, outbox, receivers};
@@ -57,6 +57,7 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
     findings.extend(of_place(&Store::open(&run)));
     if let Ok(opened) = &opened {
         findings.push(orphans(opened));
+        findings.extend(isolation::examine(opened));
         findings.extend(of_programs(opened, session.variable("PATH").as_deref()));
     }
     if let (Ok(opened), Ok(ring)) = (&opened, session.keys()) {

@@ -48,6 +48,7 @@ pub mod list;
 pub mod man;
 pub mod mcp;
 pub mod new;
+pub mod optimize;
 pub mod pause;
 pub mod plan;
 pub mod quick;
@@ -66,7 +67,7 @@ pub mod wait;
 pub mod watch;
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 31] = [
+pub const OF_A_RUN: [&str; 32] = [
     "abort",
     "build",
     "check",
@@ -85,6 +86,7 @@ pub const OF_A_RUN: [&str; 31] = [
     "gc",
     "graph",
     "history",
+    "optimize",
     "pause",
     "record",
     "restore",

@@ -9,7 +9,7 @@ use crate::engine::{Engine, Mode, Options, Settled};
 use crate::exit::{self, Error};
 use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use crate::open::Opened;
-use crate::report::{PlanTask, PlanView, Reason, ResumeView, Verdict};
+use crate::report::{LaneView, PlanTask, PlanView, Reason, ResumeView, Verdict};
 use crate::resume::resume_view;
 use crate::simulate::{self, Predicted};
 use crate::standing::{self, Standing, reasons, reasons_now};
@@ -179,10 +179,12 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
                 .recipe
                 .prompt()
                 .and_then(|prompt| Some(project.endpoints[*prompt.models.first()?].model_name().to_owned())),
+            lane: spec.isolate.as_ref().map(|isolate| isolate.lane_of(&task.name).to_owned()),
             kept_answer: prepared.is_some_and(|it| it.kept.is_some() || it.existing.is_some()),
         });
     }
     levels.retain(|level| !level.is_empty());
+    let lanes = lanes(opened, graph, &levels);
     PlanView {
         schema: crate::report::SCHEMA,
         server: session.server(),
@@ -190,6 +192,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         pipeline: project.name.clone(),
         resume: None,
         levels,
+        lanes,
         stale,
         depends,
         fresh,
@@ -202,4 +205,24 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         cost_usd: None,
         budget_stop: None,
     }
+}
+
+/// The lanes of the isolated tasks of a plan.
+fn lanes(opened: &Opened, graph: &Graph, levels: &[Vec<PlanTask>]) -> Vec<LaneView> {
+    let project = &opened.project;
+    let mut lanes: Vec<LaneView> = Vec::new();
+    for task in levels.iter().flatten() {
+        let isolate = graph.find(&task.task).and_then(|id| project.spec(&graph[id]).isolate.as_ref());
+        let (Some(isolate), Some(lane)) = (isolate, &task.lane) else { continue };
+        match lanes.iter_mut().find(|known| known.lane == *lane) {
+            Some(known) => known.tasks.push(task.task.clone()),
+            None => lanes.push(LaneView {
+                lane: lane.clone(),
+                base: isolate.base.clone().or_else(|| opened.store.pins().map(|pins| pins.default)),
+                shared: isolate.lane.is_some(),
+                tasks: vec![task.task.clone()],
+            }),
+        }
+    }
+    lanes
 }

@@ -122,6 +122,7 @@ fn view(session: &Session, opened: &Opened, seen: &crate::commands::status::Seen
         answer: None,
         log,
         outputs: standing.map(|view| view.outputs.clone()).unwrap_or_default(),
+        isolation: standing.and_then(|view| view.isolation.clone()),
     }
 }
 

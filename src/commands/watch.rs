@@ -266,6 +266,7 @@ impl Watch<'_> {
             controls: Some(&self.controls),
             keep_same_failed: self.built,
             known_failures: &self.failures,
+            silent_end: false,
         };
         let how = &self.how;
         let (ended, changes) = std::thread::scope(|scope| {

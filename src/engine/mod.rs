@@ -303,6 +303,8 @@ pub struct Engine {
     active: usize,
     /// Who is at work in a lane.
     lanes: HashMap<usize, TaskId>,
+    /// Whose turn it is in a lane, and the tasks before it.
+    turns: HashMap<usize, (TaskId, Vec<bool>)>,
 }
 
 impl Engine {
@@ -326,6 +328,7 @@ impl Engine {
             failed: false,
             active: 0,
             lanes: HashMap::new(),
+            turns: HashMap::new(),
         };
         engine.nodes.resize(engine.graph.len(), Engine::new_node(false));
         engine.measure_paths();
@@ -627,6 +630,7 @@ impl Engine {
                 self.react_to_failure();
             }
             if self.info(id).lane.is_some() && self.mode == Mode::Build {
+                self.turns.retain(|_, (next, _)| *next != id);
                 of_lanes.push(id);
             }
             for waiter in 0..self.graph[id].waiters.len() {

@@ -1,7 +1,6 @@
 //! What is ready to run, what of it starts next, and what it waits for.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::{Action, Engine, Phase};
@@ -107,14 +106,6 @@ impl Engine {
         self.actions.iter().filter_map(looked_at).max()
     }
 
-    /// What starts next of those that compete for the same: in a lane nothing but what is at work in it already.
-    fn next_of<'h>(&self, needs: Needs, heap: &'h BinaryHeap<Candidate>) -> Option<&'h Candidate> {
-        match needs.lane.and_then(|lane| self.lanes.get(&lane)) {
-            None => heap.peek(),
-            Some(at_work) => heap.iter().find(|candidate| candidate.task == *at_work),
-        }
-    }
-
     /// Starts what is ready and has its slots, the best first.
     pub(super) fn start_ready(&mut self, now: Duration) {
         let to_be_judged = self.to_be_judged();
@@ -140,6 +131,7 @@ impl Engine {
             }
             if let Some(lane) = needs.lane {
                 self.lanes.insert(lane, id);
+                self.turns.retain(|_, (next, _)| *next != id);
             }
             let tokens = self.nodes[id.index()].work.tokens;
             self.slots.take(needs, tokens, now);

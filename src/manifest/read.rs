@@ -129,6 +129,11 @@ impl Manifest {
     }
 
     /// A manifest that was read without a fault before: where things stand in the file is not known.
+    /// A manifest of tables at hand, as if they had been read from a file.
+    pub fn of_tables(file: &Path, tables: Tables) -> Manifest {
+        Manifest::without_places(file, Vec::new(), tables)
+    }
+
     pub(super) fn without_places(file: &Path, sources: Vec<SourceFile>, tables: Tables) -> Manifest {
         let origin = Origin { sources, ..Origin::nothing(file) };
         Manifest {

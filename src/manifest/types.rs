@@ -47,6 +47,8 @@ pub struct Tables {
     pub profiles: Map<Profile>,
     /// Whether calls take part in make's jobserver.
     pub jobserver: Jobserver,
+    /// How `planexe optimize` tries prompts.
+    pub optimize: Optimize,
     /// git as the record of what was done.
     pub git: Git,
     /// Where the commits of isolated tasks go, for all that do not say.
@@ -387,6 +389,20 @@ pub struct Profile {
 pub struct Jobserver {
     /// Whether a call takes a token of make's jobserver too (a call uses no core).
     pub calls: bool,
+}
+
+/// `[optimize]`: how `planexe optimize` tries prompts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimize {
+    /// What the mean score must gain for a text to be kept (default 0.02).
+    pub margin: Option<f64>,
+    /// What the score may lose on any one reference run (default 0.05).
+    pub max_drop: Option<f64>,
+    /// What a model is asked that writes a new text: a file of the pipeline, or inline text (minijinja). It sees `brief`.
+    pub propose: Option<String>,
+    /// The model that writes new texts, or a list in order of fallback (default: that of `[defaults]`).
+    pub propose_model: Option<OneOrMany>,
 }
 
 /// `[git]`

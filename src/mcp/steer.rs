@@ -242,8 +242,9 @@ fn number(tasks: usize) -> String {
 /// What to do next, in one sentence.
 pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
     let failed = status.error.as_ref().map(|error| error.failed_step.as_str());
-    let waiting =
-        status.tasks.iter().find(|task| task.state == Shown::Waiting).map(|task| task.task.as_str());
+    let waiting = status.tasks.iter().find(|task| task.state == Shown::Waiting);
+    let unmerged = waiting.filter(|task| task.isolation.is_some());
+    let waiting = waiting.map(|task| task.task.as_str());
     match status.run.phase.as_str() {
         "running" if is_held(status) => {
             "nothing runs: see `held`. A server that is away is asked again by itself; a person may have to start it. \
@@ -264,6 +265,10 @@ pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
             ),
             None => format!("read `{}`; then `plan_resume`", detach::LOG),
         },
+        "waiting" if unmerged.is_some() => format!(
+            "`{}` cannot be merged without a person: `plan_explain` says what they are to do, then `plan_resume`",
+            clean(waiting.unwrap_or_default())
+        ),
         "waiting" => format!(
             "a person is needed: {}, then `plan_resume`",
             plan.typed(&format!("done {}", waiting.map_or("TASK".to_owned(), crate::report::shell_word)))

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::record::Failure;
+use crate::record::{Failure, Isolated};
 use crate::report::status::some_names;
 use crate::report::{Reason, Server, Verdict, coloured_diff, hint_of, reason_of, time};
 use crate::style::{self, Shown, Style, clean};
@@ -43,8 +43,14 @@ pub struct ExplainView {
     pub failure: Option<Failure>,
     /// The evaluation it passed, failed or waits for.
     pub eval: Option<Evaluation>,
+    /// Of an isolated task that was begun: its lane, branch and worktree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
     /// What a person is asked, while one is waited for.
     pub asked: Option<String>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// What differs from when it was made without making it stale.
     pub drift: Vec<Drift>,
     /// What the next build would do, one line each: "ask qwen3.5 (about 3.1k tokens)", "use the kept answer".
@@ -135,6 +141,16 @@ impl Drift {
     }
 }
 
+/// Where an isolated task works, or what became of that.
+pub fn isolated(isolation: &Isolated, state: Shown) -> String {
+    let [lane, base, branch, worktree] =
+        [&isolation.lane, &isolation.base, &isolation.branch, &isolation.worktree].map(|text| clean(text));
+    match state.is_complete() {
+        true => format!("Isolated: lane `{lane}`, merged into `{base}`."),
+        false => format!("Isolated: lane `{lane}`, in {worktree}, on `{branch}` for `{base}`."),
+    }
+}
+
 impl ExplainView {
     /// For people.
     pub fn text(&self, style: &Style) -> String {
@@ -149,10 +165,18 @@ impl ExplainView {
         if let Some(asked) = &self.asked {
             text += &format!("Waiting for a person: {}\n", clean(asked));
         }
+        if let Some(warning) = &self.warning {
+            text += &format!("It warned: {}\n", clean(warning));
+        }
         text += &match self.verdict {
             Verdict::Fresh => self.fresh(),
             _ if !self.instances.is_empty() => self.families(style),
             _ if self.state == Shown::Running => "Running now.\n".to_owned(),
+            _ if self.state == Shown::Merging
+                || (self.state == Shown::Waiting && self.isolation.is_some()) =>
+            {
+                "Not done yet: it succeeded, and is to be merged.\n".to_owned()
+            }
             Verdict::Stale if self.asked.is_some() => String::new(),
             // That it was never built says nothing more.
             Verdict::Stale
@@ -173,6 +197,9 @@ impl ExplainView {
                 style.wrap(&line, 2) + "\n" + &bounded(self.roots.iter().map(|root| root.line(style)), LINES)
             }
         };
+        if let Some(isolation) = &self.isolation {
+            text += &format!("\n{}\n", style.wrap(&isolated(isolation, self.state), 2));
+        }
         if let Some(evaluation) = &self.eval {
             text += &self.evaluated(evaluation, style);
         }
@@ -246,6 +273,9 @@ impl ExplainView {
         let failed = match self.state {
             Shown::PendingEval => reason_of(failure),
             Shown::FailedPendingEval if failure.class != "exit" => reason_of(failure),
+            Shown::Merging | Shown::Waiting if self.isolation.is_some() => {
+                format!("Not merged: {}", reason_of(failure))
+            }
             _ => format!("Its last attempt failed{attempts}: {}", reason_of(failure)),
         };
         let mut text = format!("\n{}\n", style.wrap(&failed, 2));

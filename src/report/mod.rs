@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::exit;
-use crate::record::{Failure, OutputRecord, Status, StatusUsage};
+use crate::record::{Failure, Isolated, OutputRecord, Status, StatusUsage};
 use crate::style::{self, Shown, Style, clean};
 use crate::verdict::Evaluation;
 
@@ -15,6 +15,7 @@ pub mod changes;
 mod check;
 mod explain;
 mod graph;
+mod optimize;
 mod plan;
 mod prefixes;
 mod records;
@@ -27,7 +28,8 @@ mod summary;
 pub use check::{CheckView, FaultsView};
 pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};
-pub use plan::{PlanTask, PlanView, ResumeView};
+pub use optimize::{Amount, ExperimentLine, ExperimentsView, Missing, OptimizeView};
+pub use plan::{LaneView, PlanTask, PlanView, ResumeView};
 pub use prefixes::Prefixes;
 pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
 pub use show::{CallView, ShowView, call_views};
@@ -227,6 +229,9 @@ pub struct TaskView {
     pub warning: Option<String>,
     /// The evaluation.
     pub eval: Option<Value>,
+    /// Of an isolated task: its lane, branch and worktree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// What it used.
@@ -274,6 +279,7 @@ impl TaskView {
             partial: None,
             warning: None,
             eval: None,
+            isolation: None,
             failure: None,
             usage: None,
             outputs: Vec::new(),
@@ -302,6 +308,7 @@ impl TaskView {
             sample: status.sample,
             partial: status.partial,
             warning: status.warning.clone().filter(|_| shown.is_complete()),
+            isolation: status.isolation.clone(),
             eval: status.eval.clone(),
             failure: status.failure.clone().filter(|_| !shown.is_complete()),
             usage: status.usage,
@@ -366,6 +373,16 @@ impl TaskView {
             let how = if self.state.is_complete() { "depends on" } else { "after" };
             parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
         }
+        if let Some(isolation) = &self.isolation
+            && matches!(
+                self.state,
+                Shown::Running | Shown::Merging | Shown::Waiting | Shown::Stopped | Shown::Failed
+            )
+        {
+            let lane = if isolation.lane == self.task { "" } else { &isolation.lane };
+            let lane = if lane.is_empty() { String::new() } else { format!("lane {}, ", clean(lane)) };
+            parts.push(format!("{lane}in {}", clean(&isolation.worktree)));
+        }
         if let Some(evaluation) = Evaluation::of(self.eval.as_ref()).filter(|it| it.score.is_some())
             && self.state == Shown::Done
         {
@@ -399,7 +416,7 @@ pub fn reason_of(failure: &Failure) -> String {
 
 /// What a failure's message says to do about it.
 pub fn hint_of(failure: &Failure) -> Option<String> {
-    failure.message.split_once("\nhint: ").map(|(_, hint)| clean(hint))
+    failure.message.split_once("\nhint: ").map(|(_, hint)| clean(&hint.replace("\nhint: ", "; ")))
 }
 
 /// How many tasks are in each state; every state is named. A `foreach` task counts as its instances, once it has any.

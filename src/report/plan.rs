@@ -22,6 +22,9 @@ pub struct PlanView {
     pub resume: Option<ResumeView>,
     /// What would run, or might: tasks of a level need only tasks of levels before.
     pub levels: Vec<Vec<PlanTask>>,
+    /// The lanes of isolated tasks among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneView>,
     /// Tasks that are stale.
     pub stale: u32,
     /// Tasks that run if what is before them turns out to differ.
@@ -49,6 +52,31 @@ pub struct PlanView {
     pub budget_stop: Option<BudgetStop>,
 }
 
+/// Isolated tasks that share a worktree, or one that has its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LaneView {
+    /// Its name: a task's, or that of several.
+    pub lane: String,
+    /// The branch its commits go to; none if that is the one that is checked out.
+    pub base: Option<String>,
+    /// Whether the pipeline has several tasks share it: they run one at a time.
+    pub shared: bool,
+    /// Those of its tasks that would run, or might.
+    pub tasks: Vec<String>,
+}
+
+impl LaneView {
+    fn line(&self, style: &Style) -> String {
+        let base = self.base.as_deref().map_or("the branch that is checked out".to_owned(), clean);
+        let tasks = some_names(&self.tasks, 8);
+        let line = match self.shared {
+            true => format!("  {}: {tasks}; one at a time, merged together into {base}", clean(&self.lane)),
+            false => format!("  {tasks}: merged into {base}"),
+        };
+        style.wrap(&line, 4)
+    }
+}
+
 /// A task that would run, or might.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanTask {
@@ -66,6 +94,9 @@ pub struct PlanTask {
     pub recipe: String,
     /// The model it would ask.
     pub model: Option<String>,
+    /// The lane it works in, if it is isolated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
     /// A kept answer would be used: no call.
     pub kept_answer: bool,
 }
@@ -154,6 +185,12 @@ impl PlanView {
                         &format!("    {} needs {}\n", pad("", names), some_names(&task.needs, usize::MAX));
                 }
             }
+        }
+        if !self.lanes.is_empty() {
+            text += &format!("{}\n", style.dim("lanes"));
+        }
+        for lane in &self.lanes {
+            text += &format!("{}\n", lane.line(style));
         }
         if !self.levels.is_empty() {
             text.push('\n');

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::record::OutputRecord;
+use crate::record::{Isolated, OutputRecord};
+use crate::report::explain::isolated;
 use crate::report::{Server, table, time};
 use crate::store::KeptCall;
 use crate::store::calls::Verdict;
@@ -35,6 +36,9 @@ pub struct ShowView {
     pub log: Option<String>,
     /// Files written.
     pub outputs: Vec<OutputRecord>,
+    /// Of an isolated task that was begun: its lane, branch and worktree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
 }
 
 /// One call in a line.
@@ -124,6 +128,9 @@ impl ShowView {
         if !self.outputs.is_empty() {
             let paths: Vec<String> = self.outputs.iter().map(|output| clean(&output.path)).collect();
             text += &format!("  {}\n", paths.join(" "));
+        }
+        if let Some(isolation) = &self.isolation {
+            text += &format!("  {}\n", isolated(isolation, self.state));
         }
         if !self.calls.is_empty() {
             text += &format!("\n{}", table(&self.rows(style), style));
@@ -243,6 +250,7 @@ mod tests {
             answer: Some("good\n".into()),
             log: None,
             outputs: Vec::new(),
+            isolation: None,
         };
         assert_eq!(
             view.text(&Style::PLAIN),

@@ -281,6 +281,7 @@ fn explained() -> ExplainView {
         blocked_by: vec![],
         completed_utc: Some("2026-03-01T22:15:04.123Z".into()),
         by: Some("build".into()),
+        isolation: None,
         failure: None,
         drift: vec![Drift { what: "model".into(), made_with: "gpt-4.1".into(), now: "qwen3.5".into() }],
         next: vec!["ask qwen3.5, about 3.1k tokens".into()],
@@ -293,6 +294,7 @@ fn explained() -> ExplainView {
         attempt: 1,
         eval: None,
         asked: None,
+        warning: None,
         roots: vec![],
         instances: vec![],
     }
@@ -434,6 +436,7 @@ fn plan() -> PlanView {
         needs: needs.iter().map(|need| need.to_string()).collect(),
         recipe: "prompt".into(),
         model: Some("qwen3.5".into()),
+        lane: None,
         kept_answer: false,
     };
     PlanView {
@@ -441,6 +444,7 @@ fn plan() -> PlanView {
         server: server(),
         run_dir: "runs/x".into(),
         pipeline: "abc".into(),
+        lanes: Vec::new(),
         resume: Some(ResumeView {
             edited: vec!["swot".into()],
             phase: "interrupted".into(),

@@ -30,7 +30,7 @@ const FORMER: usize = 256 << 10;
 const MOST: u32 = 16;
 
 /// What a verdict is found by.
-fn bound(attempt: u32, round: u32, content: &Digest, asked: &Digest) -> Digest {
+pub fn bound(attempt: u32, round: u32, content: &Digest, asked: &Digest) -> Digest {
     Digest::of(format!("{attempt} {round} {content} {asked}").as_bytes())
 }
 

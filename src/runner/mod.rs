@@ -393,7 +393,9 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
         Outcome::Failed(failure) => {
             log_failure(tools, job, failure);
             job.course.own.budgets = Budgets::default();
-            write_status(tools, job, State::Failed, Some(failure))
+            // One whose worktree vanished has none that could be gone on with.
+            let noted = if job.merges { Ok(()) } else { isolated::failed(tools, job) };
+            noted.and_then(|()| write_status(tools, job, State::Failed, Some(failure)))
         }
         Outcome::Again { failure, .. } if job.evaluates => {
             log_failure(tools, job, failure);

@@ -273,7 +273,7 @@ impl Asking<'_> {
     }
 
     fn request(&self) -> Request {
-        let Self { job, spec, question, .. } = self;
+        let Self { tools, job, spec, question, .. } = self;
         let talk = job.talk();
         let mut params = spec.params.clone();
         if let Some(max_tokens) = talk.max_tokens {
@@ -284,7 +284,7 @@ impl Asking<'_> {
             let seed = params.get("seed").and_then(serde_json::Value::as_u64).unwrap_or(0);
             params.insert("seed".to_owned(), (seed + u64::from(job.attempt)).into());
         }
-        let task = job.task.name.split('[').next().unwrap_or_default();
+        let task = tools.project.spec(&job.task).shown_name();
         Request {
             task: if job.evaluates { crate::llm::evaluation_of(task) } else { task.to_owned() },
             key: job.task.item.as_ref().map(|item| item.key.clone()),

@@ -73,6 +73,9 @@ pub struct AtWork {
     pub decision_id: String,
     /// Since when.
     pub since_utc: String,
+    /// The attempt failed: the next one does not go on with it.
+    #[serde(default)]
+    pub failed: bool,
     /// Inputs that the commit does not have so, and were put there.
     #[serde(default)]
     pub copied: Vec<Copied>,

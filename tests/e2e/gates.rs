@@ -67,6 +67,31 @@ fn a_gate_that_stops() {
     space.assert_nothing_to_do(&server);
 }
 
+/// A score that a model wrote as a text, or left empty, passes no gate.
+#[test]
+fn a_score_that_is_no_number_passes_no_gate() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        r#"
+[task.go]
+inputs = { score = "score.json" }
+outputs = ["go.json"]
+gate = { fail_if = "{{ score.value < 60 }}", action = "pause" }
+"#,
+    );
+    for (value, code, words) in [
+        ("\"5\"", 1, "it compares the text \"5\" with the number 60"),
+        ("\"95\"", 1, "it compares the text"),
+        ("null", 1, "it compares nothing with the number 60"),
+        ("5", 3, "go waits"),
+        ("95", 0, "go"),
+    ] {
+        space.write("score.json", format!("{{\"value\": {value}}}"));
+        space.run(&["build"]).exits(code).says(&[words]);
+    }
+}
+
 #[test]
 fn a_gate_that_pauses_is_passed_by_hand() {
     let server = FakeLlm::new();

@@ -665,3 +665,240 @@ outputs = ["two.txt"]"#,
         "both `isolate` and `in_place`",
     ]);
 }
+
+#[test]
+fn lanes_are_told_wherever_tasks_are() {
+    let space = lane("", "[ -e ../../../go ] || exit 1;");
+    space
+        .run(&["build", "-n"])
+        .exits(0)
+        .says(&["lanes", "ui: one, two; one at a time, merged together into"]);
+    let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
+    let lane = serde_json::json!([{ "lane": "ui", "base": null, "shared": true, "tasks": ["one", "two"] }]);
+    assert_eq!((plan["lanes"].clone(), plan["levels"][1][0]["lane"].clone()), (lane, "ui".into()));
+    space.run(&["doctor", "--offline"]).exits(0).says(&["isolated", "git 2."]);
+    space.run(&["build"]).exits(1);
+    space.run(&["status"]).exits(0).says(&["merging", "lane_mixed", "failed"]);
+    let one = space.status("one");
+    let isolation = &one["isolation"];
+    assert_eq!((isolation["lane"].clone(), isolation["base"].clone()), ("ui".into(), "main".into()));
+    assert_eq!(isolation["worktree"], ".planexe/worktrees/ui");
+    let branch = isolation["branch"].as_str().expect("a branch").to_owned();
+    assert_eq!(isolation["commit"], git(&space, &["rev-parse", &branch]));
+    space.run(&["explain", "one"]).exits(0).says(&[
+        "to be merged",
+        "in .planexe/worktrees/ui",
+        "merge `planexe/run-",
+    ]);
+    space.run(&["show", "two"]).exits(0).says(&["lane `ui`"]);
+    space.run(&["doctor", "--offline"]).exits(0).says(&["at work: ui"]);
+    // Neither is it a person's to pass, nor to be taken as it is.
+    space.run(&["done", "one"]).exits(2);
+    space.run(&["touch", "one"]).exits(1).says(&["not merged yet", "planexe build"]);
+    // What succeeded may be merged alone; what the other had begun stays where it is.
+    space.run(&["build", "one"]).exits(0);
+    assert_eq!(
+        (space.read("src/a.txt"), space.state("one"), space.state("two")),
+        ("a\none\n".into(), "done".into(), "failed".into())
+    );
+    assert!(space.exists(".planexe/worktrees/ui/src"));
+    space.write("go", "");
+    space.build();
+    assert_eq!((ran(&space), space.read("src/a.txt")), (3, "a\none\ntwo\n".to_owned()));
+    assert_eq!(git(&space, &["worktree", "list"]).lines().count(), 1);
+    assert_idle(&space);
+    // What somebody else left there is named.
+    git(&space, &["worktree", "add", "-q", "-b", &format!("{branch}x"), ".planexe/worktrees/odd"]);
+    let out = space.run(&["doctor", "--offline"]).exits(0);
+    out.says(&["belongs to no task at work", "git worktree remove", "git branch -D"]);
+}
+
+/// A git that says it is an older one.
+fn old_git(space: &Space) {
+    let path = std::env::var_os("PATH").expect("PATH");
+    let real =
+        std::env::split_paths(&path).map(|dir| dir.join("git")).find(|file| file.exists()).expect("git");
+    let bin = space.root().join("bin");
+    std::fs::create_dir_all(&bin).expect("a folder");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *--version) echo git version 2.30.2; exit;; *merge-tree*) exit 129;; esac\nexec {} \"$@\"\n",
+        real.display()
+    );
+    std::fs::write(bin.join("git"), script).expect("a script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("git"), mode).expect("a mode");
+    let dirs = [bin].into_iter().chain(std::env::split_paths(&path));
+    space.set_env("PATH", std::env::join_paths(dirs).expect("a path"));
+}
+
+#[test]
+fn a_git_that_merges_in_worktrees_alone() {
+    let space = repository("isolate = true");
+    old_git(&space);
+    space.build();
+    assert_eq!(space.read("src/a.txt"), "a\nfixed\n");
+    assert_nothing_left(&space);
+    assert_idle(&space);
+    let space = repository("isolate = true");
+    old_git(&space);
+    space.edit(
+        "agent.sh",
+        "echo more",
+        "touch \"$RAN.half\"; while [ ! -e \"$RAN.go\" ]; do sleep 0.05; done; echo more",
+    );
+    commit(&space, "the agent waits");
+    let running = half_done(&space);
+    space.write("src/a.txt", "a\nthe user's\n");
+    space.write("src/c.txt", "c\n");
+    commit(&space, "the user's");
+    go(&space);
+    running.wait().exits(3).says(&["conflicts with `main` in `src/a.txt`"]);
+    assert_eq!(git_in(&space, WORKTREE, &["status", "--porcelain"]), "");
+    git_in(&space, WORKTREE, &["merge", "-q", "-X", "ours", "main"]);
+    space.run(&["resume"]).exits(0);
+    assert_eq!((space.read("src/a.txt"), space.read("src/c.txt")), ("a\nfixed\n".into(), "c\n".into()));
+    assert_nothing_left(&space);
+}
+
+#[test]
+fn what_others_committed_meanwhile_is_merged_with() {
+    let space = repository("isolate = true");
+    space.edit(
+        "agent.sh",
+        "echo more",
+        "touch \"$RAN.half\"; while [ ! -e \"$RAN.go\" ]; do sleep 0.05; done; echo more",
+    );
+    commit(&space, "the agent waits");
+    let running = half_done(&space);
+    space.write("src/c.txt", "c\n");
+    commit(&space, "the user's");
+    space.write("src/c.txt", "c\nnot committed\n");
+    go(&space);
+    running.wait().exits(0);
+    assert_eq!(
+        (space.read("src/a.txt"), space.read("src/c.txt")),
+        ("a\nfixed\n".into(), "c\nnot committed\n".into())
+    );
+    assert_eq!(
+        git(&space, &["log", "--first-parent", "--format=%s", "-2"]),
+        "planexe: merge fix into main\nthe user's"
+    );
+    assert_eq!(git(&space, &["status", "--porcelain"]), " M src/c.txt");
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn a_rescued_agent_is_merged_and_one_that_is_not_is_not() {
+    for (score, code, text) in [("0.9", 0, "a\nfixed\n"), ("0.2", 1, "a\n")] {
+        let judge = format!(
+            "[task.fix.eval]\ncommand = \"echo judged >> $RAN; echo '{{\\\"score\\\": {score}, \\\"notes\\\": \\\"x\\\"}}'\"\nmax_rounds = 1"
+        );
+        let space = repository(&format!("isolate = true\n{judge}"));
+        space.write("agent.sh", space.read("agent.sh") + "exit 1\n");
+        commit(&space, "an agent out of turns");
+        space.run(&["build"]).exits(code);
+        assert_eq!(
+            (space.read("src/a.txt"), space.read("../ran.log")),
+            (text.into(), "ran\njudged\n".into())
+        );
+        if code == 0 {
+            assert_eq!(space.done("notes.md")["by"], "rescue");
+            assert_eq!(space.status("fix")["rescued"], true);
+            assert_nothing_left(&space);
+            assert_idle(&space);
+        } else {
+            assert_eq!(git(&space, &["log", "-1", "--format=%s"]), "an agent out of turns");
+            assert!(space.exists(WORKTREE));
+        }
+    }
+}
+
+#[test]
+fn each_item_of_a_fan_out_has_a_lane_of_its_own() {
+    let space = repository("isolate = true");
+    space.write("docs/one.txt", "1");
+    space.write("docs/two words.txt", "2");
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.edit]
+isolate = true
+foreach = { glob = "docs/*.txt" }
+outputs = ["done/{{ key }}.txt"]
+command = ["sh", "-c", "echo \"$0\" > \"src/$0.txt\"; echo \"$0\" > \"$1\"", "$key", "$out"]
+"#,
+    );
+    commit(&space, "a fan-out");
+    space.build();
+    let merges = git(&space, &["log", "--first-parent", "--format=%s", "-2"]);
+    assert!(
+        merges.contains("merge edit[one] into main") && merges.contains("merge edit[two-words"),
+        "{merges}"
+    );
+    assert_eq!(space.read("src/one.txt"), "one\n");
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn forced_it_is_made_anew_and_merged() {
+    let space = repository("isolate = true");
+    space.build();
+    space.run(&["build", "-B"]).exits(0);
+    assert_eq!((ran(&space), space.read("src/a.txt")), (2, "a\nfixed\nfixed\n".to_owned()));
+    space.run(&["clean", "fix", "-y"]).exits(0);
+    space.build();
+    assert_eq!(ran(&space), 3);
+    // An output that nobody committed yet goes to history, not in the way.
+    assert_nothing_left(&space);
+    assert_idle(&space);
+    let space = repository("isolate = true");
+    space.write("notes.md", "by hand\n");
+    space.build();
+    assert_eq!(space.read("notes.md"), "a plan\n");
+    assert!(space.in_history("by hand\n"));
+    assert_idle(&space);
+}
+
+#[test]
+fn in_a_lane_what_was_interrupted_comes_first() {
+    // The first in order is not the one that was at work.
+    let space = lane("", "touch $RAN.half; while [ ! -e $RAN.go ]; do sleep 0.05; done;");
+    space.edit(
+        "pipeline.toml",
+        "inputs  = [\"one.txt\"]\noutputs = [\"two.txt\"]",
+        "inputs  = [\"plan.txt\"]\noutputs = [\"two.txt\"]\npriority = 1",
+    );
+    commit(&space, "two that do not wait for one another");
+    half_done(&space).kill9();
+    assert_eq!(ran(&space), 1);
+    space.edit("pipeline.toml", "priority = 1", "priority = -1");
+    go(&space);
+    space.build().says_nothing_of(&["planexe/saved/"]);
+    assert_eq!((ran(&space), space.read("src/a.txt")), (3, "a\ntwo\ntwo\none\n".to_owned()));
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn a_run_that_was_moved_or_copied_in_the_middle_is_refused() {
+    let space = repository("isolate = true");
+    space.write("agent.sh", WAITS);
+    commit(&space, "an agent that waits");
+    half_done(&space).kill9();
+    let copy = space.root().join("copy");
+    let copied = space.program("cp", &["-R", ".", copy.to_str().expect("a path")]).status().expect("cp");
+    assert!(copied.success());
+    let out = space.run(&["-C", copy.to_str().expect("a path"), "build"]).exits(2);
+    out.says(&["moved or copied", "rm -r .planexe/isolation .planexe/worktrees"]);
+    // A worktree that git does not know any more is left alone.
+    std::fs::remove_dir_all(space.path(".git/worktrees")).expect("removed");
+    space.run(&["build"]).exits(1).says(&["is no worktree that git knows", "move it away"]);
+    assert_eq!(space.read(&format!("{WORKTREE}/src/b.txt")), "b\nnot committed\n");
+    assert_eq!(git(&space, &["status", "--porcelain"]), "");
+    std::fs::rename(space.path(WORKTREE), space.root().join("aside")).expect("moved");
+    go(&space);
+    space.build();
+    assert_idle(&space);
+}

@@ -42,6 +42,7 @@ mod looking;
 mod make;
 mod mcp;
 mod notify;
+mod optimize;
 mod outages;
 mod places;
 mod programs;

@@ -125,7 +125,7 @@ impl Seat {
         let there = fs::kind(&root.join(".git"))?.is_some();
         let at_work = known.as_ref().and_then(|lane| lane.at_work.as_ref()).filter(|at| at.task == *task);
         let interrupted = matches!(job.course.left, Some((State::Running | State::Stopped, _)));
-        let goes_on = at_work.is_some() && (interrupted || job.course.round > 1);
+        let goes_on = at_work.is_some_and(|at| !at.failed) && (interrupted || job.course.round > 1);
         if let (Some(at_work), true, false) = (at_work, goes_on, there) {
             return Err(vanished(task, at_work, &worktree_of(&name)).into());
         }
@@ -204,11 +204,16 @@ impl Seat {
 
     /// That git takes the worktree for one, and for the very one.
     fn require_own_top(&self) -> Result<(), Trouble> {
-        let top = self.git.text(&["rev-parse", "--show-toplevel"])?;
-        if fs::resolved(Path::new(&top)) == fs::resolved(&self.root) {
+        let said = self.git.run(&["rev-parse", "--show-toplevel"])?;
+        if said.code == 0 && fs::resolved(Path::new(&said.text())) == fs::resolved(&self.root) {
             return Ok(());
         }
-        Err(failure("git", format!("`{}` is no worktree of its own", self.root.display())).into())
+        let why = if said.code == 0 { "git looks elsewhere".to_owned() } else { said.why() };
+        let message = format!(
+            "`{}` is no worktree that git knows: {why}\nhint: look at what is in it, move it away, then `planexe build`",
+            worktree_of(&self.lane.name)
+        );
+        Err(failure("git", message).into())
     }
 
     /// Inputs that the worktree does not have as they are in the run: outputs of tasks before, and what is not committed.
@@ -257,7 +262,7 @@ impl Seat {
         self.each("update-index", &["--skip-worktree"], &hidden)?;
         at_work.task.clone_from(&job.task.name);
         at_work.decision_id.clone_from(&job.prepared.decision_id);
-        at_work.attempt = job.attempt;
+        (at_work.attempt, at_work.failed) = (job.attempt, false);
         if at_work.since_utc.is_empty() {
             at_work.since_utc = clock::now_utc();
         }
@@ -493,6 +498,19 @@ fn success_of(tools: &Tools, job: &Job) -> Result<(Success, Lane), Trouble> {
     };
     lane.head = commit;
     Ok((success, lane))
+}
+
+/// What the attempt left in its worktree is to be looked at, not to be gone on with.
+pub(super) fn failed(tools: &Tools, job: &Job) -> Result<(), FsError> {
+    let spec = tools.project.spec(&job.task).isolate.as_deref();
+    let Some(mut lane) = spec.and_then(|spec| tools.store.lane(spec.lane_of(&job.task.name))) else {
+        return Ok(());
+    };
+    match lane.at_work.as_mut().filter(|at_work| at_work.task == job.task.name && !at_work.failed) {
+        Some(at_work) => at_work.failed = true,
+        None => return Ok(()),
+    }
+    tools.store.write_lane(&lane)
 }
 
 /// How far a lane is. A task of which it is written down that it succeeded is not at work any more, whatever a kill

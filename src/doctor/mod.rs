@@ -2,7 +2,6 @@
 //! models' servers; changes nothing but for a scratch file that is gone at once.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
@@ -14,6 +13,7 @@ use crate::check;
 use crate::check::CompiledSchema;
 use crate::clock;
 use crate::fs;
+use crate::git::Git;
 use crate::keys::KeyRing;
 use crate::llm::probe::{self, Facts};
 use crate::llm::{self, CallContext, CallProgress, Request, Setup, base_url};
@@ -26,6 +26,8 @@ use crate::store::Store;
 use crate::store::lock::RunLock;
 use crate::style;
 use crate::units::Units;
+
+pub mod isolation;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -224,20 +226,11 @@ fn git(run: &Path) -> Finding {
     let Some(repository) = run.ancestors().find(|dir| dir.join(".git").exists()) else {
         return Finding::ok("git", "the run is in no repository");
     };
-    let probe = run.join(".planexe/calls");
-    let asked = Command::new("git")
-        .arg("-C")
-        .arg(run)
-        .args(["check-ignore", "-q"])
-        .arg(&probe)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let asked = Git::at(run).run(&["check-ignore", "-q", ".planexe/calls"]);
     let name = repository.display();
-    match asked.map(|status| status.code()) {
-        Ok(Some(0)) => Finding::ok("git", format!("in the repository `{name}`, `.planexe/` ignored")),
-        Ok(Some(1)) => Finding::warn(
+    match asked.map(|said| said.code) {
+        Ok(0) => Finding::ok("git", format!("in the repository `{name}`, `.planexe/` ignored")),
+        Ok(1) => Finding::warn(
             "git",
             format!(
                 "`.planexe/` is not ignored by the repository `{name}`: prompts and answers would be committed"

@@ -1,0 +1,212 @@
+//! A text takes the prompt's place.
+
+use std::path::Path;
+
+use crate::clock;
+use crate::commands::Session;
+use crate::commands::optimize::trials::Bench;
+use crate::commands::optimize::{best_of, configs, name_of, tell, view_of};
+use crate::engine::Settled;
+use crate::exit::{self, Error, Kind};
+use crate::fs::{self, Durability};
+use crate::manifest::fault::shown_path;
+use crate::open::{self, Opened, Where};
+use crate::optimize::cells::Subject;
+use crate::optimize::decide::Decision;
+use crate::optimize::promote::{current_text, give, prompt_file, text_file};
+use crate::optimize::records::{Config, Folder, Promoted};
+use crate::optimize::{Cell, Reference, Variant};
+use crate::record::Digest;
+use crate::report::OptimizeView;
+use crate::staleness::Rules;
+use crate::store::Index;
+use crate::survey::{Look, survey};
+
+/// `--promote NAME`: a text by its name or digest, or the best of an experiment by its id.
+pub fn run(
+    session: &Session,
+    opened: &Opened,
+    subject: Subject<'_>,
+    experiments: &Path,
+    name: &str,
+) -> Result<u8, Error> {
+    let task = &subject.spec().name;
+    let all = configs(experiments);
+    let by_id = all.iter().find(|config| config.id == name).map(|config| (config, best_of(config)));
+    let of = |config: &Config| {
+        let is = |variant: &&Variant| {
+            variant.name == name || (name.len() >= 6 && variant.blake3.0.starts_with(name))
+        };
+        config.variants.iter().find(is).map(|variant| variant.blake3.clone())
+    };
+    let found = by_id.or_else(|| all.iter().find_map(|config| Some((config, of(config)?))));
+    let Some((config, digest)) = found else {
+        let known: Vec<&str> =
+            all.iter().flat_map(|config| &config.variants).map(|variant| variant.name.as_str()).collect();
+        let error = Error::usage(format!("no experiment on `{task}` has a text `{name}`")).code("no_variant");
+        return Err(match known.is_empty() {
+            true => error.hint(format!("planexe optimize {task} --variant FILE")),
+            false => error.hint(format!("texts tried: {}", known.join(", "))),
+        });
+    };
+    // What was kept may take the place; so may what was there at the beginning, which is the way back.
+    let first = config.variants.first().is_some_and(|first| first.blake3 == digest);
+    let judged = config.rounds.iter().flat_map(|round| &round.challengers);
+    let kept = judged.clone().any(|one| one.blake3 == digest && one.decision == Decision::Kept);
+    if !first && !kept {
+        let why = judged.filter(|one| one.blake3 == digest).map(|one| one.why.clone()).next_back();
+        let error = Error::new(Kind::Refused, format!("`{name}` was not kept: {}", why.unwrap_or_default()));
+        return Err(error
+            .code("not_kept")
+            .hint("`--margin` and `--max-drop` say what is kept; or copy its text to the prompt by hand"));
+    }
+    let folder = Folder::new(experiments, &config.id);
+    let mut view = view_of(session, opened, &folder, config);
+    view.results = folder.results();
+    promote(session, opened, subject, &folder, config, &digest, &mut view)?;
+    tell(session, &view)?;
+    Ok(exit::DONE)
+}
+
+/// Replaces the prompt by a text, gives the runs it was tried on what was answered to it, and fills in the view.
+pub fn promote(
+    session: &Session,
+    opened: &Opened,
+    subject: Subject<'_>,
+    folder: &Folder,
+    config: &Config,
+    digest: &Digest,
+    view: &mut OptimizeView,
+) -> Result<(), Error> {
+    let experiments = folder.dir.parent().unwrap_or(&folder.dir);
+    let task = &config.task;
+    let Some((_, path)) = prompt_file(&subject) else {
+        let hint = format!(
+            "move the text to a file, prompts/{task}.md, and name that: prompt = \"prompts/{task}.md\""
+        );
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the prompt of `{task}` stands in the pipeline itself, which is not written to"),
+        )
+        .code("inline_prompt")
+        .hint(hint));
+    };
+    let now = Digest::of(current_text(&subject)?.as_bytes());
+    if !config.variants.iter().any(|variant| variant.blake3 == now) {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("`{}` was changed since the experiment began", shown_path(&path)),
+        )
+        .code("changed_meanwhile")
+        .hint(format!("planexe optimize {task} compares with the text there is now")));
+    }
+    let text = fs::read_to_string(&text_file(experiments, &subject, digest))?;
+    if Digest::of(text.as_bytes()) != *digest {
+        return Err(Error::new(
+            Kind::Task,
+            format!("the kept text `{}` is damaged", name_of(config, digest)),
+        ));
+    }
+    let runs = reference_runs(session, &subject, config)?;
+    // The answers first: if this is cut short the prompt is as it was, and nothing is lost.
+    let given = give_answers(session, opened, subject, experiments, digest, &runs)?;
+    if now != *digest {
+        fs::write_atomic(&path, text.as_bytes(), Durability::Synced)?;
+    }
+    let promoted = Promoted { blake3: digest.clone(), time_utc: clock::now_utc(), user: session.user() };
+    let config = Config { promoted: Some(promoted), ..config.clone() };
+    let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
+    fs::write_atomic(&folder.dir.join("config.json"), text.as_bytes(), Durability::Synced)?;
+    view.promoted = true;
+    view.best = name_of(&config, digest);
+    view.given = Some(given);
+    view.stale = stale(session, opened)?;
+    view.next.push(format!("planexe build {task}"));
+    if now != *digest {
+        view.next.push(format!("planexe optimize {task} --promote {} goes back", now.short()));
+    }
+    Ok(())
+}
+
+/// The runs of an experiment that are there still, have the inputs they had, and the same pipeline.
+fn reference_runs(
+    session: &Session,
+    subject: &Subject<'_>,
+    config: &Config,
+) -> Result<Vec<(Reference, Opened)>, Error> {
+    let mut found = Vec::new();
+    for run in &config.runs {
+        let dir = Path::new(&run.dir);
+        let place = Where { run_dir: Some(dir.to_owned()), ..session.place() };
+        let place = Where { file: session.globals.file.clone(), ..place };
+        let Ok(opened) = open::open(&place, false) else { continue };
+        if !same_file(&opened.project.file, &subject.project.file) {
+            continue;
+        }
+        let reference = Reference {
+            name: run.name.clone(),
+            dir: dir.to_owned(),
+            id: run.blake3.clone(),
+            files: Vec::new(),
+        };
+        found.push((reference, opened));
+    }
+    Ok(found)
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().ok().is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+fn give_answers(
+    session: &Session,
+    opened: &Opened,
+    subject: Subject<'_>,
+    experiments: &Path,
+    digest: &Digest,
+    runs: &[(Reference, Opened)],
+) -> Result<usize, Error> {
+    let variant =
+        Variant { name: String::new(), blake3: digest.clone(), from: String::new(), text: String::new() };
+    // Of whichever model was asked: a run looks for the answers of those the task names.
+    let models = opened.project.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    let references: Vec<Reference> = runs.iter().map(|(reference, _)| reference.clone()).collect();
+    let bench = Bench::new(session, opened, subject, experiments.to_owned(), models, references);
+    let mut given = 0;
+    for (reference, run) in runs {
+        let _lock = session.lock(run, false, false)?;
+        let cells: Vec<Cell> =
+            bench.made(&variant).into_iter().filter(|cell| cell.run == reference.name).collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let project = bench.project(&cells)?;
+        for cell in &cells {
+            given += give((&project, &bench.store), cell, &subject, &run.store)?;
+        }
+    }
+    Ok(given)
+}
+
+/// The tasks of the run that are stale now, the prompt read anew.
+fn stale(session: &Session, opened: &Opened) -> Result<Vec<String>, Error> {
+    let again = open::open(&Where { run_dir: Some(opened.project.run.clone()), ..session.place() }, true)
+        .map_err(|error| session.open_error(error))?;
+    let index = Index::load(&again.store);
+    let env = |name: &str| session.variable(name);
+    let look = Look {
+        project: &again.project,
+        store: &again.store,
+        index: &index,
+        rules: Rules::default(),
+        no_reuse: false,
+        only: false,
+        env: &env,
+    };
+    let targets: Vec<_> = again.project.default.iter().map(|&id| (id, None)).collect();
+    let survey = survey(&look, &targets);
+    let open =
+        |id| matches!(survey.settled.get(&id), Some(Settled::Stale | Settled::DependsOn | Settled::Failed));
+    let declared = again.project.graph.ids();
+    Ok(declared.filter(|&id| open(id)).map(|id| again.project.graph[id].name.clone()).collect())
+}

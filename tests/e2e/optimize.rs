@@ -1,0 +1,316 @@
+//! Prompts are tried on the inputs of reference runs, scored, kept or reverted, and promoted. Every call is counted, of
+//! the task (`swot`) and of its evaluator (`judge`).
+
+use serde_json::Value;
+
+use crate::support::{Answer, ChatRequest, FakeLlm, Space};
+
+const PIPELINE: &str = r##"
+[task.purpose]
+inputs  = ["plan.txt"]
+outputs = ["purpose.md"]
+prompt  = "TASK=purpose\n{{ plan }}"
+
+[task.swot]
+inputs  = { plan = "plan.txt", purpose = "purpose.md" }
+outputs = ["swot.md"]
+prompt  = "prompts/swot.md"
+
+[task.swot.eval]
+prompt = "TASK=judge\nRate this: {{ answer }}{% for o in outputs %} ({{ o.path }}){% endfor %}"
+
+[task.summary]
+inputs  = ["swot.md"]
+outputs = ["summary.md"]
+prompt  = "TASK=summary\n{{ swot }}"
+"##;
+
+/// A server whose evaluator gives what the answer says: `SCORE=0.8` in a prompt comes back in its answer.
+fn server() -> FakeLlm {
+    FakeLlm::scripted(|call: &ChatRequest| {
+        let said = &call.prompt;
+        let score = said.split("SCORE=").nth(1).map(|rest| rest[..3].to_owned());
+        match (call.task.as_str(), score) {
+            ("judge", Some(score)) => {
+                Answer::Text(format!("{{\"score\": {score}, \"notes\": \"Name the owner of each risk.\"}}"))
+            }
+            ("swot", Some(score)) => Answer::Text(format!("A SWOT worth SCORE={score} of {}", said.len())),
+            _ => Answer::Default,
+        }
+    })
+}
+
+fn prompt(score: &str, words: &str) -> String {
+    format!("TASK=swot\n{words} SCORE={score} {{{{ plan }}}} {{{{ purpose }}}}\n")
+}
+
+/// A run that is built, with a prompt of score 0.5 and two other texts: `good` and `bad`.
+fn space(server: &FakeLlm) -> Space {
+    let space = Space::with(server, PIPELINE);
+    space.write("plan.txt", "A bridge.\n");
+    space.write("prompts/swot.md", prompt("0.7", "Write a SWOT."));
+    space.write("prompts/variants/swot/good.md", prompt("0.9", "Write a good SWOT."));
+    space.write("prompts/variants/swot/bad.md", prompt("0.2", "Write."));
+    space.build().exits(0);
+    space
+}
+
+fn calls(server: &FakeLlm) -> (usize, usize) {
+    (server.count("swot"), server.count("judge"))
+}
+
+fn results(space: &Space) -> Value {
+    space.run(&["optimize", "swot", "--show", "--json"]).exits(0).json()
+}
+
+#[test]
+fn the_best_text_is_kept_and_promoted_without_a_further_call() {
+    let server = server();
+    let space = space(&server);
+    let run = space.everything();
+    let before = calls(&server);
+    let told = space.run(&["optimize", "swot", "-n"]).exits(0).says(&["3 trials", "6 calls"]);
+    space.everything().assert_same_as(&run, &told);
+
+    let out = space.run(&["optimize", "swot", "--json"]).exits(0).json();
+    assert_eq!((out["best"].as_str(), out["kept"].as_bool()), (Some("good"), Some(true)), "{out}");
+    assert_eq!(out["used"]["calls"], 6);
+    assert_eq!(calls(&server), (before.0 + 3, before.1 + 3));
+    let decisions: Vec<_> =
+        out["results"].as_array().unwrap().iter().map(|row| row["decision"].clone()).collect();
+    assert_eq!(decisions, ["champion", "reverted", "kept"], "{out}");
+    // The run itself is as it was.
+    space.run(&["build", "-q"]).exits(0);
+    assert_eq!(space.read("prompts/swot.md"), prompt("0.7", "Write a SWOT."));
+
+    // Again: nothing is asked.
+    space.run(&["optimize", "swot"]).exits(0).says(&["good", "kept"]);
+    assert_eq!(calls(&server), (before.0 + 3, before.1 + 3));
+
+    let told = space.run(&["optimize", "swot", "--promote", "good"]).exits(0);
+    told.says(&["stale by it: swot, summary", "1 answer given"]);
+    assert_eq!(space.read("prompts/swot.md"), prompt("0.9", "Write a good SWOT."));
+    space.run(&["build", "swot"]).exits(0);
+    assert_eq!(calls(&server), (before.0 + 3, before.1 + 3), "no call for what is answered already");
+    assert!(space.read("swot.md").contains("SCORE=0.9"));
+
+    // And back, with the answer that was there.
+    space.run(&["optimize", "swot", "--promote", "current"]).exits(0);
+    assert_eq!(space.read("prompts/swot.md"), prompt("0.7", "Write a SWOT."));
+    space.run(&["build", "swot"]).exits(0);
+    assert_eq!(calls(&server), (before.0 + 3, before.1 + 3));
+    space.assert_nothing_to_do_of_swot();
+}
+
+impl Space {
+    fn assert_nothing_to_do_of_swot(&self) {
+        self.run(&["build", "-q", "swot"]).exits(0);
+    }
+}
+
+#[test]
+fn a_text_that_is_worse_on_one_run_is_not_kept() {
+    // `good` is better by far on the bridge, and worse on the tunnel.
+    let server = FakeLlm::scripted(|call: &ChatRequest| {
+        let said = &call.prompt;
+        let score = match (said.contains("good"), said.contains("tunnel")) {
+            (true, true) => 0.5,
+            (true, false) => 1.0,
+            _ => 0.7,
+        };
+        match call.task.as_str() {
+            "judge" => Answer::Text(format!("{{\"score\": {score}, \"notes\": \"\"}}")),
+            "purpose" => Answer::Text(said.lines().last().unwrap_or_default().to_owned()),
+            _ => Answer::Text(said.clone()),
+        }
+    });
+    let space = space(&server);
+    space.write("tunnel/run.toml", "pipeline = \"../pipeline.toml\"\n");
+    space.write("tunnel/plan.txt", "A tunnel of tunnels.\n");
+    let refused = space.run(&["optimize", "swot", "--run", ".", "--run", "tunnel"]).exits(2);
+    refused.says(&["are not up to date: purpose", "planexe -C tunnel build purpose"]);
+    space.run(&["-C", "tunnel", "build", "-s"]).exits(0);
+    let out = space
+        .run(&["optimize", "swot", "--run", ".", "--run", "tunnel", "--promote", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!((out["best"].as_str(), out["promoted"].as_bool()), (Some("current"), Some(false)), "{out}");
+    let good = out["results"].as_array().unwrap().iter().find(|row| row["variant"] == "good").unwrap();
+    assert_eq!(good["decision"], "reverted");
+    assert!(good["why"].as_str().unwrap().contains("0.500 against 0.700 on `tunnel`"), "{good}");
+    let refused = space.run(&["optimize", "swot", "--promote", "good"]).exits(2);
+    refused.says(&["`good` was not kept"]);
+    assert_eq!(space.read("prompts/swot.md"), prompt("0.7", "Write a SWOT."));
+}
+
+#[test]
+fn a_kill_costs_only_the_calls_in_flight() {
+    let server = server();
+    let space = space(&server);
+    let before = calls(&server);
+    server.hold("swot");
+    let running = space.spawn(&["optimize", "swot"]);
+    server.wait_for_calls("swot", before.0 + 1);
+    running.kill9();
+    server.release("swot");
+    server.wait_for_quiet();
+    let killed = calls(&server);
+    space.run(&["optimize", "swot"]).exits(0).says(&["good", "kept"]);
+    assert_eq!(calls(&server).1, before.1 + 3);
+    assert!(calls(&server).0 <= killed.0 + 3);
+
+    // Killed while the evaluator is asked: the answers are there.
+    space.write("prompts/variants/swot/more.md", prompt("0.8", "More."));
+    server.hold("judge");
+    let running = space.spawn(&["optimize", "swot"]);
+    server.wait_for_calls("judge", before.1 + 4);
+    running.kill9();
+    let killed = calls(&server);
+    server.release("judge");
+    server.wait_for_quiet();
+    space.run(&["optimize", "swot"]).exits(0);
+    assert_eq!(calls(&server), (killed.0, killed.1 + 1));
+    let rows = results(&space)["results"].as_array().unwrap().len();
+    assert_eq!(rows, 4);
+}
+
+#[test]
+fn a_budget_stops_it_and_the_same_command_goes_on() {
+    let server = server();
+    let space = space(&server);
+    let before = calls(&server);
+    let out = space.run(&["optimize", "swot", "-j", "1", "--max-calls", "2", "--json"]).exits(3).json();
+    assert_eq!(out["state"], "stopped");
+    assert!(!out["missing"].as_array().unwrap().is_empty(), "{out}");
+    assert_eq!(out["kept"], false);
+    let after = calls(&server);
+    assert_eq!(after.0 + after.1, before.0 + before.1 + 2);
+    space.run(&["optimize", "swot"]).exits(0).says(&["kept"]);
+    assert_eq!(calls(&server), (before.0 + 3, before.1 + 3));
+}
+
+#[test]
+fn a_prompt_that_was_edited_meanwhile_is_not_replaced() {
+    let server = server();
+    let space = space(&server);
+    space.run(&["optimize", "swot"]).exits(0);
+    space.write("prompts/swot.md", "TASK=swot\nMine. {{ plan }}\n");
+    let refused = space.run(&["optimize", "swot", "--promote", "good"]).exits(2);
+    refused.says(&["`prompts/swot.md` was changed since the experiment began"]);
+    assert_eq!(space.read("prompts/swot.md"), "TASK=swot\nMine. {{ plan }}\n");
+}
+
+#[test]
+fn an_answer_that_fails_its_schema_scores_nothing_and_is_not_asked_for_again() {
+    let server = FakeLlm::scripted(|call: &ChatRequest| {
+        let said = &call.prompt;
+        match call.task.as_str() {
+            "judge" => Answer::Text("{\"score\": 0.8, \"notes\": \"\"}".into()),
+            "swot" if said.contains("Prose") => Answer::Text("no JSON at all".into()),
+            "swot" => Answer::Text("{\"a\": 1}".into()),
+            _ => Answer::Default,
+        }
+    });
+    let space = space(&server);
+    space.edit(
+        "pipeline.toml",
+        "prompts/swot.md\"",
+        "prompts/swot.md\"\nschema = \"schema.json\"\nmax_validation_retries = 1",
+    );
+    space.write("schema.json", "{\"type\": \"object\", \"required\": [\"a\"]}");
+    space.write("prompts/variants/swot/bad.md", prompt("0.9", "Prose."));
+    space.build().exits(0);
+    let before = calls(&server);
+    let out = space.run(&["optimize", "swot", "--json"]).exits(0).json();
+    let bad = out["results"].as_array().unwrap().iter().find(|row| row["variant"] == "bad").unwrap();
+    assert_eq!((bad["mean"].as_f64(), bad["failed"].as_u64()), (Some(0.0), Some(1)), "{out}");
+    assert_eq!(calls(&server), (before.0 + 4, before.1 + 2));
+    let id = out["experiment"].as_str().unwrap();
+    let lines = space.lines(&format!("experiments/swot/{id}/runs.jsonl"));
+    assert!(lines.iter().any(|line| line["class"] == "validation" && line["answer"].is_null()), "{lines:?}");
+    space.run(&["optimize", "swot"]).exits(0);
+    assert_eq!(calls(&server), (before.0 + 4, before.1 + 2));
+}
+
+#[test]
+fn a_model_writes_better_texts_round_by_round() {
+    let server = FakeLlm::scripted(|call: &ChatRequest| {
+        let said = &call.prompt;
+        let score = said.split("SCORE=").nth(1).map(|rest| rest[..3].to_owned()).unwrap_or_default();
+        match call.task.as_str() {
+            "judge" => Answer::Text(format!("{{\"score\": {score}, \"notes\": \"more\"}}")),
+            "swot" => Answer::Text(format!("A SWOT worth SCORE={score}")),
+            // The prompt it is shown has `TASK=ask` before the one of the task.
+            "ask" if said.contains("SCORE=0.7") => {
+                Answer::Text("```\nTASK=swot\nBetter. SCORE=0.8 {{ plan }}\n```".into())
+            }
+            "ask" if said.contains("SCORE=0.8") => Answer::Text("Use {{ nothing }}".into()),
+            _ => Answer::Default,
+        }
+    });
+    let space = space(&server);
+    let ask = "\n[optimize]\npropose = \"TASK=ask\\n{{ brief.prompt }} {{ brief.results[0].notes }}\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + ask);
+    let out = space.run(&["optimize", "swot", "--propose", "1", "--rounds", "3", "--json"]).exits(0);
+    let view = out.json();
+    assert_eq!((view["best"].as_str(), view["kept"].as_bool()), (Some("p1"), Some(true)), "{view}");
+    out.says(&["passed over"]);
+    let asked = (server.count("ask"), calls(&server));
+    assert_eq!(asked.0, 3, "once a round");
+    space.run(&["optimize", "swot", "--propose", "1", "--rounds", "3", "--promote"]).exits(0);
+    assert_eq!((server.count("ask"), calls(&server)), asked);
+    assert_eq!(space.read("prompts/swot.md"), "TASK=swot\nBetter. SCORE=0.8 {{ plan }}\n");
+}
+
+#[test]
+fn what_cannot_be_tried_is_said_with_what_to_do() {
+    let server = server();
+    let space = space(&server);
+    for (args, words) in [
+        (&["optimize", "summary"][..], &["no evaluator", "[task.summary.eval]"][..]),
+        (&["optimize", "nothing"], &["no task or output"]),
+        (&["optimize", "swot", "--variant", "none.md"], &["there is no file `none.md`"]),
+        (&["optimize", "swot", "--models", "fakes"], &["no model is called `fakes`", "fake"]),
+        (&["optimize", "swot", "--promote", "good"], &["no experiment"]),
+        (&["optimize", "swot", "--show"], &["no experiment"]),
+        (&["optimize", "swot", "--margin", "2"], &["wanted a score from 0 to 1"]),
+    ] {
+        space.run(args).exits(2).says(words);
+    }
+    space.write("odd.md", "{{ plan");
+    space.run(&["optimize", "swot", "--variant", "odd.md"]).exits(2).says(&["odd.md:1"]);
+    space.write("odd.md", "TASK=swot {{ nothing }}");
+    space.run(&["optimize", "swot", "--variant", "odd.md"]).exits(2).says(&["nothing"]);
+    assert!(!space.exists("experiments/swot/cells"));
+    space.run(&["optimize"]).exits(0).says(&["no experiments"]);
+}
+
+#[test]
+fn the_example_of_prompts_does_what_its_page_says() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/prompts");
+    let space = Space::new();
+    for path in [
+        "pipeline.toml",
+        "plan.md",
+        "tunnel/run.toml",
+        "tunnel/plan.md",
+        "prompts/risks.md",
+        "prompts/variants/risks/owners.md",
+        "prompts/variants/risks/measures.md",
+    ] {
+        space.write(path, std::fs::read(folder.join(path)).expect(path));
+    }
+    for script in ["model.sh", "score.sh"] {
+        std::fs::copy(folder.join(script), space.path(script)).expect(script);
+    }
+    space.build().exits(0);
+    let both = ["optimize", "risks", "--run", ".", "--run", "tunnel", "--json"];
+    let out = space.run(&both).exits(0).json();
+    assert_eq!(out["best"], "measures", "{out}");
+    let promoted = space.run(&["optimize", "risks", "--promote", "measures"]).exits(0);
+    promoted.says(&["2 answers given", "stale by it: risks, page"]);
+    let before = space.lines("usage_metrics.jsonl").len();
+    space.build().exits(0);
+    assert_eq!(space.lines("usage_metrics.jsonl").len(), before, "no call");
+    assert!(space.read("risks.md").contains("Measure:"));
+}
