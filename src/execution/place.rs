@@ -158,6 +158,7 @@ fn put(dir: &Path, path: &str, text: &str, durability: Durability) -> Result<(),
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own link")]
 mod tests {
     use super::*;
 
