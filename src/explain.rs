@@ -62,6 +62,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         isolation: view.isolation.clone(),
         asked: (view.state == Shown::Waiting && spec.isolate.is_none())
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
+        warning: view.warning.clone(),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
         next: Vec::new(),
         readers: readers(survey, id),

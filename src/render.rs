@@ -508,6 +508,10 @@ fn in_words(source: &Source, error: &Error, context: Option<&Value>) -> RenderEr
     let mut hint = None;
     let message = match error.kind() {
         ErrorKind::UndefinedError => match snippet {
+            // What a filter was given, and not the filter.
+            Some(filter) if known_filters().any(|known| known == filter) => {
+                format!("what `{filter}` is given is undefined")
+            }
             Some(snippet) => {
                 let (extra, near) = nearest_member(snippet, context);
                 hint = near;
@@ -871,6 +875,7 @@ mod tests {
         assert!(is("{{ a.nope }}").is_err());
         assert!(is("{{ nope.x }}").is_err());
         assert!(is("{{ a.n }} {{ a.n }}").is_err());
+        assert_eq!(is("{{ a.nope | float }}").unwrap_err().message, "what `float` is given is undefined");
         // A text is neither above nor below a number; what is asked before is not overlooked.
         let error = is("{{ a.n < 3 and a.verdict < 80 }}").unwrap_err();
         let wanted =

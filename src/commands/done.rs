@@ -177,6 +177,11 @@ fn recipe(opened: &Opened, id: TaskId) -> Result<&'static str, Error> {
                 .hint("`action = \"pause\"` under its `gate` would let a person pass it")),
             GateAction::Warn => Err(refuse("is a gate that only warns; it waits for nobody")),
         },
+        _ if opened.project.spec(task).isolate.is_some() => {
+            let name = shell_word(&task.name);
+            Err(refuse("is an isolated task; what it waits for is its merge, not a word")
+                .hint(format!("`planexe explain {name}` says what is in the way; then `planexe resume`")))
+        }
         other => {
             let refused = refuse(&format!("is a {} task; it waits for nobody", other.name()));
             let name = shell_word(&task.name);

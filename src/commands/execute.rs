@@ -151,6 +151,11 @@ pub fn run(session: &Session, args: &ExecuteArgs) -> Result<u8, Error> {
     if !args.dry_run {
         fs::make_dirs(&dir, fs::Durability::Synced).map_err(|error| cannot(&dir, &error))?;
         let _lock = RunLock::acquire(&dir, Wait::No).map_err(|error| session.lock_error(&error))?;
+        // What was compared is what is changed.
+        if former(&dir)?.unwrap_or_default() != listed {
+            return Err(Error::new(Kind::Refused, "another planexe made the project meanwhile")
+                .hint("type the same again"));
+        }
         let store = Store::open(fs::resolved(&dir));
         let once = once(session, args, &opened, &plan, had_rules)?;
         for (name, text) in once {

@@ -100,3 +100,110 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::{End, Event, Judged, Mode, Options, TaskInfo, Work};
+    use crate::graph::{Decl, Graph, Input};
+    use crate::slots::Slots;
+
+    /// Tasks `a` and `b` of one lane, `c` that reads `a`, all begun as far as they may.
+    fn engine(b_reads_a: bool) -> (Engine, [TaskId; 3]) {
+        let decl = |name: &str, reads: &[&str]| Decl {
+            name: name.into(),
+            recipe: true,
+            inputs: reads
+                .iter()
+                .map(|name| Input {
+                    name: (*name).into(),
+                    pattern: format!("{name}.txt"),
+                    glob: false,
+                    optional: false,
+                })
+                .collect(),
+            outputs: vec![format!("{name}.txt")],
+            after: Vec::new(),
+            foreach: None,
+            sequential: false,
+        };
+        let reads: &[&str] = if b_reads_a { &["a"] } else { &[] };
+        let decls = vec![decl("a", &[]), decl("b", reads), decl("c", &["a"])];
+        let graph = Graph::build(decls).unwrap_or_else(|_| panic!("a sound graph"));
+        let ids = ["a", "b", "c"].map(|name| graph.find(name).expect("a task"));
+        let infos = [Some(0), Some(0), None].map(|lane| TaskInfo { lane, ..TaskInfo::default() });
+        let slots = Slots::new(&[], &[], 9, 9);
+        let mut engine = Engine::new(graph, Mode::Build, Options::default(), infos.to_vec(), slots);
+        engine.want(&ids.map(|id| (id, None)));
+        (engine, ids)
+    }
+
+    /// The tasks that start when all that is asked for is judged stale.
+    fn started(engine: &mut Engine) -> Vec<TaskId> {
+        let mut all = Vec::new();
+        loop {
+            let actions = engine.poll(Duration::ZERO);
+            if actions.is_empty() {
+                return all;
+            }
+            for action in actions {
+                match action {
+                    Action::Judge { task, .. } => {
+                        let work = Work { lane: engine.info(task).lane, ..Work::default() };
+                        engine.on(Event::Judged(task, Judged::Stale(work)), Duration::ZERO);
+                    }
+                    Action::Start { task, .. } => all.push(task),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn end(engine: &mut Engine, id: TaskId, end: End) -> Vec<TaskId> {
+        engine.on(Event::Ended(id, end), Duration::ZERO);
+        started(engine)
+    }
+
+    fn made() -> End {
+        End::Then(Work { made: true, ..Work::default() })
+    }
+
+    #[test]
+    fn one_at_a_time_and_merged_together() {
+        for b_reads_a in [false, true] {
+            let (mut engine, [a, b, c]) = engine(b_reads_a);
+            assert_eq!(started(&mut engine), [a]);
+            // It is there for the other of its lane, and for nobody else.
+            assert_eq!(end(&mut engine, a, made()), [b]);
+            assert_eq!(end(&mut engine, b, made()), [a, b]);
+            assert_eq!(end(&mut engine, a, End::Done), [c]);
+            assert!(end(&mut engine, b, End::Done).is_empty());
+            assert!(end(&mut engine, c, End::Done).is_empty() && engine.is_finished());
+        }
+    }
+
+    #[test]
+    fn of_a_mixed_lane_nothing_is_merged() {
+        let (mut engine, [a, b, c]) = engine(true);
+        started(&mut engine);
+        end(&mut engine, a, made());
+        engine.on(Event::Ended(b, End::Failed), Duration::ZERO);
+        let mixed = Action::Mixed { made: vec![a], failed: vec![b] };
+        assert!(engine.poll(Duration::ZERO).contains(&mixed));
+        assert_eq!((engine.settled(a), engine.settled(c)), (Some(Settled::Failed), Some(Settled::Blocked)));
+        assert!(engine.is_finished());
+    }
+
+    #[test]
+    fn whose_turn_it_is_comes_first_but_for_what_it_waits_for() {
+        let (mut engine, [a, b, _]) = engine(false);
+        engine.give_turn(b);
+        assert_eq!(started(&mut engine), [b]);
+        assert_eq!(end(&mut engine, b, End::Stopped), [a]);
+        let (mut engine, [a, b, _]) = self::engine(true);
+        engine.give_turn(b);
+        assert_eq!(started(&mut engine), [a]);
+    }
+}

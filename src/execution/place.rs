@@ -156,3 +156,57 @@ fn put(dir: &Path, path: &str, text: &str, durability: Durability) -> Result<(),
     fs::make_dirs_inside(dir, &target, durability)?;
     fs::write_atomic(&target, text.as_bytes(), durability)
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own link")]
+mod tests {
+    use super::*;
+
+    fn files(version: &str) -> Vec<(String, String)> {
+        let all = ["a/one.txt", "two.txt", "pipeline.toml"];
+        all.iter().map(|path| ((*path).to_owned(), format!("{path} {version}"))).collect()
+    }
+
+    #[test]
+    fn cut_short_it_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().canonicalize().unwrap());
+        let run = store.run_dir().to_owned();
+        let list = || listed(&run).unwrap().unwrap_or_default();
+        let change = compare(&run, &list(), &files("1")).unwrap();
+        write(&store, &list(), &files("1"), &change).unwrap();
+        finish(&store, &files("1"), &change).unwrap();
+        // Killed after some files: neither what is new nor what is old was edited by anybody.
+        let change = compare(&run, &list(), &files("2")).unwrap();
+        write(&store, &list(), &files("2"), &change).unwrap();
+        for version in ["2", "3"] {
+            let change = compare(&run, &list(), &files(version)).unwrap();
+            assert_eq!(change.edited, Vec::<String>::new(), "{version}");
+        }
+        let rest = compare(&run, &list(), &files("2")).unwrap();
+        assert_eq!((rest.write.clone(), rest.same), (vec![2], 2));
+        finish(&store, &files("2"), &rest).unwrap();
+        assert!(list().former.is_empty());
+        // One file less, one edited, and a list that names what is none of its business.
+        fs::write_atomic(&run.join("two.txt"), b"mine", Durability::Unsynced).unwrap();
+        let outside = run.with_file_name("outside.txt");
+        let mut wrong = list();
+        wrong.files.insert(format!("../{}", outside.file_name().unwrap().to_str().unwrap()), String::new());
+        let change = compare(&run, &wrong, &files("2")[1..]).unwrap();
+        assert_eq!((change.edited, change.gone), (vec!["two.txt".to_owned()], vec!["a/one.txt".to_owned()]));
+    }
+
+    #[test]
+    fn a_link_that_leads_away_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, away) = (dir.path().canonicalize().unwrap().join("run"), dir.path().join("away"));
+        for folder in [&run, &away] {
+            fs::make_dirs(folder, Durability::Unsynced).unwrap();
+        }
+        std::os::unix::fs::symlink(&away, run.join("a")).unwrap();
+        let store = Store::open(run.clone());
+        let change = compare(&run, &Listed::default(), &files("1")).unwrap();
+        assert!(write(&store, &Listed::default(), &files("1"), &change).is_err());
+        assert!(fs::list_dir(&away).unwrap().is_empty());
+    }
+}

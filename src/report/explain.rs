@@ -48,6 +48,9 @@ pub struct ExplainView {
     pub isolation: Option<Isolated>,
     /// What a person is asked, while one is waited for.
     pub asked: Option<String>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// What differs from when it was made without making it stale.
     pub drift: Vec<Drift>,
     /// What the next build would do, one line each: "ask qwen3.5 (about 3.1k tokens)", "use the kept answer".
@@ -162,11 +165,16 @@ impl ExplainView {
         if let Some(asked) = &self.asked {
             text += &format!("Waiting for a person: {}\n", clean(asked));
         }
+        if let Some(warning) = &self.warning {
+            text += &format!("It warned: {}\n", clean(warning));
+        }
         text += &match self.verdict {
             Verdict::Fresh => self.fresh(),
             _ if !self.instances.is_empty() => self.families(style),
             _ if self.state == Shown::Running => "Running now.\n".to_owned(),
-            _ if self.state == Shown::Merging => {
+            _ if self.state == Shown::Merging
+                || (self.state == Shown::Waiting && self.isolation.is_some()) =>
+            {
                 "Not done yet: it succeeded, and is to be merged.\n".to_owned()
             }
             Verdict::Stale if self.asked.is_some() => String::new(),

@@ -294,6 +294,7 @@ fn explained() -> ExplainView {
         attempt: 1,
         eval: None,
         asked: None,
+        warning: None,
         roots: vec![],
         instances: vec![],
     }

@@ -165,6 +165,7 @@ fn bad_data_warns_stops_or_waits() {
             let said = said.as_str().unwrap_or_default();
             assert!(words.iter().all(|word| said.contains(word)), "{gate}, {action}: {status:#}");
             space.run(&["status"]).exits(0).says(&words[..1]);
+            space.run(&["explain", gate]).exits(0).says(&words[..1]);
             let state = ["done", "failed", "waiting"]
                 [["warn", "stop", "pause"].iter().position(|it| *it == action).unwrap()];
             assert_eq!(space.state(gate), state);

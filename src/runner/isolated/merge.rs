@@ -250,21 +250,19 @@ impl Merging<'_> {
 
     fn conflict(&self, names: &[String]) -> Failure {
         let (branch, base) = (&self.success.branch, &self.success.base);
-        let message = match self.spec.on_merge_failure {
-            _ if !self.worktree().exists() => format!(
-                "`{branch}` conflicts with `{base}` in {}\nhint: git switch {branch} && git merge {}   # solve it, commit\nhint: then `planexe resume`",
-                named(names),
-                shell_word(base),
-            ),
-            how => format!(
-                "`{branch}` conflicts with `{base}` in {}\nhint: cd {} && git merge {}   # solve it, git add, git commit\nhint: then `planexe resume{}`; or `planexe retry {}` makes it anew",
-                named(names),
-                shell_word(&shown_path(&self.worktree())),
-                shell_word(base),
-                if how == OnMergeFailure::Abort { " --force" } else { "" },
-                shell_word(&self.job.task.name),
-            ),
+        let place = match self.worktree().exists() {
+            true => format!("cd {}", shell_word(&shown_path(&self.worktree()))),
+            false => format!("git switch {branch}"),
         };
+        let force = if self.spec.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" };
+        let message = format!(
+            "`{branch}` conflicts with `{base}` in {}\n\
+             hint: {place} && git merge {}, solve it, git commit -a; then `planexe resume{force}`\n\
+             hint: or `planexe retry {}` makes it anew",
+            named(names),
+            shell_word(base),
+            shell_word(&self.job.task.name),
+        );
         Failure { recoverable: true, ..failure(CONFLICT, message) }
     }
 
