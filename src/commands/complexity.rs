@@ -64,10 +64,8 @@ pub fn run(session: &Session, _: &ComplexityArgs) -> Result<u8, Error> {
             tokens += line.input_tokens + line.output_tokens;
             cost += line.cost_usd;
         }
-        if row.calls > 0 {
-            row.used_tokens = Some(tokens / row.calls);
-            row.used_cost_usd = Some(cost / row.calls as f64);
-        }
+        row.used_tokens = u64::checked_div(tokens, row.calls);
+        row.used_cost_usd = row.used_tokens.map(|_| cost / row.calls as f64);
         tasks.push(row);
     }
     let view = View { schema: crate::report::SCHEMA, server: session.server(), tasks };
