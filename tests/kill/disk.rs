@@ -235,7 +235,9 @@ impl Disk {
     fn look(&mut self, id: usize, path: &str) {
         if let Node::File { last, dirty: true, mode, .. } = &mut self.nodes[id] {
             let path = self.root.join(path);
-            *last = fs::read(&path).unwrap_or_default();
+            if let Ok(bytes) = fs::read(&path) {
+                *last = bytes;
+            }
             if let Ok(metadata) = path.metadata() {
                 *mode = metadata.permissions().mode();
             }
@@ -291,8 +293,9 @@ impl Disk {
                         }
                     }
                     Node::File { sure, dirty, .. } => {
-                        *sure = fs::read(self.root.join(&path)).unwrap_or_default();
-                        *dirty = false;
+                        if let Ok(bytes) = fs::read(self.root.join(&path)) {
+                            (*sure, *dirty) = (bytes, false);
+                        }
                     }
                 }
             }
@@ -319,9 +322,11 @@ impl Disk {
         self.take_in_all();
         let live: Vec<_> = self.live.iter().map(|(path, &id)| (path.clone(), id)).collect();
         for (path, id) in live {
-            if let Node::File { sure, dirty, .. } = &mut self.nodes[id] {
-                *sure = fs::read(self.root.join(&path)).unwrap_or_default();
-                *dirty = false;
+            // What another thread is renaming just now may have its new name already: it is as sure as it was.
+            if let Node::File { sure, dirty, .. } = &mut self.nodes[id]
+                && let Ok(bytes) = fs::read(self.root.join(&path))
+            {
+                (*sure, *dirty) = (bytes, false);
             }
         }
         self.edits.iter_mut().for_each(|edit| edit.sure = true);
