@@ -119,8 +119,10 @@ impl Loader<'_> {
         if let Some(system) = &tables.defaults.system {
             self.source(&key_path!["defaults", "system"], system);
         }
-        if let Some(propose) = &tables.optimize.propose {
-            self.source(&key_path!["optimize", "propose"], propose);
+        for (key, text) in [("propose", &tables.optimize.propose), ("judge", &tables.optimize.judge)] {
+            if let Some(text) = text {
+                self.source(&key_path!["optimize", key], text);
+            }
         }
         self.look_at_inline();
         for (name, task) in &tables.task {

@@ -209,10 +209,33 @@ pub struct Optimize {
     pub margin: Option<f64>,
     /// What the score may lose on any one reference run (default 0.05).
     pub max_drop: Option<f64>,
+    /// So many draws of each text on each reference run (default 1). With more than one the spread is known, and a
+    /// difference that may be noise keeps nobody.
+    pub samples: Option<u32>,
+    /// How texts are compared: `scores` of the task's evaluator, or `pairwise`: a judge is shown the answers two by two.
+    pub compare: Compare,
+    /// What the judge is asked: a file of the pipeline, or inline text (minijinja). It sees the task's inputs, and the
+    /// answers as `first` and `second`.
+    pub judge: Option<String>,
+    /// The judge's model, or a list in order of fallback (default: the evaluator's, else that of `[defaults]`).
+    pub judge_model: Option<OneOrMany>,
+    /// Sampling parameters of the judge (`temperature`, `max_tokens`, …).
+    pub judge_params: Option<Map<Value>>,
     /// What a model is asked that writes a new text: a file of the pipeline, or inline text (minijinja). It sees `brief`.
     pub propose: Option<String>,
     /// The model that writes new texts, or a list in order of fallback (default: that of `[defaults]`).
     pub propose_model: Option<OneOrMany>,
+}
+
+/// How texts are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Compare {
+    /// By the scores the task's evaluator gives.
+    #[default]
+    Scores,
+    /// Two by two, by a judge that is shown both answers in both orders.
+    Pairwise,
 }
 
 /// `[git]`
