@@ -602,6 +602,9 @@ complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l run -d 'A r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l models -d 'Compare these models too, by their names in the pipeline [default: the first of the task\'s]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l propose -d 'Have a model write so many new texts in each round, from the scores and notes on the last' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l rounds -d 'So many rounds at most; what is kept in one is the champion of the next' -r
+complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l samples -d 'Ask each text N times on each run: the spread is known then, and what may be noise is called so [default: 1]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l compare -d 'Compare by the evaluator\'s scores, or pairwise: a judge is shown the answers two by two, in both orders [default: scores]' -r -f -a "scores\t'By the scores the task\'s evaluator gives'
+pairwise\t'Two by two, by a judge that is shown both answers in both orders'"
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l margin -d 'What the mean score must gain for a text to be kept [default: 0.02]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l max-drop -d 'What the score may lose on any one run [default: 0.05]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l promote -d 'Let the best text take the prompt\'s place, if one was kept; with NAME no trial is made, and the text of that name, digest or experiment takes it' -r
@@ -629,12 +632,15 @@ complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l wait -d 'Wa
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -s s -l quiet -d 'Say nothing but errors'
-complete -c planexe -n "__fish_planexe_using_subcommand optimize" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand optimize" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l variant -d 'A text to try; may be repeated [default: the files in prompts/variants/TASK, unless models are asked to propose]' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l run -d 'A run whose inputs of the task are used; may be repeated [default: the run]' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l models -d 'Compare these models too, by their names in the pipeline [default: the first of the task\'s]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l propose -d 'Have a model write so many new texts in each round, from the scores and notes on the last' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l rounds -d 'So many rounds at most; what is kept in one is the champion of the next' -r
+complete -c planexe -n "__fish_planexe_using_subcommand try" -l samples -d 'Ask each text N times on each run: the spread is known then, and what may be noise is called so [default: 1]' -r
+complete -c planexe -n "__fish_planexe_using_subcommand try" -l compare -d 'Compare by the evaluator\'s scores, or pairwise: a judge is shown the answers two by two, in both orders [default: scores]' -r -f -a "scores\t'By the scores the task\'s evaluator gives'
+pairwise\t'Two by two, by a judge that is shown both answers in both orders'"
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l margin -d 'What the mean score must gain for a text to be kept [default: 0.02]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l max-drop -d 'What the score may lose on any one run [default: 0.05]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l promote -d 'Let the best text take the prompt\'s place, if one was kept; with NAME no trial is made, and the text of that name, digest or experiment takes it' -r
@@ -662,7 +668,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand try" -l wait -d 'Wait fo
 complete -c planexe -n "__fish_planexe_using_subcommand try" -s v -l verbose -d 'Say more'
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l json -d 'Print the result as JSON on standard output'
 complete -c planexe -n "__fish_planexe_using_subcommand try" -s s -l quiet -d 'Say nothing but errors'
-complete -c planexe -n "__fish_planexe_using_subcommand try" -s h -l help -d 'Print help'
+complete -c planexe -n "__fish_planexe_using_subcommand try" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l pipeline -d 'The pipeline it runs; `strategic-plan` is the one that comes with planexe [default: pipeline.toml here or above; if there is none, strategic-plan with a profile, else a small example]' -r -F
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l prompt -d 'Text of the plan, the file that `plan = …` names; `-` reads standard input' -r
 complete -c planexe -n "__fish_planexe_using_subcommand new" -l prompt-file -d 'The same from a file; `-` reads standard input' -r -F

@@ -158,14 +158,14 @@ pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
     let recorded = graph.ids().filter_map(|id| {
         let task = &graph[id];
         let first = task.outputs.first()?;
+        if !index.durations(&task.name).is_empty() || crate::pattern::has_key(first) {
+            return None;
+        }
         let (folder, _) = first.rsplit_once('/').unwrap_or(("", first));
         // Too long a name for a sidecar beside the output is in a folder for such.
         let is_beside = !opened.store.is_hashed(first);
         let names = folders.entry(folder).or_insert_with(|| statuses(&opened.store.path(folder)));
-        if is_beside && names.is_empty()
-            || !index.durations(&task.name).is_empty()
-            || crate::pattern::has_key(first)
-        {
+        if is_beside && names.is_empty() {
             return None;
         }
         let sidecar = opened.store.sidecar_path(first, Sidecar::Status);

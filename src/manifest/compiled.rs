@@ -21,7 +21,7 @@ use crate::cores;
 use crate::record::Digest;
 
 /// Layout of the file, and the version that wrote it: another one is none.
-const MAGIC: &str = concat!("planexe manifest 7 of ", env!("CARGO_PKG_VERSION"), "\n");
+const MAGIC: &str = concat!("planexe manifest 8 of ", env!("CARGO_PKG_VERSION"), "\n");
 /// Bytes of the checksum that follows, over all the rest.
 const SUM: usize = 32;
 

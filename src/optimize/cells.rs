@@ -57,7 +57,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Digest of all a trial is made from, but for the text, the model and the inputs.
-    fn frame(&self) -> Digest {
+    pub(super) fn frame(&self) -> Digest {
         let (spec, table) = (self.spec(), self.table());
         let Some(prompt) = spec.recipe.prompt() else { return Digest::of(b"") };
         let text = |template: &crate::project::Template| template.source.text.to_string();
@@ -81,23 +81,39 @@ impl<'a> Subject<'a> {
     }
 
     /// The models that score, whichever models are compared.
-    fn evaluator_models(&self) -> &'a [usize] {
+    pub(super) fn evaluator_models(&self) -> &'a [usize] {
         self.spec().eval.as_ref().and_then(|eval| eval.prompt()).map_or(&[], |prompt| &prompt.models)
     }
 
     /// The identity of a trial.
-    pub fn cell_id(&self, variant: &Variant, model: &str, run: &Reference) -> String {
+    pub fn cell_id(&self, variant: &Variant, model: &str, run: &Reference, sample: u32) -> String {
         let endpoint = self.project.endpoints.iter().find(|endpoint| endpoint.name == model);
         let model = endpoint.map(|endpoint| (&endpoint.name, endpoint.model_name()));
-        let all = serde_json::to_vec(&(self.frame(), &variant.blake3, model, &run.id));
+        let made_from = (self.frame(), &variant.blake3, model, &run.id);
+        // The first draw is what it was before there were others.
+        let all = match sample {
+            1 => serde_json::to_vec(&made_from),
+            sample => serde_json::to_vec(&(made_from, sample)),
+        };
         Digest::of(&all.unwrap_or_default()).short().to_owned()
     }
 
-    /// The identity of an experiment: what is compared with what, but for the challengers, so that others can be added.
-    pub fn experiment_id(&self, champion: &Variant, models: &[String], runs: &[Reference]) -> String {
+    /// The identity of an experiment: what is compared with what, and by whom, but for the challengers and the number of
+    /// draws, so that others can be added. `judge`: what the judge is made from, if there is one.
+    pub fn experiment_id(
+        &self,
+        champion: &Variant,
+        models: &[String],
+        runs: &[Reference],
+        judge: Option<&Digest>,
+    ) -> String {
         let runs: Vec<&Digest> = runs.iter().map(|run| &run.id).collect();
-        let all = (self.frame(), &champion.blake3, models, runs, self.evaluator());
-        Digest::of(&serde_json::to_vec(&all).unwrap_or_default()).short().to_owned()
+        let frame = self.frame();
+        let all = match judge {
+            None => serde_json::to_vec(&(frame, &champion.blake3, models, runs, self.evaluator())),
+            Some(judge) => serde_json::to_vec(&(frame, &champion.blake3, models, runs, "pairwise", judge)),
+        };
+        Digest::of(&all.unwrap_or_default()).short().to_owned()
     }
 
     /// The pipeline of these trials, to be built in `run`. `text`: the file of a text, relative to the pipeline's folder.
@@ -157,7 +173,7 @@ impl<'a> Subject<'a> {
     }
 
     /// A pipeline of other tasks over the same models.
-    fn load(
+    pub(super) fn load(
         &self,
         run: &Path,
         trim_blocks: bool,
@@ -183,7 +199,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The task, with another text, in a folder of its own.
-    fn trial(&self, cell: &Cell, inputs_in: &str, text: String) -> Task {
+    pub(super) fn trial(&self, cell: &Cell, inputs_in: &str, text: String) -> Task {
         let table = self.table();
         let vars = &self.project.tables.vars;
         let path = |written: &str| match crate::manifest::paths::substitute_vars(written, vars) {
@@ -256,6 +272,8 @@ pub struct Became {
     pub message: Option<String>,
     /// Digest of what was made.
     pub answer: Option<Digest>,
+    /// Whether it will not be made again: it is done, or failed by its text's own fault.
+    pub is_settled: bool,
     /// Prompt tokens.
     pub input_tokens: u64,
     /// Answer tokens.
@@ -319,6 +337,7 @@ fn one(store: &Store, output: &str) -> Became {
     match state {
         State::Done => {
             let digests: Vec<&str> = outputs.iter().map(|output| output.blake3.0.as_str()).collect();
+            became.is_settled = true;
             became.answer = Some(Digest::of(digests.join("\n").as_bytes()));
             became.score = evaluation.as_ref().and_then(|it| it.score);
             became.notes = evaluation.map(|it| it.notes).unwrap_or_default();
@@ -329,6 +348,7 @@ fn one(store: &Store, output: &str) -> Became {
                 became.class.as_deref().unwrap_or_default(),
                 became.message.as_deref().unwrap_or_default(),
             );
+            became.is_settled = own;
             became.score = own.then_some(0.0);
         }
         _ => {}
@@ -344,6 +364,7 @@ fn sum(items: &[Became]) -> Became {
         .map(|scores| scores.iter().sum::<f64>() / scores.len() as f64);
     let answers: Option<Vec<&str>> =
         items.iter().map(|item| item.answer.as_ref().map(|answer| answer.0.as_str())).collect();
+    all.is_settled = !items.is_empty() && items.iter().all(|item| item.is_settled);
     all.answer = answers.map(|answers| Digest::of(answers.join("\n").as_bytes()));
     let notes: Vec<&str> =
         items.iter().map(|item| item.notes.as_str()).filter(|notes| !notes.is_empty()).collect();

@@ -8,8 +8,12 @@
 pub mod cells;
 pub mod decide;
 pub mod elo;
+pub mod judge;
+pub mod noise;
+pub mod pairs;
 pub mod promote;
 pub mod records;
+pub mod results;
 
 use std::path::PathBuf;
 
@@ -51,7 +55,7 @@ impl Reference {
     }
 }
 
-/// A trial: one text, asked of one model, with the inputs of one run.
+/// A trial: one draw of one text, asked of one model, with the inputs of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     /// Digest of all it is made from, shortened.
@@ -64,6 +68,8 @@ pub struct Cell {
     pub model: String,
     /// The run, by its name.
     pub run: String,
+    /// Which draw, from 1.
+    pub sample: u32,
 }
 
 impl Cell {

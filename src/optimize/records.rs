@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::{self, Durability, FsError};
 use crate::optimize::decide::{Decision, Rules};
+use crate::optimize::pairs::{Bias, Said, Winner};
+use crate::optimize::results::{ResultRow, decision, read_tsv, tsv};
 use crate::optimize::{Variant, cells::Became};
 use crate::record::Digest;
 use crate::store::jsonl;
@@ -42,8 +44,11 @@ pub struct Config {
     pub rules: Rules,
     /// Round by round.
     pub rounds: Vec<Round>,
-    /// Whether all trials have a score.
+    /// Whether nothing is missing: all trials have a score, or are compared.
     pub complete: bool,
+    /// Of comparisons by a judge: how often the order decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias: Option<Bias>,
     /// The text that is in force since a promotion, and when.
     #[serde(default)]
     pub promoted: Option<Promoted>,
@@ -80,6 +85,15 @@ pub struct Judged {
     pub decision: Decision,
     /// Why.
     pub why: String,
+    /// By how much it is better than the champion: its mean score, or its share of points above a half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<f64>,
+    /// Where that lies 19 times of 20, as far as draws tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// Whether it may be noise alone.
+    #[serde(default)]
+    pub noise: bool,
 }
 
 /// A promotion.
@@ -108,6 +122,9 @@ pub struct RunLine {
     pub model: String,
     /// The run.
     pub run: String,
+    /// Which draw, from 1.
+    #[serde(default = "first")]
+    pub sample: u32,
     /// Digest of what was made; null if it failed.
     pub answer: Option<Digest>,
     /// Where it lies, relative to the folder of the task's experiments.
@@ -141,47 +158,52 @@ pub struct ScoreLine {
     pub model: String,
     /// The run.
     pub run: String,
+    /// Which draw, from 1.
+    #[serde(default = "first")]
+    pub sample: u32,
     /// The score; null as long as there is none.
     pub score: Option<f64>,
     /// What the evaluator said.
     pub notes: String,
 }
 
-/// A line of `results.tsv`: how a text did with a model.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ResultRow {
-    /// The text's name.
-    pub variant: String,
-    /// Its digest, shortened.
-    pub blake3: String,
-    /// The model.
-    pub model: String,
-    /// Mean score; null as long as trials are missing.
-    pub mean: Option<f64>,
-    /// The least.
-    pub min: Option<f64>,
-    /// Comparisons won.
-    pub wins: u32,
-    /// Neither.
-    pub ties: u32,
-    /// Lost.
-    pub losses: u32,
-    /// See [`crate::optimize::elo`].
-    pub elo: f64,
-    /// Trials that failed.
-    pub failed: u32,
-    /// Calls.
-    pub calls: u64,
-    /// Tokens, prompts and answers together.
-    pub tokens: u64,
-    /// USD.
-    pub cost_usd: f64,
-    /// Seconds.
-    pub seconds: f64,
-    /// champion, kept, reverted or undecided.
-    pub decision: String,
-    /// Why.
-    pub why: String,
+fn first() -> u32 {
+    1
+}
+
+/// A line of `pairs.jsonl`: two answers compared, of a fan-out on one item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairLine {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The comparison; null if the judge was not needed.
+    pub pair: Option<String>,
+    /// The run.
+    pub run: String,
+    /// Which draw, from 1.
+    pub sample: u32,
+    /// The item.
+    pub key: Option<String>,
+    /// The name of the one text.
+    pub a: String,
+    /// Its model.
+    pub a_model: String,
+    /// Its trial.
+    pub a_cell: String,
+    /// The name of the other.
+    pub b: String,
+    /// Its model.
+    pub b_model: String,
+    /// Its trial.
+    pub b_cell: String,
+    /// Who won: a, b or tie; null as long as nothing can be said.
+    pub winner: Option<Winner>,
+    /// What the judge said with A shown first: first, second, tie or unusable.
+    pub a_first: Option<Said>,
+    /// With B shown first.
+    pub b_first: Option<Said>,
+    /// Why, in each order.
+    pub reasons: Vec<String>,
 }
 
 /// A trial with what became of it.
@@ -221,7 +243,13 @@ impl Folder {
     }
 
     /// Writes all files, `config.json` last: what it names is there.
-    pub fn write(&self, config: &Config, trials: &[Trialled], rows: &[ResultRow]) -> Result<(), FsError> {
+    pub fn write(
+        &self,
+        config: &Config,
+        trials: &[Trialled],
+        pairs: &[PairLine],
+        rows: &[ResultRow],
+    ) -> Result<(), FsError> {
         fs::make_dirs(&self.dir, Durability::Synced)?;
         let runs: Vec<RunLine> = trials.iter().map(run_line).collect();
         let scores: Vec<ScoreLine> = trials.iter().map(score_line).collect();
@@ -229,12 +257,15 @@ impl Folder {
         for (name, bytes) in [
             ("runs.jsonl", jsonl::to_lines(&runs)),
             ("scores.jsonl", jsonl::to_lines(&scores)),
+            ("pairs.jsonl", jsonl::to_lines(pairs)),
             ("results.tsv", tsv(rows).into_bytes()),
             ("decision.md", decision(config, trials, rows).into_bytes()),
             ("config.json", config_text.into_bytes()),
         ] {
             let path = self.dir.join(name);
-            if fs::read_optional(&path)?.as_deref() != Some(&bytes[..]) {
+            // Where no judge compares there are no pairs.
+            let is_new = fs::read_optional(&path)?.map_or(!bytes.is_empty(), |former| former != bytes);
+            if is_new {
                 fs::write_atomic(&path, &bytes, Durability::Synced)?;
             }
         }
@@ -250,6 +281,7 @@ fn run_line(Trialled { cell, variant, became }: &Trialled) -> RunLine {
         blake3: cell.variant.clone(),
         model: cell.model.clone(),
         run: cell.run.clone(),
+        sample: cell.sample,
         answer: became.answer.clone(),
         folder: cell.folder(),
         input_tokens: became.input_tokens,
@@ -269,160 +301,8 @@ fn score_line(Trialled { cell, variant, became }: &Trialled) -> ScoreLine {
         variant: variant.clone(),
         model: cell.model.clone(),
         run: cell.run.clone(),
+        sample: cell.sample,
         score: became.score,
         notes: became.notes.clone(),
-    }
-}
-
-/// Heads of `results.tsv`, in order.
-const HEADS: [&str; 16] = [
-    "variant", "blake3", "model", "mean", "min", "wins", "ties", "losses", "elo", "failed", "calls",
-    "tokens", "cost_usd", "seconds", "decision", "why",
-];
-
-/// A table with a head; tabs and line ends within a field become blanks.
-fn tsv(rows: &[ResultRow]) -> String {
-    let score = |score: Option<f64>| score.map(|score| format!("{score:.4}")).unwrap_or_default();
-    let mut text = HEADS.join("\t") + "\n";
-    for row in rows {
-        let fields = [
-            row.variant.clone(),
-            row.blake3.clone(),
-            row.model.clone(),
-            score(row.mean),
-            score(row.min),
-            row.wins.to_string(),
-            row.ties.to_string(),
-            row.losses.to_string(),
-            format!("{:.0}", row.elo),
-            row.failed.to_string(),
-            row.calls.to_string(),
-            row.tokens.to_string(),
-            format!("{:.6}", row.cost_usd),
-            format!("{:.1}", row.seconds),
-            row.decision.clone(),
-            row.why.clone(),
-        ];
-        text += &fields.map(|field| field.replace(['\t', '\n', '\r'], " ")).join("\t");
-        text.push('\n');
-    }
-    text
-}
-
-fn read_tsv(text: &str) -> Vec<ResultRow> {
-    let row = |line: &str| {
-        let f: Vec<&str> = line.split('\t').collect();
-        if f.len() < HEADS.len() {
-            return None;
-        }
-        Some(ResultRow {
-            variant: f[0].to_owned(),
-            blake3: f[1].to_owned(),
-            model: f[2].to_owned(),
-            mean: f[3].parse().ok(),
-            min: f[4].parse().ok(),
-            wins: f[5].parse().unwrap_or(0),
-            ties: f[6].parse().unwrap_or(0),
-            losses: f[7].parse().unwrap_or(0),
-            elo: f[8].parse().unwrap_or(0.0),
-            failed: f[9].parse().unwrap_or(0),
-            calls: f[10].parse().unwrap_or(0),
-            tokens: f[11].parse().unwrap_or(0),
-            cost_usd: f[12].parse().unwrap_or(0.0),
-            seconds: f[13].parse().unwrap_or(0.0),
-            decision: f[14].to_owned(),
-            why: f[15].to_owned(),
-        })
-    };
-    text.lines().skip(1).filter_map(row).collect()
-}
-
-/// `decision.md`, for people.
-fn decision(config: &Config, trials: &[Trialled], rows: &[ResultRow]) -> String {
-    use std::fmt::Write as _;
-    let name = |digest: &Digest| {
-        config.variants.iter().find(|it| it.blake3 == *digest).map_or("?", |it| it.name.as_str())
-    };
-    let mut text = format!("# Experiment {} on `{}`\n\n", config.id, config.task);
-    let runs: Vec<&str> = config.runs.iter().map(|run| run.name.as_str()).collect();
-    let _ = writeln!(
-        text,
-        "Models: {}. Reference runs: {}. A challenger is kept if its mean score is {} or more above the champion's, is nowhere more than {} below it, and nothing fails that did not before.\n",
-        config.models.join(", "),
-        runs.join(", "),
-        config.rules.margin,
-        config.rules.max_drop
-    );
-    for round in &config.rounds {
-        let _ = writeln!(text, "## Round {}\n\nChampion: `{}`.\n", round.round, name(&round.champion));
-        for one in &round.challengers {
-            let _ = writeln!(text, "- `{}` {}: {}.", name(&one.blake3), one.decision.word(), one.why);
-        }
-        text.push('\n');
-    }
-    text += "## Results\n\n| variant | model | mean | min | won-tied-lost | Elo | decision |\n|---|---|---|---|---|---|---|\n";
-    let score = |score: Option<f64>| score.map_or("-".to_owned(), |score| format!("{score:.3}"));
-    for row in rows {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {}-{}-{} | {:.0} | {} |",
-            row.variant,
-            row.model,
-            score(row.mean),
-            score(row.min),
-            row.wins,
-            row.ties,
-            row.losses,
-            row.elo,
-            row.decision
-        );
-    }
-    let failed: Vec<&Trialled> = trials.iter().filter(|trial| trial.became.class.is_some()).collect();
-    if !failed.is_empty() {
-        text += "\n## Failed trials\n\n";
-        for Trialled { cell, variant, became } in failed {
-            let (class, message) = (became.class.as_deref(), became.message.as_deref());
-            let message = message.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-            let message = message.replace('<', "&lt;");
-            let _ = writeln!(
-                text,
-                "- `{variant}` with `{}` on `{}`: {}: {message}",
-                cell.model,
-                cell.run,
-                class.unwrap_or_default()
-            );
-        }
-    }
-    if let Some(promoted) = &config.promoted {
-        let _ = writeln!(
-            text,
-            "\nPromoted: `{}`, {} by {}.",
-            name(&promoted.blake3),
-            promoted.time_utc,
-            promoted.user
-        );
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_are_read_as_they_were_written() {
-        let row = ResultRow {
-            variant: "terse".into(),
-            mean: Some(0.75),
-            wins: 2,
-            elo: 1100.0,
-            decision: "kept".into(),
-            why: "a\tb\nc".into(),
-            ..ResultRow::default()
-        };
-        let read = read_tsv(&tsv(&[row.clone(), ResultRow::default()]));
-        assert_eq!(read[0], ResultRow { why: "a b c".into(), ..row });
-        assert_eq!(read.len(), 2);
-        assert_eq!(read[1].mean, None);
     }
 }

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::optimize::records::{ResultRow, Round};
+use crate::manifest::types::Compare;
+use crate::optimize::pairs::Bias;
+use crate::optimize::records::Round;
+use crate::optimize::results::ResultRow;
 use crate::report::records::headed;
 use crate::report::{Server, time};
 use crate::style::{self, Style, clean};
@@ -30,6 +33,16 @@ pub struct OptimizeView {
     pub kept: bool,
     /// Whether it took the prompt's place, now or before.
     pub promoted: bool,
+    /// How texts are compared: scores or pairwise.
+    pub compare: Compare,
+    /// Draws of each text.
+    pub samples: u32,
+    /// Whether all draws of a text gave the same answer, so that they say nothing of noise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub draws_alike: bool,
+    /// Of comparisons by a judge: how often the order decided instead of the answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<Bias>,
     /// How each text did with each model.
     pub results: Vec<ResultRow>,
     /// Round by round.
@@ -71,6 +84,8 @@ pub struct Missing {
 pub struct Amount {
     /// Trials.
     pub trials: u64,
+    /// Comparisons by a judge, each in both orders.
+    pub comparisons: u64,
     /// Calls.
     pub calls: u64,
     /// Tokens, prompts and answers together.
@@ -99,14 +114,26 @@ impl OptimizeView {
     pub fn text(&self, style: &Style) -> String {
         let mut text = format!("experiment {} on {}\n", clean(&self.experiment), clean(&self.task));
         if let Some(expected) = &self.expected {
-            let trials = style::count(expected.trials, "trial");
-            text += &match expected.trials {
+            let mut what = style::count(expected.trials, "trial");
+            if expected.comparisons > 0 {
+                what += &format!(" and {}", style::count(expected.comparisons, "comparison"));
+            }
+            text += &match expected.calls {
                 0 => "Nothing would be asked: every trial is done.\n".to_owned(),
-                _ => format!("Would make {trials}: about {} at most.\n", expected.text()),
+                _ => style.wrap(&format!("Would make {what}: about {} at most.", expected.text()), 2) + "\n",
             };
             return text;
         }
-        text += &table(&self.results, style);
+        text += &table(&self.results, self.compare, style);
+        if let Some(bias) = &self.bias {
+            text += &style.wrap(&bias.text(), 2);
+            text.push('\n');
+        }
+        if self.draws_alike {
+            let line = "All draws of a text gave the same answer, so they say nothing of noise: a fixed seed, temperature 0, or a server that keeps answers?";
+            text += &style.wrap(line, 2);
+            text.push('\n');
+        }
         for row in self.results.iter().filter(|row| row.decision != "champion" && !row.why.is_empty()) {
             let first = self.results.iter().find(|other| other.blake3 == row.blake3);
             if first.is_some_and(|first| first.model == row.model) {
@@ -139,20 +166,33 @@ impl OptimizeView {
     }
 }
 
-fn table(results: &[ResultRow], style: &Style) -> String {
+fn table(results: &[ResultRow], compare: Compare, style: &Style) -> String {
     let score = |score: Option<f64>| score.map_or("-".to_owned(), |score| format!("{score:.3}"));
-    let heads = ["prompt", "model", "mean", "min", "won-tied-lost", "elo", "cost", "verdict"];
+    let won = |row: &ResultRow| format!("{}-{}-{}", row.wins, row.ties, row.losses);
+    let ends = |row: &ResultRow| {
+        let verdict = if row.noise { format!("{} (noise)", row.decision) } else { row.decision.clone() };
+        [format!("{:.0}", row.elo), style::money(row.cost_usd), verdict]
+    };
+    let who = |row: &ResultRow| [clean(&row.variant), clean(&row.model)];
+    if compare == Compare::Pairwise {
+        let heads = ["prompt", "model", "won-tied-lost", "share", "elo", "cost", "verdict"];
+        let rows = results
+            .iter()
+            .map(|row| who(row).into_iter().chain([won(row), score(row.share)]).chain(ends(row)).collect());
+        return headed(heads, rows, style);
+    }
+    if results.iter().all(|row| row.spread.is_none()) {
+        let heads = ["prompt", "model", "mean", "min", "won-tied-lost", "elo", "cost", "verdict"];
+        let rows = results.iter().map(|row| {
+            let scores = [score(row.mean), score(row.min), won(row)];
+            who(row).into_iter().chain(scores).chain(ends(row)).collect()
+        });
+        return headed(heads, rows, style);
+    }
+    let heads = ["prompt", "model", "mean", "spread", "min", "won-tied-lost", "elo", "cost", "verdict"];
     let rows = results.iter().map(|row| {
-        vec![
-            clean(&row.variant),
-            clean(&row.model),
-            score(row.mean),
-            score(row.min),
-            format!("{}-{}-{}", row.wins, row.ties, row.losses),
-            format!("{:.0}", row.elo),
-            style::money(row.cost_usd),
-            row.decision.clone(),
-        ]
+        let scores = [score(row.mean), score(row.spread), score(row.min), won(row)];
+        who(row).into_iter().chain(scores).chain(ends(row)).collect()
     });
     headed(heads, rows, style)
 }
@@ -177,6 +217,10 @@ pub struct ExperimentLine {
     pub task: String,
     /// Its id.
     pub experiment: String,
+    /// How texts were compared: scores or pairwise.
+    pub compare: Compare,
+    /// Draws of each text.
+    pub samples: u32,
     /// When it began.
     pub started_utc: String,
     /// When a round ended last.
@@ -201,7 +245,7 @@ impl ExperimentsView {
         if self.experiments.is_empty() {
             return "no experiments\n".to_owned();
         }
-        let heads = ["task", "experiment", "updated", "rounds", "prompts", "runs", "best", "state"];
+        let heads = ["task", "experiment", "updated", "by", "rounds", "prompts", "runs", "best", "state"];
         let rows = self.experiments.iter().map(|one| {
             let state = match (&one.promoted, one.complete) {
                 (Some(promoted), _) => format!("promoted {}", clean(promoted)),
@@ -211,7 +255,11 @@ impl ExperimentsView {
             vec![
                 clean(&one.task),
                 clean(&one.experiment),
-                time(&one.updated_utc).trim_end_matches(" UTC").to_owned(),
+                time(&one.updated_utc).get(..16).unwrap_or_default().to_owned(),
+                match one.compare {
+                    Compare::Scores => "scores".to_owned(),
+                    Compare::Pairwise => "pairs".to_owned(),
+                },
                 one.rounds.to_string(),
                 one.variants.to_string(),
                 one.runs.to_string(),

@@ -44,6 +44,7 @@ mod mcp;
 mod notify;
 mod optimize;
 mod outages;
+mod pairwise;
 mod places;
 mod programs;
 mod random_pipelines;

@@ -300,13 +300,19 @@ fn the_example_of_prompts_does_what_its_page_says() {
     ] {
         space.write(path, std::fs::read(folder.join(path)).expect(path));
     }
-    for script in ["model.sh", "score.sh"] {
+    for script in ["model.sh", "score.sh", "judge.sh"] {
         std::fs::copy(folder.join(script), space.path(script)).expect(script);
     }
     space.build().exits(0);
     let both = ["optimize", "risks", "--run", ".", "--run", "tunnel", "--json"];
     let out = space.run(&both).exits(0).json();
     assert_eq!(out["best"], "measures", "{out}");
+    let compared =
+        space.run(&["optimize", "risks", "--run", ".", "--run", "tunnel", "--compare", "pairwise"]);
+    compared.exits(0).says(&[
+        "measures kept: won 2, tied 0, lost 0",
+        "compared 6 pairs in both orders; they disagreed in 0",
+    ]);
     let promoted = space.run(&["optimize", "risks", "--promote", "measures"]).exits(0);
     promoted.says(&["2 answers given", "stale by it: risks, page"]);
     let before = space.lines("usage_metrics.jsonl").len();

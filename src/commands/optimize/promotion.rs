@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::clock;
 use crate::commands::Session;
+use crate::commands::optimize::list::{best_of, configs, name_of, tell, view_of};
 use crate::commands::optimize::trials::Bench;
-use crate::commands::optimize::{best_of, configs, name_of, tell, view_of};
 use crate::engine::Settled;
 use crate::exit::{self, Error, Kind};
 use crate::fs::{self, Durability};

@@ -12,6 +12,7 @@ use crate::context::json_of;
 use crate::exit::{self, Error};
 use crate::fs::{self, Durability};
 use crate::manifest::inputs;
+use crate::manifest::types::Compare;
 use crate::optimize::Variant;
 use crate::optimize::cells::is_own;
 use crate::optimize::decide::{Decision, mean};
@@ -49,6 +50,9 @@ struct Brief<'a> {
     /// The names that the text may use.
     inputs: &'a BTreeSet<String>,
     prompt: &'a str,
+    /// `pairwise` where a judge compares answers: there are no scores then, and the notes are what it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compare: Option<Compare>,
     mean: Option<f64>,
     results: Vec<Scored>,
     tried: Vec<Tried<'a>>,
@@ -83,7 +87,8 @@ pub fn round(
     if code != exit::DONE {
         return Ok(Proposed { code, variants: Vec::new() });
     }
-    let names = names(bench);
+    let mut names = names(bench);
+    names.extend(["notes", "former"].map(str::to_owned));
     let mut asked = Vec::new();
     for number in 1..=count {
         let brief = serde_json::to_string_pretty(&brief(bench, number, &names, champion, variants, rounds));
@@ -139,8 +144,8 @@ pub fn round(
     Ok(proposed)
 }
 
-/// The names a text may use.
-fn names(bench: &Bench<'_>) -> BTreeSet<String> {
+/// The names of what the task is made from.
+pub(super) fn names(bench: &Bench<'_>) -> BTreeSet<String> {
     let table = bench.subject.table();
     let mut names: BTreeSet<String> =
         inputs::names(&table.inputs).into_iter().map(|(name, _)| name).collect();
@@ -151,7 +156,6 @@ fn names(bench: &Bench<'_>) -> BTreeSet<String> {
     if table.sequential {
         names.insert("previous".to_owned());
     }
-    names.extend(["notes", "former"].map(str::to_owned));
     names
 }
 
@@ -170,7 +174,12 @@ fn brief<'b>(
         let mean = mean(&bench.trials_of(variant));
         Some(Tried { prompt: &variant.text, mean, decision: one.decision.word(), why: &one.why })
     });
-    let results = bench.notes_of(champion).into_iter().map(|(run, score, notes)| Scored {
+    let compare = bench.judge.as_ref().map(|_| Compare::Pairwise);
+    let notes = match compare {
+        None => bench.notes_of(champion),
+        Some(_) => bench.said_of(champion).into_iter().map(|(run, notes)| (run, None, notes)).collect(),
+    };
+    let results = notes.into_iter().map(|(run, score, notes)| Scored {
         run,
         score,
         notes: notes.chars().take(NOTE).collect(),
@@ -182,6 +191,7 @@ fn brief<'b>(
         number,
         inputs: names,
         prompt: &champion.text,
+        compare,
         mean: mean(&bench.trials_of(champion)),
         results: results.collect(),
         tried: tried.collect(),

@@ -1,6 +1,6 @@
 //! The bench on which texts are tried: it builds the trials and knows what became of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,16 +10,17 @@ use serde::{Deserialize, Serialize};
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, Outside, What, carry_out_under};
 use crate::commands::optimize::gather;
+use crate::commands::optimize::judging::Match;
 use crate::exit::{self, Error};
 use crate::fs::{self, Durability};
-use crate::llm::estimate;
 use crate::manifest::types::Span;
+use crate::manifest::{Faults, ReadOptions};
 use crate::open::Opened;
 use crate::optimize::cells::{Became, Subject, became, first_outputs, is_own};
-use crate::optimize::decide::{Decision, Trial, Trials};
-use crate::optimize::elo::{self, Game};
+use crate::optimize::decide::Trials;
+use crate::optimize::judge::{Compared, Judge};
 use crate::optimize::promote::text_file;
-use crate::optimize::records::{ResultRow, Round, Trialled};
+use crate::optimize::records::Trialled;
 use crate::optimize::{Cell, Reference, Variant};
 use crate::project::Project;
 use crate::record::{Digest, State};
@@ -46,7 +47,7 @@ struct Named {
 /// The bench.
 pub struct Bench<'a> {
     session: &'a Session,
-    opened: &'a Opened,
+    pub(super) opened: &'a Opened,
     /// The task.
     pub subject: Subject<'a>,
     /// The folder of all experiments on it.
@@ -55,11 +56,18 @@ pub struct Bench<'a> {
     pub models: Vec<String>,
     /// The runs whose inputs are used.
     pub references: Vec<Reference>,
+    /// So many draws of each text, with each model, on each run.
+    pub samples: u32,
+    /// Who compares answers two by two, if that decides instead of scores.
+    pub judge: Option<Judge>,
+    /// What was compared so far.
+    pub(super) matches: Vec<Match>,
     /// The records of all trials.
     pub store: Arc<Store>,
     signals: Signals,
     names: HashMap<String, String>,
     became: HashMap<String, Became>,
+    pub(super) compared: HashMap<String, Compared>,
 }
 
 impl<'a> Bench<'a> {
@@ -81,10 +89,14 @@ impl<'a> Bench<'a> {
             experiments,
             models,
             references,
+            samples: 1,
+            judge: None,
+            matches: Vec::new(),
             store,
             signals: signals::listen(),
             names: named.into_iter().map(|one| (one.cell, one.name)).collect(),
             became: HashMap::new(),
+            compared: HashMap::new(),
         }
     }
 
@@ -109,25 +121,56 @@ impl<'a> Bench<'a> {
     }
 
     /// The trials of some texts; those of the first come first.
-    fn cells(&self, variants: &[&Variant]) -> Vec<Cell> {
+    pub(super) fn cells(&self, variants: &[&Variant]) -> Vec<Cell> {
         let mut cells: Vec<Cell> = Vec::new();
+        let mut taken = HashSet::new();
         for variant in variants {
             for model in &self.models {
                 for run in &self.references {
-                    let id = self.subject.cell_id(variant, model, run);
-                    let made_up = || {
-                        let name = format!("{}.{model}.{}", variant.name, run.name);
-                        let is_taken = self.names.values().any(|other| *other == name)
-                            || cells.iter().any(|other| other.name == name);
-                        if is_taken { format!("{name}.{}", &id[..6]) } else { name }
-                    };
-                    let name = self.names.get(&id).cloned().unwrap_or_else(made_up);
-                    let (variant, model, run) = (variant.blake3.clone(), model.clone(), run.name.clone());
-                    cells.push(Cell { id, name, variant, model, run });
+                    for sample in 1..=self.samples {
+                        let id = self.subject.cell_id(variant, model, run, sample);
+                        let mut name = format!("{}.{model}.{}", variant.name, run.name);
+                        if sample > 1 {
+                            name += &format!(".{sample}");
+                        }
+                        let name = self.name(&id, name, &mut taken);
+                        let (variant, model) = (variant.blake3.clone(), model.clone());
+                        cells.push(Cell { id, name, variant, model, run: run.name.clone(), sample });
+                    }
                 }
             }
         }
         cells
+    }
+
+    /// What a task of the bench is called: as it ever was, else by a name that no other has.
+    pub(super) fn name(&self, id: &str, wanted: String, taken: &mut HashSet<String>) -> String {
+        if let Some(name) = self.names.get(id) {
+            return name.clone();
+        }
+        let is_taken = taken.contains(&wanted) || self.names.values().any(|other| *other == wanted);
+        let name = if is_taken { format!("{wanted}.{}", &id[..6]) } else { wanted };
+        taken.insert(name.clone());
+        name
+    }
+
+    /// Records the names of tasks, by their identities: kept answers are found by them.
+    pub(super) fn keep_names(&mut self, named: impl Iterator<Item = (String, String)>) -> Result<(), Error> {
+        let mut new: Vec<Named> = Vec::new();
+        for (cell, name) in named {
+            if !self.names.contains_key(&cell) && !new.iter().any(|other| other.cell == cell) {
+                new.push(Named { cell, name });
+            }
+        }
+        if !new.is_empty() {
+            let path = self.experiments.join("cells.jsonl");
+            jsonl::mend(&path, &self.store.partial_dir())?;
+            for one in &new {
+                jsonl::append(&path, one, Durability::Synced)?;
+            }
+            self.names.extend(new.into_iter().map(|one| (one.cell, one.name)));
+        }
+        Ok(())
     }
 
     /// The trials of a text that were begun already.
@@ -141,31 +184,38 @@ impl<'a> Bench<'a> {
     /// a trial that failed by its text's own fault is no failure.
     pub fn build(&mut self, variants: &[&Variant], how: &HowArgs) -> Result<u8, Error> {
         let cells = self.cells(variants);
-        let named: Vec<Named> = cells
-            .iter()
-            .filter(|cell| !self.names.contains_key(&cell.id))
-            .map(|cell| Named { cell: cell.id.clone(), name: cell.name.clone() })
-            .collect();
-        if !named.is_empty() {
-            let path = self.experiments.join("cells.jsonl");
-            jsonl::mend(&path, &self.store.partial_dir())?;
-            for one in &named {
-                jsonl::append(&path, one, Durability::Synced)?;
-            }
-            self.names.extend(named.into_iter().map(|one| (one.cell, one.name)));
-        }
+        self.keep_names(cells.iter().map(|cell| (cell.id.clone(), cell.name.clone())))?;
         let project = self.project(&cells)?;
-        self.forget_failures(&project, &cells)?;
-        let code = self.carry_out(project.clone(), how)?;
-        let units = Units::new(&project, &self.store);
-        for cell in cells {
-            let found = became(&project, &self.store, &units, &cell.name);
-            self.became.insert(cell.id, found);
+        {
+            let units = Units::new(&project, &self.store);
+            let outputs = cells.iter().flat_map(|cell| first_outputs(&project, &units, &cell.name));
+            self.forget_failures(outputs.map(|(_, output)| output))?;
         }
+        let code = self.carry_out(project.clone(), how)?;
+        self.look(&project, &cells);
         Ok(if code == exit::FAILED { exit::DONE } else { code })
     }
 
-    /// The pipeline of some trials.
+    /// What became of the trials of some texts that were begun already, without making any.
+    pub fn recall(&mut self, variants: &[Variant]) -> Result<(), Error> {
+        let cells: Vec<Cell> = variants.iter().flat_map(|variant| self.made(variant)).collect();
+        if !cells.is_empty() {
+            let project = self.project(&cells)?;
+            self.look(&project, &cells);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, project: &Project, cells: &[Cell]) {
+        let units = Units::new(project, &self.store);
+        let found: Vec<_> = cells
+            .iter()
+            .map(|cell| (cell.id.clone(), became(project, &self.store, &units, &cell.name)))
+            .collect();
+        self.became.extend(found);
+    }
+
+    /// The pipeline of some trials. Where a judge compares them nobody scores them.
     pub fn project(&self, cells: &[Cell]) -> Result<Arc<Project>, Error> {
         let text = |digest: &Digest| {
             let path = text_file(&self.experiments, &self.subject, digest);
@@ -174,15 +224,28 @@ impl<'a> Bench<'a> {
         };
         let made =
             self.subject.pipeline(&self.experiments, cells, &self.references, text, &self.opened.options);
-        made.map(Arc::new)
-            .map_err(|faults| self.session.open_error(crate::open::OpenError::Faults(Box::new(faults))))
+        let unscored = |mut project: Project| {
+            project.specs.iter_mut().filter(|_| self.judge.is_some()).for_each(|spec| spec.eval = None);
+            Arc::new(project)
+        };
+        made.map(unscored).map_err(|faults| self.fault(faults))
+    }
+
+    /// Faults of a pipeline that is made up: of the texts in it.
+    pub(super) fn fault(&self, faults: Faults) -> Error {
+        self.session.open_error(crate::open::OpenError::Faults(Box::new(faults)))
+    }
+
+    /// How the pipeline was read.
+    pub(super) fn options(&self) -> &ReadOptions {
+        &self.opened.options
     }
 
     /// The pipeline that has texts written: name, brief and output of each task. `ask`: what is asked by default.
     pub fn proposer(&self, asked: &[(String, String, String)], ask: &str) -> Result<Project, Error> {
         self.subject
             .proposer(&self.experiments, asked, ask, &self.opened.options)
-            .map_err(|faults| self.session.open_error(crate::open::OpenError::Faults(Box::new(faults))))
+            .map_err(|faults| self.fault(faults))
     }
 
     /// Tells something that is no error.
@@ -216,16 +279,14 @@ impl<'a> Bench<'a> {
         Ok(code)
     }
 
-    /// A failure that is not the text's doing is tried again: a server was away, or a key was missing.
-    fn forget_failures(&self, project: &Project, cells: &[Cell]) -> Result<(), Error> {
-        let units = Units::new(project, &self.store);
-        for cell in cells {
-            for (_, output) in first_outputs(project, &units, &cell.name) {
-                let StatusRead::Valid(status) = self.store.read_status(&output) else { continue };
-                let own = status.failure.as_ref().is_some_and(|it| is_own(&it.class, &it.message));
-                if status.state == State::Failed && !own {
-                    self.store.remove_status(&output)?;
-                }
+    /// A failure that is not the text's doing is tried again: a server was away, or a key was missing. By the first
+    /// outputs of tasks.
+    pub(super) fn forget_failures(&self, outputs: impl Iterator<Item = String>) -> Result<(), Error> {
+        for output in outputs {
+            let StatusRead::Valid(status) = self.store.read_status(&output) else { continue };
+            let own = status.failure.as_ref().is_some_and(|it| is_own(&it.class, &it.message));
+            if status.state == State::Failed && !own {
+                self.store.remove_status(&output)?;
             }
         }
         Ok(())
@@ -256,17 +317,20 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn became(&self, id: &str) -> Became {
+    pub(super) fn became(&self, id: &str) -> Became {
         self.became.get(id).cloned().unwrap_or_default()
     }
 
-    /// The trials of a text, by model and run.
+    /// The scores of a text, by model and run.
     pub fn trials_of(&self, variant: &Variant) -> Trials {
-        let trial = |cell: Cell| {
+        let mut trials = Trials::new();
+        for cell in self.cells(&[variant]) {
             let became = self.became(&cell.id);
-            ((cell.model, cell.run), Trial { score: became.score, failed: became.class.is_some() })
-        };
-        self.cells(&[variant]).into_iter().map(trial).collect()
+            let trial = trials.entry((cell.model, cell.run)).or_default();
+            trial.draws.push(became.score);
+            trial.failed += u32::from(became.class.is_some());
+        }
+        trials
     }
 
     /// All trials of some texts.
@@ -279,17 +343,32 @@ impl<'a> Bench<'a> {
         cells.map(|(variant, cell)| Trialled { became: self.became(&cell.id), cell, variant }).collect()
     }
 
-    /// Trials that have no score.
+    /// Whether there are several draws, and those of a text gave the same answer everywhere.
+    pub fn draws_alike(&self, variants: &[Variant]) -> bool {
+        let all = self.all(variants);
+        let answers: Vec<_> = all.iter().filter_map(|trial| trial.became.answer.as_ref()).collect();
+        let draws = usize::try_from(self.samples).unwrap_or(1);
+        draws > 1
+            && !answers.is_empty()
+            && answers.len() == all.len()
+            && answers.chunks(draws).all(|own| own.iter().all(|answer| answer == &own[0]))
+    }
+
+    /// Trials and comparisons of which nothing can be said yet.
     pub fn missing(&self, variants: &[Variant]) -> Vec<Missing> {
-        let all = self.all(variants).into_iter().filter(|trial| trial.became.score.is_none());
-        all.map(|Trialled { cell, variant, became }| Missing {
+        let is_whole = |became: &Became| match self.judge {
+            None => became.score.is_some(),
+            Some(_) => became.is_settled,
+        };
+        let all = self.all(variants).into_iter().filter(|trial| !is_whole(&trial.became));
+        let trials = all.map(|Trialled { cell, variant, became }| Missing {
             variant,
             model: cell.model,
             run: cell.run,
             class: became.class,
             message: became.message,
-        })
-        .collect()
+        });
+        trials.chain(self.uncompared(variants)).collect()
     }
 
     /// What the evaluator said of a text, by run.
@@ -300,139 +379,5 @@ impl<'a> Bench<'a> {
             (cell.run, became.score, failed.unwrap_or(became.notes))
         };
         self.cells(&[variant]).into_iter().map(of).collect()
-    }
-
-    /// What is expected to be used at most. `proposals`: so many texts will be written yet.
-    pub fn forecast(&self, variants: &[Variant], proposals: u64) -> Result<Amount, Error> {
-        let refs: Vec<&Variant> = variants.iter().collect();
-        let eval = self.subject.spec().eval.as_ref().is_some_and(|eval| eval.prompt().is_some());
-        let mut amount = Amount::default();
-        let each = |text: &str, model: &str, run: &Reference, amount: &mut Amount| {
-            let bytes: u64 = run
-                .files
-                .iter()
-                .filter_map(|(_, _, path)| fs::signature(path).ok().flatten())
-                .map(|signature| signature.size)
-                .sum();
-            let input = estimate::tokens(text) + bytes / 4;
-            let past = self.past();
-            let output = past.map_or(500, |(tokens, _)| tokens);
-            let endpoint = self.opened.project.endpoints.iter().find(|one| one.name == model);
-            let price = endpoint.and_then(|endpoint| endpoint.model.price).unwrap_or_default();
-            let calls = 1 + u64::from(eval);
-            amount.trials += 1;
-            amount.calls += calls;
-            amount.tokens += (input + output) * calls;
-            amount.cost_usd +=
-                (input as f64 * price.input + output as f64 * price.output) / 1e6 * calls as f64;
-            let at_once = endpoint.map_or(1, |it| crate::llm::limits::Limits::of(&it.model).max_concurrent);
-            amount.seconds += past.map_or(0.0, |(_, seconds)| seconds) / f64::from(at_once.max(1));
-        };
-        for cell in self.cells(&refs) {
-            let done = fs::list_dir(&self.experiments.join(cell.folder())).unwrap_or_default();
-            let is_done = done.iter().any(|(name, _)| name.to_string_lossy().ends_with(".DONE"));
-            let variant = variants.iter().find(|variant| variant.blake3 == cell.variant);
-            let run = self.references.iter().find(|run| run.name == cell.run);
-            if let (false, Some(variant), Some(run)) = (is_done, variant, run) {
-                each(&variant.text, &cell.model, run, &mut amount);
-            }
-        }
-        for _ in 0..proposals {
-            for model in &self.models {
-                for run in &self.references {
-                    each(&variants[0].text, model, run, &mut amount);
-                }
-            }
-            amount.calls += 1;
-        }
-        Ok(amount)
-    }
-
-    /// Tokens of an answer and seconds of a call of the task, as they were in the run and in earlier trials.
-    fn past(&self) -> Option<(u64, f64)> {
-        let own = self.subject.spec().name.as_str();
-        let lines = self.opened.store.usage_lines().unwrap_or_default();
-        let lines = lines.into_iter().filter(|line| line.task.split('[').next() == Some(own));
-        let all: Vec<_> =
-            lines.chain(self.store.usage_lines().unwrap_or_default()).filter(|it| it.success).collect();
-        let count = all.len() as u64;
-        (count > 0).then(|| {
-            let tokens = all.iter().map(|line| line.output_tokens).sum::<u64>() / count;
-            (tokens, all.iter().map(|line| line.duration_seconds).sum::<f64>() / count as f64)
-        })
-    }
-}
-
-/// How each text did with each model, compared run by run.
-pub fn rows(bench: &Bench<'_>, variants: &[Variant], rounds: &[Round]) -> Vec<ResultRow> {
-    let contestants: Vec<(usize, &String)> =
-        (0..variants.len()).flat_map(|at| bench.models.iter().map(move |model| (at, model))).collect();
-    let trials: Vec<Vec<Trialled>> = contestants
-        .iter()
-        .map(|(at, model)| {
-            let all = bench.all(std::slice::from_ref(&variants[*at]));
-            all.into_iter().filter(|trial| trial.cell.model == **model).collect()
-        })
-        .collect();
-    let mut games = Vec::new();
-    for a in 0..contestants.len() {
-        for b in a + 1..contestants.len() {
-            for (one, other) in trials[a].iter().zip(&trials[b]) {
-                if let (Some(x), Some(y)) = (one.became.score, other.became.score) {
-                    let tie = (x - y).abs() < 1e-9;
-                    let result = if tie { 0.5 } else { f64::from(u8::from(x > y)) };
-                    games.push(Game { a, b, result });
-                }
-            }
-        }
-    }
-    let ratings = elo::ratings(contestants.len(), &games);
-    let mut rows = Vec::new();
-    for (n, (at, model)) in contestants.iter().enumerate() {
-        let variant = &variants[*at];
-        let (decision, why) = decision_on(&variant.blake3, rounds);
-        let mut row = ResultRow {
-            variant: variant.name.clone(),
-            blake3: variant.blake3.short().to_owned(),
-            model: (*model).clone(),
-            elo: ratings[n],
-            decision: decision.word().to_owned(),
-            why,
-            ..ResultRow::default()
-        };
-        for game in games.iter().filter(|game| game.a == n || game.b == n) {
-            let own = if game.a == n { game.result } else { 1.0 - game.result };
-            *(if own == 1.0 {
-                &mut row.wins
-            } else if own == 0.0 {
-                &mut row.losses
-            } else {
-                &mut row.ties
-            }) += 1;
-        }
-        let scores: Option<Vec<f64>> = trials[n].iter().map(|trial| trial.became.score).collect();
-        if let Some(scores) = scores.filter(|scores| !scores.is_empty()) {
-            row.mean = Some(scores.iter().sum::<f64>() / scores.len() as f64);
-            row.min = scores.iter().copied().reduce(f64::min);
-        }
-        for Trialled { became, .. } in &trials[n] {
-            row.failed += u32::from(became.class.is_some());
-            row.calls += became.calls;
-            row.tokens += became.input_tokens + became.output_tokens;
-            row.cost_usd += became.cost_usd;
-            row.seconds += became.seconds;
-        }
-        rows.push(row);
-    }
-    rows
-}
-
-/// What was decided of a text last.
-fn decision_on(digest: &Digest, rounds: &[Round]) -> (Decision, String) {
-    let judged = rounds.iter().rev().flat_map(|round| &round.challengers);
-    match judged.into_iter().find(|one| one.blake3 == *digest) {
-        Some(judged) => (judged.decision, judged.why.clone()),
-        None if rounds.iter().any(|round| round.champion == *digest) => (Decision::Champion, String::new()),
-        None => (Decision::Undecided, String::new()),
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
     checker.pipeline();
     checker.models();
     checker.tiers();
+    checker.optimize();
     checker.others();
     checker.task_names();
     checker.after();

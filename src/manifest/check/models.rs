@@ -31,6 +31,30 @@ impl Checker<'_> {
         }
     }
 
+    /// `[optimize]`: models that are there, and numbers that can be.
+    pub(super) fn optimize(&mut self) {
+        let set = &self.tables.optimize;
+        for (key, models) in [("propose_model", &set.propose_model), ("judge_model", &set.judge_model)] {
+            if let Some(models) = models {
+                self.model_names(&key_path!["optimize", key], models);
+            }
+        }
+        for (key, score) in [("margin", set.margin), ("max_drop", set.max_drop)] {
+            if let Some(score) = score.filter(|score| !(0.0..=1.0).contains(score)) {
+                self.add(
+                    Fault::at(key_path!["optimize", key], format!("`{key}` is {score}"))
+                        .wanted("wanted a score from 0 to 1"),
+                );
+            }
+        }
+        if let Some(samples) = set.samples.filter(|samples| !(1..=100).contains(samples)) {
+            self.add(
+                Fault::at(key_path!["optimize", "samples"], format!("`samples` is {samples}"))
+                    .wanted("wanted 1 to 100 draws of each text"),
+            );
+        }
+    }
+
     pub(super) fn model_names(&mut self, at: &KeyPath, models: &OneOrMany) {
         let known: Vec<&str> = self.tables.models.keys().map(String::as_str).collect();
         self.names_known(at, models, &known);

@@ -1,17 +1,15 @@
-//! `planexe build`: runs what is stale.
+//! `planexe build`: runs what is stale. The options, what is meant by a target, how much runs at once and what is told at
+//! the end have files of their own; here is what leads from the command line to a [`Build`] and out of it again.
 
-use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::{Args, ValueEnum};
-
-use crate::build::{Build, Edits, Ended, Failed, Parts, Stopped, Wanted};
+use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
-use crate::commands::{Session, deliver, plan, quick, session_find};
+use crate::commands::{Session, deliver, plan, quick};
 use crate::commits;
 use crate::cores;
-use crate::engine::{self, Engine, Mode, OnFailure, Target, TaskInfo};
+use crate::engine::{self, Engine, Mode, TaskInfo};
 use crate::eta;
 use crate::event;
 use crate::exit::{self, Error, Kind};
@@ -19,23 +17,20 @@ use crate::graph::{TaskId, is_item};
 use crate::isolation::{self, Isolation};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
-use crate::llm::limits::Limits;
 use crate::load::keep_compiled;
 use crate::make::{Asks, Make};
-use crate::manifest::types::{Budget, By, Span};
+use crate::manifest::types::{Budget, By};
 use crate::memo::{self, Known};
 use crate::notify::{self, Notifier, Telling};
 use crate::open::Opened;
-use crate::open_files;
 use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
 use crate::project::Project;
 use crate::record::Failure;
-use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
+use crate::report::SummaryView;
 use crate::runner::providers::Providers;
 use crate::runner::{self, Tools};
 use crate::signals::{self, Signals};
-use crate::slots::Slots;
 use crate::staleness::Rules;
 use crate::store::Store;
 use crate::store::control::Controls;
@@ -43,168 +38,17 @@ use crate::store::index::Index;
 use crate::store::lock::RunLock;
 use crate::store::logs::Logs;
 use crate::style;
-use crate::units::Units;
 
-/// Most commands at once under make, whatever its `-j`.
-const TURNS: usize = 64;
-/// At most so many tasks that wait for a person are named in what to type next.
-const WAITING: usize = 5;
+mod args;
+mod slots;
+mod summary;
+mod targets;
 
-/// What `planexe build` takes.
-#[derive(Debug, Clone, Default, Args)]
-pub struct BuildArgs {
-    /// Tasks or outputs to make [default: what the pipeline names as its default, else everything]
-    #[arg(value_name = "TARGET")]
-    pub targets: Vec<String>,
-
-    /// Show what would run and why; run nothing, write nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-
-    /// Run nothing; the exit code is 0 if all is up to date, 1 if something is stale
-    #[arg(short = 'q', long, conflicts_with = "dry_run")]
-    pub question: bool,
-
-    /// Run the targets and all they need even if they are up to date, with fresh answers
-    #[arg(short = 'B', long)]
-    pub always_make: bool,
-
-    /// Run the targets alone, not what they need
-    #[arg(long, requires = "targets")]
-    pub only: bool,
-
-    /// Say of each task that runs why it is stale
-    #[arg(long)]
-    pub explain: bool,
-
-    /// How the build is carried out.
-    #[command(flatten)]
-    pub how: HowArgs,
-}
-
-/// How a build is carried out: shared by `build` and `resume`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct HowArgs {
-    /// Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]
-    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
-    pub jobs: Option<u32>,
-
-    /// After a failure go on with what does not depend on it (this is the default)
-    #[arg(short, long, group = "on_failure")]
-    pub keep_going: bool,
-
-    /// After a failure start nothing more; what runs finishes
-    #[arg(long, group = "on_failure")]
-    pub fail_fast: bool,
-
-    /// After a failure stop everything at once
-    #[arg(long, group = "on_failure")]
-    pub stop_all: bool,
-
-    /// Leave tasks that failed before as they are
-    #[arg(long)]
-    pub keep_failed: bool,
-
-    /// Ask this model, by its name in the pipeline, instead of those the tasks name
-    #[arg(long, value_name = "NAME")]
-    pub model: Option<String>,
-
-    /// `model`: treat tasks made with another model or other parameters as stale
-    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
-    pub rebuild_on: Vec<RebuildOn>,
-
-    /// Exit 1 if a task is done with items missing
-    #[arg(long)]
-    pub strict: bool,
-
-    /// Refuse answers recorded for another prompt
-    #[arg(long)]
-    pub frozen: bool,
-
-    /// Let a command that exits with an error fail, whatever its evaluator would say
-    #[arg(long)]
-    pub no_rescue: bool,
-
-    /// Do not look for kept answers; ask again
-    #[arg(long)]
-    pub no_reuse: bool,
-
-    /// Wait for another planexe on this run to end, rather than exit 75
-    #[arg(long)]
-    pub wait: bool,
-
-    /// Take no lock, where the file system has none; two builds at once will then spoil each other's work
-    #[arg(long, conflicts_with = "wait")]
-    pub no_lock: bool,
-
-    /// Start no further call once this build has cost so many USD
-    #[arg(long, value_name = "USD", value_parser = parse_cost)]
-    pub max_cost: Option<f64>,
-
-    /// Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)
-    #[arg(long, value_name = "N", value_parser = parse_tokens)]
-    pub max_tokens: Option<u64>,
-
-    /// Start no further call once this build has made so many, those of evaluators too
-    #[arg(long, value_name = "N")]
-    pub max_calls: Option<u64>,
-
-    /// Start no further task after this time (90s, 15m, 8h)
-    #[arg(long, value_name = "TIME", value_parser = Span::parse)]
-    pub max_time: Option<Span>,
-
-    /// Post events to this address too; may be repeated
-    #[arg(long, value_name = "URL")]
-    pub webhook: Vec<String>,
-
-    /// How to show what happens: auto, plain (a line per start and end), json (events on standard error), none
-    #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true)]
-    pub progress: progress::How,
-}
-
-impl HowArgs {
-    /// What to do after a failure.
-    pub fn on_failure(&self) -> OnFailure {
-        match (self.fail_fast, self.stop_all) {
-            (true, _) => OnFailure::FailFast,
-            (_, true) => OnFailure::StopAll,
-            _ => OnFailure::KeepGoing,
-        }
-    }
-}
-
-/// What else makes a task stale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RebuildOn {
-    /// Another model, or other parameters
-    Model,
-}
-
-/// `-j`.
-pub fn parse_jobs(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| "wanted a number from 1 up".to_owned())
-}
-
-pub fn parse_cost(text: &str) -> Result<f64, String> {
-    match text.trim_start_matches('$').parse::<f64>() {
-        Ok(usd) if usd.is_finite() && usd >= 0.0 => Ok(usd),
-        _ => Err("wanted an amount of USD, for example 2.50".to_owned()),
-    }
-}
-
-pub fn parse_tokens(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.trim_end().char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
-        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
-        _ => (text, 1.0),
-    };
-    match number.trim().replace('_', "").parse::<f64>() {
-        Ok(count) if count.is_finite() && count >= 0.0 && count * unit < 1e18 => {
-            Ok((count * unit).round() as u64)
-        }
-        _ => Err("wanted a number of tokens, for example 200000, 200k or 1.5M".to_owned()),
-    }
-}
+pub use args::{BuildArgs, HowArgs, RebuildOn, parse_cost, parse_jobs, parse_tokens};
+use slots::{TURNS, slots_by_files, turns};
+pub use slots::{slots, slots_with};
+use summary::{exit_code, summary_view};
+pub use targets::{What, target_ids, targets};
 
 /// Builds.
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
@@ -263,56 +107,6 @@ pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
             .code("unknown_model")
             .hint(hint.unwrap_or_else(|| "the pipeline has no models".to_owned()))
     })
-}
-
-/// What is to be built.
-#[derive(Debug, Clone, Default)]
-pub struct What {
-    /// The targets; keys limit a fan-out to some of its items.
-    pub targets: Vec<Target>,
-    /// The targets as they were typed; none of a bare build.
-    pub typed: Vec<String>,
-    /// The targets alone.
-    pub only: bool,
-    /// `-B`.
-    pub force: bool,
-    /// `--explain`.
-    pub explain: bool,
-}
-
-/// The tasks that were named, or those of a bare build.
-pub fn target_ids(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
-    let named = targets(opened, names)?;
-    Ok(if named.is_empty() { opened.project.default.iter().map(|&id| (id, None)).collect() } else { named })
-}
-
-/// Whether the items of a fan-out are made by tasks, so that another one may come yet.
-fn is_made(opened: &Opened, family: TaskId) -> bool {
-    let project = &opened.project;
-    let foreach = project.spec(&project.graph[family]).foreach.as_ref();
-    foreach.is_some_and(|foreach| match &foreach.file {
-        Some(file) => project.graph.is_produced(file),
-        None => true,
-    })
-}
-
-/// The tasks that were named.
-pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
-    let mut targets: Vec<Target> = Vec::new();
-    for name in names {
-        let named = session_find(opened, name)?;
-        if named.key.is_some() && !is_made(opened, named.task) {
-            let units = Units::new(&opened.project, &opened.store);
-            units.check(&named).map_err(|message| Error::usage(message).code("unknown_item"))?;
-        }
-        let keys = named.key.map(|key| HashSet::from([key]));
-        match targets.iter_mut().find(|(id, _)| *id == named.task) {
-            Some((_, Some(known))) if keys.is_some() => known.extend(keys.unwrap_or_default()),
-            Some((_, known)) => *known = None,
-            None => targets.push((named.task, keys)),
-        }
-    }
-    Ok(targets)
 }
 
 /// Builds under the lock, shows progress, tells how it ended.
@@ -586,22 +380,6 @@ fn tools(
     }
 }
 
-/// Make's jobserver, if commands are to take turns with what make runs.
-fn turns(session: &Session, how: &HowArgs) -> Option<jobserver::Client> {
-    match &session.make {
-        _ if how.jobs.is_some() => None,
-        Make::None => None,
-        Make::Reached(client) => Some(client.clone()),
-        Make::Unreachable => {
-            session.say(
-                "warning: make's jobserver is out of reach, so commands run one at a time; \
-                 put `+` before the recipe line, or say `-j N`",
-            );
-            None
-        }
-    }
-}
-
 /// The limits of a build: those of the command line come before those of the pipeline.
 pub fn budget(project: &Project, how: &HowArgs) -> Budget {
     let budget = &project.tables.budget;
@@ -687,57 +465,6 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .collect()
 }
 
-/// The slots of a build, and how many workers can be busy at once.
-pub fn slots(project: &Project, jobs: Option<u32>) -> (Slots, usize) {
-    slots_with(project, jobs, |_, _| {})
-}
-
-/// [`slots`], no more of them than there may be files open.
-fn slots_by_files(session: &Session, project: &Project, jobs: Option<u32>) -> (Slots, usize) {
-    let (all, workers) = slots(project, jobs);
-    let able = open_files::for_workers(workers);
-    if able >= workers {
-        return (all, workers);
-    }
-    // Beside each program whose output is put down another one may run.
-    let fit = able.saturating_sub(cores::count()).max(1);
-    let tasks = style::count(fit as u64, "task");
-    session.say(&format!("warning: at most {tasks} at once: no more files may be open (`ulimit -n`)"));
-    let (mut all, workers) = slots(project, Some(fit as u32));
-    if jobs.is_none() {
-        all.set_cores(cores::count().min(fit) as u32);
-    }
-    (all, workers)
-}
-
-/// [`slots`] with the limits of some endpoints set otherwise.
-pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut Limits)) -> (Slots, usize) {
-    let mut endpoints: Vec<Limits> =
-        project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model)).collect();
-    for (at, limits) in endpoints.iter_mut().enumerate() {
-        set(at, limits);
-    }
-    let pools: Vec<u32> = project.pools.iter().map(|(_, slots)| *slots).collect();
-    let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
-    // As with make, who asks for eight at once has eight programs at once, on however few cores.
-    let cpu = jobs.unwrap_or(cores);
-    let used: HashSet<usize> = project
-        .specs
-        .iter()
-        .flat_map(|spec| spec.prompts())
-        .flat_map(|prompt| prompt.models.clone())
-        .collect();
-    let calls = used.iter().map(|&at| endpoints[at].max_concurrent).fold(0, u32::saturating_add);
-    let all = jobs.unwrap_or(u32::MAX);
-    // While answers are put down the next calls are under way.
-    let calls = calls.saturating_add(calls.min(16));
-    let at_work = calls.saturating_add(cpu).saturating_add(cores).saturating_add(2);
-    // And while what a program left is put down, another runs.
-    let beside = if all > 1 { all.min(cores) } else { 0 };
-    let threads = all.saturating_add(beside).min(at_work).min(1024) as usize;
-    (Slots::new(&endpoints, &pools, cpu, all), threads)
-}
-
 /// Keys that may not go where a model would send them are a fault of the set-up, told before anything runs.
 fn check_models(tools: &Tools, engine: &Engine, what: &What, project: &Project) -> Result<(), Error> {
     let ids: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
@@ -765,162 +492,5 @@ fn progress_options(session: &Session, how: &HowArgs, explain: bool) -> progress
         explain,
         live: session.err_is_terminal && session.env.can_redraw(),
         style: session.err,
-    }
-}
-
-fn exit_code(ended: &Ended, strict: bool) -> u8 {
-    if ended.broken.is_some() {
-        return exit::FAILED;
-    }
-    match ended.stopped {
-        Some(Stopped::Signal(signal_hook::consts::SIGINT)) => return exit::INTERRUPTED,
-        Some(Stopped::Signal(signal_hook::consts::SIGHUP)) => return exit::HANGUP,
-        Some(Stopped::Signal(_)) => return exit::TERMINATED,
-        _ => {}
-    }
-    // Instances a fan-out can do without are no failure of the build.
-    if ended.fails {
-        exit::FAILED
-    } else if ended.stopped.is_some() || !ended.summary.waiting.is_empty() {
-        exit::STOPPED
-    } else if strict && !ended.summary.partial.is_empty() {
-        exit::FAILED
-    } else {
-        exit::DONE
-    }
-}
-
-/// What is told at the end.
-fn summary_view(
-    session: &Session,
-    opened: &Opened,
-    what: &What,
-    how: &HowArgs,
-    ended: &Ended,
-    code: u8,
-) -> SummaryView {
-    let project = &opened.project;
-    let outcome = if ended.stopped.is_some() || (!ended.fails && !ended.summary.waiting.is_empty()) {
-        Outcome::Stopped
-    } else if ended.fails || ended.broken.is_some() {
-        Outcome::Failed
-    } else {
-        Outcome::Completed
-    };
-    let message = match (ended.stopped, &ended.broken) {
-        (Some(stopped), _) => Some(stopped.text().trim_start_matches("stopped ").to_owned()),
-        (None, Some(error)) => Some(error.to_string()),
-        (None, None) if outcome == Outcome::Stopped => Some("waiting for a person".to_owned()),
-        _ => None,
-    };
-    let failed = ended
-        .failures
-        .iter()
-        .map(|Failed { task, failure, blocks }| FailedView {
-            task: task.clone(),
-            failure: failure.clone(),
-            blocks: blocks.clone(),
-        })
-        .collect();
-    let waiting =
-        ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
-    let mut next = Vec::new();
-    if let Some(Failed { task, .. }) = ended.failures.first() {
-        next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
-        next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
-    }
-    // What cannot be merged is said with its message; it is no person's word that is waited for.
-    let merges = |task: &str| {
-        let id = project.graph.find(task.split('[').next().unwrap_or(task));
-        id.is_some_and(|id| project.spec(&project.graph[id]).isolate.is_some())
-    };
-    let (unmerged, asking): (Vec<_>, Vec<_>) = ended.waiting.iter().partition(|(task, _)| merges(task));
-    let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
-    next.extend(asking.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
-    if !unmerged.is_empty() {
-        next.push((again(what, how, "planexe resume"), "go on once it can be merged".to_owned()));
-    }
-    if unmerged.is_empty()
-        && outcome == Outcome::Stopped
-        && ended.failures.is_empty()
-        && ended.summary.pending > 0
-    {
-        let resume = match ended.stopped {
-            Some(Stopped::Abort) => "planexe resume --force",
-            _ => "planexe resume",
-        };
-        next.push((again(what, how, resume), "go on with what is left".to_owned()));
-    }
-    for (command, _) in &mut next {
-        *command = session.here(command);
-    }
-    SummaryView {
-        schema: crate::report::SCHEMA,
-        server: session.server(),
-        run_dir: project.run.display().to_string(),
-        pipeline: project.name.clone(),
-        outcome,
-        message,
-        summary: ended.summary.clone(),
-        tasks: Vec::new(),
-        failed,
-        waiting,
-        report: report_of(opened, what, outcome),
-        next,
-        exit_code: code,
-    }
-}
-
-/// The command that goes on with a build: of targets that were typed no other task is begun, and what was said of models
-/// and answers holds for the rest too.
-fn again(what: &What, how: &HowArgs, bare: &str) -> String {
-    let mut command = match what.typed.is_empty() {
-        true => bare.to_owned(),
-        false => String::from(if what.only { "planexe build --only" } else { "planexe build" }),
-    };
-    if let Some(model) = &how.model {
-        command += &format!(" --model {}", crate::report::shell_word(model));
-    }
-    for (said, option) in [
-        (!how.rebuild_on.is_empty(), " --rebuild-on model"),
-        (how.strict, " --strict"),
-        (how.frozen, " --frozen"),
-    ] {
-        command += if said { option } else { "" };
-    }
-    for name in &what.typed {
-        command += &format!(" {}", crate::report::shell_word(name));
-    }
-    command
-}
-
-/// The file to open: the first page among the outputs of the targets, or of the last task.
-fn report_of(opened: &Opened, what: &What, outcome: Outcome) -> Option<String> {
-    if outcome != Outcome::Completed {
-        return None;
-    }
-    let page = match &opened.project.left_out {
-        Some(left_out) => left_out.page.as_deref(),
-        None => opened.project.page(&what.targets.iter().map(|(id, _)| *id).collect::<Vec<_>>()),
-    }?;
-    Some(crate::manifest::fault::shown_path(&opened.store.path(page)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_read() {
-        for (text, tokens) in
-            [("200000", 200_000), ("200k", 200_000), ("1.5M", 1_500_000), ("1_000", 1000), ("0", 0)]
-        {
-            assert_eq!(parse_tokens(text), Ok(tokens), "{text}");
-        }
-        for text in ["", "k", "-1", "many", "1e400", "inf"] {
-            assert!(parse_tokens(text).is_err(), "{text}");
-        }
-        assert_eq!((parse_cost("2.50"), parse_cost("$3")), (Ok(2.5), Ok(3.0)));
-        assert!(parse_cost("-1").is_err() && parse_cost("NaN").is_err());
     }
 }

@@ -1,0 +1,182 @@
+//! The options of `planexe build`, those it shares with `resume`, and how their values are written.
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::OnFailure;
+use crate::manifest::types::Span;
+use crate::progress::{self};
+
+/// What `planexe build` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BuildArgs {
+    /// Tasks or outputs to make [default: what the pipeline names as its default, else everything]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+
+    /// Show what would run and why; run nothing, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Run nothing; the exit code is 0 if all is up to date, 1 if something is stale
+    #[arg(short = 'q', long, conflicts_with = "dry_run")]
+    pub question: bool,
+
+    /// Run the targets and all they need even if they are up to date, with fresh answers
+    #[arg(short = 'B', long)]
+    pub always_make: bool,
+
+    /// Run the targets alone, not what they need
+    #[arg(long, requires = "targets")]
+    pub only: bool,
+
+    /// Say of each task that runs why it is stale
+    #[arg(long)]
+    pub explain: bool,
+
+    /// How the build is carried out.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// How a build is carried out: shared by `build` and `resume`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HowArgs {
+    /// Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]
+    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
+    pub jobs: Option<u32>,
+
+    /// After a failure go on with what does not depend on it (this is the default)
+    #[arg(short, long, group = "on_failure")]
+    pub keep_going: bool,
+
+    /// After a failure start nothing more; what runs finishes
+    #[arg(long, group = "on_failure")]
+    pub fail_fast: bool,
+
+    /// After a failure stop everything at once
+    #[arg(long, group = "on_failure")]
+    pub stop_all: bool,
+
+    /// Leave tasks that failed before as they are
+    #[arg(long)]
+    pub keep_failed: bool,
+
+    /// Ask this model, by its name in the pipeline, instead of those the tasks name
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// `model`: treat tasks made with another model or other parameters as stale
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
+    pub rebuild_on: Vec<RebuildOn>,
+
+    /// Exit 1 if a task is done with items missing
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Refuse answers recorded for another prompt
+    #[arg(long)]
+    pub frozen: bool,
+
+    /// Let a command that exits with an error fail, whatever its evaluator would say
+    #[arg(long)]
+    pub no_rescue: bool,
+
+    /// Do not look for kept answers; ask again
+    #[arg(long)]
+    pub no_reuse: bool,
+
+    /// Wait for another planexe on this run to end, rather than exit 75
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Take no lock, where the file system has none; two builds at once will then spoil each other's work
+    #[arg(long, conflicts_with = "wait")]
+    pub no_lock: bool,
+
+    /// Start no further call once this build has cost so many USD
+    #[arg(long, value_name = "USD", value_parser = parse_cost)]
+    pub max_cost: Option<f64>,
+
+    /// Start no further call once this build has used so many tokens, prompts and answers together (200000, 200k, 1.5M)
+    #[arg(long, value_name = "N", value_parser = parse_tokens)]
+    pub max_tokens: Option<u64>,
+
+    /// Start no further call once this build has made so many, those of evaluators too
+    #[arg(long, value_name = "N")]
+    pub max_calls: Option<u64>,
+
+    /// Start no further task after this time (90s, 15m, 8h)
+    #[arg(long, value_name = "TIME", value_parser = Span::parse)]
+    pub max_time: Option<Span>,
+
+    /// Post events to this address too; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub webhook: Vec<String>,
+
+    /// How to show what happens: auto, plain (a line per start and end), json (events on standard error), none
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true)]
+    pub progress: progress::How,
+}
+
+impl HowArgs {
+    /// What to do after a failure.
+    pub fn on_failure(&self) -> OnFailure {
+        match (self.fail_fast, self.stop_all) {
+            (true, _) => OnFailure::FailFast,
+            (_, true) => OnFailure::StopAll,
+            _ => OnFailure::KeepGoing,
+        }
+    }
+}
+
+/// What else makes a task stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RebuildOn {
+    /// Another model, or other parameters
+    Model,
+}
+
+/// `-j`.
+pub fn parse_jobs(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| "wanted a number from 1 up".to_owned())
+}
+
+pub fn parse_cost(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(usd) if usd.is_finite() && usd >= 0.0 => Ok(usd),
+        _ => Err("wanted an amount of USD, for example 2.50".to_owned()),
+    }
+}
+
+pub fn parse_tokens(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.trim_end().char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
+        _ => (text, 1.0),
+    };
+    match number.trim().replace('_', "").parse::<f64>() {
+        Ok(count) if count.is_finite() && count >= 0.0 && count * unit < 1e18 => {
+            Ok((count * unit).round() as u64)
+        }
+        _ => Err("wanted a number of tokens, for example 200000, 200k or 1.5M".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read() {
+        for (text, tokens) in
+            [("200000", 200_000), ("200k", 200_000), ("1.5M", 1_500_000), ("1_000", 1000), ("0", 0)]
+        {
+            assert_eq!(parse_tokens(text), Ok(tokens), "{text}");
+        }
+        for text in ["", "k", "-1", "many", "1e400", "inf"] {
+            assert!(parse_tokens(text).is_err(), "{text}");
+        }
+        assert_eq!((parse_cost("2.50"), parse_cost("$3")), (Ok(2.5), Ok(3.0)));
+        assert!(parse_cost("-1").is_err() && parse_cost("NaN").is_err());
+    }
+}

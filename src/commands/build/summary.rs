@@ -1,0 +1,149 @@
+//! What is told at the end of a build: how it ended, what failed, what to type next.
+
+use super::{HowArgs, What};
+use crate::build::{Ended, Failed, Stopped};
+use crate::commands::Session;
+use crate::exit::{self};
+use crate::open::Opened;
+use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
+
+/// At most so many tasks that wait for a person are named in what to type next.
+const WAITING: usize = 5;
+
+pub(super) fn exit_code(ended: &Ended, strict: bool) -> u8 {
+    if ended.broken.is_some() {
+        return exit::FAILED;
+    }
+    match ended.stopped {
+        Some(Stopped::Signal(signal_hook::consts::SIGINT)) => return exit::INTERRUPTED,
+        Some(Stopped::Signal(signal_hook::consts::SIGHUP)) => return exit::HANGUP,
+        Some(Stopped::Signal(_)) => return exit::TERMINATED,
+        _ => {}
+    }
+    // Instances a fan-out can do without are no failure of the build.
+    if ended.fails {
+        exit::FAILED
+    } else if ended.stopped.is_some() || !ended.summary.waiting.is_empty() {
+        exit::STOPPED
+    } else if strict && !ended.summary.partial.is_empty() {
+        exit::FAILED
+    } else {
+        exit::DONE
+    }
+}
+
+/// What is told at the end.
+pub(super) fn summary_view(
+    session: &Session,
+    opened: &Opened,
+    what: &What,
+    how: &HowArgs,
+    ended: &Ended,
+    code: u8,
+) -> SummaryView {
+    let project = &opened.project;
+    let outcome = if ended.stopped.is_some() || (!ended.fails && !ended.summary.waiting.is_empty()) {
+        Outcome::Stopped
+    } else if ended.fails || ended.broken.is_some() {
+        Outcome::Failed
+    } else {
+        Outcome::Completed
+    };
+    let message = match (ended.stopped, &ended.broken) {
+        (Some(stopped), _) => Some(stopped.text().trim_start_matches("stopped ").to_owned()),
+        (None, Some(error)) => Some(error.to_string()),
+        (None, None) if outcome == Outcome::Stopped => Some("waiting for a person".to_owned()),
+        _ => None,
+    };
+    let failed = ended
+        .failures
+        .iter()
+        .map(|Failed { task, failure, blocks }| FailedView {
+            task: task.clone(),
+            failure: failure.clone(),
+            blocks: blocks.clone(),
+        })
+        .collect();
+    let waiting =
+        ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
+    let mut next = Vec::new();
+    if let Some(Failed { task, .. }) = ended.failures.first() {
+        next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
+        next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
+    }
+    // What cannot be merged is said with its message; it is no person's word that is waited for.
+    let merges = |task: &str| {
+        let id = project.graph.find(task.split('[').next().unwrap_or(task));
+        id.is_some_and(|id| project.spec(&project.graph[id]).isolate.is_some())
+    };
+    let (unmerged, asking): (Vec<_>, Vec<_>) = ended.waiting.iter().partition(|(task, _)| merges(task));
+    let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
+    next.extend(asking.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
+    if !unmerged.is_empty() {
+        next.push((again(what, how, "planexe resume"), "go on once it can be merged".to_owned()));
+    }
+    if unmerged.is_empty()
+        && outcome == Outcome::Stopped
+        && ended.failures.is_empty()
+        && ended.summary.pending > 0
+    {
+        let resume = match ended.stopped {
+            Some(Stopped::Abort) => "planexe resume --force",
+            _ => "planexe resume",
+        };
+        next.push((again(what, how, resume), "go on with what is left".to_owned()));
+    }
+    for (command, _) in &mut next {
+        *command = session.here(command);
+    }
+    SummaryView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        run_dir: project.run.display().to_string(),
+        pipeline: project.name.clone(),
+        outcome,
+        message,
+        summary: ended.summary.clone(),
+        tasks: Vec::new(),
+        failed,
+        waiting,
+        report: report_of(opened, what, outcome),
+        next,
+        exit_code: code,
+    }
+}
+
+/// The command that goes on with a build: of targets that were typed no other task is begun, and what was said of models
+/// and answers holds for the rest too.
+fn again(what: &What, how: &HowArgs, bare: &str) -> String {
+    let mut command = match what.typed.is_empty() {
+        true => bare.to_owned(),
+        false => String::from(if what.only { "planexe build --only" } else { "planexe build" }),
+    };
+    if let Some(model) = &how.model {
+        command += &format!(" --model {}", crate::report::shell_word(model));
+    }
+    for (said, option) in [
+        (!how.rebuild_on.is_empty(), " --rebuild-on model"),
+        (how.strict, " --strict"),
+        (how.frozen, " --frozen"),
+    ] {
+        command += if said { option } else { "" };
+    }
+    for name in &what.typed {
+        command += &format!(" {}", crate::report::shell_word(name));
+    }
+    command
+}
+
+/// The file to open: the first page among the outputs of the targets, or of the last task.
+fn report_of(opened: &Opened, what: &What, outcome: Outcome) -> Option<String> {
+    if outcome != Outcome::Completed {
+        return None;
+    }
+    let page = match &opened.project.left_out {
+        Some(left_out) => left_out.page.as_deref(),
+        None => opened.project.page(&what.targets.iter().map(|(id, _)| *id).collect::<Vec<_>>()),
+    }?;
+    Some(crate::manifest::fault::shown_path(&opened.store.path(page)))
+}

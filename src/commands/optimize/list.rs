@@ -1,0 +1,163 @@
+//! Experiments as they are on disk: which there are, and what came of one.
+
+use std::path::Path;
+
+use crate::commands::optimize::OptimizeArgs;
+use crate::commands::{Session, session_find};
+use crate::exit::{self, Error};
+use crate::fs;
+use crate::open::Opened;
+use crate::optimize::cells::Subject;
+use crate::optimize::decide::Decision;
+use crate::optimize::records::{Config, Folder};
+use crate::record::Digest;
+use crate::report::{Amount, ExperimentLine, ExperimentsView, OptimizeView};
+
+/// The experiments of a task, the last one first.
+pub(super) fn configs(experiments: &Path) -> Vec<Config> {
+    let mut found: Vec<Config> = Vec::new();
+    for (name, kind) in fs::list_dir(experiments).unwrap_or_default() {
+        if kind == fs::FileKind::Dir {
+            found.extend(Folder { dir: experiments.join(name) }.config());
+        }
+    }
+    found.sort_by(|a, b| b.updated_utc.cmp(&a.updated_utc).then(a.id.cmp(&b.id)));
+    found
+}
+
+/// `--list`.
+pub(super) fn list(session: &Session, opened: &Opened, args: &OptimizeArgs) -> Result<u8, Error> {
+    let root = opened.project.folder.join("experiments");
+    let only = match &args.task {
+        Some(task) => {
+            Some(opened.project.spec(&opened.project.graph[session_find(opened, task)?.task]).name.clone())
+        }
+        None => None,
+    };
+    let mut experiments = Vec::new();
+    for (name, kind) in fs::list_dir(&root).unwrap_or_default() {
+        if kind != fs::FileKind::Dir {
+            continue;
+        }
+        for config in configs(&root.join(name)) {
+            if only.as_ref().is_some_and(|task| *task != config.task) {
+                continue;
+            }
+            let promoted = config.promoted.as_ref().map(|it| name_of(&config, &it.blake3));
+            experiments.push(ExperimentLine {
+                compare: config.rules.compare,
+                samples: config.rules.samples,
+                best: name_of(&config, &best_of(&config)),
+                promoted,
+                rounds: config.rounds.len(),
+                variants: config.variants.len(),
+                runs: config.runs.len(),
+                complete: config.complete,
+                task: config.task,
+                experiment: config.id,
+                started_utc: config.started_utc,
+                updated_utc: config.updated_utc,
+            });
+        }
+    }
+    let run_dir = opened.project.run.display().to_string();
+    let view =
+        ExperimentsView { schema: crate::report::SCHEMA, server: session.server(), run_dir, experiments };
+    if session.globals.json {
+        session.print_json(&view)?;
+    } else {
+        session.print(&view.text(&session.out))?;
+    }
+    Ok(exit::DONE)
+}
+
+/// What a text is called.
+pub(super) fn name_of(config: &Config, digest: &Digest) -> String {
+    let found = config.variants.iter().find(|variant| variant.blake3 == *digest);
+    found.map_or_else(|| digest.short().to_owned(), |variant| variant.name.clone())
+}
+
+/// The text that came out best: what the last round kept, or its champion.
+pub(super) fn best_of(config: &Config) -> Digest {
+    let Some(round) = config.rounds.last() else {
+        return config.variants.first().map_or(Digest::of(b""), |first| first.blake3.clone());
+    };
+    let kept = round.challengers.iter().find(|one| one.decision == Decision::Kept);
+    kept.map_or(&round.champion, |one| &one.blake3).clone()
+}
+
+/// An experiment of a task by its id, or the last one.
+fn experiment(experiments: &Path, task: &str, id: &str) -> Result<Config, Error> {
+    let all = configs(experiments);
+    if all.is_empty() {
+        return Err(Error::usage(format!("there is no experiment on `{task}`"))
+            .code("no_experiment")
+            .hint(format!("planexe optimize {task} --variant FILE")));
+    }
+    let known: Vec<&str> = all.iter().map(|config| config.id.as_str()).collect();
+    let hint = format!("experiments on `{task}`: {}", known.join(", "));
+    let found = all.iter().find(|config| config.id.starts_with(id)).cloned();
+    found.ok_or_else(|| {
+        Error::usage(format!("no experiment on `{task}` is called `{id}`")).code("no_experiment").hint(hint)
+    })
+}
+
+/// `--show`.
+pub(super) fn show(
+    session: &Session,
+    opened: &Opened,
+    experiments: &Path,
+    subject: &Subject<'_>,
+    id: &str,
+) -> Result<u8, Error> {
+    let config = experiment(experiments, &subject.spec().name, id)?;
+    let folder = Folder::new(experiments, &config.id);
+    let mut view = view_of(session, opened, &folder, &config);
+    view.results = folder.results();
+    tell(session, &view)?;
+    Ok(exit::DONE)
+}
+
+/// The answer for an experiment as it is on disk.
+pub(super) fn view_of(session: &Session, opened: &Opened, folder: &Folder, config: &Config) -> OptimizeView {
+    let best = best_of(config);
+    OptimizeView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        run_dir: opened.project.run.display().to_string(),
+        task: config.task.clone(),
+        experiment: config.id.clone(),
+        dir: folder.dir.display().to_string(),
+        state: if config.complete { "complete" } else { "incomplete" }.to_owned(),
+        best: name_of(config, &best),
+        kept: config.variants.first().is_some_and(|first| first.blake3 != best),
+        promoted: config.promoted.as_ref().is_some_and(|it| it.blake3 == best),
+        compare: config.rules.compare,
+        samples: config.rules.samples,
+        draws_alike: false,
+        bias: config.bias,
+        results: Vec::new(),
+        rounds: config.rounds.clone(),
+        missing: Vec::new(),
+        used: Amount::default(),
+        expected: None,
+        stale: Vec::new(),
+        given: None,
+        next: Vec::new(),
+    }
+}
+
+/// Prints an answer.
+pub(super) fn tell(session: &Session, view: &OptimizeView) -> Result<(), Error> {
+    if session.globals.json {
+        let mut view = view.clone();
+        view.next.iter_mut().for_each(|next| *next = session.here(next));
+        session.print_json(&view)?;
+        return Ok(());
+    }
+    session.print(&view.text(&session.out))?;
+    for next in &view.next {
+        session.say(&format!("next: {next}"));
+    }
+    Ok(())
+}

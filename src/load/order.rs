@@ -1,0 +1,134 @@
+//! Faults of the graph: two tasks that write one file, cycles, and lanes that wait for themselves.
+
+use super::Loader;
+use super::decl::decl;
+use crate::graph::{self, Graph};
+use crate::lanes;
+use crate::manifest::inputs;
+use crate::manifest::{Fault, KeyPath};
+use crate::pattern;
+use crate::project::Spec;
+
+impl Loader<'_> {
+    pub(super) fn graph_fault(&mut self, fault: &graph::Fault) {
+        let fault = match fault {
+            graph::Fault::DuplicateOutput { first, second, case_only } => {
+                let path = |(decl, output): (usize, usize)| {
+                    let task = self.manifest.tables.task.get_index(decl);
+                    task.map_or(String::new(), |(_, task)| task.outputs[output].path().to_owned())
+                };
+                let at = |(decl, output): (usize, usize)| self.task_path(decl).then("outputs").then(output);
+                let (one, two) = (self.task_name(first.0), self.task_name(second.0));
+                let message = if *case_only {
+                    format!(
+                        "outputs `{}` and `{}` differ only in case, which some file systems do not tell apart",
+                        path(*first),
+                        path(*second)
+                    )
+                } else if one == two {
+                    format!("output `{}` is listed twice", path(*second))
+                } else {
+                    format!("two tasks write `{}`: `{one}` and `{two}`", path(*second))
+                };
+                Fault::at(at(*second), message)
+                    .wanted("one task per file")
+                    .related(at(*first), format!("`{one}` writes it here"))
+            }
+            graph::Fault::Cycle { decls } => {
+                let mut names: Vec<&str> = decls.iter().map(|&decl| self.task_name(decl)).collect();
+                let first = names.first().copied().unwrap_or_default();
+                names.push(first);
+                let text = names.join(" -> ");
+                let at = match (decls.first(), decls.last()) {
+                    (Some(&task), Some(&other)) => self.wait_of(task, other),
+                    _ => KeyPath::root(),
+                };
+                let message = if decls.len() == 1 {
+                    format!("task `{first}` reads what it writes itself: {text}")
+                } else {
+                    format!("tasks wait for one another: {text}")
+                };
+                Fault::at(at, message)
+                    .wanted("a cycle")
+                    .hint("each task can only read what is made before it")
+            }
+        };
+        self.faults.push(fault);
+    }
+
+    /// Tasks of a lane are merged together: none may wait for what another is merged for, and they have one base.
+    pub(super) fn look_at_lanes(&mut self, graph: &Graph, specs: &[Spec]) {
+        if specs.iter().all(|spec| spec.isolate.is_none()) {
+            return;
+        }
+        let at = |name: &str| KeyPath::task(name).then("isolate");
+        for tasks in lanes::entangled(graph, |id| specs.get(graph[id].decl).and_then(Spec::lane)) {
+            let names: Vec<&str> = tasks.iter().map(|id| graph[*id].name.as_str()).collect();
+            let (Some(first), Some(last)) = (names.first(), names.last()) else { continue };
+            let lane = specs.get(graph[tasks[0]].decl).and_then(|spec| spec.isolate.as_ref()?.lane.clone());
+            let lane = lane.map_or(String::new(), |(lane, _)| lane);
+            let message = format!(
+                "lane `{lane}` waits for itself: a task between `{}` reads what is merged only with all of it",
+                names.join("`, `")
+            );
+            self.faults.push(
+                Fault::at(at(last), message)
+                    .wanted("a cycle")
+                    .related(at(first), "merged together with this")
+                    .hint("put what lies between into the same lane, or the tasks into different lanes"),
+            );
+        }
+        let isolated = specs.iter().filter_map(|spec| Some((&spec.name, spec.isolate.as_ref()?)));
+        let shared: Vec<(&String, &str, usize, &Option<String>)> = isolated
+            .clone()
+            .filter_map(|(name, isolate)| {
+                let (lane, number) = isolate.lane.as_ref()?;
+                Some((name, lane.as_str(), *number, &isolate.base))
+            })
+            .collect();
+        for (n, (name, lane, number, base)) in shared.iter().enumerate() {
+            let Some(other) = shared[..n].iter().find(|other| other.2 == *number && other.3 != *base) else {
+                continue;
+            };
+            self.faults.push(
+                Fault::at(at(name), format!("tasks of lane `{lane}` have different bases"))
+                    .wanted("one base for all of a lane")
+                    .related(at(other.0), "the other")
+                    .hint("say it once, as `base` under `[isolation]`"),
+            );
+        }
+        for (name, _) in isolated.filter(|(_, isolate)| isolate.lane.is_none()) {
+            let Some(other) = shared.iter().find(|other| other.1 == name) else { continue };
+            self.faults.push(
+                Fault::at(
+                    at(name),
+                    format!("the lane of task `{name}`, its own, has the name of a shared one"),
+                )
+                .wanted("two lanes of one name")
+                .related(at(other.0), "the other")
+                .hint(format!("give the lane another name, or say `isolate = {{ lane = \"{name}\" }}`")),
+            );
+        }
+    }
+
+    /// Where a task says that it waits for another.
+    fn wait_of(&self, task: usize, other: usize) -> KeyPath {
+        let tables = &self.manifest.tables;
+        let at = self.task_path(task);
+        let (Some((name, task)), Some((other_name, other))) =
+            (tables.task.get_index(task), tables.task.get_index(other))
+        else {
+            return at;
+        };
+        let (task_decl, other_decl) = (decl(tables, name, task), decl(tables, other_name, other));
+        let reads =
+            |pattern: &str| other_decl.outputs.iter().any(|output| pattern::could_match(pattern, output));
+        if let Some(n) = task_decl.inputs.iter().position(|input| reads(&input.pattern)) {
+            return inputs::named(&task.inputs, &at).swap_remove(n).key_path;
+        }
+        if let Some(n) = task.after.iter().position(|name| name == other_name) {
+            return at.then("after").then(n);
+        }
+        at.then("foreach")
+    }
+}

@@ -1,0 +1,110 @@
+//! `[task.NAME.check]`: what an answer must satisfy beyond its schema.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Map;
+use super::OneOrMany;
+
+/// `check`: what an answer must satisfy beyond its schema.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Check {
+    /// Least number of items, by JSON pointer of the list.
+    pub min_items: Map<u64>,
+    /// Greatest number of items, by JSON pointer of the list.
+    pub max_items: Map<u64>,
+    /// JSON pointers (`*` allowed) whose value must not be empty or a placeholder.
+    pub non_empty: Vec<String>,
+    /// Allowed values, by JSON pointer (`*` allowed).
+    pub one_of: Map<Vec<Value>>,
+    /// JSON pointers (`*` allowed) whose values must all differ.
+    pub unique: Vec<String>,
+    /// Least number of words of the whole answer.
+    pub min_words: Option<u64>,
+    /// Greatest number of words of the whole answer.
+    pub max_words: Option<u64>,
+    /// Regular expressions the text must match, by JSON pointer (`""` is the whole answer).
+    pub matches: Map<String>,
+    /// A file of the pipeline with one banned word or phrase per line, or a list of such files; `{{ vars.X }}` may stand
+    /// in a path.
+    pub banned_words: Option<OneOrMany>,
+    /// The same of words and phrases that are allowed, whatever list bans them: a banned word inside an allowed phrase
+    /// is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_words: Option<OneOrMany>,
+    /// JSON pointers (`*` allowed) of ids, and where those ids come from: `"input:/pointer"` is in a JSON
+    /// input, `"item:/pointer"` in the item of a fan-out, `"/pointer"` in the answer itself. An empty id
+    /// is passed over.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub refs: Map<String>,
+    /// Estimates given as ranges, and what makes one sound.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<RangeRule>,
+    /// Texts inside the answer, by JSON pointer (`*` allowed), and how concrete each must be.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub texts: Map<TextRule>,
+    /// Conditions on the answer and the inputs together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<Requirement>,
+}
+
+impl Check {
+    /// The lists of words it names: the key, which of several, and the path as written.
+    pub fn word_files(&self) -> impl Iterator<Item = (&'static str, Option<usize>, &str)> {
+        let keys = [("banned_words", &self.banned_words), ("allowed_words", &self.allowed_words)];
+        keys.into_iter().flat_map(|(key, files)| {
+            let many = matches!(files, Some(OneOrMany::Many(_)));
+            let files = files.iter().flat_map(OneOrMany::as_slice).enumerate();
+            files.map(move |(index, file)| (key, many.then_some(index), file.as_str()))
+        })
+    }
+}
+
+/// An entry of `check.ranges`: an estimate in the manner of Fermi. A number may be written as a string.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RangeRule {
+    /// JSON pointer (`*` allowed) of the objects that hold an estimate each.
+    pub at: String,
+    /// Member with the lower bound.
+    pub low: String,
+    /// Member with the upper bound; it must not be below the lower one.
+    pub high: String,
+    /// Member with the likely value; it must lie between the two.
+    pub likely: Option<String>,
+    /// Least value of the lower bound.
+    pub min: Option<f64>,
+    /// Greatest value of the upper bound.
+    pub max: Option<f64>,
+    /// Greatest ratio of the upper bound to the lower one; a wider range says nothing.
+    pub max_ratio: Option<f64>,
+    /// Member that says what the estimate rests on; it must not be empty or a placeholder.
+    pub evidence: Option<String>,
+}
+
+/// An entry of `check.texts`: what makes a text concrete enough to act on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextRule {
+    /// Least number of words of each text.
+    pub min_words: Option<u64>,
+    /// Greatest number of words of each text.
+    pub max_words: Option<u64>,
+    /// Whether each text must name a number.
+    pub number: bool,
+    /// Greatest share of words, from 0 to 1, that two texts of one list may have in common.
+    pub alike: Option<f64>,
+}
+
+/// An entry of `check.require`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Requirement {
+    /// A condition `"{{ … }}"` over `answer`, the inputs, `vars` and `item`; false means: ask again.
+    /// Without one the message decides: if it comes to nothing, all is well.
+    pub that: Option<String>,
+    /// What the model is told: a template over the same names, each line one fault.
+    pub message: String,
+}
