@@ -291,7 +291,7 @@ Examples:
   planexe clean swot --dry-run        list what would go
   planexe clean swot                  swot is made again, with a fresh answer
   planexe clean swot --downstream     and all that depends on it
-  planexe clean --orphans -y          files of tasks that the pipeline no longer has
+  planexe clean --orphans -y          files of tasks no longer in the pipeline
 
 Nothing is lost: `planexe restore` brings it back.";
 
