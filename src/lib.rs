@@ -1,5 +1,6 @@
 //! make for LLM pipelines.
 
+pub mod asks;
 pub mod build;
 pub mod cancel;
 pub mod check;
