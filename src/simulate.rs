@@ -14,7 +14,7 @@ use crate::llm::{Usage, cost};
 use crate::manifest::types::Budget;
 use crate::project::{Endpoint, Project, Recipe, Spec};
 use crate::store::index::Index;
-use crate::store::logs::{UsageLine, model_name};
+use crate::store::usage::{UsageLine, model_name};
 use crate::style;
 
 /// What a task takes to run, and for how long; none if it need not run.

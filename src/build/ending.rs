@@ -7,12 +7,12 @@ use super::{Build, Ended, Stopped};
 use crate::engine::Settled;
 use crate::event::Kind;
 use crate::graph::{Kind as NodeKind, Task, TaskId};
-use crate::memo::{self, RestsOn};
+use crate::memo::{self, Known, RestsOn};
 use crate::pattern;
 use crate::project::Recipe;
 use crate::record::Marker;
 use crate::runner;
-use crate::store::Store;
+use crate::store::{Sidecar, Store};
 
 /// At most so many tasks that were not reached are named.
 const LEFT: usize = 100;
@@ -71,6 +71,7 @@ impl Build<'_> {
             failures: std::mem::take(&mut self.failures),
             rests_on: None,
             contents: None,
+            memo_is_outdated: false,
             edited: self.edited.clone(),
             fails: self.fails(),
             waiting: std::mem::take(&mut self.waiting),
@@ -104,10 +105,33 @@ impl Build<'_> {
         // With few changes the memo there is is renewed; what all rests on need not be gathered for that, and
         // cannot be where most of the pipeline was left out.
         let part = self.project.left_out.is_some();
-        let few = self.known.is_some() && (self.begun || part && whole);
+        let conditions_differ = self.known.is_some_and(|known| self.conditions_differ(known));
+        let few = self.known.is_some() && (self.begun || part && whole) && !conditions_differ;
         let rests_on = if few || part { None } else { self.rests_on() };
         let contents = std::mem::take(&mut self.contents);
-        Ended { broken: self.broken, rests_on, contents: few.then_some(contents), ..ended }
+        let contents = few.then_some(contents);
+        Ended { broken: self.broken, rests_on, contents, memo_is_outdated: conditions_differ, ..ended }
+    }
+
+    /// Whether a task was skipped that the memo calls up to date, or the other way round: its files are then others than
+    /// those the memo lists. What reads it follows it, so only tasks with a condition are looked at.
+    fn conditions_differ(&self, known: &Known) -> bool {
+        let graph = self.engine.graph();
+        let (mut skipped, mut markers) = (Vec::new(), Vec::new());
+        for id in graph.ids().filter(|&id| self.project.spec(&graph[id]).when.is_some()) {
+            let task = &graph[id];
+            match (self.engine.settled(id), task.outputs.first()) {
+                (Some(Settled::Skipped), _) => skipped.push(task.name.as_str()),
+                (Some(Settled::Fresh | Settled::Done), Some(first)) if crate::inputs::has_outputs(task) => {
+                    markers.push(self.store.sidecar_path(first, Sidecar::Done));
+                }
+                _ => {}
+            }
+        }
+        let in_run =
+            |path: &PathBuf| path.strip_prefix(self.store.run_dir()).ok()?.to_str().map(str::to_owned);
+        let markers: Vec<String> = markers.iter().filter_map(in_run).collect();
+        !known.has_the_same_conditions(&skipped, &markers)
     }
 
     /// Whether a task is counted: items are, not the fan-out they belong to, nor what is only judged.
@@ -191,7 +215,7 @@ impl Build<'_> {
                 }
             } else {
                 let first = task.outputs.first()?;
-                let marker = self.store.sidecar_path(first, crate::store::Sidecar::Done);
+                let marker = self.store.sidecar_path(first, Sidecar::Done);
                 rested.rests.markers.push(rested.rests.files.len() as u32);
                 rested.add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
                 for output in &task.outputs {

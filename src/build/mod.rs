@@ -90,6 +90,8 @@ pub struct Ended {
     pub rests_on: Option<RestsOn>,
     /// What tasks that ran were given and left, if everything is up to date now.
     pub contents: Option<Contents>,
+    /// The memo there is speaks of tasks that are skipped now, or does not of such as were.
+    pub memo_is_outdated: bool,
     /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.

@@ -68,6 +68,8 @@ struct View {
     /// Tasks that were not done then and are pending now.
     pending: Vec<String>,
     checkpoints_dropped: usize,
+    /// Isolated tasks among them: their files are restored, and git has what was merged of them all the same.
+    git_stays: Vec<String>,
 }
 
 /// Brings former outputs back.
@@ -137,6 +139,7 @@ fn to_versions(
             touchable: false,
         });
     }
+    find_isolated(opened, &mut view);
     if !dry_run {
         find_stale(session, opened, &mut view);
     }
@@ -251,6 +254,7 @@ fn to_checkpoint(
         store.rewind(&plan)?;
     }
     let mut view = view_of(&plan, !dry_run);
+    find_isolated(opened, &mut view);
     if !dry_run {
         find_stale(session, opened, &mut view);
     }
@@ -297,6 +301,7 @@ fn view_of(plan: &Rewind, done: bool) -> View {
         restored: plan.back.iter().map(back).collect(),
         pending: plan.pending.iter().map(|(task, _)| task.clone()).collect(),
         checkpoints_dropped: plan.dropped,
+        git_stays: Vec::new(),
     }
 }
 
@@ -318,6 +323,17 @@ fn no_checkpoint(opened: &Opened, id: &str, none: NoCheckpoint) -> Error {
             }
         }
     }
+}
+
+/// Finds the tasks whose commits are in git, which is not moved.
+fn find_isolated(opened: &Opened, view: &mut View) {
+    let units = Units::new(&opened.project, &opened.store);
+    let isolated = |name: &&String| {
+        let task = units.graph.find(name).map(|id| &units.graph[id]);
+        task.is_some_and(|task| opened.project.spec(task).isolate.is_some())
+    };
+    let names = view.restored.iter().map(|back| &back.task).chain(&view.pending);
+    view.git_stays = names.filter(isolated).cloned().collect();
 }
 
 /// Finds out what the next build would make again all the same.
@@ -344,6 +360,13 @@ fn find_stale(session: &Session, opened: &Opened, view: &mut View) {
 
 /// Says what the next build makes of it, and how to keep it all the same.
 fn tell_stale(session: &Session, view: &View, typed: Option<&[String]>) {
+    if !view.git_stays.is_empty() {
+        session.say(&format!(
+            "note: git is not moved: what was merged of {} stays on its base; `git log` has it, and `git revert -m 1 COMMIT` takes \
+             a merge back",
+            clean(&view.git_stays.join(", "))
+        ));
+    }
     let gone: Vec<&Back> = view.restored.iter().filter(|back| back.stale.as_deref() == Some(GONE)).collect();
     if let Some(first) = gone.first() {
         session.say(&format!(

@@ -14,6 +14,7 @@ mod read;
 mod temp;
 #[cfg(test)]
 mod test;
+mod unsynced;
 mod write;
 
 pub use append::*;

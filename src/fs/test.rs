@@ -310,3 +310,49 @@ fn a_new_directory_is_never_one_that_was_there() {
     assert!(!make_new_dir(&path).unwrap());
     assert!(make_new_dir(&path.join("a/b")).is_err());
 }
+
+/// A folder that is there already, but not for good: another thread, or this one, has made it and not synced it yet.
+#[test]
+fn a_folder_that_is_found_is_as_durable_as_one_that_is_made() {
+    let dir = dir();
+    let run = &dir.path().canonicalize().unwrap();
+    let synced = |path: &str| {
+        let fails = |make: &dyn Fn() -> Result<()>| {
+            fault::arm(0, true);
+            let failed = make().is_err();
+            fault::disarm();
+            failed
+        };
+        let (folder, file) = (run.join(path), run.join(path).join("file"));
+        let make = || make_dirs(&folder, Durability::Synced);
+        let make_inside = || make_dirs_inside(run, &file, Durability::Synced);
+        assert!(fails(&make) && fails(&make_inside), "`{path}` is taken for durable");
+        make_inside().unwrap();
+        assert!(!fails(&make) && !fails(&make_inside), "`{path}` is synced again");
+    };
+    make_dirs(&run.join("a/b"), Durability::Unsynced).unwrap();
+    synced("a/b");
+    make_dirs(&run.join("c/d"), Durability::Unsynced).unwrap();
+    // Below one that is not synced yet.
+    assert!(make_new_dir(&run.join("c/d/e")).unwrap());
+    fault::arm(0, true);
+    make_dirs(&run.join("c/d"), Durability::Synced).unwrap();
+    fault::disarm();
+    // Made, but not synced: as between two threads.
+    fault::arm(1, true);
+    make_dirs(&run.join("f"), Durability::Synced).unwrap_err();
+    fault::disarm();
+    assert!(run.join("f").is_dir());
+    synced("f");
+    // Nothing is known of folders that were there before, or that could not be made.
+    std::fs::create_dir(run.join("g")).unwrap();
+    make_dirs(&run.join("g"), Durability::Unsynced).unwrap();
+    fault::arm(0, true);
+    make_dirs(&run.join("g"), Durability::Synced).unwrap();
+    make_dirs(&run.join("h"), Durability::Unsynced).unwrap_err();
+    fault::disarm();
+    std::fs::create_dir(run.join("h")).unwrap();
+    fault::arm(0, true);
+    make_dirs(&run.join("h"), Durability::Synced).unwrap();
+    fault::disarm();
+}

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 
 use super::read::{FileKind, buffer_for, kind, not_regular, open_regular};
 use super::temp::{Temp, temp_beside, temp_in};
-use super::{At, Durability, FsError, Result, change, fault, optional, retry, sync};
+use super::{At, Durability, FsError, Result, change, fault, optional, retry, sync, unsynced};
 
 /// Writes all bytes; short writes and interruptions are gone on from.
 pub(super) fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
@@ -311,15 +311,19 @@ pub fn remove_tree(path: &Path) -> Result<bool> {
     Ok(optional(std::fs::remove_dir_all(path).at("remove", path))?.is_some())
 }
 
-/// Makes a directory and those above it; what is new is synced if asked.
+/// Makes a directory and those above it; what this process made, now or before, is synced if asked.
 pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
-    if dir.as_os_str().is_empty() || dir.is_dir() {
+    if dir.as_os_str().is_empty() {
         return Ok(());
+    }
+    if dir.is_dir() {
+        return unsynced::settle(dir, durability);
     }
     make_missing_dir(dir, durability)
 }
 
 fn make_missing_dir(dir: &Path, durability: Durability) -> Result<()> {
+    unsynced::note(dir);
     let create = || change(|| std::fs::create_dir(dir));
     let made = match (create(), dir.parent()) {
         (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound && !above.as_os_str().is_empty() => {
@@ -332,15 +336,25 @@ fn make_missing_dir(dir: &Path, durability: Durability) -> Result<()> {
         Ok(()) => {}
         // Another thread was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
-        Err(error) => return Err(FsError::new(dir, "create", error)),
+        Err(error) => {
+            unsynced::forget(dir);
+            return Err(FsError::new(dir, "create", error));
+        }
     }
-    if durability == Durability::Synced { sync_parent(dir) } else { Ok(()) }
+    if durability == Durability::Synced { settle_new(dir) } else { Ok(()) }
+}
+
+/// Syncs the name of a folder just made, and those of the folders above it that need it.
+fn settle_new(dir: &Path) -> Result<()> {
+    sync_parent(dir)?;
+    unsynced::forget(dir);
+    unsynced::settle(dir, Durability::Synced)
 }
 
 /// Makes a directory that must not be there, in one that is, durably; false if there is something of its name.
 pub fn make_new_dir(dir: &Path) -> Result<bool> {
     match change(|| std::fs::create_dir(dir)) {
-        Ok(()) => sync_parent(dir).map(|()| true),
+        Ok(()) => settle_new(dir).map(|()| true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(FsError::new(dir, "create", error)),
     }
@@ -357,7 +371,8 @@ pub fn make_dirs_inside(dir: &Path, path: &Path, durability: Durability) -> Resu
     match (look_inside(dir, path)?, path.parent()) {
         (Plain::Missing, Some(parent)) => make_missing_dir(parent, durability),
         (Plain::Unclear, Some(parent)) => make_dirs(parent, durability),
-        _ => Ok(()),
+        (Plain::There, Some(parent)) => unsynced::settle(parent, durability),
+        (_, None) => Ok(()),
     }
 }
 

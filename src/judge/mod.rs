@@ -1,29 +1,32 @@
 //! Judging a task: gathers what the rules of [`crate::staleness`] ask for, from the run's files. Reads
 //! only; the same code serves `build`, `build -n`, `status` and `explain`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use minijinja::Value;
 
 use crate::check::{self, CompiledCheck};
-use crate::context::{self, InputError, Inputs};
-use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS};
+use crate::context::{InputError, Inputs};
+use crate::fingerprint::Fingerprint;
 use crate::fs;
-use crate::graph::{Graph, Item, Kind, Task, TaskId};
+use crate::graph::{Graph, Task, TaskId};
 use crate::inputs::{Files, Finder};
-use crate::items;
-use crate::llm;
-use crate::manifest;
-use crate::project::{CommandSpec, EvalSpec, Line, Project, PromptSpec, Recipe, Spec, Template};
+use crate::project::{Project, Recipe, Spec};
 use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
 use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
 use crate::store::Store;
-use crate::store::calls::KeptCall;
-use crate::store::candidates::Candidate;
-use crate::store::index::{Index, is_racy};
+use crate::store::index::Index;
 use crate::store::sidecar::{Sidecar, StatusRead};
+
+mod items;
+mod parts;
+mod prepared;
+mod stamp;
+
+pub use items::no_such_item;
+pub use prepared::{Prepared, call_digest};
 
 /// What is wrong with a file that a power cut may have left.
 const LOST: &str = "the power went before it was synced";
@@ -67,62 +70,6 @@ pub struct Judgement {
     pub unknown_state: Option<String>,
     /// Outputs as found.
     pub seen: Vec<Seen>,
-}
-
-/// What an attempt is made from.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    /// The inputs.
-    pub inputs: Inputs,
-    /// The fingerprint.
-    pub fingerprint: Fingerprint,
-    /// Rendered system prompt.
-    pub system: String,
-    /// Rendered prompt.
-    pub prompt: String,
-    /// The checks of the answer, with what they look at.
-    pub check: Option<Arc<CompiledCheck>>,
-    /// A kept answer to this very prompt.
-    pub kept: Option<Box<KeptCall>>,
-    /// The answer there is, if it passes the changed schema and checks.
-    pub existing: Option<String>,
-    /// Only the evaluation of a command's outputs changed: they are taken as they are.
-    pub as_it_is: bool,
-    /// What an attempt made from the same, which waits for its verdict or was found wanting.
-    pub candidate: Option<Box<Candidate>>,
-    /// What the attempt is decided on: digest of inputs, prompt, model and parameters.
-    pub decision_id: String,
-}
-
-impl Prepared {
-    /// The files given and their digests.
-    pub fn records(&self) -> Vec<InputRecord> {
-        self.inputs.records()
-    }
-
-    /// Digest of what an attempt makes its outputs from: who evaluates them is left out.
-    pub fn made_from(&self) -> Digest {
-        let records = self.records();
-        Digest::of(&serde_json::to_vec(&(self.fingerprint.without(EVAL), records)).unwrap_or_default())
-    }
-
-    /// Whether an attempt needs nothing but a verdict on what is there, if that.
-    pub fn has_answer(&self, no_rescue: bool) -> bool {
-        let open = self.open_candidate(no_rescue).is_some();
-        open || self.kept.is_some() || self.existing.is_some() || self.as_it_is
-    }
-
-    /// What there is will not do: it is made anew.
-    pub fn make_anew(&mut self) {
-        (self.existing, self.kept, self.candidate, self.as_it_is) = (None, None, None, false);
-    }
-
-    /// The candidate that waits for its verdict. `no_rescue`: one of a command that failed is none.
-    pub fn open_candidate(&self, no_rescue: bool) -> Option<&Candidate> {
-        let open =
-            |it: &&Candidate| !it.spent && (it.failure.is_none() || !no_rescue || it.success.is_some());
-        self.candidate.as_deref().filter(open)
-    }
 }
 
 /// What a recipe would be made from.
@@ -311,176 +258,6 @@ impl Judge<'_> {
         Ok(Some((made, inputs)))
     }
 
-    fn fingerprint(&self, task: &Task, spec: &Spec, inputs: &Inputs) -> Result<Made, Failure> {
-        let mut made = Made {
-            fingerprint: Fingerprint::new(),
-            system: String::new(),
-            prompt: String::new(),
-            check: None,
-        };
-        match &spec.recipe {
-            Recipe::Group => {}
-            Recipe::Prompt(prompt) => self.prompt_parts(task, prompt, inputs, &mut made)?,
-            Recipe::Command(command) => self.command_parts(task, command, inputs, &mut made.fingerprint),
-            Recipe::Template(source) => {
-                self.template_parts("template", source, task, inputs, &mut made.fingerprint, true)
-            }
-            Recipe::Gate(gate) => {
-                self.template_parts("template", &gate.fail_if, task, inputs, &mut made.fingerprint, true);
-                made.fingerprint.add("gate", format!("{:?}", gate.action).as_bytes());
-                if let Some(warn_if) = &gate.warn_if {
-                    self.template_parts("warn_if", warn_if, task, inputs, &mut made.fingerprint, true);
-                }
-                if let Some(message) = &gate.message {
-                    self.template_parts("message", message, task, inputs, &mut made.fingerprint, true);
-                }
-            }
-            Recipe::Human(human) => {
-                self.template_parts("human", &human.ask, task, inputs, &mut made.fingerprint, true);
-                if let Some(check) = &human.check {
-                    let seen = inputs.context(self.project, task, &check.names());
-                    let with = check.with(&seen.map_err(InputError::into_failure)?);
-                    made.check = Some(with.map_or_else(|| check.clone(), |(check, _)| Arc::new(check)));
-                }
-            }
-        }
-        for (n, template) in spec.templates.iter().enumerate() {
-            if let Some(source) = template {
-                self.template_parts(
-                    &format!("output.{n}"),
-                    source,
-                    task,
-                    inputs,
-                    &mut made.fingerprint,
-                    false,
-                );
-            }
-        }
-        if let Some(eval) = &spec.eval {
-            let digest = self.eval_part(eval, task, inputs);
-            made.fingerprint.add_digest(EVAL, digest);
-        }
-        Ok(made)
-    }
-
-    /// One part for all that an evaluation rests on beside the outputs: where it changes they are evaluated again.
-    fn eval_part(&self, eval: &EvalSpec, task: &Task, inputs: &Inputs) -> Digest {
-        let mut parts = Fingerprint::new();
-        if let Some(prompt) = eval.prompt() {
-            for (part, template) in [("system", prompt.system.as_ref()), ("prompt", Some(&prompt.prompt))] {
-                if let Some(template) = template {
-                    self.template_parts(part, template, task, inputs, &mut parts, false);
-                }
-            }
-        }
-        parts.add_digest("how", eval.digest.clone());
-        parts.digest()
-    }
-
-    fn prompt_parts(
-        &self,
-        task: &Task,
-        prompt: &PromptSpec,
-        inputs: &Inputs,
-        made: &mut Made,
-    ) -> Result<(), Failure> {
-        let mut used = prompt.prompt.names.clone();
-        used.extend(prompt.system.iter().flat_map(|system| system.names.iter().cloned()));
-        used.extend(prompt.check.iter().flat_map(|check| check.names()));
-        let context = inputs.context(self.project, task, &used).map_err(InputError::into_failure)?;
-        let with = prompt.check.as_ref().and_then(|check| check.with(&context));
-        let mut context = context;
-        for name in ["notes", "former"].into_iter().filter(|name| prompt.prompt.uses(name)) {
-            // What an evaluator says of a round counts as no part of the prompt.
-            context.entry(name.to_owned()).or_insert_with(|| Value::from(""));
-        }
-        let context = Value::from_iter(context);
-        if let Some(system) = &prompt.system {
-            made.system = system.render(&context).map_err(|e| render_failure(&e))?;
-            made.fingerprint.add("system", made.system.as_bytes());
-        }
-        made.prompt = prompt.prompt.render(&context).map_err(|e| render_failure(&e))?;
-        made.fingerprint.add("prompt", made.prompt.as_bytes());
-        if let Some(schema) = &prompt.schema {
-            made.fingerprint.add("schema", items::canonical(&schema.value).as_bytes());
-        }
-        if let Some(digest) = &prompt.check_digest {
-            let digest = match &with {
-                Some((_, seen)) => Digest::of(format!("{}\n{seen}", digest.0).as_bytes()),
-                None => digest.clone(),
-            };
-            made.fingerprint.add_digest("check", digest);
-        }
-        made.check = with.map(|(check, _)| Arc::new(check)).or_else(|| prompt.check.clone());
-        Ok(())
-    }
-
-    fn command_parts(
-        &self,
-        task: &Task,
-        command: &CommandSpec,
-        inputs: &Inputs,
-        fingerprint: &mut Fingerprint,
-    ) {
-        let line = match &command.line {
-            Line::Argv(argv) => argv.join("\0"),
-            Line::Shell(line) => line.clone(),
-        };
-        let place = command.cwd.as_deref().unwrap_or("");
-        let how = format!("{line}\0{place}\0{}\0{}", command.stdout, command.in_place);
-        fingerprint.add("command", how.as_bytes());
-        for name in &command.env_names {
-            fingerprint.add(format!("env.{name}"), (self.env)(name).unwrap_or_default().as_bytes());
-        }
-        for (name, value) in &command.env_set {
-            fingerprint.add(format!("env.{name}"), value.as_bytes());
-        }
-        let labelled = inputs.labelled();
-        for (input, label) in &labelled {
-            fingerprint.add_digest(format!("input.{label}"), inputs.digest_of(input));
-        }
-        add_arguments(labelled, fingerprint);
-        add_item(task, fingerprint);
-        fingerprint.add("outputs", task.outputs.join("\0").as_bytes());
-    }
-
-    /// The parts of a template: its text, the variables it uses, its inputs (`all`, or those it uses).
-    fn template_parts(
-        &self,
-        part: &str,
-        template: &Template,
-        task: &Task,
-        inputs: &Inputs,
-        fingerprint: &mut Fingerprint,
-        all: bool,
-    ) {
-        fingerprint.add(part, template.source.text.as_bytes());
-        if template.source.trim {
-            fingerprint.add("trim_blocks", b"true");
-        }
-        let uses = |name: &str| template.uses(name);
-        let labelled = inputs.labelled();
-        for (input, label) in &labelled {
-            if all || uses(&input.name) || uses("inputs") {
-                fingerprint.add_digest(format!("input.{label}"), inputs.digest_of(input));
-            }
-        }
-        if uses("inputs") {
-            add_arguments(labelled, fingerprint);
-        }
-        for (name, value) in &self.project.vars {
-            if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {
-                fingerprint.add(format!("var.{name}"), items::canonical(value).as_bytes());
-            }
-        }
-        if uses("item") || uses("key") || uses("index") {
-            add_item(task, fingerprint);
-        }
-        if let (true, Some(item)) = (uses("index"), &task.item) {
-            fingerprint.add("index", item.index.to_string().as_bytes());
-        }
-    }
-
     /// make's rule: an input newer than an output.
     fn newer(&self, task: &Task, inputs: &Inputs) -> Option<(String, String)> {
         let mtime = |path: std::path::PathBuf| {
@@ -493,144 +270,6 @@ impl Judge<'_> {
         (newest.0 > oldest.0).then(|| (newest.1.clone(), oldest.1.clone()))
     }
 
-    /// What an attempt is given beside what it is made from: an answer that need not be paid for.
-    fn prepare(
-        &self,
-        task: &Task,
-        spec: &Spec,
-        made: Made,
-        inputs: Inputs,
-        judgement: &Judgement,
-    ) -> Prepared {
-        let decision_id = decision_id(self.project, spec, &made.fingerprint, &inputs);
-        let mut prepared = Prepared {
-            inputs,
-            fingerprint: made.fingerprint,
-            system: made.system,
-            prompt: made.prompt,
-            check: made.check,
-            kept: None,
-            existing: None,
-            as_it_is: false,
-            candidate: None,
-            decision_id,
-        };
-        let Decision::Stale { redraw, try_existing, .. } = &judgement.decision else { return prepared };
-        if spec.isolate.is_some() && !redraw {
-            // What it was made from then is recorded with it, and is no matter any more.
-            prepared.candidate = self.store.to_be_merged(&task.name).map(Box::new);
-        }
-        if spec.eval.is_some() && !redraw && !self.no_reuse && prepared.candidate.is_none() {
-            let candidate = self.store.candidate(&task.name).map(Box::new);
-            prepared.candidate = candidate.filter(|it| it.made_from == prepared.made_from());
-        }
-        let Some(prompt) = spec.recipe.prompt() else {
-            prepared.as_it_is = *try_existing && matches!(spec.recipe, Recipe::Command(_));
-            return prepared;
-        };
-        if *try_existing {
-            prepared.existing = self.existing(task, prompt, &prepared);
-        }
-        if !redraw && !self.no_reuse && prepared.existing.is_none() {
-            prepared.kept = self.kept(task, prompt, &prepared);
-        }
-        prepared
-    }
-
-    /// The answer there is, if it passes.
-    fn existing(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<String> {
-        let text = fs::read_to_string(&self.store.path(task.outputs.first()?)).ok()?;
-        check::validate(&text, prompt.schema.as_deref(), prepared.check.as_deref()).ok().map(|_| text)
-    }
-
-    /// A kept answer to this prompt by any of the task's models that passes.
-    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<KeptCall>> {
-        prompt.models.iter().find_map(|&at| {
-            let endpoint = &self.project.endpoints[at];
-            let digest = call_digest(prompt, endpoint, &prepared.system, &prepared.prompt);
-            let kept = self.store.calls().find_named(&task.name, &digest)?;
-            let text = &kept.record.reply.as_ref()?.text;
-            check::validate(text, prompt.schema.as_deref(), prepared.check.as_deref()).ok()?;
-            Some(Box::new(kept))
-        })
-    }
-
-    /// The items of a fan-out for a build of these targets. One that is named by a key no item has is a fault: to make
-    /// nothing is no success.
-    pub fn wanted_items(
-        &self,
-        graph: &Graph,
-        family: TaskId,
-        targets: &[(TaskId, Option<HashSet<String>>)],
-    ) -> Result<Vec<Item>, Failure> {
-        let items = self.items(graph, family)?;
-        let named = targets.iter().filter(|(id, _)| *id == family).filter_map(|(_, keys)| keys.as_ref());
-        let missing = named.flatten().filter(|key| items.iter().all(|item| item.key != **key)).min();
-        match missing {
-            None => Ok(items),
-            Some(key) => Err(Failure {
-                class: "items".into(),
-                message: no_such_item(&graph[family].name, key, items.iter().map(|item| item.key.as_str())),
-                recoverable: true,
-                ..Failure::default()
-            }),
-        }
-    }
-
-    /// The items of a fan-out, from its file or its glob.
-    pub fn items(&self, graph: &Graph, family: TaskId) -> Result<Vec<Item>, Failure> {
-        let task = &graph[family];
-        let spec = self.project.spec(task);
-        let Some(foreach) = &spec.foreach else { return Ok(Vec::new()) };
-        let fail = |message: String| Failure {
-            class: "items".into(),
-            message,
-            recoverable: true,
-            ..Failure::default()
-        };
-        if let Some(glob) = &foreach.glob {
-            let files = Files {
-                name: "item".into(),
-                paths: self.glob(graph, glob)?,
-                glob: true,
-                optional: false,
-                pattern: glob.clone(),
-            };
-            return self.file_items(spec, glob, files);
-        }
-        let path = foreach.file.clone().unwrap_or_default();
-        let text = fs::read_to_string(&self.project.input(&path))
-            .map_err(|error| fail(format!("the items of `{}`: {error}", task.name)))?;
-        let value: serde_json::Value = serde_json::from_str(context::json_of(&text)).map_err(|error| {
-            fail(format!("the items of `{}`: `{path}` is not valid JSON: {error}", task.name))
-        })?;
-        let describe =
-            |error: items::ItemError| fail(format!("the items of `{}` in `{path}`: {error}", task.name));
-        let found = items::items(&value, foreach.items.as_deref()).map_err(describe)?;
-        let batched: Vec<serde_json::Value>;
-        let found = match foreach.batch {
-            Some(size) => {
-                batched = items::batches(&found, size);
-                batched.iter().collect()
-            }
-            None => found,
-        };
-        let keys = items::keys(&found, foreach.key.as_deref()).map_err(describe)?;
-        let item = |(index, (value, key)): (usize, (&&serde_json::Value, String))| Item {
-            key,
-            index,
-            value: (*value).clone(),
-        };
-        Ok(found.iter().zip(keys).enumerate().map(item).collect())
-    }
-
-    fn glob(&self, graph: &Graph, glob: &str) -> Result<Vec<String>, Failure> {
-        let found = self.finder.matches(graph, glob, "");
-        let found = found.map_err(|error| InputError::Fs(error).into_failure())?;
-        self.stays_inside(&found)?;
-        Ok(found)
-    }
-
     /// What a glob or a key finds is read only where files may be.
     fn stays_inside<'p>(&self, paths: impl IntoIterator<Item = &'p String>) -> Result<(), Failure> {
         let Some((path, real)) = self.project.outside(paths) else { return Ok(()) };
@@ -639,78 +278,6 @@ impl Judge<'_> {
             "is outside the run and the pipeline's folder; if it may be read, say so: `--allow-outside {folder}`"
         );
         Err(InputError::Malformed { path: path.to_owned(), why }.into_failure())
-    }
-
-    fn file_items(&self, spec: &Spec, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {
-        let paths: Vec<&str> = files.paths.iter().map(String::as_str).collect();
-        let keys = items::file_keys(glob, &paths).map_err(|error| Failure {
-            class: "items".into(),
-            message: error.to_string(),
-            ..Failure::default()
-        })?;
-        let mut list = Vec::with_capacity(keys.len());
-        for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
-            let text = fs::read_to_string(&self.project.input(path))
-                .map_err(|e| InputError::Fs(e).into_failure())?;
-            let value = serde_json::json!({ "path": spec.shown_path(path), "text": text });
-            list.push(Item { key, index, value });
-        }
-        Ok(list)
-    }
-
-    /// A number that stands for all the files a fresh verdict rested on: while it is the same, the
-    /// verdict is. None if a file is missing or so young at `at_ns` that a change since might leave the
-    /// same times: of a verdict that was just found, the moment before it was.
-    pub fn stamp(&self, graph: &Graph, id: TaskId, at_ns: i64) -> Option<u128> {
-        let task = &graph[id];
-        let first = task.outputs.first()?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.project.digest.0.as_bytes());
-        hasher.update(&[u8::from(self.rules.model), u8::from(self.rules.by_mtime)]);
-        if let Some(item) = &task.item {
-            hasher.update(items::canonical(&item.value).as_bytes());
-            hasher.update(&(item.index as u64).to_le_bytes());
-        }
-        if let Recipe::Command(command) = &self.project.spec(task).recipe {
-            for name in &command.env_names {
-                hasher.update((self.env)(name).unwrap_or_default().as_bytes());
-            }
-        }
-        let mut add = |name: &str| {
-            let s = fs::signature(&self.store.path(name)).ok().flatten()?;
-            if is_racy(&s, at_ns) {
-                return None;
-            }
-            // A folder that was renamed leaves no trace in the files below it.
-            hasher.update(name.as_bytes());
-            hasher.update(&[0]);
-            for number in [s.size, s.mtime_ns as u64, s.ctime_ns as u64, s.ino, u64::from(s.mode)] {
-                hasher.update(&number.to_le_bytes());
-            }
-            Some(())
-        };
-        let marker = self.store.sidecar_path(first, Sidecar::Done);
-        add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?)?;
-        for output in &task.outputs {
-            add(output)?;
-        }
-        for files in self.finder.resolve(graph, task).ok()? {
-            // Nor does one that a link took the place of.
-            if files.glob || task.item.is_some() {
-                self.stays_inside(&files.paths).ok()?;
-            }
-            for path in &files.paths {
-                if files.optional && fs::signature(&self.store.path(path)).ok().flatten().is_none() {
-                    continue;
-                }
-                add(path)?;
-            }
-        }
-        if let Some(previous) = previous(graph, task) {
-            add(&previous.paths[0])?;
-        }
-        let digest = hasher.finalize();
-        Some(u128::from_le_bytes(digest.as_bytes()[..16].try_into().ok()?))
     }
 }
 
@@ -756,59 +323,7 @@ fn changed_files(before: &[InputRecord], now: &[InputRecord]) -> Vec<String> {
     changed.chain(gone).map(|record| record.path.clone()).collect()
 }
 
-/// `$in` and `inputs` have the inputs in order, and by their paths.
-fn add_arguments(mut labelled: Vec<(&Files, &str)>, fingerprint: &mut Fingerprint) {
-    if labelled.len() > 1 {
-        let labels: Vec<&str> = labelled.iter().map(|(_, label)| *label).collect();
-        fingerprint.add(ORDER, labels.join("\0").as_bytes());
-    }
-    // What a glob matched is part of what it holds.
-    labelled.retain(|(input, _)| !input.glob);
-    labelled.sort_by_key(|(_, label)| *label);
-    if !labelled.is_empty() {
-        let paths: Vec<&str> = labelled.iter().map(|(input, _)| input.pattern.as_str()).collect();
-        fingerprint.add(PATHS, paths.join("\0").as_bytes());
-    }
-}
-
-fn add_item(task: &Task, fingerprint: &mut Fingerprint) {
-    if let (Some(item), Kind::Instance { .. }) = (&task.item, task.kind) {
-        fingerprint.add("item", items::canonical(&item.value).as_bytes());
-    }
-}
-
 /// The failure of a template.
 pub fn render_failure(error: &render::RenderError) -> Failure {
     Failure { class: "template".into(), message: error.to_string(), ..Failure::default() }
-}
-
-/// What an attempt is decided on: inputs, what it is made from, models and parameters.
-fn decision_id(project: &Project, spec: &Spec, fingerprint: &Fingerprint, inputs: &Inputs) -> String {
-    let models: Vec<MadeWith> = spec.recipe.prompt().map_or(Vec::new(), |prompt| {
-        prompt.models.iter().map(|&at| prompt.made_with(&project.endpoints[at])).collect()
-    });
-    let text = serde_json::to_vec(&(fingerprint.digest(), inputs.records(), models)).unwrap_or_default();
-    Digest::of(&text).short().to_string()
-}
-
-/// The digest a kept answer is found by: of what is sent to a model.
-pub fn call_digest(
-    spec: &PromptSpec,
-    endpoint: &crate::project::Endpoint,
-    system: &str,
-    prompt: &str,
-) -> Digest {
-    let schema = spec.schema.as_ref().map(|schema| &schema.value);
-    let sent = llm::prompt_digest(system, prompt, schema);
-    let text = serde_json::to_vec(&(sent, spec.made_with(endpoint))).unwrap_or_default();
-    Digest::of(&text)
-}
-
-/// What is said of a key that no item has, with the nearest one or those there are.
-pub fn no_such_item<'k>(family: &str, key: &str, keys: impl Iterator<Item = &'k str>) -> String {
-    let keys: Vec<&str> = keys.collect();
-    match manifest::suggest(key, keys) {
-        None => format!("`{family}` has no items"),
-        Some(hint) => format!("`{family}` has no item `{key}`; {hint}"),
-    }
 }

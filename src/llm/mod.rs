@@ -22,6 +22,7 @@ pub mod openai;
 pub mod probe;
 pub mod recorded;
 pub mod retry;
+pub mod rng;
 pub mod simulated;
 mod stream;
 pub mod structured;

@@ -194,6 +194,21 @@ impl Known {
         all.filter(|(_, affected)| !**affected).map(|(name, _)| name)
     }
 
+    /// Whether tasks that are skipped now, by name, were no more up to date than that then, and those that are done,
+    /// by their markers, were done.
+    pub fn has_the_same_conditions(&self, skipped: &[&str], markers: &[String]) -> bool {
+        if skipped.is_empty() && markers.is_empty() {
+            return true;
+        }
+        let Some(memo) = decode(&self.memo) else { return false };
+        let mut reader = Reader { bytes: memo.tasks, at: 0 };
+        let _ = (reader.numbers(), reader.number());
+        let listed: HashSet<&str> =
+            self.affected.iter().map_while(|_| Some((reader.str()?, reader.numbers()?).0)).collect();
+        skipped.iter().all(|task| !listed.contains(task))
+            && markers.iter().all(|marker| memo.head.find(marker).is_some())
+    }
+
     /// Whether it is still the memo of the run: what is known was looked at before the lock was taken.
     pub fn stands(&self, run: &Path) -> bool {
         let now = fs::read(&path(run)).unwrap_or_default();

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::report::{Server, table, time};
 use crate::store::Checkpoint;
-use crate::store::logs::{FailureLine, UsageLine};
+use crate::store::logs::FailureLine;
+use crate::store::usage::UsageLine;
 use crate::style::{self, Style, clean};
 
 /// `planexe checkpoints`.

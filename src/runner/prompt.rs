@@ -18,7 +18,7 @@ use crate::project::{Endpoint, PromptSpec};
 use crate::record::{Digest, Failure, SCHEMA, State};
 use crate::store::calls::{CallRecord, KeptCall, KeptRequest, Verdict};
 use crate::store::commit::Content;
-use crate::store::logs::{CallOf, UsageLine};
+use crate::store::usage::{CallOf, UsageLine};
 use crate::style;
 
 /// Longest error text kept with a failure.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::keys::{KeyRing, Redactor};
 use crate::llm::estimate::Calibration;
-use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy, Rng};
+use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy};
+use crate::llm::rng::Rng;
 use crate::llm::{self, CallError, Class, Provider, Reply, Setup, Usage};
 use crate::process::Lifeline;
 use crate::project::{Endpoint, Project, PromptSpec, Spec};

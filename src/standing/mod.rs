@@ -3,26 +3,26 @@
 
 use std::collections::{HashMap, HashSet};
 
-use minijinja::Value;
-
 use crate::clock;
-use crate::cores;
 use crate::engine::{self, Settled};
-use crate::eta::{self, Known};
 use crate::graph::{Graph, Kind, Task, TaskId};
 use crate::judge::Judgement;
-use crate::project::{Project, Recipe, Spec};
+use crate::project::{Project, Spec};
 use crate::record::{Done, Failure, Marker, State, Status, StatusUsage};
-use crate::render;
 use crate::report::{Drift, Reason, TaskView, Verdict};
-use crate::slots::AtOnce;
 use crate::staleness::{Content, Decision, StaleReason};
-use crate::store::index::Index;
 use crate::store::live::{AtWork, Progress};
-use crate::store::run_json::Phase;
 use crate::store::{Owner, StatusRead, Store};
 use crate::style::Shown;
 use crate::survey::Survey;
+
+mod phase;
+mod reasons;
+mod times;
+
+pub use phase::{PhaseFacts, phase, phase_of};
+pub use reasons::{asked, drift, reasons, reasons_now};
+pub use times::{durations, expect, time_left};
 
 /// Tasks named as what blocks another, at most.
 const BLAMED: usize = 20;
@@ -483,211 +483,6 @@ fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
     (first.into_iter().find(|state| has(*state)).unwrap_or(rest), false)
 }
 
-/// The reasons of a judgement as data, beside a build that may be at the task.
-pub fn reasons_now(judgement: &Judgement, owner: Option<&Owner>) -> Vec<Reason> {
-    if judgement.status.as_deref().is_some_and(|status| is_at_work(status, owner)) {
-        return vec![Reason::new("running", "it is being made now")];
-    }
-    reasons(judgement)
-}
-
-/// The reasons of a judgement as data.
-pub fn reasons(judgement: &Judgement) -> Vec<Reason> {
-    if let Some(failure) = trouble(judgement) {
-        return vec![Reason::new(failure.class, failure.message)];
-    }
-    match &judgement.decision {
-        Decision::Stale { reasons, .. } => reasons.iter().map(reason).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A reason as data: its code is the name it has in JSON.
-fn reason(reason: &StaleReason) -> Reason {
-    let value = serde_json::to_value(reason).unwrap_or_default();
-    let text = |key: &str| value.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-    let mut view = Reason::new(text("reason").unwrap_or_default(), reason.text());
-    view.part = text("part");
-    view.old = text("old");
-    view.new = text("new");
-    view
-}
-
-/// How what made a task differs from what would make it now, without making it stale.
-pub fn drift(project: &Project, spec: &Spec, done: &Done) -> Vec<Drift> {
-    let (Some(made), Some(prompt)) = (&done.made_with, spec.recipe.prompt()) else { return Vec::new() };
-    let now: Vec<_> = prompt.models.iter().map(|&at| prompt.made_with(&project.endpoints[at])).collect();
-    let Some(first) = now.first() else { return Vec::new() };
-    if now.contains(made) {
-        return Vec::new();
-    }
-    let one = |what: &str, old: &str, new: &str| Drift {
-        what: what.to_owned(),
-        made_with: old.to_owned(),
-        now: new.to_owned(),
-    };
-    let mut found = Vec::new();
-    match now.iter().find(|other| other.model == made.model) {
-        None => found.push(one("model", &made.model, &first.model)),
-        Some(same) if same.params == made.params => {
-            found.push(one("server", &made.endpoint, &same.endpoint));
-        }
-        Some(_) => {}
-    }
-    if now.iter().all(|other| other.params != made.params) {
-        found.push(one("params", made.params.short(), first.params.short()));
-    }
-    found
-}
-
-/// What a waiting task asks of a person.
-pub fn asked(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> Option<String> {
-    let template = match &spec.recipe {
-        Recipe::Human(human) => &human.ask,
-        Recipe::Gate(gate) => match &gate.message {
-            Some(message) => message,
-            None => return Some(format!("the gate's condition holds: {}", gate.fail_if.source.text.trim())),
-        },
-        _ => return None,
-    };
-    let prepared = judgement.prepared.as_ref()?;
-    let values = prepared.inputs.context(project, task, &template.names).ok()?;
-    let text = render::render(&template.source, &Value::from_iter(values), false).ok()?;
-    Some(text.trim().to_owned())
-}
-
-/// All that decides what is said of a run as a whole.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PhaseFacts {
-    /// A build holds the lock.
-    pub building: bool,
-    /// A pause file is there.
-    pub paused: bool,
-    /// What the last build left in `run.json`.
-    pub recorded: Option<Phase>,
-    /// Some task has a record.
-    pub records: bool,
-    /// Everything a bare build makes is done and up to date.
-    pub complete: bool,
-    /// Some task of it was never built, or was left in the middle.
-    pub unfinished: bool,
-    /// A task failed.
-    pub failed: bool,
-    /// One of those a bare build makes failed, or is blocked.
-    pub lost: bool,
-    /// A task waits for a person.
-    pub waiting: bool,
-    /// A task was left in the middle.
-    pub interrupted: bool,
-}
-
-/// Where a run stands, in a word: `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`,
-/// `failed`, `aborted`, `completed`. A run that was completed stays so when something is edited later.
-pub fn phase(facts: &PhaseFacts) -> &'static str {
-    if facts.building {
-        return if facts.paused { "paused" } else { "running" };
-    }
-    match facts.recorded {
-        Some(Phase::Aborted) => "aborted",
-        Some(Phase::Running) => "interrupted",
-        Some(_) if facts.complete => "completed",
-        // Some targets were built, and others never were, or not with success.
-        Some(Phase::Completed) if facts.lost => "failed",
-        Some(Phase::Completed) if facts.waiting => "waiting",
-        Some(Phase::Completed) if facts.unfinished => "stopped",
-        Some(Phase::Completed) => "completed",
-        Some(Phase::Failed) => "failed",
-        Some(Phase::Stopped) => "stopped",
-        Some(Phase::Paused) if facts.waiting => "waiting",
-        Some(Phase::Paused) => "paused",
-        None if !facts.records => "never_started",
-        None if facts.complete => "completed",
-        None if facts.failed => "failed",
-        None if facts.interrupted => "interrupted",
-        None if facts.waiting => "waiting",
-        None => "stopped",
-    }
-}
-
-/// The facts of [`phase`] that tasks tell, over those a bare build makes.
-pub fn phase_of(
-    standing: &Standing,
-    project: &Project,
-    recorded: Option<Phase>,
-    building: bool,
-    paused: bool,
-) -> &'static str {
-    let wanted = project.graph.upstream(&project.default);
-    let names: HashSet<&str> = project
-        .graph
-        .ids()
-        .filter(|id| wanted[id.index()])
-        .map(|id| project.graph[id].name.as_str())
-        .collect();
-    let tasks: Vec<&TaskView> =
-        standing.declared().filter(|task| names.contains(task.task.as_str())).collect();
-    let any = |states: &[Shown]| standing.tasks.iter().any(|task| states.contains(&task.state));
-    let up_to_date = |task: &&TaskView| {
-        task.state.is_complete() && (task.verdict == Some(Verdict::Fresh) || task.partial == Some(true))
-    };
-    phase(&PhaseFacts {
-        building,
-        paused,
-        recorded,
-        records: standing.tasks.iter().any(|task| task.attempt > 0 || !task.outputs.is_empty()),
-        complete: tasks.iter().all(up_to_date),
-        // A group is only what its inputs are, and they are among these.
-        unfinished: tasks.iter().any(|task| {
-            matches!(task.state, Shown::Pending | Shown::Stopped)
-                && task.recipe.as_deref() != Some(Recipe::Group.name())
-        }),
-        failed: standing.first_failure().is_some(),
-        lost: tasks.iter().any(|task| matches!(task.state, Shown::Failed | Shown::Blocked)),
-        waiting: any(&[Shown::Waiting]),
-        interrupted: any(&[Shown::Stopped, Shown::Running]),
-    })
-}
-
-/// What tasks take, by `index` and by what this run's records say.
-pub fn durations(project: &Project, standing: &Standing, index: &Index) -> Known<f64> {
-    let recorded = standing.tasks.iter().filter_map(|view| Some((view.task.clone(), view.duration_s?)));
-    let mut seconds: HashMap<String, f64> = recorded.collect();
-    seconds.extend(index.usual_durations::<Vec<_>>(|_| true));
-    Known::new(project, seconds, |&seconds| seconds)
-}
-
-/// Seconds until everything is done that a build can do which runs so many tasks `at_once`, if that is known.
-pub fn time_left(
-    project: &Project,
-    graph: &Graph,
-    standing: &Standing,
-    known: &Known<f64>,
-    at_once: Option<AtOnce>,
-) -> f64 {
-    let at_once = at_once.unwrap_or(AtOnce { cores: cores::count() as u32, all: u32::MAX });
-    eta::time_left(project, graph, at_once, |id| {
-        let Some(view) = standing.of(id) else { return 0.0 };
-        let up_to_date = view.state.is_complete() && view.verdict == Some(Verdict::Fresh);
-        let cannot_run = matches!(view.state, Shown::Failed | Shown::Blocked | Shown::Waiting);
-        if up_to_date || cannot_run || graph[id].kind == Kind::Group {
-            return 0.0;
-        }
-        (known.seconds(project, &graph[id]) - view.elapsed_s.unwrap_or(0.0)).max(0.0)
-    })
-}
-
-/// Says of each running task how long it is expected to take, where that is known: by what it, or others of its
-/// declaration, took.
-pub fn expect(graph: &Graph, standing: &mut Standing, known: &Known<f64>) {
-    for id in graph.ids() {
-        let Some(&at) = standing.at.get(&id) else { continue };
-        let view = &mut standing.tasks[at];
-        if view.state == Shown::Running && view.elapsed_s.is_some() {
-            view.expected_s = known.of_decl(&graph[id]);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -818,44 +613,6 @@ mod tests {
             (&[Waiting, Stopped], 1.0, (Waiting, false)),
         ] {
             assert_eq!(family_state(states, share), expected, "{states:?} {share}");
-        }
-    }
-
-    #[test]
-    fn where_a_run_stands() {
-        let facts = PhaseFacts { records: true, ..PhaseFacts::default() };
-        for (facts, expected) in [
-            (PhaseFacts::default(), "never_started"),
-            (PhaseFacts { building: true, ..facts }, "running"),
-            (PhaseFacts { building: true, paused: true, ..facts }, "paused"),
-            (PhaseFacts { recorded: Some(Phase::Running), ..facts }, "interrupted"),
-            (PhaseFacts { recorded: Some(Phase::Running), paused: true, ..facts }, "interrupted"),
-            (PhaseFacts { recorded: Some(Phase::Completed), complete: true, ..facts }, "completed"),
-            // Edited since: complete all the same.
-            (PhaseFacts { recorded: Some(Phase::Completed), ..facts }, "completed"),
-            // Another target failed before, or waits.
-            (
-                PhaseFacts { recorded: Some(Phase::Completed), lost: true, unfinished: true, ..facts },
-                "failed",
-            ),
-            (PhaseFacts { recorded: Some(Phase::Completed), waiting: true, ..facts }, "waiting"),
-            // Only some of it was ever asked for.
-            (PhaseFacts { recorded: Some(Phase::Completed), unfinished: true, ..facts }, "stopped"),
-            (PhaseFacts { recorded: Some(Phase::Failed), failed: true, ..facts }, "failed"),
-            (PhaseFacts { recorded: Some(Phase::Failed), complete: true, ..facts }, "completed"),
-            // It could not write a record: no task is to blame.
-            (PhaseFacts { recorded: Some(Phase::Failed), ..facts }, "failed"),
-            (PhaseFacts { recorded: Some(Phase::Stopped), ..facts }, "stopped"),
-            (PhaseFacts { recorded: Some(Phase::Aborted), complete: true, ..facts }, "aborted"),
-            (PhaseFacts { recorded: Some(Phase::Paused), waiting: true, ..facts }, "waiting"),
-            (PhaseFacts { recorded: Some(Phase::Paused), ..facts }, "paused"),
-            // `.planexe/` was deleted: the sidecars tell.
-            (PhaseFacts { complete: true, ..facts }, "completed"),
-            (PhaseFacts { failed: true, ..facts }, "failed"),
-            (PhaseFacts { interrupted: true, ..facts }, "interrupted"),
-            (facts, "stopped"),
-        ] {
-            assert_eq!(phase(&facts), expected, "{facts:?}");
         }
     }
 }

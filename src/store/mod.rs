@@ -22,6 +22,7 @@ pub mod rewind;
 pub mod run_json;
 pub mod sidecar;
 mod table;
+pub mod usage;
 pub mod watcher;
 
 use std::path::{Path, PathBuf};

@@ -11,8 +11,9 @@ use planexe::project::Project;
 use crate::random::Rng;
 use crate::support::{Space, until};
 
-/// Layers, a chain, a wide fan, a glob over sources and one over outputs, variables, templates, a condition;
-/// argv and lines for a shell. Each command says in `ran.log` that it ran.
+/// Layers, a chain, a wide fan, a glob over sources and one over outputs, variables, templates, conditions of tasks, of
+/// items and of what makes items, a gate that warns, an evaluator; argv and lines for a shell. Each command says in
+/// `ran.log` that it ran.
 const TASKS: &str = r#"
 [vars]
 title = "Sums"
@@ -74,6 +75,43 @@ command = "echo each $key >> ran.log; cat $in > $out; echo $key >> $out"
 outputs = ["env.txt"]
 command = "echo of_env >> ran.log; echo \"$FLAVOUR\" > $out"
 env = ["FLAVOUR"]
+
+[task.each_maybe]
+foreach = { file = "items.json", key = "name" }
+inputs = { one = "in/1.txt" }
+outputs = ["each_maybe/{{ key }}.txt"]
+when = "{{ item.name == 'x' or 'input' in one }}"
+command = "echo each_maybe $key >> ran.log; cat $in > $out"
+
+[task.list]
+inputs = { three = "in/3.txt" }
+outputs = ["list.json"]
+when = "{{ 'input' in three }}"
+command = "echo list >> ran.log; echo '[{\"name\": \"l\"}, {\"name\": \"m\"}]' > $out"
+
+[task.of_list]
+foreach = { file = "list.json", key = "name" }
+inputs = { two = "in/2.txt" }
+outputs = ["of_list/{{ key }}.txt"]
+when = "{{ key == 'l' or 'input' in two }}"
+command = "echo of_list $key >> ran.log; cat $in > $out"
+
+[task.whole]
+inputs = ["each_maybe/*.txt", "of_list/*.txt"]
+optional = ["each_maybe/*.txt", "of_list/*.txt"]
+outputs = ["whole.txt"]
+command = "echo whole >> ran.log; cat /dev/null $in > $out; echo end >> $out"
+
+[task.gate]
+inputs = { c = "c.txt", whole = "whole.txt" }
+outputs = ["gate.json"]
+gate = { fail_if = "{{ 'changed' in whole }}", warn_if = "{{ 'input' in whole }}", action = "warn", message = "{{ vars.title }}" }
+
+[task.scored]
+inputs = ["gate.json"]
+outputs = ["scored.txt"]
+command = "echo scored >> ran.log; cat $in > $out; [ -z \"$PLANEXE_NOTES\" ] || echo again >> $out"
+eval = { command = "echo eval >> ran.log; if grep -q again $in || ! grep -q 'Sums 1' $in; then echo '{\"score\": 1, \"notes\": \"\"}'; else echo '{\"score\": 0, \"notes\": \"\"}'; fi", threshold = 0.5 }
 "#;
 
 /// Of these a build reads only those that may be stale: no globs, no fan-outs, no files of text; groups, tasks that
@@ -142,7 +180,7 @@ command = "echo of_env >> ran.log; echo \"$FLAVOUR\" > $out"
 env = ["FLAVOUR"]
 "#;
 
-const OUTPUTS: [&str; 11] = [
+const OUTPUTS: [&str; 17] = [
     "l/a1.txt",
     "l/a2.txt",
     "l/a2.more.txt",
@@ -154,6 +192,12 @@ const OUTPUTS: [&str; 11] = [
     "page.html",
     "each/x.txt",
     "env.txt",
+    "each_maybe/y.txt",
+    "list.json",
+    "of_list/l.txt",
+    "whole.txt",
+    "gate.json",
+    "scored.txt",
 ];
 const CACHES: [&str; 4] = [".planexe/index", ".planexe/durations", ".planexe/memo", ".planexe/manifest"];
 
@@ -193,6 +237,9 @@ fn change(space: &Space, tasks: &str, kind: u64, which: u64) -> String {
             let file = fs::File::options().write(true).open(space.path(&input)).expect("the input");
             file.set_times(FileTimes::new().set_modified(time)).expect("its times");
         }
+        3 if output == "list.json" && space.exists(&output) => {
+            space.write(&output, r#"[{"name": "by hand"}]"#);
+        }
         3 if space.exists(&output) => space.write(&output, format!("by hand {which}\n")),
         4 if space.exists(&output) => space.remove(&output),
         5 if space.exists(&marker) => space.remove(&marker),
@@ -219,6 +266,16 @@ fn change(space: &Space, tasks: &str, kind: u64, which: u64) -> String {
             space.remove(&output);
             space.write(&output, bytes);
         }
+        17 => space.write(
+            "pipeline.toml",
+            tasks.replace("threshold = 0.5", &format!("threshold = 0.{}", 1 + which % 9)),
+        ),
+        18 => space.write(
+            "pipeline.toml",
+            tasks.replace("key == 'l' or", ["key == 'm' or", "key == 'm' and"][which as usize % 2]),
+        ),
+        19 => space.write("pipeline.toml", tasks.replace("'changed' in whole", "'input' in whole")),
+        20 => space.write(&input, format!("input {which}\n")),
         _ => {}
     }
     format!("change {kind} of {input} or {output}")
@@ -271,7 +328,7 @@ fn changes_are_seen(tasks: &str, seed: u64) {
     let (with, without) = (space_of(tasks), space_of(tasks));
     compare(&with, &without, "the first build");
     for round in 0..90 {
-        let (kind, which) = (rng.below(18), rng.next());
+        let (kind, which) = (rng.below(22), rng.next());
         let at = format!("round {round}: {}", change(&with, tasks, kind, which));
         change(&without, tasks, kind, which);
         // Now and then at once, while files are still too young to be believed.
@@ -279,7 +336,7 @@ fn changes_are_seen(tasks: &str, seed: u64) {
             std::thread::sleep(std::time::Duration::from_millis(70));
         }
         if rng.chance(30) {
-            let (kind, which) = (rng.below(18), rng.next());
+            let (kind, which) = (rng.below(22), rng.next());
             change(&with, tasks, kind, which);
             change(&without, tasks, kind, which);
         }
@@ -324,7 +381,7 @@ fn bytes_may_be_wrong(tasks: &str, seed: u64) {
             }
             fs::write(with.path(cache), bytes).expect(cache);
         }
-        let (kind, which) = (rng.below(18), rng.next());
+        let (kind, which) = (rng.below(22), rng.next());
         let at = format!("round {round}: {}", change(&with, tasks, kind, which));
         change(&without, tasks, kind, which);
         compare(&with, &without, &at);
@@ -468,6 +525,63 @@ command = "echo $key > $out"
     remembered();
     space.write("type.json", r#"{"list": true}"#);
     space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
+}
+
+/// A memo that is renewed after few changes speaks of the same tasks: not of one that is skipped since as up to date, nor
+/// is it silent of one that is done since.
+#[test]
+fn a_condition_that_changed_is_not_forgotten_by_the_next_change() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.a]
+inputs = { kind = "kind.txt" }
+outputs = ["a.txt"]
+when = "{{ 'go' in kind }}"
+command = "cat $in > $out"
+
+[task.x]
+inputs = ["x.in"]
+outputs = ["x.txt"]
+command = "cat $in > $out"
+
+[task.b]
+inputs = ["a.txt", "x.txt"]
+outputs = ["b.txt"]
+command = "cat $in > $out"
+"#,
+    );
+    let settled = || {
+        std::thread::sleep(std::time::Duration::from_millis(70));
+        space.run(&["build"]).exits(0).says(&["everything is up to date (3 tasks)"]);
+    };
+    let with = |file: &str, text: &str| {
+        space.write(file, text);
+        space.run(&["build"]).exits(0)
+    };
+    space.write("kind.txt", "go");
+    with("x.in", "1").says(&["3 tasks ran"]);
+    settled();
+    with("kind.txt", "no").says(&["everything is up to date"]);
+    settled();
+    settled();
+    with("x.in", "2").says(&["1 task ran", "2 skipped"]);
+    assert_eq!(space.read("b.txt"), "go1", "it reads what is skipped");
+    settled();
+    settled();
+    // Back again: all that was made then is as it was, and is looked at.
+    with("x.in", "1").says(&["1 task ran", "2 skipped"]);
+    settled();
+    settled();
+    with("kind.txt", "go").says(&["everything is up to date"]);
+    settled();
+    settled();
+    space.remove("a.txt");
+    space.run(&["build"]).exits(0).says(&["1 task ran"]);
+    assert_eq!(space.read("a.txt"), "go");
+    settled();
+    assert!(space.exists(".planexe/memo"));
 }
 
 /// Of very many markers only the folders are looked at, once their times are known to stand.

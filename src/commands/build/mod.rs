@@ -433,6 +433,9 @@ fn remember(
     {
         return;
     }
+    if ended.memo_is_outdated {
+        let _ = crate::fs::remove(&memo::path(run));
+    }
     if let Some(rests) = &ended.rests_on {
         let _ = memo::write(index, run, words, &said, rests, opened.began_ns);
     }

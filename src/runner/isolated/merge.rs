@@ -7,12 +7,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::super::{Made, Outcome, Stage, commit_attempt};
+use super::checkouts::relative;
 use super::saving::remove_worktree;
 use super::{
     Job, Tools, Trouble, failure, git_in, identified, isolation, known_lane, message, named, others, spec_of,
     submodules, worktree_of,
 };
-use crate::fs::{self, Durability};
+use crate::fs;
 use crate::git::{Git, GitError};
 use crate::isolation::{Isolation, plain_name};
 use crate::manifest::fault::shown_path;
@@ -20,7 +21,6 @@ use crate::manifest::types::OnMergeFailure;
 use crate::project::IsolateSpec;
 use crate::record::{By, Digest, Failure, SCHEMA};
 use crate::report::shell_word;
-use crate::store::Why;
 use crate::store::candidates::{Candidate, Success};
 use crate::store::commit::Content;
 use crate::store::lanes::{Lane, Merge};
@@ -89,26 +89,14 @@ fn try_run(tools: &Tools, job: &Job) -> Result<Merged, Trouble> {
     Ok(Merged { commit: merge.new, changed: names.iter().map(of_run).collect() })
 }
 
-/// A file of the repository, as seen from the run.
-fn relative(prefix: &str, name: &str) -> String {
-    let (mut from, mut to) =
-        (prefix.split('/').filter(|part| !part.is_empty()).peekable(), name.split('/').peekable());
-    while from.peek().is_some() && from.peek() == to.peek() {
-        from.next();
-        to.next();
-    }
-    let up = from.map(|_| "..");
-    up.chain(to).collect::<Vec<_>>().join("/")
-}
-
 /// A merge under way.
-struct Merging<'a> {
-    tools: &'a Tools,
-    job: &'a Job,
-    spec: &'a IsolateSpec,
-    isolation: &'a Isolation,
-    git: Git,
-    success: &'a Success,
+pub(super) struct Merging<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) job: &'a Job,
+    pub(super) spec: &'a IsolateSpec,
+    pub(super) isolation: &'a Isolation,
+    pub(super) git: Git,
+    pub(super) success: &'a Success,
     lane: Lane,
 }
 
@@ -160,6 +148,7 @@ impl Merging<'_> {
             let aside = self.require_room(candidate, &merge)?;
             self.lane.merge = Some(merge.clone());
             self.tools.store.write_lane(&self.lane)?;
+            self.keep_former(candidate, &merge)?;
             let why = format!("planexe: {} merged", self.success.branch);
             if self.git.move_branch(&success.base, &new, &old, &why)? {
                 aside.away()?;
@@ -289,121 +278,6 @@ impl Merging<'_> {
         Ok(identified(&self.git)?.text(&["commit-tree", tree, "-p", old, "-p", tip, "-m", &message])?)
     }
 
-    /// The worktrees, the user's among them, in which the base is checked out.
-    fn checkouts(&self) -> Result<Vec<Git>, GitError> {
-        let all = self.git.worktrees()?;
-        let of_base = all.into_iter().filter(|(_, branch)| branch.as_deref() == Some(&self.success.base));
-        Ok(of_base.filter(|(path, _)| path.is_dir()).map(|(path, _)| Git::at(path)).collect())
-    }
-
-    /// That nothing is touched which the user has not committed. Former outputs of the task's own, which nobody committed,
-    /// are put aside: they are in history.
-    fn require_room(&self, candidate: &Candidate, merge: &Merge) -> Result<Aside, Trouble> {
-        let mut aside = Aside::default();
-        for git in self.checkouts()? {
-            if git.look(&["rev-parse", "-q", "--verify", "MERGE_HEAD"])?.is_some() {
-                return Err(self.dirty(&git, "a merge is under way there").into());
-            }
-            let added = git.names(&[
-                "diff",
-                "--name-only",
-                "-z",
-                "--no-renames",
-                "--diff-filter=A",
-                &merge.old,
-                &merge.new,
-                "--",
-            ])?;
-            let mut in_the_way = Vec::new();
-            for name in &added {
-                let path = git.dir().join(name);
-                if fs::kind(&path)?.is_none() {
-                    continue;
-                }
-                let of_run = relative(&self.isolation.place.prefix, name);
-                let own = candidate.outputs.iter().any(|output| output.path == of_run)
-                    && path == self.tools.store.path(&of_run);
-                if own {
-                    let outputs: Vec<String> =
-                        candidate.outputs.iter().map(|output| output.path.clone()).collect();
-                    self.tools.store.save(&candidate.task, Why::Replaced, &outputs, Durability::Synced)?;
-                    let other = fs::temp_beside(&path);
-                    fs::rename(&path, &other, Durability::Unsynced)?;
-                    aside.0.push((path, other));
-                } else {
-                    in_the_way.push(name.clone());
-                }
-            }
-            let _ = git.run(&["update-index", "-q", "--refresh"])?;
-            let said = git.run(&["read-tree", "-n", "-m", "-u", &merge.old, &merge.new])?;
-            if in_the_way.is_empty() && said.code == 0 {
-                continue;
-            }
-            aside.back()?;
-            return Err(match in_the_way.is_empty() {
-                false => self.dirty(
-                    &git,
-                    &format!("{} would be overwritten, which git does not track there", named(&in_the_way)),
-                ),
-                true => {
-                    let touched = git.names(&[
-                        "diff",
-                        "--name-only",
-                        "-z",
-                        "--no-renames",
-                        &merge.old,
-                        &merge.new,
-                        "--",
-                    ])?;
-                    let dirty: BTreeSet<String> = git
-                        .names(&["diff", "--name-only", "-z", "--no-renames", "HEAD", "--"])?
-                        .into_iter()
-                        .collect();
-                    let both: Vec<String> = touched.into_iter().filter(|name| dirty.contains(name)).collect();
-                    let what = if both.is_empty() {
-                        said.why()
-                    } else {
-                        format!("{} would be overwritten, with changes that are not committed", named(&both))
-                    };
-                    self.dirty(&git, &what)
-                }
-            }
-            .into());
-        }
-        Ok(aside)
-    }
-
-    fn dirty(&self, git: &Git, what: &str) -> Failure {
-        let message = format!(
-            "`{}` is not merged into `{}`, which is checked out in `{}`: {what}\nhint: commit or stash that, then `planexe resume{}`",
-            self.success.branch,
-            self.success.base,
-            shown_path(git.dir()),
-            if self.spec.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" },
-        );
-        Failure { recoverable: true, ..failure(DIRTY, message) }
-    }
-
-    /// Files and index of the checkouts of the base follow it. What they have of it already stays.
-    fn bring_along(&self, merge: &Merge) -> Result<(), Trouble> {
-        if merge.old == merge.new {
-            return Ok(());
-        }
-        for git in self.checkouts()? {
-            let _ = git.run(&["update-index", "-q", "--refresh"])?;
-            if let Err(error) = git.must(&["read-tree", "-m", "-u", &merge.old, &merge.new]) {
-                let message = format!(
-                    "`{}` holds the merge, but its checkout `{}` could not be brought along: {error}\n\
-                     hint: commit or stash what is in the way, then `planexe resume`",
-                    self.success.base,
-                    shown_path(git.dir()),
-                );
-                return Err(Failure { recoverable: true, ..failure(DIRTY, message) }.into());
-            }
-        }
-        Ok(())
-    }
-
     /// Nothing of the lane is left in git: all of it is in the base. Whatever is not stays.
     fn clean_up(&self) -> Result<(), Trouble> {
         if self.lane.at_work.is_some() {
@@ -428,26 +302,6 @@ impl Merging<'_> {
             remove_worktree(&self.git, &self.worktree(), false)?;
         }
         Ok(self.git.delete_branch(&self.success.branch)?)
-    }
-}
-
-/// Former outputs that are out of the way of a merge, and where they were.
-#[derive(Default)]
-struct Aside(Vec<(PathBuf, PathBuf)>);
-
-impl Aside {
-    fn back(self) -> Result<(), Trouble> {
-        for (path, other) in &self.0 {
-            fs::rename(other, path, Durability::Unsynced)?;
-        }
-        Ok(())
-    }
-
-    fn away(self) -> Result<(), Trouble> {
-        for (_, other) in &self.0 {
-            fs::remove(other)?;
-        }
-        Ok(())
     }
 }
 
@@ -536,7 +390,11 @@ fn former_of(job: &Job, output: &str) -> Option<Digest> {
 }
 
 /// What a commit holds of a file, as it is checked out; none if it holds none.
-fn merged_content(git: &Git, path: Option<&str>, commit: &str) -> Result<Option<Vec<u8>>, GitError> {
+pub(super) fn merged_content(
+    git: &Git,
+    path: Option<&str>,
+    commit: &str,
+) -> Result<Option<Vec<u8>>, GitError> {
     let Some(path) = path else { return Ok(None) };
     let name = format!("{commit}:{path}");
     match git.look(&["cat-file", "-t", &name])?.as_deref() {
@@ -548,17 +406,4 @@ fn merged_content(git: &Git, path: Option<&str>, commit: &str) -> Result<Option<
 /// Whether a path is in a folder of worktrees of ours.
 pub fn is_ours(path: &Path) -> bool {
     path.parent().is_some_and(|folder| folder.ends_with(".planexe/worktrees"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::relative;
-
-    #[test]
-    fn files_are_seen_from_the_run() {
-        assert_eq!(relative("", "a/b.txt"), "a/b.txt");
-        assert_eq!(relative("runs/x", "runs/x/b.txt"), "b.txt");
-        assert_eq!(relative("runs/x", "runs/y/b.txt"), "../y/b.txt");
-        assert_eq!(relative("runs/x", "src/a.rs"), "../../src/a.rs");
-    }
 }

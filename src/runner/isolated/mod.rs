@@ -20,6 +20,7 @@ use crate::store::commit::Content;
 use crate::store::lanes::{AtWork, Copied, Lane};
 use crate::style;
 
+mod checkouts;
 pub mod merge;
 mod saving;
 pub(super) mod watching;

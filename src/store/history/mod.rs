@@ -4,13 +4,10 @@
 //! read; `.planexe/history/log.jsonl` says, entry by entry, which task had which contents when, with
 //! the sidecars of that moment.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, ErrorKind};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,6 +17,11 @@ use super::{Checkpoints, Store, jsonl};
 use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::record::{Digest, Marker, OutputRecord, SCHEMA, State, Status};
+
+mod log;
+mod objects;
+
+use log::Last;
 
 /// Why contents went to history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,55 +81,6 @@ pub struct History {
     made: Mutex<HashSet<String>>,
 }
 
-/// Outputs up to this size are kept when they are made, larger ones when they are replaced.
-const OUTPUT_CAP: u64 = 16 << 20;
-
-/// The last entry of a task.
-#[derive(Debug, Clone, Default)]
-struct Last {
-    n: usize,
-    /// What it says of outputs and `.DONE`; none until that is read.
-    says: Option<Says>,
-    /// Where its line is in the log.
-    line: Range<u64>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-struct Says {
-    outputs: Vec<OutputRecord>,
-    #[serde(default)]
-    done: Option<Value>,
-}
-
-/// The beginning of an entry.
-#[derive(Deserialize)]
-struct Head<'a> {
-    n: usize,
-    #[serde(borrow)]
-    task: Cow<'a, str>,
-}
-
-impl<'a> Head<'a> {
-    /// Of a line; as this version writes it, it is read no further than the name of the task.
-    fn of(line: &'a [u8]) -> Option<Head<'a>> {
-        Head::of_ours(line).or_else(|| serde_json::from_slice(line).ok())
-    }
-
-    fn of_ours(line: &'a [u8]) -> Option<Head<'a>> {
-        let text = |rest: &'a [u8]| {
-            let end = rest.iter().position(|&byte| byte == b'"' || byte == b'\\')?;
-            let text = std::str::from_utf8(&rest[..end]).ok()?;
-            Some((text, rest[end..].strip_prefix(b"\"")?))
-        };
-        let rest = line.strip_prefix(b"{\"n\":")?;
-        let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
-        let n = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
-        let (_, rest) = text(rest[digits..].strip_prefix(b",\"at\":\"")?)?;
-        let (task, _) = text(rest.strip_prefix(b",\"task\":\"")?)?;
-        Some(Head { n, task: Cow::Borrowed(task) })
-    }
-}
-
 impl History {
     pub(super) fn new(run_dir: &Path) -> History {
         History {
@@ -137,236 +90,6 @@ impl History {
             last: Mutex::new(None),
             made: Mutex::default(),
         }
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.dir.join("log.jsonl")
-    }
-
-    fn object_path(&self, digest: &Digest) -> Option<PathBuf> {
-        let hex = &digest.0;
-        (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-            .then(|| self.dir.join("objects").join(&hex[..2]).join(&hex[2..]))
-    }
-
-    /// Whether a content can be had, verified.
-    pub fn has(&self, digest: &Digest) -> bool {
-        self.object_path(digest)
-            .is_some_and(|path| fs::hash_file(&path).is_ok_and(|(found, _)| found == *digest))
-    }
-
-    /// [`History::has`] of a content that may have been put there without a sync.
-    fn has_durably(&self, digest: &Digest, durability: Durability) -> Result<bool, FsError> {
-        let has = self.has(digest);
-        if has
-            && durability == Durability::Synced
-            && let Some(path) = self.object_path(digest)
-        {
-            fs::sync_file(&path)?;
-            path.parent().map_or(Ok(()), fs::sync_dir)?;
-        }
-        Ok(has)
-    }
-
-    /// Keeps what an output was given, so that it can be had even if the file is written to in place
-    /// afterwards. Not synced: the output itself is.
-    pub fn put_output(
-        &self,
-        file: &Path,
-        content: Option<&[u8]>,
-        record: &OutputRecord,
-    ) -> Result<(), FsError> {
-        match content {
-            _ if record.bytes > OUTPUT_CAP => {}
-            Some(content) => self.put_directly(content, &record.blake3)?,
-            None => drop(self.put_file(file, false, Durability::Unsynced)?),
-        }
-        Ok(())
-    }
-
-    /// Puts bytes under their final name at once. Part of them, left by a kill or seen by a reader, is taken for
-    /// nothing: an object that does not hash to its name is never returned, and written again when it is put again.
-    fn put_directly(&self, bytes: &[u8], digest: &Digest) -> Result<(), FsError> {
-        let path = self.object_path(digest).expect("BUG: a digest is 64 hex digits");
-        let folder = &digest.0[..2];
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if !made.contains(folder) {
-            self.make_object_dir(&path, Durability::Unsynced)?;
-            made.insert(folder.to_owned());
-        }
-        drop(made);
-        match fs::write_directly(&path, bytes) {
-            Ok(true) => Ok(()),
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            // It is there, or its folder is gone.
-            Ok(false) | Err(_) => self.put(bytes, Durability::Unsynced).map(drop),
-        }
-    }
-
-    /// A content by its digest. One that does not hash to its name is not returned.
-    pub fn object(&self, digest: &Digest) -> Result<Vec<u8>, FsError> {
-        let path = self.object_of(digest)?;
-        let bytes = fs::read(&path)?;
-        if Digest::of(&bytes) != *digest {
-            return Err(damaged(&path));
-        }
-        Ok(bytes)
-    }
-
-    /// Puts a copy of a content beside a target, under a temporary name, without holding all of it. One that does not
-    /// hash to its name is not given.
-    pub(super) fn copy_beside(
-        &self,
-        digest: &Digest,
-        target: &Path,
-        durability: Durability,
-    ) -> Result<PathBuf, FsError> {
-        let path = self.object_of(digest)?;
-        let temp = fs::copy_beside(&path, target, durability)?;
-        let error = match fs::hash_file(&temp) {
-            Ok((found, _)) if found == *digest => return Ok(temp),
-            Ok(_) => damaged(&path),
-            Err(error) => error,
-        };
-        let _ = fs::remove(&temp);
-        Err(error)
-    }
-
-    /// Where a content is, if its digest is one.
-    fn object_of(&self, digest: &Digest) -> Result<PathBuf, FsError> {
-        let missing = || FsError::new(self.dir.join(&digest.0), "read", ErrorKind::NotFound.into());
-        self.object_path(digest).ok_or_else(missing)
-    }
-
-    /// Puts bytes into history.
-    pub fn put(&self, bytes: &[u8], durability: Durability) -> Result<Digest, FsError> {
-        let digest = Digest::of(bytes);
-        if !self.has_durably(&digest, durability)? {
-            let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-            self.make_object_dir(&path, durability)?;
-            fs::write_via(&self.temp_dir, &path, bytes, durability)?;
-        }
-        Ok(digest)
-    }
-
-    /// Puts a file's content into history. With `replacing`, the caller is about to take the file's
-    /// name away, and a large file may be linked instead of copied.
-    fn put_file(
-        &self,
-        file: &Path,
-        replacing: bool,
-        durability: Durability,
-    ) -> Result<(Digest, u64), FsError> {
-        let before = fs::signature(file)?;
-        let (digest, bytes) = fs::hash_file(file)?;
-        if self.has_durably(&digest, durability)? {
-            return Ok((digest, bytes));
-        }
-        let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-        self.make_object_dir(&path, durability)?;
-        if replacing && fs::link_large(file, &path, durability)? {
-            if fs::signature(file)?.map(|s| (s.size, s.mtime_ns)) == before.map(|s| (s.size, s.mtime_ns)) {
-                return Ok((digest, bytes));
-            }
-            fs::remove(&path)?;
-        }
-        // The copy is what counts: the file may have changed since it was hashed.
-        let temp = fs::copy_to_temp(file, &self.temp_dir, durability)?;
-        let kept = fs::hash_file(&temp).and_then(|(digest, bytes)| {
-            let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
-            self.make_object_dir(&path, durability)?;
-            fs::rename(&temp, &path, durability)?;
-            Ok((digest, bytes))
-        });
-        if kept.is_err() {
-            let _ = fs::remove(&temp);
-        }
-        kept
-    }
-
-    fn make_object_dir(&self, object: &Path, durability: Durability) -> Result<(), FsError> {
-        fs::ensure_inside(&self.run_dir, object)?;
-        fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
-        object.parent().map_or(Ok(()), |dir| fs::make_dirs(dir, durability))
-    }
-
-    /// All entries, oldest first; lines that cannot be read are passed over.
-    pub fn entries_all(&self) -> Result<Vec<Entry>, FsError> {
-        jsonl::read_records(&self.log_path())
-    }
-
-    /// The entries of a task, oldest first.
-    pub fn entries(&self, task: &str) -> Result<Vec<Entry>, FsError> {
-        let mut entries = self.entries_all()?;
-        entries.retain(|entry| entry.task == task);
-        Ok(entries)
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<HashMap<String, Last>>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The last entry of each task, by what their lines begin with.
-    fn read_last(&self) -> Result<HashMap<String, Last>, FsError> {
-        let mut last: HashMap<String, Last> = HashMap::new();
-        let Some(file) = fs::optional(fs::open(&self.log_path()))? else { return Ok(last) };
-        let (mut reader, mut line, mut at) = (BufReader::with_capacity(1 << 16, file), Vec::new(), 0);
-        loop {
-            line.clear();
-            let read = reader.read_until(b'\n', &mut line);
-            let read = read.map_err(|error| FsError::new(self.log_path(), "read", error))? as u64;
-            if read == 0 {
-                return Ok(last);
-            }
-            if let Some(Head { n, task }) = Head::of(&line) {
-                let line = at..at + read;
-                match last.get_mut(&*task) {
-                    Some(known) => *known = Last { n: known.n.max(n), says: None, line },
-                    None => drop(last.insert(task.into_owned(), Last { n, says: None, line })),
-                }
-            }
-            at += read;
-        }
-    }
-
-    /// What the last entry of a task says, by its line in the log; a line that cannot be read is passed over.
-    fn read_says(&self, task: &str, line: &Range<u64>) -> Result<Says, FsError> {
-        let mut bytes = vec![0; (line.end - line.start) as usize];
-        let read = fs::open(&self.log_path())?.read_exact_at(&mut bytes, line.start);
-        read.map_err(|error| FsError::new(self.log_path(), "read", error))?;
-        if let Ok(says) = serde_json::from_slice(&bytes) {
-            return Ok(says);
-        }
-        let before = self.entries(task)?.pop().map(|entry| (entry.outputs, entry.done));
-        let (outputs, done) = before.unwrap_or_default();
-        Ok(Says { outputs, done })
-    }
-
-    /// Numbers an entry and appends it, unless it says what the task's last entry says.
-    fn add(&self, mut entry: Entry, durability: Durability) -> Result<Option<Entry>, FsError> {
-        if self.last().is_none() {
-            let last = self.read_last()?;
-            self.last().get_or_insert(last);
-        }
-        {
-            let says = Says { outputs: entry.outputs.clone(), done: entry.done.clone() };
-            let mut guard = self.last();
-            let last = guard.get_or_insert_default().entry(entry.task.clone()).or_default();
-            if last.n > 0 && last.says.is_none() {
-                last.says = Some(self.read_says(&entry.task, &last.line)?);
-            }
-            if last.says.as_ref() == Some(&says) {
-                return Ok(None);
-            }
-            entry.n = last.n + 1;
-            *last = Last { n: entry.n, says: Some(says), line: 0..0 };
-        }
-        // Synced in the task's own thread, not under the lock.
-        if let Err(error) = jsonl::append(&self.log_path(), &entry, durability) {
-            *self.last() = None;
-            return Err(error);
-        }
-        Ok(Some(entry))
     }
 
     /// Forgets entries older than a time (RFC 3339), then the oldest until what is left takes at most
@@ -459,11 +182,6 @@ impl History {
         }
         Ok((entries.len() - kept.len(), freed))
     }
-}
-
-fn damaged(path: &Path) -> FsError {
-    let why = std::io::Error::new(ErrorKind::InvalidData, "damaged: the content is not what its name says");
-    FsError::new(path, "read", why)
 }
 
 impl Store {

@@ -7,6 +7,8 @@ use rustix::process::Signal;
 
 use crate::support::{Out, Space, until};
 
+mod around;
+
 /// Adds a line to a file of the repository, commits half of what it does, and writes its notes.
 const AGENT: &str = r#"#!/bin/sh
 echo ran >> "$RAN"
@@ -715,15 +717,19 @@ fn lanes_are_told_wherever_tasks_are() {
 
 /// A git that says it is an older one.
 fn old_git(space: &Space) {
+    let cases = "*--version) echo git version 2.30.2; exit;; *merge-tree*) exit 129;;";
+    instead_of_git(space, |_| format!("case \"$*\" in {cases} esac"));
+}
+
+/// A script that is called for git, does something of its own, and then git itself.
+fn instead_of_git(space: &Space, script: impl Fn(&str) -> String) {
     let path = std::env::var_os("PATH").expect("PATH");
     let real =
         std::env::split_paths(&path).map(|dir| dir.join("git")).find(|file| file.exists()).expect("git");
     let bin = space.root().join("bin");
     std::fs::create_dir_all(&bin).expect("a folder");
-    let script = format!(
-        "#!/bin/sh\ncase \"$*\" in *--version) echo git version 2.30.2; exit;; *merge-tree*) exit 129;; esac\nexec {} \"$@\"\n",
-        real.display()
-    );
+    let real = real.display().to_string();
+    let script = format!("#!/bin/sh\n{}\nexec {real} \"$@\"\n", script(&real));
     std::fs::write(bin.join("git"), script).expect("a script");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(bin.join("git"), mode).expect("a mode");

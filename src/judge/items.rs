@@ -1,0 +1,117 @@
+//! The items of a fan-out, read from its file or found by its glob.
+
+use std::collections::HashSet;
+
+use super::Judge;
+use crate::context::{self, InputError};
+use crate::fs;
+use crate::graph::{Graph, Item, TaskId};
+use crate::inputs::Files;
+use crate::items;
+use crate::manifest;
+use crate::project::Spec;
+use crate::record::Failure;
+
+/// What is said of a key that no item has, with the nearest one or those there are.
+pub fn no_such_item<'k>(family: &str, key: &str, keys: impl Iterator<Item = &'k str>) -> String {
+    let keys: Vec<&str> = keys.collect();
+    match manifest::suggest(key, keys) {
+        None => format!("`{family}` has no items"),
+        Some(hint) => format!("`{family}` has no item `{key}`; {hint}"),
+    }
+}
+
+impl Judge<'_> {
+    /// The items of a fan-out for a build of these targets. One that is named by a key no item has is a fault: to make
+    /// nothing is no success.
+    pub fn wanted_items(
+        &self,
+        graph: &Graph,
+        family: TaskId,
+        targets: &[(TaskId, Option<HashSet<String>>)],
+    ) -> Result<Vec<Item>, Failure> {
+        let items = self.items(graph, family)?;
+        let named = targets.iter().filter(|(id, _)| *id == family).filter_map(|(_, keys)| keys.as_ref());
+        let missing = named.flatten().filter(|key| items.iter().all(|item| item.key != **key)).min();
+        match missing {
+            None => Ok(items),
+            Some(key) => Err(Failure {
+                class: "items".into(),
+                message: no_such_item(&graph[family].name, key, items.iter().map(|item| item.key.as_str())),
+                recoverable: true,
+                ..Failure::default()
+            }),
+        }
+    }
+
+    /// The items of a fan-out, from its file or its glob.
+    pub fn items(&self, graph: &Graph, family: TaskId) -> Result<Vec<Item>, Failure> {
+        let task = &graph[family];
+        let spec = self.project.spec(task);
+        let Some(foreach) = &spec.foreach else { return Ok(Vec::new()) };
+        let fail = |message: String| Failure {
+            class: "items".into(),
+            message,
+            recoverable: true,
+            ..Failure::default()
+        };
+        if let Some(glob) = &foreach.glob {
+            let files = Files {
+                name: "item".into(),
+                paths: self.glob(graph, glob)?,
+                glob: true,
+                optional: false,
+                pattern: glob.clone(),
+            };
+            return self.file_items(spec, glob, files);
+        }
+        let path = foreach.file.clone().unwrap_or_default();
+        let text = fs::read_to_string(&self.project.input(&path))
+            .map_err(|error| fail(format!("the items of `{}`: {error}", task.name)))?;
+        let value: serde_json::Value = serde_json::from_str(context::json_of(&text)).map_err(|error| {
+            fail(format!("the items of `{}`: `{path}` is not valid JSON: {error}", task.name))
+        })?;
+        let describe =
+            |error: items::ItemError| fail(format!("the items of `{}` in `{path}`: {error}", task.name));
+        let found = items::items(&value, foreach.items.as_deref()).map_err(describe)?;
+        let batched: Vec<serde_json::Value>;
+        let found = match foreach.batch {
+            Some(size) => {
+                batched = items::batches(&found, size);
+                batched.iter().collect()
+            }
+            None => found,
+        };
+        let keys = items::keys(&found, foreach.key.as_deref()).map_err(describe)?;
+        let item = |(index, (value, key)): (usize, (&&serde_json::Value, String))| Item {
+            key,
+            index,
+            value: (*value).clone(),
+        };
+        Ok(found.iter().zip(keys).enumerate().map(item).collect())
+    }
+
+    fn glob(&self, graph: &Graph, glob: &str) -> Result<Vec<String>, Failure> {
+        let found = self.finder.matches(graph, glob, "");
+        let found = found.map_err(|error| InputError::Fs(error).into_failure())?;
+        self.stays_inside(&found)?;
+        Ok(found)
+    }
+
+    fn file_items(&self, spec: &Spec, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {
+        let paths: Vec<&str> = files.paths.iter().map(String::as_str).collect();
+        let keys = items::file_keys(glob, &paths).map_err(|error| Failure {
+            class: "items".into(),
+            message: error.to_string(),
+            ..Failure::default()
+        })?;
+        let mut list = Vec::with_capacity(keys.len());
+        for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
+            let text = fs::read_to_string(&self.project.input(path))
+                .map_err(|e| InputError::Fs(e).into_failure())?;
+            let value = serde_json::json!({ "path": spec.shown_path(path), "text": text });
+            list.push(Item { key, index, value });
+        }
+        Ok(list)
+    }
+}

@@ -1,0 +1,117 @@
+//! Commands around a run that has isolated tasks: what moves it, removes it or brings it back.
+
+use super::{
+    WORKTREE, assert_idle, assert_nothing_left, commit, git, git_in, go, instead_of_git, ran, repository,
+};
+use crate::support::Space;
+
+#[test]
+fn a_run_with_a_worktree_is_neither_archived_nor_deleted() {
+    // As `planexe new` makes them, below the top of a repository.
+    let space = Space::new();
+    let write = |path: &str, text: &str| space.write(&format!("../{path}"), text);
+    write(
+        "pipeline.toml",
+        "[task.fix]\nisolate = true\ninputs = [\"plan.txt\"]\noutputs = [\"notes.md\"]\n\
+         command = \"echo of an hour > more.txt; cat $in > $out; grep -q good $in\"\n",
+    );
+    write(".gitignore", ".planexe/\n*.status\n*.DONE\n*.jsonl\nactivity_overview.json\n");
+    space.write("run.toml", "pipeline = \"../pipeline.toml\"\n");
+    space.write("plan.txt", "bad\n");
+    git_in(&space, "..", &["init", "-q", "-b", "main"]);
+    git(&space, &["config", "user.name", "Ada"]);
+    git(&space, &["config", "user.email", "ada@example.org"]);
+    git_in(&space, "..", &["add", "-A"]);
+    commit(&space, "first");
+    space.run(&["build"]).exits(1);
+    let run = space.root().join("run").display().to_string();
+    let branches = git(&space, &["branch", "--list"]);
+    for command in ["archive", "delete"] {
+        let out = space.run(&[command, "-y", &run]).exits(2);
+        out.says(&["is more than a run: the worktree of an isolated task is in it"]);
+        let out = space.run(&[command, "-y", "--json", &run]).exits(2);
+        assert_eq!(out.json()["error"]["code"], "more_than_a_run", "{out}");
+    }
+    // It is where it was, and so is what was done.
+    assert_eq!(git(&space, &["branch", "--list"]), branches);
+    assert_eq!(space.read(&format!("{WORKTREE}/run/more.txt")), "of an hour\n");
+    space.write("plan.txt", "good\n");
+    space.build();
+    assert!(!space.exists(WORKTREE));
+    let archived = space.root().join(".archived-run").display().to_string();
+    let from_above = |args: &[&str]| {
+        let done = space.command(args).current_dir(space.root()).output().expect("planexe");
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    from_above(&["archive", "-y", &run]);
+    from_above(&["archive", "--undo", &archived]);
+    from_above(&["delete", "-y", &run]);
+    assert!(!space.dir().exists());
+    std::fs::create_dir(space.dir()).expect("the run's folder");
+}
+
+#[test]
+fn what_is_restored_leaves_git_where_it_is_and_says_so() {
+    let space = repository("isolate = true");
+    space.build();
+    space.write("plan.txt", "another plan\n");
+    commit(&space, "another plan");
+    space.build();
+    // What git replaced in the checkout is in history all the same.
+    space.run(&["history", "fix"]).exits(0).says(&["fix@1"]);
+    assert!(space.in_history("a plan\n"));
+    let head = git(&space, &["rev-parse", "HEAD"]);
+    let all = space.run(&["checkpoints", "--json"]).exits(0).json();
+    let first = all["checkpoints"].as_array().expect("checkpoints").iter().find(|one| one["task"] == "fix");
+    let id = first.expect("a checkpoint of fix")["id"].as_str().expect("an id").to_owned();
+    let note = "git is not moved: what was merged of fix stays on its base";
+    for args in [&["restore", "-n", "--checkpoint", &*id][..], &["restore", "-n", "fix"]] {
+        space.run(args).exits(0).says(&[note]);
+        let view = space.run(&[args, &["--json"]].concat()).exits(0).json();
+        assert_eq!(view["git_stays"], serde_json::json!(["fix"]), "{view}");
+    }
+    space.run(&["restore", "-n", "facts"]).exits(0).says_nothing_of(&["git"]);
+    space.run(&["restore", "--checkpoint", &id]).exits(0).says(&[note, "git revert -m 1"]);
+    assert_eq!((space.read("notes.md"), git(&space, &["rev-parse", "HEAD"])), ("a plan\n".into(), head));
+    // The output that was committed is changed now; the next build makes it anew, and the former goes to history.
+    assert_eq!(git(&space, &["diff", "--name-only"]), "notes.md");
+    git(&space, &["checkout", "-q", "notes.md"]);
+    space.build();
+    assert_eq!((space.read("notes.md"), ran(&space)), ("another plan\n".into(), 3));
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+/// The base holds the merge, and git is cut short in the checkout by a full disk or the power: some files are there whole,
+/// one half, and the index says nothing of them.
+#[test]
+fn a_checkout_that_was_cut_short_is_gone_on_with() {
+    let space = repository("isolate = true");
+    space.edit("agent.sh", "echo more", "echo new > src/new.txt; seq 1000 > src/long.txt; echo more");
+    commit(&space, "new files");
+    instead_of_git(&space, |real| {
+        format!(
+            "case \"$*\" in *\"read-tree -m -u\"*) if [ ! -e \"$RAN.go\" ]; then cp .git/index ../index; \
+             {real} \"$@\"; cp ../index .git/index; seq 10 > src/long.txt; rm src/b.txt; \
+             echo 'fatal: unable to write new index file' >&2; exit 128; fi;; esac"
+        )
+    });
+    space.run(&["build"]).exits(3).says(&["holds the merge", "unable to write new index file"]);
+    let there = git(&space, &["status", "--porcelain"]);
+    assert!(there.contains("?? src/long.txt") && there.contains("MD src/b.txt"), "{there}");
+    go(&space);
+    // What is the user's is not taken for a half.
+    space.write("src/long.txt", "1\nthe user's\n");
+    space.run(&["resume"]).exits(3).says(&["src/long.txt"]);
+    assert_eq!(space.read("src/long.txt"), "1\nthe user's\n");
+    space.write("src/long.txt", "1\n2\n");
+    space.run(&["resume"]).exits(0);
+    assert_eq!((space.read("src/a.txt"), space.read("src/b.txt")), ("a\nfixed\n".into(), "b\nmore\n".into()));
+    assert_eq!(
+        (space.read("src/new.txt"), space.read("src/long.txt").lines().count()),
+        ("new\n".into(), 1000)
+    );
+    assert_eq!((git(&space, &["status", "--porcelain"]), ran(&space)), (String::new(), 1));
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
