@@ -1,3 +1,5 @@
+//! Tests of reading and writing files.
+
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

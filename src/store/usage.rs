@@ -243,7 +243,7 @@ pub(super) fn read_overview(usage: &Path) -> Result<ActivityOverview, FsError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::llm::Class;
     use crate::store::logs::DETAIL;

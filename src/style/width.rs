@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Columns a text takes on a terminal; escape sequences of [`Style::paint`] take none.
+/// Columns a text takes on a terminal; escape sequences of [`super::Style::paint`] take none.
 pub fn width(text: &str) -> usize {
     if !text.contains('\x1b') {
         return text.width();

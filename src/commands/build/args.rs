@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::engine::OnFailure;
 use crate::manifest::types::Span;
-use crate::progress::{self};
+use crate::progress;
 
 /// What `planexe build` takes.
 #[derive(Debug, Clone, Default, Args)]

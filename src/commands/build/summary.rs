@@ -3,7 +3,7 @@
 use super::{HowArgs, What};
 use crate::build::{Ended, Failed, Stopped};
 use crate::commands::Session;
-use crate::exit::{self};
+use crate::exit;
 use crate::open::Opened;
 use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
 
