@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::asks::asks;
 use crate::check::CompiledSchema;
 use crate::graph::{Kind, Task, TaskId};
 use crate::judge::{Judgement, Prepared};
@@ -64,6 +65,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
         warning: view.warning.clone(),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
+        asks: asks(project, spec, judgement),
         next: Vec::new(),
         readers: readers(survey, id),
         roots: match verdict {
@@ -267,8 +269,10 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
         Recipe::Command(_) if prepared.is_some_and(|prepared| prepared.as_it_is) => {
             lines.push("take the outputs as they are: only their evaluation is gone".into());
         }
-        Recipe::Prompt(prompt) => {
-            let model = prompt.models.first().map_or("no model", |&at| project.endpoints[at].model_name());
+        Recipe::Prompt(_) => {
+            let asks = asks(project, spec, Some(judgement));
+            let model = asks.as_ref().and_then(|asks| asks.models.first());
+            let model = model.map_or("no model", |model| model.model.as_str());
             lines.push(match prepared {
                 Some(prepared) if prepared.existing.is_some() => {
                     "check the answer there is against the changed schema or check: no call if it passes"

@@ -15,6 +15,7 @@
 //!
 //! Imports go downward only; `docs/design.md` has the whole table.
 
+pub mod asks;
 pub mod build;
 pub mod cancel;
 pub mod check;

@@ -124,6 +124,11 @@ impl Project {
         }
     }
 
+    /// Whether the run is a folder of `planexe optimize`: its trials are tasks of a pipeline that is made up each time.
+    pub fn holds_trials(&self) -> bool {
+        self.specs.is_empty() && self.run.join("cells.jsonl").is_file()
+    }
+
     /// An input file of the run, by its name relative to the run directory.
     pub fn input(&self, path: &str) -> PathBuf {
         match self.in_place_of.iter().find(|(name, _)| name == path) {

@@ -286,6 +286,10 @@ impl<'a> Units<'a> {
     /// Outputs of tasks and items that are no longer declared. Only what has a record counts: a file of the
     /// user's that happens to be called `notes.DONE` is none. What lies in a run of its own is left to it.
     pub fn orphans(&self) -> Result<Vec<Orphan>, FsError> {
+        // The tasks of trials are in no pipeline that is written down.
+        if self.project.holds_trials() {
+            return Ok(Vec::new());
+        }
         let mut firsts: BTreeSet<String> = self.finder.orphans(&self.graph, "")?.into_iter().collect();
         for &id in self.graph.order() {
             // Items that cannot be known now may well come back.

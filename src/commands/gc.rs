@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::commands::{LockArgs, Session};
-use crate::exit::{self, Error};
+use crate::exit::{self, Error, Kind};
 use crate::manifest::types::Span;
 use crate::open::Opened;
 use crate::record::Marker;
@@ -57,6 +57,14 @@ struct View {
 /// Makes room.
 pub fn run(session: &Session, args: &GcArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
+    if opened.project.holds_trials() {
+        return Err(Error::new(
+            Kind::Refused,
+            "these are the trials of `planexe optimize`: all of it was paid for",
+        )
+        .code("trials")
+        .hint("delete the folder to forget them all; the texts are in its `variants/`"));
+    }
     let mut lock = match args.dry_run {
         true => None,
         false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::asks::asks;
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, What, budget, rules, slots, task_infos};
 use crate::commands::simulate::past;
@@ -160,6 +161,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         calls += if survey.settled.get(&id) == Some(&Settled::Stale) { asked } else { 0 };
         calls_at_most += asked;
         let needs: Vec<TaskId> = graph.direct_needs(id);
+        let asks = asks(project, spec, judgement);
         let name = |id: &TaskId| graph[*id].name.clone();
         let level = task.level as usize;
         if levels.len() <= level {
@@ -175,10 +177,8 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
             depends_on: needs.iter().filter(|id| open(id)).map(name).collect(),
             needs: needs.iter().map(name).collect(),
             recipe: spec.recipe.name().to_owned(),
-            model: spec
-                .recipe
-                .prompt()
-                .and_then(|prompt| Some(project.endpoints[*prompt.models.first()?].model_name().to_owned())),
+            model: asks.as_ref().and_then(|asks| Some(asks.models.first()?.model.clone())),
+            asks,
             lane: spec.isolate.as_ref().map(|isolate| isolate.lane_of(&task.name).to_owned()),
             kept_answer: prepared.is_some_and(|it| it.kept.is_some() || it.existing.is_some()),
         });

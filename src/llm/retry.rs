@@ -390,7 +390,8 @@ impl Budgets {
         self.endpoints.entry(endpoint.to_owned()).or_default().reasks += 1;
     }
 
-    fn has_left(&self, name: &str) -> bool {
+    /// Whether a model was left for another.
+    pub fn has_left(&self, name: &str) -> bool {
         self.endpoints.get(name).is_some_and(|used| used.left)
     }
 

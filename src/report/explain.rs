@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::record::{Failure, Isolated};
 use crate::report::status::some_names;
-use crate::report::{Reason, Server, Verdict, coloured_diff, hint_of, reason_of, time};
+use crate::report::{Asks, Reason, Server, Verdict, coloured_diff, hint_of, reason_of, time};
 use crate::style::{self, Shown, Style, clean};
 use crate::verdict::Evaluation;
 
@@ -53,6 +53,9 @@ pub struct ExplainView {
     pub warning: Option<String>,
     /// What differs from when it was made without making it stale.
     pub drift: Vec<Drift>,
+    /// Of a prompt: which models it asks, and what says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Asks>,
     /// What the next build would do, one line each: "ask qwen3.5 (about 3.1k tokens)", "use the kept answer".
     pub next: Vec<String>,
     /// Tasks that read its outputs.
@@ -220,6 +223,9 @@ impl ExplainView {
                 clean(&drift.made_with),
                 clean(&drift.now)
             );
+        }
+        if let Some(asks) = &self.asks {
+            text += &format!("\n{}\n", style.wrap(&asks.text(), 2));
         }
         if !self.next.is_empty() {
             text += "\nThe next build would:\n";

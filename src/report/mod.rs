@@ -11,6 +11,7 @@ use crate::verdict::Evaluation;
 
 pub use crate::style::shell_word;
 
+mod asks;
 pub mod changes;
 mod check;
 mod explain;
@@ -25,6 +26,7 @@ mod status;
 mod steer;
 mod summary;
 
+pub use asks::{AskedModel, Asks, By, Marks};
 pub use check::{CheckView, FaultsView};
 pub use explain::{Drift, ExplainView, InputChange, InstanceView};
 pub use graph::{GraphEdge, GraphNode, GraphView};

@@ -208,6 +208,8 @@ pub struct ExperimentsView {
     pub run_dir: String,
     /// The experiments, by task, the newest first.
     pub experiments: Vec<ExperimentLine>,
+    /// What they take on disk, with all answers.
+    pub bytes: u64,
 }
 
 /// An experiment in a list.
@@ -267,6 +269,7 @@ impl ExperimentsView {
                 state,
             ]
         });
-        headed(heads, rows, style)
+        let held = format!("{} in experiments/\n", style::bytes(self.bytes));
+        headed(heads, rows, style) + &style.dim(&held)
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::report::status::some_names;
-use crate::report::{Reason, Server, Verdict, joined, time};
+use crate::report::{Asks, Reason, Server, Verdict, joined, time};
 use crate::simulate::BudgetStop;
 use crate::style::{self, Shown, Style, clean, pad};
 
@@ -92,8 +92,11 @@ pub struct PlanTask {
     pub needs: Vec<String>,
     /// prompt, command, template, gate, human, group.
     pub recipe: String,
-    /// The model it would ask.
+    /// The model it would ask first, by its name at its server.
     pub model: Option<String>,
+    /// All models it would ask, and what says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Asks>,
     /// The lane it works in, if it is isolated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lane: Option<String>,
@@ -173,13 +176,25 @@ impl PlanView {
         let names =
             self.levels.iter().flatten().map(|task| style::width(&clean(&task.task))).max().unwrap_or(0);
         let names = style.width.map_or(names, |width| names.min((width * 2 / 5).max(12)));
+        let models = self.models();
+        let widest = models.iter().flatten().map(|model| style::width(model)).max().unwrap_or(0).min(24);
+        let mut models = models.into_iter();
         for (at, level) in self.levels.iter().enumerate() {
             text += &format!("{}\n", style.dim(&format!("level {}", at + 1)));
             for task in level {
                 let name = style::truncate(&clean(&task.task), names).into_owned();
-                let line = format!("  {} {}  {}", task.glyph(style), pad(&name, names), task.remark());
+                let mut line = format!("  {} {}  ", task.glyph(style), pad(&name, names));
+                if let Some(model) = models.next().filter(|_| widest > 0) {
+                    let model = model.unwrap_or_default();
+                    line += &format!("{}  ", pad(&style::truncate(&model, widest), widest));
+                }
+                line += &task.remark();
                 text += &style.fit(line.trim_end());
                 text.push('\n');
+                if let Some(asks) = task.asks.as_ref().filter(|_| verbose && !task.kept_answer) {
+                    let line = format!("    {} {}", pad("", names), asks.text());
+                    text += &format!("{}\n", style.wrap(&line, names + 5));
+                }
                 if verbose && !task.needs.is_empty() {
                     text +=
                         &format!("    {} needs {}\n", pad("", names), some_names(&task.needs, usize::MAX));
@@ -208,6 +223,19 @@ impl PlanView {
             text += &format!("The items of {tasks} are not known yet; each counts as one.\n");
         }
         text
+    }
+
+    /// Which model each task would ask first, in the order of the list; of all none, if it is the same for all of them.
+    fn models(&self) -> Vec<Option<String>> {
+        let tasks = || self.levels.iter().flatten();
+        let asks = |task: &PlanTask| {
+            let asks = task.asks.as_ref().filter(|_| !task.kept_answer)?;
+            Some((asks.brief(), asks.tier.is_some() || !asks.left.is_empty()))
+        };
+        let mut known = tasks().filter_map(asks);
+        let first = known.next();
+        let is_same = first.as_ref().is_none_or(|first| !first.1 && known.all(|other| other == *first));
+        tasks().map(|task| asks(task).map(|(model, _)| model).filter(|_| !is_same)).collect()
     }
 
     fn total(&self) -> String {

@@ -295,6 +295,7 @@ fn explained() -> ExplainView {
         eval: None,
         asked: None,
         warning: None,
+        asks: None,
         roots: vec![],
         instances: vec![],
     }
@@ -437,6 +438,7 @@ fn plan() -> PlanView {
         recipe: "prompt".into(),
         model: Some("qwen3.5".into()),
         lane: None,
+        asks: None,
         kept_answer: false,
     };
     PlanView {

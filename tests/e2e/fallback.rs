@@ -89,6 +89,11 @@ fn a_model_that_was_left_is_not_asked_again_after_a_kill() {
     let build = space.spawn(&["build"]);
     until("the second model to be asked", || (server.count() == 2).then_some(()));
     build.kill9();
+    // Who looks is told.
+    let told = space.run(&["explain", "a", "--json"]).exits(0).json();
+    assert_eq!(told["asks"]["left"], serde_json::json!(["first"]), "{told}");
+    space.run(&["explain", "a"]).exits(0).says(&["Asks second", "and first failed at it", "ask second"]);
+    space.run(&["build", "-n"]).exits(0).says(&["second (after first)"]);
     space.build();
     assert_eq!(asked(&server), ["first", "second", "second"]);
     // What was used up on another prompt says nothing of this one.

@@ -343,6 +343,18 @@ fn a_task_asks_the_models_of_its_tier_and_then_those_above() {
     let space = Space::new();
     let easy = "complexity = { reasoning = 2, domain = 2, context = 2, output = 2 }";
     space.write("pipeline.toml", tasks(easy));
+    let planned = space.run(&["build", "-n", "-v"]).exits(0);
+    planned.says(&["easy  small (tier low)", "tier `low`, as its complexity is 8", "its tier is `low`"]);
+    let planned = space.run(&["build", "-n", "--json"]).exits(0).json();
+    let asks = &planned["levels"][0][0]["asks"];
+    assert_eq!(
+        (asks["by"].as_str(), asks["complexity"]["sum"].as_u64()),
+        (Some("complexity"), Some(8)),
+        "{planned}"
+    );
+    assert_eq!(asks["models"][1], serde_json::json!({ "name": "large", "model": "large-1" }));
+    let other = space.run(&["build", "-n", "--model", "large", "--json"]).exits(0).json();
+    assert_eq!(other["levels"][0][0]["asks"]["by"], "option", "{other}");
     space.build().exits(0);
     assert_eq!(space.read("easy.md").trim(), "by \"small-1\"");
     assert_eq!(space.read("hard.md").trim(), "by \"large-1\"");
@@ -351,6 +363,10 @@ fn a_task_asks_the_models_of_its_tier_and_then_those_above() {
     assert_eq!((rows[0]["complexity"].as_u64(), rows[0]["tier"].as_str()), (Some(8), Some("low")), "{told}");
     assert_eq!(rows[0]["models"], serde_json::json!(["small", "large"]));
     assert_eq!((rows[0]["calls"].as_u64(), rows[1]["calls"].as_u64()), (Some(1), Some(2)), "{told}");
+    let easy = space.run(&["explain", "easy"]).exits(0);
+    easy.says(&[
+        "Asks small (small-1), then large (large-1): tier `low`, as its complexity is 8 (reasoning 2,",
+    ]);
     // Another complexity is another model, and makes nothing stale.
     space
         .write("pipeline.toml", tasks("complexity = { reasoning = 5, domain = 5, context = 5, output = 5 }"));

@@ -372,3 +372,35 @@ fn scores_and_comparisons_share_their_answers() {
     assert_eq!(all(), (3, 3, 6));
     space.run(&["optimize", "--list"]).exits(0).says(&["swot"]);
 }
+
+#[test]
+fn what_was_paid_for_is_not_taken_for_rubbish_nor_for_an_input() {
+    let server = server();
+    let space = space(&server);
+    let all =
+        "\n[task.all]\ninputs = { all = \"**/*.md\" }\noutputs = [\"all.txt\"]\ntemplate = \"{{ all }}\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + all);
+    space.build().exits(0);
+    space.run(&["optimize", "swot"]).exits(0);
+    let before = calls(&server);
+    // In a clone the records are missing, and nothing of the rest is an input all the same.
+    let ignored = space.read("experiments/swot/.gitignore");
+    for name in [".planexe", "cells", "inputs", "pairs"] {
+        assert!(ignored.contains(&format!("/{name}/")), "{ignored}");
+    }
+    space.run(&["build", "-q"]).exits(0);
+    std::fs::rename(space.path("experiments/swot/.planexe"), space.path("aside")).unwrap();
+    space.run(&["build", "-q"]).exits(0);
+    std::fs::rename(space.path("aside"), space.path("experiments/swot/.planexe")).unwrap();
+    let trials = |args: &[&str]| space.run(&[&["-C", "experiments/swot"], args].concat());
+    trials(&["gc", "--older-than", "0s"]).exits(2).says(&["paid for", "variants/"]);
+    trials(&["clean", "--orphans", "-y"]).exits(0);
+    trials(&["doctor"]).says(&["orphans", "none"]);
+    trials(&["status"]).exits(0);
+    space.run(&["gc", "--older-than", "0s"]).exits(0);
+    space.run(&["clean", "--orphans", "-y"]).exits(0);
+    space.run(&["optimize", "swot"]).exits(0).says(&["good kept"]);
+    assert_eq!(calls(&server), before);
+    let listed = space.run(&["optimize", "--list", "--json"]).exits(0).json();
+    assert!(listed["bytes"].as_u64().unwrap() > 1000, "{listed}");
+}

@@ -35,11 +35,17 @@ pub(super) fn list(session: &Session, opened: &Opened, args: &OptimizeArgs) -> R
         None => None,
     };
     let mut experiments = Vec::new();
+    let mut bytes = 0;
     for (name, kind) in fs::list_dir(&root).unwrap_or_default() {
         if kind != fs::FileKind::Dir {
             continue;
         }
-        for config in configs(&root.join(name)) {
+        let dir = root.join(&name);
+        let found = configs(&dir);
+        if found.iter().any(|config| only.as_ref().is_none_or(|task| *task == config.task)) {
+            bytes += held(&dir);
+        }
+        for config in found {
             if only.as_ref().is_some_and(|task| *task != config.task) {
                 continue;
             }
@@ -61,14 +67,30 @@ pub(super) fn list(session: &Session, opened: &Opened, args: &OptimizeArgs) -> R
         }
     }
     let run_dir = opened.project.run.display().to_string();
-    let view =
-        ExperimentsView { schema: crate::report::SCHEMA, server: session.server(), run_dir, experiments };
+    let view = ExperimentsView {
+        schema: crate::report::SCHEMA,
+        server: session.server(),
+        run_dir,
+        experiments,
+        bytes,
+    };
     if session.globals.json {
         session.print_json(&view)?;
     } else {
         session.print(&view.text(&session.out))?;
     }
     Ok(exit::DONE)
+}
+
+/// Bytes of all files in a folder; links are not followed.
+fn held(dir: &Path) -> u64 {
+    let entries = fs::list_dir(dir).unwrap_or_default();
+    let size = |(name, kind)| match kind {
+        fs::FileKind::Dir => held(&dir.join(name)),
+        fs::FileKind::File => fs::signature(&dir.join(name)).ok().flatten().map_or(0, |it| it.size),
+        _ => 0,
+    };
+    entries.into_iter().map(size).sum()
 }
 
 /// What a text is called.

@@ -37,6 +37,22 @@ const PIPELINE: &str = "\
 [pipeline]
 ";
 
+/// It is a run, so that globs of the pipeline pass it over, also in a clone without its records.
+const RUN: &str = "pipeline = \"pipeline.toml\"\n";
+
+/// What belongs into git: what was decided, and the texts.
+const IGNORE: &str = "\
+# For git: what was compared and decided (a folder for each experiment) and the texts (variants/). The rest is answers and
+# records; it can be large, and is needed only to go on without paying again.
+/.planexe/
+/cells/
+/inputs/
+/pairs/
+/proposals/
+/*.jsonl
+/activity_overview.json
+";
+
 /// A trial's name, once it has one: a line of `cells.jsonl`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Named {
@@ -103,9 +119,11 @@ impl<'a> Bench<'a> {
     /// Makes the folder, with the inputs and texts in it.
     pub fn prepare(&self, variants: &[Variant]) -> Result<(), Error> {
         fs::make_dirs(&self.experiments.join("variants"), Durability::Synced)?;
-        let pipeline = self.experiments.join("pipeline.toml");
-        if fs::read_optional(&pipeline)?.is_none() {
-            fs::write_atomic(&pipeline, PIPELINE.as_bytes(), Durability::Synced)?;
+        for (name, text) in [("pipeline.toml", PIPELINE), ("run.toml", RUN), (".gitignore", IGNORE)] {
+            let file = self.experiments.join(name);
+            if fs::read_optional(&file)?.is_none() {
+                fs::write_atomic(&file, text.as_bytes(), Durability::Synced)?;
+            }
         }
         gather::copy_inputs(&self.experiments, &self.references)?;
         variants.iter().try_for_each(|variant| self.keep_text(variant))
