@@ -143,7 +143,7 @@ impl Provider for Simulated {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value, json};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::cancel::Cancel;
