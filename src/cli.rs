@@ -36,7 +36,7 @@ Exit codes:
   1    a task failed; of `build -q`: something is stale
   2    the command line, pipeline or set-up is wrong; nothing was run
   3    stopped short on purpose: a person, gate, budget, pause, stop file
-  75   another planexe works on the run directory
+  75   another planexe is working on the run directory
   129  ended by SIGHUP; 130 by SIGINT (Ctrl-C); 143 by SIGTERM
 
 Environment:
@@ -77,16 +77,16 @@ pub enum Command {
     /// Build again whenever something it is made from is edited
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(commands::watch::WatchArgs),
-    /// Say where a stopped or failed run goes on, then build
+    /// Say where a stopped or failed run continues, then build
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(commands::resume::ResumeArgs),
     /// Show the state of every task
     #[command(after_help = STATUS_EXAMPLES)]
     Status(commands::status::StatusArgs),
-    /// Have the running build start nothing more
+    /// Tell the running build to start nothing more
     #[command(after_help = STOP_NOTES)]
     Stop(commands::stop::StopArgs),
-    /// Have the running build hold until `planexe resume`
+    /// Hold the running build until `planexe resume`
     #[command(after_help = PAUSE_NOTES)]
     Pause(commands::pause::PauseArgs),
     /// Give the run up; what is done is kept
@@ -104,7 +104,7 @@ pub enum Command {
     /// List what happened in the builds of the run
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(commands::events::EventsArgs),
-    /// List failed attempts, and how each class and model does
+    /// List failed attempts, and how each class and model fares
     #[command(after_help = FAILURES_EXAMPLES)]
     Failures(commands::failures::FailuresArgs),
     /// Sum up calls, tokens and money by model and by task
@@ -117,7 +117,7 @@ pub enum Command {
     Simulate(commands::simulate::SimulateArgs),
     /// List the completed tasks in order, each with its checkpoint
     Checkpoints(commands::checkpoints::CheckpointsArgs),
-    /// Have tasks made again; their outputs go to history
+    /// Mark tasks to be made again; their outputs go to history
     #[command(visible_alias = "invalidate", after_help = CLEAN_EXAMPLES)]
     Clean(commands::clean::CleanArgs),
     /// Edit the plan, see what that makes stale, and say what to do about it
@@ -138,7 +138,7 @@ pub enum Command {
     Check(commands::check::CheckArgs),
     /// List what is kept of former outputs
     History(commands::history::HistoryArgs),
-    /// Bring former outputs back; those of now go to history
+    /// Bring former outputs back; the present ones go to history
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(commands::restore::RestoreArgs),
     /// Show how a task's outputs differ from what they were
@@ -167,10 +167,10 @@ pub enum Command {
     /// Let an agent start, watch and repair runs (Model Context Protocol on standard input and output)
     #[command(after_help = MCP_NOTES)]
     Mcp(commands::mcp::McpArgs),
-    /// Have failed tasks tried anew, with fresh answers
+    /// Have failed tasks tried again, with fresh answers
     #[command(after_help = RETRY_EXAMPLES)]
     Retry(commands::retry::RetryArgs),
-    /// Make room: forget old contents
+    /// Free disk space: forget old contents
     #[command(after_help = GC_EXAMPLES)]
     Gc(commands::gc::GcArgs),
     /// Look for what keeps a run from working, and say what to do about it
@@ -202,7 +202,7 @@ Examples:
   planexe build -q || echo stale      for scripts
 
 Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: all ends at once. Either way the next \
-build goes on from there.";
+build continues from there.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -259,10 +259,10 @@ Of a task that was never asked: the prompt as it would be sent now.";
 
 const WAIT_NOTES: &str = "\
 Exit codes:
-  0    what was waited for happened; of `--for any`: the run is complete
-  1    the run failed; of `--for failed` and `--for human`: it did not happen
+  0    what was waited for happened; with `--for any`: the run is complete
+  1    the run failed; with `--for failed` and `--for human`: it did not happen
   3    the run ended short, or a person is needed
-  124  the time is over
+  124  time ran out
 
 Examples:
   planexe wait --timeout 30m
@@ -291,7 +291,7 @@ Examples:
   planexe clean swot --dry-run        list what would go
   planexe clean swot                  swot is made again, with a fresh answer
   planexe clean swot --downstream     and all that depends on it
-  planexe clean --orphans -y          files of tasks the pipeline has no more
+  planexe clean --orphans -y          files of tasks no longer in the pipeline
 
 Nothing is lost: `planexe restore` brings it back.";
 
@@ -358,14 +358,14 @@ Examples:
   planexe archive runs/bakery         asks first; -y does not
   planexe archive --undo runs/.archived-bakery
 
-The folder gets a name that `planexe list` passes over, beside the old one; nothing in it is changed.";
+The folder is renamed where it stands, to a name that `planexe list` skips; nothing in it is changed.";
 
 const DELETE_NOTES: &str = "\
 Examples:
   planexe delete runs/bakery          asks first; -y does not
 
-Nothing brings it back. A folder is not removed that has the pipeline itself, other runs or a repository in it, nor one \
-that a build works on.";
+Nothing brings it back. A folder that holds the pipeline itself, other runs or a repository is not removed, nor is one \
+that a build is working on.";
 
 const MCP_NOTES: &str = "\
 A client starts it itself. What most are told (docs/mcp.md has more):
@@ -376,7 +376,7 @@ Examples:
   planexe mcp --runs /home/me/runs --pipeline plan/pipeline.toml
   planexe mcp --no-build              to look only
 
-Builds go on when the server ends; what one says goes to .planexe/build.log in its run. Keys come from the environment, \
+Builds continue after the server ends; what a build says goes to .planexe/build.log in its run. Keys come from the environment, \
 never from the agent.";
 
 const RETRY_EXAMPLES: &str = "\

@@ -57,9 +57,7 @@ mod tests {
             recipe: true,
             inputs: reads.iter().map(input).collect(),
             outputs: vec![format!("{name}.txt")],
-            after: Vec::new(),
-            foreach: None,
-            sequential: false,
+            ..Decl::default()
         };
         Graph::build(tasks.iter().map(decl).collect()).unwrap_or_else(|_| panic!("a sound graph"))
     }

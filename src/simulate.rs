@@ -312,9 +312,7 @@ mod tests {
             recipe: true,
             inputs: reads.iter().map(input).collect(),
             outputs: vec![format!("{name}.txt")],
-            after: Vec::new(),
-            foreach: None,
-            sequential: false,
+            ..Decl::default()
         }
     }
 

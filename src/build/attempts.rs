@@ -11,7 +11,7 @@ use crate::llm::Class;
 use crate::project::Recipe;
 use crate::record::{Failure, Marker};
 use crate::runner::isolated::merge;
-use crate::runner::{self, Completed, EndedAlone, Job, Live, Outcome, Pause};
+use crate::runner::{self, Completed, Course, EndedAlone, Job, Live, Outcome, Pause};
 use crate::staleness::{Decision, StaleReason};
 use crate::store::StatusRead;
 use crate::style;
@@ -262,9 +262,7 @@ impl Build<'_> {
                     // What was written will not do: it is asked for again.
                     self.controls.clear_passed(&name);
                 }
-                self.summary.waiting.push(name.clone());
-                self.waiting.push((name.clone(), message.clone()));
-                self.tell(Kind::TaskWaiting { task: name, message });
+                self.waits_for_a_person(name, message);
                 came(End::Waiting)
             }
             Outcome::Again { failure, next, after, endpoint, pause } => {
@@ -281,53 +279,36 @@ impl Build<'_> {
             }
             Outcome::Evaluate(candidate) => {
                 let work = self.work_of_eval(id, &candidate);
-                if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.course = std::mem::take(&mut job.course);
-                    pending.course.candidate = Some(candidate);
-                    pending.course.made_in = Some(job.took());
-                    // An evaluation is no attempt.
-                    pending.waits += 1;
-                }
+                self.next_part(id, job, |course, took| {
+                    course.candidate = Some(candidate);
+                    course.made_in = Some(took);
+                });
                 came(End::Then(work))
             }
             Outcome::Made(candidate) => {
                 self.project.hold(&job.task, self.store, &candidate);
-                if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.course = std::mem::take(&mut job.course);
-                    pending.course.candidate = Some(candidate);
-                    pending.course.made_in = Some(job.took());
-                    pending.waits += 1;
-                }
+                self.next_part(id, job, |course, took| {
+                    course.candidate = Some(candidate);
+                    course.made_in = Some(took);
+                });
                 came(End::Then(Work { made: true, ..Work::default() }))
             }
             Outcome::Merged(merged) => {
                 self.look_again(id);
-                if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.course = std::mem::take(&mut job.course);
-                    pending.course.made_in = pending.course.made_in.map(|_| job.took());
-                    pending.course.merged = Some(merged);
-                    pending.waits += 1;
-                }
+                self.next_part(id, job, |course, took| {
+                    course.made_in = course.made_in.map(|_| took);
+                    course.merged = Some(merged);
+                });
                 came(End::Then(Work::default()))
             }
             Outcome::Unmerged(failure) => {
-                self.summary.waiting.push(name.clone());
-                self.waiting.push((name.clone(), failure.message.clone()));
-                self.tell(Kind::TaskWaiting { task: name, message: failure.message });
+                self.waits_for_a_person(name, failure.message);
                 came(End::Waiting)
             }
             Outcome::Round(failure) => {
-                let mut work = Work::default();
                 let (round, rounds) =
                     (job.course.round, job.course.evaluation.as_ref().map_or(0, |it| it.rounds));
-                if let Some(mut pending) = self.pending.remove(&id) {
-                    if let Some(prepared) = &mut pending.judgement.prepared {
-                        prepared.make_anew();
-                    }
-                    work = self.work_of(id, &pending.judgement);
-                    pending.course = std::mem::take(&mut job.course);
-                    self.pending.insert(id, pending);
-                }
+                let work = self.next_round(id, job);
                 let next = Some(format!("made again with the notes (round {round} of {rounds})"));
                 let again = Some(Again { failure, next, after: Duration::ZERO });
                 Came { again, ..came(End::Then(work)) }
@@ -354,18 +335,50 @@ impl Build<'_> {
                 came(End::Stopped)
             }
             Outcome::Broken(error) => {
-                let error = error.within(self.store.run_dir());
-                let hint = match error.is_out_of_space() {
-                    true => "\nhint: make room; `planexe gc` forgets former contents",
-                    false => "",
-                };
-                let failure = runner::failure("io", format!("{error}{hint}"));
-                runner::note_broken(&self.tools, job, &failure);
-                self.failed(&name, id, job.attempt, None, failure, false);
-                self.break_off(error);
+                self.broken_by(&name, id, job, error);
                 came(End::Failed)
             }
         }
+    }
+
+    /// An attempt goes on with its next part, which is no attempt of its own. `change` is told how long it took so far.
+    fn next_part(&mut self, id: TaskId, job: &mut Job, change: impl FnOnce(&mut Course, Duration)) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.course = std::mem::take(&mut job.course);
+            change(&mut pending.course, job.took());
+            pending.waits += 1;
+        }
+    }
+
+    /// What the next round of a task takes, made anew whatever there is.
+    fn next_round(&mut self, id: TaskId, job: &mut Job) -> Work {
+        let Some(mut pending) = self.pending.remove(&id) else { return Work::default() };
+        if let Some(prepared) = &mut pending.judgement.prepared {
+            prepared.make_anew();
+        }
+        let work = self.work_of(id, &pending.judgement);
+        pending.course = std::mem::take(&mut job.course);
+        self.pending.insert(id, pending);
+        work
+    }
+
+    fn waits_for_a_person(&mut self, task: String, message: String) {
+        self.summary.waiting.push(task.clone());
+        self.waiting.push((task.clone(), message.clone()));
+        self.tell(Kind::TaskWaiting { task, message });
+    }
+
+    /// A record of the task could not be written: it fails, and with it the build.
+    fn broken_by(&mut self, name: &str, id: TaskId, job: &Job, error: FsError) {
+        let error = error.within(self.store.run_dir());
+        let hint = match error.is_out_of_space() {
+            true => "\nhint: make room; `planexe gc` forgets former contents",
+            false => "",
+        };
+        let failure = runner::failure("io", format!("{error}{hint}"));
+        runner::note_broken(&self.tools, job, &failure);
+        self.failed(name, id, job.attempt, None, failure, false);
+        self.break_off(error);
     }
 
     /// Of a lane some tasks succeeded and some failed: nothing of it is merged, which is told of each that succeeded.

@@ -158,12 +158,13 @@ pub fn run(session: &Session, args: &ExecuteArgs) -> Result<u8, Error> {
         }
         let store = Store::open(fs::resolved(&dir));
         let once = once(session, args, &opened, &plan, had_rules)?;
+        // The list of what is ours comes first: by it the folder is known again if this is cut short.
+        place::write(&store, &listed, &files, &change).map_err(|error| cannot(&dir, &error))?;
         for (name, text) in once {
             if place::write_once(store.run_dir(), name, &text).map_err(|error| cannot(&dir, &error))? {
                 view.written.push(name.to_owned());
             }
         }
-        place::write(&store, &listed, &files, &change).map_err(|error| cannot(&dir, &error))?;
         check(session, store.run_dir(), &files)?;
         place::finish(&store, &files, &change).map_err(|error| cannot(&dir, &error))?;
         if args.git {
@@ -283,7 +284,7 @@ fn former(dir: &Path) -> Result<Option<Listed>, Error> {
     let listed = place::listed(dir).map_err(|why| Error::new(Kind::Refused, why))?;
     // An execution.toml may be there first.
     let other = |(name, _): &(std::ffi::OsString, _)| name != rules::FILE && name != models::FILE;
-    if listed.is_none() && fs::list_dir(dir)?.iter().any(other) {
+    if listed.is_none() && place::not_of_ours(dir)?.iter().any(other) {
         return Err(Error::usage(format!("`{shown}` is not empty, and was not made by `planexe execute`"))
             .code("not_empty")
             .hint("`--into DIR` names a folder that is not there yet"));

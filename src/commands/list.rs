@@ -25,7 +25,7 @@ const EXCERPT: usize = 120;
 /// What `planexe list` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ListArgs {
-    /// The folder the runs stand in [default: runs, if it is there, else this folder]
+    /// The folder that holds the runs [default: runs, if it is there, else this folder]
     #[arg(value_name = "ROOT")]
     pub root: Option<PathBuf>,
 

@@ -21,7 +21,7 @@ const MOST_BUILDS: u32 = 8;
 /// What `planexe mcp` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct McpArgs {
-    /// The folder the runs stand in; made if it is not there
+    /// The folder that holds the runs; made if it is not there
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
 
@@ -33,7 +33,7 @@ pub struct McpArgs {
     #[arg(long)]
     pub no_build: bool,
 
-    /// Start no further build while N runs of the folder are built, by whomever
+    /// Start no further build while N runs of the folder are being built, whoever started them
     #[arg(long, value_name = "N", default_value_t = MOST_BUILDS, value_parser = parse_jobs, conflicts_with = "no_build")]
     pub max_builds: u32,
 }

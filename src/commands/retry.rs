@@ -31,7 +31,7 @@ pub struct RetryArgs {
     #[arg(long)]
     pub build: bool,
 
-    /// Only say what would be tried anew
+    /// Only say what would be tried again
     #[arg(short = 'n', long, conflicts_with = "build")]
     pub dry_run: bool,
 

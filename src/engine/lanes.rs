@@ -125,9 +125,7 @@ mod tests {
                 })
                 .collect(),
             outputs: vec![format!("{name}.txt")],
-            after: Vec::new(),
-            foreach: None,
-            sequential: false,
+            ..Decl::default()
         };
         let reads: &[&str] = if b_reads_a { &["a"] } else { &[] };
         let decls = vec![decl("a", &[]), decl("b", reads), decl("c", &["a"])];

@@ -1,12 +1,13 @@
 //! Puts the files of a project of work into its folder, the first time or again. What is ours to write is listed, with
 //! digests, in `plan/generated.json`: a listed file that differs was edited by somebody, and is not written over.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{self, Durability, FsError};
+use crate::fs::{self, Durability, FileKind, FsError};
 use crate::record::Digest;
 use crate::store::{Store, Why};
 
@@ -55,6 +56,23 @@ pub fn listed(dir: &Path) -> Result<Option<Listed>, String> {
         }
         Err(error) => Err(format!("`{}` cannot be read: {error}", path.display())),
     }
+}
+
+/// What a folder without a list holds beside what we leave in one if we are cut short before the list is written.
+pub fn not_of_ours(dir: &Path) -> Result<Vec<(OsString, FileKind)>, FsError> {
+    let is_temp = |name: &OsString| name.to_str().is_some_and(fs::is_temp_name);
+    let mut others = Vec::new();
+    for (name, kind) in fs::list_dir(dir)? {
+        let is_folder = kind == FileKind::Dir;
+        let begun = is_folder && name == ".planexe"
+            || is_folder
+                && name == "plan"
+                && fs::list_dir(&dir.join("plan"))?.iter().all(|(name, _)| is_temp(name));
+        if !begun && !is_temp(&name) {
+            others.push((name, kind));
+        }
+    }
+    Ok(others)
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -106,6 +124,11 @@ pub fn write(
     change: &Change,
 ) -> Result<(), FsError> {
     let dir = store.run_dir();
+    // What one that was cut short had begun.
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|(path, _)| Path::new(path).parent()).collect();
+    for folder in folders {
+        let _ = fs::sweep_temps(&dir.join(folder));
+    }
     let former =
         listed.files.iter().chain(&listed.former).map(|(path, digest)| (path.clone(), digest.clone()));
     let both = Listed { former: former.collect(), ..list_of(files) };
@@ -113,9 +136,18 @@ pub fn write(
     for path in &change.edited {
         store.save(HISTORY, Why::Edited, std::slice::from_ref(path), Durability::Synced)?;
     }
+    let mut written = Vec::new();
     for &n in change.write.iter().filter(|&&n| n + 1 < files.len()) {
         let (path, text) = &files[n];
         put(dir, path, text, Durability::Unsynced)?;
+        written.push(dir.join(path));
+    }
+    // Half a file, after the power went, would be taken for one that somebody edited.
+    let paths: Vec<&Path> = written.iter().map(PathBuf::as_path).collect();
+    fs::sync_files(dir, &paths)?;
+    for folder in paths.iter().filter_map(|path| path.parent()).collect::<BTreeSet<_>>() {
+        fs::make_dirs(folder, Durability::Synced)?;
+        fs::sync_dir(folder)?;
     }
     Ok(())
 }
@@ -129,7 +161,7 @@ pub fn finish(store: &Store, files: &[(String, String)], change: &Change) -> Res
     for path in &change.gone {
         store.save(HISTORY, Why::Orphaned, std::slice::from_ref(path), Durability::Synced)?;
         fs::ensure_inside(dir, &dir.join(path))?;
-        fs::remove(&dir.join(path))?;
+        fs::remove_durably(&dir.join(path), Durability::Synced)?;
     }
     put(dir, LIST, &text_of(&list_of(files)), Durability::Synced)
 }

@@ -441,17 +441,8 @@ mod tests {
             lifeline: &Lifeline::new(None),
             calibration: None,
         };
-        let request = Request {
-            task: "t".into(),
-            key: None,
-            system: "sys".into(),
-            prompt: "prompt".into(),
-            rejected: Vec::new(),
-            schema: None,
-            params: Default::default(),
-            params_extra: Default::default(),
-            check: None,
-        };
+        let request =
+            Request { task: "t".into(), system: "sys".into(), prompt: "prompt".into(), ..Request::default() };
         let progress = CallProgress::default();
         let context = CallContext { cancel, progress: &progress, time_left: None };
         Command::new(&model, &setup)?.call(&request, &context)

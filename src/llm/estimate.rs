@@ -296,17 +296,7 @@ mod tests {
     use super::*;
 
     fn request(prompt: &str) -> Request {
-        Request {
-            task: "t".into(),
-            key: None,
-            system: String::new(),
-            prompt: prompt.into(),
-            rejected: Vec::new(),
-            schema: None,
-            params: Default::default(),
-            params_extra: Default::default(),
-            check: None,
-        }
+        Request { task: "t".into(), prompt: prompt.into(), ..Request::default() }
     }
 
     #[test]

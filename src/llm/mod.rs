@@ -52,7 +52,7 @@ pub use probe::Health;
 pub use whole::cost;
 
 /// What is asked of a model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// Task name, for `recorded`'s fallback and `simulated`'s seed; never sent.
     pub task: String,

@@ -308,11 +308,7 @@ mod tests {
             key: key.map(str::to_owned),
             system: "be brief".into(),
             prompt: prompt.into(),
-            rejected: Vec::new(),
-            schema: None,
-            params: Default::default(),
-            params_extra: Default::default(),
-            check: None,
+            ..Request::default()
         }
     }
 

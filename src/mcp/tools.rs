@@ -204,7 +204,7 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         name: "plan_retry",
         title: "Retry failed tasks",
-        description: "Have failed tasks tried anew, with fresh answers and full budgets, and go on building. Without `tasks` \
+        description: "Have failed tasks tried again, with fresh answers and full budgets, and go on building. Without `tasks` \
             all that failed. For a cause outside (a server away, a key not set) `plan_resume` is enough once it is mended.",
         input: || {
             object(
@@ -243,7 +243,7 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         name: "plan_stop",
         title: "Stop a plan",
-        description: "Have the running build start nothing more; what runs finishes and is recorded. `plan_resume` goes on \
+        description: "Tell the running build to start nothing more; what runs finishes and is recorded. `plan_resume` goes on \
             from there. `hard: true` ends running calls at once and gives the plan up (`plan_resume` then wants `force`).",
         input: || {
             object(vec![plan_id(), ("hard", flag("End at once, and give the plan up", false))], &["plan_id"])

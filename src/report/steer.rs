@@ -49,7 +49,7 @@ impl WaitView {
             }
         }
         if self.timed_out {
-            text += "; the time is over";
+            text += "; time ran out";
         }
         text
     }

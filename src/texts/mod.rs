@@ -230,20 +230,16 @@ impl Loader<'_> {
             self.template(&at, when, &source, name, &names, task, true);
         }
         if let Some(gate) = &task.gate {
-            let here = at.then("gate").then("fail_if");
-            if !gate.fail_if.trim().is_empty() {
-                let source = Source::new(here.to_string(), gate.fail_if.as_str());
-                self.template(&here, &gate.fail_if, &source, name, &names, task, true);
-            }
-            if let Some(warn_if) = &gate.warn_if {
-                let here = at.then("gate").then("warn_if");
-                let source = Source::new(here.to_string(), warn_if.as_str());
-                self.template(&here, warn_if, &source, name, &names, task, true);
-            }
-            if let Some(message) = &gate.message {
-                let here = at.then("gate").then("message");
-                let source = Source::new(here.to_string(), message.as_str());
-                self.template(&here, message, &source, name, &names, task, false);
+            let fail_if = Some(&gate.fail_if).filter(|text| !text.trim().is_empty());
+            for (key, text, condition) in [
+                ("fail_if", fail_if, true),
+                ("warn_if", gate.warn_if.as_ref(), true),
+                ("message", gate.message.as_ref(), false),
+            ] {
+                let Some(text) = text else { continue };
+                let at = at.then("gate").then(key);
+                let source = Source::new(at.to_string(), text.as_str());
+                self.template(&at, text, &source, name, &names, task, condition);
             }
         }
         if let Some(schema) = task.schema.as_ref().filter(|_| prompt) {

@@ -1,6 +1,6 @@
 //! Steering a run from another shell, and what is told of it afterwards.
 
-use crate::support::{Answer, CHAIN, FakeLlm, Fifo, Space, counts, space, until};
+use crate::support::{Answer, CHAIN, FakeLlm, Fifo, Running, Space, counts, space, until};
 
 #[test]
 fn a_running_build_is_stopped_by_a_command() {
@@ -100,10 +100,8 @@ fn an_aborted_run_keeps_its_state_and_is_resumed_by_force() {
     space.assert_nothing_to_do(&server);
 }
 
-#[test]
-fn a_paused_build_goes_on_by_a_command() {
-    let server = FakeLlm::new();
-    let space = space(&server, CHAIN);
+/// A build of the chain, paused while its first call was open, which has ended since.
+fn paused_after_a(server: &FakeLlm, space: &Space) -> Running {
     server.hold("a");
     let build = space.spawn(&["build"]);
     server.wait_for_call("a");
@@ -111,6 +109,14 @@ fn a_paused_build_goes_on_by_a_command() {
     until("the build to say that it pauses", || build.stderr().contains("pause").then_some(()));
     server.release("a");
     until("a to be done", || space.is_done("a.txt").then_some(()));
+    build
+}
+
+#[test]
+fn a_paused_build_goes_on_by_a_command() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let build = paused_after_a(&server, &space);
     assert_eq!(server.counts(), counts([("a", 1)]));
     space.run(&["resume"]).exits(0);
     build.wait().exits(0);
@@ -122,13 +128,7 @@ fn a_paused_build_goes_on_by_a_command() {
 fn a_signal_ends_a_paused_build() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
-    server.hold("a");
-    let build = space.spawn(&["build"]);
-    server.wait_for_call("a");
-    space.run(&["pause"]).exits(0);
-    until("the build to say that it pauses", || build.stderr().contains("pause").then_some(()));
-    server.release("a");
-    until("a to be done", || space.is_done("a.txt").then_some(()));
+    let build = paused_after_a(&server, &space);
     build.signal(rustix::process::Signal::INT);
     build.wait().exits(130);
     // The pause was for that build.

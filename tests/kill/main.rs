@@ -24,6 +24,7 @@ mod support;
 
 mod commands;
 mod disk;
+mod execute;
 mod isolated;
 mod trace;
 

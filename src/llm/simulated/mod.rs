@@ -143,7 +143,7 @@ impl Provider for Simulated {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value, json};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::cancel::Cancel;
@@ -155,17 +155,7 @@ mod tests {
         prompt: &str,
         schema: Option<Value>,
     ) -> Result<Reply, CallError> {
-        let request = Request {
-            task: task.into(),
-            key: None,
-            system: String::new(),
-            prompt: prompt.into(),
-            rejected: Vec::new(),
-            schema,
-            params: Map::new(),
-            params_extra: Map::new(),
-            check: None,
-        };
+        let request = Request { task: task.into(), prompt: prompt.into(), schema, ..Request::default() };
         let context =
             CallContext { cancel: &Cancel::new(), progress: &CallProgress::default(), time_left: None };
         simulated.call(&request, &context)

@@ -182,14 +182,9 @@ fn row(name: &'static str, table: &'static str, script: Vec<Step>, wanted: Wante
 fn request() -> Request {
     Request {
         task: "swot analysis".into(),
-        key: None,
         system: "Be brief.".into(),
         prompt: "What of it?".into(),
-        rejected: Vec::new(),
-        schema: None,
-        params: Map::new(),
-        params_extra: Map::new(),
-        check: None,
+        ..Request::default()
     }
 }
 

@@ -130,6 +130,12 @@ impl TaskChecker<'_, '_> {
                 );
             }
         }
+        self.keys_that_clash();
+    }
+
+    /// Keys that exclude, or need, one another.
+    fn keys_that_clash(&mut self) {
+        let task = self.task;
         if task.stdout && task.in_place {
             self.add(
                 Fault::at(
