@@ -1,5 +1,7 @@
 //! `planexe build -n`: what would run, and why; and where a run would go on.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::report::status::some_names;
@@ -177,16 +179,20 @@ impl PlanView {
             self.levels.iter().flatten().map(|task| style::width(&clean(&task.task))).max().unwrap_or(0);
         let names = style.width.map_or(names, |width| names.min((width * 2 / 5).max(12)));
         let models = self.models();
-        let widest = models.iter().flatten().map(|model| style::width(model)).max().unwrap_or(0).min(24);
-        let mut models = models.into_iter();
+        let widest = models.values().map(|model| style::width(model)).max().unwrap_or(0).min(24);
         for (at, level) in self.levels.iter().enumerate() {
             text += &format!("{}\n", style.dim(&format!("level {}", at + 1)));
-            for task in level {
-                let name = style::truncate(&clean(&task.task), names).into_owned();
+            for tasks in level.chunk_by(|one, other| !verbose && one.goes_with(other)) {
+                let task = &tasks[0];
+                let name = match tasks.len() {
+                    1 => clean(&task.task),
+                    count => format!("{} \u{d7}{count}", clean(task.family())),
+                };
+                let name = style::truncate(&name, names).into_owned();
                 let mut line = format!("  {} {}  ", task.glyph(style), pad(&name, names));
-                if let Some(model) = models.next().filter(|_| widest > 0) {
-                    let model = model.unwrap_or_default();
-                    line += &format!("{}  ", pad(&style::truncate(&model, widest), widest));
+                if widest > 0 {
+                    let model = models.get(task.task.as_str()).map_or("", String::as_str);
+                    line += &format!("{}  ", pad(&style::truncate(model, widest), widest));
                 }
                 line += &task.remark();
                 text += &style.fit(line.trim_end());
@@ -225,17 +231,19 @@ impl PlanView {
         text
     }
 
-    /// Which model each task would ask first, in the order of the list; of all none, if it is the same for all of them.
-    fn models(&self) -> Vec<Option<String>> {
-        let tasks = || self.levels.iter().flatten();
+    /// Which model each task would ask first, by the task; nothing if it is the same for all of them.
+    fn models(&self) -> HashMap<&str, String> {
         let asks = |task: &PlanTask| {
             let asks = task.asks.as_ref().filter(|_| !task.kept_answer)?;
             Some((asks.brief(), asks.tier.is_some() || !asks.left.is_empty()))
         };
-        let mut known = tasks().filter_map(asks);
+        let all = || self.levels.iter().flatten().filter_map(|task| Some((task.task.as_str(), asks(task)?)));
+        let mut known = all().map(|(_, asked)| asked);
         let first = known.next();
-        let is_same = first.as_ref().is_none_or(|first| !first.1 && known.all(|other| other == *first));
-        tasks().map(|task| asks(task).map(|(model, _)| model).filter(|_| !is_same)).collect()
+        if first.is_none_or(|first| !first.1 && known.all(|other| other == first)) {
+            return HashMap::new();
+        }
+        all().map(|(task, (model, _))| (task, model)).collect()
     }
 
     fn total(&self) -> String {
@@ -283,12 +291,36 @@ impl PlanTask {
         }
     }
 
+    /// The task, without the key of an item.
+    fn family(&self) -> &str {
+        self.task.split('[').next().unwrap_or(&self.task)
+    }
+
+    /// Whether there is nothing to say of an item that is not said of another one.
+    fn goes_with(&self, other: &PlanTask) -> bool {
+        let waits = |task: &PlanTask| task.verdict == Verdict::DependsOn && task.task.ends_with(']');
+        waits(self)
+            && waits(other)
+            && self.family() == other.family()
+            && self.depends_on == other.depends_on
+            && self.reasons == other.reasons
+            && self.kept_answer == other.kept_answer
+    }
+
     fn remark(&self) -> String {
         let mut text = match self.verdict {
             Verdict::Stale if self.reasons.is_empty() => "stale".to_owned(),
             Verdict::Stale => joined(&self.reasons),
             Verdict::DependsOn if self.depends_on.is_empty() => joined(&self.reasons),
-            Verdict::DependsOn => format!("depends on {}", some_names(&self.depends_on, 3)),
+            Verdict::DependsOn => {
+                // An item depends on its own task for being in the list at all.
+                let others: Vec<String> =
+                    self.depends_on.iter().filter(|task| *task != self.family()).cloned().collect();
+                match others.is_empty() {
+                    true => "depends on the list of its items".to_owned(),
+                    false => format!("depends on {}", some_names(&others, 3)),
+                }
+            }
             Verdict::Fresh => "up to date".to_owned(),
         };
         if self.kept_answer {

@@ -478,6 +478,22 @@ fn plan() -> PlanView {
 }
 
 #[test]
+fn items_of_which_the_same_is_to_be_said_are_one_line() {
+    let mut plan = plan();
+    let item = |key: &str, on: &[&str]| PlanTask {
+        task: format!("review[{key}]"),
+        depends_on: on.iter().map(|name| name.to_string()).collect(),
+        ..plan.levels[1][0].clone()
+    };
+    let level = vec![item("a", &["B", "review"]), item("b", &["B", "review"]), item("c", &["review"])];
+    plan.levels = vec![level];
+    let text = plan.text(&AT_80, false);
+    assert!(text.contains("  ? review \u{d7}2  depends on B\n"), "{text}");
+    assert!(text.contains("  ? review[c]  depends on the list of its items\n"), "{text}");
+    assert!(plan.text(&AT_80, true).contains("  ? review[b]  depends on B\n"));
+}
+
+#[test]
 fn plan_says_where_it_goes_on_and_what_would_run() {
     assert_eq!(
         plan().text(&AT_80, true),

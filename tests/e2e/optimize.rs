@@ -144,6 +144,22 @@ fn a_text_that_is_worse_on_one_run_is_not_kept() {
 }
 
 #[test]
+fn a_run_with_a_profile_of_its_own_is_read_with_it() {
+    let server = server();
+    let space = space(&server);
+    let plan = space.read("pipeline.toml").replace("TASK=purpose", "TASK=purpose for {{ vars.who }}");
+    space.write("pipeline.toml", plan + "\n[vars]\nwho = \"all\"\n[profiles.short.vars]\nwho = \"few\"\n");
+    space.write("tunnel/run.toml", "pipeline = \"../pipeline.toml\"\nprofile = \"short\"\n");
+    space.write("tunnel/plan.txt", "A tunnel.\n");
+    space.run(&["-C", "tunnel", "build", "-s"]).exits(0);
+    space.run(&["-C", "tunnel", "optimize", "swot"]).exits(0).says(&["good kept"]);
+    let refused = space.run(&["optimize", "swot", "--run", "tunnel", "--profile", "short"]);
+    refused.exits(0);
+    space.build().exits(0);
+    space.run(&["optimize", "swot", "--run", ".", "--run", "tunnel"]).exits(0).says(&["good kept"]);
+}
+
+#[test]
 fn a_kill_costs_only_the_calls_in_flight() {
     let server = server();
     let space = space(&server);

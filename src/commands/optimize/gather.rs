@@ -8,6 +8,7 @@ use crate::exit::{Error, Kind};
 use crate::fs::{self, Durability};
 use crate::graph::{TaskId, Why};
 use crate::inputs::Finder;
+use crate::manifest::RunFile;
 use crate::manifest::fault::shown_path;
 use crate::open::{self, Where};
 use crate::optimize::cells::Subject;
@@ -50,8 +51,12 @@ pub fn references(
 }
 
 fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Reference, Error> {
-    let place =
-        Where { run_dir: Some(dir.to_owned()), file: Some(subject.project.file.clone()), ..session.place() };
+    let place = Where { file: Some(subject.project.file.clone()), ..session.place() };
+    // With the pipeline of the run, and as the other run says it is built.
+    let run_file =
+        dir.join("run.toml").is_file().then(|| RunFile::read(&dir.join("run.toml")).ok()).flatten();
+    let profile = place.profile.clone().or_else(|| run_file.and_then(|run| run.profile));
+    let place = Where { run_dir: Some(dir.to_owned()), profile, ..place };
     let opened = open::open(&place, false).map_err(|error| session.open_error(error))?;
     let project = &opened.project;
     let shown = shown_path(dir);
@@ -78,12 +83,18 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
         read.filter(|task| !is_done(task)).map(|task| project.graph[task].name.as_str()).collect();
     if !not_done.is_empty() {
         let words: Vec<String> = not_done.iter().map(|name| shell_word(name)).collect();
+        let profile = session.globals.profile.as_ref();
+        let profile = profile.map_or(String::new(), |name| format!(" --profile {}", shell_word(name)));
         return Err(Error::new(
             Kind::Refused,
             format!("in `{shown}` the inputs of `{name}` are not up to date: {}", not_done.join(", ")),
         )
         .code("not_up_to_date")
-        .hint(format!("planexe -C {} build {}", crate::style::shell_path(dir), words.join(" "))));
+        .hint(format!(
+            "planexe -C {}{profile} build {}",
+            crate::style::shell_path(dir),
+            words.join(" ")
+        )));
     }
     let finder = Finder::new(&opened.store);
     let spec = project.spec(&project.graph[id]);
