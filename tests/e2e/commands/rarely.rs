@@ -325,3 +325,88 @@ prompt = "a b"
     let wanted = (number("input_tokens") + 2.0 * number("output_tokens")) / 1e6;
     assert!(wanted > 0.0 && (number("cost_usd") - wanted).abs() < 1e-9, "{usage}");
 }
+
+#[test]
+fn how_hard_tasks_are_and_what_their_calls_used_is_a_table_too() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[tiers]
+small = { model = ["fake"], up_to = 8 }
+
+[task.easy]
+inputs = ["plan.txt"]
+outputs = ["easy.txt"]
+prompt = "TASK=easy\n{{ plan }}"
+complexity = { reasoning = 2, domain = 2, context = 2, output = 2 }
+
+[task.plain]
+inputs = ["easy.txt"]
+outputs = ["plain.txt"]
+prompt = "TASK=plain\n{{ easy }}"
+model = "fake"
+"#,
+    );
+    let line = |task: &str| {
+        let told = space.run(&["complexity"]).exits(0).stdout;
+        let line = told.lines().find(|line| line.starts_with(task)).expect(task).to_owned();
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let easy = line("easy");
+    assert_eq!(
+        (&easy[1..4], easy.last().unwrap().as_str()),
+        (&["8", "small", "fake"].map(String::from)[..], "0")
+    );
+    space.build();
+    let (easy, plain) = (line("easy"), line("plain"));
+    assert_eq!((easy.last().unwrap().as_str(), plain.last().unwrap().as_str()), ("1", "1"));
+    assert_eq!(&plain[1..4], ["-", "-", "fake"]);
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn files_are_told_to_people_as_well() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    space.run(&["files", "b.txt"]).exits(0).says(&["not ready", "b.txt"]);
+    space.build();
+    space.run(&["files", "b.txt"]).exits(0).says(&["output", "b (done)", "text/plain", "sha256"]);
+    let two = space.run(&["files", "--kind", "output", "--limit", "2"]).exits(0).says(&["2 of 3"]);
+    assert_eq!(two.stdout.lines().count(), 3, "a head and two files: {two}");
+}
+
+#[test]
+fn evidence_that_is_none_is_refused_and_nothing_is_written_over() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[task.sign]
+outputs = ["signed.txt"]
+human = "Sign it"
+
+[task.gate]
+inputs = { signed = "signed.txt" }
+outputs = ["gate.json"]
+gate = { fail_if = "{{ true }}", action = "pause" }
+"#,
+    );
+    space.run(&["build"]).exits(3);
+    space.write("empty.md", "");
+    space.write("picture.bin", [0xff, 0xfe, 0x00]);
+    space.write("scan.md", "signed on Monday\n");
+    let give = |task: &str, file: &str| space.run(&["done", task, "--evidence", file]);
+    give("sign", "empty.md").exits(2).says(&["`empty.md` is empty"]);
+    give("sign", "picture.bin").exits(2).says(&["is no text"]);
+    give("sign", "away.md").exits(2).says(&["away.md"]);
+    space.write("signed.txt", "signed by hand\n");
+    give("sign", "scan.md").exits(2).says(&["is there already", "without `--evidence`"]);
+    assert_eq!(space.read("signed.txt"), "signed by hand\n");
+    space.run(&["done", "sign"]).exits(0);
+    space.run(&["build"]).exits(3);
+    give("gate", "scan.md").exits(2).says(&["it is passed, and shows nothing"]);
+    space.run(&["done", "gate"]).exits(0);
+    space.run(&["build"]).exits(0);
+    space.run(&["build", "-q"]).exits(0);
+}

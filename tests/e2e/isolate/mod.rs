@@ -647,6 +647,23 @@ fn a_lane_killed_in_the_middle_goes_on() {
 }
 
 #[test]
+fn a_lane_has_one_base_and_a_name_of_its_own() {
+    let space = lane("", "");
+    let whole = space.read("pipeline.toml");
+    let lanes = |one: &str, two: &str| {
+        let keys = r#"isolate = { lane = "ui" }"#;
+        let text = whole.replacen(keys, one, 1).replacen(keys, two, 1);
+        space.write("pipeline.toml", text);
+        space.run(&["check"])
+    };
+    let bases =
+        lanes(r#"isolate = { lane = "ui", base = "main" }"#, r#"isolate = { lane = "ui", base = "next" }"#);
+    bases.exits(2).says(&["tasks of lane `ui` have different bases", "`[isolation]`"]);
+    let names = lanes(r#"isolate = { lane = "two" }"#, "isolate = true");
+    names.exits(2).says(&["the lane of task `two`, its own, has the name of a shared one", "another name"]);
+}
+
+#[test]
 fn a_lane_that_waits_for_itself_is_a_fault() {
     let space = lane("", "");
     space.edit(
