@@ -182,8 +182,15 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
         .hint(format!("git -C {} init && git add … && git commit", shell_word(&shown_path(run))))
         .hint("or remove `isolate` from the pipeline")
     })?;
-    let merges_trees = place.git().merges_trees().map_err(of_git)?;
     let git = place.git();
+    let merges_trees = git.merges_trees().map_err(of_git)?;
+    let ours = BRANCHES.trim_end_matches('/');
+    if git.tip(ours).map_err(of_git)?.is_some() {
+        let message = format!(
+            "there is a branch `{ours}`, so there can be none that begin with `{BRANCHES}`, as those of isolated tasks do"
+        );
+        return Err(setup("branch_taken", message).hint(format!("git branch -m {ours} OTHER")));
+    }
     let known = store.pins().filter(|pins| pins.run == run_name(run) || !store.lanes().is_empty());
     if let Some(pins) = known.as_ref().filter(|pins| pins.run != run_name(run)) {
         let message = format!(

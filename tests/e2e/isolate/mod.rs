@@ -199,6 +199,9 @@ fn what_is_wrong_with_git_is_said_before_anything_runs() {
     git(&space, &["checkout", "-q", "--orphan", "other"]);
     refused(&space, "base_missing", &["the base branch `other`", "it has no commit yet"]);
     git(&space, &["checkout", "-q", "-f", "main"]);
+    git(&space, &["branch", "planexe"]);
+    refused(&space, "branch_taken", &["there is a branch `planexe`", "git branch -m planexe OTHER"]);
+    git(&space, &["branch", "-D", "-q", "planexe"]);
     let path = std::env::var_os("PATH").expect("PATH");
     let bin = space.root().join("bin");
     std::fs::create_dir(&bin).expect("a folder");
