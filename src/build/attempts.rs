@@ -344,8 +344,10 @@ impl Build<'_> {
     /// An attempt goes on with its next part, which is no attempt of its own. `change` is told how long it took so far.
     fn next_part(&mut self, id: TaskId, job: &mut Job, change: impl FnOnce(&mut Course, Duration)) {
         if let Some(pending) = self.pending.get_mut(&id) {
+            // Its earlier parts are in the course.
+            let took = job.took();
             pending.course = std::mem::take(&mut job.course);
-            change(&mut pending.course, job.took());
+            change(&mut pending.course, took);
             pending.waits += 1;
         }
     }

@@ -115,3 +115,14 @@ fn a_checkout_that_was_cut_short_is_gone_on_with() {
     assert_nothing_left(&space);
     assert_idle(&space);
 }
+
+/// Its merge is the last part of an attempt, not all of it.
+#[test]
+fn an_isolated_attempt_takes_as_long_as_its_command() {
+    let space = repository("isolate = true");
+    space.write("agent.sh", format!("{}sleep 0.6\n", super::AGENT));
+    commit(&space, "slower");
+    space.build();
+    let took = space.sidecar("notes.md")["duration_s"].as_f64().expect("a time");
+    assert!(took >= 0.6, "{took}");
+}
