@@ -59,7 +59,7 @@ pub struct Config {
 pub struct RunRecord {
     /// What it is called.
     pub name: String,
-    /// Its folder.
+    /// Its folder, from that of the pipeline.
     pub dir: String,
     /// Digest over the inputs.
     pub blake3: Digest,

@@ -323,6 +323,12 @@ fn the_example_of_prompts_does_what_its_page_says() {
     let both = ["optimize", "risks", "--run", ".", "--run", "tunnel", "--json"];
     let out = space.run(&both).exits(0).json();
     assert_eq!(out["best"], "measures", "{out}");
+    // It goes into git with the texts, and says nothing of whose machine it was.
+    let id = out["experiment"].as_str().expect("an experiment");
+    let config: serde_json::Value =
+        serde_json::from_str(&space.read(&format!("experiments/risks/{id}/config.json"))).expect("JSON");
+    let dirs: Vec<_> = config["runs"].as_array().expect("runs").iter().map(|run| &run["dir"]).collect();
+    assert_eq!(dirs, [".", "tunnel"]);
     let compared =
         space.run(&["optimize", "risks", "--run", ".", "--run", "tunnel", "--compare", "pairwise"]);
     compared.exits(0).says(&[

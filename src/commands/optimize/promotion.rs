@@ -136,7 +136,7 @@ fn reference_runs(
 ) -> Result<Vec<(Reference, Opened)>, Error> {
     let mut found = Vec::new();
     for run in &config.runs {
-        let dir = Path::new(&run.dir);
+        let dir = &subject.project.folder.join(&run.dir);
         let place = Where { run_dir: Some(dir.to_owned()), ..session.place() };
         let place = Where { file: session.globals.file.clone(), ..place };
         let Ok(opened) = open::open(&place, false) else { continue };

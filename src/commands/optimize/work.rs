@@ -1,6 +1,6 @@
 //! An experiment under way: round by round texts are tried, compared, and kept or reverted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::clock;
@@ -119,7 +119,12 @@ impl<'a> Work<'a> {
             prompt: crate::optimize::promote::prompt_file(&self.bench.subject).map(|(written, _)| written),
             variants: Vec::new(),
             models: self.bench.models.clone(),
-            runs: self.bench.references.iter().map(run_record).collect(),
+            runs: self
+                .bench
+                .references
+                .iter()
+                .map(|reference| run_record(reference, &self.opened.project.folder))
+                .collect(),
             evaluator: self.bench.subject.evaluator(),
             rules: self.rules,
             rounds: Vec::new(),
@@ -313,12 +318,14 @@ impl<'a> Work<'a> {
     }
 }
 
-fn run_record(reference: &Reference) -> RunRecord {
-    RunRecord {
-        name: reference.name.clone(),
-        dir: reference.dir.display().to_string(),
-        blake3: reference.id.clone(),
-    }
+/// `folder` is the pipeline's: what is below it is named from there, since the record is shared.
+fn run_record(reference: &Reference, folder: &Path) -> RunRecord {
+    let dir = match reference.dir.strip_prefix(folder) {
+        Ok(below) if below.as_os_str().is_empty() => Path::new("."),
+        Ok(below) => below,
+        Err(_) => &reference.dir,
+    };
+    RunRecord { name: reference.name.clone(), dir: dir.display().to_string(), blake3: reference.id.clone() }
 }
 
 /// The models that are compared: those named, else the first of the task's.
