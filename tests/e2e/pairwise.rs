@@ -404,3 +404,30 @@ fn what_was_paid_for_is_not_taken_for_rubbish_nor_for_an_input() {
     let listed = space.run(&["optimize", "--list", "--json"]).exits(0).json();
     assert!(listed["bytes"].as_u64().unwrap() > 1000, "{listed}");
 }
+
+/// Who writes the next text is told how the champion fared, and why, and gets no scores.
+#[test]
+fn a_model_that_writes_texts_is_told_what_the_judge_said() {
+    let server = FakeLlm::scripted(|call: &ChatRequest| match call.task.as_str() {
+        // What it is shown holds the prompt, and with it the task's name.
+        "ask" => Answer::Text(prompt("0.7", "Try anew.")),
+        "which" => Answer::Text(verdict(&call.prompt)),
+        _ => Answer::Text(format!("A SWOT worth SCORE={:.1} of {}", worth(&call.prompt), call.prompt.len())),
+    });
+    let space = space(&server);
+    space.edit(
+        "pipeline.toml",
+        "[optimize]\n",
+        "[optimize]\npropose = \"TASK=ask\\n{{ brief.compare }}: {{ brief.results }} {{ brief.mean }}\"\n",
+    );
+    let variants = ["--variant", "prompts/variants/swot/bad.md"];
+    let args =
+        [&["optimize", "swot"][..], &variants, &["--propose", "1", "--rounds", "2", "--json"]].concat();
+    let out = space.run(&args).exits(0).json();
+    assert_eq!((out["best"].as_str(), out["kept"].as_bool()), (Some("p2"), Some(true)), "{out}");
+    let asked: Vec<_> = server.calls().into_iter().filter(|call| call.task == "ask").collect();
+    let prompts: Vec<_> = asked.iter().map(|call| call.prompt.as_str()).collect();
+    assert_eq!(prompts.len(), 2);
+    assert!(prompts.iter().all(|asked| asked.contains("pairwise: ")), "{prompts:?}");
+    assert!(prompts[1].contains("won: ") && prompts[1].contains("second is better"), "{prompts:?}");
+}

@@ -126,3 +126,21 @@ fn an_isolated_attempt_takes_as_long_as_its_command() {
     let took = space.sidecar("notes.md")["duration_s"].as_f64().expect("a time");
     assert!(took >= 0.6, "{took}");
 }
+
+/// Somebody removes the branch while the agent works: what it made is kept, and merged once the branch is back.
+#[test]
+fn a_base_that_goes_while_the_agent_works_costs_no_second_attempt() {
+    let space = repository("isolate = { base = \"trunk\" }");
+    space.write("agent.sh", super::WAITS);
+    commit(&space, "the agent waits");
+    git(&space, &["branch", "trunk"]);
+    let running = super::half_done(&space);
+    git(&space, &["branch", "-q", "-D", "trunk"]);
+    go(&space);
+    running.wait().exits(1).says(&["the base branch `trunk` is gone", "git branch trunk brings it back"]);
+    git(&space, &["branch", "trunk", "main"]);
+    space.build();
+    assert_eq!(ran(&space), 1, "it is merged, not made again");
+    assert!(git(&space, &["show", "trunk:src/b.txt"]).contains("not committed"));
+    assert_nothing_left(&space);
+}
