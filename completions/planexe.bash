@@ -2662,7 +2662,7 @@ _planexe() {
             return 0
             ;;
         planexe__subcmd__optimize)
-            opts="-n -j -D -v -C -f -s -h --variant --run --models --propose --rounds --samples --compare --margin --max-drop --promote --list --show --dry-run --jobs --max-cost --max-tokens --max-calls --max-time --wait --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
+            opts="-n -j -D -v -C -f -s -h --variant --run --models --propose --rounds --samples --compare --margin --max-drop --promote --allow-dropped-inputs --list --show --dry-run --jobs --max-cost --max-tokens --max-calls --max-time --wait --progress --define --allow-outside --verbose --run-dir --file --profile --json --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

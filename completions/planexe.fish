@@ -626,6 +626,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l profile -d 
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l allow-dropped-inputs -d 'Promote a text also if it does not use an input that the prompt used before'
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l list -d 'List the experiments'
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -s n -l dry-run -d 'Show how many calls are expected; make none, write nothing'
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l wait -d 'Wait for another planexe on this experiment to end, rather than exit 75'
@@ -662,6 +663,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand try" -l profile -d 'Use 
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l color -d 'When to use colours: auto, always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into a pipe or a file'
 never\t'Not at all'"
+complete -c planexe -n "__fish_planexe_using_subcommand try" -l allow-dropped-inputs -d 'Promote a text also if it does not use an input that the prompt used before'
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l list -d 'List the experiments'
 complete -c planexe -n "__fish_planexe_using_subcommand try" -s n -l dry-run -d 'Show how many calls are expected; make none, write nothing'
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l wait -d 'Wait for another planexe on this experiment to end, rather than exit 75'

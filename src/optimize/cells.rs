@@ -10,7 +10,7 @@ use crate::manifest::types::{Inputs, Map, OneOrMany, Output, Pipeline, RenderedO
 use crate::manifest::{Faults, ReadOptions};
 use crate::optimize::{Cell, Reference, Variant};
 use crate::pattern;
-use crate::project::{Project, PromptSpec, Spec, StandsFor};
+use crate::project::{Evaluator, Project, PromptSpec, Spec, StandsFor};
 use crate::record::{Digest, State, Status};
 use crate::store::Store;
 use crate::store::sidecar::StatusRead;
@@ -134,16 +134,16 @@ impl<'a> Subject<'a> {
             self.load(run, tables.pipeline.trim_blocks, cells.iter().filter_map(one).collect(), options)?;
         for spec in &mut project.specs {
             let cell = cells.iter().find(|cell| cell.name == spec.name);
-            let folders = cell.into_iter().flat_map(|cell| {
-                let reference = runs.iter().find(|run| run.name == cell.run).map(Reference::folder);
-                std::iter::once(cell.folder()).chain(reference)
-            });
+            let reference = cell.and_then(|cell| runs.iter().find(|run| run.name == cell.run));
+            let folders = cell
+                .into_iter()
+                .flat_map(|cell| std::iter::once(cell.folder()).chain(reference.map(Reference::folder)));
             let task = self.spec().name.clone();
             spec.stands_for = Some(Box::new(StandsFor { task, folders: folders.collect() }));
-            // Where a program of the pipeline looks for its files by their relative names.
-            if let Some(crate::project::Evaluator::Command(command)) = spec.eval.as_mut().map(|it| &mut it.by)
-            {
-                command.cwd = Some(self.project.run.display().to_string());
+            // A program that scores runs where it does in a build of that run, and finds its files by the same names.
+            if let Some(Evaluator::Command(command)) = spec.eval.as_mut().map(|it| &mut it.by) {
+                let place = reference.map_or(&self.project.run, |run| &run.dir);
+                command.cwd = Some(place.display().to_string());
             }
         }
         Ok(project)

@@ -12,6 +12,7 @@ pub mod judge;
 pub mod noise;
 pub mod pairs;
 pub mod promote;
+pub mod reaches;
 pub mod records;
 pub mod results;
 

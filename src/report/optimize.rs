@@ -37,6 +37,9 @@ pub struct OptimizeView {
     pub compare: Compare,
     /// Draws of each text.
     pub samples: u32,
+    /// Inputs of the task that the text that came out best does not use, and the prompt at the beginning does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped_inputs: Vec<String>,
     /// Whether all draws of a text gave the same answer, so that they say nothing of noise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub draws_alike: bool,

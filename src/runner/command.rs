@@ -273,7 +273,8 @@ pub(super) fn score(
     candidate: &Candidate,
     timeout: Option<Duration>,
 ) -> Result<Result<Score, Option<Failure>>, FsError> {
-    let place = tools.store.run_dir().to_owned();
+    let run = tools.store.run_dir();
+    let place = spec.cwd.as_deref().map_or_else(|| run.to_owned(), |cwd| run.join(cwd));
     let path = |output| tools.store.candidate_file(candidate, output).to_string_lossy().into_owned();
     let one = |(n, output)| Files {
         name: format!("output_{n}"),

@@ -1,6 +1,8 @@
 //! Prompts are tried on the inputs of reference runs, scored, kept or reverted, and promoted. Every call is counted, of
 //! the task (`swot`) and of its evaluator (`judge`).
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::Value;
 
 use crate::support::{Answer, ChatRequest, FakeLlm, Space};
@@ -258,7 +260,7 @@ fn a_model_writes_better_texts_round_by_round() {
             "swot" => Answer::Text(format!("A SWOT worth SCORE={score}")),
             // The prompt it is shown has `TASK=ask` before the one of the task.
             "ask" if said.contains("SCORE=0.7") => {
-                Answer::Text("```\nTASK=swot\nBetter. SCORE=0.8 {{ plan }}\n```".into())
+                Answer::Text("```\nTASK=swot\nBetter. SCORE=0.8 {{ plan }} {{ purpose }}\n```".into())
             }
             "ask" if said.contains("SCORE=0.8") => Answer::Text("Use {{ nothing }}".into()),
             _ => Answer::Default,
@@ -275,7 +277,155 @@ fn a_model_writes_better_texts_round_by_round() {
     assert_eq!(asked.0, 3, "once a round");
     space.run(&["optimize", "swot", "--propose", "1", "--rounds", "3", "--promote"]).exits(0);
     assert_eq!((server.count("ask"), calls(&server)), asked);
-    assert_eq!(space.read("prompts/swot.md"), "TASK=swot\nBetter. SCORE=0.8 {{ plan }}\n");
+    assert_eq!(space.read("prompts/swot.md"), "TASK=swot\nBetter. SCORE=0.8 {{ plan }} {{ purpose }}\n");
+}
+
+/// A server that writes a better text when it is asked with planexe's own words; what it was asked is kept.
+fn writer(asked: Arc<Mutex<Vec<String>>>) -> FakeLlm {
+    FakeLlm::scripted(move |call: &ChatRequest| {
+        let said = &call.prompt;
+        if said.starts_with("You improve the prompt") {
+            asked.lock().expect("asked").push(said.clone());
+            let text = match said.contains("SCORE=0.8") {
+                true => "TASK=swot\nBest. SCORE=0.9 {{ plan }} {{ purpose }}",
+                false => "TASK=swot\nBetter. SCORE=0.8 {{ plan }} {{ purpose }}",
+            };
+            return Answer::Text(text.into());
+        }
+        let score = said.split("SCORE=").nth(1).map(|rest| rest[..3].to_owned()).unwrap_or_default();
+        match call.task.as_str() {
+            "judge" if said.contains("\"winner\"") => {
+                Answer::Text("{\"reason\": \"alike\", \"winner\": \"tie\"}".into())
+            }
+            "judge" => {
+                Answer::Text(format!("{{\"score\": {score}, \"notes\": \"Name the owner of each risk.\"}}"))
+            }
+            "swot" => Answer::Text(format!("A SWOT worth SCORE={score}")),
+            _ => Answer::Default,
+        }
+    })
+}
+
+#[test]
+fn a_model_is_asked_for_better_texts_in_planexes_own_words() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let server = writer(asked.clone());
+    let space = space(&server);
+    let out = space.run(&["optimize", "swot", "--propose", "1", "--rounds", "2", "--json"]).exits(0).json();
+    assert_eq!((out["best"].as_str(), out["kept"].as_bool()), (Some("p2"), Some(true)), "{out}");
+    let first = asked.lock().expect("asked")[0].clone();
+    for words in [
+        "called `swot`",
+        "Write a SWOT. SCORE=0.7 {{ plan }} {{ purpose }}",
+        "The mean score is 0.7.",
+        "score 0.7. Name the owner of each risk.",
+        "must use each of these: plan, purpose",
+    ] {
+        assert!(first.contains(words), "{words}: {first}");
+    }
+    assert_eq!(asked.lock().expect("asked").len(), 2, "once a round");
+    // The same again asks nobody.
+    space.run(&["optimize", "swot", "--propose", "1", "--rounds", "2", "--promote"]).exits(0);
+    assert_eq!(asked.lock().expect("asked").len(), 2);
+    assert!(space.read("prompts/swot.md").contains("Best."));
+}
+
+#[test]
+fn planexes_own_words_are_for_texts_that_did_not_do_and_for_a_judge_too() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let server = writer(asked.clone());
+    let space = space(&server);
+    let bad = ["--variant", "prompts/variants/swot/bad.md"];
+    let propose = |more: &[&str]| {
+        let args = [&["optimize", "swot", "--propose", "2", "--rounds", "2"], more].concat();
+        space.run(&args).exits(0);
+    };
+    propose(&bad);
+    let said = asked.lock().expect("asked").join("\n----\n");
+    assert!(said.contains("try idea number 2"), "{said}");
+    asked.lock().expect("asked").clear();
+    propose(&["--compare", "pairwise"]);
+    let said = asked.lock().expect("asked").join("\n----\n");
+    assert!(said.contains("A judge compared") && !said.contains("mean score"), "{said}");
+}
+
+#[test]
+fn a_text_that_lost_an_input_is_promoted_only_if_that_is_allowed() {
+    let server = server();
+    let space = space(&server);
+    let wow = "TASK=swot\nWow. SCORE=0.9 {{ purpose }}{# {{ plan }} #}\n";
+    let before = space.read("prompts/swot.md");
+    space.write("prompts/variants/swot/good.md", wow);
+    let refused = space.run(&["optimize", "swot", "--promote"]).exits(2);
+    refused.says(&[
+        "good kept",
+        "it does not use `plan`",
+        "`good` does not use `plan`, which the prompt of `swot` used",
+        "--promote good --allow-dropped-inputs",
+    ]);
+    assert_eq!(space.read("prompts/swot.md"), before);
+    let out = space.run(&["optimize", "swot", "--promote", "--json"]).exits(2).json();
+    assert_eq!(out["error"]["code"], "dropped_inputs", "{out}");
+    assert_eq!((out["best"].as_str(), out["dropped_inputs"][0].as_str()), (Some("good"), Some("plan")));
+    let told = space.run(&["optimize", "swot"]).exits(0);
+    told.says(&["next: planexe optimize swot --promote good --allow-dropped-inputs"]);
+    space.run(&["optimize", "swot", "--promote", "good"]).exits(2).says(&["does not use `plan`"]);
+    assert_eq!(space.read("prompts/swot.md"), before);
+    space.run(&["optimize", "swot", "--promote", "good", "--allow-dropped-inputs"]).exits(0);
+    assert_eq!(space.read("prompts/swot.md"), wow);
+    // The way back is always open.
+    space.run(&["optimize", "swot", "--promote", "current"]).exits(0);
+    assert_eq!(space.read("prompts/swot.md"), before);
+}
+
+#[test]
+fn what_the_system_prompt_or_the_list_of_inputs_shows_is_not_lost() {
+    let server = server();
+    let space = space(&server);
+    space.edit("pipeline.toml", "prompts/swot.md\"", "prompts/swot.md\"\nsystem = \"About {{ plan }}\"");
+    let all = "TASK=swot\nWow. SCORE=0.9 {{ purpose }}\n";
+    space.write("prompts/variants/swot/good.md", all);
+    space.build().exits(0);
+    space.run(&["optimize", "swot", "--promote"]).exits(0);
+    assert_eq!(space.read("prompts/swot.md"), all);
+    let list = "TASK=swot\nList. SCORE=1.0 {% for one in inputs %}{{ one.text }}{% endfor %}\n";
+    space.write("prompts/variants/swot/good.md", list);
+    space.run(&["optimize", "swot", "--promote"]).exits(0);
+    assert_eq!(space.read("prompts/swot.md"), list);
+}
+
+#[test]
+fn a_program_that_scores_runs_as_in_a_build_of_each_run() {
+    let server = server();
+    let space = Space::with(
+        &server,
+        &PIPELINE.replace(
+            PIPELINE.lines().find(|line| line.contains("TASK=judge")).expect("an evaluator"),
+            "command = [\"tools/score.sh\", \"$in\"]\nthreshold = 0.0",
+        ),
+    );
+    // It is found in the pipeline's folder, reads a file of the run by its name, and sees what it sees in a build.
+    let score = "#!/bin/sh\ntest -f \"$1\" || exit 3\necho \"$(pwd) $PLANEXE_PIPELINE_DIR $OWN $(cat bonus.txt)\" >> \"$PLANEXE_PIPELINE_DIR/seen.log\"\nprintf '{\"score\": %s, \"notes\": \"\"}' \"$(cat bonus.txt)\"\n";
+    space.write("tools/score.sh", score);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(space.path("tools/score.sh"), mode).expect("a mode");
+    space.write("prompts/swot.md", prompt("0.7", "Write a SWOT."));
+    space.write("other.md", prompt("0.9", "Write a good SWOT."));
+    for (run, bonus) in [("a", "0.4"), ("b", "0.6")] {
+        space.write(&format!("{run}/run.toml"), "pipeline = \"../pipeline.toml\"\n");
+        space.write(&format!("{run}/plan.txt"), format!("Plan {run}.\n"));
+        space.write(&format!("{run}/bonus.txt"), bonus);
+        space.run(&["-C", run, "build", "-s"]).exits(0);
+    }
+    let built = space.read("seen.log");
+    space.write("seen.log", "");
+    let args = ["-C", "a", "optimize", "swot", "--variant", "other.md", "--run", "a", "--run", "b", "--json"];
+    let out = space.run(&args).exits(0).json();
+    assert_eq!(out["results"][0]["mean"].as_f64(), Some(0.5), "{out}");
+    let tried = space.read("seen.log");
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(lines(&tried), lines(&built));
+    assert_eq!(tried.lines().count(), 4);
 }
 
 #[test]

@@ -156,6 +156,7 @@ pub(super) fn view_of(session: &Session, opened: &Opened, folder: &Folder, confi
         promoted: config.promoted.as_ref().is_some_and(|it| it.blake3 == best),
         compare: config.rules.compare,
         samples: config.rules.samples,
+        dropped_inputs: Vec::new(),
         draws_alike: false,
         bias: config.bias,
         results: Vec::new(),

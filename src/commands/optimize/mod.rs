@@ -73,6 +73,10 @@ pub struct OptimizeArgs {
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub promote: Option<String>,
 
+    /// Promote a text also if it does not use an input that the prompt used before
+    #[arg(long)]
+    pub allow_dropped_inputs: bool,
+
     /// List the experiments
     #[arg(long, conflicts_with_all = ["promote", "show", "dry_run"])]
     pub list: bool,
@@ -141,7 +145,7 @@ pub fn run(session: &Session, args: &OptimizeArgs) -> Result<u8, Error> {
         return show(session, &opened, &experiments, &subject, id);
     }
     if let Some(name) = args.promote.as_ref().filter(|name| !name.is_empty()) {
-        return promotion::run(session, &opened, subject, &experiments, name);
+        return promotion::run(session, &opened, subject, &experiments, name, args.allow_dropped_inputs);
     }
     Work::new(session, &opened, subject, experiments, args)?.run()
 }

@@ -14,6 +14,7 @@ use crate::open::{self, Opened, Where};
 use crate::optimize::cells::Subject;
 use crate::optimize::decide::Decision;
 use crate::optimize::promote::{current_text, give, prompt_file, text_file};
+use crate::optimize::reaches;
 use crate::optimize::records::{Config, Folder, Promoted};
 use crate::optimize::{Cell, Reference, Variant};
 use crate::record::Digest;
@@ -29,6 +30,7 @@ pub fn run(
     subject: Subject<'_>,
     experiments: &Path,
     name: &str,
+    may_drop: bool,
 ) -> Result<u8, Error> {
     let task = &subject.spec().name;
     let all = configs(experiments);
@@ -63,21 +65,35 @@ pub fn run(
     let folder = Folder::new(experiments, &config.id);
     let mut view = view_of(session, opened, &folder, config);
     view.results = folder.results();
-    promote(session, opened, subject, &folder, config, &digest, &mut view)?;
+    let promotion = Promotion { subject, folder: &folder, config, digest: &digest, may_drop };
+    promote(session, opened, &promotion, &mut view)?;
     tell(session, &view)?;
     Ok(exit::DONE)
+}
+
+/// A text that is to take the prompt's place.
+#[derive(Debug, Clone, Copy)]
+pub struct Promotion<'a> {
+    /// The task.
+    pub subject: Subject<'a>,
+    /// The experiment's folder.
+    pub folder: &'a Folder,
+    /// The experiment.
+    pub config: &'a Config,
+    /// The text.
+    pub digest: &'a Digest,
+    /// Whether it may leave out inputs that the prompt used.
+    pub may_drop: bool,
 }
 
 /// Replaces the prompt by a text, gives the runs it was tried on what was answered to it, and fills in the view.
 pub fn promote(
     session: &Session,
     opened: &Opened,
-    subject: Subject<'_>,
-    folder: &Folder,
-    config: &Config,
-    digest: &Digest,
+    promotion: &Promotion<'_>,
     view: &mut OptimizeView,
 ) -> Result<(), Error> {
+    let Promotion { subject, folder, config, digest, may_drop } = *promotion;
     let experiments = folder.dir.parent().unwrap_or(&folder.dir);
     let task = &config.task;
     let Some((_, path)) = prompt_file(&subject) else {
@@ -107,6 +123,18 @@ pub fn promote(
             format!("the kept text `{}` is damaged", name_of(config, digest)),
         ));
     }
+    let dropped = dropped(&subject, experiments, config, digest, &text)?;
+    if !dropped.is_empty() && !may_drop {
+        let name = name_of(config, digest);
+        return Err(Error::new(
+            Kind::Refused,
+            format!("`{name}` does not use `{}`, which the prompt of `{task}` used", dropped.join("`, `")),
+        )
+        .code("dropped_inputs")
+        .hint(format!(
+            "what is made with it no longer depends on that; if it is meant so: planexe optimize {task} --promote {name} --allow-dropped-inputs"
+        )));
+    }
     let runs = reference_runs(session, &subject, config)?;
     // The answers first: if this is cut short the prompt is as it was, and nothing is lost.
     let given = give_answers(session, opened, subject, experiments, digest, &runs)?;
@@ -126,6 +154,27 @@ pub fn promote(
         view.next.push(format!("planexe optimize {task} --promote {} goes back", now.short()));
     }
     Ok(())
+}
+
+/// The inputs that a text does not use, and the prompt there is now does, or the one at the beginning. The way back to
+/// that one is always open.
+fn dropped(
+    subject: &Subject<'_>,
+    experiments: &Path,
+    config: &Config,
+    digest: &Digest,
+    text: &str,
+) -> Result<Vec<String>, Error> {
+    let Some(first) = config.variants.first().filter(|first| first.blake3 != *digest) else {
+        return Ok(Vec::new());
+    };
+    let mut dropped = reaches::lost(subject, &current_text(subject)?, text);
+    if let Some(first) = fs::read_optional(&text_file(experiments, subject, &first.blake3))? {
+        dropped.extend(reaches::lost(subject, &String::from_utf8_lossy(&first), text));
+    }
+    dropped.sort();
+    dropped.dedup();
+    Ok(dropped)
 }
 
 /// The runs of an experiment that are there still, have the inputs they had, and the same pipeline.

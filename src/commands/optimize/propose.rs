@@ -16,6 +16,7 @@ use crate::manifest::types::Compare;
 use crate::optimize::Variant;
 use crate::optimize::cells::is_own;
 use crate::optimize::decide::{Decision, mean};
+use crate::optimize::reaches;
 use crate::optimize::records::Round;
 use crate::record::{Digest, State};
 use crate::render::{self, Source};
@@ -50,9 +51,11 @@ struct Brief<'a> {
     /// The names that the text may use.
     inputs: &'a BTreeSet<String>,
     prompt: &'a str,
-    /// `pairwise` where a judge compares answers: there are no scores then, and the notes are what it said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compare: Option<Compare>,
+    /// Those that the prompt of the beginning uses: a text without one of them is promoted only if that is allowed.
+    keep: Vec<String>,
+    /// `scores`, or `pairwise` where a judge compares answers: there are no scores then, and the notes are what it said.
+    /// Always there: a template that asks for a name that is not set fails.
+    compare: Compare,
     mean: Option<f64>,
     results: Vec<Scored>,
     tried: Vec<Tried<'a>>,
@@ -174,16 +177,20 @@ fn brief<'b>(
         let mean = mean(&bench.trials_of(variant));
         Some(Tried { prompt: &variant.text, mean, decision: one.decision.word(), why: &one.why })
     });
-    let compare = bench.judge.as_ref().map(|_| Compare::Pairwise);
+    let compare = if bench.judge.is_some() { Compare::Pairwise } else { Compare::Scores };
     let notes = match compare {
-        None => bench.notes_of(champion),
-        Some(_) => bench.said_of(champion).into_iter().map(|(run, notes)| (run, None, notes)).collect(),
+        Compare::Scores => bench.notes_of(champion),
+        Compare::Pairwise => {
+            bench.said_of(champion).into_iter().map(|(run, notes)| (run, None, notes)).collect()
+        }
     };
     let results = notes.into_iter().map(|(run, score, notes)| Scored {
         run,
         score,
         notes: notes.chars().take(NOTE).collect(),
     });
+    let first = variants.first().unwrap_or(champion);
+    let keep = reaches::used_inputs(&bench.subject, &first.text);
     Brief {
         task: &bench.subject.spec().name,
         description: bench.subject.spec().description.as_deref(),
@@ -191,6 +198,7 @@ fn brief<'b>(
         number,
         inputs: names,
         prompt: &champion.text,
+        keep,
         compare,
         mean: mean(&bench.trials_of(champion)),
         results: results.collect(),

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, find_model};
 use crate::commands::optimize::list::{best_of, tell, view_of};
+use crate::commands::optimize::promotion::Promotion;
 use crate::commands::optimize::trials::Bench;
 use crate::commands::optimize::{OptimizeArgs, gather, promotion, propose, rows};
 use crate::exit::{self, Error, Kind};
@@ -17,11 +18,12 @@ use crate::optimize::cells::Subject;
 use crate::optimize::decide::{Decided, Decision, Rules, decide};
 use crate::optimize::judge::Judge;
 use crate::optimize::promote::current_text;
+use crate::optimize::reaches;
 use crate::optimize::records::{Config, Folder, Judged, Round, RunRecord, SCHEMA};
 use crate::optimize::results::ResultRow;
 use crate::optimize::{Reference, Variant};
 use crate::record::Digest;
-use crate::report::{Amount, OptimizeView};
+use crate::report::{Amount, ErrorView, OptimizeView};
 use crate::store::lock::{RunLock, Wait};
 
 /// What a challenger gains at least, unless it is said otherwise.
@@ -171,7 +173,7 @@ impl<'a> Work<'a> {
             let judged = challengers.iter().zip(&decided).map(|(variant, decided)| Judged {
                 blake3: variant.blake3.clone(),
                 decision: decided.decision,
-                why: decided.why.clone(),
+                why: self.with_lost(variant, &decided.why),
                 gain: decided.gain,
                 interval: decided.interval.map(|it| [it.low, it.high]),
                 noise: decided.is_noise(),
@@ -238,22 +240,40 @@ impl<'a> Work<'a> {
         decided
     }
 
-    /// Promotes, if that was asked for, and says what comes next.
+    /// The inputs of the task that the prompt of the beginning uses and a text does not.
+    fn lost(&self, variant: &Variant) -> Vec<String> {
+        reaches::lost(&self.bench.subject, &self.variants[0].text, &variant.text)
+    }
+
+    /// A reason, with the inputs that a text does not use any more.
+    fn with_lost(&self, variant: &Variant, why: &str) -> String {
+        match &self.lost(variant)[..] {
+            [] => why.to_owned(),
+            lost => format!("{why}; it does not use `{}`", lost.join("`, `")),
+        }
+    }
+
+    /// Promotes, if that was asked for, and says what comes next. What was found out is told also if the text that was
+    /// kept cannot take the prompt's place.
     fn end(self, mut view: OptimizeView, config: &Config, folder: &Folder, code: u8) -> Result<u8, Error> {
         let task = &config.task;
+        let best = best_of(config);
+        view.dropped_inputs = self
+            .variants
+            .iter()
+            .find(|variant| variant.blake3 == best)
+            .map(|variant| self.lost(variant))
+            .unwrap_or_default();
         if code == exit::DONE && view.kept && self.args.promote.is_some() {
-            let best = best_of(config);
-            promotion::promote(
-                self.session,
-                self.opened,
-                self.bench.subject,
-                folder,
-                config,
-                &best,
-                &mut view,
-            )?;
+            let may_drop = self.args.allow_dropped_inputs;
+            let promotion =
+                Promotion { subject: self.bench.subject, folder, config, digest: &best, may_drop };
+            if let Err(error) = promotion::promote(self.session, self.opened, &promotion, &mut view) {
+                return Err(refused(self.session, &view, error)?);
+            }
         } else if view.kept && !view.promoted {
-            view.next.push(format!("planexe optimize {task} --promote {}", view.best));
+            let also = if view.dropped_inputs.is_empty() { "" } else { " --allow-dropped-inputs" };
+            view.next.push(format!("planexe optimize {task} --promote {}{also}", view.best));
         } else if view.state != "complete" {
             view.next.push("the same command goes on where this one ended".to_owned());
         }
@@ -316,6 +336,20 @@ impl<'a> Work<'a> {
             ..HowArgs::default()
         }
     }
+}
+
+/// What was compared is told, and why it was not promoted: under `--json` as `error` of the same answer.
+fn refused(session: &Session, view: &OptimizeView, error: Error) -> Result<Error, Error> {
+    if !session.globals.json {
+        tell(session, view)?;
+        return Ok(error);
+    }
+    let mut answer = serde_json::to_value(view).unwrap_or_default();
+    let whole = serde_json::to_value(ErrorView::of(&error, session.server())).unwrap_or_default();
+    if let (Some(answer), Some(error)) = (answer.as_object_mut(), whole.get("error")) {
+        answer.insert("error".to_owned(), error.clone());
+    }
+    Ok(Error { answer: Some(Box::new(answer)), ..error })
 }
 
 /// `folder` is the pipeline's: what is below it is named from there, since the record is shared.
