@@ -8,7 +8,6 @@ use crate::load::{self, Locations};
 use crate::manifest::names::loose;
 use crate::manifest::run::RunFile;
 use crate::manifest::{Faults, ReadOptions, suggest};
-use crate::memo::Known;
 use crate::pattern;
 use crate::project::Project;
 use crate::store::Store;
@@ -128,15 +127,9 @@ pub fn locate(place: &Where, may_go_up: bool) -> Result<Located, OpenError> {
 
 /// Opens the run: [`locate`], and everything read.
 pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
-    open_what_is_not(None, place, may_go_up)
-}
-
-/// [`open`] for a bare build, to which so much is known to be up to date.
-pub fn open_what_is_not(known: Option<&Known>, place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
     let began_ns = crate::fs::now_ns();
     let Located { locations, run_file } = locate(place, may_go_up)?;
-    let project =
-        load::load_what_is_not(known, &locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
+    let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
     let store = Store::open(project.run.clone());
     let options = locations.options;
     Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns, options })

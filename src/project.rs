@@ -12,7 +12,6 @@ use crate::check::{CompiledCheck, CompiledSchema};
 use crate::fs;
 use crate::graph::{Graph, Task, TaskId};
 use crate::llm::limits::Limits;
-use crate::manifest::compiled::Written;
 use crate::manifest::types::{GateAction, Model, OnMergeFailure, Retry, Tables};
 use crate::record::{Digest, MadeWith};
 use crate::render::{self, RenderError, Source};
@@ -51,14 +50,8 @@ pub struct Project {
     pub sources: Vec<(PathBuf, Option<Digest>)>,
     /// Digest of everything the pipeline was read from.
     pub digest: Digest,
-    /// The pipeline's own files, the first among them the pipeline itself.
-    pub written: Vec<Written>,
-    /// Folders that were listed for patterns of files to include, likewise.
+    /// Folders that were listed for patterns of files to include, by their absolute names.
     pub listed: Vec<PathBuf>,
-    /// Of a pipeline that was read in part: what is known of the rest.
-    pub left_out: Option<LeftOut>,
-    /// Whether it was read from the compiled manifest.
-    pub compiled: bool,
     /// Folders inputs may also lie in.
     pub allow_outside: Vec<PathBuf>,
     /// Files of the run and what is read in the place of each: to judge an edit before it is made.
@@ -82,23 +75,10 @@ impl Held {
     }
 }
 
-/// Tasks of a pipeline that are known to be up to date, and were not read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// All of them.
-    pub all: u32,
-    /// Those that a bare build makes.
-    pub wanted: u32,
-    /// Of those, the ones that have a recipe.
-    pub fresh: u32,
-    /// The page that a bare build shows at its end.
-    pub page: Option<String>,
-}
-
 impl Project {
     /// How many tasks the pipeline has.
     pub fn steps_total(&self) -> u32 {
-        self.specs.len() as u32 + self.left_out.as_ref().map_or(0, |left| left.all)
+        self.specs.len() as u32
     }
 
     /// The most calls its models take at once, in all.

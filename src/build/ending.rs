@@ -102,12 +102,10 @@ impl Build<'_> {
         if self.begun && !whole {
             return Ended { broken: self.broken, ..ended };
         }
-        // With few changes the memo there is is renewed; what all rests on need not be gathered for that, and
-        // cannot be where most of the pipeline was left out.
-        let part = self.project.left_out.is_some();
+        // With few changes the memo there is is renewed; what all rests on need not be gathered for that.
         let conditions_differ = self.known.is_some_and(|known| self.conditions_differ(known));
-        let few = self.known.is_some() && (self.begun || part && whole) && !conditions_differ;
-        let rests_on = if few || part { None } else { self.rests_on() };
+        let few = self.known.is_some() && self.begun && !conditions_differ;
+        let rests_on = if few { None } else { self.rests_on() };
         let contents = std::mem::take(&mut self.contents);
         let contents = few.then_some(contents);
         Ended { broken: self.broken, rests_on, contents, memo_is_outdated: conditions_differ, ..ended }

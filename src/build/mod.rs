@@ -392,10 +392,7 @@ impl<'a> Build<'a> {
             pending: HashMap::new(),
             running: HashMap::new(),
             controls,
-            summary: Summary {
-                fresh: project.left_out.as_ref().map_or(0, |left| left.fresh),
-                ..Summary::default()
-            },
+            summary: Summary::default(),
             failures: Vec::new(),
             changed: Vec::new(),
             edited: Vec::new(),
@@ -516,8 +513,7 @@ impl<'a> Build<'a> {
     /// Declared tasks in this build.
     fn wanted_steps(&self) -> u32 {
         let graph = self.engine.graph();
-        let wanted = graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32;
-        wanted + self.project.left_out.as_ref().map_or(0, |left| left.wanted)
+        graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
     }
 
     fn take_back(&mut self, back: Back) {

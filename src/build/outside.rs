@@ -144,10 +144,6 @@ impl Build<'_> {
     /// Somebody wants a task made anew, with fresh answers.
     pub(super) fn retry(&mut self, name: &str) {
         let id = self.engine.graph().find(name);
-        // It may be one of those that were left out: who asks sees to it once this build is over.
-        if id.is_none() && self.project.left_out.is_some() {
-            return;
-        }
         let first = id.and_then(|id| self.engine.graph()[id].outputs.first().cloned());
         let at_work = id.and_then(|id| self.running.get(&id));
         if let Some(attempt) = at_work.filter(|_| self.tools.cancel.level() == Level::Running) {

@@ -60,8 +60,6 @@ impl Build<'_> {
         };
         let left = if were_due { self.all_done() } else { left };
         match commits::commit(self.store, &left) {
-            // Of tasks that were not looked at, some may be left.
-            Ok(()) if were_due && self.project.left_out.is_some() => {}
             Ok(()) => drop(commits::none_due(self.store)),
             Err(error) => {
                 self.tools.note(None, true, format!("not committed: {error}; the next build tries again"));

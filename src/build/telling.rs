@@ -46,9 +46,8 @@ impl Build<'_> {
         }
         running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
         let graph = self.engine.graph();
-        let left_out = self.project.left_out.as_ref().map_or(0, |left| left.fresh);
-        let (elapsed_s, done, total) = (self.now().as_secs_f64(), left_out, left_out);
-        let mut snapshot = Snapshot { elapsed_s, running, done, total, ..Snapshot::default() };
+        let elapsed_s = self.now().as_secs_f64();
+        let mut snapshot = Snapshot { elapsed_s, running, ..Snapshot::default() };
         for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
             let settled = self.engine.settled(id);
             // A fan-out of no items is done, and nothing to count.

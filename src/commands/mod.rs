@@ -305,12 +305,6 @@ impl Session {
         Err(self.open_error(error))
     }
 
-    /// [`Session::open`] for a bare build: tasks known to be up to date may be left out of the project.
-    pub fn open_to_build(&self) -> Result<Opened, Error> {
-        open::open_what_is_not(self.known.as_ref(), &self.place(), false)
-            .map_err(|error| self.open_error(error))
-    }
-
     /// What is most likely a mistake in a pipeline without faults.
     pub fn warnings(&self) -> Result<Faults, Error> {
         let located = open::locate(&self.place(), true).map_err(|error| self.open_error(error))?;

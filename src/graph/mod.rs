@@ -225,13 +225,6 @@ impl Graph {
         if faults.is_empty() { Ok(graph) } else { Err(Box::new(Faulty { graph, faults })) }
     }
 
-    /// Says where each declaration stands in the topological order of a larger graph, of which this is a part.
-    pub fn renumber(&mut self, steps: impl IntoIterator<Item = u32>) {
-        for (id, step) in self.ids().zip(steps) {
-            self.task_mut(id).step = step;
-        }
-    }
-
     /// Adds a node per declaration and finds out who writes what. What else was declared is given back.
     fn declare(&mut self, decls: Vec<Decl>) -> (Vec<Order>, Vec<Fault>) {
         let mut faults = Vec::new();

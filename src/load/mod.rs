@@ -10,24 +10,19 @@ use serde_json::{Map, Value};
 use crate::cores;
 use crate::fs;
 use crate::graph::{Graph, TaskId};
-use crate::manifest::compiled::{Compiled, Written};
 use crate::manifest::names::loose;
 use crate::manifest::types::Tables;
 use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions};
-use crate::memo::Known;
 use crate::project::{Endpoint, Project, Spec};
 use crate::record::Digest;
 use crate::texts::Texts;
 
 mod decl;
 mod inputs;
-mod kept;
 mod order;
 mod spec;
 
 use decl::{decls_of, path_of};
-pub use kept::keep_compiled;
-use kept::{compiled_path, read_part};
 
 /// Where the parts of a project are.
 #[derive(Debug, Clone, Default)]
@@ -42,45 +37,22 @@ pub struct Locations {
     pub parent: Option<String>,
 }
 
-/// Reads a pipeline and makes it ready for a run directory: from the compiled manifest, if there is one of
-/// these very files. Without its places nothing can be said well, so that any fault has the files read again.
+/// Reads a pipeline and makes it ready for a run directory.
 pub fn load(locations: &Locations) -> Result<Project, Faults> {
-    load_what_is_not(None, locations)
-}
-
-/// [`load`] for a bare build. With a compiled manifest the tasks that are known to be up to date, and will stay so,
-/// are left out of the project, if the pipeline is one that can be read in part.
-pub fn load_what_is_not(known: Option<&Known>, locations: &Locations) -> Result<Project, Faults> {
-    let bytes = fs::read(&compiled_path(&locations.run)).unwrap_or_default();
-    if let Some(compiled) = Compiled::read(&bytes, &locations.pipeline, &locations.options) {
-        if let Some((manifest, part)) = known.and_then(|known| read_part(&compiled, known))
-            && let Ok(project) = load_manifest(locations, manifest, Vec::new(), &part.steps)
-        {
-            return Ok(Project { compiled: true, left_out: Some(part.left_out), ..project });
-        }
-        if let Some(manifest) = compiled.whole()
-            && let Ok(project) = load_manifest(locations, manifest, Vec::new(), &[])
-        {
-            return Ok(Project { compiled: true, ..project });
-        }
-    }
     let (manifest, faults) = Manifest::read_all(&locations.pipeline, &locations.options)?;
-    load_manifest(locations, manifest, faults, &[])
+    load_manifest(locations, manifest, faults)
 }
 
-/// Makes a project of tables at hand, as if they stood in the pipeline's file. What they say is not kept for later.
+/// Makes a project of tables at hand, as if they stood in the pipeline's file.
 pub fn load_tables(locations: &Locations, tables: Tables) -> Result<Project, Faults> {
     let manifest = Manifest::of_tables(&locations.pipeline, tables);
-    let project = load_manifest(locations, manifest, Vec::new(), &[])?;
-    Ok(Project { compiled: true, ..project })
+    load_manifest(locations, manifest, Vec::new())
 }
 
-/// `steps`: where the tasks stand in the topological order of the whole, if this is a part.
 fn load_manifest(
     locations: &Locations,
     mut manifest: Manifest,
     mut faults: Vec<Fault>,
-    steps: &[u32],
 ) -> Result<Project, Faults> {
     let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
     faults.extend(manifest.further(found));
@@ -90,7 +62,6 @@ fn load_manifest(
         texts: &texts,
         run: &run,
         locations,
-        steps,
         plain: fs::PlainFiles::default(),
         timeouts: manifest.tables.timeouts.iter().map(|(name, span)| (loose(name), span.0)).collect(),
         faults: Vec::new(),
@@ -123,8 +94,6 @@ struct Loader<'a> {
     texts: &'a Texts,
     run: &'a Path,
     locations: &'a Locations,
-    /// See [`load_manifest`].
-    steps: &'a [u32],
     plain: fs::PlainFiles,
     /// `[timeouts]`, by the names of tasks as they are compared.
     timeouts: HashMap<String, Duration>,
@@ -167,8 +136,7 @@ impl Loader<'_> {
         if let (true, Some(specs)) = (sound, &specs) {
             self.look_at_lanes(&graph, specs);
         }
-        let mut graph = sound.then_some(graph)?;
-        graph.renumber(self.steps.iter().copied());
+        let graph = sound.then_some(graph)?;
         let mut specs = specs?;
         for (spec, id) in specs.iter_mut().zip(graph.ids()) {
             spec.step = graph[id].step;
@@ -196,14 +164,11 @@ impl Loader<'_> {
             default,
             sources: self.sources(),
             digest: self.digest(),
-            written: manifest.sources().map(Written::of).collect(),
             listed: manifest
                 .sources()
                 .flat_map(|source| &source.listed)
                 .map(|path| self.named(path))
                 .collect(),
-            left_out: None,
-            compiled: false,
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: Vec::new(),
             held: Default::default(),

@@ -2,11 +2,9 @@
 //! all that is wrong with them at once.
 
 mod check;
-pub mod compiled;
 mod de;
 pub mod fault;
 pub mod inputs;
-mod long_text;
 pub mod names;
 pub mod paths;
 pub mod place;

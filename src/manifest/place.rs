@@ -25,16 +25,14 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// What it held.
     pub text: Arc<str>,
-    /// What it includes: paths and globs, as written.
-    pub include: Vec<String>,
-    /// The folders that were listed for that.
+    /// The folders that were listed for patterns of files to include.
     pub listed: Vec<PathBuf>,
 }
 
 impl SourceFile {
-    /// A file that includes no other.
+    /// A file, before any pattern of files to include was listed.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> SourceFile {
-        SourceFile { path: path.into(), text: text.into(), include: Vec::new(), listed: Vec::new() }
+        SourceFile { path: path.into(), text: text.into(), listed: Vec::new() }
     }
 
     /// Line and column (both from 1, columns in characters) of a byte.

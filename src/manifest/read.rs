@@ -11,14 +11,12 @@ use std::sync::Arc;
 use globset::GlobBuilder;
 use indexmap::IndexMap;
 
-use super::compiled::Written;
 use super::fault::{At, Fault, Faults, list_of, nearest, shown_path, suggest};
 use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile, Step};
 use super::toml_text::{self, LARGEST_FILE};
 use super::types::Tables;
 use super::{check, de, tiers};
 use crate::key_path;
-use crate::record::Digest;
 
 /// What is chosen on the command line.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -130,14 +128,8 @@ impl Manifest {
         }
     }
 
-    /// A manifest that was read without a fault before: where things stand in the file is not known.
     /// A manifest of tables at hand, as if they had been read from a file.
     pub fn of_tables(file: &Path, tables: Tables) -> Manifest {
-        Manifest::without_places(file, Vec::new(), tables)
-    }
-
-    pub(super) fn without_places(file: &Path, sources: Vec<SourceFile>, tables: Tables) -> Manifest {
-        let origin = Origin { sources, ..Origin::nothing(file) };
         Manifest {
             file: file.to_owned(),
             folder: folder_of(file),
@@ -145,7 +137,7 @@ impl Manifest {
             whole: true,
             damaged: Vec::new(),
             left: None,
-            origin: Arc::new(origin),
+            origin: Arc::new(Origin::nothing(file)),
         }
     }
 
@@ -226,55 +218,6 @@ fn allowed(folder: &Path, options: &ReadOptions) -> Vec<PathBuf> {
     std::iter::once(folder.to_owned()).chain(outside).collect()
 }
 
-/// The files of a pipeline as they are now, if each is as it was when these were read, and includes the same ones.
-pub(super) fn replay(file: &Path, options: &ReadOptions, written: &[Written]) -> Option<Vec<SourceFile>> {
-    let mut replay = Replay {
-        written: written.iter(),
-        read: BTreeSet::new(),
-        allowed: allowed(&folder_of(file), options),
-        sources: Vec::with_capacity(written.len()),
-    };
-    replay.file(file)?;
-    replay.written.as_slice().is_empty().then_some(replay.sources)
-}
-
-/// Goes through a pipeline's files in the order of [`Reader::read_tree`].
-struct Replay<'a> {
-    written: std::slice::Iter<'a, Written>,
-    read: BTreeSet<PathBuf>,
-    allowed: Vec<PathBuf>,
-    sources: Vec<SourceFile>,
-}
-
-impl Replay<'_> {
-    fn file(&mut self, file: &Path) -> Option<()> {
-        let written = self.written.next()?;
-        let text = read_file(file).ok()?;
-        if Digest::of(text.as_bytes()) != written.blake3 {
-            return None;
-        }
-        let at = self.sources.len();
-        self.sources.push(SourceFile { include: written.include.clone(), ..SourceFile::new(file, text) });
-        if !written.include.is_empty() {
-            self.read.insert(file.canonicalize().ok()?);
-        }
-        for pattern in &written.include {
-            let (files, listed) = included(file, pattern).ok()?;
-            self.sources[at].listed.extend(listed);
-            for path in files {
-                let real = path.canonicalize().ok()?;
-                if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
-                    return None;
-                }
-                if self.read.insert(real) {
-                    self.file(&path)?;
-                }
-            }
-        }
-        Some(())
-    }
-}
-
 /// The folder of a file, links resolved.
 fn folder_of(file: &Path) -> PathBuf {
     let parent = match file.parent() {
@@ -339,7 +282,6 @@ impl Reader {
         };
         let mut whole = true;
         let include = include_of(&root);
-        self.sources[source as usize].include = include.iter().map(|(pattern, _)| pattern.clone()).collect();
         for (pattern, place) in include {
             for path in self.included(source, file, &pattern, place) {
                 let real = path.canonicalize().unwrap_or_else(|_| path.clone());

@@ -9,7 +9,6 @@ use toml::de::{DeString, DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
 
 use super::fault::Fault;
-use super::long_text;
 use super::place::{Entry, Kind, Node, Place};
 use crate::cores;
 
@@ -41,37 +40,6 @@ pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, String> {
 
 /// The tree of one file. `source` is its index among the files read.
 pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
-    match long_text::tree(text, source) {
-        Some(root) => Ok(root),
-        None => parse_at_once(text, source),
-    }
-}
-
-/// The tree of a text without any fault that begins at this byte of a file; none of any other.
-pub(super) fn parse_piece(text: &str, source: u32, at: usize) -> Option<Node> {
-    if text.contains('\0') {
-        return None;
-    }
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let piece = Piece { source, at: at as u32 };
-    let root = errors.is_empty().then(|| piece.root(table))?;
-    // A bracket, and a dot of a key, each make a level of the tree: [`too_deep`] is not for what has so few.
-    is_shallow(&root, DEEPEST / 2 - 2).then_some(root)
-}
-
-/// Whether a tree has no more levels than these.
-fn is_shallow(node: &Node, levels: usize) -> bool {
-    let below = levels.checked_sub(1);
-    let fits = |node: &Node| below.is_some_and(|below| is_shallow(node, below));
-    match &node.kind {
-        Kind::Table(entries) => entries.values().all(|entry| fits(&entry.value)),
-        Kind::List(items) => items.iter().all(fits),
-        _ => true,
-    }
-}
-
-/// [`parse`] without cutting a long text into pieces.
-pub(super) fn parse_at_once(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
     let place = |start: usize, end: usize| Place { source, start: start as u32, end: end.max(start) as u32 };
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the file is larger than {} MiB", LARGEST_FILE >> 20);

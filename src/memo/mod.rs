@@ -184,7 +184,7 @@ impl Known {
     }
 
     /// The tasks of [`Known::is_fresh`], in the order of the pipeline.
-    pub fn fresh(&self) -> impl Iterator<Item = &str> {
+    fn fresh(&self) -> impl Iterator<Item = &str> {
         let mut reader = Reader { bytes: &self.memo[self.tasks.clone()], at: 0 };
         let _ = (reader.numbers(), reader.number());
         let all = self.affected.iter().map_while(move |affected| {

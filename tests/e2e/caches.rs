@@ -1,12 +1,8 @@
-//! Index, memo and compiled manifest only save work: with them, without them and with any byte of them
+//! Index and memo only save work: with them, without them and with any byte of them
 //! wrong, the same tasks run and the same files come out.
 
 use std::fs::{self, FileTimes};
 use std::os::unix::fs::PermissionsExt;
-
-use planexe::commands::quick::{Tried, try_build};
-use planexe::load::{Locations, load_what_is_not};
-use planexe::project::Project;
 
 use crate::random::Rng;
 use crate::support::{Space, until};
@@ -114,8 +110,8 @@ command = "echo scored >> ran.log; cat $in > $out; [ -z \"$PLANEXE_NOTES\" ] || 
 eval = { command = "echo eval >> ran.log; if grep -q again $in || ! grep -q 'Sums 1' $in; then echo '{\"score\": 1, \"notes\": \"\"}'; else echo '{\"score\": 0, \"notes\": \"\"}'; fi", threshold = 0.5 }
 "#;
 
-/// Of these a build reads only those that may be stale: no globs, no fan-outs, no files of text; groups, tasks that
-/// nobody asked for, and a file that includes another.
+/// No globs, no fan-outs, no files of text, so that the memo can be renewed; groups, tasks that nobody asked for, and a
+/// file that includes another.
 const PLAIN: &str = r#"
 [pipeline]
 default = ["all", "maybe"]
@@ -199,7 +195,7 @@ const OUTPUTS: [&str; 17] = [
     "gate.json",
     "scored.txt",
 ];
-const CACHES: [&str; 4] = [".planexe/index", ".planexe/durations", ".planexe/memo", ".planexe/manifest"];
+const CACHES: [&str; 3] = [".planexe/index", ".planexe/durations", ".planexe/memo"];
 
 fn space() -> Space {
     space_of(TASKS)
@@ -319,7 +315,7 @@ fn any_change_is_seen_as_without_them() {
 }
 
 #[test]
-fn any_change_is_seen_where_most_tasks_are_not_read() {
+fn any_change_is_seen_where_the_memo_is_renewed() {
     changes_are_seen(PLAIN, 6);
 }
 
@@ -354,7 +350,7 @@ fn any_byte_of_them_may_be_wrong() {
 }
 
 #[test]
-fn any_byte_of_them_may_be_wrong_where_most_tasks_are_not_read() {
+fn any_byte_of_them_may_be_wrong_where_the_memo_is_renewed() {
     bytes_may_be_wrong(PLAIN, 8);
 }
 
@@ -405,49 +401,9 @@ fn they_of_another_run_are_not_believed() {
     assert!(log(&other).contains(&"a1".to_owned()), "{ran:?}");
 }
 
-#[test]
-fn tasks_known_to_be_up_to_date_are_not_read() {
-    let space = space_of(PLAIN);
-    space.run(&["build"]).exits(0);
-    let run = space.path("").display().to_string();
-    let args: Vec<std::ffi::OsString> = ["planexe", "-C", &run, "build"].map(Into::into).to_vec();
-    let flavour = |name: &str| (name == "FLAVOUR").then(|| "plain".to_owned());
-    let locations =
-        Locations { run: run.clone().into(), pipeline: space.path("pipeline.toml"), ..Locations::default() };
-    let read = || {
-        let Tried::Build(Some(known)) = try_build(&args, &flavour) else { panic!("nothing is known") };
-        load_what_is_not(Some(&known), &locations).expect("a pipeline")
-    };
-    let whole = load_what_is_not(None, &locations).expect("a pipeline");
-    let steps = |project: &Project| -> Vec<(String, u32)> {
-        project.specs.iter().map(|spec| (spec.name.clone(), spec.step)).collect()
-    };
-    for (changed, wanted, left) in [
-        // A task that is skipped has no verdict of its own that would last, nor what comes after it.
-        ("in/1.txt", &["a1", "left", "b1", "page", "maybe", "all"][..], (5, 4, 4)),
-        ("in/2.txt", &["a1", "a2", "left", "b1", "c", "page", "maybe", "all", "b2"], (2, 1, 1)),
-        ("env.txt", &["maybe", "all", "of_env"], (8, 7, 6)),
-    ] {
-        let before = space.bytes(changed);
-        space.write(changed, "changed\n");
-        let project = read();
-        let known: Vec<_> = steps(&whole).into_iter().filter(|(name, _)| wanted.contains(&&**name)).collect();
-        assert_eq!(steps(&project), known, "{changed}");
-        let left_out = project.left_out.as_ref().expect("a part");
-        assert_eq!((left_out.all, left_out.wanted, left_out.fresh), left, "{changed}");
-        assert_eq!(left_out.page, None, "`all` has no outputs");
-        assert_eq!((project.steps_total(), &project.digest), (11, &whole.digest), "{changed}");
-        space.write(changed, before);
-    }
-    // Any other pipeline is read as a whole.
-    space.write("in/1.txt", "changed\n");
-    space.write("pipeline.toml", PLAIN.replace("Sums", "More"));
-    assert!(matches!(try_build(&args, &flavour), Tried::Build(None)));
-}
-
 /// After the first build the second one knows that there is nothing to do, and reads nothing.
 #[test]
-fn a_finished_build_leaves_a_memo_and_a_compiled_manifest() {
+fn a_finished_build_leaves_a_memo() {
     let space = Space::new();
     space.write(
         "pipeline.toml",

@@ -333,36 +333,6 @@ fn a_task_between_two_attempts_is_made_anew_and_its_old_pause_holds_nothing_up()
     space.assert_nothing_to_do(&server);
 }
 
-/// Of commands alone a build reads only what may be stale: what it left out it cannot take up.
-#[test]
-fn what_a_build_of_commands_left_out_is_made_anew_after_it() {
-    let space = Space::new();
-    let gate = Fifo::new(space.path("gate"));
-    let task = |name: &str, hold: &str| {
-        format!(
-            "[task.{name}]\ninputs = [\"{name}.in\"]\noutputs = [\"{name}.txt\"]\n\
-             command = \"{hold} echo {name} >> ran.log; cat $in > $out\"\n"
-        )
-    };
-    space.write("pipeline.toml", task("a", "test -e quick || cat gate;") + &task("b", ""));
-    space.write("a.in", "one");
-    space.write("b.in", "one");
-    space.write("quick", "");
-    space.run(&["build"]).exits(0);
-    space.remove("quick");
-    space.write("a.in", "two");
-    let build = space.spawn(&["build"]);
-    let held = gate.wait_for_reader();
-    let retry = space.spawn(&["retry", "b"]);
-    until("the build to be asked", || space.exists(".planexe/retry").then_some(()));
-    drop(held);
-    build.wait().exits(0);
-    retry.wait().exits(0);
-    assert_eq!(space.read("ran.log").lines().filter(|line| *line == "b").count(), 1);
-    space.run(&["build"]).exits(0);
-    assert_eq!(space.read("ran.log").lines().filter(|line| *line == "b").count(), 2);
-}
-
 #[test]
 fn a_build_goes_on_with_the_targets_and_the_model_that_were_named() {
     let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {

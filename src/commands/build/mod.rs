@@ -8,7 +8,6 @@ use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use crate::cancel::Cancel;
 use crate::commands::{Session, deliver, plan, quick};
 use crate::commits;
-use crate::cores;
 use crate::engine::{self, Engine, Mode, TaskInfo};
 use crate::eta;
 use crate::event;
@@ -17,7 +16,6 @@ use crate::graph::{TaskId, is_item};
 use crate::isolation::{self, Isolation};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
-use crate::load::keep_compiled;
 use crate::make::{Asks, Make};
 use crate::manifest::types::{Budget, By};
 use crate::memo::{self, Known};
@@ -54,7 +52,7 @@ pub use targets::{What, target_ids, targets};
 pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
     let question = args.question || session.make_asks == Some(Asks::Question);
     let only_tells = question || args.dry_run || session.make_asks.is_some();
-    let mut opened = if only_tells { session.open(false)? } else { session.open_to_build()? };
+    let mut opened = session.open(false)?;
     if opened.project.specs.is_empty() {
         return Err(no_tasks(&opened));
     }
@@ -158,16 +156,6 @@ pub fn carry_out_under(
     // Before the caches of a build with nothing to do are written, too.
     opened.store.require_own_folder()?;
     let (known, index) = what_is_known(session, opened);
-    // What was known is known no more: tasks that were left out have to be looked at after all.
-    let whole;
-    let (opened, what) = match (&known, &opened.project.left_out) {
-        (None, Some(_)) => {
-            whole = session.open(false)?;
-            let targets = target_ids(&whole, &[])?;
-            (&whole, What { targets, ..what })
-        }
-        _ => (opened, what),
-    };
     let (project, store) = (&opened.project, &opened.store);
     let isolation = isolation_of(project, store, &what)?;
     let key_variables = key_variables(project);
@@ -186,45 +174,35 @@ pub fn carry_out_under(
     let env = |name: &str| session.variable(name);
     let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
     let mut telling = Telling::new(&mut sink, notifier, tools.clone());
-    let mut kept = false;
-    let ended = std::thread::scope(|beside| {
-        Build::new(Parts {
-            project,
-            store,
-            tools: tools.clone(),
-            events,
-            rules: rules(project, how, what.force),
-            no_reuse: how.no_reuse,
-            env: &env,
-            engine,
-            wanted: wanted(project, &what, how, options, outside),
-            sink: &mut telling,
-            signals,
-            edits: outside.edits,
-            controls,
-            threads: workers + if make.is_some() { TURNS } else { 0 },
-            after_kill,
-            began_ns: opened.began_ns,
-            known,
-            calls_take_turns: make.is_some() && project.tables.jobserver.calls,
-            make,
-            prepare: &mut || {
-                run.begin(&mut lock, &tools, at_once)?;
-                if let Some(isolation) = &tools.isolation {
-                    isolation.pin(store)?;
-                }
-                // While the first programs run, a core has the time for it.
-                if project.graph.len() >= cores::WORTH_IT && !std::mem::replace(&mut kept, true) {
-                    beside.spawn(|| keep_compiled(project, &opened.options));
-                }
-                Ok(())
-            },
-        })
-        .run()
-    });
-    if !kept {
-        keep_compiled(project, &opened.options);
-    }
+    let ended = Build::new(Parts {
+        project,
+        store,
+        tools: tools.clone(),
+        events,
+        rules: rules(project, how, what.force),
+        no_reuse: how.no_reuse,
+        env: &env,
+        engine,
+        wanted: wanted(project, &what, how, options, outside),
+        sink: &mut telling,
+        signals,
+        edits: outside.edits,
+        controls,
+        threads: workers + if make.is_some() { TURNS } else { 0 },
+        after_kill,
+        began_ns: opened.began_ns,
+        known,
+        calls_take_turns: make.is_some() && project.tables.jobserver.calls,
+        make,
+        prepare: &mut || {
+            run.begin(&mut lock, &tools, at_once)?;
+            if let Some(isolation) = &tools.isolation {
+                isolation.pin(store)?;
+            }
+            Ok(())
+        },
+    })
+    .run();
     keep_for_later(session, opened, &index, &tools, &ended);
     if tools.isolation.is_some()
         && let Err(error) = store.unpin()

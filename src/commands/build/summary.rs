@@ -141,9 +141,7 @@ fn report_of(opened: &Opened, what: &What, outcome: Outcome) -> Option<String> {
     if outcome != Outcome::Completed {
         return None;
     }
-    let page = match &opened.project.left_out {
-        Some(left_out) => left_out.page.as_deref(),
-        None => opened.project.page(&what.targets.iter().map(|(id, _)| *id).collect::<Vec<_>>()),
-    }?;
+    let targets: Vec<_> = what.targets.iter().map(|(id, _)| *id).collect();
+    let page = opened.project.page(&targets)?;
     Some(crate::manifest::fault::shown_path(&opened.store.path(page)))
 }
