@@ -425,30 +425,19 @@ Examples:
   planexe keys                                  what may go where
   planexe keys bind ACME_API_KEY llm.acme.example";
 
-/// How the program ends.
-#[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    /// The exit code.
-    pub code: u8,
-    /// Whether standard output was used, and has to be flushed.
-    pub printed: bool,
-}
-
 /// Reads the command line and the environment, runs the command, prints its error.
 /// `bundle` is the pipeline that comes with the binary: paths and texts.
-#[inline(always)]
-pub fn main(bundle: Bundle) -> Ended {
+pub fn main(bundle: Bundle) -> u8 {
     let args: Vec<OsString> = std::env::args_os().collect();
     match commands::quick::try_build(&args, &variable) {
         Tried::Done(code, said) => {
             fs::complain(&said);
-            Ended { code, printed: false }
+            code
         }
-        Tried::Build(known) => Ended { code: run(args, known, bundle), printed: true },
+        Tried::Build(known) => run(args, known, bundle),
     }
 }
 
-#[cold]
 fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
     if args.get(1).is_some_and(|first| first == crate::detach::DETACHED_ARGUMENT) {
         crate::detach::leave_session();

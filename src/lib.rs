@@ -74,7 +74,6 @@ pub mod runs;
 pub mod signals;
 pub mod simulate;
 pub mod slots;
-pub mod spawn;
 pub mod staleness;
 pub mod standing;
 pub mod store;

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator;
 
 /// Signals that were sent to planexe.
@@ -56,24 +56,6 @@ pub fn listen() -> Signals {
         let _ = std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(listener);
     }
     Signals(receive)
-}
-
-/// From now on to write where nobody reads is an error, and not the end of planexe. Programs that are started find the
-/// signal as it is by default.
-#[cfg(target_os = "linux")]
-pub fn survive_broken_pipes() {
-    extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: the handler does nothing, and no other thread is there yet. What `signal_hook` does for it is a tenth of
-    // the start of the program.
-    unsafe { libc::signal(SIGPIPE, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
-}
-
-/// From now on to write where nobody reads is an error, and not the end of planexe. Programs that are started find the
-/// signal as it is by default.
-#[cfg(not(target_os = "linux"))]
-pub fn survive_broken_pipes() {
-    // Without the handler such a write is the end, as by default.
-    let _ = signal_hook::flag::register(SIGPIPE, Arc::default());
 }
 
 /// From now on a write beyond `ulimit -f` is an error like that of a full disk, and not the end of planexe.

@@ -1,9 +1,6 @@
 //! The build that has nothing to do, before anything else is looked at: not the options, not the
 //! pipeline. Only the plain forms of `planexe build` come this way; all else, and every doubt, takes the
 //! long one.
-//!
-//! What is on this way is put into one function (`inline(always)`), here and in [`memo`]: each piece of the program that
-//! is touched for the first time costs as much as to look at four files (docs/performance.md).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +19,6 @@ struct Typed {
 }
 
 /// The words of a plain build, or none if anything is among them that might matter to the verdict.
-#[inline(always)]
 fn typed(args: &[OsString]) -> Option<Typed> {
     let mut words = args.iter().skip(1);
     let mut typed = Typed::default();
@@ -65,7 +61,6 @@ pub enum Tried {
 }
 
 /// Whether a plain build has nothing to do; if that is not sure, what is known.
-#[inline(always)]
 pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Tried {
     let Some(typed) = typed(args) else { return Tried::Build(None) };
     let run = typed.run_dir.as_deref().unwrap_or(Path::new("."));

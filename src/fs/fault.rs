@@ -10,17 +10,14 @@ pub(super) use never::{piece, point, skip_sync};
 /// Outside tests nothing is made to fail.
 #[cfg(not(test))]
 mod never {
-    #[inline(always)]
     pub(in crate::fs) fn point() -> std::io::Result<()> {
         Ok(())
     }
 
-    #[inline(always)]
     pub(in crate::fs) fn piece(bytes: &[u8]) -> &[u8] {
         bytes
     }
 
-    #[inline(always)]
     pub(in crate::fs) fn skip_sync() -> bool {
         false
     }

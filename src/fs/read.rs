@@ -3,7 +3,7 @@
 use std::ffi::{CStr, OsString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -55,21 +55,6 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(metadata.len().min(1 << 26) as usize);
     file.read_to_end(&mut bytes).at("read", path)?;
     Ok(bytes)
-}
-
-/// Opens `/dev/null` in the place of each standard stream that is closed: a file that is opened later would get its
-/// number, and what is printed would be written into it.
-#[inline(always)]
-pub fn open_standard_streams() {
-    use rustix::stdio::{stderr, stdin, stdout};
-    for stream in [stdin(), stdout(), stderr()] {
-        if rustix::io::fcntl_getfd(stream) == Err(Errno::BADF)
-            && let Ok(opened) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())
-        {
-            // The lowest number is free, so it is this one. It stays open.
-            let _ = opened.into_raw_fd();
-        }
-    }
 }
 
 /// The bytes of a regular file that may not exist.

@@ -170,7 +170,6 @@ impl<'a> Reader<'a> {
     }
 
     /// Room for a list, and how long it is.
-    #[inline(always)]
     pub(super) fn list<T>(&mut self) -> Option<(Vec<T>, usize)> {
         let length = self.number().filter(|&length| length <= self.bytes.len())?;
         Some((Vec::with_capacity(length), length))
@@ -183,7 +182,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-#[inline(always)]
 pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     let length = head_length(bytes)?;
     let sum = checksum(bytes.get(HEAD_SUM.end..length)?);

@@ -120,7 +120,6 @@ pub struct Known {
 }
 
 /// Holds a run, which is open, against its memo; none if there is no memo that can be believed.
-#[inline(always)]
 pub fn check(run: &Path, open: &OpenDir, words: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<Found> {
     // Else somebody is at it, or was killed at it: there may be something to tidy up.
     if !is_unannounced(open) {
@@ -139,7 +138,6 @@ pub fn check(run: &Path, open: &OpenDir, words: &str, env: &dyn Fn(&str) -> Opti
 }
 
 /// Reads the files that look as if they had changed.
-#[cold]
 fn read_on(run: &Path, head: &[u8], seen: &Head<'_>, looked: Looked) -> Option<Found> {
     let Looked { differing, folders } = looked;
     let path = path(run);

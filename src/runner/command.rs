@@ -4,13 +4,12 @@
 //! behind otherwise is believed.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -26,7 +25,6 @@ use crate::llm::Usage;
 use crate::process::{self, End, Lifeline, Limits};
 use crate::project::{CommandSpec, Line};
 use crate::record::{Digest, Failure, Marker, State};
-use crate::spawn::{self, Environment, Program};
 use crate::store::Why;
 use crate::store::candidates::Candidate;
 use crate::store::commit::Content;
@@ -45,24 +43,12 @@ const LARGEST_JSON: u64 = 64 << 20;
 pub struct Programs {
     path: Option<String>,
     found: Mutex<HashMap<String, Option<PathBuf>>>,
-    /// The variables of programs that are given no others.
-    environment: OnceLock<Environment>,
-    /// `/dev/null`.
-    null: OnceLock<File>,
 }
 
 impl Programs {
     /// Programs of a `PATH`; without one the system finds them.
     pub fn new(path: Option<String>) -> Programs {
         Programs { path, ..Programs::default() }
-    }
-
-    /// The standard input of programs.
-    fn null(&self) -> std::io::Result<&File> {
-        if self.null.get().is_none() {
-            let _ = self.null.set(File::open("/dev/null")?);
-        }
-        self.null.get().ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
     /// A program named without a slash, if it is in the path.
@@ -368,25 +354,7 @@ impl Invocation {
         lifeline: &Lifeline,
     ) -> std::io::Result<Pid> {
         let folder = tools.project.folder.as_os_str();
-        let hidden = || tools.key_variables.iter().filter(|name| !spec.env_names.contains(name));
-        let own = self.notes.is_some()
-            || !self.variables.is_empty()
-            || !spec.env_set.is_empty()
-            || hidden().count() != tools.key_variables.len();
-        if let (Some(path), false, true) = (&self.found, own, spawn::CAN_START) {
-            let programs = &tools.programs;
-            let lifeline = lifeline.variable().map(|(name, value)| (name, OsStr::new(value)));
-            let variables: Vec<_> = [(FOLDER_VARIABLE, folder)].into_iter().chain(lifeline).collect();
-            let environment = || Environment::own(&tools.key_variables, &variables);
-            let program = Program {
-                path,
-                words: &self.words,
-                place: &self.place,
-                environment: programs.environment.get_or_init(environment),
-                streams: [programs.null()?.as_fd(), stdout.unwrap_or(said).as_fd(), said.as_fd()],
-            };
-            return program.start();
-        }
+        let hidden = tools.key_variables.iter().filter(|name| !spec.env_names.contains(name));
         let (name, arguments) =
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let program = self.found.clone();
@@ -396,7 +364,7 @@ impl Invocation {
         command.stdin(Stdio::null());
         command.stdout(stdout.unwrap_or(said).try_clone()?);
         command.stderr(said.try_clone()?);
-        for name in hidden() {
+        for name in hidden {
             command.env_remove(name);
         }
         command.env(FOLDER_VARIABLE, folder);

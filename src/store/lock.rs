@@ -381,7 +381,6 @@ pub fn boot_id() -> Option<String> {
 
 /// Whether something was written down in this boot: by its id, without one only where the system has none.
 #[cfg(target_os = "linux")]
-#[inline(always)]
 pub fn is_this_boot(id: &[u8]) -> bool {
     // A build with nothing to do does this and little else: no text is made of it.
     let mut bytes = [0; 64];

@@ -46,6 +46,7 @@ mod optimize;
 mod outages;
 mod pairwise;
 mod places;
+mod program;
 mod programs;
 mod random_pipelines;
 mod recipes;

@@ -1,6 +1,6 @@
 //! Steering a run from another shell, and what is told of it afterwards.
 
-use crate::support::{Answer, CHAIN, FakeLlm, Fifo, Running, Space, counts, space, until};
+use crate::support::{Answer, CHAIN, FakeLlm, Running, Space, counts, space, until};
 
 #[test]
 fn a_running_build_is_stopped_by_a_command() {
