@@ -191,6 +191,18 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
         );
         return Err(setup("branch_taken", message).hint(format!("git branch -m {ours} OTHER")));
     }
+    // By them branches are merged, and worktrees are gone on with: those of a copy know the place they were made in.
+    if let Some(foreign) = store.foreign_isolation() {
+        let message = format!(
+            "the run was moved or copied while its isolated tasks were at work, or came with a clone: `{}` was not written by your planexe in this folder",
+            shown_path(&foreign)
+        );
+        let hint = format!(
+            "a copy is begun with by `cd {} && rm -r .planexe/isolation .planexe/worktrees`",
+            shell_word(&shown_path(run))
+        );
+        return Err(setup("run_moved", message).hint(hint));
+    }
     let known = store.pins().filter(|pins| pins.run == run_name(run) || !store.lanes().is_empty());
     if let Some(pins) = known.as_ref().filter(|pins| pins.run != run_name(run)) {
         let message = format!(

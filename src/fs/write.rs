@@ -75,6 +75,26 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_parent(path)
 }
 
+/// [`write_private`], unless there is a file of that name: then false, and that one stays.
+pub fn write_private_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    make_private_dir(path.parent().unwrap_or(Path::new("")))?;
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let temp = Temp { path: temp_beside(path), armed: true };
+    let mut file = retry(|| {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&temp.path)
+    })
+    .at("write", path)?;
+    write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", path)?;
+    retry(|| file.sync_all()).at("write", path)?;
+    // A link, since a rename would take the place of one that came meanwhile.
+    match retry(|| std::fs::hard_link(&temp.path, path)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        linked => linked.at("write", path)?,
+    }
+    sync_parent(path)?;
+    Ok(true)
+}
+
 /// [`write_atomic`] with the temporary name in another directory of the same file system.
 pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("file"));

@@ -7,48 +7,29 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::Signature;
 use crate::record::Digest;
+use crate::store::seal::Seal;
 
 /// Layout of the file; another one is no memo.
-pub(super) const MAGIC: &[u8; 16] = b"planexe memo 06\n";
-/// Where the checksum of the rest of the head is.
-pub(super) const HEAD_SUM: Range<usize> = 16..24;
+pub(super) const MAGIC: &[u8; 16] = b"planexe memo 07\n";
+/// Where the mark of the rest of the head is ([`crate::store::seal`]).
+pub(super) const MARK: Range<usize> = 16..48;
 /// Where the length of the head is.
-pub(super) const HEAD_LENGTH: Range<usize> = 24..28;
-/// Where the checksum of all that comes after the head is.
-pub(super) const REST_SUM: Range<usize> = 28..60;
+pub(super) const HEAD_LENGTH: Range<usize> = 48..52;
+/// Where the digest of all that comes after the head is: the mark is of that, too.
+pub(super) const REST_SUM: Range<usize> = 52..84;
 /// Bytes of a signature.
 pub(super) const SIGNATURE: usize = 36;
 /// Bytes of one file's record in the head: its signature, and the offset of its name (4).
 pub(super) const RECORD: usize = SIGNATURE + 4;
 /// Bytes of one file's digest, after the head.
 pub(super) const DIGEST: usize = 32;
-/// Puts the checksums in.
-pub(super) fn seal(bytes: &mut [u8]) {
+/// Puts the digest and the mark in.
+pub(super) fn mark(bytes: &mut [u8], seal: &Seal) {
     let head = head_length(bytes).unwrap_or(bytes.len());
     let sum = blake3::hash(&bytes[head..]);
     bytes[REST_SUM].copy_from_slice(sum.as_bytes());
-    let sum = checksum(&bytes[HEAD_SUM.end..head]);
-    bytes[HEAD_SUM].copy_from_slice(&sum.to_le_bytes());
-}
-
-/// Tells a head from one that was cut or damaged. Each step is one to one, so that no change of a single word goes
-/// unseen. Who means harm could write a memo of his own; and blake3 touches six pages of the program for the first
-/// time, which takes longer than all else that is done with the head (docs/performance.md).
-pub(super) fn checksum(bytes: &[u8]) -> u64 {
-    let mut sum = bytes.len() as u64;
-    let mut words = bytes.chunks_exact(8);
-    let mut add = |word: [u8; 8]| {
-        // An odd number, of the golden ratio: bits spread upwards, and back by the shift.
-        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        sum ^= sum >> 32;
-    };
-    for word in words.by_ref() {
-        add([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
-    }
-    let mut last = [0; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    add(last);
-    sum
+    let mark = seal.mark(&bytes[MARK.end..head]);
+    bytes[MARK].copy_from_slice(mark.as_bytes());
 }
 
 /// How long the head says it is; none if that cannot be.
@@ -182,10 +163,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
+/// The head of a memo that this user's planexe wrote here.
+pub(super) fn decode_head<'a>(bytes: &'a [u8], seal: &Seal) -> Option<Head<'a>> {
     let length = head_length(bytes)?;
-    let sum = checksum(bytes.get(HEAD_SUM.end..length)?);
-    if !bytes.starts_with(MAGIC) || bytes[HEAD_SUM] != sum.to_le_bytes() {
+    if !bytes.starts_with(MAGIC) || !seal.fits(bytes.get(MARK.end..length)?, &bytes[MARK]) {
         return None;
     }
     let mut reader = Reader { bytes: &bytes[..length], at: REST_SUM.end };
@@ -231,8 +212,8 @@ pub(super) fn decode_head(bytes: &[u8]) -> Option<Head<'_>> {
     })
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Option<Memo<'_>> {
-    let head = decode_head(bytes)?;
+pub(super) fn decode<'a>(bytes: &'a [u8], seal: &Seal) -> Option<Memo<'a>> {
+    let head = decode_head(bytes, seal)?;
     let rest = &bytes[head.length..];
     if bytes[REST_SUM] != *blake3::hash(rest).as_bytes() {
         return None;

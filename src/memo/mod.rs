@@ -1,5 +1,6 @@
 //! The memo of a build that left nothing to do: everything its verdict rested on, so that the next one
-//! need not even read the pipeline. Part of the index: a cache that may be deleted at any time.
+//! need not even read the pipeline. Part of the index: a cache that may be deleted at any time, and is believed only where
+//! and by whom it was made ([`crate::store::seal`]).
 //!
 //! `.planexe/memo` lists every file the verdict rested on (pipeline, texts, inputs, outputs, markers) with its digest
 //! and the signature it was last seen with, every directory whose listing mattered (globs, orphans) with its times, and
@@ -21,13 +22,14 @@ use crate::fs::{self, Durability, FileKind, FsError, OpenDir, Signature};
 use crate::record::Digest;
 use crate::store::index::{Index, is_racy};
 use crate::store::lock::is_unannounced;
+use crate::store::seal::{Seal, What};
 
 mod format;
 mod look;
 mod write;
 
 use format::{
-    DIGEST, Head, Place, Reader, SIGNATURE, decode, decode_head, head_length, raw, seal, signature_bytes,
+    DIGEST, Head, Place, Reader, SIGNATURE, decode, decode_head, head_length, mark, raw, signature_bytes,
 };
 use look::{Looked, Read};
 use write::encode;
@@ -75,6 +77,9 @@ impl Contents {
     }
 }
 
+/// What its mark says it is.
+const MEMO: What<'static> = What::Cache("memo");
+
 /// Where the memo of a run is.
 pub fn path(run: &Path) -> PathBuf {
     run.join(".planexe/memo")
@@ -92,7 +97,9 @@ pub fn write(
     rests: &RestsOn,
     began_ns: i64,
 ) -> Result<(), FsError> {
-    let Some(bytes) = encode(index, run, words, said, rests, began_ns) else { return Ok(()) };
+    // Without a key none could be believed.
+    let Some(seal) = Seal::to_mark(run, MEMO) else { return Ok(()) };
+    let Some(bytes) = encode(&seal, index, run, words, said, rests, began_ns) else { return Ok(()) };
     fs::write_atomic(&path(run), &bytes, Durability::Unsynced)
 }
 
@@ -109,6 +116,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Known {
     memo: Vec<u8>,
+    /// What its mark is checked by, and made.
+    seal: Seal,
     /// Where in it the files of each task are listed.
     tasks: Range<usize>,
     /// Of each task listed there, whether one of its files changed.
@@ -126,7 +135,8 @@ pub fn check(run: &Path, open: &OpenDir, words: &str, env: &dyn Fn(&str) -> Opti
         return None;
     }
     let head = open.read_head(c".planexe/memo", head_length)?;
-    let seen = decode_head(&head)?;
+    let seal = Seal::to_check(run, MEMO)?;
+    let seen = decode_head(&head, &seal)?;
     if !seen.is_of(run, open, words, env) {
         return None;
     }
@@ -134,16 +144,16 @@ pub fn check(run: &Path, open: &OpenDir, words: &str, env: &dyn Fn(&str) -> Opti
     if looked.differing.is_empty() && looked.folders.is_empty() {
         return Some(Found::Same(seen.said.to_vec()));
     }
-    read_on(run, &head, &seen, looked)
+    read_on(run, seal, &head, &seen, looked)
 }
 
 /// Reads the files that look as if they had changed.
-fn read_on(run: &Path, head: &[u8], seen: &Head<'_>, looked: Looked) -> Option<Found> {
+fn read_on(run: &Path, seal: Seal, head: &[u8], seen: &Head<'_>, looked: Looked) -> Option<Found> {
     let Looked { differing, folders } = looked;
     let path = path(run);
     // Another one may have taken its place meanwhile.
     let mut bytes = fs::read(&path).ok().filter(|bytes| bytes.starts_with(head))?;
-    let memo = decode(&bytes)?;
+    let memo = decode(&bytes, &seal)?;
     let Read { touched, changed } = memo.read(run, &differing);
     let affected = if changed.is_empty() { None } else { Some(memo.affected(&changed)?) };
     let tasks = bytes.len() - memo.tasks.len()..bytes.len();
@@ -156,12 +166,12 @@ fn read_on(run: &Path, head: &[u8], seen: &Head<'_>, looked: Looked) -> Option<F
         bytes[*at..at + SIGNATURE].copy_from_slice(&signature_bytes(signature));
     }
     if !learned.is_empty() {
-        seal(&mut bytes);
+        mark(&mut bytes, &seal);
     }
     Some(match affected {
         Some(affected) => {
             let changed = changed.into_iter().collect();
-            Found::Changed(Known { memo: bytes, tasks, affected, changed, fresh: OnceLock::new() })
+            Found::Changed(Known { memo: bytes, seal, tasks, affected, changed, fresh: OnceLock::new() })
         }
         None => {
             if !learned.is_empty() {
@@ -198,7 +208,7 @@ impl Known {
         if skipped.is_empty() && markers.is_empty() {
             return true;
         }
-        let Some(memo) = decode(&self.memo) else { return false };
+        let Some(memo) = decode(&self.memo, &self.seal) else { return false };
         let mut reader = Reader { bytes: memo.tasks, at: 0 };
         let _ = (reader.numbers(), reader.number());
         let listed: HashSet<&str> =
@@ -214,6 +224,7 @@ impl Known {
             return true;
         }
         // Files that were touched may have been noted meanwhile, here or there.
+        let decode = |bytes| decode(bytes, &self.seal);
         decode(&now).is_some_and(|now| decode(&self.memo).is_some_and(|memo| memo.says_the_same(&now)))
     }
 
@@ -245,14 +256,14 @@ impl Known {
             memo[place.record..place.record + SIGNATURE].copy_from_slice(&signature_bytes(&signature));
             memo[place.digest..place.digest + DIGEST].copy_from_slice(&digest);
         }
-        seal(&mut memo);
+        mark(&mut memo, &self.seal);
         fs::write_atomic(&self::path(run), &memo, Durability::Unsynced).is_ok()
     }
 
     /// The files that changed or were recorded since, and where they are in the memo; none if not all are, or if
     /// more than contents may have changed.
     fn places(&self, said: &str, contents: &Contents) -> Option<Vec<(PathBuf, Place)>> {
-        let memo = decode(&self.memo)?;
+        let memo = decode(&self.memo, &self.seal)?;
         if memo.head.said != said.as_bytes() || !memo.head.dirs.is_empty() {
             return None;
         }
@@ -301,7 +312,8 @@ mod tests {
             RestsOn { files: vec!["a.txt".into()], absent: vec!["b.txt".into()], ..RestsOn::default() };
         let index = Index::load(&crate::store::Store::open(run));
         let began_ns = fs::now_ns();
-        let encoded = |began_ns| encode(&index, run, words, "nothing to do", &rests, began_ns);
+        let seal = Seal::to_mark(run, MEMO).expect("a key");
+        let encoded = |began_ns| encode(&seal, &index, run, words, "nothing to do", &rests, began_ns);
         assert!(encoded(began_ns).is_none(), "a change since would leave the same times");
         let bytes = loop {
             // Written once the file is old enough to be told from a later change.
@@ -313,7 +325,7 @@ mod tests {
         let env = |_: &str| None;
         let said = |bytes: &[u8]| {
             let open = OpenDir::open(run).expect("the run");
-            let memo = decode(bytes).filter(|memo| memo.head.is_of(run, &open, words, &env))?;
+            let memo = decode(bytes, &seal).filter(|memo| memo.head.is_of(run, &open, words, &env))?;
             let read = memo.read(run, &memo.head.look(&open)?.differing);
             read.changed.is_empty().then(|| memo.head.said.to_vec())
         };
@@ -328,7 +340,7 @@ mod tests {
         }
         let other_words = "build -C x";
         let open = OpenDir::open(run).expect("the run");
-        assert!(decode(&bytes).is_some_and(|memo| !memo.head.is_of(run, &open, other_words, &env)));
+        assert!(decode(&bytes, &seal).is_some_and(|memo| !memo.head.is_of(run, &open, other_words, &env)));
         std::fs::write(run.join("b.txt"), "").expect("a file");
         assert!(said(&bytes).is_none(), "a file came");
         std::fs::remove_file(run.join("b.txt")).expect("removed");
@@ -412,10 +424,11 @@ mod tests {
             }
         }
         let index = Index::load(&crate::store::Store::open(run));
+        let seal = Seal::to_check(run, MEMO).expect("a key");
         let looked_at = || {
             let bytes = fs::read(&path(run)).expect("the memo");
             let open = OpenDir::open(run).expect("the run");
-            let head = decode_head(&bytes).expect("a memo");
+            let head = decode_head(&bytes, &seal).expect("a memo");
             head.spans(&open, &mut Vec::new()).iter().map(|(_, span)| span.len()).sum::<usize>()
         };
         let all = rests.files.len();
@@ -431,7 +444,8 @@ mod tests {
         rests.markers.pop();
         write(&index, run, "build", "said", &rests, 0).expect("written");
         let bytes = fs::read(&path(run)).expect("the memo");
-        let few = decode_head(&bytes).expect("a memo").folders.iter().all(|folder| folder.markers == 0);
+        let few =
+            decode_head(&bytes, &seal).expect("a memo").folders.iter().all(|folder| folder.markers == 0);
         assert!(few, "few are looked at one by one");
     }
 

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::format::{
-    DIGEST, HEAD_LENGTH, MAGIC, RECORD, REST_SUM, name, number, numbers, raw, seal, signature_bytes, text,
+    DIGEST, HEAD_LENGTH, MAGIC, RECORD, REST_SUM, mark, name, number, numbers, raw, signature_bytes, text,
 };
 use super::{Contents, RestsOn, is_plain};
 use crate::fs::{self, Signature};
 use crate::store::index::{Index, is_racy};
 use crate::store::lock::boot_id;
+use crate::store::seal::Seal;
 
 /// Up to so many markers are looked at one by one, in half a millisecond, so that one that was written over in place is
 /// seen as well. Of more it is seen whether they are there: a damaged record beside outputs that are as recorded is no
@@ -55,6 +56,7 @@ fn settled_times(folder: &Path) -> Option<Signature> {
 }
 
 pub(super) fn encode(
+    seal: &Seal,
     index: &Index,
     run: &Path,
     words: &str,
@@ -168,6 +170,6 @@ pub(super) fn encode(
         let of: Vec<u32> = of.iter().map(|&n| number_of[n as usize]).collect();
         numbers(&mut out, &of);
     }
-    seal(&mut out);
+    mark(&mut out, seal);
     Some(out)
 }

@@ -2,24 +2,56 @@
 //! delivered is removed; what a kill or a dead receiver leaves behind goes out later.
 //!
 //! A folder is named after the receiver, never after its address, which may be a secret.
+//!
+//! What is sent is signed with the user's secret, so only what this user's planexe put here is sent. An event is marked
+//! ([`crate::store::seal`]); one whose mark does not fit (it came with a clone, or is damaged) is put aside and told.
 
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::payload::Payload;
 use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError, OpenDir};
+use crate::store::seal::{Seal, What};
 
 /// Most events that wait for one receiver; older ones make room.
 const MOST: usize = 1000;
 /// Seconds after which an event is no news any more.
 const OLD: f64 = 7.0 * 86400.0;
 
+/// Version of the format of a file.
+const SCHEMA: u32 = 1;
+/// What is added to the name of one that is put aside.
+const ASIDE: &str = "unverified";
+
 /// The outbox of one receiver.
 #[derive(Debug)]
 pub struct Outbox {
+    run: PathBuf,
+    receiver: String,
     dir: PathBuf,
+}
+
+/// An event as it waits.
+#[derive(Debug, Serialize, Deserialize)]
+struct Waiting {
+    schema: u32,
+    /// The mark of `event`, in hexadecimal digits.
+    mark: String,
+    /// The event's JSON, byte for byte what the mark is of.
+    event: String,
+}
+
+/// The first events that wait.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// With the names of their files.
+    pub events: Vec<(String, Payload)>,
+    /// How many files were put aside on the way, since no mark fits them.
+    pub put_aside: usize,
 }
 
 /// The folder of all outboxes of a run.
@@ -49,7 +81,7 @@ pub fn is_waiting(run: &Path, open: &OpenDir) -> bool {
 impl Outbox {
     /// Nothing is created.
     pub fn new(run: &Path, receiver: &str) -> Outbox {
-        Outbox { dir: root(run).join(receiver) }
+        Outbox { run: run.to_owned(), receiver: receiver.to_owned(), dir: root(run).join(receiver) }
     }
 
     /// File names in the order in which the events happened.
@@ -73,7 +105,11 @@ impl Outbox {
     /// Adds an event. Returns how many older ones had to make room.
     pub fn add(&self, number: u64, payload: &Payload) -> Result<usize, FsError> {
         fs::make_dirs(&self.dir, Durability::Unsynced)?;
-        let bytes = serde_json::to_vec(payload).unwrap_or_default();
+        let event = serde_json::to_string(payload).unwrap_or_default();
+        // Who can have no key still has his webhooks told; what is left over is sent by nobody.
+        let seal = Seal::to_mark_at_least_for_now(&self.run, self.what());
+        let mark = seal.map(|seal| seal.mark(event.as_bytes()).to_hex().to_string()).unwrap_or_default();
+        let bytes = serde_json::to_vec(&Waiting { schema: SCHEMA, mark, event }).unwrap_or_default();
         fs::write_atomic(&self.dir.join(format!("{number:012}.json")), &bytes, Durability::Unsynced)?;
         // Looked at now and then: the folder is read for it.
         if !number.is_multiple_of(100) {
@@ -87,17 +123,27 @@ impl Outbox {
         Ok(over)
     }
 
-    /// The first events that wait, with their file names. What is damaged or too old goes.
-    pub fn head(&self, most: usize) -> Vec<(String, Payload)> {
-        let mut head = Vec::new();
+    /// What the marks of its events say they are.
+    fn what(&self) -> What<'_> {
+        What::Outbox(&self.receiver)
+    }
+
+    /// The first events that wait. What is too old goes; what no mark fits is put aside, and never sent.
+    pub fn head(&self, most: usize) -> Head {
+        let mut head = Head::default();
         let now = clock::now_utc();
-        for name in self.names() {
-            if head.len() >= most {
+        let names = self.names();
+        if names.is_empty() {
+            return head;
+        }
+        let seal = Seal::to_mark_at_least_for_now(&self.run, self.what());
+        for name in names {
+            if head.events.len() >= most {
                 break;
             }
             let path = self.dir.join(&name);
             let payload = match fs::read_capped(&path, 1 << 20) {
-                Ok(bytes) => serde_json::from_slice::<Payload>(&bytes).ok(),
+                Ok(bytes) => seal.as_ref().and_then(|seal| verified(&bytes, seal)),
                 Err(error) if error.kind() == ErrorKind::FileTooLarge => None,
                 Err(_) => continue,
             };
@@ -105,11 +151,24 @@ impl Outbox {
                 clock::seconds_between(&payload.timestamp_utc, &now).is_none_or(|age| age > OLD)
             };
             match payload {
-                Some(payload) if !old(&payload) => head.push((name, payload)),
-                _ => drop(fs::remove(&path)),
+                Some(payload) if !old(&payload) => head.events.push((name, payload)),
+                Some(_) => drop(fs::remove(&path)),
+                None => {
+                    let aside = self.dir.join(format!("{name}.{ASIDE}"));
+                    head.put_aside += usize::from(fs::rename(&path, &aside, Durability::Unsynced).is_ok());
+                }
             }
         }
         head
+    }
+
+    /// What a person is told of files that were put aside.
+    pub fn told_of_aside(&self, count: usize) -> String {
+        let files = crate::style::count(count as u64, "file");
+        format!(
+            "{files} in `.planexe/outbox/{}` that your planexe did not write there: not sent, kept as `N.json.{ASIDE}`",
+            self.receiver
+        )
     }
 
     /// Takes an event out: it was delivered, or never will be.
@@ -127,6 +186,16 @@ impl Outbox {
             Err(std::fs::TryLockError::Error(_)) => Some(file),
         }
     }
+}
+
+/// The event in a file's bytes, if its mark fits.
+fn verified(bytes: &[u8], seal: &Seal) -> Option<Payload> {
+    let Waiting { schema, mark, event } = serde_json::from_slice(bytes).ok()?;
+    let mark = blake3::Hash::from_hex(&mark).ok()?;
+    if schema != SCHEMA || !seal.fits(event.as_bytes(), mark.as_bytes()) {
+        return None;
+    }
+    serde_json::from_str(&event).ok()
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -152,10 +221,10 @@ mod tests {
             assert_eq!(outbox.next_number(), n as u64 + 2);
         }
         let tasks = |most| {
-            outbox.head(most).into_iter().map(|(_, payload)| payload.task.unwrap()).collect::<Vec<_>>()
+            outbox.head(most).events.into_iter().map(|(_, payload)| payload.task.unwrap()).collect::<Vec<_>>()
         };
         assert_eq!((tasks(1), tasks(9)), (vec!["a".to_owned()], vec!["a".into(), "b".into(), "c".into()]));
-        outbox.remove(&outbox.head(1)[0].0);
+        outbox.remove(&outbox.head(1).events[0].0);
         assert_eq!(tasks(9), ["b", "c"]);
         assert_eq!(waiting(run.path()), [("ops".to_owned(), 2)]);
         let held = outbox.lock();
@@ -163,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_old_goes() {
+    fn what_is_old_goes_and_what_no_mark_fits_is_put_aside() {
         let run = tempfile::tempdir().unwrap();
         let outbox = Outbox::new(run.path(), "ops");
         outbox.add(1, &payload("task.started", Some("long ago"))).unwrap();
@@ -174,8 +243,34 @@ mod tests {
             .unwrap();
         // Nothing of ours, and no event.
         fs::make_dirs(&outbox.dir.join("000000000005.json"), Durability::Unsynced).unwrap();
-        assert_eq!(outbox.head(9).len(), 1);
-        assert_eq!(outbox.names().len(), 1);
+        // An event as it is sent, and one that waited for another receiver.
+        let bare = serde_json::to_vec(&fresh("forged")).unwrap();
+        fs::write_atomic(&outbox.dir.join("000000000006.json"), &bare, Durability::Unsynced).unwrap();
+        let other = Outbox::new(run.path(), "other");
+        other.add(7, &fresh("b")).unwrap();
+        fs::rename(
+            &other.dir.join("000000000007.json"),
+            &outbox.dir.join("000000000007.json"),
+            Durability::Unsynced,
+        )
+        .unwrap();
+        let whole = fs::read(&outbox.dir.join("000000000002.json")).unwrap();
+        let text = String::from_utf8(whole).unwrap();
+        for (n, other) in [
+            (8, text.replace("task.started", "task.done")),
+            (9, text.replace("\"schema\":1,\"mark", "\"schema\":2,\"mark")),
+        ] {
+            assert_ne!(other, text);
+            let path = outbox.dir.join(format!("{n:012}.json"));
+            fs::write_atomic(&path, other.as_bytes(), Durability::Unsynced).unwrap();
+        }
+        let head = outbox.head(9);
+        assert_eq!((head.events.len(), head.put_aside), (1, 6));
+        assert_eq!(outbox.names(), ["000000000002.json"]);
+        let kept = fs::list_dir(&outbox.dir).unwrap();
+        let aside = |(name, _): &&(std::ffi::OsString, FileKind)| name.to_string_lossy().ends_with(ASIDE);
+        assert_eq!(kept.iter().filter(aside).count(), 6);
+        assert_eq!(outbox.head(9).put_aside, 0, "told once");
     }
 
     #[test]

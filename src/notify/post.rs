@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::format::together;
-use super::outbox::Outbox;
+use super::outbox::{Head, Outbox};
 use super::payload::Payload;
 use super::send::{Receiver, Sent, send};
 
@@ -233,7 +233,10 @@ fn deliver(run: &Path, receiver: &Receiver, shared: &Shared, complaints: &Compla
             }
             (state.rings, state.written)
         };
-        let head = outbox.head(together(receiver.format));
+        let Head { events: head, put_aside } = outbox.head(together(receiver.format));
+        if put_aside > 0 {
+            complaints.add(format!("{}: {}", receiver.label, outbox.told_of_aside(put_aside)));
+        }
         if head.is_empty() {
             if written {
                 return;
@@ -314,7 +317,10 @@ pub fn deliver_now(run: &Path, receiver: &Receiver) -> Delivered {
         match outbox.lock() {
             None => error = Some("a running build delivers them".to_owned()),
             Some(_held) => loop {
-                let head = outbox.head(together(receiver.format));
+                let Head { events: head, put_aside } = outbox.head(together(receiver.format));
+                if put_aside > 0 {
+                    error = Some(outbox.told_of_aside(put_aside));
+                }
                 if head.is_empty() {
                     break;
                 }

@@ -10,11 +10,15 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::commit::Content;
+use super::seal::{Seal, What};
 use super::sidecar::to_json;
 use super::{Store, task_dir_name};
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::graph::Task;
 use crate::record::{By, Digest, Failure, InputRecord, MadeWith, SCHEMA};
+
+/// What the mark of a record says it is.
+const CANDIDATE: What<'static> = What::Record("candidate");
 
 /// What an attempt made, before anybody said whether it will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,13 +221,20 @@ impl Store {
     pub fn write_candidate(&self, candidate: &Candidate) -> Result<(), FsError> {
         let temps = self.planexe_subdir("tmp")?;
         let path = self.candidate_dir(&candidate.task).join(RECORD);
-        fs::write_via(&temps, &path, &to_json(candidate), Durability::Synced)
+        let seal = Seal::to_mark_at_least_for_now(self.run_dir(), CANDIDATE);
+        let bytes = seal.map_or_else(|| to_json(candidate), |seal| seal.sealed(candidate));
+        fs::write_via(&temps, &path, &bytes, Durability::Synced)
     }
 
     /// A task's candidate with its contents as they are now: a person may have changed them. None if a file is gone.
     pub fn candidate(&self, task: &str) -> Option<Candidate> {
         let bytes = fs::read_capped(&self.candidate_dir(task).join(RECORD), CAP).ok()?;
         let mut candidate: Candidate = serde_json::from_slice(&bytes).ok()?;
+        // What is to be merged is merged into the user's branch, so he must have made it. Any other candidate is content,
+        // and is judged before it counts.
+        if candidate.success.is_some() {
+            candidate = Seal::to_mark_at_least_for_now(self.run_dir(), CANDIDATE)?.unsealed(&bytes)?;
+        }
         let plain = |output: &CandidateFile| {
             // Names come from a file: none may lead out of the folder.
             output.file.as_deref().is_none_or(|file| !file.contains('/') && !file.starts_with('.'))

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{StatusRead, Store, sidecar, task_dir_name};
+use super::seal::{Seal, What};
+use super::{StatusRead, Store, task_dir_name};
 use crate::fs::{self, Durability, FileKind, FsError, Signature};
 use crate::record::State;
 
@@ -52,6 +53,9 @@ pub struct Controls {
     aborted: Option<bool>,
     older: Vec<(&'static str, Signature)>,
 }
+
+/// What the mark of [`Passed`] says it is.
+const PASSED: What<'static> = What::Record("passed");
 
 /// Files that steer the build that is running.
 const FILES: [&str; 3] = ["stop", "abort", "pause"];
@@ -119,13 +123,12 @@ impl Controls {
     pub fn passes(&self) -> Vec<Passed> {
         let dir = self.dir.join("passed");
         let files = fs::list_dir(&dir).unwrap_or_default();
-        let read = |name| serde_json::from_slice(&fs::read(&dir.join(name)).ok()?).ok();
-        files.into_iter().filter_map(|(name, _)| read(name)).collect()
+        files.into_iter().filter_map(|(name, _)| read_passed(&self.dir, &dir.join(name))).collect()
     }
 
     /// Who let a task pass, and on what, if someone did.
     pub fn passed(&self, task: &str) -> Option<Passed> {
-        let passed: Passed = serde_json::from_slice(&fs::read(&passed_file(&self.dir, task)).ok()?).ok()?;
+        let passed = read_passed(&self.dir, &passed_file(&self.dir, task))?;
         (passed.task == task).then_some(passed)
     }
 
@@ -139,6 +142,11 @@ impl Controls {
 /// The file that says that a person let a task pass.
 fn passed_file(dir: &Path, task: &str) -> PathBuf {
     dir.join("passed").join(format!("{}.json", task_dir_name(task)))
+}
+
+/// What a person let pass by `planexe done`, as this user here. What came with a clone lets nothing pass.
+fn read_passed(dir: &Path, file: &Path) -> Option<Passed> {
+    Seal::to_check(dir.parent()?, PASSED)?.unsealed(&fs::read_capped(file, 1 << 16).ok()?)
 }
 
 /// Tasks that are to be made anew, by the files that say so. One made by hand may be empty, with the task for a name.
@@ -167,7 +175,13 @@ impl Store {
     pub fn pass(&self, passed: &Passed) -> Result<(), FsError> {
         let dir = self.planexe_subdir("passed")?;
         let path = dir.join(format!("{}.json", task_dir_name(&passed.task)));
-        fs::write_atomic(&path, &sidecar::to_json(passed), Durability::Synced)
+        let Some(seal) = Seal::to_mark(&self.run_dir, PASSED) else {
+            let why = std::io::Error::other(
+                "what you let pass is marked as yours, and there is no folder of yours for the key: set HOME, or XDG_STATE_HOME",
+            );
+            return Err(FsError::new(&path, "write", why));
+        };
+        fs::write_atomic(&path, &seal.sealed(passed), Durability::Synced)
     }
 
     /// Forgets that a person let a task pass: it was settled in another way, and is asked again the next time.

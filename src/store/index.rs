@@ -1,5 +1,6 @@
 //! A cache of file digests, so that a build with nothing to do stats files and reads none; and how long tasks
-//! took. It may be lost or deleted at any time; any damage to it makes it empty.
+//! took. It may be lost or deleted at any time; any damage to it makes it empty. So does another user or another folder:
+//! digests are bound to both by a mark ([`super::seal`]). Durations are not: they only say what begins first.
 //!
 //! A digest is believed while the file's signature is the one it had when it was hashed, unless the
 //! file had changed so shortly before that a further change might show the same times: then it is
@@ -13,6 +14,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Store;
 use super::lock::boot_id;
+use super::seal::{LENGTH, Seal, What};
 use super::table::{Record, Table};
 use crate::fs::{self, Durability, FsError, Signature};
 use crate::record::Digest;
@@ -98,7 +100,10 @@ impl Index {
         let paths = ["index", "durations"].map(|name| store.planexe_dir().join(name));
         let boot = boot_id().unwrap_or_default();
         let mut data = Data::default();
-        if let Some((files, stamps)) = fs::read(&paths[0]).ok().and_then(|bytes| decode(&bytes, &boot)) {
+        if let Ok(bytes) = fs::read(&paths[FILES])
+            && let Some(seal) = Seal::to_check(store.run_dir(), INDEX)
+            && let Some((files, stamps)) = decode(&bytes, &boot, &seal)
+        {
             (data.files, data.stamps) = (files, stamps);
         }
         if let Some(durations) = fs::read(&paths[1]).ok().and_then(|bytes| decode_durations(&bytes)) {
@@ -248,13 +253,17 @@ impl Index {
             if !changed.swap(false, Ordering::Relaxed) {
                 continue;
             }
+            let path = &self.paths[which];
             let data = self.read();
             let bytes = match which {
-                FILES => encode(&self.boot, &data.files, &data.stamps),
+                FILES => match Seal::to_mark(&self.run_dir, INDEX) {
+                    Some(seal) => encode(&self.boot, &data.files, &data.stamps, &seal),
+                    // None could be believed.
+                    None => continue,
+                },
                 _ => encode_durations(&data.durations),
             };
             drop(data);
-            let path = &self.paths[which];
             let written = match path.parent() {
                 Some(dir) => fs::make_dirs(dir, Durability::Unsynced),
                 None => Ok(()),
@@ -292,26 +301,33 @@ pub struct Seen {
 
 // ---------------------------------------------------------------- the files
 
-/// Each begins with one of these; then a checksum over all that follows: of the index the boot it was made in, its
-/// length before it, the files and the stamps; of the other the durations. Numbers have their least byte first.
-const MAGIC: [&[u8]; 2] = [b"planexe index 2\n", b"planexe durations 1\n"];
+/// Each begins with one of these; then a mark, or a checksum, over all that follows: of the index the boot it was made
+/// in, its length before it, the files and the stamps; of the other the durations. Numbers have their least byte first.
+const MAGIC: [&[u8]; 2] = [b"planexe index 3\n", b"planexe durations 1\n"];
 
-fn encode(boot: &str, files: &Table<FileEntry>, stamps: &Table<Stamp>) -> Vec<u8> {
-    sealed(FILES, |out| {
+/// What the index's mark says it is.
+const INDEX: What<'static> = What::Cache("index");
+
+fn encode(boot: &str, files: &Table<FileEntry>, stamps: &Table<Stamp>, seal: &Seal) -> Vec<u8> {
+    let write = |out: &mut Vec<u8>| {
         out.extend((boot.len() as u32).to_le_bytes());
         out.extend(boot.as_bytes());
         files.write(out);
         stamps.write(out);
-    })
+    };
+    summed(FILES, write, |bytes| seal.mark(bytes))
 }
 
 fn encode_durations(durations: &Table<Durations>) -> Vec<u8> {
-    sealed(SECONDS, |out| durations.write(out))
+    summed(SECONDS, |out| durations.write(out), blake3::hash)
 }
 
-/// The files and stamps of an index; none if it is of another boot, or a single bit is wrong.
-fn decode(bytes: &[u8], boot: &str) -> Option<(Table<FileEntry>, Table<Stamp>)> {
-    let mut rest = unsealed(FILES, bytes)?;
+/// The files and stamps of an index; none if this user's planexe did not write it here, or in another boot.
+fn decode(bytes: &[u8], boot: &str, seal: &Seal) -> Option<(Table<FileEntry>, Table<Stamp>)> {
+    let (mark, mut rest) = bytes.strip_prefix(MAGIC[FILES])?.split_at_checked(LENGTH)?;
+    if !seal.fits(rest, mark) {
+        return None;
+    }
     let (length, after) = rest.split_first_chunk::<4>()?;
     let (made_in, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     rest = after;
@@ -320,25 +336,27 @@ fn decode(bytes: &[u8], boot: &str) -> Option<(Table<FileEntry>, Table<Stamp>)> 
 }
 
 fn decode_durations(bytes: &[u8]) -> Option<Table<Durations>> {
-    let mut rest = unsealed(SECONDS, bytes)?;
+    let (sum, mut rest) = bytes.strip_prefix(MAGIC[SECONDS])?.split_at_checked(LENGTH)?;
+    if blake3::hash(rest).as_bytes() != sum {
+        return None;
+    }
     let durations = Table::take(&mut rest)?;
     rest.is_empty().then_some(durations)
 }
 
-/// A file with what `write` appends to its beginning.
-fn sealed(which: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+/// A file with what `write` appends to its beginning, and between them what `sum` makes of that.
+fn summed(
+    which: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+    sum: impl FnOnce(&[u8]) -> blake3::Hash,
+) -> Vec<u8> {
     let mut bytes = MAGIC[which].to_vec();
-    bytes.extend([0; blake3::OUT_LEN]);
+    let from = MAGIC[which].len() + LENGTH;
+    bytes.resize(from, 0);
     write(&mut bytes);
-    let from = MAGIC[which].len() + blake3::OUT_LEN;
-    let sum = blake3::hash(&bytes[from..]);
+    let sum = sum(&bytes[from..]);
     bytes[MAGIC[which].len()..from].copy_from_slice(sum.as_bytes());
     bytes
-}
-
-fn unsealed(which: usize, bytes: &[u8]) -> Option<&[u8]> {
-    let (sum, rest) = bytes.strip_prefix(MAGIC[which])?.split_at_checked(blake3::OUT_LEN)?;
-    (blake3::hash(rest).as_bytes() == sum).then_some(rest)
 }
 
 /// The number of some bytes, from where `at` is, which goes on to the next.
@@ -521,7 +539,8 @@ mod tests {
         first.add_duration("swot", 1.5);
         first.save_if_changed().unwrap();
         let boot = boot_id().unwrap_or_default();
-        let whole = |bytes: &[u8]| decode(bytes, &boot).is_some() || decode_durations(bytes).is_some();
+        let seal = Seal::to_check(store.run_dir(), INDEX).unwrap();
+        let whole = |bytes: &[u8]| decode(bytes, &boot, &seal).is_some() || decode_durations(bytes).is_some();
         for path in &first.paths {
             let bytes = fs::read(path).unwrap();
             assert!(whole(&bytes));

@@ -1,5 +1,6 @@
 //! What is on disk of isolated tasks, in `.planexe/isolation/`: the base as it was when the run began, and how far each
-//! lane is. Synced, since git's own state says nothing of which task is at work and what it was decided on.
+//! lane is. Synced, since git's own state says nothing of which task is at work and what it was decided on. By these
+//! records commits reach the user's branches, so they count only where this user's planexe wrote them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::seal::{Seal, What};
 use super::sidecar::to_json;
 use super::{Store, task_dir_name};
 use crate::fs::{self, Durability, FsError};
@@ -104,6 +106,8 @@ pub struct Merge {
 /// A record is small; whatever is larger is none.
 const CAP: u64 = 16 << 20;
 const PINS: &str = "base.json";
+/// What the marks of these records say they are.
+const ISOLATION: What<'static> = What::Record("isolation");
 
 impl Store {
     fn isolation_dir(&self) -> PathBuf {
@@ -124,8 +128,28 @@ impl Store {
         self.isolation_dir().join(format!("lane-{}.exclude", task_dir_name(lane)))
     }
 
-    fn read_isolation<T: DeserializeOwned>(&self, path: &std::path::Path) -> Option<T> {
-        serde_json::from_slice(&fs::read_capped(path, CAP).ok()?).ok()
+    fn read_isolation<T: Serialize + DeserializeOwned>(&self, path: &std::path::Path) -> Option<T> {
+        let bytes = fs::read_capped(path, CAP).ok()?;
+        Seal::to_mark_at_least_for_now(self.run_dir(), ISOLATION)?.unsealed(&bytes)
+    }
+
+    /// A record of isolated tasks that this user's planexe did not write in this folder, if there is one.
+    pub fn foreign_isolation(&self) -> Option<PathBuf> {
+        let pins = self.isolation_dir().join(PINS);
+        let is_there = |path: &PathBuf| fs::kind(path).ok().flatten().is_some();
+        if is_there(&pins) && self.read_isolation::<Pins>(&pins).is_none() {
+            return Some(pins);
+        }
+        self.lane_files().into_iter().find(|path| self.read_isolation::<Lane>(path).is_none())
+    }
+
+    fn lane_files(&self) -> Vec<PathBuf> {
+        let files = fs::list_dir(&self.isolation_dir()).unwrap_or_default();
+        let of_lane = |name: &str| name.starts_with("lane-") && name.ends_with(".json");
+        let mut names: Vec<_> = files.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect();
+        names.retain(|name| of_lane(name));
+        names.sort();
+        names.iter().map(|name| self.isolation_dir().join(name)).collect()
     }
 
     /// The base of the run, if it is pinned.
@@ -135,7 +159,7 @@ impl Store {
 
     /// Pins it.
     pub fn write_pins(&self, pins: &Pins) -> Result<(), FsError> {
-        self.write_isolation(&self.isolation_dir().join(PINS), &to_json(pins))
+        self.write_isolation(&self.isolation_dir().join(PINS), &self.sealed(pins))
     }
 
     /// How far a lane is.
@@ -146,17 +170,17 @@ impl Store {
 
     /// All lanes there are.
     pub fn lanes(&self) -> Vec<Lane> {
-        let files = fs::list_dir(&self.isolation_dir()).unwrap_or_default();
-        let of_lane = |name: &str| name.starts_with("lane-") && name.ends_with(".json");
-        let mut names: Vec<_> = files.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect();
-        names.retain(|name| of_lane(name));
-        names.sort();
-        names.iter().filter_map(|name| self.read_isolation(&self.isolation_dir().join(name))).collect()
+        self.lane_files().iter().filter_map(|path| self.read_isolation(path)).collect()
+    }
+
+    fn sealed<T: Serialize>(&self, record: &T) -> Vec<u8> {
+        let seal = Seal::to_mark_at_least_for_now(self.run_dir(), ISOLATION);
+        seal.map_or_else(|| to_json(record), |seal| seal.sealed(record))
     }
 
     /// Writes how far it is.
     pub fn write_lane(&self, lane: &Lane) -> Result<(), FsError> {
-        self.write_isolation(&self.lane_file(&lane.lane), &to_json(lane))
+        self.write_isolation(&self.lane_file(&lane.lane), &self.sealed(lane))
     }
 
     /// Writes what git is to leave alone there.

@@ -20,6 +20,7 @@ pub mod lock;
 pub mod logs;
 pub mod rewind;
 pub mod run_json;
+pub mod seal;
 pub mod sidecar;
 mod table;
 pub mod usage;

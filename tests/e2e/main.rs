@@ -59,5 +59,6 @@ mod skipping;
 mod staleness;
 mod steering;
 mod terminal;
+mod trust;
 mod waiting;
 mod watch;
