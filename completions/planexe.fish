@@ -86,9 +86,9 @@ complete -c planexe -n "__fish_planexe_needs_command" -f -a "help" -d 'Print thi
 complete -c planexe -n "__fish_planexe_using_subcommand build" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
-complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-cost -d 'Start no further call once this build has cost this many USD' -r
-complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-tokens -d 'Start no further call once this build has used this many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
-complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-calls -d 'Start no further call once this build has made this many, those of evaluators included' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-cost -d 'Start no further call once those of this build that ended have cost this many USD' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-tokens -d 'Start no further call once those of this build that ended have used this many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-calls -d 'Make no more calls than this in this build, repeated ones and those of evaluators included' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l webhook -d 'Post events to this address too; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand build" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
@@ -126,9 +126,9 @@ complete -c planexe -n "__fish_planexe_using_subcommand watch" -l exec -d 'Run a
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
-complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-cost -d 'Start no further call once this build has cost this many USD' -r
-complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-tokens -d 'Start no further call once this build has used this many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
-complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-calls -d 'Start no further call once this build has made this many, those of evaluators included' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-cost -d 'Start no further call once those of this build that ended have cost this many USD' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-tokens -d 'Start no further call once those of this build that ended have used this many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-calls -d 'Make no more calls than this in this build, repeated ones and those of evaluators included' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l webhook -d 'Post events to this address too; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand watch" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
@@ -161,9 +161,9 @@ complete -c planexe -n "__fish_planexe_using_subcommand watch" -s h -l help -d '
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -s j -l jobs -d 'Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l model -d 'Ask this model, by its name in the pipeline, instead of those the tasks name' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l rebuild-on -d '`model`: treat tasks made with another model or other parameters as stale' -r -f -a "model\t'Another model, or other parameters'"
-complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-cost -d 'Start no further call once this build has cost this many USD' -r
-complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-tokens -d 'Start no further call once this build has used this many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
-complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-calls -d 'Start no further call once this build has made this many, those of evaluators included' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-cost -d 'Start no further call once those of this build that ended have cost this many USD' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-tokens -d 'Start no further call once those of this build that ended have used this many tokens, prompts and answers together (200000, 200k, 1.5M)' -r
+complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-calls -d 'Make no more calls than this in this build, repeated ones and those of evaluators included' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l max-time -d 'Start no further task after this time (90s, 15m, 8h)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l webhook -d 'Post events to this address too; may be repeated' -r
 complete -c planexe -n "__fish_planexe_using_subcommand resume" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
@@ -612,7 +612,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l show -d 'Sh
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -s j -l jobs -d 'Make at most N trials at once' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l max-cost -d 'Start no further call once so many USD were spent' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l max-tokens -d 'Start no further call once so many tokens were used, prompts and answers together (200000, 200k, 1.5M)' -r
-complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l max-calls -d 'Start no further call once so many were made, those of evaluators too' -r
+complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l max-calls -d 'Make no more calls than so many, repeated ones and those of evaluators too' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l max-time -d 'Start no further trial after this time (90s, 15m, 8h)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand optimize" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
 plain\t'A line when a task starts, ends or fails'
@@ -649,7 +649,7 @@ complete -c planexe -n "__fish_planexe_using_subcommand try" -l show -d 'Show an
 complete -c planexe -n "__fish_planexe_using_subcommand try" -s j -l jobs -d 'Make at most N trials at once' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l max-cost -d 'Start no further call once so many USD were spent' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l max-tokens -d 'Start no further call once so many tokens were used, prompts and answers together (200000, 200k, 1.5M)' -r
-complete -c planexe -n "__fish_planexe_using_subcommand try" -l max-calls -d 'Start no further call once so many were made, those of evaluators too' -r
+complete -c planexe -n "__fish_planexe_using_subcommand try" -l max-calls -d 'Make no more calls than so many, repeated ones and those of evaluators too' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l max-time -d 'Start no further trial after this time (90s, 15m, 8h)' -r
 complete -c planexe -n "__fish_planexe_using_subcommand try" -l progress -d 'How to show what happens: auto, plain (a line per start and end), json (events on standard error), none' -r -f -a "auto\t'Live lines on a terminal, plain lines elsewhere'
 plain\t'A line when a task starts, ends or fails'

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::keys;
+
 /// Most time one command of git's may take; checking a large repository out takes a while.
 const MOST: Duration = Duration::from_secs(600);
 /// How long another git at work on the same index is waited for.
@@ -161,6 +163,8 @@ impl Git {
         for variable in REDIRECTING {
             command.env_remove(variable);
         }
+        // A repository may name programs that git runs: filters, drivers of diffs.
+        keys::hide_from(&mut command, &[]);
         if let (true, Some(around)) = (self.contained, self.dir.parent()) {
             command.env("GIT_CEILING_DIRECTORIES", around);
         }

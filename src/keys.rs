@@ -1,13 +1,19 @@
 //! Which key may go to which host. A pipeline names a variable (`api_key_env`) and a `base_url`; whether
 //! the one may be sent to the other is for the user to say, not for a pipeline that came with a clone.
 //!
-//! Bound already are loopback, and each vendor's own variable with its own host. The user binds others in
-//! `keys.toml` of the configuration folder, or in `PLANEXE_KEY_HOSTS`. This module reads the environment
-//! only through the function it is given, and prints nothing.
+//! Bound already are each vendor's own variable with its own host, and the variables of programs that serve models
+//! with this machine. The user binds others in `keys.toml` of the configuration folder, or in `PLANEXE_KEY_HOSTS`.
+//! Whether a host is this machine is decided by the address that is connected to, never by how it is written.
+//! Variables that hold keys are kept from the programs planexe starts ([`hidden`]). This module reads the
+//! environment only through the function it is given, and prints nothing.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,6 +41,23 @@ const VENDORS: [(&str, &str); 20] = [
     ("MOONSHOT_API_KEY", "api.moonshot.ai"),
     ("OLLAMA_API_KEY", "ollama.com"),
 ];
+
+/// Variables of programs that serve models on the user's own machine: bound to this machine, whatever the port.
+const LOCAL: [&str; 7] = [
+    "LM_STUDIO_API_KEY",
+    "LMSTUDIO_API_KEY",
+    "LM_API_TOKEN",
+    "OLLAMA_API_KEY",
+    "LLAMA_CPP_API_KEY",
+    "VLLM_API_KEY",
+    "LOCALAI_API_KEY",
+];
+
+/// The variables of webhooks that every build looks for: an address, which may be a secret, and a signing secret.
+pub const WEBHOOK_VARIABLES: [&str; 2] = ["PLANEXE_WEBHOOK_URL", "PLANEXE_WEBHOOK_SECRET"];
+
+/// How long a name may take to be looked up before a build.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 /// The user's bindings, in the configuration folder.
 pub const KEYS_FILE: &str = "keys.toml";
@@ -77,12 +100,33 @@ impl Site {
         Ok(Site { secure, host: host.trim_end_matches('.').to_ascii_lowercase(), port })
     }
 
-    /// Whether it is this machine.
+    /// Whether it is written as this machine. What may be sent there hangs on the address that is connected to
+    /// ([`is_this_machine`]): a name says what its name server says.
     pub fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
-            // The unspecified addresses are connected to as loopback.
-            Ok(address) => address.to_canonical().is_loopback() || address.is_unspecified(),
+            Ok(address) => is_this_machine(address),
             Err(_) => self.host == "localhost" || self.host.ends_with(".localhost"),
+        }
+    }
+
+    /// The addresses a URL's host has now; none if there are none, or nobody tells in time. The host is looked up as
+    /// it is written in the URL: with a dot at its end it may be another.
+    fn addresses(&self, url: &str) -> Vec<IpAddr> {
+        if let Ok(address) = self.host.parse::<IpAddr>()
+            && !written_host(url).ends_with('.')
+        {
+            return vec![address];
+        }
+        let (host, port) = (written_host(url).to_owned(), self.port);
+        let (sender, receiver) = mpsc::channel();
+        // Nothing interrupts a name server's silence: the thread is left behind.
+        let look = move || {
+            let found = (host.as_str(), port).to_socket_addrs();
+            let _ = sender.send(found.map(|all| all.map(|one| one.ip()).collect()).unwrap_or_default());
+        };
+        match std::thread::Builder::new().name("lookup".into()).stack_size(256 * 1024).spawn(look) {
+            Ok(_) => receiver.recv_timeout(LOOKUP).unwrap_or_default(),
+            Err(_) => Vec::new(),
         }
     }
 
@@ -98,6 +142,20 @@ impl Site {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == 443 { host } else { format!("{host}:{}", self.port) }
     }
+}
+
+/// Whether an address is this machine, in whatever form: what is sent there leaves it by no wire.
+pub fn is_this_machine(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    // The unspecified addresses are connected to as loopback.
+    address.is_loopback() || address.is_unspecified()
+}
+
+/// The host of a URL that [`Site::of`] took, as it is written there, without brackets.
+fn written_host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    split_port(authority).map_or(authority, |(host, _)| host)
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`; None if the port is no number.
@@ -152,6 +210,39 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
+    }
+}
+
+/// A key, and what must hold where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The value.
+    pub secret: Secret,
+    /// It may go only to an address of this machine, which is to be looked at when the call is connected.
+    pub here_only: bool,
+}
+
+/// Variables found to hold keys, beside those that are known from the start.
+static FOUND: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// From now on no program is given these variables, unless it is said for that program.
+pub fn hide(names: impl IntoIterator<Item = String>) {
+    FOUND.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+}
+
+/// The variables that no program planexe starts is given: those of the vendors and of local servers, those of
+/// webhooks, those the user has bound or keeps in `secrets.toml`, and those the pipeline names.
+pub fn hidden() -> Vec<String> {
+    let known = VENDORS.iter().map(|(name, _)| *name).chain(LOCAL).chain(WEBHOOK_VARIABLES);
+    let mut all: BTreeSet<String> = known.map(str::to_owned).collect();
+    all.extend(FOUND.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+    all.into_iter().collect()
+}
+
+/// Keeps them from a program that is to be started, but for `except`.
+pub fn hide_from(command: &mut Command, except: &[String]) {
+    for name in hidden().iter().filter(|name| !except.contains(name)) {
+        command.env_remove(name);
     }
 }
 
@@ -301,9 +392,10 @@ impl KeysFile {
     }
 }
 
-/// The variables and hosts that are bound without being asked.
-pub fn vendors() -> &'static [(&'static str, &'static str)] {
-    &VENDORS
+/// Whether a variable may go to a host, or `host:port`, without being bound.
+pub fn is_known(env: &str, host: &str) -> bool {
+    let here = Site::of(&format!("http://{host}")).is_ok_and(|site| site.is_loopback());
+    VENDORS.contains(&(env, host)) || LOCAL.contains(&env) && here
 }
 
 /// Why a key cannot be used. Each says what to do.
@@ -324,13 +416,15 @@ pub enum KeyError {
     },
     /// No key goes over plain http to another machine.
     #[error(
-        "`{env}` would go over plain http to `{host}`, readable on the way\nhint: use https, or a tunnel to 127.0.0.1; a server that needs no key needs no `api_key_env`"
+        "`{env}` would go over plain http to `{host}`{at}, readable on the way\nhint: use https, or a tunnel to 127.0.0.1; a server that needs no key needs no `api_key_env`"
     )]
     Plain {
         /// The variable.
         env: String,
         /// The host.
         host: String,
+        /// The address its name stands for, in brackets.
+        at: String,
     },
     /// The variable is nowhere to be found.
     #[error("`{env}` is not set\nhint: `export {env}=…`, or put it into {file}")]
@@ -393,6 +487,7 @@ impl KeyRing {
             bindings = KeysFile::read(folder)?.bind;
             secrets = read_private(&folder.join(SECRETS_FILE))?;
         }
+        hide(secrets.keys().cloned());
         for pair in lookup(HOSTS_ENV).unwrap_or_default().split(',').filter(|pair| !pair.trim().is_empty()) {
             let (env, host) = pair.split_once('=').ok_or_else(|| KeyError::File {
                 path: HOSTS_ENV.into(),
@@ -400,6 +495,7 @@ impl KeyRing {
             })?;
             bindings.push(Binding { env: env.trim().into(), host: host.trim().into() });
         }
+        hide(bindings.iter().map(|bound| bound.env.clone()));
         let folder = folder.map(Path::to_owned);
         Ok(KeyRing { bindings, secrets, folder, lookup: Box::new(lookup) })
     }
@@ -410,23 +506,33 @@ impl KeyRing {
     }
 
     /// The key a model of this `base_url` is called with. `Ok(None)` is a variable that is not set for a
-    /// server on this machine, which may well need none. The binding is judged before the value is looked up.
-    pub fn resolve(&self, env: &str, base_url: &str) -> Result<Option<Secret>, KeyError> {
+    /// server on this machine, which may well need none. Over plain http a key goes to an address of this machine
+    /// alone: what the host's name stands for is looked at here, and again when the call is connected.
+    pub fn resolve(&self, env: &str, base_url: &str) -> Result<Option<Key>, KeyError> {
         let site = Site::of(base_url).map_err(KeyError::Url)?;
-        if !site.is_loopback() {
-            let host = site.binding();
-            if !site.secure {
-                return Err(KeyError::Plain { env: env.into(), host });
-            }
-            let known = VENDORS.iter().any(|(name, host)| *name == env && site.is(host));
-            if !known && !self.bindings.iter().any(|bound| bound.env == env && site.is(&bound.host)) {
-                return Err(KeyError::NotBound { env: env.into(), host });
+        let host = site.binding();
+        if !site.secure {
+            let addresses = site.addresses(base_url);
+            let away = addresses.iter().find(|address| !is_this_machine(**address));
+            // A name of this machine that nobody knows leads nowhere, which is told when it is connected to.
+            if away.is_some() || addresses.is_empty() && !site.is_loopback() {
+                let at = away.filter(|away| away.to_string() != site.host);
+                let at = at.map(|away| format!(" ({away})")).unwrap_or_default();
+                return Err(KeyError::Plain { env: env.into(), host, at });
             }
         }
-        let Some(secret) = self.value(env) else {
-            if site.is_loopback() {
-                return Ok(None);
-            }
+        let here = !site.secure || site.is_loopback();
+        let value = self.value(env);
+        if here && value.is_none() {
+            return Ok(None);
+        }
+        let bound = self.bindings.iter().any(|bound| bound.env == env && site.is(&bound.host))
+            || VENDORS.iter().any(|(name, host)| *name == env && site.is(host));
+        let local = here && LOCAL.contains(&env);
+        if !bound && !local {
+            return Err(KeyError::NotBound { env: env.into(), host });
+        }
+        let Some(secret) = value else {
             let file = self
                 .folder
                 .as_ref()
@@ -436,7 +542,7 @@ impl KeyRing {
         if !secret.expose().bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
             return Err(KeyError::Unsendable { env: env.into() });
         }
-        Ok(Some(secret))
+        Ok(Some(Key { secret, here_only: !site.secure || !bound }))
     }
 
     /// The value of a variable, from the environment or the secrets file, wherever it may go. For a
@@ -538,7 +644,13 @@ mod tests {
             ("OPENAI_API_KEY", "sk-openai"),
             ("FOO", "foo-key\n"),
             ("BAD", "a b"),
-            (HOSTS_ENV, "FOO=llm.corp:8443, FOO=plain.example,FOO=[2001:db8::1]:9000"),
+            ("LM_STUDIO_API_KEY", "lm-key"),
+            ("OLLAMA_API_KEY", "ollama-key"),
+            (
+                HOSTS_ENV,
+                "FOO=llm.corp:8443, FOO=plain.example,FOO=[2001:db8::1]:9000,FOO=127.0.0.1:9999,BAD=localhost:1,\
+                 FOO=[::ffff:127.0.0.1]:9999,FOO=0.0.0.0:9999,FOO=192.168.1.5:9999,FOO=2130706433:9999,FOO=0x7f.1:9999",
+            ),
         ]);
         for (env, url, wanted) in [
             ("OPENAI_API_KEY", "https://api.openai.com/v1", "sk-openai"),
@@ -551,9 +663,26 @@ mod tests {
             ("OPENAI_API_KEY", "https://api.openai.com@evil.example/v1", "user name"),
             ("OPENAI_API_KEY", "https://evil.example\\api.openai.com/v1", "not bound"),
             ("OPENAI_API_KEY", "https://api.anthropic.com", "not bound"),
-            ("OPENAI_API_KEY", "http://localhost:1234/v1", "sk-openai"),
-            ("OPENAI_API_KEY", "http://127.0.0.1:1234/v1", "sk-openai"),
-            ("OPENAI_API_KEY", "http://[::1]:1234/v1", "sk-openai"),
+            ("OPENAI_API_KEY", "http://localhost:1234/v1", "planexe keys bind OPENAI_API_KEY localhost:1234"),
+            ("OPENAI_API_KEY", "http://127.0.0.1:1234/v1", "planexe keys bind OPENAI_API_KEY 127.0.0.1:1234"),
+            ("OPENAI_API_KEY", "https://127.0.0.1:1234/v1", "not bound"),
+            ("OPENAI_API_KEY", "http://[::1]:1234/v1", "not bound"),
+            ("LM_STUDIO_API_KEY", "http://localhost:1234/v1", "lm-key here"),
+            ("LM_STUDIO_API_KEY", "https://localhost:1234/v1", "lm-key here"),
+            ("LM_STUDIO_API_KEY", "http://192.168.1.5:1234/v1", "plain http"),
+            ("LM_STUDIO_API_KEY", "https://llm.corp/v1", "not bound"),
+            ("OLLAMA_API_KEY", "http://[::ffff:127.0.0.1]:11434", "ollama-key here"),
+            ("OLLAMA_API_KEY", "https://ollama.com", "ollama-key anywhere"),
+            // The same address, however it is written, and only that.
+            ("FOO", "http://127.0.0.1:9999/v1", "foo-key here"),
+            ("FOO", "http://[::ffff:127.0.0.1]:9999/v1", "foo-key here"),
+            ("FOO", "http://0.0.0.0:9999/v1", "foo-key here"),
+            ("FOO", "http://2130706433:9999/v1", "foo-key here"),
+            ("FOO", "http://0x7f.1:9999/v1", "foo-key here"),
+            ("FOO", "http://192.168.1.5:9999/v1", "plain http"),
+            ("FOO", "http://127.0.0.1:9998/v1", "not bound"),
+            ("UNSET", "http://127.0.0.1:9998/v1", "none"),
+            ("UNSET", "https://192.168.1.5:9998/v1", "not bound"),
             ("OPENAI_API_KEY", "http://192.168.1.5:1234/v1", "plain http"),
             ("OPENAI_API_KEY", "http://localhost.evil.example/v1", "plain http"),
             ("OPENAI_API_KEY", "http://127.0.0.1.evil.example/v1", "plain http"),
@@ -568,7 +697,9 @@ mod tests {
             ("OPENAI_API_KEY", "api.openai.com", "not a URL"),
         ] {
             let got = match ring.resolve(env, url) {
-                Ok(Some(secret)) => secret.expose().to_owned(),
+                Ok(Some(key)) => {
+                    format!("{} {}", key.secret.expose(), if key.here_only { "here" } else { "anywhere" })
+                }
                 Ok(None) => "none".to_owned(),
                 Err(error) => error.to_string(),
             };
@@ -589,7 +720,7 @@ mod tests {
         write("secrets.toml", "CORP_KEY = \"very-secret\"\n", 0o600);
         let ring = KeyRing::load(Some(folder.path()), |_| None).unwrap();
         let key = ring.resolve("CORP_KEY", "https://llm.corp/v1").unwrap().unwrap();
-        assert_eq!(key.expose(), "very-secret");
+        assert_eq!(key.secret.expose(), "very-secret");
         assert_eq!(ring.redactor([]).redact("x very-secret y"), "x [redacted] y");
 
         write("secrets.toml", "CORP_KEY = \"very-secret\"\n", 0o644);
@@ -639,6 +770,24 @@ mod tests {
         ] {
             assert_eq!(redactor.redact(text), wanted);
         }
+    }
+
+    #[test]
+    fn programs_are_given_no_variable_that_holds_a_key() {
+        KeyRing::load(None, |name| (name == HOSTS_ENV).then(|| "A_BOUND_KEY=llm.corp".to_owned())).unwrap();
+        hide(["A_NAMED_KEY".to_owned()]);
+        let names = hidden();
+        for name in ["OPENAI_API_KEY", "VLLM_API_KEY", "PLANEXE_WEBHOOK_SECRET", "A_BOUND_KEY", "A_NAMED_KEY"]
+        {
+            assert!(names.iter().any(|hidden| hidden == name), "{name}");
+        }
+        let mut command = Command::new("true");
+        hide_from(&mut command, &["A_NAMED_KEY".to_owned()]);
+        let removed: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+        assert!(
+            removed.iter().any(|name| name == "A_BOUND_KEY")
+                && removed.iter().all(|name| name != "A_NAMED_KEY")
+        );
     }
 
     #[test]

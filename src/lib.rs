@@ -40,6 +40,7 @@ pub mod fs;
 pub mod gantt;
 pub mod git;
 pub mod graph;
+pub mod here;
 pub mod inputs;
 pub mod isolation;
 pub mod items;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::graph::{Graph, Kind, TaskId};
+use crate::keys;
 use crate::load::{self, Locations};
 use crate::manifest::names::loose;
 use crate::manifest::run::RunFile;
@@ -130,6 +131,7 @@ pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
     let began_ns = crate::fs::now_ns();
     let Located { locations, run_file } = locate(place, may_go_up)?;
     let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
+    keys::hide(project.key_variables());
     let store = Store::open(project.run.clone());
     let options = locations.options;
     Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns, options })

@@ -86,6 +86,14 @@ impl Project {
         self.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model).max_concurrent as usize).sum()
     }
 
+    /// Names of variables that the pipeline says hold keys, or addresses and secrets of webhooks.
+    pub fn key_variables(&self) -> impl Iterator<Item = String> {
+        let models = self.endpoints.iter().map(|endpoint| &endpoint.model).chain(self.tables.models.values());
+        let webhooks = self.tables.webhooks.values();
+        let named = webhooks.flat_map(|webhook| [&webhook.url_env, &webhook.secret_env]);
+        models.map(|model| &model.api_key_env).chain(named).flatten().cloned()
+    }
+
     /// The page a build of some tasks shows at its end: the first among their outputs.
     pub fn page(&self, tasks: &[TaskId]) -> Option<&str> {
         let mut outputs = tasks.iter().flat_map(|id| &self.graph[*id].outputs);

@@ -59,12 +59,8 @@ pub struct Wanted {
     pub force: bool,
     /// Start nothing after so long.
     pub max_time: Option<Duration>,
-    /// Start no call after so many tokens.
-    pub max_tokens: Option<u64>,
     /// Start no call after so many USD.
     pub max_cost: Option<f64>,
-    /// `--max-calls`.
-    pub max_calls: Option<u64>,
     /// Tell why each task is stale.
     pub explain: bool,
     /// Leave a task that failed as it is while nothing it is made from changed.

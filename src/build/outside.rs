@@ -6,6 +6,7 @@ use crate::engine::{Event as Input, Settled};
 use crate::event::Kind;
 use crate::fs::FsError;
 use crate::graph::{Kind as NodeKind, TaskId};
+use crate::llm::ceiling::Reached;
 use crate::runner::EndedAlone;
 use crate::store::control::Control;
 use std::time::{Duration, Instant, SystemTime};
@@ -65,21 +66,17 @@ impl Build<'_> {
             return;
         }
         // Calls of tasks that are not done yet count as well: a task that fails again and again costs too.
-        let usage = self.tools.providers.spent();
-        let tokens = usage.input_tokens + usage.output_tokens;
-        let over = if self.wanted.max_time.is_some_and(|limit| self.now() >= limit) {
-            Stopped::MaxTime
-        } else if self.wanted.max_tokens.is_some_and(|limit| tokens >= limit) && usage.calls > 0 {
-            Stopped::MaxTokens
-        } else if self.wanted.max_cost.is_some_and(|limit| usage.cost_usd >= limit) && usage.calls > 0 {
-            Stopped::MaxCost
-        } else if self.wanted.max_calls.is_some_and(|limit| usage.calls >= limit) {
-            Stopped::MaxCalls
-        } else {
-            return;
+        let ceiling = &self.tools.providers.ceiling;
+        let refused = ceiling.refused();
+        let over = match refused.or_else(|| ceiling.used_up()) {
+            _ if self.wanted.max_time.is_some_and(|limit| self.now() >= limit) => Stopped::MaxTime,
+            Some(Reached::Tokens) => Stopped::MaxTokens,
+            Some(Reached::Cost) => Stopped::MaxCost,
+            Some(Reached::Calls) => Stopped::MaxCalls,
+            None => return,
         };
-        // A limit reached with the last task stops nothing short.
-        if self.engine.has_unstarted() {
+        // A limit reached with the last task stops nothing short, unless it wanted a call more.
+        if refused.is_some() || self.engine.has_unstarted() {
             self.stop(over, Level::Draining);
         }
     }

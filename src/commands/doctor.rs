@@ -9,7 +9,7 @@ use crate::commands::Session;
 use crate::commands::keys::{KeyView, key_of, models_of};
 use crate::doctor::{Finding, Grade, isolation, of_models, of_place, of_programs, orphans};
 use crate::exit::{self, Error};
-use crate::keys::KeyRing;
+use crate::keys::{self, KeyRing};
 use crate::notify::{Receivers, outbox, receivers};
 use crate::open::{self, OpenError, Opened};
 use crate::project::Endpoint;
@@ -67,7 +67,8 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
     let all = models_of(&located.locations).unwrap_or_default();
     let used: Vec<&Endpoint> =
         all.iter().filter(|endpoint| is_used(opened.as_ref().ok(), endpoint)).collect();
-    let hidden: Vec<String> = all.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()).collect();
+    // Of a pipeline with faults too.
+    keys::hide(all.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone()));
     match session.keys() {
         Ok(ring) => {
             findings.extend(all.iter().filter_map(|endpoint| {
@@ -78,7 +79,7 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
                 used.into_iter().filter(|endpoint| key_of(endpoint, &ring).problem.is_none()).collect();
             if !args.offline {
                 let folder = located.locations.pipeline.parent().unwrap_or(Path::new(""));
-                findings.extend(of_models(&used, folder, &ring, &hidden, args.call));
+                findings.extend(of_models(&used, folder, &ring, args.call));
             }
         }
         Err(error) => {

@@ -9,11 +9,11 @@ use serde::Serialize;
 use crate::commands::Session;
 use crate::exit::{self, Error, Kind};
 use crate::fs;
-use crate::keys::{Binding, KEYS_FILE, KeyError, KeyRing, KeysFile, Site, config_dir, vendors};
+use crate::keys::{Binding, KEYS_FILE, KeyError, KeyRing, KeysFile, Site, config_dir, is_known};
 use crate::llm::base_url;
 use crate::load::Locations;
 use crate::manifest::fault::shown_path;
-use crate::manifest::types::Model;
+use crate::manifest::types::{Api, Model};
 use crate::manifest::{Faults, Manifest};
 use crate::open::{self, OpenError};
 use crate::project::Endpoint;
@@ -125,7 +125,7 @@ fn list(session: &Session) -> Result<u8, Error> {
             table(&rows, &style)
         ))?;
     } else if view.models.is_empty() {
-        session.say("nothing is bound but each vendor's own variable to its host, and this machine");
+        session.say("nothing is bound but each vendor's own variable to its host, and those of local servers to this machine");
     }
     for key in view.models.iter().filter(|key| key.remedy.is_some()) {
         session.say(&format!(
@@ -158,6 +158,10 @@ pub fn key_of(endpoint: &Endpoint, ring: &KeyRing) -> KeyView {
             remedy: None,
         };
     };
+    if endpoint.model.api == Some(Api::Command) {
+        let (set, problem, remedy) = (ring.value(&env).is_some(), None, None);
+        return KeyView { model, variable: Some(env), host: None, bound: true, set, problem, remedy };
+    }
     let url = base_url(&endpoint.model);
     let site = Site::of(url);
     let host = site.as_ref().ok().map(Site::binding);
@@ -277,7 +281,7 @@ fn bind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
         KeyError::File { why, .. } => Error::usage(why),
         other => fault(&other),
     })?;
-    let known = vendors().contains(&(variable, host.as_str()));
+    let known = is_known(variable, &host);
     if new && !known {
         held.write()?;
     }
@@ -297,7 +301,7 @@ fn unbind(session: &Session, variable: &str, host: &str) -> Result<u8, Error> {
     if gone {
         held.write()?;
     }
-    let known = vendors().contains(&(variable, host.as_str()));
+    let known = is_known(variable, &host);
     session.say(&match gone {
         true => format!("`{variable}` may not go to `{}` any more", clean(&host)),
         false => format!("`{variable}` was not bound to `{}`", clean(&host)),

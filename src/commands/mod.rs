@@ -268,7 +268,14 @@ impl Session {
 
     /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
     pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
+        self.hide_keys();
         open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
+    }
+
+    /// Keeps the keys the user has bound or filed from the programs of this process. Files that cannot be read are told
+    /// where a key is wanted.
+    fn hide_keys(&self) {
+        let _ = self.keys();
     }
 
     /// Opens a run that was named beside the options, or else the run these mean.
@@ -280,6 +287,7 @@ impl Session {
                 Err(error.hint("leave one of them out"))
             }
             Some(run) => {
+                self.hide_keys();
                 let place = Where { run_dir: Some(run.to_owned()), ..self.place() };
                 open::open(&place, false).map_err(|error| self.open_error(error))
             }

@@ -14,6 +14,7 @@ use crate::cancel::{Cancel, Level};
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, Outside, What, ask_only, carry_out_under, target_ids};
 use crate::exit::{self, Error};
+use crate::keys;
 use crate::manifest::run::RunFile;
 use crate::open::{self, OpenError, Opened};
 use crate::process::{End, Lifeline, Limits, Watchdog};
@@ -338,6 +339,7 @@ impl Watch<'_> {
         let cancel = Cancel::new();
         let watchdog = Watchdog::new(cancel.clone(), Lifeline::new(std::env::current_exe().ok()));
         let mut command = Command::new("sh");
+        keys::hide_from(&mut command, &[]);
         command.arg("-c").arg(line).current_dir(opened.store.run_dir()).stdin(Stdio::null());
         command.env("PLANEXE_EXIT_CODE", code.to_string()).env("PLANEXE_RUN_DIR", opened.store.run_dir());
         let mut signal = None;

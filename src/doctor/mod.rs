@@ -277,22 +277,16 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
 
 /// The models: their servers, their names there, their context.
 /// `call`: each that can be asked is, once.
-pub fn of_models(
-    endpoints: &[&Endpoint],
-    folder: &Path,
-    ring: &KeyRing,
-    hidden: &[String],
-    call: bool,
-) -> Vec<Finding> {
+pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, call: bool) -> Vec<Finding> {
     let ask = |endpoint: &&Endpoint| {
         let lifeline = Lifeline::new(None);
         let setup = Setup {
             name: &endpoint.name,
             folder,
             keys: ring,
-            hidden_env: hidden,
             lifeline: &lifeline,
             calibration: None,
+            ceiling: None,
         };
         match probe::facts(&endpoint.model, &setup) {
             Ok(facts) => {

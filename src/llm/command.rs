@@ -20,6 +20,7 @@ use super::openai::turns;
 use super::stream::BODY_CAP;
 use super::watchdog::TICK;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, one_line, tidy};
+use crate::keys::{self, Secret};
 use crate::manifest::types::Model;
 use crate::process::Lifeline;
 
@@ -35,7 +36,8 @@ const TOTAL: Duration = Duration::from_secs(60 * 60);
 pub struct Command {
     argv: Vec<String>,
     folder: PathBuf,
-    hidden_env: Vec<String>,
+    /// The variable of its own key, the only one of those that hold keys which it is given, and the key.
+    own_key: Option<(String, Secret)>,
     lifeline: Arc<Lifeline>,
     first_token: Option<Duration>,
     idle: Option<Duration>,
@@ -50,13 +52,10 @@ impl Command {
             return Err(CallError::new(Class::Config, why));
         }
         let span = |span: Option<crate::manifest::types::Span>| span.map(|span| span.0);
-        let mut hidden_env = setup.hidden_env.to_vec();
-        // Its own key, if the table names one, is for it.
-        hidden_env.retain(|name| Some(name) != model.api_key_env.as_ref());
         Ok(Command {
             argv: model.command.clone(),
             folder: setup.folder.to_owned(),
-            hidden_env,
+            own_key: model.api_key_env.clone().and_then(|env| setup.keys.value(&env).map(|key| (env, key))),
             lifeline: Arc::clone(setup.lifeline),
             first_token: span(model.timeouts.first_token),
             idle: span(model.timeouts.idle),
@@ -73,8 +72,9 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        for name in &self.hidden_env {
-            command.env_remove(name);
+        keys::hide_from(&mut command, &[]);
+        if let Some((variable, key)) = &self.own_key {
+            command.env(variable, key.expose());
         }
         self.lifeline.ready(&mut command);
         command.spawn().map_err(|error| {
@@ -437,9 +437,9 @@ mod tests {
             name: "m",
             folder: folder.path(),
             keys: &keys,
-            hidden_env: &["PATH_TO_NOTHING".into()],
             lifeline: &Lifeline::new(None),
             calibration: None,
+            ceiling: None,
         };
         let request =
             Request { task: "t".into(), system: "sys".into(), prompt: "prompt".into(), ..Request::default() };

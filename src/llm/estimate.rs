@@ -2,10 +2,11 @@
 //! by what its server reported. Used to refuse a prompt that cannot fit before it is paid for, and to
 //! notice after a call that the server read less than it was sent.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::ceiling::Ceiling;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, structured};
 use crate::manifest::types::Model;
 
@@ -222,12 +223,25 @@ pub(super) struct Checked {
     context_window: Option<u64>,
     max_output: Option<u64>,
     calibration: Mutex<Calibration>,
+    /// What the calls of the build may come to: a count by its server is one.
+    ceiling: Option<Arc<Ceiling>>,
 }
 
 impl Checked {
-    pub(super) fn new(inner: Box<dyn Provider>, model: &Model, known: Option<Calibration>) -> Checked {
+    pub(super) fn new(
+        inner: Box<dyn Provider>,
+        model: &Model,
+        known: Option<Calibration>,
+        ceiling: Option<Arc<Ceiling>>,
+    ) -> Checked {
         let calibration = Mutex::new(known.unwrap_or_default());
-        Checked { inner, context_window: model.context_window, max_output: model.max_output, calibration }
+        Checked {
+            inner,
+            context_window: model.context_window,
+            max_output: model.max_output,
+            calibration,
+            ceiling,
+        }
     }
 
     /// LM Studio answers a prompt that does not fit with 200 and nothing: nothing, to a prompt that all but
@@ -257,6 +271,7 @@ impl Provider for Checked {
         preflight(request, self.context_window, self.max_output, &known)?;
         if let Some(window) = self.context_window
             && is_close(request, self.context_window, self.max_output, &known)
+            && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.begin_if_room())
             && let Some(count) = self.inner.count_tokens(request)
             && count.saturating_add(room(request, self.max_output)) > window
         {

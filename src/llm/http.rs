@@ -20,6 +20,7 @@ use super::classify::{self, Said};
 use super::stream::{Fault, LINE_CAP, Lines};
 use super::watchdog::{self, Clocks, Guard, TICK, Watch};
 use super::{CallContext, CallError, CallProgress, Class, Setup, UNREACHABLE, base_url, one_line, tidy};
+use crate::here::only_here;
 use crate::keys::{KeyError, Secret, Site};
 use crate::manifest::types::{Model, Price};
 use crate::proxy;
@@ -41,6 +42,8 @@ pub(super) struct Endpoint {
     pub local: bool,
     pub secret: Option<Secret>,
     pub price: Option<Price>,
+    /// It is connected to at no address but those of this machine.
+    here_only: bool,
     clocks: Clocks,
     headers: Vec<(String, String)>,
     config: Config,
@@ -67,17 +70,21 @@ impl Endpoint {
         let Some(name) = model.model.clone().filter(|name| !name.is_empty()) else {
             return fault(Class::Config, "`model` is missing, the name its server knows it by".into());
         };
-        let secret = match &model.api_key_env {
+        let key = match &model.api_key_env {
             None => None,
             Some(env) => match setup.keys.resolve(env, &base) {
-                Ok(secret) => secret,
+                Ok(key) => key,
                 Err(error @ (KeyError::Url(_) | KeyError::File { .. })) => {
                     return fault(Class::Config, error.to_string());
                 }
                 Err(error) => return fault(Class::Auth, error.to_string()),
             },
         };
-        let local = site.is_loopback();
+        // What is written as this machine is connected to here or not at all: no proxy and no other machine is asked
+        // for it, with a key or without.
+        let here_only = site.is_loopback() || key.as_ref().is_some_and(|key| key.here_only);
+        let secret = key.map(|key| key.secret);
+        let local = here_only;
         let clocks = Clocks::of(&model.timeouts, local);
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -100,7 +107,8 @@ impl Endpoint {
             return fault(Class::Config, why);
         }
         let headers = model.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Ok(Endpoint { base, model: name, site, local, secret, price: model.price, clocks, headers, config })
+        let price = model.price;
+        Ok(Endpoint { base, model: name, site, local, secret, price, here_only, clocks, headers, config })
     }
 
     /// Sends a JSON body to a path below the base and waits for the head of a successful response.
@@ -212,7 +220,8 @@ impl Endpoint {
     }
 
     fn agent(&self, watch: &Arc<Watch>) -> Agent {
-        Agent::with_parts(self.config.clone(), Dial(Arc::clone(watch)), Lookup(Arc::clone(watch)))
+        let lookup = Lookup { watch: Arc::clone(watch), here_only: self.here_only };
+        Agent::with_parts(self.config.clone(), Dial(Arc::clone(watch)), lookup)
     }
 
     /// Where it is, and the proxy of the environment on the way there: one that is down looks like a server that is.
@@ -643,12 +652,37 @@ impl Connector<()> for Dial {
     }
 }
 
-/// Looks names up apart from the call. Addresses and `localhost` need none.
-struct Lookup(Arc<Watch>);
+/// Looks names up apart from the call. Addresses and `localhost` need none. What it finds is what is connected to.
+struct Lookup {
+    watch: Arc<Watch>,
+    /// Whether other machines' addresses are refused.
+    here_only: bool,
+}
 
 impl fmt::Debug for Lookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lookup")
+    }
+}
+
+impl Lookup {
+    fn look(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut unbounded = timeout;
+        unbounded.after = ureq::unversioned::transport::time::Duration::NotHappening;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        if host.parse::<std::net::IpAddr>().is_ok() || host == "localhost" {
+            return DefaultResolver::default().resolve(uri, config, unbounded);
+        }
+        let (uri, config) = (uri.clone(), config.clone());
+        let found = apart("lookup", &self.watch, *timeout.after, move || {
+            DefaultResolver::default().resolve(&uri, &config, unbounded)
+        });
+        found?.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
     }
 }
 
@@ -659,17 +693,11 @@ impl Resolver for Lookup {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let mut unbounded = timeout;
-        unbounded.after = ureq::unversioned::transport::time::Duration::NotHappening;
-        if Site::of(&uri.to_string())
-            .is_ok_and(|site| site.host.parse::<std::net::IpAddr>().is_ok() || site.host == "localhost")
-        {
-            return DefaultResolver::default().resolve(uri, config, unbounded);
+        let found = self.look(uri, config, timeout)?;
+        if self.here_only {
+            only_here(&found).map_err(|away| ureq::Error::Other(away.into()))
+        } else {
+            Ok(found)
         }
-        let (uri, config) = (uri.clone(), config.clone());
-        let found = apart("lookup", &self.0, *timeout.after, move || {
-            DefaultResolver::default().resolve(&uri, &config, unbounded)
-        });
-        found?.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod anthropic;
+pub mod ceiling;
 pub mod classify;
 pub mod command;
 pub mod degenerate;
@@ -477,12 +478,12 @@ pub struct Setup<'a> {
     pub folder: &'a Path,
     /// Which key may go where.
     pub keys: &'a KeyRing,
-    /// Environment variables that no command inherits: every `api_key_env` of the pipeline.
-    pub hidden_env: &'a [String],
     /// Ends programs that answer prompts if planexe is killed.
     pub lifeline: &'a Arc<Lifeline>,
     /// What an earlier build learned about the model's tokenizer.
     pub calibration: Option<estimate::Calibration>,
+    /// What the calls of the build may come to.
+    pub ceiling: Option<&'a Arc<ceiling::Ceiling>>,
 }
 
 /// Builds the provider of one `[models.NAME]`. It is wrapped so that a prompt that cannot fit is refused
@@ -504,7 +505,7 @@ pub fn provider(model: &Model, setup: &Setup<'_>) -> Result<Box<dyn Provider>, C
         Some(Api::Simulated) => return Ok(Box::new(simulated::Simulated::new(model))),
         None => return Err(fault(Class::Config, "`api` is missing".into())),
     };
-    Ok(Box::new(estimate::Checked::new(inner, model, setup.calibration)))
+    Ok(Box::new(estimate::Checked::new(inner, model, setup.calibration, setup.ceiling.cloned())))
 }
 
 /// What may be shown and kept of a server's text: no control characters but line ends and tabs, at most

@@ -10,6 +10,7 @@ use super::payload::Payload;
 use super::post::Complaints;
 use crate::cancel::{Cancel, Level};
 use crate::fs::{self, FsError};
+use crate::keys;
 use crate::manifest::types::Hooks as Table;
 use crate::process::{End, Lifeline, Limits, Watchdog};
 use crate::style;
@@ -28,8 +29,6 @@ pub struct Place {
     pub run: PathBuf,
     /// The pipeline's folder: a program may be named relative to it.
     pub folder: PathBuf,
-    /// Variables they do not see.
-    pub hidden: Vec<String>,
 }
 
 /// The hooks of a build.
@@ -149,9 +148,7 @@ fn run_one(
     let said = fs::scratch_file(&scratch)?;
     let mut command = Command::new(program_path(program, place));
     command.args(arguments).current_dir(&place.run);
-    for name in &place.hidden {
-        command.env_remove(name);
-    }
+    keys::hide_from(&mut command, &[]);
     command.env("PLANEXE_EVENT", &payload.event);
     command.stdin(Stdio::from(fs::scratch_with(&scratch, &text)?));
     let share = || said.try_clone().map_err(|error| FsError::new("(output of a hook)", "share", error));

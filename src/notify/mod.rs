@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::event::Event;
-use crate::keys::{KeyRing, Secret};
+use crate::keys::{KeyRing, Secret, WEBHOOK_VARIABLES};
 use crate::progress::{Sink, Snapshot};
 use crate::project::Project;
 use crate::runner::Tools;
@@ -27,9 +27,9 @@ use send::{Receiver, is_address};
 use sign::Key;
 
 /// An address for the events of every build of this user or machine.
-pub const URL_ENV: &str = "PLANEXE_WEBHOOK_URL";
+pub const URL_ENV: &str = WEBHOOK_VARIABLES[0];
 /// What is posted to it, and to addresses of the command line, is signed with this.
-pub const SECRET_ENV: &str = "PLANEXE_WEBHOOK_SECRET";
+pub const SECRET_ENV: &str = WEBHOOK_VARIABLES[1];
 /// Folder of the address in [`URL_ENV`].
 const ENV_FOLDER: &str = "env";
 /// Longest wait at the end of a build for webhooks.
@@ -92,13 +92,6 @@ fn plain_receiver(label: &str, folder: String, url: Secret) -> Receiver {
     Receiver { label: label.to_owned(), folder, url, format, key: None, events: Vec::new() }
 }
 
-/// Names of variables that hold addresses and secrets of webhooks: programs do not see them.
-pub fn variables(project: &Project) -> Vec<String> {
-    let hooks = project.tables.webhooks.values();
-    let named = hooks.flat_map(|webhook| [webhook.url_env.clone(), webhook.secret_env.clone()]);
-    named.flatten().chain([URL_ENV.to_owned(), SECRET_ENV.to_owned()]).collect()
-}
-
 impl Receivers {
     /// Adds one, signed with the secret in a variable if one is named. An address that is there already is told what
     /// this one is told besides.
@@ -141,17 +134,13 @@ pub struct Notifier {
 
 impl Notifier {
     /// For a build. What waits from earlier builds starts to go out.
-    pub fn new(project: &Project, keys: &KeyRing, urls: &[String], key_variables: &[String]) -> Notifier {
+    pub fn new(project: &Project, keys: &KeyRing, urls: &[String]) -> Notifier {
         let complaints = Complaints::default();
         let Receivers { receivers, faults } = receivers(project, keys, urls);
         faults.into_iter().for_each(|fault| complaints.add(fault));
-        let redactor = keys.redactor(key_variables.iter().map(String::as_str));
+        let redactor = keys.redactor(crate::keys::hidden().iter().map(String::as_str));
         let run = project.run.display().to_string();
-        let place = Place {
-            run: project.run.clone(),
-            folder: project.folder.clone(),
-            hidden: key_variables.to_vec(),
-        };
+        let place = Place { run: project.run.clone(), folder: project.folder.clone() };
         Notifier {
             heard: !receivers.is_empty() || project.tables.hooks != Default::default(),
             teller: Teller::new(&project.name, &run, redactor),

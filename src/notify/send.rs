@@ -4,10 +4,15 @@ use std::io::Read as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::format::{address, body};
 use super::payload::Payload;
 use super::sign::Key;
+use crate::here::only_here;
 use crate::keys::{Secret, Site};
 use crate::llm::classify;
 use crate::manifest::types::WebhookFormat as Format;
@@ -94,7 +99,8 @@ pub fn send(receiver: &Receiver, payloads: &[Payload]) -> Sent {
     if let Some(why) = url.parse().ok().and_then(|uri| crate::proxy::unusable(&config, &uri)) {
         return Sent::Closed(why);
     }
-    let agent: Agent = config.into();
+    let lookup = Lookup { here_only: site.is_loopback() };
+    let agent = Agent::with_parts(config, DefaultConnector::default(), lookup);
     let body = body(receiver.format, payloads);
     let mut request = agent.post(&url).header("content-type", "application/json");
     if receiver.format == Format::Json
@@ -117,6 +123,29 @@ pub fn send(receiver: &Receiver, payloads: &[Payload]) -> Sent {
             meaning(receiver.format, head.status.as_u16(), header, &text)
         }
         Err(error) => unsent(&error, receiver),
+    }
+}
+
+/// Looks names up. What is written as this machine is posted to on this machine or not at all: the proxy, which is
+/// not asked for it, may be what keeps messages from leaving in the clear.
+#[derive(Debug)]
+struct Lookup {
+    here_only: bool,
+}
+
+impl Resolver for Lookup {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let found = DefaultResolver::default().resolve(uri, config, timeout)?;
+        if self.here_only {
+            only_here(&found).map_err(|away| ureq::Error::Other(away.into()))
+        } else {
+            Ok(found)
+        }
     }
 }
 
@@ -159,6 +188,7 @@ fn unsent(error: &ureq::Error, receiver: &Receiver) -> Sent {
         E::Protocol(_) | E::ConnectProxyFailed(_) | E::ConnectionFailed => {
             away("no proper answer".to_owned())
         }
+        E::Other(_) => Sent::Closed("its name is one of this machine and stands for another".to_owned()),
         _ => Sent::Closed("it cannot be posted to".to_owned()),
     }
 }

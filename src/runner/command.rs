@@ -21,6 +21,7 @@ use super::{Job, Live, Made, Outcome, Stage, Tools, complete, eval, failure};
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::git::REDIRECTING;
 use crate::inputs::Files;
+use crate::keys;
 use crate::llm::Usage;
 use crate::process::{self, End, Lifeline, Limits};
 use crate::project::{CommandSpec, Line};
@@ -354,7 +355,6 @@ impl Invocation {
         lifeline: &Lifeline,
     ) -> std::io::Result<Pid> {
         let folder = tools.project.folder.as_os_str();
-        let hidden = tools.key_variables.iter().filter(|name| !spec.env_names.contains(name));
         let (name, arguments) =
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let program = self.found.clone();
@@ -364,9 +364,7 @@ impl Invocation {
         command.stdin(Stdio::null());
         command.stdout(stdout.unwrap_or(said).try_clone()?);
         command.stderr(said.try_clone()?);
-        for name in hidden {
-            command.env_remove(name);
-        }
+        keys::hide_from(&mut command, &spec.env_names);
         command.env(FOLDER_VARIABLE, folder);
         if !self.variables.is_empty() {
             for name in REDIRECTING {

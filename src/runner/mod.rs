@@ -67,8 +67,6 @@ pub struct Tools {
     pub frozen: bool,
     /// `--no-rescue`: a command that exits with an error failed, whatever it left.
     pub no_rescue: bool,
-    /// Names of variables that hold keys: commands do not see them unless they say so.
-    pub key_variables: Vec<String>,
     /// What was found of git, if a task of the build is isolated.
     pub isolation: Option<Isolation>,
     /// Where the programs of commands are.

@@ -238,6 +238,9 @@ impl Asking<'_> {
         if let Some(outcome) = self.not_asked() {
             return Ok(Asked::Ended(outcome));
         }
+        if !self.tools.providers.ceiling.begin() {
+            return Ok(Asked::Ended(Outcome::Stopped));
+        }
         // What could not be kept is not asked for, and paid.
         self.tools.store.calls().keep_room(self.tools.project.calls_at_once())?;
         let request = self.request();
@@ -246,6 +249,9 @@ impl Asking<'_> {
         self.job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
         let result = self.call(&request);
         let elapsed = start.elapsed();
+        let away =
+            matches!(&result, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
+        self.tools.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
         self.job.live.enter(Stage::Checking);
         let record = self.record(&request, started_utc);
         let ended = match result {
@@ -448,7 +454,7 @@ impl Asking<'_> {
         };
         usage.calls = 1;
         job.course.usage.add(&usage);
-        tools.providers.spend(&usage);
+        tools.providers.ceiling.spend(&usage);
         let call = CallOf {
             task: &job.task.name,
             attempt: job.attempt,

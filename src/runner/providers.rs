@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::keys::{KeyRing, Redactor};
+use crate::keys::{self, KeyRing, Redactor};
+use crate::llm::ceiling::{Ceiling, Most};
 use crate::llm::estimate::Calibration;
 use crate::llm::retry::{Budgets, Failed, ModelFacts, Next, Policy};
 use crate::llm::rng::Rng;
@@ -20,7 +21,6 @@ type Made = Result<Box<dyn Provider>, CallError>;
 pub struct Providers {
     project: Arc<Project>,
     keys: KeyRing,
-    hidden_env: Vec<String>,
     lifeline: Arc<Lifeline>,
     /// What earlier builds learned of tokenizers, by endpoint and model.
     learned: BTreeMap<String, Calibration>,
@@ -30,8 +30,8 @@ pub struct Providers {
     closed: Vec<Mutex<Option<CallError>>>,
     /// Whether an endpoint has answered in this build.
     answered: Vec<AtomicBool>,
-    /// Used by all calls of this build so far.
-    spent: Mutex<Usage>,
+    /// What the calls of this build may come to, and what they have used so far.
+    pub ceiling: Arc<Ceiling>,
     /// Varies the jitter of pauses from build to build.
     seed: u64,
     /// Waits are measured from here, not by the clock on the wall, which may jump.
@@ -43,24 +43,24 @@ impl Providers {
     pub fn new(
         project: Arc<Project>,
         keys: KeyRing,
-        hidden_env: Vec<String>,
         lifeline: Arc<Lifeline>,
         learned: BTreeMap<String, Calibration>,
         seed: u64,
+        most: Most,
     ) -> Providers {
-        let redactor = keys.redactor(hidden_env.iter().map(String::as_str));
+        let hidden = keys::hidden();
+        let redactor = keys.redactor(hidden.iter().map(String::as_str));
         let count = project.endpoints.len();
         Providers {
             project,
             keys,
-            hidden_env,
             lifeline,
             learned,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
             closed: (0..count).map(|_| Mutex::default()).collect(),
             answered: (0..count).map(|_| AtomicBool::new(false)).collect(),
-            spent: Mutex::default(),
+            ceiling: Arc::new(Ceiling::new(most)),
             seed,
             began: Instant::now(),
         }
@@ -74,9 +74,9 @@ impl Providers {
                 name: &table.name,
                 folder: &self.project.folder,
                 keys: &self.keys,
-                hidden_env: &self.hidden_env,
                 lifeline: &self.lifeline,
                 calibration: self.learned.get(&learned_name(table)).copied(),
+                ceiling: Some(&self.ceiling),
             };
             llm::provider(&table.model, &setup)
         });
@@ -138,14 +138,9 @@ impl Providers {
         self.closed[endpoint].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what a call used.
-    pub fn spend(&self, usage: &Usage) {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).add(usage);
-    }
-
     /// What all calls of this build used so far.
     pub fn spent(&self) -> Usage {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ceiling.spent()
     }
 
     /// An endpoint has answered a call.

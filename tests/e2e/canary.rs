@@ -111,7 +111,7 @@ fn a_key_goes_to_its_server_and_nowhere_else() {
         });
         let space = Space::new();
         space.write("pipeline.toml", pipeline(&server, dialect, &webhook));
-        space.set_env("CANARY_KEY", KEY);
+        space.set_key("CANARY_KEY", KEY, server.address());
         space.set_env("CANARY_SECRET", SECRET);
         let gate = Fifo::new(space.root().join("gate"));
         let build = space.spawn(&["build", "--progress", "json"]);
@@ -225,7 +225,7 @@ fn a_key_survives_no_crash() {
         ]
     });
     let space = super::faults::space(&server, Ollama, "api_key_env = \"CANARY_KEY\"");
-    space.set_env("CANARY_KEY", KEY);
+    space.set_key("CANARY_KEY", KEY, server.address());
     let build = space.spawn(&["build"]);
     until("the call", || (server.count() == 1).then_some(()));
     until("its text shared", || (!space.files(".planexe/live").is_empty()).then_some(()));

@@ -2,7 +2,20 @@
 
 use serde_json::json;
 
-use crate::support::Space;
+use crate::support::{FakeLlm, Space};
+
+/// Two tasks, one after the other.
+const CHAIN: &str = r#"
+[task.a]
+inputs = ["plan.txt"]
+outputs = ["a.txt"]
+prompt = "TASK=a\nSummarise: {{ plan }}"
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\nGo on from: {{ a }}"
+"#;
 
 const MODELS: &str = r#"
 [models.bound]
@@ -160,4 +173,145 @@ fn bindings_made_at_once_are_all_made() {
         .collect();
     bound.sort_unstable();
     assert_eq!(bound, names);
+}
+
+#[test]
+fn no_port_of_this_machine_is_given_a_key_unasked() {
+    let server = FakeLlm::new();
+    let space = Space::new();
+    space.pipeline_with(&server, "api_key_env = \"OPENAI_API_KEY\"", CHAIN);
+    space.write("plan.txt", "A bridge.\n");
+    // Without a key there is nothing to refuse.
+    space.run(&["build", "a"]).exits(0);
+    let asked = server.total();
+    assert_eq!(server.last("a").headers.get("authorization"), None);
+
+    space.set_env("OPENAI_API_KEY", "sk-canary-5f1e");
+    let place = server.address().to_string();
+    let bind = format!("planexe keys bind OPENAI_API_KEY {place}");
+    let refused = space.run(&["build"]).exits(2);
+    refused.says(&[&bind]).says_nothing_of(&["sk-canary"]);
+    assert_eq!(server.total(), asked, "no call was made");
+    // Another port that was bound does not count.
+    space.run(&["keys", "bind", "OPENAI_API_KEY", "127.0.0.1:1"]).exits(0);
+    space.run(&["build"]).exits(2).says(&[&bind]);
+    space.run(&["keys", "bind", "OPENAI_API_KEY", &place]).exits(0);
+    space.build();
+    assert_eq!(server.last("b").headers.get("authorization"), Some(&"Bearer sk-canary-5f1e".to_owned()));
+
+    // A model server's own variable is meant for this machine, whatever the port; and for no other.
+    let own = Space::new();
+    own.pipeline_with(&server, "api_key_env = \"LM_STUDIO_API_KEY\"", CHAIN);
+    own.write("plan.txt", "A tunnel.\n");
+    own.set_env("LM_STUDIO_API_KEY", "lm-canary-5f1e");
+    own.build();
+    assert_eq!(server.last("b").headers.get("authorization"), Some(&"Bearer lm-canary-5f1e".to_owned()));
+    own.edit("pipeline.toml", &server.base_url(), "http://203.0.113.7:1234/v1");
+    own.run(&["build", "-B"]).exits(2).says(&["plain http", "203.0.113.7:1234"]);
+    own.run(&["keys", "bind", "LM_STUDIO_API_KEY", "localhost:1234"]).exits(0).says(&["without being bound"]);
+}
+
+#[test]
+fn a_binding_is_of_no_use_to_a_name_that_stands_for_another_machine() {
+    let space = space();
+    // Nobody answers for these names, so nothing proves that they are this machine.
+    for host in ["127.0.0.1.evil.example", "localhost.evil.example", "llm.example.org"] {
+        space.set_env("PLANEXE_KEY_HOSTS", format!("A_KEY={host}:9999"));
+        space.edit("pipeline.toml", "https://llm.example.org/v1", &format!("http://{host}:9999/v1"));
+        space.run(&["build"]).exits(2).says(&["plain http", host]);
+        space.edit("pipeline.toml", &format!("http://{host}:9999/v1"), "https://llm.example.org/v1");
+    }
+}
+
+/// Variables that hold keys: a vendor's, a local server's, one bound in the environment, one bound in a file, one filed,
+/// one that a model names, and those of webhooks.
+const HELD: [&str; 9] = [
+    "OPENAI_API_KEY",
+    "LM_STUDIO_API_KEY",
+    "CORP_KEY",
+    "BOUND_KEY",
+    "FILED_KEY",
+    "NAMED_KEY",
+    "HOOK_URL",
+    "HOOK_SECRET",
+    "PLANEXE_WEBHOOK_SECRET",
+];
+
+#[test]
+fn programs_see_no_variable_that_holds_a_key() {
+    use std::os::unix::fs::PermissionsExt;
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        r#"
+[pipeline]
+plan = "plan.txt"
+[models.m]
+api = "command"
+command = ["sh", "-c", "env > ../model.env; cat > /dev/null; echo an answer"]
+api_key_env = "MODEL_KEY"
+[models.unused]
+api = "openai"
+base_url = "http://127.0.0.1:1/v1"
+model = "m"
+api_key_env = "NAMED_KEY"
+[webhooks.ops]
+url_env = "HOOK_URL"
+secret_env = "HOOK_SECRET"
+events = ["task.stalled"]
+[hooks]
+on_completed = ["sh", "-c", "env > ../hook.env"]
+[task.c]
+outputs = ["c.txt"]
+command = "env > ../command.env; echo c > $out"
+[task.c.eval]
+command = "env > ../evaluator.env; echo '{\"score\": 1, \"notes\": \"good\"}'"
+[task.own]
+outputs = ["own.txt"]
+env = { PLAIN = "set" }
+command = "env > ../own.env; echo c > $out"
+[task.named]
+outputs = ["named.txt"]
+env = ["OPENAI_API_KEY", "PLAIN"]
+command = "env > ../named.env; echo c > $out"
+[task.asked]
+inputs = ["plan.txt"]
+outputs = ["asked.txt"]
+model = "m"
+prompt = "Say something."
+"#,
+    );
+    space.write("plan.txt", "A bridge.\n");
+    space.run(&["keys", "bind", "BOUND_KEY", "llm.example.org"]).exits(0);
+    let filed = space.root().join("home/.config/planexe/secrets.toml");
+    std::fs::write(&filed, "FILED_KEY = \"filed\"\n").expect("secrets.toml");
+    std::fs::set_permissions(&filed, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+    for name in HELD {
+        space.set_env(name, format!("canary-of-{name}"));
+    }
+    space.set_env("HOOK_URL", "http://127.0.0.1:1/canary");
+    space.set_env("PLANEXE_WEBHOOK_SECRET", "whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktMQ==");
+    space.set_env("HOOK_SECRET", "whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktMQ==");
+    space.set_env("MODEL_KEY", "canary-of-model");
+    space.set_env("PLANEXE_KEY_HOSTS", "CORP_KEY=llm.corp.example");
+    space.set_env("PLAIN", "plain");
+    space.run(&["build"]).exits(0);
+    space.set_env("EDITOR", "env > ../editor.env; true");
+    space.run(&["edit-plan", "--none"]);
+
+    for (program, sees) in [
+        ("command", &["PLAIN"][..]),
+        ("evaluator", &["PLAIN"]),
+        ("hook", &["PLAIN"]),
+        ("model", &["PLAIN", "MODEL_KEY"]),
+        ("own", &["PLAIN"]),
+        ("named", &["PLAIN", "OPENAI_API_KEY"]),
+        ("editor", &["PLAIN"]),
+    ] {
+        let text = std::fs::read_to_string(space.root().join(format!("{program}.env"))).expect(program);
+        let given: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        for name in HELD.iter().chain(&["PLAIN", "MODEL_KEY"]) {
+            assert_eq!(given.contains(name), sees.contains(name), "{program}: {name}");
+        }
+    }
 }

@@ -181,6 +181,54 @@ fn budgets_stop_a_build_and_name_what_is_left() {
 }
 
 #[test]
+fn no_more_calls_are_made_than_a_build_may_make() {
+    // Those made at once, those made again, those of evaluators: each is a call of its own.
+    let evaluated = |count: usize| -> String {
+        (0..count).map(|n| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n}\\nAnswer.\"\n[task.t{n}.eval]\nprompt = \"TASK=judge\\n{{{{ outputs[0].text }}}}\"\n")).collect()
+    };
+    type Script = fn(&crate::support::ChatRequest) -> Answer;
+    let rows: [(&str, &str, String, Script); 3] = [
+        ("at once", "", tasks(8), |_| Answer::Default),
+        ("failing", "", tasks(8), |_| Answer::error(500, "not now")),
+        ("evaluated", "", evaluated(3), |request| match request.task.as_str() {
+            "judge" => Answer::Text("{\"score\": 0.2, \"notes\": \"no\"}".to_owned()),
+            _ => Answer::Default,
+        }),
+    ];
+    for (name, keys, tasks, script) in rows {
+        for most in [0, 1, 2, 3] {
+            let server = FakeLlm::scripted(script);
+            let space = space(&server, keys, &tasks);
+            let most_said = most.to_string();
+            let out = space.run(&["build", "-j8", "--max-calls", &most_said]).exits(3);
+            assert_eq!(server.total(), most, "{name}: {out}");
+            out.says(&["the limit of calls is reached"]);
+        }
+    }
+    // What was refused a call goes on in the next build, which has the whole limit again.
+    let server = FakeLlm::new();
+    let space = space(&server, "", &tasks(5));
+    for wanted in [2, 4, 5] {
+        space.run(&["build", "-j8", "--max-calls", "2"]).exits(if wanted == 5 { 0 } else { 3 });
+        assert_eq!(server.total(), wanted);
+    }
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn a_limit_of_money_is_passed_by_the_calls_under_way_alone() {
+    let server = FakeLlm::new();
+    server.hold_all();
+    let space = space(&server, "price = { input = 1.0, output = 1.0 }", &tasks(8));
+    space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 3");
+    let build = space.spawn(&["build", "-j8", "--max-cost", "0.000001"]);
+    server.wait_for_total(3);
+    server.release_all();
+    build.wait().exits(3).says(&["the cost limit is reached"]);
+    assert_eq!(server.total(), 3);
+}
+
+#[test]
 fn a_budget_reached_by_the_last_task_stops_nothing() {
     let server = FakeLlm::new();
     let space = space(&server, "", &chain(2));

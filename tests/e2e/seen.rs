@@ -196,7 +196,7 @@ fn a_key_is_not_shown_while_an_answer_is_written() {
         _ => Answer::Default,
     });
     let space = Space::new();
-    space.set_env("LOCAL_KEY", key);
+    space.set_key("LOCAL_KEY", key, server.address());
     space.pipeline_with(&server, "api_key_env = \"LOCAL_KEY\"", FOUR);
     space.write("plan.txt", "Build a bridge.\n");
     let build = space.spawn(&["build"]);

@@ -101,6 +101,12 @@ impl Space {
         self.env.lock().expect("the environment").insert(name.to_owned(), value.into());
     }
 
+    /// Sets a variable to a key, and lets it go to a server of this machine.
+    pub fn set_key(&self, name: &str, value: &str, server: std::net::SocketAddr) {
+        self.set_env(name, value);
+        self.set_env("PLANEXE_KEY_HOSTS", format!("{name}={server}"));
+    }
+
     /// Writes a file in place (the inode stays), making its folders.
     #[track_caller]
     pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {

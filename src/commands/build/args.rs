@@ -93,15 +93,16 @@ pub struct HowArgs {
     #[arg(long, conflicts_with = "wait")]
     pub no_lock: bool,
 
-    /// Start no further call once this build has cost this many USD
+    /// Start no further call once those of this build that ended have cost this many USD
     #[arg(long, value_name = "USD", value_parser = parse_cost)]
     pub max_cost: Option<f64>,
 
-    /// Start no further call once this build has used this many tokens, prompts and answers together (200000, 200k, 1.5M)
+    /// Start no further call once those of this build that ended have used this many tokens, prompts and answers
+    /// together (200000, 200k, 1.5M)
     #[arg(long, value_name = "N", value_parser = parse_tokens)]
     pub max_tokens: Option<u64>,
 
-    /// Start no further call once this build has made this many, those of evaluators included
+    /// Make no more calls than this in this build, repeated ones and those of evaluators included
     #[arg(long, value_name = "N")]
     pub max_calls: Option<u64>,
 

@@ -16,10 +16,11 @@ use crate::graph::{TaskId, is_item};
 use crate::isolation::{self, Isolation};
 use crate::keys::KeyRing;
 use crate::lifecycle::{self, RunRecord};
+use crate::llm::ceiling::Most;
 use crate::make::{Asks, Make};
 use crate::manifest::types::{Budget, By};
 use crate::memo::{self, Known};
-use crate::notify::{self, Notifier, Telling};
+use crate::notify::{Notifier, Telling};
 use crate::open::Opened;
 use crate::process::{Lifeline, Watchdog};
 use crate::progress::{self, Gather, Sink};
@@ -158,11 +159,10 @@ pub fn carry_out_under(
     let (known, index) = what_is_known(session, opened);
     let (project, store) = (&opened.project, &opened.store);
     let isolation = isolation_of(project, store, &what)?;
-    let key_variables = key_variables(project);
     let keys = session.keys()?;
-    let notifier = Notifier::new(project, &keys, &how.webhook, &key_variables);
+    let notifier = Notifier::new(project, &keys, &how.webhook);
     let (tell, events) = channel();
-    let tools = tools(session, opened, how, keys, key_variables, index.clone(), tell);
+    let tools = tools(session, opened, how, keys, index.clone(), tell);
     let tools = Arc::new(Tools { isolation, ..tools });
     let make = turns(session, how);
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
@@ -274,12 +274,6 @@ fn what_is_known<'a>(session: &'a Session, opened: &Opened) -> (Option<&'a Known
     }
 }
 
-/// Names of variables that hold keys, or addresses and secrets of webhooks.
-fn key_variables(project: &Project) -> Vec<String> {
-    let keys = project.endpoints.iter().filter_map(|endpoint| endpoint.model.api_key_env.clone());
-    keys.chain(notify::variables(project)).collect()
-}
-
 /// The scheduler, and how many workers it keeps busy beside what make lends.
 fn engine(
     session: &Session,
@@ -310,13 +304,12 @@ fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &Too
     }
 }
 
-/// What the attempts of a build share. `keys`: the ring, and the variables that hold a key.
+/// What the attempts of a build share.
 fn tools(
     session: &Session,
     opened: &Opened,
     how: &HowArgs,
     keys: KeyRing,
-    key_variables: Vec<String>,
     index: Arc<Index>,
     tell: Sender<event::Kind>,
 ) -> Tools {
@@ -325,14 +318,8 @@ fn tools(
     let lifeline = Lifeline::new(std::env::current_exe().ok());
     let learned = lifecycle::read_learned(store);
     let pid = std::process::id();
-    let providers = Providers::new(
-        project.clone(),
-        keys,
-        key_variables.clone(),
-        lifeline.clone(),
-        learned,
-        u64::from(pid),
-    );
+    let providers =
+        Providers::new(project.clone(), keys, lifeline.clone(), learned, u64::from(pid), most(project, how));
     let tell = Mutex::new(tell);
     store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
     Tools {
@@ -348,7 +335,6 @@ fn tools(
         }),
         frozen: how.frozen,
         no_rescue: how.no_rescue,
-        key_variables,
         isolation: None,
         programs: runner::command::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
@@ -368,6 +354,12 @@ pub fn budget(project: &Project, how: &HowArgs) -> Budget {
     }
 }
 
+/// The limits of its calls.
+fn most(project: &Project, how: &HowArgs) -> Most {
+    let Budget { cost, tokens, .. } = budget(project, how);
+    Most { calls: how.max_calls, tokens, cost_usd: cost }
+}
+
 /// What is asked of the build.
 fn wanted(
     project: &Project,
@@ -382,9 +374,7 @@ fn wanted(
         options,
         force: what.force,
         max_time: budget.time.map(|span| span.0),
-        max_tokens: budget.tokens,
         max_cost: budget.cost,
-        max_calls: how.max_calls,
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
         known_failures: outside.known_failures.to_vec(),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::commands::Session;
 use crate::exit::{self, Error, Kind};
 use crate::fs::{self, Durability, FsError};
+use crate::keys;
 use crate::manifest::fault::shown_path;
 use crate::open::Opened;
 use crate::signals::{self, Signals};
@@ -171,6 +172,7 @@ fn edit_by_hand(session: &Session, path: &Path) -> Result<(), Error> {
     };
     // As git does it: the variable may hold arguments.
     let mut command = Command::new("sh");
+    keys::hide_from(&mut command, &[]);
     command.arg("-c").arg(format!("{editor} \"$@\"")).arg(&editor).arg(path);
     if !session.in_is_terminal {
         command.stdin(Stdio::null());

@@ -101,7 +101,7 @@ pub struct OptimizeArgs {
     #[arg(long, value_name = "N", value_parser = parse_tokens)]
     pub max_tokens: Option<u64>,
 
-    /// Start no further call once so many were made, those of evaluators too
+    /// Make no more calls than so many, repeated ones and those of evaluators too
     #[arg(long, value_name = "N")]
     pub max_calls: Option<u64>,
 

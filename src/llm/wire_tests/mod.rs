@@ -193,14 +193,19 @@ fn provider_of(table: &str, port: u16) -> Box<dyn Provider> {
     let path = if model.api == Some(Api::Openai) { "/v1" } else { "" };
     model.base_url.get_or_insert(format!("http://127.0.0.1:{port}{path}"));
     model.model.get_or_insert("m".into());
-    let keys = KeyRing::without_files(|name| (name == "SOME_KEY").then(|| "sk-very-secret".to_owned()));
+    let keys = KeyRing::load(None, move |name| match name {
+        "SOME_KEY" => Some("sk-very-secret".to_owned()),
+        crate::keys::HOSTS_ENV => Some(format!("SOME_KEY=127.0.0.1:{port}")),
+        _ => None,
+    })
+    .unwrap();
     let setup = Setup {
         name: "m",
         folder: Path::new("."),
         keys: &keys,
-        hidden_env: &[],
         lifeline: &Lifeline::new(None),
         calibration: None,
+        ceiling: None,
     };
     provider(&model, &setup).unwrap()
 }
@@ -387,9 +392,9 @@ fn probes_tell_what_a_server_has() {
         name: "m",
         folder: Path::new("."),
         keys: &keys,
-        hidden_env: &[],
         lifeline: &Lifeline::new(None),
         calibration: None,
+        ceiling: None,
     };
     let facts = |table: &str, scripts: Vec<Vec<Step>>| {
         let (port, server) = serve(scripts);
@@ -470,9 +475,9 @@ fn models_that_cannot_be_set_up_say_why() {
         name: "cloud",
         folder: Path::new("."),
         keys: &keys,
-        hidden_env: &[],
         lifeline: &Lifeline::new(None),
         calibration: None,
+        ceiling: None,
     };
     for (table, class, words) in [
         ("model = \"m\"", Class::Config, "`api` is missing"),

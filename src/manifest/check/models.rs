@@ -126,7 +126,12 @@ impl Checker<'_> {
         let fits = [
             ("server", model.server.is_some(), api == Api::Openai, "openai"),
             ("base_url", model.base_url.is_some(), network, "openai, anthropic and ollama"),
-            ("api_key_env", model.api_key_env.is_some(), network, "openai, anthropic and ollama"),
+            (
+                "api_key_env",
+                model.api_key_env.is_some(),
+                network || api == Api::Command,
+                "openai, anthropic, ollama and command",
+            ),
             ("headers", !model.headers.is_empty(), network, "openai, anthropic and ollama"),
             ("command", !model.command.is_empty(), api == Api::Command, "command"),
             ("file", model.file.is_some(), api == Api::Recorded, "recorded"),

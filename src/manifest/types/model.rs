@@ -50,7 +50,7 @@ pub struct Model {
     pub base_url: Option<String>,
     /// The model's name as its server knows it.
     pub model: Option<String>,
-    /// Name of the environment variable that holds the key; never the key itself.
+    /// Name of the environment variable that holds the key; never the key itself. A program is given it as it is.
     pub api_key_env: Option<String>,
     /// Further HTTP headers; no secrets.
     pub headers: Map<String>,

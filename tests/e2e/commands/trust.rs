@@ -72,7 +72,7 @@ fn keys_stay_out_of_everything_written_and_said() {
     let space = Space::new();
     space.pipeline_with(&server, "api_key_env = \"FAKE_KEY\"", FIVE);
     space.write("plan.txt", "x");
-    space.set_env("FAKE_KEY", key);
+    space.set_key("FAKE_KEY", key, server.address());
     // The refusal closes the endpoint: both are asked before it comes.
     server.hold("bad");
     let build = space.spawn(&["build", "--json"]);
