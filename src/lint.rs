@@ -144,21 +144,19 @@ impl TaskLinter<'_> {
 
 /// Variables that no text and no key mentions.
 fn unused_vars(manifest: &Manifest, texts: &Texts, found: &mut Vec<Fault>) {
-    let all = || {
-        let manifest = manifest.sources().map(|source| &*source.text);
-        manifest.chain(texts.files().map(|file| &*file.text))
-    };
-    for name in manifest.tables.vars.keys() {
-        let wanted = format!("vars.{name}");
-        let whole = |text: &str| {
-            text.match_indices(&wanted).any(|(at, _)| {
-                !text[at + wanted.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            })
-        };
-        if !all().any(whole) {
-            let fault = Fault::at(key_path!["vars", name], format!("nothing uses the variable `{name}`"));
-            found.push(fault.on_key().wanted(format!("`{{{{ {wanted} }}}}` is nowhere")));
+    let written = manifest.sources().map(|source| &*source.text);
+    // All that is mentioned, once: there may be as many variables as lines.
+    let mut mentioned: BTreeSet<&str> = BTreeSet::new();
+    for text in written.chain(texts.files().map(|file| &*file.text)) {
+        for (at, before) in text.match_indices("vars.") {
+            let rest = &text[at + before.len()..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            mentioned.insert(&rest[..end]);
         }
+    }
+    for name in manifest.tables.vars.keys().filter(|name| !mentioned.contains(name.as_str())) {
+        let fault = Fault::at(key_path!["vars", name], format!("nothing uses the variable `{name}`"));
+        found.push(fault.on_key().wanted(format!("`{{{{ vars.{name} }}}}` is nowhere")));
     }
 }
 
@@ -190,7 +188,7 @@ fn plain(text: &str) -> String {
 
 /// The words of a text, in lower case; `_` is part of a word.
 fn words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .collect()

@@ -114,7 +114,7 @@ impl Loader<'_> {
         let pools: Vec<(String, u32)> = tables.pools.iter().map(|(name, &n)| (name.clone(), n)).collect();
         let decls = decls_of(tables);
         let loader = &*self;
-        let specs = || tables.task.iter().map(|(name, task)| loader.spec(name, task, &endpoints, &pools));
+        let specs = || tables.task.iter().map(|(name, task)| loader.spec(name, task));
         let (built, specs) =
             cores::both(decls.len(), || Graph::build(decls), || specs().collect::<Option<Vec<Spec>>>());
         let (graph, sound) = match built {

@@ -8,16 +8,16 @@ use super::Loader;
 use crate::manifest::names::loose;
 use crate::manifest::types::{self, Env, Eval, Output, Task};
 use crate::project::{
-    CommandSpec, Endpoint, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, Line,
-    PromptSpec, Recipe, Spec, Template, Until,
+    CommandSpec, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, Line, PromptSpec,
+    Recipe, Spec, Template, Until,
 };
 use crate::record::Digest;
 use crate::render::Source;
 
 /// Where the models that are named stand.
-fn positions(names: Option<&types::OneOrMany>, endpoints: &[Endpoint]) -> Vec<usize> {
+fn positions(names: Option<&types::OneOrMany>, models: &types::Map<types::Model>) -> Vec<usize> {
     let names = names.map_or(&[][..], types::OneOrMany::as_slice);
-    names.iter().filter_map(|name| endpoints.iter().position(|endpoint| endpoint.name == *name)).collect()
+    names.iter().filter_map(|name| models.get_index_of(name)).collect()
 }
 
 /// Parameters for all, changed name by name by those of one.
@@ -38,13 +38,7 @@ fn is_html(path: &str) -> bool {
 }
 
 impl Loader<'_> {
-    pub(super) fn spec(
-        &self,
-        name: &str,
-        task: &Task,
-        endpoints: &[Endpoint],
-        pools: &[(String, u32)],
-    ) -> Option<Spec> {
+    pub(super) fn spec(&self, name: &str, task: &Task) -> Option<Spec> {
         let defaults = &self.manifest.tables.defaults;
         let named = || {
             if self.timeouts.is_empty() { None } else { self.timeouts.get(&loose(name)).copied() }
@@ -60,7 +54,7 @@ impl Loader<'_> {
         Some(Spec {
             name: name.to_owned(),
             description: task.description.clone(),
-            recipe: self.recipe(name, task, endpoints)?,
+            recipe: self.recipe(name, task)?,
             templates,
             when: task.when.as_ref().map(|when| Box::new(self.condition(name, "when", when))),
             foreach: task.foreach.as_ref().map(|foreach| {
@@ -78,10 +72,10 @@ impl Loader<'_> {
             stall: task.stall_timeout.or(defaults.stall_timeout).map(|span| span.0),
             retry: task.retry.clone(),
             priority: task.priority,
-            pool: task.pool.as_ref().and_then(|pool| pools.iter().position(|(name, _)| name == pool)),
+            pool: task.pool.as_ref().and_then(|pool| self.manifest.tables.pools.get_index_of(pool)),
             step: 0,
             eval: match &task.eval {
-                Some(eval) => Some(Box::new(self.eval(task, eval, endpoints, timeout)?)),
+                Some(eval) => Some(Box::new(self.eval(task, eval, timeout)?)),
                 None => None,
             },
             stands_for: None,
@@ -111,13 +105,7 @@ impl Loader<'_> {
         }))
     }
 
-    fn eval(
-        &self,
-        task: &Task,
-        eval: &Eval,
-        endpoints: &[Endpoint],
-        timeout: Option<Duration>,
-    ) -> Option<EvalSpec> {
+    fn eval(&self, task: &Task, eval: &Eval, timeout: Option<Duration>) -> Option<EvalSpec> {
         let defaults = &self.manifest.tables.defaults;
         let by = match (&eval.prompt, &eval.command) {
             (Some(prompt), _) => {
@@ -132,7 +120,7 @@ impl Loader<'_> {
                     schema: Some(crate::verdict::schema().clone()),
                     check: None,
                     check_digest: None,
-                    models: positions(names, endpoints),
+                    models: positions(names, &self.manifest.tables.models),
                     params: merged(&defaults.params, eval.params.as_ref()),
                     params_extra: Map::new(),
                     max_validation_retries: 1,
@@ -170,10 +158,10 @@ impl Loader<'_> {
         })
     }
 
-    fn recipe(&self, name: &str, task: &Task, endpoints: &[Endpoint]) -> Option<Recipe> {
+    fn recipe(&self, name: &str, task: &Task) -> Option<Recipe> {
         let html = task.outputs.first().is_some_and(|output| is_html(output.path()));
         if let Some(prompt) = &task.prompt {
-            return Some(Recipe::Prompt(Box::new(self.prompt(name, task, prompt, endpoints)?)));
+            return Some(Recipe::Prompt(Box::new(self.prompt(name, task, prompt)?)));
         }
         if let Some(command) = &task.command {
             return Some(Recipe::Command(Box::new(self.command(task, command))));
@@ -198,10 +186,10 @@ impl Loader<'_> {
         })
     }
 
-    fn prompt(&self, name: &str, task: &Task, prompt: &str, endpoints: &[Endpoint]) -> Option<PromptSpec> {
+    fn prompt(&self, name: &str, task: &Task, prompt: &str) -> Option<PromptSpec> {
         let defaults = &self.manifest.tables.defaults;
         let names = task.model.as_ref().or(defaults.model.as_ref());
-        let models = positions(names, endpoints);
+        let models = positions(names, &self.manifest.tables.models);
         let params = merged(&defaults.params, task.params.as_deref());
         let check_digest = task.check.as_ref().map(|check| {
             let words =

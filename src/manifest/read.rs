@@ -71,7 +71,13 @@ impl Manifest {
     ) -> Result<(Manifest, Vec<Fault>), Faults> {
         let folder = folder_of(file);
         let allowed = allowed(&folder, options);
-        let mut reader = Reader { sources: Vec::new(), read: BTreeSet::new(), allowed, faults: Vec::new() };
+        let mut reader = Reader {
+            sources: Vec::new(),
+            read: BTreeSet::new(),
+            allowed,
+            left: toml_text::MOST_VALUES,
+            faults: Vec::new(),
+        };
         let root = reader.read_tree(file, text);
         let empty = Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) };
         let Some(mut root) = root else {
@@ -261,6 +267,8 @@ struct Reader {
     sources: Vec<SourceFile>,
     read: BTreeSet<PathBuf>,
     allowed: Vec<PathBuf>,
+    /// So many keys and values its files may hold beside those that were read.
+    left: usize,
     faults: Vec<Fault>,
 }
 
@@ -273,7 +281,7 @@ impl Reader {
         }
         let text: Arc<str> = Arc::from(text);
         self.sources.push(SourceFile::new(file, text.clone()));
-        let mut root = match toml_text::parse(&text, source) {
+        let mut root = match toml_text::parse_within(&text, source, &mut self.left) {
             Ok(root) => root,
             Err(faults) => {
                 self.faults.extend(faults);

@@ -18,6 +18,9 @@ pub const LARGEST_FILE: u64 = 64 << 20;
 /// Deepest nesting of tables and lists.
 pub const DEEPEST: usize = 64;
 
+/// Most keys and values of a pipeline, in all its files: each takes some hundred bytes, far more than in the file.
+pub const MOST_VALUES: usize = 1_500_000;
+
 /// Most syntax faults shown for one file: after the first, the parser is guessing.
 const MOST_SYNTAX_FAULTS: usize = 5;
 
@@ -40,6 +43,11 @@ pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, String> {
 
 /// The tree of one file. `source` is its index among the files read.
 pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
+    parse_within(text, source, &mut { MOST_VALUES })
+}
+
+/// [`parse`] of one of several files, which may hold so many keys and values more.
+pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<Node, Vec<Fault>> {
     let place = |start: usize, end: usize| Place { source, start: start as u32, end: end.max(start) as u32 };
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the file is larger than {} MiB", LARGEST_FILE >> 20);
@@ -52,11 +60,20 @@ pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
                 .hint("is this really a TOML file? UTF-16 must be saved as UTF-8"),
         ]);
     }
-    if let Some((start, end)) = too_deep(text) {
-        return Err(vec![
-            Fault::at(place(start, end), format!("nested more than {DEEPEST} levels deep"))
-                .wanted("too deep"),
-        ]);
+    match beyond_limits(text, left) {
+        None => {}
+        Some((Limit::Depth, at)) => {
+            let message = format!("nested more than {DEEPEST} levels deep");
+            return Err(vec![Fault::at(place(at.start, at.end), message).wanted("too deep")]);
+        }
+        Some((Limit::Values, at)) => {
+            let message = format!("the pipeline holds more than {MOST_VALUES} keys and values");
+            return Err(vec![
+                Fault::at(place(at.start, at.end), message)
+                    .wanted("too many")
+                    .hint("write data into a file, and let tasks read it: `inputs = [\"data.json\"]`"),
+            ]);
+        }
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -186,20 +203,47 @@ fn open_text(text: &str, at: usize) -> Option<usize> {
         .last()
 }
 
-/// Where nesting of brackets, or the dots of one key, pass the limit.
-fn too_deep(text: &str) -> Option<(usize, usize)> {
+/// What a text may not have more of.
+enum Limit {
+    Depth,
+    Values,
+}
+
+/// Where nesting of brackets, or the dots of one key, or keys and values pass their limits. `left`: so many keys and values
+/// may come, less those that did. Looked for in the tokens: it is the tree that would take the memory.
+fn beyond_limits(text: &str, left: &mut usize) -> Option<(Limit, Range<usize>)> {
     let mut open = 0usize;
     let mut dots = 0usize;
+    let mut in_value = false;
     for token in toml_parser::Source::new(text).lex() {
-        match token.kind() {
+        let kind = token.kind();
+        // A key and its value; an item; the first item of a list or table; a further key of a dotted one.
+        let more = match kind {
+            TokenKind::Equals => 2,
+            TokenKind::Comma => 1,
+            TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket if in_value => 1,
+            TokenKind::Dot if !in_value => 1,
+            _ => 0,
+        };
+        match kind {
             TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket => open += 1,
             TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => open = open.saturating_sub(1),
             TokenKind::Dot => dots += 1,
             TokenKind::Newline | TokenKind::Comma | TokenKind::Equals => dots = 0,
             _ => {}
         }
+        match kind {
+            TokenKind::Equals => in_value = true,
+            TokenKind::Newline if open == 0 => in_value = false,
+            _ => {}
+        }
+        let at = || token.span().start()..token.span().end();
         if open + dots > DEEPEST {
-            return Some((token.span().start(), token.span().end()));
+            return Some((Limit::Depth, at()));
+        }
+        match left.checked_sub(more) {
+            Some(rest) => *left = rest,
+            None => return Some((Limit::Values, at())),
         }
     }
     None

@@ -23,6 +23,33 @@ fn a_pipeline_that_is_no_text_with_tasks() {
     let deep = "a=".to_owned() + &"[".repeat(100_000);
     space.write("pipeline.toml", deep);
     is_told(space.run(&["build"]), 2, &["nested"]);
+    // As many as lines are no matter: what each costs does not grow with them.
+    let vars: String = (0..100_000).map(|n| format!("v{n} = 1\n")).collect();
+    let task = "[task.a]\noutputs = [\"o\"]\ntemplate = \"{{ vars.v7 }}\"\n";
+    space.write("pipeline.toml", format!("{task}[vars]\n{vars}"));
+    space.run(&["check"]).exits(0).says(&["nothing uses the variable `v1`"]).says_nothing_of(&["`v7`"]);
+    for table in ["models", "pools"] {
+        let one = |n: usize| match table {
+            "models" => format!("[models.m{n}]\napi = \"simulated\"\n"),
+            _ => format!("pools.p{n} = 1\n"),
+        };
+        let many: String = (0..1001).map(one).collect();
+        space.write("pipeline.toml", many + task);
+        is_told(space.run(&["build"]), 2, &[&format!("1001 {table}"), "1000 at most"]);
+    }
+    // Far less text than the cap on files, and far more memory than a pipeline is worth.
+    let head = "[task.a]\noutputs = [\"o\"]\ncommand = \"echo > $out\"\n[vars]\n";
+    let keys: String = (0..750_001).map(|n| format!("k{n}=1\n")).collect();
+    for many in
+        [format!("x = [{}]", "1,".repeat(1_500_000)), format!("x = [{}]", "[],".repeat(750_000)), keys]
+    {
+        space.write("pipeline.toml", format!("{head}{many}\n"));
+        is_told(
+            space.run(&["build"]),
+            2,
+            &["more than 1500000 keys and values", "a file, and let tasks read it"],
+        );
+    }
     space.remove("pipeline.toml");
     is_told(space.run(&["build"]), 2, &["there is no `pipeline.toml`", "planexe new"]);
     std::fs::create_dir(space.path("pipeline.toml")).unwrap();

@@ -21,6 +21,8 @@ use task::TaskChecker;
 
 /// The version of the format this planexe reads.
 pub const SCHEMA: u32 = 1;
+/// Most models, and most pools, of a pipeline.
+const MOST_SLOTS: usize = 1000;
 
 /// Notes everything that is wrong. `file` is the pipeline's own path.
 /// `damaged` are the places where keys were left out because they could not be read.
@@ -212,6 +214,8 @@ impl Checker<'_> {
         self.add(fault_at);
     }
     fn others(&mut self) {
+        self.not_too_many("models", self.tables.models.len());
+        self.not_too_many("pools", self.tables.pools.len());
         self.timeouts();
         self.pools();
         self.limits();
@@ -244,6 +248,14 @@ impl Checker<'_> {
             if *slots == 0 {
                 self.add(Fault::at(at, format!("pool `{name}` has no slots")).wanted("wanted 1 or more"));
             }
+        }
+    }
+
+    /// The scheduler looks at each of them whenever something may start.
+    fn not_too_many(&mut self, table: &'static str, count: usize) {
+        if count > MOST_SLOTS {
+            let message = format!("{count} {table}, and a pipeline has {MOST_SLOTS} at most");
+            self.add(Fault::at(key_path![table], message).wanted("too many"));
         }
     }
 
