@@ -78,7 +78,7 @@ pub fn select<'a>(value: &'a Value, pointer: &str) -> Result<Vec<(String, &'a Va
 /// Where a step of a pointer leads from a value at `at`: `*` to each of its elements or members, any other
 /// to one. None if there is nothing of that name.
 fn follow<'a>(at: &str, value: &'a Value, step: &str) -> Option<Vec<Found<'a>>> {
-    let member = |(key, value): (&String, &'a Value)| (format!("{at}/{}", escape(key)), value);
+    let member = |(key, value): (&String, &'a Value)| (format!("{at}/{}", short(&escape(key))), value);
     let element = |(index, value): (usize, &'a Value)| (format!("{at}/{index}"), value);
     match value {
         Value::Array(list) if step == "*" => Some(list.iter().enumerate().map(element).collect()),
@@ -91,6 +91,14 @@ fn follow<'a>(at: &str, value: &'a Value, step: &str) -> Option<Vec<Found<'a>>> 
         }
         Value::Object(members) => Some(vec![member(members.get_key_value(step)?)]),
         _ => None,
+    }
+}
+
+/// A step of a pointer as it is told: a key may be a page, and is told with each of thousands of members.
+fn short(step: &str) -> &str {
+    match step.char_indices().nth(LONGEST_STEP) {
+        Some((end, _)) => &step[..end],
+        None => step,
     }
 }
 
@@ -278,6 +286,9 @@ fn member_key(item: &Value, member: &str, index: usize) -> Result<String, ItemEr
         }
     }
 }
+
+/// Longest step of a pointer as it is told.
+const LONGEST_STEP: usize = 1000;
 
 /// Longest key before its digest.
 const LONGEST_KEY: usize = 100;

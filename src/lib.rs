@@ -15,6 +15,7 @@
 //!
 //! Imports go downward only; `docs/design.md` has the whole table.
 
+pub mod apart;
 pub mod asks;
 pub mod build;
 pub mod cancel;
@@ -47,6 +48,7 @@ pub mod items;
 pub mod judge;
 pub mod keys;
 pub mod lanes;
+pub mod leaving;
 pub mod lifecycle;
 pub mod lint;
 pub mod llm;

@@ -19,6 +19,18 @@ use crate::clock;
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
+/// The same where planexe itself is to end: before [`crate::leaving::LAST`] is over, looks included.
+const LAST_GRACE: Duration = Duration::from_millis(750);
+
+/// Groups of programs that run, for [`kill_all`].
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Kills every program that a [`Watchdog`] runs, whoever has it.
+pub fn kill_all() {
+    for &group in lock(&RUNNING).iter() {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
 /// How often growth of output is looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -127,6 +139,7 @@ impl Watchdog {
             Err(error) => return End::NotStarted(error),
         };
         self.lifeline.started(group);
+        lock(&RUNNING).push(group);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         {
@@ -156,6 +169,7 @@ impl Watchdog {
         if verdict.is_some() || ended.is_err() {
             let _ = kill_process_group(group, Signal::KILL);
         }
+        lock(&RUNNING).retain(|running| *running != group);
         let status = reap(group);
         self.lifeline.ended(group);
         match (verdict, status) {
@@ -282,7 +296,7 @@ impl Watched {
             return;
         };
         self.verdict = Some(verdict);
-        self.kill_at = Some(now + GRACE);
+        self.kill_at = Some(now + if killing { LAST_GRACE } else { GRACE });
         let _ = kill_process_group(self.group, Signal::TERM);
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator;
 
+use crate::{exit, leaving};
+
 /// Signals that were sent to planexe.
 #[derive(Debug)]
 pub struct Signals(Receiver<i32>);
@@ -37,8 +39,18 @@ impl Signals {
 }
 
 /// Listens for SIGINT, SIGTERM and SIGHUP from now on. SIGHUP is left alone where it was ignored at the
-/// start (`nohup`).
+/// start (`nohup`). After the second SIGINT, or any other, the process is gone a moment later, whether anybody
+/// listens or not ([`leaving`]).
 pub fn listen() -> Signals {
+    listening(true)
+}
+
+/// [`listen`] while another program has the terminal: signals may be meant for it, and end nothing.
+pub fn listen_beside_a_program() -> Signals {
+    listening(false)
+}
+
+fn listening(ends: bool) -> Signals {
     let (send, receive) = channel();
     let mut wanted = vec![SIGINT, SIGTERM];
     if !is_ignored_at_start(SIGHUP) {
@@ -46,10 +58,13 @@ pub fn listen() -> Signals {
     }
     if let Ok(mut signals) = iterator::Signals::new(wanted) {
         let listener = move || {
+            let mut first = None;
             for signal in signals.forever() {
-                if send.send(signal).is_err() {
-                    return;
+                let nobody = send.send(signal).is_err();
+                if ends && (nobody || first.is_some() || signal != SIGINT) {
+                    leaving::soon(exit::of_signal(first.unwrap_or(signal)));
                 }
+                first.get_or_insert(signal);
             }
         };
         // Without the thread, signals act as they do by default.

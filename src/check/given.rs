@@ -8,9 +8,10 @@ use indexmap::IndexMap;
 use minijinja::Value as Seen;
 use serde_json::Value;
 
-use super::{Valid, Violation, ViolationKind};
+use super::{MOST, Valid, Violation, ViolationKind};
 use crate::items::{canonical, select};
-use crate::manifest::suggest;
+use crate::manifest::fault::worth_a_search;
+use crate::manifest::nearest;
 use crate::manifest::types::{Check, Requirement};
 use crate::render::{self, Source};
 
@@ -151,14 +152,20 @@ pub(super) fn refs(
                 if id.is_empty() || ids.contains(&id) {
                     continue;
                 }
+                // No more are told.
+                if found.len() >= MOST {
+                    return;
+                }
                 let mut known =
                     ids.iter().take(MOST_IDS).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
                 if ids.len() > MOST_IDS {
                     known.push_str(&format!(" and {} more", ids.len() - MOST_IDS));
                 }
-                let near = suggest(&id, ids.iter().map(String::as_str).collect::<Vec<_>>());
-                let hint = near.filter(|hint| hint.starts_with("did you mean"));
-                let hint = hint.map_or(String::new(), |hint| format!(", {hint}"));
+                let near = match worth_a_search(found.len(), ids.len()) {
+                    true => nearest(&id, ids.iter().map(String::as_str)),
+                    false => None,
+                };
+                let hint = near.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
                 let message = match ids.is_empty() {
                     true => "names an id, and there is none: leave it empty".to_owned(),
                     false => format!("is none of the ids there are{hint}; wanted one of {known}"),

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::MOST;
 use crate::items::escape;
 
 /// Why no JSON was found in an answer.
@@ -216,7 +217,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
             self.path.push('/');
             self.path.push_str(&escape(&key));
             let value = map.next_value_seed(Seed { path: self.path, twice: self.twice })?;
-            if members.contains_key(&key) {
+            // More than are told are not noted: each takes as much memory as its place is long.
+            if members.contains_key(&key) && self.twice.len() < MOST {
                 self.twice.push(self.path.clone());
             }
             self.path.truncate(length);

@@ -3,6 +3,7 @@
 
 mod given;
 mod json;
+mod measure;
 mod pieces;
 mod rules;
 mod schema;
@@ -11,8 +12,14 @@ pub use json::{NoJson, after_thinking, extract_json, pretty, read as read_json};
 pub use rules::{CompiledCheck, RuleError, WordLists};
 pub use schema::{CompiledSchema, SchemaError};
 
+use std::io;
+use std::time::Duration;
+
+use schema::SchemaRules;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::apart::{self, Left};
 
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,7 +65,7 @@ impl Violation {
     }
 
     fn found(mut self, value: &Value) -> Violation {
-        self.found = Some(shortened(&value.to_string()));
+        self.found = Some(shown(value));
         self
     }
 }
@@ -87,11 +94,72 @@ fn shortened(text: &str) -> String {
     out
 }
 
-/// Whether an answer is valid under a schema and checks. JSON is wanted if there is a schema, or a
-/// check that looks inside the answer.
+/// A value as JSON, cut for showing: of a large one no more is written than is shown.
+fn shown(value: &Value) -> String {
+    struct Room(Vec<u8>);
+    impl io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.extend_from_slice(&bytes[..bytes.len().min(8 * LONGEST_FOUND)]);
+            match self.0.len() > 8 * LONGEST_FOUND {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(bytes.len()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut room = Room(Vec::new());
+    let _ = serde_json::to_writer(&mut room, value);
+    shortened(&String::from_utf8_lossy(&room.0))
+}
+
+/// Longest that an answer is held against its schema and checks, and that a schema is made ready. It counts as the
+/// time of the task, where that has less left.
+pub const CHECK_TIME: Duration = Duration::from_secs(20);
+
+/// An answer of so many bytes is held against checks in no time to speak of.
+const SMALL: usize = 16 * 1024;
+
+/// Whether an answer is valid under a schema and checks, as [`validate_within`] tells in [`CHECK_TIME`]. One that
+/// cannot be told in time is not.
 pub fn validate(
     answer: &str,
     schema: Option<&CompiledSchema>,
+    check: Option<&CompiledCheck>,
+) -> Result<Valid, Vec<Violation>> {
+    validate_within(answer, schema, check, CHECK_TIME, &|| false).unwrap_or_else(|left| {
+        let message = match left {
+            Left::TimeOver | Left::Unwanted => format!("cannot be checked in {} s", CHECK_TIME.as_secs()),
+            Left::Failed => "cannot be checked: the check broke down".to_owned(),
+        };
+        Err(vec![Violation::new("", ViolationKind::Check, message)])
+    })
+}
+
+/// Whether an answer is valid under a schema and checks. JSON is wanted if there is a schema, or a check that looks
+/// inside the answer. Answers come from models, and nobody knows how long their check takes: it is left when its time is
+/// over, or when nobody wants it any more.
+pub fn validate_within(
+    answer: &str,
+    schema: Option<&CompiledSchema>,
+    check: Option<&CompiledCheck>,
+    time: Duration,
+    unwanted: &dyn Fn() -> bool,
+) -> Result<Result<Valid, Vec<Violation>>, Left> {
+    let quick = answer.len() <= SMALL && schema.is_none_or(|schema| schema.is_quick(answer.len()));
+    let rules = schema.map(CompiledSchema::rules);
+    if quick && check.is_none_or(CompiledCheck::is_quick) {
+        return Ok(held_against(answer, rules.as_ref(), check));
+    }
+    let (answer, check) = (answer.to_owned(), check.cloned());
+    apart::run(time, unwanted, move || held_against(&answer, rules.as_ref(), check.as_ref()))
+}
+
+fn held_against(
+    answer: &str,
+    schema: Option<&SchemaRules>,
     check: Option<&CompiledCheck>,
 ) -> Result<Valid, Vec<Violation>> {
     let invalid = |message: String| vec![Violation::new("", ViolationKind::Invalid, message)];

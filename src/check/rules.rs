@@ -32,12 +32,12 @@ pub struct RuleError {
 /// Checks ready to be used.
 #[derive(Clone)]
 pub struct CompiledCheck {
-    check: Check,
+    check: Arc<Check>,
     matches: Vec<(String, Regex)>,
     words: Arc<WordLists>,
     banned: Arc<Phrases>,
     /// What the rules that look at inputs see; none if the inputs are not at hand.
-    given: Option<Given>,
+    given: Option<Arc<Given>>,
 }
 
 impl fmt::Debug for CompiledCheck {
@@ -110,10 +110,16 @@ impl CompiledCheck {
         if errors.is_empty() {
             let banned = Arc::new(Phrases::new(&words.banned, &words.allowed));
             let words = Arc::new(words.clone());
-            Ok(CompiledCheck { check: check.clone(), matches, words, banned, given: None })
+            Ok(CompiledCheck { check: Arc::new(check.clone()), matches, words, banned, given: None })
         } else {
             Err(errors)
         }
+    }
+
+    /// Whether a small answer is held against it in no time to speak of. What conditions and ids are taken from may be
+    /// large, and so may the list of words.
+    pub(super) fn is_quick(&self) -> bool {
+        self.check.require.is_empty() && self.check.refs.is_empty() && self.words.banned.len() <= 100
     }
 
     /// The words it bans and allows.
@@ -144,13 +150,13 @@ impl CompiledCheck {
     pub fn with(&self, context: &BTreeMap<String, minijinja::Value>) -> Option<(CompiledCheck, String)> {
         let given = Given::of(&self.check, context)?;
         let text = given.canonical();
-        Some((CompiledCheck { given: Some(given), ..self.clone() }, text))
+        Some((CompiledCheck { given: Some(Arc::new(given)), ..self.clone() }, text))
     }
 
     /// Makes a made-up answer pass the rules on ids, estimates, texts and common patterns. `pick` gives a number below
     /// its argument.
     pub fn mend(&self, value: &mut Value, pick: &mut dyn FnMut(usize) -> usize) {
-        given::mend_refs(&self.check.refs, self.given.as_ref(), value, pick);
+        given::mend_refs(&self.check.refs, self.given.as_deref(), value, pick);
         pieces::mend_ranges(&self.check.ranges, value);
         pieces::mend_texts(&self.check.texts, value);
         for (pointer, regex) in &self.matches {
@@ -207,8 +213,8 @@ impl CompiledCheck {
         }
         pieces::ranges(&check.ranges, root, &mut found);
         pieces::texts(&check.texts, root, &mut found);
-        given::refs(&check.refs, self.given.as_ref(), root, &mut found);
-        given::requirements(&check.require, self.given.as_ref(), answer, &mut found);
+        given::refs(&check.refs, self.given.as_deref(), root, &mut found);
+        given::requirements(&check.require, self.given.as_deref(), answer, &mut found);
         banned(&self.banned, answer, &mut found);
         found
     }

@@ -1,20 +1,30 @@
 //! JSON Schema: compiled once, its errors in plain words.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, ValidationError, Validator};
 use serde_json::Value;
 
-use super::{Violation, ViolationKind, shortened};
+use super::measure::{Measure, measure};
+use super::{CHECK_TIME, Violation, ViolationKind, shortened};
+use crate::apart;
 use crate::items::escape;
 
 /// A schema ready to be used.
 pub struct CompiledSchema {
     /// The schema itself, as it is sent to servers.
     pub value: Value,
-    validator: Validator,
+    validator: Arc<Validator>,
+    measure: Measure,
 }
+
+/// A schema with no more forms, in so many bytes, is made ready in no time to speak of.
+const FEW_FORMS: u64 = 2_000;
+const SMALL: usize = 32 * 1024;
+/// So many forms times bytes of an answer are held against each other in no time to speak of.
+const QUICK: u64 = 4_000_000;
 
 impl fmt::Debug for CompiledSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,30 +48,64 @@ impl CompiledSchema {
         if !value.is_object() && !value.is_boolean() {
             return Err(SchemaError { pointer: String::new(), message: "a schema is an object".to_owned() });
         }
-        let mut options = jsonschema::options().offline().should_validate_formats(false);
-        if value.get("$schema").is_none() {
-            options = options.with_draft(Draft::Draft202012);
+        let measure = measure(&value)?;
+        if measure.forms <= FEW_FORMS && value.to_string().len() <= SMALL {
+            let validator = Arc::new(build(&value)?);
+            return Ok(CompiledSchema { value, validator, measure });
         }
-        let validator = options.build(&value).map_err(|error| {
-            let pointer = error.instance_path().as_str().to_owned();
-            let message = match error.kind() {
-                ValidationErrorKind::Referencing(inner) => {
-                    format!("{inner}; `$ref` may point only into this file")
-                }
-                ValidationErrorKind::Type { .. } | ValidationErrorKind::AnyOf { .. } => {
-                    format!("{} is not allowed here", shortened(&error.instance().to_string()))
-                }
-                _ => shortened(&error.to_string()),
-            };
-            SchemaError { pointer, message }
+        let made = apart::run(CHECK_TIME, &|| false, move || build(&value).map(|made| (made, value)));
+        let (validator, value) = made.unwrap_or_else(|_| {
+            let message = "it is too much to be made ready in time".to_owned();
+            Err(SchemaError { pointer: String::new(), message })
         })?;
-        Ok(CompiledSchema { value, validator })
+        Ok(CompiledSchema { value, validator: Arc::new(validator), measure })
     }
 
     /// What is wrong with a value.
-    pub fn violations(&self, value: &Value) -> Vec<Violation> {
+    #[cfg(test)]
+    fn violations(&self, value: &Value) -> Vec<Violation> {
+        self.rules().violations(value)
+    }
+
+    /// What values are held against, for a thread of its own.
+    pub(super) fn rules(&self) -> SchemaRules {
+        SchemaRules(self.validator.clone())
+    }
+
+    /// Whether to hold so many bytes of JSON against it takes no time to speak of.
+    pub(super) fn is_quick(&self, bytes: usize) -> bool {
+        self.measure.forms.saturating_mul(bytes as u64) <= QUICK
+    }
+}
+
+/// What a schema wants of a value.
+pub(super) struct SchemaRules(Arc<Validator>);
+
+fn build(value: &Value) -> Result<Validator, SchemaError> {
+    let mut options = jsonschema::options().offline().should_validate_formats(false);
+    if value.get("$schema").is_none() {
+        options = options.with_draft(Draft::Draft202012);
+    }
+    options.build(value).map_err(|error| {
+        let pointer = error.instance_path().as_str().to_owned();
+        let message = match error.kind() {
+            ValidationErrorKind::Referencing(inner) => {
+                format!("{inner}; `$ref` may point only into this file")
+            }
+            ValidationErrorKind::Type { .. } | ValidationErrorKind::AnyOf { .. } => {
+                format!("{} is not allowed here", super::shown(error.instance()))
+            }
+            _ => shortened(&error.to_string()),
+        };
+        SchemaError { pointer, message }
+    })
+}
+
+impl SchemaRules {
+    /// What is wrong with a value.
+    pub(super) fn violations(&self, value: &Value) -> Vec<Violation> {
         let mut found = Vec::new();
-        for error in self.validator.iter_errors(value).take(100) {
+        for error in self.0.iter_errors(value).take(100) {
             describe(&error, &mut found, 0);
         }
         found.dedup();
@@ -108,9 +152,7 @@ fn describe(error: &ValidationError<'_>, found: &mut Vec<Violation>, depth: usiz
                 .unwrap_or_default();
             invalid(format!("wanted one of {}", shortened_list(&list)))
         }
-        Kind::Constant { expected_value } => {
-            invalid(format!("wanted {}", shortened(&expected_value.to_string())))
-        }
+        Kind::Constant { expected_value } => invalid(format!("wanted {}", super::shown(expected_value))),
         Kind::MinItems { limit } => invalid(format!("wanted at least {}", counted(*limit, "item"))),
         Kind::MaxItems { limit } => invalid(format!("wanted at most {}", counted(*limit, "item"))),
         Kind::MinLength { limit } => invalid(format!("wanted at least {}", counted(*limit, "character"))),

@@ -160,6 +160,9 @@ const MOST: usize = 100;
 /// So many names are compared for the hints of all faults together: about a second.
 const MOST_COMPARED: usize = 1_000_000;
 
+/// Longest text that another may be near to, in bytes: to compare two takes time as the square of it.
+const LONGEST_NAME: usize = 200;
+
 /// A line longer than this is not drawn, only pointed at.
 const LONGEST_LINE: usize = 4000;
 
@@ -490,13 +493,13 @@ pub fn shown_path(path: &Path) -> String {
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bare = |lower: &str| lower.replace(['_', '-', ' ', '.'], "");
     let wanted = name.to_lowercase();
-    // Nothing is near to no name, and with one letter it would be.
-    if wanted.is_empty() {
+    // Nothing is near to no name, and with one letter it would be. A text of a page is no name.
+    if wanted.is_empty() || wanted.len() > LONGEST_NAME {
         return None;
     }
     let (wanted_bare, wanted_length) = (bare(&wanted), wanted.chars().count());
     let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
+    for candidate in known.into_iter().filter(|known| known.len() <= LONGEST_NAME).take(MOST_COMPARED) {
         let lower = candidate.to_lowercase();
         if bare(&lower) == wanted_bare {
             return Some(candidate);

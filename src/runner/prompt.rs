@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::advice;
 use super::{EndedAlone, Job, Made, Outcome, Pause, Stage, Tools, complete, error_id, further_outputs};
-use crate::check::{self, CompiledCheck, Valid, Violation, ViolationKind};
+use crate::apart::Left;
+use crate::check::{self, CHECK_TIME, CompiledCheck, Valid, Violation, ViolationKind};
 use crate::clock;
 use crate::fs::FsError;
 use crate::judge::{Prepared, call_digest, render_failure};
@@ -364,24 +365,49 @@ impl Asking<'_> {
         mut record: CallRecord,
         elapsed: Duration,
     ) -> Result<Asked, FsError> {
-        let checked = self.validate(&reply);
         self.tools.providers.answers(self.model());
         record.reply = Some(reply.clone());
         let name = self.tools.store.calls().keep(&record)?;
         self.count(Ok(&reply), &record, elapsed)?;
         self.job.course.call = Some((Ok(reply.usage), None));
         (self.job.answered)(reply.usage);
-        match checked {
-            Ok(valid) => Ok(Asked::Answered(Answer { valid, call: name, sample: reply.sample })),
-            Err(violations) => {
+        let (time, limit) = self.time_to_check(elapsed);
+        let unwanted = || self.job.live.cancel.is_killing();
+        let (schema, check) = (self.spec.schema.as_deref(), self.question.check.as_deref());
+        match check::validate_within(&reply.text, schema, check, time, &unwanted) {
+            Err(Left::Unwanted) => Ok(Asked::Ended(self.ended_in_check())),
+            Err(left) => {
+                // It is not taken up again: its check would take as long.
+                self.tools.store.calls().mark(&name, Verdict::Rejected)?;
+                Ok(Asked::Ended(Outcome::Failed(unchecked(left, time, limit))))
+            }
+            Ok(Ok(valid)) => Ok(Asked::Answered(Answer { valid, call: name, sample: reply.sample })),
+            Ok(Err(violations)) => {
                 self.tools.store.calls().mark(&name, Verdict::Rejected)?;
                 Ok(Asked::Ended(self.reject(&reply, &violations)))
             }
         }
     }
 
-    fn validate(&self, reply: &Reply) -> Result<Valid, Vec<Violation>> {
-        check::validate(&reply.text, self.spec.schema.as_deref(), self.question.check.as_deref())
+    /// How long the answer may be checked, after a call that took so long; and the task's limit, if that is why.
+    fn time_to_check(&self, elapsed: Duration) -> (Duration, Option<Duration>) {
+        let limit = self.limit();
+        let left = limit.map(|limit| limit.saturating_sub(self.job.talk().spent + elapsed));
+        match left.filter(|&left| left < CHECK_TIME) {
+            Some(left) => (left, limit),
+            None => (CHECK_TIME, None),
+        }
+    }
+
+    /// The attempt was ended while its answer was checked. The answer is kept, and checked again.
+    fn ended_in_check(&self) -> Outcome {
+        match self.job.live.ended() {
+            Some(EndedAlone::Stalled(limit)) if !self.tools.cancel.is_killing() => {
+                let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
+                Outcome::Failed(Failure { recoverable: true, ..super::failure("stall", message) })
+            }
+            _ => Outcome::Stopped,
+        }
     }
 
     /// Keeps and counts a call that brought no answer, or none to be used. The error's id.
@@ -584,6 +610,20 @@ impl Asking<'_> {
         }
         Outcome::Failed(failure)
     }
+}
+
+/// Why an attempt failed whose answer could not be checked in time. `limit`: that of the task, where it was reached.
+fn unchecked(left: Left, time: Duration, limit: Option<Duration>) -> Failure {
+    let hint = "\nhint: make its schema or its check simpler, or the answer shorter; the answer is kept in `.planexe/calls`";
+    let long = |time: Duration| style::duration(time.as_secs_f64());
+    let message = match (left, limit) {
+        (Left::Failed, _) => format!("the answer could not be checked: the check broke down{hint}"),
+        (_, Some(limit)) => {
+            format!("not done after {} (timeout): its answer was still being checked{hint}", long(limit))
+        }
+        (_, None) => format!("checking its answer took longer than {} (timeout){hint}", long(time)),
+    };
+    super::failure("timeout", message)
 }
 
 /// Counts a call of a build before this one, which may have been killed before it could.

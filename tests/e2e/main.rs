@@ -11,6 +11,7 @@ mod support;
 
 mod any_change;
 mod big;
+mod bounded;
 mod broken;
 mod caches;
 mod calls;

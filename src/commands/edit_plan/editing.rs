@@ -56,7 +56,7 @@ impl Edit {
     /// The new text: that of a file, or what an editor makes of the copy. From here on a signal ends planexe, until
     /// [`finish_in_peace`].
     pub(super) fn new_text(&mut self, session: &Session, from: Option<&Path>) -> Result<Vec<u8>, Error> {
-        let received = signals::listen();
+        let received = signals::listen_beside_a_program();
         let Some(from) = from else {
             edit_by_hand(session, &self.path)?;
             self.is_only_one = true;
