@@ -7,6 +7,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::items::canonical;
+use crate::render::WORDS;
 use crate::words::{self, Phrases};
 
 /// Their names, for suggestions.
@@ -119,9 +120,13 @@ fn mentions(text: String, words: &Value, kwargs: Kwargs) -> Result<Vec<String>, 
 }
 
 fn list_of_words(words: &Value) -> Result<Vec<String>, Error> {
-    match words.as_str() {
-        Some(text) => Ok(words::listed(text)),
-        None => Ok(words.try_iter()?.map(|word| word.to_string()).collect()),
+    let list: Vec<String> = match words.as_str() {
+        Some(text) => words::listed(text),
+        None => words.try_iter()?.take(WORDS + 1).map(|word| word.to_string()).collect(),
+    };
+    match list.len() > WORDS {
+        true => Err(wrong(format!("`mentions` looks for at most {WORDS} words"))),
+        false => Ok(list),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Conditions: `"{{ … }}"`, one expression that is true or false.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use minijinja::Value;
 
+use super::bounds::{self, counted};
 use super::words::{in_words, nearest_member};
-use super::{RenderError, Source, environment, undeclared};
+use super::{RenderError, Source, apart_from, environment, undeclared};
 use crate::order;
 
 /// The expression inside `"{{ … }}"`, if the text is one and nothing else.
@@ -20,12 +22,28 @@ pub fn condition_of(text: &str) -> Option<&str> {
 /// `false`, `no` and `0`, since a model may write them.
 pub fn eval_condition(source: &Source, context: &Value) -> Result<bool, RenderError> {
     let inside = condition(source)?;
+    let inner = Source::new(source.name.clone(), inside).trimmed(source.trim);
+    if counted(&inner, true)?.deep {
+        let (source, context) = (source.clone(), context.clone());
+        return apart_from(&inner, move || truth(&source, &context));
+    }
+    truth(source, context)
+}
+
+fn truth(source: &Source, context: &Value) -> Result<bool, RenderError> {
+    let inside = condition(source)?;
+    let inner = Source::new(source.name.clone(), inside).trimmed(source.trim);
     let env = environment(false, source.trim);
-    let inner = Source::new(source.name.clone(), inside);
-    let expression =
-        env.compile_expression(inside).map_err(|error| in_words(&inner, &error, Some(context)))?;
-    let value = expression.eval(context).map_err(|error| in_words(&inner, &error, Some(context)))?;
-    if let Some(calls) = order::with_calls(inside)
+    let compiled = counted(&inner, true)?;
+    let told =
+        |error: &minijinja::Error| in_words(&inner, error, Some(context), |range| compiled.place(range));
+    if let Err(error) = env.compile_expression(inside) {
+        return Err(in_words(&inner, &error, Some(context), Range::clone));
+    }
+    bounds::begin();
+    let expression = env.compile_expression(&compiled.text).map_err(|error| told(&error))?;
+    let value = expression.eval(context).map_err(|error| told(&error))?;
+    if let Some(calls) = order::with_calls(&compiled.text)
         && let Err(error) = env.compile_expression(&calls).and_then(|again| again.eval(context))
         && let Some(why) = order::mismatch(&error)
     {

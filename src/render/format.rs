@@ -1,5 +1,6 @@
 //! Filters that write values: JSON, anchors, excerpts, numbers. Those that read them are in [`crate::filters`].
 
+use super::bounds;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Error, ErrorKind, State, Value};
 
@@ -26,6 +27,7 @@ pub(super) fn tojson(
     if value.is_undefined() {
         return Err(Error::from(ErrorKind::UndefinedError));
     }
+    bounds::said(value)?;
     let failed = |error| {
         Error::new(ErrorKind::InvalidOperation, "the value cannot be written as JSON").with_source(error)
     };
@@ -106,7 +108,9 @@ pub(super) fn group_digits(value: &Value, separator: Option<String>) -> Result<S
             ));
         }
     };
-    Ok(grouped(&text, separator.as_deref().unwrap_or(",")))
+    let separator = separator.as_deref().unwrap_or(",");
+    bounds::charge((text.len() as u64).saturating_mul(1 + separator.len() as u64))?;
+    Ok(grouped(&text, separator))
 }
 
 fn grouped(text: &str, separator: &str) -> String {

@@ -5,17 +5,23 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
+use bounds::{Counted, counted};
+
+use crate::apart::{self, Left};
 use crate::{filters, order};
 
+mod bounds;
 mod condition;
 mod format;
 mod tags;
 mod words;
 
+pub use bounds::WORDS;
 pub use condition::{condition, condition_of, eval_condition, undeclared_in_condition};
 pub use format::slug;
 pub use tags::find_name;
@@ -85,9 +91,6 @@ impl fmt::Display for RenderError {
 
 impl std::error::Error for RenderError {}
 
-/// Steps a template may take: far more than any report needs, and still an end.
-const FUEL: u64 = 10_000_000;
-
 /// Largest text a template may make.
 const LARGEST: usize = 256 << 20;
 
@@ -102,23 +105,66 @@ fn render_within(
     html: bool,
     largest: usize,
 ) -> Result<String, RenderError> {
+    let counted = counted(source, false)?;
+    if !counted.deep {
+        return render_here(source, &counted, context, html, largest);
+    }
+    let (here, context) = (source.clone(), context.clone());
+    apart_from(source, move || render_here(&here, &counted, &context, html, largest))
+}
+
+/// Does it on a stack of its own, from which a template that is deep or takes too long is left.
+fn apart_from<T: Send + 'static>(
+    source: &Source,
+    work: impl FnOnce() -> Result<T, RenderError> + Send + 'static,
+) -> Result<T, RenderError> {
+    // What counts its own time comes to its end before that.
+    apart::run(bounds::TIME + bounds::TIME / 4, &|| false, work).unwrap_or_else(|left| {
+        let message = match left {
+            Left::TimeOver | Left::Unwanted => {
+                format!("the template takes longer than {} s", bounds::TIME.as_secs())
+            }
+            Left::Failed => "the template cannot be rendered: the engine broke down".to_owned(),
+        };
+        let name = source.name.clone();
+        Err(RenderError { message, name, line: Some(1), span: None, hint: None })
+    })
+}
+
+fn render_here(
+    source: &Source,
+    counted: &Counted,
+    context: &Value,
+    html: bool,
+    largest: usize,
+) -> Result<String, RenderError> {
+    let told =
+        |error: &minijinja::Error| in_words(source, error, Some(context), |range| counted.place(range));
     let env = environment(html, source.trim);
-    let template = env
-        .template_from_named_str(&source.name, &source.text)
-        .map_err(|error| in_words(source, &error, Some(context)))?;
+    let template = match env.template_from_named_str(&source.name, &counted.text) {
+        Ok(template) => template,
+        Err(error) => return Err(unreadable(source, env).unwrap_or_else(|| told(&error))),
+    };
     let mut text = Text { bytes: Vec::new(), room: largest, full: false };
+    bounds::begin();
     let made = template.render_captured_to(context, &mut text).map(drop);
     match made {
-        _ if text.full => Err(RenderError {
+        Err(error) if text.full => Err(RenderError {
             message: format!("the text is larger than {} MiB", largest >> 20),
             name: source.name.clone(),
-            line: None,
+            line: error.line().or(Some(1)),
             span: None,
             hint: None,
         }),
-        Err(error) => Err(in_words(source, &error, Some(context))),
+        Err(error) => Err(told(&error)),
         Ok(()) => Ok(String::from_utf8(text.bytes).expect("BUG: a template made a text that is not UTF-8")),
     }
+}
+
+/// Why a template cannot be read, in its own words and not in those it is compiled in.
+fn unreadable(source: &Source, env: &Environment<'_>) -> Option<RenderError> {
+    let error = env.template_from_named_str(&source.name, &source.text).err()?;
+    Some(in_words(source, &error, None, Range::clone))
 }
 
 /// The text a template makes, as far as there is room: a loop over a large input would else take all memory.
@@ -147,13 +193,17 @@ impl io::Write for Text {
 /// The names a template uses and does not set itself; of members the whole path (`vars.audience`).
 /// Fails if the template cannot be parsed, uses a filter or test there is none of, or wants another file.
 pub fn undeclared(source: &Source) -> Result<BTreeSet<String>, RenderError> {
-    let env = environment(false, source.trim);
-    let template = env
-        .template_from_named_str(&source.name, &source.text)
-        .map_err(|error| in_words(source, &error, None))?;
-    lint(source, env)?;
-    let is_given = |name: &str| means_something(name.split('.').next().unwrap_or(name));
-    Ok(template.undeclared_variables(true).into_iter().filter(|name| !is_given(name)).collect())
+    let here = source.clone();
+    let names = move || {
+        let env = environment(false, here.trim);
+        let template = env
+            .template_from_named_str(&here.name, &here.text)
+            .map_err(|error| in_words(&here, &error, None, Range::clone))?;
+        lint(&here, env)?;
+        let is_given = |name: &str| means_something(name.split('.').next().unwrap_or(name));
+        Ok(template.undeclared_variables(true).into_iter().filter(|name| !is_given(name)).collect())
+    };
+    if counted(source, false)?.deep { apart_from(source, names) } else { names() }
 }
 
 /// Whether a name means something in every template, so that no input can be called so.
@@ -177,19 +227,26 @@ fn new_environment(html: bool, trim: bool) -> Environment<'static> {
     env.set_keep_trailing_newline(true);
     env.set_trim_blocks(trim);
     env.set_lstrip_blocks(trim);
-    env.set_fuel(Some(FUEL));
+    env.set_fuel(Some(bounds::FUEL));
     env.set_recursion_limit(100);
     env.set_debug(true);
     env.remove_global("debug");
+    env.set_formatter(|out, state, value| {
+        bounds::said(value)?;
+        minijinja::escape_formatter(out, state, value)
+    });
     if html {
-        env.set_formatter(|out, state, value| match value.as_str().map(printable) {
-            Some(Cow::Owned(text)) if value.is_safe() => {
-                minijinja::escape_formatter(out, state, &Value::from_safe_string(text))
+        env.set_formatter(|out, state, value| {
+            match bounds::said(value).map(|()| value.as_str().map(printable))? {
+                Some(Cow::Owned(text)) if value.is_safe() => {
+                    minijinja::escape_formatter(out, state, &Value::from_safe_string(text))
+                }
+                Some(Cow::Owned(text)) => minijinja::escape_formatter(out, state, &Value::from(text)),
+                _ => minijinja::escape_formatter(out, state, value),
             }
-            Some(Cow::Owned(text)) => minijinja::escape_formatter(out, state, &Value::from(text)),
-            _ => minijinja::escape_formatter(out, state, value),
         });
     }
+    bounds::add(&mut env);
     env.add_filter("tojson", format::tojson);
     env.add_filter("printable", |text: String| printable(&text).into_owned());
     env.add_filter("slug", |text: String| slug(&text));

@@ -1,5 +1,7 @@
 //! The template engine's errors in our words: what is undefined, and what may be meant.
 
+use std::ops::Range;
+
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
@@ -7,8 +9,16 @@ use super::tags::known_filters;
 use super::{RenderError, Source};
 
 /// minijinja's error in our words.
-pub(super) fn in_words(source: &Source, error: &Error, context: Option<&Value>) -> RenderError {
-    let span = error.range().filter(|range| source.text.get(range.clone()).is_some());
+///
+/// `place` gives the place in the source of one in the text that was compiled.
+pub(super) fn in_words(
+    source: &Source,
+    error: &Error,
+    context: Option<&Value>,
+    place: impl Fn(&Range<usize>) -> Range<usize>,
+) -> RenderError {
+    let span =
+        error.range().map(|range| place(&range)).filter(|range| source.text.get(range.clone()).is_some());
     let snippet =
         span.clone().and_then(|range| source.text.get(range)).map(str::trim).filter(|text| text.len() < 200);
     let detail = error.detail().unwrap_or("");

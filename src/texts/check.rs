@@ -9,7 +9,7 @@ use crate::manifest::fault::{Fault, suggest};
 use crate::manifest::inputs::named;
 use crate::manifest::types::{Check, Task};
 use crate::manifest::{KeyPath, paths};
-use crate::render::Source;
+use crate::render::{Source, WORDS};
 use crate::words;
 
 impl Loader<'_> {
@@ -76,6 +76,13 @@ impl Loader<'_> {
             let Some(file) = self.resolve(&at, &path, "list of words") else { continue };
             let list = if key == "banned_words" { &mut lists.banned } else { &mut lists.allowed };
             list.extend(words::listed(&file.text));
+            // Each becomes a pattern of its own, and is looked for in every answer.
+            let count = list.len();
+            if count > WORDS {
+                list.clear();
+                let message = format!("`{path}` makes it {count} words, at most {WORDS} can be looked for");
+                self.faults.push(Fault::at(&at, message).wanted("too many words"));
+            }
         }
         lists
     }

@@ -11,6 +11,9 @@ use crate::manifest::types::Task;
 use crate::manifest::{KeyPath, nearest};
 use crate::render::{self, RenderError, Source};
 
+/// Most names of one template that are told to be none.
+const MOST: usize = 100;
+
 impl Loader<'_> {
     /// What means something in every template would be that, and not the input.
     pub(super) fn names_of_inputs(&mut self, at: &KeyPath, task: &Task) {
@@ -70,7 +73,12 @@ impl Loader<'_> {
         let unsure =
             ["inputs", "foreach", "sequential"].iter().any(|key| self.manifest.is_damaged(&here.then(*key)));
         let vars_unsure = self.manifest.is_damaged(&key_path!["vars"]);
+        let before = self.faults.len();
         for name in used {
+            // Each is looked for in the text, and no more are shown.
+            if self.faults.len() - before >= MOST {
+                break;
+            }
             let root = name.split('.').next().unwrap_or(name);
             if root == "vars" {
                 let Some(var) = name.split('.').nth(1) else { continue };

@@ -167,3 +167,34 @@ fn ids_that_are_none_are_told_without_comparing_all_with_all() {
     space.run(&["build"]).exits(1).says(&["`/refs/0`: is none of the ids there are", "wanted one of `id0`"]);
     assert_eq!(space.sidecar("a.json")["failure"]["class"], "validation");
 }
+
+#[test]
+fn templates_end_in_an_error_with_its_line() {
+    let pairs = |what: &str| format!("1{}", what.repeat(100_000));
+    for (template, line) in [
+        (format!("a\n{{{{ {} }}}}", pairs("+1")), 2),
+        (format!("a\nb\n{{{{ {} }}}}", pairs("|upper")), 3),
+        (format!("{{{{ {}1 }}}}", "not ".repeat(100_000)), 1),
+        (format!("{{{{ {}1{} }}}}", "[".repeat(100_000), "]".repeat(100_000)), 1),
+        ("a\n{{ \"a\\nb\"|indent(4000000000) }}".to_owned(), 2),
+        ("a\n{{ [1]|batch(4000000000,\"x\")|length }}".to_owned(), 2),
+        ("a\n{{ \"%999999999d\"|format(1) }}".to_owned(), 2),
+        ("{% set ns=namespace(x=\"aaaaaaaaaaaaaaaa\") %}\n{% for i in range(60) %}\n{% set ns.x = ns.x ~ ns.x %}\n{% endfor %}{{ ns.x|length }}".to_owned(), 3),
+        ("{% set ns=namespace(x=[]) %}\n{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}".to_owned(), 2),
+    ] {
+        let space = Space::new();
+        space.write("pipeline.toml", "[task.a]\noutputs = [\"a\"]\ntemplate = \"t.j2\"\n");
+        space.write("t.j2", &template);
+        let checked = space.run(&["check"]);
+        let out = match checked.code {
+            0 => space.run(&["build"]).exits(1),
+            _ => checked.exits(2),
+        };
+        assert!(out.stderr.contains(&format!("t.j2:{line}")), "{out}");
+        // The same as inline text, of a prompt or a condition.
+        let inline = serde_json::to_string(&template).expect("JSON");
+        space.write("pipeline.toml", format!("[task.a]\noutputs = [\"a\"]\ntemplate = {inline}\n"));
+        let code = space.run(&["build"]).code;
+        assert!(matches!(code, 1 | 2), "{code}");
+    }
+}
