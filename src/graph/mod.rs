@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::pattern;
 
 mod connect;
+mod nested;
 
 use connect::Order;
 
@@ -174,6 +175,20 @@ pub struct ForeachDecl {
     pub rest: String,
 }
 
+/// A path of a declaration.
+pub type Place = (usize, Role);
+
+/// What a path is to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The n-th output.
+    Output(usize),
+    /// The n-th input.
+    Input(usize),
+    /// What a fan-out runs over.
+    Items,
+}
+
 /// A fault that only shows when tasks are put together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -185,6 +200,13 @@ pub enum Fault {
         second: (usize, usize),
         /// Whether they differ in case only.
         case_only: bool,
+    },
+    /// A path is a file to one task, and to another a folder with files in it.
+    FileAndFolder {
+        /// Whose path it is.
+        file: Place,
+        /// Whose path lies below it.
+        folder: Place,
     },
     /// Tasks that wait for one another.
     Cycle {
@@ -219,7 +241,9 @@ impl Graph {
     /// Puts declarations together. All faults are found in one go.
     pub fn build(decls: Vec<Decl>) -> Result<Graph, Box<Faulty>> {
         let mut graph = Graph::default();
+        let nested = nested::files_that_are_folders(&decls);
         let (orders, mut faults) = graph.declare(decls);
+        faults.extend(nested);
         graph.connect(&orders);
         faults.extend(graph.sort().into_iter().map(|decls| Fault::Cycle { decls }));
         if faults.is_empty() { Ok(graph) } else { Err(Box::new(Faulty { graph, faults })) }

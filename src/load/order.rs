@@ -1,8 +1,8 @@
 //! Faults of the graph: two tasks that write one file, cycles, and lanes that wait for themselves.
 
 use super::Loader;
-use super::decl::decl;
-use crate::graph::{self, Graph};
+use super::decl::{decl, foreach_decl};
+use crate::graph::{self, Graph, Place, Role};
 use crate::lanes;
 use crate::manifest::inputs;
 use crate::manifest::{Fault, KeyPath};
@@ -33,6 +33,27 @@ impl Loader<'_> {
                 Fault::at(at(*second), message)
                     .wanted("one task per file")
                     .related(at(*first), format!("`{one}` writes it here"))
+            }
+            graph::Fault::FileAndFolder { file, folder } => {
+                let verb =
+                    |(_, role): Place| if matches!(role, Role::Output(_)) { "writes" } else { "reads" };
+                let (path, below) = (self.path_at(*file), self.path_at(*folder));
+                let message = format!(
+                    "`{path}` is a file, which task `{}` {}, and a folder: `{}` {} `{below}`",
+                    self.task_name(file.0),
+                    verb(*file),
+                    self.task_name(folder.0),
+                    verb(*folder),
+                );
+                // Of a path that is written the task can choose another name.
+                let (at, other, says) = match file.1 {
+                    Role::Output(_) => (file, folder, "a file in it"),
+                    _ => (folder, file, "the file"),
+                };
+                Fault::at(self.place_of(*at), message)
+                    .wanted("a file or a folder, not both")
+                    .related(self.place_of(*other), says)
+                    .hint("give one of the two another name")
             }
             graph::Fault::Cycle { decls } => {
                 let mut names: Vec<&str> = decls.iter().map(|&decl| self.task_name(decl)).collect();
@@ -108,6 +129,32 @@ impl Loader<'_> {
                 .related(at(other.0), "the other")
                 .hint(format!("give the lane another name, or say `isolate = {{ lane = \"{name}\" }}`")),
             );
+        }
+    }
+
+    /// Where a path stands in the manifest.
+    fn place_of(&self, (decl, role): Place) -> KeyPath {
+        let at = self.task_path(decl);
+        match role {
+            Role::Output(n) => at.then("outputs").then(n),
+            Role::Input(n) => match self.manifest.tables.task.get_index(decl) {
+                Some((_, task)) => inputs::named(&task.inputs, &at).swap_remove(n).key_path,
+                None => at,
+            },
+            Role::Items => at.then("foreach"),
+        }
+    }
+
+    /// A path as it is written there.
+    fn path_at(&self, (decl, role): Place) -> String {
+        let Some((_, task)) = self.manifest.tables.task.get_index(decl) else { return String::new() };
+        match role {
+            Role::Output(n) => task.outputs[n].path().to_owned(),
+            Role::Input(n) => inputs::names(&task.inputs)[n].1.to_owned(),
+            Role::Items => task
+                .foreach
+                .as_ref()
+                .map_or(String::new(), |foreach| foreach_decl(&self.manifest.tables, foreach).source),
         }
     }
 
