@@ -26,8 +26,9 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// How every temporary file of ours begins. Globs and watchers pass such names over.
-pub const TEMP_PREFIX: &str = ".planexe-tmp-";
+/// How every temporary file of ours begins, but for the dot that hides those no command sees. Globs and watchers pass
+/// such names over.
+pub const TEMP_PREFIX: &str = "planexe-tmp-";
 
 /// The longest file name the usual file systems take, in bytes.
 pub const NAME_MAX: usize = 255;

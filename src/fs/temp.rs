@@ -14,6 +14,9 @@ use super::read::{FileKind, each_in_dir};
 use super::write::remove;
 use super::{At, NAME_MAX, Result, TEMP_PREFIX, change, retry};
 
+/// What temporary files that planexe alone writes have before [`TEMP_PREFIX`]: shells and `ls` pass them over.
+const HIDDEN: &str = ".";
+
 /// Tells this process's temporary names from those of an earlier one with the same process id, whose
 /// orphaned children may still write to theirs.
 fn nonce() -> u32 {
@@ -27,26 +30,42 @@ fn nonce() -> u32 {
     })
 }
 
-/// A name in `dir` that no other attempt of any process uses, ending as `name` does, so that a
-/// program that looks at the extension writes the right format.
+/// A hidden name in `dir` that no other attempt of any process uses. It ends as `name` does, but not like a sidecar: what
+/// is not finished must not be found by `*.DONE`.
 pub(super) fn temp_in(dir: &Path, name: &OsStr) -> PathBuf {
+    let is_sidecar = [".DONE", ".status"].iter().any(|end| name.as_bytes().ends_with(end.as_bytes()));
+    let end = if is_sidecar { ".tmp" } else { "" };
+    dir.join(unique_name(HIDDEN, name, end))
+}
+
+fn unique_name(start: &str, name: &OsStr, end: &str) -> OsString {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut temp = format!("{TEMP_PREFIX}{}-{:08x}-{n}-", std::process::id(), nonce()).into_bytes();
+    let mut temp = format!("{start}{TEMP_PREFIX}{}-{:08x}-{n}-", std::process::id(), nonce()).into_bytes();
     let name = name.as_bytes();
-    let room = NAME_MAX.saturating_sub(temp.len());
-    let mut start = name.len().saturating_sub(room);
+    let room = NAME_MAX.saturating_sub(temp.len() + end.len());
+    let mut from = name.len().saturating_sub(room);
     // Not in the middle of a character.
-    while start > 0 && start < name.len() && name[start] & 0xc0 == 0x80 {
-        start += 1;
+    while from > 0 && from < name.len() && name[from] & 0xc0 == 0x80 {
+        from += 1;
     }
-    temp.extend_from_slice(&name[start..]);
-    dir.join(OsString::from_vec(temp))
+    temp.extend_from_slice(&name[from..]);
+    temp.extend_from_slice(end.as_bytes());
+    OsString::from_vec(temp)
 }
 
 /// Whether a file name is that of a temporary file of ours.
 pub fn is_temp_name(name: &str) -> bool {
-    name.starts_with(TEMP_PREFIX)
+    name.strip_prefix(HIDDEN).unwrap_or(name).starts_with(TEMP_PREFIX)
+}
+
+/// The process and the nonce in a name that [`unique_name`] made, in this process or another.
+fn maker(name: &str) -> Option<(i32, &str)> {
+    let mut parts = name.strip_prefix(HIDDEN).unwrap_or(name).strip_prefix(TEMP_PREFIX)?.splitn(4, '-');
+    let (pid, nonce, n, _) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_nonce = nonce.len() == 8 && nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let pid = pid.parse().ok().filter(|&pid: &i32| pid > 0)?;
+    (is_nonce && n.parse::<u64>().is_ok()).then_some((pid, nonce))
 }
 
 /// A new file, open for writing; it must not be there.
@@ -94,6 +113,12 @@ pub fn temp_beside(target: &Path) -> PathBuf {
     temp_in(target.parent().unwrap_or(Path::new("")), target.file_name().unwrap_or(OsStr::new("file")))
 }
 
+/// The same for a file that a command writes: the name is not hidden, since programs treat hidden files in ways of
+/// their own. `make` takes none as its goal.
+pub fn temp_for_command(target: &Path) -> PathBuf {
+    target.with_file_name(unique_name("", target.file_name().unwrap_or(OsStr::new("file")), ""))
+}
+
 /// A temporary file that is removed again unless it was renamed away.
 pub(super) struct Temp {
     pub(super) path: PathBuf,
@@ -114,21 +139,11 @@ pub fn sweep_temps(dir: &Path) -> Result<usize> {
     let mut swept = 0;
     let mut temps = Vec::new();
     each_in_dir(dir, |name, kind| {
-        if name.as_bytes().starts_with(TEMP_PREFIX.as_bytes()) {
-            temps.push((name, kind));
+        if matches!(kind, FileKind::File | FileKind::Link) && name.to_str().is_some_and(is_left_behind) {
+            temps.push(name);
         }
     })?;
-    for (name, kind) in temps {
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(TEMP_PREFIX)) else { continue };
-        if kind == FileKind::Dir || kind == FileKind::Other {
-            continue;
-        }
-        let mut parts = rest.split('-');
-        let pid = parts.next().and_then(|pid| pid.parse::<i32>().ok());
-        let own = parts.next() == Some(&format!("{:08x}", nonce()));
-        if own || pid.is_some_and(|pid| pid != std::process::id() as i32 && process_exists(pid)) {
-            continue;
-        }
+    for name in temps {
         if remove(&dir.join(&name))? {
             swept += 1;
         }
@@ -136,8 +151,31 @@ pub fn sweep_temps(dir: &Path) -> Result<usize> {
     Ok(swept)
 }
 
-/// Whether a process with this id exists; one we may not signal exists too.
+/// Whether a name was made by a process that is gone.
+fn is_left_behind(name: &str) -> bool {
+    let Some((pid, of)) = maker(name) else { return false };
+    let is_own = of == format!("{:08x}", nonce());
+    !is_own && (pid == std::process::id() as i32 || !process_exists(pid))
+}
+
+/// Whether a process with this id runs; one we may not signal does too. One that has ended does not, though its parent
+/// may not have taken that in.
 pub fn process_exists(pid: i32) -> bool {
     rustix::process::Pid::from_raw(pid)
         .is_some_and(|pid| !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+        && !has_ended(pid)
+}
+
+#[cfg(target_os = "linux")]
+fn has_ended(pid: i32) -> bool {
+    // The second field is the program's name in parentheses and may hold anything.
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after = stat.iter().rposition(|&byte| byte == b')').map_or(&[][..], |at| &stat[at + 1..]);
+    matches!(after.trim_ascii_start().first(), Some(b'Z' | b'X'))
+}
+
+/// Not to be seen here: the process counts as running until its parent has taken its end in.
+#[cfg(not(target_os = "linux"))]
+fn has_ended(_pid: i32) -> bool {
+    false
 }

@@ -157,32 +157,66 @@ fn temporary_names_are_unique_and_keep_the_extension() {
 }
 
 #[test]
+fn a_command_writes_to_a_name_that_is_not_hidden() {
+    let temp = temp_for_command(Path::new("out/chart.svg"));
+    let name = temp.file_name().unwrap().to_str().unwrap();
+    assert!(temp.starts_with("out") && is_temp_name(name) && !name.starts_with('.'), "{name}");
+    assert!(name.ends_with("chart.svg"), "{name}");
+    assert_eq!(temp_for_command(Path::new("a.md")).parent(), Some(Path::new("")));
+}
+
+#[test]
+fn what_is_not_finished_has_no_name_of_a_sidecar() {
+    for (target, end) in [("a.txt.DONE", ".DONE.tmp"), ("a.txt.status", ".status.tmp"), ("a.txt", "a.txt")] {
+        let temp = temp_beside(Path::new(target));
+        assert!(temp.to_str().unwrap().ends_with(end), "{}", temp.display());
+    }
+}
+
+#[test]
 fn temps_of_the_dead_are_swept_and_no_others() {
     let dir = dir();
     let own = temp_beside(&dir.path().join("a.json"));
+    let own = own.file_name().unwrap().to_str().unwrap().to_owned();
     // No process has this id: it is beyond what kernels give out.
-    let dead = format!("{TEMP_PREFIX}{}-0badcafe-0-a.json", i32::MAX);
-    let reused = format!("{TEMP_PREFIX}{}-0badcafe-0-a.json", std::process::id());
-    let alive = format!("{TEMP_PREFIX}{}-0badcafe-0-a.json", rustix::process::getppid().unwrap());
-    let odd = format!("{TEMP_PREFIX}x");
-    for name in [&dead, &reused, &alive, &odd, "a.json", ".planexe-tmp"] {
+    let dead = i32::MAX;
+    let this = std::process::id();
+    let parent = rustix::process::getppid().unwrap();
+    let rows = [
+        (format!("{TEMP_PREFIX}{dead}-0badcafe-0-a.json"), false),
+        (format!(".{TEMP_PREFIX}{dead}-0badcafe-0-a.json"), false),
+        (format!(".{TEMP_PREFIX}{dead}-0badcafe-0-a.txt.status"), false),
+        (format!("{TEMP_PREFIX}{this}-0badcafe-0-a.json"), false),
+        (format!("{TEMP_PREFIX}{parent}-0badcafe-0-a.json"), true),
+        (own, true),
+        (format!(".{TEMP_PREFIX}x"), true),
+        (format!("{TEMP_PREFIX}{dead}-notes-0-a.json"), true),
+        (format!("{TEMP_PREFIX}{dead}.json"), true),
+        ("a.json".to_owned(), true),
+        (".planexe-tmp".to_owned(), true),
+    ];
+    for (name, _) in &rows {
         write_atomic(&dir.path().join(name), b"", Durability::Unsynced).unwrap();
     }
-    write_atomic(&own, b"", Durability::Unsynced).unwrap();
-    assert_eq!(sweep_temps(dir.path()).unwrap(), 3);
+    assert_eq!(sweep_temps(dir.path()).unwrap(), 4);
     let left = names(dir.path());
-    let own = own.file_name().unwrap().to_str().unwrap().to_owned();
-    for (name, there) in [
-        (&dead, false),
-        (&reused, false),
-        (&odd, false),
-        (&alive, true),
-        (&own, true),
-        (&"a.json".into(), true),
-    ] {
-        assert_eq!(left.contains(name), there, "{name}");
+    for (name, there) in rows {
+        assert_eq!(left.contains(&name), there, "{name}");
     }
     assert_eq!(sweep_temps(&dir.path().join("missing")).unwrap(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_nobody_waited_for_is_gone() {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let id = rustix::process::Pid::from_child(&child);
+    // Waits for its end and leaves it as it is.
+    let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    rustix::process::waitid(rustix::process::WaitId::Pid(id), options).unwrap();
+    assert!(!process_exists(id.as_raw_nonzero().get()));
+    child.wait().unwrap();
+    assert!(process_exists(std::process::id() as i32));
 }
 
 #[test]

@@ -176,6 +176,12 @@ pub fn check_output(path: &str, pipeline: &str) -> Result<(), PathFault> {
             );
         }
     }
+    if clean.split('/').any(crate::fs::is_temp_name) {
+        return fault(
+            format!("the output `{path}` is named like planexe's own temporary files"),
+            "wanted a name that does not begin with `planexe-tmp-`",
+        );
+    }
     if OWN.contains(&&*lower) {
         return fault(format!("the output `{path}` is a file planexe writes itself"), "wanted another name");
     }
@@ -278,6 +284,8 @@ mod tests {
             "a\nb",
             "~/x",
             "a ",
+            "sub/planexe-tmp-a",
+            ".planexe-tmp-a",
         ] {
             assert!(check_output(path, "p.toml").is_err(), "{path:?}");
         }

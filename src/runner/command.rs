@@ -106,7 +106,7 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let writes: Vec<PathBuf> = if spec.in_place || seat.is_some() {
         targets.clone()
     } else {
-        targets.iter().map(|target| fs::temp_beside(target)).collect()
+        targets.iter().map(|target| fs::temp_for_command(target)).collect()
     };
     let spare = tools.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let said = match spare {

@@ -301,7 +301,7 @@ mod tests {
         let (_dir, store) = store();
         let outbox = store.planexe_dir().join("outbox/ops");
         fs::make_dirs(&outbox, Durability::Unsynced).unwrap();
-        let left = format!("{}{}-00000000-0-000000000001.json", fs::TEMP_PREFIX, i32::MAX);
+        let left = format!(".{}{}-00000000-0-000000000001.json", fs::TEMP_PREFIX, i32::MAX);
         fs::write_atomic(&outbox.join(left), b"{", Durability::Unsynced).unwrap();
         assert_eq!(store.sweep([]).unwrap(), 1);
     }

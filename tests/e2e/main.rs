@@ -10,6 +10,7 @@ mod random;
 mod support;
 
 mod any_change;
+mod beneath;
 mod big;
 mod bounded;
 mod broken;

@@ -347,7 +347,7 @@ fn plain_build(space: &Space) -> (i32, String) {
 }
 
 fn is_temp(path: &str) -> bool {
-    path.contains(".planexe-tmp-")
+    path.contains("planexe-tmp-")
 }
 
 const FACTS_SCHEMA: &str = r#"{

@@ -298,7 +298,7 @@ impl Seat {
             Some(path) => fs::read_optional(&path).ok().flatten().unwrap_or_default(),
             None => Vec::new(),
         };
-        patterns.extend_from_slice(format!("\n{}*\n", fs::TEMP_PREFIX).as_bytes());
+        patterns.extend_from_slice(format!("\n{0}*\n.{0}*\n", fs::TEMP_PREFIX).as_bytes());
         for copied in copied.iter().filter(|copied| !copied.tracked) {
             patterns.extend_from_slice(format!("{}\n", as_pattern(&copied.path)).as_bytes());
         }
