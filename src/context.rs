@@ -61,7 +61,7 @@ impl Inputs {
     /// Reads the files of a task's inputs; those that are absent and may be are left out.
     pub fn read(project: &Project, files: Vec<Files>) -> Result<Inputs, InputError> {
         Inputs::gather(project, files, |path| {
-            let bytes = fs::read_optional(&project.input(path))?;
+            let bytes = fs::linked::read_optional(&project.input(path))?;
             Ok(bytes.map(|bytes| {
                 let digest = Digest::of(&bytes);
                 (Some(bytes.into()), digest)
@@ -72,7 +72,7 @@ impl Inputs {
     /// The same for a command, which reads its inputs itself: their digests alone.
     pub fn hash(project: &Project, files: Vec<Files>, index: &Index) -> Result<Inputs, InputError> {
         Inputs::gather(project, files, |path| {
-            Ok(index.digest(&project.input(path))?.map(|(digest, _)| (None, digest)))
+            Ok(index.digest_of_input(&project.input(path))?.map(|(digest, _)| (None, digest)))
         })
     }
 
@@ -231,7 +231,7 @@ impl Inputs {
         match &self.read[path].0 {
             Some(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(malformed),
             None => {
-                let bytes = fs::read(&project.input(path)).map_err(InputError::Fs)?;
+                let bytes = fs::linked::read(&project.input(path)).map_err(InputError::Fs)?;
                 String::from_utf8(bytes).map(Cow::Owned).map_err(|error| malformed(error.utf8_error()))
             }
         }

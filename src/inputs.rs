@@ -160,7 +160,7 @@ impl<'a> Finder<'a> {
         if let Some(known) = listings.get(folder) {
             return Ok(known.clone());
         }
-        let mut entries: Vec<Entry> = fs::optional(fs::list_dir(&self.run.join(folder)))?
+        let mut entries: Vec<Entry> = fs::optional(fs::linked::list_dir(&self.run.join(folder)))?
             .unwrap_or_default()
             .into_iter()
             .map(|(name, kind)| Entry {

@@ -9,7 +9,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Read;
 use std::net::{IpAddr, ToSocketAddrs as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -574,31 +576,63 @@ fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T
         let hint = "XDG_CONFIG_HOME and HOME say where keys are looked for";
         fault(format!("cannot be read: {why}\nhint: {hint}"))
     };
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
+    let mut file = match crate::fs::open_named(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
-        Err(error) => return Err(unread(error)),
+        Err(error) => return Err(unread(error.source)),
     };
-    #[cfg(unix)]
+    // Of the file that is read, whatever has its name by then.
+    let metadata = file.metadata().map_err(unread)?;
+    if let Some(why) = not_private(path, metadata.uid(), metadata.mode(), rustix::process::geteuid().as_raw())
     {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            let hint = format!("chmod 600 '{}'", path.display());
-            return Err(fault(format!("is open to others (mode {mode:o}), wanted 600\nhint: `{hint}`")));
-        }
+        return Err(fault(why));
     }
     if metadata.len() > 1 << 20 {
         return Err(fault("is larger than 1 MiB".into()));
     }
-    let text = std::fs::read_to_string(path).map_err(unread)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(unread)?;
     toml::from_str(&text).map_err(|error: toml::de::Error| fault(error.message().to_owned()))
+}
+
+/// Why a file may not be believed to be a user's own secret, and how to mend it.
+fn not_private(path: &Path, owner: u32, mode: u32, user: u32) -> Option<String> {
+    let mode = mode & 0o777;
+    let path = path.display();
+    if owner != user {
+        return Some(format!(
+            "belongs to user {owner}, wanted one of your own (user {user}): whoever owns it can change it\n\
+             hint: `sudo chown {user} '{path}'`, if what is in it is yours"
+        ));
+    }
+    (mode & 0o077 != 0)
+        .then(|| format!("is open to others (mode {mode:o}), wanted 600\nhint: `chmod 600 '{path}'`"))
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test's own files")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_the_users_own_and_nobody_elses_to_read() {
+        let path = Path::new("/home/me/secrets.toml");
+        for (owner, mode, says) in [
+            (1000, 0o100600, None),
+            (1000, 0o100400, None),
+            (1000, 0o100640, Some("mode 640")),
+            (1000, 0o100602, Some("chmod 600 '/home/me/secrets.toml'")),
+            (1001, 0o100600, Some("belongs to user 1001")),
+            (0, 0o100644, Some("sudo chown 1000 '/home/me/secrets.toml'")),
+        ] {
+            let found = not_private(path, owner, mode, 1000);
+            assert_eq!(found.is_some(), says.is_some(), "{owner} {mode:o}: {found:?}");
+            assert!(
+                says.is_none_or(|says| found.is_some_and(|found| found.contains(says))),
+                "{owner} {mode:o}"
+            );
+        }
+    }
 
     fn ring(vars: &'static [(&'static str, &'static str)]) -> KeyRing {
         KeyRing::load(None, move |name| {

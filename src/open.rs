@@ -10,7 +10,7 @@ use crate::manifest::names::loose;
 use crate::manifest::run::RunFile;
 use crate::manifest::{Faults, ReadOptions, suggest};
 use crate::pattern;
-use crate::project::Project;
+use crate::project::{Project, readable};
 use crate::store::Store;
 
 /// What the command line says of where to work.
@@ -133,6 +133,7 @@ pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
     let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
     keys::hide(project.key_variables());
     let store = Store::open(project.run.clone());
+    store.may_read(&readable(&project.run, &project.folder, &project.allow_outside));
     let options = locations.options;
     Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns, options })
 }

@@ -257,9 +257,9 @@ impl Watched {
         }
         for (path, role) in all {
             let before = self.seen.get(&path);
-            let now = fs::signature(&path).ok().flatten().and_then(|signature| match before {
+            let now = fs::linked::signature(&path).ok().flatten().and_then(|signature| match before {
                 Some((known, digest)) if *known == signature => Some((signature, digest.clone())),
-                _ => Some((signature, fs::hash_file(&path).ok()?.0)),
+                _ => Some((signature, fs::linked::hash_file(&path).ok()?.0)),
             });
             let same = match (before, &now) {
                 (None, None) => true,

@@ -90,7 +90,8 @@ fn expected(opened: &Opened, spec: &Spec) -> Row {
     let mut input: u64 = texts.map(|template| estimate::tokens(&template.source.text)).sum();
     if let Some(id) = project.graph.find(&spec.name) {
         let files = project.graph[id].inputs.iter().filter(|input| !input.glob);
-        let sizes = files.filter_map(|file| fs::signature(&project.input(&file.pattern)).ok().flatten());
+        let sizes =
+            files.filter_map(|file| fs::linked::signature(&project.input(&file.pattern)).ok().flatten());
         input += sizes.map(|signature| signature.size / 4).sum::<u64>();
     }
     let output = u64::from(complexity.unwrap_or(10)) * TOKENS_A_POINT;

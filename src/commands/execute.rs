@@ -295,7 +295,7 @@ fn former(dir: &Path) -> Result<Option<Listed>, Error> {
 /// The rules in the folder, if there are any.
 fn rules_of(session: &Session, args: &ExecuteArgs, dir: &Path) -> Result<Option<Rules>, Error> {
     let file = dir.join(rules::FILE);
-    let Some(bytes) = fs::read_optional(&file)? else { return Ok(None) };
+    let Some(bytes) = fs::linked::read_optional(&file)? else { return Ok(None) };
     if args.kind.is_some() || args.approve.is_some() {
         return Err(Error::usage(format!("`{}` says who does what already", file.display()))
             .hint("change `kind` or `approve` there, and leave the option out"));

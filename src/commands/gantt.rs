@@ -105,7 +105,7 @@ fn schedule_of(opened: &Opened) -> Result<Option<Schedule>, Error> {
     if crate::project::leads_outside(&file, &readable).is_some() {
         return Err(fault("it leads out of the pipeline's folder".to_owned()));
     }
-    let bytes = fs::read_capped(&file, LARGEST).map_err(|error| fault(error.reason()))?;
+    let bytes = fs::linked::read_capped(&file, LARGEST).map_err(|error| fault(error.reason()))?;
     Schedule::read(&bytes).map(Some).map_err(fault)
 }
 

@@ -1,16 +1,29 @@
 //! Appending to logs, and reading their ends; what is locked.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
-use super::read::open_regular;
-use super::write::{sync_parent, write_all};
-use super::{At, Durability, FsError, Result, change, retry, sync};
+use super::read::{not_regular, of_regular, open_regular};
+use super::write::{mode_of_new, sync_parent, write_all};
+use super::{At, Durability, FsError, Result, beneath, change, retry, sync};
+
+/// Opens a regular file to change it, no link followed; a pipe is not waited for.
+fn open_to_change(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = beneath::open(path, flags, mode_of_new(path));
+    match opened.and_then(of_regular) {
+        Ok((file, _)) => Ok(file),
+        // What a system says of a pipe that nobody reads, and of a socket.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+            Err(not_regular())
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// A file that only grows, line by line.
 #[derive(Debug)]
@@ -33,18 +46,16 @@ impl AppendFile {
     }
 
     fn open_with(path: &Path, create: bool) -> Result<AppendFile> {
-        let flags = OFlags::NOFOLLOW.bits() as i32;
-        let file = change(|| OpenOptions::new().append(true).create(create).custom_flags(flags).open(path))
-            .map_err(of_a_link)
-            .at("write", path)?;
+        let create = if create { OFlags::CREATE } else { OFlags::empty() };
+        let flags = OFlags::WRONLY | OFlags::APPEND | create;
+        let file = change(|| open_to_change(path, flags)).at("write", path)?;
         Ok(AppendFile { path: path.to_owned(), file, torn: false })
     }
 
     /// Whether it is still the file of its name, not removed or replaced.
     pub fn is_at_its_name(&self) -> bool {
-        let named = std::fs::symlink_metadata(&self.path);
-        match (named, self.file.metadata()) {
-            (Ok(named), Ok(own)) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
+        match (beneath::look(&self.path), self.file.metadata()) {
+            (Ok(named), Ok(own)) => named.is_the_file(own.dev(), own.ino()),
             _ => false,
         }
     }
@@ -100,29 +111,15 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     write_all(&mut to.file, bytes).map_err(|(_, error)| FsError::new(path, "write", error))
 }
 
-/// What the system says of a link where none is followed, in words that fit.
-fn of_a_link(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) if code == Errno::LOOP.raw_os_error() => {
-            io::Error::new(ErrorKind::InvalidInput, "a symbolic link, which is not followed")
-        }
-        _ => error,
-    }
-}
-
 /// Says that a file was changed at a time.
 pub fn set_mtime(path: &Path, time: std::time::SystemTime) -> Result<()> {
-    let flags = OFlags::NOFOLLOW.bits() as i32;
-    let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path))
-        .map_err(of_a_link)
-        .at("touch", path)?;
+    let file = open_to_change(path, OFlags::WRONLY).at("touch", path)?;
     change(|| file.set_modified(time)).at("touch", path)
 }
 
 /// Cuts a file to a length.
 pub fn truncate(path: &Path, len: u64) -> Result<()> {
-    let flags = OFlags::NOFOLLOW.bits() as i32;
-    let file = retry(|| OpenOptions::new().write(true).custom_flags(flags).open(path)).at("write", path)?;
+    let file = open_to_change(path, OFlags::WRONLY).at("write", path)?;
     change(|| file.set_len(len)).at("write", path)?;
     sync(|| file.sync_all()).at("write", path)
 }
@@ -158,8 +155,14 @@ pub fn read_range(path: &Path, offset: u64, len: u64) -> Result<(Vec<u8>, u64)> 
 
 /// Waits until no other process holds a folder so, and holds it; nothing is held where the file system has no locks.
 pub fn hold_dir(dir: &Path) -> Result<Option<File>> {
-    let file = retry(|| File::open(dir)).at("lock", dir)?;
+    let file = open_dir(dir).at("lock", dir)?;
     Ok(retry(|| file.lock()).is_ok().then_some(file))
+}
+
+/// Opens a folder, to lock or sync it.
+pub(crate) fn open_dir(dir: &Path) -> io::Result<File> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    beneath::open(dir, OFlags::RDONLY | OFlags::DIRECTORY, 0)
 }
 
 /// The same with a file that is made for the purpose, where the folder itself may be held by others for long.
@@ -172,16 +175,11 @@ pub fn hold_file(path: &Path) -> Result<Option<File>> {
 /// program may still write.
 pub fn fresh_log(path: &Path) -> Result<File> {
     super::write::remove(path)?;
-    let flags = OFlags::NOFOLLOW.bits() as i32;
-    retry(|| OpenOptions::new().append(true).create_new(true).custom_flags(flags).open(path))
-        .at("write", path)
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    beneath::open(path, flags, mode_of_new(path)).at("write", path)
 }
 
 /// Opens what is locked: a directory, or a file made for the purpose.
 pub(crate) fn open_lock_file(path: &Path) -> Result<File> {
-    let flags = OFlags::NOFOLLOW.bits() as i32;
-    retry(|| {
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path)
-    })
-    .at("lock", path)
+    open_to_change(path, OFlags::RDWR | OFlags::CREATE).at("lock", path)
 }

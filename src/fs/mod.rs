@@ -3,13 +3,16 @@
 //! A file under a final name is never written in place: bytes go to a temporary name beside it, are
 //! synced if asked, and take the name by rename (but for [`write_directly`], whose files are believed by their
 //! digest alone). Links are not followed when writing: a temporary
-//! name is created anew, and a final name that is a link is replaced itself. Reading opens regular
-//! files alone, so that a pipe put in a file's place cannot hang a build.
+//! name is created anew, and a final name that is a link is replaced itself. Below a run directory no link is followed at
+//! all, but by what reads inputs: see [`hold`] and [`linked`]. Reading and appending open regular files alone, so that a
+//! pipe put in a file's place cannot hang a build.
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place that writes")]
 
 mod append;
+mod beneath;
 pub(crate) mod fault;
+pub mod linked;
 mod read;
 mod temp;
 #[cfg(test)]
@@ -18,6 +21,7 @@ mod unsynced;
 mod write;
 
 pub use append::*;
+pub use beneath::{Held, hold, make_private};
 pub use read::*;
 pub use temp::*;
 pub use write::*;

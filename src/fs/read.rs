@@ -1,16 +1,17 @@
 //! Reading: regular files and folders, their digests and signatures.
 
 use std::ffi::{CStr, OsString};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{At, FsError, Result, optional, retry};
+use super::{At, FsError, Result, beneath, optional, retry};
 use crate::record::Digest;
 
 /// Writes to standard error, past the standard library. That it cannot be written is nobody's loss.
@@ -26,22 +27,32 @@ pub(super) fn not_regular() -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, "not a regular file")
 }
 
+/// What regular files are opened to read as: no pipe is waited for.
+pub(super) const TO_READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
+
 /// Opens a regular file for reading; anything else is an error at once, even a pipe without a writer.
 pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata)> {
-    let (file, metadata) = open_as(path, OFlags::NONBLOCK).at("read", path)?;
+    beneath::open(path, TO_READ, 0).and_then(of_regular).at("read", path)
+}
+
+/// A file that was opened, if it is a regular one.
+pub(super) fn of_regular(file: File) -> io::Result<(File, Metadata)> {
+    let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Err(FsError::new(path, "read", ErrorKind::IsADirectory.into()));
+        return Err(ErrorKind::IsADirectory.into());
     }
     if !metadata.is_file() {
-        return Err(FsError::new(path, "read", not_regular()));
+        return Err(not_regular());
     }
     Ok((file, metadata))
 }
 
-fn open_as(path: &Path, flags: OFlags) -> io::Result<(File, Metadata)> {
-    let file = retry(|| OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path))?;
-    let metadata = file.metadata()?;
-    Ok((file, metadata))
+/// Opens a regular file that the user named, wherever links lead; a pipe is not waited for.
+pub fn open_named(path: &Path) -> Result<File> {
+    let opened =
+        rustix::io::retry_on_intr(|| rustix::fs::open(path, TO_READ | OFlags::CLOEXEC, Mode::empty()));
+    let file = opened.map(File::from).map_err(io::Error::from);
+    Ok(file.and_then(of_regular).at("read", path)?.0)
 }
 
 /// Opens a regular file for reading.
@@ -51,9 +62,12 @@ pub fn open(path: &Path) -> Result<File> {
 
 /// The bytes of a regular file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    let (mut file, metadata) = open_regular(path)?;
+    all_of(open_regular(path)?).at("read", path)
+}
+
+pub(super) fn all_of((mut file, metadata): (File, Metadata)) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(metadata.len().min(1 << 26) as usize);
-    file.read_to_end(&mut bytes).at("read", path)?;
+    file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -64,20 +78,26 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// The bytes of a regular file, an error if there are more than `cap`.
 pub fn read_capped(path: &Path, cap: u64) -> Result<Vec<u8>> {
-    let (file, metadata) = open_regular(path)?;
+    capped(open_regular(path)?, cap).at("read", path)
+}
+
+pub(super) fn capped((file, metadata): (File, Metadata), cap: u64) -> io::Result<Vec<u8>> {
     // One byte more than it holds, so that its end is seen by the same read.
     let mut bytes = Vec::with_capacity(metadata.len().min(cap).min(1 << 26) as usize + 1);
-    file.take(cap + 1).read_to_end(&mut bytes).at("read", path)?;
+    file.take(cap + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > cap {
-        let why = io::Error::new(ErrorKind::FileTooLarge, format!("larger than {cap} bytes"));
-        return Err(FsError::new(path, "read", why));
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("larger than {cap} bytes")));
     }
     Ok(bytes)
 }
 
 /// The text of a regular file.
 pub fn read_to_string(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?).map_err(|error| {
+    text_of(path, read(path)?)
+}
+
+pub(super) fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let why = io::Error::new(ErrorKind::InvalidData, format!("not UTF-8 at byte {at}"));
         FsError::new(path, "read", why)
@@ -106,10 +126,16 @@ pub struct Hashed {
 /// Digest of a regular file with its signatures before and after; `None` if there is none. One name is looked up,
 /// once: if another file takes it meanwhile, this is said of the one that had it.
 pub fn hash_signed(path: &Path) -> Result<Option<Hashed>> {
-    let Some((mut file, metadata)) = optional(open_regular(path))? else { return Ok(None) };
-    let (digest, bytes) = hash_open(&mut file, metadata.len()).at("read", path)?;
-    let after = Signature::of(&file.metadata().at("read", path)?);
-    Ok(Some(Hashed { before: Signature::of(&metadata), after, digest, bytes }))
+    match optional(open_regular(path))? {
+        Some(opened) => signed(opened).at("read", path).map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn signed((mut file, metadata): (File, Metadata)) -> io::Result<Hashed> {
+    let (digest, bytes) = hash_open(&mut file, metadata.len())?;
+    let after = Signature::of(&file.metadata()?);
+    Ok(Hashed { before: Signature::of(&metadata), after, digest, bytes })
 }
 
 /// A regular file as it was read, no link followed.
@@ -127,16 +153,8 @@ pub struct Whole {
 
 /// Reads a regular file that is no link, once: its digest, and its content if that is at most `most` bytes.
 pub fn read_whole(path: &Path, most: u64) -> Result<Whole> {
-    let (mut file, metadata) = match open_as(path, OFlags::NONBLOCK | OFlags::NOFOLLOW) {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            Err(not_regular())
-        }
-        other => other,
-    }
-    .at("read", path)?;
-    if !metadata.is_file() {
-        return Err(FsError::new(path, "read", not_regular()));
-    }
+    let opened = beneath::open(path, TO_READ | OFlags::NOFOLLOW, 0).and_then(of_regular);
+    let (mut file, metadata) = opened.at("read", path)?;
     let mode = metadata.mode();
     if metadata.len() > most {
         let (digest, bytes) = hash_open(&mut file, metadata.len()).at("read", path)?;
@@ -162,7 +180,7 @@ pub(super) fn buffer_for(length: u64) -> Vec<u8> {
     vec![0; (length + 1).clamp(1 << 10, 1 << 16) as usize]
 }
 
-fn hash_open(file: &mut File, length: u64) -> io::Result<(Digest, u64)> {
+pub(super) fn hash_open(file: &mut File, length: u64) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = buffer_for(length);
     let mut bytes = 0;
@@ -200,6 +218,18 @@ pub struct Signature {
 }
 
 impl Signature {
+    #[allow(clippy::unnecessary_cast, reason = "the types are others on other systems")]
+    pub(super) fn of_raw(stat: &rustix::fs::Stat) -> Signature {
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        Signature {
+            size: stat.st_size as u64,
+            mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            ino: stat.st_ino as u64,
+            mode: stat.st_mode as u32,
+        }
+    }
+
     fn of(metadata: &Metadata) -> Signature {
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
         Signature {
@@ -212,25 +242,27 @@ impl Signature {
     }
 }
 
-/// The signature of a regular file, links followed; `None` if there is none; an error for all else.
+/// The signature of a regular file; `None` if there is none; an error for all else. Links are followed, but for those
+/// below a run directory.
 pub fn signature(path: &Path) -> Result<Option<Signature>> {
-    let Some(metadata) = optional(retry(|| std::fs::metadata(path)).at("read", path))? else {
-        return Ok(None);
-    };
-    if metadata.is_dir() {
-        return Err(FsError::new(path, "read", ErrorKind::IsADirectory.into()));
+    regular(optional(beneath::look_through(path).at("read", path))?).at("read", path)
+}
+
+pub(super) fn regular(stat: Option<beneath::Stat>) -> io::Result<Option<Signature>> {
+    match stat.map(|stat| (stat.kind(), stat)) {
+        None => Ok(None),
+        Some((FileKind::File, stat)) => Ok(Some(stat.signature())),
+        Some((FileKind::Dir, _)) => Err(ErrorKind::IsADirectory.into()),
+        Some(_) => Err(not_regular()),
     }
-    if !metadata.is_file() {
-        return Err(FsError::new(path, "read", not_regular()));
-    }
-    Ok(Some(Signature::of(&metadata)))
 }
 
 /// The signature of a directory, its size left out: its times tell whether names came or went. `None`
 /// if there is none.
 pub fn directory_times(path: &Path) -> Result<Option<Signature>> {
-    let metadata = optional(retry(|| std::fs::metadata(path)).at("read", path))?;
-    Ok(metadata.filter(Metadata::is_dir).map(|metadata| Signature { size: 0, ..Signature::of(&metadata) }))
+    let stat = optional(beneath::look_through(path).at("read", path))?;
+    let dir = stat.filter(|stat| stat.kind() == FileKind::Dir);
+    Ok(dir.map(|stat| Signature { size: 0, ..stat.signature() }))
 }
 
 /// A directory held open, to look at many of its files without walking its path each time. Names are those of files in
@@ -257,7 +289,8 @@ impl OpenDir {
 
     /// Opens a directory in it, by no name itself; none if there is none, or a link is on the way to it.
     pub fn open_plain(&self, name: &CStr) -> Option<OpenDir> {
-        let fd = open_plain(&self.fd, or_itself(name)).ok()?;
+        let name = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let fd = beneath::open_below(self.fd.as_fd(), name, DIRECTORY, Mode::empty()).ok()?;
         Some(OpenDir { fd })
     }
 
@@ -274,14 +307,7 @@ impl OpenDir {
 
     fn signature_of(&self, name: &CStr, kind: FileType, how: AtFlags) -> Option<Signature> {
         let stat = rustix::fs::statat(&self.fd, name, how).ok()?;
-        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
-        (FileType::from_raw_mode(stat.st_mode as _) == kind).then(|| Signature {
-            size: stat.st_size as u64,
-            mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-            ino: stat.st_ino as u64,
-            mode: stat.st_mode as u32,
-        })
+        (FileType::from_raw_mode(stat.st_mode as _) == kind).then(|| Signature::of_raw(&stat))
     }
 
     /// Whether it is sure that nothing has a name.
@@ -293,8 +319,8 @@ impl OpenDir {
     /// The first bytes of a regular file in it: as many as `length` takes from its beginning, or as there are.
     pub fn read_head(&self, name: &CStr, length: impl Fn(&[u8]) -> Option<usize>) -> Option<Vec<u8>> {
         const FIRST: usize = 1 << 14;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).ok()?;
+        let name = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let file = beneath::open_below(self.fd.as_fd(), name, TO_READ, Mode::empty()).ok()?;
         let stat = rustix::fs::fstat(&file).ok()?;
         if FileType::from_raw_mode(stat.st_mode as _) != FileType::RegularFile {
             return None;
@@ -316,28 +342,6 @@ fn or_itself(name: &CStr) -> &CStr {
     if name.is_empty() { c"." } else { name }
 }
 
-/// Opens a directory; an error if a link is on the way to it.
-#[cfg(target_os = "linux")]
-fn open_plain(dir: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
-    use rustix::fs::{ResolveFlags, openat2};
-    match openat2(dir, name, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-        // Unknown to an old kernel, forbidden in some containers.
-        Err(Errno::NOSYS | Errno::PERM) => open_no_link(dir, name),
-        opened => opened,
-    }
-}
-
-/// The same, as far as the system can tell: of the last name.
-#[cfg(not(target_os = "linux"))]
-fn open_plain(dir: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
-    open_no_link(dir, name)
-}
-
-/// Opens a directory; an error if its last name is that of a link.
-fn open_no_link(dir: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-}
-
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Reads into the room that is left, to its end or the file's.
@@ -354,8 +358,8 @@ fn fill(file: &OwnedFd, bytes: &mut Vec<u8>) -> Option<()> {
 
 /// The signature of a regular file; `None` if there is none, or a link or something else in its place.
 pub fn plain_signature(path: &Path) -> Result<Option<Signature>> {
-    let metadata = optional(retry(|| std::fs::symlink_metadata(path)).at("read", path))?;
-    Ok(metadata.filter(Metadata::is_file).map(|metadata| Signature::of(&metadata)))
+    let stat = optional(beneath::look(path).at("read", path))?;
+    Ok(stat.filter(|stat| stat.kind() == FileKind::File).map(|stat| stat.signature()))
 }
 
 /// Whether a path, links followed, is an existing file or directory inside a directory.
@@ -407,29 +411,24 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    fn of(kind: std::fs::FileType) -> FileKind {
-        if kind.is_file() {
-            FileKind::File
-        } else if kind.is_dir() {
-            FileKind::Dir
-        } else if kind.is_symlink() {
-            FileKind::Link
-        } else {
-            FileKind::Other
+    pub(super) fn of_raw(kind: FileType) -> FileKind {
+        match kind {
+            FileType::RegularFile => FileKind::File,
+            FileType::Directory => FileKind::Dir,
+            FileType::Symlink => FileKind::Link,
+            _ => FileKind::Other,
         }
     }
 }
 
 /// What a path stands for, its last link not followed; `None` if there is nothing.
 pub fn kind(path: &Path) -> Result<Option<FileKind>> {
-    let metadata = optional(retry(|| std::fs::symlink_metadata(path)).at("read", path))?;
-    Ok(metadata.map(|metadata| FileKind::of(metadata.file_type())))
+    Ok(optional(beneath::look(path).at("read", path))?.map(|stat| stat.kind()))
 }
 
 /// What a path stands for, its last link not followed, with its signature; `None` if there is nothing.
 pub fn kind_and_signature(path: &Path) -> Result<Option<(FileKind, Signature)>> {
-    let metadata = optional(retry(|| std::fs::symlink_metadata(path)).at("read", path))?;
-    Ok(metadata.map(|metadata| (FileKind::of(metadata.file_type()), Signature::of(&metadata))))
+    Ok(optional(beneath::look(path).at("read", path))?.map(|stat| (stat.kind(), stat.signature())))
 }
 
 /// The names in a directory, sorted; none if there is no such directory.
@@ -441,16 +440,6 @@ pub fn list_dir(path: &Path) -> Result<Vec<(OsString, FileKind)>> {
 }
 
 /// Shows what is in a directory, in no order; nothing of one that is not there.
-pub(super) fn each_in_dir(path: &Path, mut show: impl FnMut(OsString, FileKind)) -> Result<()> {
-    let Some(entries) = optional(std::fs::read_dir(path).at("list", path))? else {
-        return Ok(());
-    };
-    for entry in entries {
-        let entry = entry.at("list", path)?;
-        // A file that goes away while it is listed is not in the list.
-        if let Ok(kind) = entry.file_type() {
-            show(entry.file_name(), FileKind::of(kind));
-        }
-    }
-    Ok(())
+pub(super) fn each_in_dir(path: &Path, show: impl FnMut(OsString, FileKind)) -> Result<()> {
+    optional(beneath::each_in(path, show).at("list", path)).map(drop)
 }

@@ -10,9 +10,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
+
 use super::read::{FileKind, each_in_dir};
-use super::write::remove;
-use super::{At, NAME_MAX, Result, TEMP_PREFIX, change, retry};
+use super::write::{create, mode_of_new, remove};
+use super::{At, NAME_MAX, Result, TEMP_PREFIX, beneath, change, retry};
 
 /// What temporary files that planexe alone writes have before [`TEMP_PREFIX`]: shells and `ls` pass them over.
 const HIDDEN: &str = ".";
@@ -70,14 +72,13 @@ fn maker(name: &str) -> Option<(i32, &str)> {
 
 /// A new file, open for writing; it must not be there.
 pub fn create_new(path: &Path) -> Result<File> {
-    change(|| File::create_new(path)).at("create", path)
+    change(|| create(path, OFlags::WRONLY, mode_of_new(path))).at("create", path)
 }
 
 /// A file without a name, for what a program says: it is gone with its last handle.
 pub fn scratch_file(dir: &Path) -> Result<File> {
     let path = temp_in(dir, OsStr::new("said"));
-    let file =
-        change(|| File::options().read(true).write(true).create_new(true).open(&path)).at("create", &path)?;
+    let file = change(|| create(&path, OFlags::RDWR, 0o600)).at("create", &path)?;
     remove(&path)?;
     Ok(file)
 }
@@ -128,7 +129,7 @@ pub(super) struct Temp {
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
-            let _ = change(|| std::fs::remove_file(&self.path));
+            let _ = change(|| beneath::unlink(&self.path));
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::append::open_dir;
 use super::read::{FileKind, buffer_for, kind, not_regular, open_regular};
 use super::temp::{Temp, temp_beside, temp_in};
-use super::{At, Durability, FsError, Result, change, fault, optional, retry, sync, unsynced};
+use super::{At, Durability, FsError, Result, beneath, change, fault, optional, retry, sync, unsynced};
 
 /// Writes all bytes; short writes and interruptions are gone on from.
 pub(super) fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
@@ -30,15 +31,24 @@ pub(super) fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (
     Ok(())
 }
 
-fn create_temp(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW.bits() as i32;
-    change(|| OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(path))
+/// Creates a file that must not be there.
+pub(super) fn create(path: &Path, flags: OFlags, mode: u32) -> io::Result<File> {
+    beneath::open(path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)
 }
 
-/// The permissions of the regular file that is about to be replaced.
+/// The permissions a new file gets, less what the user's mask takes from them.
+pub(super) fn mode_of_new(path: &Path) -> u32 {
+    if beneath::is_private(path) { 0o600 } else { 0o666 }
+}
+
+fn create_temp(path: &Path, mode: u32) -> io::Result<File> {
+    change(|| create(path, OFlags::WRONLY, mode))
+}
+
+/// The permissions of the regular file that is about to be replaced; of one of ours that nobody else may read.
 fn mode_of(path: &Path) -> Option<u32> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    metadata.is_file().then(|| metadata.mode() & 0o777)
+    let stat = beneath::look(path).ok().filter(|stat| stat.kind() == FileKind::File)?;
+    Some(stat.mode() & if beneath::is_private(path) { 0o700 } else { 0o777 })
 }
 
 /// Replaces a file's content: after it, the name holds all the old bytes or all the new ones, at
@@ -61,16 +71,12 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
 /// that are made for it 700.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     make_private_dir(path.parent().unwrap_or(Path::new("")))?;
-    let flags = OFlags::NOFOLLOW.bits() as i32;
     let mut temp = Temp { path: temp_beside(path), armed: false };
-    let mut file = retry(|| {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&temp.path)
-    })
-    .at("write", path)?;
+    let mut file = create(&temp.path, OFlags::WRONLY, 0o600).at("write", path)?;
     temp.armed = true;
     write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", path)?;
     retry(|| file.sync_all()).at("write", path)?;
-    retry(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    retry(|| beneath::rename(&temp.path, path)).at("write", path)?;
     temp.armed = false;
     sync_parent(path)
 }
@@ -78,16 +84,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 /// [`write_private`], unless there is a file of that name: then false, and that one stays.
 pub fn write_private_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     make_private_dir(path.parent().unwrap_or(Path::new("")))?;
-    let flags = OFlags::NOFOLLOW.bits() as i32;
     let temp = Temp { path: temp_beside(path), armed: true };
-    let mut file = retry(|| {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&temp.path)
-    })
-    .at("write", path)?;
+    let mut file = create(&temp.path, OFlags::WRONLY, 0o600).at("write", path)?;
     write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", path)?;
     retry(|| file.sync_all()).at("write", path)?;
     // A link, since a rename would take the place of one that came meanwhile.
-    match retry(|| std::fs::hard_link(&temp.path, path)) {
+    match retry(|| beneath::link(&temp.path, path)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         linked => linked.at("write", path)?,
     }
@@ -103,7 +105,7 @@ pub fn write_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durabil
 
 /// Gives a written temporary file its name.
 fn name_temp(mut temp: Temp, path: &Path, durability: Durability) -> Result<()> {
-    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    change(|| beneath::rename(&temp.path, path)).at("write", path)?;
     temp.armed = false;
     if durability == Durability::Synced {
         sync_parent(path)?;
@@ -145,7 +147,7 @@ pub fn write_fresh_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: D
 /// otherwise, it is filled with `bytes`, such as no file system makes smaller.
 pub fn reserve(path: &Path, length: u64, bytes: impl FnOnce() -> Vec<u8>) -> Result<()> {
     let temp = temp_beside(path);
-    let mut file = create_temp(&temp).at("write", path)?;
+    let mut file = create_temp(&temp, mode_of_new(path)).at("write", path)?;
     let mut temp = Temp { path: temp, armed: true };
     let flags = rustix::fs::FallocateFlags::empty();
     match change(|| rustix::fs::fallocate(&file, flags, 0, length).map_err(io::Error::from)) {
@@ -154,7 +156,7 @@ pub fn reserve(path: &Path, length: u64, bytes: impl FnOnce() -> Vec<u8>) -> Res
         }
         taken => taken.at("write", path)?,
     }
-    change(|| std::fs::rename(&temp.path, path)).at("write", path)?;
+    change(|| beneath::rename(&temp.path, path)).at("write", path)?;
     temp.armed = false;
     Ok(())
 }
@@ -162,7 +164,7 @@ pub fn reserve(path: &Path, length: u64, bytes: impl FnOnce() -> Vec<u8>) -> Res
 /// Writes a file under its final name at once; false if there is one already. Not for what is believed by its
 /// name: a process that is killed, or a reader at the same time, may leave or see a part of it.
 pub fn write_directly(path: &Path, bytes: &[u8]) -> Result<bool> {
-    let mut file = match create_temp(path) {
+    let mut file = match create_temp(path, mode_of_new(path)) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
         created => created.at("write", path)?,
     };
@@ -183,7 +185,7 @@ fn write_temp_as(
     mode: Option<u32>,
     durability: Durability,
 ) -> Result<Temp> {
-    let mut file = create_temp(&temp).at("write", target)?;
+    let mut file = create_temp(&temp, mode_of_new(target)).at("write", target)?;
     let temp = Temp { path: temp, armed: true };
     write_all(&mut file, bytes).map_err(|(_, error)| error).at("write", target)?;
     if let Some(mode) = mode {
@@ -217,8 +219,7 @@ pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
 
 /// Syncs the names of a directory.
 pub fn sync_dir(dir: &Path) -> Result<()> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let file = retry(|| File::open(dir)).at("write", dir)?;
+    let file = open_dir(dir).at("write", dir)?;
     match sync(|| file.sync_all()) {
         // Some file systems cannot sync a directory; there is nothing more to do on them.
         Err(error)
@@ -237,7 +238,7 @@ pub const CAN_SYNC_TOGETHER: bool = cfg!(target_os = "linux");
 /// Syncs the file system a directory is on: every content and every name.
 #[cfg(target_os = "linux")]
 pub fn sync_file_system(dir: &Path) -> Result<()> {
-    let file = retry(|| File::open(dir)).at("write", dir)?;
+    let file = open_dir(dir).at("write", dir)?;
     sync(|| rustix::fs::syncfs(&file).map_err(io::Error::from)).at("write", dir)
 }
 
@@ -280,7 +281,7 @@ pub fn publish(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<(
 /// [`publish`] of files that were found to be regular ones when they were read or written.
 pub fn give_names(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Result<()> {
     for (temp, target) in temps {
-        change(|| std::fs::rename(temp, target)).at("write", target)?;
+        change(|| beneath::rename(temp, target)).at("write", target)?;
     }
     if durability == Durability::Synced {
         let dirs: BTreeSet<_> = temps.iter().filter_map(|(_, target)| target.parent()).collect();
@@ -293,7 +294,7 @@ pub fn give_names(temps: &[(PathBuf, PathBuf)], durability: Durability) -> Resul
 
 /// Renames within one file system, replacing what has the new name.
 pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
-    change(|| std::fs::rename(from, to)).at("rename", from)?;
+    change(|| beneath::rename(from, to)).at("rename", from)?;
     if durability == Durability::Synced {
         sync_parent(to)?;
         if from.parent() != to.parent() {
@@ -305,7 +306,7 @@ pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
 
 /// Removes a file or link; false if there was none.
 pub fn remove(path: &Path) -> Result<bool> {
-    Ok(optional(change(|| std::fs::remove_file(path)).at("remove", path))?.is_some())
+    Ok(optional(change(|| beneath::unlink(path)).at("remove", path))?.is_some())
 }
 
 /// [`remove`], and the directory synced if asked.
@@ -319,7 +320,7 @@ pub fn remove_durably(path: &Path, durability: Durability) -> Result<bool> {
 
 /// Removes an empty directory; false if it is not there or not empty.
 pub fn remove_empty_dir(path: &Path) -> Result<bool> {
-    match std::fs::remove_dir(path) {
+    match beneath::remove_dir(path) {
         Ok(()) => Ok(true),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(false),
         Err(error) => Err(FsError::new(path, "remove", error)),
@@ -328,7 +329,7 @@ pub fn remove_empty_dir(path: &Path) -> Result<bool> {
 
 /// Removes a directory with all it holds; links in it are removed, not followed.
 pub fn remove_tree(path: &Path) -> Result<bool> {
-    Ok(optional(std::fs::remove_dir_all(path).at("remove", path))?.is_some())
+    Ok(optional(beneath::remove_tree(path).at("remove", path))?.is_some())
 }
 
 /// Makes a directory and those above it; what this process made, now or before, is synced if asked.
@@ -336,7 +337,7 @@ pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
     if dir.as_os_str().is_empty() {
         return Ok(());
     }
-    if dir.is_dir() {
+    if beneath::is_dir(dir) {
         return unsynced::settle(dir, durability);
     }
     make_missing_dir(dir, durability)
@@ -344,7 +345,7 @@ pub fn make_dirs(dir: &Path, durability: Durability) -> Result<()> {
 
 fn make_missing_dir(dir: &Path, durability: Durability) -> Result<()> {
     unsynced::note(dir);
-    let create = || change(|| std::fs::create_dir(dir));
+    let create = || change(|| beneath::make_dir(dir));
     let made = match (create(), dir.parent()) {
         (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound && !above.as_os_str().is_empty() => {
             make_dirs(above, durability)?;
@@ -355,7 +356,7 @@ fn make_missing_dir(dir: &Path, durability: Durability) -> Result<()> {
     match made {
         Ok(()) => {}
         // Another thread was faster.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && beneath::is_dir(dir) => {}
         Err(error) => {
             unsynced::forget(dir);
             return Err(FsError::new(dir, "create", error));
@@ -373,7 +374,7 @@ fn settle_new(dir: &Path) -> Result<()> {
 
 /// Makes a directory that must not be there, in one that is, durably; false if there is something of its name.
 pub fn make_new_dir(dir: &Path) -> Result<bool> {
-    match change(|| std::fs::create_dir(dir)) {
+    match change(|| beneath::make_dir(dir)) {
         Ok(()) => settle_new(dir).map(|()| true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(FsError::new(dir, "create", error)),
@@ -381,7 +382,7 @@ pub fn make_new_dir(dir: &Path) -> Result<bool> {
 }
 
 /// Refuses a path that would be written outside a directory: by `..`, by being absolute, or through
-/// a link among its parents. The last component may be a link: it is replaced, not followed.
+/// a link among its parents, wherever that leads. The last component may be a link: it is replaced, not followed.
 pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
     look_inside(dir, path).map(drop)
 }
@@ -389,15 +390,22 @@ pub fn ensure_inside(dir: &Path, path: &Path) -> Result<()> {
 /// [`ensure_inside`], and the folder of the path is made if it is not there.
 pub fn make_dirs_inside(dir: &Path, path: &Path, durability: Durability) -> Result<()> {
     match (look_inside(dir, path)?, path.parent()) {
-        (Plain::Missing, Some(parent)) => make_missing_dir(parent, durability),
-        (Plain::Unclear, Some(parent)) => make_dirs(parent, durability),
-        (Plain::There, Some(parent)) => unsynced::settle(parent, durability),
+        (Folder::Missing, Some(parent)) => make_missing_dir(parent, durability),
+        (Folder::There, Some(parent)) => unsynced::settle(parent, durability),
         (_, None) => Ok(()),
     }
 }
 
+/// The folder of a path below a directory: no link is on the way to it.
+#[derive(Clone, Copy, PartialEq)]
+enum Folder {
+    There,
+    /// It, or one above it, is not there.
+    Missing,
+}
+
 /// [`ensure_inside`], and what was seen of the folder of the path.
-fn look_inside(dir: &Path, path: &Path) -> Result<Plain> {
+fn look_inside(dir: &Path, path: &Path) -> Result<Folder> {
     let refuse = |why: &str| {
         // Not `PermissionDenied`: a refusal by us is not a read-only place.
         Err(FsError::new(path, "write", io::Error::new(ErrorKind::InvalidInput, why.to_owned())))
@@ -413,53 +421,24 @@ fn look_inside(dir: &Path, path: &Path) -> Result<Plain> {
         return refuse("outside the run directory");
     }
     let parent = relative.parent().unwrap_or(Path::new(""));
-    match plain(dir, parent) {
-        Plain::There if parent.as_os_str().is_empty() => return Ok(Plain::Unclear),
-        Plain::Unclear => {}
-        seen => return Ok(seen),
+    if parent.as_os_str().is_empty() {
+        return Ok(Folder::There);
     }
-    let base = std::fs::canonicalize(dir).at("read", dir)?;
-    let mut parent = path.parent();
-    while let Some(existing) = parent {
-        let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
-        match std::fs::canonicalize(existing) {
-            Ok(resolved) if resolved.starts_with(&base) => return Ok(Plain::Unclear),
-            Ok(_) => return refuse("a link leads out of the run directory"),
-            Err(error) if error.kind() == ErrorKind::NotFound => match kind(existing)? {
-                // A dangling link among the parents: it exists, but leads nowhere yet.
-                Some(FileKind::Link) => return refuse("a link leads nowhere"),
-                // Made by another thread between the two looks: look again.
-                Some(_) => {}
-                None => parent = existing.parent(),
-            },
-            Err(error) => return Err(FsError::new(path, "write", error)),
-        }
-    }
-    Ok(Plain::Unclear)
+    folder(dir, parent).map_err(|error| match beneath::is_of_a_link(&error) {
+        true => FsError::new(path, "write", io::Error::new(ErrorKind::InvalidInput, LINK_ON_THE_WAY)),
+        false => FsError::new(path, "write", error),
+    })
 }
 
-/// A relative path below a directory, as far as it exists.
-#[derive(Clone, Copy, PartialEq)]
-enum Plain {
-    /// Folders all the way, no link among them.
-    There,
-    /// Likewise, but the last of them are not there.
-    Missing,
-    /// One has to look closer.
-    Unclear,
-}
+const LINK_ON_THE_WAY: &str = "a folder on its path is a symbolic link, which is not followed";
 
-fn plain(dir: &Path, relative: &Path) -> Plain {
-    let mut at = dir.to_owned();
-    for component in relative.components() {
-        at.push(component);
-        match kind(&at) {
-            Ok(Some(FileKind::Dir)) => {}
-            Ok(None) => return Plain::Missing,
-            _ => return Plain::Unclear,
-        }
+/// Looks for a folder below a directory; an error if a link, or no folder, is on the way.
+fn folder(dir: &Path, relative: &Path) -> io::Result<Folder> {
+    match beneath::find_dir(dir, relative) {
+        Ok(()) => Ok(Folder::There),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Folder::Missing),
+        Err(error) => Err(error),
     }
-    Plain::There
 }
 
 /// Looks whether files are regular ones, reached from a directory without a link: each folder on the
@@ -485,7 +464,7 @@ impl PlainFiles {
             return known;
         }
         let is_plain = relative.components().all(|part| matches!(part, Component::Normal(_)))
-            && plain(dir, relative) != Plain::Unclear;
+            && folder(dir, relative).is_ok();
         self.dirs.insert(relative.to_owned(), is_plain);
         is_plain
     }
@@ -499,11 +478,11 @@ pub(super) const LINK_FROM: u64 = 1 << 20;
 /// a write in place changes both.
 pub fn link_large(from: &Path, to: &Path, durability: Durability) -> Result<bool> {
     let (_, metadata) = open_regular(from)?;
-    let plain = kind(from)? == Some(FileKind::File) && metadata.nlink() == 1;
+    let plain = beneath::look(from).is_ok_and(|stat| stat.kind() == FileKind::File && stat.links() == 1);
     if !plain || metadata.len() < LINK_FROM || kind(to)?.is_some() {
         return Ok(false);
     }
-    if change(|| std::fs::hard_link(from, to)).is_err() {
+    if change(|| beneath::link(from, to)).is_err() {
         return Ok(false);
     }
     if durability == Durability::Synced {
@@ -519,6 +498,12 @@ pub fn copy_to_temp(from: &Path, dir: &Path, durability: Durability) -> Result<P
     copy_as(from, temp, |metadata| Some(metadata.mode() & 0o777), durability)
 }
 
+/// [`copy_to_temp`] of what nobody but the user may read.
+pub fn copy_to_private_temp(from: &Path, dir: &Path, durability: Durability) -> Result<PathBuf> {
+    let temp = temp_in(dir, from.file_name().unwrap_or(OsStr::new("file")));
+    copy_as(from, temp, |_| Some(0o600), durability)
+}
+
 /// Copies a regular file to a temporary name beside `target`, with the target's permissions: [`write_beside`] of what
 /// may be large.
 pub fn copy_beside(from: &Path, target: &Path, durability: Durability) -> Result<PathBuf> {
@@ -532,7 +517,7 @@ fn copy_as(
     durability: Durability,
 ) -> Result<PathBuf> {
     let (mut source, metadata) = open_regular(from)?;
-    let mut file = create_temp(&path).at("write", &path)?;
+    let mut file = create_temp(&path, mode_of_new(&path)).at("write", &path)?;
     let mut temp = Temp { path, armed: true };
     if !reflink(&source, &file) {
         let mut buffer = buffer_for(metadata.len());

@@ -66,7 +66,7 @@ impl Judge<'_> {
             return self.file_items(spec, glob, files);
         }
         let path = foreach.file.clone().unwrap_or_default();
-        let text = fs::read_to_string(&self.project.input(&path))
+        let text = fs::linked::read_to_string(&self.project.input(&path))
             .map_err(|error| fail(format!("the items of `{}`: {error}", task.name)))?;
         let value: serde_json::Value = serde_json::from_str(context::json_of(&text)).map_err(|error| {
             fail(format!("the items of `{}`: `{path}` is not valid JSON: {error}", task.name))
@@ -107,7 +107,7 @@ impl Judge<'_> {
         })?;
         let mut list = Vec::with_capacity(keys.len());
         for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
-            let text = fs::read_to_string(&self.project.input(path))
+            let text = fs::linked::read_to_string(&self.project.input(path))
                 .map_err(|e| InputError::Fs(e).into_failure())?;
             let value = serde_json::json!({ "path": spec.shown_path(path), "text": text });
             list.push(Item { key, index, value });

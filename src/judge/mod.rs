@@ -261,7 +261,7 @@ impl Judge<'_> {
     /// make's rule: an input newer than an output.
     fn newer(&self, task: &Task, inputs: &Inputs) -> Option<(String, String)> {
         let mtime = |path: std::path::PathBuf| {
-            fs::signature(&path).ok().flatten().map(|signature| signature.mtime_ns)
+            fs::linked::signature(&path).ok().flatten().map(|signature| signature.mtime_ns)
         };
         let outputs = task.outputs.iter();
         let oldest = outputs.filter_map(|path| Some((mtime(self.store.path(path))?, path))).min()?;

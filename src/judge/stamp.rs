@@ -1,7 +1,7 @@
 //! A number for all the files a verdict rested on: while it is the same, the verdict is.
 
 use super::{Judge, previous};
-use crate::fs;
+use crate::fs::{self, FsError};
 use crate::graph::{Graph, TaskId};
 use crate::items;
 use crate::project::Recipe;
@@ -27,8 +27,8 @@ impl Judge<'_> {
                 hasher.update((self.env)(name).unwrap_or_default().as_bytes());
             }
         }
-        let mut add = |name: &str| {
-            let s = fs::signature(&self.store.path(name)).ok().flatten()?;
+        let mut add = |name: &str, signature: Result<Option<fs::Signature>, FsError>| {
+            let s = signature.ok().flatten()?;
             if is_racy(&s, at_ns) {
                 return None;
             }
@@ -41,9 +41,9 @@ impl Judge<'_> {
             Some(())
         };
         let marker = self.store.sidecar_path(first, Sidecar::Done);
-        add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?)?;
+        add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, fs::signature(&marker))?;
         for output in &task.outputs {
-            add(output)?;
+            add(output, fs::signature(&self.store.path(output)))?;
         }
         for files in self.finder.resolve(graph, task).ok()? {
             // Nor does one that a link took the place of.
@@ -51,14 +51,15 @@ impl Judge<'_> {
                 self.stays_inside(&files.paths).ok()?;
             }
             for path in &files.paths {
-                if files.optional && fs::signature(&self.store.path(path)).ok().flatten().is_none() {
+                let signature = fs::linked::signature(&self.store.path(path));
+                if files.optional && !matches!(signature, Ok(Some(_))) {
                     continue;
                 }
-                add(path)?;
+                add(path, signature)?;
             }
         }
         if let Some(previous) = previous(graph, task) {
-            add(&previous.paths[0])?;
+            add(&previous.paths[0], fs::signature(&self.store.path(&previous.paths[0])))?;
         }
         let digest = hasher.finalize();
         Some(u128::from_le_bytes(digest.as_bytes()[..16].try_into().ok()?))

@@ -2,6 +2,7 @@
 //! server, a key or a cent. Also what writes such a file.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::watchdog::TICK;
 use super::{
     CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, estimate, prompt_digest,
 };
+use crate::fs;
 use crate::manifest::types::{Model, OnMiss};
 
 /// Largest file that is read, in bytes.
@@ -196,11 +198,14 @@ impl Recorded {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    let mut file = fs::open_named(path).map_err(|error| error.reason())?;
+    let size = file.metadata().map_err(|error| error.to_string())?.len();
     if size > FILE_CAP {
         return Err(format!("is larger than {} MiB", FILE_CAP >> 20));
     }
-    std::fs::read(path).map_err(|error| error.to_string())
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
 }
 
 impl Provider for Recorded {

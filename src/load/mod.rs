@@ -181,7 +181,7 @@ impl Loader<'_> {
         let manifest = self.manifest.sources().map(|source| (&source.path, &*source.text));
         let texts = self.texts.files().map(|file| (&file.path, &*file.text));
         let read = |(path, text): (&PathBuf, &str)| {
-            let size = fs::signature(path).ok().flatten().map(|signature| signature.size);
+            let size = fs::linked::signature(path).ok().flatten().map(|signature| signature.size);
             let whole = size == Some(text.len() as u64);
             (self.named(path), whole.then(|| Digest::of(text.as_bytes())))
         };

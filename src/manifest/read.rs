@@ -255,7 +255,8 @@ pub(super) fn read_file(file: &Path) -> Result<String, Box<Fault>> {
         return Err(Box::new(Fault::at(at(), format!("`{name}` is not a regular file"))));
     }
     let mut bytes = Vec::new();
-    fs::File::open(file).and_then(|f| f.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(no)?;
+    let opened = crate::fs::open_named(file).map_err(|error| error.source);
+    opened.and_then(|f| f.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(no)?;
     toml_text::decode(bytes, file).map_err(|message| Box::new(Fault::at(at(), message)))
 }
 

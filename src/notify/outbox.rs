@@ -178,7 +178,7 @@ impl Outbox {
 
     /// Held while delivering, so that two do not send the same. None while another holds it.
     pub fn lock(&self) -> Option<File> {
-        let file = File::open(&self.dir).ok()?;
+        let file = fs::open_dir(&self.dir).ok()?;
         match file.try_lock() {
             Ok(()) => Some(file),
             Err(std::fs::TryLockError::WouldBlock) => None,
@@ -199,7 +199,10 @@ fn verified(bytes: &[u8], seal: &Seal) -> Option<Payload> {
 }
 
 fn number(name: &str) -> Option<u64> {
-    name.strip_suffix(".json")?.parse().ok()
+    let number = name.strip_suffix(".json")?;
+    // As they are written: what else lies there is not ours to remove.
+    let is_ours = number.len() >= 12 && number.bytes().all(|byte| byte.is_ascii_digit());
+    if is_ours { number.parse().ok() } else { None }
 }
 
 #[cfg(test)]

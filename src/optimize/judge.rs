@@ -46,7 +46,8 @@ impl Judge {
         let prompt = set.judge.clone().unwrap_or_else(|| ask(subject));
         let text = match is_inline(&prompt) {
             true => prompt.clone(),
-            false => crate::context::json_of(&fs::read_to_string(&project.folder.join(&prompt))?).to_owned(),
+            false => crate::context::json_of(&fs::linked::read_to_string(&project.folder.join(&prompt))?)
+                .to_owned(),
         };
         let positions: &[usize] = match subject.evaluator_models() {
             [] => subject.prompt().map_or(&[], |prompt| &prompt.models),

@@ -24,7 +24,7 @@ pub fn prompt_file(subject: &Subject<'_>) -> Option<(String, PathBuf)> {
 /// The text of the prompt as it is now, a byte order mark left out.
 pub fn current_text(subject: &Subject<'_>) -> Result<String, FsError> {
     match prompt_file(subject) {
-        Some((_, path)) => Ok(crate::context::json_of(&fs::read_to_string(&path)?).to_owned()),
+        Some((_, path)) => Ok(crate::context::json_of(&fs::linked::read_to_string(&path)?).to_owned()),
         None => Ok(subject.table().prompt.clone().unwrap_or_default()),
     }
 }

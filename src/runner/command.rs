@@ -580,7 +580,7 @@ fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<
 /// What was read must still be what was given: a change meanwhile is stale, not done.
 fn look_at_inputs(tools: &Tools, job: &Job) -> Result<(), Failure> {
     for record in job.prepared.records() {
-        let now = tools.index.digest(&tools.project.input(&record.path)).ok().flatten();
+        let now = tools.index.digest_of_input(&tools.project.input(&record.path)).ok().flatten();
         if now.is_none_or(|(digest, _)| digest != record.blake3) {
             let mut failed =
                 failure("input_changed", format!("input `{}` changed while the command ran", record.path));

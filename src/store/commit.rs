@@ -371,7 +371,10 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(outside.path(), store.path("sub")).unwrap();
         let error = commit(&store, both("one", "md")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot write `sub/swot.md`: a link leads out of the run directory");
+        assert_eq!(
+            error.to_string(),
+            "cannot write `sub/swot.md`: a folder on its path is a symbolic link, which is not followed"
+        );
         assert!(fs::list_dir(outside.path()).unwrap().is_empty());
         assert_eq!(text(&store, "swot.json"), None);
         // A command's output that is a link is no output.

@@ -161,7 +161,10 @@ fn retries(dir: &Path) -> BTreeMap<PathBuf, String> {
         let Some(name) = name.to_str().filter(|name| !fs::is_temp_name(name)) else { continue };
         let text = fs::read_capped(&path, 1 << 16).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).trim().to_owned();
-        found.insert(path.clone(), if text.is_empty() { name.to_owned() } else { text });
+        // What says something else is no marker, and not ours to remove.
+        if text.is_empty() || text == name || task_dir_name(&text) == name {
+            found.insert(path.clone(), if text.is_empty() { name.to_owned() } else { text });
+        }
     }
     found
 }

@@ -151,20 +151,35 @@ impl Index {
         Ok(self.look(path)?.map(|seen| (seen.digest, seen.signature.size)))
     }
 
+    /// [`Index::digest`] of an input, which may be a link to another file that may be read.
+    pub fn digest_of_input(&self, path: &Path) -> Result<Option<(Digest, u64)>, FsError> {
+        let seen = self.look_with(path, fs::linked::signature, fs::linked::hash_signed)?;
+        Ok(seen.map(|seen| (seen.digest, seen.signature.size)))
+    }
+
     /// [`Index::digest`] with the signature it goes with, and whether both can be trusted until the
     /// signature changes: what a [`Index::set_stamp`] may be made of.
     pub fn look(&self, path: &Path) -> Result<Option<Seen>, FsError> {
+        self.look_with(path, fs::signature, fs::hash_signed)
+    }
+
+    fn look_with(
+        &self,
+        path: &Path,
+        signature_of: impl Fn(&Path) -> Result<Option<Signature>, FsError>,
+        hash: impl Fn(&Path) -> Result<Option<fs::Hashed>, FsError>,
+    ) -> Result<Option<Seen>, FsError> {
         let key = self.key(path);
         let known = self.read().files.get(&key);
         if let Some(entry) = known {
-            let Some(signature) = fs::signature(path)? else { return Ok(None) };
+            let Some(signature) = signature_of(path)? else { return Ok(None) };
             if entry.signature == signature && !is_racy(&signature, entry.hashed_ns) {
                 return Ok(Some(Seen { signature, digest: entry.digest(), settled: true }));
             }
         }
         for last in [false, false, true] {
             let hashed_ns = (self.now)();
-            let Some(hashed) = fs::hash_signed(path)? else { return Ok(None) };
+            let Some(hashed) = hash(path)? else { return Ok(None) };
             self.hashed.fetch_add(1, Ordering::Relaxed);
             let fs::Hashed { before: mut signature, after, digest, bytes } = hashed;
             if after == signature && bytes == signature.size {

@@ -90,8 +90,22 @@ impl Owner {
 }
 
 /// The folders in `.planexe/`.
-const FOLDERS: [&str; 11] =
-    ["calls", "edit", "history", "live", "logs", "outbox", "partial", "passed", "retry", "sidecars", "tmp"];
+const FOLDERS: [&str; 14] = [
+    "calls",
+    "edit",
+    "history",
+    "isolation",
+    "live",
+    "logs",
+    "notes",
+    "outbox",
+    "partial",
+    "passed",
+    "retry",
+    "sidecars",
+    "tmp",
+    "worktrees",
+];
 
 /// How long a lock may be held by nobody: see [`RunLock::acquire_while`].
 const FORKED: Duration = Duration::from_secs(2);
@@ -196,6 +210,8 @@ impl RunLock {
             require_own(&planexe.join(name))?;
         }
         fs::make_dirs(&planexe, Durability::Synced)?;
+        // What an earlier version let others read. Where permissions cannot be changed there are none.
+        let _ = fs::make_private(&planexe);
         fs::write_atomic(&owner_path(&self.run_dir), &to_json(owner), Durability::Unsynced)?;
         self.announced = true;
         Ok(())
@@ -278,10 +294,7 @@ fn lock_path(run_dir: &Path) -> PathBuf {
 
 fn try_acquire(run_dir: &Path) -> Result<RunLock, LockError> {
     let open = |path: &Path, error| LockError::Fs(FsError::new(path, "lock", error));
-    let dir = File::open(run_dir).map_err(|error| open(run_dir, error))?;
-    if !dir.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(open(run_dir, ErrorKind::NotADirectory.into()));
-    }
+    let dir = fs::open_dir(run_dir).map_err(|error| open(run_dir, error))?;
     let file = match try_lock(&dir) {
         Tried::Locked => dir,
         Tried::Held => return Err(LockError::Held { owner: RunLock::owner(run_dir) }),

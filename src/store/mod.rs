@@ -27,6 +27,7 @@ pub mod usage;
 pub mod watcher;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::fs::{self, Durability, FsError, NAME_MAX};
 
@@ -46,6 +47,8 @@ pub use watcher::Watcher;
 #[derive(Debug)]
 pub struct Store {
     run_dir: PathBuf,
+    /// The run directory, held open: see [`fs::hold`].
+    held: Option<Arc<fs::Held>>,
     history: History,
     calls: Calls,
     checkpoints: Checkpoints,
@@ -60,11 +63,19 @@ impl Store {
             run_dir = PathBuf::from(".");
         }
         Store {
+            held: fs::hold(&run_dir),
             history: History::new(&run_dir),
             calls: Calls::new(&run_dir),
             checkpoints: Checkpoints::new(&run_dir),
             batch: Batch::new(&run_dir),
             run_dir,
+        }
+    }
+
+    /// Lets inputs that are links lead to some more folders, which are resolved: the pipeline's, and those a user allows.
+    pub fn may_read(&self, folders: &[PathBuf]) {
+        if let Some(held) = &self.held {
+            held.may_lead_to(folders);
         }
     }
 

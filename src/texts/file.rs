@@ -109,7 +109,8 @@ impl Loader<'_> {
         let unreadable =
             |error: std::io::Error| Fault::at(at, format!("`{written}` cannot be read: {error}"));
         let mut bytes = Vec::new();
-        fs::File::open(&real)
+        crate::fs::open_named(&real)
+            .map_err(|error| error.source)
             .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
             .map_err(unreadable)?;
         if bytes.len() as u64 > LARGEST {

@@ -67,7 +67,7 @@ impl Edit {
         };
         self.is_only_one = from == Path::new("-");
         self.leave_on(received);
-        let new = if self.is_only_one { read_standard_input()? } else { fs::read(from)? };
+        let new = if self.is_only_one { read_standard_input()? } else { fs::linked::read(from)? };
         fs::write_atomic(&self.path, &new, Durability::Unsynced)?;
         Ok(new)
     }

@@ -84,7 +84,7 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
         true => None,
         false => Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?),
     };
-    let old = fs::read(&opened.store.path(&plan))?;
+    let old = fs::linked::read(&opened.store.path(&plan))?;
     if let Some(lock) = &mut lock {
         session.announce(&opened, lock, "planexe edit-plan")?;
     }
@@ -293,7 +293,7 @@ impl Change<'_> {
         finish_in_peace();
         let Change { session, opened, plan, old, new, .. } = *self;
         let (project, store) = (&opened.project, &opened.store);
-        if fs::read_optional(&store.path(plan))?.as_deref() != Some(old) {
+        if fs::linked::read_optional(&store.path(plan))?.as_deref() != Some(old) {
             let message = format!("`{plan}` was changed meanwhile, so it was left as it is now");
             return Err(Error::new(Kind::Task, message).code("changed_meanwhile"));
         }

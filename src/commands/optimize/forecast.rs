@@ -20,7 +20,7 @@ impl Bench<'_> {
             let bytes: u64 = run
                 .files
                 .iter()
-                .filter_map(|(_, _, path)| fs::signature(path).ok().flatten())
+                .filter_map(|(_, _, path)| fs::linked::signature(path).ok().flatten())
                 .map(|signature| signature.size)
                 .sum();
             let input = estimate::tokens(text) + bytes / 4;

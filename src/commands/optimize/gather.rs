@@ -119,7 +119,7 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
                 continue;
             }
             let place = project.input(&path);
-            match fs::read_optional(&place)? {
+            match fs::linked::read_optional(&place)? {
                 Some(bytes) => files.push((path, Digest::of(&bytes), place)),
                 None if optional => {}
                 None => {
@@ -146,7 +146,7 @@ pub fn copy_inputs(experiments: &Path, references: &[Reference]) -> Result<(), E
             {
                 continue;
             }
-            let bytes = fs::read(from)?;
+            let bytes = fs::linked::read(from)?;
             if Digest::of(&bytes) != *digest {
                 return Err(Error::new(Kind::Task, format!("`{}` changed meanwhile", shown_path(from)))
                     .code("changed_meanwhile")
@@ -163,8 +163,8 @@ pub fn copy_inputs(experiments: &Path, references: &[Reference]) -> Result<(), E
 pub fn variants(session: &Session, champion: &Variant, files: &[PathBuf]) -> Result<Vec<Variant>, Error> {
     let mut found: Vec<Variant> = Vec::new();
     for file in files {
-        let text =
-            fs::read_to_string(file).map_err(|error| Error::usage(error.to_string()).code("variant"))?;
+        let text = fs::linked::read_to_string(file)
+            .map_err(|error| Error::usage(error.to_string()).code("variant"))?;
         let text = crate::context::json_of(&text).to_owned();
         let shown = shown_path(file);
         if text.trim().is_empty() {

@@ -225,8 +225,13 @@ impl Seat {
         for record in job.prepared.records() {
             let Some(path) = place.in_repository(&record.path) else { continue };
             let target = self.root.join(&path);
-            let there = fs::kind(&target).ok().flatten() == Some(FileKind::File);
-            let same = there && fs::hash_file(&target).is_ok_and(|(digest, _)| digest == record.blake3);
+            let there = match fs::kind(&target) {
+                Ok(kind) => kind == Some(FileKind::File),
+                // Below a link of the repository's own, as it is in the run.
+                Err(_) => matches!(fs::linked::signature(&target), Ok(Some(_))),
+            };
+            let same =
+                there && fs::linked::hash_file(&target).is_ok_and(|(digest, _)| digest == record.blake3);
             let brought = there && at_work.copied.iter().any(|copied| copied.path == path);
             if same || brought {
                 continue;

@@ -169,7 +169,7 @@ impl History {
             let shard = objects.join(shard);
             for (name, kind) in fs::list_dir(&shard)? {
                 let path = shard.join(name);
-                if kind == FileKind::File && !wanted.contains(&path) {
+                if kind == FileKind::File && objects::is_object(&path) && !wanted.contains(&path) {
                     freed += fs::signature(&path)?.map_or(0, |signature| signature.size);
                     if !dry_run {
                         fs::remove(&path)?;
@@ -187,7 +187,7 @@ impl History {
 impl Store {
     /// Puts the present contents of a task's outputs into history, with its sidecars; the first of
     /// `outputs` names them. `None` if no output exists, or the task's last entry says the same.
-    /// The files stay where they are. A link that leads out of the run is not followed.
+    /// The files stay where they are. A link is not followed, unless it is a plan's in the run.
     pub fn save(
         &self,
         task: &str,
@@ -211,11 +211,14 @@ impl Store {
         let mut records = Vec::new();
         for output in outputs {
             let path = self.path(output);
-            match fs::kind(&path)? {
-                Some(FileKind::File) => {}
-                Some(FileKind::Link) if fs::resolves_inside(self.run_dir(), &path) => {}
+            let path = match fs::kind(&path)? {
+                Some(FileKind::File) => path,
+                // A plan is the user's to link; an output is none.
+                Some(FileKind::Link) if why == Why::Plan && fs::resolves_inside(self.run_dir(), &path) => {
+                    fs::resolved(&path)
+                }
                 _ => continue,
-            }
+            };
             let (blake3, bytes) = self.history().put_file(&path, replacing(output), durability)?;
             records.push(OutputRecord { path: output.clone(), bytes, blake3 });
         }
@@ -503,7 +506,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "sets the trap")]
-    fn what_a_link_leads_to_outside_is_not_read() {
+    fn what_a_link_leads_to_is_not_read() {
         let (_dir, store) = store();
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("secret"), "secret").unwrap();
@@ -511,7 +514,14 @@ mod tests {
         assert_eq!(save(&store, Why::Replaced), None);
         write(&store, "inside", "inside");
         std::os::unix::fs::symlink(store.path("inside"), store.path("swot.md")).unwrap();
-        assert_eq!(save(&store, Why::Replaced).unwrap().outputs.len(), 1);
+        assert_eq!(save(&store, Why::Replaced), None);
+        // A plan is the user's to link.
+        for (to, kept) in [(store.path("inside"), true), (outside.path().join("secret"), false)] {
+            let _ = fs::remove(&store.path("plan.txt"));
+            std::os::unix::fs::symlink(to, store.path("plan.txt")).unwrap();
+            let saved = store.save("plan.txt", Why::Plan, &names(&["plan.txt"]), Durability::Synced).unwrap();
+            assert_eq!(saved.is_some(), kept);
+        }
     }
 
     #[test]

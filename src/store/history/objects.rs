@@ -16,6 +16,15 @@ fn damaged(path: &Path) -> FsError {
     FsError::new(path, "read", why)
 }
 
+/// Whether a file has the name of a content, in a folder of such.
+pub(super) fn is_object(path: &Path) -> bool {
+    let is_hex = |name: Option<&std::ffi::OsStr>, length: usize| {
+        name.and_then(|name| name.to_str())
+            .is_some_and(|name| name.len() == length && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    is_hex(path.file_name(), 62) && is_hex(path.parent().and_then(Path::file_name), 2)
+}
+
 impl History {
     pub(super) fn object_path(&self, digest: &Digest) -> Option<PathBuf> {
         let hex = &digest.0;
@@ -145,7 +154,7 @@ impl History {
             fs::remove(&path)?;
         }
         // The copy is what counts: the file may have changed since it was hashed.
-        let temp = fs::copy_to_temp(file, &self.temp_dir, durability)?;
+        let temp = fs::copy_to_private_temp(file, &self.temp_dir, durability)?;
         let kept = fs::hash_file(&temp).and_then(|(digest, bytes)| {
             let path = self.object_path(&digest).expect("BUG: a digest is 64 hex digits");
             self.make_object_dir(&path, durability)?;
