@@ -64,11 +64,12 @@ impl Past {
         for call in calls.iter().filter(|call| call.success) {
             let usage = Usage {
                 input_tokens: call.input_tokens,
+                cached_tokens: call.cached_tokens,
+                cache_write_tokens: call.cache_write_tokens,
                 output_tokens: call.output_tokens,
                 thinking_tokens: call.thinking_tokens,
                 cost_usd: call.cost_usd,
                 calls: 1,
-                ..Usage::default()
             };
             let endpoint = project.endpoints.iter().position(|endpoint| logged_as(endpoint) == call.model);
             let calls = last.entry(call.task.clone()).or_default();

@@ -266,9 +266,9 @@ impl Build<'_> {
                 came(End::Waiting)
             }
             Outcome::Again { failure, next, after, endpoint, pause } => {
-                let outage = pause == Pause::Outage;
-                if outage {
-                    self.await_server(job, &failure.message);
+                let outage = matches!(pause, Pause::Outage { .. });
+                if let Pause::Outage { left } = pause {
+                    self.await_server(job, &failure, left);
                 }
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.course = std::mem::take(&mut job.course);

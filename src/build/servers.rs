@@ -7,8 +7,11 @@ use super::{Back, Build};
 use crate::cancel::Level;
 use crate::engine::Event as Input;
 use crate::graph::TaskId;
-use crate::llm::{Health, Provider, Usage};
+use crate::keys::Site;
+use crate::llm::{Health, Provider, Usage, base_url};
 use crate::manifest::types::Api;
+use crate::project::Endpoint;
+use crate::record::Failure;
 use crate::runner::Job;
 use crate::style;
 
@@ -30,6 +33,19 @@ pub(super) struct Awaited {
     looked_at: bool,
 }
 
+/// What serves a model of this machine, by its interface and port.
+fn what_to_start(endpoint: &Endpoint) -> Option<String> {
+    let url = base_url(&endpoint.model);
+    let port = Site::of(url).ok().filter(Site::is_loopback)?.port;
+    Some(match (endpoint.model.api, port) {
+        (Some(Api::Ollama), _) | (_, 11434) => "start it with `ollama serve`".to_owned(),
+        (_, 1234) => "start it with `lms server start`, or in LM Studio".to_owned(),
+        (_, 8080) => "start it, with llama.cpp `llama-server --port 8080 -m MODEL`".to_owned(),
+        (_, 8000) => format!("start it, with vLLM `vllm serve {}`", style::shell_word(endpoint.model_name())),
+        _ => format!("start the program that serves `{}`, or mend `base_url`", endpoint.model_name()),
+    })
+}
+
 /// How often a server is looked at.
 struct Rhythm {
     /// The pause before the first look.
@@ -42,15 +58,27 @@ struct Rhythm {
 
 impl Build<'_> {
     /// Has the health of a job's server looked at until it is up.
-    pub(super) fn await_server(&mut self, job: &Job, why: &str) {
+    /// Of one that nobody listens at it is told at once what to start, and how long it is waited for.
+    pub(super) fn await_server(&mut self, job: &Job, failure: &Failure, left: Duration) {
         let Some(endpoint) = self.endpoint_of(job) else { return };
+        let why = &failure.message;
+        if !self.awaited.contains_key(&endpoint) {
+            let table = &self.project.endpoints[endpoint];
+            let (name, time) = (&table.name, style::duration(left.as_secs_f64()));
+            if let Some(start) = what_to_start(table).filter(|_| why.contains("nobody listens")) {
+                let message = format!(
+                    "{why}: {start}. It is waited for, {time} at most (`retry.wait` under [models.{name}])"
+                );
+                self.tools.note(None, true, message);
+            }
+        }
         let awaited = self.awaited.entry(endpoint).or_insert_with(|| Awaited {
             since: Instant::now(),
             why: String::new(),
             in_vain: 0,
             looked_at: false,
         });
-        awaited.why = why.to_owned();
+        awaited.why = why.clone();
         if std::mem::replace(&mut awaited.looked_at, true) {
             return;
         }

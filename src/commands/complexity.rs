@@ -102,7 +102,7 @@ fn expected(opened: &Opened, spec: &Spec) -> Row {
         tier: tier.map(|(name, _)| name.clone()),
         models: models.iter().map(|&at| project.endpoints[at].name.clone()).collect(),
         expected_tokens: input + output,
-        expected_cost_usd: (input as f64 * price.input + output as f64 * price.output) / 1e6,
+        expected_cost_usd: price.uncached(input, output),
         calls: 0,
         used_tokens: None,
         used_cost_usd: None,

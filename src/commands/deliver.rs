@@ -42,6 +42,7 @@ pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
         .filter(|(name, _)| receivers.iter().all(|receiver| receiver.folder != *name))
         .map(|(receiver, waiting)| Unknown { receiver, waiting })
         .collect();
+    let is_left = !unknown.is_empty();
     let waiting: usize = delivered.iter().map(|one| one.waiting).sum();
     if !session.globals.json {
         for one in &delivered {
@@ -60,19 +61,25 @@ pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
                     "{events} waiting for webhook `{name}`, whose address is not known now; `rm -r .planexe/outbox/{}` drops them",
                     one.receiver
                 ),
-                Some(("url", _)) => format!("{events} waiting for an address given with --webhook: give it again"),
+                // Addresses may be secrets, so none is written down: only whoever gave it knows it.
+                Some(("url", _)) => format!(
+                    "{events} waiting for an address given with --webhook, which is kept nowhere: \
+                     `planexe events --deliver --webhook URL` sends them, `rm -r .planexe/outbox/{}` drops them",
+                    one.receiver
+                ),
                 _ => format!("{events} waiting for the address in {}", crate::notify::URL_ENV),
             });
         }
         let out: usize = delivered.iter().map(|one| one.delivered).sum();
         session.say(&match (out, waiting) {
+            (0, 0) if !unknown.is_empty() => "nothing could be delivered".to_owned(),
             (0, 0) => "nothing to deliver".to_owned(),
             (out, _) => format!("{} delivered", count(out as u64, "event")),
         });
     } else {
         session.print_answer(run, &View { webhooks: delivered, unknown })?;
     }
-    Ok(if waiting > 0 { exit::FAILED } else { exit::DONE })
+    Ok(if waiting > 0 || is_left { exit::FAILED } else { exit::DONE })
 }
 
 /// Refuses what `--webhook` cannot post to.

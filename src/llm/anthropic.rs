@@ -286,10 +286,12 @@ fn take_stop(draft: &mut Draft, state: &mut State, delta: &Value) {
 fn take_usage(from: &Value, usage: &mut Usage) {
     let number = |name: &str| from.get(name).and_then(Value::as_u64);
     if let Some(input) = number("input_tokens") {
-        let read = number("cache_read_input_tokens").unwrap_or(0);
-        let written = number("cache_creation_input_tokens").unwrap_or(0);
+        // The last event may tell less than the first.
+        let read = number("cache_read_input_tokens").unwrap_or(usage.cached_tokens);
+        let written = number("cache_creation_input_tokens").unwrap_or(usage.cache_write_tokens);
         usage.input_tokens = input.saturating_add(written).saturating_add(read);
         usage.cached_tokens = read;
+        usage.cache_write_tokens = written;
     }
     usage.output_tokens = number("output_tokens").unwrap_or(usage.output_tokens);
     if let Some(thinking) = from.pointer("/output_tokens_details/thinking_tokens").and_then(Value::as_u64) {

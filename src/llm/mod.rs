@@ -119,6 +119,9 @@ pub struct Usage {
     /// Of the prompt tokens, those the server had cached.
     #[serde(default)]
     pub cached_tokens: u64,
+    /// Of the prompt tokens, those the server put into its cache, where it tells.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
     /// Of the answer tokens, those spent on reasoning.
     #[serde(default)]
     pub thinking_tokens: u64,
@@ -136,6 +139,7 @@ impl Usage {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cached_tokens += other.cached_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
         self.thinking_tokens += other.thinking_tokens;
         self.cost_usd += other.cost_usd;
         self.calls += other.calls;
@@ -150,6 +154,7 @@ impl Usage {
             &mut self.input_tokens,
             &mut self.output_tokens,
             &mut self.cached_tokens,
+            &mut self.cache_write_tokens,
             &mut self.thinking_tokens,
         ] {
             *tokens = (*tokens).min(TOKENS);

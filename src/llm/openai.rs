@@ -508,7 +508,12 @@ fn take_usage(from: &Value, usage: &mut super::Usage) {
     let number = |pointer: &str| from.pointer(pointer).and_then(Value::as_u64);
     usage.input_tokens = number("/prompt_tokens").unwrap_or(usage.input_tokens);
     usage.output_tokens = number("/completion_tokens").unwrap_or(usage.output_tokens);
-    usage.cached_tokens = number("/prompt_tokens_details/cached_tokens").unwrap_or(usage.cached_tokens);
+    // Cached ones are among `prompt_tokens` here. DeepSeek names them its own way.
+    usage.cached_tokens = number("/prompt_tokens_details/cached_tokens")
+        .or_else(|| number("/prompt_cache_hit_tokens"))
+        .unwrap_or(usage.cached_tokens);
+    usage.cache_write_tokens =
+        number("/prompt_tokens_details/cache_write_tokens").unwrap_or(usage.cache_write_tokens);
     usage.thinking_tokens =
         number("/completion_tokens_details/reasoning_tokens").unwrap_or(usage.thinking_tokens);
     usage.cost_usd = from.get("cost").and_then(Value::as_f64).unwrap_or(usage.cost_usd);

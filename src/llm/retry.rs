@@ -24,7 +24,8 @@ pub struct Policy {
     pub max: Duration,
     /// How often an invalid answer is asked for again (2).
     pub max_validation_retries: u32,
-    /// How long a server that is away or loading is waited for (10 min: a restart and a large model).
+    /// How long a server that is away or loading is waited for (10 min: a restart and a large model). A table's `wait` sets
+    /// this and bounds the two below.
     pub wait_for_server: Duration,
     /// How long rate limits are waited out where another model could answer instead (15 min).
     pub wait_for_limit: Duration,
@@ -57,7 +58,11 @@ impl Policy {
             policy.max_attempts = table.max_attempts.unwrap_or(policy.max_attempts).max(1);
             policy.base = table.base.map_or(policy.base, |span| span.0);
             policy.max = table.max.map_or(policy.max, |span| span.0);
-            policy.wait_for_server = table.wait.map_or(policy.wait_for_server, |span| span.0);
+            if let Some(wait) = table.wait {
+                policy.wait_for_server = wait.0;
+                policy.wait_for_limit = WAIT_FOR_LIMIT.min(wait.0);
+                policy.wait_for_only = wait.0;
+            }
         }
         policy.max_validation_retries = max_validation_retries.unwrap_or(policy.max_validation_retries);
         policy
@@ -117,6 +122,8 @@ pub enum Next {
         r#for: Duration,
         /// Whether the server is away or loading: one that is found up earlier may be asked earlier.
         outage: bool,
+        /// How long it is waited for at most, from now.
+        left: Duration,
     },
     /// The same again after a pause.
     Retry {
@@ -239,7 +246,7 @@ impl Used {
         self.waits += 1;
         let asked = error.retry_after.unwrap_or_default();
         let pause = look.max(asked).min(left.max(Duration::from_millis(1)));
-        Some(Next::Wait { r#for: pause, outage: true })
+        Some(Next::Wait { r#for: pause, outage: true, left })
     }
 
     /// A wait for a server that says "slow down", as long as the policy has patience. It uses no attempt. Else whether
@@ -264,7 +271,7 @@ impl Used {
         };
         let bound = if has_other { policy.wait_for_limit } else { policy.wait_for_only };
         match waited + wait {
-            all if all <= bound => Ok(Next::Wait { r#for: wait, outage: false }),
+            all if all <= bound => Ok(Next::Wait { r#for: wait, outage: false, left: bound - waited }),
             all => Err(all > policy.wait_for_only),
         }
     }

@@ -201,7 +201,41 @@ impl Draft {
     }
 }
 
-/// USD of one call by a price table per million tokens.
+/// USD by a price table per million tokens. Cached tokens are among those of the prompt, whatever the server counts: they
+/// are never more.
 pub fn cost(usage: &Usage, price: &Price) -> f64 {
-    (usage.input_tokens as f64 * price.input + usage.output_tokens as f64 * price.output) / 1e6
+    let cached = usage.cached_tokens.min(usage.input_tokens);
+    let written = usage.cache_write_tokens.min(usage.input_tokens - cached);
+    let at = |tokens: u64, price: f64| tokens as f64 * price / 1e6;
+    at(cached, price.cached.unwrap_or(price.input))
+        + at(written, price.cache_write.unwrap_or(price.input))
+        + price.uncached(usage.input_tokens - cached - written, usage.output_tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_tokens_have_a_price_of_their_own() {
+        let used = |input_tokens, cached_tokens, cache_write_tokens| Usage {
+            input_tokens,
+            cached_tokens,
+            cache_write_tokens,
+            output_tokens: 1_000_000,
+            ..Usage::default()
+        };
+        let full = Price { input: 3.0, output: 15.0, cached: None, cache_write: None };
+        let cached = Price { cached: Some(0.3), cache_write: Some(3.75), ..full };
+        for (usage, price, wanted) in [
+            (used(2_000_000, 1_000_000, 500_000), full, 6.0 + 15.0),
+            (used(2_000_000, 1_000_000, 500_000), cached, 0.3 + 0.5 * 3.75 + 0.5 * 3.0 + 15.0),
+            (used(2_000_000, 0, 0), cached, 6.0 + 15.0),
+            // What a server tells need not add up: nothing is billed twice, or below nothing.
+            (used(1_000_000, 5_000_000, 5_000_000), cached, 0.3 + 15.0),
+            (used(2_000_000, 1_000_000, 0), Price { cached: Some(0.0), ..full }, 3.0 + 15.0),
+        ] {
+            assert!((cost(&usage, &price) - wanted).abs() < 1e-9, "{usage:?} {price:?}");
+        }
+    }
 }

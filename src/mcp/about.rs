@@ -176,7 +176,12 @@ pub(super) fn model_profiles(context: &Context<'_>, of: Of) -> Result<Value, Fau
                     "api": endpoint.api(),
                     "model": endpoint.model_name(),
                     "host": host,
-                    "price_usd_per_million": model.price.map(|price| json!({ "input": price.input, "output": price.output })),
+                    "price_usd_per_million": model.price.map(|price| json!({
+                        "input": price.input,
+                        "output": price.output,
+                        "cached": price.cached.unwrap_or(price.input),
+                        "cache_write": price.cache_write.unwrap_or(price.input),
+                    })),
                     "context_window": model.context_window,
                     "calls_at_once": model.max_concurrent,
                     "key_variable": key.variable,

@@ -168,11 +168,14 @@ impl Notifier {
         hooks.close(if by_signal { AT_END } else { HOOKS_AT_END }, hurry);
         let left = post.close(AT_END.saturating_sub(started.elapsed()).max(AT_END / 4));
         let mut said = complaints.take();
-        if left > 0 {
-            let events = crate::style::count(left as u64, "event");
-            said.push(format!(
-                "{events} not delivered; they go out at the next build, or with `planexe events --deliver`"
-            ));
+        for (left, how) in left.into_iter().zip([
+            "they go out at the next build, or with `planexe events --deliver`",
+            "they go out when the address is given again: `planexe events --deliver --webhook URL`",
+        ]) {
+            if left > 0 {
+                let events = crate::style::count(left as u64, "event");
+                said.push(format!("{events} not delivered; {how}"));
+            }
         }
         said
     }

@@ -184,15 +184,15 @@ impl Post {
         }
     }
 
-    /// Waits for what is under way, at most so long. Returns how many events still wait for receivers
-    /// of this build.
-    pub fn close(mut self, limit: Duration) -> usize {
+    /// Waits for what is under way, at most so long. Returns how many events still wait for receivers of this build: for
+    /// those that a later build knows, and for those whose addresses were given on the command line.
+    pub fn close(mut self, limit: Duration) -> [usize; 2] {
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
             self.complaints.add(format!("{dropped} events came too fast and were not told to webhooks"));
         }
         if self.queue.take().is_none() {
-            return 0;
+            return [0, 0];
         }
         let until = Instant::now() + limit;
         let mut state = self.shared.state();
@@ -206,7 +206,11 @@ impl Post {
             state = self.shared.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
-        self.receivers.iter().map(|receiver| Outbox::new(&self.run, &receiver.folder).names().len()).sum()
+        let mut left = [0, 0];
+        for receiver in &self.receivers {
+            left[usize::from(receiver.is_given())] += Outbox::new(&self.run, &receiver.folder).names().len();
+        }
+        left
     }
 }
 

@@ -45,6 +45,11 @@ impl Receiver {
         self.events.is_empty() || self.events.iter().any(|wanted| wanted == event)
     }
 
+    /// Whether its address was given on the command line, and is known to nobody else.
+    pub fn is_given(&self) -> bool {
+        self.folder.starts_with("url.")
+    }
+
     /// Has it told further events; all if there are none.
     pub fn also_wants(&mut self, events: Vec<String>) {
         if events.is_empty() || self.events.is_empty() {

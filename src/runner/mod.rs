@@ -269,7 +269,10 @@ pub enum Pause {
     /// The endpoint was not ready for it, or refused its form: no attempt was used.
     None,
     /// The endpoint's server is away or loading: no attempt was used, and its health is looked at.
-    Outage,
+    Outage {
+        /// How long it is waited for at most.
+        left: std::time::Duration,
+    },
 }
 
 /// A task that came to its end.

@@ -528,12 +528,15 @@ impl Asking<'_> {
         let (next, outage) = self.next(error);
         let model = |at: usize| &self.tools.project.endpoints[self.spec.models[at]].name;
         let (next, after, endpoint, pause) = match next {
-            Next::Wait { r#for: pause, outage: true } => {
-                (Some("held until its server answers".to_owned()), pause, here, Pause::Outage)
+            Next::Wait { r#for: pause, outage: true, left } => {
+                let text = format!("held until its server answers, {}", at_the_latest(left));
+                (Some(text), pause, here, Pause::Outage { left })
             }
-            Next::Wait { r#for: pause, outage: false } => {
+            Next::Wait { r#for: pause, outage: false, left } => {
                 let asks = if error.retry_after.is_some() { ", as it asks" } else { "" };
-                let text = format!("again in {}{asks}", style::duration(pause.as_secs_f64()));
+                let pause_said = style::duration(pause.as_secs_f64());
+                let text =
+                    format!("again in {pause_said}{asks}; its limit is waited out {}", at_the_latest(left));
                 (Some(text), pause, here, Pause::None)
             }
             Next::Adapted => {
@@ -624,6 +627,15 @@ fn unchecked(left: Left, time: Duration, limit: Option<Duration>) -> Failure {
         (_, None) => format!("checking its answer took longer than {} (timeout){hint}", long(time)),
     };
     super::failure("timeout", message)
+}
+
+/// When a wait of so long ends.
+fn at_the_latest(left: Duration) -> String {
+    let end = std::time::SystemTime::now().checked_add(left);
+    let end = end.map(clock::format_utc).unwrap_or_default();
+    let time = style::duration(left.as_secs_f64());
+    // To the second.
+    format!("until {}Z at the latest ({time})", end.split('.').next().unwrap_or_default())
 }
 
 /// Counts a call of a build before this one, which may have been killed before it could.

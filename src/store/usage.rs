@@ -35,6 +35,12 @@ pub struct UsageLine {
     /// Prompt tokens, cached ones included.
     #[serde(default)]
     pub input_tokens: u64,
+    /// Of these, the ones its server had cached.
+    #[serde(default)]
+    pub cached_tokens: u64,
+    /// Of these, the ones its server put into its cache, where it tells.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
     /// Answer tokens, reasoning included.
     #[serde(default)]
     pub output_tokens: u64,
@@ -110,6 +116,9 @@ impl UsageLine {
         if usage.cached_tokens > 0 {
             gen_ai.insert("usage.cache_read.input_tokens".to_owned(), usage.cached_tokens.into());
         }
+        if usage.cache_write_tokens > 0 {
+            gen_ai.insert("usage.cache_creation.input_tokens".to_owned(), usage.cache_write_tokens.into());
+        }
         if usage.thinking_tokens > 0 {
             gen_ai.insert("usage.reasoning.output_tokens".to_owned(), usage.thinking_tokens.into());
         }
@@ -126,6 +135,8 @@ impl UsageLine {
             error_detail: error.map(|error| bounded(&error.message)),
             error_id: call.error_id.map(str::to_owned),
             input_tokens: usage.input_tokens,
+            cached_tokens: usage.cached_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
             output_tokens: usage.output_tokens,
             thinking_tokens: usage.thinking_tokens,
             cost_usd: usage.cost_usd,

@@ -292,3 +292,72 @@ fn a_limit_on_money_that_cannot_be_counted_is_told() {
         assert!(!silent.build().stderr.contains("is not known"));
     }
 }
+
+#[test]
+fn a_limit_without_end_is_waited_out_no_longer_than_the_model_says() {
+    let server = FakeLlm::scripted(|_| Answer::error(429, "slow down"));
+    let space = space(&server, "", &tasks(1));
+    space.edit("pipeline.toml", "max_attempts = 2", "max_attempts = 2, wait = \"4s\"");
+    let build = space.spawn(&["build"]);
+    // While it is waited out, `status` says what for and until when.
+    until("status to tell", || {
+        let status = space.run(&["status", "--json"]).json();
+        let doing = status["tasks"][0]["doing"].as_str()?.to_owned();
+        (doing.contains("its limit is waited out until 20") && doing.contains("at the latest")).then_some(())
+    });
+    build.wait().exits(1).says(&["rate_limit"]);
+    assert!((2..=6).contains(&server.total()), "{}", server.total());
+}
+
+#[test]
+fn a_server_of_this_machine_that_nobody_starts_is_told_at_once() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+    let server = FakeLlm::new();
+    let space = space(&server, "", &tasks(1));
+    space.edit("pipeline.toml", &server.base_url(), &format!("http://{free}/v1"));
+    space.edit("pipeline.toml", "max_attempts = 2", "max_attempts = 2, wait = \"2s\"");
+    let out = space.run(&["build"]).exits(1);
+    out.says(&[
+        &format!("nobody listens at {free}"),
+        "start the program that serves `fake-1`",
+        "It is waited for, 2.0s at most",
+        "at the latest",
+    ]);
+}
+
+#[test]
+fn cached_tokens_of_a_prompt_are_billed_at_their_price() {
+    let answer = serde_json::json!({
+        "id": "x", "object": "chat.completion", "model": "fake-1",
+        "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": "It is so." } }],
+        "usage": { "prompt_tokens": 1_000_000, "completion_tokens": 100_000, "total_tokens": 1_100_000,
+            "prompt_tokens_details": { "cached_tokens": 800_000, "cache_write_tokens": 100_000 } },
+    });
+    let server = FakeLlm::scripted(move |_| {
+        Answer::Http(200, vec![("content-type", "application/json".to_owned())], answer.to_string())
+    });
+    for (price, wanted) in [
+        ("price = { input = 2.0, output = 10.0 }", 3.0),
+        ("price = { input = 2.0, cached = 0.5, output = 10.0 }", 0.2 * 2.0 + 0.8 * 0.5 + 1.0),
+        (
+            "price = { input = 2.0, cached = 0.5, cache_write = 3.0, output = 10.0 }",
+            0.1 * 2.0 + 0.8 * 0.5 + 0.1 * 3.0 + 1.0,
+        ),
+    ] {
+        let space = space(&server, price, &tasks(2));
+        space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+        // The limit is that of one call: by the price of uncached tokens it would be reached too, by less it is not.
+        space.run(&["build", "--max-cost", &format!("{:.4}", wanted - 0.01)]).exits(3);
+        let usage = space.run(&["usage", "--json"]).exits(0).json();
+        let cost = usage["total"]["cost_usd"].as_f64().expect("a cost");
+        assert!((cost - wanted).abs() < 1e-6, "{price}: {cost}, not {wanted}");
+        let line: serde_json::Value =
+            serde_json::from_str(space.read("usage_metrics.jsonl").lines().next().expect("a line"))
+                .expect("JSON");
+        assert_eq!((&line["cached_tokens"], &line["cache_write_tokens"]), (&json!(800_000), &json!(100_000)));
+        // The next build is expected to cost as much for each call that is left.
+        let plan = space.run(&["build", "-n", "--json"]).exits(0).json().to_string();
+        let told = format!("\"cost_usd\":{wanted}");
+        assert!(plan.contains(&told) || plan.contains(&format!("{:.1}", wanted)), "{plan}");
+    }
+}

@@ -441,11 +441,13 @@ fn addresses_are_written_nowhere() {
         one.does(|_, _| Do::Answer(200, ""));
     }
     // What was for an address of the command line waits until that is given again.
-    space.run(&["events", "--deliver"]).exits(0).says(&[
+    out.says(&["5 events not delivered; they go out when the address is given again", "--webhook URL"]);
+    space.run(&["events", "--deliver"]).exits(1).says(&[
         "10 events delivered",
         "5 events waiting",
-        "--webhook",
+        "planexe events --deliver --webhook URL",
     ]);
+    space.run(&["events", "--deliver"]).exits(1).says(&["nothing could be delivered"]);
     assert_eq!(
         (receiver.events(), third.events(), other.posts().len()),
         (ALL.map(str::to_owned).into(), ALL.map(str::to_owned).into(), 0)

@@ -32,8 +32,7 @@ impl Bench<'_> {
             amount.trials += 1;
             amount.calls += calls;
             amount.tokens += (input + output) * calls;
-            amount.cost_usd +=
-                (input as f64 * price.input + output as f64 * price.output) / 1e6 * calls as f64;
+            amount.cost_usd += price.uncached(input, output) * calls as f64;
             let at_once = endpoint.map_or(1, |it| crate::llm::limits::Limits::of(&it.model).max_concurrent);
             amount.seconds += past.map_or(0.0, |(_, seconds)| seconds) / f64::from(at_once.max(1));
         };

@@ -385,6 +385,7 @@ fn anthropic_answers() {
     server.join().unwrap();
     let usage = reply.usage;
     assert_eq!((usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.calls), (11, 3, 9, 1));
+    assert_eq!(usage.cache_write_tokens, 1);
     assert!((usage.cost_usd - 101e-6).abs() < 1e-12, "{}", usage.cost_usd);
     assert_eq!((reply.id.as_deref(), reply.model.as_deref()), (Some("msg_1"), Some("claude-x")));
 }

@@ -230,8 +230,13 @@ impl Checker<'_> {
             }
         }
         if let Some(price) = &model.price {
-            for (key, value) in [("input", price.input), ("output", price.output)] {
-                if value < 0.0 {
+            for (key, value) in [
+                ("input", Some(price.input)),
+                ("output", Some(price.output)),
+                ("cached", price.cached),
+                ("cache_write", price.cache_write),
+            ] {
+                if value.is_some_and(|value| value < 0.0) {
                     let at = at.then("price").then(key);
                     self.add(
                         Fault::at(&at, format!("`{at}` is negative")).wanted("wanted USD per million tokens"),

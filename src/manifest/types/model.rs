@@ -169,6 +169,17 @@ pub struct Price {
     pub input: f64,
     /// Per million tokens of the answer.
     pub output: f64,
+    /// Per million tokens of the prompt that its server had cached; as `input` if left out.
+    pub cached: Option<f64>,
+    /// Per million tokens of the prompt that its server put into its cache; as `input` if left out.
+    pub cache_write: Option<f64>,
+}
+
+impl Price {
+    /// USD of so many tokens of a prompt of which none is cached, and of an answer.
+    pub fn uncached(&self, input: u64, output: u64) -> f64 {
+        (input as f64 * self.input + output as f64 * self.output) / 1e6
+    }
 }
 
 /// `timeouts = { connect = "5s", first_token = "5m", idle = "90s", total = "30m" }`
@@ -195,7 +206,7 @@ pub struct Retry {
     pub base: Option<Span>,
     /// Longest pause.
     pub max: Option<Span>,
-    /// How long a server that is away, or loading its model, is waited for (10m); no attempt is used.
+    /// How long a server that is away or loading is waited for (10m), and a limit at most; no attempt is used.
     pub wait: Option<Span>,
 }
 
