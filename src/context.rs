@@ -17,6 +17,9 @@ use crate::store::index::Index;
 /// A file's content, where it was read, and its digest.
 type ReadFile = (Option<Arc<[u8]>>, Digest);
 
+/// What a template names the tasks before its own by that are done with an answer to another prompt.
+pub const SAMPLES: &str = "samples";
+
 /// The inputs of a task as read.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
@@ -24,6 +27,8 @@ pub struct Inputs {
     pub files: Vec<Files>,
     /// By path.
     read: BTreeMap<String, ReadFile>,
+    /// Tasks before it that are done with an answer to another prompt; known if a template asks for them.
+    pub samples: Vec<String>,
 }
 
 /// Why inputs cannot be given to a task.
@@ -81,7 +86,7 @@ impl Inputs {
         files: Vec<Files>,
         read: impl Fn(&str) -> Result<Option<(Option<Arc<[u8]>>, Digest)>, FsError>,
     ) -> Result<Inputs, InputError> {
-        let mut inputs = Inputs { files, read: BTreeMap::new() };
+        let mut inputs = Inputs { files, read: BTreeMap::new(), samples: Vec::new() };
         for input in &mut inputs.files {
             let mut present = Vec::with_capacity(input.paths.len());
             for path in std::mem::take(&mut input.paths) {
@@ -173,6 +178,9 @@ impl Inputs {
         }
         context.insert("vars".into(), Value::from_serialize(&project.vars));
         context.insert("task".into(), Value::from(project.spec(task).shown_name()));
+        if uses(SAMPLES) && !context.contains_key(SAMPLES) {
+            context.insert(SAMPLES.into(), Value::from_serialize(&self.samples));
+        }
         if project.spec(task).sequential && !context.contains_key("previous") {
             context.insert("previous".into(), Value::from(""));
         }

@@ -57,6 +57,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         completed_utc: done.map(|done| done.completed_utc.clone()).or_else(|| ended_well(view)),
         by: done.map(by),
         changed_inputs: Vec::new(),
+        cannot_run: judgement.is_some_and(|judgement| judgement.failure.is_some()),
         attempt: view.attempt,
         failure: view.failure.clone(),
         eval: Evaluation::of(view.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),

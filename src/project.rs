@@ -257,6 +257,22 @@ impl IsolateSpec {
 }
 
 impl Spec {
+    /// Whether a text of it that is rendered uses a name, or a member of it.
+    pub fn uses(&self, name: &str) -> bool {
+        let own: Vec<&Template> = match &self.recipe {
+            Recipe::Template(template) => vec![template],
+            Recipe::Gate(gate) => {
+                std::iter::once(&gate.fail_if).chain(&gate.warn_if).chain(&gate.message).collect()
+            }
+            Recipe::Human(human) => vec![&human.ask],
+            _ => Vec::new(),
+        };
+        let outputs = self.templates.iter().flatten().map(AsRef::as_ref);
+        let asked = self.prompts().flat_map(|prompt| prompt.system.iter().chain([&prompt.prompt]));
+        own.into_iter().chain(outputs).chain(asked).any(|template| template.uses(name))
+            || self.when.as_ref().is_some_and(|when| when.uses(name))
+    }
+
     /// The task's name, as templates see it.
     pub fn shown_name(&self) -> &str {
         self.stands_for.as_ref().map_or(&self.name, |other| &other.task)
@@ -485,6 +501,16 @@ pub struct HumanSpec {
     pub ask: Template,
     /// What the file they write must satisfy. Whoever wrote one that did is not asked again because this changed.
     pub check: Option<Arc<CompiledCheck>>,
+}
+
+impl GateSpec {
+    /// Whether it asks whatever its inputs hold: `{{ true }}`, or `{{ NAME is defined }}`. Such a gate asks for an approval.
+    pub fn always_asks(&self) -> bool {
+        let text = self.fail_if.source.text.trim();
+        let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}")).unwrap_or(text).trim();
+        let is_name = |name: &str| self.fail_if.names.contains(name);
+        inner == "true" || inner.strip_suffix("is defined").is_some_and(|name| is_name(name.trim()))
+    }
 }
 
 /// A command task.

@@ -187,12 +187,18 @@ pub struct Failure {
     /// Whether another try may succeed without a change.
     #[serde(default)]
     pub recoverable: bool,
-    /// JSON pointers that were missing.
+    /// Names of the fields of an answer that were missing.
     #[serde(default)]
     pub missing_fields: Vec<String>,
-    /// JSON pointers that were invalid.
+    /// Names of the fields of an answer that were invalid.
     #[serde(default)]
     pub invalid_fields: Vec<String>,
+    /// Where those that were missing should be: JSON pointers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_at: Vec<String>,
+    /// Where those that were invalid are: JSON pointers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalid_at: Vec<String>,
     /// A command's exit code.
     #[serde(default)]
     pub exit_code: Option<i32>,

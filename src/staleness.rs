@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS, digest_of};
 use crate::record::{Digest, Done, MadeWith, Marker, State};
+use crate::store::Why;
 
 /// All that is known of a task when it is judged.
 #[derive(Debug)]
@@ -35,10 +36,23 @@ pub struct Rules {
     pub force: bool,
     /// Another model or other parameters make stale.
     pub model: bool,
+    /// That was said for one build (`--rebuild-on model`).
+    pub model_asked: bool,
     /// Modification times decide, as in make, not content.
     pub by_mtime: bool,
     /// A task that failed is left so.
     pub keep_failed: bool,
+}
+
+impl Rules {
+    /// Whether a reason is somebody's wish: no file tells it to the next build.
+    pub fn is_asked(&self, reason: &StaleReason) -> bool {
+        match reason {
+            StaleReason::Forced => true,
+            StaleReason::ModelChanged { .. } => self.model_asked,
+            _ => false,
+        }
+    }
 }
 
 /// An output as it is.
@@ -74,6 +88,11 @@ pub enum Content {
 pub enum StaleReason {
     /// There is no record of it.
     NeverBuilt,
+    /// It was built, and its outputs and records were taken away.
+    TakenAway {
+        /// By what.
+        why: Why,
+    },
     /// `-B`.
     Forced,
     /// The marker was removed since it was done.
@@ -153,6 +172,11 @@ impl StaleReason {
     pub fn text(&self) -> String {
         match self {
             StaleReason::NeverBuilt => "never built".into(),
+            StaleReason::TakenAway { why: Why::Orphaned } => "its item was gone, and is there again".into(),
+            StaleReason::TakenAway { why: Why::Restored } => {
+                "it was not done at the checkpoint that was restored".into()
+            }
+            StaleReason::TakenAway { .. } => "it was cleaned".into(),
             StaleReason::Forced => "asked for (-B)".into(),
             StaleReason::MarkerRemoved => "its .DONE was removed".into(),
             StaleReason::Interrupted { state: State::PendingEval | State::FailedPendingEval } => {
@@ -215,6 +239,7 @@ fn part_text(part: &str) -> String {
             "template" => "the template".into(),
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
+            "samples" => "which tasks before it have sample answers".into(),
             ORDER => "the order of the inputs".into(),
             PATHS => "the paths of the inputs".into(),
             "message" => "the message".into(),

@@ -1,6 +1,7 @@
 //! Judging without running: what a build would do, and the state of every task. Reads only.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -8,9 +9,9 @@ use rayon::prelude::*;
 use crate::engine::{Action, Engine, Event, Judged, Mode, Options, Settled, Target, TaskInfo};
 use crate::graph::{Graph, TaskId, Why};
 use crate::inputs::Finder;
-use crate::judge::{Judge, Judgement};
+use crate::judge::{self, Judge, Judgement};
 use crate::project::Project;
-use crate::record::{Failure, Marker};
+use crate::record::Failure;
 use crate::slots::Slots;
 use crate::staleness::{Decision, Rules};
 use crate::store::Store;
@@ -57,6 +58,7 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
         index: look.index,
         finder: &finder,
         rules: look.rules,
+        anew: Arc::new(look.store.read_anew()),
         no_reuse: look.no_reuse,
         env: look.env,
     };
@@ -108,14 +110,14 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
             judgements.insert(task, judgement);
         }
     }
+    judge::name_taken_away(engine.graph(), judgements.iter_mut(), || look.store.gone());
     let settled = engine.graph().ids().filter_map(|id| Some((id, engine.settled(id)?))).collect();
     Survey { graph: engine.graph().clone(), judgements, settled, unknown_items }
 }
 
 /// What a judgement means for those that depend on the task.
 fn verdict(judgement: &Judgement) -> Judged {
-    let unknown_state = judgement.unknown_state.is_some() && !matches!(judgement.marker, Marker::Valid(_));
-    if judgement.failure.is_some() || unknown_state {
+    if judgement.failure.is_some() {
         return Judged::Failed;
     }
     if judgement.skipped {

@@ -2,6 +2,7 @@
 //! whose list cannot be read now, or no longer holds them. Reads only.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::engine::Target;
 use crate::fs::{self, FsError};
@@ -64,7 +65,8 @@ pub fn judge<'a>(
 ) -> Judge<'a> {
     let by_mtime = project.tables.staleness.by == crate::manifest::types::By::Mtime;
     let rules = Rules { model: project.tables.staleness.model, by_mtime, ..Rules::default() };
-    Judge { project, store, index, finder, rules, no_reuse: false, env }
+    let anew = Arc::new(store.read_anew());
+    Judge { project, store, index, finder, rules, anew, no_reuse: false, env }
 }
 
 impl<'a> Units<'a> {

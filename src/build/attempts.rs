@@ -98,15 +98,18 @@ impl Build<'_> {
 
     /// What a worker needs for an attempt; none if the task was not judged.
     fn job(&mut self, id: TaskId, attempt: u32, endpoint: Option<usize>) -> Option<Box<Job>> {
+        let first = self.engine.graph()[id].outputs.first().map_or("", String::as_str);
+        let rules = self.judge_with().rules_of(first);
         let pending = self.pending.get_mut(&id)?;
         let judgement = &pending.judgement;
         let prepared = judgement.prepared.clone()?;
-        let (redraw, edited, damaged) = match &judgement.decision {
+        let (redraw, withdraw, edited, damaged) = match &judgement.decision {
             Decision::Stale { reasons, redraw, edited, .. } => {
                 let damaged = reasons.iter().any(|r| matches!(r, StaleReason::OutputInvalid { .. }));
-                (*redraw, edited.clone(), damaged)
+                let asked = reasons.iter().any(|reason| rules.is_asked(reason));
+                (*redraw, asked, edited.clone(), damaged)
             }
-            _ => (false, Vec::new(), false),
+            _ => (false, false, Vec::new(), false),
         };
         let torn = judgement.torn || matches!(judgement.marker, Marker::Damaged(_) | Marker::Newer(_));
         let former = match &judgement.marker {
@@ -127,6 +130,7 @@ impl Build<'_> {
             prepared,
             former,
             redraw: redraw && first,
+            withdraw: withdraw && first,
             edited: if first { edited } else { Vec::new() },
             damaged: damaged && first,
             torn: torn && first,

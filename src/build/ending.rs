@@ -59,6 +59,11 @@ impl Build<'_> {
         if let Err(error) = self.tools.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
             self.broken.get_or_insert(error);
         }
+        if self.begun
+            && let Err(error) = self.store.forget_anew()
+        {
+            self.broken.get_or_insert(error);
+        }
         self.end_recording();
         self.drain_events();
         self.summary.sample.sort();

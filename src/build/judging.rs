@@ -1,11 +1,12 @@
 //! Finding out what is stale: judgements by batches, fan-outs expanded, empty markers filled in.
 
 use super::{Build, Pending};
+use crate::context::SAMPLES;
 use crate::engine::{Engine, Event as Input, Judged, Settled, Work};
 use crate::event::Kind;
 use crate::fs::{self, Durability, FsError};
 use crate::graph::{Graph, TaskId};
-use crate::judge::{Judge, Judgement};
+use crate::judge::{self, Judge, Judgement};
 use crate::llm::retry::Budgets;
 use crate::memo::Known;
 use crate::project::{Evaluator, Recipe};
@@ -28,6 +29,7 @@ impl Build<'_> {
             index: &self.tools.index,
             finder: &self.finder,
             rules: self.judge_rules,
+            anew: self.anew.clone(),
             no_reuse: self.no_reuse,
             env: self.env,
         }
@@ -55,7 +57,9 @@ impl Build<'_> {
         let graph = self.engine.graph();
         let (engine, known) = (&self.engine, self.known.filter(|_| !self.wanted.force));
         let one = |&(task, shallow): &(TaskId, bool)| {
-            let known = !shallow && known.is_some_and(|known| is_known(engine, known, task));
+            let known = !shallow
+                && !self.project.spec(&graph[task]).uses(SAMPLES)
+                && known.is_some_and(|known| is_known(engine, known, task));
             (task, if known { None } else { judge_one(&judge, graph, task, shallow) })
         };
         let judged: Vec<(TaskId, Option<Judgement>)> = if batch.len() > 8 {
@@ -71,19 +75,14 @@ impl Build<'_> {
 
     /// What a judgement means for the engine; a stale task's judgement is kept for its attempts.
     pub(super) fn take_in(&mut self, id: TaskId, judgement: Option<Judgement>) -> Judged {
-        let Some(judgement) = judgement else {
+        let Some(mut judgement) = judgement else {
             return Judged::Fresh;
         };
-        let name = self.engine.graph()[id].name.clone();
-        if let Some(state) = &judgement.unknown_state
-            && !matches!(judgement.marker, Marker::Valid(_))
-        {
-            let failure = runner::failure(
-                "state",
-                format!("its .status has the state `{state}`, which this version of planexe does not know"),
-            );
-            return self.refuse(id, failure);
+        if self.wanted.explain {
+            let one = std::iter::once((&id, &mut judgement));
+            judge::name_taken_away(self.engine.graph(), one, || self.store.gone());
         }
+        let name = self.engine.graph()[id].name.clone();
         if let Some(failure) = judgement.failure.clone() {
             return self.refuse(id, failure);
         }
@@ -377,8 +376,10 @@ fn is_known(engine: &Engine, known: &Known, id: TaskId) -> bool {
 /// Judges one task; none if the memo of its last fresh verdict still stands.
 fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> Option<Judgement> {
     let name = &graph[task].name;
+    let first = graph[task].outputs.first().map_or("", String::as_str);
     if !shallow
         && !judge.rules.force
+        && judge.rules_of(first) == judge.rules
         && let Some(stamp) = judge.index.stamp(name)
     {
         if judge.stamp(graph, task, crate::fs::now_ns()) == Some(stamp) {

@@ -25,8 +25,9 @@ use crate::project::Project;
 use crate::record::{Failure, SCHEMA};
 use crate::runner::{Course, Job, Live, Mark, OtherFields, Outcome, Tools};
 use crate::signals::Signals;
-use crate::store::Store;
+use crate::staleness::Rules;
 use crate::store::control::Controls;
+use crate::store::{Anew, Asked, Store};
 
 use workers::Workers;
 
@@ -178,7 +179,9 @@ pub struct Build<'a> {
     project: &'a Project,
     store: &'a Store,
     finder: Finder<'a>,
-    judge_rules: crate::staleness::Rules,
+    judge_rules: Rules,
+    /// What former builds were told to make anew, and did not come to.
+    anew: Arc<Anew>,
     no_reuse: bool,
     env: &'a (dyn Fn(&str) -> Option<String> + Sync),
     tools: Arc<Tools>,
@@ -299,7 +302,7 @@ pub struct Parts<'a> {
     /// Events of runners.
     pub events: Receiver<Kind>,
     /// How to judge.
-    pub rules: crate::staleness::Rules,
+    pub rules: Rules,
     /// `--no-reuse`.
     pub no_reuse: bool,
     /// The environment.
@@ -368,6 +371,7 @@ impl<'a> Build<'a> {
             store,
             finder: Finder::new(store),
             judge_rules: rules,
+            anew: Arc::new(store.read_anew()),
             no_reuse,
             env,
             tools,
@@ -494,6 +498,7 @@ impl<'a> Build<'a> {
             self.begun = true;
             self.controls.clear_older();
             (self.prepare)()?;
+            self.note_wishes()?;
             self.begin_recording();
             self.tick();
             self.tell(Kind::PipelineStarted {
@@ -504,6 +509,44 @@ impl<'a> Build<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Notes which tasks were asked for whatever the files say, until they are made: a build that ends before they had
+    /// their turn leaves them to the next one.
+    fn note_wishes(&mut self) -> Result<(), FsError> {
+        let asked = match self.judge_rules {
+            Rules { force: true, .. } => Asked::Always,
+            Rules { model_asked: true, .. } => Asked::Model,
+            _ => return Ok(()),
+        };
+        let graph = self.engine.graph();
+        let mut firsts: Vec<String> = Vec::new();
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
+            let task = &graph[id];
+            match task.kind {
+                NodeKind::Group => {}
+                NodeKind::Single | NodeKind::Instance { .. } => firsts.extend(task.outputs.first().cloned()),
+                // Its items may change yet: those that it has are meant.
+                NodeKind::Family => {
+                    let keys = self.wanted.targets.iter().find(|(target, _)| *target == id);
+                    let keys = keys.and_then(|(_, keys)| keys.as_ref());
+                    let name = |key: &String| format!("{}[{key}]", task.name);
+                    let named: Option<HashSet<String>> = keys.map(|keys| keys.iter().map(name).collect());
+                    for first in self.finder.former_items(graph, task)? {
+                        let meant = named.as_ref().is_none_or(|named| {
+                            self.store.recorded_task(&first).is_some_and(|name| named.contains(&name))
+                        });
+                        if meant {
+                            firsts.push(first);
+                        }
+                    }
+                }
+            }
+        }
+        self.store.ask_anew(firsts.iter().map(String::as_str), asked)?;
+        // It says that all is up to date.
+        let run = &self.project.run;
+        crate::fs::remove(&crate::memo::path(run)).map(drop).map_err(|error| error.within(run))
     }
 
     /// Declared tasks in this build.

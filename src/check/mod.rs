@@ -59,6 +59,21 @@ impl std::fmt::Display for Violation {
     }
 }
 
+/// The names of the fields that JSON pointers lead to, each once: of an element of a list, or of what is in it, the name
+/// of the field it is in. The answer as a whole has none.
+pub fn field_names(pointers: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for pointer in pointers {
+        let is_index = |step: &&str| !step.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(name) = pointer.split('/').skip(1).filter(is_index).last() else { continue };
+        let name = name.replace("~1", "/").replace("~0", "~");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 impl Violation {
     fn new(path: impl Into<String>, kind: ViolationKind, message: impl Into<String>) -> Violation {
         Violation { path: path.into(), kind, message: message.into(), found: None }
@@ -224,6 +239,18 @@ pub fn feedback(violations: &[Violation]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_field_is_named_once_and_without_its_place() {
+        for (pointers, names) in [
+            (&["/title"][..], &["title"][..]),
+            (&["/options/0/name", "/options/1/name", "/options/2"], &["name", "options"]),
+            (&["", "/0", "/a~1b/3/0"], &["a/b"]),
+        ] {
+            let pointers: Vec<String> = pointers.iter().map(|&pointer| pointer.to_owned()).collect();
+            assert_eq!(field_names(&pointers), names, "{pointers:?}");
+        }
+    }
 
     fn schema() -> CompiledSchema {
         CompiledSchema::compile(json!({

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::Args;
 use rayon::prelude::*;
@@ -107,6 +108,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
             index: &index,
             finder: &finder,
             rules: Rules::default(),
+            anew: Arc::default(),
             no_reuse: true,
             env: &env,
         };

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use minijinja::Value;
 
 use crate::check::{self, CompiledCheck};
-use crate::context::{InputError, Inputs};
+use crate::context::{InputError, Inputs, SAMPLES};
 use crate::fingerprint::Fingerprint;
 use crate::fs;
-use crate::graph::{Graph, Task, TaskId};
+use crate::graph::{self, Graph, Task, TaskId};
 use crate::inputs::{Files, Finder};
 use crate::project::{Project, Recipe, Spec};
 use crate::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
 use crate::render;
 use crate::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
-use crate::store::Store;
 use crate::store::index::Index;
 use crate::store::sidecar::{Sidecar, StatusRead};
+use crate::store::{Anew, Asked, Store, Why};
+use crate::style;
 
 mod items;
 mod parts;
@@ -43,6 +44,8 @@ pub struct Judge<'a> {
     pub finder: &'a Finder<'a>,
     /// How to judge.
     pub rules: Rules,
+    /// What is to be made anew since a former build was told so and did not come to it.
+    pub anew: Arc<Anew>,
     /// Kept answers are not looked for (`--no-reuse`).
     pub no_reuse: bool,
     /// The environment, for variables that count as input.
@@ -103,6 +106,11 @@ impl Judge<'_> {
             unknown_state,
             seen: Vec::new(),
         };
+        if let (Some(state), false) = (&judgement.unknown_state, matches!(judgement.marker, Marker::Valid(_)))
+        {
+            judgement.failure = Some(self::unknown_state(state, &task.name));
+            return judgement;
+        }
         if spec.isolate.is_some() && self.is_unmerged(task, &judgement.marker) {
             judgement.marker = Marker::Missing;
         }
@@ -122,6 +130,7 @@ impl Judge<'_> {
         if judgement.skipped {
             return judgement;
         }
+        let rules = self.rules_of(first);
         let models = self.made_with(spec);
         let newer = match (&made, self.rules.by_mtime) {
             (Some((_, inputs)), true) => self.newer(task, inputs),
@@ -137,7 +146,7 @@ impl Judge<'_> {
             outputs: &judgement.seen,
             fingerprint: made.as_ref().map(|(made, _)| &made.fingerprint),
             models: &models,
-            rules: self.rules,
+            rules,
             newer,
         };
         judgement.decision = staleness::judge(&facts);
@@ -150,6 +159,15 @@ impl Judge<'_> {
             judgement.prepared = Some(self.prepare(task, spec, made, inputs, &judgement));
         }
         judgement
+    }
+
+    /// How a task is judged, by its first output: as all are, or as a former build was told.
+    pub fn rules_of(&self, first: &str) -> Rules {
+        match self.anew.asked(self.store, first) {
+            Some(Asked::Always) => Rules { force: true, ..self.rules },
+            Some(Asked::Model) if !self.rules.model => Rules { model: true, model_asked: true, ..self.rules },
+            _ => self.rules,
+        }
     }
 
     /// Whether an isolated task succeeded since its record was written, and is to be merged.
@@ -243,7 +261,10 @@ impl Judge<'_> {
             Recipe::Command(_) => Inputs::hash(self.project, files, self.index),
             _ => Inputs::read(self.project, files),
         };
-        let inputs = inputs.map_err(InputError::into_failure)?;
+        let mut inputs = inputs.map_err(InputError::into_failure)?;
+        if spec.uses(SAMPLES) {
+            inputs.samples = self.samples(graph, task);
+        }
         if let Some(when) = &spec.when {
             let context =
                 inputs.context(self.project, task, &when.names).map_err(InputError::into_failure)?;
@@ -256,6 +277,27 @@ impl Judge<'_> {
         }
         let made = self.fingerprint(task, spec, &inputs)?;
         Ok(Some((made, inputs)))
+    }
+
+    /// The tasks before a task that are done with an answer to another prompt.
+    fn samples(&self, graph: &Graph, task: &Task) -> Vec<String> {
+        let needs: Vec<TaskId> = task.needs.iter().map(|need| need.task).collect();
+        let mask = graph.upstream(&needs);
+        let before = graph.ids().filter(|id| match graph[*id].kind {
+            graph::Kind::Instance { family } => mask[id.index()] || mask[family.index()],
+            _ => mask[id.index()],
+        });
+        let before = before.map(|id| &graph[id]);
+        let is_sample = |other: &&Task| {
+            let first = other.outputs.first();
+            let of_prompt = matches!(other.kind, graph::Kind::Single | graph::Kind::Instance { .. })
+                && self.project.spec(other).recipe.prompt().is_some();
+            let done = first.filter(|_| of_prompt).map(|first| self.store.read_done(first));
+            matches!(done, Some(Marker::Valid(done)) if done.sample)
+        };
+        let mut names: Vec<String> = before.filter(is_sample).map(|other| other.name.clone()).collect();
+        names.sort();
+        names
     }
 
     /// make's rule: an input newer than an output.
@@ -278,6 +320,25 @@ impl Judge<'_> {
             "is outside the run and the pipeline's folder; if it may be read, say so: `--allow-outside {folder}`"
         );
         Err(InputError::Malformed { path: path.to_owned(), why }.into_failure())
+    }
+}
+
+/// Says of tasks without a record that they were built before, where that is known.
+pub fn name_taken_away<'j>(
+    graph: &Graph,
+    judgements: impl Iterator<Item = (&'j TaskId, &'j mut Judgement)>,
+    gone: impl FnOnce() -> HashMap<String, Why>,
+) {
+    let (mut gone, mut known) = (Some(gone), None);
+    for (&id, judgement) in judgements {
+        let Decision::Stale { reasons, .. } = &mut judgement.decision else { continue };
+        if reasons[..] != [StaleReason::NeverBuilt] {
+            continue;
+        }
+        let gone = known.get_or_insert_with(|| gone.take().map(|read| read()).unwrap_or_default());
+        if let Some(&why) = graph[id].outputs.first().and_then(|first| gone.get(first)) {
+            *reasons = vec![StaleReason::TakenAway { why }];
+        }
     }
 }
 
@@ -321,6 +382,18 @@ fn changed_files(before: &[InputRecord], now: &[InputRecord]) -> Vec<String> {
     let changed = now.iter().filter(|record| known.get(record.path.as_str()) != Some(&&record.blake3));
     let gone = before.iter().filter(|record| !there.contains_key(record.path.as_str()));
     changed.chain(gone).map(|record| record.path.clone()).collect()
+}
+
+/// The failure of a task whose `.status` has a state that nobody knows.
+pub fn unknown_state(state: &str, task: &str) -> Failure {
+    let message = format!(
+        "its .status has the state `{}`, which this version of planexe does not know\n\
+         hint: build with the newer version that wrote it\n\
+         hint: `planexe clean {}` makes it anew; what is there goes to history",
+        style::clean(state),
+        style::shell_word(task),
+    );
+    Failure { class: "state".into(), message, ..Failure::default() }
 }
 
 /// The failure of a template.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use minijinja::Value;
 
 use super::{Judge, Made, render_failure};
-use crate::context::{InputError, Inputs};
+use crate::context::{InputError, Inputs, SAMPLES};
 use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS};
 use crate::graph::{Kind, Task};
 use crate::inputs::Files;
@@ -191,6 +191,9 @@ impl Judge<'_> {
         }
         if uses("inputs") {
             add_arguments(labelled, fingerprint);
+        }
+        if uses(SAMPLES) && !inputs.samples.is_empty() {
+            fingerprint.add(SAMPLES, inputs.samples.join("\0").as_bytes());
         }
         for (name, value) in &self.project.vars {
             if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {

@@ -25,8 +25,11 @@ pub struct ExplainView {
     pub state: Shown,
     /// What judging it gave.
     pub verdict: Verdict,
-    /// What changed.
+    /// What changed, or why no build can run it as things are.
     pub reasons: Vec<Reason>,
+    /// No build can run it as things are: what it needs to be decided on cannot be used.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cannot_run: bool,
     /// Tasks whose outcome decides whether it runs.
     pub depends_on: Vec<String>,
     /// Failed tasks that block it.
@@ -100,6 +103,11 @@ pub struct InstanceView {
     pub verdict: Verdict,
     /// What changed, or why it failed: one line each.
     pub reasons: Vec<String>,
+}
+
+/// Where fields are, or their names, of records that say no more.
+fn places<'f>(at: &'f [String], names: &'f [String]) -> &'f [String] {
+    if at.is_empty() { names } else { at }
 }
 
 impl InstanceView {
@@ -180,11 +188,15 @@ impl ExplainView {
             {
                 "Not done yet: it succeeded, and is to be merged.\n".to_owned()
             }
+            Verdict::Stale if self.cannot_run => self.refused(style),
             Verdict::Stale if self.asked.is_some() => String::new(),
             // That it was never built says nothing more.
             Verdict::Stale
                 if !self.blocked_by.is_empty()
-                    && self.reasons.iter().all(|why| why.code == "never_built") =>
+                    && self
+                        .reasons
+                        .iter()
+                        .all(|why| matches!(why.code.as_str(), "never_built" | "taken_away")) =>
             {
                 String::new()
             }
@@ -213,7 +225,7 @@ impl ExplainView {
             };
             text += &bounded(self.changed_inputs.iter().map(|change| format!("  {}", change.line())), LINES);
         }
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.failure.as_ref().filter(|_| !self.cannot_run) {
             text += &self.failed(failure, style);
         }
         for drift in &self.drift {
@@ -288,7 +300,9 @@ impl ExplainView {
         if let Some(hint) = hint_of(failure) {
             text += &format!("{}\n", style.wrap(&format!("hint: {hint}"), 2));
         }
-        for (what, fields) in [("missing", &failure.missing_fields), ("invalid", &failure.invalid_fields)] {
+        let missing = places(&failure.missing_at, &failure.missing_fields);
+        let invalid = places(&failure.invalid_at, &failure.invalid_fields);
+        for (what, fields) in [("missing", missing), ("invalid", invalid)] {
             if !fields.is_empty() {
                 text += &format!("  {what}: {}\n", some_names(fields, 8));
             }
@@ -338,6 +352,18 @@ impl ExplainView {
             Some(other) => format!(" (by {})", clean(other)),
         };
         format!("Fresh: nothing it is made of changed{since}{by}.\n")
+    }
+
+    /// Why it cannot be run, and what helps.
+    fn refused(&self, style: &Style) -> String {
+        let mut text = "It cannot run as things are; the next build fails at it:\n".to_owned();
+        for reason in &self.reasons {
+            text += &format!("  {} {}\n", style.glyph(Shown::Failed), reason.line());
+        }
+        for hint in self.failure.iter().filter_map(hint_of) {
+            text += &format!("{}\n", style.wrap(&format!("hint: {hint}"), 2));
+        }
+        text
     }
 
     fn stale(&self, style: &Style) -> String {

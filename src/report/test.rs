@@ -267,6 +267,7 @@ fn explained() -> ExplainView {
         recipe: Some("prompt".into()),
         state: Shown::Stale,
         verdict: Verdict::Stale,
+        cannot_run: false,
         reasons: vec![
             Reason {
                 old: Some("1f2e3d4c5b6a7988".into()),

@@ -109,6 +109,8 @@ pub struct Job {
     pub former: Option<Box<Done>>,
     /// Kept answers are set aside first.
     pub redraw: bool,
+    /// That it is made anew follows from no file: its `.DONE` goes first, so that what it is left as tells it.
+    pub withdraw: bool,
     /// Outputs edited by hand that will be replaced.
     pub edited: Vec<String>,
     /// Outputs that are damaged.
@@ -349,6 +351,10 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     }
     if std::mem::take(&mut job.redraw) {
         tools.store.calls().discard(&name)?;
+    }
+    if let (true, Some(first)) = (std::mem::take(&mut job.withdraw), job.task.outputs.first()) {
+        let late = spec.is_synced_late();
+        tools.store.remove_done(first, if late { Durability::Unsynced } else { Durability::Synced })?;
     }
     if std::mem::take(&mut job.damaged) {
         tools.store.save(&name, Why::Damaged, &job.task.outputs, Durability::Synced)?;

@@ -504,13 +504,17 @@ impl Asking<'_> {
         let paths = |kind: fn(&ViolationKind) -> bool| {
             violations.iter().filter(|v| kind(&v.kind)).map(|v| v.path.clone()).collect::<Vec<_>>()
         };
+        let missing = paths(|kind| *kind == ViolationKind::Missing);
+        let invalid = paths(|kind| *kind != ViolationKind::Missing);
         let failure = Failure {
             class: error.class.name().to_owned(),
             message: error.message.clone(),
             error_id: Some(error_id()),
             recoverable: true,
-            missing_fields: paths(|kind| *kind == ViolationKind::Missing),
-            invalid_fields: paths(|kind| *kind != ViolationKind::Missing),
+            missing_fields: check::field_names(&missing),
+            invalid_fields: check::field_names(&invalid),
+            missing_at: missing,
+            invalid_at: invalid,
             raw_error: bounded(&reply.text),
             ..Failure::default()
         };

@@ -239,7 +239,7 @@ impl All<'_> {
         } else {
             shown(judgement, status.map(|status| status.state), marker, live)
         };
-        match judgement.and_then(trouble) {
+        match judgement.and_then(|judgement| judgement.failure.clone()) {
             Some(failure) if view.state == Shown::Failed => view.failure = Some(failure),
             _ if view.state.is_complete() => view.failure = None,
             _ => view.failure = view.failure.or_else(|| status.and_then(|status| status.failure.clone())),
@@ -361,22 +361,6 @@ fn is_at_work(status: &Status, owner: Option<&Owner>) -> bool {
         && owner.is_some_and(|owner| status.pid == Some(owner.pid))
 }
 
-/// Why a build could not even begin a task.
-fn trouble(judgement: &Judgement) -> Option<Failure> {
-    if let Some(state) = &judgement.unknown_state
-        && !matches!(judgement.marker, Marker::Valid(_))
-    {
-        return Some(Failure {
-            class: "state".into(),
-            message: format!(
-                "its .status has the state `{state}`, which this version of planexe does not know"
-            ),
-            ..Failure::default()
-        });
-    }
-    judgement.failure.clone()
-}
-
 /// The state shown of a task that does something itself. `live`: an attempt is under way.
 fn shown(judgement: Option<&Judgement>, stored: Option<State>, marker: &Marker, live: bool) -> Shown {
     if live {
@@ -389,7 +373,7 @@ fn shown(judgement: Option<&Judgement>, stored: Option<State>, marker: &Marker, 
     if judgement.is_some_and(|judgement| judgement.skipped) {
         return Shown::Skipped;
     }
-    if judgement.is_some_and(|judgement| trouble(judgement).is_some()) {
+    if judgement.is_some_and(|judgement| judgement.failure.is_some()) {
         return Shown::Failed;
     }
     if decision == Some(&Decision::Adopt) {
@@ -486,6 +470,7 @@ fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge;
     use crate::record::By;
     use crate::staleness::Seen;
 
@@ -581,9 +566,10 @@ mod tests {
     #[test]
     fn a_state_nobody_knows_is_a_failure() {
         let mut judgement = judged(stale(StaleReason::NeverBuilt), Marker::Missing);
-        judgement.unknown_state = Some("levitating".into());
+        judgement.failure = Some(judge::unknown_state("levitating", "a"));
         assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), Shown::Failed);
-        assert!(reasons(&judgement)[0].message.contains("levitating"));
+        let reasons = reasons(&judgement);
+        assert!(reasons[0].message.contains("levitating") && !reasons[0].message.contains("hint"));
     }
 
     #[test]

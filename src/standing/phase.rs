@@ -51,7 +51,9 @@ pub fn phase(facts: &PhaseFacts) -> &'static str {
         Some(Phase::Failed) => "failed",
         Some(Phase::Stopped) => "stopped",
         Some(Phase::Paused) if facts.waiting => "waiting",
-        Some(Phase::Paused) => "paused",
+        // What waited for a person was cleaned, or was let pass since.
+        Some(Phase::Paused) if facts.lost => "failed",
+        Some(Phase::Paused) => "stopped",
         None if !facts.records => "never_started",
         None if facts.complete => "completed",
         None if facts.failed => "failed",
@@ -131,7 +133,8 @@ mod tests {
             (PhaseFacts { recorded: Some(Phase::Stopped), ..facts }, "stopped"),
             (PhaseFacts { recorded: Some(Phase::Aborted), complete: true, ..facts }, "aborted"),
             (PhaseFacts { recorded: Some(Phase::Paused), waiting: true, ..facts }, "waiting"),
-            (PhaseFacts { recorded: Some(Phase::Paused), ..facts }, "paused"),
+            (PhaseFacts { recorded: Some(Phase::Paused), ..facts }, "stopped"),
+            (PhaseFacts { recorded: Some(Phase::Paused), lost: true, ..facts }, "failed"),
             // `.planexe/` was deleted: the sidecars tell.
             (PhaseFacts { complete: true, ..facts }, "completed"),
             (PhaseFacts { failed: true, ..facts }, "failed"),

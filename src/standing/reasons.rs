@@ -2,7 +2,7 @@
 
 use minijinja::Value;
 
-use super::{is_at_work, trouble};
+use super::is_at_work;
 use crate::graph::Task;
 use crate::judge::Judgement;
 use crate::project::{Project, Recipe, Spec};
@@ -22,8 +22,9 @@ pub fn reasons_now(judgement: &Judgement, owner: Option<&Owner>) -> Vec<Reason> 
 
 /// The reasons of a judgement as data.
 pub fn reasons(judgement: &Judgement) -> Vec<Reason> {
-    if let Some(failure) = trouble(judgement) {
-        return vec![Reason::new(failure.class, failure.message)];
+    if let Some(failure) = &judgement.failure {
+        let message = failure.message.split("\nhint: ").next().unwrap_or_default().to_owned();
+        return vec![Reason::new(failure.class.clone(), message)];
     }
     match &judgement.decision {
         Decision::Stale { reasons, .. } => reasons.iter().map(reason).collect(),

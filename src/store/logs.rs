@@ -42,10 +42,10 @@ pub struct FailureLine {
     pub attempt: u32,
     /// The class again, under the name others use for it.
     pub error_type: String,
-    /// JSON pointers that were missing.
+    /// Names of the fields of an answer that were missing.
     #[serde(default)]
     pub missing_fields: Vec<String>,
-    /// JSON pointers that were invalid.
+    /// Names of the fields of an answer that were invalid.
     #[serde(default)]
     pub invalid_fields: Vec<String>,
     /// What the server or command said, bounded.

@@ -4,6 +4,7 @@
 //! is for who holds the [`lock::RunLock`], except for markers a user sets by hand. Nothing damaged
 //! is ever an error of the build: it is named and passed over. What can't be *written* is an error.
 
+pub mod anew;
 pub mod batch;
 pub mod calls;
 pub mod candidates;
@@ -18,6 +19,7 @@ pub mod lanes;
 pub mod live;
 pub mod lock;
 pub mod logs;
+pub mod moved;
 pub mod rewind;
 pub mod run_json;
 pub mod seal;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 
 use crate::fs::{self, Durability, FsError, NAME_MAX};
 
+pub use anew::{Anew, Asked};
 pub use batch::Batch;
 pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
 pub use candidates::{Candidate, CandidateFile, Success};
@@ -39,6 +42,7 @@ pub use commit::{Commit, Committed, Content, commit};
 pub use history::{Entry, History, Why};
 pub use index::Index;
 pub use lock::{LockError, Owner, RunLock, Wait};
+pub use moved::Moved;
 pub use run_json::{Phase, RunJson};
 pub use sidecar::{Sidecar, StatusRead};
 pub use watcher::Watcher;

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::history::{Entry, Temps};
 use super::sidecar::{parse_done, parse_status};
-use super::{Checkpoint, Sidecar, StatusRead, Store, Why, jsonl};
+use super::{Checkpoint, Moved, Sidecar, StatusRead, Store, Why, jsonl};
 use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::record::{Marker, OutputRecord, State, Status};
@@ -50,9 +50,15 @@ impl Store {
         let later = all.split_off(at + 1);
         let to = all[at].clone();
         let history = self.history().entries_all()?;
+        let moved = self.moved()?;
         let mut cleaned: HashMap<&str, Vec<&Entry>> = HashMap::new();
         for entry in history.iter().filter(|entry| matches!(entry.why, Why::Cleaned | Why::Orphaned)) {
             cleaned.entry(&entry.first).or_default().push(entry);
+        }
+        // The last that came or went before that moment.
+        let mut noted: HashMap<&str, &Moved> = HashMap::new();
+        for moved in moved.iter().filter(|moved| moved.at <= to.time_utc) {
+            noted.insert(&moved.first, moved);
         }
         let (mut back, mut pending, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         // A task is known by its first output, which keeps its name when the task is renamed.
@@ -72,7 +78,16 @@ impl Store {
             let cleaned = cleaned.get(first).map_or(&[][..], Vec::as_slice);
             let stood =
                 |was: &&Checkpoint| !was_cleaned(cleaned, was, &to) || self.was_brought_back(was, &to);
-            let was = then.get(first).copied().filter(stood);
+            let was = match noted.get(first) {
+                // What is noted here is known, whatever history says.
+                Some(moved) if then.get(first).is_none_or(|made| made.time_utc <= moved.at) => {
+                    let of = moved.checkpoint_id.as_deref();
+                    of.and_then(|id| all.iter().chain(&later).rfind(|checkpoint| checkpoint.id == id))
+                }
+                // Made since.
+                Some(_) => then.get(first).copied(),
+                None => then.get(first).copied().filter(stood),
+            };
             match was {
                 Some(was) => {
                     if !self.is_at(was)? {
@@ -136,6 +151,18 @@ impl Store {
             self.write_done(first, &done, durability)?;
             self.write_status(first, &status, durability)?;
         }
+        // Before the list is cut: what is noted then is of after that moment.
+        self.forget_moved_after(&rewind.to.time_utc)?;
+        for checkpoint in &rewind.back {
+            self.note_back(&checkpoint.outputs[0].path, Some(&checkpoint.id), durability)?;
+        }
+        for (_, outputs) in &rewind.pending {
+            if let Some(first) = outputs.first() {
+                self.note_gone(first, Why::Restored, durability)?;
+            }
+        }
+        // What was asked for after that moment is no matter any more.
+        self.cancel_anew()?;
         self.checkpoints().truncate_after(&rewind.to.id)?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Loader;
 use super::schema::offset;
+use crate::context::SAMPLES;
 use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, suggest};
 use crate::manifest::inputs::{NamedInput, named};
@@ -31,7 +32,7 @@ impl Loader<'_> {
     pub(super) fn names(&self, name: &str, task: &Task) -> BTreeSet<String> {
         let mut names: BTreeSet<String> =
             named(&task.inputs, &KeyPath::task(name)).into_iter().map(|input| input.name).collect();
-        names.extend(["inputs", "vars", "task"].map(str::to_owned));
+        names.extend(["inputs", "vars", "task", SAMPLES].map(str::to_owned));
         if task.foreach.is_some() {
             names.extend(["item", "key", "index"].map(str::to_owned));
             if task.sequential {

@@ -247,11 +247,11 @@ fn a_rejected_answer_is_asked_for_again_with_what_was_wrong() {
         assert_eq!(failures.len(), 2);
         assert_eq!(
             (&failures[0]["missing_fields"], &failures[0]["invalid_fields"]),
-            (&json!(["/n"]), &json!(["/x"]))
+            (&json!(["n"]), &json!(["x"]))
         );
         assert_eq!(
             (&failures[1]["missing_fields"], &failures[1]["invalid_fields"]),
-            (&json!([]), &json!(["/n"]))
+            (&json!([]), &json!(["n"]))
         );
     }
 }

@@ -61,6 +61,7 @@ mod skipping;
 mod staleness;
 mod steering;
 mod terminal;
+mod told;
 mod trust;
 mod waiting;
 mod watch;

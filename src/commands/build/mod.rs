@@ -411,9 +411,11 @@ fn remember(
 
 /// How tasks are judged.
 pub fn rules(project: &Project, how: &HowArgs, force: bool) -> Rules {
+    let model_asked = how.rebuild_on.contains(&RebuildOn::Model) && !project.tables.staleness.model;
     Rules {
         force,
-        model: project.tables.staleness.model || how.rebuild_on.contains(&RebuildOn::Model),
+        model: project.tables.staleness.model || model_asked,
+        model_asked,
         by_mtime: project.tables.staleness.by == By::Mtime,
         keep_failed: how.keep_failed,
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::commands::build::HowArgs;
 use crate::commands::optimize::trials::Bench;
-use crate::context::json_of;
+use crate::context::{SAMPLES, json_of};
 use crate::exit::{self, Error};
 use crate::fs::{self, Durability};
 use crate::manifest::inputs;
@@ -152,7 +152,7 @@ pub(super) fn names(bench: &Bench<'_>) -> BTreeSet<String> {
     let table = bench.subject.table();
     let mut names: BTreeSet<String> =
         inputs::names(&table.inputs).into_iter().map(|(name, _)| name).collect();
-    names.extend(["inputs", "vars", "task"].map(str::to_owned));
+    names.extend(["inputs", "vars", "task", SAMPLES].map(str::to_owned));
     if table.foreach.is_some() {
         names.extend(["item", "key", "index"].map(str::to_owned));
     }

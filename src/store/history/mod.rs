@@ -255,6 +255,9 @@ impl Store {
             fs::ensure_inside(self.run_dir(), &self.path(output)).map_err(within)?;
         }
         let entry = self.save_with(task, why, outputs, |_| true, durability).map_err(within)?;
+        let built = outputs.first().is_some_and(|first| {
+            self.read_done(first) != Marker::Missing || self.read_status(first) != StatusRead::Missing
+        });
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
             self.spend_candidate(task).map_err(within)?;
@@ -271,6 +274,9 @@ impl Store {
         }
         if let Some(first) = outputs.first() {
             self.remove_status(first)?;
+            if built {
+                self.note_gone(first, why, durability).map_err(within)?;
+            }
         }
         Ok(entry)
     }
@@ -340,6 +346,7 @@ impl Store {
                 }
             };
             self.write_status(&entry.first, &status, durability)?;
+            self.note_back(&entry.first, done.checkpoint_id.as_deref(), durability)?;
         }
         Ok(())
     }
