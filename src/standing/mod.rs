@@ -11,6 +11,7 @@ use crate::project::{Project, Spec};
 use crate::record::{Done, Failure, Marker, State, Status, StatusUsage};
 use crate::report::{Drift, Reason, TaskView, Verdict};
 use crate::staleness::{Content, Decision, StaleReason};
+use crate::store::control::Controls;
 use crate::store::live::{AtWork, Progress};
 use crate::store::{Owner, StatusRead, Store};
 use crate::style::Shown;
@@ -256,10 +257,24 @@ impl All<'_> {
                 view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
         }
         self.add_progress(&mut view);
+        if view.state == Shown::Waiting
+            && let Some(by) = self.passed(task, judgement)
+        {
+            // Nobody is waited for any more.
+            view.state = Shown::Pending;
+            view.doing = Some(format!("let pass by {by}; the next build goes on"));
+        }
         if view.state == Shown::Waiting {
             view.doing = judgement.and_then(|judgement| asked(self.project, task, spec, judgement));
         }
         view
+    }
+
+    /// Who let a task pass that waits for a person, if what it asks about is still what they were shown.
+    fn passed(&self, task: &Task, judgement: Option<&Judgement>) -> Option<String> {
+        let passed = Controls::new(self.store).passed(&task.name)?;
+        let now = judgement.and_then(|judgement| judgement.prepared.as_ref()).map(|it| &it.decision_id);
+        (passed.decision_id.is_none() || passed.decision_id.as_ref() == now).then_some(passed.by)
     }
 
     /// What the running build says of a task.

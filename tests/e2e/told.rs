@@ -348,7 +348,13 @@ fn an_approval_is_no_warning_and_a_condition_let_pass_is_one() {
             format!("{ONE}[task.g]\ninputs = [\"a.txt\"]\noutputs = [\"g.json\"]\ngate = {{ fail_if = \"{condition}\", action = \"pause\" }}\n"),
         );
         space.run(&["build"]).exits(3);
+        assert_eq!(space.report()["run"]["phase"], "waiting");
         space.run(&["done", "g"]).exits(0);
+        // Nobody is waited for any more, though no build has taken it up.
+        assert_eq!(
+            (space.state("g").as_str(), &space.report()["run"]["phase"]),
+            ("pending", &json!("stopped"))
+        );
         space.build();
         assert_eq!(space.json("g.json")["by"], "human", "{condition}");
         let quality = space.report()["quality_summary"].clone();
