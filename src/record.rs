@@ -174,6 +174,17 @@ pub struct MadeWith {
     pub params: Digest,
 }
 
+/// Where fields of an answer are: JSON pointers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// Of those that were missing.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// Of those that were invalid.
+    #[serde(default)]
+    pub invalid: Vec<String>,
+}
+
 /// Why a task failed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -193,12 +204,9 @@ pub struct Failure {
     /// Names of the fields of an answer that were invalid.
     #[serde(default)]
     pub invalid_fields: Vec<String>,
-    /// Where those that were missing should be: JSON pointers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing_at: Vec<String>,
-    /// Where those that were invalid are: JSON pointers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub invalid_at: Vec<String>,
+    /// Where those fields are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<Box<Places>>,
     /// A command's exit code.
     #[serde(default)]
     pub exit_code: Option<i32>,

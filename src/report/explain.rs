@@ -105,11 +105,6 @@ pub struct InstanceView {
     pub reasons: Vec<String>,
 }
 
-/// Where fields are, or their names, of records that say no more.
-fn places<'f>(at: &'f [String], names: &'f [String]) -> &'f [String] {
-    if at.is_empty() { names } else { at }
-}
-
 impl InstanceView {
     fn line(&self, style: &Style) -> String {
         let reasons: Vec<String> = self.reasons.iter().map(|line| clean(line)).collect();
@@ -300,8 +295,11 @@ impl ExplainView {
         if let Some(hint) = hint_of(failure) {
             text += &format!("{}\n", style.wrap(&format!("hint: {hint}"), 2));
         }
-        let missing = places(&failure.missing_at, &failure.missing_fields);
-        let invalid = places(&failure.invalid_at, &failure.invalid_fields);
+        let (missing, invalid) = match failure.places.as_deref() {
+            Some(places) => (&places.missing, &places.invalid),
+            // A record of another version has the names alone.
+            None => (&failure.missing_fields, &failure.invalid_fields),
+        };
         for (what, fields) in [("missing", missing), ("invalid", invalid)] {
             if !fields.is_empty() {
                 text += &format!("  {what}: {}\n", some_names(fields, 8));

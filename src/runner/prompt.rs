@@ -16,7 +16,7 @@ use crate::judge::{Prepared, call_digest, render_failure};
 use crate::llm::retry::{Failed, Next};
 use crate::llm::{CallContext, CallError, Class, Rejected, Reply, Request};
 use crate::project::{Endpoint, PromptSpec};
-use crate::record::{Digest, Failure, SCHEMA, State};
+use crate::record::{Digest, Failure, Places, SCHEMA, State};
 use crate::store::calls::{CallRecord, KeptCall, KeptRequest, Verdict};
 use crate::store::commit::Content;
 use crate::store::usage::{CallOf, UsageLine};
@@ -513,8 +513,7 @@ impl Asking<'_> {
             recoverable: true,
             missing_fields: check::field_names(&missing),
             invalid_fields: check::field_names(&invalid),
-            missing_at: missing,
-            invalid_at: invalid,
+            places: Some(Box::new(Places { missing, invalid })),
             raw_error: bounded(&reply.text),
             ..Failure::default()
         };
