@@ -443,6 +443,11 @@ fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
         crate::detach::leave_session();
         args.remove(1);
     }
+    let mut only = None;
+    if args.get(1).is_some_and(|first| first == crate::only::ARGUMENT) {
+        let file = args.drain(1..args.len().min(3)).next_back().unwrap_or_default();
+        only = Some(std::sync::Arc::new(crate::only::Only::from_argument(&file, bundle)));
+    }
     if args.get(1).is_some_and(|first| first == crate::process::LIFELINE_ARGUMENT) {
         let name = args.get(2).and_then(|name| name.to_str()).unwrap_or_default();
         crate::process::lifeline_main(name, std::io::stdin().lock());
@@ -478,6 +483,7 @@ fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
     session.make = make;
     session.make_asks = crate::make::asks(variable("MAKEFLAGS").as_deref(), variable("MAKELEVEL").as_deref());
     session.bundle = bundle;
+    session.only = only;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =

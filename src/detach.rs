@@ -50,9 +50,14 @@ pub fn leave_session() {
     let _ = rustix::process::setsid();
 }
 
-/// Starts `planexe OPTIONS build` for a run, and waits until it is at work or has ended. `told` hears of its end, if
-/// this process still lives then.
-pub fn build(run: &Path, options: &[OsString], told: impl FnOnce(u8) + Send + 'static) -> io::Result<Begun> {
+/// Starts `planexe OPTIONS build` for a run, which must still be of the pipeline that `only` says, and waits until it is
+/// at work or has ended. `told` hears of its end, if this process still lives then.
+pub fn build(
+    run: &Path,
+    only: &[OsString],
+    options: &[OsString],
+    told: impl FnOnce(u8) + Send + 'static,
+) -> io::Result<Begun> {
     let log = run.join(LOG);
     fs::make_dirs(&run.join(".planexe"), Durability::Unsynced).map_err(io::Error::other)?;
     // Of two builds that are started at once one is refused: the log is that of the other.
@@ -61,6 +66,7 @@ pub fn build(run: &Path, options: &[OsString], told: impl FnOnce(u8) + Send + 's
     let named = || drop(fs::rename(&own, &log, Durability::Unsynced));
     let mut child = Command::new(program()?)
         .arg(DETACHED_ARGUMENT)
+        .args(only)
         .arg("-C")
         .arg(run)
         .args(options)

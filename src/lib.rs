@@ -58,6 +58,7 @@ pub mod manifest;
 pub mod mcp;
 pub mod memo;
 pub mod notify;
+pub mod only;
 pub mod open;
 pub mod open_files;
 pub mod optimize;

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::fs::{self, FileKind};
 use crate::graph::{Graph, Kind, TaskId};
 use crate::keys;
 use crate::load::{self, Locations};
 use crate::manifest::names::loose;
 use crate::manifest::run::RunFile;
 use crate::manifest::{Faults, ReadOptions, suggest};
+use crate::only::{Because, Only};
 use crate::pattern;
 use crate::project::{Project, readable};
 use crate::store::Store;
@@ -26,6 +28,8 @@ pub struct Where {
     pub defines: Vec<(String, String)>,
     /// `--allow-outside`.
     pub allow_outside: Vec<PathBuf>,
+    /// The pipelines a run may be of, if not any will do.
+    pub only: Option<Arc<Only>>,
 }
 
 /// A run directory with its pipeline.
@@ -41,6 +45,8 @@ pub struct Opened {
     pub began_ns: i64,
     /// What the pipeline was read with.
     pub options: ReadOptions,
+    /// Why its pipeline will do, if not any would.
+    pub because: Option<Because>,
 }
 
 /// Why a run cannot be opened.
@@ -60,6 +66,13 @@ pub enum OpenError {
     NotAFile(PathBuf),
     /// A folder that was named is none.
     NoFolder(PathBuf),
+    /// The pipeline is none of those the run may be of.
+    Another {
+        /// The run.
+        run: PathBuf,
+        /// Its pipeline, as it is named.
+        pipeline: PathBuf,
+    },
     /// The pipeline has faults.
     Faults(Box<Faults>),
 }
@@ -93,6 +106,8 @@ pub struct Located {
     pub locations: Locations,
     /// `run.toml`, if the run has one.
     pub run_file: Option<RunFile>,
+    /// Why its pipeline will do, if not any would.
+    pub because: Option<Because>,
 }
 
 /// Finds the run and its pipeline. `may_go_up`: whether a run above the current directory will do (reading
@@ -103,15 +118,26 @@ pub fn locate(place: &Where, may_go_up: bool) -> Result<Located, OpenError> {
         return Err(OpenError::Above { run });
     }
     let run_toml = run.join("run.toml");
+    // What a link leads to would be shown where it is wrong.
+    if place.only.is_some() && fs::kind(&run_toml).ok().flatten().is_some_and(|kind| kind != FileKind::File) {
+        return Err(OpenError::NotAFile(run_toml));
+    }
     let run_file = match place.file.is_none() && run_toml.is_file() {
         true => Some(RunFile::read(&run_toml).map_err(|faults| OpenError::Faults(Box::new(faults)))?),
         false => None,
     };
-    let pipeline = match (&place.file, &run_file) {
+    let mut pipeline = match (&place.file, &run_file) {
         (Some(file), _) => file.clone(),
         (None, Some(run_file)) => run_file.pipeline_file(&run),
         (None, None) => run.join("pipeline.toml"),
     };
+    let mut because = None;
+    if let Some(only) = &place.only {
+        let Some((why, real)) = only.choose(&run, &pipeline) else {
+            return Err(OpenError::Another { run, pipeline });
+        };
+        (because, pipeline) = (Some(why), real);
+    }
     let profile = place.profile.clone().or_else(|| run_file.as_ref().and_then(|run| run.profile.clone()));
     let locations = Locations {
         run,
@@ -123,19 +149,27 @@ pub fn locate(place: &Where, may_go_up: bool) -> Result<Located, OpenError> {
         },
         parent: run_file.as_ref().and_then(|run| run.parent.clone()),
     };
-    Ok(Located { locations, run_file })
+    Ok(Located { locations, run_file, because })
 }
 
 /// Opens the run: [`locate`], and everything read.
 pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
-    let began_ns = crate::fs::now_ns();
-    let Located { locations, run_file } = locate(place, may_go_up)?;
+    let began_ns = fs::now_ns();
+    let Located { locations, run_file, mut because } = locate(place, may_go_up)?;
     let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
     keys::hide(project.key_variables());
+    if let Some(only) = place.only.as_ref().filter(|_| because == Some(Because::Copy))
+        && !only.is_whole_copy(&locations.run, &project.sources)
+    {
+        if !only.in_run {
+            return Err(OpenError::Another { run: locations.run, pipeline: locations.pipeline });
+        }
+        because = Some(Because::InRun);
+    }
     let store = Store::open(project.run.clone());
     store.may_read(&readable(&project.run, &project.folder, &project.allow_outside));
     let options = locations.options;
-    Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns, options })
+    Ok(Opened { project: Arc::new(project), store: Arc::new(store), run_file, began_ns, options, because })
 }
 
 /// A task named on the command line, loosely, and the key of an instance if one was named.

@@ -12,6 +12,7 @@ use crate::commands::new::BUILT_IN;
 use crate::exit::{self, Error};
 use crate::manifest::{Manifest, ReadOptions};
 use crate::mcp::{Pipeline, Server, serve};
+use crate::only::Only;
 use crate::open::OpenError;
 use crate::runs::Runs;
 
@@ -54,8 +55,13 @@ pub fn run(session: &Session, args: &McpArgs) -> Result<u8, Error> {
     for path in &mut base.repeated.allow_outside {
         *path = std::path::absolute(&*path)?;
     }
+    let pipelines = pipelines(session, &args.pipelines)?;
+    let files = pipelines.iter().filter_map(|pipeline| pipeline.file.clone()).collect();
+    let copied = pipelines.iter().any(|pipeline| pipeline.file.is_none());
+    let copy_of = if copied { session.bundle } else { &[] };
+    base.only = Some(Arc::new(Only { files, copy_of, in_run: true }));
     let server = Server {
-        pipelines: pipelines(session, &args.pipelines)?,
+        pipelines,
         options: options(&base.repeated.define, &base.repeated.allow_outside),
         base,
         runs: Runs::of(&args.runs),

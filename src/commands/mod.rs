@@ -13,6 +13,7 @@ use crate::keys::{KeyRing, config_dir};
 use crate::lifecycle;
 use crate::load;
 use crate::manifest::Faults;
+use crate::only::Only;
 use crate::open::{self, Named, OpenError, Opened, Where};
 use crate::report::{FaultsView, Server};
 use crate::store::Store;
@@ -209,6 +210,8 @@ pub struct Session {
     pub make_asks: Option<crate::make::Asks>,
     /// The pipeline that comes with the binary.
     pub bundle: Bundle,
+    /// The pipelines a run may be of, if not any will do.
+    pub only: Option<Arc<Only>>,
     out_closed: AtomicBool,
 }
 
@@ -221,6 +224,8 @@ pub struct Base {
     pub lookup: Option<Lookup>,
     /// The pipeline that comes with the binary.
     pub bundle: Bundle,
+    /// The pipelines a run may be of, if not any will do.
+    pub only: Option<Arc<Only>>,
 }
 
 impl Base {
@@ -232,14 +237,16 @@ impl Base {
             repeated: self.repeated.clone(),
             ..Globals::default()
         };
-        Session { globals, lookup: self.lookup, bundle: self.bundle, ..Session::default() }
+        let only = self.only.clone();
+        Session { globals, lookup: self.lookup, bundle: self.bundle, only, ..Session::default() }
     }
 }
 
 impl Session {
     /// What it shares with sessions for other runs.
     pub fn base(&self) -> Base {
-        Base { repeated: self.globals.repeated.clone(), lookup: self.lookup, bundle: self.bundle }
+        let (repeated, only) = (self.globals.repeated.clone(), self.only.clone());
+        Base { repeated, lookup: self.lookup, bundle: self.bundle, only }
     }
 
     /// A session with these options and this environment, looking at the three streams.
@@ -262,6 +269,7 @@ impl Session {
             make: crate::make::Make::None,
             make_asks: None,
             bundle: &[],
+            only: None,
             out_closed: AtomicBool::new(false),
         }
     }
@@ -328,6 +336,7 @@ impl Session {
             profile: self.globals.profile.clone(),
             defines: self.globals.repeated.define.clone(),
             allow_outside: self.globals.repeated.allow_outside.clone(),
+            only: self.only.clone(),
         }
     }
 
@@ -355,6 +364,20 @@ impl Session {
             OpenError::NoFolder(dir) => Error::usage(format!("there is no folder `{}`", shown(&dir)))
                 .code("no_run")
                 .hint("`planexe new DIR` makes a run"),
+            OpenError::Another { run, pipeline } => Error::new(
+                Kind::Refused,
+                format!(
+                    "`{}` is of the pipeline `{}`, which this server was not started with",
+                    shown(&run),
+                    shown(&pipeline)
+                ),
+            )
+            .code("another_pipeline")
+            .hint(format!(
+                "a person builds it (`planexe -C {} build`), or starts the server with `--pipeline {}`",
+                crate::report::shell_word(&shown(&run)),
+                crate::report::shell_word(&shown(&pipeline))
+            )),
             OpenError::Faults(faults) => {
                 let colour = self.err.depth != style::Depth::None;
                 let text = faults.render(colour, self.err.columns());

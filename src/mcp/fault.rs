@@ -96,6 +96,7 @@ fn of_command(error: &Error) -> (&'static str, Option<&'static str>) {
         ),
         "faults" | "no_tasks" => ("PIPELINE_FAULTS", None),
         "no_run" => ("PLAN_NOT_FOUND", Some("`plan_list` lists the plans")),
+        "another_pipeline" => ("NOT_ALLOWED", None),
         "more_than_a_run" => ("NOT_ALLOWED", Some("`plan_archive` puts it aside")),
         "name_taken" => {
             ("NOT_ALLOWED", Some("there is one of that name; a person has to rename one of the two"))

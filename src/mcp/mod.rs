@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{Base, Session};
 use crate::manifest::suggest;
+use crate::only::Only;
 use crate::open::Opened;
 use crate::runs::Runs;
 use crate::store::RunLock;
@@ -107,10 +108,21 @@ impl Server {
         })
     }
 
-    /// A plan, ready to be looked at.
+    /// A plan, ready to be looked at: of a pipeline of the server's, or of one in its own folder.
     fn open(&self, id: &str) -> Result<Plan, Fault> {
+        self.open_of(&self.base, id)
+    }
+
+    /// A plan, ready to be built or changed: of a pipeline of the server's. Whoever can write files below the runs root
+    /// can make a folder look like a plan, and is not the one to say which programs run.
+    fn open_to_steer(&self, id: &str) -> Result<Plan, Fault> {
+        let strict = self.base.only.as_deref().map(|only| Only { in_run: false, ..only.clone() });
+        self.open_of(&Base { only: strict.map(Arc::new), ..self.base.clone() }, id)
+    }
+
+    fn open_of(&self, base: &Base, id: &str) -> Result<Plan, Fault> {
         let dir = self.find(id)?;
-        let session = self.base.session(&dir);
+        let session = base.session(&dir);
         let opened = session.open(false)?;
         Ok(Plan { id: id.to_owned(), dir, session, opened })
     }

@@ -84,11 +84,11 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
         None => (make(server, pipeline, profile, &of, &digest)?, false),
     };
     drop(held);
-    let plan = server.open(&id).map_err(|fault| fault.details(json!({ "plan_id": id })))?;
+    let plan = server.open_to_steer(&id).map_err(|fault| fault.details(json!({ "plan_id": id })))?;
     let may_begin = of.build && server.may_build;
     let begins = may_begin && (!deduplicated || steer::seen(&plan).phase == "never_started");
     let build = match begins {
-        true => steer::begin(server, &id, &plan.dir)?,
+        true => steer::begin(server, &plan)?,
         false => json!({ "state": "not_started", "message": why_not(&of, server, deduplicated) }),
     };
     let seen = steer::seen(&plan);
@@ -140,7 +140,13 @@ fn former(server: &Server, digest: &str, window_s: u64) -> Result<Option<String>
         // A clock that was set back makes nothing young.
         (request.digest == digest && age.abs() <= window_s as f64).then_some(())
     };
-    Ok(server.runs.list_named(false)?.into_iter().find(|plan| is_it(&plan.dir).is_some()).map(|plan| plan.id))
+    // A folder that only looks like the plan that is asked for is not given for it.
+    let ours = |id: &str| !server.open_to_steer(id).is_err_and(|fault| fault.code == "NOT_ALLOWED");
+    let found = server.runs.list_named(false)?.into_iter();
+    Ok(found
+        .map(|plan| (plan.id, plan.dir))
+        .find(|(id, dir)| is_it(dir).is_some() && ours(id))
+        .map(|it| it.0))
 }
 
 /// Makes the run; the root is held.

@@ -17,6 +17,7 @@ use crate::commands::wait::{For, wait as wait_for};
 use crate::commands::{list, resume as resuming};
 use crate::detach::{self, Begun};
 use crate::exit;
+use crate::only::Only;
 use crate::report::{StatusView, TaskView, hint_of, reason_of};
 use crate::store::control::Control;
 use crate::store::index::Index;
@@ -403,8 +404,8 @@ pub struct Stop {
 pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, Fault> {
     let dir = context.server.find(&of.plan_id)?;
     context.server.must_build()?;
-    // A pipeline with faults keeps nobody from stopping what runs.
-    let store = context.server.base.session(&dir).records(false)?;
+    // Whatever the pipeline is, and whichever: what runs can be stopped.
+    let store = crate::store::Store::open(&dir);
     let Some(owner) = stoppable(&store) else {
         return Ok(json!({
             "plan_id": of.plan_id,
@@ -443,6 +444,12 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
     let server = context.server;
     let dir = server.find(&of.plan_id)?;
     server.must_build()?;
+    // Also of a build that a person has paused: it goes on only if it is of a pipeline of the server's. Faults in that
+    // keep it from nothing.
+    let plan = match server.open_to_steer(&of.plan_id) {
+        Err(fault) if fault.code == "NOT_ALLOWED" => return Err(fault),
+        plan => plan,
+    };
     let records = crate::store::Store::open(&dir);
     if let Some(owner) = building(&records) {
         if records.is_paused() {
@@ -456,7 +463,7 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
         let fault = Fault::new("PLAN_RUNNING", format!("a build works on the plan (process {})", owner.pid));
         return Err(fault.hint("`plan_wait` waits for it; `plan_stop` has it end"));
     }
-    let plan = server.open(&of.plan_id)?;
+    let plan = plan?;
     let seen = seen(&plan);
     // What a person starts with `planexe build` an agent starts with this.
     let is_open =
@@ -466,7 +473,7 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
         "completed" if seen.standing.declared().any(is_open) => {}
         _ => resuming::refuse(&seen, of.force)?,
     }
-    let build = begin(server, &plan.id, &plan.dir)?;
+    let build = begin(server, &plan)?;
     Ok(json!({ "plan_id": plan.id, "build": build, "next": after(&build) }))
 }
 
@@ -479,11 +486,16 @@ pub(super) fn after(build: &Value) -> &'static str {
 }
 
 /// Starts a build that outlives this server, and says what became of it at once.
-pub(super) fn begin(server: &Server, id: &str, dir: &std::path::Path) -> Result<Value, Fault> {
+pub(super) fn begin(server: &Server, plan: &Plan) -> Result<Value, Fault> {
+    let id = plan.id.as_str();
+    // The build looks for itself: `run.toml` may be another by then.
+    let only = plan.opened.because.as_ref().and_then(Only::arguments).ok_or_else(|| {
+        Fault::new("NOT_ALLOWED", format!("`{id}` is of a pipeline that this server was not started with"))
+    })?;
     let starting = server.one_more(id)?;
     let name = id.to_owned();
     let told = move |code: u8| super::log(&format!("the build of {name} ended with exit code {code}"));
-    let begun = detach::build(dir, &server.options, told)
+    let begun = detach::build(&plan.dir, &only, &server.options, told)
         .map_err(|error| Fault::new("INTERNAL_ERROR", format!("the build could not be started: {error}")))?;
     drop(starting);
     Ok(match begun {
@@ -526,7 +538,7 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
     let server = context.server;
     server.find(&of.plan_id)?;
     server.must_build()?;
-    let plan = server.open(&of.plan_id)?;
+    let plan = server.open_to_steer(&of.plan_id)?;
     let args = RetryArgs { tasks: of.tasks, ..RetryArgs::default() };
     let retried = try_anew(&plan.session, &plan.opened, &args)?;
     if retried.tasks.is_empty() {
@@ -536,7 +548,7 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
     let mut answer = json!({ "plan_id": plan.id, "tasks": retried.tasks });
     let build = match (retried.taken_up, of.build) {
         (true, _) => json!({ "state": "running", "message": "the running build goes on with it" }),
-        (false, true) => begin(server, &plan.id, &plan.dir)?,
+        (false, true) => begin(server, &plan)?,
         (false, false) => {
             answer["next"] = json!("`plan_resume` builds");
             return Ok(answer);
@@ -562,7 +574,7 @@ pub struct Invalidate {
 
 /// Has tasks made again.
 pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value, Fault> {
-    let plan = context.server.open(&of.plan_id)?;
+    let plan = context.server.open_to_steer(&of.plan_id)?;
     if of.dry_run == Some(false) && !of.confirm {
         return Err(Fault::new("NOT_CONFIRMED", "`dry_run: false` wants `confirm: true` beside it")
             .hint("without both, it is only said what would go"));

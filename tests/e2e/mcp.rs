@@ -536,6 +536,98 @@ fn nothing_is_read_beside_the_files_of_a_plan() {
     assert!(!files.to_string().contains("out.txt") && !files.to_string().contains("calls/"), "{files:#}");
 }
 
+/// A folder below the runs root that says it is a run, of a command that leaves a mark.
+fn plant(space: &Space, name: &str, run_toml: Option<&str>, pipeline: &str) {
+    let dir = space.root().join("runs").join(name);
+    std::fs::create_dir_all(dir.join("pipeline")).expect("a folder");
+    let mark = space.root().join("MARK");
+    let text = format!(
+        "[pipeline]\nplan = \"plan.txt\"\n[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo x > {}; echo x > $out\"\n",
+        mark.display()
+    );
+    std::fs::write(dir.join(pipeline), text).expect("a pipeline");
+    std::fs::write(dir.join("plan.txt"), "planted\n").expect("a plan");
+    if let Some(text) = run_toml {
+        std::fs::write(dir.join("run.toml"), text).expect("run.toml");
+    }
+}
+
+#[test]
+fn only_runs_of_the_pipelines_of_the_server_are_built() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let mut client = Client::of(&space);
+    plant(&space, "own", None, "pipeline.toml");
+    plant(&space, "named", Some("pipeline = \"evil.toml\"\n"), "evil.toml");
+    // As if it were a copy of the pipeline that comes along.
+    plant(&space, "copy", Some("pipeline = \"pipeline/pipeline.toml\"\n"), "pipeline/pipeline.toml");
+    // Outside of the run nothing is even looked at.
+    plant(&space, "away", Some("pipeline = \"../own/pipeline.toml\"\n"), "unused.toml");
+    let root = space.root();
+    std::fs::create_dir_all(root.join("runs/link")).expect("a folder");
+    std::os::unix::fs::symlink(root.join("runs/own/pipeline.toml"), root.join("runs/link/pipeline.toml"))
+        .expect("a link");
+    std::fs::create_dir_all(root.join("runs/leak")).expect("a folder");
+    std::fs::write(root.join("secret.txt"), "secret words\n").expect("a secret");
+    std::os::unix::fs::symlink(root.join("secret.txt"), root.join("runs/leak/run.toml")).expect("a link");
+    for plan in ["own", "named", "copy", "away", "link"] {
+        for (tool, more) in [
+            ("plan_resume", json!({})),
+            ("plan_resume", json!({ "force": true })),
+            ("plan_retry", json!({ "tasks": ["a"] })),
+            ("plan_invalidate", json!({ "tasks": ["a"], "confirm": true })),
+        ] {
+            let mut arguments = more;
+            arguments["plan_id"] = json!(plan);
+            assert_eq!(client.refused(tool, arguments), "NOT_ALLOWED", "{tool} {plan}");
+        }
+    }
+    for plan in ["own", "named", "copy"] {
+        assert_eq!(client.phase(plan), "never_started", "{plan}");
+    }
+    for plan in ["away", "link"] {
+        for tool in ["plan_status", "plan_files", "plan_wait"] {
+            assert_eq!(client.refused(tool, json!({ "plan_id": plan })), "NOT_ALLOWED", "{tool} {plan}");
+        }
+    }
+    let id = client.begin("plan_status", json!({ "plan_id": "leak" }));
+    let (leak, is_error) = client.result(id);
+    assert!(is_error && !leak.to_string().contains("secret"), "{leak:#}");
+    let listed = client.call("plan_list", json!({})).to_string();
+    assert!(!listed.contains("secret words"), "{listed}");
+    // A request that looks like one of before makes a plan of its own, rather than start the planted one.
+    let id = client.create("Build a bridge.");
+    client.wait_for_end(&id);
+    let request =
+        std::fs::read(root.join("runs").join(&id).join(".planexe/request.json")).expect("a request");
+    std::fs::create_dir_all(root.join("runs/own/.planexe")).expect("a folder");
+    std::fs::write(root.join("runs/own/.planexe/request.json"), request).expect("a request");
+    client.call("plan_delete", json!({ "plan_id": id, "confirm": true }));
+    let other = client.call("plan_create", json!({ "prompt": "Build a bridge." }));
+    assert_eq!(other["deduplicated"], false, "{other:#}");
+    client.wait_for_end(other["plan_id"].as_str().expect("an id"));
+    // A link to the server's own pipeline is that pipeline, with the files beside it and not those beside the link.
+    std::fs::create_dir_all(root.join("runs/linked")).expect("a folder");
+    std::os::unix::fs::symlink(root.join("run/pipeline.toml"), root.join("runs/linked/pipeline.toml"))
+        .expect("a link");
+    std::fs::write(root.join("runs/linked/plan.txt"), "A road.\n").expect("a plan");
+    client.call("plan_resume", json!({ "plan_id": "linked" }));
+    assert_eq!(client.wait_for_end("linked")["phase"], "completed");
+    assert!(!root.join("MARK").exists(), "a command ran that the server was not given");
+}
+
+#[test]
+fn a_build_looks_again_which_pipeline_its_run_is_of() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    plant(&space, "own", None, "pipeline.toml");
+    let pipeline = space.dir().join("pipeline.toml").canonicalize().expect("the pipeline");
+    for only in [pipeline.to_str().expect("a name"), ""] {
+        space.run(&["__only", only, "-C", "../runs/own", "build"]).exits(2).says(&["was not started with"]);
+    }
+    assert!(!space.root().join("MARK").exists());
+}
+
 #[test]
 fn a_plan_is_put_aside_and_removed() {
     let server = FakeLlm::new();
@@ -808,6 +900,19 @@ fn the_pipeline_that_comes_along_plays_its_example() {
         "{end:#}"
     );
     assert_eq!(end["results"][0]["path"], "report.html", "{end:#}");
+    // A person may edit its prompts; what says which programs run may not change.
+    let copy = space.root().join("runs").join(&id).join("pipeline");
+    let append = |file: &str, more: &str| {
+        let text = std::fs::read_to_string(copy.join(file)).expect("a file");
+        std::fs::write(copy.join(file), text + more).expect("to write");
+    };
+    append("prompts/create_pitch.md", "\nBe brief.\n");
+    let goes = client.call("plan_invalidate", json!({ "plan_id": id, "tasks": ["report"] }));
+    assert_eq!(goes["dry_run"], true, "{goes:#}");
+    append("legacy_names.toml", "\n[hooks]\non_started = [\"true\"]\n");
+    for tool in ["plan_resume", "plan_retry"] {
+        assert_eq!(client.refused(tool, json!({ "plan_id": id })), "NOT_ALLOWED", "{tool}");
+    }
     let report = client.call("plan_read_file", json!({ "plan_id": id, "path": "report.md", "limit": 2000 }));
     assert!(report["text"].as_str().is_some_and(|text| text.starts_with("# ")), "{report:#}");
     assert_eq!(client.call("plan_file_info", json!({ "plan_id": id }))["content_type"], "text/html");

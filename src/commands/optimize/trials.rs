@@ -279,6 +279,7 @@ impl<'a> Bench<'a> {
             run_file: None,
             began_ns: fs::now_ns(),
             options: self.opened.options.clone(),
+            because: None,
         };
         let targets = opened.project.default.iter().map(|&id| (id, None)).collect();
         let outside = Outside {
