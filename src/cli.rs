@@ -264,6 +264,9 @@ Exit codes:
   3    the run ended short, or a person is needed
   124  time ran out
 
+While a build runs only what happens from now on counts, or since the look that --since names: what was told once does
+not end the next wait.
+
 Examples:
   planexe wait --timeout 30m
   planexe wait --for human && notify-send 'planexe needs you'";

@@ -57,6 +57,7 @@ pub mod make;
 pub mod manifest;
 pub mod mcp;
 pub mod memo;
+pub mod news;
 pub mod notify;
 pub mod only;
 pub mod open;

@@ -166,6 +166,7 @@ pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
         }
         because = Some(Because::InRun);
     }
+    let project = Project { own_programs: because.is_some(), ..project };
     let store = Store::open(project.run.clone());
     store.may_read(&readable(&project.run, &project.folder, &project.allow_outside));
     let options = locations.options;

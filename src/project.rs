@@ -56,6 +56,9 @@ pub struct Project {
     pub allow_outside: Vec<PathBuf>,
     /// Files of the run and what is read in the place of each: to judge an edit before it is made.
     pub in_place_of: Vec<(String, PathBuf)>,
+    /// Programs named by a relative path are the pipeline's, before any in the run: of a build that is bound to its pipeline,
+    /// in whose run others may write.
+    pub own_programs: bool,
     /// Outputs of tasks that are made and wait for the others of their lane, and where they are kept until then.
     pub held: Held,
 }

@@ -8,8 +8,9 @@ use crate::commands::Session;
 use crate::commands::status::{Seen, every_task, look};
 use crate::exit::{self, Error, Kind};
 use crate::manifest::types::Span;
+use crate::news::{Cursor, News};
 use crate::open::Opened;
-use crate::report::{TaskView, WaitView};
+use crate::report::WaitView;
 use crate::signals;
 use crate::store::index::Index;
 use crate::style::Shown;
@@ -29,6 +30,10 @@ pub struct WaitArgs {
     /// What to wait for: done (everything), failed (a task), human (a person is needed), any (of these, or the end)
     #[arg(long = "for", value_name = "WHAT", value_enum, default_value_t, hide_possible_values = true)]
     pub what: For,
+
+    /// Count what happened since this look, the `cursor` of an answer with --json; 0 counts all of this build [default: now]
+    #[arg(long, value_name = "CURSOR")]
+    pub since: Option<Cursor>,
 }
 
 /// What to wait for.
@@ -52,6 +57,10 @@ struct Moment {
     complete: bool,
     failed: bool,
     human: bool,
+    /// A task failed that had not when it was last looked.
+    newly_failed: bool,
+    /// A person is needed that was not then.
+    newly_human: bool,
 }
 
 /// What a wait came to: what was seen last, and the exit code that says it.
@@ -60,6 +69,10 @@ pub struct Waited {
     pub seen: Seen,
     /// 124 if the time was over first.
     pub code: u8,
+    /// What happened since the look before.
+    pub news: Vec<News>,
+    /// What has been seen by now.
+    pub cursor: Cursor,
 }
 
 impl Waited {
@@ -74,18 +87,21 @@ pub fn run(session: &Session, args: &WaitArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
     let signals = signals::listen();
     let limit = args.timeout.map(|limit| limit.0);
-    match wait(session, &opened, args.what, limit, |_, pause| signals.within(pause))? {
-        Ok(waited) => tell(session, &waited.seen, waited.code),
+    let since = args.since.clone();
+    match wait(session, &opened, args.what, since, limit, |_, pause| signals.within(pause))? {
+        Ok(waited) => tell(session, &waited),
         Err(signal) => Ok(exit::of_signal(signal)),
     }
 }
 
-/// Looks at a run until what is waited for has happened or cannot happen any more, or the time is over. Between two
-/// looks `pause` waits so long; what it gives ends the wait at once.
+/// Looks at a run until what is waited for has happened or cannot happen any more, or the time is over. While a build
+/// runs only that counts which `since` has not seen, so that who waits again and again is not answered at once each time;
+/// without it, what happens from now on. Between two looks `pause` waits so long; what it gives ends the wait at once.
 pub fn wait<T>(
     session: &Session,
     opened: &Opened,
     what: For,
+    mut since: Option<Cursor>,
     limit: Option<Duration>,
     mut pause: impl FnMut(&Seen, Duration) -> Option<T>,
 ) -> Result<Result<Waited, T>, Error> {
@@ -98,12 +114,13 @@ pub fn wait<T>(
                 .code("never_started")
                 .hint("`planexe build` starts it"));
         }
-        if let Some(code) = verdict(what, moment(&seen)) {
-            return Ok(Ok(Waited { seen, code }));
-        }
+        let all = news_of(&seen);
+        let since = since.get_or_insert_with(|| Cursor::at(&all));
+        let news: Vec<News> = since.unseen(&all).into_iter().cloned().collect();
         let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(start.elapsed()));
-        if left.is_zero() {
-            return Ok(Ok(Waited { seen, code: TIMED_OUT }));
+        let over = left.is_zero().then_some(TIMED_OUT);
+        if let Some(code) = verdict(what, moment(&seen, &news)).or(over) {
+            return Ok(Ok(Waited { seen, code, news, cursor: Cursor::at(&all) }));
         }
         if let Some(end) = pause(&seen, AGAIN.min(left)) {
             return Ok(Err(end));
@@ -111,40 +128,55 @@ pub fn wait<T>(
     }
 }
 
-fn moment(seen: &Seen) -> Moment {
+/// What happened in the build that runs, or, if none does, to the tasks as they are.
+pub fn news_of(seen: &Seen) -> Vec<News> {
     // What an earlier build left is not yet what this one will do.
     let since = seen.builder().and_then(|owner| owner.started_utc.as_deref());
-    let new = |task: &TaskView| since.is_none() || task.ended_utc.as_deref() >= since;
-    let waits = |task: &TaskView| task.state == Shown::Waiting && new(task);
+    News::of(&seen.standing.tasks, since)
+}
+
+fn moment(seen: &Seen, news: &[News]) -> Moment {
+    let is = |state: Shown| move |one: &News| one.state == state;
     Moment {
         building: seen.owner.is_some(),
         complete: seen.phase == "completed",
         // Without a task to blame too: a record could not be written.
-        failed: seen.phase == "failed" || seen.standing.first_failure().is_some_and(|(task, _)| new(task)),
-        human: seen.standing.tasks.iter().any(waits),
+        failed: seen.phase == "failed" || seen.standing.first_failure().is_some(),
+        human: seen.standing.tasks.iter().any(|task| task.state == Shown::Waiting),
+        newly_failed: news.iter().any(is(Shown::Failed)),
+        newly_human: news.iter().any(is(Shown::Waiting)),
     }
 }
 
 /// The exit code if the wait is over.
 fn verdict(what: For, now: Moment) -> Option<u8> {
-    let Moment { building, complete, failed, human } = now;
+    let Moment { building, complete, failed, human, newly_failed, newly_human } = now;
+    if building {
+        return match what {
+            For::Failed if newly_failed => Some(exit::DONE),
+            For::Human if newly_human => Some(exit::DONE),
+            For::Any if newly_failed => Some(exit::FAILED),
+            For::Any if newly_human => Some(exit::STOPPED),
+            _ => None,
+        };
+    }
     let ended = match (complete, failed) {
         (true, _) => exit::DONE,
         (_, true) => exit::FAILED,
         _ => exit::STOPPED,
     };
-    match what {
-        For::Failed if failed => Some(exit::DONE),
-        For::Human if human => Some(exit::DONE),
-        For::Any if failed => Some(exit::FAILED),
-        For::Any if human => Some(exit::STOPPED),
-        _ if building => None,
-        For::Failed | For::Human => Some(if complete { exit::FAILED } else { ended }),
-        For::Done | For::Any => Some(ended),
-    }
+    Some(match what {
+        For::Failed if failed => exit::DONE,
+        For::Human if human => exit::DONE,
+        For::Failed | For::Human if complete => exit::FAILED,
+        For::Any if failed => exit::FAILED,
+        _ => ended,
+    })
 }
 
-fn tell(session: &Session, seen: &Seen, code: u8) -> Result<u8, Error> {
+fn tell(session: &Session, waited: &Waited) -> Result<u8, Error> {
+    let Waited { seen, code, .. } = waited;
+    let code = *code;
     let names = |state: Shown| {
         let tasks = seen.standing.tasks.iter().filter(|task| task.state == state);
         tasks.map(|task| task.task.clone()).collect()
@@ -156,6 +188,8 @@ fn tell(session: &Session, seen: &Seen, code: u8) -> Result<u8, Error> {
         timed_out: code == TIMED_OUT,
         failed: names(Shown::Failed),
         waiting: names(Shown::Waiting),
+        news: waited.news.clone(),
+        cursor: waited.cursor.to_string(),
         exit_code: code,
     };
     if session.globals.json {
@@ -173,13 +207,21 @@ mod tests {
     #[test]
     fn a_wait_ends_with_what_was_waited_for() {
         let running = Moment { building: true, ..Moment::default() };
-        let failing = Moment { failed: true, ..running };
-        let asking = Moment { human: true, ..running };
+        let failing = Moment { failed: true, newly_failed: true, ..running };
+        let asking = Moment { human: true, newly_human: true, ..running };
+        // Seen before, while others go on.
+        let failed_before = Moment { failed: true, ..running };
+        let asked_before = Moment { human: true, ..running };
         let complete = Moment { complete: true, ..Moment::default() };
         let failed = Moment { failed: true, ..Moment::default() };
         let stopped = Moment::default();
         for (what, now, code) in [
             (For::Any, running, None),
+            (For::Any, failed_before, None),
+            (For::Failed, failed_before, None),
+            (For::Any, asked_before, None),
+            (For::Human, asked_before, None),
+            (For::Any, Moment { newly_human: true, ..failed_before }, Some(3)),
             (For::Any, failing, Some(1)),
             (For::Any, asking, Some(3)),
             (For::Any, complete, Some(0)),

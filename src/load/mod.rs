@@ -171,6 +171,7 @@ impl Loader<'_> {
                 .collect(),
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: Vec::new(),
+            own_programs: false,
             held: Default::default(),
         })
     }

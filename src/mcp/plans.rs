@@ -86,7 +86,8 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
     drop(held);
     let plan = server.open_to_steer(&id).map_err(|fault| fault.details(json!({ "plan_id": id })))?;
     let may_begin = of.build && server.may_build;
-    let begins = may_begin && (!deduplicated || steer::seen(&plan).phase == "never_started");
+    let before = steer::seen(&plan);
+    let begins = may_begin && (!deduplicated || before.phase == "never_started");
     let build = match begins {
         true => steer::begin(server, &plan)?,
         false => json!({ "state": "not_started", "message": why_not(&of, server, deduplicated) }),
@@ -97,7 +98,7 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
         (false, "never_started") if !server.may_build => {
             format!("a person starts it: `{}`", plan.typed("build"))
         }
-        _ => steer::next(&plan, &view(&plan.session, &plan.opened, &seen)),
+        _ => steer::next(&plan, &seen, &view(&plan.session, &plan.opened, &seen)),
     };
     Ok(json!({
         "plan_id": id,
@@ -106,6 +107,7 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
         "profile": plan.opened.project.profile,
         "phase": seen.phase,
         "build": build,
+        "cursor": steer::cursor(&before),
         "next": next,
     }))
 }

@@ -13,16 +13,19 @@ use crate::commands::files::Files;
 use crate::commands::retry::{RetryArgs, retry as try_anew};
 use crate::commands::status::{Seen, every_task, look, view};
 use crate::commands::stop::{building, stoppable};
-use crate::commands::wait::{For, wait as wait_for};
+use crate::commands::wait::{For, news_of, wait as wait_for};
 use crate::commands::{list, resume as resuming};
 use crate::detach::{self, Begun};
 use crate::exit;
+use crate::news::{Cursor, News};
 use crate::only::Only;
 use crate::report::{StatusView, TaskView, hint_of, reason_of};
 use crate::store::control::Control;
 use crate::store::index::Index;
 use crate::style::{Shown, clean};
 
+/// What to do while all is well.
+const WAIT: &str = "`plan_wait` with this `cursor` until something happens";
 /// At most so many names or tasks of one kind are told.
 const SOME: usize = 8;
 /// A text of a model or a server is told no longer than this.
@@ -143,8 +146,14 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
             results.map(|row| json!({ "path": row.path, "bytes": row.bytes })).collect();
         answer["results"] = json!(results);
     }
-    answer["next"] = json!(next(plan, status));
+    answer["cursor"] = json!(cursor(seen));
+    answer["next"] = json!(next(plan, seen, status));
     Ok(answer)
+}
+
+/// What has been seen by now, for `plan_wait`.
+pub(super) fn cursor(seen: &Seen) -> String {
+    Cursor::at(&news_of(seen)).to_string()
 }
 
 /// Tasks that run, failed, wait for a person or are held, some of each.
@@ -241,7 +250,7 @@ fn number(tasks: usize) -> String {
 }
 
 /// What to do next, in one sentence.
-pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
+pub(super) fn next(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
     let failed = status.error.as_ref().map(|error| error.failed_step.as_str());
     let waiting = status.tasks.iter().find(|task| task.state == Shown::Waiting);
     let unmerged = waiting.filter(|task| task.isolation.is_some());
@@ -252,7 +261,7 @@ pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
              `plan_wait` meanwhile"
                 .to_owned()
         }
-        "running" => "`plan_wait` until something happens".to_owned(),
+        "running" => meanwhile(plan, seen, status),
         "completed" => match stale(status) {
             0 => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),
             count => {
@@ -281,6 +290,30 @@ pub(super) fn next(plan: &Plan, status: &StatusView) -> String {
     }
 }
 
+/// What to do while a build runs: what failed, and who is waited for, holds up only what depends on it.
+fn meanwhile(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
+    let news = news_of(seen);
+    let first = |state: Shown| {
+        let one = news.iter().find(|one| one.state == state)?;
+        status.tasks.iter().find(|task| task.task == one.task)
+    };
+    let mut said = String::new();
+    if let Some(task) = first(Shown::Failed) {
+        said += &format!(
+            "`{}` failed: `plan_explain` says why, `plan_retry` tries it again at once. ",
+            clean(&task.task)
+        );
+    }
+    if let Some(task) = first(Shown::Waiting).filter(|task| task.isolation.is_none()) {
+        let typed = plan.typed(&format!("done {}", crate::report::shell_word(&task.task)));
+        said += &format!("`{}` waits for a person: {typed}. ", clean(&task.task));
+    }
+    if said.is_empty() {
+        return WAIT.to_owned();
+    }
+    said + "The rest goes on: `plan_wait` with this `cursor` until something else happens"
+}
+
 /// `plan_wait`.
 #[derive(Debug, Deserialize)]
 pub struct WaitFor {
@@ -289,6 +322,7 @@ pub struct WaitFor {
     timeout_s: u64,
     #[serde(default, rename = "for")]
     what: What,
+    cursor: Option<String>,
 }
 
 fn fifty() -> u64 {
@@ -314,6 +348,8 @@ pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, Fault> {
         What::Failed => For::Failed,
         What::Human => For::Human,
     };
+    let since = of.cursor.as_deref().map(str::parse::<Cursor>).transpose();
+    let since = since.map_err(|wrong| Fault::new("INVALID_ARGUMENT", format!("plan_wait: {wrong}")))?;
     let (start, limit) = (Instant::now(), Duration::from_secs(of.timeout_s));
     let mut told = Duration::ZERO;
     let pause = |seen: &Seen, time: Duration| {
@@ -326,18 +362,21 @@ pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, Fault> {
         }
         context.call.pause(time)
     };
-    let (seen, timed_out, happened) = match wait_for(&plan.session, &plan.opened, what, Some(limit), pause)? {
+    let waited = wait_for(&plan.session, &plan.opened, what, since, Some(limit), pause)?;
+    let (seen, timed_out, happened, news) = match waited {
         Ok(waited) => {
             let timed_out = waited.timed_out();
             // Of a wait for a failure or a person, the end without one is not what was waited for.
             let happened = !timed_out && (matches!(what, For::Any | For::Done) || waited.code == exit::DONE);
-            (waited.seen, timed_out, happened)
+            (waited.seen, timed_out, happened, waited.news)
         }
-        Err(End::Cancelled | End::Closed) => (seen(&plan), true, false),
+        Err(End::Cancelled | End::Closed) => (seen(&plan), true, false, Vec::new()),
     };
     let mut short = condensed(&plan, &seen, &view(&plan.session, &plan.opened, &seen))?;
     short["timed_out"] = json!(timed_out);
     short["happened"] = json!(happened);
+    let told: Vec<&News> = news.iter().take(SOME).collect();
+    put(&mut short, "news", (!told.is_empty()).then(|| json!(told)));
     Ok(short)
 }
 
@@ -456,9 +495,8 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
             records.ask(&Control::Pause(false))?;
             let build =
                 json!({ "state": "running", "pid": owner.pid, "message": "it was paused and goes on" });
-            return Ok(
-                json!({ "plan_id": of.plan_id, "build": build, "next": "`plan_wait` until something happens" }),
-            );
+            let cursor = plan.as_ref().map_or(Cursor::default().to_string(), |plan| cursor(&seen(plan)));
+            return Ok(json!({ "plan_id": of.plan_id, "build": build, "cursor": cursor, "next": WAIT }));
         }
         let fault = Fault::new("PLAN_RUNNING", format!("a build works on the plan (process {})", owner.pid));
         return Err(fault.hint("`plan_wait` waits for it; `plan_stop` has it end"));
@@ -474,14 +512,14 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
         _ => resuming::refuse(&seen, of.force)?,
     }
     let build = begin(server, &plan)?;
-    Ok(json!({ "plan_id": plan.id, "build": build, "next": after(&build) }))
+    Ok(json!({ "plan_id": plan.id, "build": build, "cursor": cursor(&seen), "next": after(&build) }))
 }
 
 /// What to do after a build was started.
 pub(super) fn after(build: &Value) -> &'static str {
     match build["state"].as_str() {
         Some("ended") => "`plan_status` says how it ended",
-        _ => "`plan_wait` until something happens",
+        _ => WAIT,
     }
 }
 
@@ -539,13 +577,14 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
     server.find(&of.plan_id)?;
     server.must_build()?;
     let plan = server.open_to_steer(&of.plan_id)?;
+    let before = seen(&plan);
     let args = RetryArgs { tasks: of.tasks, ..RetryArgs::default() };
     let retried = try_anew(&plan.session, &plan.opened, &args)?;
     if retried.tasks.is_empty() {
         return Err(Fault::new("PLAN_NOT_FAILED", "no task failed: there is nothing to try anew")
             .hint("`plan_status` says where the plan stands"));
     }
-    let mut answer = json!({ "plan_id": plan.id, "tasks": retried.tasks });
+    let mut answer = json!({ "plan_id": plan.id, "tasks": retried.tasks, "cursor": cursor(&before) });
     let build = match (retried.taken_up, of.build) {
         (true, _) => json!({ "state": "running", "message": "the running build goes on with it" }),
         (false, true) => begin(server, &plan)?,

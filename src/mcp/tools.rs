@@ -58,6 +58,7 @@ const STATUS: &[(&str, &str)] = &[
     ("stopped", "boolean"),
     ("paused", "boolean"),
     ("quality_summary", "object"),
+    ("cursor", "string"),
     ("next", "string"),
 ];
 
@@ -115,13 +116,20 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         name: "plan_wait",
         title: "Wait for a plan",
-        description: "Wait until something happens to a plan: by default until it is complete, a task fails, a person is \
-            needed, or its build ends. Gives the same as `plan_status`, with `happened` and `timed_out`. Many clients give \
-            up a call after 60 seconds, so wait for less and call again; nothing is lost between two calls.",
+        description: "Wait until something new happens to a plan: by default until it is complete, a task fails, a person is \
+            needed, or its build ends. Give the `cursor` of the last answer: what was told in it is not told again, and what \
+            happened since is told at once. Gives the same as `plan_status`, with `happened`, `timed_out` and `news`. Many \
+            clients give up a call after 60 seconds, so wait for less and call again; nothing is lost between two calls.",
         input: || {
             object(
                 vec![
                     plan_id(),
+                    (
+                        "cursor",
+                        text(
+                            "The `cursor` of the last answer about this plan [default: what is there now is known]",
+                        ),
+                    ),
                     ("timeout_s", number("Give up after so many seconds", 0, 1200, 50)),
                     (
                         "for",

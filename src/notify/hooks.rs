@@ -29,6 +29,8 @@ pub struct Place {
     pub run: PathBuf,
     /// The pipeline's folder: a program may be named relative to it.
     pub folder: PathBuf,
+    /// Whether that is looked in first.
+    pub own_programs: bool,
 }
 
 /// The hooks of a build.
@@ -170,11 +172,14 @@ fn run_one(
     Ok(Some(if last.is_empty() { end } else { format!("{end}: {last}") }))
 }
 
-/// A program named by a relative path is looked for in the run directory, then in the pipeline's folder.
+/// A program named by a relative path is looked for in the run directory, then in the pipeline's folder; of a build that is
+/// bound to its pipeline the other way round.
 fn program_path(program: &str, place: &Place) -> PathBuf {
     if !program.contains('/') || Path::new(program).is_absolute() {
         return PathBuf::from(program);
     }
-    let in_run = place.run.join(program);
-    if in_run.exists() { in_run } else { place.folder.join(program) }
+    let (first, then) =
+        if place.own_programs { (&place.folder, &place.run) } else { (&place.run, &place.folder) };
+    let found = first.join(program);
+    if found.exists() { found } else { then.join(program) }
 }

@@ -140,7 +140,11 @@ impl Notifier {
         faults.into_iter().for_each(|fault| complaints.add(fault));
         let redactor = keys.redactor(crate::keys::hidden().iter().map(String::as_str));
         let run = project.run.display().to_string();
-        let place = Place { run: project.run.clone(), folder: project.folder.clone() };
+        let place = Place {
+            run: project.run.clone(),
+            folder: project.folder.clone(),
+            own_programs: project.own_programs,
+        };
         Notifier {
             heard: !receivers.is_empty() || project.tables.hooks != Default::default(),
             teller: Teller::new(&project.name, &run, redactor),

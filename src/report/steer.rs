@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::news::News;
 use crate::report::Server;
 use crate::report::status::some_names;
 
@@ -35,6 +36,10 @@ pub struct WaitView {
     pub failed: Vec<String>,
     /// Tasks that wait for a person.
     pub waiting: Vec<String>,
+    /// What happened since the look before.
+    pub news: Vec<News>,
+    /// What has been seen by now, for the next wait.
+    pub cursor: String,
     /// The exit code.
     pub exit_code: u8,
 }

@@ -358,7 +358,12 @@ impl Invocation {
         let (name, arguments) =
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let program = self.found.clone();
-        let program = program.unwrap_or_else(|| program_path(name, &self.place, &tools.project.folder));
+        let folder = &tools.project.folder;
+        let places = match tools.project.own_programs && self.variables.is_empty() {
+            true => [folder, &self.place],
+            false => [&self.place, folder],
+        };
+        let program = program.unwrap_or_else(|| program_path(name, places));
         let mut command = Command::new(program);
         command.arg0(name).args(arguments).current_dir(&self.place);
         command.stdin(Stdio::null());
@@ -446,13 +451,14 @@ fn words_of(spec: &CommandSpec, values: &Values<'_>) -> Result<Vec<String>, Fail
     })
 }
 
-/// A program named by a relative path with a slash is looked for where the command runs, then in the pipeline's folder.
-fn program_path(program: &str, place: &Path, folder: &Path) -> PathBuf {
+/// A program named by a relative path with a slash is looked for in two places: where the command runs and the pipeline's
+/// folder. A build that is bound to its pipeline takes the pipeline's first.
+fn program_path(program: &str, [first, then]: [&PathBuf; 2]) -> PathBuf {
     if !program.contains('/') || program.starts_with('/') {
         return PathBuf::from(program);
     }
-    let here = place.join(program);
-    if here.exists() { here } else { folder.join(program) }
+    let here = first.join(program);
+    if here.exists() { here } else { then.join(program) }
 }
 
 /// Makes `.status` say that the command runs. It may be lost: it says what can be seen from outside.

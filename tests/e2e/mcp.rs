@@ -368,6 +368,59 @@ fn a_plan_is_stopped_and_resumed() {
 }
 
 #[test]
+fn a_wait_tells_each_thing_once() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "b" => Answer::error(400, "no"),
+        _ => Answer::Default,
+    });
+    let space = space(&server, &each(&["a", "b"]));
+    server.hold("a");
+    server.hold("b");
+    let mut client = Client::of(&space);
+    let made = client.call("plan_create", json!({ "prompt": "Build a bridge." }));
+    let (id, cursor) = (made["plan_id"].as_str().expect("an id").to_owned(), made["cursor"].clone());
+    server.release("b");
+    // Whenever it came: what happened after the last answer is told.
+    let first = client.call("plan_wait", json!({ "plan_id": id, "cursor": cursor, "timeout_s": 600 }));
+    assert_eq!((&first["happened"], &first["phase"]), (&true.into(), &"running".into()), "{first:#}");
+    assert_eq!(
+        (&first["news"][0]["task"], &first["news"][0]["state"]),
+        (&"b".into(), &"failed".into()),
+        "{first:#}"
+    );
+    let next = first["next"].as_str().expect("next");
+    assert!(next.contains("`b` failed") && next.contains("cursor"), "{first:#}");
+    // Told once: nothing more happens until the next.
+    for cursor in [first["cursor"].clone(), Value::Null] {
+        for what in ["any", "failed"] {
+            let again = client
+                .call("plan_wait", json!({ "plan_id": id, "cursor": cursor, "timeout_s": 1, "for": what }));
+            assert_eq!((&again["timed_out"], &again["happened"]), (&true.into(), &false.into()), "{again:#}");
+            assert_eq!(again["failed"][0]["task"], "b", "{again:#}");
+        }
+    }
+    assert_eq!(client.refused("plan_wait", json!({ "plan_id": id, "cursor": "x" })), "INVALID_ARGUMENT");
+    // Tried again in the running build, it fails again: that is new.
+    client.call("plan_retry", json!({ "plan_id": id, "tasks": ["b"] }));
+    let again =
+        client.call("plan_wait", json!({ "plan_id": id, "cursor": first["cursor"], "timeout_s": 600 }));
+    assert_eq!(again["news"][0]["task"], "b", "{again:#}");
+    server.release("a");
+    let end = client.call("plan_wait", json!({ "plan_id": id, "cursor": again["cursor"], "timeout_s": 600 }));
+    assert_eq!((&end["phase"], &end["happened"]), (&"failed".into(), &true.into()), "{end:#}");
+}
+
+/// Tasks that need nothing of each other.
+fn each(names: &[&str]) -> String {
+    let one = |name: &&str| {
+        format!(
+            "[task.{name}]\ninputs = [\"plan.txt\"]\noutputs = [\"{name}.txt\"]\nprompt = \"TASK={name}\\n{{{{ plan }}}}\"\n"
+        )
+    };
+    names.iter().map(one).collect()
+}
+
+#[test]
 fn a_person_that_is_needed_is_named_and_no_tool_stands_in() {
     let server = FakeLlm::new();
     let tasks = "[task.sign]\ninputs = [\"a.txt\"]\noutputs = [\"sign.txt\"]\nhuman = \"Read a.txt\"\n";

@@ -41,10 +41,10 @@ fn each_end_has_its_exit_code() {
     server.wait_for_call("a");
     server.wait_for_call("b");
     space.run(&["wait", "--timeout", "300ms"]).exits(124);
-    // Started while all is well; each ends with what it waits for.
-    let failed = space.spawn(&["wait", "--for", "failed"]);
-    let any = space.spawn(&["wait", "--json"]);
-    let human = space.spawn(&["wait", "--for", "human"]);
+    // Started while all is well; each ends with what it waits for, however late it looks first.
+    let failed = space.spawn(&["wait", "--for", "failed", "--since", "0"]);
+    let any = space.spawn(&["wait", "--json", "--since", "0"]);
+    let human = space.spawn(&["wait", "--for", "human", "--since", "0"]);
     let done = space.spawn(&["wait", "--for", "done"]);
     let interrupted = space.spawn(&["wait"]);
     until("it to listen", || {
@@ -59,6 +59,20 @@ fn each_end_has_its_exit_code() {
     failed.wait().exits(0);
     let told = any.wait().exits(1).json();
     assert_eq!((&told["failed"][0], &told["timed_out"]), (&"b".into(), &false.into()), "{told:#}");
+    assert_eq!(
+        (&told["news"][0]["task"], &told["news"][0]["state"]),
+        (&"b".into(), &"failed".into()),
+        "{told:#}"
+    );
+    // What was told once is not told again while the rest goes on: with what was seen, or without it.
+    let cursor = told["cursor"].as_str().expect("a cursor");
+    for since in [&["--since", cursor][..], &[]] {
+        for what in ["any", "failed"] {
+            space.run(&[&["wait", "--timeout", "300ms", "--for", what], since].concat()).exits(124);
+        }
+    }
+    space.run(&["wait", "--since", "0"]).exits(1).says(&["failed: b"]);
+    space.run(&["wait", "--since", "yesterday"]).exits(2).says(&["no cursor"]);
     server.release("a");
     human.wait().exits(0);
     build.wait().exits(1);
