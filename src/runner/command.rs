@@ -354,7 +354,6 @@ impl Invocation {
         said: &File,
         lifeline: &Lifeline,
     ) -> std::io::Result<Pid> {
-        let folder = tools.project.folder.as_os_str();
         let (name, arguments) =
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let program = self.found.clone();
