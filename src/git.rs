@@ -3,11 +3,13 @@
 //!
 //! What git prints is data: names in it are compared, shown and given back to git, and nothing else.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::keys;
@@ -49,6 +51,65 @@ pub const REDIRECTING: &[&str] = &[
     "GIT_TRACE",
     "GIT_TRACE2",
 ];
+
+/// Settings that no configuration has a say in: nothing is run, asked, signed or fetched.
+const HARMLESS: &[&str] = &[
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.pager=cat",
+    "core.sshCommand=false",
+    "core.gitProxy=",
+    "core.alternateRefsCommand=true",
+    "credential.helper=",
+    "protocol.allow=never",
+    "diff.external=",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "commit.gpgSign=false",
+    "merge.verifySignatures=false",
+    "submodule.recurse=false",
+    "advice.detachedHead=false",
+];
+/// Settings that name a program for files of some kind.
+const DRIVERS: &str =
+    r"^(filter\..*\.(clean|smudge|process|required)|merge\..*\.driver|diff\..*\.(textconv|command))$";
+/// A merge of lines as git makes it by itself, for a driver that is not run.
+const PLAIN_MERGE: &str = "git merge-file --marker-size=%L %A %O %B";
+
+/// What `git config -z --get-regexp` prints: names and values.
+fn settings_in(out: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(out);
+    let pair = |entry: &str| {
+        let (name, value) = entry.split_once('\n').unwrap_or((entry, "true"));
+        (name.to_owned(), value.to_owned())
+    };
+    text.split('\0').filter(|entry| !entry.is_empty()).map(pair).collect()
+}
+
+/// What stands in the place of a repository's own settings: the user's, or none.
+fn instead_of(own: &[(String, String)], users: &HashMap<String, String>) -> Result<Vec<String>> {
+    let mut settings = Vec::new();
+    for (name, _) in own {
+        if name.contains('=') || name.contains('\u{fffd}') {
+            let said = format!(
+                "the repository's configuration has `{}`, which names a program",
+                crate::style::clean(name)
+            );
+            return Err(GitError::Failed { command: "config".to_owned(), said });
+        }
+        let value = match users.get(name) {
+            Some(value) => value.as_str(),
+            None if name.ends_with(".driver") => PLAIN_MERGE,
+            None if name.ends_with(".required") => "false",
+            None => "",
+        };
+        let setting = format!("{name}={value}");
+        if !settings.contains(&setting) {
+            settings.push(setting);
+        }
+    }
+    Ok(settings)
+}
 
 /// Why git did not do what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,12 +168,14 @@ pub struct Git {
     settings: Vec<String>,
     contained: bool,
     variables: Vec<(&'static str, OsString)>,
+    /// It only reads configuration, which has no program run.
+    bare: bool,
 }
 
 impl Git {
     /// git as if it were typed in a folder.
     pub fn at(dir: impl Into<PathBuf>) -> Git {
-        Git { dir: dir.into(), settings: Vec::new(), contained: false, variables: Vec::new() }
+        Git { dir: dir.into(), settings: Vec::new(), contained: false, variables: Vec::new(), bare: false }
     }
 
     /// The same with a setting of its own.
@@ -155,6 +218,7 @@ impl Git {
 
     fn run_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: Option<Vec<u8>>) -> Result<Said> {
         let name = named(arguments);
+        let harmless = if self.bare { Arc::default() } else { self.harmless()? };
         let mut command = Command::new("git");
         let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
         command.current_dir(&self.dir).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -170,12 +234,20 @@ impl Git {
         }
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_EDITOR", ":").env("GIT_OPTIONAL_LOCKS", "0");
         command.env("LC_ALL", "C").env("GIT_MERGE_AUTOEDIT", "no").env("GIT_ASKPASS", "true");
-        for setting in ["core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0"]
-            .into_iter()
-            .chain(["maintenance.auto=false", "commit.gpgSign=false", "advice.detachedHead=false"])
+        // Nothing is fetched, also not what a partial clone lacks: that would start what its configuration names.
+        command.env("GIT_ALLOW_PROTOCOL", "none").env("GIT_NO_LAZY_FETCH", "1").env("GIT_PAGER", "cat");
+        command.arg("--no-pager");
+        for setting in HARMLESS
+            .iter()
+            .copied()
+            .chain(harmless.iter().map(String::as_str))
             .chain(self.settings.iter().map(String::as_str))
         {
             command.arg("-c").arg(setting);
+        }
+        let mut arguments = arguments.iter().map(AsRef::as_ref).collect::<Vec<&OsStr>>();
+        if arguments.first().is_some_and(|first| *first == "diff") {
+            arguments.splice(1..1, [OsStr::new("--no-ext-diff"), OsStr::new("--no-textconv")]);
         }
         command.args(arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().map_err(|error| match error.kind() {
@@ -187,6 +259,35 @@ impl Git {
             std::thread::spawn(move || drop(pipe.write_all(&input)));
         }
         to_its_end(child, &name)
+    }
+
+    /// Settings that take the place of those in the repository's own configuration that name programs. That comes with a
+    /// folder from somewhere, so it may not say what runs; the user's own configuration may (git-lfs is set up there).
+    fn harmless(&self) -> Result<Arc<Vec<String>>> {
+        static KNOWN: Mutex<Option<HashMap<PathBuf, Arc<Vec<String>>>>> = Mutex::new(None);
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(settings) = known().as_ref().and_then(|known| known.get(&self.dir)).cloned() {
+            return Ok(settings);
+        }
+        let git = Git { bare: true, settings: Vec::new(), ..self.clone() };
+        let settings = |scope: &str| -> Result<Option<Vec<(String, String)>>> {
+            let said = git.run(&["config", scope, "--includes", "-z", "--get-regexp", DRIVERS])?;
+            Ok(matches!(said.code, 0 | 1).then(|| settings_in(&said.out)))
+        };
+        let Some(mut own) = settings("--local")? else {
+            // No repository: it may become one.
+            return Ok(Arc::default());
+        };
+        // Read beside the other only where that is switched on, else the same again.
+        own.extend(settings("--worktree")?.unwrap_or_default());
+        let mut users: HashMap<String, String> = HashMap::new();
+        if !own.is_empty() {
+            users.extend(settings("--system")?.unwrap_or_default());
+            users.extend(settings("--global")?.unwrap_or_default());
+        }
+        let found = Arc::new(instead_of(&own, &users)?);
+        known().get_or_insert_with(HashMap::new).insert(self.dir.clone(), found.clone());
+        Ok(found)
     }
 
     /// Runs a command that must succeed.
@@ -381,5 +482,24 @@ mod tests {
         );
         assert_eq!(Git::at(dir.path()).tip("main").unwrap(), None);
         assert!(matches!(Git::at(dir.path().join("none")).version(), Err(GitError::NotRun(..))));
+    }
+
+    #[test]
+    fn programs_a_repository_names_are_replaced_by_the_users_or_none() {
+        let own = settings_in(
+            b"filter.x.clean\nevil\0filter.lfs.smudge\nevil\0merge.y.driver\nevil %A\0filter.x.required\0",
+        );
+        let users = HashMap::from([("filter.lfs.smudge".to_owned(), "git-lfs smudge -- %f".to_owned())]);
+        assert_eq!(
+            instead_of(&own, &users).unwrap(),
+            [
+                "filter.x.clean=",
+                "filter.lfs.smudge=git-lfs smudge -- %f",
+                "merge.y.driver=git merge-file --marker-size=%L %A %O %B",
+                "filter.x.required=false"
+            ]
+        );
+        // Such a name cannot be set on a command line, and is nobody's own.
+        assert!(instead_of(&[("filter.a=b.clean".to_owned(), "evil".to_owned())], &users).is_err());
     }
 }

@@ -8,6 +8,7 @@ use crate::judge::Judgement;
 use crate::manifest::types::By as RuleBy;
 use crate::project::Project;
 use crate::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status};
+use crate::runner::isolated::accepted_by_hand;
 use crate::staleness::Content;
 use crate::store::index::Index;
 use crate::store::{Candidate, Checkpoint, Store, Why, commit};
@@ -36,6 +37,12 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
         return vec![format!(
             "it succeeded and is not merged yet; `planexe build` merges `{}` into `{}`",
             success.branch, success.base
+        )];
+    }
+    if to_merge(project, task, judgement).is_some() {
+        let task = crate::report::shell_word(&task.name);
+        return vec![format!(
+            "what it committed is not merged; `planexe touch {task}` has the next build merge it"
         )];
     }
     if accepted(judgement).is_some() {
@@ -88,6 +95,47 @@ fn accepted(judgement: &Judgement) -> Option<&Candidate> {
     let waits = |status: &Status| matches!(status.state, State::PendingEval | State::FailedPendingEval);
     let nothing = judgement.seen.iter().any(|seen| seen.content == Content::Missing);
     (judgement.status.as_deref().is_some_and(waits) || nothing).then_some(candidate)
+}
+
+/// The candidate of an isolated task that was not let pass: accepted, it is merged before it is done.
+pub fn to_merge<'j>(project: &Project, task: &Task, judgement: &'j Judgement) -> Option<&'j Candidate> {
+    project.spec(task).isolate.as_ref()?;
+    let candidate = judgement.prepared.as_ref()?.candidate.as_deref()?;
+    let failed = |status: &Status| status.state == State::Failed;
+    let open = accepted(judgement).is_some() || judgement.status.as_deref().is_some_and(failed);
+    (open && candidate.success.is_none() && candidate.round > 0).then_some(candidate)
+}
+
+/// Accepts such a candidate: its state is `merging`, as if its evaluator had let it pass, and the next build merges it.
+/// None: there is none. Otherwise why it cannot be.
+pub fn accept_to_merge(
+    project: &Project,
+    store: &Store,
+    task: &Task,
+    judgement: &Judgement,
+    user: Option<&str>,
+    dry_run: bool,
+) -> Result<Option<Result<String, String>>, FsError> {
+    let (Some(candidate), Some(prepared)) = (to_merge(project, task, judgement), &judgement.prepared) else {
+        return Ok(None);
+    };
+    let Some(isolate) = &project.spec(task).isolate else { return Ok(None) };
+    let accepted = accepted_by_hand(store, isolate.lane_of(&task.name), candidate, prepared, user);
+    let (candidate, lane) = match accepted {
+        Ok(both) => both,
+        Err(why) => return Ok(Some(Err(why))),
+    };
+    let base = lane.base.clone();
+    if !dry_run {
+        store.write_candidate(&candidate)?;
+        store.write_lane(&lane)?;
+        if let (Some(first), Some(status)) = (task.outputs.first(), &judgement.status) {
+            let mut status = Status::clone(status);
+            (status.state, status.failure, status.budgets) = (State::Merging, None, None);
+            store.write_status(first, &status, Durability::Synced)?;
+        }
+    }
+    Ok(Some(Ok(base)))
 }
 
 /// Gives the outputs of a candidate their names; what has them goes to history.

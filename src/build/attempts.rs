@@ -312,9 +312,14 @@ impl Build<'_> {
             Outcome::Round(failure) => {
                 let (round, rounds) =
                     (job.course.round, job.course.evaluation.as_ref().map_or(0, |it| it.rounds));
+                let evaluation = job.course.evaluation.as_ref().map_or(String::new(), |it| it.text());
                 let work = self.next_round(id, job);
-                let next = Some(format!("made again with the notes (round {round} of {rounds})"));
-                let again = Some(Again { failure, next, after: Duration::ZERO });
+                let next = format!("made again with the notes (round {round} of {rounds})");
+                let Some(failure) = failure else {
+                    self.tools.note(Some(&name), false, format!("{evaluation}; {next}"));
+                    return came(End::Then(work));
+                };
+                let again = Some(Again { failure, next: Some(next), after: Duration::ZERO });
                 Came { again, ..came(End::Then(work)) }
             }
             Outcome::Unjudged(failure) => {

@@ -204,7 +204,8 @@ fn what_goes(
 }
 
 fn of_unit(store: &Store, unit: &Unit) -> Result<Option<Goes>, FsError> {
-    let files = files_of(store, &unit.outputs)?;
+    let mut files = files_of(store, &unit.outputs)?;
+    files.extend(store.candidate_files(&unit.name)?);
     let answers = store.calls().list(&unit.name)?.iter().filter(|call| call.usable).count();
     if files.is_empty() && answers == 0 {
         return Ok(None);

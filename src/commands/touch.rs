@@ -40,6 +40,8 @@ struct View<'a> {
     tasks: Vec<&'a str>,
     /// Tasks that are up to date as they are.
     fresh: Vec<&'a str>,
+    /// Isolated tasks that are accepted, and merged by the next build.
+    merging: Vec<&'a str>,
 }
 
 /// Marks tasks done.
@@ -58,6 +60,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     let env = |name: &str| session.variable(name);
     let judge = judge(project, store, &index, &units.finder, &env);
     let mut faults = Vec::new();
+    let mut to_merge: Vec<(&Unit, TaskId, Judgement)> = Vec::new();
     let (mut stale, mut fresh): (Vec<(&Unit, TaskId, Judgement)>, Vec<&Unit>) = Default::default();
     for unit in &chosen {
         let Some(id) = units.in_graph(unit) else {
@@ -65,6 +68,10 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
             continue;
         };
         let judgement = judge.judge(&units.graph, id, false);
+        if touch::to_merge(project, &units.graph[id], &judgement).is_some() {
+            to_merge.push((unit, id, judgement));
+            continue;
+        }
         let found = touch::faults(project, store, &units.graph[id], &judgement);
         match &judgement.decision {
             Decision::Fresh { edited, .. } if edited.is_empty() && found.is_empty() => fresh.push(unit),
@@ -72,15 +79,35 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
             _ => faults.extend(found.into_iter().map(|message| format!("`{}`: {message}", unit.name))),
         }
     }
+    let user = session.user();
+    let mut merging: Vec<(&Unit, String)> = Vec::new();
+    let accept = |unit: &Unit, id: TaskId, judgement: &Judgement, dry_run: bool| {
+        let accepted =
+            touch::accept_to_merge(project, store, &units.graph[id], judgement, Some(&user), dry_run);
+        let accepted = accepted.map_err(|error| {
+            Error::new(Kind::Internal, format!("`{}` could not be marked", unit.name)).because(&error)
+        })?;
+        Ok::<_, Error>(accepted.unwrap_or_else(|| Err("it has no candidate any more".to_owned())))
+    };
+    for (unit, id, judgement) in &to_merge {
+        match accept(unit, *id, judgement, true)? {
+            Ok(base) => merging.push((unit, base)),
+            Err(why) => faults.push(format!("`{}`: {why}", unit.name)),
+        }
+    }
     if !faults.is_empty() {
         return Err(refused(faults));
     }
-    let touched = !args.dry_run && !stale.is_empty();
+    let touched = !args.dry_run && !(stale.is_empty() && merging.is_empty());
     if let Some(lock) = lock.as_mut().filter(|_| touched) {
         session.announce(&opened, lock, "planexe touch")?;
     }
     if touched {
-        let user = session.user();
+        for (unit, id, judgement) in &to_merge {
+            if let Err(why) = accept(unit, *id, judgement, false)? {
+                return Err(refused(vec![format!("`{}`: {why}", unit.name)]));
+            }
+        }
         let how = Adopting { by: By::Touch, user: Some(&user) };
         let tasks: Vec<_> = stale.iter().map(|(_, id, judgement)| (&units.graph[*id], judgement)).collect();
         touch::adopt(project, store, &index, &tasks, &how)
@@ -88,13 +115,16 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     }
     if !args.dry_run {
         // Also those that are up to date: what they are made from may be among the others.
-        touch::renew(project, store, chosen.iter().flat_map(|unit| &unit.outputs))?;
+        let merges = |unit: &&&Unit| merging.iter().any(|(other, _)| other.name == unit.name);
+        let as_they_are = chosen.iter().filter(|unit| !merges(&unit));
+        touch::renew(project, store, as_they_are.flat_map(|unit| &unit.outputs))?;
     }
     drop(lock);
     let view = View {
         touched,
         tasks: stale.iter().map(|(unit, ..)| unit.name.as_str()).collect(),
         fresh: fresh.iter().map(|unit| unit.name.as_str()).collect(),
+        merging: merging.iter().map(|(unit, _)| unit.name.as_str()).collect(),
     };
     if session.globals.json {
         session.print_answer(store.run_dir(), &view)?;
@@ -102,6 +132,11 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     }
     for name in &view.fresh {
         session.say(&format!("{}: up to date as it is", clean(name)));
+    }
+    for (unit, base) in &merging {
+        let verb = if args.dry_run { "would be accepted" } else { "accepted" };
+        let (name, base) = (clean(&unit.name), clean(base));
+        session.say(&format!("{name}: {verb} as it is; `planexe build` merges it into `{base}` first"));
     }
     for (unit, ..) in &stale {
         let verb = if args.dry_run { "would be marked done" } else { "marked done" };

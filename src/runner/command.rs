@@ -16,7 +16,7 @@ use rustix::process::Pid;
 
 use super::expand::{self, Values};
 use super::isolated::watching::Watched;
-use super::isolated::{Seat, Trouble};
+use super::isolated::{self, Seat, Trouble};
 use super::{Job, Live, Made, Outcome, Stage, Tools, complete, eval, failure};
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::git::REDIRECTING;
@@ -166,16 +166,32 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     let ended = ended.and_then(|()| look_at_outputs(job, spec, &writes).map_err(Some));
     let ended = ended.and_then(|()| look_at_inputs(tools, job).map_err(Some));
     let mut taken = None;
-    let rescue = |failed: &Failure| {
-        let wanted = task_spec.eval.as_ref().is_some_and(|eval| eval.rescue) && !tools.no_rescue;
-        wanted
-            && may_be_rescued(failed)
-            && are_whole(job, &writes)
-            && (!spec.in_place || is_changed(&writes, &former))
-            && look_at_inputs(tools, job).is_ok()
+    let unrescued = |failed: &Failure| -> Option<String> {
+        let parts = || not_whole(job, &writes);
+        let why = match () {
+            () if tools.no_rescue => "`--no-rescue` was given".to_owned(),
+            () if !may_be_rescued(failed) => "what ends like this is never rescued".to_owned(),
+            () if parts().is_some() => parts()?,
+            () if spec.in_place && !is_changed(&writes, &former) => {
+                "it changed none of its outputs".to_owned()
+            }
+            () if look_at_inputs(tools, job).is_err() => "an input changed meanwhile".to_owned(),
+            () => return None,
+        };
+        Some(why)
     };
+    let rescues = task_spec.eval.as_ref().is_some_and(|eval| eval.rescue);
     let (ended, failed) = match ended {
-        Err(Some(failed)) if rescue(&failed) => (Ok(()), Some(failed)),
+        Err(Some(mut failed)) if rescues && is_end(&failed) => match unrescued(&failed) {
+            None => (Ok(()), Some(failed)),
+            Some(why) => {
+                let (first, rest) =
+                    failed.message.split_once('\n').map_or((&*failed.message, None), |(a, b)| (a, Some(b)));
+                let rest = rest.map_or(String::new(), |rest| format!("\n{rest}"));
+                failed.message = format!("{first}; not evaluated: {why}{rest}");
+                (Err(Some(failed)), None)
+            }
+        },
         ended => (ended, None),
     };
     let ended = match (ended, &mut seat) {
@@ -227,6 +243,11 @@ fn as_it_is(tools: &Tools, job: &Job) -> Result<Outcome, FsError> {
     Ok(complete(tools, job, outputs, Made { reused: true, by, was_there: true, ..Made::default() }))
 }
 
+/// Whether a command failed by the way it ended, not by what it left.
+fn is_end(failed: &Failure) -> bool {
+    matches!(failed.class.as_str(), "exit" | "signal" | "timeout" | "stall")
+}
+
 /// Whether a command that failed said so itself. A shell gives the signal that ended a program as a code above 128, and
 /// 126 and 127 for one that it could not start.
 fn may_be_rescued(failed: &Failure) -> bool {
@@ -240,15 +261,27 @@ fn is_changed(writes: &[PathBuf], former: &[Option<Digest>]) -> bool {
     writes.iter().zip(former).any(|(path, former)| now(path) != *former)
 }
 
-/// Whether all outputs are files with something in them, and JSON where their names say so.
-fn are_whole(job: &Job, writes: &[PathBuf]) -> bool {
-    job.task.outputs.iter().zip(writes).all(|(output, path)| {
-        let file = matches!(fs::kind_and_signature(path), Ok(Some((FileKind::File, it))) if it.size > 0);
-        let json = || {
-            let text = fs::read_capped(path, LARGEST_JSON).ok();
-            text.is_some_and(|text| serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok())
+/// Why the outputs are not all files with something in them, and JSON where their names say so.
+fn not_whole(job: &Job, writes: &[PathBuf]) -> Option<String> {
+    job.task.outputs.iter().zip(writes).find_map(|(output, path)| {
+        let output = crate::style::clean(output);
+        let wrong = match fs::kind_and_signature(path) {
+            Ok(Some((FileKind::File, it))) if it.size == 0 => "is empty",
+            Ok(Some((FileKind::File, _))) => {
+                let json = || {
+                    let text = fs::read_capped(path, LARGEST_JSON).ok();
+                    text.is_some_and(|text| serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok())
+                };
+                match output.ends_with(".json") && !json() {
+                    true => "is not JSON",
+                    false => return None,
+                }
+            }
+            Ok(Some(_)) => "is no file",
+            Ok(None) => "is missing",
+            Err(_) => "cannot be read",
         };
-        file && (!output.ends_with(".json") || json())
+        Some(format!("output `{output}` {wrong}"))
     })
 }
 
@@ -260,8 +293,17 @@ pub(super) fn score(
     candidate: &Candidate,
     timeout: Option<Duration>,
 ) -> Result<Result<Score, Option<Failure>>, FsError> {
-    let run = tools.store.run_dir();
-    let place = spec.cwd.as_deref().map_or_else(|| run.to_owned(), |cwd| run.join(cwd));
+    // What an isolated task did is in its worktree; outputs that were there already were judged where they are.
+    let there = match tools.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
+        true => match isolated::Judged::of(tools, job) {
+            Ok(there) => Some(there),
+            Err(Trouble::Failed(failed)) => return Ok(Err(Some(failed))),
+            Err(Trouble::Fs(error)) => return Err(error),
+        },
+        false => None,
+    };
+    let run = there.as_ref().map_or_else(|| tools.store.run_dir().to_owned(), |there| there.run.clone());
+    let place = spec.cwd.as_deref().map_or_else(|| run.clone(), |cwd| run.join(cwd));
     let path = |output| tools.store.candidate_file(candidate, output).to_string_lossy().into_owned();
     let one = |(n, output)| Files {
         name: format!("output_{n}"),
@@ -278,12 +320,22 @@ pub(super) fn score(
         Err(failed) => return Ok(Err(Some(failed))),
     };
     let found = words.first().and_then(|program| tools.programs.find(program));
-    let invocation = Invocation { found, words, place: place.clone(), notes: None, variables: Vec::new() };
+    let variables = there.as_ref().map_or_else(Vec::new, isolated::Judged::variables);
+    // What the agent made of the evaluator in its worktree does not count.
+    let own_first = there.is_some() || tools.project.own_programs;
+    let invocation = Invocation { found, words, place: place.clone(), notes: None, variables, own_first };
     let folder = tools.store.planexe_subdir("partial")?;
     let (said, printed) = (Arc::new(fs::scratch_file(&folder)?), fs::scratch_file(&folder)?);
     let start = |lifeline: &Lifeline| invocation.start(tools, spec, Some(&printed), &said, lifeline);
     let limits = Limits { timeout, stall: None };
     let end = tools.watchdog.run_one(start, limits, None, Some(job.live.cancel.clone()));
+    if let Some(there) = there {
+        match there.put_back() {
+            Ok(()) => {}
+            Err(Trouble::Failed(failed)) => return Ok(Err(Some(failed))),
+            Err(Trouble::Fs(error)) => return Err(error),
+        }
+    }
     let tail = |file: &File| {
         fs::read_scratch(file).map(|bytes| {
             let from = bytes.len().saturating_sub(TAIL as usize);
@@ -342,6 +394,8 @@ struct Invocation {
     notes: Option<[Option<OsString>; 2]>,
     /// Of an isolated task: variables of its worktree.
     variables: Vec<(&'static str, OsString)>,
+    /// The pipeline's programs come before those where it runs.
+    own_first: bool,
 }
 
 impl Invocation {
@@ -358,7 +412,7 @@ impl Invocation {
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let program = self.found.clone();
         let folder = &tools.project.folder;
-        let places = match tools.project.own_programs && self.variables.is_empty() {
+        let places = match self.own_first {
             true => [folder, &self.place],
             false => [&self.place, folder],
         };
@@ -424,7 +478,9 @@ fn invocation_of(
     let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
     let found = if own_path { None } else { tools.programs.find(program) };
     let variables = seat.map(Seat::variables).unwrap_or_default();
-    Ok(Invocation { found, words, place, notes: None, variables })
+    // In a worktree are the agent's own, as they were committed.
+    let own_first = tools.project.own_programs && seat.is_none();
+    Ok(Invocation { found, words, place, notes: None, variables, own_first })
 }
 
 /// Where a command finds an input: an isolated one in its worktree, unless the file is in no repository.

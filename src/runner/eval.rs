@@ -57,12 +57,18 @@ pub(super) fn propose(
         by: made.by,
         failure: failed,
         spent: false,
+        best: None,
+        by_user: None,
         success: None,
     };
     let spec = tools.project.spec(&job.task);
     if spec.eval.is_none() {
         // With the record of its files, so that no kill leaves the one without the other.
         return isolated::succeed(tools, job, candidate, Some(outputs));
+    }
+    if candidate.round <= 1 {
+        // Of rounds that were given up.
+        tools.store.remove_best(&candidate.task)?;
     }
     tools.store.keep_candidate(&mut candidate, outputs)?;
     Ok(Outcome::Evaluate(Box::new(candidate)))
@@ -266,9 +272,23 @@ impl Evaluating<'_> {
         };
         self.job.course.evaluation = Some(evaluation.clone());
         let failed = self.candidate.failure.is_some();
-        let outcome = match verdict::next(scored.score.score, spec, self.candidate.round, failed) {
-            Next::Done => self.accept()?,
-            Next::Round => self.next_round(&evaluation)?,
+        let score = scored.score.score;
+        let best = best_of(tools, self.job);
+        let better =
+            best.filter(|it| it.best.as_ref().and_then(|it| it.score).is_some_and(|best| best > score));
+        let outcome = match verdict::next(score, spec, self.candidate.round, failed) {
+            Next::Done => match better {
+                Some(better) => take_best(tools, self.job, better)?,
+                None => self.accept()?,
+            },
+            Next::Round => {
+                let passes = score >= spec.threshold;
+                // What an isolated task has committed since cannot be taken back: its last round decides.
+                if passes && better.is_none() && tools.project.spec(&self.job.task).isolate.is_none() {
+                    tools.store.keep_best(&self.candidate, &evaluation)?;
+                }
+                self.next_round(&evaluation, passes)?
+            }
             Next::Failed => self.reject(&evaluation)?,
         };
         // It was used.
@@ -292,6 +312,7 @@ impl Evaluating<'_> {
             reused: candidate.reused,
             attempt: None,
             by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
+            by_user: None,
             was_there: candidate.round == 0,
             warning: None,
         };
@@ -303,7 +324,7 @@ impl Evaluating<'_> {
     }
 
     /// The task is made again, with the notes.
-    fn next_round(&mut self, evaluation: &Evaluation) -> Result<Outcome, FsError> {
+    fn next_round(&mut self, evaluation: &Evaluation, passes: bool) -> Result<Outcome, FsError> {
         let Self { tools, job, candidate, .. } = self;
         retire(tools, candidate)?;
         let notes = notes_of(tools, candidate, evaluation);
@@ -314,7 +335,10 @@ impl Evaluating<'_> {
         course.of_eval = Talk::default();
         // A round has retries of its own; its time is part of the task's.
         course.own = Talk { spent: course.own.spent, ..Talk::default() };
-        Ok(Outcome::Round(Failure { recoverable: true, ..failure("eval", said(evaluation)) }))
+        // A round that passes and is to be better yet is no failure.
+        let passes = passes || best_of(tools, job).is_some();
+        let failed = || Failure { recoverable: true, ..failure("eval", said(evaluation)) };
+        Ok(Outcome::Round((!passes).then(failed)))
     }
 
     fn reject(&mut self, evaluation: &Evaluation) -> Result<Outcome, FsError> {
@@ -336,6 +360,43 @@ impl Evaluating<'_> {
             }
         }))
     }
+}
+
+/// The best round so far of rounds that go on.
+pub(super) fn best_of(tools: &Tools, job: &Job) -> Option<Candidate> {
+    let rounds = job.course.round > 1 || job.course.candidate.as_deref().is_some_and(|it| it.round > 1);
+    let refines = || tools.project.spec(&job.task).eval.as_ref().is_some_and(|eval| eval.refine.is_some());
+    let best = (rounds && refines()).then(|| tools.store.best(&job.task.name))??;
+    (best.made_from == job.prepared.made_from()).then_some(best)
+}
+
+/// The rounds are over, and none after this one was better: it is what the task has made.
+pub(super) fn take_best(tools: &Tools, job: &mut Job, best: Candidate) -> Result<Outcome, FsError> {
+    job.live.enter(Stage::Saving);
+    let evaluation = best.best.clone().unwrap_or_default();
+    let message = format!(
+        "round {} of {} was the best, and is taken: {}",
+        best.round,
+        evaluation.rounds,
+        evaluation.text()
+    );
+    tools.note(Some(&job.task.name), false, message);
+    job.course.evaluation = Some(evaluation);
+    if let Some(call) = &best.call {
+        tools.store.calls().mark(call, Verdict::Accepted)?;
+    }
+    let made = Made {
+        with: best.made_with.clone(),
+        call: best.call.clone(),
+        sample: best.sample,
+        by: if best.failure.is_some() { Some(By::Rescue) } else { best.by },
+        ..Made::default()
+    };
+    let outcome = commit_attempt(tools, job, best.contents(&tools.store)?, made);
+    if let Outcome::Done(_) = outcome {
+        tools.store.remove_candidate(&job.task.name)?;
+    }
+    Ok(outcome)
 }
 
 /// A candidate that was found wanting is never used again, nor is the answer it came from.

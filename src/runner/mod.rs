@@ -253,8 +253,8 @@ pub enum Outcome {
     Merged(Box<isolated::merge::Merged>),
     /// They cannot be merged without a person.
     Unmerged(Failure),
-    /// Its evaluator found it wanting, or wants it better: the next round follows.
-    Round(Failure),
+    /// Its evaluator found it wanting, which is a failure, or wants it better, which is none: the next round follows.
+    Round(Option<Failure>),
     /// Its evaluator cannot be reached: the candidate waits for the next build.
     Unjudged(Failure),
     /// Ended by a stop.
@@ -330,11 +330,23 @@ pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
         Recipe::Human(spec) => human::run(tools, job, spec),
     };
     job.talk_mut().spent += start.elapsed();
+    let outcome = instead(tools, job, outcome);
     let outcome = settle(tools, job, outcome);
     if let Outcome::Broken(_) = outcome {
         tools.cancel.break_off();
     }
     outcome
+}
+
+/// A round that failed for good, where an earlier one passed: that is what the task has made.
+fn instead(tools: &Tools, job: &mut Job, outcome: Outcome) -> Outcome {
+    let Outcome::Failed(mut failed) = outcome else { return outcome };
+    let Some(best) = eval::best_of(tools, job) else { return Outcome::Failed(failed) };
+    if failed.class != "eval" {
+        failed.error_id.get_or_insert_with(error_id);
+        log_failure(tools, job, &failed);
+    }
+    eval::take_best(tools, job, best).unwrap_or_else(Outcome::Broken)
 }
 
 /// Before an attempt: damaged and edited outputs go to history, kept answers are set aside if asked,
@@ -389,7 +401,7 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
 fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
     if let Outcome::Failed(failure)
     | Outcome::Again { failure, .. }
-    | Outcome::Round(failure)
+    | Outcome::Round(Some(failure))
     | Outcome::Unmerged(failure)
     | Outcome::Unjudged(failure) = &mut outcome
     {
@@ -408,7 +420,8 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
             log_failure(tools, job, failure);
             Ok(())
         }
-        Outcome::Again { failure, .. } | Outcome::Round(failure) => {
+        Outcome::Round(None) => write_status(tools, job, State::Pending, None),
+        Outcome::Again { failure, .. } | Outcome::Round(Some(failure)) => {
             log_failure(tools, job, failure);
             write_status(tools, job, State::Pending, Some(failure))
         }
@@ -557,6 +570,8 @@ pub struct Made {
     pub attempt: Option<u32>,
     /// Who says so.
     pub by: Option<By>,
+    /// The person who did, if one did.
+    pub by_user: Option<String>,
     /// The outputs that were there already are taken as they are.
     pub was_there: bool,
     /// The commit it was merged with, what was recorded of its success, and whether it would be made from the same now.
@@ -595,6 +610,8 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
     // Of one that was made from other things than it would be now the record says from which.
     let then = success.as_ref().filter(|_| !holds);
     let outdated = then.is_some();
+    let mut other = job.other.done.clone();
+    other.extend(made.by_user.map(|user| ("by_user".to_owned(), user.into())));
     let done = Done {
         schema: SCHEMA,
         task: job.task.name.clone(),
@@ -610,7 +627,7 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
         call: made.call,
         sample: made.sample,
         eval: status.eval.clone(),
-        other: job.other.done.clone(),
+        other,
     };
     let checkpoint = CheckpointOf {
         step: tools.project.spec(&job.task).step,

@@ -16,6 +16,7 @@ use super::{Store, task_dir_name};
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::graph::Task;
 use crate::record::{By, Digest, Failure, InputRecord, MadeWith, SCHEMA};
+use crate::verdict::Evaluation;
 
 /// What the mark of a record says it is.
 const CANDIDATE: What<'static> = What::Record("candidate");
@@ -56,6 +57,12 @@ pub struct Candidate {
     /// It was found wanting, or set aside.
     #[serde(default)]
     pub spent: bool,
+    /// Of one that passed, and is kept while later rounds try to do better: its evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Evaluation>,
+    /// Who accepted it by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_user: Option<String>,
     /// Of an isolated task that succeeded: what is to be merged before it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success: Option<Success>,
@@ -119,6 +126,8 @@ impl Candidate {
             by: None,
             failure: None,
             spent: false,
+            best: None,
+            by_user: None,
             success: None,
         };
         Ok(store.look_again(&mut candidate)?.then_some(candidate))
@@ -164,10 +173,22 @@ impl Store {
         self.partial_dir().join(task_dir_name(task))
     }
 
+    /// Where the best round so far is kept: no task's own folder has that name.
+    fn best_dir(&self, task: &str) -> PathBuf {
+        self.partial_dir().join(format!("{}.best", task_dir_name(task)))
+    }
+
+    fn dir_of(&self, candidate: &Candidate) -> PathBuf {
+        match candidate.best {
+            Some(_) => self.best_dir(&candidate.task),
+            None => self.candidate_dir(&candidate.task),
+        }
+    }
+
     /// Where an output of a candidate is.
     pub fn candidate_file(&self, candidate: &Candidate, output: &CandidateFile) -> PathBuf {
         match &output.file {
-            Some(file) => self.candidate_dir(&candidate.task).join(file),
+            Some(file) => self.dir_of(candidate).join(file),
             None => self.path(&output.path),
         }
     }
@@ -178,8 +199,10 @@ impl Store {
         candidate: &mut Candidate,
         contents: Vec<(String, Content)>,
     ) -> Result<(), FsError> {
-        self.remove_candidate(&candidate.task)?;
-        let dir = self.candidate_dir(&candidate.task);
+        if candidate.best.is_none() {
+            self.remove_record(&self.candidate_dir(&candidate.task))?;
+        }
+        let dir = self.dir_of(candidate);
         fs::ensure_inside(self.run_dir(), &dir.join(RECORD))?;
         fs::make_dirs(&dir, Durability::Synced)?;
         let temps = self.planexe_subdir("tmp")?;
@@ -220,7 +243,7 @@ impl Store {
     /// Writes the record of a candidate whose files are there.
     pub fn write_candidate(&self, candidate: &Candidate) -> Result<(), FsError> {
         let temps = self.planexe_subdir("tmp")?;
-        let path = self.candidate_dir(&candidate.task).join(RECORD);
+        let path = self.dir_of(candidate).join(RECORD);
         let seal = Seal::to_mark_at_least_for_now(self.run_dir(), CANDIDATE);
         let bytes = seal.map_or_else(|| to_json(candidate), |seal| seal.sealed(candidate));
         fs::write_via(&temps, &path, &bytes, Durability::Synced)
@@ -228,11 +251,20 @@ impl Store {
 
     /// A task's candidate with its contents as they are now: a person may have changed them. None if a file is gone.
     pub fn candidate(&self, task: &str) -> Option<Candidate> {
-        let bytes = fs::read_capped(&self.candidate_dir(task).join(RECORD), CAP).ok()?;
+        self.read_candidate(task, &self.candidate_dir(task)).filter(|candidate| candidate.best.is_none())
+    }
+
+    /// The best round so far of a task whose rounds are not over.
+    pub fn best(&self, task: &str) -> Option<Candidate> {
+        self.read_candidate(task, &self.best_dir(task)).filter(|candidate| candidate.best.is_some())
+    }
+
+    fn read_candidate(&self, task: &str, dir: &Path) -> Option<Candidate> {
+        let bytes = fs::read_capped(&dir.join(RECORD), CAP).ok()?;
         let mut candidate: Candidate = serde_json::from_slice(&bytes).ok()?;
-        // What is to be merged is merged into the user's branch, so he must have made it. Any other candidate is content,
-        // and is judged before it counts.
-        if candidate.success.is_some() {
+        // What is to be merged is merged into the user's branch, and the best round is taken as it is, so he must have made
+        // it. Any other candidate is content, and is judged before it counts.
+        if candidate.success.is_some() || candidate.best.is_some() {
             candidate = Seal::to_mark_at_least_for_now(self.run_dir(), CANDIDATE)?.unsealed(&bytes)?;
         }
         let plain = |output: &CandidateFile| {
@@ -288,13 +320,61 @@ impl Store {
         }
     }
 
-    /// A task's candidate is done with.
+    /// A task's candidates are done with.
     pub fn remove_candidate(&self, task: &str) -> Result<(), FsError> {
-        let dir = self.candidate_dir(task);
-        if fs::remove_durably(&dir.join(RECORD), Durability::Synced)? || fs::kind(&dir)?.is_some() {
-            fs::remove_tree(&dir)?;
+        self.remove_best(task)?;
+        self.remove_record(&self.candidate_dir(task))
+    }
+
+    /// What was the best round is not any more.
+    pub fn remove_best(&self, task: &str) -> Result<(), FsError> {
+        self.remove_record(&self.best_dir(task))
+    }
+
+    fn remove_record(&self, dir: &Path) -> Result<(), FsError> {
+        if fs::remove_durably(&dir.join(RECORD), Durability::Synced)? || fs::kind(dir)?.is_some() {
+            fs::remove_tree(dir)?;
         }
         Ok(())
+    }
+
+    /// A person wants nothing of a task's candidates. Of an isolated one the work is on its branch, which is put by when
+    /// the task begins anew.
+    pub fn discard_candidates(&self, task: &str) -> Result<(), FsError> {
+        self.remove_candidate(task)
+    }
+
+    /// The files of a task's candidates, relative to the run directory.
+    pub fn candidate_files(&self, task: &str) -> Result<Vec<String>, FsError> {
+        let mut files = Vec::new();
+        for dir in [self.candidate_dir(task), self.best_dir(task)] {
+            for (name, kind) in fs::list_dir(&dir)? {
+                let path = dir.join(name);
+                if kind == FileKind::File && path.file_name() != Some(RECORD.as_ref()) {
+                    files.push(
+                        path.strip_prefix(self.run_dir()).unwrap_or(&path).to_string_lossy().into_owned(),
+                    );
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Keeps a copy of a candidate that passed, as the best round so far, while further rounds follow.
+    pub fn keep_best(&self, candidate: &Candidate, evaluation: &Evaluation) -> Result<(), FsError> {
+        self.remove_best(&candidate.task)?;
+        let temps = self.planexe_subdir("tmp")?;
+        let mut contents = Vec::new();
+        for output in &candidate.outputs {
+            let from = self.candidate_file(candidate, output);
+            contents.push((
+                output.path.clone(),
+                Content::Temp(fs::copy_to_temp(&from, &temps, Durability::Synced)?),
+            ));
+        }
+        let mut best = Candidate { best: Some(evaluation.clone()), ..candidate.clone() };
+        self.keep_candidate(&mut best, contents)
     }
 
     /// Whether a file in `.planexe/partial/` belongs to a candidate of one of some tasks.

@@ -699,3 +699,82 @@ fn an_answer_that_comes_to_use_again_keeps_its_verdict() {
     space.run(&["build", "-B"]).exits(0);
     assert_eq!(server.counts(), counts([("plan", 3), ("judge", 3)]));
 }
+
+/// A space with one agent, its command and its evaluator.
+fn lone(command: &str, more: &str) -> Space {
+    let space = Space::new();
+    let text = format!(
+        "[task.fix]\nkind = \"agent\"\noutputs = [\"fix.md\", \"log.json\"]\ncommand = '''{command}'''\n{more}\n"
+    );
+    space.write("pipeline.toml", text);
+    space
+}
+
+/// An evaluator that gives the score that stands in the output.
+const GIVES: &str = "[task.fix.eval]\ncommand = '''echo \"{\\\"score\\\":$(cat $in.0),\\\"notes\\\":\\\"\\\"}\"'''\nthreshold = 0.7\n";
+/// An agent whose rounds make these scores.
+const ROUNDS: &str = "n=$(cat n 2>/dev/null || echo 0); n=$((n+1)); echo $n > n; echo {} > $out.1; set -- SCORES; shift $((n-1)); echo $1 > $out.0; test $1 != bad";
+
+#[test]
+fn rounds_that_pass_are_no_failures_and_the_best_is_kept() {
+    for (scores, best, failures) in [
+        ("0.8 0.85 0.9", "0.9", 0),
+        ("0.8 0.95 0.75", "0.95", 0),
+        ("0.9 0.3 0.2", "0.9", 0),
+        ("0.5 0.8 0.75", "0.8", 1),
+        // A round that fails outright is a failure, and takes nothing away.
+        ("0.9 0.8 bad", "0.9", 1),
+    ] {
+        let space =
+            lone(&ROUNDS.replace("SCORES", scores), &format!("{GIVES}[task.fix.refine]\nmax_rounds = 3\n"));
+        let out = space.run(&["build"]).exits(0);
+        assert_eq!(space.read("fix.md").trim(), best, "{scores}: {out}");
+        assert_eq!(space.read("n").trim(), "3", "{scores}");
+        let lines =
+            if space.exists("failures.jsonl") { space.read("failures.jsonl").lines().count() } else { 0 };
+        assert_eq!(lines, failures, "{scores}: {out}");
+        if failures == 0 {
+            out.says_nothing_of(&["failed"]);
+            let events = space.read("events.jsonl");
+            assert!(
+                !events.contains("task.failed") && !events.contains("attempt.failed"),
+                "{scores}: {events}"
+            );
+        }
+        assert_eq!(space.done("fix.md")["eval"]["score"].to_string(), best, "{scores}");
+        assert!(space.files(".planexe/partial").is_empty(), "{scores}");
+        space.run(&["build"]).exits(0).says(&["up to date"]);
+    }
+}
+
+#[test]
+fn a_candidate_that_is_cleaned_is_gone() {
+    let space =
+        lone("echo rubbish > $out.0; echo {} > $out.1; exit 1", "[task.fix.eval]\ncommand = \"exit 3\"\n");
+    space.run(&["build"]).exits(1);
+    assert!(!space.files(".planexe/partial").is_empty());
+    space.run(&["clean", "-y", "fix"]).exits(0).says(&[".planexe/partial"]);
+    assert!(space.files(".planexe/partial").is_empty());
+    space.run(&["touch", "fix"]).exits(1).says(&["is missing"]);
+    assert!(!space.exists("fix.md"));
+}
+
+#[test]
+fn why_an_agent_that_failed_was_not_evaluated_is_said() {
+    for (command, why) in [
+        ("echo good > $out.0; echo '{' > $out.1; exit 1", "not evaluated: output `log.json` is not JSON"),
+        ("echo good > $out.0; exit 1", "not evaluated: output `log.json` is missing"),
+        ("true > $out.0; echo {} > $out.1; exit 1", "not evaluated: output `fix.md` is empty"),
+        (
+            "echo good > $out.0; echo {} > $out.1; exit 127",
+            "not evaluated: what ends like this is never rescued",
+        ),
+    ] {
+        let space = lone(command, &GIVES.replace("cat $in.0", "echo 1"));
+        space.run(&["build"]).exits(1).says(&[why]);
+        space.run(&["explain", "fix"]).says(&[why]);
+        space.run(&["failures"]).says(&[why]);
+    }
+    let space = lone("echo good > $out.0; echo {} > $out.1; exit 1", GIVES);
+    space.run(&["build", "--no-rescue"]).exits(1).says(&["not evaluated: `--no-rescue` was given"]);
+}

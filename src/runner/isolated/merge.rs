@@ -353,6 +353,7 @@ fn try_land(tools: &Tools, job: &Job, merged: &Merged) -> Result<Outcome, Troubl
         reused: candidate.reused,
         attempt: None,
         by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
+        by_user: candidate.by_user.clone(),
         was_there: false,
         warning: None,
         merged: Some((merged.commit.clone(), Box::new(success.clone()), holds_for(job, success, merged))),

@@ -12,9 +12,11 @@ use crate::clock;
 use crate::fs::{self, Durability, FileKind, FsError};
 use crate::git::{Git, GitError};
 use crate::isolation::{BRANCHES, Isolation, plain_name};
+use crate::judge::Prepared;
 use crate::project::IsolateSpec;
-use crate::record::{Digest, Failure, Isolated, SCHEMA, State};
+use crate::record::{By, Digest, Failure, Isolated, SCHEMA, State};
 use crate::report::shell_word;
+use crate::store::Store;
 use crate::store::candidates::{Candidate, Success};
 use crate::store::commit::Content;
 use crate::store::lanes::{AtWork, Copied, Lane};
@@ -112,6 +114,72 @@ fn git_in(root: &Path, excludes: &Path) -> Git {
     Git::at(root).contained().with("core.excludesFile", &excludes.to_string_lossy())
 }
 
+/// The worktree of a task that made what its evaluator judges, all of it committed.
+pub(super) struct Judged {
+    git: Git,
+    root: PathBuf,
+    /// Where the run is in it.
+    pub(super) run: PathBuf,
+    excludes: PathBuf,
+    head: String,
+    /// Nothing was changed there since; what a person changed is theirs.
+    clean: bool,
+}
+
+impl Judged {
+    /// The worktree as the task left it; without it nothing can be said of what it did.
+    pub(super) fn of(tools: &Tools, job: &Job) -> Result<Judged, Trouble> {
+        let (isolation, spec) = (isolation(tools)?, spec_of(tools, job)?);
+        let lane = spec.lane_of(&job.task.name);
+        let name = plain_name(lane);
+        let root = tools.store.run_dir().join(worktree_of(&name));
+        if fs::kind(&root.join(".git"))?.is_none() {
+            let message = format!(
+                "its worktree `{}` is gone, and what it did cannot be judged\nhint: `planexe retry {}` begins it anew",
+                worktree_of(&name),
+                shell_word(&job.task.name)
+            );
+            return Err(Failure { recoverable: true, ..failure("session_vanished", message) }.into());
+        }
+        let excludes = tools.store.lane_excludes(lane);
+        let git = git_in(&root, &excludes);
+        require_top(&git, &root, &name)?;
+        let head = git.text(&["rev-parse", "HEAD"])?;
+        let clean = is_clean(&git)?;
+        Ok(Judged { git, run: root.join(&isolation.place.prefix), root, excludes, head, clean })
+    }
+
+    /// Variables for the evaluator, those that the task's command had.
+    pub(super) fn variables(&self) -> Vec<(&'static str, OsString)> {
+        variables(&self.root, &self.excludes)
+    }
+
+    /// What an evaluator changes is no work of the task's: what is merged is what was judged. Files that git leaves alone
+    /// stay, such as what a compiler made.
+    pub(super) fn put_back(&self) -> Result<(), Trouble> {
+        let head = self.git.look(&["rev-parse", "HEAD"])?;
+        if !self.clean || head.as_deref() == Some(&self.head) && is_clean(&self.git)? {
+            return Ok(());
+        }
+        self.git.must(&["reset", "-q", "--hard", &self.head])?;
+        self.git.must(&["clean", "-q", "-f", "-d"])?;
+        Ok(())
+    }
+}
+
+fn is_clean(git: &Git) -> Result<bool, GitError> {
+    Ok(git.names(&["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"])?.is_empty())
+}
+
+fn variables(root: &Path, excludes: &Path) -> Vec<(&'static str, OsString)> {
+    vec![
+        (WORKTREE_VARIABLE, root.to_owned().into_os_string()),
+        ("GIT_CONFIG_COUNT", "1".into()),
+        ("GIT_CONFIG_KEY_0", "core.excludesFile".into()),
+        ("GIT_CONFIG_VALUE_0", excludes.to_owned().into_os_string()),
+    ]
+}
+
 impl Seat {
     /// A worktree for an attempt: the one in which an earlier one was interrupted, as it was left, or a fresh one.
     pub(super) fn take(tools: &Tools, job: &Job) -> Result<Seat, Trouble> {
@@ -203,18 +271,8 @@ impl Seat {
         Ok(())
     }
 
-    /// That git takes the worktree for one, and for the very one.
     fn require_own_top(&self) -> Result<(), Trouble> {
-        let said = self.git.run(&["rev-parse", "--show-toplevel"])?;
-        if said.code == 0 && fs::resolved(Path::new(&said.text())) == fs::resolved(&self.root) {
-            return Ok(());
-        }
-        let why = if said.code == 0 { "git looks elsewhere".to_owned() } else { said.why() };
-        let message = format!(
-            "`{}` is no worktree that git knows: {why}\nhint: look at what is in it, move it away, then `planexe build`",
-            worktree_of(&self.lane.name)
-        );
-        Err(failure("git", message).into())
+        require_top(&self.git, &self.root, &self.lane.name)
     }
 
     /// Inputs that the worktree does not have as they are in the run: outputs of tasks before, and what is not committed.
@@ -313,12 +371,7 @@ impl Seat {
 
     /// Variables for the command: where the worktree is, and what git is to leave alone in it.
     pub(super) fn variables(&self) -> Vec<(&'static str, OsString)> {
-        vec![
-            (WORKTREE_VARIABLE, self.root.clone().into_os_string()),
-            ("GIT_CONFIG_COUNT", "1".into()),
-            ("GIT_CONFIG_KEY_0", "core.excludesFile".into()),
-            ("GIT_CONFIG_VALUE_0", self.excludes.clone().into_os_string()),
-        ]
+        variables(&self.root, &self.excludes)
     }
 
     /// The files an output and inputs are in the worktree.
@@ -442,6 +495,20 @@ impl Seat {
     }
 }
 
+/// That git takes the worktree for one, and for the very one.
+fn require_top(git: &Git, root: &Path, name: &str) -> Result<(), Trouble> {
+    let said = git.run(&["rev-parse", "--show-toplevel"])?;
+    if said.code == 0 && fs::resolved(Path::new(&said.text())) == fs::resolved(root) {
+        return Ok(());
+    }
+    let why = if said.code == 0 { "git looks elsewhere".to_owned() } else { said.why() };
+    let message = format!(
+        "`{}` is no worktree that git knows: {why}\nhint: look at what is in it, move it away, then `planexe build`",
+        worktree_of(name)
+    );
+    Err(failure("git", message).into())
+}
+
 /// Submodules that differ between two commits.
 fn submodules(git: &Git, one: &str, other: &str) -> Result<Vec<String>, GitError> {
     let raw =
@@ -504,6 +571,56 @@ fn success_of(tools: &Tools, job: &Job) -> Result<(Success, Lane), Trouble> {
     };
     lane.head = commit;
     Ok((success, lane))
+}
+
+/// A candidate that a person accepts as it is, as what succeeded: what it committed is merged by the next build, before
+/// anything reads it. `prepared`: what it was made from.
+pub fn accepted_by_hand(
+    store: &Store,
+    lane: &str,
+    candidate: &Candidate,
+    prepared: &Prepared,
+    user: Option<&str>,
+) -> Result<(Candidate, Lane), String> {
+    let task = &candidate.task;
+    let gone = || {
+        format!(
+            "its branch is gone, and with it what it committed; `planexe retry {}` makes it anew",
+            shell_word(task)
+        )
+    };
+    let mut lane = store.lane(lane).ok_or_else(gone)?;
+    let commit = Git::at(store.run_dir()).tip(&lane.branch).map_err(|error| error.to_string())?;
+    let commit = commit.ok_or_else(gone)?;
+    let since = match lane.at_work.take() {
+        Some(other) if other.task != *task => {
+            let (lane, other) = (style::clean(&lane.lane), style::clean(&other.task));
+            return Err(format!(
+                "`{other}` is at work in its lane `{lane}`; `planexe build` goes on with that first"
+            ));
+        }
+        at_work => at_work.unwrap_or_default().since_utc,
+    };
+    let success = Success {
+        lane: lane.lane.clone(),
+        base: lane.base.clone(),
+        branch: lane.branch.clone(),
+        commit: commit.clone(),
+        checkpoint_id: checkpoint_id(task, candidate.attempt, &prepared.decision_id, &since),
+        decision_id: prepared.decision_id.clone(),
+        parts: prepared.fingerprint.parts().clone(),
+        inputs: prepared.records(),
+    };
+    lane.head = commit;
+    let candidate = Candidate {
+        success: Some(success),
+        spent: false,
+        failure: None,
+        by: Some(By::Touch),
+        by_user: user.map(str::to_owned),
+        ..candidate.clone()
+    };
+    Ok((candidate, lane))
 }
 
 /// What the attempt left in its worktree is to be looked at, not to be gone on with.

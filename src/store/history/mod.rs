@@ -242,7 +242,7 @@ impl Store {
     }
 
     /// Takes a task's outputs and sidecars away; contents go to history first. With [`Why::Cleaned`]
-    /// its kept answers are set aside too: the next build asks anew.
+    /// its kept answers are set aside too and its candidates go: the next build asks anew.
     pub fn clean(
         &self,
         task: &str,
@@ -260,7 +260,7 @@ impl Store {
         });
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
-            self.spend_candidate(task).map_err(within)?;
+            self.discard_candidates(task).map_err(within)?;
             self.forget_passed(task).map_err(within)?;
         }
         match outputs.first() {

@@ -144,3 +144,101 @@ fn a_base_that_goes_while_the_agent_works_costs_no_second_attempt() {
     assert!(git(&space, &["show", "trunk:src/b.txt"]).contains("not committed"));
     assert_nothing_left(&space);
 }
+
+/// An evaluator that says what a file says.
+fn eval(line: &str) -> String {
+    format!("isolate = true\n[task.fix.eval]\ncommand = '''{line}'''\nmax_rounds = 1")
+}
+
+#[test]
+fn an_evaluator_judges_what_the_agent_did_and_leaves_it_as_it_was() {
+    let judge = "test -n \"$PLANEXE_WORKTREE\" && cd \"$PLANEXE_WORKTREE\" || exit 9; echo spoilt > src/b.txt; echo more > left.txt; \
+                 if grep -q fixed src/a.txt; then echo '{\"score\":1,\"notes\":\"\"}'; else echo '{\"score\":0,\"notes\":\"\"}'; fi";
+    let space = repository(&eval(judge));
+    space.build();
+    assert_eq!((space.read("src/a.txt"), space.exists("left.txt")), ("a\nfixed\n".into(), false));
+    assert_ne!(space.read("src/b.txt"), "spoilt\n");
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn a_candidate_that_is_touched_is_merged_before_anything_reads_it() {
+    // Away, and found wanting.
+    for judge in ["exit 3", "echo '{\"score\":0.1,\"notes\":\"no\"}'"] {
+        let space = repository(&eval(judge));
+        space.run(&["build"]).exits(1);
+        space.run(&["touch", "fix", "-n"]).exits(0).says(&["would be accepted"]);
+        space.run(&["touch", "fix"]).exits(0).says(&["accepted as it is", "merges it into `main`"]);
+        assert!(!space.exists("notes.md.DONE") && !space.exists("report.txt"), "{judge}");
+        let status = space.run(&["status", "--json"]).exits(0).json();
+        assert_ne!(status["run"]["phase"], "completed", "{status:#}");
+        assert_eq!(space.status("fix")["state"], "merging");
+        space.run(&["touch", "fix"]).says(&["not merged yet"]);
+        space.build();
+        assert!(space.read("src/a.txt").contains("fixed") && space.read("report.txt").contains("fixed"));
+        let done = space.done("notes.md");
+        assert_eq!(done["by"], "touch", "{done:#}");
+        assert!(done["by_user"].is_string(), "{done:#}");
+        assert_eq!(ran(&space), 1);
+        assert_nothing_left(&space);
+        assert_idle(&space);
+    }
+}
+
+#[test]
+fn a_candidate_that_is_cleaned_is_neither_merged_nor_taken() {
+    let space = repository(&eval("exit 3"));
+    space.run(&["build"]).exits(1);
+    space.run(&["clean", "-y", "fix"]).exits(0);
+    space.run(&["touch", "fix"]).exits(1).says(&["is missing"]);
+    space.run(&["build"]).exits(1);
+    assert_eq!(ran(&space), 2);
+    assert_eq!(git(&space, &["log", "-1", "--format=%s"]), "first");
+}
+
+#[test]
+fn what_a_repository_says_of_programs_is_not_run() {
+    let space = repository("isolate = true");
+    let mark = space.root().join("MARK");
+    let evil = space.root().join("evil.sh");
+    std::fs::write(&evil, format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", mark.display()))
+        .expect("a script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&evil, mode).expect("a mode");
+    let evil = evil.display().to_string();
+    space.write(".gitattributes", "* filter=x diff=x merge=x\n");
+    // An agent that asks no git itself: what it runs is its own matter.
+    space.write("agent.sh", "echo fixed >> src/a.txt; cat plan.txt > \"$2\"\n");
+    commit(&space, "attributes");
+    for name in [
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.pager",
+        "core.editor",
+        "core.askPass",
+        "diff.external",
+        "diff.x.textconv",
+        "diff.x.command",
+        "filter.x.clean",
+        "filter.x.smudge",
+        "filter.x.process",
+        "merge.x.driver",
+        "credential.helper",
+        "gpg.program",
+    ] {
+        git(&space, &["config", name, &evil]);
+    }
+    git(&space, &["config", "filter.x.required", "true"]);
+    git(&space, &["config", "commit.gpgSign", "true"]);
+    for hook in ["pre-commit", "post-checkout", "reference-transaction", "post-merge", "post-index-change"] {
+        std::fs::create_dir_all(space.path(".git/hooks")).expect("a folder");
+        std::fs::copy(&evil, space.path(&format!(".git/hooks/{hook}"))).expect("a hook");
+    }
+    space.run(&["build"]).exits(0);
+    space.run(&["status"]).exits(0);
+    space.run(&["doctor"]);
+    let ran = std::fs::read_to_string(&mark).unwrap_or_default();
+    assert_eq!(ran, "", "programs of the repository's configuration were run");
+    assert!(space.read("src/a.txt").contains("fixed"));
+}
