@@ -722,8 +722,8 @@ fn rounds_that_pass_are_no_failures_and_the_best_is_kept() {
         ("0.8 0.95 0.75", "0.95", 0),
         ("0.9 0.3 0.2", "0.9", 0),
         ("0.5 0.8 0.75", "0.8", 1),
-        // A round that fails outright is a failure, and takes nothing away.
-        ("0.9 0.8 bad", "0.9", 1),
+        // A round that fails outright, and then gets no usable score, takes nothing away.
+        ("0.9 0.8 bad", "0.9", 2),
     ] {
         let space =
             lone(&ROUNDS.replace("SCORES", scores), &format!("{GIVES}[task.fix.refine]\nmax_rounds = 3\n"));
