@@ -25,6 +25,8 @@ pub const SAMPLES: &str = "samples";
 pub struct Inputs {
     /// By input, in order.
     pub files: Vec<Files>,
+    /// The file that is the item, of a command in a fan-out over files.
+    pub item: Option<String>,
     /// By path.
     read: BTreeMap<String, ReadFile>,
     /// Tasks before it that are done with an answer to another prompt; known if a template asks for them.
@@ -81,12 +83,23 @@ impl Inputs {
         })
     }
 
+    /// With the file that is the item: the command reads it, so that it is recorded like any input. What it holds is part
+    /// of the item already.
+    pub fn with_item(mut self, project: &Project, path: &str, index: &Index) -> Result<Inputs, InputError> {
+        match index.digest(&project.input(path)).map_err(InputError::Fs)? {
+            Some((digest, _)) => self.read.entry(path.to_owned()).or_insert((None, digest)),
+            None => return Err(InputError::Missing { path: path.to_owned() }),
+        };
+        self.item = Some(path.to_owned());
+        Ok(self)
+    }
+
     fn gather(
         project: &Project,
         files: Vec<Files>,
         read: impl Fn(&str) -> Result<Option<(Option<Arc<[u8]>>, Digest)>, FsError>,
     ) -> Result<Inputs, InputError> {
-        let mut inputs = Inputs { files, read: BTreeMap::new(), samples: Vec::new() };
+        let mut inputs = Inputs { files, ..Inputs::default() };
         for input in &mut inputs.files {
             let mut present = Vec::with_capacity(input.paths.len());
             for path in std::mem::take(&mut input.paths) {

@@ -199,11 +199,25 @@ impl<'a> Finder<'a> {
         let Some(first) = family.outputs.first() else { return Ok(Vec::new()) };
         let mut former = Vec::new();
         self.walk_sidecars(literal_folder(first), &mut |output| {
-            if pattern::could_match(output, first) && graph.producer(output).is_none() {
+            if pattern::could_match(output, first)
+                && graph.producer(output).is_none()
+                && self.may_be_of(graph, family, output)
+            {
                 former.push(output.to_string());
             }
         })?;
         Ok(former)
+    }
+
+    /// Whether a record may be that of an item of a family. The patterns of two may overlap, and one may match what is no
+    /// item's at all: the record says whose it is. One that cannot be read says nothing.
+    fn may_be_of(&self, graph: &Graph, family: &Task, output: &str) -> bool {
+        match self.store.recorded_task(output) {
+            Some(name) => name
+                .split_once('[')
+                .is_some_and(|(task, _)| task == family.name || graph.find(task).is_none()),
+            None => true,
+        }
     }
 
     /// The outputs recorded beside a first output, itself included.

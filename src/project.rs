@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::check::{CompiledCheck, CompiledSchema};
 use crate::fs;
 use crate::graph::{Graph, Task, TaskId};
+use crate::guarded::Guarded;
 use crate::llm::limits::Limits;
 use crate::manifest::types::{GateAction, Model, OnMergeFailure, Retry, Tables};
 use crate::record::{Digest, MadeWith};
@@ -61,6 +62,8 @@ pub struct Project {
     pub own_programs: bool,
     /// Outputs of tasks that are made and wait for the others of their lane, and where they are kept until then.
     pub held: Held,
+    /// Files that no item may write.
+    pub guarded: OnceLock<Guarded>,
 }
 
 /// Files of the run that are kept elsewhere for now.
@@ -151,6 +154,11 @@ impl Project {
         closer.peek()?;
         let readable = readable(&self.run, &self.folder, &self.allow_outside);
         closer.find_map(|path| Some((path.as_str(), leads_outside(&self.run.join(path), &readable)?)))
+    }
+
+    /// Files that no item of a fan-out may write.
+    pub fn guarded(&self) -> &Guarded {
+        self.guarded.get_or_init(|| Guarded::of(self))
     }
 
     /// The declaration of a task.

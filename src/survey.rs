@@ -96,7 +96,9 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
         };
         let found: Vec<(TaskId, Judgement, bool)> = batch
             .par_iter()
-            .map(|&(task, shallow)| (task, judge.judge(graph, task, shallow), shallow && is_open(task)))
+            .map(|&(task, shallow)| {
+                (task, judge.judge_to_make(graph, task, shallow), shallow && is_open(task))
+            })
             .collect();
         for (task, judgement, is_open) in found {
             let judged = match verdict(&judgement) {

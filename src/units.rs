@@ -47,6 +47,7 @@ pub type Part = (TaskId, Option<String>);
 pub struct Units<'a> {
     project: &'a Project,
     store: &'a Store,
+    index: Index,
     /// Finds files.
     pub finder: Finder<'a>,
     /// The graph with the instances that can be known now.
@@ -106,7 +107,7 @@ impl<'a> Units<'a> {
             }
         }
         finder.forget();
-        Units { project, store, finder, graph, unknown }
+        Units { project, store, index, finder, graph, unknown }
     }
 
     /// The parts of a task: of a fan-out the items that are declared now, then those that only have files.
@@ -162,6 +163,12 @@ impl<'a> Units<'a> {
             Some(_) => self.graph.find(&unit.name),
             None => Some(unit.task),
         }
+    }
+
+    /// Why the outputs of an item are not its own: what lies there is another task's, or the user's.
+    pub fn foreign(&self, unit: &Unit) -> Option<Failure> {
+        let id = self.in_graph(unit).filter(|_| unit.key.is_some())?;
+        judge(self.project, self.store, &self.index, &self.finder, &|_| None).is_foreign(&self.graph, id)
     }
 
     /// The keys of a fan-out's items.

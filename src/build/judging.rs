@@ -59,6 +59,7 @@ impl Build<'_> {
         let one = |&(task, shallow): &(TaskId, bool)| {
             let known = !shallow
                 && !self.project.spec(&graph[task]).uses(SAMPLES)
+                && graph.rival(task).is_none()
                 && known.is_some_and(|known| is_known(engine, known, task));
             (task, if known { None } else { judge_one(&judge, graph, task, shallow) })
         };
@@ -380,6 +381,7 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
     if !shallow
         && !judge.rules.force
         && judge.rules_of(first) == judge.rules
+        && graph.rival(task).is_none()
         && let Some(stamp) = judge.index.stamp(name)
     {
         if judge.stamp(graph, task, crate::fs::now_ns()) == Some(stamp) {
@@ -387,7 +389,7 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
         }
         judge.index.set_stamp(name, None);
     }
-    Some(judge.judge(graph, task, shallow))
+    Some(judge.judge_to_make(graph, task, shallow))
 }
 
 /// Whether a task failed when it was made from what it would be made from now.

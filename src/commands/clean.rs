@@ -172,7 +172,9 @@ fn what_goes(
     if args.downstream {
         parts.extend(below.iter().cloned());
     }
-    let chosen = units.of_all(parts)?;
+    // What an item may not write is not its to remove.
+    let mut chosen = units.of_all(parts)?;
+    chosen.retain(|unit| units.foreign(unit).is_none());
     let mut goes: Vec<Goes> = Vec::new();
     for unit in &chosen {
         goes.extend(of_unit(store, unit)?);

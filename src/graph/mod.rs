@@ -14,8 +14,11 @@ use crate::pattern;
 
 mod connect;
 mod nested;
+mod taken;
 
 use connect::Order;
+use taken::Taken;
+pub use taken::{Collision, Rival};
 
 /// A task of a [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -235,6 +238,8 @@ pub struct Graph {
     order: Arc<[TaskId]>,
     /// Tasks found to be skipped.
     skipped: HashSet<TaskId>,
+    /// Who writes what; only once there are items.
+    taken: Option<Arc<Taken>>,
 }
 
 impl Graph {
@@ -384,7 +389,23 @@ impl Graph {
             shared.instances = added.clone();
             shared.complete = complete;
         }
+        let mut taken = self.taken.take().unwrap_or_else(|| Arc::new(Taken::of(self)));
+        let all = Arc::make_mut(&mut taken);
+        added.iter().for_each(|&id| all.add(self, id));
+        self.taken = Some(taken);
         added
+    }
+
+    /// What stands against an item: another output that is one with an output of it, as far as items are known.
+    pub fn rival(&self, id: TaskId) -> Option<&Rival> {
+        self.taken.as_ref()?.rival(id)
+    }
+
+    /// Whether a task may yet write a path: it is one of its outputs, or could be one of an item that is not known.
+    pub fn may_write(&self, id: TaskId, name: &str, path: &str) -> bool {
+        let is_complete = self.shared.get(&id).is_some_and(|shared| shared.complete);
+        let writes = self[id].outputs.iter().any(|output| pattern::could_match(path, output));
+        writes && (!is_complete || self.find(name).is_some())
     }
 
     /// The instances of a family, as far as known.

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use super::Judge;
 use crate::context::{self, InputError};
-use crate::fs;
-use crate::graph::{Graph, Item, TaskId};
+use crate::fs::{self, FsError};
+use crate::graph::{Graph, Item, Task, TaskId};
 use crate::inputs::Files;
 use crate::items;
 use crate::manifest;
-use crate::project::Spec;
+use crate::project::{Recipe, Spec};
 use crate::record::Failure;
 
 /// What is said of a key that no item has, with the nearest one or those there are.
@@ -20,6 +20,15 @@ pub fn no_such_item<'k>(family: &str, key: &str, keys: impl Iterator<Item = &'k 
         Some(hint) => format!("`{family}` has no item `{key}`; {hint}"),
     }
 }
+
+/// The file that is the item of a task, in a fan-out over files.
+pub(super) fn file_of<'t>(spec: &Spec, task: &'t Task) -> Option<&'t str> {
+    spec.foreach.as_ref()?.glob.as_ref()?;
+    task.item.as_ref()?.value.get("path")?.as_str()
+}
+
+/// Larger files that are items of commands are known by their digest: a command reads them itself.
+const LARGEST_TEXT: u64 = 1 << 20;
 
 impl Judge<'_> {
     /// The items of a fan-out for a build of these targets. One that is named by a key no item has is a fault: to make
@@ -107,11 +116,28 @@ impl Judge<'_> {
         })?;
         let mut list = Vec::with_capacity(keys.len());
         for (index, (path, key)) in files.paths.iter().zip(keys).enumerate() {
-            let text = fs::linked::read_to_string(&self.project.input(path))
-                .map_err(|e| InputError::Fs(e).into_failure())?;
-            let value = serde_json::json!({ "path": spec.shown_path(path), "text": text });
+            let value = self.file_value(spec, path).map_err(|e| InputError::Fs(e).into_failure())?;
             list.push(Item { key, index, value });
         }
         Ok(list)
+    }
+
+    /// A file as an item. One that is given to a command need not be text.
+    fn file_value(&self, spec: &Spec, path: &str) -> Result<serde_json::Value, FsError> {
+        let (file, shown) = (self.project.input(path), spec.shown_path(path));
+        if let Recipe::Command(_) = spec.recipe {
+            let (digest, size) = self.index.digest(&file)?.ok_or_else(|| {
+                FsError::new(&file, "read", std::io::Error::from(std::io::ErrorKind::NotFound))
+            })?;
+            let text = match size {
+                0..=LARGEST_TEXT => String::from_utf8(fs::linked::read(&file)?).ok(),
+                _ => None,
+            };
+            return Ok(match text {
+                Some(text) => serde_json::json!({ "path": shown, "text": text }),
+                None => serde_json::json!({ "path": shown, "text": null, "blake3": digest.0 }),
+            });
+        }
+        Ok(serde_json::json!({ "path": shown, "text": fs::linked::read_to_string(&file)? }))
     }
 }

@@ -21,6 +21,7 @@ use crate::store::sidecar::{Sidecar, StatusRead};
 use crate::store::{Anew, Asked, Store, Why};
 use crate::style;
 
+mod claims;
 mod items;
 mod parts;
 mod prepared;
@@ -111,6 +112,10 @@ impl Judge<'_> {
             judgement.failure = Some(self::unknown_state(state, &task.name));
             return judgement;
         }
+        if let Some(failure) = self.not_its_own(graph, id) {
+            judgement.failure = Some(failure);
+            return judgement;
+        }
         if spec.isolate.is_some() && self.is_unmerged(task, &judgement.marker) {
             judgement.marker = Marker::Missing;
         }
@@ -168,6 +173,15 @@ impl Judge<'_> {
             Some(Asked::Model) if !self.rules.model => Rules { model: true, model_asked: true, ..self.rules },
             _ => self.rules,
         }
+    }
+
+    /// [`Judge::judge`] for a build, or for what one would do: an item is not made over what is not its own.
+    pub fn judge_to_make(&self, graph: &Graph, id: TaskId, shallow: bool) -> Judgement {
+        let mut judgement = self.judge(graph, id, shallow);
+        if judgement.failure.is_none() {
+            judgement.failure = self.in_the_way(graph, id, &judgement);
+        }
+        judgement
     }
 
     /// Whether an isolated task succeeded since its record was written, and is to be merged.
@@ -257,8 +271,10 @@ impl Judge<'_> {
         }
         let found = files.iter().filter(|files| files.glob || task.item.is_some());
         self.stays_inside(found.flat_map(|files| &files.paths))?;
-        let inputs = match &spec.recipe {
-            Recipe::Command(_) => Inputs::hash(self.project, files, self.index),
+        let inputs = match (&spec.recipe, items::file_of(spec, task)) {
+            (Recipe::Command(_), Some(path)) => Inputs::hash(self.project, files, self.index)
+                .and_then(|inputs| inputs.with_item(self.project, path, self.index)),
+            (Recipe::Command(_), None) => Inputs::hash(self.project, files, self.index),
             _ => Inputs::read(self.project, files),
         };
         let mut inputs = inputs.map_err(InputError::into_failure)?;

@@ -173,6 +173,7 @@ impl Loader<'_> {
             in_place_of: Vec::new(),
             own_programs: false,
             held: Default::default(),
+            guarded: Default::default(),
         })
     }
 

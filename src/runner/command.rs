@@ -314,8 +314,9 @@ pub(super) fn score(
     };
     let inputs: Vec<Files> = candidate.outputs.iter().enumerate().map(one).collect();
     let key = job.task.item.as_ref().map(|item| item.key.as_str());
-    let values = Values { inputs: &inputs, outputs: &[], key };
-    let words = match words_of(spec, &values) {
+    let item = job.task.item.as_ref().map(|item| &item.value);
+    let values = Values { inputs: &inputs, outputs: &[], key, item, item_file: None };
+    let (words, arguments) = match words_of(spec, &values) {
         Ok(words) => words,
         Err(failed) => return Ok(Err(Some(failed))),
     };
@@ -323,7 +324,8 @@ pub(super) fn score(
     let variables = there.as_ref().map_or_else(Vec::new, isolated::Judged::variables);
     // What the agent made of the evaluator in its worktree does not count.
     let own_first = there.is_some() || tools.project.own_programs;
-    let invocation = Invocation { found, words, place: place.clone(), notes: None, variables, own_first };
+    let invocation =
+        Invocation { found, words, arguments, place: place.clone(), notes: None, variables, own_first };
     let folder = tools.store.planexe_subdir("partial")?;
     let (said, printed) = (Arc::new(fs::scratch_file(&folder)?), fs::scratch_file(&folder)?);
     let start = |lifeline: &Lifeline| invocation.start(tools, spec, Some(&printed), &said, lifeline);
@@ -387,6 +389,8 @@ struct Invocation {
     found: Option<PathBuf>,
     /// The program's name, then its arguments.
     words: Vec<String>,
+    /// Variables with what a line for the shell cannot hold as it is.
+    arguments: Vec<(String, String)>,
     /// Where it runs.
     place: PathBuf,
     /// Of a task with an evaluator: the files with the notes on the last round and with what they are about, if there
@@ -432,7 +436,7 @@ impl Invocation {
         for (name, value) in &self.variables {
             command.env(name, value);
         }
-        for (name, value) in &spec.env_set {
+        for (name, value) in spec.env_set.iter().chain(&self.arguments) {
             command.env(name, value);
         }
         for (name, value) in NOTES_VARIABLES.iter().zip(self.notes.iter().flatten()) {
@@ -472,15 +476,18 @@ fn invocation_of(
         .collect();
     let outputs: Vec<String> = writes.iter().map(|path| seen(path)).collect();
     let key = job.task.item.as_ref().map(|item| item.key.as_str());
-    let values = Values { inputs: &inputs, outputs: &outputs, key };
-    let words = words_of(spec, &values)?;
+    let item = job.task.item.as_ref().map(|item| &item.value);
+    let item_file = job.prepared.inputs.item.as_deref().map(|path| seen(&input_of(tools, seat, path)));
+    let item_file = item_file.as_deref();
+    let values = Values { inputs: &inputs, outputs: &outputs, key, item, item_file };
+    let (words, arguments) = words_of(spec, &values)?;
     let program = words.first().ok_or_else(|| failure("command", "the command is empty"))?;
     let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
     let found = if own_path { None } else { tools.programs.find(program) };
     let variables = seat.map(Seat::variables).unwrap_or_default();
     // In a worktree are the agent's own, as they were committed.
     let own_first = tools.project.own_programs && seat.is_none();
-    Ok(Invocation { found, words, place, notes: None, variables, own_first })
+    Ok(Invocation { found, words, arguments, place, notes: None, variables, own_first })
 }
 
 /// Where a command finds an input: an isolated one in its worktree, unless the file is in no repository.
@@ -492,16 +499,17 @@ fn input_of(tools: &Tools, seat: Option<&Seat>, path: &str) -> PathBuf {
     }
 }
 
-/// The program and its arguments, placeholders filled in.
-fn words_of(spec: &CommandSpec, values: &Values<'_>) -> Result<Vec<String>, Failure> {
-    let unknown = |unknown: expand::Unknown| {
-        let known = unknown.known.join("`, `");
-        failure("command", format!("`{}` stands for nothing; there is `{known}`", unknown.placeholder))
-    };
+/// The program and its arguments, and names and values of variables.
+type Words = (Vec<String>, Vec<(String, String)>);
+
+/// The program and its arguments, placeholders filled in, and the variables that hold what a line for the shell cannot.
+fn words_of(spec: &CommandSpec, values: &Values<'_>) -> Result<Words, Failure> {
+    let unfit = |expand::Unfit(why): expand::Unfit| failure("command", why);
     Ok(match &spec.line {
-        Line::Argv(words) => expand::argv(words, values).map_err(unknown)?,
+        Line::Argv(words) => (expand::argv(words, values).map_err(unfit)?, Vec::new()),
         Line::Shell(line) => {
-            vec!["sh".to_owned(), "-c".to_owned(), expand::shell(line, values).map_err(unknown)?]
+            let script = expand::shell(line, values).map_err(unfit)?;
+            (vec!["sh".to_owned(), "-c".to_owned(), script.line], script.variables)
         }
     })
 }
@@ -615,6 +623,10 @@ fn left_behind<'a>(spec: &'a CommandSpec, place: &Path, folder: &Path) -> Option
 fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<(), Failure> {
     for (n, (output, path)) in job.task.outputs.iter().zip(writes).enumerate() {
         let what = match fs::kind_and_signature(path) {
+            // Of many items nobody sees that one came to nothing.
+            Ok(Some((FileKind::File, signature))) if signature.size == 0 && job.task.item.is_some() => {
+                "is empty; an item's command that has nothing to say writes a line that says so"
+            }
             Ok(Some((FileKind::File, signature))) if signature.mode & 0o400 != 0 => continue,
             Ok(Some((FileKind::File, _))) => {
                 "came as a file that its owner may not read; wanted mode 400 at least"

@@ -379,7 +379,7 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     }
     // A template is rendered in no time, and a command says so once it takes longer than that.
     if spec.is_synced_late() {
-        return Ok(());
+        return claim(tools, job);
     }
     // That it waits for its evaluation is said already.
     if job.evaluates || job.course.merged.is_some() {
@@ -393,6 +393,24 @@ fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
     }
     if let Some(spec) = spec.recipe.prompt() {
         prompt::take_up_conversation(tools, job, spec)?;
+    }
+    write_status(tools, job, State::Running, None)
+}
+
+/// The first attempt at an item whose outputs others read leaves a record before it leaves an output: if it is cut short in
+/// between, the file is known to be the item's, and not one of the user's.
+fn claim(tools: &Tools, job: &Job) -> Result<(), FsError> {
+    let Some(first) = job.task.outputs.first().filter(|_| job.task.item.is_some()) else { return Ok(()) };
+    let guarded = tools.project.guarded();
+    if job.former.is_some()
+        || job
+            .task
+            .outputs
+            .iter()
+            .all(|output| guarded.named(output).is_none() && guarded.matched(output).is_none())
+        || tools.store.recorded_task(first).is_some()
+    {
+        return Ok(());
     }
     write_status(tools, job, State::Running, None)
 }

@@ -168,6 +168,8 @@ pub struct Unit {
     pub task: usize,
     pub key: Option<String>,
     item: u64,
+    /// The file that is the item, in a fan-out over files.
+    file: Option<(String, Vec<u8>)>,
     pub outputs: Vec<String>,
     pub skipped: bool,
     /// By input the files it is given.
@@ -620,7 +622,9 @@ impl Plan {
             Some(When::Item) if task.recipe == Recipe::Each(Over::Glob) => item % 2 == 1,
             Some(When::Item) => item >= 2,
         };
-        Unit { name, task: n, key, item, outputs, skipped, given }
+        let file = key.as_ref().filter(|_| task.recipe == Recipe::Each(Over::Glob));
+        let file = file.and_then(|key| one(&format!("g/{key}.txt")));
+        Unit { name, task: n, key, item, file, outputs, skipped, given }
     }
 
     /// All that a unit is made of.
@@ -667,7 +671,10 @@ impl Plan {
                     None => format!("{}\n", task.salt),
                 }
                 .into_bytes();
-                for (_, bytes) in given.iter().flatten() {
+                // The item's file comes first, unless it is among the inputs.
+                let all = given.iter().flatten();
+                let item = unit.file.iter().filter(|(path, _)| !all.clone().any(|(other, _)| other == path));
+                for (_, bytes) in item.chain(all.clone()) {
                     let end = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
                     read.extend(&bytes[..end]);
                 }

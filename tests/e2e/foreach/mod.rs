@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, FakeLlm, Space, counts};
 
+mod commands;
 mod items;
 mod partial;
 mod sequence;
+mod taken;
 
 /// A review by each expert of a list, and a report over all reviews.
 const REVIEWS: &str = r#"

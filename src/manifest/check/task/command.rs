@@ -91,6 +91,7 @@ impl TaskChecker<'_, '_> {
     fn placeholders(&mut self, at: &KeyPath, part: &str, inputs: &[NamedInput]) {
         for (kind, name) in placeholders(part) {
             match kind {
+                "in" if name == "item" && self.task.foreach.as_ref().is_some_and(|it| it.glob.is_some()) => {}
                 "in" if !inputs
                     .iter()
                     .enumerate()
