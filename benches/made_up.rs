@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-use planexe::graph::TaskId;
-use planexe::load::{Locations, load};
-use planexe::project::Project;
-use planexe::staleness::Rules;
-use planexe::store::Store;
-use planexe::store::index::Index;
-use planexe::survey::{Look, Survey, survey};
+use planexe_engine::graph::TaskId;
+use planexe_engine::staleness::Rules;
+use planexe_pipeline::load::{Locations, load};
+use planexe_pipeline::project::Project;
+use planexe_query::dry_run::{Look, Survey, survey};
+use planexe_store::Store;
+use planexe_store::index::Index;
 
 /// A run with everything in it done.
 pub struct MadeUp {

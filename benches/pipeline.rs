@@ -7,14 +7,14 @@ mod made_up;
 use std::sync::LazyLock;
 
 use divan::Bencher;
-use planexe::engine::{Engine, Mode, Options, TaskInfo};
-use planexe::graph::{Decl, Graph, Input};
-use planexe::llm::Usage;
-use planexe::manifest::types::Budget;
-use planexe::record::Digest;
-use planexe::simulate::{Expected, predict, work};
-use planexe::slots::Slots;
-use planexe::store::index::Index;
+use planexe_base::record::Digest;
+use planexe_engine::graph::{Decl, Graph, Input};
+use planexe_engine::scheduler::{Engine, Mode, Options, TaskInfo};
+use planexe_engine::slots::Slots;
+use planexe_llm::Usage;
+use planexe_pipeline::manifest::types::Budget;
+use planexe_query::simulate::{Expected, predict, work};
+use planexe_store::index::Index;
 
 use made_up::{MadeUp, judge_all};
 
@@ -112,6 +112,6 @@ fn stat(bencher: Bencher<'_, '_>) {
     let run = &MADE_UP.locations.run;
     let all: Vec<_> =
         (0..TASKS).map(|n| run.join(format!("out/{}/{}.txt", n / (TASKS / 10), n % (TASKS / 10)))).collect();
-    assert!(planexe::fs::signature(&all[0]).is_ok_and(|found| found.is_some()), "the run was built");
-    bencher.bench(|| all.iter().filter(|path| planexe::fs::signature(path).is_ok()).count());
+    assert!(planexe_base::fs::signature(&all[0]).is_ok_and(|found| found.is_some()), "the run was built");
+    bencher.bench(|| all.iter().filter(|path| planexe_base::fs::signature(path).is_ok()).count());
 }

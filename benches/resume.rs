@@ -10,11 +10,11 @@ mod made_up;
 
 use std::time::{Duration, Instant};
 
-use planexe::graph::TaskId;
-use planexe::record::Digest;
-use planexe::resume::resume_view;
-use planexe::standing::stand;
-use planexe::store::index::Index;
+use planexe_base::record::Digest;
+use planexe_engine::graph::TaskId;
+use planexe_query::resume::resume_view;
+use planexe_query::task_state::stand;
+use planexe_store::index::Index;
 
 use made_up::{MadeUp, judge_all};
 

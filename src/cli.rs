@@ -7,11 +7,11 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::quick::Tried;
 use crate::commands::{self, Bundle, Globals, Repeated, Session};
-use crate::exit::{self, Error};
-use crate::fs;
-use crate::memo::Known;
-use crate::report;
-use crate::style::{self, GREEN, RED};
+use planexe_base::exit::{self, Error};
+use planexe_base::fs;
+use planexe_base::style::{self, GREEN, RED};
+use planexe_store::memo::Known;
+use planexe_ui::views as report;
 
 const LONG_ABOUT: &str = "\
 make for LLM pipelines.
@@ -447,17 +447,19 @@ fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
         args.remove(1);
     }
     let mut only = None;
-    if args.get(1).is_some_and(|first| first == crate::only::ARGUMENT) {
+    if args.get(1).is_some_and(|first| first == planexe_pipeline::allowed_pipelines::ARGUMENT) {
         let file = args.drain(1..args.len().min(3)).next_back().unwrap_or_default();
-        only = Some(std::sync::Arc::new(crate::only::Only::from_argument(&file, bundle)));
+        only = Some(std::sync::Arc::new(planexe_pipeline::allowed_pipelines::Only::from_argument(
+            &file, bundle,
+        )));
     }
-    if args.get(1).is_some_and(|first| first == crate::process::LIFELINE_ARGUMENT) {
+    if args.get(1).is_some_and(|first| first == planexe_base::process::LIFELINE_ARGUMENT) {
         let name = args.get(2).and_then(|name| name.to_str()).unwrap_or_default();
-        crate::process::lifeline_main(name, std::io::stdin().lock());
+        planexe_base::process::lifeline_main(name, std::io::stdin().lock());
         return exit::DONE;
     }
     // Before anything is opened.
-    let make = crate::make::find(variable("MAKEFLAGS").as_deref());
+    let make = planexe_build::jobserver::find(variable("MAKEFLAGS").as_deref());
     let typed = args.clone();
     let cli = match parse(args) {
         Ok(cli) => cli,
@@ -484,7 +486,8 @@ fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
     session.args = typed;
     session.known = known;
     session.make = make;
-    session.make_asks = crate::make::asks(variable("MAKEFLAGS").as_deref(), variable("MAKELEVEL").as_deref());
+    session.make_asks =
+        planexe_build::jobserver::asks(variable("MAKEFLAGS").as_deref(), variable("MAKELEVEL").as_deref());
     session.bundle = bundle;
     session.only = only;
     let Some(command) = cli.command else {
@@ -665,7 +668,7 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter(|line| line.starts_with("  ")) {
-                assert!(crate::style::width(line) <= 80, "{}: {line}", command.get_name());
+                assert!(planexe_base::style::width(line) <= 80, "{}: {line}", command.get_name());
             }
         }
     }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::exit;
-use crate::fs::{self, Durability};
-use crate::store::RunLock;
+use planexe_base::exit;
+use planexe_base::fs::{self, Durability};
+use planexe_store::RunLock;
 
 /// Hidden argument that has planexe leave the session it was started in.
 pub const DETACHED_ARGUMENT: &str = "__detached";

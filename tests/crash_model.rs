@@ -14,15 +14,15 @@ mod random;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use planexe::engine::{Action, End, Engine, Event, Judged, Mode, Options, TaskInfo, Work};
-use planexe::fingerprint::Fingerprint;
-use planexe::graph::{Decl, Graph, Item, Kind, TaskId, Why};
-use planexe::llm::limits::Limits;
-use planexe::record::{By, Digest, Done, Marker, OutputRecord, SCHEMA, State, Status};
-use planexe::slots::Slots;
-use planexe::staleness::{self, Content, Decision, Facts, Rules, Seen};
-use planexe::store::StatusRead;
-use planexe::store::sidecar::{parse_done, parse_status};
+use planexe_base::record::{By, Digest, Done, Marker, OutputRecord, SCHEMA, State, Status};
+use planexe_engine::fingerprint::Fingerprint;
+use planexe_engine::graph::{Decl, Graph, Item, Kind, TaskId, Why};
+use planexe_engine::scheduler::{Action, End, Engine, Event, Judged, Mode, Options, TaskInfo, Work};
+use planexe_engine::slots::Slots;
+use planexe_engine::staleness::{self, Content, Decision, Facts, Rules, Seen};
+use planexe_llm::limits::Limits;
+use planexe_store::StatusRead;
+use planexe_store::sidecar::{parse_done, parse_status};
 
 use random::{Rng, random_decls};
 

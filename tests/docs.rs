@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use planexe::event::{Kind, Summary};
-use planexe::llm::Class;
-use planexe::load::{Locations, load};
-use planexe::record::{Failure, StatusUsage};
+use planexe_base::event::{Kind, Summary};
+use planexe_base::record::{Failure, StatusUsage};
+use planexe_llm::Class;
+use planexe_pipeline::load::{Locations, load};
 
 const README: &str = include_str!("../README.md");
 

@@ -8,9 +8,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use planexe::key_path;
-use planexe::manifest::{Manifest, ReadOptions, json_schema};
-use planexe::texts::Texts;
+use planexe_pipeline::key_path;
+use planexe_pipeline::manifest::{Manifest, ReadOptions, json_schema};
+use planexe_pipeline::texts::Texts;
 
 fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults")
@@ -107,7 +107,7 @@ fn tables_are_the_same_after_json_and_under_the_schema() {
     let file = here().join("good/pipeline.toml");
     let tables = Manifest::read(&file, &ReadOptions::default()).unwrap().tables;
     let json = serde_json::to_string(&tables).unwrap();
-    assert_eq!(serde_json::from_str::<planexe::manifest::Tables>(&json).unwrap(), tables);
+    assert_eq!(serde_json::from_str::<planexe_pipeline::manifest::Tables>(&json).unwrap(), tables);
     let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let good: toml::Value = toml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();

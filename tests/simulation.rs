@@ -9,13 +9,13 @@ mod random;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use planexe::cancel::Level;
-use planexe::engine::{
+use planexe_base::cancel::Level;
+use planexe_engine::graph::{Graph, Item, Kind, TaskId, Why};
+use planexe_engine::scheduler::{
     Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work,
 };
-use planexe::graph::{Graph, Item, Kind, TaskId, Why};
-use planexe::llm::limits::Limits;
-use planexe::slots::Slots;
+use planexe_engine::slots::Slots;
+use planexe_llm::limits::Limits;
 
 use random::{Rng, random_decls};
 
@@ -236,7 +236,7 @@ fn run(seed: u64) {
         let id = ids[rng.below(ids.len() as u64) as usize];
         if world.running[&id].is_some() && rng.chance(30) {
             // Its answer is on disk, and others may ask while it goes on.
-            engine.answered(id, planexe::llm::Usage::default(), now);
+            engine.answered(id, planexe_llm::Usage::default(), now);
             world.running.insert(id, None);
             continue;
         }
@@ -316,11 +316,11 @@ fn builds_over_random_graphs() {
 
 /// The order in which the instances of a fan-out start, one at a time, given what is known of the past.
 fn order_of_items(sizes: &[usize], past: &[(&str, f64)]) -> Vec<String> {
-    let decl = planexe::graph::Decl {
+    let decl = planexe_engine::graph::Decl {
         name: "review".into(),
         recipe: true,
         outputs: vec!["out/{{ key }}".into()],
-        foreach: Some(planexe::graph::ForeachDecl {
+        foreach: Some(planexe_engine::graph::ForeachDecl {
             source: "list".into(),
             glob: false,
             rest: String::new(),
@@ -375,7 +375,7 @@ fn the_longest_of_a_fan_out_starts_first() {
 #[test]
 fn the_slot_of_a_program_that_ended_is_free_while_its_records_are_written() {
     let started = |jobs: u32, names: &[&str]| {
-        let decl = |name: &&str| planexe::graph::Decl {
+        let decl = |name: &&str| planexe_engine::graph::Decl {
             name: (*name).to_owned(),
             recipe: true,
             outputs: vec![format!("{name}.txt")],
@@ -397,7 +397,7 @@ fn the_slot_of_a_program_that_ended_is_free_while_its_records_are_written() {
                     Action::Start { task, .. } => {
                         started.push(engine.graph()[task].name.clone());
                         // Its program ends, and its records are never written.
-                        engine.answered(task, planexe::llm::Usage::default(), Duration::ZERO);
+                        engine.answered(task, planexe_llm::Usage::default(), Duration::ZERO);
                     }
                     _ => {}
                 }
@@ -413,15 +413,15 @@ fn the_slot_of_a_program_that_ended_is_free_while_its_records_are_written() {
 /// A failure that a fan-out can do without stops nothing, after somebody wanted another task made anew either.
 #[test]
 fn to_make_a_task_anew_does_not_make_an_absorbed_failure_count() {
-    let decl = |name: &str| planexe::graph::Decl {
+    let decl = |name: &str| planexe_engine::graph::Decl {
         name: name.to_owned(),
         recipe: true,
         outputs: vec![format!("{name}.txt")],
         ..Default::default()
     };
-    let review = planexe::graph::Decl {
+    let review = planexe_engine::graph::Decl {
         outputs: vec!["out/{{ key }}".into()],
-        foreach: Some(planexe::graph::ForeachDecl {
+        foreach: Some(planexe_engine::graph::ForeachDecl {
             source: "list".into(),
             glob: false,
             rest: String::new(),

@@ -5,13 +5,13 @@ use clap::Args;
 use crate::commands::Session;
 use crate::commands::status::{every_task, look};
 use crate::commands::stop::{building, tell};
-use crate::exit::{Error, Kind};
-use crate::fs::Durability;
-use crate::open::Opened;
-use crate::store::Watcher;
-use crate::store::control::Control;
-use crate::store::index::Index;
-use crate::store::run_json::{Phase, RunJson};
+use planexe_base::exit::{Error, Kind};
+use planexe_base::fs::Durability;
+use planexe_pipeline::open::Opened;
+use planexe_store::Watcher;
+use planexe_store::control::Control;
+use planexe_store::index::Index;
+use planexe_store::run_json::{Phase, RunJson};
 
 /// What `planexe abort` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -67,6 +67,6 @@ fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
     run.phase = Phase::Aborted;
     opened.store.write_run(&run, Durability::Synced)?;
     // The next build is to look at the run, whatever it found last time.
-    crate::fs::remove(&crate::memo::path(opened.store.run_dir()))?;
+    planexe_base::fs::remove(&planexe_store::memo::path(opened.store.run_dir()))?;
     Ok(())
 }

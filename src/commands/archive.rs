@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::exit::{self, Error, Kind};
-use crate::manifest::fault::shown_path;
-use crate::runs::{self, Unmoved};
-use crate::store::lock::{RunLock, Wait};
-use crate::style::shell_path;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::style::shell_path;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::runs::{self, Unmoved};
+use planexe_store::lock::{RunLock, Wait};
 
 /// What `planexe archive` takes.
 #[derive(Debug, Clone, Default, Args)]

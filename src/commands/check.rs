@@ -3,10 +3,10 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::manifest::fault::shown_path;
-use crate::report::CheckView;
-use crate::style;
+use planexe_base::exit::{self, Error};
+use planexe_base::style;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_ui::views::CheckView;
 
 /// What `planexe check` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -22,7 +22,7 @@ pub fn run(session: &Session, args: &CheckArgs) -> Result<u8, Error> {
     let project = &opened.project;
     let warnings = session.warnings()?;
     let view = CheckView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         file: shown_path(&project.file),
         pipeline: project.name.clone(),

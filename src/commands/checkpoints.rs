@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::report::CheckpointsView;
+use planexe_base::exit::{self, Error};
+use planexe_ui::views::CheckpointsView;
 
 /// What `planexe checkpoints` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -14,7 +14,7 @@ pub struct CheckpointsArgs {}
 pub fn run(session: &Session, _: &CheckpointsArgs) -> Result<u8, Error> {
     let store = session.records(true)?;
     let view = CheckpointsView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         checkpoints: store.checkpoints().list()?,
     };

@@ -6,13 +6,13 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::{LockArgs, Session, session_parts};
-use crate::exit::{self, Error, Kind};
-use crate::fs::{self, Durability, FsError};
-use crate::open::Opened;
-use crate::report::shell_word;
-use crate::store::{RunLock, Sidecar, Store, Why};
-use crate::style::{clean as harmless, count};
-use crate::units::{Part, Unit, Units};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::style::{clean as harmless, count};
+use planexe_pipeline::open::Opened;
+use planexe_query::selection::{Part, Unit, Units};
+use planexe_store::{RunLock, Sidecar, Store, Why};
+use planexe_ui::views::shell_word;
 
 /// What `planexe clean` takes.
 #[derive(Debug, Clone, Default, Args)]

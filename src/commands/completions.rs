@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::Shell;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
+use planexe_base::exit::{self, Error};
 
 /// What `planexe completions` takes.
 #[derive(Debug, Clone, Args)]

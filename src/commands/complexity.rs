@@ -5,14 +5,14 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::fs;
-use crate::llm::estimate;
-use crate::manifest::tiers::tier_of;
-use crate::open::Opened;
-use crate::project::Spec;
-use crate::report::{Server, table};
-use crate::style::{self, Style, clean};
+use planexe_base::exit::{self, Error};
+use planexe_base::fs;
+use planexe_base::style::{self, Style, clean};
+use planexe_llm::estimate;
+use planexe_pipeline::manifest::tiers::tier_of;
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::project::Spec;
+use planexe_ui::views::{Server, table};
 
 /// Of a task of which nothing says more: so many tokens of an answer for each point of its complexity.
 const TOKENS_A_POINT: u64 = 100;
@@ -68,7 +68,7 @@ pub fn run(session: &Session, _: &ComplexityArgs) -> Result<u8, Error> {
         row.used_cost_usd = row.used_tokens.map(|_| cost / row.calls as f64);
         tasks.push(row);
     }
-    let view = View { schema: crate::report::SCHEMA, server: session.server(), tasks };
+    let view = View { schema: planexe_ui::views::SCHEMA, server: session.server(), tasks };
     if session.globals.json {
         session.print_json(&view)?;
     } else {

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::commands::Session;
 use crate::commands::archive::{ask, lock, run_dir, unmoved};
-use crate::exit::{self, Error};
-use crate::manifest::fault::shown_path;
-use crate::runs::{self, Unmoved};
+use planexe_base::exit::{self, Error};
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::runs::{self, Unmoved};
 
 /// What `planexe delete` takes.
 #[derive(Debug, Clone, Default, Args)]

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::notify::post::{Delivered, deliver_now};
-use crate::notify::send::is_address;
-use crate::notify::{Receivers, outbox, receivers};
-use crate::style::count;
+use planexe_base::exit::{self, Error};
+use planexe_base::style::count;
+use planexe_notify::post::{Delivered, deliver_now};
+use planexe_notify::send::is_address;
+use planexe_notify::{Receivers, outbox, receivers};
 
 /// The answer, as data.
 #[derive(Debug, Serialize)]
@@ -67,7 +67,7 @@ pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
                      `planexe events --deliver --webhook URL` sends them, `rm -r .planexe/outbox/{}` drops them",
                     one.receiver
                 ),
-                _ => format!("{events} waiting for the address in {}", crate::notify::URL_ENV),
+                _ => format!("{events} waiting for the address in {}", planexe_notify::URL_ENV),
             });
         }
         let out: usize = delivered.iter().map(|one| one.delivered).sum();

@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use crate::commands::history::find;
 use crate::commands::{Session, session_find};
-use crate::exit::{self, Error, Kind};
-use crate::fs;
-use crate::open::Opened;
-use crate::record::OutputRecord;
-use crate::report::changes::{Change, json_changes, json_text, text_diff};
-use crate::report::shell_word;
-use crate::store::history::Entry;
-use crate::style::{Style, bytes, clean};
-use crate::units::Units;
-use crate::versions::{self, Version};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs;
+use planexe_base::record::OutputRecord;
+use planexe_base::style::{Style, bytes, clean};
+use planexe_pipeline::open::Opened;
+use planexe_query::history_view::{self as versions, Version};
+use planexe_query::selection::Units;
+use planexe_store::history::Entry;
+use planexe_ui::views::changes::{Change, json_changes, json_text, text_diff};
+use planexe_ui::views::shell_word;
 
 /// What `planexe diff` takes.
 #[derive(Debug, Clone, Default, Args)]

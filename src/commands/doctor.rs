@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use crate::commands::Session;
 use crate::commands::keys::{KeyView, key_of, models_of};
-use crate::doctor::{Finding, Grade, isolation, of_models, of_place, of_programs, orphans};
-use crate::exit::{self, Error};
-use crate::keys::{self, KeyRing};
-use crate::notify::{Receivers, outbox, receivers};
-use crate::open::{self, OpenError, Opened};
-use crate::project::Endpoint;
-use crate::store::Store;
-use crate::style::{GREEN, RED, Style, YELLOW, clean, count, pad};
+use planexe_base::exit::{self, Error};
+use planexe_base::style::{GREEN, RED, Style, YELLOW, clean, count, pad};
+use planexe_llm::keys::{self, KeyRing};
+use planexe_notify::{Receivers, outbox, receivers};
+use planexe_pipeline::open::{self, OpenError, Opened};
+use planexe_pipeline::project::Endpoint;
+use planexe_query::doctor::{Finding, Grade, isolation, of_models, of_place, of_programs, orphans};
+use planexe_store::Store;
 
 /// What `planexe doctor` takes.
 #[derive(Debug, Clone, Default, Args)]

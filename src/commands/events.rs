@@ -4,15 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use crate::clock;
 use crate::commands::stop::building;
 use crate::commands::{Session, deliver};
-use crate::event::Event;
-use crate::exit::{self, Error};
-use crate::fs;
-use crate::manifest::types::Span;
-use crate::progress::EventLines;
-use crate::signals;
+use planexe_base::clock;
+use planexe_base::event::Event;
+use planexe_base::exit::{self, Error};
+use planexe_base::fs;
+use planexe_base::signals;
+use planexe_pipeline::manifest::types::Span;
+use planexe_ui::progress::EventLines;
 
 /// How often `--follow` looks again.
 const AGAIN: Duration = Duration::from_millis(250);

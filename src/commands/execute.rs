@@ -8,21 +8,21 @@ use serde_json::Value;
 
 use crate::commands::Session;
 use crate::commands::status::look;
-use crate::commits::{self, Commit};
-use crate::execution::models;
-use crate::execution::place::{self, Listed};
-use crate::execution::plan::{self, Plan};
-use crate::execution::project::{Besides, Project};
-use crate::execution::rules::{self, Approve, By, Rules};
-use crate::exit::{self, Error, Kind};
-use crate::fs;
-use crate::manifest::run::RunFile;
-use crate::manifest::{Manifest, ReadOptions};
-use crate::open::{self, OpenError, Opened, Where};
-use crate::store::Store;
-use crate::store::index::Index;
-use crate::store::lock::{RunLock, Wait};
-use crate::style::{clean, count, shell_path};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs;
+use planexe_base::style::{clean, count, shell_path};
+use planexe_build::git_recorder::{self as commits, Commit};
+use planexe_pipeline::manifest::run::RunFile;
+use planexe_pipeline::manifest::{Manifest, ReadOptions};
+use planexe_pipeline::open::{self, OpenError, Opened, Where};
+use planexe_plan_execution::models;
+use planexe_plan_execution::place::{self, Listed};
+use planexe_plan_execution::plan::{self, Plan};
+use planexe_plan_execution::project::{Besides, Project};
+use planexe_plan_execution::rules::{self, Approve, By, Rules};
+use planexe_store::Store;
+use planexe_store::index::Index;
+use planexe_store::lock::{RunLock, Wait};
 
 /// Largest file of a plan that is read.
 const LARGEST: u64 = 64 << 20;
@@ -393,7 +393,7 @@ fn tell(session: &Session, dir: &Path, is_new: bool, view: &View) -> Result<(), 
     if session.globals.json {
         return session.print_answer(&fs::resolved(dir), view);
     }
-    let shown = crate::manifest::fault::shown_path(dir);
+    let shown = planexe_pipeline::manifest::fault::shown_path(dir);
     let made = match (view.dry_run, is_new) {
         (true, _) => "would make",
         (false, true) => "made",

@@ -4,12 +4,12 @@ use clap::Args;
 
 use crate::commands::status::look;
 use crate::commands::{Session, session_find};
-use crate::exit::{self, Error};
-use crate::explain::{Sources, explain};
-use crate::graph::{Graph, TaskId};
-use crate::open::{Named, Opened};
-use crate::report::ExplainView;
-use crate::store::index::Index;
+use planexe_base::exit::{self, Error};
+use planexe_engine::graph::{Graph, TaskId};
+use planexe_pipeline::open::{Named, Opened};
+use planexe_query::explain::{Sources, explain};
+use planexe_store::index::Index;
+use planexe_ui::views::ExplainView;
 
 /// What `planexe explain` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -62,7 +62,7 @@ pub fn instance(graph: &Graph, named: &Named) -> Result<TaskId, Error> {
     }
     let name = &graph[named.task].name;
     let error = Error::usage(format!("`{name}` has no item `{key}`")).code("unknown_task");
-    Err(match crate::manifest::suggest(key, instances.iter().map(key_of).collect::<Vec<_>>()) {
+    Err(match planexe_pipeline::manifest::suggest(key, instances.iter().map(key_of).collect::<Vec<_>>()) {
         Some(hint) => error.hint(hint),
         None if instances.is_empty() => {
             error.hint(format!("its items are not known yet: `planexe explain {name}`"))

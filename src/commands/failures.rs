@@ -7,12 +7,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::manifest::names::loose;
-use crate::report::FailuresView;
-use crate::store::Store;
-use crate::store::logs::FailureLine;
-use crate::style;
+use planexe_base::exit::{self, Error};
+use planexe_base::style;
+use planexe_pipeline::manifest::names::loose;
+use planexe_store::Store;
+use planexe_store::logs::FailureLine;
+use planexe_ui::views::FailuresView;
 
 /// What `planexe failures` takes.
 #[derive(Debug, Clone, Default, Args)]

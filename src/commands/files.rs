@@ -8,21 +8,21 @@ use std::time::SystemTime;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::clock;
 use crate::commands::Session;
 use crate::commands::list::plan_file;
 use crate::commands::status::{Seen, every_task, look};
 use crate::detach;
-use crate::exit::{self, Error};
-use crate::fs::{self, FsError};
-use crate::graph::Kind as NodeKind;
-use crate::inputs::Finder;
-use crate::manifest::nearest;
-use crate::open::Opened;
-use crate::pattern;
-use crate::report::{some_names, table, time};
-use crate::store::index::Index;
-use crate::style::{Shown, bytes, clean};
+use planexe_base::clock;
+use planexe_base::exit::{self, Error};
+use planexe_base::fs::{self, FsError};
+use planexe_base::pattern;
+use planexe_base::style::{Shown, bytes, clean};
+use planexe_engine::graph::Kind as NodeKind;
+use planexe_pipeline::input_files::Finder;
+use planexe_pipeline::manifest::nearest;
+use planexe_pipeline::open::Opened;
+use planexe_store::index::Index;
+use planexe_ui::views::{some_names, table, time};
 
 /// What a run writes of itself, for everybody to read.
 const RECORDS: [&str; 6] = [
@@ -289,7 +289,7 @@ impl Files {
         found.ok_or_else(|| match self.missing.get(&wanted) {
             Some(task) => Error::usage(format!("`{wanted}` is not there yet: {}", self.why(task).1))
                 .code("file_not_ready")
-                .hint(format!("`planexe explain {}` says more", crate::report::shell_word(task))),
+                .hint(format!("`planexe explain {}` says more", planexe_ui::views::shell_word(task))),
             None => self.unknown(path),
         })
     }
@@ -415,7 +415,7 @@ fn content_type(path: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::Durability;
+    use planexe_base::fs::Durability;
 
     #[expect(clippy::disallowed_methods, reason = "a link as somebody may have made it")]
     fn link(to: &Path, at: &Path) {

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use crate::commands::Session;
 use crate::commands::stop::building;
-use crate::exit::{self, Error};
-use crate::fs;
-use crate::graph::Task;
-use crate::open::Opened;
-use crate::record::{State, Status};
-use crate::report::reason_of;
-use crate::signals;
-use crate::store::{StatusRead, Store, task_dir_name};
-use crate::style::clean_lines;
+use planexe_base::exit::{self, Error};
+use planexe_base::fs;
+use planexe_base::record::{State, Status};
+use planexe_base::signals;
+use planexe_base::style::clean_lines;
+use planexe_engine::graph::Task;
+use planexe_pipeline::open::Opened;
+use planexe_store::{StatusRead, Store, task_dir_name};
+use planexe_ui::views::reason_of;
 
 /// How often it is looked for more.
 const AGAIN: Duration = Duration::from_millis(150);

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::clock;
 use crate::commands::Session;
 use crate::commands::status::{Seen, every_task, look};
-use crate::exit::{self, Error, Kind};
-use crate::fs::{self, Durability};
-use crate::gantt::schedule::Schedule;
-use crate::gantt::{self, At, Chart, Facts, Span};
-use crate::graph::Kind as NodeKind;
-use crate::open::Opened;
-use crate::report::redrawn;
-use crate::signals;
-use crate::standing;
-use crate::store::index::Index;
-use crate::style::{Shown, clean};
+use planexe_base::clock;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs::{self, Durability};
+use planexe_base::signals;
+use planexe_base::style::{Shown, clean};
+use planexe_engine::graph::Kind as NodeKind;
+use planexe_pipeline::open::Opened;
+use planexe_plan_execution::gantt::schedule::Schedule;
+use planexe_plan_execution::gantt::{self, At, Chart, Facts, Span};
+use planexe_query::task_state as standing;
+use planexe_store::index::Index;
+use planexe_ui::views::redrawn;
 
 /// How often `--watch` looks again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ pub fn run(session: &Session, args: &GanttArgs) -> Result<u8, Error> {
                         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
                 }
                 if last.is_empty() {
-                    session.say(&format!("wrote `{}`", crate::manifest::fault::shown_path(file)));
+                    session.say(&format!("wrote `{}`", planexe_pipeline::manifest::fault::shown_path(file)));
                 }
             }
             None if session.globals.json && !args.watch => {
@@ -100,9 +100,12 @@ fn schedule_of(opened: &Opened) -> Result<Option<Schedule>, Error> {
             .code("schedule")
     };
     // As with prompts: it lies in the pipeline's folder or the run's.
-    let readable =
-        crate::project::readable(&opened.project.run, &opened.project.folder, &opened.project.allow_outside);
-    if crate::project::leads_outside(&file, &readable).is_some() {
+    let readable = planexe_pipeline::project::readable(
+        &opened.project.run,
+        &opened.project.folder,
+        &opened.project.allow_outside,
+    );
+    if planexe_pipeline::project::leads_outside(&file, &readable).is_some() {
         return Err(fault("it leads out of the pipeline's folder".to_owned()));
     }
     let bytes = fs::linked::read_capped(&file, LARGEST).map_err(|error| fault(error.reason()))?;
@@ -138,7 +141,7 @@ fn chart_of(opened: &Opened, index: &Index, seen: &Seen, schedule: Option<&Sched
 fn expected(opened: &Opened, index: &Index, seen: &Seen, now: At) -> HashMap<String, Span> {
     let graph = &seen.survey.graph;
     let known = standing::durations(&opened.project, &seen.standing, index);
-    let mut ends: HashMap<crate::graph::TaskId, f64> = HashMap::new();
+    let mut ends: HashMap<planexe_engine::graph::TaskId, f64> = HashMap::new();
     let mut spans = HashMap::new();
     for &id in graph.order() {
         let instances = graph.instances(id);

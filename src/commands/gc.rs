@@ -7,15 +7,15 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 
-use crate::clock;
 use crate::commands::{LockArgs, Session};
-use crate::exit::{self, Error, Kind};
-use crate::manifest::types::Span;
-use crate::open::Opened;
-use crate::record::Marker;
-use crate::store::gc::{self, Calls};
-use crate::style::{bytes, count};
-use crate::units::Units;
+use planexe_base::clock;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::record::Marker;
+use planexe_base::style::{bytes, count};
+use planexe_pipeline::manifest::types::Span;
+use planexe_pipeline::open::Opened;
+use planexe_query::selection::Units;
+use planexe_store::gc::{self, Calls};
 
 /// What `planexe gc` takes.
 #[derive(Debug, Clone, Default, Args)]

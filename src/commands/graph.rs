@@ -5,13 +5,13 @@ use clap::{Args, ValueEnum};
 use crate::commands::Session;
 use crate::commands::build::targets;
 use crate::commands::status::{every_task, look};
-use crate::exit::{self, Error};
-use crate::graph::{Graph, Kind, TaskId};
-use crate::open::Opened;
-use crate::pattern;
-use crate::project::Spec;
-use crate::report::{GraphEdge, GraphNode, GraphView};
-use crate::store::index::Index;
+use planexe_base::exit::{self, Error};
+use planexe_base::pattern;
+use planexe_engine::graph::{Graph, Kind, TaskId};
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::project::Spec;
+use planexe_store::index::Index;
+use planexe_ui::views::{GraphEdge, GraphNode, GraphView};
 
 /// What `planexe graph` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -70,7 +70,7 @@ fn view(session: &Session, opened: &Opened, named: &[TaskId]) -> GraphView {
     let mask = if named.is_empty() { vec![true; graph.len()] } else { graph.upstream(named) };
     let order = || graph.order().iter().copied().filter(|id| mask[id.index()]);
     GraphView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         pipeline: project.name.clone(),
         nodes: order().map(|id| node(graph, id, project.spec(&graph[id]))).collect(),

@@ -4,14 +4,14 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::{Session, edit_plan, session_find};
-use crate::exit::{self, Error};
-use crate::open::Opened;
-use crate::record::OutputRecord;
-use crate::report::{table, time};
-use crate::store::history::Entry;
-use crate::style::{bytes, clean};
-use crate::units::Units;
-use crate::versions::{self, Kept, version_name, why_text};
+use planexe_base::exit::{self, Error};
+use planexe_base::record::OutputRecord;
+use planexe_base::style::{bytes, clean};
+use planexe_pipeline::open::Opened;
+use planexe_query::history_view::{self as versions, Kept, version_name, why_text};
+use planexe_query::selection::Units;
+use planexe_store::history::Entry;
+use planexe_ui::views::{table, time};
 
 /// What `planexe history` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -28,7 +28,7 @@ struct EntryView {
     task: String,
     n: usize,
     time_utc: String,
-    why: crate::store::Why,
+    why: planexe_store::Why,
     bytes: u64,
     outputs: Vec<OutputRecord>,
     model: Option<String>,

@@ -7,18 +7,18 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::exit::{self, Error, Kind};
-use crate::fs;
-use crate::keys::{Binding, KEYS_FILE, KeyError, KeyRing, KeysFile, Site, config_dir, is_known};
-use crate::llm::base_url;
-use crate::load::Locations;
-use crate::manifest::fault::shown_path;
-use crate::manifest::types::{Api, Model};
-use crate::manifest::{Faults, Manifest};
-use crate::open::{self, OpenError};
-use crate::project::Endpoint;
-use crate::report::table;
-use crate::style::{GREEN, RED, Style, YELLOW, clean};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs;
+use planexe_base::style::{GREEN, RED, Style, YELLOW, clean};
+use planexe_llm::base_url;
+use planexe_llm::keys::{Binding, KEYS_FILE, KeyError, KeyRing, KeysFile, Site, config_dir, is_known};
+use planexe_pipeline::load::Locations;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::types::{Api, Model};
+use planexe_pipeline::manifest::{Faults, Manifest};
+use planexe_pipeline::open::{self, OpenError};
+use planexe_pipeline::project::Endpoint;
+use planexe_ui::views::table;
 
 /// What `planexe keys` takes.
 #[derive(Debug, Clone, Default, Args)]

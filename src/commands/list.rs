@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use crate::commands::status::{every_task, look, view};
 use crate::commands::{Base, Session};
-use crate::exit::{self, Error};
-use crate::open::Opened;
-use crate::report::{Server, table, time};
-use crate::runs::{Found, Runs};
-use crate::store::index::Index;
-use crate::store::{RunLock, Store};
-use crate::style::{Rgb, Shown, Style, clean, money};
+use planexe_base::exit::{self, Error};
+use planexe_base::style::{Rgb, Shown, Style, clean, money};
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::runs::{Found, Runs};
+use planexe_store::index::Index;
+use planexe_store::{RunLock, Store};
+use planexe_ui::views::{Server, table, time};
 
 /// So many runs are looked at at once.
 const LOOKERS: usize = 4;
@@ -98,7 +98,7 @@ pub fn run(session: &Session, args: &ListArgs) -> Result<u8, Error> {
     let rows = rows(&session.base(), found.into_iter().take(args.limit.unwrap_or(usize::MAX)).collect());
     if session.globals.json {
         let (schema, server, root) =
-            (crate::report::SCHEMA, session.server(), runs.root().display().to_string());
+            (planexe_ui::views::SCHEMA, session.server(), runs.root().display().to_string());
         session.print_json(&View { schema, server, root, total, runs: &rows })?;
         return Ok(exit::DONE);
     }
@@ -206,7 +206,7 @@ fn row(base: &Base, found: &Found) -> RunRow {
 /// How the plan begins, in one line.
 pub fn excerpt(opened: &Opened) -> Option<String> {
     let plan = plan_file(opened)?;
-    let (bytes, _) = crate::fs::read_range(&plan, 0, 4 * EXCERPT as u64).ok()?;
+    let (bytes, _) = planexe_base::fs::read_range(&plan, 0, 4 * EXCERPT as u64).ok()?;
     let text = String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ");
     let short: String = text.chars().take(EXCERPT).collect();
     Some(if short.len() < text.len() { short + "…" } else { short })
@@ -216,7 +216,8 @@ pub fn excerpt(opened: &Opened) -> Option<String> {
 pub fn plan_file(opened: &Opened) -> Option<PathBuf> {
     let tables = &opened.project.tables;
     let plan = tables.pipeline.plan.as_deref()?;
-    let plan = crate::manifest::paths::substitute_vars(plan, &tables.vars).ok()?;
+    let plan = planexe_pipeline::manifest::paths::substitute_vars(plan, &tables.vars).ok()?;
     let path = opened.store.path(&plan);
-    (path.is_file() && crate::fs::resolves_inside(opened.store.run_dir(), Path::new(&path))).then_some(path)
+    (path.is_file() && planexe_base::fs::resolves_inside(opened.store.run_dir(), Path::new(&path)))
+        .then_some(path)
 }

@@ -6,8 +6,8 @@ use clap::Args;
 use clap_mangen::Man;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::fs::{self, Durability};
+use planexe_base::exit::{self, Error};
+use planexe_base::fs::{self, Durability};
 
 /// What `planexe man` takes.
 #[derive(Debug, Clone, Args)]

@@ -9,12 +9,12 @@ use clap::Args;
 use crate::commands::Session;
 use crate::commands::build::parse_jobs;
 use crate::commands::new::BUILT_IN;
-use crate::exit::{self, Error};
-use crate::manifest::{Manifest, ReadOptions};
 use crate::mcp::{Pipeline, Server, serve};
-use crate::only::Only;
-use crate::open::OpenError;
-use crate::runs::Runs;
+use planexe_base::exit::{self, Error};
+use planexe_pipeline::allowed_pipelines::Only;
+use planexe_pipeline::manifest::{Manifest, ReadOptions};
+use planexe_pipeline::open::OpenError;
+use planexe_pipeline::runs::Runs;
 
 /// So many builds at once, unless it is said otherwise.
 const MOST_BUILDS: u32 = 8;
@@ -77,7 +77,7 @@ pub fn run(session: &Session, args: &McpArgs) -> Result<u8, Error> {
         ));
         session.say("hint: docs/mcp.md says how a client is told to start this");
     }
-    crate::signals::survive_file_size_limit();
+    planexe_base::signals::survive_file_size_limit();
     serve(Arc::new(server), std::io::stdin().lock(), std::io::stdout())
         .map_err(|error| Error::from(error).hint("the client's side of standard input cannot be read"))?;
     Ok(exit::DONE)

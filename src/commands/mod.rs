@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use crate::exit::{Error, Kind};
-use crate::keys::{KeyRing, config_dir};
-use crate::lifecycle;
-use crate::load;
-use crate::manifest::Faults;
-use crate::only::Only;
-use crate::open::{self, Named, OpenError, Opened, Where};
-use crate::report::{FaultsView, Server};
-use crate::store::Store;
-use crate::store::lock::{LockError, Owner, RunLock, Wait, is_announced};
-use crate::style::{self, Style, When};
-use crate::units::{Part, Units};
+use planexe_base::exit::{Error, Kind};
+use planexe_base::style::{self, Style, When};
+use planexe_build::lifecycle;
+use planexe_llm::keys::{KeyRing, config_dir};
+use planexe_pipeline::allowed_pipelines::Only;
+use planexe_pipeline::load;
+use planexe_pipeline::manifest::Faults;
+use planexe_pipeline::open::{self, Named, OpenError, Opened, Where};
+use planexe_query::selection::{Part, Units};
+use planexe_store::Store;
+use planexe_store::lock::{LockError, Owner, RunLock, Wait, is_announced};
+use planexe_ui::views::{FaultsView, Server};
 
 pub mod abort;
 pub mod archive;
@@ -203,11 +203,11 @@ pub struct Session {
     /// Reads a variable of the environment.
     pub lookup: Option<Lookup>,
     /// Of a plain build: what the memo knows to be up to date.
-    pub known: Option<crate::memo::Known>,
+    pub known: Option<planexe_store::memo::Known>,
     /// make's jobserver, if make started this.
-    pub make: crate::make::Make,
+    pub make: planexe_build::jobserver::Make,
     /// What make wants to know, if it runs nothing.
-    pub make_asks: Option<crate::make::Asks>,
+    pub make_asks: Option<planexe_build::jobserver::Asks>,
     /// The pipeline that comes with the binary.
     pub bundle: Bundle,
     /// The pipelines a run may be of, if not any will do.
@@ -266,7 +266,7 @@ impl Session {
             args: Vec::new(),
             lookup: None,
             known: None,
-            make: crate::make::Make::None,
+            make: planexe_build::jobserver::Make::None,
             make_asks: None,
             bundle: &[],
             only: None,
@@ -358,7 +358,7 @@ impl Session {
                     .code("run_above")
                     .hint(format!(
                         "if it is the one you mean: `planexe -C {} …`",
-                        crate::report::shell_word(&shown(&run))
+                        planexe_ui::views::shell_word(&shown(&run))
                     ))
             }
             OpenError::NoFolder(dir) => Error::usage(format!("there is no folder `{}`", shown(&dir)))
@@ -375,8 +375,8 @@ impl Session {
             .code("another_pipeline")
             .hint(format!(
                 "a person builds it (`planexe -C {} build`), or starts the server with `--pipeline {}`",
-                crate::report::shell_word(&shown(&run)),
-                crate::report::shell_word(&shown(&pipeline))
+                planexe_ui::views::shell_word(&shown(&run)),
+                planexe_ui::views::shell_word(&shown(&pipeline))
             )),
             OpenError::Faults(faults) => {
                 let colour = self.err.depth != style::Depth::None;
@@ -403,7 +403,7 @@ impl Session {
         mut go_on: impl FnMut() -> bool,
     ) -> Result<RunLock, Error> {
         // Whoever takes the lock means to write.
-        crate::signals::survive_file_size_limit();
+        planexe_base::signals::survive_file_size_limit();
         let run = opened.store.run_dir();
         if no_lock {
             return Ok(RunLock::none(run));
@@ -457,7 +457,7 @@ impl Session {
 
     /// Who answers, for machines.
     pub fn server(&self) -> Server {
-        Server::here(Some(crate::store::lock::host_name()))
+        Server::here(Some(planexe_store::lock::host_name()))
     }
 
     /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see
@@ -513,7 +513,7 @@ impl Session {
             body: &'a T,
         }
         let run_dir = run_dir.display().to_string();
-        let answer = Answer { schema: crate::report::SCHEMA, server: self.server(), run_dir, body };
+        let answer = Answer { schema: planexe_ui::views::SCHEMA, server: self.server(), run_dir, body };
         Ok(self.print_json(&answer)?)
     }
 

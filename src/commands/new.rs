@@ -6,16 +6,16 @@ use std::path::{Component, Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use crate::clock;
 use crate::commands::Session;
-use crate::exit::{self, Error, Kind};
-use crate::fs::{self, Durability};
-use crate::manifest::fault::shown_path;
-use crate::manifest::run::{RunFile, quoted};
-use crate::manifest::{Manifest, ReadOptions, paths};
-use crate::open::OpenError;
-use crate::pattern;
-use crate::style::shell_path;
+use planexe_base::clock;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs::{self, Durability};
+use planexe_base::pattern;
+use planexe_base::style::shell_path;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::run::{RunFile, quoted};
+use planexe_pipeline::manifest::{Manifest, ReadOptions, paths};
+use planexe_pipeline::open::OpenError;
 
 /// A pipeline that builds at once, without a server, for a folder that has none above it.
 const EXAMPLE: &str = include_str!("example.toml");

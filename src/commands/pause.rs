@@ -4,8 +4,8 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::stop::{building, tell};
-use crate::exit::{Error, Kind};
-use crate::store::control::Control;
+use planexe_base::exit::{Error, Kind};
+use planexe_store::control::Control;
 
 /// What `planexe pause` takes.
 #[derive(Debug, Clone, Default, Args)]

@@ -2,21 +2,22 @@
 
 use std::collections::HashMap;
 
-use crate::asks::asks;
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, What, budget, rules, slots, task_infos};
 use crate::commands::simulate::past;
-use crate::engine::{Engine, Mode, Options, Settled};
-use crate::exit::{self, Error};
-use crate::graph::{Graph, Kind as NodeKind, TaskId, is_item};
-use crate::open::Opened;
-use crate::report::{LaneView, PlanTask, PlanView, Reason, ResumeView, Verdict};
-use crate::resume::resume_view;
-use crate::simulate::{self, Predicted};
-use crate::standing::{self, Standing, reasons, reasons_now};
-use crate::store::RunLock;
-use crate::store::index::Index;
-use crate::survey::{Look, Survey, survey};
+use planexe_base::exit::{self, Error};
+use planexe_engine::graph::{Graph, Kind as NodeKind, TaskId, is_item};
+use planexe_engine::scheduler::{Engine, Mode, Options, Settled};
+use planexe_pipeline::open::Opened;
+use planexe_query::dry_run::{Look, Survey, survey};
+use planexe_query::model_choice::asks;
+use planexe_query::resume::resume_view;
+use planexe_query::simulate;
+use planexe_query::task_state::{self as standing, Standing, reasons, reasons_now};
+use planexe_store::RunLock;
+use planexe_store::index::Index;
+use planexe_ui::views::simulate::Predicted;
+use planexe_ui::views::{LaneView, PlanTask, PlanView, Reason, ResumeView, Verdict};
 
 /// Judges and tells; writes nothing.
 pub fn run(
@@ -186,7 +187,7 @@ pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
     levels.retain(|level| !level.is_empty());
     let lanes = lanes(opened, graph, &levels);
     PlanView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         run_dir: project.run.display().to_string(),
         pipeline: project.name.clone(),

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::commands::Session;
-use crate::fs::OpenDir;
-use crate::memo::{self, Found, Known};
+use planexe_base::fs::OpenDir;
+use planexe_store::memo::{self, Found, Known};
 
 /// What was typed, as far as this way goes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,10 +67,10 @@ pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Tri
     let Ok(open) = OpenDir::open(run) else { return Tried::Build(None) };
     match memo::check(run, &open, WORDS, env) {
         // What webhooks missed goes out with the next build.
-        Some(Found::Same(_)) if crate::notify::outbox::is_waiting(run, &open) => Tried::Build(None),
+        Some(Found::Same(_)) if planexe_notify::outbox::is_waiting(run, &open) => Tried::Build(None),
         Some(Found::Same(said)) => {
             let silent = typed.quiet || typed.question;
-            Tried::Done(crate::exit::DONE, if silent { Vec::new() } else { said })
+            Tried::Done(planexe_base::exit::DONE, if silent { Vec::new() } else { said })
         }
         Some(Found::Changed(known)) => Tried::Build(Some(known)),
         None => Tried::Build(None),

@@ -6,13 +6,13 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::exit::{self, Error, Kind};
-use crate::fs::{self, Durability};
-use crate::llm::recorded::RecordedFile;
-use crate::recording::{Packed, pack};
-use crate::store::index::Index;
-use crate::style::{bytes, clean, count};
-use crate::units::{Units, judge};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs::{self, Durability};
+use planexe_base::style::{bytes, clean, count};
+use planexe_llm::recorded::RecordedFile;
+use planexe_query::replay_pack::{Packed, pack};
+use planexe_query::selection::{Units, judge};
+use planexe_store::index::Index;
 
 /// What `planexe record` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -62,7 +62,7 @@ pub fn run(session: &Session, args: &RecordArgs) -> Result<u8, Error> {
     if changed {
         fs::write_atomic(&args.to, &content, Durability::Synced)?;
     }
-    let shown = crate::manifest::fault::shown_path(&args.to);
+    let shown = planexe_pipeline::manifest::fault::shown_path(&args.to);
     if session.globals.json {
         let view =
             View { file: shown, answers: file.answers.len(), bytes: content.len(), changed, packed: &packed };

@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use crate::commands::history::find;
 use crate::commands::{LockArgs, Session, edit_plan, session_find};
-use crate::exit::{self, Error, Kind};
-use crate::open::Opened;
-use crate::record::Marker;
-use crate::report::{shell_word, time};
-use crate::staleness::Decision;
-use crate::store::RunLock;
-use crate::store::index::Index;
-use crate::store::rewind::{NoCheckpoint, Rewind};
-use crate::style::{bytes, clean, count};
-use crate::touch;
-use crate::units::{Units, judge};
-use crate::versions::{self, Kept, Version, why_text};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::record::Marker;
+use planexe_base::style::{bytes, clean, count};
+use planexe_build::touch;
+use planexe_engine::staleness::Decision;
+use planexe_pipeline::open::Opened;
+use planexe_query::history_view::{self as versions, Kept, Version, why_text};
+use planexe_query::selection::{Units, judge};
+use planexe_store::RunLock;
+use planexe_store::index::Index;
+use planexe_store::rewind::{NoCheckpoint, Rewind};
+use planexe_ui::views::{shell_word, time};
 
 /// What `planexe restore` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -287,7 +287,7 @@ fn to_checkpoint(
 }
 
 fn view_of(plan: &Rewind, done: bool) -> View {
-    let back = |checkpoint: &crate::store::Checkpoint| Back {
+    let back = |checkpoint: &planexe_store::Checkpoint| Back {
         task: checkpoint.task.clone(),
         version: None,
         time_utc: checkpoint.time_utc.clone(),

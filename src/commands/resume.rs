@@ -7,13 +7,13 @@ use crate::commands::build::{HowArgs, What, ask_only, carry_out};
 use crate::commands::plan;
 use crate::commands::status::{Seen, every_task, look};
 use crate::commands::stop::{building, tell};
-use crate::exit::{Error, Kind};
-use crate::graph::TaskId;
-use crate::resume::resume_view;
-use crate::store::control::Control;
-use crate::store::index::Index;
-use crate::store::{LockError, Owner, Store};
-use crate::style::{self, Shown};
+use planexe_base::exit::{Error, Kind};
+use planexe_base::style::{self, Shown};
+use planexe_engine::graph::TaskId;
+use planexe_query::resume::resume_view;
+use planexe_store::control::Control;
+use planexe_store::index::Index;
+use planexe_store::{LockError, Owner, Store};
 
 /// What `planexe resume` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -83,7 +83,8 @@ pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
             .code("aborted")
             .hint("`planexe resume --force` goes on with it all the same")),
         "completed" => {
-            let stale = |task: &&crate::report::TaskView| matches!(task.state, Shown::Stale | Shown::Damaged);
+            let stale =
+                |task: &&planexe_ui::views::TaskView| matches!(task.state, Shown::Stale | Shown::Damaged);
             let error = |message: String| Error::new(Kind::Refused, message).code("already_complete");
             let is_partial = seen.standing.declared().any(|task| task.partial == Some(true));
             Err(match seen.standing.declared().filter(stale).count() {

@@ -8,14 +8,14 @@ use serde::Serialize;
 use crate::commands::build::{self, BuildArgs, HowArgs};
 use crate::commands::stop::building;
 use crate::commands::{LockArgs, Session, session_parts};
-use crate::exit::{self, Error, Kind};
-use crate::graph::Kind as NodeKind;
-use crate::open::Opened;
-use crate::record::{Marker, State};
-use crate::report::shell_word;
-use crate::store::{StatusRead, Store};
-use crate::style::clean;
-use crate::units::{Part, Unit, Units};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::record::{Marker, State};
+use planexe_base::style::clean;
+use planexe_engine::graph::Kind as NodeKind;
+use planexe_pipeline::open::Opened;
+use planexe_query::selection::{Part, Unit, Units};
+use planexe_store::{StatusRead, Store};
+use planexe_ui::views::shell_word;
 
 /// How often it is looked whether a running build has taken it up.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -205,7 +205,7 @@ fn stand(store: &Store, unit: &Unit) -> Stand {
 }
 
 /// Has the next build ask anew.
-fn anew(store: &Store, unit: &Unit) -> Result<(), crate::fs::FsError> {
+fn anew(store: &Store, unit: &Unit) -> Result<(), planexe_base::fs::FsError> {
     let Some(first) = unit.outputs.first() else { return Ok(()) };
     store.begin_anew(&unit.name, first)?;
     store.clear_retry(&unit.name)

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::manifest::schema::json_schema;
+use planexe_base::exit::{self, Error};
+use planexe_pipeline::manifest::schema::json_schema;
 
 /// What `planexe schema` takes.
 #[derive(Debug, Clone, Default, Args)]

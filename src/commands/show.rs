@@ -6,15 +6,15 @@ use crate::commands::explain::instance;
 use crate::commands::follow::follow;
 use crate::commands::status::look;
 use crate::commands::{Session, session_find};
-use crate::exit::{self, Error};
-use crate::fs;
-use crate::graph::{Kind, TaskId};
-use crate::open::Opened;
-use crate::record::Marker;
-use crate::report::{ShowView, call_views};
-use crate::store::index::Index;
-use crate::store::task_dir_name;
-use crate::style::{Shown, clean_lines};
+use planexe_base::exit::{self, Error};
+use planexe_base::fs;
+use planexe_base::record::Marker;
+use planexe_base::style::{Shown, clean_lines};
+use planexe_engine::graph::{Kind, TaskId};
+use planexe_pipeline::open::Opened;
+use planexe_store::index::Index;
+use planexe_store::task_dir_name;
+use planexe_ui::views::{ShowView, call_views};
 
 /// What `planexe show` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -61,7 +61,7 @@ pub fn run(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
     if task.kind == Kind::Family {
         let first = seen.survey.graph.instances(id).first().map(|id| seen.survey.graph[*id].name.clone());
         let error = Error::usage(format!("`{}` is a fan-out: name one of its items", task.name));
-        let hint = |name| format!("`planexe show {}`", crate::report::shell_word(name));
+        let hint = |name| format!("`planexe show {}`", planexe_ui::views::shell_word(name));
         return Err(first.iter().fold(error, |error, name| error.hint(hint(name))));
     }
     if args.follow {
@@ -110,7 +110,7 @@ fn view(session: &Session, opened: &Opened, seen: &crate::commands::status::Seen
     let recipe = &opened.project.spec(task).recipe;
     let sent = prepared.filter(|_| recipe.prompt().is_some());
     ShowView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         task: task.name.clone(),
         recipe: recipe.name().to_owned(),
@@ -127,7 +127,11 @@ fn view(session: &Session, opened: &Opened, seen: &crate::commands::status::Seen
 }
 
 /// Puts the texts of a call in: the one that was asked for, the one in use, or the last.
-fn choose(view: &mut ShowView, calls: &[crate::store::KeptCall], wanted: Option<usize>) -> Result<(), Error> {
+fn choose(
+    view: &mut ShowView,
+    calls: &[planexe_store::KeptCall],
+    wanted: Option<usize>,
+) -> Result<(), Error> {
     let number = match wanted {
         Some(number) if (1..=calls.len()).contains(&number) => number,
         Some(number) => {

@@ -11,19 +11,20 @@ use rayon::prelude::*;
 
 use crate::commands::Session;
 use crate::commands::build::{ask_only, find_model, parse_jobs, slots_with, target_ids, task_infos};
-use crate::engine::{Engine, Mode, Options};
-use crate::exit::{self, Error};
-use crate::fs;
-use crate::graph::{Graph, TaskId, is_item};
-use crate::inputs::Finder;
-use crate::judge::Judge;
-use crate::open::Opened;
-use crate::project::Spec;
-use crate::report::{PredictedRow, SimulateView};
-use crate::simulate::{self, Past, Predicted};
-use crate::staleness::Rules;
-use crate::store::index::Index;
-use crate::store::sidecar::{Sidecar, StatusRead};
+use planexe_base::exit::{self, Error};
+use planexe_base::fs;
+use planexe_build::check_staleness::Judge;
+use planexe_engine::graph::{Graph, TaskId, is_item};
+use planexe_engine::scheduler::{Engine, Mode, Options};
+use planexe_engine::staleness::Rules;
+use planexe_pipeline::input_files::Finder;
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::project::Spec;
+use planexe_query::simulate::{self, Past};
+use planexe_store::index::Index;
+use planexe_store::sidecar::{Sidecar, StatusRead};
+use planexe_ui::views::simulate::Predicted;
+use planexe_ui::views::{PredictedRow, SimulateView};
 
 /// Rows of the table: slots of each model.
 const ROWS: [u32; 5] = [1, 2, 4, 8, 16];
@@ -130,7 +131,7 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     // A server may have said what its answers cost.
     let unpriced = unpriced.filter(|_| rows.iter().all(|row| row.predicted.usage.cost_usd == 0.0));
     let view = SimulateView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         run_dir: project.run.display().to_string(),
         pipeline: project.name.clone(),
@@ -160,7 +161,7 @@ pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
     let recorded = graph.ids().filter_map(|id| {
         let task = &graph[id];
         let first = task.outputs.first()?;
-        if !index.durations(&task.name).is_empty() || crate::pattern::has_key(first) {
+        if !index.durations(&task.name).is_empty() || planexe_base::pattern::has_key(first) {
             return None;
         }
         let (folder, _) = first.rsplit_once('/').unwrap_or(("", first));

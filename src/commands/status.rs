@@ -7,18 +7,18 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, rules};
-use crate::exit::{self, Error};
-use crate::graph::TaskId;
-use crate::inputs::Finder;
-use crate::open::Opened;
-use crate::report::{ErrorSummary, QualitySummary, RunView, StatusView, TaskView, counts, shell_word};
-use crate::resume;
-use crate::signals;
-use crate::standing::{self, Standing};
-use crate::store::index::Index;
-use crate::store::{Owner, RunLock};
-use crate::style::Shown;
-use crate::survey::{Look, Survey, survey};
+use planexe_base::exit::{self, Error};
+use planexe_base::signals;
+use planexe_base::style::Shown;
+use planexe_engine::graph::TaskId;
+use planexe_pipeline::input_files::Finder;
+use planexe_pipeline::open::Opened;
+use planexe_query::dry_run::{Look, Survey, survey};
+use planexe_query::resume;
+use planexe_query::task_state::{self as standing, Standing};
+use planexe_store::index::Index;
+use planexe_store::{Owner, RunLock};
+use planexe_ui::views::{ErrorSummary, QualitySummary, RunView, StatusView, TaskView, counts, shell_word};
 
 /// How often `--watch` looks again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ fn watch(session: &Session, opened: &Opened, index: &Index) -> Result<u8, Error>
             view.text(&session.out, session.globals.repeated.verbose > 0)
         };
         if redraw {
-            session.print(&crate::report::redrawn(&text, session.out_rows()))?;
+            session.print(&planexe_ui::views::redrawn(&text, session.out_rows()))?;
         } else if text != last {
             let gap = if last.is_empty() || session.globals.json { "" } else { "\n" };
             session.print(&format!("{gap}{text}"))?;
@@ -96,7 +96,7 @@ pub struct Seen {
     /// Who holds the lock.
     pub owner: Option<Owner>,
     /// What the last build noted.
-    pub recorded: Option<crate::store::RunJson>,
+    pub recorded: Option<planexe_store::RunJson>,
     /// A word for the whole.
     pub phase: &'static str,
     /// Seconds to go, if a build is running.
@@ -177,13 +177,13 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let latest = |a: Option<String>, b: Option<String>| a.max(b);
     let progress =
         tasks.iter().flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()]).fold(None, latest);
-    let since = |at: &String| crate::clock::seconds_between(at, &crate::clock::now_utc());
+    let since = |at: &String| planexe_base::clock::seconds_between(at, &planexe_base::clock::now_utc());
     let idle_s = seen.builder().and(progress.as_ref()).and_then(since).map(|seconds| seconds.max(0.0));
     // A call that has not ended, or was cut short with its build, is in no record of calls.
     let open = |task: &&TaskView| matches!(task.state, Shown::Running | Shown::Stopped) && task.api.is_some();
     let asked = tasks.iter().filter(open).map(|task| task.started_utc.clone()).fold(None, latest);
     StatusView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         run: run_view(opened, seen),
         counts: counts(&tasks),

@@ -3,10 +3,10 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::exit::{self, Error};
-use crate::report::SteerView;
-use crate::store::control::Control;
-use crate::store::{Owner, RunLock, Store, Watcher};
+use planexe_base::exit::{self, Error};
+use planexe_store::control::Control;
+use planexe_store::{Owner, RunLock, Store, Watcher};
+use planexe_ui::views::SteerView;
 
 /// What `planexe stop` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -43,7 +43,7 @@ pub fn stoppable(store: &Store) -> Option<Owner> {
 pub fn tell(session: &Session, asked: &str, pid: Option<u32>, message: &str) -> Result<u8, Error> {
     if session.globals.json {
         session.print_json(&SteerView {
-            schema: crate::report::SCHEMA,
+            schema: planexe_ui::views::SCHEMA,
             server: session.server(),
             asked: asked.to_owned(),
             pid,

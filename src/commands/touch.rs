@@ -4,16 +4,16 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::{LockArgs, Session, session_parts};
-use crate::exit::{self, Error, Kind};
-use crate::graph::{Kind as NodeKind, TaskId};
-use crate::judge::Judgement;
-use crate::open::Opened;
-use crate::record::By;
-use crate::staleness::Decision;
-use crate::store::index::Index;
-use crate::style::clean;
-use crate::touch::{self, Adopting};
-use crate::units::{Part, Unit, Units, judge};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::record::By;
+use planexe_base::style::clean;
+use planexe_build::check_staleness::Judgement;
+use planexe_build::touch::{self, Adopting};
+use planexe_engine::graph::{Kind as NodeKind, TaskId};
+use planexe_engine::staleness::Decision;
+use planexe_pipeline::open::Opened;
+use planexe_query::selection::{Part, Unit, Units, judge};
+use planexe_store::index::Index;
 
 /// What `planexe touch` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -98,7 +98,8 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     if !faults.is_empty() {
         return Err(refused(faults));
     }
-    let touched = !args.dry_run && !(stale.is_empty() && merging.is_empty());
+    let some = !stale.is_empty() || !merging.is_empty();
+    let touched = some && !args.dry_run;
     if let Some(lock) = lock.as_mut().filter(|_| touched) {
         session.announce(&opened, lock, "planexe touch")?;
     }

@@ -6,9 +6,9 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::failures::stores;
-use crate::exit::{self, Error};
-use crate::report::{Prefixes, UsageView};
-use crate::store::CallRecord;
+use planexe_base::exit::{self, Error};
+use planexe_store::CallRecord;
+use planexe_ui::views::{Prefixes, UsageView};
 
 /// What `planexe usage` takes.
 #[derive(Debug, Clone, Default, Args)]

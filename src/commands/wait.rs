@@ -6,14 +6,14 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::Session;
 use crate::commands::status::{Seen, every_task, look};
-use crate::exit::{self, Error, Kind};
-use crate::manifest::types::Span;
-use crate::news::{Cursor, News};
-use crate::open::Opened;
-use crate::report::WaitView;
-use crate::signals;
-use crate::store::index::Index;
-use crate::style::Shown;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::signals;
+use planexe_base::style::Shown;
+use planexe_pipeline::manifest::types::Span;
+use planexe_pipeline::open::Opened;
+use planexe_store::index::Index;
+use planexe_ui::views::WaitView;
+use planexe_ui::views::news::{Cursor, News};
 
 /// How often the run is looked at.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -182,7 +182,7 @@ fn tell(session: &Session, waited: &Waited) -> Result<u8, Error> {
         tasks.map(|task| task.task.clone()).collect()
     };
     let view = WaitView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         phase: seen.phase.to_owned(),
         timed_out: code == TIMED_OUT,

@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::build::Stopped;
-use crate::cancel::{Cancel, Level};
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, Outside, What, ask_only, carry_out_under, target_ids};
-use crate::exit::{self, Error};
-use crate::keys;
-use crate::manifest::run::RunFile;
-use crate::open::{self, OpenError, Opened};
-use crate::process::{End, Lifeline, Limits, Watchdog};
-use crate::project::Project;
-use crate::record::Failure;
-use crate::signals::{self, Signals};
-use crate::store::control::{Controls, Passed};
-use crate::store::{Store, Watcher};
-use crate::style::{clean, count};
-use crate::watch::{Changes, Eyes, Watched};
+use planexe_base::cancel::{Cancel, Level};
+use planexe_base::exit::{self, Error};
+use planexe_base::process::{End, Lifeline, Limits, Watchdog};
+use planexe_base::record::Failure;
+use planexe_base::signals::{self, Signals};
+use planexe_base::style::{clean, count};
+use planexe_build::run_loop::Stopped;
+use planexe_llm::keys;
+use planexe_pipeline::manifest::run::RunFile;
+use planexe_pipeline::open::{self, OpenError, Opened};
+use planexe_pipeline::project::Project;
+use planexe_query::watch::{Changes, Eyes, Watched};
+use planexe_store::control::{Controls, Passed};
+use planexe_store::{Store, Watcher};
 
 /// What `planexe watch` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -132,7 +132,7 @@ impl Watch<'_> {
             let opened = match open::open(&place, false) {
                 Ok(opened) => opened,
                 Err(OpenError::Faults(faults)) => {
-                    let colour = self.session.err.depth != crate::style::Depth::None;
+                    let colour = self.session.err.depth != planexe_base::style::Depth::None;
                     let text = faults.render(colour, self.session.err.columns());
                     self.faulty(run, text.trim_end().to_owned());
                     return Ok(None);

@@ -9,13 +9,13 @@ use super::fault::Fault;
 use super::steer::without_nulls;
 use super::{Context, Pipeline, Server, protocol};
 use crate::commands::keys::key_of;
-use crate::exit;
-use crate::fs;
-use crate::keys::Site;
-use crate::llm::base_url;
-use crate::manifest::{Api, Manifest, ReadOptions, suggest};
-use crate::project::Endpoint;
-use crate::store::lock::host_name;
+use planexe_base::exit;
+use planexe_base::fs;
+use planexe_llm::base_url;
+use planexe_llm::keys::Site;
+use planexe_pipeline::manifest::{Api, Manifest, ReadOptions, suggest};
+use planexe_pipeline::project::Endpoint;
+use planexe_store::lock::host_name;
 
 /// Where examples stand beside a pipeline.
 const EXAMPLES: &str = "examples";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::exit::{Error, Kind};
+use planexe_base::exit::{Error, Kind};
 
 /// Every code a tool may answer with, and what it means.
 pub const CODES: [(&str, &str); 20] = [
@@ -123,7 +123,7 @@ impl From<Error> for Fault {
             [] => error.message.clone(),
             causes => format!("{}: {}", error.message, causes.join(": ")),
         };
-        Fault { code, message: crate::style::clean_lines(message.trim_end()), hint, details: None }
+        Fault { code, message: planexe_base::style::clean_lines(message.trim_end()), hint, details: None }
     }
 }
 
@@ -133,8 +133,8 @@ impl From<std::io::Error> for Fault {
     }
 }
 
-impl From<crate::fs::FsError> for Fault {
-    fn from(error: crate::fs::FsError) -> Fault {
+impl From<planexe_base::fs::FsError> for Fault {
+    fn from(error: planexe_base::fs::FsError) -> Fault {
         Fault::from(Error::from(error))
     }
 }

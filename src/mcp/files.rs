@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::steer::without_nulls;
 use crate::commands::files::{FileInfo, FileSort, Files};
 use crate::commands::session_find;
-use crate::exit::Error;
+use planexe_base::exit::Error;
 
 /// `plan_files`.
 #[derive(Debug, Deserialize)]

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::commands::{Base, Session};
-use crate::manifest::suggest;
-use crate::only::Only;
-use crate::open::Opened;
-use crate::runs::Runs;
-use crate::store::RunLock;
+use planexe_pipeline::allowed_pipelines::Only;
+use planexe_pipeline::manifest::suggest;
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::runs::Runs;
+use planexe_store::RunLock;
 
 mod about;
 pub mod fault;
@@ -166,7 +166,7 @@ struct Plan {
 impl Plan {
     /// A command for a person to type.
     fn typed(&self, command: &str) -> String {
-        let dir = crate::style::shell_path(Path::new(&self.dir));
+        let dir = planexe_base::style::shell_path(Path::new(&self.dir));
         format!("planexe -C {dir} {command}")
     }
 }

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::{Context, Pipeline, Server, about, steer};
-use crate::clock;
 use crate::commands::archive::lock;
 use crate::commands::new::{self, Source, Wanted};
 use crate::commands::status::view;
 use crate::commands::{archive as archiving, delete as deleting, list as listing};
-use crate::exit;
-use crate::fs;
-use crate::runs;
+use planexe_base::clock;
+use planexe_base::exit;
+use planexe_base::fs;
+use planexe_pipeline::runs;
 
 /// What a plan was asked for with, relative to the run.
 const REQUEST: &str = ".planexe/request.json";

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::manifest::suggest;
+use planexe_pipeline::manifest::suggest;
 
 /// An object with these members; `required` are those without which nothing can be done.
 pub fn object(members: Vec<(&str, Value)>, required: &[&str]) -> Value {

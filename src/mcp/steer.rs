@@ -16,13 +16,13 @@ use crate::commands::stop::{building, stoppable};
 use crate::commands::wait::{For, news_of, wait as wait_for};
 use crate::commands::{list, resume as resuming};
 use crate::detach::{self, Begun};
-use crate::exit;
-use crate::news::{Cursor, News};
-use crate::only::Only;
-use crate::report::{StatusView, TaskView, hint_of, reason_of};
-use crate::store::control::Control;
-use crate::store::index::Index;
-use crate::style::{Shown, clean};
+use planexe_base::exit;
+use planexe_base::style::{Shown, clean};
+use planexe_pipeline::allowed_pipelines::Only;
+use planexe_store::control::Control;
+use planexe_store::index::Index;
+use planexe_ui::views::news::{Cursor, News};
+use planexe_ui::views::{StatusView, TaskView, hint_of, reason_of};
 
 /// What to do while all is well.
 const WAIT: &str = "`plan_wait` with this `cursor` until something happens";
@@ -61,7 +61,7 @@ pub(super) fn seen(plan: &Plan) -> Seen {
 
 /// A text of a length an agent has room for.
 fn short(text: &str) -> String {
-    let text = crate::style::clean_lines(text);
+    let text = planexe_base::style::clean_lines(text);
     match text.char_indices().nth(SAID) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
@@ -246,7 +246,7 @@ fn stale(status: &StatusView) -> usize {
 
 fn number(tasks: usize) -> String {
     let is = if tasks == 1 { "is" } else { "are" };
-    format!("{} {is}", crate::style::count(tasks as u64, "task"))
+    format!("{} {is}", planexe_base::style::count(tasks as u64, "task"))
 }
 
 /// What to do next, in one sentence.
@@ -281,7 +281,7 @@ pub(super) fn next(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
         ),
         "waiting" => format!(
             "a person is needed: {}, then `plan_resume`",
-            plan.typed(&format!("done {}", waiting.map_or("TASK".to_owned(), crate::report::shell_word)))
+            plan.typed(&format!("done {}", waiting.map_or("TASK".to_owned(), planexe_ui::views::shell_word)))
         ),
         "never_started" => "`plan_resume` starts it".to_owned(),
         "paused" => "`plan_resume` lets it go on".to_owned(),
@@ -305,7 +305,7 @@ fn meanwhile(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
         );
     }
     if let Some(task) = first(Shown::Waiting).filter(|task| task.isolation.is_none()) {
-        let typed = plan.typed(&format!("done {}", crate::report::shell_word(&task.task)));
+        let typed = plan.typed(&format!("done {}", planexe_ui::views::shell_word(&task.task)));
         said += &format!("`{}` waits for a person: {typed}. ", clean(&task.task));
     }
     if said.is_empty() {
@@ -444,7 +444,7 @@ pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, Fault> {
     let dir = context.server.find(&of.plan_id)?;
     context.server.must_build()?;
     // Whatever the pipeline is, and whichever: what runs can be stopped.
-    let store = crate::store::Store::open(&dir);
+    let store = planexe_store::Store::open(&dir);
     let Some(owner) = stoppable(&store) else {
         return Ok(json!({
             "plan_id": of.plan_id,
@@ -489,7 +489,7 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
         Err(fault) if fault.code == "NOT_ALLOWED" => return Err(fault),
         plan => plan,
     };
-    let records = crate::store::Store::open(&dir);
+    let records = planexe_store::Store::open(&dir);
     if let Some(owner) = building(&records) {
         if records.is_paused() {
             records.ask(&Control::Pause(false))?;

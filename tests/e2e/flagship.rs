@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use planexe::llm::{Request, estimate};
+use planexe_llm::{Request, estimate};
 use serde_json::{Map, Value, json};
 
 use crate::support::{FakeLlm, Out, Space};

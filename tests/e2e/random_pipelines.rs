@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use planexe::graph::Decl;
+use planexe_engine::graph::Decl;
 
 use crate::random::{Rng, random_decls};
 use crate::support::Space;

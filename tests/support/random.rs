@@ -1,6 +1,6 @@
 //! Random pipelines, the same for the same seed everywhere.
 
-use planexe::graph::{Decl, ForeachDecl, Input};
+use planexe_engine::graph::{Decl, ForeachDecl, Input};
 
 /// A small generator of its own: the same seed gives the same run everywhere.
 pub struct Rng(pub u64);

@@ -2,9 +2,9 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::engine::OnFailure;
-use crate::manifest::types::Span;
-use crate::progress;
+use planexe_engine::scheduler::OnFailure;
+use planexe_pipeline::manifest::types::Span;
+use planexe_ui::progress;
 
 /// What `planexe build` takes.
 #[derive(Debug, Clone, Default, Args)]

@@ -4,39 +4,39 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::build::{Build, Edits, Ended, Parts, Stopped, Wanted};
-use crate::cancel::Cancel;
 use crate::commands::{Session, deliver, plan, quick};
-use crate::commits;
-use crate::engine::{self, Engine, Mode, TaskInfo};
-use crate::eta;
-use crate::event;
-use crate::exit::{self, Error, Kind};
-use crate::graph::{TaskId, is_item};
-use crate::isolation::{self, Isolation};
-use crate::keys::KeyRing;
-use crate::lifecycle::{self, RunRecord};
-use crate::llm::ceiling::Most;
-use crate::make::{Asks, Make};
-use crate::manifest::types::{Budget, By};
-use crate::memo::{self, Known};
-use crate::notify::{Notifier, Telling};
-use crate::open::Opened;
-use crate::process::{Lifeline, Watchdog};
-use crate::progress::{self, Gather, Sink};
-use crate::project::Project;
-use crate::record::Failure;
-use crate::report::SummaryView;
-use crate::runner::providers::Providers;
-use crate::runner::{self, Tools};
-use crate::signals::{self, Signals};
-use crate::staleness::Rules;
-use crate::store::Store;
-use crate::store::control::Controls;
-use crate::store::index::Index;
-use crate::store::lock::RunLock;
-use crate::store::logs::Logs;
-use crate::style;
+use planexe_base::cancel::Cancel;
+use planexe_base::event;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::process::{Lifeline, Watchdog};
+use planexe_base::record::Failure;
+use planexe_base::signals::{self, Signals};
+use planexe_base::style;
+use planexe_build::eta;
+use planexe_build::git_recorder as commits;
+use planexe_build::isolation::{self, Isolation};
+use planexe_build::jobserver::{Asks, Make};
+use planexe_build::lifecycle::{self, RunRecord};
+use planexe_build::run_loop::{Build, Edits, Ended, Parts, Stopped, Wanted};
+use planexe_build::runner::providers::Providers;
+use planexe_build::runner::{self, Tools};
+use planexe_engine::graph::{TaskId, is_item};
+use planexe_engine::scheduler::{self as engine, Engine, Mode, TaskInfo};
+use planexe_engine::staleness::Rules;
+use planexe_llm::ceiling::Most;
+use planexe_llm::keys::KeyRing;
+use planexe_notify::{Notifier, Telling};
+use planexe_pipeline::manifest::types::{Budget, By};
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::project::Project;
+use planexe_store::Store;
+use planexe_store::control::Controls;
+use planexe_store::index::Index;
+use planexe_store::lock::RunLock;
+use planexe_store::logs::Logs;
+use planexe_store::memo::{self, Known};
+use planexe_ui::progress::{self, Gather, Sink};
+use planexe_ui::views::SummaryView;
 
 mod args;
 mod slots;
@@ -79,7 +79,7 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
 
 /// A pipeline without tasks is one that is not written yet: all of nothing is no success.
 fn no_tasks(opened: &Opened) -> Error {
-    let file = crate::manifest::fault::shown_path(&opened.project.file);
+    let file = planexe_pipeline::manifest::fault::shown_path(&opened.project.file);
     Error::new(Kind::Manifest, format!("`{file}` has no tasks"))
         .code("no_tasks")
         .hint("a task is a table: `[task.NAME]` with `outputs` and a `prompt`, `command` or `template`")
@@ -101,7 +101,7 @@ pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
     at.ok_or_else(|| {
         let known: Vec<&str> =
             opened.project.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let hint = crate::manifest::suggest(name, known);
+        let hint = planexe_pipeline::manifest::suggest(name, known);
         Error::usage(format!("no model is called `{name}`"))
             .code("unknown_model")
             .hint(hint.unwrap_or_else(|| "the pipeline has no models".to_owned()))
@@ -339,7 +339,7 @@ fn tools(
         programs: runner::command::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
         pid,
-        host: crate::store::lock::host_name(),
+        host: planexe_store::lock::host_name(),
         steps_total: project.steps_total(),
     }
 }
@@ -402,7 +402,7 @@ fn remember(
         return;
     }
     if ended.memo_is_outdated {
-        let _ = crate::fs::remove(&memo::path(run));
+        let _ = planexe_base::fs::remove(&memo::path(run));
     }
     if let Some(rests) = &ended.rests_on {
         let _ = memo::write(index, run, words, &said, rests, opened.began_ns);

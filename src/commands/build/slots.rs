@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use super::HowArgs;
 use crate::commands::Session;
-use crate::cores;
-use crate::llm::limits::Limits;
-use crate::make::Make;
-use crate::open_files;
-use crate::project::Project;
-use crate::slots::Slots;
-use crate::style;
+use planexe_base::cores;
+use planexe_base::open_files;
+use planexe_base::style;
+use planexe_build::jobserver::Make;
+use planexe_engine::slots::Slots;
+use planexe_llm::limits::Limits;
+use planexe_pipeline::project::Project;
 
 /// Most commands at once under make, whatever its `-j`.
 pub(super) const TURNS: usize = 64;
@@ -41,7 +41,7 @@ pub(super) fn slots_by_files(session: &Session, project: &Project, jobs: Option<
 /// [`slots`] with the limits of some endpoints set otherwise.
 pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut Limits)) -> (Slots, usize) {
     let mut endpoints: Vec<Limits> =
-        project.endpoints.iter().map(|endpoint| Limits::of(&endpoint.model)).collect();
+        project.endpoints.iter().map(|endpoint| planexe_llm::limits_of(&endpoint.model)).collect();
     for (at, limits) in endpoints.iter_mut().enumerate() {
         set(at, limits);
     }

@@ -1,11 +1,11 @@
 //! What is told at the end of a build: how it ended, what failed, what to type next.
 
 use super::{HowArgs, What};
-use crate::build::{Ended, Failed, Stopped};
 use crate::commands::Session;
-use crate::exit;
-use crate::open::Opened;
-use crate::report::{FailedView, Outcome, SummaryView, WaitingView};
+use planexe_base::exit;
+use planexe_build::run_loop::{Ended, Failed, Stopped};
+use planexe_pipeline::open::Opened;
+use planexe_ui::views::{FailedView, Outcome, SummaryView, WaitingView};
 
 /// At most so many tasks that wait for a person are named in what to type next.
 const WAITING: usize = 5;
@@ -68,7 +68,7 @@ pub(super) fn summary_view(
         ended.waiting.iter().cloned().map(|(task, message)| WaitingView { task, message }).collect();
     let mut next = Vec::new();
     if let Some(Failed { task, .. }) = ended.failures.first() {
-        next.push((format!("planexe explain {}", crate::report::shell_word(task)), "see why".to_owned()));
+        next.push((format!("planexe explain {}", planexe_ui::views::shell_word(task)), "see why".to_owned()));
         next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
     }
     // What cannot be merged is said with its message; it is no person's word that is waited for.
@@ -77,7 +77,7 @@ pub(super) fn summary_view(
         id.is_some_and(|id| project.spec(&project.graph[id]).isolate.is_some())
     };
     let (unmerged, asking): (Vec<_>, Vec<_>) = ended.waiting.iter().partition(|(task, _)| merges(task));
-    let done = |task: &String| format!("planexe done {}", crate::report::shell_word(task));
+    let done = |task: &String| format!("planexe done {}", planexe_ui::views::shell_word(task));
     next.extend(asking.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
     if !unmerged.is_empty() {
         next.push((again(what, how, "planexe resume"), "go on once it can be merged".to_owned()));
@@ -97,7 +97,7 @@ pub(super) fn summary_view(
         *command = session.here(command);
     }
     SummaryView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         run_dir: project.run.display().to_string(),
         pipeline: project.name.clone(),
@@ -121,7 +121,7 @@ fn again(what: &What, how: &HowArgs, bare: &str) -> String {
         false => String::from(if what.only { "planexe build --only" } else { "planexe build" }),
     };
     if let Some(model) = &how.model {
-        command += &format!(" --model {}", crate::report::shell_word(model));
+        command += &format!(" --model {}", planexe_ui::views::shell_word(model));
     }
     for (said, option) in [
         (!how.rebuild_on.is_empty(), " --rebuild-on model"),
@@ -131,7 +131,7 @@ fn again(what: &What, how: &HowArgs, bare: &str) -> String {
         command += if said { option } else { "" };
     }
     for name in &what.typed {
-        command += &format!(" {}", crate::report::shell_word(name));
+        command += &format!(" {}", planexe_ui::views::shell_word(name));
     }
     command
 }
@@ -143,5 +143,5 @@ fn report_of(opened: &Opened, what: &What, outcome: Outcome) -> Option<String> {
     }
     let targets: Vec<_> = what.targets.iter().map(|(id, _)| *id).collect();
     let page = opened.project.page(&targets)?;
-    Some(crate::manifest::fault::shown_path(&opened.store.path(page)))
+    Some(planexe_pipeline::manifest::fault::shown_path(&opened.store.path(page)))
 }

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use crate::commands::session_find;
-use crate::engine::Target;
-use crate::exit::Error;
-use crate::graph::TaskId;
-use crate::open::Opened;
-use crate::units::Units;
+use planexe_base::exit::Error;
+use planexe_engine::graph::TaskId;
+use planexe_engine::scheduler::Target;
+use planexe_pipeline::open::Opened;
+use planexe_query::selection::Units;
 
 /// What is to be built.
 #[derive(Debug, Clone, Default)]

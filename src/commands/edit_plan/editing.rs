@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::commands::Session;
-use crate::exit::{self, Error, Kind};
-use crate::fs::{self, Durability, FsError};
-use crate::keys;
-use crate::manifest::fault::shown_path;
-use crate::open::Opened;
-use crate::signals::{self, Signals};
-use crate::store::lock;
-use crate::style::{clean, shell_word};
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::signals::{self, Signals};
+use planexe_base::style::{clean, shell_word};
+use planexe_llm::keys;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::open::Opened;
+use planexe_store::lock;
 
 /// A copy of the plan to be edited, gone with this value.
 pub(super) struct Edit {

@@ -9,20 +9,20 @@ use serde::Serialize;
 
 use super::Answer;
 use crate::commands::{Session, session_find};
-use crate::exit::{Error, Kind};
-use crate::fs::{self, Durability};
-use crate::graph::{Graph, Task, TaskId};
-use crate::inputs::has_outputs;
-use crate::judge::Judgement;
-use crate::open::{Named, Opened};
-use crate::project::{Project, Recipe, Template};
-use crate::report::{Reason, some_names};
-use crate::staleness::Decision;
-use crate::standing::reasons;
-use crate::store::index::Index;
-use crate::style::{self, GREEN, RED, Style, YELLOW, clean, clean_lines, count, elapsed, money};
-use crate::touch;
-use crate::units::{Part, Unit, Units, judge};
+use planexe_base::exit::{Error, Kind};
+use planexe_base::fs::{self, Durability};
+use planexe_base::style::{self, GREEN, RED, Style, YELLOW, clean, clean_lines, count, elapsed, money};
+use planexe_build::check_staleness::Judgement;
+use planexe_build::touch;
+use planexe_engine::graph::{Graph, Task, TaskId};
+use planexe_engine::staleness::Decision;
+use planexe_pipeline::input_files::has_outputs;
+use planexe_pipeline::open::{Named, Opened};
+use planexe_pipeline::project::{Project, Recipe, Template};
+use planexe_query::selection::{Part, Unit, Units, judge};
+use planexe_query::task_state::reasons;
+use planexe_store::index::Index;
+use planexe_ui::views::{Reason, some_names};
 
 /// A task the edit makes stale.
 pub(super) struct Hit {

@@ -1,11 +1,11 @@
 //! What an experiment is expected to use: `-n`.
 
 use crate::commands::optimize::trials::Bench;
-use crate::exit::Error;
-use crate::fs;
-use crate::llm::estimate;
-use crate::optimize::{Reference, Variant};
-use crate::report::Amount;
+use planexe_base::exit::Error;
+use planexe_base::fs;
+use planexe_llm::estimate;
+use planexe_prompt_lab::view::Amount;
+use planexe_prompt_lab::{Reference, Variant};
 
 impl Bench<'_> {
     /// What is expected to be used at most. `propose`: so many texts will be written in each of so many rounds.
@@ -33,7 +33,7 @@ impl Bench<'_> {
             amount.calls += calls;
             amount.tokens += (input + output) * calls;
             amount.cost_usd += price.uncached(input, output) * calls as f64;
-            let at_once = endpoint.map_or(1, |it| crate::llm::limits::Limits::of(&it.model).max_concurrent);
+            let at_once = endpoint.map_or(1, |it| planexe_llm::limits_of(&it.model).max_concurrent);
             amount.seconds += past.map_or(0.0, |(_, seconds)| seconds) / f64::from(at_once.max(1));
         };
         for cell in self.cells(&refs) {

@@ -3,23 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use crate::commands::Session;
-use crate::engine::Settled;
-use crate::exit::{Error, Kind};
-use crate::fs::{self, Durability};
-use crate::graph::{TaskId, Why};
-use crate::inputs::Finder;
-use crate::manifest::RunFile;
-use crate::manifest::fault::shown_path;
-use crate::open::{self, Where};
-use crate::optimize::cells::Subject;
-use crate::optimize::{Reference, Variant};
-use crate::pattern;
-use crate::record::Digest;
-use crate::render::{self, Source};
-use crate::report::shell_word;
-use crate::staleness::Rules;
-use crate::store::Index;
-use crate::survey::{Look, survey};
+use planexe_base::exit::{Error, Kind};
+use planexe_base::fs::{self, Durability};
+use planexe_base::pattern;
+use planexe_base::record::Digest;
+use planexe_engine::graph::{TaskId, Why};
+use planexe_engine::scheduler::Settled;
+use planexe_engine::staleness::Rules;
+use planexe_pipeline::input_files::Finder;
+use planexe_pipeline::manifest::RunFile;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::open::{self, Where};
+use planexe_pipeline::template::{self as render, Source};
+use planexe_prompt_lab::cells::Subject;
+use planexe_prompt_lab::{Reference, Variant};
+use planexe_query::dry_run::{Look, survey};
+use planexe_store::Index;
+use planexe_ui::views::shell_word;
 
 /// What the prompt there is now is called.
 pub const CURRENT: &str = "current";
@@ -92,7 +92,7 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
         .code("not_up_to_date")
         .hint(format!(
             "planexe -C {}{profile} build {}",
-            crate::style::shell_path(dir),
+            planexe_base::style::shell_path(dir),
             words.join(" ")
         )));
     }
@@ -165,7 +165,7 @@ pub fn variants(session: &Session, champion: &Variant, files: &[PathBuf]) -> Res
     for file in files {
         let text = fs::linked::read_to_string(file)
             .map_err(|error| Error::usage(error.to_string()).code("variant"))?;
-        let text = crate::context::json_of(&text).to_owned();
+        let text = planexe_pipeline::task_inputs::json_of(&text).to_owned();
         let shown = shown_path(file);
         if text.trim().is_empty() {
             return Err(Error::usage(format!("`{shown}` is empty")).code("variant"));

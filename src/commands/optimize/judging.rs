@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::commands::build::HowArgs;
 use crate::commands::optimize::propose;
 use crate::commands::optimize::trials::Bench;
-use crate::exit::{self, Error};
-use crate::optimize::decide::{Trial, Trials};
-use crate::optimize::elo::Game;
-use crate::optimize::judge::{ANSWERS, Judge, Pair, compared, verdict_files};
-use crate::optimize::pairs::{Bias, Winner};
-use crate::optimize::records::{PairLine, SCHEMA};
-use crate::optimize::{Cell, Variant};
-use crate::record::Digest;
-use crate::render;
-use crate::report::Missing;
-use crate::units::Units;
+use planexe_base::exit::{self, Error};
+use planexe_base::record::Digest;
+use planexe_pipeline::template as render;
+use planexe_prompt_lab::decide::{Trial, Trials};
+use planexe_prompt_lab::elo::Game;
+use planexe_prompt_lab::judge::{ANSWERS, Judge, Pair, compared, verdict_files};
+use planexe_prompt_lab::pairs::{Bias, Winner};
+use planexe_prompt_lab::records::{PairLine, SCHEMA};
+use planexe_prompt_lab::view::Missing;
+use planexe_prompt_lab::{Cell, Variant};
+use planexe_query::selection::Units;
 
 /// A text asked of a model: who is compared.
 pub type Contestant = (Digest, String);
@@ -61,7 +61,7 @@ impl Bench<'_> {
     /// Fails if the judge cannot be asked about this task, before anything is paid for.
     pub fn check_judge(&self, judge: &Judge) -> Result<(), Error> {
         let task = &self.subject.spec().name;
-        let named = crate::manifest::inputs::names(&self.subject.table().inputs);
+        let named = planexe_pipeline::manifest::inputs::names(&self.subject.table().inputs);
         if let Some((name, _)) = named.iter().find(|(name, _)| ANSWERS.contains(&name.as_str())) {
             return Err(Error::usage(format!(
                 "an input of `{task}` is called `{name}`, as the judge calls an answer"

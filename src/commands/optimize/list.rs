@@ -4,14 +4,14 @@ use std::path::Path;
 
 use crate::commands::optimize::OptimizeArgs;
 use crate::commands::{Session, session_find};
-use crate::exit::{self, Error};
-use crate::fs;
-use crate::open::Opened;
-use crate::optimize::cells::Subject;
-use crate::optimize::decide::Decision;
-use crate::optimize::records::{Config, Folder};
-use crate::record::Digest;
-use crate::report::{Amount, ExperimentLine, ExperimentsView, OptimizeView};
+use planexe_base::exit::{self, Error};
+use planexe_base::fs;
+use planexe_base::record::Digest;
+use planexe_pipeline::open::Opened;
+use planexe_prompt_lab::cells::Subject;
+use planexe_prompt_lab::decide::Decision;
+use planexe_prompt_lab::records::{Config, Folder};
+use planexe_prompt_lab::view::{Amount, ExperimentLine, ExperimentsView, OptimizeView};
 
 /// The experiments of a task, the last one first.
 pub(super) fn configs(experiments: &Path) -> Vec<Config> {
@@ -68,7 +68,7 @@ pub(super) fn list(session: &Session, opened: &Opened, args: &OptimizeArgs) -> R
     }
     let run_dir = opened.project.run.display().to_string();
     let view = ExperimentsView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         run_dir,
         experiments,
@@ -144,7 +144,7 @@ pub(super) fn show(
 pub(super) fn view_of(session: &Session, opened: &Opened, folder: &Folder, config: &Config) -> OptimizeView {
     let best = best_of(config);
     OptimizeView {
-        schema: crate::report::SCHEMA,
+        schema: planexe_ui::views::SCHEMA,
         server: session.server(),
         run_dir: opened.project.run.display().to_string(),
         task: config.task.clone(),

@@ -16,11 +16,11 @@ use clap::Args;
 
 use crate::commands::build::{parse_cost, parse_jobs, parse_tokens};
 use crate::commands::{Session, session_find};
-use crate::exit::Error;
-use crate::manifest::types::{Compare, Span};
-use crate::open::Opened;
-use crate::optimize::cells::Subject;
-use crate::progress;
+use planexe_base::exit::Error;
+use planexe_pipeline::manifest::types::{Compare, Span};
+use planexe_pipeline::open::Opened;
+use planexe_prompt_lab::cells::Subject;
+use planexe_ui::progress;
 
 use list::{list, show};
 use work::Work;

@@ -2,26 +2,26 @@
 
 use std::path::Path;
 
-use crate::clock;
 use crate::commands::Session;
 use crate::commands::optimize::list::{best_of, configs, name_of, tell, view_of};
 use crate::commands::optimize::trials::Bench;
-use crate::engine::Settled;
-use crate::exit::{self, Error, Kind};
-use crate::fs::{self, Durability};
-use crate::manifest::fault::shown_path;
-use crate::open::{self, Opened, Where};
-use crate::optimize::cells::Subject;
-use crate::optimize::decide::Decision;
-use crate::optimize::promote::{current_text, give, prompt_file, text_file};
-use crate::optimize::reaches;
-use crate::optimize::records::{Config, Folder, Promoted};
-use crate::optimize::{Cell, Reference, Variant};
-use crate::record::Digest;
-use crate::report::OptimizeView;
-use crate::staleness::Rules;
-use crate::store::Index;
-use crate::survey::{Look, survey};
+use planexe_base::clock;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::fs::{self, Durability};
+use planexe_base::record::Digest;
+use planexe_engine::scheduler::Settled;
+use planexe_engine::staleness::Rules;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::open::{self, Opened, Where};
+use planexe_prompt_lab::cells::Subject;
+use planexe_prompt_lab::decide::Decision;
+use planexe_prompt_lab::promote::{current_text, give, prompt_file, text_file};
+use planexe_prompt_lab::reaches;
+use planexe_prompt_lab::records::{Config, Folder, Promoted};
+use planexe_prompt_lab::view::OptimizeView;
+use planexe_prompt_lab::{Cell, Reference, Variant};
+use planexe_query::dry_run::{Look, survey};
+use planexe_store::Index;
 
 /// `--promote NAME`: a text by its name or digest, or the best of an experiment by its id.
 pub fn run(

@@ -8,19 +8,19 @@ use serde::Serialize;
 
 use crate::commands::build::HowArgs;
 use crate::commands::optimize::trials::Bench;
-use crate::context::{SAMPLES, json_of};
-use crate::exit::{self, Error};
-use crate::fs::{self, Durability};
-use crate::manifest::inputs;
-use crate::manifest::types::Compare;
-use crate::optimize::Variant;
-use crate::optimize::cells::is_own;
-use crate::optimize::decide::{Decision, mean};
-use crate::optimize::reaches;
-use crate::optimize::records::Round;
-use crate::record::{Digest, State};
-use crate::render::{self, Source};
-use crate::store::sidecar::StatusRead;
+use planexe_base::exit::{self, Error};
+use planexe_base::fs::{self, Durability};
+use planexe_base::record::{Digest, State};
+use planexe_pipeline::manifest::inputs;
+use planexe_pipeline::manifest::types::Compare;
+use planexe_pipeline::task_inputs::{SAMPLES, json_of};
+use planexe_pipeline::template::{self as render, Source};
+use planexe_prompt_lab::Variant;
+use planexe_prompt_lab::cells::is_own;
+use planexe_prompt_lab::decide::{Decision, mean};
+use planexe_prompt_lab::reaches;
+use planexe_prompt_lab::records::Round;
+use planexe_store::sidecar::StatusRead;
 
 /// What a model is asked, unless the pipeline says something else.
 const ASK: &str = include_str!("propose.md");

@@ -2,13 +2,13 @@
 
 use crate::commands::optimize::judging::Contestant;
 use crate::commands::optimize::trials::Bench;
-use crate::optimize::Variant;
-use crate::optimize::decide::{Decision, Trial, Trials, cases, mean};
-use crate::optimize::elo::{self, Game};
-use crate::optimize::noise;
-use crate::optimize::records::{Judged, Round, Trialled};
-use crate::optimize::results::ResultRow;
-use crate::record::Digest;
+use planexe_base::record::Digest;
+use planexe_prompt_lab::Variant;
+use planexe_prompt_lab::decide::{Decision, Trial, Trials, cases, mean};
+use planexe_prompt_lab::elo::{self, Game};
+use planexe_prompt_lab::noise;
+use planexe_prompt_lab::records::{Judged, Round, Trialled};
+use planexe_prompt_lab::results::ResultRow;
 
 /// How each text did with each model, compared run by run.
 pub fn rows(bench: &Bench<'_>, variants: &[Variant], rounds: &[Round]) -> Vec<ResultRow> {

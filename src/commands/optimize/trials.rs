@@ -11,24 +11,24 @@ use crate::commands::Session;
 use crate::commands::build::{HowArgs, Outside, What, carry_out_under};
 use crate::commands::optimize::gather;
 use crate::commands::optimize::judging::Match;
-use crate::exit::{self, Error};
-use crate::fs::{self, Durability};
-use crate::manifest::types::Span;
-use crate::manifest::{Faults, ReadOptions};
-use crate::open::Opened;
-use crate::optimize::cells::{Became, Subject, became, first_outputs, is_own};
-use crate::optimize::decide::Trials;
-use crate::optimize::judge::{Compared, Judge};
-use crate::optimize::promote::text_file;
-use crate::optimize::records::Trialled;
-use crate::optimize::{Cell, Reference, Variant};
-use crate::project::Project;
-use crate::record::{Digest, State};
-use crate::report::{Amount, Missing};
-use crate::signals::{self, Signals};
-use crate::store::sidecar::StatusRead;
-use crate::store::{Store, jsonl};
-use crate::units::Units;
+use planexe_base::exit::{self, Error};
+use planexe_base::fs::{self, Durability};
+use planexe_base::record::{Digest, State};
+use planexe_base::signals::{self, Signals};
+use planexe_pipeline::manifest::types::Span;
+use planexe_pipeline::manifest::{Faults, ReadOptions};
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::project::Project;
+use planexe_prompt_lab::cells::{Became, Subject, became, first_outputs, is_own};
+use planexe_prompt_lab::decide::Trials;
+use planexe_prompt_lab::judge::{Compared, Judge};
+use planexe_prompt_lab::promote::text_file;
+use planexe_prompt_lab::records::Trialled;
+use planexe_prompt_lab::view::{Amount, Missing};
+use planexe_prompt_lab::{Cell, Reference, Variant};
+use planexe_query::selection::Units;
+use planexe_store::sidecar::StatusRead;
+use planexe_store::{Store, jsonl};
 
 /// What the folder of experiments says of itself, so that it can be looked at and stopped as any run.
 const PIPELINE: &str = "\
@@ -251,7 +251,7 @@ impl<'a> Bench<'a> {
 
     /// Faults of a pipeline that is made up: of the texts in it.
     pub(super) fn fault(&self, faults: Faults) -> Error {
-        self.session.open_error(crate::open::OpenError::Faults(Box::new(faults)))
+        self.session.open_error(planexe_pipeline::open::OpenError::Faults(Box::new(faults)))
     }
 
     /// How the pipeline was read.
@@ -268,7 +268,7 @@ impl<'a> Bench<'a> {
 
     /// Tells something that is no error.
     pub fn say(&self, line: &str) {
-        self.session.say(&crate::style::clean(line));
+        self.session.say(&planexe_base::style::clean(line));
     }
 
     /// Builds all of a pipeline in the folder of experiments.

@@ -3,28 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::clock;
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, find_model};
 use crate::commands::optimize::list::{best_of, tell, view_of};
 use crate::commands::optimize::promotion::Promotion;
 use crate::commands::optimize::trials::Bench;
 use crate::commands::optimize::{OptimizeArgs, gather, promotion, propose, rows};
-use crate::exit::{self, Error, Kind};
-use crate::manifest::fault::shown_path;
-use crate::manifest::types::Compare;
-use crate::open::Opened;
-use crate::optimize::cells::Subject;
-use crate::optimize::decide::{Decided, Decision, Rules, decide};
-use crate::optimize::judge::Judge;
-use crate::optimize::promote::current_text;
-use crate::optimize::reaches;
-use crate::optimize::records::{Config, Folder, Judged, Round, RunRecord, SCHEMA};
-use crate::optimize::results::ResultRow;
-use crate::optimize::{Reference, Variant};
-use crate::record::Digest;
-use crate::report::{Amount, ErrorView, OptimizeView};
-use crate::store::lock::{RunLock, Wait};
+use planexe_base::clock;
+use planexe_base::exit::{self, Error, Kind};
+use planexe_base::record::Digest;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::types::Compare;
+use planexe_pipeline::open::Opened;
+use planexe_prompt_lab::cells::Subject;
+use planexe_prompt_lab::decide::{Decided, Decision, Rules, decide};
+use planexe_prompt_lab::judge::Judge;
+use planexe_prompt_lab::promote::current_text;
+use planexe_prompt_lab::reaches;
+use planexe_prompt_lab::records::{Config, Folder, Judged, Round, RunRecord, SCHEMA};
+use planexe_prompt_lab::results::ResultRow;
+use planexe_prompt_lab::view::{Amount, OptimizeView};
+use planexe_prompt_lab::{Reference, Variant};
+use planexe_store::lock::{RunLock, Wait};
+use planexe_ui::views::ErrorView;
 
 /// What a challenger gains at least, unless it is said otherwise.
 const MARGIN: f64 = 0.02;
@@ -61,7 +62,7 @@ impl<'a> Work<'a> {
                 .table()
                 .prompt
                 .clone()
-                .filter(|it| !crate::texts::is_inline(it))
+                .filter(|it| !planexe_pipeline::texts::is_inline(it))
                 .unwrap_or_default(),
             text,
         };
@@ -118,7 +119,7 @@ impl<'a> Work<'a> {
             task: self.bench.subject.spec().name.clone(),
             started_utc: started,
             updated_utc: String::new(),
-            prompt: crate::optimize::promote::prompt_file(&self.bench.subject).map(|(written, _)| written),
+            prompt: planexe_prompt_lab::promote::prompt_file(&self.bench.subject).map(|(written, _)| written),
             variants: Vec::new(),
             models: self.bench.models.clone(),
             runs: self

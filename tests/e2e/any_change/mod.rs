@@ -329,7 +329,7 @@ impl Story {
         let after = self.files();
         for (path, bytes) in before.iter().filter(|(path, bytes)| after.get(*path) != Some(bytes)) {
             // What a command that was killed had begun is nobody's.
-            let begun = path.rsplit('/').next().is_some_and(planexe::fs::is_temp_name);
+            let begun = path.rsplit('/').next().is_some_and(planexe_base::fs::is_temp_name);
             let kept =
                 bytes.is_empty() || begun || path.starts_with("links/") || self.space.in_history(bytes);
             assert!(kept, "`{path}` is lost: {:?}\n{}", String::from_utf8_lossy(bytes), self.at(out));

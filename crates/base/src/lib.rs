@@ -1,0 +1,20 @@
+//! What everything else rests on: files, processes, time, digests, records and text. It knows no task graph.
+
+pub mod call;
+pub mod cancel;
+pub mod clock;
+pub mod cores;
+pub mod event;
+pub mod exit;
+pub mod forced_exit;
+pub mod fs;
+pub mod limits;
+pub mod open_files;
+pub mod pattern;
+pub mod process;
+pub mod record;
+pub mod shape;
+pub mod signals;
+pub mod span;
+pub mod style;
+pub mod time_boxed;

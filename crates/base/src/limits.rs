@@ -1,0 +1,514 @@
+//! When the next call to an endpoint may start: slots, requests and tokens per minute, holds a server asked
+//! for, and a breaker. Pure: times are handed in, as time since any epoch of the caller's.
+//!
+//! A task that may not start waits; nothing here makes one fail.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::call::{Class, Usage};
+
+/// The window of `rpm` and `tpm`.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Rate limits within this time of a shrink belong to the same episode and shrink no further.
+const COOLDOWN: Duration = Duration::from_secs(15);
+/// Failures in a row that open the breaker.
+const BREAK_AFTER: u32 = 3;
+/// How long a limit is waited for where another model could answer.
+pub const WAIT_FOR_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// The hold after a rate limit that names no time.
+const SHORT_HOLD: Duration = Duration::from_secs(1);
+
+/// Bounds that do not change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Calls at once, at most.
+    pub max_concurrent: u32,
+    /// Requests per minute.
+    pub rpm: Option<u32>,
+    /// Tokens per minute, prompt and answer together.
+    pub tpm: Option<u64>,
+    /// Whether the server is on this machine: one that ran out of time is still at work.
+    pub local: bool,
+}
+
+/// Whether a call may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Now.
+    Ready,
+    /// Not before this time; ask again then.
+    NotBefore(Duration),
+    /// When a call that runs has finished; ask again then.
+    Full,
+}
+
+/// Whether calls pass at all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Breaker {
+    Closed,
+    /// Nothing starts until then; the next pause is twice as long.
+    Open {
+        until: Duration,
+        pause: Duration,
+    },
+    /// One call is out to see.
+    Probing {
+        pause: Duration,
+    },
+}
+
+/// The state of one endpoint.
+#[derive(Debug, Clone)]
+pub struct Limiter {
+    limits: Limits,
+    in_flight: u32,
+    /// Estimates of the calls in flight, oldest first.
+    estimates: VecDeque<u64>,
+    /// Calls at once that the server bears, as far as seen; never above `max_concurrent`.
+    allowed: f64,
+    /// Until here a rate limit is one of the same episode, and nothing grows.
+    cooldown_until: Duration,
+    hold_until: Duration,
+    /// Until here a local server is left alone with what it was asked for and nobody waits for any more.
+    rest_until: Duration,
+    /// Starts of the last minute.
+    starts: VecDeque<Duration>,
+    /// Tokens of the last minute: estimates at the start, what is above them at the end.
+    tokens: VecDeque<(Duration, i64)>,
+    /// Failures in a row.
+    failures: u32,
+    /// Calls in a row that ran out of time.
+    timeouts: u32,
+    /// Until here it is left to those who have no other model: it let so many calls run out of time.
+    silent_until: Duration,
+    /// Successes since the last growth.
+    clean: u32,
+    /// One at a time until a success: a local server that ran out of time still works on what was asked.
+    careful: bool,
+    breaker: Breaker,
+}
+
+impl Limiter {
+    /// One that has seen nothing yet.
+    pub fn new(limits: Limits) -> Limiter {
+        Limiter {
+            limits,
+            in_flight: 0,
+            estimates: VecDeque::new(),
+            allowed: f64::from(limits.max_concurrent.max(1)),
+            cooldown_until: Duration::ZERO,
+            hold_until: Duration::ZERO,
+            rest_until: Duration::ZERO,
+            starts: VecDeque::new(),
+            tokens: VecDeque::new(),
+            failures: 0,
+            timeouts: 0,
+            silent_until: Duration::ZERO,
+            clean: 0,
+            careful: false,
+            breaker: Breaker::Closed,
+        }
+    }
+
+    /// Calls at once that would start now.
+    pub fn concurrency(&self) -> u32 {
+        if self.careful { 1 } else { (self.allowed as u32).max(1) }
+    }
+
+    /// Whether another model is asked meanwhile, where there is one: its server asked to be left alone for so long, or
+    /// takes calls and answers none. One call now and then finds out whether it does again.
+    pub fn is_held_long(&self, now: Duration) -> bool {
+        let silent = self.timeouts >= BREAK_AFTER && (now < self.silent_until || self.in_flight > 0);
+        silent || self.hold_until > now.saturating_add(WAIT_FOR_LIMIT)
+    }
+
+    /// Whether the breaker keeps calls back, for a status line.
+    pub fn is_broken(&self) -> bool {
+        self.breaker != Breaker::Closed
+    }
+
+    /// Whether a call of about so many tokens, prompt and answer, may start.
+    pub fn can_start(&self, now: Duration, est_tokens: u64) -> Start {
+        match self.breaker {
+            Breaker::Open { until, .. } if now < until => return Start::NotBefore(until),
+            Breaker::Open { .. } if self.in_flight > 0 => return Start::Full,
+            Breaker::Probing { .. } => return Start::Full,
+            _ => {}
+        }
+        let held = self.hold_until.max(self.rest_until);
+        if now < held {
+            return Start::NotBefore(held);
+        }
+        if self.in_flight >= self.concurrency() {
+            return Start::Full;
+        }
+        let by_requests = self.limits.rpm.and_then(|rpm| self.request_free_at(now, rpm.max(1)));
+        let by_tokens = self.limits.tpm.and_then(|tpm| self.tokens_free_at(now, tpm, est_tokens));
+        match by_requests.max(by_tokens) {
+            Some(at) => Start::NotBefore(at),
+            None => Start::Ready,
+        }
+    }
+
+    fn request_free_at(&self, now: Duration, rpm: u32) -> Option<Duration> {
+        let recent = self.starts.iter().filter(|at| **at + MINUTE > now).count();
+        let over = (recent + 1).checked_sub(rpm as usize).filter(|over| *over > 0)?;
+        let leaving = self.starts.iter().filter(|at| **at + MINUTE > now).nth(over - 1)?;
+        Some(*leaving + MINUTE)
+    }
+
+    fn tokens_free_at(&self, now: Duration, tpm: u64, est_tokens: u64) -> Option<Duration> {
+        let recent = || self.tokens.iter().filter(|(at, _)| *at + MINUTE > now);
+        let mut sum: i64 = recent().map(|(_, tokens)| tokens).sum();
+        // One call above the whole allowance must pass some time: when the window is empty.
+        let room = (tpm as i64).saturating_sub(est_tokens as i64).max(0);
+        if sum <= room {
+            return None;
+        }
+        for (at, tokens) in recent() {
+            sum -= tokens;
+            if sum <= room {
+                return Some(*at + MINUTE);
+            }
+        }
+        None
+    }
+
+    /// A call started.
+    pub fn started(&mut self, now: Duration, est_tokens: u64) {
+        if let Breaker::Open { pause, .. } = self.breaker {
+            self.breaker = Breaker::Probing { pause };
+        }
+        self.in_flight += 1;
+        self.estimates.push_back(est_tokens);
+        if self.limits.rpm.is_some() {
+            self.starts.retain(|at| *at + MINUTE > now);
+            self.starts.push_back(now);
+        }
+        if self.limits.tpm.is_some() {
+            self.tokens.retain(|(at, _)| *at + MINUTE > now);
+            self.tokens.push_back((now, est_tokens as i64));
+        }
+    }
+
+    /// A call ended: with what it used, or by this class; `retry_after` is the server's wish, or of a local
+    /// server that ran out of time how long it may still be at work.
+    pub fn finished(&mut self, now: Duration, outcome: &Result<Usage, Class>, retry_after: Option<Duration>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let estimate = self.estimates.pop_front().unwrap_or(0);
+        let answered = match outcome {
+            Ok(usage) => {
+                if self.limits.tpm.is_some() {
+                    self.correct(now, estimate as i64, (usage.input_tokens + usage.output_tokens) as i64);
+                }
+                true
+            }
+            Err(class) => match class {
+                Class::RateLimit => {
+                    self.shrink(now, retry_after);
+                    self.hold(now, retry_after.unwrap_or(SHORT_HOLD));
+                    // It answers: nothing is broken.
+                    self.mend();
+                    false
+                }
+                Class::ServerError
+                | Class::Connection
+                | Class::ServerLoading
+                | Class::Timeout
+                | Class::Cut => {
+                    self.fail(now, *class, retry_after);
+                    false
+                }
+                Class::Cancelled => {
+                    if let Breaker::Probing { pause } = self.breaker {
+                        self.breaker = Breaker::Open { until: now, pause };
+                    }
+                    false
+                }
+                Class::Auth
+                | Class::Quota
+                | Class::ModelNotFound
+                | Class::Config
+                | Class::ContextOverflow => {
+                    self.mend();
+                    false
+                }
+                // An answer came, if a bad one.
+                _ => true,
+            },
+        };
+        if answered {
+            self.mend();
+            self.careful = false;
+            self.grow(now);
+        }
+    }
+
+    /// Counts what a call used in place of its estimate. What it did not use is taken off where the estimate
+    /// was put, so that it leaves the window with it: taken off now, it would make room for others until long
+    /// after.
+    fn correct(&mut self, now: Duration, estimate: i64, used: i64) {
+        let place = self.tokens.iter_mut().find(|(_, tokens)| *tokens == estimate);
+        match (used - estimate, place) {
+            (more, _) if more > 0 => self.tokens.push_back((now, more)),
+            (_, Some((_, tokens))) => *tokens = used,
+            (_, None) => {}
+        }
+    }
+
+    /// A local server that ran out of time was found idle.
+    pub fn found_idle(&mut self, now: Duration) {
+        self.rest_until = self.rest_until.min(now);
+    }
+
+    /// The server was found up: one call may go and see.
+    pub fn found_up(&mut self, now: Duration) {
+        if let Breaker::Open { pause, until } = self.breaker {
+            self.breaker = Breaker::Open { until: until.min(now), pause };
+        }
+    }
+
+    fn mend(&mut self) {
+        self.failures = 0;
+        self.timeouts = 0;
+        self.breaker = Breaker::Closed;
+    }
+
+    fn fail(&mut self, now: Duration, class: Class, retry_after: Option<Duration>) {
+        self.failures += 1;
+        self.clean = 0;
+        if class == Class::Timeout {
+            self.timeouts += 1;
+            self.silent_until = now.saturating_add(WAIT_FOR_LIMIT);
+        }
+        if class == Class::Timeout && self.limits.local {
+            self.careful = true;
+            self.rest_until = self.rest_until.max(now.saturating_add(retry_after.unwrap_or_default()));
+        } else if let Some(wait) = retry_after {
+            // Whether one that is loading is up again, its health tells.
+            self.hold(now, if class == Class::ServerLoading { wait.min(WAIT_FOR_LIMIT) } else { wait });
+        }
+        let (first, longest) = if self.limits.local { (2, 60) } else { (5, 60) };
+        let (first, longest) = (Duration::from_secs(first), Duration::from_secs(longest));
+        let pause = match self.breaker {
+            Breaker::Probing { pause } => (pause * 2).min(longest),
+            // Others that were in flight fall with the first; they make nothing worse.
+            Breaker::Open { .. } => return,
+            // A server that says it is not there needs no third failure to be believed.
+            Breaker::Closed if self.failures >= BREAK_AFTER || class == Class::ServerLoading => first,
+            Breaker::Closed => return,
+        };
+        self.breaker = Breaker::Open { until: now + pause, pause };
+    }
+
+    fn hold(&mut self, now: Duration, wait: Duration) {
+        self.hold_until = self.hold_until.max(now.saturating_add(wait));
+    }
+
+    /// Four fifths, one less at least, once an episode.
+    fn shrink(&mut self, now: Duration, retry_after: Option<Duration>) {
+        self.clean = 0;
+        if now >= self.cooldown_until {
+            self.allowed = (self.allowed * 0.8).min(self.allowed - 1.0).max(1.0);
+        }
+        self.cooldown_until = self.cooldown_until.max(now + COOLDOWN + retry_after.unwrap_or_default());
+    }
+
+    /// One more after each round without a fault.
+    fn grow(&mut self, now: Duration) {
+        let most = f64::from(self.limits.max_concurrent.max(1));
+        if now < self.cooldown_until || self.allowed >= most {
+            return;
+        }
+        self.clean += 1;
+        if f64::from(self.clean) >= self.allowed {
+            self.clean = 0;
+            self.allowed = (self.allowed + 1.0).min(most);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn limiter(max_concurrent: u32, rpm: Option<u32>, tpm: Option<u64>, local: bool) -> Limiter {
+        Limiter::new(Limits { max_concurrent, rpm, tpm, local })
+    }
+
+    fn used(tokens: u64) -> Result<Usage, Class> {
+        Ok(Usage { input_tokens: tokens, ..Usage::default() })
+    }
+
+    /// Starts and finishes one call at once.
+    fn call(limiter: &mut Limiter, now: Duration, outcome: &Result<Usage, Class>) {
+        limiter.started(now, 10);
+        limiter.finished(now, outcome, None);
+    }
+
+    #[test]
+    fn who_lets_three_calls_run_out_of_time_is_left_to_those_who_have_no_other() {
+        let mut limiter = limiter(4, None, None, true);
+        for at in [10, 20] {
+            call(&mut limiter, S * at, &Err(Class::Timeout));
+            assert!(!limiter.is_held_long(S * at));
+        }
+        // An answer in between, and it begins anew.
+        call(&mut limiter, S * 30, &used(1));
+        for at in [40, 50, 60] {
+            assert!(!limiter.is_held_long(S * at));
+            call(&mut limiter, S * at, &Err(Class::Timeout));
+        }
+        assert!(limiter.is_held_long(S * 60));
+        // After a while one call finds out.
+        let later = S * 60 + WAIT_FOR_LIMIT;
+        assert!(!limiter.is_held_long(later));
+        assert_eq!(limiter.can_start(later, 0), Start::Ready);
+        limiter.started(later, 0);
+        assert!(limiter.is_held_long(later));
+        limiter.finished(later, &used(1), None);
+        assert!(!limiter.is_held_long(later));
+    }
+
+    #[test]
+    fn slots_fill_and_free() {
+        let mut limiter = limiter(2, None, None, false);
+        assert_eq!(limiter.can_start(S, 0), Start::Ready);
+        limiter.started(S, 0);
+        limiter.started(S, 0);
+        assert_eq!(limiter.can_start(S, 0), Start::Full);
+        limiter.finished(S * 2, &used(1), None);
+        assert_eq!(limiter.can_start(S * 2, 0), Start::Ready);
+    }
+
+    #[test]
+    fn requests_and_tokens_are_counted_over_a_minute() {
+        let mut limiter_r = limiter(100, Some(3), None, false);
+        for second in 10..13 {
+            assert_eq!(limiter_r.can_start(S * second, 0), Start::Ready);
+            call(&mut limiter_r, S * second, &used(1));
+        }
+        assert_eq!(limiter_r.can_start(S * 13, 0), Start::NotBefore(S * 70));
+        assert_eq!(limiter_r.can_start(S * 70, 0), Start::Ready);
+
+        let mut limiter_t = limiter(100, None, Some(1000), false);
+        limiter_t.started(S * 10, 600);
+        assert_eq!(limiter_t.can_start(S * 11, 600), Start::NotBefore(S * 70));
+        // It used less than was estimated.
+        limiter_t.finished(S * 12, &used(100), None);
+        assert_eq!(limiter_t.can_start(S * 12, 600), Start::Ready);
+        // What it did not use made room once, not again when the estimate leaves the window.
+        limiter_t.started(S * 13, 700);
+        limiter_t.finished(S * 60, &used(700), None);
+        limiter_t.started(S * 71, 300);
+        assert_eq!(limiter_t.can_start(S * 71, 300), Start::NotBefore(S * 73));
+        // One call larger than the allowance passes when nothing else is in the window.
+        assert_eq!(limiter_t.can_start(S * 200, 5000), Start::Ready);
+        limiter_t.started(S * 200, 5000);
+        assert_eq!(limiter_t.can_start(S * 201, 10), Start::NotBefore(S * 260));
+    }
+
+    #[test]
+    fn rate_limits_shrink_once_an_episode_and_clean_rounds_grow() {
+        let mut limiter = limiter(10, None, None, false);
+        for _ in 0..5 {
+            limiter.started(S, 0);
+        }
+        for _ in 0..5 {
+            limiter.finished(S * 2, &Err(Class::RateLimit), Some(S * 4));
+        }
+        assert_eq!(limiter.concurrency(), 8);
+        assert_eq!(limiter.can_start(S * 3, 0), Start::NotBefore(S * 6));
+        assert_eq!(limiter.can_start(S * 6, 0), Start::Ready);
+        call(&mut limiter, S * 6, &used(1));
+        assert_eq!(limiter.concurrency(), 8, "nothing grows while it cools down");
+        for _ in 0..8 {
+            call(&mut limiter, S * 60, &used(1));
+        }
+        assert_eq!(limiter.concurrency(), 9);
+        for _ in 0..1000 {
+            call(&mut limiter, S * 60, &used(1));
+        }
+        assert_eq!(limiter.concurrency(), 10);
+        for episode in 1..40 {
+            call(&mut limiter, S * 60 * (episode + 1), &Err(Class::RateLimit));
+        }
+        assert_eq!(limiter.concurrency(), 1);
+    }
+
+    #[test]
+    fn the_breaker_opens_probes_and_closes() {
+        let mut limiter = limiter(4, None, None, false);
+        for second in 1..=2 {
+            call(&mut limiter, S * second, &Err(Class::ServerError));
+        }
+        assert_eq!(limiter.can_start(S * 2, 0), Start::Ready);
+        call(&mut limiter, S * 3, &Err(Class::Connection));
+        assert_eq!(limiter.can_start(S * 3, 0), Start::NotBefore(S * 8));
+        // One probe, and no second beside it.
+        assert_eq!(limiter.can_start(S * 8, 0), Start::Ready);
+        limiter.started(S * 8, 0);
+        assert_eq!(limiter.can_start(S * 8, 0), Start::Full);
+        limiter.finished(S * 9, &Err(Class::ServerError), None);
+        assert_eq!(limiter.can_start(S * 9, 0), Start::NotBefore(S * 19));
+        limiter.started(S * 19, 0);
+        limiter.finished(S * 20, &used(1), None);
+        assert_eq!(limiter.can_start(S * 20, 0), Start::Ready);
+        assert!(!limiter.is_broken());
+        // A success between failures starts the count anew.
+        for class in [Class::ServerError, Class::ServerError] {
+            call(&mut limiter, S * 21, &Err(class));
+        }
+        call(&mut limiter, S * 21, &used(1));
+        call(&mut limiter, S * 21, &Err(Class::ServerError));
+        assert!(!limiter.is_broken());
+        // A probe that was cancelled says nothing: the next call is one.
+        for _ in 0..3 {
+            call(&mut limiter, S * 30, &Err(Class::ServerError));
+        }
+        limiter.started(S * 40, 0);
+        limiter.finished(S * 41, &Err(Class::Cancelled), None);
+        assert_eq!(limiter.can_start(S * 41, 0), Start::Ready);
+    }
+
+    #[test]
+    fn nothing_is_piled_on_a_local_server_that_ran_out_of_time() {
+        let mut limiter = limiter(4, None, None, true);
+        limiter.started(S, 0);
+        limiter.started(S, 0);
+        limiter.finished(S * 2, &Err(Class::Timeout), None);
+        assert_eq!(limiter.can_start(S * 2, 0), Start::Full);
+        limiter.finished(S * 3, &used(1), None);
+        assert_eq!(limiter.concurrency(), 4);
+        // It rests for as long as it may still be at work, or until it is found idle.
+        for found_idle in [false, true] {
+            limiter.started(S * 3, 0);
+            limiter.finished(S * 3, &Err(Class::Timeout), Some(S * 7));
+            assert_eq!(limiter.can_start(S * 3, 0), Start::NotBefore(S * 10));
+            if found_idle {
+                limiter.found_idle(S * 4);
+            }
+            assert_eq!(limiter.can_start(S * 4, 0) == Start::Ready, found_idle);
+            assert_eq!(limiter.can_start(S * 10, 0), Start::Ready);
+            call(&mut limiter, S * 10, &used(1));
+            limiter.rest_until = Duration::ZERO;
+        }
+        // One that is away is looked at by one call at a time, at growing intervals.
+        call(&mut limiter, S * 4, &Err(Class::ServerLoading));
+        let mut looks = vec![];
+        let mut now = S * 4;
+        for _ in 0..5 {
+            let Start::NotBefore(at) = limiter.can_start(now, 0) else { panic!() };
+            looks.push((at - now).as_secs());
+            now = at;
+            call(&mut limiter, now, &Err(Class::ServerLoading));
+        }
+        assert_eq!(looks, [2, 4, 8, 16, 32]);
+        assert!(matches!(limiter.can_start(now, 0), Start::NotBefore(_)));
+        limiter.found_up(now);
+        assert_eq!(limiter.can_start(now, 0), Start::Ready);
+    }
+}

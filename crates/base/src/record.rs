@@ -1,0 +1,436 @@
+//! What is recorded of a task, as plain data: the two sidecars `.DONE` and `.status`, and the states
+//! a task can be in. The names are those of the files; unknown fields are kept when a file is rewritten.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Version of the sidecar formats. A newer one is never believed, an older one still read.
+pub const SCHEMA: u32 = 1;
+
+/// 64 hex digits of blake3.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(pub String);
+
+impl Digest {
+    /// The digest of some bytes.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(blake3::hash(bytes).to_hex().to_string())
+    }
+
+    /// The first 12 digits, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A state that is stored. `stale`, `blocked`, `edited`, `damaged` and `drift` are derived, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Not done, nothing running.
+    Pending,
+    /// An attempt is under way, or was when planexe was killed.
+    Running,
+    /// Outputs are whole and recorded.
+    Done,
+    /// Every attempt that may be made was made.
+    Failed,
+    /// Whole, waiting for its evaluation.
+    PendingEval,
+    /// Exit status not 0, yet whole and valid; waiting for its evaluation.
+    FailedPendingEval,
+    /// A person, or a paused gate, is waited for.
+    Waiting,
+    /// Its condition is false.
+    Skipped,
+    /// Ended by a signal or a stop before its end.
+    Stopped,
+    /// An isolated task whose changes are being merged.
+    Merging,
+}
+
+impl State {
+    /// The word used in files and on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Running => "running",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::PendingEval => "pending_eval",
+            State::FailedPendingEval => "failed_pending_eval",
+            State::Waiting => "waiting",
+            State::Skipped => "skipped",
+            State::Stopped => "stopped",
+            State::Merging => "merging",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who says that a task is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// A build ran it.
+    Build,
+    /// `planexe touch`, an empty marker, or a kept task of `edit-plan`.
+    Touch,
+    /// An evaluator.
+    Rescue,
+    /// `planexe done`.
+    Human,
+}
+
+/// A file a task was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// Relative to the run directory.
+    pub path: String,
+    /// Digest of the bytes the attempt was given.
+    pub blake3: Digest,
+}
+
+/// A file a task wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputRecord {
+    /// Relative to the run directory.
+    pub path: String,
+    /// Length.
+    pub bytes: u64,
+    /// Digest of the content.
+    pub blake3: Digest,
+}
+
+/// `NAME.DONE`: the task is complete and its outputs were whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Digest over [`Done::parts`].
+    pub fingerprint: Digest,
+    /// What the fingerprint is made of, part by part, so that a change can be named.
+    #[serde(default)]
+    pub parts: IndexMap<String, Digest>,
+    /// Files read.
+    pub inputs: Vec<InputRecord>,
+    /// Files written.
+    pub outputs: Vec<OutputRecord>,
+    /// When, RFC 3339, UTC.
+    pub completed_utc: String,
+    /// Who says so.
+    pub by: By,
+    /// The checkpoint of this completion.
+    #[serde(default)]
+    pub checkpoint_id: Option<String>,
+    /// The model and parameters that made it: what drift is measured against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_with: Option<MadeWith>,
+    /// The kept call the answer came from: its file under `.planexe/calls/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// A recorded answer to another prompt of the same task.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
+    /// The evaluation it passed, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<Value>,
+    /// Fields of other versions, kept.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Model and parameters of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeWith {
+    /// The name under `[models]`.
+    pub endpoint: String,
+    /// The model's name at its server.
+    pub model: String,
+    /// Digest of the sampling parameters.
+    pub params: Digest,
+}
+
+/// Where fields of an answer are: JSON pointers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// Of those that were missing.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// Of those that were invalid.
+    #[serde(default)]
+    pub invalid: Vec<String>,
+}
+
+/// Why a task failed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A class of `llm::Class`, or `exit`, `signal`, `spawn`, `timeout`, `stall`, `output`, `check`, `gate`, `io`, `template`, `input`, `eval`.
+    pub class: String,
+    /// One line for people.
+    pub message: String,
+    /// Joins log, usage and failures: 12 hex digits.
+    #[serde(default)]
+    pub error_id: Option<String>,
+    /// Whether another try may succeed without a change.
+    #[serde(default)]
+    pub recoverable: bool,
+    /// Names of the fields of an answer that were missing.
+    #[serde(default)]
+    pub missing_fields: Vec<String>,
+    /// Names of the fields of an answer that were invalid.
+    #[serde(default)]
+    pub invalid_fields: Vec<String>,
+    /// Where those fields are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<Box<Places>>,
+    /// A command's exit code.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// The signal that ended a command.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// What the server or command said, bounded.
+    #[serde(default)]
+    pub raw_error: Option<String>,
+}
+
+/// `NAME.status`: the state of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// The state.
+    pub state: State,
+    /// Attempts of this task so far, from 1.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Start of the attempt.
+    #[serde(default)]
+    pub started_utc: Option<String>,
+    /// End of the attempt.
+    #[serde(default)]
+    pub ended_utc: Option<String>,
+    /// Seconds it took, waiting for slots not counted.
+    #[serde(default)]
+    pub duration_s: Option<f64>,
+    /// The model's name at its server.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The dialect.
+    #[serde(default)]
+    pub api: Option<String>,
+    /// planexe's process.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// Its host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Last progress seen.
+    #[serde(default)]
+    pub progress_utc: Option<String>,
+    /// Position in topological order, from 0.
+    #[serde(default)]
+    pub step: Option<u32>,
+    /// Number of steps.
+    #[serde(default)]
+    pub steps_total: Option<u32>,
+    /// Digest of what the attempt was decided on.
+    #[serde(default)]
+    pub decision_id: Option<String>,
+    /// The checkpoint of its completion.
+    #[serde(default)]
+    pub checkpoint_id: Option<String>,
+    /// Accepted by an evaluator in spite of its exit status.
+    #[serde(default)]
+    pub rescued: Option<bool>,
+    /// A recorded answer to another prompt.
+    #[serde(default)]
+    pub sample: Option<bool>,
+    /// Some instances are missing.
+    #[serde(default)]
+    pub partial: Option<bool>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// The evaluation, if there is one.
+    #[serde(default)]
+    pub eval: Option<Value>,
+    /// Why it failed.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+    /// What it used, over all its calls.
+    #[serde(default)]
+    pub usage: Option<StatusUsage>,
+    /// Files written.
+    #[serde(default)]
+    pub outputs: Vec<OutputRecord>,
+    /// Retry budgets spent so far; they survive a kill and start anew after a final `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<Value>,
+    /// Of an isolated task: its lane, branch and worktree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
+    /// Fields of other versions, kept.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Where an isolated task works.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolated {
+    /// Its lane: its own name, or that of one it shares.
+    pub lane: String,
+    /// The branch its commits go to.
+    pub base: String,
+    /// The branch they are on until then.
+    pub branch: String,
+    /// The worktree, relative to the run directory.
+    pub worktree: String,
+    /// The commit it succeeded with, once it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+impl Status {
+    /// A status in a state, all else unknown.
+    pub fn new(task: impl Into<String>, state: State) -> Status {
+        Status {
+            schema: SCHEMA,
+            task: task.into(),
+            state,
+            attempt: 0,
+            started_utc: None,
+            ended_utc: None,
+            duration_s: None,
+            model: None,
+            api: None,
+            pid: None,
+            host: None,
+            progress_utc: None,
+            step: None,
+            steps_total: None,
+            decision_id: None,
+            checkpoint_id: None,
+            rescued: None,
+            sample: None,
+            partial: None,
+            warning: None,
+            eval: None,
+            failure: None,
+            usage: None,
+            outputs: Vec::new(),
+            budgets: None,
+            isolation: None,
+            other: Map::new(),
+        }
+    }
+}
+
+/// `usage` of a status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusUsage {
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Answer tokens.
+    pub output_tokens: u64,
+    /// USD.
+    pub cost_usd: f64,
+    /// Calls.
+    pub calls: u64,
+}
+
+/// What a `.DONE` turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Marker {
+    /// Not there.
+    Missing,
+    /// An empty file, set by hand: to be adopted if the outputs hold. Ours are synced before they
+    /// get their name, so that a power cut cannot leave one.
+    Empty,
+    /// Cannot be read; what is wrong with it.
+    Damaged(String),
+    /// Of a newer version; which.
+    Newer(u32),
+    /// A record.
+    Valid(Box<Done>),
+}
+
+/// An evaluation as records have it (`eval`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Evaluation {
+    /// The score; none while the evaluator is waited for.
+    pub score: Option<f64>,
+    /// The least score that passes.
+    pub threshold: f64,
+    /// What the evaluator said beside it.
+    pub notes: String,
+    /// The round that is evaluated, from 1; 0 for outputs that were there already.
+    pub round: u32,
+    /// The most rounds.
+    pub rounds: u32,
+    /// The model that scores, by its name at its server; none for a command.
+    pub model: Option<String>,
+}
+
+impl Evaluation {
+    /// As it is recorded, if it is one.
+    pub fn of(value: Option<&Value>) -> Option<Evaluation> {
+        serde_json::from_value(value?.clone()).ok()
+    }
+
+    /// In a few words: "score 0.27, wanted 0.7 or more".
+    pub fn text(&self) -> String {
+        match self.score {
+            Some(score) if score >= self.threshold => format!("score {score} of {} or more", self.threshold),
+            Some(score) => format!("score {score}, wanted {} or more", self.threshold),
+            None => "waits for its evaluator".to_owned(),
+        }
+    }
+}
+
+/// Why contents went to history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Why {
+    /// The task ran again.
+    Replaced,
+    /// `planexe clean`.
+    Cleaned,
+    /// Edited by hand and about to be made again.
+    Edited,
+    /// Its task or item is gone.
+    Orphaned,
+    /// Empty, invalid or torn.
+    Damaged,
+    /// Another content was restored.
+    Restored,
+    /// The plan, before an edit.
+    Plan,
+}

@@ -1,0 +1,158 @@
+//! What an attempt is given: what it is made from, and the answer there is, if one need not be paid for.
+
+use std::sync::Arc;
+
+use super::{Judge, Judgement, Made};
+use planexe_base::fs;
+use planexe_base::record::{Digest, InputRecord, MadeWith};
+use planexe_engine::fingerprint::{EVAL, Fingerprint};
+use planexe_engine::graph::Task;
+use planexe_engine::staleness::Decision;
+use planexe_llm as llm;
+use planexe_pipeline::check::{self, CompiledCheck};
+use planexe_pipeline::project::{Project, PromptSpec, Recipe, Spec};
+use planexe_pipeline::task_inputs::Inputs;
+use planexe_store::calls::KeptCall;
+use planexe_store::candidates::Candidate;
+
+/// What an attempt is made from.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The inputs.
+    pub inputs: Inputs,
+    /// The fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Rendered system prompt.
+    pub system: String,
+    /// Rendered prompt.
+    pub prompt: String,
+    /// The checks of the answer, with what they look at.
+    pub check: Option<Arc<CompiledCheck>>,
+    /// A kept answer to this very prompt.
+    pub kept: Option<Box<KeptCall>>,
+    /// The answer there is, if it passes the changed schema and checks.
+    pub existing: Option<String>,
+    /// Only the evaluation of a command's outputs changed: they are taken as they are.
+    pub as_it_is: bool,
+    /// What an attempt made from the same, which waits for its verdict or was found wanting.
+    pub candidate: Option<Box<Candidate>>,
+    /// What the attempt is decided on: digest of inputs, prompt, model and parameters.
+    pub decision_id: String,
+}
+
+impl Prepared {
+    /// The files given and their digests.
+    pub fn records(&self) -> Vec<InputRecord> {
+        self.inputs.records()
+    }
+
+    /// Digest of what an attempt makes its outputs from: who evaluates them is left out.
+    pub fn made_from(&self) -> Digest {
+        let records = self.records();
+        Digest::of(&serde_json::to_vec(&(self.fingerprint.without(EVAL), records)).unwrap_or_default())
+    }
+
+    /// Whether an attempt needs nothing but a verdict on what is there, if that.
+    pub fn has_answer(&self, no_rescue: bool) -> bool {
+        let open = self.open_candidate(no_rescue).is_some();
+        open || self.kept.is_some() || self.existing.is_some() || self.as_it_is
+    }
+
+    /// What there is will not do: it is made anew.
+    pub fn make_anew(&mut self) {
+        (self.existing, self.kept, self.candidate, self.as_it_is) = (None, None, None, false);
+    }
+
+    /// The candidate that waits for its verdict. `no_rescue`: one of a command that failed is none.
+    pub fn open_candidate(&self, no_rescue: bool) -> Option<&Candidate> {
+        let open =
+            |it: &&Candidate| !it.spent && (it.failure.is_none() || !no_rescue || it.success.is_some());
+        self.candidate.as_deref().filter(open)
+    }
+}
+
+/// What an attempt is decided on: inputs, what it is made from, models and parameters.
+fn decision_id(project: &Project, spec: &Spec, fingerprint: &Fingerprint, inputs: &Inputs) -> String {
+    let models: Vec<MadeWith> = spec.recipe.prompt().map_or(Vec::new(), |prompt| {
+        prompt.models.iter().map(|&at| prompt.made_with(&project.endpoints[at])).collect()
+    });
+    let text = serde_json::to_vec(&(fingerprint.digest(), inputs.records(), models)).unwrap_or_default();
+    Digest::of(&text).short().to_string()
+}
+
+/// The digest a kept answer is found by: of what is sent to a model.
+pub fn call_digest(
+    spec: &PromptSpec,
+    endpoint: &planexe_pipeline::project::Endpoint,
+    system: &str,
+    prompt: &str,
+) -> Digest {
+    let schema = spec.schema.as_ref().map(|schema| &schema.value);
+    let sent = llm::prompt_digest(system, prompt, schema);
+    let text = serde_json::to_vec(&(sent, spec.made_with(endpoint))).unwrap_or_default();
+    Digest::of(&text)
+}
+
+impl Judge<'_> {
+    /// What an attempt is given beside what it is made from: an answer that need not be paid for.
+    pub(super) fn prepare(
+        &self,
+        task: &Task,
+        spec: &Spec,
+        made: Made,
+        inputs: Inputs,
+        judgement: &Judgement,
+    ) -> Prepared {
+        let decision_id = decision_id(self.project, spec, &made.fingerprint, &inputs);
+        let mut prepared = Prepared {
+            inputs,
+            fingerprint: made.fingerprint,
+            system: made.system,
+            prompt: made.prompt,
+            check: made.check,
+            kept: None,
+            existing: None,
+            as_it_is: false,
+            candidate: None,
+            decision_id,
+        };
+        let Decision::Stale { redraw, try_existing, .. } = &judgement.decision else { return prepared };
+        if spec.isolate.is_some() && !redraw {
+            // What it was made from then is recorded with it, and is no matter any more.
+            prepared.candidate = self.store.to_be_merged(&task.name).map(Box::new);
+        }
+        if spec.eval.is_some() && !redraw && !self.no_reuse && prepared.candidate.is_none() {
+            let candidate = self.store.candidate(&task.name).map(Box::new);
+            prepared.candidate = candidate.filter(|it| it.made_from == prepared.made_from());
+        }
+        let Some(prompt) = spec.recipe.prompt() else {
+            prepared.as_it_is = *try_existing && matches!(spec.recipe, Recipe::Command(_));
+            return prepared;
+        };
+        if *try_existing {
+            prepared.existing = self.existing(task, prompt, &prepared);
+        }
+        if !redraw && !self.no_reuse && prepared.existing.is_none() {
+            prepared.kept = self.kept(task, prompt, &prepared);
+        }
+        prepared
+    }
+
+    /// The answer there is, if it passes.
+    fn existing(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<String> {
+        let text = fs::read_to_string(&self.store.path(task.outputs.first()?)).ok()?;
+        check::validate(&text, prompt.schema.as_deref(), prepared.check.as_deref()).ok().map(|_| text)
+    }
+
+    /// A kept answer to this prompt by any of the task's models that passes.
+    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<KeptCall>> {
+        prompt.models.iter().find_map(|&at| {
+            let endpoint = &self.project.endpoints[at];
+            let digest = call_digest(prompt, endpoint, &prepared.system, &prepared.prompt);
+            let kept = self.store.calls().find_named(&task.name, &digest)?;
+            let text = &kept.record.reply.as_ref()?.text;
+            check::validate(text, prompt.schema.as_deref(), prepared.check.as_deref()).ok()?;
+            Some(Box::new(kept))
+        })
+    }
+}

@@ -1,0 +1,361 @@
+//! The end of a build: what it came to, and what its verdicts rested on.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::{Build, Ended, Stopped};
+use crate::runner;
+use planexe_base::event::Kind;
+use planexe_base::pattern;
+use planexe_base::record::Marker;
+use planexe_engine::graph::{Kind as NodeKind, Task, TaskId};
+use planexe_engine::scheduler::Settled;
+use planexe_pipeline::project::Recipe;
+use planexe_store::memo::{self, Known, RestsOn};
+use planexe_store::{Sidecar, Store};
+
+/// At most so many tasks that were not reached are named.
+const LEFT: usize = 100;
+
+impl Build<'_> {
+    /// The end: what was not reached, the closing records.
+    pub(super) fn finish(mut self) -> Ended {
+        if self.begun {
+            self.look_at_run_dir();
+        }
+        self.drain_events();
+        if self.wanted.options.only {
+            self.tell_readers();
+        }
+        let graph = self.engine.graph();
+        let pending: Vec<TaskId> = graph
+            .ids()
+            .filter(|&id| {
+                self.engine.is_wanted(id)
+                    && self.engine.settled(id).is_none()
+                    && !matches!(graph[id].kind, NodeKind::Group)
+            })
+            .collect();
+        self.summary.pending = pending.iter().filter(|&&id| self.counts(id)).count() as u32;
+        let blocked = |id: &TaskId| self.engine.settled(*id) == Some(Settled::Blocked) && self.counts(*id);
+        self.summary.blocked = graph.ids().filter(blocked).count() as u32;
+        // What was left when a budget was used up turned out to be up to date.
+        let limited = matches!(
+            self.stopped,
+            Some(Stopped::MaxTime | Stopped::MaxTokens | Stopped::MaxCost | Stopped::MaxCalls)
+        );
+        if limited && pending.is_empty() && self.summary.stopped.is_empty() {
+            self.stopped = None;
+        }
+        let declared = |id: &&TaskId| !matches!(graph[**id].kind, NodeKind::Instance { .. });
+        let names = pending.iter().filter(declared).map(|&id| graph[id].name.clone());
+        self.summary.left = names.take(LEFT).collect();
+        self.summary.duration_s = self.now().as_secs_f64();
+        self.summary.usage = runner::usage_of(&self.tools.providers.spent());
+        let all = self.stopped.is_none()
+            && self.broken.is_none()
+            && graph.ids().all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));
+        // Before anything says that the build is complete.
+        if let Err(error) = self.tools.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
+            self.broken.get_or_insert(error);
+        }
+        if self.begun
+            && let Err(error) = self.store.forget_anew()
+        {
+            self.broken.get_or_insert(error);
+        }
+        self.end_recording();
+        self.drain_events();
+        self.summary.sample.sort();
+        self.summary.sample.dedup();
+        let ended = Ended {
+            summary: self.summary.clone(),
+            stopped: self.stopped,
+            broken: None,
+            started: self.begun,
+            failures: std::mem::take(&mut self.failures),
+            rests_on: None,
+            contents: None,
+            memo_is_outdated: false,
+            edited: self.edited.clone(),
+            fails: self.fails(),
+            waiting: std::mem::take(&mut self.waiting),
+            last_completed: self.last_completed.take(),
+        };
+        if self.begun {
+            let kind = if let Some(stopped) = self.stopped {
+                Kind::PipelineStopped { summary: ended.summary.clone(), message: stopped.text().into() }
+            } else if ended.fails || self.broken.is_some() {
+                Kind::PipelineFailed { summary: ended.summary.clone() }
+            } else if !ended.summary.waiting.is_empty() {
+                Kind::PipelineStopped {
+                    summary: ended.summary.clone(),
+                    message: "a person is waited for".into(),
+                }
+            } else {
+                Kind::PipelineCompleted { summary: ended.summary.clone() }
+            };
+            self.tell(kind);
+        }
+        self.note_fresh();
+        let graph = self.engine.graph();
+        let settled = |id| {
+            matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
+                || !self.engine.is_wanted(id)
+        };
+        let whole = self.is_whole() && graph.ids().all(settled);
+        if self.begun && !whole {
+            return Ended { broken: self.broken, ..ended };
+        }
+        // With few changes the memo there is is renewed; what all rests on need not be gathered for that.
+        let conditions_differ = self.known.is_some_and(|known| self.conditions_differ(known));
+        let few = self.known.is_some() && self.begun && !conditions_differ;
+        let rests_on = if few { None } else { self.rests_on() };
+        let contents = std::mem::take(&mut self.contents);
+        let contents = few.then_some(contents);
+        Ended { broken: self.broken, rests_on, contents, memo_is_outdated: conditions_differ, ..ended }
+    }
+
+    /// Whether a task was skipped that the memo calls up to date, or the other way round: its files are then others than
+    /// those the memo lists. What reads it follows it, so only tasks with a condition are looked at.
+    fn conditions_differ(&self, known: &Known) -> bool {
+        let graph = self.engine.graph();
+        let (mut skipped, mut markers) = (Vec::new(), Vec::new());
+        for id in graph.ids().filter(|&id| self.project.spec(&graph[id]).when.is_some()) {
+            let task = &graph[id];
+            match (self.engine.settled(id), task.outputs.first()) {
+                (Some(Settled::Skipped), _) => skipped.push(task.name.as_str()),
+                (Some(Settled::Fresh | Settled::Done), Some(first))
+                    if planexe_pipeline::input_files::has_outputs(task) =>
+                {
+                    markers.push(self.store.sidecar_path(first, Sidecar::Done));
+                }
+                _ => {}
+            }
+        }
+        let in_run =
+            |path: &PathBuf| path.strip_prefix(self.store.run_dir()).ok()?.to_str().map(str::to_owned);
+        let markers: Vec<String> = markers.iter().filter_map(in_run).collect();
+        !known.has_the_same_conditions(&skipped, &markers)
+    }
+
+    /// Whether a task is counted: items are, not the fan-out they belong to, nor what is only judged.
+    pub(super) fn counts(&self, id: TaskId) -> bool {
+        let graph = self.engine.graph();
+        !matches!(graph[id].kind, NodeKind::Group) && graph.instances(id).is_empty()
+    }
+
+    /// Whether a build of the same tasks would have nothing to do and nothing to say, if all went well.
+    fn is_whole(&self) -> bool {
+        self.edited.is_empty()
+            && self.summary.sample.is_empty()
+            && self.summary.partial.is_empty()
+            && self.summary.waiting.is_empty()
+            && self.wanted.targets.iter().all(|(_, keys)| keys.is_none())
+            && !self.wanted.options.only
+    }
+
+    /// Whether a failure counts: one that `min_success` absorbs does not, unless a task cannot be made for it.
+    pub(super) fn fails(&self) -> bool {
+        let graph = self.engine.graph();
+        graph.ids().any(|id| match (self.engine.settled(id), graph[id].kind) {
+            (Some(Settled::Failed), NodeKind::Instance { family }) => {
+                self.engine.settled(family) != Some(Settled::Partial)
+            }
+            (Some(Settled::Blocked), NodeKind::Instance { .. }) => false,
+            (Some(Settled::Failed | Settled::Blocked), _) => true,
+            _ => false,
+        })
+    }
+
+    /// Everything it rests on that everything is up to date.
+    fn rests_on(&mut self) -> Option<RestsOn> {
+        // Under make's rule a time alone makes stale: no memo of contents can stand for that.
+        if self.judge_rules.by_mtime {
+            return None;
+        }
+        let plain = self.is_whole();
+        let graph = self.engine.graph();
+        let mut rests = RestsOn { contents: std::mem::take(&mut self.contents), ..RestsOn::default() };
+        let project = self.project;
+        let in_run = |path| Path::strip_prefix(path, &project.run).unwrap_or(path);
+        for (path, digest) in &project.sources {
+            let path = in_run(path);
+            rests.files.push(path.to_owned());
+            if let Some(digest) = digest {
+                rests.contents.note(path.to_str()?, digest);
+            }
+        }
+        for name in ["run.toml", "pipeline.toml"] {
+            if self.store.path(name).is_file() {
+                rests.files.push(name.into());
+            } else {
+                rests.absent.push(name.into());
+            }
+        }
+        rests.sources = rests.files.len();
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
+            let task = &graph[id];
+            let spec = self.project.spec(task);
+            let settled = self.engine.settled(id);
+            let done = matches!(settled, Some(Settled::Fresh | Settled::Done));
+            let mut rested = Rested { store: self.store, rests: &mut rests, own: Some(Vec::new()) };
+            if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
+                // Of a fan-out that is skipped, what would have made it may be skipped too.
+                rested.add(file, !done);
+            }
+            if let (NodeKind::Family, Some(glob)) =
+                (task.kind, spec.foreach.as_ref().and_then(|f| f.glob.as_ref()))
+            {
+                // Each is an item, whether or not an instance reads it too.
+                for path in self.finder.glob(glob).ok()? {
+                    rested.add(&path, false);
+                }
+            }
+            if !planexe_pipeline::input_files::has_outputs(task) || !done {
+                // A task that is skipped has inputs that say so; it may have no outputs. Those of a fan-out are its
+                // items'.
+                if settled != Some(Settled::Skipped) || task.kind == NodeKind::Family {
+                    continue;
+                }
+            } else {
+                let first = task.outputs.first()?;
+                let marker = self.store.sidecar_path(first, Sidecar::Done);
+                rested.rests.markers.push(rested.rests.files.len() as u32);
+                rested.add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
+                for output in &task.outputs {
+                    rested.add(output, false);
+                }
+            }
+            if done && !self.is_given_the_same(id) || !done && self.begun && may_miss(task) {
+                return None;
+            }
+            let mut globs = false;
+            for files in self.finder.resolve(graph, task).ok()? {
+                globs |= files.glob;
+                for path in &files.paths {
+                    // What is read by a task that is skipped may be of one that is skipped too.
+                    rested.add(path, files.optional || !done);
+                }
+            }
+            if plain
+                && done
+                && !globs
+                && matches!(task.kind, NodeKind::Single)
+                && let Some(own) = rested.own
+            {
+                rests.tasks.push((task.name.clone(), own));
+            }
+        }
+        rests.there = self.unread();
+        for spec in &self.project.specs {
+            if let Recipe::Command(command) = &spec.recipe {
+                for name in &command.env_names {
+                    let value = (self.env)(name);
+                    rests.env.push((name.clone(), memo::digest_of_variable(value.as_deref())));
+                }
+            }
+        }
+        rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
+        let globs = !rests.dirs.is_empty();
+        rests.dirs.extend(project.listed.iter().map(|path| in_run(path).to_owned()));
+        // What matched when a task was judged may have come since, or gone.
+        let listed =
+            |spec: &planexe_pipeline::project::Spec| spec.foreach.as_ref().is_some_and(|f| f.glob.is_some());
+        if self.begun && (globs || self.project.specs.iter().any(listed)) {
+            return None;
+        }
+        Some(rests)
+    }
+
+    /// Whether what a task that is done would be given is what it was given, by name: files that a glob matched, or that
+    /// may be absent, can have gone since it was judged, and leave nothing that could be looked at.
+    fn is_given_the_same(&self, id: TaskId) -> bool {
+        let (graph, store) = (self.engine.graph(), self.store);
+        let task = &graph[id];
+        if !task.inputs.iter().any(|input| input.glob) && !may_miss(task) {
+            return true;
+        }
+        let first = task.outputs.first().map_or("", String::as_str);
+        let (Marker::Valid(done), Ok(now)) = (store.read_done(first), self.finder.resolve(graph, task))
+        else {
+            return false;
+        };
+        let given: HashSet<&str> = done.inputs.iter().map(|input| input.path.as_str()).collect();
+        let is_there = |path: &str| store.path(path).exists();
+        let mut now = now.iter().flat_map(|files| &files.paths).map(String::as_str);
+        given.iter().all(|path| is_there(path)) && now.all(|path| given.contains(path) || !is_there(path))
+    }
+
+    /// Files of the user's that only tasks read that are not made now. Without one of them the pipeline has a fault.
+    fn unread(&self) -> Vec<PathBuf> {
+        let (graph, declared) = (self.engine.graph(), &self.project.graph);
+        let is_made = |id: TaskId| {
+            self.engine.is_wanted(id)
+                && (graph[id].kind != NodeKind::Family || !graph.instances(id).is_empty())
+        };
+        let mut unread = BTreeSet::new();
+        for id in declared.ids().filter(|&id| !is_made(id)) {
+            let named = declared[id].inputs.iter().filter(|input| !input.glob && !input.optional);
+            let list =
+                self.project.spec(&declared[id]).foreach.as_ref().and_then(|foreach| foreach.file.as_ref());
+            for path in named.map(|input| &input.pattern).chain(list) {
+                if !pattern::has_key(path) && !declared.is_produced(path) {
+                    unread.insert(PathBuf::from(path));
+                }
+            }
+        }
+        unread.into_iter().collect()
+    }
+
+    /// Remembers what fresh verdicts rested on, so that the next build need not read.
+    pub(super) fn note_fresh(&mut self) {
+        let judge = self.judge_with();
+        let graph = self.engine.graph();
+        let fresh: Vec<TaskId> = graph
+            .ids()
+            .filter(|&id| {
+                matches!(self.engine.settled(id), Some(Settled::Fresh))
+                    && planexe_pipeline::input_files::has_outputs(&graph[id])
+                    && !self.known.is_some_and(|known| known.is_fresh(&graph[id].name))
+            })
+            .collect();
+        let edited: HashSet<&String> = self.edited.iter().collect();
+        let sample: HashSet<&String> = self.summary.sample.iter().collect();
+        for id in fresh {
+            let name = &graph[id].name;
+            let is_edited = graph[id].outputs.iter().any(|output| edited.contains(output));
+            let unknown = self.tools.index.stamp(name).is_none();
+            if unknown && !is_edited && !sample.contains(name) && self.is_given_the_same(id) {
+                self.tools.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
+            }
+        }
+    }
+}
+
+/// Whether a file a task reads may be absent.
+fn may_miss(task: &Task) -> bool {
+    task.inputs.iter().any(|input| input.optional)
+}
+
+/// Gathers the files verdicts rested on.
+struct Rested<'a> {
+    store: &'a Store,
+    rests: &'a mut RestsOn,
+    /// Those of one task, by position; none if it rests on more than contents.
+    own: Option<Vec<u32>>,
+}
+
+impl Rested<'_> {
+    fn add(&mut self, path: &str, optional: bool) {
+        if optional && !self.store.path(path).exists() {
+            self.rests.absent.push(path.into());
+            self.own = None;
+            return;
+        }
+        if let Some(own) = &mut self.own {
+            own.push(self.rests.files.len() as u32);
+        }
+        self.rests.files.push(path.into());
+    }
+}

@@ -1,0 +1,135 @@
+//! Telling what happens: events to the log and to whoever watches, and the state now and then.
+
+use super::{Attempt, Build};
+use crate::eta;
+use crate::runner;
+use planexe_base::cancel::Level;
+use planexe_base::event::Kind;
+use planexe_base::record::Marker;
+use planexe_engine::graph::{Kind as NodeKind, TaskId};
+use planexe_engine::scheduler::Settled;
+use planexe_ui::progress::{Running, Snapshot};
+
+impl Build<'_> {
+    /// Events of runners, in the order they happened.
+    pub(super) fn drain_events(&mut self) {
+        while let Ok(kind) = self.events.try_recv() {
+            self.tell(kind);
+        }
+    }
+
+    /// Tells an event to the log and to whoever watches.
+    pub(super) fn tell(&mut self, kind: Kind) {
+        let event = runner::stamp(kind);
+        self.sink.done(self.summary.ran + self.summary.fresh + self.summary.skipped);
+        if self.begun
+            && !matches!(event.kind, Kind::TaskProgress { .. })
+            && let Some(error) = self.tools.logs.event(&event)
+        {
+            let message = format!("events cannot be logged, the build goes on: {error}");
+            self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
+        }
+        self.sink.event(&event);
+    }
+
+    /// Shows progress.
+    pub(super) fn tick(&mut self) {
+        let mut running: Vec<Running> = Vec::with_capacity(self.running.len());
+        for (&id, attempt) in &self.running {
+            running.push(Running {
+                task: self.engine.graph()[id].name.clone(),
+                model: attempt.model.clone(),
+                attempt: attempt.number,
+                doing: attempt.live.doing().text,
+                elapsed_s: attempt.live.started.elapsed().as_secs_f64(),
+            });
+        }
+        running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
+        let graph = self.engine.graph();
+        let elapsed_s = self.now().as_secs_f64();
+        let mut snapshot = Snapshot { elapsed_s, running, ..Snapshot::default() };
+        for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
+            let settled = self.engine.settled(id);
+            // A fan-out of no items is done, and nothing to count.
+            let empty = matches!(graph[id].kind, NodeKind::Family)
+                && matches!(settled, Some(Settled::Fresh | Settled::Done));
+            if empty || !self.counts(id) {
+                continue;
+            }
+            snapshot.total += 1;
+            match settled {
+                Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => {
+                    snapshot.done += 1
+                }
+                Some(Settled::Failed) => snapshot.failed += 1,
+                Some(Settled::Blocked) => snapshot.blocked += 1,
+                Some(Settled::Waiting) => snapshot.waiting += 1,
+                _ => {}
+            }
+        }
+        snapshot.eta_s = self.time_left();
+        snapshot.usage = runner::usage_of(&self.tools.providers.spent());
+        snapshot.hold = if self.paused {
+            Some("paused".into())
+        } else if self.tools.cancel.level() > Level::Running {
+            Some("stopping".into())
+        } else {
+            self.waits_for_server()
+        };
+        self.sink.tick(&snapshot);
+    }
+
+    /// Seconds to go, once something runs.
+    fn time_left(&self) -> Option<f64> {
+        let graph = self.engine.graph();
+        let left = |id: TaskId| {
+            let over = !self.engine.is_wanted(id) || self.engine.settled(id).is_some();
+            if over || graph[id].kind == NodeKind::Group {
+                return 0.0;
+            }
+            let spent = |attempt: &Attempt| attempt.live.started.elapsed().as_secs_f64();
+            (self.engine.expected_s(id) - self.running.get(&id).map_or(0.0, spent)).max(0.0)
+        };
+        self.begun
+            .then(|| eta::time_left(self.project, graph, self.engine.at_once(), left))
+            .filter(|seconds| *seconds > 0.0)
+    }
+
+    /// After `--only`: readers of what changed are stale now.
+    pub(super) fn tell_readers(&mut self) {
+        let graph = self.engine.graph();
+        let mut readers: Vec<String> = Vec::new();
+        for &id in &self.changed {
+            let family = match graph[id].kind {
+                NodeKind::Instance { family } => Some(family),
+                _ => None,
+            };
+            for reader in graph[id].readers.iter().chain(family.iter().flat_map(|f| &graph[*f].readers)) {
+                let name = &graph[*reader].name;
+                if !self.engine.is_wanted(*reader) && !readers.contains(name) && self.read_other(*reader, id)
+                {
+                    readers.push(name.clone());
+                }
+            }
+        }
+        if !readers.is_empty() {
+            let message = format!("made alone; what reads it is stale now: `{}`", readers.join("`, `"));
+            self.tell(Kind::Note { task: None, message, warning: true });
+        }
+    }
+
+    /// Whether a task is recorded as made from other outputs of `source` than there are now. A fan-out may be.
+    fn read_other(&self, reader: TaskId, source: TaskId) -> bool {
+        let graph = self.engine.graph();
+        if graph[reader].kind == NodeKind::Family {
+            return true;
+        }
+        let marker = |id: TaskId| Some(self.store.read_done(graph[id].outputs.first()?));
+        let (Some(Marker::Valid(made)), Some(Marker::Valid(now))) = (marker(reader), marker(source)) else {
+            return false;
+        };
+        made.inputs.iter().any(|input| {
+            now.outputs.iter().any(|output| output.path == input.path && output.blake3 != input.blake3)
+        })
+    }
+}

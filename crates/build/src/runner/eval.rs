@@ -1,0 +1,446 @@
+//! Evaluation: what a task made is a candidate until its evaluator has given it a score.
+//!
+//! The candidate is on disk before anybody is asked about it, and the answer before anything follows from it, so that a
+//! kill costs a repeat of the evaluator's call at most. A verdict speaks of one attempt, one round and these contents;
+//! it is used once.
+
+use std::fmt::Write as _;
+
+use super::prompt::{self, Asked, Question};
+use super::{Job, Made, Notes, Outcome, Stage, Talk, Tools, command, commit_attempt, failure, isolated};
+use crate::check_staleness::call_digest;
+use crate::eval_request::{self as evaluation, text_of};
+use planexe_base::fs::FsError;
+use planexe_base::record::{By, Digest, Failure, SCHEMA, State};
+use planexe_base::style;
+use planexe_llm::{Class, Rejected};
+use planexe_pipeline::check;
+use planexe_pipeline::eval_score::{self as verdict, Evaluation, Next, Score};
+use planexe_pipeline::project::{EvalSpec, Evaluator, PromptSpec};
+use planexe_store::calls::Verdict;
+use planexe_store::candidates::Candidate;
+use planexe_store::commit::Content;
+
+/// Most characters of notes that are kept.
+const NOTES: usize = 16 << 10;
+/// Most bytes of a former output that go with the notes.
+const FORMER: usize = 256 << 10;
+
+/// Of more attempts, or rounds of one, the verdict is not looked for.
+const MOST: u32 = 16;
+
+/// What a verdict is found by.
+pub fn bound(attempt: u32, round: u32, content: &Digest, asked: &Digest) -> Digest {
+    Digest::of(format!("{attempt} {round} {content} {asked}").as_bytes())
+}
+
+/// Keeps what an attempt made until its verdict. `failed`: how its command failed.
+pub(super) fn propose(
+    tools: &Tools,
+    job: &Job,
+    outputs: Vec<(String, Content)>,
+    made: Made,
+    failed: Option<Failure>,
+) -> Result<Outcome, FsError> {
+    job.live.enter(Stage::Saving);
+    let mut candidate = Candidate {
+        schema: SCHEMA,
+        task: job.task.name.clone(),
+        made_from: job.prepared.made_from(),
+        attempt: made.attempt.unwrap_or(job.attempt),
+        round: if made.was_there { 0 } else { job.course.round.max(1) },
+        outputs: Vec::new(),
+        made_with: made.with,
+        call: made.call,
+        sample: made.sample,
+        reused: made.reused,
+        by: made.by,
+        failure: failed,
+        spent: false,
+        best: None,
+        by_user: None,
+        success: None,
+    };
+    let spec = tools.project.spec(&job.task);
+    if spec.eval.is_none() {
+        // With the record of its files, so that no kill leaves the one without the other.
+        return isolated::succeed(tools, job, candidate, Some(outputs));
+    }
+    if candidate.round <= 1 {
+        // Of rounds that were given up.
+        tools.store.remove_best(&candidate.task)?;
+    }
+    tools.store.keep_candidate(&mut candidate, outputs)?;
+    Ok(Outcome::Evaluate(Box::new(candidate)))
+}
+
+/// The state of a task whose candidate waits for its verdict.
+pub(super) fn waits_as(candidate: &Candidate) -> State {
+    if candidate.failure.is_some() { State::FailedPendingEval } else { State::PendingEval }
+}
+
+/// The evaluation that is waited for, as records have it.
+pub(super) fn awaited(tools: &Tools, job: &Job, candidate: &Candidate) -> Evaluation {
+    let Some(spec) = &tools.project.spec(&job.task).eval else { return Evaluation::default() };
+    let model = spec.prompt().and_then(|prompt| Some(&tools.project.endpoints[*prompt.models.first()?]));
+    Evaluation {
+        score: None,
+        threshold: spec.threshold,
+        notes: String::new(),
+        round: candidate.round,
+        rounds: spec.max_rounds,
+        model: model.map(|endpoint| endpoint.model_name().to_owned()),
+    }
+}
+
+/// Has the candidate judged, and does what follows.
+pub(super) fn run(tools: &Tools, job: &mut Job) -> Outcome {
+    let spec = tools.project.spec(&job.task).eval.as_deref();
+    let (Some(spec), Some(candidate)) = (spec, job.course.candidate.clone()) else {
+        return Outcome::Failed(failure("internal", "BUG: there is nothing to evaluate; please report it"));
+    };
+    Evaluating { tools, job, spec, candidate: *candidate }.run().unwrap_or_else(Outcome::Broken)
+}
+
+/// A score, and who gave it.
+struct Scored {
+    score: Score,
+    model: Option<String>,
+    /// The evaluator's kept call.
+    call: Option<String>,
+}
+
+/// An evaluation under way.
+struct Evaluating<'a> {
+    tools: &'a Tools,
+    job: &'a mut Job,
+    spec: &'a EvalSpec,
+    candidate: Candidate,
+}
+
+impl Evaluating<'_> {
+    fn run(mut self) -> Result<Outcome, FsError> {
+        let scored = match &self.spec.by {
+            Evaluator::Prompt(prompt) => self.ask_model(prompt)?,
+            Evaluator::Command(line) => {
+                self.job.live.enter(Stage::Running);
+                let score = || command::score(self.tools, self.job, line, &self.candidate, self.spec.timeout);
+                // What is no score is asked for once more.
+                let scored = match score()? {
+                    Err(Some(failed)) if failed.class == "validation" => score()?,
+                    first => first,
+                };
+                scored
+                    .map(|score| Scored { score, model: None, call: None })
+                    .map_err(|failed| failed.map_or(Outcome::Stopped, Outcome::Failed))
+            }
+        };
+        match scored {
+            Ok(scored) => self.follow(scored),
+            Err(Outcome::Failed(failed)) => self.without_score(failed),
+            Err(outcome) => Ok(outcome),
+        }
+    }
+
+    /// The score of a model: one that came before a kill, or a new one.
+    fn ask_model(&mut self, prompt: &PromptSpec) -> Result<Result<Scored, Outcome>, FsError> {
+        let question = match self.question(prompt) {
+            Ok(question) => question,
+            Err(failed) => return Ok(Err(Outcome::Failed(failed))),
+        };
+        let endpoints = prompt.models.iter().map(|&at| &self.tools.project.endpoints[at]);
+        for (endpoint, (attempt, round)) in endpoints.flat_map(|one| self.verdicts().map(move |of| (one, of)))
+        {
+            let asked = call_digest(prompt, endpoint, &question.system, &question.prompt);
+            let digest = bound(attempt, round, &self.candidate.content(), &asked);
+            let Some(kept) = self.tools.store.calls().find_named(&self.job.task.name, &digest) else {
+                continue;
+            };
+            let sample = kept.record.reply.as_ref().is_some_and(|reply| reply.sample);
+            let Some(Ok(score)) = kept.record.reply.as_ref().map(|reply| verdict::read(&reply.text)) else {
+                continue;
+            };
+            // One that was used stands for the answer it let pass, where that comes to use again.
+            let stands = self.candidate.reused && score.score >= self.spec.threshold;
+            if (sample && self.tools.frozen) || (kept.record.verdict != Verdict::Arrived && !stands) {
+                continue;
+            }
+            prompt::count_kept(self.tools, &kept.record)?;
+            self.candidate.sample |= sample;
+            let model = Some(endpoint.model_name().to_owned());
+            return Ok(Ok(Scored { score, model, call: Some(kept.name) }));
+        }
+        let model = self.tools.project.endpoints[prompt.models[self.job.endpoint]].model_name().to_owned();
+        Ok(match prompt::ask(self.tools, self.job, prompt, question)? {
+            Asked::Ended(Outcome::Again { mut failure, next, after, endpoint, pause }) => {
+                failure.message = format!("its evaluator: {}", failure.message);
+                Err(Outcome::Again { failure, next, after, endpoint, pause })
+            }
+            Asked::Ended(outcome) => Err(outcome),
+            Asked::Answered(answer) => match verdict::read(&answer.valid.text) {
+                Ok(score) => match prompt::refused_sample(self.tools, &answer) {
+                    Some(failed) => Err(Outcome::Failed(failed)),
+                    None => {
+                        self.candidate.sample |= answer.sample;
+                        Ok(Scored { score, model: Some(model), call: Some(answer.call) })
+                    }
+                },
+                Err(violations) => Err(Outcome::Failed(failure("validation", check::feedback(&violations)))),
+            },
+        })
+    }
+
+    /// Attempts and rounds whose verdict may count: the candidate's own; and where an answer comes to use again, of which
+    /// nobody knows any more in which attempt and round it came, all there were.
+    fn verdicts(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let (attempt, round) = (self.candidate.attempt, self.candidate.round);
+        let attempts = if self.candidate.reused { self.job.attempt.min(MOST) } else { 0 };
+        let rounds = self.spec.max_rounds.min(MOST);
+        let others = (1..=attempts).flat_map(move |attempt| (1..=rounds).map(move |round| (attempt, round)));
+        std::iter::once((attempt, round)).chain(others.filter(move |&other| other != (attempt, round)))
+    }
+
+    /// What the evaluator is asked, and what its answer is found by: it speaks of this attempt, this round and these
+    /// contents alone.
+    fn question(&self, prompt: &PromptSpec) -> Result<Question, Failure> {
+        let Self { tools, job, spec, candidate } = self;
+        let (system, text) = evaluation::question(
+            &tools.project,
+            &tools.store,
+            &job.task,
+            &job.prepared,
+            spec,
+            prompt,
+            candidate,
+        )?;
+        let digest = |&at: &usize| {
+            let endpoint = &tools.project.endpoints[at];
+            let asked = call_digest(prompt, endpoint, &system, &text);
+            let digest = bound(candidate.attempt, candidate.round, &candidate.content(), &asked);
+            (endpoint.name.clone(), digest)
+        };
+        let digests = prompt.models.iter().map(digest).collect();
+        Ok(Question { system, prompt: text, check: None, digests, former: Vec::new() })
+    }
+
+    /// No score came: the evaluator cannot be reached, and the candidate waits; or what it says is no score.
+    fn without_score(self, mut failed: Failure) -> Result<Outcome, FsError> {
+        let name = style::clean(&self.job.task.name);
+        let unusable =
+            [Class::Validation, Class::Truncated, Class::EmptyResponse, Class::Degenerate, Class::Refusal]
+                .iter()
+                .any(|class| class.name() == failed.class);
+        let mut hint = failed.message.split_once("\nhint: ").map(|(_, hint)| hint.to_owned());
+        let said = failed.message.split("\nhint: ").next().unwrap_or_default().to_owned();
+        if !unusable && failed.class != "template" {
+            hint.get_or_insert_with(|| {
+                format!("the next build asks it again; `planexe touch {name}` takes the outputs as they are")
+            });
+            failed.message = format!("its evaluator gave no verdict: {said}");
+            failed.recoverable = true;
+        } else {
+            self.tools.store.spend_candidate(&self.job.task.name)?;
+            failed.message = format!("its evaluator gave no usable score: {said}");
+            hint = Some(format!("`planexe touch {name}` takes the outputs as they are"));
+        }
+        failed.message.extend(hint.map(|hint| format!("\nhint: {hint}")));
+        Ok(if unusable || failed.class == "template" {
+            Outcome::Failed(failed)
+        } else {
+            Outcome::Unjudged(failed)
+        })
+    }
+
+    /// What follows from a score.
+    fn follow(mut self, scored: Scored) -> Result<Outcome, FsError> {
+        let Self { tools, spec, .. } = self;
+        let before = self.candidate.content();
+        if !tools.store.look_again(&mut self.candidate)? || self.candidate.content() != before {
+            let message = "an output was edited while its evaluator read it: it is evaluated again";
+            tools.note(Some(&self.job.task.name), true, message);
+            return Ok(Outcome::Evaluate(Box::new(self.candidate)));
+        }
+        let mut notes = scored.score.notes;
+        if let Some((end, _)) = notes.char_indices().nth(NOTES) {
+            notes.truncate(end);
+        }
+        let evaluation = Evaluation {
+            score: Some(scored.score.score),
+            notes,
+            model: scored.model,
+            ..awaited(tools, self.job, &self.candidate)
+        };
+        self.job.course.evaluation = Some(evaluation.clone());
+        let failed = self.candidate.failure.is_some();
+        let score = scored.score.score;
+        let best = best_of(tools, self.job);
+        let better =
+            best.filter(|it| it.best.as_ref().and_then(|it| it.score).is_some_and(|best| best > score));
+        let outcome = match verdict::next(score, spec, self.candidate.round, failed) {
+            Next::Done => match better {
+                Some(better) => take_best(tools, self.job, better)?,
+                None => self.accept()?,
+            },
+            Next::Round => {
+                let passes = score >= spec.threshold;
+                // What an isolated task has committed since cannot be taken back: its last round decides.
+                if passes && better.is_none() && tools.project.spec(&self.job.task).isolate.is_none() {
+                    tools.store.keep_best(&self.candidate, &evaluation)?;
+                }
+                self.next_round(&evaluation, passes)?
+            }
+            Next::Failed => self.reject(&evaluation)?,
+        };
+        // It was used.
+        if let (Some(call), false) = (&scored.call, matches!(outcome, Outcome::Broken(_))) {
+            tools.store.calls().mark(call, Verdict::Accepted)?;
+        }
+        Ok(outcome)
+    }
+
+    fn accept(&mut self) -> Result<Outcome, FsError> {
+        let Self { tools, job, candidate, .. } = self;
+        job.live.enter(Stage::Saving);
+        if tools.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
+            return isolated::succeed(tools, job, candidate.clone(), None);
+        }
+        let made = Made {
+            merged: None,
+            with: candidate.made_with.clone(),
+            call: candidate.call.clone(),
+            sample: candidate.sample,
+            reused: candidate.reused,
+            attempt: None,
+            by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
+            by_user: None,
+            was_there: candidate.round == 0,
+            warning: None,
+        };
+        let outcome = commit_attempt(tools, job, candidate.contents(&tools.store)?, made);
+        if let Outcome::Done(_) = outcome {
+            tools.store.remove_candidate(&job.task.name)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The task is made again, with the notes.
+    fn next_round(&mut self, evaluation: &Evaluation, passes: bool) -> Result<Outcome, FsError> {
+        let Self { tools, job, candidate, .. } = self;
+        retire(tools, candidate)?;
+        let notes = notes_of(tools, candidate, evaluation);
+        let course = &mut job.course;
+        course.round = candidate.round + 1;
+        course.notes = Some(notes);
+        course.candidate = None;
+        course.of_eval = Talk::default();
+        // A round has retries of its own; its time is part of the task's.
+        course.own = Talk { spent: course.own.spent, ..Talk::default() };
+        // A round that passes and is to be better yet is no failure.
+        let passes = passes || best_of(tools, job).is_some();
+        let failed = || Failure { recoverable: true, ..failure("eval", said(evaluation)) };
+        Ok(Outcome::Round((!passes).then(failed)))
+    }
+
+    fn reject(&mut self, evaluation: &Evaluation) -> Result<Outcome, FsError> {
+        let Self { tools, job, candidate, .. } = self;
+        retire(tools, candidate)?;
+        let hint =
+            format!("\nhint: `planexe touch {}` takes the outputs as they are", style::clean(&job.task.name));
+        Ok(Outcome::Failed(match &candidate.failure {
+            Some(failed) => {
+                let message = failed.message.split("\nhint: ").next().unwrap_or_default();
+                Failure { message: format!("{message}; {}{hint}", said(evaluation)), ..failed.clone() }
+            }
+            None => {
+                let first =
+                    candidate.outputs.first().map(|output| tools.store.candidate_file(candidate, output));
+                let raw = first.and_then(|path| prompt::bounded(&text_of(&path, FORMER).0));
+                let message = format!("{}{hint}", said(evaluation));
+                Failure { recoverable: true, raw_error: raw, ..failure("eval", message) }
+            }
+        }))
+    }
+}
+
+/// The best round so far of rounds that go on.
+pub(super) fn best_of(tools: &Tools, job: &Job) -> Option<Candidate> {
+    let rounds = job.course.round > 1 || job.course.candidate.as_deref().is_some_and(|it| it.round > 1);
+    let refines = || tools.project.spec(&job.task).eval.as_ref().is_some_and(|eval| eval.refine.is_some());
+    let best = (rounds && refines()).then(|| tools.store.best(&job.task.name))??;
+    (best.made_from == job.prepared.made_from()).then_some(best)
+}
+
+/// The rounds are over, and none after this one was better: it is what the task has made.
+pub(super) fn take_best(tools: &Tools, job: &mut Job, best: Candidate) -> Result<Outcome, FsError> {
+    job.live.enter(Stage::Saving);
+    let evaluation = best.best.clone().unwrap_or_default();
+    let message = format!(
+        "round {} of {} was the best, and is taken: {}",
+        best.round,
+        evaluation.rounds,
+        evaluation.text()
+    );
+    tools.note(Some(&job.task.name), false, message);
+    job.course.evaluation = Some(evaluation);
+    if let Some(call) = &best.call {
+        tools.store.calls().mark(call, Verdict::Accepted)?;
+    }
+    let made = Made {
+        with: best.made_with.clone(),
+        call: best.call.clone(),
+        sample: best.sample,
+        by: if best.failure.is_some() { Some(By::Rescue) } else { best.by },
+        ..Made::default()
+    };
+    let outcome = commit_attempt(tools, job, best.contents(&tools.store)?, made);
+    if let Outcome::Done(_) = outcome {
+        tools.store.remove_candidate(&job.task.name)?;
+    }
+    Ok(outcome)
+}
+
+/// A candidate that was found wanting is never used again, nor is the answer it came from.
+fn retire(tools: &Tools, candidate: &Candidate) -> Result<(), FsError> {
+    tools.store.spend_candidate(&candidate.task)?;
+    if let Some(call) = &candidate.call {
+        tools.store.calls().mark(call, Verdict::Rejected)?;
+    }
+    Ok(())
+}
+
+/// The score in words, with the notes in a line.
+fn said(evaluation: &Evaluation) -> String {
+    const LINE: usize = 200;
+    let notes = evaluation.notes.split_whitespace().collect::<Vec<_>>().join(" ");
+    match notes.char_indices().nth(LINE) {
+        _ if notes.is_empty() => evaluation.text(),
+        Some((end, _)) => format!("{}: {}…", evaluation.text(), &notes[..end]),
+        None => format!("{}: {notes}", evaluation.text()),
+    }
+}
+
+/// What an evaluation says to the next round.
+pub fn notes_of(tools: &Tools, candidate: &Candidate, evaluation: &Evaluation) -> Notes {
+    let path = candidate.outputs.first().map(|output| tools.store.candidate_file(candidate, output));
+    let former = path.as_deref().map(|path| text_of(path, FORMER).0).unwrap_or_default();
+    let mut text = format!("Score {} of 1", evaluation.score.unwrap_or_default());
+    if evaluation.score.is_some_and(|score| score < evaluation.threshold) {
+        let _ = write!(text, "; {} or more is wanted", evaluation.threshold);
+    }
+    text.push_str(".\n");
+    if !evaluation.notes.is_empty() {
+        let _ = writeln!(text, "\n{}", evaluation.notes);
+    }
+    Notes { text, former, former_path: path }
+}
+
+impl Notes {
+    /// As an answer that would not do, and what was wrong with it.
+    pub fn as_rejected(&self) -> Rejected {
+        let feedback = format!(
+            "Your last answer was evaluated. {}\nAnswer again in full, better in what the evaluation found wanting and with everything else kept. Give only the answer itself.\n",
+            self.text
+        );
+        Rejected { answer: self.former.clone(), feedback }
+    }
+}

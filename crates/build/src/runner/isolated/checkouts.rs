@@ -1,0 +1,242 @@
+//! The checkouts of a base branch, the run's own among them: what of the user's must not be touched there when it moves, and
+//! how files and index follow it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::merge::{DIRTY, Merging, merged_content};
+use super::{Trouble, failure, named, others};
+use crate::git::{Git, GitError};
+use planexe_base::fs::{self, Durability, FileKind};
+use planexe_base::record::Failure;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::types::OnMergeFailure;
+use planexe_store::Why;
+use planexe_store::candidates::Candidate;
+use planexe_store::lanes::Merge;
+
+impl Merging<'_> {
+    /// The worktrees, the user's among them, in which the base is checked out.
+    fn checkouts(&self) -> Result<Vec<Git>, GitError> {
+        let all = self.git.worktrees()?;
+        let of_base = all.into_iter().filter(|(_, branch)| branch.as_deref() == Some(&self.success.base));
+        Ok(of_base.filter(|(path, _)| path.is_dir()).map(|(path, _)| Git::at(path)).collect())
+    }
+
+    /// That nothing is touched which the user has not committed. Former outputs of the task's own, which nobody committed,
+    /// are put aside: they are in history.
+    pub(super) fn require_room(&self, candidate: &Candidate, merge: &Merge) -> Result<Aside, Trouble> {
+        let mut aside = Aside::default();
+        for git in self.checkouts()? {
+            if git.look(&["rev-parse", "-q", "--verify", "MERGE_HEAD"])?.is_some() {
+                return Err(self.dirty(&git, "a merge is under way there").into());
+            }
+            let added = git.names(&[
+                "diff",
+                "--name-only",
+                "-z",
+                "--no-renames",
+                "--diff-filter=A",
+                &merge.old,
+                &merge.new,
+                "--",
+            ])?;
+            let mut in_the_way = Vec::new();
+            for name in &added {
+                let path = git.dir().join(name);
+                if fs::kind(&path)?.is_none() {
+                    continue;
+                }
+                let of_run = relative(&self.isolation.place.prefix, name);
+                let own = candidate.outputs.iter().any(|output| output.path == of_run)
+                    && path == self.tools.store.path(&of_run);
+                if own {
+                    let outputs: Vec<String> =
+                        candidate.outputs.iter().map(|output| output.path.clone()).collect();
+                    self.tools.store.save(&candidate.task, Why::Replaced, &outputs, Durability::Synced)?;
+                    let other = fs::temp_beside(&path);
+                    fs::rename(&path, &other, Durability::Unsynced)?;
+                    aside.0.push((path, other));
+                } else {
+                    in_the_way.push(name.clone());
+                }
+            }
+            let _ = git.run(&["update-index", "-q", "--refresh"])?;
+            let said = git.run(&["read-tree", "-n", "-m", "-u", &merge.old, &merge.new])?;
+            if in_the_way.is_empty() && said.code == 0 {
+                continue;
+            }
+            aside.back()?;
+            return Err(match in_the_way.is_empty() {
+                false => self.dirty(
+                    &git,
+                    &format!("{} would be overwritten, which git does not track there", named(&in_the_way)),
+                ),
+                true => {
+                    let touched = git.names(&[
+                        "diff",
+                        "--name-only",
+                        "-z",
+                        "--no-renames",
+                        &merge.old,
+                        &merge.new,
+                        "--",
+                    ])?;
+                    let dirty: BTreeSet<String> = git
+                        .names(&["diff", "--name-only", "-z", "--no-renames", "HEAD", "--"])?
+                        .into_iter()
+                        .collect();
+                    let both: Vec<String> = touched.into_iter().filter(|name| dirty.contains(name)).collect();
+                    let what = if both.is_empty() {
+                        said.why()
+                    } else {
+                        format!("{} would be overwritten, with changes that are not committed", named(&both))
+                    };
+                    self.dirty(&git, &what)
+                }
+            }
+            .into());
+        }
+        Ok(aside)
+    }
+
+    /// Former outputs that git will replace in the run's own checkout go to history first, as those do that we replace.
+    pub(super) fn keep_former(&self, candidate: &Candidate, merge: &Merge) -> Result<(), Trouble> {
+        let (store, place) = (&self.tools.store, &self.isolation.place);
+        let mut there = others(self.tools, &self.success.lane, &self.job.task.name);
+        there.push(candidate.clone());
+        there.retain(|it| it.outputs.iter().any(|output| store.path(&output.path).is_file()));
+        let in_run = |git: &Git| fs::resolved(git.dir()) == place.top;
+        if there.is_empty() || !self.checkouts()?.iter().any(in_run) {
+            return Ok(());
+        }
+        let names =
+            self.git.names(&["diff", "--name-only", "-z", "--no-renames", &merge.old, &merge.new, "--"])?;
+        let replaced: BTreeSet<String> = names.iter().map(|name| relative(&place.prefix, name)).collect();
+        for it in there {
+            let outputs: Vec<String> = it.outputs.iter().map(|output| output.path.clone()).collect();
+            if outputs.iter().any(|output| replaced.contains(output)) {
+                store.save(&it.task, Why::Replaced, &outputs, Durability::Synced)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dirty(&self, git: &Git, what: &str) -> Failure {
+        let message = format!(
+            "`{}` is not merged into `{}`, which is checked out in `{}`: {what}\nhint: commit or stash that, then `planexe resume{}`",
+            self.success.branch,
+            self.success.base,
+            shown_path(git.dir()),
+            if self.spec.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" },
+        );
+        Failure { recoverable: true, ..failure(DIRTY, message) }
+    }
+
+    /// Files and index of the checkouts of the base follow it. What they have of it already stays.
+    pub(super) fn bring_along(&self, merge: &Merge) -> Result<(), Trouble> {
+        if merge.old == merge.new {
+            return Ok(());
+        }
+        for git in self.checkouts()? {
+            let _ = git.run(&["update-index", "-q", "--refresh"])?;
+            let follow = || git.must(&["read-tree", "-m", "-u", &merge.old, &merge.new]);
+            let followed = match follow() {
+                Err(_) if take_up(&git, merge)? => follow(),
+                followed => followed,
+            };
+            if let Err(error) = followed {
+                let message = format!(
+                    "`{}` holds the merge, but its checkout `{}` could not be brought along: {error}\n\
+                     hint: commit or stash what is in the way, then `planexe resume`",
+                    self.success.base,
+                    shown_path(git.dir()),
+                );
+                return Err(Failure { recoverable: true, ..failure(DIRTY, message) }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes up what a git that was cut short, by a full disk or the power, brought into a checkout without noting it in the
+/// index: files that hold what they should, and the beginnings of such. True if there was any.
+fn take_up(git: &Git, merge: &Merge) -> Result<bool, Trouble> {
+    let (mut found, mut whole) = (false, Vec::new());
+    let names = git.names(&[
+        "diff",
+        "--name-only",
+        "-z",
+        "--no-renames",
+        "--diff-filter=AM",
+        &merge.old,
+        &merge.new,
+        "--",
+    ])?;
+    for name in names {
+        let path = git.dir().join(&name);
+        if fs::kind(&path)? != Some(FileKind::File) {
+            continue;
+        }
+        let there = fs::read(&path)?;
+        let content = |commit: &str| merged_content(git, Some(&name), commit);
+        let Some(new) = content(&merge.new)? else { continue };
+        if there == new {
+            whole.push(name);
+        } else if new.starts_with(&there) && content(&merge.old)?.is_none_or(|old| old != there) {
+            fs::remove(&path)?;
+            found = true;
+        }
+    }
+    if !whole.is_empty() {
+        let names = whole.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
+        git.must_feed(&["update-index", "--add", "-z", "--stdin"], names)?;
+        found = true;
+    }
+    Ok(found)
+}
+
+/// Former outputs that are out of the way of a merge, and where they were.
+#[derive(Default)]
+pub(super) struct Aside(Vec<(PathBuf, PathBuf)>);
+
+impl Aside {
+    pub(super) fn back(self) -> Result<(), Trouble> {
+        for (path, other) in &self.0 {
+            fs::rename(other, path, Durability::Unsynced)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn away(self) -> Result<(), Trouble> {
+        for (_, other) in &self.0 {
+            fs::remove(other)?;
+        }
+        Ok(())
+    }
+}
+
+/// A file of the repository, as seen from the run.
+pub(super) fn relative(prefix: &str, name: &str) -> String {
+    let (mut from, mut to) =
+        (prefix.split('/').filter(|part| !part.is_empty()).peekable(), name.split('/').peekable());
+    while from.peek().is_some() && from.peek() == to.peek() {
+        from.next();
+        to.next();
+    }
+    let up = from.map(|_| "..");
+    up.chain(to).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative;
+
+    #[test]
+    fn files_are_seen_from_the_run() {
+        assert_eq!(relative("", "a/b.txt"), "a/b.txt");
+        assert_eq!(relative("runs/x", "runs/x/b.txt"), "b.txt");
+        assert_eq!(relative("runs/x", "runs/y/b.txt"), "../y/b.txt");
+        assert_eq!(relative("runs/x", "src/a.rs"), "../../src/a.rs");
+    }
+}

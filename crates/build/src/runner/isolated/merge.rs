@@ -1,0 +1,410 @@
+//! The commits of a lane reach its base, and then its tasks are done.
+//!
+//! The merge is computed beside all worktrees; the base moves only from where it was found, and a checkout of it is
+//! brought along only if nothing of the user's is touched by that. All of it can be done again after a kill.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::super::{Made, Outcome, Stage, commit_attempt};
+use super::checkouts::relative;
+use super::saving::remove_worktree;
+use super::{
+    Job, Tools, Trouble, failure, git_in, identified, isolation, known_lane, message, named, others, spec_of,
+    submodules, worktree_of,
+};
+use crate::git::{Git, GitError};
+use crate::isolation::{Isolation, plain_name};
+use planexe_base::fs;
+use planexe_base::record::{By, Digest, Failure, SCHEMA};
+use planexe_base::style;
+use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::types::OnMergeFailure;
+use planexe_pipeline::project::IsolateSpec;
+use planexe_store::candidates::{Candidate, Success};
+use planexe_store::commit::Content;
+use planexe_store::lanes::{Lane, Merge};
+use planexe_ui::views::shell_word;
+
+/// The base moves under our hands so often at most.
+const TRIES: u32 = 20;
+/// The class of a merge that git cannot make by itself.
+pub const CONFLICT: &str = "merge_conflict";
+/// The class of one that would touch what the user has not committed.
+pub const DIRTY: &str = "merge_dirty";
+
+/// A lane that is merged.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// The commit on the base.
+    pub commit: String,
+    /// The files of the run that it changed.
+    pub changed: BTreeSet<String>,
+}
+
+/// Merges the lane of a task that succeeded, if that was not done yet.
+pub(in super::super) fn run(tools: &Tools, job: &Job) -> Outcome {
+    job.live.enter(Stage::Saving);
+    match try_run(tools, job) {
+        Ok(merged) => Outcome::Merged(Box::new(merged)),
+        Err(Trouble::Fs(error)) => Outcome::Broken(error),
+        Err(Trouble::Failed(failed)) if failed.class == CONFLICT || failed.class == DIRTY => {
+            match spec_of(tools, job).map_or(OnMergeFailure::Pause, |spec| spec.on_merge_failure) {
+                OnMergeFailure::Pause => Outcome::Unmerged(failed),
+                OnMergeFailure::Abort => Outcome::Failed(failed),
+            }
+        }
+        Err(Trouble::Failed(failed)) => Outcome::Failed(failed),
+    }
+}
+
+fn try_run(tools: &Tools, job: &Job) -> Result<Merged, Trouble> {
+    let (isolation, spec) = (isolation(tools)?, spec_of(tools, job)?);
+    let candidate = job.course.candidate.as_deref();
+    let Some((candidate, success)) = candidate.and_then(|it| Some((it, it.success.as_ref()?))) else {
+        return Err(failure("internal", "BUG: there is nothing to merge; please report it").into());
+    };
+    let _gate = isolation.gate()?;
+    let lane = known_lane(tools, &success.lane).filter(|lane| lane.branch == success.branch);
+    let lane = lane.unwrap_or_else(|| Lane {
+        schema: SCHEMA,
+        lane: success.lane.clone(),
+        name: plain_name(&success.lane),
+        base: success.base.clone(),
+        branch: success.branch.clone(),
+        ..Lane::default()
+    });
+    let mut merging = Merging { tools, job, spec, isolation, git: isolation.place.git(), success, lane };
+    let merge = merging.merge(candidate)?;
+    isolation.moved(&tools.store, &success.base, &merge.new)?;
+    merging.clean_up()?;
+    let names = match merge.old == merge.new {
+        true => Vec::new(),
+        false => {
+            merging.git.names(&["diff", "--name-only", "-z", "--no-renames", &merge.old, &merge.new, "--"])?
+        }
+    };
+    let prefix = &isolation.place.prefix;
+    let of_run = |name: &String| relative(prefix, name);
+    Ok(Merged { commit: merge.new, changed: names.iter().map(of_run).collect() })
+}
+
+/// A merge under way.
+pub(super) struct Merging<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) job: &'a Job,
+    pub(super) spec: &'a IsolateSpec,
+    pub(super) isolation: &'a Isolation,
+    pub(super) git: Git,
+    pub(super) success: &'a Success,
+    lane: Lane,
+}
+
+impl Merging<'_> {
+    fn merge(&mut self, candidate: &Candidate) -> Result<Merge, Trouble> {
+        let success = self.success;
+        let Some(mut old) = self.git.tip(&success.base)? else {
+            let hint =
+                format!("git branch {} brings it back, at a commit of yours", shell_word(&success.base));
+            let message = format!("the base branch `{}` is gone\nhint: {hint}", success.base);
+            return Err(Failure { recoverable: true, ..failure("git", message) }.into());
+        };
+        // What another task of the lane has begun since is not merged with it.
+        let begun = self.lane.at_work.is_some();
+        let tip = match begun {
+            true => Some(self.lane.head.clone()),
+            false => self.git.tip(&success.branch)?,
+        };
+        let is_in = |commit: &str| self.git.is_ancestor(commit, &old);
+        if is_in(&success.commit)? && tip.as_deref().map_or(Ok(true), is_in)? {
+            // By us, before a kill, or by a person; or there was nothing to merge.
+            let merge = self.lane.merge.clone().unwrap_or(Merge { old: old.clone(), new: old.clone() });
+            if merge.new == old {
+                self.bring_along(&merge)?;
+            }
+            return Ok(if self.git.is_ancestor(&merge.new, &old)? {
+                merge
+            } else {
+                Merge { old: old.clone(), new: old }
+            });
+        }
+        let tip = tip.unwrap_or_else(|| success.commit.clone());
+        if !begun {
+            self.require_clean_worktree()?;
+        }
+        let start = self.git.text(&["merge-base", &old, &tip])?;
+        let inner = submodules(&self.git, &start, &tip)?;
+        if !inner.is_empty() {
+            let message = format!(
+                "submodules are not merged: {}\nhint: change them by hand, and commit that on the base",
+                named(&inner)
+            );
+            return Err(failure("submodule", message).into());
+        }
+        for _ in 0..TRIES {
+            let tree = self.tree_of(&old, &tip)?;
+            let new = self.commit(&tree, &old, &tip)?;
+            let merge = Merge { old: old.clone(), new: new.clone() };
+            let aside = self.require_room(candidate, &merge)?;
+            self.lane.merge = Some(merge.clone());
+            self.tools.store.write_lane(&self.lane)?;
+            self.keep_former(candidate, &merge)?;
+            let why = format!("planexe: {} merged", self.success.branch);
+            if self.git.move_branch(&success.base, &new, &old, &why)? {
+                aside.away()?;
+                self.bring_along(&merge)?;
+                return Ok(merge);
+            }
+            aside.back()?;
+            old = self.git.tip(&success.base)?.unwrap_or(old);
+        }
+        let message = format!(
+            "the base branch `{}` never stands still\nhint: `planexe build` tries again",
+            success.base
+        );
+        Err(Failure { recoverable: true, ..failure("git", message) }.into())
+    }
+
+    fn worktree(&self) -> PathBuf {
+        self.tools.store.run_dir().join(worktree_of(&self.lane.name))
+    }
+
+    fn git_there(&self) -> Result<Option<Git>, Trouble> {
+        let root = self.worktree();
+        let there = fs::kind(&root.join(".git"))?.is_some();
+        Ok(there.then(|| git_in(&root, &self.tools.store.lane_excludes(&self.lane.lane))))
+    }
+
+    /// What a person solves a conflict with is committed before it is merged.
+    fn require_clean_worktree(&self) -> Result<(), Trouble> {
+        let Some(git) = self.git_there()? else { return Ok(()) };
+        let changed = git.names(&["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"])?;
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = changed.iter().filter_map(|line| line.get(3..).map(str::to_owned)).collect();
+        let message = format!(
+            "its worktree `{}` holds changes that are not committed: {}\nhint: cd {} && git add -A && git commit\nhint: then `planexe resume`",
+            worktree_of(&self.lane.name),
+            named(&names),
+            shell_word(&shown_path(&self.worktree())),
+        );
+        Err(failure(DIRTY, message).into())
+    }
+
+    /// The tree of both, if git can make it by itself. The base is not touched.
+    fn tree_of(&self, old: &str, tip: &str) -> Result<String, Trouble> {
+        if !self.isolation.merges_trees {
+            return self.tree_in_worktree(old, tip);
+        }
+        let said =
+            self.git.run(&["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", old, tip])?;
+        let names = said.out.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        let mut names = names.map(|name| String::from_utf8_lossy(name).into_owned());
+        match (said.code, names.next()) {
+            (0, Some(tree)) => Ok(tree),
+            (1, Some(_)) => Err(self.conflict(&names.collect::<Vec<_>>()).into()),
+            _ => {
+                Err(failure("git", format!("git cannot merge `{}`: {}", self.success.branch, said.why()))
+                    .into())
+            }
+        }
+    }
+
+    /// The same with a git that needs a worktree for it: the lane's own, which is clean.
+    fn tree_in_worktree(&self, old: &str, tip: &str) -> Result<String, Trouble> {
+        let Some(git) = self.git_there()? else {
+            let message = format!(
+                "its worktree `{}` is gone, and this git cannot merge without one\nhint: git 2.38 and later can",
+                worktree_of(&self.lane.name)
+            );
+            return Err(failure("git", message).into());
+        };
+        let git = identified(&git)?;
+        let said = git.run(&["merge", "-q", "--no-verify", "--no-edit", "--no-ff", "--no-commit", old])?;
+        let unmerged = git.names(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
+        let tree = if unmerged.is_empty() { git.text(&["write-tree"])? } else { String::new() };
+        let merging = git.look(&["rev-parse", "-q", "--verify", "MERGE_HEAD"])?.is_some();
+        if merging {
+            git.must(&["merge", "--abort"])?;
+        }
+        match (unmerged.is_empty(), merging || said.code == 0) {
+            (false, _) => Err(self.conflict(&unmerged).into()),
+            (true, true) => Ok(tree),
+            (true, false) => {
+                Err(failure("git", format!("git cannot merge `{old}` into `{tip}`: {}", said.why())).into())
+            }
+        }
+    }
+
+    fn conflict(&self, names: &[String]) -> Failure {
+        let (branch, base) = (&self.success.branch, &self.success.base);
+        let place = match self.worktree().exists() {
+            true => format!("cd {}", shell_word(&shown_path(&self.worktree()))),
+            false => format!("git switch {branch}"),
+        };
+        let force = if self.spec.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" };
+        let message = format!(
+            "`{branch}` conflicts with `{base}` in {}\n\
+             hint: {place} && git merge {}, solve it, git commit -a; then `planexe resume{force}`\n\
+             hint: or `planexe retry {}` makes it anew",
+            named(names),
+            shell_word(base),
+            shell_word(&self.job.task.name),
+        );
+        Failure { recoverable: true, ..failure(CONFLICT, message) }
+    }
+
+    /// The commit of the merge, with the attempts that are in it.
+    fn commit(&self, tree: &str, old: &str, tip: &str) -> Result<String, Trouble> {
+        let (job, success) = (self.job, self.success);
+        let mut attempts = vec![(
+            job.task.name.clone(),
+            job.attempt,
+            success.decision_id.clone(),
+            success.checkpoint_id.clone(),
+        )];
+        for candidate in others(self.tools, &success.lane, &job.task.name) {
+            if let Some(other) = candidate.success {
+                attempts.push((candidate.task, candidate.attempt, other.decision_id, other.checkpoint_id));
+            }
+        }
+        let attempts: Vec<(&str, u32, &str, &str)> = attempts
+            .iter()
+            .map(|(task, n, decision, checkpoint)| (&**task, *n, &**decision, &**checkpoint))
+            .collect();
+        let subject = format!("merge {} into {}", style::clean(&success.lane), style::clean(&success.base));
+        let message = message(&subject, &attempts);
+        Ok(identified(&self.git)?.text(&["commit-tree", tree, "-p", old, "-p", tip, "-m", &message])?)
+    }
+
+    /// Nothing of the lane is left in git: all of it is in the base. Whatever is not stays.
+    fn clean_up(&self) -> Result<(), Trouble> {
+        if self.lane.at_work.is_some() {
+            return Ok(());
+        }
+        if let Some(git) = self.git_there()? {
+            let left =
+                git.names(&["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"])?;
+            if !left.is_empty() {
+                let names: Vec<String> =
+                    left.iter().filter_map(|line| line.get(3..).map(str::to_owned)).collect();
+                let message = format!(
+                    "its worktree `{}` is kept: it holds {}, which came after it was merged",
+                    worktree_of(&self.lane.name),
+                    named(&names)
+                );
+                self.tools.note(Some(&self.job.task.name), true, message);
+                return Ok(());
+            }
+            remove_worktree(&self.git, &self.worktree(), true)?;
+        } else {
+            remove_worktree(&self.git, &self.worktree(), false)?;
+        }
+        Ok(self.git.delete_branch(&self.success.branch)?)
+    }
+}
+
+/// The task is done: its outputs are in the run, as they were merged, and its record says so.
+pub(in super::super) fn land(tools: &Tools, job: &Job, merged: &Merged) -> Outcome {
+    match try_land(tools, job, merged) {
+        Ok(outcome) => outcome,
+        Err(Trouble::Fs(error)) => Outcome::Broken(error),
+        Err(Trouble::Failed(failed)) => Outcome::Failed(failed),
+    }
+}
+
+fn try_land(tools: &Tools, job: &Job, merged: &Merged) -> Result<Outcome, Trouble> {
+    job.live.enter(Stage::Saving);
+    let candidate = job.course.candidate.as_deref();
+    let Some((candidate, success)) = candidate.and_then(|it| Some((it, it.success.as_ref()?))) else {
+        return Err(failure("internal", "BUG: there is nothing to be done with; please report it").into());
+    };
+    let place = &isolation(tools)?.place;
+    let mut outputs: Vec<(String, Content)> = Vec::new();
+    let mut kept: HashMap<String, Content> = candidate.contents(&tools.store)?.into_iter().collect();
+    for output in &candidate.outputs {
+        let own = kept.remove(&output.path);
+        let content =
+            match merged_content(&place.git(), place.in_repository(&output.path).as_deref(), &merged.commit)?
+            {
+                Some(bytes) => {
+                    if let Some(Content::Temp(temp)) = own {
+                        fs::remove(&temp)?;
+                    }
+                    let path = tools.store.path(&output.path);
+                    let there = fs::optional(fs::hash_file(&path))?.map(|(digest, _)| digest);
+                    match there == Some(Digest::of(&bytes)) {
+                        true => Content::InPlace { former: former_of(job, &output.path) },
+                        false => Content::Bytes(bytes),
+                    }
+                }
+                None => match own {
+                    Some(content) => content,
+                    None => continue,
+                },
+            };
+        outputs.push((output.path.clone(), content));
+    }
+    let made = Made {
+        with: candidate.made_with.clone(),
+        call: candidate.call.clone(),
+        sample: candidate.sample,
+        reused: candidate.reused,
+        attempt: None,
+        by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },
+        by_user: candidate.by_user.clone(),
+        was_there: false,
+        warning: None,
+        merged: Some((merged.commit.clone(), Box::new(success.clone()), holds_for(job, success, merged))),
+    };
+    let outcome = commit_attempt(tools, job, outputs, made);
+    if let Outcome::Done(_) = outcome {
+        tools.store.remove_candidate(&job.task.name)?;
+        // Others of the lane have to know yet what was merged.
+        let at_work = known_lane(tools, &success.lane).is_some_and(|lane| lane.at_work.is_some());
+        if !at_work && others(tools, &success.lane, &job.task.name).is_empty() {
+            tools.store.remove_lane(&success.lane)?;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Whether what the task would be made from now is what it was made from, but for what it changed of that itself.
+fn holds_for(job: &Job, success: &Success, merged: &Merged) -> bool {
+    let then: HashMap<&str, &Digest> =
+        success.inputs.iter().map(|it| (it.path.as_str(), &it.blake3)).collect();
+    let records = job.prepared.records();
+    let now: HashMap<&str, &Digest> = records.iter().map(|it| (it.path.as_str(), &it.blake3)).collect();
+    let paths: BTreeSet<&str> = then.keys().chain(now.keys()).copied().collect();
+    let same_files =
+        paths.iter().all(|path| then.get(path) == now.get(path) || merged.changed.contains(*path));
+    let parts = job.prepared.fingerprint.parts();
+    let of_files = |part: &str| part.starts_with("input.");
+    let same = |part: &String| of_files(part) || success.parts.get(part) == parts.get(part);
+    same_files && parts.keys().all(same) && success.parts.keys().all(same)
+}
+
+fn former_of(job: &Job, output: &str) -> Option<Digest> {
+    let done = job.former.as_deref()?;
+    done.outputs.iter().find(|it| it.path == output).map(|it| it.blake3.clone())
+}
+
+/// What a commit holds of a file, as it is checked out; none if it holds none.
+pub(super) fn merged_content(
+    git: &Git,
+    path: Option<&str>,
+    commit: &str,
+) -> Result<Option<Vec<u8>>, GitError> {
+    let Some(path) = path else { return Ok(None) };
+    let name = format!("{commit}:{path}");
+    match git.look(&["cat-file", "-t", &name])?.as_deref() {
+        Some("blob") => git.must(&["cat-file", "--filters", &name]).map(|said| Some(said.out)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a path is in a folder of worktrees of ours.
+pub fn is_ours(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with(".planexe/worktrees"))
+}

@@ -1,0 +1,144 @@
+//! What an attempt left in its worktree is put by on a branch of its own before the worktree is cleaned up.
+
+use super::{Seat, Trouble, failure, identified, isolation, named, nested_repository, style, submodules};
+use crate::git::{Git, GitError};
+use crate::isolation::{Isolation, SAVED};
+use crate::runner::Tools;
+use planexe_base::fs::{self, FileKind};
+use planexe_engine::graph::Task;
+
+/// Of one lane so many attempts are kept.
+const MOST: u32 = 10_000;
+
+impl Seat {
+    /// Puts by what is beyond the lane's last success: commits, and what is not committed, outputs that git ignores
+    /// included. The branch it is on, if there was anything.
+    pub(super) fn put_by(&self, tools: &Tools, task: &Task, there: bool) -> Result<Option<String>, Trouble> {
+        let isolation = isolation(tools)?;
+        let top = isolation.place.git();
+        let commit = match there {
+            true => {
+                self.require_own_top()?;
+                let all = self.commit_all(task)?;
+                // Its branch may hold what its worktree does not.
+                match top.tip(&self.lane.branch)? {
+                    Some(tip) if tip != self.lane.head && !top.is_ancestor(&tip, &all)? => {
+                        self.save(isolation, &tip)?;
+                    }
+                    _ => {}
+                }
+                Some(all)
+            }
+            false => top.tip(&self.lane.branch)?,
+        };
+        match commit {
+            Some(commit) if commit != self.lane.head && !top.is_ancestor(&commit, &self.lane.head)? => {
+                self.save(isolation, &commit).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A commit with all that is in the worktree: the one that is checked out, or one on top of it.
+    fn commit_all(&self, task: &Task) -> Result<String, Trouble> {
+        let copied = self.lane.at_work.as_ref().map(|at_work| at_work.copied.as_slice()).unwrap_or_default();
+        let tracked: Vec<&String> =
+            copied.iter().filter(|copied| copied.tracked).map(|copied| &copied.path).collect();
+        self.each("update-index", &["--no-skip-worktree"], &tracked)?;
+        self.git.must(&["add", "-A"])?;
+        let is_file = |path: &std::path::Path| fs::kind(path).ok().flatten() == Some(FileKind::File);
+        let outputs = task.outputs.iter().filter(|output| is_file(&self.path(output)));
+        let forced: Vec<String> =
+            outputs.map(|output| self.path(output).to_string_lossy().into_owned()).collect();
+        self.each("add", &["-f"], &forced.iter().collect::<Vec<_>>())?;
+        let changed = copied.iter().filter(|copied| {
+            !copied.tracked
+                && fs::hash_file(&self.root.join(&copied.path))
+                    .is_ok_and(|(digest, _)| digest != copied.blake3)
+        });
+        self.each("add", &["-f"], &changed.map(|copied| &copied.path).collect::<Vec<_>>())?;
+        let head = self.git.text(&["rev-parse", "HEAD"])?;
+        let tree = self.git.text(&["write-tree"])?;
+        self.require_all_is_in(&tree)?;
+        if tree == self.git.text(&["rev-parse", "HEAD^{tree}"])? {
+            return Ok(head);
+        }
+        let attempt = self.lane.at_work.as_ref().map_or(0, |at_work| at_work.attempt);
+        let message = format!("planexe: {}, attempt {attempt}, not finished\n", style::clean(&task.name));
+        Ok(identified(&self.git)?.text(&["commit-tree", &tree, "-p", &head, "-m", &message])?)
+    }
+
+    /// A repository within the worktree is in no commit of ours: it is not cleaned away.
+    fn require_all_is_in(&self, tree: &str) -> Result<(), Trouble> {
+        let mut inner = submodules(&self.git, &self.lane.head, tree)?;
+        inner.retain(|path| nested_repository(&self.root, &format!("{path}/")).is_some());
+        if inner.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "its worktree `{}` holds repositories of their own, which are in no commit: {}\nhint: move them away, then `planexe build`",
+            self.root.display(),
+            named(&inner)
+        );
+        Err(failure("submodule", message).into())
+    }
+
+    fn save(&self, isolation: &Isolation, commit: &str) -> Result<String, Trouble> {
+        let git = isolation.place.git();
+        for n in 1..MOST {
+            let branch = format!("{SAVED}{}/{}-{n}", isolation.run(), self.lane.name);
+            match git.tip(&branch)? {
+                // Put by before a kill.
+                Some(tip) if tip == commit => return Ok(branch),
+                Some(_) => {}
+                None => {
+                    git.must(&["update-ref", &format!("refs/heads/{branch}"), commit, ""])?;
+                    return Ok(branch);
+                }
+            }
+        }
+        Err(failure("git", format!("there are {MOST} saved branches of `{}` already", self.lane.lane)).into())
+    }
+
+    /// The worktree is as the lane's last success left it. All else was put by.
+    pub(super) fn set_back(&mut self) -> Result<(), Trouble> {
+        let _ = self.git.run(&["rebase", "--quit"])?;
+        self.git.must(&["reset", "-q", "--hard"])?;
+        self.git.must(&["checkout", "-q", "--detach", &self.lane.head])?;
+        self.git.move_branch_to(&self.lane.branch, &self.lane.head)?;
+        self.git.must(&["symbolic-ref", "HEAD", &format!("refs/heads/{}", self.lane.branch)])?;
+        self.git.must(&["clean", "-q", "-f", "-d"])?;
+        let copied = self.lane.at_work.take().map(|at_work| at_work.copied).unwrap_or_default();
+        for copied in copied.iter().filter(|copied| !copied.tracked) {
+            fs::ensure_inside(&self.root, &self.root.join(&copied.path))?;
+            fs::remove(&self.root.join(&copied.path))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the worktree, all of which was put by or merged.
+    pub(super) fn remove_worktree(&self, isolation: &Isolation, there: bool) -> Result<(), Trouble> {
+        remove_worktree(&isolation.place.git(), &self.root, there)
+    }
+}
+
+/// Removes a worktree of ours, or what git remembers of one that is gone.
+pub(super) fn remove_worktree(top: &Git, root: &std::path::Path, there: bool) -> Result<(), Trouble> {
+    let own = fs::resolved(root.parent().unwrap_or(root)).join(root.file_name().unwrap_or_default());
+    let listed = || -> Result<bool, GitError> {
+        Ok(top.worktrees()?.iter().any(|(path, _)| *path == own || path == root))
+    };
+    if there || listed()? {
+        // With submodules in the index git refuses without it, whatever their state.
+        let words = ["worktree", "remove", "--force"].map(std::ffi::OsString::from);
+        top.must(&[&words[..], &[root.as_os_str().to_owned()]].concat())?;
+    }
+    if let Some(folder) = root.parent()
+        && let Ok(rest) = fs::list_dir(folder)
+        && rest.iter().all(|(name, _)| name == ".gitignore")
+    {
+        fs::remove(&folder.join(".gitignore"))?;
+        fs::remove_empty_dir(folder)?;
+    }
+    Ok(())
+}

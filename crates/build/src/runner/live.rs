@@ -1,0 +1,226 @@
+//! What a running attempt is doing, readable from another thread.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use planexe_base::cancel::{Cancel, Level};
+use planexe_llm::CallProgress;
+
+/// What a running attempt is doing, readable from another thread.
+#[derive(Debug)]
+pub struct Live {
+    /// Start of the attempt.
+    pub started: Instant,
+    /// Its call.
+    pub call: CallProgress,
+    /// Ends this attempt alone.
+    pub cancel: Cancel,
+    stage: Mutex<Stage>,
+    /// A sum that changes with what its program writes.
+    growth: AtomicU64,
+    /// Why it is ended alone.
+    ended: Mutex<Option<EndedAlone>>,
+    /// It is its task's evaluator that is at work.
+    evaluates: bool,
+    /// What its program says, and how much of it was taken.
+    said: Mutex<Option<(Arc<File>, u64)>>,
+}
+
+/// How far an attempt is: another one means that it got on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The phase of its call, and the tokens and bytes of the answer.
+    call: (u64, u64, u64),
+    /// Tokens of the prompt that were read.
+    prompt_read: u64,
+    /// See [`Live::growth`].
+    growth: u64,
+}
+
+/// Why one attempt is ended while the build goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum EndedAlone {
+    /// No progress for so long.
+    Stalled(Duration),
+    /// What it is made from was edited meanwhile.
+    Edited,
+    /// Somebody wants it tried anew.
+    Retried,
+}
+
+/// What an attempt is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// About to begin.
+    #[default]
+    Starting,
+    /// A call is open; so many answers were rejected before it.
+    Asking {
+        /// Rejected answers the call carries.
+        rejected: u32,
+    },
+    /// Schema and checks.
+    Checking,
+    /// A kept answer is used.
+    Reusing,
+    /// Outputs and records are written.
+    Saving,
+    /// A program is at work.
+    Running,
+    /// A template is rendered.
+    Rendering,
+}
+
+/// What an attempt is doing at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doing {
+    /// Stable: `starting`, `connecting`, `prompt`, `answer`, `checking`, `saving`, `running`, `rendering`.
+    pub phase: &'static str,
+    /// In a few words: "writing, 412 tokens".
+    pub text: String,
+    /// Pieces of an answer so far, which is close to tokens.
+    pub tokens: u64,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Live::under(&Cancel::new())
+    }
+}
+
+impl Live {
+    /// Of an attempt in a build.
+    pub fn under(cancel: &Cancel) -> Live {
+        Live {
+            started: Instant::now(),
+            call: CallProgress::default(),
+            cancel: cancel.of_one(),
+            stage: Mutex::default(),
+            growth: AtomicU64::new(0),
+            ended: Mutex::default(),
+            evaluates: false,
+            said: Mutex::default(),
+        }
+    }
+
+    /// The same for an evaluation.
+    pub fn evaluating(self) -> Live {
+        Live { evaluates: true, ..self }
+    }
+
+    /// Its program has written so much, or something else.
+    pub fn grown(&self, sum: u64) {
+        self.growth.store(sum, Ordering::Relaxed);
+    }
+
+    /// Changes whenever the attempt gets on.
+    pub fn mark(&self) -> Mark {
+        let (call, (prompt_read, _)) = (self.call.snapshot(), self.call.prefill());
+        Mark { call, prompt_read, growth: self.growth.load(Ordering::Relaxed) }
+    }
+
+    /// Ends the attempt, and no other.
+    pub fn end(&self, why: EndedAlone) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.cancel.raise(Level::Killing);
+    }
+
+    /// Why it was ended alone, if it was.
+    pub fn ended(&self) -> Option<EndedAlone> {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what it is at.
+    pub fn enter(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// What its program says is in this file.
+    pub fn says_into(&self, said: Arc<File>) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((said, 0));
+    }
+
+    /// What its program said since it was last asked, at most 1 MiB at a time.
+    pub fn take_said(&self) -> Vec<u8> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((file, taken)) = said.as_mut() else { return Vec::new() };
+        let length = file.metadata().map_or(0, |metadata| metadata.len()).saturating_sub(*taken);
+        let mut bytes = vec![0; length.min(1 << 20) as usize];
+        match file.read_at(&mut bytes, *taken) {
+            Ok(read) => bytes.truncate(read),
+            Err(_) => bytes.clear(),
+        }
+        *taken += bytes.len() as u64;
+        bytes
+    }
+
+    /// What it is doing.
+    pub fn doing(&self) -> Doing {
+        let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let (call, tokens, _) = self.call.snapshot();
+        let (phase, text) = match stage {
+            Stage::Starting => ("starting", String::new()),
+            Stage::Checking => ("checking", "checking".to_owned()),
+            Stage::Reusing => ("saving", "using the kept answer".to_owned()),
+            Stage::Saving => ("saving", "saving".to_owned()),
+            Stage::Running => ("running", "running".to_owned()),
+            Stage::Rendering => ("rendering", "rendering".to_owned()),
+            Stage::Asking { rejected } => {
+                let again = match rejected {
+                    0 => String::new(),
+                    n => format!("asking again ({n}), "),
+                };
+                let (phase, text) = match (call, self.call.prefill()) {
+                    (0, _) => ("connecting", "connecting".to_owned()),
+                    (1, (read, of)) if of > 0 => {
+                        ("prompt", format!("reading the prompt, {} of {of} tokens", read.min(of)))
+                    }
+                    (1, _) => ("prompt", "waiting for the first token".to_owned()),
+                    (_, _) => ("answer", format!("writing, {}", planexe_base::style::count(tokens, "token"))),
+                };
+                (phase, again + &text)
+            }
+        };
+        let text = match (self.evaluates, text.as_str()) {
+            (true, "") => "evaluation".to_owned(),
+            (true, text) => format!("evaluation: {text}"),
+            (false, _) => text,
+        };
+        Doing { phase, text, tokens }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_does_is_told_in_words() {
+        let live = Live::default();
+        let now = |phase: &str, text: &str| {
+            let doing = live.doing();
+            assert_eq!((doing.phase, doing.text.as_str()), (phase, text));
+        };
+        now("starting", "");
+        live.enter(Stage::Asking { rejected: 0 });
+        now("connecting", "connecting");
+        live.call.sent();
+        now("prompt", "waiting for the first token");
+        live.call.reading(10, 400);
+        now("prompt", "reading the prompt, 10 of 400 tokens");
+        live.call.wrote("one");
+        now("answer", "writing, 1 token");
+        live.call.wrote(" two");
+        now("answer", "writing, 2 tokens");
+        assert_eq!(Live::default().evaluating().doing().text, "evaluation");
+        assert_eq!((live.doing().tokens, live.call.take_text().as_str()), (2, "one two"));
+        assert_eq!(live.call.take_text(), "");
+        live.enter(Stage::Checking);
+        now("checking", "checking");
+        live.enter(Stage::Asking { rejected: 2 });
+        now("answer", "asking again (2), writing, 2 tokens");
+    }
+}

@@ -1,0 +1,690 @@
+//! A prompt: one attempt to get an answer that holds, from what is kept or from a model.
+//!
+//! What arrives is on disk before anything is done with it. An answer that does not hold is kept too,
+//! but never used; what follows then is the policy's to say ([`planexe_llm::retry`]).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::advice;
+use super::{EndedAlone, Job, Made, Outcome, Pause, Stage, Tools, complete, error_id, further_outputs};
+use crate::check_staleness::{Prepared, call_digest, render_failure};
+use planexe_base::clock;
+use planexe_base::fs::FsError;
+use planexe_base::record::{Digest, Failure, Places, SCHEMA, State};
+use planexe_base::style;
+use planexe_base::time_boxed::Left;
+use planexe_llm::retry::{Failed, Next};
+use planexe_llm::{CallContext, CallError, Class, Rejected, Reply, Request};
+use planexe_pipeline::check::{self, CHECK_TIME, CompiledCheck, Valid, Violation, ViolationKind};
+use planexe_pipeline::project::{Endpoint, PromptSpec};
+use planexe_store::calls::{CallRecord, KeptCall, KeptRequest, Verdict};
+use planexe_store::commit::Content;
+use planexe_store::usage::{CallOf, UsageLine};
+
+/// Longest error text kept with a failure.
+const RAW: usize = 4096;
+
+/// Makes the attempt.
+pub fn run(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Outcome {
+    if let Some(outcome) = without_a_call(tools, job, spec) {
+        return outcome;
+    }
+    ask_for_answer(tools, job, spec).unwrap_or_else(Outcome::Broken)
+}
+
+/// Asks a model, and takes the answer if it will do.
+fn ask_for_answer(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<Outcome, FsError> {
+    let question = match question_of(tools, job, spec) {
+        Ok(question) => question,
+        Err(failure) => return Ok(Outcome::Failed(failure)),
+    };
+    let answer = match ask(tools, job, spec, question)? {
+        Asked::Answered(answer) => answer,
+        Asked::Ended(outcome) => return Ok(outcome),
+    };
+    if let Some(failed) = refused_sample(tools, &answer) {
+        return Ok(Outcome::Failed(failed));
+    }
+    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    let made = Made {
+        with: Some(spec.made_with(endpoint)),
+        call: Some(answer.call),
+        sample: answer.sample,
+        ..Made::default()
+    };
+    Ok(accept(tools, job, answer.valid, made))
+}
+
+/// Under `--frozen`: why an answer that was recorded for another prompt will not do.
+pub(super) fn refused_sample(tools: &Tools, answer: &Answer) -> Option<Failure> {
+    let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
+    (tools.frozen && answer.sample).then(|| super::failure("sample", message))
+}
+
+/// What is asked of a model.
+pub(super) struct Question {
+    /// System prompt.
+    pub system: String,
+    /// Prompt.
+    pub prompt: String,
+    /// What the answer must satisfy beyond its schema.
+    pub check: Option<Arc<CompiledCheck>>,
+    /// What a kept answer to it is found by, by model.
+    pub digests: Vec<(String, Digest)>,
+    /// Answers to it that would not do, beside those of this course.
+    pub former: Vec<Rejected>,
+}
+
+impl Question {
+    /// What a kept answer of a model is found by.
+    pub(super) fn digest(&self, endpoint: &Endpoint) -> Digest {
+        let found = self.digests.iter().find(|(name, _)| *name == endpoint.name);
+        found.map(|(_, digest)| digest.clone()).unwrap_or_default()
+    }
+}
+
+/// What the task's own prompt asks: with the notes of the last round, if there was one. They count as no part of it, so
+/// that the answer is found again by what the task is made from.
+fn question_of(tools: &Tools, job: &Job, spec: &PromptSpec) -> Result<Question, Failure> {
+    let Prepared { system, prompt, check, .. } = &job.prepared;
+    let digest = |&at: &usize| {
+        let endpoint = &tools.project.endpoints[at];
+        (endpoint.name.clone(), call_digest(spec, endpoint, system, prompt))
+    };
+    let mut question = Question {
+        system: system.clone(),
+        prompt: prompt.clone(),
+        check: check.clone(),
+        digests: spec.models.iter().map(digest).collect(),
+        former: Vec::new(),
+    };
+    match &job.course.notes {
+        Some(notes) if spec.prompt.uses("notes") || spec.prompt.uses("former") => {
+            let mut values = super::context(tools, job, &[&spec.prompt])?;
+            values.insert("notes".into(), notes.text.as_str().into());
+            values.insert("former".into(), notes.former.as_str().into());
+            let rendered = spec.prompt.render(&minijinja::Value::from_iter(values));
+            question.prompt = rendered.map_err(|error| render_failure(&error))?;
+        }
+        Some(notes) => question.former.push(notes.as_rejected()),
+        None => {}
+    }
+    Ok(question)
+}
+
+/// What asking a model came to.
+pub(super) enum Asked {
+    /// An answer that holds.
+    Answered(Answer),
+    /// None: how the attempt ends.
+    Ended(Outcome),
+}
+
+/// An answer that holds, kept.
+pub(super) struct Answer {
+    /// The answer.
+    pub valid: Valid,
+    /// Its file among the kept calls.
+    pub call: String,
+    /// It was recorded for another prompt.
+    pub sample: bool,
+}
+
+/// Asks the model whose turn it is.
+pub(super) fn ask(
+    tools: &Tools,
+    job: &mut Job,
+    spec: &PromptSpec,
+    question: Question,
+) -> Result<Asked, FsError> {
+    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    Asking { tools, job, spec, endpoint, question }.run()
+}
+
+/// The answer there is, or a kept one, where judging found that it will do.
+fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Outcome> {
+    if let Some(text) = job.prepared.existing.take() {
+        job.live.enter(Stage::Checking);
+        let valid = check::validate(&text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
+        let former = job.former.as_deref();
+        let made = Made {
+            with: former.and_then(|done| done.made_with.clone()),
+            call: former.and_then(|done| done.call.clone()),
+            sample: former.is_some_and(|done| done.sample),
+            reused: true,
+            by: former.map(|done| done.by),
+            was_there: true,
+            ..Made::default()
+        };
+        return Some(accept(tools, job, valid, made));
+    }
+    let KeptCall { name, record: kept, .. } = *job.prepared.kept.take()?;
+    let reply = kept.reply.as_ref()?;
+    job.live.enter(Stage::Reusing);
+    let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
+    let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
+    // The build that paid for it may have been killed before it could say so.
+    if kept.attempt + 1 == job.attempt
+        && let Err(error) = tools.logs.usage_unless_there(&line_of_kept(tools, &kept, reply))
+    {
+        return Some(Outcome::Broken(error));
+    }
+    let made = Made {
+        with: Some(spec.made_with(endpoint)),
+        call: Some(name),
+        sample: reply.sample,
+        reused: true,
+        attempt: Some(kept.attempt),
+        ..Made::default()
+    };
+    Some(accept(tools, job, valid, made))
+}
+
+/// Rejected answers of an attempt that an earlier build did not bring to its end: what they cost is not
+/// paid again, the model is told what was wrong with them. Before `.status` says that a new attempt runs, or another
+/// kill would lose what this one makes out.
+pub fn take_up_conversation(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<(), FsError> {
+    let left = job.course.left.take();
+    let Some((state, attempt)) = left else { return Ok(()) };
+    if !matches!(state, State::Running | State::Pending | State::Stopped | State::Failed) {
+        return Ok(());
+    }
+    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    let digest = call_digest(spec, endpoint, &job.prepared.system, &job.prepared.prompt);
+    let mut rejected = Vec::new();
+    for call in tools.store.calls().list(&job.task.name)? {
+        let meant = call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
+        if meant
+            && let Some(reply) = &call.record.reply
+            && let Err(violations) =
+                check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref())
+        {
+            let again = Rejected { answer: reply.text.clone(), feedback: check::feedback(&violations) };
+            rejected.push((call, again));
+        }
+    }
+    // Killed between the answer and the word of its rejection.
+    if let Some((last, _)) = rejected.last()
+        && state == State::Running
+        && last.record.attempt == attempt
+    {
+        job.course.own.budgets.add_reask(&endpoint.name);
+        if last.usable {
+            tools.store.calls().mark(&last.name, Verdict::Rejected)?;
+        }
+    }
+    let of_this_course = job.course.own.budgets.reasks(&endpoint.name) as usize;
+    let before = rejected.len().saturating_sub(of_this_course);
+    for (call, again) in rejected.into_iter().skip(before) {
+        if let Some(reply) = &call.record.reply {
+            tools.logs.usage_unless_there(&line_of_kept(tools, &call.record, reply))?;
+        }
+        job.course.own.rejected.push(again);
+    }
+    Ok(())
+}
+
+/// An attempt that asks a model.
+struct Asking<'a> {
+    tools: &'a Tools,
+    job: &'a mut Job,
+    spec: &'a PromptSpec,
+    endpoint: &'a Endpoint,
+    question: Question,
+}
+
+impl Asking<'_> {
+    fn run(mut self) -> Result<Asked, FsError> {
+        if let Some(outcome) = self.not_asked() {
+            return Ok(Asked::Ended(outcome));
+        }
+        if !self.tools.providers.ceiling.begin() {
+            return Ok(Asked::Ended(Outcome::Stopped));
+        }
+        // What could not be kept is not asked for, and paid.
+        self.tools.store.calls().keep_room(self.tools.project.calls_at_once())?;
+        let request = self.request();
+        let started_utc = clock::now_utc();
+        let start = Instant::now();
+        self.job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
+        let result = self.call(&request);
+        let elapsed = start.elapsed();
+        let away =
+            matches!(&result, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
+        self.tools.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
+        self.job.live.enter(Stage::Checking);
+        let record = self.record(&request, started_utc);
+        let ended = match result {
+            Ok(reply) => {
+                return self.answered(self.tools.providers.redacted_reply(reply), record, elapsed);
+            }
+            Err(error) if error.class == Class::Cancelled => match self.job.live.ended() {
+                Some(EndedAlone::Stalled(limit)) if !self.tools.cancel.is_killing() => {
+                    self.stalled(limit, self.tools.providers.redacted(error), record, elapsed)
+                }
+                _ => Ok(Outcome::Stopped),
+            },
+            Err(error) => self.unanswered(self.tools.providers.redacted(error), record, elapsed),
+        };
+        ended.map(Asked::Ended)
+    }
+
+    /// How long it may take in all.
+    fn limit(&self) -> Option<Duration> {
+        let spec = self.tools.project.spec(&self.job.task);
+        match &spec.eval {
+            Some(eval) if self.job.evaluates => eval.timeout,
+            _ => spec.timeout,
+        }
+    }
+
+    fn request(&self) -> Request {
+        let Self { tools, job, spec, question, .. } = self;
+        let talk = job.talk();
+        let mut params = spec.params.clone();
+        if let Some(max_tokens) = talk.max_tokens {
+            params.insert("max_tokens".to_owned(), max_tokens.into());
+        }
+        if talk.vary {
+            // The same draw would go wrong the same way.
+            let seed = params.get("seed").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            params.insert("seed".to_owned(), (seed + u64::from(job.attempt)).into());
+        }
+        let task = tools.project.spec(&job.task).shown_name();
+        Request {
+            task: if job.evaluates { planexe_llm::evaluation_of(task) } else { task.to_owned() },
+            key: job.task.item.as_ref().map(|item| item.key.clone()),
+            system: question.system.clone(),
+            prompt: question.prompt.clone(),
+            rejected: question.former.iter().chain(&talk.rejected).cloned().collect(),
+            schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
+            params,
+            params_extra: spec.params_extra.clone(),
+            check: question.check.clone().map(|check| check as Arc<dyn planexe_llm::Adjust>),
+        }
+    }
+
+    /// The position of its model among all that the pipeline has.
+    fn model(&self) -> usize {
+        self.spec.models[self.job.endpoint]
+    }
+
+    /// Why the attempt ends before its model is asked.
+    fn not_asked(&self) -> Option<Outcome> {
+        let Self { tools, job, endpoint, .. } = self;
+        if let Some(limit) = self.limit()
+            && job.talk().spent >= limit
+        {
+            let message = format!("not done after {} (timeout)", style::duration(limit.as_secs_f64()));
+            return Some(Outcome::Failed(super::failure("timeout", message)));
+        }
+        if let Some(why) = tools.providers.closed_by(self.model()) {
+            let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
+            let failed = super::failure(why.class.name(), message);
+            let recoverable = advice::is_recoverable(why.class);
+            return Some(Outcome::Failed(Failure { recoverable, ..failed }));
+        }
+        tools.cancel.is_broken().then_some(Outcome::Stopped)
+    }
+
+    fn call(&self, request: &Request) -> Result<Reply, CallError> {
+        let Self { tools, job, .. } = self;
+        let time_left = self.limit().map(|limit| limit.saturating_sub(job.talk().spent));
+        let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left };
+        tools.providers.get(self.model())?.call(request, &context)
+    }
+
+    /// What is kept of the call, but for what came of it.
+    fn record(&self, request: &Request, started_utc: String) -> CallRecord {
+        let Self { job, endpoint, question, .. } = self;
+        CallRecord {
+            schema: SCHEMA,
+            task: job.task.name.clone(),
+            digest: question.digest(endpoint),
+            endpoint: endpoint.name.clone(),
+            model: endpoint.model_name().to_owned(),
+            api: endpoint.api().to_owned(),
+            request: KeptRequest::from(request),
+            started_utc,
+            ended_utc: clock::now_utc(),
+            reply: None,
+            error: None,
+            verdict: Verdict::Arrived,
+            attempt: job.attempt,
+            error_id: None,
+            evaluation: job.evaluates,
+            other: serde_json::Map::new(),
+        }
+    }
+
+    /// An answer came: kept before anything is made of it, then checked.
+    fn answered(
+        &mut self,
+        reply: Reply,
+        mut record: CallRecord,
+        elapsed: Duration,
+    ) -> Result<Asked, FsError> {
+        self.tools.providers.answers(self.model());
+        record.reply = Some(reply.clone());
+        let name = self.tools.store.calls().keep(&record)?;
+        self.count(Ok(&reply), &record, elapsed)?;
+        self.job.course.call = Some((Ok(reply.usage), None));
+        (self.job.answered)(reply.usage);
+        let (time, limit) = self.time_to_check(elapsed);
+        let unwanted = || self.job.live.cancel.is_killing();
+        let (schema, check) = (self.spec.schema.as_deref(), self.question.check.as_deref());
+        match check::validate_within(&reply.text, schema, check, time, &unwanted) {
+            Err(Left::Unwanted) => Ok(Asked::Ended(self.ended_in_check())),
+            Err(left) => {
+                // It is not taken up again: its check would take as long.
+                self.tools.store.calls().mark(&name, Verdict::Rejected)?;
+                Ok(Asked::Ended(Outcome::Failed(unchecked(left, time, limit))))
+            }
+            Ok(Ok(valid)) => Ok(Asked::Answered(Answer { valid, call: name, sample: reply.sample })),
+            Ok(Err(violations)) => {
+                self.tools.store.calls().mark(&name, Verdict::Rejected)?;
+                Ok(Asked::Ended(self.reject(&reply, &violations)))
+            }
+        }
+    }
+
+    /// How long the answer may be checked, after a call that took so long; and the task's limit, if that is why.
+    fn time_to_check(&self, elapsed: Duration) -> (Duration, Option<Duration>) {
+        let limit = self.limit();
+        let left = limit.map(|limit| limit.saturating_sub(self.job.talk().spent + elapsed));
+        match left.filter(|&left| left < CHECK_TIME) {
+            Some(left) => (left, limit),
+            None => (CHECK_TIME, None),
+        }
+    }
+
+    /// The attempt was ended while its answer was checked. The answer is kept, and checked again.
+    fn ended_in_check(&self) -> Outcome {
+        match self.job.live.ended() {
+            Some(EndedAlone::Stalled(limit)) if !self.tools.cancel.is_killing() => {
+                let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
+                Outcome::Failed(Failure { recoverable: true, ..super::failure("stall", message) })
+            }
+            _ => Outcome::Stopped,
+        }
+    }
+
+    /// Keeps and counts a call that brought no answer, or none to be used. The error's id.
+    fn without_answer(
+        &mut self,
+        error: &CallError,
+        mut record: CallRecord,
+        elapsed: Duration,
+    ) -> Result<String, FsError> {
+        let id = error_id();
+        record.error = Some(error.clone());
+        record.error_id = Some(id.clone());
+        self.tools.store.calls().keep(&record)?;
+        self.count(Err(error), &record, elapsed)?;
+        Ok(id)
+    }
+
+    /// It was ended after `limit` without progress.
+    fn stalled(
+        &mut self,
+        limit: Duration,
+        error: CallError,
+        record: CallRecord,
+        elapsed: Duration,
+    ) -> Result<Outcome, FsError> {
+        let id = self.without_answer(&error, record, elapsed)?;
+        let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
+        Ok(Outcome::Failed(Failure {
+            error_id: Some(id),
+            recoverable: true,
+            raw_error: bounded(&error.partial),
+            ..super::failure("stall", message)
+        }))
+    }
+
+    fn unanswered(
+        &mut self,
+        error: CallError,
+        record: CallRecord,
+        elapsed: Duration,
+    ) -> Result<Outcome, FsError> {
+        let failure = Failure {
+            class: error.class.name().to_owned(),
+            message: error.message.clone(),
+            error_id: Some(self.without_answer(&error, record, elapsed)?),
+            recoverable: true,
+            raw_error: bounded(&error.raw).or_else(|| bounded(&error.partial)),
+            ..Failure::default()
+        };
+        // Nothing is at work on what was never sent.
+        let sent = self.job.live.call.snapshot().0 > 0;
+        let rest = match error.class == Class::Timeout && sent && !self.tools.cancel.is_killing() {
+            true => self.tools.providers.rest(self.model(), elapsed),
+            false => None,
+        };
+        Ok(self.follow(&error, failure, rest))
+    }
+
+    /// Adds a call to the task's usage and to `usage_metrics.jsonl`.
+    fn count(
+        &mut self,
+        result: Result<&Reply, &CallError>,
+        record: &CallRecord,
+        elapsed: Duration,
+    ) -> Result<(), FsError> {
+        let Self { tools, job, endpoint, .. } = self;
+        let mut usage = match result {
+            Ok(reply) => reply.usage,
+            Err(error) => error.usage,
+        };
+        usage.calls = 1;
+        job.course.usage.add(&usage);
+        tools.providers.ceiling.spend(&usage);
+        let call = CallOf {
+            task: &job.task.name,
+            attempt: job.attempt,
+            api: endpoint.api(),
+            model: endpoint.model_name(),
+            error_id: record.error_id.as_deref(),
+            ended_utc: &record.ended_utc,
+            duration_s: elapsed.as_secs_f64(),
+        };
+        tools.logs.usage(&UsageLine::of(call, result, &tools.project.run))
+    }
+
+    /// An answer that does not hold: asked for again with what was wrong, while the budget lasts.
+    fn reject(&mut self, reply: &Reply, violations: &[Violation]) -> Outcome {
+        let first = violations.first().map(ToString::to_string).unwrap_or_default();
+        let more = match violations.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let error = CallError::new(Class::Validation, format!("the answer does not hold: {first}{more}"));
+        let paths = |kind: fn(&ViolationKind) -> bool| {
+            violations.iter().filter(|v| kind(&v.kind)).map(|v| v.path.clone()).collect::<Vec<_>>()
+        };
+        let missing = paths(|kind| *kind == ViolationKind::Missing);
+        let invalid = paths(|kind| *kind != ViolationKind::Missing);
+        let failure = Failure {
+            class: error.class.name().to_owned(),
+            message: error.message.clone(),
+            error_id: Some(error_id()),
+            recoverable: true,
+            missing_fields: check::field_names(&missing),
+            invalid_fields: check::field_names(&invalid),
+            places: Some(Box::new(Places { missing, invalid })),
+            raw_error: bounded(&reply.text),
+            ..Failure::default()
+        };
+        self.job
+            .talk_mut()
+            .rejected
+            .push(Rejected { answer: reply.text.clone(), feedback: check::feedback(violations) });
+        self.follow(&error, failure, None)
+    }
+
+    /// What follows a failure, by the policy. `rest`: how long its server is left alone first.
+    fn follow(&mut self, error: &CallError, mut failure: Failure, rest: Option<Duration>) -> Outcome {
+        let here = self.job.endpoint;
+        self.job.course.call = Some((Err(error.class), error.retry_after.or(rest)));
+        let (next, outage) = self.next(error);
+        let model = |at: usize| &self.tools.project.endpoints[self.spec.models[at]].name;
+        let (next, after, endpoint, pause) = match next {
+            Next::Wait { r#for: pause, outage: true, left } => {
+                let text = format!("held until its server answers, {}", at_the_latest(left));
+                (Some(text), pause, here, Pause::Outage { left })
+            }
+            Next::Wait { r#for: pause, outage: false, left } => {
+                let asks = if error.retry_after.is_some() { ", as it asks" } else { "" };
+                let pause_said = style::duration(pause.as_secs_f64());
+                let text =
+                    format!("again in {pause_said}{asks}; its limit is waited out {}", at_the_latest(left));
+                (Some(text), pause, here, Pause::None)
+            }
+            Next::Adapted => {
+                let text = "asking again in the form its server takes".to_owned();
+                (Some(text), Duration::ZERO, here, Pause::None)
+            }
+            Next::Retry { after, vary } => {
+                self.job.talk_mut().vary |= vary;
+                let next = rest.map(|rest| {
+                    let rest = style::duration(rest.as_secs_f64());
+                    format!("again once its server is idle, in {rest} at most")
+                });
+                (next, after, here, Pause::Attempt)
+            }
+            Next::Reask { max_tokens } => {
+                let talk = self.job.talk_mut();
+                talk.max_tokens = max_tokens.or(talk.max_tokens);
+                let text = match max_tokens {
+                    Some(room) => format!("asking again with room for {}", style::count(room, "token")),
+                    None => "asking again with what was wrong".to_owned(),
+                };
+                (Some(text), Duration::ZERO, here, Pause::Attempt)
+            }
+            Next::Fallback { model_index, endpoint_closed } => {
+                self.job.talk_mut().rejected.clear();
+                if endpoint_closed {
+                    self.tools.providers.close(self.model(), error);
+                }
+                let text = format!("on to model `{}`", model(model_index));
+                (Some(text), Duration::ZERO, model_index, Pause::Attempt)
+            }
+            Next::LargerContext { model_index } => {
+                self.job.talk_mut().rejected.clear();
+                let text = format!("on to model `{}`, which has a larger context", model(model_index));
+                (Some(text), Duration::ZERO, model_index, Pause::Attempt)
+            }
+            Next::GiveUp { endpoint_closed } => {
+                return self.give_up(error, failure, endpoint_closed, outage);
+            }
+        };
+        if error.class != Class::Validation {
+            failure.message = advice::of_model(&failure.message, &self.endpoint.name);
+        }
+        Outcome::Again { failure, next, after, endpoint, pause }
+    }
+
+    /// What the policy says to a failure, and whether that was an outage of the server.
+    fn next(&mut self, error: &CallError) -> (Next, bool) {
+        let Self { tools, job, spec, question, .. } = self;
+        let prompt_tokens = (question.system.len() + question.prompt.len()) as u64 / 3;
+        let asked = spec.params.get("max_tokens").and_then(serde_json::Value::as_u64);
+        let max_tokens = job.talk().max_tokens.or(asked);
+        let answered = tools.providers.has_answered(spec.models[job.endpoint]);
+        let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens, answered };
+        let recipe = tools.project.spec(&job.task);
+        (tools.providers.next(&mut job.talk_mut().budgets, &failed, spec, recipe), failed.is_outage())
+    }
+
+    /// No model is left to ask, or no attempt.
+    fn give_up(&self, error: &CallError, mut failure: Failure, closed: bool, outage: bool) -> Outcome {
+        let place = advice::place_of(self.endpoint, &failure.message);
+        failure.message = advice::of_model(&failure.message, &place);
+        if outage {
+            failure.message.push_str("; waited for in vain");
+        }
+        if !failure.message.contains("\nhint: ") {
+            failure.message.push_str("\nhint: ");
+            failure.message.push_str(&advice::remedy(error, self.endpoint, &self.job.task.name));
+        }
+        failure.recoverable = advice::is_recoverable(error.class);
+        // Others that ask the same endpoint need not find out for themselves.
+        if closed {
+            self.tools.providers.close(self.model(), error);
+        }
+        Outcome::Failed(failure)
+    }
+}
+
+/// Why an attempt failed whose answer could not be checked in time. `limit`: that of the task, where it was reached.
+fn unchecked(left: Left, time: Duration, limit: Option<Duration>) -> Failure {
+    let hint = "\nhint: make its schema or its check simpler, or the answer shorter; the answer is kept in `.planexe/calls`";
+    let long = |time: Duration| style::duration(time.as_secs_f64());
+    let message = match (left, limit) {
+        (Left::Failed, _) => format!("the answer could not be checked: the check broke down{hint}"),
+        (_, Some(limit)) => {
+            format!("not done after {} (timeout): its answer was still being checked{hint}", long(limit))
+        }
+        (_, None) => format!("checking its answer took longer than {} (timeout){hint}", long(time)),
+    };
+    super::failure("timeout", message)
+}
+
+/// When a wait of so long ends.
+fn at_the_latest(left: Duration) -> String {
+    let end = std::time::SystemTime::now().checked_add(left);
+    let end = end.map(clock::format_utc).unwrap_or_default();
+    let time = style::duration(left.as_secs_f64());
+    // To the second.
+    format!("until {}Z at the latest ({time})", end.split('.').next().unwrap_or_default())
+}
+
+/// Counts a call of a build before this one, which may have been killed before it could.
+pub(super) fn count_kept(tools: &Tools, kept: &CallRecord) -> Result<(), FsError> {
+    match &kept.reply {
+        Some(reply) => tools.logs.usage_unless_there(&line_of_kept(tools, kept, reply)).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The line of usage of an answer kept by a build before.
+fn line_of_kept(tools: &Tools, kept: &CallRecord, reply: &Reply) -> UsageLine {
+    let call = CallOf {
+        task: &kept.task,
+        attempt: kept.attempt,
+        api: &kept.api,
+        model: &kept.model,
+        error_id: None,
+        ended_utc: &kept.ended_utc,
+        duration_s: clock::seconds_between(&kept.started_utc, &kept.ended_utc).unwrap_or(0.0),
+    };
+    UsageLine::of(call, Ok(reply), &tools.project.run)
+}
+
+/// Writes an answer that holds.
+fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
+    job.live.enter(Stage::Saving);
+    let Some(first) = job.task.outputs.first() else {
+        return Outcome::Failed(super::failure("output", "BUG: a prompt without an output"));
+    };
+    let answer = match &valid.value {
+        Some(value) => minijinja::Value::from_serialize(value),
+        None => minijinja::Value::from(valid.text.as_str()),
+    };
+    let mut outputs = vec![(first.clone(), Content::Bytes(valid.text.into_bytes()))];
+    match further_outputs(tools, job, tools.project.spec(&job.task), answer) {
+        Ok(further) => outputs.extend(further),
+        Err(failure) => return Outcome::Failed(failure),
+    }
+    complete(tools, job, outputs, made)
+}
+
+pub(super) fn bounded(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let end = text.char_indices().nth(RAW).map_or(text.len(), |(at, _)| at);
+    Some(text[..end].to_owned())
+}

@@ -1,0 +1,598 @@
+//! The scheduler: a state machine without I/O. Events and the time go in, actions come out.
+//!
+//! A task is judged when everything it needs is settled, never before: its inputs may come out
+//! unchanged, and then nothing after it is paid for again. What is stale waits for its slots and
+//! starts, the one with the longest remaining path first. The same engine runs a build, tells what
+//! one would do ([`Mode::Plan`]) and is driven over random graphs by the seeded simulation in its tests.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::graph::{Graph, Kind, TaskId, Why};
+use crate::slots::{AtOnce, CallEnd, Needs, Slots};
+use planexe_base::call::{Class, Usage};
+use planexe_base::cancel::Level;
+
+mod fanout;
+mod lanes;
+mod protocol;
+mod queue;
+mod reopen;
+
+pub use protocol::{
+    Action, End, Event, Judged, Mode, OnFailure, Options, Queue, Settled, Target, TaskInfo, Work,
+};
+
+pub use fanout::needed;
+use queue::Candidate;
+pub use reopen::Reopened;
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// Some needs are not settled.
+    Waiting,
+    Judging,
+    /// Stale, waiting for slots.
+    Ready,
+    Running,
+    /// Between two attempts.
+    Backoff(Duration),
+    /// Made, and waiting for the others of its lane.
+    Held,
+    /// A family between its expansion and the end of its instances.
+    Collecting,
+    Settled(Settled),
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    phase: Phase,
+    wanted: bool,
+    unmet: u32,
+    /// A need is not up to date (plan).
+    upstream_stale: bool,
+    expanded: bool,
+    /// Instances not settled yet.
+    left: u32,
+    attempts: u32,
+    work: Work,
+    /// Position in `work.endpoints` to ask next.
+    endpoint: usize,
+    /// Its pause is one for a server that is away.
+    outage: bool,
+    held: Option<Needs>,
+    /// How its call ended, once told.
+    call: Option<CallEnd>,
+    /// Something it needs is made anew: however its attempt ends, it is judged again.
+    outdated: bool,
+    /// Seconds it is expected to take; a fan-out: one instance.
+    expected: f64,
+    /// Longest remaining path, seconds, itself included.
+    remaining: f64,
+}
+
+/// The state machine.
+pub struct Engine {
+    graph: Graph,
+    mode: Mode,
+    options: Options,
+    infos: Vec<TaskInfo>,
+    nodes: Vec<Node>,
+    slots: Slots,
+    /// Ready tasks by what they compete for.
+    ready: HashMap<Needs, BinaryHeap<Candidate>>,
+    backoff: BinaryHeap<Reverse<(Duration, TaskId)>>,
+    actions: VecDeque<Action>,
+    closed: HashSet<usize>,
+    wanted_keys: HashMap<TaskId, HashSet<String>>,
+    /// Seconds that instances took before, by name.
+    past: HashMap<String, f64>,
+    level: Level,
+    paused: bool,
+    failed: bool,
+    active: usize,
+    /// Who is at work in a lane.
+    lanes: HashMap<usize, TaskId>,
+    /// Whose turn it is in a lane, and the tasks before it.
+    turns: HashMap<usize, (TaskId, Vec<bool>)>,
+}
+
+impl Engine {
+    /// A machine over a graph; `infos` by declaration. Nothing is wanted yet.
+    pub fn new(graph: Graph, mode: Mode, options: Options, infos: Vec<TaskInfo>, slots: Slots) -> Engine {
+        let mut engine = Engine {
+            nodes: Vec::with_capacity(graph.len()),
+            graph,
+            mode,
+            options,
+            infos,
+            slots,
+            ready: HashMap::new(),
+            backoff: BinaryHeap::new(),
+            actions: VecDeque::new(),
+            closed: HashSet::new(),
+            wanted_keys: HashMap::new(),
+            past: HashMap::new(),
+            level: Level::Running,
+            paused: false,
+            failed: false,
+            active: 0,
+            lanes: HashMap::new(),
+            turns: HashMap::new(),
+        };
+        engine.nodes.resize(engine.graph.len(), Engine::new_node(false));
+        engine.measure_paths();
+        engine
+    }
+
+    /// Tells how long instances took before, by name: the longest of a fan-out start first.
+    pub fn know(&mut self, past: HashMap<String, f64>) {
+        self.past = past;
+    }
+
+    fn new_node(wanted: bool) -> Node {
+        Node {
+            phase: Phase::Waiting,
+            wanted,
+            unmet: 0,
+            upstream_stale: false,
+            expanded: false,
+            left: 0,
+            attempts: 0,
+            work: Work::default(),
+            endpoint: 0,
+            outage: false,
+            held: None,
+            call: None,
+            outdated: false,
+            expected: 0.0,
+            remaining: 0.0,
+        }
+    }
+
+    /// The longest remaining path of every task, from expected durations. What is before a fan-out counts it as
+    /// one instance, whether its items are known or not.
+    fn measure_paths(&mut self) {
+        for &id in self.graph.order().iter().rev() {
+            let readers = self.graph[id].readers.iter();
+            let declared =
+                readers.filter(|reader| !matches!(self.graph[**reader].kind, Kind::Instance { .. }));
+            let after = declared.map(|reader| self.nodes[reader.index()].remaining).fold(0.0, f64::max);
+            self.nodes[id.index()].remaining = after + self.info(id).expected_s;
+            self.nodes[id.index()].expected = self.info(id).expected_s;
+            let instances = self.graph.instances(id);
+            for (instance, (expected, remaining)) in instances.iter().zip(self.durations_of(id, instances)) {
+                let node = &mut self.nodes[instance.index()];
+                (node.expected, node.remaining) = (expected, remaining);
+            }
+        }
+    }
+
+    /// Better knowledge of what declarations take: by number, from the seconds expected so far. What is ready
+    /// keeps its place.
+    pub fn expect(&mut self, seconds: impl Fn(usize, f64) -> f64) {
+        for (decl, info) in self.infos.iter_mut().enumerate() {
+            info.expected_s = seconds(decl, info.expected_s);
+        }
+        self.measure_paths();
+    }
+
+    fn info(&self, id: TaskId) -> TaskInfo {
+        self.infos.get(self.graph[id].decl).copied().unwrap_or_default()
+    }
+
+    /// Asks for tasks, and with them all they need.
+    pub fn want(&mut self, targets: &[Target]) {
+        let ids: Vec<TaskId> = targets.iter().map(|(id, _)| *id).collect();
+        let mask = if self.options.only {
+            let mut mask = vec![false; self.graph.len()];
+            for id in &ids {
+                mask[id.index()] = true;
+            }
+            mask
+        } else {
+            self.graph.upstream(&ids)
+        };
+        for (node, wanted) in self.nodes.iter_mut().zip(mask) {
+            node.wanted |= wanted;
+        }
+        for (id, keys) in targets {
+            if let Some(keys) = keys {
+                self.wanted_keys.entry(*id).or_default().extend(keys.iter().cloned());
+            }
+        }
+        let wanted: Vec<TaskId> = self.graph.ids().filter(|id| self.nodes[id.index()].wanted).collect();
+        for &id in &wanted {
+            self.count_needs(id);
+        }
+        // Only now: a group may settle at once, and what waits for it too must know what else it waits for.
+        for id in wanted {
+            self.advance(id);
+        }
+    }
+
+    /// Counts the needs that are not settled well; `--only` takes what is needed as it is.
+    fn count_needs(&mut self, id: TaskId) {
+        let mut unmet = 0;
+        for need in &self.graph[id].needs {
+            let node = &self.nodes[need.task.index()];
+            if !node.wanted {
+                continue;
+            }
+            let met = match (&node.phase, need.why) {
+                (_, Why::Expanded) => node.expanded || matches!(node.phase, Phase::Settled(_)),
+                (Phase::Settled(Settled::Skipped), why) => spoils(Settled::Skipped, why).is_none(),
+                (Phase::Settled(settled), _) => settled.satisfies(),
+                (Phase::Held, _) => self.is_held_for(need.task, id),
+                _ => false,
+            };
+            unmet += u32::from(!met);
+        }
+        self.nodes[id.index()].unmet = unmet;
+    }
+
+    /// Moves a waiting task on if everything it needs is settled.
+    fn advance(&mut self, id: TaskId) {
+        let node = &self.nodes[id.index()];
+        if !node.wanted || node.unmet > 0 || node.phase != Phase::Waiting {
+            return;
+        }
+        let shallow = node.upstream_stale;
+        let action = match self.graph[id].kind {
+            Kind::Family => Action::Expand(id),
+            Kind::Group => {
+                let settled = if shallow { Settled::DependsOn } else { Settled::Fresh };
+                return self.settle(id, settled);
+            }
+            Kind::Single | Kind::Instance { .. } => Action::Judge { task: id, shallow },
+        };
+        self.nodes[id.index()].phase = Phase::Judging;
+        self.active += 1;
+        self.actions.push_back(action);
+    }
+
+    /// Takes in what happened at a time (since any fixed moment).
+    pub fn on(&mut self, event: Event, now: Duration) {
+        match event {
+            Event::Judged(id, judged) => {
+                self.active -= 1;
+                match judged {
+                    Judged::Fresh => self.settle(id, Settled::Fresh),
+                    Judged::Skipped => self.settle(id, Settled::Skipped),
+                    Judged::Failed => self.fail(id),
+                    Judged::DependsOn => self.settle(id, Settled::DependsOn),
+                    Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Settled::Stale),
+                    Judged::Stale(work) => {
+                        let node = &mut self.nodes[id.index()];
+                        // One that is judged again begins anew.
+                        (node.attempts, node.endpoint) = (0, work.first);
+                        node.work = work;
+                        self.enqueue_or_hold(id, now);
+                    }
+                }
+            }
+            Event::Expanded(id, items) => {
+                self.active -= 1;
+                match items {
+                    Some(items) => self.expand(id, items),
+                    None if self.mode == Mode::Plan => self.settle(id, Settled::DependsOn),
+                    None => self.fail(id),
+                }
+            }
+            Event::Ended(id, end) => self.ended(id, end, now),
+            Event::Passed(id) => {
+                if self.nodes[id.index()].phase == Phase::Settled(Settled::Waiting) {
+                    self.nodes[id.index()].phase = Phase::Waiting;
+                    self.advance(id);
+                }
+            }
+            Event::EndpointClosed(endpoint) => {
+                self.closed.insert(endpoint);
+                self.requeue(endpoint, now);
+                self.end_pauses(endpoint, now);
+            }
+            Event::ServerUp(endpoint) => self.server_up(endpoint, now),
+            Event::ServerIdle(endpoint) => self.slots.found_idle(endpoint, now),
+            Event::Cancel(level) => {
+                if level == Level::Killing && self.level < Level::Killing {
+                    self.actions.push_back(Action::CancelAll);
+                }
+                self.level = self.level.max(level);
+            }
+            Event::Pause(paused) => self.paused = paused,
+        }
+    }
+
+    fn ended(&mut self, id: TaskId, end: End, now: Duration) {
+        self.active -= 1;
+        if let Some(held) = self.nodes[id.index()].held.take() {
+            let call = self.nodes[id.index()].call.take();
+            self.slots.release(held, call, now);
+            if let Some(endpoint) = held.endpoint.filter(|at| self.slots.is_held_long(*at, now)) {
+                self.requeue(endpoint, now);
+            }
+        }
+        let goes_on = match &end {
+            End::Again { .. } => true,
+            End::Then(work) => work.lane.is_some(),
+            _ => false,
+        };
+        if !goes_on {
+            self.lanes.retain(|_, at_work| *at_work != id);
+        }
+        let outdated = std::mem::take(&mut self.nodes[id.index()].outdated);
+        match end {
+            End::Done | End::Failed | End::Waiting if outdated => self.judge_again(id),
+            End::Again { .. } | End::Then(_) if outdated => self.judge_again(id),
+            End::Done => self.settle(id, Settled::Done),
+            End::Failed => self.fail(id),
+            End::Waiting => self.settle(id, Settled::Waiting),
+            End::Stopped => self.settle(id, Settled::Stopped),
+            End::Rejudge => self.judge_again(id),
+            End::Then(work) => {
+                let node = &mut self.nodes[id.index()];
+                (node.endpoint, node.outage) = (work.first, false);
+                node.work = work;
+                self.enqueue_or_hold(id, now);
+            }
+            End::Again { after, endpoint, outage } => {
+                self.nodes[id.index()].endpoint = endpoint;
+                self.nodes[id.index()].outage = outage;
+                if after.is_zero() {
+                    self.enqueue(id, now);
+                } else {
+                    let until = now.saturating_add(after);
+                    self.nodes[id.index()].phase = Phase::Backoff(until);
+                    self.backoff.push(Reverse((until, id)));
+                }
+            }
+        }
+    }
+
+    /// What is made waits for its lane, if it shares one; all else for its slots.
+    fn enqueue_or_hold(&mut self, id: TaskId, now: Duration) {
+        match self.nodes[id.index()].work.made && self.info(id).lane.is_some() {
+            true => self.hold(id),
+            false => self.enqueue(id, now),
+        }
+    }
+
+    fn judge_again(&mut self, id: TaskId) {
+        self.nodes[id.index()].phase = Phase::Waiting;
+        self.count_needs(id);
+        self.advance_or_settle(id);
+    }
+
+    /// Moves a waiting task on, or settles it as what it needs says: that may have been settled meanwhile.
+    fn advance_or_settle(&mut self, id: TaskId) {
+        match self.doom(id).filter(|_| self.nodes[id.index()].phase == Phase::Waiting) {
+            Some(settled) => self.settle(id, settled),
+            None => self.advance(id),
+        }
+    }
+
+    /// What a new instance is settled as because of something it needs that is settled badly.
+    fn doom(&self, id: TaskId) -> Option<Settled> {
+        self.graph[id].needs.iter().find_map(|need| match self.nodes[need.task.index()].phase {
+            Phase::Settled(settled) => spoils(settled, need.why),
+            _ => None,
+        })
+    }
+
+    fn is_stale(&self, id: TaskId) -> bool {
+        matches!(self.nodes[id.index()].phase, Phase::Settled(Settled::Stale | Settled::DependsOn))
+    }
+
+    fn fail(&mut self, id: TaskId) {
+        self.settle(id, Settled::Failed);
+    }
+
+    /// Whether a failure of a task may be one that its fan-out can do without: then only that of the whole counts.
+    fn may_be_absorbed(&self, id: TaskId) -> bool {
+        matches!(self.graph[id].kind, Kind::Instance { family } if self.info(family).min_success < 1.0)
+    }
+
+    /// A failure that `min_success` does not absorb decides what the rest does.
+    fn react_to_failure(&mut self) {
+        self.failed = true;
+        if self.options.on_failure == OnFailure::StopAll && self.level < Level::Killing {
+            self.level = Level::Killing;
+            self.actions.push_back(Action::CancelAll);
+        }
+    }
+
+    fn settle(&mut self, first: TaskId, settled: Settled) {
+        // A work list, not recursion: chains may be long.
+        let mut work = vec![(first, settled)];
+        let mut of_lanes = Vec::new();
+        while let Some((id, settled)) = work.pop() {
+            if matches!(self.nodes[id.index()].phase, Phase::Settled(_)) {
+                continue;
+            }
+            self.nodes[id.index()].phase = Phase::Settled(settled);
+            self.graph.set_skipped(id, settled == Settled::Skipped);
+            self.actions.push_back(Action::Settled(id));
+            let instance_of = match self.graph[id].kind {
+                Kind::Instance { family } => Some(family),
+                _ => None,
+            };
+            if settled == Settled::Failed && !self.may_be_absorbed(id) {
+                self.react_to_failure();
+            }
+            if self.info(id).lane.is_some() && self.mode == Mode::Build {
+                self.turns.retain(|_, (next, _)| *next != id);
+                of_lanes.push(id);
+            }
+            for waiter in 0..self.graph[id].waiters.len() {
+                let need = self.graph[id].waiters[waiter];
+                let reader = need.task;
+                if !self.nodes[reader.index()].wanted || self.nodes[reader.index()].phase != Phase::Waiting {
+                    continue;
+                }
+                if let Some(spoiled) = spoils(settled, need.why) {
+                    work.push((reader, spoiled));
+                } else if settled.satisfies() || settled == Settled::Skipped {
+                    let already = need.why == Why::Expanded && self.nodes[id.index()].expanded;
+                    let node = &mut self.nodes[reader.index()];
+                    node.upstream_stale |= matches!(settled, Settled::Stale | Settled::DependsOn);
+                    if !already {
+                        node.unmet = node.unmet.saturating_sub(1);
+                    }
+                    self.advance(reader);
+                }
+            }
+            if let Some(family) = instance_of {
+                let left = &mut self.nodes[family.index()].left;
+                *left = left.saturating_sub(1);
+                if *left == 0
+                    && let Some(settled) = self.verdict_of(family)
+                {
+                    work.push((family, settled));
+                }
+            }
+        }
+        for id in of_lanes {
+            self.look_at_lane_of(id);
+        }
+    }
+
+    /// The next things to do at a time. Empty until an event or [`Engine::wakeup`] when nothing can start.
+    pub fn poll(&mut self, now: Duration) -> Vec<Action> {
+        while let Some(&Reverse((until, id))) = self.backoff.peek() {
+            if until > now {
+                break;
+            }
+            self.backoff.pop();
+            if self.nodes[id.index()].phase == Phase::Backoff(until) {
+                // How long a server that is away is left alone is this pause's to say.
+                let node = &self.nodes[id.index()];
+                if let (true, Some(&endpoint)) = (node.outage, node.work.endpoints.get(node.endpoint)) {
+                    self.slots.found_up(endpoint, now);
+                }
+                self.enqueue(id, now);
+            }
+        }
+        if self.may_start() {
+            self.start_ready(now);
+        }
+        self.actions.drain(..).collect()
+    }
+
+    /// Whether new attempts may start at all.
+    fn may_start(&self) -> bool {
+        let stopped_by_failure = self.failed && self.options.on_failure != OnFailure::KeepGoing;
+        self.level == Level::Running && !self.paused && !stopped_by_failure
+    }
+
+    /// Whether nothing is running, being judged or able to start any more.
+    pub fn is_finished(&self) -> bool {
+        if self.active > 0 || !self.actions.is_empty() {
+            return false;
+        }
+        if self.paused && self.level == Level::Running {
+            return !self.has_open();
+        }
+        !self.may_start() || !self.has_open()
+    }
+
+    /// Tasks that are to run and wait, and for what.
+    pub fn queued(&self) -> Vec<(TaskId, Queue)> {
+        let of = |id: TaskId| match self.nodes[id.index()].phase {
+            Phase::Ready => Some((id, Queue::Slot)),
+            Phase::Backoff(_) => Some((id, Queue::Pause)),
+            _ => None,
+        };
+        self.graph.ids().filter_map(of).collect()
+    }
+
+    /// The endpoint a task asks next.
+    pub fn endpoint_of(&self, id: TaskId) -> Option<usize> {
+        let node = &self.nodes[id.index()];
+        node.work.endpoints.get(node.endpoint).copied()
+    }
+
+    fn has_open(&self) -> bool {
+        self.ready.values().any(|heap| !heap.is_empty()) || !self.backoff.is_empty()
+    }
+
+    /// Sets how many commands may run at once.
+    pub fn set_cores(&mut self, cores: u32) {
+        self.slots.set_cores(cores);
+    }
+
+    /// How many tasks may run at once.
+    pub fn at_once(&self) -> AtOnce {
+        self.slots.at_once()
+    }
+
+    /// Tasks that hold a core, and tasks that would start if they got one.
+    pub fn cores(&self) -> (u32, u32) {
+        let waiting = |(needs, heap): (&Needs, &BinaryHeap<Candidate>)| {
+            if needs.cpu { heap.len() as u32 } else { 0 }
+        };
+        let waiting = if self.may_start() { self.ready.iter().map(waiting).sum() } else { 0 };
+        (self.slots.cores_taken(), waiting)
+    }
+
+    /// The graph, with the instances known so far.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Tells how a task's call ended, before [`Event::Ended`]: what its endpoint's limits learn from.
+    pub fn call_ended(&mut self, id: TaskId, result: Result<Usage, Class>, retry_after: Option<Duration>) {
+        self.nodes[id.index()].call = Some((result, retry_after));
+    }
+
+    /// Whether tasks that have another model ask that one in place of this endpoint for now.
+    pub fn is_held_long(&self, endpoint: usize, now: Duration) -> bool {
+        self.slots.is_held_long(endpoint, now)
+    }
+
+    /// How a task ended, if it has.
+    pub fn settled(&self, id: TaskId) -> Option<Settled> {
+        match self.nodes[id.index()].phase {
+            Phase::Settled(settled) => Some(settled),
+            _ => None,
+        }
+    }
+
+    /// Whether there are tasks that have not begun, or wait for their next attempt.
+    pub fn has_unstarted(&self) -> bool {
+        let unstarted = |node: &Node| {
+            node.wanted
+                && matches!(
+                    node.phase,
+                    Phase::Waiting | Phase::Judging | Phase::Ready | Phase::Backoff(_) | Phase::Collecting
+                )
+        };
+        self.graph
+            .ids()
+            .any(|id| !matches!(self.graph[id].kind, Kind::Group) && unstarted(&self.nodes[id.index()]))
+    }
+
+    /// Whether a task is part of this build.
+    pub fn is_wanted(&self, id: TaskId) -> bool {
+        self.nodes[id.index()].wanted
+    }
+
+    /// Seconds of the longest path that begins with a task.
+    pub fn remaining_s(&self, id: TaskId) -> f64 {
+        self.nodes[id.index()].remaining
+    }
+
+    /// Seconds a task is expected to take; of a fan-out, one instance.
+    pub fn expected_s(&self, id: TaskId) -> f64 {
+        self.nodes[id.index()].expected
+    }
+}
+
+/// What a bad end of a need makes of its reader.
+fn spoils(settled: Settled, why: Why) -> Option<Settled> {
+    match (settled, why) {
+        (Settled::Failed | Settled::Blocked, _) => Some(Settled::Blocked),
+        (Settled::Skipped, Why::Reads) => Some(Settled::Skipped),
+        _ => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! `[models.NAME]`: what is asked, how long it is waited for, what it costs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use indexmap::IndexMap;
+
+use planexe_base::by_shape;
+use planexe_base::span::Span;
+
+/// A table that keeps the order of the file.
+pub type Map<V> = IndexMap<String, V>;
+
+/// The dialect a model speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// Chat completions, as OpenAI and every compatible server speak them; `base_url` ends in `/v1`.
+    Openai,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Ollama's own `/api/chat`.
+    Ollama,
+    /// A program that takes the prompt on standard input and answers on standard output.
+    Command,
+    /// Answers from a file written by `planexe record`; no server.
+    Recorded,
+    /// Deterministic made-up answers shaped by the schema; no server.
+    Simulated,
+}
+
+impl Api {
+    /// The name the file uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Openai => "openai",
+            Api::Anthropic => "anthropic",
+            Api::Ollama => "ollama",
+            Api::Command => "command",
+            Api::Recorded => "recorded",
+            Api::Simulated => "simulated",
+        }
+    }
+}
+
+/// `[models.NAME]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Model {
+    /// The dialect (required, unless the table is an override in a profile).
+    pub api: Option<Api>,
+    /// Which program serves an `openai` endpoint, for its quirks; detected where it can be.
+    pub server: Option<Server>,
+    /// Root of the API, as the vendor's own client wants it (openai with `/v1`, the others without).
+    pub base_url: Option<String>,
+    /// The model's name as its server knows it.
+    pub model: Option<String>,
+    /// Name of the environment variable that holds the key; never the key itself. A program is given it as it is.
+    pub api_key_env: Option<String>,
+    /// Further HTTP headers; no secrets.
+    pub headers: Map<String>,
+    /// Calls at once (default 1 on loopback, 8 elsewhere).
+    pub max_concurrent: Option<u32>,
+    /// Requests per minute.
+    pub rpm: Option<u32>,
+    /// Tokens per minute, prompt and answer together.
+    pub tpm: Option<u64>,
+    /// Tokens the model can hold, prompt and answer together.
+    pub context_window: Option<u64>,
+    /// Most tokens it may answer with.
+    pub max_output: Option<u64>,
+    /// USD per million tokens.
+    pub price: Option<Price>,
+    /// How long to wait for each part of a call.
+    pub timeouts: CallTimeouts,
+    /// How often and how patiently a failed call is tried again.
+    pub retry: Option<Retry>,
+    /// `api = "command"`: program and arguments.
+    pub command: Vec<String>,
+    /// `api = "recorded"`: the file of answers, relative to the pipeline.
+    pub file: Option<String>,
+    /// `api = "recorded"`: what to do when the file has no answer for a prompt (default `fail`).
+    pub on_miss: Option<OnMiss>,
+    /// `recorded` and `simulated`: how long an answer takes.
+    pub latency: Option<Span>,
+    /// `simulated`: varies the made-up answers.
+    pub seed: Option<u64>,
+    /// `simulated`: shares of calls that go wrong.
+    pub fail: Option<Fail>,
+    /// `simulated`: length of a text answer in words.
+    pub words: Option<u32>,
+}
+
+/// A program that serves the openai dialect with manners of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Server {
+    /// api.openai.com
+    #[serde(rename = "openai")]
+    Openai,
+    /// LM Studio
+    #[serde(rename = "lmstudio")]
+    LmStudio,
+    /// llama.cpp's `llama-server`
+    #[serde(rename = "llama.cpp")]
+    LlamaCpp,
+    /// vLLM
+    #[serde(rename = "vllm")]
+    Vllm,
+    /// openrouter.ai
+    #[serde(rename = "openrouter")]
+    OpenRouter,
+    /// LiteLLM's proxy
+    #[serde(rename = "litellm")]
+    LiteLlm,
+    /// Ollama's `/v1` layer
+    #[serde(rename = "ollama")]
+    Ollama,
+    /// Any other compatible server
+    #[serde(rename = "other")]
+    Other,
+}
+
+impl Server {
+    /// The name the file uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Server::Openai => "openai",
+            Server::LmStudio => "lmstudio",
+            Server::LlamaCpp => "llama.cpp",
+            Server::Vllm => "vllm",
+            Server::OpenRouter => "openrouter",
+            Server::LiteLlm => "litellm",
+            Server::Ollama => "ollama",
+            Server::Other => "other",
+        }
+    }
+}
+
+/// What a recorded model does when its file has no answer for a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMiss {
+    /// The call fails.
+    Fail,
+    /// The answer recorded for the same task (and item) is used and marked `sample`.
+    Task,
+}
+
+/// Shares of simulated calls that go wrong, 0 to 1: a number for errors, or a table.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Fail {
+    /// Share of calls that end in a server error.
+    Error(f64),
+    /// Shares by kind.
+    Shares(FailShares),
+}
+
+/// `fail = { error = 0.1, cut = 0.05 }`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FailShares {
+    /// Share of calls that end in a server error.
+    pub error: f64,
+    /// Share of calls whose answer is cut off.
+    pub cut: f64,
+}
+
+/// USD per million tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Price {
+    /// Per million tokens of the prompt.
+    pub input: f64,
+    /// Per million tokens of the answer.
+    pub output: f64,
+    /// Per million tokens of the prompt that its server had cached; as `input` if left out.
+    pub cached: Option<f64>,
+    /// Per million tokens of the prompt that its server put into its cache; as `input` if left out.
+    pub cache_write: Option<f64>,
+}
+
+impl Price {
+    /// USD of so many tokens of a prompt of which none is cached, and of an answer.
+    pub fn uncached(&self, input: u64, output: u64) -> f64 {
+        (input as f64 * self.input + output as f64 * self.output) / 1e6
+    }
+}
+
+/// `timeouts = { connect = "5s", first_token = "5m", idle = "90s", total = "30m" }`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallTimeouts {
+    /// Until the connection stands.
+    pub connect: Option<Span>,
+    /// From the request to the first content: loading and reading the prompt.
+    pub first_token: Option<Span>,
+    /// Between two pieces of content; keep-alives do not count.
+    pub idle: Option<Span>,
+    /// The whole call.
+    pub total: Option<Span>,
+}
+
+/// `retry = { max_attempts = 4, base = "1s", max = "60s" }`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Attempts in all, the first included.
+    pub max_attempts: Option<u32>,
+    /// First pause; each further one doubles it.
+    pub base: Option<Span>,
+    /// Longest pause.
+    pub max: Option<Span>,
+    /// How long a server that is away or loading is waited for (10m), and a limit at most; no attempt is used.
+    pub wait: Option<Span>,
+}
+
+by_shape!(Fail, "a share from 0 to 1 or a table `{ error = …, cut = … }`", table Fail::Shares, number Fail::Error);

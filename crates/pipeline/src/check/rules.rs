@@ -1,0 +1,569 @@
+//! The rules of `[task.X.check]`: what a schema cannot say, or not simply.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Valid, Violation, ViolationKind, shortened};
+use crate::check::inputs::{self as given, Given};
+use crate::check::ranges_texts as pieces;
+use crate::items::{canonical, select, steps};
+use crate::manifest::types::Check;
+use crate::text::{self as words, Phrases};
+
+/// Why a check cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleError {
+    /// The key of the check, and within it the pointer.
+    pub key: (&'static str, Option<String>),
+    /// For a list, which element.
+    pub index: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// Something to type.
+    pub hint: Option<String>,
+}
+
+/// Checks ready to be used.
+#[derive(Clone)]
+pub struct CompiledCheck {
+    check: Arc<Check>,
+    matches: Vec<(String, Regex)>,
+    words: Arc<WordLists>,
+    banned: Arc<Phrases>,
+    /// What the rules that look at inputs see; none if the inputs are not at hand.
+    given: Option<Arc<Given>>,
+}
+
+impl fmt::Debug for CompiledCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompiledCheck").field("check", &self.check).finish_non_exhaustive()
+    }
+}
+
+/// The words a check bans and allows, as its files list them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct WordLists {
+    /// `banned_words`
+    pub banned: Vec<String>,
+    /// `allowed_words`
+    pub allowed: Vec<String>,
+}
+
+impl CompiledCheck {
+    /// Compiles the checks of a task, with the words its files list.
+    pub fn compile(check: &Check, words: &WordLists) -> Result<CompiledCheck, Vec<RuleError>> {
+        let mut errors = Vec::new();
+        let mut errors_of_refs = Vec::new();
+        let mut pointer = |key: &'static str, index: Option<usize>, text: &str| {
+            if let Err(error) = steps(text) {
+                errors.push(RuleError {
+                    key: (key, index.is_none().then(|| text.to_owned())),
+                    index,
+                    message: error.message,
+                    hint: error.hint,
+                });
+            }
+        };
+        check.min_items.keys().for_each(|key| pointer("min_items", None, key));
+        check.max_items.keys().for_each(|key| pointer("max_items", None, key));
+        check.one_of.keys().for_each(|key| pointer("one_of", None, key));
+        check.matches.keys().for_each(|key| pointer("matches", None, key));
+        check.texts.keys().for_each(|key| pointer("texts", None, key));
+        for (key, source) in &check.refs {
+            pointer("refs", None, key);
+            let (_, within) = given::ref_parts(source);
+            if let Err(error) = steps(within) {
+                errors_of_refs.push(RuleError {
+                    key: ("refs", Some(key.clone())),
+                    index: None,
+                    message: format!("of `{source}`: {}", error.message),
+                    hint: Some("write \"input:/list/*/id\"; without `input:` it is in the answer".to_owned()),
+                });
+            }
+        }
+        check.non_empty.iter().enumerate().for_each(|(index, text)| pointer("non_empty", Some(index), text));
+        check.unique.iter().enumerate().for_each(|(index, text)| pointer("unique", Some(index), text));
+        check.ranges.iter().enumerate().for_each(|(index, rule)| pointer("ranges", Some(index), &rule.at));
+        errors.append(&mut errors_of_refs);
+        let mut matches = Vec::new();
+        for (at, pattern) in &check.matches {
+            match RegexBuilder::new(pattern).size_limit(4 << 20).build() {
+                Ok(regex) => matches.push((at.clone(), regex)),
+                Err(error) => {
+                    let text = error.to_string();
+                    let last = text.lines().rfind(|line| line.starts_with("error: ")).unwrap_or(&text);
+                    errors.push(RuleError {
+                        key: ("matches", Some(at.clone())),
+                        index: None,
+                        message: format!("not a regular expression: {}", last.trim_start_matches("error: ")),
+                        hint: None,
+                    });
+                }
+            }
+        }
+        if errors.is_empty() {
+            let banned = Arc::new(Phrases::new(&words.banned, &words.allowed));
+            let words = Arc::new(words.clone());
+            Ok(CompiledCheck { check: Arc::new(check.clone()), matches, words, banned, given: None })
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Whether a small answer is held against it in no time to speak of. What conditions and ids are taken from may be
+    /// large, and so may the list of words.
+    pub(super) fn is_quick(&self) -> bool {
+        self.check.require.is_empty() && self.check.refs.is_empty() && self.words.banned.len() <= 100
+    }
+
+    /// The words it bans and allows.
+    pub fn words(&self) -> &WordLists {
+        &self.words
+    }
+
+    /// Whether a rule looks at members of the answer, so that it must be JSON.
+    pub fn looks_inside(&self) -> bool {
+        let check = &self.check;
+        !check.min_items.is_empty()
+            || !check.max_items.is_empty()
+            || !check.one_of.is_empty()
+            || check.non_empty.iter().any(|at| !at.is_empty())
+            || check.unique.iter().any(|at| !at.is_empty())
+            || check.matches.keys().any(|at| !at.is_empty())
+            || check.require.iter().any(given::looks_inside)
+            || !(check.refs.is_empty() && check.ranges.is_empty() && check.texts.is_empty())
+    }
+
+    /// The names of inputs, `vars` and `item` that rules look at; of members the whole path.
+    pub fn names(&self) -> BTreeSet<String> {
+        given::names(&self.check)
+    }
+
+    /// The same rules with what they look at, and a text that differs if that differs. None if no
+    /// rule looks at anything but the answer.
+    pub fn with(&self, context: &BTreeMap<String, minijinja::Value>) -> Option<(CompiledCheck, String)> {
+        let given = Given::of(&self.check, context)?;
+        let text = given.canonical();
+        Some((CompiledCheck { given: Some(Arc::new(given)), ..self.clone() }, text))
+    }
+
+    /// What an answer does not satisfy.
+    pub fn violations(&self, answer: &Valid) -> Vec<Violation> {
+        let check = &self.check;
+        let whole = Value::String(answer.text.trim().to_owned());
+        let root = answer.value.as_ref().unwrap_or(&whole);
+        let mut found = Vec::new();
+        for (pointer, &least) in &check.min_items {
+            at_least(pointer, least, root, &mut found);
+        }
+        for (pointer, &most) in &check.max_items {
+            at_most(pointer, most, root, &mut found);
+        }
+        for pointer in &check.non_empty {
+            non_empty(pointer, root, &mut found);
+        }
+        for (pointer, allowed) in &check.one_of {
+            one_of(pointer, allowed, root, &mut found);
+        }
+        for pointer in &check.unique {
+            unique(pointer, root, &mut found);
+        }
+        if check.min_words.is_some() || check.max_words.is_some() {
+            let count = words_of(answer);
+            if let Some(least) = check.min_words.filter(|&least| count < least) {
+                found.push(broken("", format!("has {count} words, wanted at least {least}")));
+            }
+            if let Some(most) = check.max_words.filter(|&most| count > most) {
+                found.push(broken("", format!("has {count} words, wanted at most {most}")));
+            }
+        }
+        for (pointer, regex) in &self.matches {
+            matches(pointer, regex, answer, root, &mut found);
+        }
+        pieces::ranges(&check.ranges, root, &mut found);
+        pieces::texts(&check.texts, root, &mut found);
+        given::refs(&check.refs, self.given.as_deref(), root, &mut found);
+        given::requirements(&check.require, self.given.as_deref(), answer, &mut found);
+        banned(&self.banned, answer, &mut found);
+        found
+    }
+}
+
+/// A made-up answer passes the rules on ids, estimates, texts and common patterns.
+impl planexe_llm::Adjust for CompiledCheck {
+    fn adjust(&self, value: &mut Value, pick: &mut dyn FnMut(usize) -> usize) {
+        given::mend_refs(&self.check.refs, self.given.as_deref(), value, pick);
+        pieces::mend_ranges(&self.check.ranges, value);
+        pieces::mend_texts(&self.check.texts, value);
+        for (pointer, regex) in &self.matches {
+            let found = select(value, pointer).unwrap_or_default();
+            let wrong =
+                found.iter().filter(|(_, value)| value.as_str().is_some_and(|text| !regex.is_match(text)));
+            let places: Vec<String> = wrong.map(|(path, _)| path.clone()).collect();
+            for place in places {
+                let day = format!("2027-{:02}-{:02}", pick(12) + 1, pick(28) + 1);
+                let number = pick(100).to_string();
+                // What patterns mostly ask for: a day, a month, a year, a time, a number, a slug, a word.
+                let tries = [&day, &day[..7], &day[..4], "09:30", &number, "first-word", "word", "WORD", ""];
+                if let Some(fits) = tries.into_iter().find(|text| regex.is_match(text))
+                    && let Some(value) = value.pointer_mut(&place)
+                {
+                    *value = Value::from(fits);
+                }
+            }
+        }
+    }
+}
+
+fn broken(path: &str, message: String) -> Violation {
+    Violation::new(path, ViolationKind::Check, message)
+}
+
+/// The values a pointer leads to, each with its own pointer.
+fn at<'a>(root: &'a Value, pointer: &str) -> Vec<(String, &'a Value)> {
+    select(root, pointer).unwrap_or_default()
+}
+
+/// How many items a list or object has; none of anything else.
+fn length(value: &Value) -> Option<u64> {
+    match value {
+        Value::Array(list) => Some(list.len() as u64),
+        Value::Object(members) => Some(members.len() as u64),
+        _ => None,
+    }
+}
+
+fn items(limit: u64) -> &'static str {
+    if limit == 1 { "item" } else { "items" }
+}
+
+fn at_least(pointer: &str, least: u64, root: &Value, found: &mut Vec<Violation>) {
+    let values = at(root, pointer);
+    if values.is_empty() && !pointer.contains('*') {
+        let wanted = format!("wanted a list of at least {least} {}", items(least));
+        found.push(Violation::new(pointer, ViolationKind::Missing, wanted));
+    }
+    for (path, value) in values {
+        match length(value) {
+            None => found.push(broken(&path, "wanted a list".to_owned()).found(value)),
+            Some(count) if count < least => {
+                found.push(broken(&path, format!("has {count}, wanted at least {least} {}", items(least))));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn at_most(pointer: &str, most: u64, root: &Value, found: &mut Vec<Violation>) {
+    for (path, value) in at(root, pointer) {
+        match length(value) {
+            None => found.push(broken(&path, "wanted a list".to_owned()).found(value)),
+            Some(count) if count > most => {
+                found.push(broken(&path, format!("has {count}, wanted at most {most} {}", items(most))));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn non_empty(pointer: &str, root: &Value, found: &mut Vec<Violation>) {
+    let values = at(root, pointer);
+    if values.is_empty() && !pointer.contains('*') {
+        found.push(Violation::new(pointer, ViolationKind::Missing, "must be there and not be empty"));
+    }
+    for (path, value) in values.into_iter().filter(|(_, value)| is_hollow(value)) {
+        found.push(broken(&path, "is empty or a placeholder, wanted content".to_owned()).found(value));
+    }
+}
+
+fn one_of(pointer: &str, allowed: &[Value], root: &Value, found: &mut Vec<Violation>) {
+    // A model writes `1.0` where 1 is allowed, and means it.
+    let same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|number| b.as_f64() == Some(number));
+    let is_allowed = |value: &Value| allowed.iter().any(|one| same(one, value));
+    for (path, value) in at(root, pointer).into_iter().filter(|(_, value)| !is_allowed(value)) {
+        let list = allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+        found.push(broken(&path, format!("wanted one of {}", shortened(&list))).found(value));
+    }
+}
+
+fn unique(pointer: &str, root: &Value, found: &mut Vec<Violation>) {
+    let mut values = at(root, pointer);
+    // A pointer to a list means its elements.
+    if let [(path, Value::Array(list))] = values.as_slice() {
+        values = list.iter().enumerate().map(|(index, item)| (format!("{path}/{index}"), item)).collect();
+    }
+    let mut seen: HashMap<String, String> = HashMap::new();
+    for (path, value) in values {
+        let key = match value {
+            Value::String(text) => text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase(),
+            other => canonical(other),
+        };
+        if let Some(first) = seen.get(&key) {
+            let message = format!("is the same as `{first}`, wanted values that differ");
+            found.push(broken(&path, message).found(value));
+        } else {
+            seen.insert(key, path);
+        }
+    }
+}
+
+fn matches(pointer: &str, regex: &Regex, answer: &Valid, root: &Value, found: &mut Vec<Violation>) {
+    let wanted = || format!("wanted text that matches `{}`", shortened(regex.as_str()));
+    if pointer.is_empty() {
+        if !regex.is_match(answer.text.trim_end()) {
+            found.push(broken("", wanted()));
+        }
+        return;
+    }
+    for (path, value) in at(root, pointer) {
+        let fits = match value {
+            Value::String(text) => regex.is_match(text),
+            other => regex.is_match(&other.to_string()),
+        };
+        if !fits {
+            found.push(broken(&path, wanted()).found(value));
+        }
+    }
+}
+
+/// The first place of each word that is not allowed.
+fn banned(phrases: &Phrases, answer: &Valid, found: &mut Vec<Violation>) {
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut look = |path: &str, text: &str| {
+        for (word, hit) in phrases.found_in(text) {
+            if told.insert(word.to_owned()) {
+                let near = Value::String(around(text, hit));
+                found.push(broken(path, format!("contains `{word}`, which is not allowed")).found(&near));
+            }
+        }
+    };
+    match &answer.value {
+        None => look("", &answer.text),
+        Some(value) => strings(value, &mut String::new(), &mut look),
+    }
+}
+
+/// The words around a place.
+fn around(text: &str, hit: Range<usize>) -> String {
+    let start = text[..hit.start].char_indices().rev().nth(30).map_or(0, |(at, _)| at);
+    let end = text[hit.end..].char_indices().nth(30).map_or(text.len(), |(at, _)| hit.end + at);
+    text[start..end].to_owned()
+}
+
+/// Calls back with every string of a value and its pointer.
+fn strings(value: &Value, path: &mut String, found: &mut dyn FnMut(&str, &str)) {
+    let length = path.len();
+    match value {
+        Value::String(text) => found(path, text),
+        Value::Array(list) => {
+            for (index, item) in list.iter().enumerate() {
+                path.push_str(&format!("/{index}"));
+                strings(item, path, found);
+                path.truncate(length);
+            }
+        }
+        Value::Object(members) => {
+            for (key, item) in members {
+                path.push('/');
+                path.push_str(&crate::items::escape(key));
+                strings(item, path, found);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The words of an answer: of its text, or of all strings in its JSON.
+fn words_of(answer: &Valid) -> u64 {
+    match &answer.value {
+        None => words::count(&answer.text),
+        Some(value) => {
+            let mut count = 0;
+            strings(value, &mut String::new(), &mut |_, text| count += words::count(text));
+            count
+        }
+    }
+}
+
+/// Whether a value says nothing: null, empty, only white space or marks, or a placeholder.
+pub(super) fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.iter().all(is_hollow),
+        Value::Object(members) => members.values().all(is_hollow),
+        Value::String(text) => is_placeholder(text),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Whether a text stands for one that is still to be written.
+fn is_placeholder(text: &str) -> bool {
+    let plain: String = text.trim().to_lowercase();
+    if !plain.chars().any(char::is_alphanumeric) {
+        return true;
+    }
+    if plain.starts_with("lorem ipsum") {
+        return true;
+    }
+    let inside = plain.trim_matches(|c: char| !c.is_alphanumeric());
+    let bare: String = inside.chars().filter(|c| c.is_alphanumeric()).collect();
+    let marked = plain.starts_with(['[', '<', '{']) && plain.ends_with([']', '>', '}']);
+    matches!(
+        bare.as_str(),
+        "tbd"
+            | "tba"
+            | "tbc"
+            | "todo"
+            | "fixme"
+            | "na"
+            | "none"
+            | "null"
+            | "nil"
+            | "undefined"
+            | "placeholder"
+            | "tobedetermined"
+            | "tobedone"
+            | "tobeadded"
+            | "tobedefined"
+            | "tobecompleted"
+            | "notapplicable"
+            | "notavailable"
+            | "xxx"
+            | "string"
+            | "text"
+            | "yourtexthere"
+            | "inserttexthere"
+            | "comingsoon"
+    ) || (marked && (bare.starts_with("insert") || bare.starts_with("your") || bare.contains("placeholder")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{ViolationKind, validate};
+    use serde_json::json;
+
+    fn compiled(check: Value, banned: Option<&str>) -> CompiledCheck {
+        let check: Check = serde_json::from_value(check).unwrap();
+        let banned = banned.map(words::listed).unwrap_or_default();
+        CompiledCheck::compile(&check, &WordLists { banned, ..WordLists::default() }).unwrap()
+    }
+
+    fn paths(check: Value, banned: Option<&str>, answer: &str) -> Vec<String> {
+        match validate(answer, None, Some(&compiled(check, banned))) {
+            Ok(_) => Vec::new(),
+            Err(violations) => violations.into_iter().map(|violation| violation.path).collect(),
+        }
+    }
+
+    #[test]
+    fn rules() {
+        let answer = json!({
+            "s": ["a", "b"], "t": [{"n": "x"}, {"n": "X "}, {"n": "TBD"}], "v": "go", "e": "", "d": "2024-01-02", "nil": null,
+            "o": {"a": 1, "b": false}, "hollow": {"a": "", "b": ["TBD", null]}, "n": [1, 2, 1]
+        })
+        .to_string();
+        for (check, wanted) in [
+            (json!({"min_items": {"/s": 2}}), vec![]),
+            (json!({"min_items": {"/s": 3}}), vec!["/s"]),
+            (json!({"min_items": {"/none": 1}}), vec!["/none"]),
+            (json!({"min_items": {"/v": 1}}), vec!["/v"]),
+            (json!({"max_items": {"/s": 1}}), vec!["/s"]),
+            (json!({"non_empty": ["/e", "/nil", "/none", "/v"]}), vec!["/e", "/nil", "/none"]),
+            (json!({"non_empty": ["/t/*/n"]}), vec!["/t/2/n"]),
+            (json!({"one_of": {"/v": ["go", "no-go"]}}), vec![]),
+            (json!({"one_of": {"/v": ["no-go"]}}), vec!["/v"]),
+            (json!({"one_of": {"/n/*": [1.0, 2]}}), vec![]),
+            (json!({"one_of": {"/n/*": [2, "1"]}}), vec!["/n/0", "/n/2"]),
+            (json!({"unique": ["/t/*/n"]}), vec!["/t/1/n"]),
+            (json!({"unique": ["/s"]}), vec![]),
+            (json!({"matches": {"/d": r"^\d{4}-\d{2}-\d{2}$"}}), vec![]),
+            (json!({"matches": {"/v": "^no"}}), vec!["/v"]),
+            (json!({"min_words": 100}), vec![""]),
+            (json!({"max_words": 7, "min_items": {"/s": 1}}), vec![""]),
+            (json!({"max_words": 8, "min_items": {"/s": 1}}), vec![]),
+            (json!({"min_items": {"/o": 2}, "max_items": {"/o": 2}}), vec![]),
+            (json!({"max_items": {"/o": 1}}), vec!["/o"]),
+            (json!({"non_empty": ["/o", "/hollow", "/s"]}), vec!["/hollow"]),
+            (json!({"unique": ["/n"]}), vec!["/n/2"]),
+            (json!({"matches": {"/n/0": "^2"}}), vec!["/n/0"]),
+            (json!({"matches": {"": "^\\["}}), vec![""]),
+        ] {
+            assert_eq!(paths(check.clone(), None, &answer), wanted, "{check}");
+        }
+    }
+
+    #[test]
+    fn a_banned_word_is_named_once_with_its_place() {
+        let answer = json!({"a": ["fine", "pure synergy, all of it"], "b": "synergy again"}).to_string();
+        let violations =
+            validate(&answer, None, Some(&compiled(json!({"min_items": {"/a": 1}}), Some("synergy"))))
+                .unwrap_err();
+        let said: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert_eq!(violations.len(), 1, "{said:?}");
+        assert_eq!(violations[0].path, "/a/1");
+        assert!(said[0].contains("contains `synergy`"), "{said:?}");
+    }
+
+    #[test]
+    fn rules_of_text() {
+        let answer = "We leverage synergy.\nA game changer, it is.";
+        assert_eq!(paths(json!({"min_words": 8, "max_words": 8}), None, answer), Vec::<String>::new());
+        assert_eq!(paths(json!({"max_words": 3}), None, answer), [""]);
+        let banned = "# words\nSynergy\ngame   changer\nlever\n\nC++\n";
+        let violations = validate(answer, None, Some(&compiled(json!({}), Some(banned)))).unwrap_err();
+        let words: Vec<&str> =
+            violations.iter().map(|violation| violation.message.split('`').nth(1).unwrap()).collect();
+        assert_eq!(words, ["Synergy", "game   changer"]);
+        assert!(violations.iter().all(|violation| violation.kind == ViolationKind::Check));
+        assert_eq!(paths(json!({}), Some("c++"), "uses C++ here").len(), 1);
+        assert_eq!(paths(json!({}), Some("双赢"), "这是双赢局面").len(), 1);
+        assert_eq!(
+            paths(json!({"min_words": 3, "max_words": 3}), None, "这是双赢局面"),
+            Vec::<String>::new()
+        );
+        assert_eq!(paths(json!({"matches": {"": "(?m)^# "}}), None, "text\n# Title"), Vec::<String>::new());
+        assert_eq!(paths(json!({"non_empty": [""]}), None, "N/A"), [""]);
+    }
+
+    #[test]
+    fn placeholders() {
+        for text in [
+            "",
+            "  ",
+            "TBD",
+            "N/A",
+            "n.a.",
+            "...",
+            "—",
+            "[TODO]",
+            "Lorem ipsum dolor",
+            "<insert name here>",
+            "To be determined",
+        ] {
+            assert!(is_placeholder(text), "{text}");
+        }
+        for text in ["No risks were found", "A", "0", "None of the above", "string theory", "Your plan"] {
+            assert!(!is_placeholder(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_that_cannot_be() {
+        let check: Check = serde_json::from_value(
+            json!({"min_items": {"strengths": 1}, "matches": {"/a": "("}, "unique": ["$.x"]}),
+        )
+        .unwrap();
+        let errors = CompiledCheck::compile(&check, &WordLists::default()).unwrap_err();
+        assert_eq!(errors.len(), 3);
+        assert_eq!(errors[0].hint.as_deref(), Some("did you mean \"/strengths\"?"));
+        assert_eq!(errors[2].key, ("matches", Some("/a".to_owned())));
+    }
+}

@@ -1,0 +1,500 @@
+//! From the tree of nodes to typed tables, with all faults at once.
+//!
+//! Plain serde stops at the first error. Here an error carries the path it happened at; the reader
+//! notes it, takes that node out of the tree and tries again, so one pass over the file collects
+//! everything that is wrong with it.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Unexpected, Visitor};
+
+use super::fault::{At, Fault, list_of, nearest};
+use super::place::{Entry, KeyPath, Kind, Node, Step};
+use super::types::{Map, Tables};
+use planexe_base::cores;
+
+/// What went wrong, and where, counted from the node that was read.
+#[derive(Debug)]
+pub struct ReadError {
+    /// Steps to it, innermost first.
+    steps: Vec<Step>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    UnknownKey { key: String, known: &'static [&'static str] },
+    UnknownWord { word: String, known: &'static [&'static str] },
+    Wrong { found: String, wanted: String },
+    Missing(&'static str),
+    Other(String),
+}
+
+impl ReadError {
+    fn new(what: What) -> ReadError {
+        ReadError { steps: Vec::new(), what }
+    }
+
+    fn under(mut self, step: Step) -> ReadError {
+        self.steps.push(step);
+        self
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::UnknownKey { key, .. } => write!(f, "unknown key `{key}`"),
+            What::UnknownWord { word, .. } => write!(f, "unknown word `{word}`"),
+            What::Wrong { found, wanted } => write!(f, "found {found}, wanted {wanted}"),
+            What::Missing(key) => write!(f, "missing key `{key}`"),
+            What::Other(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl de::Error for ReadError {
+    fn custom<T: fmt::Display>(message: T) -> ReadError {
+        ReadError::new(What::Other(message.to_string()))
+    }
+
+    fn invalid_type(found: Unexpected<'_>, wanted: &dyn de::Expected) -> ReadError {
+        ReadError::new(What::Wrong { found: describe(&found), wanted: wanted_in_words(&wanted.to_string()) })
+    }
+
+    fn invalid_value(found: Unexpected<'_>, wanted: &dyn de::Expected) -> ReadError {
+        match (found, limits(&wanted.to_string())) {
+            // A whole number it is; what is the matter is its size.
+            (Unexpected::Signed(_) | Unexpected::Unsigned(_), Some((least, most))) => {
+                let wanted = format!("a whole number from {least} to {most}");
+                ReadError::new(What::Wrong { found: describe(&found), wanted })
+            }
+            _ => ReadError::invalid_type(found, wanted),
+        }
+    }
+
+    fn invalid_length(length: usize, wanted: &dyn de::Expected) -> ReadError {
+        let found = format!("a list of {length}");
+        ReadError::new(What::Wrong { found, wanted: wanted_in_words(&wanted.to_string()) })
+    }
+
+    fn unknown_variant(word: &str, known: &'static [&'static str]) -> ReadError {
+        ReadError::new(What::UnknownWord { word: word.to_owned(), known })
+    }
+
+    fn unknown_field(key: &str, known: &'static [&'static str]) -> ReadError {
+        ReadError::new(What::UnknownKey { key: key.to_owned(), known })
+    }
+
+    fn missing_field(key: &'static str) -> ReadError {
+        ReadError::new(What::Missing(key))
+    }
+}
+
+fn describe(found: &Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(truth) => format!("`{truth}`"),
+        Unexpected::Unsigned(number) => format!("the integer {number}"),
+        Unexpected::Signed(number) => format!("the integer {number}"),
+        Unexpected::Float(number) => format!("the number {number}"),
+        Unexpected::Str(text) => Kind::Text((*text).to_owned()).describe(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "a table".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The least and the greatest number of a type that holds less than 64 bits.
+fn limits(wanted: &str) -> Option<(i64, i64)> {
+    match wanted {
+        "u8" => Some((0, u8::MAX.into())),
+        "u16" => Some((0, u16::MAX.into())),
+        "u32" => Some((0, u32::MAX.into())),
+        "i32" => Some((i32::MIN.into(), i32::MAX.into())),
+        _ => None,
+    }
+}
+
+/// serde's words for what it expects, in the words of TOML.
+fn wanted_in_words(wanted: &str) -> String {
+    match wanted {
+        "a string" | "a borrowed string" | "string" => "a string".to_owned(),
+        "a boolean" => "`true` or `false`".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a table".to_owned(),
+        "f64" | "f32" => "a number".to_owned(),
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
+        // Of all that TOML has, JSON lacks dates alone.
+        "any valid JSON value" => "a string, a number, a truth value, a list or a table".to_owned(),
+        other if other.starts_with("struct ") => "a table".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// A node as serde reads it.
+#[derive(Clone, Copy)]
+struct NodeDe<'a> {
+    node: &'a Node,
+}
+
+impl<'a> NodeDe<'a> {
+    fn wrong(&self, wanted: &str) -> ReadError {
+        ReadError::new(What::Wrong { found: self.node.kind.describe(), wanted: wanted.to_owned() })
+    }
+}
+
+impl<'de> Deserializer<'de> for NodeDe<'de> {
+    type Error = ReadError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.kind {
+            Kind::Table(entries) => visitor.visit_map(MapReader { entries: entries.iter(), next: None }),
+            Kind::List(items) => visitor.visit_seq(ListReader { items: items.iter().enumerate() }),
+            Kind::Text(text) => visitor.visit_str(text),
+            Kind::Integer(number) => match u64::try_from(*number) {
+                Ok(number) => visitor.visit_u64(number),
+                Err(_) => visitor.visit_i64(*number),
+            },
+            Kind::Huge(number) => Err(ReadError::new(What::Wrong {
+                found: format!("the integer {number}"),
+                wanted: "one that fits 64 bits".to_owned(),
+            })),
+            Kind::Float(number) if !number.is_finite() => Err(self.wrong("a finite number")),
+            Kind::Float(number) => visitor.visit_f64(*number),
+            Kind::Bool(truth) => visitor.visit_bool(*truth),
+            Kind::Datetime(_) => {
+                Err(de::Error::invalid_type(de::Unexpected::Other(&self.node.kind.describe()), &visitor))
+            }
+            Kind::Removed => visitor.visit_unit(),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.kind {
+            Kind::Removed => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        match &self.node.kind {
+            Kind::Table(_) => self.deserialize_any(visitor),
+            _ => Err(self.wrong("a table")),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.kind {
+            Kind::Table(_) => self.deserialize_any(visitor),
+            _ => Err(self.wrong("a table")),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.kind {
+            Kind::List(_) => self.deserialize_any(visitor),
+            _ => Err(self.wrong("a list")),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.kind {
+            Kind::Integer(number) => visitor.visit_f64(*number as f64),
+            Kind::Float(_) | Kind::Huge(_) => self.deserialize_any(visitor),
+            _ => Err(self.wrong("a number")),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        match &self.node.kind {
+            Kind::Text(word) => {
+                let word: StrDeserializer<'_, ReadError> = word.as_str().into_deserializer();
+                visitor.visit_enum(word)
+            }
+            _ => {
+                let list = list_of(known.iter().copied()).unwrap_or_default();
+                Err(self.wrong(&format!("one of the strings {list}")))
+            }
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 char str string bytes byte_buf
+        unit unit_struct tuple tuple_struct identifier ignored_any
+    }
+}
+
+struct MapReader<'a> {
+    entries: indexmap::map::Iter<'a, String, Entry>,
+    next: Option<(&'a str, &'a Node)>,
+}
+
+impl<'de> de::MapAccess<'de> for MapReader<'de> {
+    type Error = ReadError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
+        let Some((key, entry)) = self.entries.find(|(_, entry)| !matches!(entry.value.kind, Kind::Removed))
+        else {
+            return Ok(None);
+        };
+        self.next = Some((key, &entry.value));
+        let name: StrDeserializer<'_, ReadError> = key.as_str().into_deserializer();
+        seed.deserialize(name).map(Some).map_err(|error| error.under(key.into()))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
+        let (key, node) = self.next.take().expect("BUG: a value was asked for before its key");
+        seed.deserialize(NodeDe { node }).map_err(|error| error.under(key.into()))
+    }
+}
+
+struct ListReader<'a> {
+    items: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
+}
+
+impl<'de> de::SeqAccess<'de> for ListReader<'de> {
+    type Error = ReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
+        let Some((index, node)) = self.items.find(|(_, node)| !matches!(node.kind, Kind::Removed)) else {
+            return Ok(None);
+        };
+        seed.deserialize(NodeDe { node }).map(Some).map_err(|error| error.under(index.into()))
+    }
+}
+
+/// Reads a node once.
+fn read_once<'a, T: Deserialize<'a>>(node: &'a Node) -> Result<T, ReadError> {
+    T::deserialize(NodeDe { node })
+}
+
+/// Reads a tree in which nothing is wrong; none, if anything is. Many tasks are read on all cores.
+pub(super) fn read_whole(root: &mut Node) -> Option<Tables> {
+    let entries = root.table_mut()?;
+    let tasks = entries.get("task").and_then(|tasks| tasks.value.table());
+    if tasks.is_none_or(|tasks| tasks.len() < cores::WORTH_IT) {
+        return read_once(root).ok();
+    }
+    let (at, key, tasks) = entries.shift_remove_full("task")?;
+    let tables = read_once::<Tables>(root).ok().and_then(|tables| {
+        let entries: Vec<(&String, &Entry)> = tasks.value.table()?.iter().collect();
+        let read = cores::map(&entries, |(_, entry)| read_once(&entry.value).ok());
+        let mut task = Map::with_capacity(read.len());
+        for ((name, _), read) in entries.into_iter().zip(read) {
+            task.insert(name.clone(), read?);
+        }
+        Some(Tables { task, ..tables })
+    });
+    root.table_mut()?.shift_insert(at, key, tasks);
+    tables
+}
+
+/// Most faults of this kind that are collected before giving up on the rest.
+const ENOUGH: usize = 100;
+
+/// Reads the value at `path`, taking out what is wrong and noting it, until the rest can be read.
+pub(super) fn read<T: Default + for<'a> Deserialize<'a>>(
+    root: &mut Node,
+    path: &KeyPath,
+    faults: &mut Vec<Fault>,
+) -> T {
+    loop {
+        let error = match root.find_mut(&path.0) {
+            None => return T::default(),
+            Some(node) if matches!(node.kind, Kind::Removed) => return T::default(),
+            Some(node) => match read_once::<T>(node) {
+                Ok(value) => return value,
+                Err(error) => error,
+            },
+        };
+        let mut at = path.clone();
+        at.0.extend(error.steps.iter().rev().cloned());
+        // What a fault below took out is not missed again above.
+        let secondary = matches!(error.what, What::Missing(_))
+            && faults.iter().any(|fault| matches!(&fault.at, At::Path(other) if other.is_within(&at)));
+        let Some(node) = root.find_mut(&at.0) else { return T::default() };
+        if !secondary {
+            let mut fault = fault(&error, &at);
+            if let (What::Wrong { wanted, .. }, None) = (&error.what, &fault.hint) {
+                fault.hint = rewritten(&node.kind, wanted, &at);
+            }
+            faults.push(fault);
+        }
+        node.kind = Kind::Removed;
+        if faults.len() >= ENOUGH {
+            return T::default();
+        }
+    }
+}
+
+fn fault(error: &ReadError, at: &KeyPath) -> Fault {
+    match &error.what {
+        What::UnknownKey { key, known } => {
+            let mut table = at.clone();
+            table.0.pop();
+            let place = match table.0.as_slice() {
+                [] => "at the top of the file".to_owned(),
+                [Step::Key(first)] => format!("in [{first}]"),
+                _ => format!("in `{table}`"),
+            };
+            let hint = elsewhere(&table, key)
+                .or_else(|| nearest(key, known.iter().copied()).map(|near| format!("did you mean `{near}`?")))
+                .or_else(|| {
+                    let all = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+                    Some(format!("keys that may stand here: {all}"))
+                });
+            let mut fault = Fault::at(at, format!("unknown key `{key}` {place}"))
+                .on_key()
+                .wanted("no such key")
+                .maybe_hint(hint);
+            let lower = key.to_lowercase();
+            fault.secret = matches!(table.0.first(), Some(Step::Key(first)) if first.as_ref() != "task")
+                && ["key", "token", "secret", "password", "auth"].iter().any(|word| lower.contains(word))
+                && !lower.contains("_env");
+            fault
+        }
+        What::UnknownWord { word, known } => {
+            let list = list_of(known.iter().copied()).unwrap_or_default();
+            Fault::at(at, format!("unknown value {word:?} of `{at}`"))
+                .wanted(format!("wanted one of {list}"))
+                .maybe_hint(
+                    nearest(word, known.iter().copied()).map(|near| format!("did you mean \"{near}\"?")),
+                )
+        }
+        What::Wrong { found, wanted } => {
+            Fault::at(at, format!("`{at}` is {found}, wanted {wanted}")).wanted(format!("wanted {wanted}"))
+        }
+        What::Missing(key) => Fault::at(at, format!("`{at}` has no `{key}`"))
+            .wanted(format!("`{key}` is missing"))
+            .hint(format!("add `{key} = …`")),
+        What::Other(message) => match message.split_once("; wanted ") {
+            Some((message, wanted)) => {
+                Fault::at(at, format!("`{at}`: {message}")).wanted(format!("wanted {wanted}"))
+            }
+            None => Fault::at(at, format!("`{at}`: {message}")),
+        },
+    }
+}
+
+/// How a value of the wrong type would be written right, where that can be told.
+fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
+    if let ([Step::Key(table), Step::Key(_)], "a table") = (at.0.as_slice(), wanted)
+        && let "task" | "models" | "webhooks" | "profiles" = table.as_ref()
+    {
+        return Some(format!("these tables have names of their own: `[{table}.NAME]`"));
+    }
+    match found {
+        Kind::Text(text) if wanted.starts_with("a list") && text.len() < 80 => {
+            Some(format!("write [{text:?}]"))
+        }
+        Kind::Text(text) if wanted == "`true` or `false`" => match text.trim().to_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some("write `true`".to_owned()),
+            "false" | "no" | "off" | "0" => Some("write `false`".to_owned()),
+            _ => None,
+        },
+        Kind::Text(text) if wanted.contains("number") => {
+            text.trim().parse::<f64>().ok().map(|_| format!("write `{}`", text.trim()))
+        }
+        // A condition is one expression in braces, and not a number in quotes.
+        Kind::Bool(truth) if wanted == "a string" && is_condition(at) => {
+            Some(format!("write \"{{{{ {truth} }}}}\""))
+        }
+        Kind::Integer(_) | Kind::Float(_) if wanted == "a string" && is_condition(at) => None,
+        Kind::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
+        Kind::Float(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
+        Kind::List(items) if wanted == "a string" => match items.as_slice() {
+            [Node { kind: Kind::Text(text), .. }] if text.len() < 80 => Some(format!("write {text:?}")),
+            _ => None,
+        },
+        Kind::Datetime(text) => Some(format!("put the date in quotes: \"{text}\"")),
+        _ => None,
+    }
+}
+
+fn is_condition(at: &KeyPath) -> bool {
+    matches!(at.0.last(), Some(Step::Key(key)) if matches!(key.as_ref(), "when" | "fail_if" | "that"))
+}
+
+/// Keys people look for in the wrong place, or under another tool's name.
+fn elsewhere(table: &KeyPath, key: &str) -> Option<String> {
+    let steps: Vec<&str> =
+        table.0.iter().map(|step| if let Step::Key(key) = step { key.as_ref() } else { "" }).collect();
+    let hint = match (steps.as_slice(), key) {
+        (
+            [],
+            "tasks" | "steps" | "stage" | "stages" | "rule" | "rules" | "target" | "targets" | "job" | "jobs",
+        ) => "tasks are written `[task.NAME]`",
+        ([], "model" | "llm" | "llms" | "provider" | "providers") => "models are written `[models.NAME]`",
+        ([], "name" | "version" | "include" | "plan" | "schedule" | "schema") => {
+            "this key belongs in `[pipeline]`"
+        }
+        ([], "variables" | "var" | "env") => "variables are written in `[vars]`",
+        (
+            ["task", _],
+            "temperature" | "top_p" | "top_k" | "max_tokens" | "seed" | "stop" | "presence_penalty"
+            | "frequency_penalty",
+        ) => "sampling parameters go into `params = { … }`",
+        (["task", _], "depends_on" | "depends" | "dependencies" | "deps" | "needs" | "requires") => {
+            "a task depends on whoever writes its `inputs`; for order alone use `after = [\"task\"]`"
+        }
+        (["task", _], "cmd" | "run" | "exec" | "script" | "shell" | "argv") => "did you mean `command`?",
+        (["task", _], "system_prompt") => "did you mean `system`?",
+        (["task", _], "user" | "prompt_file" | "prompt_template") => "did you mean `prompt`?",
+        (["task", _], "for_each" | "map" | "matrix" | "each" | "loop") => "did you mean `foreach`?",
+        (["task", _], "if" | "condition" | "unless") => "did you mean `when`?",
+        (["task", _], "name") => "a task's name is the one in its header: `[task.NAME]`",
+        (["task", _], "reads" | "in" | "sources" | "src") => "did you mean `inputs`?",
+        (["task", _], "writes" | "out" | "produces" | "dest" | "file" | "files") => "did you mean `outputs`?",
+        (
+            ["task", _],
+            "min_items" | "max_items" | "non_empty" | "one_of" | "unique" | "min_words" | "max_words"
+            | "matches" | "banned_words" | "allowed_words",
+        ) => "this key goes into `check = { … }`",
+        (["task", _], "max_attempts" | "retries" | "max_retries") => "write `retry = { max_attempts = 4 }`",
+        (["task", _], "fallback" | "models" | "fallbacks") => "write `model = [\"first\", \"second\"]`",
+        (["models", _], "api_key" | "key" | "token" | "apikey") => {
+            "keys are not written into files: name an environment variable with `api_key_env = \"…\"`"
+        }
+        (["models", _], "url" | "endpoint" | "host" | "api_base") => "did you mean `base_url`?",
+        (["models", _], "type" | "provider" | "dialect") => "did you mean `api`?",
+        (["models", _], "name" | "id") => "did you mean `model`?",
+        (["models", _], "timeout") => "write `timeouts = { total = \"30m\" }`",
+        (["models", _], "concurrency" | "parallel" | "slots") => "did you mean `max_concurrent`?",
+        (["models", _], "max_tokens") => "did you mean `max_output`?",
+        (["models", _], "context" | "context_length" | "n_ctx" | "num_ctx") => {
+            "did you mean `context_window`?"
+        }
+        (["models", _], "temperature" | "top_p") => {
+            "sampling parameters go into `params` of a task or of `[defaults]`"
+        }
+        (["defaults"], "temperature" | "top_p" | "max_tokens" | "seed") => {
+            "sampling parameters go into `params = { … }`"
+        }
+        (["webhooks"], _) => "webhooks are written `[webhooks.NAME]`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,26 @@
+//! `pipeline.toml`: [`types`] says what it may hold, [`read`] fills the types from files and says
+//! all that is wrong with them at once.
+
+mod check;
+mod de;
+pub mod fault;
+pub mod inputs;
+pub mod names;
+pub mod paths;
+pub mod place;
+pub mod read;
+pub mod recipe;
+pub mod run;
+pub mod schema;
+pub mod tiers;
+mod toml_text;
+pub mod types;
+
+pub use fault::{At, Fault, Faults, nearest, suggest, worth_a_search};
+pub use place::{KeyPath, Origin, Place, SourceFile, Step};
+pub use read::near_file;
+pub use read::{Manifest, ReadOptions};
+pub use recipe::Recipe;
+pub use run::RunFile;
+pub use schema::json_schema;
+pub use types::*;

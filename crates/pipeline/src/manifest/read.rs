@@ -1,0 +1,640 @@
+//! From files to one tree: includes, the chosen profile and `-D` are merges on it, so that every
+//! value keeps the place it was written at. Then the typed tables, and the checks on them.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::GlobBuilder;
+use indexmap::IndexMap;
+
+use super::fault::{At, Fault, Faults, list_of, nearest, shown_path, suggest};
+use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile, Step};
+use super::toml_text::{self, LARGEST_FILE};
+use super::types::Tables;
+use super::{check, de, tiers};
+use crate::key_path;
+
+/// What is chosen on the command line.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReadOptions {
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// `-D name=value`: overrides of `[vars]`, the last of a name counts. A value that is a TOML
+    /// scalar (`3`, `0.5`, `true`, `"text"`) is read as one, anything else is a string.
+    pub defines: Vec<(String, String)>,
+    /// `--allow-outside`: folders from which files may be included too.
+    pub allow_outside: Vec<PathBuf>,
+}
+
+/// A pipeline as it is written, with the places of everything in it.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// The pipeline's folder, links resolved.
+    pub folder: PathBuf,
+    /// What it says, profile and `-D` applied.
+    pub tables: Tables,
+    /// False if keys had to be left out because they could not be read: what depends on them
+    /// (the graph, say) would only repeat the fault in other words.
+    pub whole: bool,
+    damaged: Vec<KeyPath>,
+    /// What was left of the tree without them.
+    left: Option<Arc<Node>>,
+    origin: Arc<Origin>,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest; any fault is an error.
+    pub fn read(file: &Path, options: &ReadOptions) -> Result<Manifest, Faults> {
+        let (manifest, faults) = Manifest::read_all(file, options)?;
+        manifest.or_faults(faults)
+    }
+
+    /// Reads and checks a manifest, and gives what could be read beside the faults found, so that
+    /// a caller can look for further ones. `Err` is for a file of which nothing can be read.
+    pub fn read_all(file: &Path, options: &ReadOptions) -> Result<(Manifest, Vec<Fault>), Faults> {
+        let text =
+            read_file(file).map_err(|fault| Faults::new(Arc::new(Origin::nothing(file)), vec![*fault]))?;
+        Manifest::from_text(file, text, options)
+    }
+
+    /// The same for a text at hand, as if it stood in `file`.
+    pub fn from_text(
+        file: &Path,
+        text: String,
+        options: &ReadOptions,
+    ) -> Result<(Manifest, Vec<Fault>), Faults> {
+        let folder = folder_of(file);
+        let allowed = allowed(&folder, options);
+        let mut reader = Reader {
+            sources: Vec::new(),
+            read: BTreeSet::new(),
+            allowed,
+            left: toml_text::MOST_VALUES,
+            faults: Vec::new(),
+        };
+        let root = reader.read_tree(file, text);
+        let empty = Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) };
+        let Some(mut root) = root else {
+            let origin = Origin { sources: reader.sources, root: empty };
+            return Err(Faults::new(Arc::new(origin), reader.faults));
+        };
+        reader.apply_profile(&mut root, options);
+        reader.apply_defines(&mut root, options);
+        let Reader { sources, mut faults, .. } = reader;
+        let mut unreadable = Vec::new();
+        let (tables, left, shown) = match de::read_whole(&mut root) {
+            Some(tables) => (tables, None, root),
+            // What is wrong is taken out, and still has to be shown.
+            None => {
+                let shown = root.clone();
+                (de::read(&mut root, &KeyPath::root(), &mut unreadable), Some(Arc::new(root)), shown)
+            }
+        };
+        let damaged: Vec<KeyPath> = unreadable.iter().filter_map(|fault| fault.path().cloned()).collect();
+        let origin = Arc::new(Origin { sources, root: shown });
+        faults.extend(once(unreadable, &origin));
+        let whole = faults.is_empty();
+        let mut found = Vec::new();
+        check::check(&tables, file, &damaged, &mut found);
+        let mut tables = tables;
+        tiers::resolve(&mut tables);
+        let manifest = Manifest { file: file.to_owned(), folder, tables, whole, damaged, left, origin };
+        faults.extend(manifest.further(found));
+        Ok((manifest, faults))
+    }
+
+    /// Faults found in the tables, at the places they have in the file; without those that only follow from a key
+    /// that was left out.
+    pub fn further(&self, mut found: Vec<Fault>) -> Vec<Fault> {
+        if let Some(left) = &self.left {
+            for fault in &mut found {
+                let related = fault.related.iter_mut().map(|(at, _)| at);
+                for at in std::iter::once(&mut fault.at).chain(related) {
+                    if let At::Path(path) = at {
+                        *path = left.as_written(path);
+                    }
+                }
+            }
+        }
+        found.retain(|fault| !fault.path().is_some_and(|path| is_damaged(&self.damaged, path)));
+        found
+    }
+
+    /// A path into the tables as one into the file.
+    fn as_written<'p>(&self, path: &'p KeyPath) -> Cow<'p, KeyPath> {
+        match &self.left {
+            Some(left) => Cow::Owned(left.as_written(path)),
+            None => Cow::Borrowed(path),
+        }
+    }
+
+    /// A manifest of tables at hand, as if they had been read from a file.
+    pub fn of_tables(file: &Path, tables: Tables) -> Manifest {
+        Manifest {
+            file: file.to_owned(),
+            folder: folder_of(file),
+            tables,
+            whole: true,
+            damaged: Vec::new(),
+            left: None,
+            origin: Arc::new(Origin::nothing(file)),
+        }
+    }
+
+    /// The manifest if there are no faults, else the faults, ready to be shown.
+    pub fn or_faults(self, faults: Vec<Fault>) -> Result<Manifest, Faults> {
+        if faults.is_empty() { Ok(self) } else { Err(self.faults(faults)) }
+    }
+
+    /// Faults in this manifest's files, ready to be shown.
+    pub fn faults(&self, faults: Vec<Fault>) -> Faults {
+        Faults::new(self.origin.clone(), faults)
+    }
+
+    /// Whether something at, in or around a key path could not be read and was left out, so that
+    /// what is missing there says nothing.
+    pub fn is_damaged(&self, path: &KeyPath) -> bool {
+        is_damaged(&self.damaged, path)
+    }
+
+    /// Where a value stands.
+    pub fn place(&self, path: &KeyPath) -> Option<Place> {
+        self.origin.place(&self.as_written(path), false)
+    }
+
+    /// File, line and column of a key path, for messages: `pipeline.toml:12:9`.
+    pub fn location(&self, path: &KeyPath) -> Option<String> {
+        let place = self.origin.place(&self.as_written(path), true)?;
+        let source = self.origin.sources.get(place.source as usize)?;
+        let (line, column) = source.line_column(place.start as usize);
+        Some(format!("{}:{line}:{column}", shown_path(&source.path)))
+    }
+
+    /// The place of a piece of a string value, counted in the string's own bytes; none if the
+    /// string is written with escapes, so that the two do not run alike.
+    pub fn place_within(&self, path: &KeyPath, value: &str, span: &std::ops::Range<usize>) -> Option<Place> {
+        let place = self.place(path)?;
+        let source = self.origin.sources.get(place.source as usize)?;
+        let raw = source.text.get(place.start as usize..place.end as usize)?;
+        let quotes = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes))?;
+        let inside = raw.strip_prefix(quotes)?.strip_suffix(quotes)?;
+        let trimmed = match quotes.len() {
+            3 => inside.strip_prefix("\r\n").or_else(|| inside.strip_prefix('\n')).unwrap_or(inside),
+            _ => inside,
+        };
+        if trimmed != value || value.get(span.clone()).is_none() {
+            return None;
+        }
+        let start = place.start + (quotes.len() + inside.len() - trimmed.len()) as u32;
+        Some(Place { source: place.source, start: start + span.start as u32, end: start + span.end as u32 })
+    }
+
+    /// Every file read, the pipeline itself first.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceFile> {
+        self.origin.sources.iter().filter(|source| source.path != Path::new(COMMAND_LINE))
+    }
+}
+
+/// Faults without those of what a profile says that are told where it stands in the profile.
+fn once(mut faults: Vec<Fault>, origin: &Origin) -> Vec<Fault> {
+    let of_profile = |path: &&KeyPath| path.is_within(&key_path!["profiles"]);
+    let place = |path: &KeyPath| origin.place(path, false);
+    let told: Vec<Place> =
+        faults.iter().filter_map(Fault::path).filter(of_profile).filter_map(place).collect();
+    faults.retain(|fault| {
+        let merged = fault.path().filter(|path| !of_profile(path));
+        !merged.and_then(place).is_some_and(|place| told.contains(&place))
+    });
+    faults
+}
+
+/// In whose name faults in a `-D` are shown.
+const COMMAND_LINE: &str = "<command line>";
+
+/// The folders files may be included from, links resolved.
+fn allowed(folder: &Path, options: &ReadOptions) -> Vec<PathBuf> {
+    let outside = options.allow_outside.iter();
+    let outside = outside.map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+    std::iter::once(folder.to_owned()).chain(outside).collect()
+}
+
+/// The folder of a file, links resolved.
+fn folder_of(file: &Path) -> PathBuf {
+    let parent = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    parent.canonicalize().unwrap_or_else(|_| parent.to_owned())
+}
+
+/// Reads a file's text, or says what is the matter with it.
+pub(super) fn read_file(file: &Path) -> Result<String, Box<Fault>> {
+    let at = || super::fault::At::File(file.to_owned());
+    let name = shown_path(file);
+    let no = |error: std::io::Error| {
+        Box::new(match error.kind() {
+            std::io::ErrorKind::NotFound => Fault::at(at(), format!("there is no `{name}`")).hint(
+                "run `planexe new NAME` to start a project, or name the file with `-f FILE`, or in \
+                     `run.toml` where that leads here",
+            ),
+            _ => Fault::at(at(), format!("`{name}` cannot be read: {error}")),
+        })
+    };
+    let meta = fs::metadata(file).map_err(no)?;
+    if meta.is_dir() {
+        let fault = Fault::at(at(), format!("`{name}` is a folder, wanted a file"));
+        return Err(Box::new(fault.hint(format!("did you mean `-C {name}`?"))));
+    }
+    if !meta.is_file() {
+        return Err(Box::new(Fault::at(at(), format!("`{name}` is not a regular file"))));
+    }
+    let mut bytes = Vec::new();
+    let opened = planexe_base::fs::open_named(file).map_err(|error| error.source);
+    opened.and_then(|f| f.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(no)?;
+    toml_text::decode(bytes, file).map_err(|message| Box::new(Fault::at(at(), message)))
+}
+
+pub(super) fn is_damaged(damaged: &[KeyPath], path: &KeyPath) -> bool {
+    damaged.iter().any(|other| other.is_within(path) || path.is_within(other))
+}
+
+struct Reader {
+    sources: Vec<SourceFile>,
+    read: BTreeSet<PathBuf>,
+    allowed: Vec<PathBuf>,
+    /// So many keys and values its files may hold beside those that were read.
+    left: usize,
+    faults: Vec<Fault>,
+}
+
+impl Reader {
+    /// The tree of a file and of all it includes; none if the file itself has syntax faults.
+    fn read_tree(&mut self, file: &Path, text: String) -> Option<Node> {
+        let source = self.sources.len() as u32;
+        if let Ok(real) = file.canonicalize() {
+            self.read.insert(real);
+        }
+        let text: Arc<str> = Arc::from(text);
+        self.sources.push(SourceFile::new(file, text.clone()));
+        let mut root = match toml_text::parse_within(&text, source, &mut self.left) {
+            Ok(root) => root,
+            Err(faults) => {
+                self.faults.extend(faults);
+                return None;
+            }
+        };
+        let mut whole = true;
+        let include = include_of(&root);
+        for (pattern, place) in include {
+            for path in self.included(source, file, &pattern, place) {
+                let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+                if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
+                    let parent = real.parent().map(shown_path).unwrap_or_default();
+                    self.faults.push(
+                        Fault::at(place, format!("`{}` is outside the pipeline's folder", shown_path(&real)))
+                            .wanted("not included")
+                            .hint(format!("copy it here, or allow its folder: `--allow-outside {parent}`")),
+                    );
+                    whole = false;
+                    continue;
+                }
+                if !self.read.insert(real) {
+                    continue;
+                }
+                match read_file(&path) {
+                    Err(mut fault) => {
+                        // How to begin a project is of no use for a part of it.
+                        fault.hint = None;
+                        self.faults.push(fault.related(place, "included here"));
+                        whole = false;
+                    }
+                    Ok(text) => match self.read_tree(&path, text) {
+                        Some(other) => merge_file(&mut root, other, &mut self.faults),
+                        None => whole = false,
+                    },
+                }
+            }
+        }
+        // What a broken file holds is not known, so nothing further can be said.
+        whole.then_some(root)
+    }
+
+    /// The files an entry of `include` names.
+    fn included(&mut self, source: u32, file: &Path, pattern: &str, place: Place) -> Vec<PathBuf> {
+        let fault = match included(file, pattern) {
+            Ok((files, listed)) => {
+                self.sources[source as usize].listed.extend(listed);
+                return files;
+            }
+            Err(NotIncluded::Missing(path)) => {
+                let near = near_file(&path)
+                    .map(|near| Path::new(pattern).with_file_name(near).display().to_string());
+                Fault::at(place, format!("there is no `{}` to include", shown_path(&path)))
+                    .wanted("no such file")
+                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
+            }
+            Err(NotIncluded::NoPattern(why)) => {
+                Fault::at(place, format!("`{pattern}` is not a pattern: {why}"))
+                    .wanted("wanted a path or a glob like \"stages/*.toml\"")
+            }
+        };
+        self.faults.push(fault);
+        Vec::new()
+    }
+
+    fn apply_profile(&mut self, root: &mut Node, options: &ReadOptions) {
+        let Some(name) = &options.profile else { return };
+        let profiles = root.get("profiles").and_then(Node::table);
+        let known: Vec<String> = profiles.map(|all| all.keys().cloned().collect()).unwrap_or_default();
+        let Some(profile) = profiles.and_then(|all| all.get(name)).map(|entry| entry.value.clone()) else {
+            let hint = suggest(name, known.iter().map(String::as_str))
+                .unwrap_or_else(|| format!("add a table `[profiles.{name}]`"));
+            let message = format!("unknown profile `{name}`");
+            self.faults.push(
+                Fault::at(key_path!["profiles"], message).on_key().wanted("no such profile").hint(hint),
+            );
+            return;
+        };
+        for (key, entry) in profile.table().into_iter().flatten() {
+            match key.as_str() {
+                "models" => {
+                    for (model, over) in entry.value.table().into_iter().flatten() {
+                        override_model(root, model, over, entry.key);
+                    }
+                }
+                "defaults" | "vars" => {
+                    for (inner, over) in entry.value.table().into_iter().flatten() {
+                        put(root, &[key.as_str()], inner, over.clone(), entry.key);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn apply_defines(&mut self, root: &mut Node, options: &ReadOptions) {
+        if options.defines.is_empty() {
+            return;
+        }
+        let source = self.sources.len() as u32;
+        let mut text = String::new();
+        let known: Vec<String> = root
+            .get("vars")
+            .and_then(Node::table)
+            .map(|all| all.keys().cloned().collect())
+            .unwrap_or_default();
+        for (name, value) in &options.defines {
+            text.push_str("-D ");
+            let start = text.len() as u32;
+            text.push_str(name);
+            let key = Place { source, start, end: text.len() as u32 };
+            text.push('=');
+            let start = text.len() as u32;
+            text.push_str(value);
+            let place = Place { source, start, end: text.len() as u32 };
+            text.push('\n');
+            if !known.contains(name) {
+                let hint = match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `-D {near}=…`?"),
+                    None => {
+                        format!("add `{name} = \"…\"` to `[vars]`, so that it has a value without `-D` too")
+                    }
+                };
+                let have = list_of(known.iter().map(String::as_str)).unwrap_or_else(|| "no names".to_owned());
+                self.faults.push(
+                    Fault::at(key, format!("`-D {name}`: no `{name}` in `[vars]`"))
+                        .wanted(format!("`[vars]` has {have}"))
+                        .hint(hint),
+                );
+                continue;
+            }
+            let node = Node { place, kind: scalar(value) };
+            put(root, &["vars"], name, Entry { key, value: node }, key);
+        }
+        self.sources.push(SourceFile::new(COMMAND_LINE, text));
+    }
+}
+
+/// Why an entry of `include` names no files.
+enum NotIncluded {
+    Missing(PathBuf),
+    NoPattern(String),
+}
+
+/// The files an entry of `include` of a file names, and the folders that were listed for it. A pattern may well match
+/// none: a folder of stages that is still empty.
+fn included(file: &Path, pattern: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), NotIncluded> {
+    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+    if pattern.trim().is_empty() {
+        return Err(NotIncluded::NoPattern("it is empty".to_owned()));
+    }
+    if !pattern.contains(['*', '?', '[', '{']) {
+        let path = folder.join(pattern);
+        return if path.is_file() { Ok((vec![path], Vec::new())) } else { Err(NotIncluded::Missing(path)) };
+    }
+    let matcher = match GlobBuilder::new(pattern).literal_separator(true).build() {
+        Ok(glob) => glob.compile_matcher(),
+        Err(error) => return Err(NotIncluded::NoPattern(error.kind().to_string())),
+    };
+    let fixed: PathBuf = Path::new(pattern)
+        .components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
+        .collect();
+    let (mut found, mut listed) = (Vec::new(), Vec::new());
+    walk(&folder, &fixed, 0, &mut listed, &mut |relative| {
+        if matcher.is_match(relative) {
+            found.push(folder.join(relative));
+        }
+    });
+    found.sort();
+    Ok((found, listed))
+}
+
+/// The value of a `-D`: a TOML scalar, or a string.
+fn scalar(value: &str) -> Kind {
+    let text = format!("x = {value}");
+    if !value.contains('\n')
+        && let Ok(node) = toml_text::parse(&text, 0)
+        && let Some(entries) = node.table()
+        && entries.len() == 1
+        && let Some(entry) = entries.get("x")
+        && matches!(entry.value.kind, Kind::Text(_) | Kind::Integer(_) | Kind::Float(_) | Kind::Bool(_))
+        && !value.contains('#')
+    {
+        return entry.value.kind.clone();
+    }
+    Kind::Text(value.to_owned())
+}
+
+/// `pipeline.include` of one file, as far as it is a list of strings; what is not is found later.
+fn include_of(root: &Node) -> Vec<(String, Place)> {
+    let Some(Kind::List(items)) = root.get("pipeline").and_then(|p| p.get("include")).map(|n| &n.kind) else {
+        return Vec::new();
+    };
+    items
+        .iter()
+        .filter_map(|item| match &item.kind {
+            Kind::Text(text) => Some((text.clone(), item.place)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Adds an included file's tree; what both give is a fault.
+fn merge_file(root: &mut Node, other: Node, faults: &mut Vec<Fault>) {
+    let (Some(entries), Kind::Table(others)) = (root.table_mut(), other.kind) else { return };
+    for (table, entry) in others {
+        match entries.get_mut(&table) {
+            None => {
+                entries.insert(table, entry);
+            }
+            Some(mine) => match (&mut mine.value.kind, entry.value.kind) {
+                (Kind::Table(mine), Kind::Table(theirs)) => {
+                    for (key, theirs) in theirs {
+                        if table == "pipeline" && key == "include" {
+                            continue;
+                        }
+                        if let Some(first) = mine.get(&key) {
+                            let what = match table.as_str() {
+                                "task" => format!("task `{key}` is given in two files"),
+                                _ => format!("`{table}.{key}` is given in two files"),
+                            };
+                            faults.push(
+                                Fault::at(theirs.key, what)
+                                    .wanted("given before")
+                                    .hint("rename one of the two, or remove it")
+                                    .related(first.key, "first given here"),
+                            );
+                        } else {
+                            mine.insert(key, theirs);
+                        }
+                    }
+                }
+                (_, kind) => {
+                    let wrong =
+                        if matches!(kind, Kind::Table(_)) { mine.value.place } else { entry.value.place };
+                    faults
+                        .push(Fault::at(wrong, format!("`{table}` is not a table")).wanted("wanted a table"));
+                }
+            },
+        }
+    }
+}
+
+/// Keys that say where and how a model is reached: an override with another `api` drops them.
+const ENDPOINT_KEYS: [&str; 12] = [
+    "server",
+    "base_url",
+    "model",
+    "api_key_env",
+    "headers",
+    "command",
+    "file",
+    "on_miss",
+    "latency",
+    "seed",
+    "fail",
+    "words",
+];
+
+/// Lays a profile's model over the pipeline's.
+fn override_model(root: &mut Node, model: &str, over: &Entry, header: Place) {
+    let Some(changes) = over.value.table() else {
+        put(root, &["models"], model, over.clone(), header);
+        return;
+    };
+    let steps = [Step::from("models"), Step::from(model)];
+    let Some(mine) = root.find_mut(&steps).and_then(Node::table_mut) else {
+        put(root, &["models"], model, over.clone(), header);
+        return;
+    };
+    let api = |entry: Option<&Entry>| match entry.map(|entry| &entry.value.kind) {
+        Some(Kind::Text(api)) => Some(api.clone()),
+        _ => None,
+    };
+    if let Some(new) = api(changes.get("api"))
+        && api(mine.get("api")) != Some(new)
+    {
+        mine.retain(|key, _| !ENDPOINT_KEYS.contains(&key.as_str()));
+    }
+    for (key, change) in changes {
+        merge_value(mine, key, change);
+    }
+}
+
+/// Puts a value over another; tables are merged key by key.
+fn merge_value(into: &mut IndexMap<String, Entry>, key: &str, change: &Entry) {
+    match (into.get_mut(key).map(|entry| &mut entry.value.kind), &change.value.kind) {
+        (Some(Kind::Table(mine)), Kind::Table(theirs)) => {
+            for (key, theirs) in theirs {
+                merge_value(mine, key, theirs);
+            }
+        }
+        _ => {
+            into.insert(key.to_owned(), change.clone());
+        }
+    }
+}
+
+/// Sets a key of a table at a path, making the tables on the way.
+fn put(root: &mut Node, path: &[&str], key: &str, entry: Entry, made_at: Place) {
+    let mut here = root;
+    for step in path {
+        let Some(entries) = here.table_mut() else { return };
+        here = &mut entries
+            .entry((*step).to_owned())
+            .or_insert_with(|| Entry {
+                key: made_at,
+                value: Node { place: made_at, kind: Kind::Table(IndexMap::new()) },
+            })
+            .value;
+    }
+    if let Some(entries) = here.table_mut() {
+        merge_value(entries, key, &entry);
+    }
+}
+
+/// Calls back with every file under a folder, relative to `base`; hidden folders are passed over. Those that are not
+/// are added to `listed`.
+fn walk(base: &Path, folder: &Path, depth: usize, listed: &mut Vec<PathBuf>, found: &mut dyn FnMut(&Path)) {
+    if depth > 16 {
+        return;
+    }
+    let here = base.join(folder);
+    let here = if here.as_os_str().is_empty() { PathBuf::from(".") } else { here };
+    listed.push(here.clone());
+    let Ok(entries) = fs::read_dir(here) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let path = folder.join(&name);
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => walk(base, &path, depth + 1, listed, found),
+            Ok(_) => found(&path),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The name in the same folder that is nearest to one that is not there.
+pub fn near_file(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let names: Vec<String> = fs::read_dir(parent)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    nearest(&name, names.iter().map(String::as_str)).map(str::to_owned)
+}

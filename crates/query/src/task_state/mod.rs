@@ -1,0 +1,623 @@
+//! How every task stands: what judging found, read together with what is stored and who is at work.
+//! Reads sidecars of tasks that were not judged, writes nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::dry_run::Survey;
+use planexe_base::clock;
+use planexe_base::record::{Done, Failure, Marker, State, Status, StatusUsage};
+use planexe_base::style::Shown;
+use planexe_build::check_staleness::Judgement;
+use planexe_engine::graph::{Graph, Kind, Task, TaskId};
+use planexe_engine::scheduler::{self as engine, Settled};
+use planexe_engine::staleness::{Content, Decision, StaleReason};
+use planexe_pipeline::project::{Project, Spec};
+use planexe_store::control::Controls;
+use planexe_store::live::{AtWork, Progress};
+use planexe_store::{Owner, StatusRead, Store};
+use planexe_ui::views::{Drift, Reason, TaskView, Verdict};
+
+mod phase;
+mod reasons;
+mod times;
+
+pub use phase::{PhaseFacts, phase, phase_of};
+pub use reasons::{asked, drift, reasons, reasons_now};
+pub use times::{durations, expect, time_left};
+
+/// Tasks named as what blocks another, at most.
+const BLAMED: usize = 20;
+
+/// Every task of a survey with the state it is shown in.
+#[derive(Debug)]
+pub struct Standing {
+    /// In topological order, instances after their fan-out.
+    pub tasks: Vec<TaskView>,
+    at: HashMap<TaskId, usize>,
+}
+
+impl Standing {
+    /// How a task stands.
+    pub fn of(&self, id: TaskId) -> Option<&TaskView> {
+        self.tasks.get(*self.at.get(&id)?)
+    }
+
+    /// Tasks as the pipeline declares them, without instances.
+    pub fn declared(&self) -> impl Iterator<Item = &TaskView> {
+        self.tasks.iter().filter(|task| task.family.is_none())
+    }
+
+    /// The first task whose evaluator gave no verdict, and why.
+    pub fn unjudged(&self) -> Option<(&TaskView, &Failure)> {
+        self.tasks.iter().find_map(|task| {
+            let failure = task.failure.as_ref()?;
+            let unjudged = match task.state {
+                Shown::PendingEval => true,
+                // That its command failed is no matter of the evaluator's.
+                Shown::FailedPendingEval => failure.class != "exit",
+                _ => false,
+            };
+            unjudged.then_some((task, failure))
+        })
+    }
+
+    /// The failure that a run's end is blamed on: the first that no `min_success` absorbs, or that keeps another task
+    /// from being made all the same.
+    pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
+        let of = |state: Shown| self.declared().filter(move |task| task.state == state);
+        let families: HashSet<&str> = of(Shown::Failed).map(|task| task.task.as_str()).collect();
+        let blockers: HashSet<&str> =
+            of(Shown::Blocked).flat_map(|task| &task.blocked_by).map(String::as_str).collect();
+        let counts = |task: &&TaskView| match &task.family {
+            Some(family) => families.contains(family.as_str()) || blockers.contains(task.task.as_str()),
+            None => true,
+        };
+        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed);
+        failed.filter(counts).find_map(|task| Some((task, task.failure.as_ref()?)))
+    }
+}
+
+/// What a survey found, with states. `owner`: who holds the run's lock.
+pub fn stand(project: &Project, store: &Store, survey: &Survey, owner: Option<&Owner>) -> Standing {
+    let count = survey.graph.len();
+    let progress = owner.filter(|owner| owner.is_building()).map(|owner| store.read_progress(owner.pid));
+    let mut all = All {
+        progress: progress.unwrap_or_default(),
+        project,
+        store,
+        survey,
+        owner,
+        now: clock::now_utc(),
+        views: std::iter::repeat_with(|| None).take(count).collect(),
+        blame: vec![Vec::new(); count],
+    };
+    let mut order = Vec::with_capacity(count);
+    for &id in survey.graph.order() {
+        let instances = survey.graph.instances(id);
+        for &instance in instances {
+            all.look(instance);
+        }
+        all.look(id);
+        order.push(id);
+        order.extend(instances);
+    }
+    let mut standing = Standing { tasks: Vec::with_capacity(count), at: HashMap::with_capacity(count) };
+    for id in order {
+        if let Some(view) = all.views[id.index()].take() {
+            standing.at.insert(id, standing.tasks.len());
+            standing.tasks.push(view);
+        }
+    }
+    standing
+}
+
+struct All<'a> {
+    project: &'a Project,
+    store: &'a Store,
+    survey: &'a Survey,
+    owner: Option<&'a Owner>,
+    /// What the build says of its tasks.
+    progress: Progress,
+    now: String,
+    views: Vec<Option<TaskView>>,
+    /// Failed tasks that block each task.
+    blame: Vec<Vec<TaskId>>,
+}
+
+impl All<'_> {
+    fn graph(&self) -> &Graph {
+        &self.survey.graph
+    }
+
+    fn state(&self, id: TaskId) -> Option<Shown> {
+        self.views[id.index()].as_ref().map(|view| view.state)
+    }
+
+    /// Everything a task waits for, its own fan-out and the instances of a fan-out left out.
+    fn needs(&self, id: TaskId) -> Vec<TaskId> {
+        match self.graph()[id].kind {
+            Kind::Instance { .. } => self.graph()[id].needs.iter().map(|need| need.task).collect(),
+            _ => self.graph().direct_needs(id),
+        }
+    }
+
+    fn look(&mut self, id: TaskId) {
+        let survey = self.survey;
+        let task = &survey.graph[id];
+        let spec = self.project.spec(task);
+        let needs = self.needs(id);
+        for &need in &needs {
+            self.blame_on(id, need);
+        }
+        let settled = survey.settled.get(&id).copied();
+        let mut view = match task.kind {
+            Kind::Single | Kind::Instance { .. } => self.one(id, task, spec),
+            Kind::Group => self.group(&needs, task),
+            Kind::Family => self.family(id, &needs, task, spec),
+        };
+        if view.state == Shown::Blocked {
+            // A fan-out, by instances whose own needs failed.
+            for &instance in survey.graph.instances(id) {
+                self.blame_on(id, instance);
+            }
+        }
+        view.task = task.name.clone();
+        view.recipe = Some(spec.recipe.name().to_owned());
+        view.step = Some(spec.step);
+        view.steps_total = Some(self.project.specs.len() as u32);
+        let verdict = match settled {
+            Some(Settled::Fresh | Settled::Done | Settled::Skipped) => Verdict::Fresh,
+            Some(Settled::Stale | Settled::Failed | Settled::Partial) => Verdict::Stale,
+            _ => Verdict::DependsOn,
+        };
+        view.verdict = Some(verdict);
+        if verdict != Verdict::Fresh {
+            let open = |need: &&TaskId| {
+                !matches!(survey.settled.get(need), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
+            };
+            view.depends_on =
+                needs.iter().filter(open).map(|&need| survey.graph[need].name.clone()).collect();
+        }
+        if verdict != Verdict::Fresh && !self.blame[id.index()].is_empty() && may_be_blocked(view.state) {
+            view.state = Shown::Blocked;
+        }
+        if view.state == Shown::Blocked {
+            view.blocked_by =
+                self.blame[id.index()].iter().map(|&task| survey.graph[task].name.clone()).collect();
+        }
+        self.views[id.index()] = Some(view);
+    }
+
+    /// Adds what failed at `cause`, or blocks it, to what blocks a task.
+    fn blame_on(&mut self, id: TaskId, cause: TaskId) {
+        let blame = match self.state(cause) {
+            Some(Shown::Failed) => vec![cause],
+            Some(Shown::Blocked) => self.blame[cause.index()].clone(),
+            _ => return,
+        };
+        let known = &mut self.blame[id.index()];
+        for task in blame {
+            if known.len() < BLAMED && !known.contains(&task) {
+                known.push(task);
+            }
+        }
+    }
+
+    /// A task that does something itself.
+    fn one(&self, id: TaskId, task: &Task, spec: &Spec) -> TaskView {
+        let first = task.outputs.first().map_or("", String::as_str);
+        let read;
+        let (judgement, status, marker) = match self.survey.judgements.get(&id) {
+            Some(judgement) => (Some(judgement), judgement.status.as_deref(), &judgement.marker),
+            None => {
+                let status = match self.store.read_status(first) {
+                    StatusRead::Valid(status) => Some(status),
+                    _ => None,
+                };
+                read = (status, self.store.read_done(first));
+                (None, read.0.as_deref(), &read.1)
+            }
+        };
+        let done = match marker {
+            Marker::Valid(done) => Some(&**done),
+            _ => None,
+        };
+        let mut view = match status {
+            Some(status) => TaskView::of(status),
+            None => TaskView::new(task.name.as_str(), Shown::Pending),
+        };
+        if let Some(done) = done {
+            fill_in(&mut view, done);
+        }
+        view.family = match task.kind {
+            Kind::Instance { family } => Some(self.graph()[family].name.clone()),
+            _ => None,
+        };
+        view.reasons = judgement.map(|judgement| reasons_now(judgement, self.owner)).unwrap_or_default();
+        let live = status.is_some_and(|status| is_at_work(status, self.owner));
+        view.state = if self.survey.settled.get(&id) == Some(&Settled::Skipped) {
+            Shown::Skipped
+        } else {
+            shown(judgement, status.map(|status| status.state), marker, live)
+        };
+        match judgement.and_then(|judgement| judgement.failure.clone()) {
+            Some(failure) if view.state == Shown::Failed => view.failure = Some(failure),
+            _ if view.state.is_complete() => view.failure = None,
+            _ => view.failure = view.failure.or_else(|| status.and_then(|status| status.failure.clone())),
+        }
+        let by_model = |reason: &Reason| reason.code == "model_changed";
+        if let Some(done) = done
+            && !view.reasons.iter().any(by_model)
+        {
+            let drift = drift(self.project, spec, done);
+            view.drift = drift.first().map(Drift::remark);
+        }
+        if view.state == Shown::Running {
+            view.elapsed_s =
+                view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
+        }
+        self.add_progress(&mut view);
+        if view.state == Shown::Waiting
+            && let Some(by) = self.passed(task, judgement)
+        {
+            // Nobody is waited for any more.
+            view.state = Shown::Pending;
+            view.doing = Some(format!("let pass by {by}; the next build goes on"));
+        }
+        if view.state == Shown::Waiting {
+            view.doing = judgement.and_then(|judgement| asked(self.project, task, spec, judgement));
+        }
+        view
+    }
+
+    /// Who let a task pass that waits for a person, if what it asks about is still what they were shown.
+    fn passed(&self, task: &Task, judgement: Option<&Judgement>) -> Option<String> {
+        let passed = Controls::new(self.store).passed(&task.name)?;
+        let now = judgement.and_then(|judgement| judgement.prepared.as_ref()).map(|it| &it.decision_id);
+        (passed.decision_id.is_none() || passed.decision_id.as_ref() == now).then_some(passed.by)
+    }
+
+    /// What the running build says of a task.
+    fn add_progress(&self, view: &mut TaskView) {
+        match view.state {
+            Shown::Running => {
+                let same = |at: &&AtWork| at.task == view.task && at.attempt == view.attempt;
+                let Some(at) = self.progress.running.iter().find(same) else { return };
+                view.doing = Some(at.doing.clone()).filter(|doing| !doing.is_empty());
+                view.phase = Some(at.phase.clone());
+                view.tokens = Some(at.tokens).filter(|_| view.api.is_some());
+                view.progress_utc = Some(at.progress_utc.clone());
+            }
+            Shown::Pending | Shown::Stale | Shown::Failed => {
+                let queued = self.progress.queued.iter().find(|queued| queued.task == view.task);
+                view.doing = queued.map(|queued| queued.doing.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// A name for its inputs: done when all of them are.
+    fn group(&self, needs: &[TaskId], task: &Task) -> TaskView {
+        let complete = |need: &TaskId| self.state(*need).is_some_and(Shown::is_complete);
+        let state = if needs.iter().all(complete) { Shown::Done } else { Shown::Pending };
+        TaskView::new(task.name.as_str(), state)
+    }
+
+    /// A fan-out, by its instances.
+    fn family(&self, id: TaskId, needs: &[TaskId], task: &Task, spec: &Spec) -> TaskView {
+        let instances: Vec<&TaskView> =
+            self.graph().instances(id).iter().filter_map(|id| self.views[id.index()].as_ref()).collect();
+        let mut view = TaskView::new(task.name.as_str(), Shown::Pending);
+        if instances.is_empty() {
+            let failure = self.survey.unknown_items.get(&id);
+            let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Settled::Fresh);
+            match self.survey.settled.get(&id) {
+                // Of a list that may change: as things are it is empty, and there is nothing to do.
+                Some(Settled::Fresh | Settled::DependsOn) if failure.is_none() => {
+                    view.state = Shown::Done;
+                    view.no_items = true;
+                }
+                Some(Settled::Skipped) => view.state = Shown::Skipped,
+                // The list is as it will be, and cannot be used.
+                _ if failure.is_some() && needs.iter().all(settled) => {
+                    view.state = Shown::Failed;
+                    view.failure = failure.cloned();
+                }
+                _ => {}
+            }
+            return view;
+        }
+        let states: Vec<Shown> = instances.iter().map(|instance| instance.state).collect();
+        let (state, partial) = family_state(&states, spec.min_success);
+        view.state = state;
+        view.partial = partial.then_some(true);
+        view.usage = instances.iter().filter_map(|instance| instance.usage).reduce(add_usage);
+        view.started_utc = instances.iter().filter_map(|instance| instance.started_utc.clone()).min();
+        let sample = instances.iter().any(|instance| instance.sample == Some(true));
+        view.sample = sample.then_some(true);
+        let ended = instances.iter().filter_map(|instance| instance.ended_utc.clone()).max();
+        view.ended_utc = ended.filter(|_| state.is_complete());
+        view
+    }
+}
+
+fn add_usage(a: StatusUsage, b: StatusUsage) -> StatusUsage {
+    StatusUsage {
+        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
+        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
+        cost_usd: a.cost_usd + b.cost_usd,
+        calls: a.calls.saturating_add(b.calls),
+    }
+}
+
+/// What a `.DONE` says where the `.status` does not.
+fn fill_in(view: &mut TaskView, done: &Done) {
+    if view.outputs.is_empty() {
+        view.outputs.clone_from(&done.outputs);
+    }
+    view.checkpoint_id = view.checkpoint_id.take().or_else(|| done.checkpoint_id.clone());
+    view.ended_utc = view.ended_utc.take().or_else(|| Some(done.completed_utc.clone()));
+    if done.sample {
+        view.sample = Some(true);
+    }
+}
+
+/// Whether something failed before it may take the place of a state.
+fn may_be_blocked(state: Shown) -> bool {
+    matches!(
+        state,
+        Shown::Pending | Shown::Stale | Shown::Damaged | Shown::Done | Shown::Edited | Shown::Stopped
+    )
+}
+
+/// Whether the process that wrote a status holds the run's lock.
+fn is_at_work(status: &Status, owner: Option<&Owner>) -> bool {
+    matches!(status.state, State::Running | State::Merging)
+        && owner.is_some_and(|owner| status.pid == Some(owner.pid))
+}
+
+/// The state shown of a task that does something itself. `live`: an attempt is under way.
+fn shown(judgement: Option<&Judgement>, stored: Option<State>, marker: &Marker, live: bool) -> Shown {
+    if live {
+        return if stored == Some(State::Merging) { Shown::Merging } else { Shown::Running };
+    }
+    let decision = judgement.map(|judgement| &judgement.decision);
+    if let Some(Decision::Fresh { edited, .. }) = decision {
+        return if edited.is_empty() { Shown::Done } else { Shown::Edited };
+    }
+    if judgement.is_some_and(|judgement| judgement.skipped) {
+        return Shown::Skipped;
+    }
+    if judgement.is_some_and(|judgement| judgement.failure.is_some()) {
+        return Shown::Failed;
+    }
+    if decision == Some(&Decision::Adopt) {
+        return Shown::Done;
+    }
+    match stored {
+        // Whoever wrote that is gone.
+        Some(State::Running) => return Shown::Stopped,
+        // That it succeeded stands, whoever wrote it.
+        Some(State::Merging) => return Shown::Merging,
+        Some(
+            state @ (State::Failed
+            | State::Waiting
+            | State::Stopped
+            | State::PendingEval
+            | State::FailedPendingEval),
+        ) => return Shown::from(state),
+        Some(State::Done | State::Pending | State::Skipped) | None => {}
+    }
+    match (marker, decision) {
+        (Marker::Damaged(_) | Marker::Newer(_), _) => Shown::Damaged,
+        (Marker::Valid(_) | Marker::Empty, Some(Decision::Stale { reasons, .. })) => {
+            if reasons.iter().any(is_damage) { Shown::Damaged } else { Shown::Stale }
+        }
+        (Marker::Valid(done), _) => {
+            let edited = judgement.is_some_and(|judgement| is_edited(done, judgement));
+            if edited { Shown::Edited } else { Shown::Done }
+        }
+        (Marker::Missing, _) if stored == Some(State::Done) => Shown::Stale,
+        _ => Shown::Pending,
+    }
+}
+
+fn is_damage(reason: &StaleReason) -> bool {
+    matches!(
+        reason,
+        StaleReason::MarkerDamaged { .. }
+            | StaleReason::MarkerNewer { .. }
+            | StaleReason::OutputMissing { .. }
+            | StaleReason::OutputEmpty { .. }
+            | StaleReason::OutputInvalid { .. }
+    )
+}
+
+/// Whether a valid output is not the one recorded.
+fn is_edited(done: &Done, judgement: &Judgement) -> bool {
+    judgement.seen.iter().any(|seen| match &seen.content {
+        Content::File { digest, invalid: None } => {
+            done.outputs.iter().any(|output| output.path == seen.path && output.blake3 != *digest)
+        }
+        _ => false,
+    })
+}
+
+/// The state of a fan-out by those of its instances, and whether it is done with some missing.
+fn family_state(states: &[Shown], min_success: f64) -> (Shown, bool) {
+    // As the engine counts: what is skipped is none of those that must succeed.
+    let all = states.len();
+    let states: Vec<Shown> = states.iter().copied().filter(|state| *state != Shown::Skipped).collect();
+    if states.is_empty() && all > 0 {
+        return (Shown::Skipped, false);
+    }
+    let has = |state: Shown| states.contains(&state);
+    let total = states.len();
+    let complete = states.iter().filter(|state| state.is_complete()).count();
+    if complete == total {
+        return (if has(Shown::Edited) { Shown::Edited } else { Shown::Done }, false);
+    }
+    if has(Shown::Running) || has(Shown::Merging) {
+        return (Shown::Running, false);
+    }
+    let failed = states.iter().filter(|state| **state == Shown::Failed).count();
+    let lost = failed + states.iter().filter(|state| **state == Shown::Blocked).count();
+    let needed = engine::needed(total, min_success);
+    if lost > 0 && complete + lost == total && complete >= needed && complete > 0 {
+        return (Shown::Done, true);
+    }
+    if failed > 0 && total - lost < needed {
+        return (Shown::Failed, false);
+    }
+    let first = [
+        Shown::Waiting,
+        Shown::FailedPendingEval,
+        Shown::PendingEval,
+        Shown::Stopped,
+        Shown::Damaged,
+        Shown::Stale,
+    ];
+    // With enough others an instance that is blocked is no more than one that is missing.
+    let rest = if total - lost < needed { Shown::Blocked } else { Shown::Pending };
+    (first.into_iter().find(|state| has(*state)).unwrap_or(rest), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use planexe_base::record::By;
+    use planexe_build::check_staleness as judge;
+    use planexe_engine::staleness::Seen;
+
+    fn done() -> Done {
+        Done {
+            schema: 1,
+            task: "a".into(),
+            fingerprint: Default::default(),
+            parts: Default::default(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            completed_utc: "2026-03-01T22:15:04.123Z".into(),
+            by: By::Build,
+            checkpoint_id: None,
+            made_with: None,
+            call: None,
+            sample: false,
+            eval: None,
+            other: Default::default(),
+        }
+    }
+
+    fn judged(decision: Decision, marker: Marker) -> Judgement {
+        Judgement {
+            decision,
+            prepared: None,
+            skipped: false,
+            failure: None,
+            marker,
+            status: None,
+            torn: false,
+            unknown_state: None,
+            seen: Vec::new(),
+        }
+    }
+
+    fn stale(reason: StaleReason) -> Decision {
+        Decision::Stale { reasons: vec![reason], redraw: false, try_existing: false, edited: Vec::new() }
+    }
+
+    #[test]
+    fn the_state_shown_of_each_kind_of_record() {
+        let valid = || Marker::Valid(Box::new(done()));
+        let fresh = || Decision::Fresh { edited: Vec::new(), drift: None };
+        let edited = || Decision::Fresh { edited: vec!["a.txt".into()], drift: None };
+        let prompt = || {
+            let (old, new) = (None, None);
+            stale(StaleReason::Changed { part: "prompt".into(), old, new, files: Vec::new() })
+        };
+        let missing = || stale(StaleReason::OutputMissing { path: "a.txt".into() });
+        let never = || stale(StaleReason::NeverBuilt);
+        for (decision, marker, stored, live, expected) in [
+            // A marker that holds wins over whatever the status says, unless a build is at it now.
+            (fresh(), valid(), Some(State::Done), false, Shown::Done),
+            (fresh(), valid(), Some(State::Running), false, Shown::Done),
+            (fresh(), valid(), Some(State::Failed), false, Shown::Done),
+            (fresh(), valid(), Some(State::Running), true, Shown::Running),
+            (edited(), valid(), None, false, Shown::Edited),
+            (Decision::Adopt, Marker::Empty, None, false, Shown::Done),
+            (prompt(), valid(), Some(State::Done), false, Shown::Stale),
+            (prompt(), valid(), Some(State::Failed), false, Shown::Failed),
+            (prompt(), valid(), Some(State::Running), false, Shown::Stopped),
+            (missing(), valid(), Some(State::Done), false, Shown::Damaged),
+            (never(), Marker::Damaged("cut short".into()), Some(State::Done), false, Shown::Damaged),
+            (never(), Marker::Newer(9), None, false, Shown::Damaged),
+            (Decision::DependsOn, valid(), Some(State::Done), false, Shown::Done),
+            (Decision::DependsOn, valid(), Some(State::Failed), false, Shown::Failed),
+            (stale(StaleReason::MarkerRemoved), Marker::Missing, Some(State::Done), false, Shown::Stale),
+            (never(), Marker::Missing, None, false, Shown::Pending),
+            (never(), Marker::Missing, Some(State::Pending), false, Shown::Pending),
+            (never(), Marker::Missing, Some(State::Running), false, Shown::Stopped),
+            (never(), Marker::Missing, Some(State::Stopped), false, Shown::Stopped),
+            (never(), Marker::Missing, Some(State::Waiting), false, Shown::Waiting),
+            (never(), Marker::Missing, Some(State::Failed), false, Shown::Failed),
+        ] {
+            let judgement = judged(decision, marker);
+            assert_eq!(shown(Some(&judgement), stored, &judgement.marker, live), expected, "{judgement:?}");
+        }
+    }
+
+    #[test]
+    fn an_edit_shows_while_what_is_before_the_task_is_open() {
+        let mut record = done();
+        let digest = planexe_base::record::Digest::of(b"old");
+        record.outputs.push(planexe_base::record::OutputRecord {
+            path: "a.txt".into(),
+            bytes: 3,
+            blake3: digest,
+        });
+        let mut judgement = judged(Decision::DependsOn, Marker::Valid(Box::new(record)));
+        let digest = planexe_base::record::Digest::of(b"new");
+        let content = Content::File { digest, invalid: None };
+        judgement.seen.push(Seen { path: "a.txt".into(), content });
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), Shown::Edited);
+    }
+
+    #[test]
+    fn a_state_nobody_knows_is_a_failure() {
+        let mut judgement = judged(stale(StaleReason::NeverBuilt), Marker::Missing);
+        judgement.failure = Some(judge::unknown_state("levitating", "a"));
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), Shown::Failed);
+        let reasons = reasons(&judgement);
+        assert!(reasons[0].message.contains("levitating") && !reasons[0].message.contains("hint"));
+    }
+
+    #[test]
+    fn a_fan_out_is_what_its_instances_are() {
+        use Shown::{Blocked, Done, Edited, Failed, Pending, Running, Skipped, Stale, Stopped, Waiting};
+        for (states, share, expected) in [
+            (&[Done, Done][..], 1.0, (Done, false)),
+            (&[Done, Edited], 1.0, (Edited, false)),
+            (&[Skipped, Skipped], 1.0, (Skipped, false)),
+            (&[Done, Skipped], 1.0, (Done, false)),
+            (&[Done, Failed, Skipped], 0.5, (Done, true)),
+            (&[Failed, Skipped, Skipped], 0.5, (Failed, false)),
+            (&[Done, Failed, Failed, Skipped, Skipped, Skipped], 0.5, (Failed, false)),
+            (&[Done, Running, Failed], 1.0, (Running, false)),
+            (&[Done, Failed], 1.0, (Failed, false)),
+            (&[Done, Failed], 0.5, (Done, true)),
+            (&[Done, Done, Failed], 0.75, (Failed, false)),
+            (&[Done, Pending, Failed], 0.5, (Pending, false)),
+            (&[Pending, Failed, Failed], 0.5, (Failed, false)),
+            (&[Failed, Failed], 0.0, (Pending, false)),
+            (&[Done, Blocked], 1.0, (Blocked, false)),
+            (&[Done, Blocked], 0.5, (Done, true)),
+            (&[Done, Blocked, Pending], 0.5, (Pending, false)),
+            (&[Done, Blocked, Pending], 1.0, (Blocked, false)),
+            (&[Done, Stale, Pending], 1.0, (Stale, false)),
+            (&[Stopped, Pending], 1.0, (Stopped, false)),
+            (&[Waiting, Stopped], 1.0, (Waiting, false)),
+        ] {
+            assert_eq!(family_state(states, share), expected, "{states:?} {share}");
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! Answers that arrived, kept before anything is done with them: what was paid for once is not paid
+//! for again.
+//!
+//! `.planexe/calls/TASK/DIGEST.json` holds the answer that may be used again. Everything else a task
+//! was sent or got back stays beside it under names that [`Calls::find`] never returns:
+//! `DIGEST.failed-N.json`, `DIGEST.rejected-N.json`, and `DIGEST.spent-N.json` for answers set aside
+//! by a fresh draw. The name decides; the verdict inside follows it.
+
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::sidecar::to_json;
+use super::task_dir_name;
+use planexe_base::fs::{self, Durability, FileKind, FsError};
+use planexe_base::record::{Digest, SCHEMA};
+use planexe_llm::{CallError, Rejected, Reply, Request};
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is whole; nothing was decided yet.
+    Arrived,
+    /// It passed schema and checks.
+    Accepted,
+    /// It did not, and is never used again.
+    Rejected,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptRequest {
+    /// System prompt.
+    #[serde(default)]
+    pub system: String,
+    /// The rendered prompt.
+    pub prompt: String,
+    /// JSON Schema the answer must satisfy.
+    #[serde(default)]
+    pub schema: Option<Value>,
+    /// Sampling parameters.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+    /// Fields added to the body as they are.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params_extra: Map<String, Value>,
+    /// Earlier answers that were rejected, each with what was wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
+}
+
+impl From<&Request> for KeptRequest {
+    fn from(request: &Request) -> KeptRequest {
+        KeptRequest {
+            system: request.system.clone(),
+            prompt: request.prompt.clone(),
+            schema: request.schema.clone(),
+            params: request.params.clone(),
+            params_extra: request.params_extra.clone(),
+            rejected: request.rejected.clone(),
+        }
+    }
+}
+
+/// One call: what was sent, what came back, what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// Version of the format.
+    pub schema: u32,
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Digest of what was sent: what an answer is looked up by.
+    pub digest: Digest,
+    /// The name under `[models]`.
+    pub endpoint: String,
+    /// The model's name at its server.
+    pub model: String,
+    /// The dialect.
+    pub api: String,
+    /// What was sent.
+    pub request: KeptRequest,
+    /// Start of the call.
+    pub started_utc: String,
+    /// Its end.
+    pub ended_utc: String,
+    /// The answer, if it came whole.
+    #[serde(default)]
+    pub reply: Option<Reply>,
+    /// The failure, if not.
+    #[serde(default)]
+    pub error: Option<CallError>,
+    /// What became of the answer.
+    pub verdict: Verdict,
+    /// The task's attempt.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Joins log, usage and failures.
+    #[serde(default)]
+    pub error_id: Option<String>,
+    /// The task's evaluator was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation: bool,
+    /// Fields of other versions, kept.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// A call as it lies on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptCall {
+    /// Its file, relative to `.planexe/calls/`.
+    pub name: String,
+    /// Whether [`Calls::find`] may return it.
+    pub usable: bool,
+    /// Its content.
+    pub record: CallRecord,
+}
+
+/// `.planexe/calls/`.
+#[derive(Debug)]
+pub struct Calls {
+    run_dir: PathBuf,
+    dir: PathBuf,
+    temp_dir: PathBuf,
+    /// Stands for room on the disk.
+    room: PathBuf,
+}
+
+/// Room that is kept for an answer and what was asked, bytes.
+const ROOM_FOR_A_CALL: usize = 256 << 10;
+/// Of all of it the least and the most.
+const ROOM: Range<usize> = 1 << 20..8 << 20;
+/// Answers are capped at 16 MiB by the caller; a record holds its prompt as well.
+const CAP: u64 = 256 << 20;
+
+impl Calls {
+    pub(super) fn new(run_dir: &Path) -> Calls {
+        Calls {
+            run_dir: run_dir.to_owned(),
+            dir: run_dir.join(".planexe/calls"),
+            temp_dir: run_dir.join(".planexe/tmp"),
+            room: run_dir.join(".planexe/room"),
+        }
+    }
+
+    /// `.planexe/calls/`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps room on the disk for the answers of so many calls at once, until [`Calls::give_room_back`]: what is asked
+    /// for, and paid, while the disk fills up can still be kept when it arrives. Where there is room already, that stays.
+    pub fn keep_room(&self, calls: usize) -> Result<(), FsError> {
+        let length = (calls * ROOM_FOR_A_CALL).clamp(ROOM.start, ROOM.end);
+        if fs::signature(&self.room)?.is_some_and(|room| room.size == length as u64) {
+            return Ok(());
+        }
+        fs::make_dirs(self.room.parent().unwrap_or(&self.run_dir), Durability::Unsynced)?;
+        fs::reserve(&self.room, length as u64, || {
+            let mut bytes = vec![0; length];
+            blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+            bytes
+        })
+    }
+
+    /// Room that was kept is room for anything again. Without it nothing is done.
+    pub fn give_room_back(&self) {
+        // What cannot be removed is only in the way.
+        let _ = fs::remove(&self.room);
+    }
+
+    /// Keeps a call, synced, and returns its file's name relative to `.planexe/calls/`. An answer
+    /// becomes the one [`Calls::find`] returns; one that lay there is set aside. A failure or a
+    /// rejected answer goes beside it.
+    pub fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
+        match self.keep_once(record) {
+            Err(error) if error.is_out_of_space() => {
+                self.give_room_back();
+                self.keep_once(record)
+            }
+            kept => kept,
+        }
+    }
+
+    fn keep_once(&self, record: &CallRecord) -> Result<String, FsError> {
+        let folder = task_dir_name(&record.task);
+        let dir = self.dir.join(&folder);
+        fs::make_dirs_inside(&self.run_dir, &dir.join("file"), Durability::Synced)?;
+        let digest = file_stem(&record.digest);
+        let name = if record.reply.is_none() {
+            self.free_name(&dir, &digest, "failed")?
+        } else if record.verdict == Verdict::Rejected {
+            self.free_name(&dir, &digest, "rejected")?
+        } else {
+            let name = format!("{digest}.json");
+            if fs::kind(&dir.join(&name))?.is_some() {
+                let spent = self.free_name(&dir, &digest, "spent")?;
+                fs::rename(&dir.join(&name), &dir.join(spent), Durability::Unsynced)?;
+            }
+            name
+        };
+        self.write(&dir.join(&name), record)?;
+        Ok(format!("{folder}/{name}"))
+    }
+
+    /// Writes a record under a name that nothing has.
+    fn write(&self, path: &Path, record: &CallRecord) -> Result<(), FsError> {
+        let bytes = to_json(record);
+        match fs::write_fresh_via(&self.temp_dir, path, &bytes, Durability::Synced) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
+                fs::write_fresh_via(&self.temp_dir, path, &bytes, Durability::Synced)
+            }
+            written => written,
+        }
+    }
+
+    /// The answer kept for what was sent, if there is one that was not rejected or set aside. A file
+    /// that cannot be read as such is passed over.
+    pub fn find(&self, task: &str, digest: &Digest) -> Option<CallRecord> {
+        self.find_named(task, digest).map(|kept| kept.record)
+    }
+
+    /// [`Calls::find`] with the file's name.
+    pub fn find_named(&self, task: &str, digest: &Digest) -> Option<KeptCall> {
+        let name = format!("{}/{}.json", task_dir_name(task), file_stem(digest));
+        let record = self.read(&name)?;
+        let usable = record.task == task
+            && record.digest == *digest
+            && record.reply.is_some()
+            && record.verdict != Verdict::Rejected;
+        usable.then_some(KeptCall { name, usable, record })
+    }
+
+    /// The call in a file named relative to `.planexe/calls/`, if it can be read.
+    pub fn read(&self, name: &str) -> Option<CallRecord> {
+        // Names come from records too: none may lead out of the folder.
+        if !is_call_name(name) {
+            return None;
+        }
+        let bytes = fs::read_capped(&self.dir.join(name), CAP).ok()?;
+        let record: CallRecord = serde_json::from_slice(&bytes).ok()?;
+        (record.schema <= SCHEMA).then_some(record)
+    }
+
+    /// Notes what became of an answer, synced, and returns its name, which changes if it was rejected.
+    /// An answer that is gone is no error.
+    pub fn mark(&self, name: &str, verdict: Verdict) -> Result<String, FsError> {
+        let mut name = name.to_owned();
+        let Some(mut record) = self.read(&name) else { return Ok(name) };
+        if verdict == Verdict::Rejected
+            && let Some((folder, file)) = name.split_once('/')
+            && is_usable_name(file)
+        {
+            // The new name first: from then on it is not found, whatever happens.
+            let dir = self.dir.join(folder);
+            let rejected = self.free_name(&dir, &file_stem(&record.digest), "rejected")?;
+            fs::rename(&dir.join(file), &dir.join(&rejected), Durability::Synced)?;
+            name = format!("{folder}/{rejected}");
+        }
+        if record.verdict != verdict {
+            record.verdict = verdict;
+            self.write(&self.dir.join(&name), &record)?;
+        }
+        Ok(name)
+    }
+
+    /// Sets a task's kept answers aside, so that the next ask is a fresh draw; returns how many.
+    pub fn discard(&self, task: &str) -> Result<usize, FsError> {
+        let dir = self.dir.join(task_dir_name(task));
+        let mut discarded = 0;
+        for (file, kind) in fs::list_dir(&dir)? {
+            let Some(file) = file.to_str() else { continue };
+            if kind == FileKind::File && is_usable_name(file) {
+                let spent = self.free_name(&dir, file.trim_end_matches(".json"), "spent")?;
+                fs::rename(&dir.join(file), &dir.join(spent), Durability::Unsynced)?;
+                discarded += 1;
+            }
+        }
+        if discarded > 0 {
+            fs::sync_dir(&dir)?;
+        }
+        Ok(discarded)
+    }
+
+    /// All calls of a task that can be read, oldest first.
+    pub fn list(&self, task: &str) -> Result<Vec<KeptCall>, FsError> {
+        let mut calls = self.list_folder(&task_dir_name(task))?;
+        calls.retain(|call| call.record.task == task);
+        Ok(calls)
+    }
+
+    /// Shows all calls of the run that can be read, by task folder, then by time: those of one task are held at once.
+    pub fn for_each(&self, mut visit: impl FnMut(KeptCall)) -> Result<(), FsError> {
+        for (folder, kind) in fs::list_dir(&self.dir)? {
+            if kind == FileKind::Dir
+                && let Some(folder) = folder.to_str()
+            {
+                self.list_folder(folder)?.into_iter().for_each(&mut visit);
+            }
+        }
+        Ok(())
+    }
+
+    fn list_folder(&self, folder: &str) -> Result<Vec<KeptCall>, FsError> {
+        let mut calls = Vec::new();
+        for (file, kind) in fs::list_dir(&self.dir.join(folder))? {
+            let Some(file) = file.to_str() else { continue };
+            if kind != FileKind::File {
+                continue;
+            }
+            let name = format!("{folder}/{file}");
+            if let Some(mut record) = self.read(&name) {
+                if file.contains(".rejected-") {
+                    record.verdict = Verdict::Rejected;
+                }
+                let usable =
+                    is_usable_name(file) && record.reply.is_some() && record.verdict != Verdict::Rejected;
+                calls.push(KeptCall { name, usable, record });
+            }
+        }
+        calls.sort_by(|a, b| (&a.record.started_utc, &a.name).cmp(&(&b.record.started_utc, &b.name)));
+        Ok(calls)
+    }
+
+    /// The first name of a kind that is free. Calls of one task are kept by one thread at a time.
+    fn free_name(&self, dir: &Path, digest: &str, kind: &str) -> Result<String, FsError> {
+        let prefix = format!("{digest}.{kind}-");
+        let mut last = 0;
+        for (file, _) in fs::list_dir(dir)? {
+            let n = file
+                .to_str()
+                .and_then(|file| file.strip_prefix(&prefix)?.strip_suffix(".json")?.parse::<u64>().ok());
+            last = last.max(n.unwrap_or(0));
+        }
+        Ok(format!("{prefix}{}.json", last + 1))
+    }
+}
+
+/// A digest as a file name; whatever is not a digest is hashed.
+fn file_stem(digest: &Digest) -> String {
+    if digest.0.len() == 64 && digest.0.bytes().all(|b| b.is_ascii_hexdigit()) {
+        digest.0.clone()
+    } else {
+        Digest::of(digest.0.as_bytes()).0
+    }
+}
+
+fn is_usable_name(file: &str) -> bool {
+    file.strip_suffix(".json")
+        .is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn is_call_name(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0']);
+    name.split_once('/').is_some_and(|(folder, file)| part(folder) && part(file) && file.ends_with(".json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use crate::fixtures::store;
+    use planexe_llm::Class;
+
+    fn call(task: &str, digest: &[u8], text: &str) -> CallRecord {
+        CallRecord {
+            schema: SCHEMA,
+            task: task.into(),
+            digest: Digest::of(digest),
+            endpoint: "local".into(),
+            model: "qwen".into(),
+            api: "openai".into(),
+            request: KeptRequest { prompt: "Say it".into(), ..KeptRequest::default() },
+            started_utc: "2026-03-01T22:15:04.123Z".into(),
+            ended_utc: "2026-03-01T22:15:09.123Z".into(),
+            reply: Some(Reply { text: text.into(), ..Reply::default() }),
+            error: None,
+            verdict: Verdict::Arrived,
+            attempt: 1,
+            error_id: None,
+            evaluation: false,
+            other: Map::new(),
+        }
+    }
+
+    fn failed(task: &str, digest: &[u8]) -> CallRecord {
+        CallRecord {
+            reply: None,
+            error: Some(CallError::new(Class::Cut, "ended early")),
+            ..call(task, digest, "")
+        }
+    }
+
+    fn found(store: &Store, digest: &[u8]) -> Option<String> {
+        store.calls().find("swot", &Digest::of(digest)).map(|call| call.reply.unwrap().text)
+    }
+
+    #[test]
+    fn an_answer_is_found_by_what_was_sent_and_for_whom() {
+        let (_dir, store) = store();
+        let name = store.calls().keep(&call("swot", b"1", "one")).unwrap();
+        assert_eq!(store.calls().read(&name), Some(call("swot", b"1", "one")));
+        assert_eq!(found(&store, b"1").as_deref(), Some("one"));
+        assert_eq!(found(&store, b"2"), None);
+        assert_eq!(store.calls().find("Swot", &Digest::of(b"1")), None);
+        assert_eq!(store.calls().mark(&name, Verdict::Accepted).unwrap(), name);
+        assert_eq!(found(&store, b"1").as_deref(), Some("one"));
+        assert_eq!(store.calls().read(&name).unwrap().verdict, Verdict::Accepted);
+    }
+
+    #[test]
+    fn failed_rejected_and_spent_ones_are_kept_and_never_found() {
+        let (_dir, store) = store();
+        let calls = store.calls();
+        calls.keep(&failed("swot", b"1")).unwrap();
+        calls.keep(&failed("swot", b"1")).unwrap();
+        assert_eq!(found(&store, b"1"), None);
+        let name = calls.keep(&call("swot", b"1", "bad")).unwrap();
+        let rejected = calls.mark(&name, Verdict::Rejected).unwrap();
+        assert!(rejected.ends_with(".rejected-1.json"), "{rejected}");
+        assert_eq!(found(&store, b"1"), None);
+        calls.keep(&CallRecord { verdict: Verdict::Rejected, ..call("swot", b"1", "worse") }).unwrap();
+        assert_eq!(found(&store, b"1"), None);
+        calls.keep(&call("swot", b"1", "good")).unwrap();
+        assert_eq!(found(&store, b"1").as_deref(), Some("good"));
+        // A second draw for the same question takes its place.
+        calls.keep(&call("swot", b"1", "better")).unwrap();
+        assert_eq!(found(&store, b"1").as_deref(), Some("better"));
+        calls.keep(&call("swot", b"2", "other")).unwrap();
+        assert_eq!(calls.discard("swot").unwrap(), 2);
+        assert_eq!(calls.discard("swot").unwrap(), 0);
+        assert_eq!((found(&store, b"1"), found(&store, b"2")), (None, None));
+        let list = calls.list("swot").unwrap();
+        assert_eq!(list.len(), 7);
+        assert!(list.iter().all(|kept| !kept.usable));
+        assert_eq!(list.iter().filter(|kept| kept.record.verdict == Verdict::Rejected).count(), 2);
+        let mut all = 0;
+        calls.for_each(|_| all += 1).unwrap();
+        assert_eq!(all, 7);
+    }
+
+    #[test]
+    fn a_damaged_one_is_passed_over_and_stays() {
+        let (_dir, store) = store();
+        let name = store.calls().keep(&call("swot", b"1", "one")).unwrap();
+        let path = store.calls().dir().join(&name);
+        let whole = fs::read(&path).unwrap();
+        for len in 0..whole.len() - 1 {
+            fs::write_atomic(&path, &whole[..len], Durability::Unsynced).unwrap();
+            assert_eq!(found(&store, b"1"), None, "{len}");
+            assert!(store.calls().list("swot").unwrap().is_empty());
+        }
+        assert_eq!(store.calls().mark(&name, Verdict::Accepted).unwrap(), name);
+        // The next answer does not overwrite it.
+        store.calls().keep(&call("swot", b"1", "two")).unwrap();
+        assert_eq!(found(&store, b"1").as_deref(), Some("two"));
+        assert_eq!(fs::list_dir(path.parent().unwrap()).unwrap().len(), 2);
+        // One that says it answers something else is not believed under this name.
+        let other = to_json(&call("swot", b"2", "two"));
+        fs::write_atomic(&path, &other, Durability::Unsynced).unwrap();
+        assert_eq!(found(&store, b"1"), None);
+        let newer = CallRecord { schema: SCHEMA + 1, ..call("swot", b"1", "new") };
+        fs::write_atomic(&path, &to_json(&newer), Durability::Unsynced).unwrap();
+        assert_eq!(found(&store, b"1"), None);
+    }
+
+    #[test]
+    fn names_from_records_lead_nowhere_else() {
+        let (_dir, store) = store();
+        for name in
+            ["../run.json", "a/../../run.json", "/etc/passwd", "a/.b.json", "a/b", "a", "", "a/b/c.json"]
+        {
+            assert_eq!(store.calls().read(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_finds_room_on_a_disk_that_has_just_become_full() {
+        for after in 0.. {
+            let (_dir, store) = store();
+            store.calls().keep_room(40).unwrap();
+            let room = || store.path(".planexe/room").metadata().map_or(0, |room| room.len());
+            assert_eq!(room(), 8 << 20);
+            fs::fault::arm(after, false);
+            store.calls().keep(&call("swot", b"1", "one")).unwrap();
+            let fired = fs::fault::disarm();
+            assert_eq!(found(&store, b"1").as_deref(), Some("one"));
+            assert_eq!(room() == 0, fired, "given back when it is needed, not before");
+            store.calls().keep_room(1).unwrap();
+            assert_eq!(room(), 1 << 20);
+            store.calls().give_room_back();
+            assert_eq!(room(), 0);
+            if !fired {
+                assert!(after > 5);
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_at_any_point_of_keeping_or_marking_costs_at_most_that_answer() {
+        for sticky in [true, false] {
+            for after in 0.. {
+                let (_dir, store) = store();
+                store.calls().keep(&call("swot", b"0", "zero")).unwrap();
+                fs::fault::arm(after, sticky);
+                let kept = store.calls().keep(&call("swot", b"1", "one"));
+                let marked = kept.as_ref().ok().map(|name| store.calls().mark(name, Verdict::Rejected));
+                let fired = fs::fault::disarm();
+                assert_eq!(found(&store, b"0").as_deref(), Some("zero"));
+                let one = found(&store, b"1");
+                match (&kept, &marked) {
+                    (Ok(_), Some(Ok(_))) => assert_eq!(one, None),
+                    // Whether the rename came through or not, it is there as one or the other.
+                    (Ok(_), _) => assert_eq!(store.calls().list("swot").unwrap().len(), 2),
+                    (Err(_), _) => assert!(one.is_none() || one.as_deref() == Some("one")),
+                }
+                if !fired {
+                    assert!(after > 10);
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,650 @@
+//! A cache of file digests, so that a build with nothing to do stats files and reads none; and how long tasks
+//! took. It may be lost or deleted at any time; any damage to it makes it empty. So does another user or another folder:
+//! digests are bound to both by a mark ([`super::seal`]). Durations are not: they only say what begins first.
+//!
+//! A digest is believed while the file's signature is the one it had when it was hashed, unless the
+//! file had changed so shortly before that a further change might show the same times: then it is
+//! hashed again, as git does. Nothing is believed after another boot, since a power cut may keep a
+//! file's times and lose its bytes; a build that runs tasks removes the file first and writes it at
+//! its end, so that a build that was killed leaves none. Durations, in a file of their own, stay.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::Store;
+use super::lock::boot_id;
+use super::seal::{LENGTH, Seal, What};
+use super::table::{Record, Table};
+use planexe_base::fs::{self, Durability, FsError, Signature};
+use planexe_base::record::Digest;
+
+/// The index of a run, shared by all threads.
+#[derive(Debug)]
+pub struct Index {
+    /// Where it is, and where the durations are.
+    paths: [PathBuf; 2],
+    run_dir: PathBuf,
+    boot: String,
+    data: RwLock<Data>,
+    /// Whether anything was learned of files, and of durations.
+    changed: [AtomicBool; 2],
+    hashed: AtomicU64,
+    now: fn() -> i64,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Data {
+    /// By path.
+    files: Table<FileEntry>,
+    /// By task.
+    stamps: Table<Stamp>,
+    /// By task.
+    durations: Table<Durations>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct FileEntry {
+    signature: Signature,
+    /// The moment before the file was opened to be hashed.
+    hashed_ns: i64,
+    digest: blake3::Hash,
+}
+
+/// See [`Index::stamp`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stamp(u128);
+
+/// A task's last durations, seconds, oldest first, and how many there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Durations([f64; DURATIONS], usize);
+
+impl Durations {
+    fn all(&self) -> &[f64] {
+        &self.0[..self.1]
+    }
+
+    fn add(&mut self, seconds: f64) {
+        if self.1 == DURATIONS {
+            self.0.rotate_left(1);
+        } else {
+            self.1 += 1;
+        }
+        self.0[self.1 - 1] = seconds;
+    }
+
+    /// The median.
+    fn usual(mut self) -> Option<f64> {
+        let sorted = &mut self.0[..self.1];
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+/// So many of a task's last durations are remembered.
+const DURATIONS: usize = 5;
+
+/// Whether a file changed so shortly before a moment (nanoseconds since 1970), or after it, that a
+/// later change might leave the same times. Times that are whole milliseconds may come from a file
+/// system with a coarse clock (FAT counts 2 s).
+pub fn is_racy(signature: &Signature, at_ns: i64) -> bool {
+    const COARSE: i64 = 2_100_000_000;
+    const FINE: i64 = 50_000_000;
+    let window = if signature.ctime_ns % 1_000_000 == 0 { COARSE } else { FINE };
+    signature.ctime_ns > at_ns.saturating_sub(window)
+}
+
+impl Index {
+    /// Reads the index; empty if there is none that can be believed.
+    pub fn load(store: &Store) -> Index {
+        let paths = ["index", "durations"].map(|name| store.planexe_dir().join(name));
+        let boot = boot_id().unwrap_or_default();
+        let mut data = Data::default();
+        if let Ok(bytes) = fs::read(&paths[FILES])
+            && let Some(seal) = Seal::to_check(store.run_dir(), INDEX)
+            && let Some((files, stamps)) = decode(&bytes, &boot, &seal)
+        {
+            (data.files, data.stamps) = (files, stamps);
+        }
+        if let Some(durations) = fs::read(&paths[1]).ok().and_then(|bytes| decode_durations(&bytes)) {
+            data.durations = durations;
+        }
+        Index {
+            paths,
+            run_dir: store.run_dir().to_owned(),
+            boot,
+            data: RwLock::new(data),
+            changed: Default::default(),
+            hashed: AtomicU64::new(0),
+            now: fs::now_ns,
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Data> {
+        self.data.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To change what is known of files, or of durations.
+    fn write(&self, which: usize) -> RwLockWriteGuard<'_, Data> {
+        self.changed[which].store(true, Ordering::Relaxed);
+        self.data.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Files are known by their names relative to the run, so that a run can be moved; others by
+    /// their absolute ones.
+    fn key(&self, path: &Path) -> String {
+        let plain = path.to_str().zip(self.run_dir.to_str());
+        if let Some(below) = plain.and_then(|(path, run)| path.strip_prefix(run)?.strip_prefix('/'))
+            && !below.starts_with(['/', '.'])
+        {
+            return below.to_owned();
+        }
+        match path.strip_prefix(&self.run_dir) {
+            Ok(relative) => relative.to_string_lossy().into_owned(),
+            Err(_) => std::path::absolute(path).unwrap_or(path.to_owned()).to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Digest and length of a file's content, hashed only if needed; `None` if there is no such file.
+    /// Safe from many threads.
+    pub fn digest(&self, path: &Path) -> Result<Option<(Digest, u64)>, FsError> {
+        Ok(self.look(path)?.map(|seen| (seen.digest, seen.signature.size)))
+    }
+
+    /// [`Index::digest`] of an input, which may be a link to another file that may be read.
+    pub fn digest_of_input(&self, path: &Path) -> Result<Option<(Digest, u64)>, FsError> {
+        let seen = self.look_with(path, fs::linked::signature, fs::linked::hash_signed)?;
+        Ok(seen.map(|seen| (seen.digest, seen.signature.size)))
+    }
+
+    /// [`Index::digest`] with the signature it goes with, and whether both can be trusted until the
+    /// signature changes: what a [`Index::set_stamp`] may be made of.
+    pub fn look(&self, path: &Path) -> Result<Option<Seen>, FsError> {
+        self.look_with(path, fs::signature, fs::hash_signed)
+    }
+
+    fn look_with(
+        &self,
+        path: &Path,
+        signature_of: impl Fn(&Path) -> Result<Option<Signature>, FsError>,
+        hash: impl Fn(&Path) -> Result<Option<fs::Hashed>, FsError>,
+    ) -> Result<Option<Seen>, FsError> {
+        let key = self.key(path);
+        let known = self.read().files.get(&key);
+        if let Some(entry) = known {
+            let Some(signature) = signature_of(path)? else { return Ok(None) };
+            if entry.signature == signature && !is_racy(&signature, entry.hashed_ns) {
+                return Ok(Some(Seen { signature, digest: entry.digest(), settled: true }));
+            }
+        }
+        for last in [false, false, true] {
+            let hashed_ns = (self.now)();
+            let Some(hashed) = hash(path)? else { return Ok(None) };
+            self.hashed.fetch_add(1, Ordering::Relaxed);
+            let fs::Hashed { before: mut signature, after, digest, bytes } = hashed;
+            if after == signature && bytes == signature.size {
+                let settled = !is_racy(&signature, hashed_ns);
+                // A file that is still racy is hashed next time anyway: nothing was learned of it.
+                if let (true, Ok(digest)) = (settled, blake3::Hash::from_hex(&digest.0)) {
+                    self.write(FILES).files.set(&key, Some(FileEntry { signature, hashed_ns, digest }));
+                }
+                return Ok(Some(Seen { signature, digest, settled }));
+            }
+            if bytes == after.size && after.size == signature.size && after.mtime_ns == signature.mtime_ns {
+                // Renamed or linked while it was read: the content is the same.
+                return Ok(Some(Seen { signature: after, digest, settled: false }));
+            }
+            // Written while it was read; one that never rests is taken as it was seen last.
+            if last {
+                signature.size = bytes;
+                return Ok(Some(Seen { signature, digest, settled: false }));
+            }
+        }
+        unreachable!("BUG: the last round returns")
+    }
+
+    /// The digest of a file, if it is known without reading it.
+    pub fn settled(&self, path: &Path) -> Option<Digest> {
+        let signature = fs::signature(path).ok()??;
+        let data = self.read();
+        let entry = data.files.get(&self.key(path))?;
+        (entry.signature == signature && !is_racy(&signature, entry.hashed_ns)).then(|| entry.digest())
+    }
+
+    /// How often a file had to be read to know its digest.
+    pub fn hashed(&self) -> u64 {
+        self.hashed.load(Ordering::Relaxed)
+    }
+
+    /// The memo of a task: "judged fresh when everything it depends on had these signatures".
+    pub fn stamp(&self, task: &str) -> Option<u128> {
+        self.read().stamps.get(task).map(|stamp| stamp.0)
+    }
+
+    /// Sets or drops a task's memo. Only signatures of files that were [`Seen::settled`] may be in it.
+    pub fn set_stamp(&self, task: &str, stamp: Option<u128>) {
+        if self.stamp(task) != stamp {
+            self.write(FILES).stamps.set(task, stamp.map(Stamp));
+        }
+    }
+
+    /// A task's last durations in seconds, oldest first.
+    pub fn durations(&self, task: &str) -> Vec<f64> {
+        self.read().durations.get(task).unwrap_or_default().all().to_vec()
+    }
+
+    /// The median of a task's remembered durations, seconds.
+    pub fn usual_duration(&self, task: &str) -> Option<f64> {
+        self.read().durations.get(task)?.usual()
+    }
+
+    /// The median of the remembered durations, of every task of a kind that has some, by name.
+    pub fn usual_durations<T: FromIterator<(String, f64)>>(&self, of: impl Fn(&str) -> bool) -> T {
+        let data = self.read();
+        let known = data.durations.iter().filter(|(task, _)| of(task));
+        known.filter_map(|(task, durations)| Some((task.to_owned(), durations.usual()?))).collect()
+    }
+
+    /// Adds a duration.
+    pub fn add_duration(&self, task: &str, seconds: f64) {
+        let mut data = self.write(SECONDS);
+        let mut durations = data.durations.get(task).unwrap_or_default();
+        durations.add(seconds);
+        data.durations.set(task, Some(durations));
+    }
+
+    /// Before the first task of a build starts: from here to [`Index::save_if_changed`] nothing on disk knows a
+    /// file, in case the build is killed.
+    pub fn begin_run(&self) -> Result<(), FsError> {
+        self.changed[FILES].store(true, Ordering::Relaxed);
+        fs::remove(&self.paths[FILES])?;
+        fs::remove(&crate::memo::path(&self.run_dir))?;
+        Ok(())
+    }
+
+    /// Writes the index if something was learned.
+    pub fn save_if_changed(&self) -> Result<(), FsError> {
+        for (which, changed) in self.changed.iter().enumerate() {
+            if !changed.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            let path = &self.paths[which];
+            let data = self.read();
+            let bytes = match which {
+                FILES => match Seal::to_mark(&self.run_dir, INDEX) {
+                    Some(seal) => encode(&self.boot, &data.files, &data.stamps, &seal),
+                    // None could be believed.
+                    None => continue,
+                },
+                _ => encode_durations(&data.durations),
+            };
+            drop(data);
+            let written = match path.parent() {
+                Some(dir) => fs::make_dirs(dir, Durability::Unsynced),
+                None => Ok(()),
+            };
+            let written = written.and_then(|()| fs::write_atomic(path, &bytes, Durability::Unsynced));
+            if let Err(error) = written {
+                changed.store(true, Ordering::Relaxed);
+                return Err(error.within(&self.run_dir));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Positions in [`Index::paths`] and [`Index::changed`].
+const FILES: usize = 0;
+const SECONDS: usize = 1;
+
+impl FileEntry {
+    fn digest(&self) -> Digest {
+        Digest(self.digest.to_hex().to_string())
+    }
+}
+
+/// A file as the index sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its signature.
+    pub signature: Signature,
+    /// Its content.
+    pub digest: Digest,
+    /// Whether the content is sure to be the same while the signature is.
+    pub settled: bool,
+}
+
+// ---------------------------------------------------------------- the files
+
+/// Each begins with one of these; then a mark, or a checksum, over all that follows: of the index the boot it was made
+/// in, its length before it, the files and the stamps; of the other the durations. Numbers have their least byte first.
+const MAGIC: [&[u8]; 2] = [b"planexe index 3\n", b"planexe durations 1\n"];
+
+/// What the index's mark says it is.
+const INDEX: What<'static> = What::Cache("index");
+
+fn encode(boot: &str, files: &Table<FileEntry>, stamps: &Table<Stamp>, seal: &Seal) -> Vec<u8> {
+    let write = |out: &mut Vec<u8>| {
+        out.extend((boot.len() as u32).to_le_bytes());
+        out.extend(boot.as_bytes());
+        files.write(out);
+        stamps.write(out);
+    };
+    summed(FILES, write, |bytes| seal.mark(bytes))
+}
+
+fn encode_durations(durations: &Table<Durations>) -> Vec<u8> {
+    summed(SECONDS, |out| durations.write(out), blake3::hash)
+}
+
+/// The files and stamps of an index; none if this user's planexe did not write it here, or in another boot.
+fn decode(bytes: &[u8], boot: &str, seal: &Seal) -> Option<(Table<FileEntry>, Table<Stamp>)> {
+    let (mark, mut rest) = bytes.strip_prefix(MAGIC[FILES])?.split_at_checked(LENGTH)?;
+    if !seal.fits(rest, mark) {
+        return None;
+    }
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    let (made_in, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    rest = after;
+    let tables = (Table::take(&mut rest)?, Table::take(&mut rest)?);
+    (rest.is_empty() && made_in == boot.as_bytes()).then_some(tables)
+}
+
+fn decode_durations(bytes: &[u8]) -> Option<Table<Durations>> {
+    let (sum, mut rest) = bytes.strip_prefix(MAGIC[SECONDS])?.split_at_checked(LENGTH)?;
+    if blake3::hash(rest).as_bytes() != sum {
+        return None;
+    }
+    let durations = Table::take(&mut rest)?;
+    rest.is_empty().then_some(durations)
+}
+
+/// A file with what `write` appends to its beginning, and between them what `sum` makes of that.
+fn summed(
+    which: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+    sum: impl FnOnce(&[u8]) -> blake3::Hash,
+) -> Vec<u8> {
+    let mut bytes = MAGIC[which].to_vec();
+    let from = MAGIC[which].len() + LENGTH;
+    bytes.resize(from, 0);
+    write(&mut bytes);
+    let sum = sum(&bytes[from..]);
+    bytes[MAGIC[which].len()..from].copy_from_slice(sum.as_bytes());
+    bytes
+}
+
+/// The number of some bytes, from where `at` is, which goes on to the next.
+fn number<const N: usize>(bytes: &[u8], at: &mut usize) -> Option<[u8; N]> {
+    let number = bytes.get(*at..)?.first_chunk::<N>()?;
+    *at += N;
+    Some(*number)
+}
+
+impl Record for FileEntry {
+    const SIZE: usize = 76;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let s = &self.signature;
+        out.extend(s.size.to_le_bytes());
+        for times in [s.mtime_ns, s.ctime_ns] {
+            out.extend(times.to_le_bytes());
+        }
+        out.extend(s.ino.to_le_bytes());
+        out.extend(s.mode.to_le_bytes());
+        out.extend(self.hashed_ns.to_le_bytes());
+        out.extend(self.digest.as_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<FileEntry> {
+        let at = &mut 0;
+        let signature = Signature {
+            size: u64::from_le_bytes(number(bytes, at)?),
+            mtime_ns: i64::from_le_bytes(number(bytes, at)?),
+            ctime_ns: i64::from_le_bytes(number(bytes, at)?),
+            ino: u64::from_le_bytes(number(bytes, at)?),
+            mode: u32::from_le_bytes(number(bytes, at)?),
+        };
+        let hashed_ns = i64::from_le_bytes(number(bytes, at)?);
+        Some(FileEntry { signature, hashed_ns, digest: blake3::Hash::from_bytes(number(bytes, at)?) })
+    }
+}
+
+impl Record for Stamp {
+    const SIZE: usize = 16;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.0.to_le_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Stamp> {
+        Some(Stamp(u128::from_le_bytes(number(bytes, &mut 0)?)))
+    }
+}
+
+impl Record for Durations {
+    const SIZE: usize = 1 + 8 * DURATIONS;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.1 as u8);
+        self.0.iter().for_each(|seconds| out.extend(seconds.to_le_bytes()));
+    }
+
+    fn read(bytes: &[u8]) -> Option<Durations> {
+        let mut durations = Durations::default();
+        let at = &mut 0;
+        durations.1 = usize::from(number::<1>(bytes, at)?[0]).min(DURATIONS);
+        for seconds in &mut durations.0 {
+            *seconds = f64::from_le_bytes(number(bytes, at)?);
+        }
+        Some(durations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that makes every file look old, and one that makes it look new.
+    fn later() -> i64 {
+        fs::now_ns() + 3_600_000_000_000
+    }
+
+    fn at_once() -> i64 {
+        0
+    }
+
+    fn index(store: &Store, now: fn() -> i64) -> Index {
+        Index { now, ..Index::load(store) }
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        (dir, store)
+    }
+
+    fn write(store: &Store, name: &str, text: &str) -> PathBuf {
+        let path = store.path(name);
+        fs::write_atomic(&path, text.as_bytes(), Durability::Unsynced).unwrap();
+        path
+    }
+
+    #[test]
+    fn racy_is_what_may_change_again_within_one_tick() {
+        let s = 1_000_000_000;
+        let signature =
+            |ctime_ns| Signature { size: 1, mtime_ns: ctime_ns, ctime_ns, ino: 1, mode: 0o100_644 };
+        for (ctime, hashed, racy) in [
+            (100 * s + 1, 100 * s + 1, true),
+            (100 * s + 1, 100 * s + 40_000_000, true),
+            (100 * s + 1, 100 * s + 60_000_000, false),
+            (100 * s + 1, 99 * s, true), // from the future
+            (100 * s, 101 * s, true),    // a coarse clock, perhaps
+            (100 * s, 102 * s, true),
+            (100 * s, 103 * s, false),
+            (100 * s + 7_000_000, 101 * s, true),
+            (-5, 0, true), // before 1970
+        ] {
+            assert_eq!(is_racy(&signature(ctime), hashed), racy, "{ctime} {hashed}");
+        }
+    }
+
+    #[test]
+    fn a_settled_file_is_hashed_once_over_many_builds() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let digest = Some((Digest::of(b"hello"), 5));
+        let first = index(&store, later);
+        for _ in 0..3 {
+            assert_eq!(first.digest(&path).unwrap(), digest);
+        }
+        assert_eq!(first.hashed(), 1);
+        first.save_if_changed().unwrap();
+        let second = index(&store, later);
+        assert_eq!(second.digest(&path).unwrap(), digest);
+        assert_eq!(second.hashed(), 0);
+        // Nothing was learned, nothing is written.
+        fs::remove(&store.path(".planexe/index")).unwrap();
+        second.save_if_changed().unwrap();
+        assert_eq!(fs::kind(&store.path(".planexe/index")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_racy_file_is_hashed_again() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let index = index(&store, at_once);
+        for _ in 0..3 {
+            assert!(!index.look(&path).unwrap().unwrap().settled);
+        }
+        assert_eq!(index.hashed(), 3);
+        index.save_if_changed().unwrap();
+        assert_eq!(fs::kind(&store.path(".planexe/index")).unwrap(), None);
+    }
+
+    #[test]
+    fn same_size_and_same_mtime_do_not_hide_a_change() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let index = index(&store, later);
+        index.digest(&path).unwrap();
+        let mtime = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let path = write(&store, "a", "world");
+        let file = fs::open_lock_file(&path).unwrap();
+        file.set_modified(mtime).unwrap();
+        assert_eq!(index.digest(&path).unwrap(), Some((Digest::of(b"world"), 5)));
+    }
+
+    #[test]
+    fn missing_files_and_directories() {
+        let (dir, store) = store();
+        let index = index(&store, later);
+        assert_eq!(index.digest(&store.path("missing")).unwrap(), None);
+        assert!(index.digest(dir.path()).is_err());
+    }
+
+    #[test]
+    fn any_damage_makes_it_empty() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let first = index(&store, later);
+        first.digest(&path).unwrap();
+        first.set_stamp("swot", Some(7));
+        first.add_duration("swot", 1.5);
+        first.save_if_changed().unwrap();
+        let boot = boot_id().unwrap_or_default();
+        let seal = Seal::to_check(store.run_dir(), INDEX).unwrap();
+        let whole = |bytes: &[u8]| decode(bytes, &boot, &seal).is_some() || decode_durations(bytes).is_some();
+        for path in &first.paths {
+            let bytes = fs::read(path).unwrap();
+            assert!(whole(&bytes));
+            for len in 0..bytes.len() {
+                assert!(!whole(&bytes[..len]));
+            }
+            for at in 0..bytes.len() {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 4;
+                assert!(!whole(&bytes));
+            }
+            fs::write_atomic(path, b"garbage", Durability::Unsynced).unwrap();
+        }
+        let second = index(&store, later);
+        assert_eq!((second.stamp("swot"), second.durations("swot")), (None, vec![]));
+        assert_eq!(second.digest(&path).unwrap(), Some((Digest::of(b"hello"), 5)));
+    }
+
+    #[test]
+    fn after_another_boot_only_durations_are_believed() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let mut first = index(&store, later);
+        first.boot = "another boot".into();
+        first.digest(&path).unwrap();
+        first.set_stamp("swot", Some(7));
+        first.add_duration("swot", 1.5);
+        first.save_if_changed().unwrap();
+        let second = index(&store, later);
+        assert_eq!(second.stamp("swot"), None);
+        assert_eq!(second.durations("swot"), [1.5]);
+        second.digest(&path).unwrap();
+        assert_eq!(second.hashed(), 1);
+    }
+
+    #[test]
+    fn a_build_that_is_killed_leaves_durations_only() {
+        let (_dir, store) = store();
+        let path = write(&store, "a", "hello");
+        let first = index(&store, later);
+        first.set_stamp("swot", Some(7));
+        first.save_if_changed().unwrap();
+        let second = index(&store, later);
+        second.begin_run().unwrap();
+        assert_eq!(fs::kind(&store.path(".planexe/index")).unwrap(), None);
+        second.digest(&path).unwrap();
+        second.add_duration("swot", 2.5);
+        second.save_if_changed().unwrap();
+        let third = index(&store, later);
+        assert_eq!(third.stamp("swot"), Some(7));
+        third.begin_run().unwrap();
+        let left = index(&store, later);
+        assert_eq!((left.stamp("swot"), left.durations("swot")), (None, vec![2.5]));
+        left.digest(&path).unwrap();
+        assert_eq!(left.hashed(), 1);
+        third.save_if_changed().unwrap();
+        assert_eq!(index(&store, later).stamp("swot"), Some(7));
+    }
+
+    #[test]
+    fn durations_are_the_last_few() {
+        let (_dir, store) = store();
+        let first = index(&store, later);
+        (0..9).for_each(|n| first.add_duration("swot", f64::from(n)));
+        first.add_duration("b", 1.5);
+        for index in [&first, &{
+            first.save_if_changed().unwrap();
+            index(&store, later)
+        }] {
+            assert_eq!(index.durations("swot"), [4.0, 5.0, 6.0, 7.0, 8.0]);
+            assert_eq!(index.usual_duration("swot"), Some(6.0));
+            assert_eq!(index.usual_durations::<Vec<_>>(|name| name == "b"), [("b".to_owned(), 1.5)]);
+        }
+    }
+
+    #[test]
+    fn many_threads_may_ask() {
+        let (_dir, store) = store();
+        let paths: Vec<_> = (0..20).map(|n| write(&store, &format!("f{n}"), &n.to_string())).collect();
+        let index = index(&store, later);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for (n, path) in paths.iter().enumerate() {
+                        let (digest, _) = index.digest(path).unwrap().unwrap();
+                        assert_eq!(digest, Digest::of(n.to_string().as_bytes()));
+                    }
+                });
+            }
+        });
+    }
+}

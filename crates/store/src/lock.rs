@@ -1,0 +1,637 @@
+//! The lock of a run: two builds of one run directory never run at once, and a crash leaves nothing
+//! to clean up, because the lock is flock on the directory itself and ends with its process.
+//!
+//! Who holds it is known from the kernel's own table (`/proc/locks`) or from `.planexe/owner.json`,
+//! which is information only and never decides anything. Readers must not take the lock to see
+//! whether it is held, not even for a moment and not even shared: a build that starts in that moment
+//! would be refused.
+
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::sidecar::to_json;
+use planexe_base::clock;
+use planexe_base::fs::{self, Durability, FileKind, FsError, OpenDir};
+use planexe_engine::slots::AtOnce;
+
+/// How long to wait for a lock that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// At most so long.
+    For(Duration),
+    /// Until it is free.
+    Forever,
+}
+
+/// Who holds a lock, as far as known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its process.
+    pub pid: u32,
+    /// The start of the process in the kernel's own ticks: a process id alone is used again.
+    #[serde(default)]
+    pub process_start: Option<u64>,
+    /// Its host.
+    #[serde(default)]
+    pub host: String,
+    /// The boot it runs in.
+    #[serde(default)]
+    pub boot_id: Option<String>,
+    /// When the build started.
+    #[serde(default)]
+    pub started_utc: Option<String>,
+    /// What was typed.
+    #[serde(default)]
+    pub command: Option<String>,
+    /// How many tasks it runs at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<AtOnce>,
+}
+
+impl Owner {
+    /// This process.
+    pub fn this(command: impl Into<String>) -> Owner {
+        let pid = std::process::id();
+        Owner {
+            pid,
+            process_start: process_start(pid),
+            host: host_name(),
+            boot_id: boot_id(),
+            started_utc: Some(clock::now_utc()),
+            command: Some(command.into()),
+            at_once: None,
+        }
+    }
+
+    /// Whether it builds, rather than holding the lock for a moment or not having begun.
+    pub fn is_building(&self) -> bool {
+        self.command.as_deref() == Some("planexe build")
+    }
+
+    /// Whether the kernel names a process of this host that is no more.
+    fn is_gone(&self) -> bool {
+        self.host == host_name() && !i32::try_from(self.pid).is_ok_and(fs::process_exists)
+    }
+
+    /// Whether the process still runs, as far as can be seen from here: another host's cannot.
+    pub(super) fn is_alive(&self) -> bool {
+        self.host == host_name()
+            && self.boot_id == boot_id()
+            && i32::try_from(self.pid).is_ok_and(fs::process_exists)
+            && (self.process_start.is_none() || self.process_start == process_start(self.pid))
+    }
+}
+
+/// The folders in `.planexe/`.
+const FOLDERS: [&str; 14] = [
+    "calls",
+    "edit",
+    "history",
+    "isolation",
+    "live",
+    "logs",
+    "notes",
+    "outbox",
+    "partial",
+    "passed",
+    "retry",
+    "sidecars",
+    "tmp",
+    "worktrees",
+];
+
+/// How long a lock may be held by nobody: see [`RunLock::acquire_while`].
+const FORKED: Duration = Duration::from_secs(2);
+
+/// Why there is no lock.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another build holds it.
+    Held {
+        /// Which, as far as known.
+        owner: Option<Owner>,
+    },
+    /// The file system has no locks.
+    Unsupported,
+    /// The directory cannot be opened.
+    Fs(FsError),
+}
+
+impl std::fmt::Display for LockError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LockError::Held { owner: Some(owner) } => {
+                write!(f, "locked by PID {} on {}", owner.pid, owner.host)?;
+                if let Some(started) = &owner.started_utc {
+                    write!(f, " since {started}")?;
+                }
+                Ok(())
+            }
+            LockError::Held { owner: None } => write!(f, "locked by another process"),
+            LockError::Unsupported => write!(f, "the file system of the run directory has no locks"),
+            LockError::Fs(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+/// The lock of a run directory, held until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: Option<File>,
+    run_dir: PathBuf,
+    announced: bool,
+}
+
+impl RunLock {
+    /// Takes the lock. Nothing is written by it: see [`RunLock::announce`].
+    pub fn acquire(run_dir: &Path, wait: Wait) -> Result<RunLock, LockError> {
+        RunLock::acquire_while(run_dir, wait, |_| true)
+    }
+
+    /// [`RunLock::acquire`] that asks, before each pause, whether to go on waiting, so that a signal
+    /// can end the wait; it is told who holds the lock.
+    pub fn acquire_while(
+        run_dir: &Path,
+        wait: Wait,
+        mut go_on: impl FnMut(Option<&Owner>) -> bool,
+    ) -> Result<RunLock, LockError> {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let held = match try_acquire(run_dir) {
+                Err(LockError::Held { owner }) => owner,
+                result => return result,
+            };
+            let left = match wait {
+                Wait::No => Duration::ZERO,
+                Wait::For(limit) => limit.saturating_sub(start.elapsed()),
+                Wait::Forever => Duration::MAX,
+            };
+            // A child that was just forked has the descriptor for the moment until it becomes another program, even if
+            // its planexe was killed in that moment. Nobody is seen who let go between the try and the look.
+            let by_nobody = held.as_ref().is_none_or(Owner::is_gone);
+            if by_nobody && start.elapsed() < FORKED {
+                std::thread::sleep(pause);
+                continue;
+            }
+            if left.is_zero() || !go_on(held.as_ref()) {
+                return Err(LockError::Held { owner: held });
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    /// For `--no-lock`: nothing is locked.
+    pub fn none(run_dir: &Path) -> RunLock {
+        RunLock { _file: None, run_dir: run_dir.to_owned(), announced: false }
+    }
+
+    /// Writes `.planexe/owner.json`, before the first task starts: status shows it, and a directory
+    /// that cannot be written to is found before anything is paid for, as is a `.planexe/` that leads
+    /// elsewhere by a link. Removed when the lock ends.
+    pub fn announce(&mut self, owner: &Owner) -> Result<(), FsError> {
+        self.announce_inner(owner).map_err(|error| of_run(&self.run_dir, error))
+    }
+
+    fn announce_inner(&mut self, owner: &Owner) -> Result<(), FsError> {
+        let planexe = self.run_dir.join(".planexe");
+        require_own(&planexe)?;
+        for name in FOLDERS {
+            require_own(&planexe.join(name))?;
+        }
+        fs::make_dirs(&planexe, Durability::Synced)?;
+        // What an earlier version let others read. Where permissions cannot be changed there are none.
+        let _ = fs::make_private(&planexe);
+        fs::write_atomic(&owner_path(&self.run_dir), &to_json(owner), Durability::Unsynced)?;
+        self.announced = true;
+        Ok(())
+    }
+
+    /// Who holds the lock of a run, without touching it; `None` if nobody does. What
+    /// `.planexe/owner.json` says counts only if the kernel, or a live process, agrees.
+    pub fn owner(run_dir: &Path) -> Option<Owner> {
+        let noted: Option<Owner> = fs::read_capped(&owner_path(run_dir), 1 << 20)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        match kernel_holder(run_dir, noted.as_ref()) {
+            Some(pid) => Some(match noted {
+                Some(owner) if owner.pid == pid && owner.is_alive() => owner,
+                _ => Owner {
+                    pid,
+                    process_start: process_start(pid),
+                    host: host_name(),
+                    boot_id: boot_id(),
+                    started_utc: None,
+                    command: None,
+                    at_once: None,
+                },
+            }),
+            // The table shows only processes this one may see: a live owner by its own word still counts.
+            None => noted.filter(Owner::is_alive),
+        }
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        if self.announced {
+            forget_owner(&self.run_dir);
+        }
+    }
+}
+
+/// That a folder of ours, if it is there, is a folder and no link that leads elsewhere.
+pub(super) fn require_own(dir: &Path) -> Result<(), FsError> {
+    match fs::kind(dir)? {
+        None | Some(FileKind::Dir) => Ok(()),
+        Some(_) => {
+            let why = std::io::Error::new(ErrorKind::InvalidInput, "not a directory of its own");
+            Err(FsError::new(dir, "write into", why))
+        }
+    }
+}
+
+/// A first write that failed: on a read-only file system it is not about that one file.
+fn of_run(run_dir: &Path, error: FsError) -> FsError {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => FsError::new(run_dir, "write into", error.source),
+        _ => error.within(run_dir),
+    }
+}
+
+/// Takes an announcement back: for who ends on the spot, and his lock with him.
+pub fn forget_owner(run_dir: &Path) {
+    let _ = fs::remove(&owner_path(run_dir));
+}
+
+/// Whether somebody announced himself and did not take it back: he is at it, or was killed.
+pub fn is_announced(run_dir: &Path) -> bool {
+    fs::kind(&owner_path(run_dir)).is_ok_and(|kind| kind.is_some())
+}
+
+/// Whether it is sure that nobody did, in a run directory that is open.
+pub fn is_unannounced(run_dir: &OpenDir) -> bool {
+    run_dir.is_absent(c".planexe/owner.json")
+}
+
+fn owner_path(run_dir: &Path) -> PathBuf {
+    run_dir.join(".planexe/owner.json")
+}
+
+fn lock_path(run_dir: &Path) -> PathBuf {
+    run_dir.join(".planexe/lock")
+}
+
+fn try_acquire(run_dir: &Path) -> Result<RunLock, LockError> {
+    let open = |path: &Path, error| LockError::Fs(FsError::new(path, "lock", error));
+    let dir = fs::open_dir(run_dir).map_err(|error| open(run_dir, error))?;
+    let file = match try_lock(&dir) {
+        Tried::Locked => dir,
+        Tried::Held => return Err(LockError::Held { owner: RunLock::owner(run_dir) }),
+        Tried::Refused => {
+            // NFS turns flock into a record lock, which a directory cannot have.
+            fs::make_dirs(&run_dir.join(".planexe"), Durability::Unsynced).map_err(LockError::Fs)?;
+            let file = fs::open_lock_file(&lock_path(run_dir)).map_err(LockError::Fs)?;
+            match try_lock(&file) {
+                Tried::Locked => file,
+                Tried::Held => return Err(LockError::Held { owner: RunLock::owner(run_dir) }),
+                Tried::Refused => return Err(LockError::Unsupported),
+            }
+        }
+    };
+    Ok(RunLock { _file: Some(file), run_dir: run_dir.to_owned(), announced: false })
+}
+
+enum Tried {
+    Locked,
+    Held,
+    Refused,
+}
+
+fn try_lock(file: &File) -> Tried {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Tried::Locked,
+            Err(TryLockError::WouldBlock) => return Tried::Held,
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(_)) => return Tried::Refused,
+        }
+    }
+}
+
+/// The process that holds the directory (or the lock file) by the kernel's table of locks.
+#[cfg(target_os = "linux")]
+fn kernel_holder(run_dir: &Path, noted: Option<&Owner>) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    for path in [run_dir.to_owned(), lock_path(run_dir)] {
+        let Ok(metadata) = std::fs::metadata(&path) else { continue };
+        let dev = metadata.dev();
+        let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
+        if let Some(pid) = holder_in(&table, &device, metadata.ino(), noted.map(|owner| owner.pid)) {
+            return Some(pid);
+        }
+    }
+    None
+}
+
+/// There is no such table: the owner's own word has to do.
+#[cfg(not(target_os = "linux"))]
+fn kernel_holder(_run_dir: &Path, _noted: Option<&Owner>) -> Option<u32> {
+    None
+}
+
+/// Finds the holder of an inode in the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 123 fe:00:456 0 EOF`.
+/// On file systems that number devices per subvolume the table shows another device: there the process
+/// noted by the owner itself counts too.
+#[cfg(target_os = "linux")]
+fn holder_in(table: &str, device: &str, inode: u64, noted: Option<u32>) -> Option<u32> {
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // A line with `->` is a process that waits.
+        let [_, _, _, "WRITE", pid, place, ..] = fields[..] else { continue };
+        let Some((dev, ino)) = place.rsplit_once(':') else { continue };
+        let Ok(pid) = pid.parse::<u32>() else { continue };
+        if ino.parse() == Ok(inode) && pid > 0 && (dev == device || noted == Some(pid)) {
+            return Some(pid);
+        }
+    }
+    None
+}
+
+/// When a process started, in ticks since boot; none if it has ended, though its parent may not have taken that in.
+#[cfg(target_os = "linux")]
+fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses and may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_start(_pid: u32) -> Option<u64> {
+    None
+}
+
+/// Names this boot of the machine; `None` where that cannot be known.
+pub fn boot_id() -> Option<String> {
+    // No process outlives its boot.
+    static ID: OnceLock<Option<String>> = OnceLock::new();
+    ID.get_or_init(ask_boot_id).clone()
+}
+
+/// Whether something was written down in this boot: by its id, without one only where the system has none.
+#[cfg(target_os = "linux")]
+pub fn is_this_boot(id: &[u8]) -> bool {
+    // A build with nothing to do does this and little else: no text is made of it.
+    let mut bytes = [0; 64];
+    let path = c"/proc/sys/kernel/random/boot_id";
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let read = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .and_then(|file| rustix::io::read(file, &mut bytes));
+    read.is_ok_and(|length| !id.is_empty() && bytes[..length].trim_ascii() == id)
+}
+
+/// Whether something was written down in this boot: by its id, without one only where the system has none.
+#[cfg(not(target_os = "linux"))]
+pub fn is_this_boot(id: &[u8]) -> bool {
+    boot_id().unwrap_or_default().as_bytes() == id
+}
+
+#[cfg(target_os = "linux")]
+fn ask_boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+#[cfg(target_os = "macos")]
+fn ask_boot_id() -> Option<String> {
+    let mut id = [0u8; 64];
+    let mut length = id.len();
+    // SAFETY: the name ends with a zero byte, and the system writes at most `length` bytes into `id`.
+    let answer = unsafe {
+        libc::sysctlbyname(
+            c"kern.bootsessionuuid".as_ptr(),
+            id.as_mut_ptr().cast(),
+            &mut length,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    let id = std::str::from_utf8(id.get(..length)?).ok()?.trim_end_matches('\0');
+    (answer == 0 && !id.is_empty()).then(|| id.to_owned())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn ask_boot_id() -> Option<String> {
+    None
+}
+
+/// The name of this machine.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    const CHILD: &str = "PLANEXE_TEST_LOCK_DIR";
+
+    /// A lock given back is free, save for the moment in which a child of another test starts.
+    const SOON: Wait = Wait::For(Duration::from_secs(20));
+
+    /// Not a test by itself: the other process of the tests below.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "told by its parent what to do")]
+    fn other_process() {
+        let Some(dir) = std::env::var_os(CHILD) else { return };
+        let mut lock = RunLock::acquire(Path::new(&dir), Wait::No).unwrap();
+        lock.announce(&Owner::this("planexe build")).unwrap();
+        println!("locked");
+        std::io::stdout().flush().unwrap();
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+
+    fn start_other(dir: &Path) -> Child {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::lock::tests::other_process", "--nocapture"])
+            .env(CHILD, dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("locked")));
+        child
+    }
+
+    #[test]
+    fn another_process_is_refused_told_by_whom_and_free_after_kill_9() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RunLock::owner(dir.path()), None);
+        let mut other = start_other(dir.path());
+        let Err(LockError::Held { owner: Some(owner) }) = RunLock::acquire(dir.path(), Wait::No) else {
+            panic!("not held")
+        };
+        assert_eq!(owner.pid, other.id());
+        assert_eq!(owner.command.as_deref(), Some("planexe build"));
+        assert_eq!(RunLock::owner(dir.path()), Some(owner.clone()));
+        let text = LockError::Held { owner: Some(owner.clone()) }.to_string();
+        assert!(text.starts_with(&format!("locked by PID {} on {}", owner.pid, owner.host)), "{text}");
+        let error = RunLock::acquire(dir.path(), Wait::For(Duration::from_millis(1))).unwrap_err();
+        assert!(matches!(error, LockError::Held { .. }));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // Its note is still there, and not believed.
+        assert!(fs::kind(&owner_path(dir.path())).unwrap().is_some());
+        assert_eq!(RunLock::owner(dir.path()), None);
+        RunLock::acquire(dir.path(), SOON).unwrap();
+    }
+
+    #[test]
+    fn two_handles_of_one_process_exclude_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
+        assert!(fs::list_dir(dir.path()).unwrap().is_empty(), "taking the lock writes nothing");
+        let mut asked = 0;
+        let result = RunLock::acquire_while(dir.path(), Wait::Forever, |_| {
+            asked += 1;
+            asked < 3
+        });
+        assert!(matches!(result, Err(LockError::Held { .. })));
+        assert_eq!(asked, 3);
+        lock.announce(&Owner::this("planexe build")).unwrap();
+        assert_eq!(RunLock::owner(dir.path()).unwrap().pid, std::process::id());
+        drop(lock);
+        assert_eq!(fs::kind(&owner_path(dir.path())).unwrap(), None);
+        RunLock::acquire(dir.path(), SOON).unwrap();
+    }
+
+    #[test]
+    fn a_child_that_lives_on_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        drop(lock);
+        RunLock::acquire(dir.path(), SOON).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn status_does_not_disturb_a_starting_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let asking = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while asking.load(std::sync::atomic::Ordering::Relaxed) {
+                    RunLock::owner(dir.path());
+                }
+            });
+            // Children that other tests start share the handle from fork to exec: a few refusals
+            // are theirs.
+            let refused = (0..200).filter(|_| RunLock::acquire(dir.path(), Wait::No).is_err()).count();
+            asking.store(false, std::sync::atomic::Ordering::Relaxed);
+            assert!(refused < 50, "{refused}");
+        });
+    }
+
+    #[test]
+    fn a_note_alone_proves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = Owner::this("planexe build");
+        let note = |owner: &Owner| {
+            fs::make_dirs(&dir.path().join(".planexe"), Durability::Unsynced).unwrap();
+            fs::write_atomic(&owner_path(dir.path()), &to_json(owner), Durability::Unsynced).unwrap();
+        };
+        for stale in [
+            Owner { pid: i32::MAX as u32, ..me.clone() },
+            Owner { host: "elsewhere".into(), ..me.clone() },
+            Owner { boot_id: Some("another".into()), ..me.clone() },
+            Owner { process_start: Some(1), ..me.clone() },
+        ] {
+            note(&stale);
+            assert_eq!(RunLock::owner(dir.path()), None, "{stale:?}");
+        }
+        fs::write_atomic(&owner_path(dir.path()), b"garbage", Durability::Unsynced).unwrap();
+        assert_eq!(RunLock::owner(dir.path()), None);
+        RunLock::acquire(dir.path(), Wait::No).unwrap();
+    }
+
+    #[test]
+    fn of_a_read_only_file_system_the_run_is_named() {
+        let file = Path::new("/runs/x/.planexe/owner.json");
+        let said = |kind: ErrorKind| {
+            of_run(Path::new("/runs/x"), FsError::new(file, "write", kind.into())).to_string()
+        };
+        assert_eq!(said(ErrorKind::ReadOnlyFilesystem), "cannot write into `/runs/x`: read-only file system");
+        assert_eq!(
+            said(ErrorKind::PermissionDenied),
+            "cannot write `.planexe/owner.json`: permission denied"
+        );
+    }
+
+    #[test]
+    fn no_directory_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = RunLock::acquire(&dir.path().join("missing"), Wait::Forever).unwrap_err();
+        assert!(error.to_string().starts_with("cannot lock `"), "{error}");
+        let file = dir.path().join("file");
+        fs::write_atomic(&file, b"", Durability::Unsynced).unwrap();
+        assert!(matches!(RunLock::acquire(&file, Wait::No), Err(LockError::Fs(_))));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "sets the trap")]
+    fn a_planexe_folder_that_is_a_link_is_refused() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let inside = FOLDERS.iter().map(|name| format!(".planexe/{name}"));
+        for link in std::iter::once(".planexe".to_owned()).chain(inside) {
+            let dir = tempfile::tempdir().unwrap();
+            if link != ".planexe" {
+                fs::make_dirs(&dir.path().join(".planexe"), Durability::Unsynced).unwrap();
+            }
+            std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(&link)).unwrap();
+            let mut lock = RunLock::acquire(dir.path(), Wait::No).unwrap();
+            let error = lock.announce(&Owner::this("planexe build")).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot write into `{link}`: not a directory of its own"));
+            assert!(fs::list_dir(elsewhere.path()).unwrap().is_empty());
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernels_table_is_read() {
+        let table = "1: POSIX  ADVISORY  READ 11 fe:00:99 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 22 fe:00:99 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 33 fe:00:77 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 44 00:2a:55 0 EOF\n";
+        for (device, inode, noted, pid) in [
+            ("fe:00", 99, None, Some(22)),
+            ("fe:01", 99, None, None),
+            ("fe:01", 99, Some(22), Some(22)),
+            ("fe:00", 77, None, None),
+            ("fe:00", 55, None, None),
+            ("fe:00", 55, Some(44), Some(44)),
+            ("fe:00", 55, Some(45), None),
+        ] {
+            assert_eq!(holder_in(table, device, inode, noted), pid, "{device} {inode} {noted:?}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `.planexe/run.json`: the last build in a few words. It can be lost: everything in it can be told
+//! from sidecars and checkpoints again.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Store;
+use super::sidecar::to_json;
+use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::record::SCHEMA;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// A build is under way, or was when it was killed.
+    Running,
+    /// Everything wanted is done.
+    Completed,
+    /// The build ended with failures.
+    Failed,
+    /// It ended early: a signal, a stop file, a limit.
+    Stopped,
+    /// `planexe abort`.
+    Aborted,
+    /// It holds, or waits for a person.
+    Paused,
+}
+
+impl Phase {
+    /// The word used in files and on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Running => "running",
+            Phase::Completed => "completed",
+            Phase::Failed => "failed",
+            Phase::Stopped => "stopped",
+            Phase::Aborted => "aborted",
+            Phase::Paused => "paused",
+        }
+    }
+}
+
+/// The content of `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunJson {
+    /// Version of the format.
+    pub schema: u32,
+    /// Names the run.
+    pub run_id: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Start of the last build that ran tasks.
+    #[serde(default)]
+    pub started_utc: Option<String>,
+    /// Its end.
+    #[serde(default)]
+    pub ended_utc: Option<String>,
+    /// The pipeline's name.
+    #[serde(default)]
+    pub pipeline: Option<String>,
+    /// The profile chosen.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// The build's process.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// Its host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Number of steps.
+    #[serde(default)]
+    pub steps_total: Option<u32>,
+    /// The last completed step.
+    #[serde(default)]
+    pub last_completed_step: Option<u32>,
+    /// Its task.
+    #[serde(default)]
+    pub last_completed_task: Option<String>,
+    /// Its checkpoint.
+    #[serde(default)]
+    pub last_checkpoint_id: Option<String>,
+    /// What it was decided on.
+    #[serde(default)]
+    pub decision_id: Option<String>,
+    /// Fields of other versions, kept.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl RunJson {
+    /// A run in a phase, all else unknown.
+    pub fn new(run_id: impl Into<String>, phase: Phase) -> RunJson {
+        RunJson {
+            schema: SCHEMA,
+            run_id: run_id.into(),
+            phase,
+            started_utc: None,
+            ended_utc: None,
+            pipeline: None,
+            profile: None,
+            pid: None,
+            host: None,
+            steps_total: None,
+            last_completed_step: None,
+            last_completed_task: None,
+            last_checkpoint_id: None,
+            decision_id: None,
+            other: Map::new(),
+        }
+    }
+}
+
+impl Store {
+    /// Reads `run.json`; `None` if there is none that can be believed.
+    pub fn read_run(&self) -> Option<RunJson> {
+        let bytes = fs::read_capped(&self.planexe_dir().join("run.json"), 1 << 20).ok()?;
+        let run: RunJson = serde_json::from_slice(&bytes).ok()?;
+        (run.schema <= SCHEMA).then_some(run)
+    }
+
+    /// Whether the last build, or a command that changes the run, did not come to its end, as far as `run.json` and
+    /// the note of the lock say: to be asked under the lock, before it is announced. A `run.json` that cannot be read was
+    /// being written when the power went.
+    pub fn was_killed(&self) -> bool {
+        if super::lock::is_announced(&self.run_dir) {
+            return true;
+        }
+        match self.read_run() {
+            Some(run) => run.phase == Phase::Running,
+            None => fs::kind(&self.planexe_dir().join("run.json")).is_ok_and(|kind| kind.is_some()),
+        }
+    }
+
+    /// Keeps a `run.json` that cannot be believed in `.planexe/partial/`, before another is written in its place.
+    pub fn keep_damaged_run(&self) -> Result<(), FsError> {
+        match self.read_run() {
+            Some(_) => Ok(()),
+            None => self.keep_aside(&self.planexe_dir().join("run.json")),
+        }
+    }
+
+    /// Writes `run.json`.
+    pub fn write_run(&self, run: &RunJson, durability: Durability) -> Result<(), FsError> {
+        let dir = self.planexe_subdir("")?;
+        fs::write_atomic(&dir.join("run.json"), &to_json(run), durability)
+            .map_err(|error| error.within(self.run_dir()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{store, write};
+
+    #[test]
+    fn it_is_kept_with_unknown_keys_and_may_be_lost() {
+        let (_dir, store) = store();
+        let mut run = RunJson::new("r1", Phase::Running);
+        run.other.insert("later".into(), 1.into());
+        run.last_completed_step = Some(0);
+        assert!(!store.was_killed());
+        store.write_run(&run, Durability::Synced).unwrap();
+        assert!(store.was_killed());
+        assert_eq!(store.read_run(), Some(run.clone()));
+        store.write_run(&RunJson { phase: Phase::Failed, ..run }, Durability::Synced).unwrap();
+        assert!(!store.was_killed());
+        for damaged in ["", "{", "{\"schema\":9,\"run_id\":\"r\",\"phase\":\"running\"}", "{\"schema\":1}"] {
+            write(&store, ".planexe/run.json", damaged);
+            assert_eq!(store.read_run(), None);
+            assert!(store.was_killed());
+        }
+        let phase: Phase = serde_json::from_str("\"paused\"").unwrap();
+        assert_eq!(phase.name(), "paused");
+    }
+}

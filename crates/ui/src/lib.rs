@@ -1,0 +1,4 @@
+//! What people and machines are shown: answers of commands as data and text, and the progress of a build.
+
+pub mod progress;
+pub mod views;

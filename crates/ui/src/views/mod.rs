@@ -1,0 +1,511 @@
+//! What planexe answers, as data and as text: pure functions over plain structs that the commands fill.
+
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::Value;
+
+use planexe_base::exit;
+use planexe_base::record::{Failure, Isolated, OutputRecord, Status, StatusUsage};
+use planexe_base::style::{self, Shown, Style, clean};
+use planexe_pipeline::eval_score::Evaluation;
+
+pub use planexe_base::style::shell_word;
+
+mod asks;
+pub mod changes;
+mod check;
+mod explain;
+mod graph;
+pub mod news;
+
+mod plan;
+mod prefixes;
+pub mod records;
+mod show;
+pub mod simulate;
+mod status;
+mod steer;
+mod summary;
+
+pub use asks::{AskedModel, Asks, By, Marks};
+pub use check::{CheckView, FaultsView};
+pub use explain::{Drift, ExplainView, InputChange, InstanceView};
+pub use graph::{GraphEdge, GraphNode, GraphView};
+pub use plan::{LaneView, PlanTask, PlanView, ResumeView};
+pub use prefixes::Prefixes;
+pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
+pub use show::{CallView, ShowView, call_views};
+pub use simulate::{PredictedRow, SimulateView};
+pub use status::{ErrorSummary, QualitySummary, RunView, StatusView, some_names};
+pub use steer::{SteerView, WaitView};
+pub use summary::{FailedView, Outcome, SummaryView, WaitingView};
+
+/// Version of the JSON formats of this module.
+pub const SCHEMA: u32 = 1;
+
+/// Who answers: in every machine-readable answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// `planexe`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The host it ran on.
+    pub host: Option<String>,
+}
+
+impl Server {
+    /// This planexe, on a host.
+    pub fn here(host: Option<String>) -> Server {
+        Server { name: "planexe".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), host }
+    }
+}
+
+/// An error as data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ErrorView {
+    /// Version of this format.
+    pub schema: u32,
+    /// Who answers.
+    pub server: Server,
+    /// The error.
+    pub error: ErrorBody,
+}
+
+/// What `error` holds when a command could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ErrorBody {
+    /// Stable: `locked`, `never_started`, …
+    pub code: String,
+    /// One line for people.
+    pub message: String,
+    /// What lies behind it.
+    pub causes: Vec<String>,
+    /// What may help, one line each.
+    pub hints: Vec<String>,
+    /// The commands to type next that the hints name.
+    pub next: Vec<String>,
+    /// The exit code.
+    pub exit_code: u8,
+}
+
+/// The commands in some hints: what stands in backticks and begins with the program's name.
+fn commands_in(hints: &[String]) -> Vec<String> {
+    let quoted = hints.iter().flat_map(|hint| hint.split('`').skip(1).step_by(2));
+    quoted.filter(|text| text.starts_with("planexe ")).map(str::to_owned).collect()
+}
+
+impl ErrorView {
+    /// The data of an error.
+    pub fn of(error: &exit::Error, server: Server) -> ErrorView {
+        ErrorView {
+            schema: SCHEMA,
+            server,
+            error: ErrorBody {
+                code: error.code.to_owned(),
+                message: error.message.clone(),
+                causes: error.causes.clone(),
+                hints: error.hints.clone(),
+                next: commands_in(&error.hints),
+                exit_code: error.exit_code(),
+            },
+        }
+    }
+}
+
+/// What was found out about a task without running anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Up to date.
+    Fresh,
+    /// Will run.
+    Stale,
+    /// Runs if what the tasks before it make turns out to differ.
+    DependsOn,
+}
+
+/// Why a task is stale: one thing that changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// Stable: `prompt`, `input`, `output_missing`, `never_built`, …
+    pub code: String,
+    /// One line for people: "the prompt changed", "input `plan.txt` changed".
+    pub message: String,
+    /// The part of the fingerprint that differs.
+    pub part: Option<String>,
+    /// Digest of the part as recorded.
+    pub old: Option<String>,
+    /// Digest of the part now.
+    pub new: Option<String>,
+    /// What changed in a text, by [`diff`].
+    pub diff: Option<String>,
+}
+
+impl Reason {
+    /// A reason that names no part.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Reason {
+        Reason { code: code.into(), message: message.into(), ..Reason::default() }
+    }
+
+    /// For one line: `the prompt changed (1f2e3d4c5b6a -> 9a8b7c6d5e4f)`.
+    fn line(&self) -> String {
+        let short = |digest: &String| clean(digest).chars().take(12).collect::<String>();
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) => format!("{} ({} -> {})", clean(&self.message), short(old), short(new)),
+            _ => clean(&self.message),
+        }
+    }
+}
+
+/// Reasons in one line.
+fn joined<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
+    reasons.into_iter().map(|reason| clean(&reason.message)).collect::<Vec<_>>().join("; ")
+}
+
+/// A task as `status --json` shows it: what is derived, and the fields of its `.status`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskView {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// The state, derived ones included.
+    pub state: Shown,
+    /// What judging it gave, if it was judged.
+    pub verdict: Option<Verdict>,
+    /// Why it is stale.
+    pub reasons: Vec<Reason>,
+    /// Tasks whose outcome decides whether it runs.
+    pub depends_on: Vec<String>,
+    /// Failed tasks that block it.
+    pub blocked_by: Vec<String>,
+    /// The `foreach` task it is an instance of.
+    pub family: Option<String>,
+    /// prompt, command, template, gate, human, group.
+    pub recipe: Option<String>,
+    /// The model or parameters it was made with differ from those of now: in a few words.
+    pub drift: Option<String>,
+    /// Of a running task: what it does. Of a waiting one: what is asked. Of one whose turn has not come: why.
+    pub doing: Option<String>,
+    /// Of a running task: `starting`, `connecting`, `prompt`, `answer`, `checking`, `saving`, `running`, `rendering`.
+    pub phase: Option<String>,
+    /// Of a running task: tokens of the answer so far, about.
+    pub tokens: Option<u64>,
+    /// Of a running task: seconds it usually takes.
+    pub expected_s: Option<f64>,
+    /// Of a running task: seconds since it started.
+    pub elapsed_s: Option<f64>,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Start of the attempt.
+    pub started_utc: Option<String>,
+    /// End of the attempt.
+    pub ended_utc: Option<String>,
+    /// Seconds it took.
+    pub duration_s: Option<f64>,
+    /// The model's name at its server.
+    pub model: Option<String>,
+    /// The dialect.
+    pub api: Option<String>,
+    /// planexe's process.
+    pub pid: Option<u32>,
+    /// Its host.
+    pub host: Option<String>,
+    /// Last progress seen.
+    pub progress_utc: Option<String>,
+    /// Position in topological order, from 0.
+    pub step: Option<u32>,
+    /// Number of steps.
+    pub steps_total: Option<u32>,
+    /// Digest of what the attempt was decided on.
+    pub decision_id: Option<String>,
+    /// The checkpoint of its completion.
+    pub checkpoint_id: Option<String>,
+    /// Accepted by an evaluator in spite of its exit status.
+    pub rescued: Option<bool>,
+    /// A recorded answer to another prompt.
+    pub sample: Option<bool>,
+    /// Some instances are missing.
+    pub partial: Option<bool>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// The evaluation.
+    pub eval: Option<Value>,
+    /// Of an isolated task: its lane, branch and worktree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// What it used.
+    pub usage: Option<StatusUsage>,
+    /// Files written.
+    pub outputs: Vec<OutputRecord>,
+    /// A fan-out that is done because its list is empty: it counts as no task.
+    #[serde(skip)]
+    pub no_items: bool,
+}
+
+impl TaskView {
+    /// A task of which only the name and state are known.
+    pub fn new(task: impl Into<String>, state: Shown) -> TaskView {
+        TaskView {
+            task: task.into(),
+            state,
+            verdict: None,
+            reasons: Vec::new(),
+            depends_on: Vec::new(),
+            blocked_by: Vec::new(),
+            family: None,
+            recipe: None,
+            drift: None,
+            doing: None,
+            phase: None,
+            tokens: None,
+            expected_s: None,
+            elapsed_s: None,
+            attempt: 0,
+            started_utc: None,
+            ended_utc: None,
+            duration_s: None,
+            model: None,
+            api: None,
+            pid: None,
+            host: None,
+            progress_utc: None,
+            step: None,
+            steps_total: None,
+            decision_id: None,
+            checkpoint_id: None,
+            rescued: None,
+            sample: None,
+            partial: None,
+            warning: None,
+            eval: None,
+            isolation: None,
+            failure: None,
+            usage: None,
+            outputs: Vec::new(),
+            no_items: false,
+        }
+    }
+
+    /// What its `.status` says, the state as stored. The failure of a task that is done since is left out.
+    pub fn of(status: &Status) -> TaskView {
+        let shown = Shown::from(status.state);
+        TaskView {
+            attempt: status.attempt,
+            started_utc: status.started_utc.clone(),
+            ended_utc: status.ended_utc.clone(),
+            duration_s: status.duration_s,
+            model: status.model.clone(),
+            api: status.api.clone(),
+            pid: status.pid,
+            host: status.host.clone(),
+            progress_utc: status.progress_utc.clone(),
+            step: status.step,
+            steps_total: status.steps_total,
+            decision_id: status.decision_id.clone(),
+            checkpoint_id: status.checkpoint_id.clone(),
+            rescued: status.rescued,
+            sample: status.sample,
+            partial: status.partial,
+            warning: status.warning.clone().filter(|_| shown.is_complete()),
+            isolation: status.isolation.clone(),
+            eval: status.eval.clone(),
+            failure: status.failure.clone().filter(|_| !shown.is_complete()),
+            usage: status.usage,
+            outputs: status.outputs.clone(),
+            ..TaskView::new(status.task.clone(), shown)
+        }
+    }
+
+    /// Glyph and word: a rescued task is done with a star.
+    fn sign(&self) -> (String, &'static str) {
+        let star = if self.rescued == Some(true) && self.state == Shown::Done { "*" } else { "" };
+        (format!("{}{star}", self.state.glyph()), self.state.word())
+    }
+
+    /// Seconds to show: so far, or in all.
+    fn seconds(&self) -> Option<f64> {
+        match self.state {
+            Shown::Running => self.elapsed_s.or(self.duration_s),
+            // How long it took to find out that a person is needed is of no interest.
+            Shown::Waiting | Shown::Blocked => None,
+            _ => self.duration_s,
+        }
+    }
+
+    /// When a running task is expected to end.
+    fn expectation(&self) -> String {
+        let (Some(expected), Some(elapsed)) = (self.expected_s, self.elapsed_s) else { return String::new() };
+        match expected - elapsed {
+            _ if expected < 1.0 || self.state != Shown::Running => String::new(),
+            left if left >= 0.0 => format!("about {} to go", style::elapsed(left.max(1.0))),
+            _ => format!("usually takes {}", style::elapsed(expected)),
+        }
+    }
+
+    /// What there is to say of it, in one line.
+    fn remark(&self) -> String {
+        let names = |names: &[String]| names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
+        let failure = self.failure.as_ref().map(reason_of).unwrap_or_default();
+        let mut parts = match self.state {
+            Shown::Failed | Shown::FailedPendingEval | Shown::PendingEval => vec![failure],
+            Shown::Blocked => vec![format!("needs {}", names(&self.blocked_by))],
+            Shown::Running | Shown::Merging | Shown::Waiting => {
+                let attempt = (self.attempt > 1).then(|| format!("attempt {}", self.attempt));
+                let doing = self.doing.as_deref().map(clean);
+                let expected = if failure.is_empty() { self.expectation() } else { String::new() };
+                vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), failure, expected]
+            }
+            Shown::Pending | Shown::Stale => vec![self.doing.as_deref().map(clean).unwrap_or_default()],
+            Shown::Stopped if failure.is_empty() => vec!["goes on at the next build".to_owned()],
+            Shown::Stopped => vec![failure],
+            Shown::Edited => vec!["changed by hand and kept".to_owned()],
+            Shown::Done | Shown::Skipped | Shown::Damaged => Vec::new(),
+        };
+        if !matches!(self.state, Shown::Failed | Shown::Blocked | Shown::Running) {
+            // What the state's own word says needs no saying again.
+            let said = |reason: &&Reason| {
+                !matches!(reason.code.as_str(), "never_built" | "interrupted" | "failed_before")
+            };
+            parts.push(joined(self.reasons.iter().filter(said)));
+        }
+        if !self.depends_on.is_empty() && !matches!(self.state, Shown::Blocked | Shown::Running) {
+            let how = if self.state.is_complete() { "depends on" } else { "after" };
+            parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
+        }
+        if let Some(isolation) = &self.isolation
+            && matches!(
+                self.state,
+                Shown::Running | Shown::Merging | Shown::Waiting | Shown::Stopped | Shown::Failed
+            )
+        {
+            let lane = if isolation.lane == self.task { "" } else { &isolation.lane };
+            let lane = if lane.is_empty() { String::new() } else { format!("lane {}, ", clean(lane)) };
+            parts.push(format!("{lane}in {}", clean(&isolation.worktree)));
+        }
+        if let Some(evaluation) = Evaluation::of(self.eval.as_ref()).filter(|it| it.score.is_some())
+            && self.state == Shown::Done
+        {
+            parts.push(format!("score {}", evaluation.score.unwrap_or_default()));
+        }
+        for (flag, words) in [
+            (self.partial, "partial: items are missing"),
+            (self.sample, "sample answer"),
+            (self.rescued, "rescued by its evaluation"),
+        ] {
+            if flag == Some(true) {
+                parts.push(words.to_owned());
+            }
+        }
+        parts.extend(self.warning.as_deref().map(|warning| format!("warned: {}", clean(warning))));
+        parts.extend(self.drift.as_deref().map(clean));
+        parts.retain(|part| !part.is_empty());
+        parts.join("; ")
+    }
+}
+
+/// A failure in one line: `validation: /risks/0/title is missing`.
+pub fn reason_of(failure: &Failure) -> String {
+    let message = failure.message.split("\nhint: ").next().unwrap_or_default();
+    match (clean(&failure.class), clean(message)) {
+        (class, message) if message.is_empty() => class,
+        (class, message) if class.is_empty() || message.starts_with(&format!("{class}:")) => message,
+        (class, message) => format!("{class}: {message}"),
+    }
+}
+
+/// What a failure's message says to do about it.
+pub fn hint_of(failure: &Failure) -> Option<String> {
+    failure.message.split_once("\nhint: ").map(|(_, hint)| clean(&hint.replace("\nhint: ", "; ")))
+}
+
+/// How many tasks are in each state; every state is named. A `foreach` task counts as its instances, once it has any.
+pub fn counts(tasks: &[TaskView]) -> IndexMap<String, u32> {
+    let mut counts: IndexMap<String, u32> =
+        Shown::ALL.iter().map(|state| (state.word().to_owned(), 0)).collect();
+    for task in without_families(tasks).filter(|task| !task.no_items) {
+        *counts.entry(task.state.word().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn without_families(tasks: &[TaskView]) -> impl Iterator<Item = &TaskView> {
+    let families: std::collections::HashSet<&str> =
+        tasks.iter().filter_map(|task| task.family.as_deref()).collect();
+    tasks.iter().filter(move |task| !families.contains(task.task.as_str()))
+}
+
+/// The difference of two texts as a unified diff without file names; empty if there is none.
+pub fn diff(old: &str, new: &str) -> String {
+    changes::lines(old, new).unified_diff().context_radius(3).to_string()
+}
+
+/// A difference, cleaned, indented and coloured, without its final line end.
+fn coloured_diff(diff: &str, style: &Style, indent: &str) -> String {
+    let mut lines = Vec::new();
+    for line in style::clean_lines(diff).lines() {
+        let line = match line.chars().next() {
+            Some('+') => style.paint(style::GREEN, line),
+            Some('-') => style.paint(style::RED, line),
+            Some('@') => style.paint(style::CYAN, line),
+            Some('\\') => style.dim(line),
+            _ => line.to_owned(),
+        };
+        lines.push(format!("{indent}{line}"));
+    }
+    lines.join("\n")
+}
+
+/// `2026-03-01T22:15:04.123Z` as people read it: `2026-03-01 22:15:04 UTC`.
+pub fn time(utc: &str) -> String {
+    let utc = clean(utc);
+    match (utc.get(..10), utc.get(11..19)) {
+        (Some(day), Some(time)) if utc.ends_with('Z') => format!("{day} {time} UTC"),
+        _ => utc,
+    }
+}
+
+/// A column of a table is cut no further than this: a time has room.
+const NARROWEST: usize = 23;
+
+/// Lays rows out in columns, each as wide as its widest cell, two spaces apart; for lists such as history and keys.
+pub fn table(rows: &[Vec<String>], style: &Style) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| style::width(cell)).max().unwrap_or(0)
+        })
+        .collect();
+    // Where the terminal is too narrow the widest columns give way, not whatever stands on the right.
+    let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(2 * columns.saturating_sub(1)));
+    while widths.iter().sum::<usize>() > room
+        && let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST)
+    {
+        *widest -= 1;
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| style::pad(&style::truncate(cell, width), width))
+            .collect();
+        text += &style.fit(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A text put over the one shown before, from the top of the screen; what the screen has no rows for is cut.
+pub fn redrawn(text: &str, rows: usize) -> String {
+    let mut screen = String::from("\x1b[H");
+    for line in text.lines().take(rows.saturating_sub(1)) {
+        screen += line;
+        screen += "\x1b[K\r\n";
+    }
+    screen + "\x1b[J"
+}
+#[cfg(test)]
+mod test;
