@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-mod bundle;
+/// Paths and texts of the pipeline, in the order of their names.
+const BUNDLE: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
 
 fn main() -> ExitCode {
-    planexe::cli::main(bundle::FILES).into()
+    planexe::cli::main(BUNDLE).into()
 }
