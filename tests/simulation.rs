@@ -244,16 +244,18 @@ fn run(seed: u64) {
         now += Duration::from_millis(rng.below(1000));
         let end = match rng.below(100) {
             n if n < fail_percent => End::Failed,
-            n if n < fail_percent + 10 => End::Again {
+            n if n < fail_percent + 10 => End::Retry {
                 after: Duration::from_millis(rng.below(2) * 500),
                 endpoint: rng.below(2) as usize,
                 outage: rng.below(2) == 0,
             },
             n if n < fail_percent + 12 => End::Waiting,
             // What it made is evaluated, or made again.
-            n if n < fail_percent + 22 => {
-                End::Then(Work { endpoints: vec![0, 1], first: rng.below(2) as usize, ..Work::default() })
-            }
+            n if n < fail_percent + 22 => End::NextPhase(Work {
+                endpoints: vec![0, 1],
+                first: rng.below(2) as usize,
+                ..Work::default()
+            }),
             _ => End::Done,
         };
         // However the attempt ends, it was for what is no more.

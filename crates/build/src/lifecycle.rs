@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::run_loop::{Ended, Stopped};
-use crate::runner::Tools;
+use crate::runner::BuildContext;
 use planexe_base::clock;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_engine::slots::AtOnce;
@@ -32,21 +32,21 @@ impl<'a> RunRecord<'a> {
 
     /// Before the first task: the owner named, the index taken down, torn logs mended, our own leftovers swept,
     /// `run.json` says running.
-    pub fn begin(&mut self, lock: &mut RunLock, tools: &Tools, at_once: AtOnce) -> Result<(), FsError> {
+    pub fn begin(&mut self, lock: &mut RunLock, ctx: &BuildContext, at_once: AtOnce) -> Result<(), FsError> {
         lock.announce(&Owner { at_once: Some(at_once), ..Owner::this("planexe build") })?;
-        tools.index.begin_run()?;
+        ctx.index.begin_run()?;
         if self.project.specs.iter().any(|spec| spec.prompts().next().is_some()) {
             self.store.calls().keep_room(self.project.calls_at_once())?;
         }
         for (file, cut) in self.store.mend_all()? {
-            tools.note(None, true, format!("`{file}` had a torn end: {} bytes were cut off", cut.cut_bytes));
+            ctx.note(None, true, format!("`{file}` had a torn end: {} bytes were cut off", cut.cut_bytes));
         }
         self.store.mend_overview()?;
         // What a build that was killed was at is of no use to anybody.
         let _ = self.store.clear_live();
         let swept = if self.tidy { self.store.sweep([])? } else { sweep(self.store, self.project)? };
         if swept > 0 {
-            tools.note(None, false, format!("temporary files of an earlier build were removed: {swept}"));
+            ctx.note(None, false, format!("temporary files of an earlier build were removed: {swept}"));
         }
         self.store.keep_damaged_run()?;
         let run_id = self.store.read_run().map_or_else(|| uuid::Uuid::now_v7().to_string(), |run| run.run_id);
@@ -54,9 +54,9 @@ impl<'a> RunRecord<'a> {
         json.started_utc = Some(clock::now_utc());
         json.pipeline = Some(self.project.name.clone());
         json.profile = self.project.profile.clone();
-        json.pid = Some(tools.pid);
-        json.host = Some(tools.host.clone());
-        json.steps_total = Some(tools.steps_total);
+        json.pid = Some(ctx.pid);
+        json.host = Some(ctx.host.clone());
+        json.steps_total = Some(ctx.steps_total);
         self.store.write_run(&json, Durability::Unsynced)?;
         self.json = Some(json);
         Ok(())

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use planexe_base::event::Event;
-use planexe_build::runner::Tools;
+use planexe_build::runner::BuildContext;
 use planexe_llm::keys::{KeyRing, Secret, WEBHOOK_VARIABLES};
 use planexe_pipeline::project::Project;
 use planexe_ui::progress::{Sink, Snapshot};
@@ -189,12 +189,16 @@ impl Notifier {
 pub struct Telling<'a> {
     inner: &'a mut dyn Sink,
     notifier: Notifier,
-    tools: std::sync::Arc<Tools>,
+    tools: std::sync::Arc<BuildContext>,
 }
 
 impl<'a> Telling<'a> {
     /// Around a sink.
-    pub fn new(inner: &'a mut dyn Sink, notifier: Notifier, tools: std::sync::Arc<Tools>) -> Telling<'a> {
+    pub fn new(
+        inner: &'a mut dyn Sink,
+        notifier: Notifier,
+        tools: std::sync::Arc<BuildContext>,
+    ) -> Telling<'a> {
         Telling { inner, notifier, tools }
     }
 

@@ -62,16 +62,16 @@ pub struct Project {
     /// in whose run others may write.
     pub own_programs: bool,
     /// Outputs of tasks that are made and wait for the others of their lane, and where they are kept until then.
-    pub held: Held,
+    pub staged: Staged,
     /// Files that no item may write.
     pub guarded: OnceLock<Guarded>,
 }
 
-/// Files of the run that are kept elsewhere for now.
+/// Outputs of a lane that wait to be merged, and the files they are read from until then.
 #[derive(Debug, Default)]
-pub struct Held(OnceLock<RwLock<HashMap<String, PathBuf>>>);
+pub struct Staged(OnceLock<RwLock<HashMap<String, PathBuf>>>);
 
-impl Held {
+impl Staged {
     fn change(&self, change: impl FnOnce(&mut HashMap<String, PathBuf>)) {
         let files = self.0.get_or_init(RwLock::default);
         change(&mut files.write().unwrap_or_else(PoisonError::into_inner));
@@ -131,22 +131,22 @@ impl Project {
     pub fn input(&self, path: &str) -> PathBuf {
         match self.in_place_of.iter().find(|(name, _)| name == path) {
             Some((_, other)) => other.clone(),
-            None => self.held.get(path).unwrap_or_else(|| self.run.join(path)),
+            None => self.staged.get(path).unwrap_or_else(|| self.run.join(path)),
         }
     }
 
     /// What a task of a lane made is there for the others of the lane, though it is not merged yet.
-    pub fn hold(&self, task: &Task, store: &Store, made: &Candidate) {
+    pub fn stage(&self, task: &Task, store: &Store, made: &Candidate) {
         if self.spec(task).lane().is_some() {
             let file = |output: &CandidateFile| (output.path.clone(), store.candidate_file(made, output));
-            self.held.change(|files| files.extend(made.outputs.iter().map(file)));
+            self.staged.change(|files| files.extend(made.outputs.iter().map(file)));
         }
     }
 
-    /// It is merged.
-    pub fn let_go(&self, task: &Task) {
+    /// Its lane is merged: its outputs are in the run.
+    pub fn release_staged(&self, task: &Task) {
         if self.spec(task).lane().is_some() {
-            self.held.change(|files| task.outputs.iter().for_each(|output| drop(files.remove(output))));
+            self.staged.change(|files| task.outputs.iter().for_each(|output| drop(files.remove(output))));
         }
     }
 

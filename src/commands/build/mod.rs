@@ -19,7 +19,7 @@ use planexe_build::jobserver::{Asks, Make};
 use planexe_build::lifecycle::{self, RunRecord};
 use planexe_build::run_loop::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use planexe_build::runner::providers::Providers;
-use planexe_build::runner::{self, Tools};
+use planexe_build::runner::{self, BuildContext};
 use planexe_engine::graph::{TaskId, is_item};
 use planexe_engine::scheduler::{self as engine, Engine, Mode, TaskInfo};
 use planexe_engine::staleness::Rules;
@@ -163,7 +163,7 @@ pub fn carry_out_under(
     let notifier = Notifier::new(project, &keys, &how.webhook);
     let (tell, events) = channel();
     let tools = tools(session, opened, how, keys, index.clone(), tell);
-    let tools = Arc::new(Tools { isolation, ..tools });
+    let tools = Arc::new(BuildContext { isolation, ..tools });
     let make = turns(session, how);
     let options = engine::Options { on_failure: how.on_failure(), only: what.only };
     let (engine, workers) = engine(session, project, how, options.clone(), &index);
@@ -177,7 +177,7 @@ pub fn carry_out_under(
     let ended = Build::new(Parts {
         project,
         store,
-        tools: tools.clone(),
+        ctx: tools.clone(),
         events,
         rules: rules(project, how, what.force),
         no_reuse: how.no_reuse,
@@ -293,7 +293,7 @@ fn engine(
 }
 
 /// Writes down what later builds need not find out again. None of it is worth failing a build for.
-fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &Tools, ended: &Ended) {
+fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &BuildContext, ended: &Ended) {
     if let Err(error) = index.save_if_changed()
         && ended.started
     {
@@ -312,7 +312,7 @@ fn tools(
     keys: KeyRing,
     index: Arc<Index>,
     tell: Sender<event::Kind>,
-) -> Tools {
+) -> BuildContext {
     let (project, store) = (&opened.project, &opened.store);
     let cancel = Cancel::new();
     let lifeline = Lifeline::new(std::env::current_exe().ok());
@@ -322,7 +322,7 @@ fn tools(
         Providers::new(project.clone(), keys, lifeline.clone(), learned, u64::from(pid), most(project, how));
     let tell = Mutex::new(tell);
     store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
-    Tools {
+    BuildContext {
         project: project.clone(),
         store: store.clone(),
         index,
@@ -436,7 +436,7 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
 }
 
 /// Keys that may not go where a model would send them are a fault of the set-up, told before anything runs.
-fn check_models(tools: &Tools, engine: &Engine, what: &What, project: &Project) -> Result<(), Error> {
+fn check_models(tools: &BuildContext, engine: &Engine, what: &What, project: &Project) -> Result<(), Error> {
     let ids: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
     let mask = engine.graph().upstream(&ids);
     let mut endpoints: Vec<usize> = engine

@@ -1,9 +1,9 @@
 //! Attempts: handed to the workers, and what each came to.
 
-use super::{Attempt, Back, Build, Completion, Failed, Ran, STALLED, Stopped};
+use super::{Attempt, Build, Completion, Failed, Finished, STALLED, Stopped, WorkerMessage};
 use crate::check_staleness::Prepared;
 use crate::runner::isolated::merge;
-use crate::runner::{self, Completed, Course, EndedAlone, Job, Live, Outcome, Pause};
+use crate::runner::{self, AttemptHistory, Completed, EndedAlone, Job, Live, Outcome, Pause};
 use planexe_base::cancel::Level;
 use planexe_base::event::Kind;
 use planexe_base::fs::{Durability, FsError};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// What an attempt came to.
-struct Came {
+struct Handled {
     /// What the engine is told.
     end: End,
     /// Another attempt follows.
@@ -63,7 +63,7 @@ impl Build<'_> {
             (_, true) => "merge",
             _ => recipe.name(),
         };
-        if job.course.merged.is_none() {
+        if job.history.merged.is_none() {
             self.tell(Kind::TaskStarted {
                 task: job.task.name.clone(),
                 attempt: job.attempt,
@@ -73,10 +73,10 @@ impl Build<'_> {
         }
         self.retrying.remove(&id);
         self.running.insert(id, self.attempt_of(&job, model));
-        let (tools, back) = (self.tools.clone(), self.outcomes.0.clone());
+        let (ctx, back) = (self.ctx.clone(), self.outcomes.0.clone());
         self.workers.give(move || {
             let outcome =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&tools, &mut job)));
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&ctx, &mut job)));
             let outcome = outcome.unwrap_or_else(|_| {
                 Outcome::Failed(runner::failure(
                     "internal",
@@ -84,7 +84,7 @@ impl Build<'_> {
                 ))
             });
             // The build ends only after every worker has answered, so somebody listens.
-            let _ = back.send(Back::Ended(Box::new(Ran { task: id, job, outcome })));
+            let _ = back.send(WorkerMessage::Finished(Box::new(Finished { task: id, job, outcome })));
         });
     }
 
@@ -119,9 +119,9 @@ impl Build<'_> {
         // What there was is seen to by the first attempt.
         let first = std::mem::replace(&mut pending.first, false);
         let back = self.outcomes.0.clone();
-        let merges = pending.course.candidate.as_ref().is_some_and(|candidate| candidate.success.is_some());
-        let evaluates = pending.course.candidate.is_some() && !merges;
-        let live = Live::under(&self.tools.cancel);
+        let merges = pending.history.candidate.as_ref().is_some_and(|candidate| candidate.success.is_some());
+        let evaluates = pending.history.candidate.is_some() && !merges;
+        let live = Live::under(&self.ctx.cancel);
         Some(Box::new(Job {
             evaluates,
             merges,
@@ -136,9 +136,9 @@ impl Build<'_> {
             torn: torn && first,
             other: pending.other.clone(),
             passed: pending.passed.clone(),
-            course: std::mem::take(&mut pending.course),
+            history: std::mem::take(&mut pending.history),
             live: Arc::new(if evaluates { live.evaluating() } else { live }),
-            answered: Box::new(move |usage| drop(back.send(Back::Answered(id, usage)))),
+            answered: Box::new(move |usage| drop(back.send(WorkerMessage::Answered(id, usage)))),
             task: self.engine.graph()[id].clone(),
         }))
     }
@@ -167,21 +167,21 @@ impl Build<'_> {
     }
 
     /// Takes in the end of an attempt.
-    pub(super) fn ended(&mut self, ran: Ran) {
-        let Ran { task: id, mut job, outcome } = ran;
+    pub(super) fn ended(&mut self, ran: Finished) {
+        let Finished { task: id, mut job, outcome } = ran;
         self.no_longer_running(id, &job, &outcome);
         self.finder.forget();
         let timed_out = self.take_in_call(id, &mut job);
         let name = job.task.name.clone();
-        let Came { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
-        if !matches!(end, End::Again { .. } | End::Then(_)) {
+        let Handled { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
+        if !matches!(end, End::Retry { .. } | End::NextPhase(_)) {
             self.pending.remove(&id);
         }
         let told = match end {
             End::Done => Some(Settled::Done),
             End::Failed => Some(Settled::Failed),
             End::Waiting => Some(Settled::Waiting),
-            End::Again { .. } | End::Then(_) | End::Stopped | End::Rejudge => None,
+            End::Retry { .. } | End::NextPhase(_) | End::Stopped | End::Rejudge => None,
         };
         self.engine.on(Input::Ended(id, end), self.now());
         // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
@@ -219,7 +219,7 @@ impl Build<'_> {
     /// What an attempt's call says of its endpoint, and of those that are closed by now. Whether it ran out of time.
     fn take_in_call(&mut self, id: TaskId, job: &mut Job) -> bool {
         let mut timed_out = false;
-        if let Some((result, retry_after)) = job.course.call.take() {
+        if let Some((result, retry_after)) = job.history.call.take() {
             if let Ok(usage) = &result {
                 self.answered(job);
                 self.look_at_cost(job, usage);
@@ -232,7 +232,7 @@ impl Build<'_> {
         }
         let now = self.now();
         if let Some(prompt) = job.asks(self.project) {
-            for &endpoint in prompt.models.iter().filter(|&&at| self.tools.providers.is_closed(at)) {
+            for &endpoint in prompt.models.iter().filter(|&&at| self.ctx.providers.is_closed(at)) {
                 self.engine.on(Input::EndpointClosed(endpoint), now);
             }
         }
@@ -240,17 +240,17 @@ impl Build<'_> {
     }
 
     /// What the outcome of an attempt means, told to people and to the records of the build.
-    fn take_in_outcome(&mut self, id: TaskId, job: &mut Job, outcome: Outcome) -> Came {
+    fn take_in_outcome(&mut self, id: TaskId, job: &mut Job, outcome: Outcome) -> Handled {
         let name = job.task.name.clone();
         let edited = job.live.ended() == Some(EndedAlone::Edited);
         let retried = job.live.ended() == Some(EndedAlone::Retried);
-        let came = |end: End| Came { end, again: None, retried };
+        let handled = |end: End| Handled { end, again: None, retried };
         match outcome {
             Outcome::Done(completed) => {
-                self.project.let_go(&job.task);
+                self.project.release_staged(&job.task);
                 let outdated = completed.outdated;
                 self.completed(id, job, *completed);
-                came(if outdated { End::Rejudge } else { End::Done })
+                handled(if outdated { End::Rejudge } else { End::Done })
             }
             Outcome::Failed(failure) => {
                 let model = self.model_of(job);
@@ -259,7 +259,7 @@ impl Build<'_> {
                 if given_up {
                     self.stop(Stopped::Abort, Level::Draining);
                 }
-                came(End::Failed)
+                handled(End::Failed)
             }
             Outcome::Waiting(message) => {
                 if job.passed.is_some() {
@@ -267,96 +267,96 @@ impl Build<'_> {
                     self.controls.clear_passed(&name);
                 }
                 self.waits_for_a_person(name, message);
-                came(End::Waiting)
+                handled(End::Waiting)
             }
-            Outcome::Again { failure, next, after, endpoint, pause } => {
+            Outcome::Retry { failure, next, after, endpoint, pause } => {
                 let outage = matches!(pause, Pause::Outage { .. });
                 if let Pause::Outage { left } = pause {
                     self.await_server(job, &failure, left);
                 }
                 if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.course = std::mem::take(&mut job.course);
+                    pending.history = std::mem::take(&mut job.history);
                     pending.waits += u32::from(pause != Pause::Attempt || job.evaluates);
                 }
                 let again = Some(Again { failure, next, after });
-                Came { again, ..came(End::Again { after, endpoint, outage }) }
+                Handled { again, ..handled(End::Retry { after, endpoint, outage }) }
             }
             Outcome::Evaluate(candidate) => {
                 let work = self.work_of_eval(id, &candidate);
-                self.next_part(id, job, |course, took| {
-                    course.candidate = Some(candidate);
-                    course.made_in = Some(took);
+                self.next_part(id, job, |history, took| {
+                    history.candidate = Some(candidate);
+                    history.made_in = Some(took);
                 });
-                came(End::Then(work))
+                handled(End::NextPhase(work))
             }
-            Outcome::Made(candidate) => {
-                self.project.hold(&job.task, self.store, &candidate);
-                self.next_part(id, job, |course, took| {
-                    course.candidate = Some(candidate);
-                    course.made_in = Some(took);
+            Outcome::ReadyToMerge(candidate) => {
+                self.project.stage(&job.task, self.store, &candidate);
+                self.next_part(id, job, |history, took| {
+                    history.candidate = Some(candidate);
+                    history.made_in = Some(took);
                 });
-                came(End::Then(Work { made: true, ..Work::default() }))
+                handled(End::NextPhase(Work { made: true, ..Work::default() }))
             }
             Outcome::Merged(merged) => {
                 self.look_again(id);
-                self.next_part(id, job, |course, took| {
-                    course.made_in = course.made_in.map(|_| took);
-                    course.merged = Some(merged);
+                self.next_part(id, job, |history, took| {
+                    history.made_in = history.made_in.map(|_| took);
+                    history.merged = Some(merged);
                 });
-                came(End::Then(Work::default()))
+                handled(End::NextPhase(Work::default()))
             }
             Outcome::Unmerged(failure) => {
                 self.waits_for_a_person(name, failure.message);
-                came(End::Waiting)
+                handled(End::Waiting)
             }
-            Outcome::Round(failure) => {
+            Outcome::NextRound(failure) => {
                 let (round, rounds) =
-                    (job.course.round, job.course.evaluation.as_ref().map_or(0, |it| it.rounds));
-                let evaluation = job.course.evaluation.as_ref().map_or(String::new(), |it| it.text());
+                    (job.history.round, job.history.evaluation.as_ref().map_or(0, |it| it.rounds));
+                let evaluation = job.history.evaluation.as_ref().map_or(String::new(), |it| it.text());
                 let work = self.next_round(id, job);
                 let next = format!("made again with the notes (round {round} of {rounds})");
                 let Some(failure) = failure else {
-                    self.tools.note(Some(&name), false, format!("{evaluation}; {next}"));
-                    return came(End::Then(work));
+                    self.ctx.note(Some(&name), false, format!("{evaluation}; {next}"));
+                    return handled(End::NextPhase(work));
                 };
                 let again = Some(Again { failure, next: Some(next), after: Duration::ZERO });
-                Came { again, ..came(End::Then(work)) }
+                Handled { again, ..handled(End::NextPhase(work)) }
             }
-            Outcome::Unjudged(failure) => {
+            Outcome::EvalUnavailable(failure) => {
                 let model = self.model_of(job);
                 self.failed(&name, id, job.attempt, model, failure, false);
-                came(End::Failed)
+                handled(End::Failed)
             }
-            Outcome::Stopped if (edited || retried) && self.tools.cancel.level() == Level::Running => {
-                let mut came = came(End::Rejudge);
+            Outcome::Stopped if (edited || retried) && self.ctx.cancel.level() == Level::Running => {
+                let mut handled = handled(End::Rejudge);
                 if edited {
-                    self.tools.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
+                    self.ctx.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
                 } else if let Some(first) = job.task.outputs.first() {
                     // Before it is judged: what was kept of it is set aside.
-                    came.retried = !self.begin_anew(&name, first);
-                    self.tools.note(Some(&name), false, "ended and tried anew, as asked by `planexe retry`");
+                    handled.retried = !self.begin_anew(&name, first);
+                    self.ctx.note(Some(&name), false, "ended and tried anew, as asked by `planexe retry`");
                 }
-                came
+                handled
             }
             Outcome::Stopped => {
                 self.summary.stopped.push(name.clone());
                 self.tell(Kind::TaskStopped { task: name });
-                came(End::Stopped)
+                handled(End::Stopped)
             }
             Outcome::Broken(error) => {
                 self.broken_by(&name, id, job, error);
-                came(End::Failed)
+                handled(End::Failed)
             }
         }
     }
 
     /// An attempt goes on with its next part, which is no attempt of its own. `change` is told how long it took so far.
-    fn next_part(&mut self, id: TaskId, job: &mut Job, change: impl FnOnce(&mut Course, Duration)) {
+    fn next_part(&mut self, id: TaskId, job: &mut Job, change: impl FnOnce(&mut AttemptHistory, Duration)) {
         if let Some(pending) = self.pending.get_mut(&id) {
-            // Its earlier parts are in the course.
+            // Its earlier parts are in the history.
             let took = job.took();
-            pending.course = std::mem::take(&mut job.course);
-            change(&mut pending.course, took);
+            pending.history = std::mem::take(&mut job.history);
+            change(&mut pending.history, took);
             pending.waits += 1;
         }
     }
@@ -368,7 +368,7 @@ impl Build<'_> {
             prepared.make_anew();
         }
         let work = self.work_of(id, &pending.judgement);
-        pending.course = std::mem::take(&mut job.course);
+        pending.history = std::mem::take(&mut job.history);
         self.pending.insert(id, pending);
         work
     }
@@ -387,7 +387,7 @@ impl Build<'_> {
             false => "",
         };
         let failure = runner::failure("io", format!("{error}{hint}"));
-        runner::note_broken(&self.tools, job, &failure);
+        runner::note_broken(&self.ctx, job, &failure);
         self.failed(name, id, job.attempt, None, failure, false);
         self.break_off(error);
     }
@@ -476,10 +476,10 @@ impl Build<'_> {
         }
         if !completed.reused && completed.from_start {
             self.keep_pace(job.task.decl, completed.duration_s);
-            self.tools.index.add_duration(&name, completed.duration_s);
+            self.ctx.index.add_duration(&name, completed.duration_s);
             if let NodeKind::Instance { family } = job.task.kind {
                 let family = self.engine.graph()[family].name.clone();
-                self.tools.index.add_duration(&family, completed.duration_s);
+                self.ctx.index.add_duration(&family, completed.duration_s);
             }
         }
         let step = self.project.spec(&job.task).step;
@@ -511,7 +511,7 @@ impl Build<'_> {
             attempt: job.attempt,
             model: completed.model,
             duration_s: completed.duration_s,
-            usage: runner::usage_of(&job.course.usage),
+            usage: runner::usage_of(&job.history.usage),
             step,
             reused: completed.reused,
             unchanged: !completed.changed,

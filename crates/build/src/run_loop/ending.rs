@@ -51,12 +51,12 @@ impl Build<'_> {
         let names = pending.iter().filter(declared).map(|&id| graph[id].name.clone());
         self.summary.left = names.take(LEFT).collect();
         self.summary.duration_s = self.now().as_secs_f64();
-        self.summary.usage = runner::usage_of(&self.tools.providers.spent());
+        self.summary.usage = runner::usage_of(&self.ctx.providers.spent());
         let all = self.stopped.is_none()
             && self.broken.is_none()
             && graph.ids().all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));
         // Before anything says that the build is complete.
-        if let Err(error) = self.tools.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
+        if let Err(error) = self.ctx.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
             self.broken.get_or_insert(error);
         }
         if self.begun
@@ -325,9 +325,9 @@ impl Build<'_> {
         for id in fresh {
             let name = &graph[id].name;
             let is_edited = graph[id].outputs.iter().any(|output| edited.contains(output));
-            let unknown = self.tools.index.stamp(name).is_none();
+            let unknown = self.ctx.index.stamp(name).is_none();
             if unknown && !is_edited && !sample.contains(name) && self.is_given_the_same(id) {
-                self.tools.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
+                self.ctx.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
             }
         }
     }

@@ -23,9 +23,9 @@ impl Build<'_> {
         }
         self.recording.were_due = self.after_kill || commits::are_due(self.store);
         if let Err(error) = commits::note_due(self.store) {
-            self.tools.note(None, true, format!("commits that fail will not be made up for: {error}"));
+            self.ctx.note(None, true, format!("commits that fail will not be made up for: {error}"));
         }
-        self.recording.recorder = Some(Recorder::start(self.tools.store.clone()));
+        self.recording.recorder = Some(Recorder::start(self.ctx.store.clone()));
     }
 
     /// A task is done.
@@ -47,14 +47,14 @@ impl Build<'_> {
         }
         let recording = std::mem::take(&mut self.recording);
         let were_due = if self.begun { recording.were_due } else { commits::are_due(self.store) };
-        if recording.recorder.is_none() && !were_due || self.tools.cancel.level() == Level::Killing {
+        if recording.recorder.is_none() && !were_due || self.ctx.cancel.level() == Level::Killing {
             return;
         }
         let left = match recording.recorder.map(Recorder::finish) {
             None => Vec::new(),
             Some(Some(left)) => left,
             Some(None) => {
-                self.tools.note(None, true, "git takes long: the next build commits what is left");
+                self.ctx.note(None, true, "git takes long: the next build commits what is left");
                 return;
             }
         };
@@ -62,7 +62,7 @@ impl Build<'_> {
         match commits::commit(self.store, &left) {
             Ok(()) => drop(commits::none_due(self.store)),
             Err(error) => {
-                self.tools.note(None, true, format!("not committed: {error}; the next build tries again"));
+                self.ctx.note(None, true, format!("not committed: {error}; the next build tries again"));
             }
         }
     }

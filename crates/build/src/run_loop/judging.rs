@@ -2,7 +2,7 @@
 
 use super::{Build, Pending};
 use crate::check_staleness::{self as judge, Judge, Judgement};
-use crate::runner::{self, Course, OtherFields, Talk};
+use crate::runner::{self, AttemptHistory, Conversation, OtherFields};
 use crate::touch::{self, Adopting};
 use planexe_base::event::Kind;
 use planexe_base::fs::{self, Durability, FsError};
@@ -26,7 +26,7 @@ impl Build<'_> {
         Judge {
             project: self.project,
             store: self.store,
-            index: &self.tools.index,
+            index: &self.ctx.index,
             finder: &self.finder,
             rules: self.judge_rules,
             anew: self.anew.clone(),
@@ -92,7 +92,7 @@ impl Build<'_> {
         }
         match &judgement.decision {
             Decision::Fresh { edited, .. } => {
-                if self.tools.frozen
+                if self.ctx.frozen
                     && let Marker::Valid(done) = &judgement.marker
                     && done.sample
                 {
@@ -144,30 +144,30 @@ impl Build<'_> {
     /// Keeps what the attempts of a stale task need.
     fn keep_for_attempts(&mut self, id: TaskId, name: &str, judgement: Judgement) -> Judged {
         let mut work = self.work_of(id, &judgement);
-        let (mut course, mut base_attempt) = course_of(&judgement);
+        let (mut history, mut base_attempt) = history_from(&judgement);
         let spec = self.project.spec(&self.engine.graph()[id]);
         if let Some(prompt) = spec.recipe.prompt() {
-            work.first = self.tools.providers.first(&course.own.budgets, prompt, spec).unwrap_or(0);
+            work.first = self.ctx.providers.first(&history.own.budgets, prompt, spec).unwrap_or(0);
         }
         let prepared = judgement.prepared.as_ref();
         let candidate = prepared.and_then(|prepared| prepared.candidate.as_deref());
-        if let (Some(candidate), Some(evaluation)) = (candidate, &course.evaluation)
+        if let (Some(candidate), Some(evaluation)) = (candidate, &history.evaluation)
             && evaluation.score.is_some()
         {
-            course.notes = Some(runner::eval::notes_of(&self.tools, candidate, evaluation));
+            history.notes = Some(runner::eval::notes_of(&self.ctx, candidate, evaluation));
         }
-        let open = prepared.and_then(|prepared| prepared.open_candidate(self.tools.no_rescue)).cloned();
+        let open = prepared.and_then(|prepared| prepared.open_candidate(self.ctx.no_rescue)).cloned();
         if let Some(candidate) = open {
             work = match candidate.success {
                 Some(_) => {
-                    self.project.hold(&self.engine.graph()[id], self.store, &candidate);
+                    self.project.stage(&self.engine.graph()[id], self.store, &candidate);
                     Work { made: true, ..Work::default() }
                 }
                 None => self.work_of_eval(id, &candidate),
             };
             base_attempt = candidate.attempt.saturating_sub(1);
-            course.round = candidate.round;
-            course.candidate = Some(Box::new(candidate));
+            history.round = candidate.round;
+            history.candidate = Some(Box::new(candidate));
         }
         // What waits for nobody is not let pass.
         let passed = match spec.recipe {
@@ -181,7 +181,7 @@ impl Build<'_> {
         let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
         let pending = Pending {
             judgement,
-            course,
+            history,
             base_attempt,
             passed,
             other: OtherFields { done: of_done, status: of_status },
@@ -200,7 +200,7 @@ impl Build<'_> {
         if passed.decision_id.is_some() && passed.decision_id.as_ref() != now {
             self.controls.clear_passed(name);
             let message = format!("what {} let pass has changed since: it is asked again", passed.by);
-            self.tools.note(Some(name), true, message);
+            self.ctx.note(Some(name), true, message);
             return None;
         }
         Some(passed.by)
@@ -232,7 +232,7 @@ impl Build<'_> {
             }
             failure.error_id.get_or_insert_with(runner::error_id);
             let line = FailureLine::of(&name, None, 0, &failure, None, &self.project.run);
-            self.tools.log_failure(&line);
+            self.ctx.log_failure(&line);
         }
         self.failed(&name, id, 0, None, failure, kept);
     }
@@ -284,10 +284,10 @@ impl Build<'_> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
         let how = Adopting { by: By::Touch, user: None };
-        touch::adopt(self.project, self.store, &self.tools.index, &[(&task, judgement)], &how)?;
+        touch::adopt(self.project, self.store, &self.ctx.index, &[(&task, judgement)], &how)?;
         touch::renew(self.project, self.store, &task.outputs)?;
         self.record(id);
-        self.tools.note(
+        self.ctx.note(
             Some(&task.name),
             false,
             "marked as done by hand: its outputs hold, and are taken as they are",
@@ -336,7 +336,7 @@ impl Build<'_> {
             } else {
                 format!("; {} went to history", there.join(", "))
             };
-            self.tools.note(Some(&name), false, format!("its item is gone{kept}"));
+            self.ctx.note(Some(&name), false, format!("its item is gone{kept}"));
             self.finder.forget();
         }
         Ok(())
@@ -344,9 +344,9 @@ impl Build<'_> {
 }
 
 /// What a task that was not brought to its end has behind it, and the number of its last attempt.
-fn course_of(judgement: &Judgement) -> (Course, u32) {
+fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
     let Some(status) = judgement.status.as_deref().filter(|status| status.state != State::Done) else {
-        return (Course { round: 1, ..Course::default() }, 0);
+        return (AttemptHistory { round: 1, ..AttemptHistory::default() }, 0);
     };
     let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
     // What was used up on another prompt says nothing of this one.
@@ -362,8 +362,8 @@ fn course_of(judgement: &Judgement) -> (Course, u32) {
         Some(it) if status.state != State::Failed => it.round.max(1),
         _ => 1,
     };
-    let own = Talk { max_tokens: budgets.room(), budgets, ..Talk::default() };
-    (Course { own, left, round, evaluation, ..Course::default() }, status.attempt)
+    let own = Conversation { max_tokens: budgets.room(), budgets, ..Conversation::default() };
+    (AttemptHistory { own, left, round, evaluation, ..AttemptHistory::default() }, status.attempt)
 }
 
 /// Whether a task is up to date without looking: nothing it rested on had changed when the build began,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::check_staleness::Judgement;
 use crate::jobserver::{self as make, Tokens};
-use crate::runner::{Course, Job, Live, Mark, OtherFields, Outcome, Tools};
+use crate::runner::{AttemptHistory, BuildContext, Job, Live, Mark, OtherFields, Outcome};
 use planexe_base::cancel::Level;
 use planexe_base::clock;
 use planexe_base::event::{Kind, Summary};
@@ -184,13 +184,13 @@ pub struct Build<'a> {
     anew: Arc<Anew>,
     no_reuse: bool,
     env: &'a (dyn Fn(&str) -> Option<String> + Sync),
-    tools: Arc<Tools>,
+    ctx: Arc<BuildContext>,
     engine: Engine,
     wanted: Wanted,
     start: Instant,
     sink: &'a mut dyn Sink,
     events: Receiver<Kind>,
-    outcomes: (Sender<Back>, Receiver<Back>),
+    outcomes: (Sender<WorkerMessage>, Receiver<WorkerMessage>),
     signals: &'a Signals,
     edits: Option<&'a Receiver<Edits>>,
     /// Inputs that were edited since the build began, and when.
@@ -238,7 +238,7 @@ pub struct Build<'a> {
 /// A stale task, from its judgement to its end.
 struct Pending {
     judgement: Judgement,
-    course: Course,
+    history: AttemptHistory,
     base_attempt: u32,
     passed: Option<String>,
     other: OtherFields,
@@ -271,9 +271,9 @@ struct Attempt {
 }
 
 /// What other threads send to that of the build.
-enum Back {
+enum WorkerMessage {
     /// An attempt ended.
-    Ended(Box<Ran>),
+    Finished(Box<Finished>),
     /// An attempt's answer is on disk, or its program ended well.
     Answered(TaskId, Usage),
     /// A token of make's jobserver, or why there is none.
@@ -285,7 +285,7 @@ enum Back {
 }
 
 /// What a worker sends back.
-struct Ran {
+struct Finished {
     task: TaskId,
     job: Box<Job>,
     outcome: Outcome,
@@ -298,7 +298,7 @@ pub struct Parts<'a> {
     /// The run's records.
     pub store: &'a Store,
     /// What runners work with.
-    pub tools: Arc<Tools>,
+    pub ctx: Arc<BuildContext>,
     /// Events of runners.
     pub events: Receiver<Kind>,
     /// How to judge.
@@ -341,7 +341,7 @@ impl<'a> Build<'a> {
         let Parts {
             project,
             store,
-            tools,
+            ctx,
             events,
             rules,
             no_reuse,
@@ -362,9 +362,9 @@ impl<'a> Build<'a> {
         } = parts;
         let outcomes = channel();
         let tokens = make.map(|client| {
-            let back: Sender<Back> = outcomes.0.clone();
+            let back: Sender<WorkerMessage> = outcomes.0.clone();
             // Nobody listens once the build is over; the token goes back then.
-            Tokens::new(client, move |answer| drop(back.send(Back::Token(answer))))
+            Tokens::new(client, move |answer| drop(back.send(WorkerMessage::Token(answer))))
         });
         Build {
             project,
@@ -374,7 +374,7 @@ impl<'a> Build<'a> {
             anew: Arc::new(store.read_anew()),
             no_reuse,
             env,
-            tools,
+            ctx,
             engine,
             wanted,
             start: Instant::now(),
@@ -483,7 +483,7 @@ impl<'a> Build<'a> {
                     Action::Settled(task) => self.settled(task),
                     Action::Mixed { made, failed } => self.mixed(&made, &failed),
                     Action::CancelAll => {
-                        self.tools.cancel.raise(Level::Killing);
+                        self.ctx.cancel.raise(Level::Killing);
                     }
                 }
             }
@@ -555,21 +555,21 @@ impl<'a> Build<'a> {
         graph.order().iter().filter(|&&id| self.engine.is_wanted(id)).count() as u32
     }
 
-    fn take_back(&mut self, back: Back) {
+    fn take_back(&mut self, back: WorkerMessage) {
         match back {
-            Back::Ended(ran) => self.ended(*ran),
-            Back::Answered(id, usage) => self.engine.answered(id, usage, self.now()),
-            Back::ServerUp(endpoint) => self.server_up(endpoint),
-            Back::ServerIdle(endpoint) => {
+            WorkerMessage::Finished(ran) => self.ended(*ran),
+            WorkerMessage::Answered(id, usage) => self.engine.answered(id, usage, self.now()),
+            WorkerMessage::ServerUp(endpoint) => self.server_up(endpoint),
+            WorkerMessage::ServerIdle(endpoint) => {
                 let now = self.now();
                 self.engine.on(Input::ServerIdle(endpoint), now);
             }
-            Back::Token(answer) => {
+            WorkerMessage::Token(answer) => {
                 let error = self.tokens.as_mut().and_then(|tokens| tokens.answered(answer));
                 if let Some(error) = error {
                     let message =
                         format!("make's jobserver cannot be read, no more is taken from it: {error}");
-                    self.tools.note(None, true, message);
+                    self.ctx.note(None, true, message);
                 }
             }
         }
@@ -627,7 +627,7 @@ impl<'a> Build<'a> {
     /// Records cannot be written: nothing more is paid for.
     fn break_off(&mut self, error: FsError) {
         self.broken.get_or_insert(error);
-        self.tools.cancel.break_off();
+        self.ctx.cancel.break_off();
         self.engine.on(Input::Cancel(Level::Draining), self.now());
     }
 }

@@ -20,13 +20,13 @@ impl Build<'_> {
         if first_interrupt && !self.running.is_empty() {
             let count = self.running.len();
             let tasks = if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
-            self.tools.note(
+            self.ctx.note(
                 None,
                 true,
                 format!("stopping: {tasks} will finish first; press Ctrl-C again to stop at once"),
             );
         }
-        self.tools.cancel.raise(level);
+        self.ctx.cancel.raise(level);
         self.engine.on(Input::Cancel(level), self.now());
     }
 
@@ -45,7 +45,7 @@ impl Build<'_> {
         self.edited_at.extend(edits.inputs.into_iter().map(|path| (path, now)));
         if edits.reload && self.stopped.is_none() {
             self.stopped = Some(Stopped::Edited);
-            self.tools.cancel.raise(Level::Draining);
+            self.ctx.cancel.raise(Level::Draining);
             self.engine.on(Input::Cancel(Level::Draining), self.now());
         }
     }
@@ -54,9 +54,9 @@ impl Build<'_> {
         let given_up = why == Stopped::Abort && self.stopped == Some(Stopped::StopFile);
         if self.stopped.is_none() || given_up {
             self.stopped = Some(why);
-            self.tools.note(None, true, format!("{}: nothing more is started", why.text()));
+            self.ctx.note(None, true, format!("{}: nothing more is started", why.text()));
         }
-        self.tools.cancel.raise(level);
+        self.ctx.cancel.raise(level);
         self.engine.on(Input::Cancel(level), self.now());
     }
 
@@ -66,7 +66,7 @@ impl Build<'_> {
             return;
         }
         // Calls of tasks that are not done yet count as well: a task that fails again and again costs too.
-        let ceiling = &self.tools.providers.ceiling;
+        let ceiling = &self.ctx.providers.ceiling;
         let refused = ceiling.refused();
         let over = match refused.or_else(|| ceiling.used_up()) {
             _ if self.wanted.max_time.is_some_and(|limit| self.now() >= limit) => Stopped::MaxTime,
@@ -83,7 +83,7 @@ impl Build<'_> {
 
     /// Looks for what was asked by file: stop, pause, abort, `done`.
     pub(super) fn look_outside(&mut self) {
-        if let Err(error) = self.tools.logs.catch_up() {
+        if let Err(error) = self.ctx.logs.catch_up() {
             self.break_off(error);
         }
         self.look_at_run_dir();
@@ -103,7 +103,7 @@ impl Build<'_> {
                                     .into(),
                         });
                     } else {
-                        self.tools.note(None, false, "going on");
+                        self.ctx.note(None, false, "going on");
                     }
                 }
                 Control::Pause(_) => {}
@@ -133,7 +133,7 @@ impl Build<'_> {
         {
             let why = std::io::Error::other("it was moved or removed while it was being built");
             let error = FsError::new(run, "go on in", why);
-            self.tools.note(None, true, format!("{error}; nothing more is started"));
+            self.ctx.note(None, true, format!("{error}; nothing more is started"));
             self.break_off(error);
         }
     }
@@ -143,14 +143,14 @@ impl Build<'_> {
         let id = self.engine.graph().find(name);
         let first = id.and_then(|id| self.engine.graph()[id].outputs.first().cloned());
         let at_work = id.and_then(|id| self.running.get(&id));
-        if let Some(attempt) = at_work.filter(|_| self.tools.cancel.level() == Level::Running) {
+        if let Some(attempt) = at_work.filter(|_| self.ctx.cancel.level() == Level::Running) {
             // Taken up when the attempt has ended.
             attempt.live.end(EndedAlone::Retried);
             return;
         }
         let (Some(id), Some(first), None) = (id, first, at_work) else {
             if at_work.is_none() {
-                self.tools.note(None, true, format!("`{name}` is no task that can be tried anew"));
+                self.ctx.note(None, true, format!("`{name}` is no task that can be tried anew"));
                 let _ = self.store.clear_retry(name);
             }
             return;
@@ -168,10 +168,10 @@ impl Build<'_> {
                         attempt.live.end(EndedAlone::Edited);
                     }
                 }
-                self.tools.note(Some(name), false, "tried anew, as asked by `planexe retry`");
+                self.ctx.note(Some(name), false, "tried anew, as asked by `planexe retry`");
             }
             None => {
-                self.tools.note(Some(name), true, "tried anew by the next build: this one is past it");
+                self.ctx.note(Some(name), true, "tried anew by the next build: this one is past it");
             }
         }
     }
@@ -184,7 +184,7 @@ impl Build<'_> {
             return false;
         }
         self.finder.forget();
-        self.tools.index.set_stamp(name, None);
+        self.ctx.index.set_stamp(name, None);
         // What was known when the build began holds no longer.
         self.known = None;
         true

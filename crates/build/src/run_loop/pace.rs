@@ -21,7 +21,7 @@ impl Build<'_> {
     pub(super) fn keep_pace(&mut self, decl: usize, seconds: f64) {
         let specs = &self.project.specs;
         if self.pace.guessed.is_empty() {
-            let index = &self.tools.index;
+            let index = &self.ctx.index;
             self.pace.guessed = specs.iter().map(|spec| index.usual_duration(&spec.name).is_none()).collect();
         }
         let recipe = &specs[decl].recipe;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Back, Build};
+use super::{Build, WorkerMessage};
 use crate::runner::Job;
 use planexe_base::cancel::Level;
 use planexe_base::record::Failure;
@@ -69,7 +69,7 @@ impl Build<'_> {
                 let message = format!(
                     "{why}: {start}. It is waited for, {time} at most (`retry.wait` under [models.{name}])"
                 );
-                self.tools.note(None, true, message);
+                self.ctx.note(None, true, message);
             }
         }
         let awaited = self.awaited.entry(endpoint).or_insert_with(|| Awaited {
@@ -90,7 +90,7 @@ impl Build<'_> {
             Health::Unknown => None,
         };
         let rhythm = Rhythm { first, again: LOOK, at_most: None };
-        self.look_at(endpoint, rhythm, is_up, Back::ServerUp);
+        self.look_at(endpoint, rhythm, is_up, WorkerMessage::ServerUp);
     }
 
     /// Has a server that ran out of time looked at until it is idle, for so long at most: where it does not
@@ -100,7 +100,7 @@ impl Build<'_> {
         let pause = FIRST_LOOK.min(rest);
         let is_idle = |provider: &dyn Provider| provider.is_busy().map(|busy| !busy);
         let rhythm = Rhythm { first: pause, again: pause, at_most: Some(rest) };
-        self.look_at(endpoint, rhythm, is_idle, Back::ServerIdle);
+        self.look_at(endpoint, rhythm, is_idle, WorkerMessage::ServerIdle);
     }
 
     /// Looks at a server from a thread until what is looked for is found or the time is over, and tells the build;
@@ -110,20 +110,20 @@ impl Build<'_> {
         endpoint: usize,
         rhythm: Rhythm,
         found: impl Fn(&dyn Provider) -> Option<bool> + Send + 'static,
-        tell: fn(usize) -> Back,
+        tell: fn(usize) -> WorkerMessage,
     ) {
-        let (tools, alive) = (Arc::downgrade(&self.tools), Arc::downgrade(&self.alive));
+        let (ctx, alive) = (Arc::downgrade(&self.ctx), Arc::downgrade(&self.alive));
         let (back, began) = (self.outcomes.0.clone(), Instant::now());
         let look = move || {
             let mut pause = rhythm.first;
             while rhythm.at_most.is_none_or(|time| began.elapsed() < time) {
                 std::thread::sleep(pause);
                 pause = rhythm.again;
-                let Some(tools) = tools.upgrade().filter(|_| alive.strong_count() > 0) else { return };
-                if tools.cancel.level() > Level::Running {
+                let Some(ctx) = ctx.upgrade().filter(|_| alive.strong_count() > 0) else { return };
+                if ctx.cancel.level() > Level::Running {
                     return;
                 }
-                match tools.providers.get(endpoint).ok().and_then(&found) {
+                match ctx.providers.get(endpoint).ok().and_then(&found) {
                     Some(true) => break,
                     Some(false) => {}
                     None => return,
@@ -140,7 +140,7 @@ impl Build<'_> {
             awaited.looked_at = false;
             awaited.in_vain += 1;
         }
-        self.tools.providers.open_again(endpoint);
+        self.ctx.providers.open_again(endpoint);
         self.engine.on(Input::ServerUp(endpoint), self.now());
     }
 
@@ -150,7 +150,7 @@ impl Build<'_> {
         if let Some(awaited) = self.awaited.remove(&endpoint) {
             let name = &self.project.endpoints[endpoint].name;
             let time = style::duration(awaited.since.elapsed().as_secs_f64());
-            self.tools.note(None, false, format!("the server of `{name}` is back after {time}"));
+            self.ctx.note(None, false, format!("the server of `{name}` is back after {time}"));
         }
     }
 
@@ -175,7 +175,7 @@ impl Build<'_> {
             let message = format!(
                 "`{name}` lets one call after the other run out of time: tasks that have another model ask that one for the next 15m"
             );
-            self.tools.note(None, true, message);
+            self.ctx.note(None, true, message);
         }
     }
 
@@ -190,7 +190,7 @@ impl Build<'_> {
             let message = format!(
                 "the cost of `{name}` is not known, so the limit does not hold it: set `price` under [models.{name}], 0 if it is free"
             );
-            self.tools.note(None, true, message);
+            self.ctx.note(None, true, message);
         }
     }
 

@@ -84,7 +84,7 @@ impl Build<'_> {
             };
             Queued { task: graph[id].name.clone(), doing }
         });
-        Progress { schema: SCHEMA, pid: self.tools.pid, running, queued: queued.collect() }
+        Progress { schema: SCHEMA, pid: self.ctx.pid, running, queued: queued.collect() }
     }
 
     /// Writes down what answers and programs said since it was last done.
@@ -95,7 +95,7 @@ impl Build<'_> {
                 continue;
             }
             attempt.held.push_str(&attempt.live.call.take_text());
-            let mut bytes = self.tools.providers.take_redacted(&mut attempt.held).into_bytes();
+            let mut bytes = self.ctx.providers.take_redacted(&mut attempt.held).into_bytes();
             bytes.extend(attempt.live.take_said());
             if !bytes.is_empty() {
                 attempt.followed = true;

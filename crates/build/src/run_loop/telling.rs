@@ -24,7 +24,7 @@ impl Build<'_> {
         self.sink.done(self.summary.ran + self.summary.fresh + self.summary.skipped);
         if self.begun
             && !matches!(event.kind, Kind::TaskProgress { .. })
-            && let Some(error) = self.tools.logs.event(&event)
+            && let Some(error) = self.ctx.logs.event(&event)
         {
             let message = format!("events cannot be logged, the build goes on: {error}");
             self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
@@ -68,10 +68,10 @@ impl Build<'_> {
             }
         }
         snapshot.eta_s = self.time_left();
-        snapshot.usage = runner::usage_of(&self.tools.providers.spent());
+        snapshot.usage = runner::usage_of(&self.ctx.providers.spent());
         snapshot.hold = if self.paused {
             Some("paused".into())
-        } else if self.tools.cancel.level() > Level::Running {
+        } else if self.ctx.cancel.level() > Level::Running {
             Some("stopping".into())
         } else {
             self.waits_for_server()

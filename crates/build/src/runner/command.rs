@@ -16,8 +16,8 @@ use rustix::process::Pid;
 
 use super::expand::{self, Values};
 use super::isolated::watching::Watched;
-use super::isolated::{self, Seat, Trouble};
-use super::{Job, Live, Made, Outcome, Stage, Tools, complete, eval, failure};
+use super::isolated::{self, IsolationError, Worktree};
+use super::{BuildContext, Job, Live, Made, Outcome, Stage, complete, eval, failure};
 use crate::git::REDIRECTING;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_base::process::{self, End, Lifeline, Limits};
@@ -78,23 +78,23 @@ fn look_in(path: &str, name: &str) -> Option<PathBuf> {
 }
 
 /// Runs the command.
-pub fn run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Outcome {
-    match try_run(tools, job, spec) {
+pub fn run(ctx: &BuildContext, job: &Job, spec: &CommandSpec) -> Outcome {
+    match try_run(ctx, job, spec) {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Broken(error),
     }
 }
 
-fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsError> {
-    let store = &tools.store;
+fn try_run(ctx: &BuildContext, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsError> {
+    let store = &ctx.store;
     if job.prepared.as_it_is {
-        return as_it_is(tools, job);
+        return as_it_is(ctx, job);
     }
-    let mut seat = match tools.project.spec(&job.task).isolate.as_ref().map(|_| Seat::take(tools, job)) {
+    let mut seat = match ctx.project.spec(&job.task).isolate.as_ref().map(|_| Worktree::take(ctx, job)) {
         None => None,
         Some(Ok(seat)) => Some(seat),
-        Some(Err(Trouble::Failed(failed))) => return Ok(Outcome::Failed(failed)),
-        Some(Err(Trouble::Fs(error))) => return Err(error),
+        Some(Err(IsolationError::Failed(failed))) => return Ok(Outcome::Failed(failed)),
+        Some(Err(IsolationError::Fs(error))) => return Err(error),
     };
     let target = |output: &String| seat.as_ref().map_or_else(|| store.path(output), |seat| seat.path(output));
     let targets: Vec<PathBuf> = job.task.outputs.iter().map(target).collect();
@@ -102,13 +102,13 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
     for target in &targets {
         fs::make_dirs_inside(inside, target, Durability::Unsynced)?;
     }
-    let former = if spec.in_place { give_up_record(tools, job)? } else { Vec::new() };
+    let former = if spec.in_place { give_up_record(ctx, job)? } else { Vec::new() };
     let writes: Vec<PathBuf> = if spec.in_place || seat.is_some() {
         targets.clone()
     } else {
         targets.iter().map(|target| fs::temp_for_command(target)).collect()
     };
-    let spare = tools.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let spare = ctx.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let said = match spare {
         Some(file) => file,
         None => Arc::new(fs::scratch_file(&store.planexe_subdir("partial")?)?),
@@ -118,12 +118,12 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         (true, None) => Some(fs::create_new(&writes[0])?),
         (true, Some(_)) => Some(fs::fresh_log(&writes[0])?),
     };
-    let mut invocation = match invocation_of(tools, job, spec, &writes, seat.as_ref()) {
+    let mut invocation = match invocation_of(ctx, job, spec, &writes, seat.as_ref()) {
         Ok(invocation) => invocation,
         Err(failure) => return Ok(Outcome::Failed(failure)),
     };
-    if tools.project.spec(&job.task).eval.is_some() {
-        invocation.notes = Some(match &job.course.notes {
+    if ctx.project.spec(&job.task).eval.is_some() {
+        invocation.notes = Some(match &job.history.notes {
             Some(notes) => {
                 let written = store.write_notes(&job.task.name, &notes.text)?;
                 [Some(written.into_os_string()), notes.former_path.clone().map(PathBuf::into_os_string)]
@@ -131,20 +131,19 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
             None => [None, None],
         });
     }
-    let start = |lifeline: &Lifeline| invocation.start(tools, spec, stdout.as_ref(), &said, lifeline);
+    let start = |lifeline: &Lifeline| invocation.start(ctx, spec, stdout.as_ref(), &said, lifeline);
     job.live.enter(Stage::Running);
     job.live.says_into(said.clone());
-    let task_spec = tools.project.spec(&job.task);
-    let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.course.own.spent));
+    let task_spec = ctx.project.spec(&job.task);
+    let left = task_spec.timeout.map(|timeout| timeout.saturating_sub(job.history.own.spent));
     let limits = Limits { timeout: left, stall: task_spec.stall };
     let worktree = seat.as_ref().map(|seat| Watched::new(seat.root.clone()));
-    let growth =
-        growth_of(said.clone(), writes.clone(), worktree, job.live.clone(), running(tools, job, spec));
-    let end = tools.watchdog.run_one(start, limits, Some(growth), Some(job.live.cancel.clone()));
+    let growth = growth_of(said.clone(), writes.clone(), worktree, job.live.clone(), running(ctx, job, spec));
+    let end = ctx.watchdog.run_one(start, limits, Some(growth), Some(job.live.cancel.clone()));
     drop(stdout);
-    let tail = keep_log(tools, job, &said)?;
+    let tail = keep_log(ctx, job, &said)?;
     if tail.is_empty() && matches!(end, End::Exited(0)) {
-        tools.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        ctx.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(said);
     }
     let ended = match end {
         End::Exited(0) => Ok(()),
@@ -153,7 +152,7 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
             let limits = Limits { timeout: task_spec.timeout, stall: task_spec.stall };
             let mut failed = explain(spec, other, &invocation.place, &limits, tail);
             if matches!(failed.class.as_str(), "exit" | "spawn")
-                && let Some(script) = left_behind(spec, &invocation.place, &tools.project.folder)
+                && let Some(script) = left_behind(spec, &invocation.place, &ctx.project.folder)
             {
                 failed.message += &format!(
                     "\nhint: `{script}` is not in the run directory, but in the pipeline's folder; there a shell finds it \
@@ -164,18 +163,18 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         }
     };
     let ended = ended.and_then(|()| look_at_outputs(job, spec, &writes).map_err(Some));
-    let ended = ended.and_then(|()| look_at_inputs(tools, job).map_err(Some));
+    let ended = ended.and_then(|()| look_at_inputs(ctx, job).map_err(Some));
     let mut taken = None;
     let unrescued = |failed: &Failure| -> Option<String> {
         let parts = || not_whole(job, &writes);
         let why = match () {
-            () if tools.no_rescue => "`--no-rescue` was given".to_owned(),
+            () if ctx.no_rescue => "`--no-rescue` was given".to_owned(),
             () if !may_be_rescued(failed) => "what ends like this is never rescued".to_owned(),
             () if parts().is_some() => parts()?,
             () if spec.in_place && !is_changed(&writes, &former) => {
                 "it changed none of its outputs".to_owned()
             }
-            () if look_at_inputs(tools, job).is_err() => "an input changed meanwhile".to_owned(),
+            () if look_at_inputs(ctx, job).is_err() => "an input changed meanwhile".to_owned(),
             () => return None,
         };
         Some(why)
@@ -195,13 +194,13 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         ended => (ended, None),
     };
     let ended = match (ended, &mut seat) {
-        (Ok(()), Some(seat)) => match seat.finish(tools, job) {
+        (Ok(()), Some(seat)) => match seat.finish(ctx, job) {
             Ok(outputs) => {
                 taken = Some(outputs);
                 Ok(())
             }
-            Err(Trouble::Failed(failed)) => Err(Some(failed)),
-            Err(Trouble::Fs(error)) => return Err(error),
+            Err(IsolationError::Failed(failed)) => Err(Some(failed)),
+            Err(IsolationError::Fs(error)) => return Err(error),
         },
         (ended, _) => ended,
     };
@@ -227,20 +226,20 @@ fn try_run(tools: &Tools, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsEr
         outputs.push((output.clone(), content));
     }
     match failed {
-        Some(failed) => eval::propose(tools, job, outputs, Made::default(), Some(failed)),
-        None => Ok(complete(tools, job, outputs, Made::default())),
+        Some(failed) => eval::propose(ctx, job, outputs, Made::default(), Some(failed)),
+        None => Ok(complete(ctx, job, outputs, Made::default())),
     }
 }
 
 /// The outputs there are, where only what is said of them changed.
-fn as_it_is(tools: &Tools, job: &Job) -> Result<Outcome, FsError> {
+fn as_it_is(ctx: &BuildContext, job: &Job) -> Result<Outcome, FsError> {
     let mut outputs = Vec::new();
     for output in &job.task.outputs {
-        let (former, _) = fs::hash_file(&tools.store.path(output))?;
+        let (former, _) = fs::hash_file(&ctx.store.path(output))?;
         outputs.push((output.clone(), Content::InPlace { former: Some(former) }));
     }
     let by = job.former.as_deref().map(|done| done.by);
-    Ok(complete(tools, job, outputs, Made { reused: true, by, was_there: true, ..Made::default() }))
+    Ok(complete(ctx, job, outputs, Made { reused: true, by, was_there: true, ..Made::default() }))
 }
 
 /// Whether a command failed by the way it ended, not by what it left.
@@ -287,24 +286,24 @@ fn not_whole(job: &Job, writes: &[PathBuf]) -> Option<String> {
 
 /// The score that a program gives a candidate: it is given the outputs' files, and prints JSON. None: it was stopped.
 pub(super) fn score(
-    tools: &Tools,
+    ctx: &BuildContext,
     job: &Job,
     spec: &CommandSpec,
     candidate: &Candidate,
     timeout: Option<Duration>,
 ) -> Result<Result<Score, Option<Failure>>, FsError> {
     // What an isolated task did is in its worktree; outputs that were there already were judged where they are.
-    let there = match tools.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
-        true => match isolated::Judged::of(tools, job) {
+    let there = match ctx.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
+        true => match isolated::Judged::of(ctx, job) {
             Ok(there) => Some(there),
-            Err(Trouble::Failed(failed)) => return Ok(Err(Some(failed))),
-            Err(Trouble::Fs(error)) => return Err(error),
+            Err(IsolationError::Failed(failed)) => return Ok(Err(Some(failed))),
+            Err(IsolationError::Fs(error)) => return Err(error),
         },
         false => None,
     };
-    let run = there.as_ref().map_or_else(|| tools.store.run_dir().to_owned(), |there| there.run.clone());
+    let run = there.as_ref().map_or_else(|| ctx.store.run_dir().to_owned(), |there| there.run.clone());
     let place = spec.cwd.as_deref().map_or_else(|| run.clone(), |cwd| run.join(cwd));
-    let path = |output| tools.store.candidate_file(candidate, output).to_string_lossy().into_owned();
+    let path = |output| ctx.store.candidate_file(candidate, output).to_string_lossy().into_owned();
     let one = |(n, output)| Files {
         name: format!("output_{n}"),
         paths: vec![path(output)],
@@ -320,22 +319,22 @@ pub(super) fn score(
         Ok(words) => words,
         Err(failed) => return Ok(Err(Some(failed))),
     };
-    let found = words.first().and_then(|program| tools.programs.find(program));
+    let found = words.first().and_then(|program| ctx.programs.find(program));
     let variables = there.as_ref().map_or_else(Vec::new, isolated::Judged::variables);
     // What the agent made of the evaluator in its worktree does not count.
-    let own_first = there.is_some() || tools.project.own_programs;
+    let own_first = there.is_some() || ctx.project.own_programs;
     let invocation =
         Invocation { found, words, arguments, place: place.clone(), notes: None, variables, own_first };
-    let folder = tools.store.planexe_subdir("partial")?;
+    let folder = ctx.store.planexe_subdir("partial")?;
     let (said, printed) = (Arc::new(fs::scratch_file(&folder)?), fs::scratch_file(&folder)?);
-    let start = |lifeline: &Lifeline| invocation.start(tools, spec, Some(&printed), &said, lifeline);
+    let start = |lifeline: &Lifeline| invocation.start(ctx, spec, Some(&printed), &said, lifeline);
     let limits = Limits { timeout, stall: None };
-    let end = tools.watchdog.run_one(start, limits, None, Some(job.live.cancel.clone()));
+    let end = ctx.watchdog.run_one(start, limits, None, Some(job.live.cancel.clone()));
     if let Some(there) = there {
         match there.put_back() {
             Ok(()) => {}
-            Err(Trouble::Failed(failed)) => return Ok(Err(Some(failed))),
-            Err(Trouble::Fs(error)) => return Err(error),
+            Err(IsolationError::Failed(failed)) => return Ok(Err(Some(failed))),
+            Err(IsolationError::Fs(error)) => return Err(error),
         }
     }
     let tail = |file: &File| {
@@ -362,8 +361,8 @@ pub(super) fn score(
 
 /// Before a command that works in place: contents to history, the record removed, digests remembered.
 /// Synced: from here on there is no telling half a content from an edit by hand, but for the record's absence.
-fn give_up_record(tools: &Tools, job: &Job) -> Result<Vec<Option<Digest>>, FsError> {
-    let store = &tools.store;
+fn give_up_record(ctx: &BuildContext, job: &Job) -> Result<Vec<Option<Digest>>, FsError> {
+    let store = &ctx.store;
     store.save(&job.task.name, Why::Replaced, &job.task.outputs, Durability::Synced)?;
     let mut former = Vec::new();
     for output in &job.task.outputs {
@@ -406,7 +405,7 @@ impl Invocation {
     /// Starts it. What it says goes to `said`, its standard output to `stdout` if there is one.
     fn start(
         &self,
-        tools: &Tools,
+        ctx: &BuildContext,
         spec: &CommandSpec,
         stdout: Option<&File>,
         said: &File,
@@ -415,7 +414,7 @@ impl Invocation {
         let (name, arguments) =
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let program = self.found.clone();
-        let folder = &tools.project.folder;
+        let folder = &ctx.project.folder;
         let places = match self.own_first {
             true => [folder, &self.place],
             false => [&self.place, folder],
@@ -451,13 +450,13 @@ impl Invocation {
 
 /// The program with its arguments and directory.
 fn invocation_of(
-    tools: &Tools,
+    ctx: &BuildContext,
     job: &Job,
     spec: &CommandSpec,
     writes: &[PathBuf],
-    seat: Option<&Seat>,
+    seat: Option<&Worktree>,
 ) -> Result<Invocation, Failure> {
-    let run = seat.map_or(tools.store.run_dir(), |seat| &seat.run);
+    let run = seat.map_or(ctx.store.run_dir(), |seat| &seat.run);
     let place = spec.cwd.as_deref().map_or_else(|| run.to_owned(), |cwd| run.join(cwd));
     // Paths are given as seen from where the command runs.
     let seen = |path: &Path| -> String {
@@ -470,32 +469,32 @@ fn invocation_of(
         .files
         .iter()
         .map(|files| Files {
-            paths: files.paths.iter().map(|path| seen(&input_of(tools, seat, path))).collect(),
+            paths: files.paths.iter().map(|path| seen(&input_of(ctx, seat, path))).collect(),
             ..files.clone()
         })
         .collect();
     let outputs: Vec<String> = writes.iter().map(|path| seen(path)).collect();
     let key = job.task.item.as_ref().map(|item| item.key.as_str());
     let item = job.task.item.as_ref().map(|item| &item.value);
-    let item_file = job.prepared.inputs.item.as_deref().map(|path| seen(&input_of(tools, seat, path)));
+    let item_file = job.prepared.inputs.item.as_deref().map(|path| seen(&input_of(ctx, seat, path)));
     let item_file = item_file.as_deref();
     let values = Values { inputs: &inputs, outputs: &outputs, key, item, item_file };
     let (words, arguments) = words_of(spec, &values)?;
     let program = words.first().ok_or_else(|| failure("command", "the command is empty"))?;
     let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
-    let found = if own_path { None } else { tools.programs.find(program) };
-    let variables = seat.map(Seat::variables).unwrap_or_default();
+    let found = if own_path { None } else { ctx.programs.find(program) };
+    let variables = seat.map(Worktree::variables).unwrap_or_default();
     // In a worktree are the agent's own, as they were committed.
-    let own_first = tools.project.own_programs && seat.is_none();
+    let own_first = ctx.project.own_programs && seat.is_none();
     Ok(Invocation { found, words, arguments, place, notes: None, variables, own_first })
 }
 
 /// Where a command finds an input: an isolated one in its worktree, unless the file is in no repository.
-fn input_of(tools: &Tools, seat: Option<&Seat>, path: &str) -> PathBuf {
-    let place = tools.isolation.as_ref().map(|isolation| &isolation.place);
+fn input_of(ctx: &BuildContext, seat: Option<&Worktree>, path: &str) -> PathBuf {
+    let place = ctx.isolation.as_ref().map(|isolation| &isolation.place);
     match (seat, place) {
         (Some(seat), Some(place)) if place.in_repository(path).is_some() => seat.path(path),
-        _ => tools.store.path(path),
+        _ => ctx.store.path(path),
     }
 }
 
@@ -525,9 +524,9 @@ fn program_path(program: &str, [first, then]: [&PathBuf; 2]) -> PathBuf {
 }
 
 /// Makes `.status` say that the command runs. It may be lost: it says what can be seen from outside.
-fn running(tools: &Tools, job: &Job, spec: &CommandSpec) -> Option<impl FnOnce() + Send + 'static> {
+fn running(ctx: &BuildContext, job: &Job, spec: &CommandSpec) -> Option<impl FnOnce() + Send + 'static> {
     let first = job.task.outputs.first().filter(|_| !spec.in_place)?.clone();
-    let (store, status) = (tools.store.clone(), super::status_of(tools, job, State::Running));
+    let (store, status) = (ctx.store.clone(), super::status_of(ctx, job, State::Running));
     Some(move || drop(store.write_status(&first, &status, Durability::Unsynced)))
 }
 
@@ -559,14 +558,14 @@ fn growth_of(
 
 /// Keeps what the command said under `.planexe/logs/`, and returns its last part. What an earlier attempt said goes,
 /// also if this one was silent.
-fn keep_log(tools: &Tools, job: &Job, said: &File) -> Result<String, FsError> {
+fn keep_log(ctx: &BuildContext, job: &Job, said: &File) -> Result<String, FsError> {
     let bytes = fs::read_scratch(said)?;
     let name = format!("{}.log", planexe_store::task_dir_name(&job.task.name));
     if bytes.is_empty() {
-        fs::remove(&tools.store.planexe_dir().join("logs").join(name))?;
+        fs::remove(&ctx.store.planexe_dir().join("logs").join(name))?;
         return Ok(String::new());
     }
-    let path = tools.store.planexe_subdir("logs")?.join(name);
+    let path = ctx.store.planexe_subdir("logs")?.join(name);
     fs::write_atomic(&path, &bytes, Durability::Unsynced)?;
     let from = bytes.len().saturating_sub(TAIL as usize);
     Ok(String::from_utf8_lossy(&bytes[from..]).into_owned())
@@ -651,9 +650,9 @@ fn look_at_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf]) -> Result<
 }
 
 /// What was read must still be what was given: a change meanwhile is stale, not done.
-fn look_at_inputs(tools: &Tools, job: &Job) -> Result<(), Failure> {
+fn look_at_inputs(ctx: &BuildContext, job: &Job) -> Result<(), Failure> {
     for record in job.prepared.records() {
-        let now = tools.index.digest_of_input(&tools.project.input(&record.path)).ok().flatten();
+        let now = ctx.index.digest_of_input(&ctx.project.input(&record.path)).ok().flatten();
         if now.is_none_or(|(digest, _)| digest != record.blake3) {
             let mut failed =
                 failure("input_changed", format!("input `{}` changed while the command ran", record.path));
@@ -689,7 +688,7 @@ mod tests {
         for left in ["plain", "missing", "./tool", "/bin/sh", ""] {
             assert_eq!(programs.find(left), None, "{left}");
         }
-        assert_eq!(Programs::new(Some(format!("tools:{path}"))).find("tool"), None);
+        assert_eq!(Programs::new(Some(format!("ctx:{path}"))).find("tool"), None);
         assert_eq!(Programs::new(None).find("tool"), None);
     }
 }

@@ -7,7 +7,9 @@
 use std::fmt::Write as _;
 
 use super::prompt::{self, Asked, Question};
-use super::{Job, Made, Notes, Outcome, Stage, Talk, Tools, command, commit_attempt, failure, isolated};
+use super::{
+    BuildContext, Conversation, Job, Made, Notes, Outcome, Stage, command, commit_attempt, failure, isolated,
+};
 use crate::check_staleness::call_digest;
 use crate::eval_request::{self as evaluation, text_of};
 use planexe_base::fs::FsError;
@@ -36,7 +38,7 @@ pub fn bound(attempt: u32, round: u32, content: &Digest, asked: &Digest) -> Dige
 
 /// Keeps what an attempt made until its verdict. `failed`: how its command failed.
 pub(super) fn propose(
-    tools: &Tools,
+    ctx: &BuildContext,
     job: &Job,
     outputs: Vec<(String, Content)>,
     made: Made,
@@ -48,7 +50,7 @@ pub(super) fn propose(
         task: job.task.name.clone(),
         made_from: job.prepared.made_from(),
         attempt: made.attempt.unwrap_or(job.attempt),
-        round: if made.was_there { 0 } else { job.course.round.max(1) },
+        round: if made.was_there { 0 } else { job.history.round.max(1) },
         outputs: Vec::new(),
         made_with: made.with,
         call: made.call,
@@ -61,16 +63,16 @@ pub(super) fn propose(
         by_user: None,
         success: None,
     };
-    let spec = tools.project.spec(&job.task);
+    let spec = ctx.project.spec(&job.task);
     if spec.eval.is_none() {
         // With the record of its files, so that no kill leaves the one without the other.
-        return isolated::succeed(tools, job, candidate, Some(outputs));
+        return isolated::succeed(ctx, job, candidate, Some(outputs));
     }
     if candidate.round <= 1 {
         // Of rounds that were given up.
-        tools.store.remove_best(&candidate.task)?;
+        ctx.store.remove_best(&candidate.task)?;
     }
-    tools.store.keep_candidate(&mut candidate, outputs)?;
+    ctx.store.keep_candidate(&mut candidate, outputs)?;
     Ok(Outcome::Evaluate(Box::new(candidate)))
 }
 
@@ -80,9 +82,9 @@ pub(super) fn waits_as(candidate: &Candidate) -> State {
 }
 
 /// The evaluation that is waited for, as records have it.
-pub(super) fn awaited(tools: &Tools, job: &Job, candidate: &Candidate) -> Evaluation {
-    let Some(spec) = &tools.project.spec(&job.task).eval else { return Evaluation::default() };
-    let model = spec.prompt().and_then(|prompt| Some(&tools.project.endpoints[*prompt.models.first()?]));
+pub(super) fn awaited(ctx: &BuildContext, job: &Job, candidate: &Candidate) -> Evaluation {
+    let Some(spec) = &ctx.project.spec(&job.task).eval else { return Evaluation::default() };
+    let model = spec.prompt().and_then(|prompt| Some(&ctx.project.endpoints[*prompt.models.first()?]));
     Evaluation {
         score: None,
         threshold: spec.threshold,
@@ -94,12 +96,12 @@ pub(super) fn awaited(tools: &Tools, job: &Job, candidate: &Candidate) -> Evalua
 }
 
 /// Has the candidate judged, and does what follows.
-pub(super) fn run(tools: &Tools, job: &mut Job) -> Outcome {
-    let spec = tools.project.spec(&job.task).eval.as_deref();
-    let (Some(spec), Some(candidate)) = (spec, job.course.candidate.clone()) else {
+pub(super) fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
+    let spec = ctx.project.spec(&job.task).eval.as_deref();
+    let (Some(spec), Some(candidate)) = (spec, job.history.candidate.clone()) else {
         return Outcome::Failed(failure("internal", "BUG: there is nothing to evaluate; please report it"));
     };
-    Evaluating { tools, job, spec, candidate: *candidate }.run().unwrap_or_else(Outcome::Broken)
+    Evaluating { ctx, job, spec, candidate: *candidate }.run().unwrap_or_else(Outcome::Broken)
 }
 
 /// A score, and who gave it.
@@ -112,7 +114,7 @@ struct Scored {
 
 /// An evaluation under way.
 struct Evaluating<'a> {
-    tools: &'a Tools,
+    ctx: &'a BuildContext,
     job: &'a mut Job,
     spec: &'a EvalSpec,
     candidate: Candidate,
@@ -124,7 +126,7 @@ impl Evaluating<'_> {
             Evaluator::Prompt(prompt) => self.ask_model(prompt)?,
             Evaluator::Command(line) => {
                 self.job.live.enter(Stage::Running);
-                let score = || command::score(self.tools, self.job, line, &self.candidate, self.spec.timeout);
+                let score = || command::score(self.ctx, self.job, line, &self.candidate, self.spec.timeout);
                 // What is no score is asked for once more.
                 let scored = match score()? {
                     Err(Some(failed)) if failed.class == "validation" => score()?,
@@ -148,12 +150,12 @@ impl Evaluating<'_> {
             Ok(question) => question,
             Err(failed) => return Ok(Err(Outcome::Failed(failed))),
         };
-        let endpoints = prompt.models.iter().map(|&at| &self.tools.project.endpoints[at]);
+        let endpoints = prompt.models.iter().map(|&at| &self.ctx.project.endpoints[at]);
         for (endpoint, (attempt, round)) in endpoints.flat_map(|one| self.verdicts().map(move |of| (one, of)))
         {
             let asked = call_digest(prompt, endpoint, &question.system, &question.prompt);
             let digest = bound(attempt, round, &self.candidate.content(), &asked);
-            let Some(kept) = self.tools.store.calls().find_named(&self.job.task.name, &digest) else {
+            let Some(kept) = self.ctx.store.calls().find_named(&self.job.task.name, &digest) else {
                 continue;
             };
             let sample = kept.record.reply.as_ref().is_some_and(|reply| reply.sample);
@@ -162,23 +164,23 @@ impl Evaluating<'_> {
             };
             // One that was used stands for the answer it let pass, where that comes to use again.
             let stands = self.candidate.reused && score.score >= self.spec.threshold;
-            if (sample && self.tools.frozen) || (kept.record.verdict != Verdict::Arrived && !stands) {
+            if (sample && self.ctx.frozen) || (kept.record.verdict != Verdict::Arrived && !stands) {
                 continue;
             }
-            prompt::count_kept(self.tools, &kept.record)?;
+            prompt::count_kept(self.ctx, &kept.record)?;
             self.candidate.sample |= sample;
             let model = Some(endpoint.model_name().to_owned());
             return Ok(Ok(Scored { score, model, call: Some(kept.name) }));
         }
-        let model = self.tools.project.endpoints[prompt.models[self.job.endpoint]].model_name().to_owned();
-        Ok(match prompt::ask(self.tools, self.job, prompt, question)? {
-            Asked::Ended(Outcome::Again { mut failure, next, after, endpoint, pause }) => {
+        let model = self.ctx.project.endpoints[prompt.models[self.job.endpoint]].model_name().to_owned();
+        Ok(match prompt::ask(self.ctx, self.job, prompt, question)? {
+            Asked::Ended(Outcome::Retry { mut failure, next, after, endpoint, pause }) => {
                 failure.message = format!("its evaluator: {}", failure.message);
-                Err(Outcome::Again { failure, next, after, endpoint, pause })
+                Err(Outcome::Retry { failure, next, after, endpoint, pause })
             }
             Asked::Ended(outcome) => Err(outcome),
             Asked::Answered(answer) => match verdict::read(&answer.valid.text) {
-                Ok(score) => match prompt::refused_sample(self.tools, &answer) {
+                Ok(score) => match prompt::refused_sample(self.ctx, &answer) {
                     Some(failed) => Err(Outcome::Failed(failed)),
                     None => {
                         self.candidate.sample |= answer.sample;
@@ -203,10 +205,10 @@ impl Evaluating<'_> {
     /// What the evaluator is asked, and what its answer is found by: it speaks of this attempt, this round and these
     /// contents alone.
     fn question(&self, prompt: &PromptSpec) -> Result<Question, Failure> {
-        let Self { tools, job, spec, candidate } = self;
+        let Self { ctx, job, spec, candidate } = self;
         let (system, text) = evaluation::question(
-            &tools.project,
-            &tools.store,
+            &ctx.project,
+            &ctx.store,
             &job.task,
             &job.prepared,
             spec,
@@ -214,7 +216,7 @@ impl Evaluating<'_> {
             candidate,
         )?;
         let digest = |&at: &usize| {
-            let endpoint = &tools.project.endpoints[at];
+            let endpoint = &ctx.project.endpoints[at];
             let asked = call_digest(prompt, endpoint, &system, &text);
             let digest = bound(candidate.attempt, candidate.round, &candidate.content(), &asked);
             (endpoint.name.clone(), digest)
@@ -239,7 +241,7 @@ impl Evaluating<'_> {
             failed.message = format!("its evaluator gave no verdict: {said}");
             failed.recoverable = true;
         } else {
-            self.tools.store.spend_candidate(&self.job.task.name)?;
+            self.ctx.store.spend_candidate(&self.job.task.name)?;
             failed.message = format!("its evaluator gave no usable score: {said}");
             hint = Some(format!("`planexe touch {name}` takes the outputs as they are"));
         }
@@ -247,17 +249,17 @@ impl Evaluating<'_> {
         Ok(if unusable || failed.class == "template" {
             Outcome::Failed(failed)
         } else {
-            Outcome::Unjudged(failed)
+            Outcome::EvalUnavailable(failed)
         })
     }
 
     /// What follows from a score.
     fn follow(mut self, scored: Scored) -> Result<Outcome, FsError> {
-        let Self { tools, spec, .. } = self;
+        let Self { ctx, spec, .. } = self;
         let before = self.candidate.content();
-        if !tools.store.look_again(&mut self.candidate)? || self.candidate.content() != before {
+        if !ctx.store.look_again(&mut self.candidate)? || self.candidate.content() != before {
             let message = "an output was edited while its evaluator read it: it is evaluated again";
-            tools.note(Some(&self.job.task.name), true, message);
+            ctx.note(Some(&self.job.task.name), true, message);
             return Ok(Outcome::Evaluate(Box::new(self.candidate)));
         }
         let mut notes = scored.score.notes;
@@ -268,24 +270,24 @@ impl Evaluating<'_> {
             score: Some(scored.score.score),
             notes,
             model: scored.model,
-            ..awaited(tools, self.job, &self.candidate)
+            ..awaited(ctx, self.job, &self.candidate)
         };
-        self.job.course.evaluation = Some(evaluation.clone());
+        self.job.history.evaluation = Some(evaluation.clone());
         let failed = self.candidate.failure.is_some();
         let score = scored.score.score;
-        let best = best_of(tools, self.job);
+        let best = best_of(ctx, self.job);
         let better =
             best.filter(|it| it.best.as_ref().and_then(|it| it.score).is_some_and(|best| best > score));
         let outcome = match verdict::next(score, spec, self.candidate.round, failed) {
             Next::Done => match better {
-                Some(better) => take_best(tools, self.job, better)?,
+                Some(better) => take_best(ctx, self.job, better)?,
                 None => self.accept()?,
             },
             Next::Round => {
                 let passes = score >= spec.threshold;
                 // What an isolated task has committed since cannot be taken back: its last round decides.
-                if passes && better.is_none() && tools.project.spec(&self.job.task).isolate.is_none() {
-                    tools.store.keep_best(&self.candidate, &evaluation)?;
+                if passes && better.is_none() && ctx.project.spec(&self.job.task).isolate.is_none() {
+                    ctx.store.keep_best(&self.candidate, &evaluation)?;
                 }
                 self.next_round(&evaluation, passes)?
             }
@@ -293,16 +295,16 @@ impl Evaluating<'_> {
         };
         // It was used.
         if let (Some(call), false) = (&scored.call, matches!(outcome, Outcome::Broken(_))) {
-            tools.store.calls().mark(call, Verdict::Accepted)?;
+            ctx.store.calls().mark(call, Verdict::Accepted)?;
         }
         Ok(outcome)
     }
 
     fn accept(&mut self) -> Result<Outcome, FsError> {
-        let Self { tools, job, candidate, .. } = self;
+        let Self { ctx, job, candidate, .. } = self;
         job.live.enter(Stage::Saving);
-        if tools.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
-            return isolated::succeed(tools, job, candidate.clone(), None);
+        if ctx.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
+            return isolated::succeed(ctx, job, candidate.clone(), None);
         }
         let made = Made {
             merged: None,
@@ -316,34 +318,34 @@ impl Evaluating<'_> {
             was_there: candidate.round == 0,
             warning: None,
         };
-        let outcome = commit_attempt(tools, job, candidate.contents(&tools.store)?, made);
+        let outcome = commit_attempt(ctx, job, candidate.contents(&ctx.store)?, made);
         if let Outcome::Done(_) = outcome {
-            tools.store.remove_candidate(&job.task.name)?;
+            ctx.store.remove_candidate(&job.task.name)?;
         }
         Ok(outcome)
     }
 
     /// The task is made again, with the notes.
     fn next_round(&mut self, evaluation: &Evaluation, passes: bool) -> Result<Outcome, FsError> {
-        let Self { tools, job, candidate, .. } = self;
-        retire(tools, candidate)?;
-        let notes = notes_of(tools, candidate, evaluation);
-        let course = &mut job.course;
-        course.round = candidate.round + 1;
-        course.notes = Some(notes);
-        course.candidate = None;
-        course.of_eval = Talk::default();
+        let Self { ctx, job, candidate, .. } = self;
+        retire(ctx, candidate)?;
+        let notes = notes_of(ctx, candidate, evaluation);
+        let history = &mut job.history;
+        history.round = candidate.round + 1;
+        history.notes = Some(notes);
+        history.candidate = None;
+        history.of_eval = Conversation::default();
         // A round has retries of its own; its time is part of the task's.
-        course.own = Talk { spent: course.own.spent, ..Talk::default() };
+        history.own = Conversation { spent: history.own.spent, ..Conversation::default() };
         // A round that passes and is to be better yet is no failure.
-        let passes = passes || best_of(tools, job).is_some();
+        let passes = passes || best_of(ctx, job).is_some();
         let failed = || Failure { recoverable: true, ..failure("eval", said(evaluation)) };
-        Ok(Outcome::Round((!passes).then(failed)))
+        Ok(Outcome::NextRound((!passes).then(failed)))
     }
 
     fn reject(&mut self, evaluation: &Evaluation) -> Result<Outcome, FsError> {
-        let Self { tools, job, candidate, .. } = self;
-        retire(tools, candidate)?;
+        let Self { ctx, job, candidate, .. } = self;
+        retire(ctx, candidate)?;
         let hint =
             format!("\nhint: `planexe touch {}` takes the outputs as they are", style::clean(&job.task.name));
         Ok(Outcome::Failed(match &candidate.failure {
@@ -353,7 +355,7 @@ impl Evaluating<'_> {
             }
             None => {
                 let first =
-                    candidate.outputs.first().map(|output| tools.store.candidate_file(candidate, output));
+                    candidate.outputs.first().map(|output| ctx.store.candidate_file(candidate, output));
                 let raw = first.and_then(|path| prompt::bounded(&text_of(&path, FORMER).0));
                 let message = format!("{}{hint}", said(evaluation));
                 Failure { recoverable: true, raw_error: raw, ..failure("eval", message) }
@@ -363,15 +365,15 @@ impl Evaluating<'_> {
 }
 
 /// The best round so far of rounds that go on.
-pub(super) fn best_of(tools: &Tools, job: &Job) -> Option<Candidate> {
-    let rounds = job.course.round > 1 || job.course.candidate.as_deref().is_some_and(|it| it.round > 1);
-    let refines = || tools.project.spec(&job.task).eval.as_ref().is_some_and(|eval| eval.refine.is_some());
-    let best = (rounds && refines()).then(|| tools.store.best(&job.task.name))??;
+pub(super) fn best_of(ctx: &BuildContext, job: &Job) -> Option<Candidate> {
+    let rounds = job.history.round > 1 || job.history.candidate.as_deref().is_some_and(|it| it.round > 1);
+    let refines = || ctx.project.spec(&job.task).eval.as_ref().is_some_and(|eval| eval.refine.is_some());
+    let best = (rounds && refines()).then(|| ctx.store.best(&job.task.name))??;
     (best.made_from == job.prepared.made_from()).then_some(best)
 }
 
 /// The rounds are over, and none after this one was better: it is what the task has made.
-pub(super) fn take_best(tools: &Tools, job: &mut Job, best: Candidate) -> Result<Outcome, FsError> {
+pub(super) fn take_best(ctx: &BuildContext, job: &mut Job, best: Candidate) -> Result<Outcome, FsError> {
     job.live.enter(Stage::Saving);
     let evaluation = best.best.clone().unwrap_or_default();
     let message = format!(
@@ -380,10 +382,10 @@ pub(super) fn take_best(tools: &Tools, job: &mut Job, best: Candidate) -> Result
         evaluation.rounds,
         evaluation.text()
     );
-    tools.note(Some(&job.task.name), false, message);
-    job.course.evaluation = Some(evaluation);
+    ctx.note(Some(&job.task.name), false, message);
+    job.history.evaluation = Some(evaluation);
     if let Some(call) = &best.call {
-        tools.store.calls().mark(call, Verdict::Accepted)?;
+        ctx.store.calls().mark(call, Verdict::Accepted)?;
     }
     let made = Made {
         with: best.made_with.clone(),
@@ -392,18 +394,18 @@ pub(super) fn take_best(tools: &Tools, job: &mut Job, best: Candidate) -> Result
         by: if best.failure.is_some() { Some(By::Rescue) } else { best.by },
         ..Made::default()
     };
-    let outcome = commit_attempt(tools, job, best.contents(&tools.store)?, made);
+    let outcome = commit_attempt(ctx, job, best.contents(&ctx.store)?, made);
     if let Outcome::Done(_) = outcome {
-        tools.store.remove_candidate(&job.task.name)?;
+        ctx.store.remove_candidate(&job.task.name)?;
     }
     Ok(outcome)
 }
 
 /// A candidate that was found wanting is never used again, nor is the answer it came from.
-fn retire(tools: &Tools, candidate: &Candidate) -> Result<(), FsError> {
-    tools.store.spend_candidate(&candidate.task)?;
+fn retire(ctx: &BuildContext, candidate: &Candidate) -> Result<(), FsError> {
+    ctx.store.spend_candidate(&candidate.task)?;
     if let Some(call) = &candidate.call {
-        tools.store.calls().mark(call, Verdict::Rejected)?;
+        ctx.store.calls().mark(call, Verdict::Rejected)?;
     }
     Ok(())
 }
@@ -420,8 +422,8 @@ fn said(evaluation: &Evaluation) -> String {
 }
 
 /// What an evaluation says to the next round.
-pub fn notes_of(tools: &Tools, candidate: &Candidate, evaluation: &Evaluation) -> Notes {
-    let path = candidate.outputs.first().map(|output| tools.store.candidate_file(candidate, output));
+pub fn notes_of(ctx: &BuildContext, candidate: &Candidate, evaluation: &Evaluation) -> Notes {
+    let path = candidate.outputs.first().map(|output| ctx.store.candidate_file(candidate, output));
     let former = path.as_deref().map(|path| text_of(path, FORMER).0).unwrap_or_default();
     let mut text = format!("Score {} of 1", evaluation.score.unwrap_or_default());
     if evaluation.score.is_some_and(|score| score < evaluation.threshold) {

@@ -4,7 +4,7 @@
 use minijinja::Value;
 use serde_json::json;
 
-use super::{Job, Made, Outcome, Tools, complete, context, failure};
+use super::{BuildContext, Job, Made, Outcome, complete, context, failure};
 use crate::check_staleness::render_failure;
 use planexe_base::record::{By, Failure};
 use planexe_pipeline::manifest::types::GateAction;
@@ -23,8 +23,8 @@ struct Found {
 }
 
 /// Looks at the conditions.
-pub fn run(tools: &Tools, job: &Job, gate: &GateSpec) -> Outcome {
-    let Found { fails, warns, message } = match look(tools, job, gate) {
+pub fn run(ctx: &BuildContext, job: &Job, gate: &GateSpec) -> Outcome {
+    let Found { fails, warns, message } = match look(ctx, job, gate) {
         Ok(found) => found,
         Err(failure) => return Outcome::Failed(failure),
     };
@@ -37,7 +37,7 @@ pub fn run(tools: &Tools, job: &Job, gate: &GateSpec) -> Outcome {
     }
     let tells = fails || warns == Some(true);
     if tells && passed.is_none() {
-        tools.note(Some(name), true, message.clone());
+        ctx.note(Some(name), true, message.clone());
     }
     let mut found = json!({
         "gate": name,
@@ -59,14 +59,14 @@ pub fn run(tools: &Tools, job: &Job, gate: &GateSpec) -> Outcome {
         Some(who) => format!("{message} (passed by {who})"),
         None => message,
     });
-    complete(tools, job, outputs, Made { by: Some(by), warning, ..Made::default() })
+    complete(ctx, job, outputs, Made { by: Some(by), warning, ..Made::default() })
 }
 
 /// Whether the conditions are true, and what to tell.
-fn look(tools: &Tools, job: &Job, gate: &GateSpec) -> Result<Found, Failure> {
+fn look(ctx: &BuildContext, job: &Job, gate: &GateSpec) -> Result<Found, Failure> {
     let templates: Vec<_> =
         std::iter::once(&gate.fail_if).chain(&gate.warn_if).chain(&gate.message).collect();
-    let values = Value::from_iter(context(tools, job, &templates)?);
+    let values = Value::from_iter(context(ctx, job, &templates)?);
     let holds = |condition: &Template| {
         render::eval_condition(&condition.source, &values).map_err(|error| render_failure(&error))
     };

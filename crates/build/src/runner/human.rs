@@ -3,7 +3,7 @@
 
 use minijinja::Value;
 
-use super::{Job, Made, Outcome, Tools, complete, context};
+use super::{BuildContext, Job, Made, Outcome, complete, context};
 use crate::check_staleness::render_failure;
 use planexe_base::fs;
 use planexe_base::record::By;
@@ -12,8 +12,8 @@ use planexe_pipeline::project::HumanSpec;
 use planexe_store::commit::Content;
 
 /// Waits, or records what the person did.
-pub fn run(tools: &Tools, job: &Job, human: &HumanSpec) -> Outcome {
-    let asked = match context(tools, job, &[&human.ask]).and_then(|values| {
+pub fn run(ctx: &BuildContext, job: &Job, human: &HumanSpec) -> Outcome {
+    let asked = match context(ctx, job, &[&human.ask]).and_then(|values| {
         human.ask.render(&Value::from_iter(values)).map_err(|error| render_failure(&error))
     }) {
         Ok(text) => text.trim().to_owned(),
@@ -23,13 +23,13 @@ pub fn run(tools: &Tools, job: &Job, human: &HumanSpec) -> Outcome {
     let mut outputs = Vec::new();
     for path in &job.task.outputs {
         let written =
-            fs::read_optional(&tools.store.path(path)).ok().flatten().filter(|bytes| !bytes.is_empty());
+            fs::read_optional(&ctx.store.path(path)).ok().flatten().filter(|bytes| !bytes.is_empty());
         // What the person wrote is kept to the byte; a file they left out says who let it pass.
         let bytes = written.unwrap_or_else(|| format!("done by {who}\n").into_bytes());
         outputs.push((path.clone(), Content::Bytes(bytes)));
     }
     match wrong(job, &outputs) {
-        None => complete(tools, job, outputs, Made { by: Some(By::Human), ..Made::default() }),
+        None => complete(ctx, job, outputs, Made { by: Some(By::Human), ..Made::default() }),
         Some(wrong) => Outcome::Waiting(format!("{asked} ({wrong})")),
     }
 }

@@ -47,7 +47,7 @@ pub use live::{EndedAlone, Live, Mark, Stage};
 use providers::Providers;
 
 /// What every runner works with: one for the whole build.
-pub struct Tools {
+pub struct BuildContext {
     /// The pipeline and its run.
     pub project: Arc<Project>,
     /// The run's records.
@@ -82,7 +82,7 @@ pub struct Tools {
     pub steps_total: u32,
 }
 
-impl Tools {
+impl BuildContext {
     /// Tells something worth knowing that is no task's end.
     pub fn note(&self, task: Option<&str>, warning: bool, message: impl Into<String>) {
         (self.events)(Kind::Note { task: task.map(str::to_owned), message: message.into(), warning });
@@ -123,7 +123,7 @@ pub struct Job {
     /// A person let it pass.
     pub passed: Option<String>,
     /// What carries over between attempts.
-    pub course: Course,
+    pub history: AttemptHistory,
     /// Its evaluator is asked, not its recipe.
     pub evaluates: bool,
     /// What it made is merged, and then it is done.
@@ -145,19 +145,19 @@ pub struct OtherFields {
 }
 
 impl Job {
-    /// The talk it goes on with.
-    pub fn talk(&self) -> &Talk {
-        if self.evaluates { &self.course.of_eval } else { &self.course.own }
+    /// The conversation it goes on with.
+    pub fn conversation(&self) -> &Conversation {
+        if self.evaluates { &self.history.of_eval } else { &self.history.own }
     }
 
-    /// The talk it goes on with.
-    pub fn talk_mut(&mut self) -> &mut Talk {
-        if self.evaluates { &mut self.course.of_eval } else { &mut self.course.own }
+    /// The conversation it goes on with.
+    pub fn conversation_mut(&mut self) -> &mut Conversation {
+        if self.evaluates { &mut self.history.of_eval } else { &mut self.history.own }
     }
 
     /// How long the attempt is at work, with its evaluation.
     pub fn took(&self) -> Duration {
-        let made_in = self.course.made_in.filter(|_| self.evaluates || self.merges);
+        let made_in = self.history.made_in.filter(|_| self.evaluates || self.merges);
         self.live.started.elapsed() + made_in.unwrap_or_default()
     }
 
@@ -173,11 +173,11 @@ impl Job {
 
 /// What carries over between the attempts of one task.
 #[derive(Debug, Clone, Default)]
-pub struct Course {
+pub struct AttemptHistory {
     /// What was said to the task's own models.
-    pub own: Talk,
+    pub own: Conversation,
     /// What was said to its evaluator, of the present candidate.
-    pub of_eval: Talk,
+    pub of_eval: Conversation,
     /// The state and attempt in which an earlier build left the task, until its conversation is taken up.
     pub left: Option<(State, u32)>,
     /// How the last call ended, for the limits of its endpoint, with the pause its server asked for.
@@ -200,7 +200,7 @@ pub struct Course {
 
 /// What was said to models, and what it used up.
 #[derive(Debug, Clone, Default)]
-pub struct Talk {
+pub struct Conversation {
     /// Retries used.
     pub budgets: Budgets,
     /// Rejected answers and what was wrong with them.
@@ -234,7 +234,7 @@ pub enum Outcome {
     /// A person is waited for; what they are asked.
     Waiting(String),
     /// Another attempt follows.
-    Again {
+    Retry {
         /// Why.
         failure: Failure,
         /// What follows, in words; none: another call, as soon as its server is asked anything again.
@@ -249,15 +249,15 @@ pub enum Outcome {
     /// Its outputs are there, as a candidate: the evaluation follows.
     Evaluate(Box<Candidate>),
     /// It succeeded, apart from the others: it is merged next.
-    Made(Box<Candidate>),
+    ReadyToMerge(Box<Candidate>),
     /// Its commits are merged.
     Merged(Box<isolated::merge::Merged>),
     /// They cannot be merged without a person.
     Unmerged(Failure),
     /// Its evaluator found it wanting, which is a failure, or wants it better, which is none: the next round follows.
-    Round(Option<Failure>),
+    NextRound(Option<Failure>),
     /// Its evaluator cannot be reached: the candidate waits for the next build.
-    Unjudged(Failure),
+    EvalUnavailable(Failure),
     /// Ended by a stop.
     Stopped,
     /// Records cannot be written: the build must not go on.
@@ -308,167 +308,167 @@ pub struct Completed {
 }
 
 /// Runs an attempt.
-pub fn run(tools: &Tools, job: &mut Job) -> Outcome {
+pub fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
     let start = Instant::now();
-    if let Err(error) = begin(tools, job) {
-        tools.cancel.break_off();
+    if let Err(error) = begin(ctx, job) {
+        ctx.cancel.break_off();
         return Outcome::Broken(error);
     }
-    let spec = tools.project.spec(&job.task);
+    let spec = ctx.project.spec(&job.task);
     let outcome = match &spec.recipe {
-        _ if job.evaluates => eval::run(tools, job),
-        _ if job.merges => match job.course.merged.take() {
-            Some(merged) => isolated::merge::land(tools, job, &merged),
-            None => isolated::merge::run(tools, job),
+        _ if job.evaluates => eval::run(ctx, job),
+        _ if job.merges => match job.history.merged.take() {
+            Some(merged) => isolated::merge::land(ctx, job, &merged),
+            None => isolated::merge::run(ctx, job),
         },
         Recipe::Group => {
             Outcome::Failed(Failure { message: "BUG: a group ran".into(), ..Failure::default() })
         }
-        Recipe::Prompt(spec) => prompt::run(tools, job, spec),
-        Recipe::Command(spec) => command::run(tools, job, spec),
-        Recipe::Template(template) => template::run(tools, job, template),
-        Recipe::Gate(spec) => gate::run(tools, job, spec),
-        Recipe::Human(spec) => human::run(tools, job, spec),
+        Recipe::Prompt(spec) => prompt::run(ctx, job, spec),
+        Recipe::Command(spec) => command::run(ctx, job, spec),
+        Recipe::Template(template) => template::run(ctx, job, template),
+        Recipe::Gate(spec) => gate::run(ctx, job, spec),
+        Recipe::Human(spec) => human::run(ctx, job, spec),
     };
-    job.talk_mut().spent += start.elapsed();
-    let outcome = instead(tools, job, outcome);
-    let outcome = settle(tools, job, outcome);
+    job.conversation_mut().spent += start.elapsed();
+    let outcome = instead(ctx, job, outcome);
+    let outcome = settle(ctx, job, outcome);
     if let Outcome::Broken(_) = outcome {
-        tools.cancel.break_off();
+        ctx.cancel.break_off();
     }
     outcome
 }
 
 /// A round that failed for good, where an earlier one passed: that is what the task has made.
-fn instead(tools: &Tools, job: &mut Job, outcome: Outcome) -> Outcome {
+fn instead(ctx: &BuildContext, job: &mut Job, outcome: Outcome) -> Outcome {
     let Outcome::Failed(mut failed) = outcome else { return outcome };
-    let Some(best) = eval::best_of(tools, job) else { return Outcome::Failed(failed) };
+    let Some(best) = eval::best_of(ctx, job) else { return Outcome::Failed(failed) };
     if failed.class != "eval" {
         failed.error_id.get_or_insert_with(error_id);
-        log_failure(tools, job, &failed);
+        log_failure(ctx, job, &failed);
     }
-    eval::take_best(tools, job, best).unwrap_or_else(Outcome::Broken)
+    eval::take_best(ctx, job, best).unwrap_or_else(Outcome::Broken)
 }
 
 /// Before an attempt: damaged and edited outputs go to history, kept answers are set aside if asked,
 /// `.status` says running.
-fn begin(tools: &Tools, job: &mut Job) -> Result<(), FsError> {
+fn begin(ctx: &BuildContext, job: &mut Job) -> Result<(), FsError> {
     let name = job.task.name.clone();
-    let spec = tools.project.spec(&job.task);
+    let spec = ctx.project.spec(&job.task);
     // What an answer is made from is on disk before it is paid for.
     if spec.prompts().next().is_some() {
-        tools.store.batch().sync()?;
+        ctx.store.batch().sync()?;
     }
     if let (true, Some(first)) = (std::mem::take(&mut job.torn), job.task.outputs.first()) {
-        tools.store.keep_damaged(first)?;
+        ctx.store.keep_damaged(first)?;
     }
     if std::mem::take(&mut job.redraw) {
-        tools.store.calls().discard(&name)?;
+        ctx.store.calls().discard(&name)?;
     }
     if let (true, Some(first)) = (std::mem::take(&mut job.withdraw), job.task.outputs.first()) {
         let late = spec.is_synced_late();
-        tools.store.remove_done(first, if late { Durability::Unsynced } else { Durability::Synced })?;
+        ctx.store.remove_done(first, if late { Durability::Unsynced } else { Durability::Synced })?;
     }
     if std::mem::take(&mut job.damaged) {
-        tools.store.save(&name, Why::Damaged, &job.task.outputs, Durability::Synced)?;
+        ctx.store.save(&name, Why::Damaged, &job.task.outputs, Durability::Synced)?;
     }
     let edited = std::mem::take(&mut job.edited);
     if !edited.is_empty() {
-        tools.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
+        ctx.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
         let files = edited.join("`, `");
-        tools.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
+        ctx.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
     }
     // A template is rendered in no time, and a command says so once it takes longer than that.
     if spec.is_synced_late() {
-        return claim(tools, job);
+        return claim(ctx, job);
     }
     // That it waits for its evaluation is said already.
-    if job.evaluates || job.course.merged.is_some() {
+    if job.evaluates || job.history.merged.is_some() {
         return Ok(());
     }
     if job.merges {
-        return write_status(tools, job, State::Merging, None);
+        return write_status(ctx, job, State::Merging, None);
     }
     if spec.eval.is_some() || spec.isolate.is_some() {
-        tools.store.spend_candidate(&name)?;
+        ctx.store.spend_candidate(&name)?;
     }
     if let Some(spec) = spec.recipe.prompt() {
-        prompt::take_up_conversation(tools, job, spec)?;
+        prompt::take_up_conversation(ctx, job, spec)?;
     }
-    write_status(tools, job, State::Running, None)
+    write_status(ctx, job, State::Running, None)
 }
 
 /// The first attempt at an item whose outputs others read leaves a record before it leaves an output: if it is cut short in
 /// between, the file is known to be the item's, and not one of the user's.
-fn claim(tools: &Tools, job: &Job) -> Result<(), FsError> {
+fn claim(ctx: &BuildContext, job: &Job) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first().filter(|_| job.task.item.is_some()) else { return Ok(()) };
-    let guarded = tools.project.guarded();
+    let guarded = ctx.project.guarded();
     if job.former.is_some()
         || job
             .task
             .outputs
             .iter()
             .all(|output| guarded.named(output).is_none() && guarded.matched(output).is_none())
-        || tools.store.recorded_task(first).is_some()
+        || ctx.store.recorded_task(first).is_some()
     {
         return Ok(());
     }
-    write_status(tools, job, State::Running, None)
+    write_status(ctx, job, State::Running, None)
 }
 
 /// After an attempt that did not end in a commit: `.status` and `failures.jsonl` say how it ended.
-fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
+fn settle(ctx: &BuildContext, job: &mut Job, mut outcome: Outcome) -> Outcome {
     if let Outcome::Failed(failure)
-    | Outcome::Again { failure, .. }
-    | Outcome::Round(Some(failure))
+    | Outcome::Retry { failure, .. }
+    | Outcome::NextRound(Some(failure))
     | Outcome::Unmerged(failure)
-    | Outcome::Unjudged(failure) = &mut outcome
+    | Outcome::EvalUnavailable(failure) = &mut outcome
     {
         failure.error_id.get_or_insert_with(error_id);
     }
     let written = match &outcome {
         Outcome::Done(_) | Outcome::Broken(_) | Outcome::Merged(_) => Ok(()),
         Outcome::Failed(failure) => {
-            log_failure(tools, job, failure);
-            job.course.own.budgets = Budgets::default();
+            log_failure(ctx, job, failure);
+            job.history.own.budgets = Budgets::default();
             // One whose worktree vanished has none that could be gone on with.
-            let noted = if job.merges { Ok(()) } else { isolated::failed(tools, job) };
-            noted.and_then(|()| write_status(tools, job, State::Failed, Some(failure)))
+            let noted = if job.merges { Ok(()) } else { isolated::failed(ctx, job) };
+            noted.and_then(|()| write_status(ctx, job, State::Failed, Some(failure)))
         }
-        Outcome::Again { failure, .. } if job.evaluates => {
-            log_failure(tools, job, failure);
+        Outcome::Retry { failure, .. } if job.evaluates => {
+            log_failure(ctx, job, failure);
             Ok(())
         }
-        Outcome::Round(None) => write_status(tools, job, State::Pending, None),
-        Outcome::Again { failure, .. } | Outcome::Round(Some(failure)) => {
-            log_failure(tools, job, failure);
-            write_status(tools, job, State::Pending, Some(failure))
+        Outcome::NextRound(None) => write_status(ctx, job, State::Pending, None),
+        Outcome::Retry { failure, .. } | Outcome::NextRound(Some(failure)) => {
+            log_failure(ctx, job, failure);
+            write_status(ctx, job, State::Pending, Some(failure))
         }
         Outcome::Evaluate(candidate) => {
             let (state, failure) = (eval::waits_as(candidate), candidate.failure.clone());
             if let Some(failure) = failure.as_ref().filter(|_| !job.evaluates) {
-                log_failure(tools, job, failure);
+                log_failure(ctx, job, failure);
             }
-            job.course.evaluation = Some(eval::awaited(tools, job, candidate));
-            write_status(tools, job, state, failure.as_ref())
+            job.history.evaluation = Some(eval::awaited(ctx, job, candidate));
+            write_status(ctx, job, state, failure.as_ref())
         }
-        Outcome::Made(candidate) => {
-            job.course.candidate = Some(candidate.clone());
-            write_status(tools, job, State::Merging, None)
+        Outcome::ReadyToMerge(candidate) => {
+            job.history.candidate = Some(candidate.clone());
+            write_status(ctx, job, State::Merging, None)
         }
         Outcome::Unmerged(failure) => {
-            log_failure(tools, job, failure);
-            write_status(tools, job, State::Waiting, Some(failure))
+            log_failure(ctx, job, failure);
+            write_status(ctx, job, State::Waiting, Some(failure))
         }
-        Outcome::Unjudged(failure) => {
-            log_failure(tools, job, failure);
-            let state = job.course.candidate.as_deref().map_or(State::PendingEval, eval::waits_as);
-            write_status(tools, job, state, Some(failure))
+        Outcome::EvalUnavailable(failure) => {
+            log_failure(ctx, job, failure);
+            let state = job.history.candidate.as_deref().map_or(State::PendingEval, eval::waits_as);
+            write_status(ctx, job, state, Some(failure))
         }
         // The candidate is there, and waits.
         Outcome::Stopped if job.evaluates || job.merges => Ok(()),
-        Outcome::Waiting(_) => write_status(tools, job, State::Waiting, None),
-        Outcome::Stopped => write_status(tools, job, State::Stopped, None),
+        Outcome::Waiting(_) => write_status(ctx, job, State::Waiting, None),
+        Outcome::Stopped => write_status(ctx, job, State::Stopped, None),
     };
     match written {
         Ok(()) => outcome,
@@ -478,34 +478,34 @@ fn settle(tools: &Tools, job: &mut Job, mut outcome: Outcome) -> Outcome {
 
 /// Has `.status` and `failures.jsonl` say what broke the build at this task, as far as they can be written. What was used
 /// up stays so: nothing went wrong with the answers.
-pub fn note_broken(tools: &Tools, job: &Job, failure: &Failure) {
-    log_failure(tools, job, failure);
-    let _ = write_status(tools, job, State::Failed, Some(failure));
+pub fn note_broken(ctx: &BuildContext, job: &Job, failure: &Failure) {
+    log_failure(ctx, job, failure);
+    let _ = write_status(ctx, job, State::Failed, Some(failure));
 }
 
-fn log_failure(tools: &Tools, job: &Job, failure: &Failure) {
-    let model = model_of(tools, job);
+fn log_failure(ctx: &BuildContext, job: &Job, failure: &Failure) {
+    let model = model_of(ctx, job);
     let line = FailureLine::of(
         &job.task.name,
         model.as_deref(),
         job.attempt,
         failure,
         Some(&job.prepared.decision_id),
-        &tools.project.run,
+        &ctx.project.run,
     );
-    tools.log_failure(&line);
+    ctx.log_failure(&line);
 }
 
 /// The name at its server of the model this attempt asks.
-fn model_of(tools: &Tools, job: &Job) -> Option<String> {
-    let asked = job.asks(&tools.project)?;
-    let endpoint = &tools.project.endpoints[*asked.models.get(job.endpoint)?];
+fn model_of(ctx: &BuildContext, job: &Job) -> Option<String> {
+    let asked = job.asks(&ctx.project)?;
+    let endpoint = &ctx.project.endpoints[*asked.models.get(job.endpoint)?];
     Some(endpoint.model_name().to_owned())
 }
 
 /// The `.status` of an attempt in a state.
-fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
-    let spec = tools.project.spec(&job.task);
+fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
+    let spec = ctx.project.spec(&job.task);
     let mut status = Status::new(job.task.name.as_str(), state);
     let since = job.took();
     let now = std::time::SystemTime::now();
@@ -517,33 +517,32 @@ fn status_of(tools: &Tools, job: &Job, state: State) -> Status {
         status.duration_s = Some(round(since.as_secs_f64()));
     }
     status.progress_utc = Some(clock::format_utc(now));
-    if let Some(candidate) = job.course.candidate.as_deref().filter(|_| job.evaluates) {
+    if let Some(candidate) = job.history.candidate.as_deref().filter(|_| job.evaluates) {
         // Who made it; who evaluates it is said there.
         let made = candidate.made_with.as_ref();
-        let endpoint =
-            made.and_then(|made| tools.project.endpoints.iter().find(|it| it.name == made.endpoint));
+        let endpoint = made.and_then(|made| ctx.project.endpoints.iter().find(|it| it.name == made.endpoint));
         status.model = made.map(|made| made.model.clone());
         status.api = endpoint.map(|endpoint| endpoint.api().to_owned());
     } else if let Some(prompt) = spec.recipe.prompt()
         && let Some(&at) = prompt.models.get(job.endpoint)
     {
-        let endpoint = &tools.project.endpoints[at];
+        let endpoint = &ctx.project.endpoints[at];
         status.model = Some(endpoint.model_name().to_owned());
         status.api = Some(endpoint.api().to_owned());
     }
-    status.pid = Some(tools.pid);
-    status.host = Some(tools.host.clone());
+    status.pid = Some(ctx.pid);
+    status.host = Some(ctx.host.clone());
     status.step = Some(spec.step);
-    status.steps_total = Some(tools.steps_total);
+    status.steps_total = Some(ctx.steps_total);
     status.decision_id = Some(job.prepared.decision_id.clone());
-    if job.course.usage.calls > 0 {
-        status.usage = Some(usage_of(&job.course.usage));
+    if job.history.usage.calls > 0 {
+        status.usage = Some(usage_of(&job.history.usage));
     }
-    if state != State::Done && job.course.own.budgets != Budgets::default() {
-        status.budgets = serde_json::to_value(&job.course.own.budgets).ok();
+    if state != State::Done && job.history.own.budgets != Budgets::default() {
+        status.budgets = serde_json::to_value(&job.history.own.budgets).ok();
     }
-    status.isolation = isolated::described(tools, job);
-    status.eval = job.course.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
+    status.isolation = isolated::described(ctx, job);
+    status.eval = job.history.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
     status
 }
 
@@ -559,14 +558,19 @@ pub fn usage_of(usage: &Usage) -> StatusUsage {
 
 /// Synced where answers are paid for: a state that came back with the power would set an answer aside,
 /// or have a rejected one asked for anew.
-fn write_status(tools: &Tools, job: &Job, state: State, failure: Option<&Failure>) -> Result<(), FsError> {
+fn write_status(
+    ctx: &BuildContext,
+    job: &Job,
+    state: State,
+    failure: Option<&Failure>,
+) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first() else { return Ok(()) };
-    let mut status = status_of(tools, job, state);
+    let mut status = status_of(ctx, job, state);
     status.failure = failure.cloned();
-    let spec = tools.project.spec(&job.task);
+    let spec = ctx.project.spec(&job.task);
     let paid = spec.recipe.prompt().is_some() || spec.eval.is_some() || spec.isolate.is_some();
     let durability = if paid { Durability::Synced } else { Durability::Unsynced };
-    tools.store.write_status(first, &status, durability)
+    ctx.store.write_status(first, &status, durability)
 }
 
 /// Milliseconds are enough for people and small enough for files.
@@ -600,17 +604,17 @@ pub struct Made {
 }
 
 /// Commits a finished attempt, or has what it made evaluated first.
-fn complete(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
-    let spec = tools.project.spec(&job.task);
+fn complete(ctx: &BuildContext, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
+    let spec = ctx.project.spec(&job.task);
     match spec.eval.is_some() || (spec.isolate.is_some() && !made.was_there) {
-        true => eval::propose(tools, job, outputs, made, None).unwrap_or_else(Outcome::Broken),
-        false => commit_attempt(tools, job, outputs, made),
+        true => eval::propose(ctx, job, outputs, made, None).unwrap_or_else(Outcome::Broken),
+        false => commit_attempt(ctx, job, outputs, made),
     }
 }
 
 /// Commits an attempt whose outputs will do.
-fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
-    let mut status = status_of(tools, job, State::Done);
+fn commit_attempt(ctx: &BuildContext, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
+    let mut status = status_of(ctx, job, State::Done);
     status.sample = made.sample.then_some(true);
     status.rescued = (made.by == Some(By::Rescue)).then_some(true);
     status.warning = made.warning;
@@ -649,14 +653,14 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
         other,
     };
     let checkpoint = CheckpointOf {
-        step: tools.project.spec(&job.task).step,
+        step: ctx.project.spec(&job.task).step,
         decision_id: status.decision_id.clone().unwrap_or_default(),
-        pipeline_hash: tools.project.digest.short().to_owned(),
+        pipeline_hash: ctx.project.digest.short().to_owned(),
         sandbox_ref,
         id: success.as_ref().map(|success| success.checkpoint_id.clone()),
     };
-    let late = tools.project.spec(&job.task).is_synced_late()
-        && tools.store.batch().takes(job.live.started.elapsed());
+    let late =
+        ctx.project.spec(&job.task).is_synced_late() && ctx.store.batch().takes(job.live.started.elapsed());
     let commit = Commit {
         task: job.task.name.clone(),
         outputs,
@@ -665,42 +669,42 @@ fn commit_attempt(tools: &Tools, job: &Job, outputs: Vec<(String, Content)>, mad
         checkpoint: Some(checkpoint),
         durability: if late { Durability::Unsynced } else { Durability::Synced },
         // As [`begin`] does where answers are paid for.
-        announced: tools.project.spec(&job.task).prompts().next().is_some() || success.is_some(),
+        announced: ctx.project.spec(&job.task).prompts().next().is_some() || success.is_some(),
         why: Why::Replaced,
     };
-    let committed = commit::commit(&tools.store, commit).and_then(|committed| {
+    let committed = commit::commit(&ctx.store, commit).and_then(|committed| {
         // An output whose bytes are the same kept its time.
-        touch::renew(&tools.project, &tools.store, &job.task.outputs)?;
+        touch::renew(&ctx.project, &ctx.store, &job.task.outputs)?;
         Ok(committed)
     });
     match committed {
         Ok(committed) => Outcome::Done(Box::new(Completed {
-            contents: contents(tools, &committed),
+            contents: contents(ctx, &committed),
             changed: committed.changed,
             reused: made.reused,
             sample: made.sample,
             model,
             duration_s: job.took().as_secs_f64(),
-            from_start: !(job.evaluates || job.merges) || job.course.made_in.is_some(),
+            from_start: !(job.evaluates || job.merges) || job.history.made_in.is_some(),
             outdated,
             checkpoint_id: committed.done.checkpoint_id,
             rescued: made.by == Some(By::Rescue),
             warned: committed.status.warning.is_some(),
-            score: job.course.evaluation.as_ref().and_then(|evaluation| evaluation.score),
+            score: job.history.evaluation.as_ref().and_then(|evaluation| evaluation.score),
         })),
         Err(error) => Outcome::Broken(error),
     }
 }
 
 /// The files a record speaks of, and its own.
-fn contents(tools: &Tools, committed: &Committed) -> Vec<(String, Digest)> {
+fn contents(ctx: &BuildContext, committed: &Committed) -> Vec<(String, Digest)> {
     let done = &committed.done;
     let mut contents: Vec<(String, Digest)> = Vec::with_capacity(done.inputs.len() + done.outputs.len() + 1);
     contents.extend(done.inputs.iter().map(|input| (input.path.clone(), input.blake3.clone())));
     contents.extend(done.outputs.iter().map(|output| (output.path.clone(), output.blake3.clone())));
     if let Some(first) = done.outputs.first() {
-        let marker = tools.store.sidecar_path(&first.path, Sidecar::Done);
-        let marker = marker.strip_prefix(tools.store.run_dir()).unwrap_or(&marker);
+        let marker = ctx.store.sidecar_path(&first.path, Sidecar::Done);
+        let marker = marker.strip_prefix(ctx.store.run_dir()).unwrap_or(&marker);
         contents.push((marker.to_string_lossy().into_owned(), committed.marker.clone()));
     }
     contents
@@ -708,17 +712,17 @@ fn contents(tools: &Tools, committed: &Committed) -> Vec<(String, Digest)> {
 
 /// What the templates of an attempt see.
 fn context(
-    tools: &Tools,
+    ctx: &BuildContext,
     job: &Job,
     templates: &[&planexe_pipeline::project::Template],
 ) -> Result<BTreeMap<String, Value>, Failure> {
     let used = templates.iter().flat_map(|template| template.names.iter().cloned()).collect();
-    job.prepared.inputs.context(&tools.project, &job.task, &used).map_err(InputError::into_failure)
+    job.prepared.inputs.context(&ctx.project, &job.task, &used).map_err(InputError::into_failure)
 }
 
 /// Renders the outputs after the first, from the answer and the inputs.
 fn further_outputs(
-    tools: &Tools,
+    ctx: &BuildContext,
     job: &Job,
     spec: &Spec,
     answer: Value,
@@ -726,7 +730,7 @@ fn further_outputs(
     let mut outputs = Vec::new();
     for (path, template) in job.task.outputs.iter().zip(&spec.templates).skip(1) {
         let Some(template) = template else { continue };
-        let mut values = context(tools, job, &[template])?;
+        let mut values = context(ctx, job, &[template])?;
         values.insert("answer".into(), answer.clone());
         let text = template.render(&Value::from_iter(values)).map_err(|error| render_failure(&error))?;
         outputs.push((path.clone(), Content::Bytes(text.into_bytes())));

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::advice;
-use super::{EndedAlone, Job, Made, Outcome, Pause, Stage, Tools, complete, error_id, further_outputs};
+use super::{
+    BuildContext, EndedAlone, Job, Made, Outcome, Pause, Stage, complete, error_id, further_outputs,
+};
 use crate::check_staleness::{Prepared, call_digest, render_failure};
 use planexe_base::clock;
 use planexe_base::fs::FsError;
@@ -26,40 +28,40 @@ use planexe_store::usage::{CallOf, UsageLine};
 const RAW: usize = 4096;
 
 /// Makes the attempt.
-pub fn run(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Outcome {
-    if let Some(outcome) = without_a_call(tools, job, spec) {
+pub fn run(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Outcome {
+    if let Some(outcome) = without_a_call(ctx, job, spec) {
         return outcome;
     }
-    ask_for_answer(tools, job, spec).unwrap_or_else(Outcome::Broken)
+    ask_for_answer(ctx, job, spec).unwrap_or_else(Outcome::Broken)
 }
 
 /// Asks a model, and takes the answer if it will do.
-fn ask_for_answer(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<Outcome, FsError> {
-    let question = match question_of(tools, job, spec) {
+fn ask_for_answer(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Result<Outcome, FsError> {
+    let question = match question_of(ctx, job, spec) {
         Ok(question) => question,
         Err(failure) => return Ok(Outcome::Failed(failure)),
     };
-    let answer = match ask(tools, job, spec, question)? {
+    let answer = match ask(ctx, job, spec, question)? {
         Asked::Answered(answer) => answer,
         Asked::Ended(outcome) => return Ok(outcome),
     };
-    if let Some(failed) = refused_sample(tools, &answer) {
+    if let Some(failed) = refused_sample(ctx, &answer) {
         return Ok(Outcome::Failed(failed));
     }
-    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    let endpoint = &ctx.project.endpoints[spec.models[job.endpoint]];
     let made = Made {
         with: Some(spec.made_with(endpoint)),
         call: Some(answer.call),
         sample: answer.sample,
         ..Made::default()
     };
-    Ok(accept(tools, job, answer.valid, made))
+    Ok(accept(ctx, job, answer.valid, made))
 }
 
 /// Under `--frozen`: why an answer that was recorded for another prompt will not do.
-pub(super) fn refused_sample(tools: &Tools, answer: &Answer) -> Option<Failure> {
+pub(super) fn refused_sample(ctx: &BuildContext, answer: &Answer) -> Option<Failure> {
     let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
-    (tools.frozen && answer.sample).then(|| super::failure("sample", message))
+    (ctx.frozen && answer.sample).then(|| super::failure("sample", message))
 }
 
 /// What is asked of a model.
@@ -72,7 +74,7 @@ pub(super) struct Question {
     pub check: Option<Arc<CompiledCheck>>,
     /// What a kept answer to it is found by, by model.
     pub digests: Vec<(String, Digest)>,
-    /// Answers to it that would not do, beside those of this course.
+    /// Answers to it that would not do, beside those of this task.
     pub former: Vec<Rejected>,
 }
 
@@ -86,10 +88,10 @@ impl Question {
 
 /// What the task's own prompt asks: with the notes of the last round, if there was one. They count as no part of it, so
 /// that the answer is found again by what the task is made from.
-fn question_of(tools: &Tools, job: &Job, spec: &PromptSpec) -> Result<Question, Failure> {
+fn question_of(ctx: &BuildContext, job: &Job, spec: &PromptSpec) -> Result<Question, Failure> {
     let Prepared { system, prompt, check, .. } = &job.prepared;
     let digest = |&at: &usize| {
-        let endpoint = &tools.project.endpoints[at];
+        let endpoint = &ctx.project.endpoints[at];
         (endpoint.name.clone(), call_digest(spec, endpoint, system, prompt))
     };
     let mut question = Question {
@@ -99,9 +101,9 @@ fn question_of(tools: &Tools, job: &Job, spec: &PromptSpec) -> Result<Question, 
         digests: spec.models.iter().map(digest).collect(),
         former: Vec::new(),
     };
-    match &job.course.notes {
+    match &job.history.notes {
         Some(notes) if spec.prompt.uses("notes") || spec.prompt.uses("former") => {
-            let mut values = super::context(tools, job, &[&spec.prompt])?;
+            let mut values = super::context(ctx, job, &[&spec.prompt])?;
             values.insert("notes".into(), notes.text.as_str().into());
             values.insert("former".into(), notes.former.as_str().into());
             let rendered = spec.prompt.render(&minijinja::Value::from_iter(values));
@@ -133,17 +135,17 @@ pub(super) struct Answer {
 
 /// Asks the model whose turn it is.
 pub(super) fn ask(
-    tools: &Tools,
+    ctx: &BuildContext,
     job: &mut Job,
     spec: &PromptSpec,
     question: Question,
 ) -> Result<Asked, FsError> {
-    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
-    Asking { tools, job, spec, endpoint, question }.run()
+    let endpoint = &ctx.project.endpoints[spec.models[job.endpoint]];
+    Asking { ctx, job, spec, endpoint, question }.run()
 }
 
 /// The answer there is, or a kept one, where judging found that it will do.
-fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Outcome> {
+fn without_a_call(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Option<Outcome> {
     if let Some(text) = job.prepared.existing.take() {
         job.live.enter(Stage::Checking);
         let valid = check::validate(&text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
@@ -157,16 +159,16 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
             was_there: true,
             ..Made::default()
         };
-        return Some(accept(tools, job, valid, made));
+        return Some(accept(ctx, job, valid, made));
     }
     let KeptCall { name, record: kept, .. } = *job.prepared.kept.take()?;
     let reply = kept.reply.as_ref()?;
     job.live.enter(Stage::Reusing);
     let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
-    let endpoint = tools.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
+    let endpoint = ctx.project.endpoints.iter().find(|endpoint| endpoint.name == kept.endpoint)?;
     // The build that paid for it may have been killed before it could say so.
     if kept.attempt + 1 == job.attempt
-        && let Err(error) = tools.logs.usage_unless_there(&line_of_kept(tools, &kept, reply))
+        && let Err(error) = ctx.logs.usage_unless_there(&line_of_kept(ctx, &kept, reply))
     {
         return Some(Outcome::Broken(error));
     }
@@ -178,22 +180,22 @@ fn without_a_call(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Option<Out
         attempt: Some(kept.attempt),
         ..Made::default()
     };
-    Some(accept(tools, job, valid, made))
+    Some(accept(ctx, job, valid, made))
 }
 
 /// Rejected answers of an attempt that an earlier build did not bring to its end: what they cost is not
 /// paid again, the model is told what was wrong with them. Before `.status` says that a new attempt runs, or another
 /// kill would lose what this one makes out.
-pub fn take_up_conversation(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> Result<(), FsError> {
-    let left = job.course.left.take();
+pub fn take_up_conversation(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Result<(), FsError> {
+    let left = job.history.left.take();
     let Some((state, attempt)) = left else { return Ok(()) };
     if !matches!(state, State::Running | State::Pending | State::Stopped | State::Failed) {
         return Ok(());
     }
-    let endpoint = &tools.project.endpoints[spec.models[job.endpoint]];
+    let endpoint = &ctx.project.endpoints[spec.models[job.endpoint]];
     let digest = call_digest(spec, endpoint, &job.prepared.system, &job.prepared.prompt);
     let mut rejected = Vec::new();
-    for call in tools.store.calls().list(&job.task.name)? {
+    for call in ctx.store.calls().list(&job.task.name)? {
         let meant = call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
         if meant
             && let Some(reply) = &call.record.reply
@@ -209,25 +211,25 @@ pub fn take_up_conversation(tools: &Tools, job: &mut Job, spec: &PromptSpec) -> 
         && state == State::Running
         && last.record.attempt == attempt
     {
-        job.course.own.budgets.add_reask(&endpoint.name);
+        job.history.own.budgets.add_reask(&endpoint.name);
         if last.usable {
-            tools.store.calls().mark(&last.name, Verdict::Rejected)?;
+            ctx.store.calls().mark(&last.name, Verdict::Rejected)?;
         }
     }
-    let of_this_course = job.course.own.budgets.reasks(&endpoint.name) as usize;
-    let before = rejected.len().saturating_sub(of_this_course);
+    let of_this_history = job.history.own.budgets.reasks(&endpoint.name) as usize;
+    let before = rejected.len().saturating_sub(of_this_history);
     for (call, again) in rejected.into_iter().skip(before) {
         if let Some(reply) = &call.record.reply {
-            tools.logs.usage_unless_there(&line_of_kept(tools, &call.record, reply))?;
+            ctx.logs.usage_unless_there(&line_of_kept(ctx, &call.record, reply))?;
         }
-        job.course.own.rejected.push(again);
+        job.history.own.rejected.push(again);
     }
     Ok(())
 }
 
 /// An attempt that asks a model.
 struct Asking<'a> {
-    tools: &'a Tools,
+    ctx: &'a BuildContext,
     job: &'a mut Job,
     spec: &'a PromptSpec,
     endpoint: &'a Endpoint,
@@ -239,11 +241,11 @@ impl Asking<'_> {
         if let Some(outcome) = self.not_asked() {
             return Ok(Asked::Ended(outcome));
         }
-        if !self.tools.providers.ceiling.begin() {
+        if !self.ctx.providers.ceiling.begin() {
             return Ok(Asked::Ended(Outcome::Stopped));
         }
         // What could not be kept is not asked for, and paid.
-        self.tools.store.calls().keep_room(self.tools.project.calls_at_once())?;
+        self.ctx.store.calls().keep_room(self.ctx.project.calls_at_once())?;
         let request = self.request();
         let started_utc = clock::now_utc();
         let start = Instant::now();
@@ -252,27 +254,27 @@ impl Asking<'_> {
         let elapsed = start.elapsed();
         let away =
             matches!(&result, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
-        self.tools.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
+        self.ctx.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
         self.job.live.enter(Stage::Checking);
         let record = self.record(&request, started_utc);
         let ended = match result {
             Ok(reply) => {
-                return self.answered(self.tools.providers.redacted_reply(reply), record, elapsed);
+                return self.answered(self.ctx.providers.redacted_reply(reply), record, elapsed);
             }
             Err(error) if error.class == Class::Cancelled => match self.job.live.ended() {
-                Some(EndedAlone::Stalled(limit)) if !self.tools.cancel.is_killing() => {
-                    self.stalled(limit, self.tools.providers.redacted(error), record, elapsed)
+                Some(EndedAlone::Stalled(limit)) if !self.ctx.cancel.is_killing() => {
+                    self.stalled(limit, self.ctx.providers.redacted(error), record, elapsed)
                 }
                 _ => Ok(Outcome::Stopped),
             },
-            Err(error) => self.unanswered(self.tools.providers.redacted(error), record, elapsed),
+            Err(error) => self.unanswered(self.ctx.providers.redacted(error), record, elapsed),
         };
         ended.map(Asked::Ended)
     }
 
     /// How long it may take in all.
     fn limit(&self) -> Option<Duration> {
-        let spec = self.tools.project.spec(&self.job.task);
+        let spec = self.ctx.project.spec(&self.job.task);
         match &spec.eval {
             Some(eval) if self.job.evaluates => eval.timeout,
             _ => spec.timeout,
@@ -280,24 +282,24 @@ impl Asking<'_> {
     }
 
     fn request(&self) -> Request {
-        let Self { tools, job, spec, question, .. } = self;
-        let talk = job.talk();
+        let Self { ctx, job, spec, question, .. } = self;
+        let conversation = job.conversation();
         let mut params = spec.params.clone();
-        if let Some(max_tokens) = talk.max_tokens {
+        if let Some(max_tokens) = conversation.max_tokens {
             params.insert("max_tokens".to_owned(), max_tokens.into());
         }
-        if talk.vary {
+        if conversation.vary {
             // The same draw would go wrong the same way.
             let seed = params.get("seed").and_then(serde_json::Value::as_u64).unwrap_or(0);
             params.insert("seed".to_owned(), (seed + u64::from(job.attempt)).into());
         }
-        let task = tools.project.spec(&job.task).shown_name();
+        let task = ctx.project.spec(&job.task).shown_name();
         Request {
             task: if job.evaluates { planexe_llm::evaluation_of(task) } else { task.to_owned() },
             key: job.task.item.as_ref().map(|item| item.key.clone()),
             system: question.system.clone(),
             prompt: question.prompt.clone(),
-            rejected: question.former.iter().chain(&talk.rejected).cloned().collect(),
+            rejected: question.former.iter().chain(&conversation.rejected).cloned().collect(),
             schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
             params,
             params_extra: spec.params_extra.clone(),
@@ -312,27 +314,27 @@ impl Asking<'_> {
 
     /// Why the attempt ends before its model is asked.
     fn not_asked(&self) -> Option<Outcome> {
-        let Self { tools, job, endpoint, .. } = self;
+        let Self { ctx, job, endpoint, .. } = self;
         if let Some(limit) = self.limit()
-            && job.talk().spent >= limit
+            && job.conversation().spent >= limit
         {
             let message = format!("not done after {} (timeout)", style::duration(limit.as_secs_f64()));
             return Some(Outcome::Failed(super::failure("timeout", message)));
         }
-        if let Some(why) = tools.providers.closed_by(self.model()) {
+        if let Some(why) = ctx.providers.closed_by(self.model()) {
             let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
             let failed = super::failure(why.class.name(), message);
             let recoverable = advice::is_recoverable(why.class);
             return Some(Outcome::Failed(Failure { recoverable, ..failed }));
         }
-        tools.cancel.is_broken().then_some(Outcome::Stopped)
+        ctx.cancel.is_broken().then_some(Outcome::Stopped)
     }
 
     fn call(&self, request: &Request) -> Result<Reply, CallError> {
-        let Self { tools, job, .. } = self;
-        let time_left = self.limit().map(|limit| limit.saturating_sub(job.talk().spent));
+        let Self { ctx, job, .. } = self;
+        let time_left = self.limit().map(|limit| limit.saturating_sub(job.conversation().spent));
         let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left };
-        tools.providers.get(self.model())?.call(request, &context)
+        ctx.providers.get(self.model())?.call(request, &context)
     }
 
     /// What is kept of the call, but for what came of it.
@@ -365,11 +367,11 @@ impl Asking<'_> {
         mut record: CallRecord,
         elapsed: Duration,
     ) -> Result<Asked, FsError> {
-        self.tools.providers.answers(self.model());
+        self.ctx.providers.answers(self.model());
         record.reply = Some(reply.clone());
-        let name = self.tools.store.calls().keep(&record)?;
+        let name = self.ctx.store.calls().keep(&record)?;
         self.count(Ok(&reply), &record, elapsed)?;
-        self.job.course.call = Some((Ok(reply.usage), None));
+        self.job.history.call = Some((Ok(reply.usage), None));
         (self.job.answered)(reply.usage);
         let (time, limit) = self.time_to_check(elapsed);
         let unwanted = || self.job.live.cancel.is_killing();
@@ -378,12 +380,12 @@ impl Asking<'_> {
             Err(Left::Unwanted) => Ok(Asked::Ended(self.ended_in_check())),
             Err(left) => {
                 // It is not taken up again: its check would take as long.
-                self.tools.store.calls().mark(&name, Verdict::Rejected)?;
+                self.ctx.store.calls().mark(&name, Verdict::Rejected)?;
                 Ok(Asked::Ended(Outcome::Failed(unchecked(left, time, limit))))
             }
             Ok(Ok(valid)) => Ok(Asked::Answered(Answer { valid, call: name, sample: reply.sample })),
             Ok(Err(violations)) => {
-                self.tools.store.calls().mark(&name, Verdict::Rejected)?;
+                self.ctx.store.calls().mark(&name, Verdict::Rejected)?;
                 Ok(Asked::Ended(self.reject(&reply, &violations)))
             }
         }
@@ -392,7 +394,7 @@ impl Asking<'_> {
     /// How long the answer may be checked, after a call that took so long; and the task's limit, if that is why.
     fn time_to_check(&self, elapsed: Duration) -> (Duration, Option<Duration>) {
         let limit = self.limit();
-        let left = limit.map(|limit| limit.saturating_sub(self.job.talk().spent + elapsed));
+        let left = limit.map(|limit| limit.saturating_sub(self.job.conversation().spent + elapsed));
         match left.filter(|&left| left < CHECK_TIME) {
             Some(left) => (left, limit),
             None => (CHECK_TIME, None),
@@ -402,7 +404,7 @@ impl Asking<'_> {
     /// The attempt was ended while its answer was checked. The answer is kept, and checked again.
     fn ended_in_check(&self) -> Outcome {
         match self.job.live.ended() {
-            Some(EndedAlone::Stalled(limit)) if !self.tools.cancel.is_killing() => {
+            Some(EndedAlone::Stalled(limit)) if !self.ctx.cancel.is_killing() => {
                 let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
                 Outcome::Failed(Failure { recoverable: true, ..super::failure("stall", message) })
             }
@@ -420,7 +422,7 @@ impl Asking<'_> {
         let id = error_id();
         record.error = Some(error.clone());
         record.error_id = Some(id.clone());
-        self.tools.store.calls().keep(&record)?;
+        self.ctx.store.calls().keep(&record)?;
         self.count(Err(error), &record, elapsed)?;
         Ok(id)
     }
@@ -459,8 +461,8 @@ impl Asking<'_> {
         };
         // Nothing is at work on what was never sent.
         let sent = self.job.live.call.snapshot().0 > 0;
-        let rest = match error.class == Class::Timeout && sent && !self.tools.cancel.is_killing() {
-            true => self.tools.providers.rest(self.model(), elapsed),
+        let rest = match error.class == Class::Timeout && sent && !self.ctx.cancel.is_killing() {
+            true => self.ctx.providers.rest(self.model(), elapsed),
             false => None,
         };
         Ok(self.follow(&error, failure, rest))
@@ -473,14 +475,14 @@ impl Asking<'_> {
         record: &CallRecord,
         elapsed: Duration,
     ) -> Result<(), FsError> {
-        let Self { tools, job, endpoint, .. } = self;
+        let Self { ctx, job, endpoint, .. } = self;
         let mut usage = match result {
             Ok(reply) => reply.usage,
             Err(error) => error.usage,
         };
         usage.calls = 1;
-        job.course.usage.add(&usage);
-        tools.providers.ceiling.spend(&usage);
+        job.history.usage.add(&usage);
+        ctx.providers.ceiling.spend(&usage);
         let call = CallOf {
             task: &job.task.name,
             attempt: job.attempt,
@@ -490,7 +492,7 @@ impl Asking<'_> {
             ended_utc: &record.ended_utc,
             duration_s: elapsed.as_secs_f64(),
         };
-        tools.logs.usage(&UsageLine::of(call, result, &tools.project.run))
+        ctx.logs.usage(&UsageLine::of(call, result, &ctx.project.run))
     }
 
     /// An answer that does not hold: asked for again with what was wrong, while the budget lasts.
@@ -518,7 +520,7 @@ impl Asking<'_> {
             ..Failure::default()
         };
         self.job
-            .talk_mut()
+            .conversation_mut()
             .rejected
             .push(Rejected { answer: reply.text.clone(), feedback: check::feedback(violations) });
         self.follow(&error, failure, None)
@@ -527,9 +529,9 @@ impl Asking<'_> {
     /// What follows a failure, by the policy. `rest`: how long its server is left alone first.
     fn follow(&mut self, error: &CallError, mut failure: Failure, rest: Option<Duration>) -> Outcome {
         let here = self.job.endpoint;
-        self.job.course.call = Some((Err(error.class), error.retry_after.or(rest)));
+        self.job.history.call = Some((Err(error.class), error.retry_after.or(rest)));
         let (next, outage) = self.next(error);
-        let model = |at: usize| &self.tools.project.endpoints[self.spec.models[at]].name;
+        let model = |at: usize| &self.ctx.project.endpoints[self.spec.models[at]].name;
         let (next, after, endpoint, pause) = match next {
             Next::Wait { r#for: pause, outage: true, left } => {
                 let text = format!("held until its server answers, {}", at_the_latest(left));
@@ -547,7 +549,7 @@ impl Asking<'_> {
                 (Some(text), Duration::ZERO, here, Pause::None)
             }
             Next::Retry { after, vary } => {
-                self.job.talk_mut().vary |= vary;
+                self.job.conversation_mut().vary |= vary;
                 let next = rest.map(|rest| {
                     let rest = style::duration(rest.as_secs_f64());
                     format!("again once its server is idle, in {rest} at most")
@@ -555,8 +557,8 @@ impl Asking<'_> {
                 (next, after, here, Pause::Attempt)
             }
             Next::Reask { max_tokens } => {
-                let talk = self.job.talk_mut();
-                talk.max_tokens = max_tokens.or(talk.max_tokens);
+                let conversation = self.job.conversation_mut();
+                conversation.max_tokens = max_tokens.or(conversation.max_tokens);
                 let text = match max_tokens {
                     Some(room) => format!("asking again with room for {}", style::count(room, "token")),
                     None => "asking again with what was wrong".to_owned(),
@@ -564,15 +566,15 @@ impl Asking<'_> {
                 (Some(text), Duration::ZERO, here, Pause::Attempt)
             }
             Next::Fallback { model_index, endpoint_closed } => {
-                self.job.talk_mut().rejected.clear();
+                self.job.conversation_mut().rejected.clear();
                 if endpoint_closed {
-                    self.tools.providers.close(self.model(), error);
+                    self.ctx.providers.close(self.model(), error);
                 }
                 let text = format!("on to model `{}`", model(model_index));
                 (Some(text), Duration::ZERO, model_index, Pause::Attempt)
             }
             Next::LargerContext { model_index } => {
-                self.job.talk_mut().rejected.clear();
+                self.job.conversation_mut().rejected.clear();
                 let text = format!("on to model `{}`, which has a larger context", model(model_index));
                 (Some(text), Duration::ZERO, model_index, Pause::Attempt)
             }
@@ -583,19 +585,19 @@ impl Asking<'_> {
         if error.class != Class::Validation {
             failure.message = advice::of_model(&failure.message, &self.endpoint.name);
         }
-        Outcome::Again { failure, next, after, endpoint, pause }
+        Outcome::Retry { failure, next, after, endpoint, pause }
     }
 
     /// What the policy says to a failure, and whether that was an outage of the server.
     fn next(&mut self, error: &CallError) -> (Next, bool) {
-        let Self { tools, job, spec, question, .. } = self;
+        let Self { ctx, job, spec, question, .. } = self;
         let prompt_tokens = (question.system.len() + question.prompt.len()) as u64 / 3;
         let asked = spec.params.get("max_tokens").and_then(serde_json::Value::as_u64);
-        let max_tokens = job.talk().max_tokens.or(asked);
-        let answered = tools.providers.has_answered(spec.models[job.endpoint]);
+        let max_tokens = job.conversation().max_tokens.or(asked);
+        let answered = ctx.providers.has_answered(spec.models[job.endpoint]);
         let failed = Failed { error, model: job.endpoint, prompt_tokens, max_tokens, answered };
-        let recipe = tools.project.spec(&job.task);
-        (tools.providers.next(&mut job.talk_mut().budgets, &failed, spec, recipe), failed.is_outage())
+        let recipe = ctx.project.spec(&job.task);
+        (ctx.providers.next(&mut job.conversation_mut().budgets, &failed, spec, recipe), failed.is_outage())
     }
 
     /// No model is left to ask, or no attempt.
@@ -612,7 +614,7 @@ impl Asking<'_> {
         failure.recoverable = advice::is_recoverable(error.class);
         // Others that ask the same endpoint need not find out for themselves.
         if closed {
-            self.tools.providers.close(self.model(), error);
+            self.ctx.providers.close(self.model(), error);
         }
         Outcome::Failed(failure)
     }
@@ -642,15 +644,15 @@ fn at_the_latest(left: Duration) -> String {
 }
 
 /// Counts a call of a build before this one, which may have been killed before it could.
-pub(super) fn count_kept(tools: &Tools, kept: &CallRecord) -> Result<(), FsError> {
+pub(super) fn count_kept(ctx: &BuildContext, kept: &CallRecord) -> Result<(), FsError> {
     match &kept.reply {
-        Some(reply) => tools.logs.usage_unless_there(&line_of_kept(tools, kept, reply)).map(drop),
+        Some(reply) => ctx.logs.usage_unless_there(&line_of_kept(ctx, kept, reply)).map(drop),
         None => Ok(()),
     }
 }
 
 /// The line of usage of an answer kept by a build before.
-fn line_of_kept(tools: &Tools, kept: &CallRecord, reply: &Reply) -> UsageLine {
+fn line_of_kept(ctx: &BuildContext, kept: &CallRecord, reply: &Reply) -> UsageLine {
     let call = CallOf {
         task: &kept.task,
         attempt: kept.attempt,
@@ -660,11 +662,11 @@ fn line_of_kept(tools: &Tools, kept: &CallRecord, reply: &Reply) -> UsageLine {
         ended_utc: &kept.ended_utc,
         duration_s: clock::seconds_between(&kept.started_utc, &kept.ended_utc).unwrap_or(0.0),
     };
-    UsageLine::of(call, Ok(reply), &tools.project.run)
+    UsageLine::of(call, Ok(reply), &ctx.project.run)
 }
 
 /// Writes an answer that holds.
-fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
+fn accept(ctx: &BuildContext, job: &Job, valid: Valid, made: Made) -> Outcome {
     job.live.enter(Stage::Saving);
     let Some(first) = job.task.outputs.first() else {
         return Outcome::Failed(super::failure("output", "BUG: a prompt without an output"));
@@ -674,11 +676,11 @@ fn accept(tools: &Tools, job: &Job, valid: Valid, made: Made) -> Outcome {
         None => minijinja::Value::from(valid.text.as_str()),
     };
     let mut outputs = vec![(first.clone(), Content::Bytes(valid.text.into_bytes()))];
-    match further_outputs(tools, job, tools.project.spec(&job.task), answer) {
+    match further_outputs(ctx, job, ctx.project.spec(&job.task), answer) {
         Ok(further) => outputs.extend(further),
         Err(failure) => return Outcome::Failed(failure),
     }
-    complete(tools, job, outputs, made)
+    complete(ctx, job, outputs, made)
 }
 
 pub(super) fn bounded(text: &str) -> Option<String> {

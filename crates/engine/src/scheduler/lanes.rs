@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn made() -> End {
-        End::Then(Work { made: true, ..Work::default() })
+        End::NextPhase(Work { made: true, ..Work::default() })
     }
 
     #[test]

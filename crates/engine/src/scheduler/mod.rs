@@ -314,8 +314,8 @@ impl Engine {
             }
         }
         let goes_on = match &end {
-            End::Again { .. } => true,
-            End::Then(work) => work.lane.is_some(),
+            End::Retry { .. } => true,
+            End::NextPhase(work) => work.lane.is_some(),
             _ => false,
         };
         if !goes_on {
@@ -324,19 +324,19 @@ impl Engine {
         let outdated = std::mem::take(&mut self.nodes[id.index()].outdated);
         match end {
             End::Done | End::Failed | End::Waiting if outdated => self.judge_again(id),
-            End::Again { .. } | End::Then(_) if outdated => self.judge_again(id),
+            End::Retry { .. } | End::NextPhase(_) if outdated => self.judge_again(id),
             End::Done => self.settle(id, Settled::Done),
             End::Failed => self.fail(id),
             End::Waiting => self.settle(id, Settled::Waiting),
             End::Stopped => self.settle(id, Settled::Stopped),
             End::Rejudge => self.judge_again(id),
-            End::Then(work) => {
+            End::NextPhase(work) => {
                 let node = &mut self.nodes[id.index()];
                 (node.endpoint, node.outage) = (work.first, false);
                 node.work = work;
                 self.enqueue_or_hold(id, now);
             }
-            End::Again { after, endpoint, outage } => {
+            End::Retry { after, endpoint, outage } => {
                 self.nodes[id.index()].endpoint = endpoint;
                 self.nodes[id.index()].outage = outage;
                 if after.is_zero() {

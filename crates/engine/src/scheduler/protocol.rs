@@ -71,7 +71,7 @@ pub enum End {
     /// Waits for a person.
     Waiting,
     /// Another attempt, after a pause, at the given endpoint of its list if any.
-    Again {
+    Retry {
         /// How long to wait first.
         after: Duration,
         /// Position in [`Work::endpoints`] to ask next.
@@ -80,7 +80,7 @@ pub enum End {
         outage: bool,
     },
     /// Another part of it follows, which takes other slots: what it made is evaluated, or made again.
-    Then(Work),
+    NextPhase(Work),
     /// Ended by a stop before its end.
     Stopped,
     /// What it is made from changed meanwhile: to be judged again.

@@ -172,7 +172,7 @@ impl Loader<'_> {
             allow_outside: self.locations.options.allow_outside.clone(),
             in_place_of: Vec::new(),
             own_programs: false,
-            held: Default::default(),
+            staged: Default::default(),
             guarded: Default::default(),
         })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::merge::{DIRTY, Merging, merged_content};
-use super::{Trouble, failure, named, others};
+use super::{IsolationError, failure, named, others};
 use crate::git::{Git, GitError};
 use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::record::Failure;
@@ -25,7 +25,7 @@ impl Merging<'_> {
 
     /// That nothing is touched which the user has not committed. Former outputs of the task's own, which nobody committed,
     /// are put aside: they are in history.
-    pub(super) fn require_room(&self, candidate: &Candidate, merge: &Merge) -> Result<Aside, Trouble> {
+    pub(super) fn require_room(&self, candidate: &Candidate, merge: &Merge) -> Result<Aside, IsolationError> {
         let mut aside = Aside::default();
         for git in self.checkouts()? {
             if git.look(&["rev-parse", "-q", "--verify", "MERGE_HEAD"])?.is_some() {
@@ -49,11 +49,11 @@ impl Merging<'_> {
                 }
                 let of_run = relative(&self.isolation.place.prefix, name);
                 let own = candidate.outputs.iter().any(|output| output.path == of_run)
-                    && path == self.tools.store.path(&of_run);
+                    && path == self.ctx.store.path(&of_run);
                 if own {
                     let outputs: Vec<String> =
                         candidate.outputs.iter().map(|output| output.path.clone()).collect();
-                    self.tools.store.save(&candidate.task, Why::Replaced, &outputs, Durability::Synced)?;
+                    self.ctx.store.save(&candidate.task, Why::Replaced, &outputs, Durability::Synced)?;
                     let other = fs::temp_beside(&path);
                     fs::rename(&path, &other, Durability::Unsynced)?;
                     aside.0.push((path, other));
@@ -101,9 +101,9 @@ impl Merging<'_> {
     }
 
     /// Former outputs that git will replace in the run's own checkout go to history first, as those do that we replace.
-    pub(super) fn keep_former(&self, candidate: &Candidate, merge: &Merge) -> Result<(), Trouble> {
-        let (store, place) = (&self.tools.store, &self.isolation.place);
-        let mut there = others(self.tools, &self.success.lane, &self.job.task.name);
+    pub(super) fn keep_former(&self, candidate: &Candidate, merge: &Merge) -> Result<(), IsolationError> {
+        let (store, place) = (&self.ctx.store, &self.isolation.place);
+        let mut there = others(self.ctx, &self.success.lane, &self.job.task.name);
         there.push(candidate.clone());
         there.retain(|it| it.outputs.iter().any(|output| store.path(&output.path).is_file()));
         let in_run = |git: &Git| fs::resolved(git.dir()) == place.top;
@@ -134,7 +134,7 @@ impl Merging<'_> {
     }
 
     /// Files and index of the checkouts of the base follow it. What they have of it already stays.
-    pub(super) fn bring_along(&self, merge: &Merge) -> Result<(), Trouble> {
+    pub(super) fn update_checkouts(&self, merge: &Merge) -> Result<(), IsolationError> {
         if merge.old == merge.new {
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl Merging<'_> {
 
 /// Takes up what a git that was cut short, by a full disk or the power, brought into a checkout without noting it in the
 /// index: files that hold what they should, and the beginnings of such. True if there was any.
-fn take_up(git: &Git, merge: &Merge) -> Result<bool, Trouble> {
+fn take_up(git: &Git, merge: &Merge) -> Result<bool, IsolationError> {
     let (mut found, mut whole) = (false, Vec::new());
     let names = git.names(&[
         "diff",
@@ -201,14 +201,14 @@ fn take_up(git: &Git, merge: &Merge) -> Result<bool, Trouble> {
 pub(super) struct Aside(Vec<(PathBuf, PathBuf)>);
 
 impl Aside {
-    pub(super) fn back(self) -> Result<(), Trouble> {
+    pub(super) fn back(self) -> Result<(), IsolationError> {
         for (path, other) in &self.0 {
             fs::rename(other, path, Durability::Unsynced)?;
         }
         Ok(())
     }
 
-    pub(super) fn away(self) -> Result<(), Trouble> {
+    pub(super) fn away(self) -> Result<(), IsolationError> {
         for (_, other) in &self.0 {
             fs::remove(other)?;
         }

@@ -10,8 +10,8 @@ use super::super::{Made, Outcome, Stage, commit_attempt};
 use super::checkouts::relative;
 use super::saving::remove_worktree;
 use super::{
-    Job, Tools, Trouble, failure, git_in, identified, isolation, known_lane, message, named, others, spec_of,
-    submodules, worktree_of,
+    BuildContext, IsolationError, Job, failure, git_in, identified, isolation, known_lane, message, named,
+    others, spec_of, submodules, worktree_of,
 };
 use crate::git::{Git, GitError};
 use crate::isolation::{Isolation, plain_name};
@@ -43,29 +43,29 @@ pub struct Merged {
 }
 
 /// Merges the lane of a task that succeeded, if that was not done yet.
-pub(in super::super) fn run(tools: &Tools, job: &Job) -> Outcome {
+pub(in super::super) fn run(ctx: &BuildContext, job: &Job) -> Outcome {
     job.live.enter(Stage::Saving);
-    match try_run(tools, job) {
+    match try_run(ctx, job) {
         Ok(merged) => Outcome::Merged(Box::new(merged)),
-        Err(Trouble::Fs(error)) => Outcome::Broken(error),
-        Err(Trouble::Failed(failed)) if failed.class == CONFLICT || failed.class == DIRTY => {
-            match spec_of(tools, job).map_or(OnMergeFailure::Pause, |spec| spec.on_merge_failure) {
+        Err(IsolationError::Fs(error)) => Outcome::Broken(error),
+        Err(IsolationError::Failed(failed)) if failed.class == CONFLICT || failed.class == DIRTY => {
+            match spec_of(ctx, job).map_or(OnMergeFailure::Pause, |spec| spec.on_merge_failure) {
                 OnMergeFailure::Pause => Outcome::Unmerged(failed),
                 OnMergeFailure::Abort => Outcome::Failed(failed),
             }
         }
-        Err(Trouble::Failed(failed)) => Outcome::Failed(failed),
+        Err(IsolationError::Failed(failed)) => Outcome::Failed(failed),
     }
 }
 
-fn try_run(tools: &Tools, job: &Job) -> Result<Merged, Trouble> {
-    let (isolation, spec) = (isolation(tools)?, spec_of(tools, job)?);
-    let candidate = job.course.candidate.as_deref();
+fn try_run(ctx: &BuildContext, job: &Job) -> Result<Merged, IsolationError> {
+    let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
+    let candidate = job.history.candidate.as_deref();
     let Some((candidate, success)) = candidate.and_then(|it| Some((it, it.success.as_ref()?))) else {
         return Err(failure("internal", "BUG: there is nothing to merge; please report it").into());
     };
     let _gate = isolation.gate()?;
-    let lane = known_lane(tools, &success.lane).filter(|lane| lane.branch == success.branch);
+    let lane = known_lane(ctx, &success.lane).filter(|lane| lane.branch == success.branch);
     let lane = lane.unwrap_or_else(|| Lane {
         schema: SCHEMA,
         lane: success.lane.clone(),
@@ -74,9 +74,9 @@ fn try_run(tools: &Tools, job: &Job) -> Result<Merged, Trouble> {
         branch: success.branch.clone(),
         ..Lane::default()
     });
-    let mut merging = Merging { tools, job, spec, isolation, git: isolation.place.git(), success, lane };
+    let mut merging = Merging { ctx, job, spec, isolation, git: isolation.place.git(), success, lane };
     let merge = merging.merge(candidate)?;
-    isolation.moved(&tools.store, &success.base, &merge.new)?;
+    isolation.moved(&ctx.store, &success.base, &merge.new)?;
     merging.clean_up()?;
     let names = match merge.old == merge.new {
         true => Vec::new(),
@@ -91,7 +91,7 @@ fn try_run(tools: &Tools, job: &Job) -> Result<Merged, Trouble> {
 
 /// A merge under way.
 pub(super) struct Merging<'a> {
-    pub(super) tools: &'a Tools,
+    pub(super) ctx: &'a BuildContext,
     pub(super) job: &'a Job,
     pub(super) spec: &'a IsolateSpec,
     pub(super) isolation: &'a Isolation,
@@ -101,7 +101,7 @@ pub(super) struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    fn merge(&mut self, candidate: &Candidate) -> Result<Merge, Trouble> {
+    fn merge(&mut self, candidate: &Candidate) -> Result<Merge, IsolationError> {
         let success = self.success;
         let Some(mut old) = self.git.tip(&success.base)? else {
             let hint =
@@ -120,7 +120,7 @@ impl Merging<'_> {
             // By us, before a kill, or by a person; or there was nothing to merge.
             let merge = self.lane.merge.clone().unwrap_or(Merge { old: old.clone(), new: old.clone() });
             if merge.new == old {
-                self.bring_along(&merge)?;
+                self.update_checkouts(&merge)?;
             }
             return Ok(if self.git.is_ancestor(&merge.new, &old)? {
                 merge
@@ -147,12 +147,12 @@ impl Merging<'_> {
             let merge = Merge { old: old.clone(), new: new.clone() };
             let aside = self.require_room(candidate, &merge)?;
             self.lane.merge = Some(merge.clone());
-            self.tools.store.write_lane(&self.lane)?;
+            self.ctx.store.write_lane(&self.lane)?;
             self.keep_former(candidate, &merge)?;
             let why = format!("planexe: {} merged", self.success.branch);
             if self.git.move_branch(&success.base, &new, &old, &why)? {
                 aside.away()?;
-                self.bring_along(&merge)?;
+                self.update_checkouts(&merge)?;
                 return Ok(merge);
             }
             aside.back()?;
@@ -166,17 +166,17 @@ impl Merging<'_> {
     }
 
     fn worktree(&self) -> PathBuf {
-        self.tools.store.run_dir().join(worktree_of(&self.lane.name))
+        self.ctx.store.run_dir().join(worktree_of(&self.lane.name))
     }
 
-    fn git_there(&self) -> Result<Option<Git>, Trouble> {
+    fn git_there(&self) -> Result<Option<Git>, IsolationError> {
         let root = self.worktree();
         let there = fs::kind(&root.join(".git"))?.is_some();
-        Ok(there.then(|| git_in(&root, &self.tools.store.lane_excludes(&self.lane.lane))))
+        Ok(there.then(|| git_in(&root, &self.ctx.store.lane_excludes(&self.lane.lane))))
     }
 
     /// What a person solves a conflict with is committed before it is merged.
-    fn require_clean_worktree(&self) -> Result<(), Trouble> {
+    fn require_clean_worktree(&self) -> Result<(), IsolationError> {
         let Some(git) = self.git_there()? else { return Ok(()) };
         let changed = git.names(&["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"])?;
         if changed.is_empty() {
@@ -193,7 +193,7 @@ impl Merging<'_> {
     }
 
     /// The tree of both, if git can make it by itself. The base is not touched.
-    fn tree_of(&self, old: &str, tip: &str) -> Result<String, Trouble> {
+    fn tree_of(&self, old: &str, tip: &str) -> Result<String, IsolationError> {
         if !self.isolation.merges_trees {
             return self.tree_in_worktree(old, tip);
         }
@@ -212,7 +212,7 @@ impl Merging<'_> {
     }
 
     /// The same with a git that needs a worktree for it: the lane's own, which is clean.
-    fn tree_in_worktree(&self, old: &str, tip: &str) -> Result<String, Trouble> {
+    fn tree_in_worktree(&self, old: &str, tip: &str) -> Result<String, IsolationError> {
         let Some(git) = self.git_there()? else {
             let message = format!(
                 "its worktree `{}` is gone, and this git cannot merge without one\nhint: git 2.38 and later can",
@@ -256,7 +256,7 @@ impl Merging<'_> {
     }
 
     /// The commit of the merge, with the attempts that are in it.
-    fn commit(&self, tree: &str, old: &str, tip: &str) -> Result<String, Trouble> {
+    fn commit(&self, tree: &str, old: &str, tip: &str) -> Result<String, IsolationError> {
         let (job, success) = (self.job, self.success);
         let mut attempts = vec![(
             job.task.name.clone(),
@@ -264,7 +264,7 @@ impl Merging<'_> {
             success.decision_id.clone(),
             success.checkpoint_id.clone(),
         )];
-        for candidate in others(self.tools, &success.lane, &job.task.name) {
+        for candidate in others(self.ctx, &success.lane, &job.task.name) {
             if let Some(other) = candidate.success {
                 attempts.push((candidate.task, candidate.attempt, other.decision_id, other.checkpoint_id));
             }
@@ -279,7 +279,7 @@ impl Merging<'_> {
     }
 
     /// Nothing of the lane is left in git: all of it is in the base. Whatever is not stays.
-    fn clean_up(&self) -> Result<(), Trouble> {
+    fn clean_up(&self) -> Result<(), IsolationError> {
         if self.lane.at_work.is_some() {
             return Ok(());
         }
@@ -294,7 +294,7 @@ impl Merging<'_> {
                     worktree_of(&self.lane.name),
                     named(&names)
                 );
-                self.tools.note(Some(&self.job.task.name), true, message);
+                self.ctx.note(Some(&self.job.task.name), true, message);
                 return Ok(());
             }
             remove_worktree(&self.git, &self.worktree(), true)?;
@@ -306,23 +306,23 @@ impl Merging<'_> {
 }
 
 /// The task is done: its outputs are in the run, as they were merged, and its record says so.
-pub(in super::super) fn land(tools: &Tools, job: &Job, merged: &Merged) -> Outcome {
-    match try_land(tools, job, merged) {
+pub(in super::super) fn land(ctx: &BuildContext, job: &Job, merged: &Merged) -> Outcome {
+    match try_land(ctx, job, merged) {
         Ok(outcome) => outcome,
-        Err(Trouble::Fs(error)) => Outcome::Broken(error),
-        Err(Trouble::Failed(failed)) => Outcome::Failed(failed),
+        Err(IsolationError::Fs(error)) => Outcome::Broken(error),
+        Err(IsolationError::Failed(failed)) => Outcome::Failed(failed),
     }
 }
 
-fn try_land(tools: &Tools, job: &Job, merged: &Merged) -> Result<Outcome, Trouble> {
+fn try_land(ctx: &BuildContext, job: &Job, merged: &Merged) -> Result<Outcome, IsolationError> {
     job.live.enter(Stage::Saving);
-    let candidate = job.course.candidate.as_deref();
+    let candidate = job.history.candidate.as_deref();
     let Some((candidate, success)) = candidate.and_then(|it| Some((it, it.success.as_ref()?))) else {
         return Err(failure("internal", "BUG: there is nothing to be done with; please report it").into());
     };
-    let place = &isolation(tools)?.place;
+    let place = &isolation(ctx)?.place;
     let mut outputs: Vec<(String, Content)> = Vec::new();
-    let mut kept: HashMap<String, Content> = candidate.contents(&tools.store)?.into_iter().collect();
+    let mut kept: HashMap<String, Content> = candidate.contents(&ctx.store)?.into_iter().collect();
     for output in &candidate.outputs {
         let own = kept.remove(&output.path);
         let content =
@@ -332,7 +332,7 @@ fn try_land(tools: &Tools, job: &Job, merged: &Merged) -> Result<Outcome, Troubl
                     if let Some(Content::Temp(temp)) = own {
                         fs::remove(&temp)?;
                     }
-                    let path = tools.store.path(&output.path);
+                    let path = ctx.store.path(&output.path);
                     let there = fs::optional(fs::hash_file(&path))?.map(|(digest, _)| digest);
                     match there == Some(Digest::of(&bytes)) {
                         true => Content::InPlace { former: former_of(job, &output.path) },
@@ -358,13 +358,13 @@ fn try_land(tools: &Tools, job: &Job, merged: &Merged) -> Result<Outcome, Troubl
         warning: None,
         merged: Some((merged.commit.clone(), Box::new(success.clone()), holds_for(job, success, merged))),
     };
-    let outcome = commit_attempt(tools, job, outputs, made);
+    let outcome = commit_attempt(ctx, job, outputs, made);
     if let Outcome::Done(_) = outcome {
-        tools.store.remove_candidate(&job.task.name)?;
+        ctx.store.remove_candidate(&job.task.name)?;
         // Others of the lane have to know yet what was merged.
-        let at_work = known_lane(tools, &success.lane).is_some_and(|lane| lane.at_work.is_some());
-        if !at_work && others(tools, &success.lane, &job.task.name).is_empty() {
-            tools.store.remove_lane(&success.lane)?;
+        let at_work = known_lane(ctx, &success.lane).is_some_and(|lane| lane.at_work.is_some());
+        if !at_work && others(ctx, &success.lane, &job.task.name).is_empty() {
+            ctx.store.remove_lane(&success.lane)?;
         }
     }
     Ok(outcome)

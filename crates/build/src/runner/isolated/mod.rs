@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Job, Outcome, Tools, failure};
+use super::{BuildContext, Job, Outcome, failure};
 use crate::check_staleness::Prepared;
 use crate::git::{Git, GitError};
 use crate::isolation::{BRANCHES, Isolation, plain_name};
@@ -33,33 +33,33 @@ const WORKTREE_VARIABLE: &str = "PLANEXE_WORKTREE";
 const PATHS: usize = 500;
 
 /// Why there is nothing more to do for now.
-pub(super) enum Trouble {
+pub(super) enum IsolationError {
     /// The task failed.
     Failed(Failure),
     /// Records cannot be written.
     Fs(FsError),
 }
 
-impl From<FsError> for Trouble {
-    fn from(error: FsError) -> Trouble {
-        Trouble::Fs(error)
+impl From<FsError> for IsolationError {
+    fn from(error: FsError) -> IsolationError {
+        IsolationError::Fs(error)
     }
 }
 
-impl From<GitError> for Trouble {
-    fn from(error: GitError) -> Trouble {
-        Trouble::Failed(Failure { recoverable: true, ..failure("git", error.to_string()) })
+impl From<GitError> for IsolationError {
+    fn from(error: GitError) -> IsolationError {
+        IsolationError::Failed(Failure { recoverable: true, ..failure("git", error.to_string()) })
     }
 }
 
-impl From<Failure> for Trouble {
-    fn from(failed: Failure) -> Trouble {
-        Trouble::Failed(failed)
+impl From<Failure> for IsolationError {
+    fn from(failed: Failure) -> IsolationError {
+        IsolationError::Failed(failed)
     }
 }
 
 /// A place to work in: a worktree with a task's inputs.
-pub(super) struct Seat {
+pub(super) struct Worktree {
     /// git in it.
     git: Git,
     /// The top of the worktree.
@@ -72,25 +72,24 @@ pub(super) struct Seat {
 }
 
 /// What a build must have found of git before an isolated task runs.
-pub(super) fn isolation(tools: &Tools) -> Result<&Isolation, Trouble> {
-    tools
-        .isolation
+pub(super) fn isolation(ctx: &BuildContext) -> Result<&Isolation, IsolationError> {
+    ctx.isolation
         .as_ref()
         .ok_or_else(|| failure("internal", "BUG: git was not looked at; please report it").into())
 }
 
-fn spec_of<'t>(tools: &'t Tools, job: &Job) -> Result<&'t IsolateSpec, Trouble> {
-    let spec = tools.project.spec(&job.task).isolate.as_deref();
+fn spec_of<'t>(ctx: &'t BuildContext, job: &Job) -> Result<&'t IsolateSpec, IsolationError> {
+    let spec = ctx.project.spec(&job.task).isolate.as_deref();
     spec.ok_or_else(|| failure("internal", "BUG: the task is not isolated; please report it").into())
 }
 
 /// Where a task works, for its record.
-pub(super) fn described(tools: &Tools, job: &Job) -> Option<Isolated> {
-    let spec = tools.project.spec(&job.task).isolate.as_deref()?;
-    let isolation = tools.isolation.as_ref()?;
+pub(super) fn described(ctx: &BuildContext, job: &Job) -> Option<Isolated> {
+    let spec = ctx.project.spec(&job.task).isolate.as_deref()?;
+    let isolation = ctx.isolation.as_ref()?;
     let lane = spec.lane_of(&job.task.name);
     let name = plain_name(lane);
-    let success = job.course.candidate.as_ref().and_then(|candidate| candidate.success.as_ref());
+    let success = job.history.candidate.as_ref().and_then(|candidate| candidate.success.as_ref());
     Some(Isolated {
         base: isolation.base(spec.base.as_deref()).0,
         branch: branch_of(isolation, &name),
@@ -128,11 +127,11 @@ pub(super) struct Judged {
 
 impl Judged {
     /// The worktree as the task left it; without it nothing can be said of what it did.
-    pub(super) fn of(tools: &Tools, job: &Job) -> Result<Judged, Trouble> {
-        let (isolation, spec) = (isolation(tools)?, spec_of(tools, job)?);
+    pub(super) fn of(ctx: &BuildContext, job: &Job) -> Result<Judged, IsolationError> {
+        let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
         let lane = spec.lane_of(&job.task.name);
         let name = plain_name(lane);
-        let root = tools.store.run_dir().join(worktree_of(&name));
+        let root = ctx.store.run_dir().join(worktree_of(&name));
         if fs::kind(&root.join(".git"))?.is_none() {
             let message = format!(
                 "its worktree `{}` is gone, and what it did cannot be judged\nhint: `planexe retry {}` begins it anew",
@@ -141,7 +140,7 @@ impl Judged {
             );
             return Err(Failure { recoverable: true, ..failure("session_vanished", message) }.into());
         }
-        let excludes = tools.store.lane_excludes(lane);
+        let excludes = ctx.store.lane_excludes(lane);
         let git = git_in(&root, &excludes);
         require_top(&git, &root, &name)?;
         let head = git.text(&["rev-parse", "HEAD"])?;
@@ -156,7 +155,7 @@ impl Judged {
 
     /// What an evaluator changes is no work of the task's: what is merged is what was judged. Files that git leaves alone
     /// stay, such as what a compiler made.
-    pub(super) fn put_back(&self) -> Result<(), Trouble> {
+    pub(super) fn put_back(&self) -> Result<(), IsolationError> {
         let head = self.git.look(&["rev-parse", "HEAD"])?;
         if !self.clean || head.as_deref() == Some(&self.head) && is_clean(&self.git)? {
             return Ok(());
@@ -180,21 +179,21 @@ fn variables(root: &Path, excludes: &Path) -> Vec<(&'static str, OsString)> {
     ]
 }
 
-impl Seat {
+impl Worktree {
     /// A worktree for an attempt: the one in which an earlier one was interrupted, as it was left, or a fresh one.
-    pub(super) fn take(tools: &Tools, job: &Job) -> Result<Seat, Trouble> {
-        let (isolation, spec) = (isolation(tools)?, spec_of(tools, job)?);
+    pub(super) fn take(ctx: &BuildContext, job: &Job) -> Result<Worktree, IsolationError> {
+        let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
         let task = &job.task.name;
         let lane_name = spec.lane_of(task);
         let name = plain_name(lane_name);
         let (base, tip) = isolation.base(spec.base.as_deref());
         let gate = isolation.gate()?;
-        let known = known_lane(tools, lane_name);
-        let root = tools.store.run_dir().join(worktree_of(&name));
+        let known = known_lane(ctx, lane_name);
+        let root = ctx.store.run_dir().join(worktree_of(&name));
         let there = fs::kind(&root.join(".git"))?.is_some();
         let at_work = known.as_ref().and_then(|lane| lane.at_work.as_ref()).filter(|at| at.task == *task);
-        let interrupted = matches!(job.course.left, Some((State::Running | State::Stopped, _)));
-        let goes_on = at_work.is_some_and(|at| !at.failed) && (interrupted || job.course.round > 1);
+        let interrupted = matches!(job.history.left, Some((State::Running | State::Stopped, _)));
+        let goes_on = at_work.is_some_and(|at| !at.failed) && (interrupted || job.history.round > 1);
         if let (Some(at_work), true, false) = (at_work, goes_on, there) {
             return Err(vanished(task, at_work, &worktree_of(&name)).into());
         }
@@ -210,47 +209,53 @@ impl Seat {
             name,
             ..Lane::default()
         });
-        let excludes = tools.store.lane_excludes(lane_name);
+        let excludes = ctx.store.lane_excludes(lane_name);
         let run = root.join(&isolation.place.prefix);
-        let mut seat = Seat { git: git_in(&root, &excludes), root, run, excludes, lane };
+        let mut worktree = Worktree { git: git_in(&root, &excludes), root, run, excludes, lane };
         if goes_on && same {
             if interrupted {
                 let message =
-                    format!("goes on in its worktree `{}`, as it was left", worktree_of(&seat.lane.name));
-                tools.note(Some(task), false, message);
+                    format!("goes on in its worktree `{}`, as it was left", worktree_of(&worktree.lane.name));
+                ctx.note(Some(task), false, message);
             }
         } else {
             // What begins anew begins with the base as it is now: it may have been what it came to grief on.
-            let now = if first { None } else { isolation.place.git().tip(&seat.lane.base)? };
-            seat.begin_afresh(tools, job, &now.unwrap_or(tip), there)?;
+            let now = if first { None } else { isolation.place.git().tip(&worktree.lane.base)? };
+            worktree.begin_afresh(ctx, job, &now.unwrap_or(tip), there)?;
         }
         drop(gate);
-        seat.require_own_top()?;
-        seat.bring_inputs(tools, job)?;
-        fs::make_dirs_inside(&seat.root, &seat.run.join("x"), Durability::Unsynced)?;
-        Ok(seat)
+        worktree.require_own_top()?;
+        worktree.bring_inputs(ctx, job)?;
+        fs::make_dirs_inside(&worktree.root, &worktree.run.join("x"), Durability::Unsynced)?;
+        Ok(worktree)
     }
 
     /// Work of another attempt is put by, and the worktree is as its lane's last success left it, or the base.
-    fn begin_afresh(&mut self, tools: &Tools, job: &Job, tip: &str, there: bool) -> Result<(), Trouble> {
-        let isolation = isolation(tools)?;
+    fn begin_afresh(
+        &mut self,
+        ctx: &BuildContext,
+        job: &Job,
+        tip: &str,
+        there: bool,
+    ) -> Result<(), IsolationError> {
+        let isolation = isolation(ctx)?;
         let top = isolation.place.git();
-        self.write_excludes(tools, &[])?;
-        let keeps = !others(tools, &self.lane.lane, &job.task.name).is_empty()
-            && top.tip(&self.lane.branch)?.is_some();
+        self.write_excludes(ctx, &[])?;
+        let keeps =
+            !others(ctx, &self.lane.lane, &job.task.name).is_empty() && top.tip(&self.lane.branch)?.is_some();
         if !keeps {
             self.lane.head.clone_from(&self.lane.start);
         }
-        if let Some(saved) = self.put_by(tools, &job.task, there)? {
+        if let Some(saved) = self.stash(ctx, &job.task, there)? {
             let message = format!("what the last attempt left is on the branch `{saved}`; it begins anew");
-            tools.note(Some(&job.task.name), false, message);
+            ctx.note(Some(&job.task.name), false, message);
         }
         if keeps && there {
-            self.set_back()?;
+            self.reset()?;
         } else {
             self.remove_worktree(isolation, there)?;
-            let folder = tools.store.planexe_subdir("worktrees")?;
-            let temps = tools.store.planexe_subdir("tmp")?;
+            let folder = ctx.store.planexe_subdir("worktrees")?;
+            let temps = ctx.store.planexe_subdir("tmp")?;
             fs::write_via(&temps, &folder.join(".gitignore"), b"*\n", Durability::Unsynced)?;
             let root = self.root.as_os_str().to_owned();
             let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
@@ -267,17 +272,17 @@ impl Seat {
             }
         }
         (self.lane.at_work, self.lane.merge) = (None, None);
-        tools.store.write_lane(&self.lane)?;
+        ctx.store.write_lane(&self.lane)?;
         Ok(())
     }
 
-    fn require_own_top(&self) -> Result<(), Trouble> {
+    fn require_own_top(&self) -> Result<(), IsolationError> {
         require_top(&self.git, &self.root, &self.lane.name)
     }
 
     /// Inputs that the worktree does not have as they are in the run: outputs of tasks before, and what is not committed.
-    fn bring_inputs(&mut self, tools: &Tools, job: &Job) -> Result<(), Trouble> {
-        let place = &isolation(tools)?.place;
+    fn bring_inputs(&mut self, ctx: &BuildContext, job: &Job) -> Result<(), IsolationError> {
+        let place = &isolation(ctx)?.place;
         let mut at_work = self.lane.at_work.take().unwrap_or_default();
         let mut missing: Vec<(String, String, Digest)> = Vec::new();
         for record in job.prepared.records() {
@@ -309,12 +314,12 @@ impl Seat {
             let tracked = tracked.contains(path);
             at_work.copied.push(Copied { path: path.clone(), blake3: blake3.clone(), tracked });
         }
-        self.write_excludes(tools, &at_work.copied)?;
+        self.write_excludes(ctx, &at_work.copied)?;
         for (input, path, blake3) in &missing {
             let target = self.root.join(path);
             fs::make_dirs_inside(&self.root, &target, Durability::Unsynced)?;
-            let from = fs::resolved(&tools.project.input(input));
-            let temp = fs::copy_to_temp(&from, &tools.store.planexe_subdir("tmp")?, Durability::Unsynced)?;
+            let from = fs::resolved(&ctx.project.input(input));
+            let temp = fs::copy_to_temp(&from, &ctx.store.planexe_subdir("tmp")?, Durability::Unsynced)?;
             if fs::hash_file(&temp)?.0 != *blake3 {
                 fs::remove(&temp)?;
                 return Err(changed_meanwhile(input).into());
@@ -331,7 +336,7 @@ impl Seat {
             at_work.since_utc = clock::now_utc();
         }
         self.lane.at_work = Some(at_work);
-        tools.store.write_lane(&self.lane)?;
+        ctx.store.write_lane(&self.lane)?;
         Ok(())
     }
 
@@ -356,8 +361,8 @@ impl Seat {
     }
 
     /// Has git leave alone what was put into the worktree, beside what the user has it leave alone anyway.
-    fn write_excludes(&self, tools: &Tools, copied: &[Copied]) -> Result<(), Trouble> {
-        let mut patterns = match user_excludes(&isolation(tools)?.place.git())? {
+    fn write_excludes(&self, ctx: &BuildContext, copied: &[Copied]) -> Result<(), IsolationError> {
+        let mut patterns = match user_excludes(&isolation(ctx)?.place.git())? {
             Some(path) => fs::read_optional(&path).ok().flatten().unwrap_or_default(),
             None => Vec::new(),
         };
@@ -365,7 +370,7 @@ impl Seat {
         for copied in copied.iter().filter(|copied| !copied.tracked) {
             patterns.extend_from_slice(format!("{}\n", as_pattern(&copied.path)).as_bytes());
         }
-        tools.store.write_lane_excludes(&self.lane.lane, &patterns)?;
+        ctx.store.write_lane_excludes(&self.lane.lane, &patterns)?;
         Ok(())
     }
 
@@ -381,7 +386,11 @@ impl Seat {
 
     /// The command did its work: what it left is committed on the branch, and nothing of ours is among it. Its outputs as
     /// they are, as temporary files.
-    pub(super) fn finish(&mut self, tools: &Tools, job: &Job) -> Result<Vec<(String, Content)>, Trouble> {
+    pub(super) fn finish(
+        &mut self,
+        ctx: &BuildContext,
+        job: &Job,
+    ) -> Result<Vec<(String, Content)>, IsolationError> {
         self.require_own_top()?;
         self.take_inputs_back(job)?;
         self.require_branch()?;
@@ -408,7 +417,7 @@ impl Seat {
         }
         let mut outputs = Vec::new();
         for output in &job.task.outputs {
-            let folder = tools.store.planexe_subdir("tmp")?;
+            let folder = ctx.store.planexe_subdir("tmp")?;
             let temp = fs::copy_to_temp(&self.path(output), &folder, Durability::Unsynced)?;
             outputs.push((output.clone(), Content::Temp(temp)));
         }
@@ -422,7 +431,7 @@ impl Seat {
     }
 
     /// What was only put there goes; what the command changed of it can go nowhere, and is named.
-    fn take_inputs_back(&mut self, job: &Job) -> Result<(), Trouble> {
+    fn take_inputs_back(&mut self, job: &Job) -> Result<(), IsolationError> {
         let copied = self.lane.at_work.as_ref().map(|at_work| at_work.copied.clone()).unwrap_or_default();
         let changed: Vec<String> = copied
             .iter()
@@ -459,7 +468,7 @@ impl Seat {
     }
 
     /// Commits made on another branch, or on none, are those of the branch if they come after it.
-    fn require_branch(&self) -> Result<(), Trouble> {
+    fn require_branch(&self) -> Result<(), IsolationError> {
         let on = self.git.branch()?;
         if on.as_deref() == Some(&self.lane.branch) {
             return Ok(());
@@ -478,7 +487,7 @@ impl Seat {
     }
 
     /// Repositories within the repository are not merged by us: what they point to may be nowhere else.
-    fn require_no_submodules(&self) -> Result<(), Trouble> {
+    fn require_no_submodules(&self) -> Result<(), IsolationError> {
         let mut names = submodules(&self.git, &self.lane.head, "HEAD")?;
         names.extend(self.git.names(&["diff", "--name-only", "-z", "--ignore-submodules=none"])?);
         names.sort();
@@ -496,7 +505,7 @@ impl Seat {
 }
 
 /// That git takes the worktree for one, and for the very one.
-fn require_top(git: &Git, root: &Path, name: &str) -> Result<(), Trouble> {
+fn require_top(git: &Git, root: &Path, name: &str) -> Result<(), IsolationError> {
     let said = git.run(&["rev-parse", "--show-toplevel"])?;
     if said.code == 0 && fs::resolved(Path::new(&said.text())) == fs::resolved(root) {
         return Ok(());
@@ -526,28 +535,28 @@ fn submodules(git: &Git, one: &str, other: &str) -> Result<Vec<String>, GitError
 
 /// A task that succeeded, written down before anything is merged. `outputs`: what it made, if that is not kept yet.
 pub(super) fn succeed(
-    tools: &Tools,
+    ctx: &BuildContext,
     job: &Job,
     mut candidate: Candidate,
     outputs: Option<Vec<(String, Content)>>,
 ) -> Result<Outcome, FsError> {
-    let (success, lane) = match success_of(tools, job) {
+    let (success, lane) = match success_of(ctx, job) {
         Ok(both) => both,
-        Err(Trouble::Failed(failed)) => return Ok(Outcome::Failed(failed)),
-        Err(Trouble::Fs(error)) => return Err(error),
+        Err(IsolationError::Failed(failed)) => return Ok(Outcome::Failed(failed)),
+        Err(IsolationError::Fs(error)) => return Err(error),
     };
     candidate.success = Some(success);
     match outputs {
-        Some(outputs) => tools.store.keep_candidate(&mut candidate, outputs)?,
-        None => tools.store.write_candidate(&candidate)?,
+        Some(outputs) => ctx.store.keep_candidate(&mut candidate, outputs)?,
+        None => ctx.store.write_candidate(&candidate)?,
     }
-    tools.store.write_lane(&lane)?;
-    Ok(Outcome::Made(Box::new(candidate)))
+    ctx.store.write_lane(&lane)?;
+    Ok(Outcome::ReadyToMerge(Box::new(candidate)))
 }
 
 /// What is recorded of it, and its lane as it is then.
-fn success_of(tools: &Tools, job: &Job) -> Result<(Success, Lane), Trouble> {
-    let (isolation, spec) = (isolation(tools)?, spec_of(tools, job)?);
+fn success_of(ctx: &BuildContext, job: &Job) -> Result<(Success, Lane), IsolationError> {
+    let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
     let task = &job.task.name;
     let gone = || {
         let message = format!(
@@ -556,7 +565,7 @@ fn success_of(tools: &Tools, job: &Job) -> Result<(Success, Lane), Trouble> {
         );
         failure("session_vanished", message)
     };
-    let mut lane = known_lane(tools, spec.lane_of(task)).ok_or_else(gone)?;
+    let mut lane = known_lane(ctx, spec.lane_of(task)).ok_or_else(gone)?;
     let commit = isolation.place.git().tip(&lane.branch)?.ok_or_else(gone)?;
     let at_work = lane.at_work.take().unwrap_or_default();
     let success = Success {
@@ -624,24 +633,24 @@ pub fn accepted_by_hand(
 }
 
 /// What the attempt left in its worktree is to be looked at, not to be gone on with.
-pub(super) fn failed(tools: &Tools, job: &Job) -> Result<(), FsError> {
-    let spec = tools.project.spec(&job.task).isolate.as_deref();
-    let Some(mut lane) = spec.and_then(|spec| tools.store.lane(spec.lane_of(&job.task.name))) else {
+pub(super) fn failed(ctx: &BuildContext, job: &Job) -> Result<(), FsError> {
+    let spec = ctx.project.spec(&job.task).isolate.as_deref();
+    let Some(mut lane) = spec.and_then(|spec| ctx.store.lane(spec.lane_of(&job.task.name))) else {
         return Ok(());
     };
     match lane.at_work.as_mut().filter(|at_work| at_work.task == job.task.name && !at_work.failed) {
         Some(at_work) => at_work.failed = true,
         None => return Ok(()),
     }
-    tools.store.write_lane(&lane)
+    ctx.store.write_lane(&lane)
 }
 
 /// How far a lane is. A task of which it is written down that it succeeded is not at work any more, whatever a kill
 /// has left of that.
-fn known_lane(tools: &Tools, name: &str) -> Option<Lane> {
-    let mut lane = tools.store.lane(name)?;
+fn known_lane(ctx: &BuildContext, name: &str) -> Option<Lane> {
+    let mut lane = ctx.store.lane(name)?;
     let at_work = lane.at_work.as_ref().map(|at_work| at_work.task.clone());
-    let made = at_work.and_then(|task| tools.store.to_be_merged(&task)?.success);
+    let made = at_work.and_then(|task| ctx.store.to_be_merged(&task)?.success);
     if let Some(success) = made.filter(|success| success.lane == lane.lane) {
         (lane.head, lane.at_work) = (success.commit, None);
     }
@@ -649,8 +658,8 @@ fn known_lane(tools: &Tools, name: &str) -> Option<Lane> {
 }
 
 /// Tasks of a lane that succeeded and are not done yet, but for one.
-fn others(tools: &Tools, lane: &str, but: &str) -> Vec<Candidate> {
-    let mut all = tools.store.unmerged();
+fn others(ctx: &BuildContext, lane: &str, but: &str) -> Vec<Candidate> {
+    let mut all = ctx.store.unmerged();
     all.retain(|it| it.task != but && it.success.as_ref().is_some_and(|success| success.lane == lane));
     all
 }

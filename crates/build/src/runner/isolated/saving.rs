@@ -1,20 +1,27 @@
 //! What an attempt left in its worktree is put by on a branch of its own before the worktree is cleaned up.
 
-use super::{Seat, Trouble, failure, identified, isolation, named, nested_repository, style, submodules};
+use super::{
+    IsolationError, Worktree, failure, identified, isolation, named, nested_repository, style, submodules,
+};
 use crate::git::{Git, GitError};
 use crate::isolation::{Isolation, SAVED};
-use crate::runner::Tools;
+use crate::runner::BuildContext;
 use planexe_base::fs::{self, FileKind};
 use planexe_engine::graph::Task;
 
 /// Of one lane so many attempts are kept.
 const MOST: u32 = 10_000;
 
-impl Seat {
+impl Worktree {
     /// Puts by what is beyond the lane's last success: commits, and what is not committed, outputs that git ignores
     /// included. The branch it is on, if there was anything.
-    pub(super) fn put_by(&self, tools: &Tools, task: &Task, there: bool) -> Result<Option<String>, Trouble> {
-        let isolation = isolation(tools)?;
+    pub(super) fn stash(
+        &self,
+        ctx: &BuildContext,
+        task: &Task,
+        there: bool,
+    ) -> Result<Option<String>, IsolationError> {
+        let isolation = isolation(ctx)?;
         let top = isolation.place.git();
         let commit = match there {
             true => {
@@ -40,7 +47,7 @@ impl Seat {
     }
 
     /// A commit with all that is in the worktree: the one that is checked out, or one on top of it.
-    fn commit_all(&self, task: &Task) -> Result<String, Trouble> {
+    fn commit_all(&self, task: &Task) -> Result<String, IsolationError> {
         let copied = self.lane.at_work.as_ref().map(|at_work| at_work.copied.as_slice()).unwrap_or_default();
         let tracked: Vec<&String> =
             copied.iter().filter(|copied| copied.tracked).map(|copied| &copied.path).collect();
@@ -69,7 +76,7 @@ impl Seat {
     }
 
     /// A repository within the worktree is in no commit of ours: it is not cleaned away.
-    fn require_all_is_in(&self, tree: &str) -> Result<(), Trouble> {
+    fn require_all_is_in(&self, tree: &str) -> Result<(), IsolationError> {
         let mut inner = submodules(&self.git, &self.lane.head, tree)?;
         inner.retain(|path| nested_repository(&self.root, &format!("{path}/")).is_some());
         if inner.is_empty() {
@@ -83,7 +90,7 @@ impl Seat {
         Err(failure("submodule", message).into())
     }
 
-    fn save(&self, isolation: &Isolation, commit: &str) -> Result<String, Trouble> {
+    fn save(&self, isolation: &Isolation, commit: &str) -> Result<String, IsolationError> {
         let git = isolation.place.git();
         for n in 1..MOST {
             let branch = format!("{SAVED}{}/{}-{n}", isolation.run(), self.lane.name);
@@ -101,7 +108,7 @@ impl Seat {
     }
 
     /// The worktree is as the lane's last success left it. All else was put by.
-    pub(super) fn set_back(&mut self) -> Result<(), Trouble> {
+    pub(super) fn reset(&mut self) -> Result<(), IsolationError> {
         let _ = self.git.run(&["rebase", "--quit"])?;
         self.git.must(&["reset", "-q", "--hard"])?;
         self.git.must(&["checkout", "-q", "--detach", &self.lane.head])?;
@@ -117,13 +124,13 @@ impl Seat {
     }
 
     /// Removes the worktree, all of which was put by or merged.
-    pub(super) fn remove_worktree(&self, isolation: &Isolation, there: bool) -> Result<(), Trouble> {
+    pub(super) fn remove_worktree(&self, isolation: &Isolation, there: bool) -> Result<(), IsolationError> {
         remove_worktree(&isolation.place.git(), &self.root, there)
     }
 }
 
 /// Removes a worktree of ours, or what git remembers of one that is gone.
-pub(super) fn remove_worktree(top: &Git, root: &std::path::Path, there: bool) -> Result<(), Trouble> {
+pub(super) fn remove_worktree(top: &Git, root: &std::path::Path, there: bool) -> Result<(), IsolationError> {
     let own = fs::resolved(root.parent().unwrap_or(root)).join(root.file_name().unwrap_or_default());
     let listed = || -> Result<bool, GitError> {
         Ok(top.worktrees()?.iter().any(|(path, _)| *path == own || path == root))
