@@ -1,19 +1,19 @@
 //! make for LLM pipelines.
 //!
-//! The path of the data, and the modules it goes through:
+//! The program: the command line, its commands and the MCP server. The path of the data, and the crates it goes through:
 //!
 //! ```text
-//! argv       cli, commands        what was typed
-//! manifest   manifest, texts      pipeline.toml and the texts it names, each fault with its place
-//! graph      load, graph          tasks, their files, and who waits for whom
-//! verdicts   judge, staleness     what is stale, and why
-//! schedule   engine, slots        what runs next, without I/O
-//! run        build, runner, llm   one attempt at a time: a prompt, a command, a template
-//! record     store, fs            what is on disk, in the order that a kill cannot spoil
-//! report     report, progress     what is told of it
+//! argv       this crate            a command and its options
+//! manifest   pipeline              pipeline.toml and the texts it names, each fault with its line
+//! graph      pipeline, engine      tasks, their files and dependencies
+//! verdicts   build, engine         what is stale, and why
+//! schedule   engine                what starts next, without I/O
+//! run        build, llm            one attempt: a prompt, a command, a template
+//! record     store, base::fs       what is on disk, in an order that a kill cannot spoil
+//! report     ui, notify, query     what people and programs are shown
 //! ```
 //!
-//! Imports go downward only; `docs/design.md` has the whole table.
+//! Imports go downward only; `docs/design.md` has the drawing and a line for each crate.
 
 pub mod cli;
 pub mod commands;
