@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::primitive::{mode_of_new, open_dir, sync_parent, write_all};
 use super::read::{not_regular, of_regular, open_regular};
-use super::write::{mode_of_new, sync_parent, write_all};
 use super::{At, Durability, FsError, Result, beneath, change, retry, sync};
 
 /// Opens a regular file to change it, no link followed; a pipe is not waited for.
@@ -159,12 +159,6 @@ pub fn hold_dir(dir: &Path) -> Result<Option<File>> {
     Ok(retry(|| file.lock()).is_ok().then_some(file))
 }
 
-/// Opens a folder, to lock or sync it.
-pub fn open_dir(dir: &Path) -> io::Result<File> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    beneath::open(dir, OFlags::RDONLY | OFlags::DIRECTORY, 0)
-}
-
 /// The same with a file that is made for the purpose, where the folder itself may be held by others for long.
 pub fn hold_file(path: &Path) -> Result<Option<File>> {
     let file = open_lock_file(path)?;
@@ -174,7 +168,7 @@ pub fn hold_file(path: &Path) -> Result<Option<File>> {
 /// A new, empty file for a program to write its messages to; one of that name is taken away, not emptied, since its
 /// program may still write.
 pub fn fresh_log(path: &Path) -> Result<File> {
-    super::write::remove(path)?;
+    super::primitive::remove(path)?;
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     beneath::open(path, flags, mode_of_new(path)).at("write", path)
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::read::{FileKind, Signature};
+use super::signature::{FileKind, Signature};
 
 /// A directory held open. Paths that begin with its own lie in it.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::read::{FileKind, Hashed, Signature, TO_READ};
+use super::read::{Hashed, TO_READ};
+use super::signature::{FileKind, Signature};
 use super::{At, Result, beneath, optional, read as plain};
 use crate::record::Digest;
 

@@ -13,7 +13,9 @@ mod append;
 mod beneath;
 pub mod fault;
 pub mod linked;
+mod primitive;
 mod read;
+mod signature;
 mod temp;
 #[cfg(test)]
 mod test;
@@ -22,7 +24,9 @@ mod write;
 
 pub use append::*;
 pub use beneath::{Held, hold, make_private};
+pub use primitive::*;
 pub use read::*;
+pub use signature::*;
 pub use temp::*;
 pub use write::*;
 

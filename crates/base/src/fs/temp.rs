@@ -12,8 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
 
-use super::read::{FileKind, each_in_dir};
-use super::write::{create, mode_of_new, remove};
+use super::primitive::{create, mode_of_new, remove};
+use super::read::each_in_dir;
+use super::signature::FileKind;
 use super::{At, NAME_MAX, Result, TEMP_PREFIX, beneath, change, retry};
 
 /// What temporary files that planexe alone writes have before [`TEMP_PREFIX`]: shells and `ls` pass them over.

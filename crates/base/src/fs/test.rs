@@ -227,7 +227,7 @@ fn a_full_device_is_reported_as_such() {
         return;
     }
     let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let (_, error) = write::write_all(&mut full, b"{}").unwrap_err();
+    let (_, error) = primitive::write_all(&mut full, b"{}").unwrap_err();
     let error = FsError::new("/dev/full", "write", error);
     assert!(error.is_out_of_space(), "{error}");
     assert_eq!(error.to_string(), "cannot write `/dev/full`: no space left on device");

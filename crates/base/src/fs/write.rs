@@ -3,43 +3,17 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::append::open_dir;
-use super::read::{FileKind, buffer_for, kind, not_regular, open_regular};
+use super::primitive::{create, mode_of_new, open_dir, sync_dir, sync_parent, write_all};
+use super::read::{buffer_for, kind, not_regular, open_regular};
+use super::signature::FileKind;
 use super::temp::{Temp, temp_beside, temp_in};
-use super::{At, Durability, FsError, Result, beneath, change, fault, optional, retry, sync, unsynced};
-
-/// Writes all bytes; short writes and interruptions are gone on from.
-pub(super) fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
-    let mut written = 0;
-    while !bytes.is_empty() {
-        match fault::point().and_then(|()| file.write(fault::piece(bytes))) {
-            Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
-            Ok(n) => {
-                written += n;
-                bytes = &bytes[n..];
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err((written, error)),
-        }
-    }
-    Ok(())
-}
-
-/// Creates a file that must not be there.
-pub(super) fn create(path: &Path, flags: OFlags, mode: u32) -> io::Result<File> {
-    beneath::open(path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)
-}
-
-/// The permissions a new file gets, less what the user's mask takes from them.
-pub(super) fn mode_of_new(path: &Path) -> u32 {
-    if beneath::is_private(path) { 0o600 } else { 0o666 }
-}
+use super::{At, Durability, FsError, Result, beneath, change, optional, retry, sync, unsynced};
 
 fn create_temp(path: &Path, mode: u32) -> io::Result<File> {
     change(|| create(path, OFlags::WRONLY, mode))
@@ -217,21 +191,6 @@ pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
     if together { sync_file_system(dir) } else { Ok(()) }
 }
 
-/// Syncs the names of a directory.
-pub fn sync_dir(dir: &Path) -> Result<()> {
-    let file = open_dir(dir).at("write", dir)?;
-    match sync(|| file.sync_all()) {
-        // Some file systems cannot sync a directory; there is nothing more to do on them.
-        Err(error)
-            if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
-                || error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) =>
-        {
-            Ok(())
-        }
-        result => result.at("write", dir),
-    }
-}
-
 /// Whether all of a file system can be synced at once.
 pub const CAN_SYNC_TOGETHER: bool = cfg!(target_os = "linux");
 
@@ -254,10 +213,6 @@ pub fn on_same_device(one: &Path, other: &Path) -> bool {
         (Ok(one), Ok(other)) => one.dev() == other.dev(),
         _ => false,
     }
-}
-
-pub(super) fn sync_parent(path: &Path) -> Result<()> {
-    sync_dir(path.parent().unwrap_or(Path::new("")))
 }
 
 /// An error on `target` unless `path` is a regular file and no link to one.
@@ -302,20 +257,6 @@ pub fn rename(from: &Path, to: &Path, durability: Durability) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes a file or link; false if there was none.
-pub fn remove(path: &Path) -> Result<bool> {
-    Ok(optional(change(|| beneath::unlink(path)).at("remove", path))?.is_some())
-}
-
-/// [`remove`], and the directory synced if asked.
-pub fn remove_durably(path: &Path, durability: Durability) -> Result<bool> {
-    let removed = remove(path)?;
-    if removed && durability == Durability::Synced {
-        sync_parent(path)?;
-    }
-    Ok(removed)
 }
 
 /// Removes an empty directory; false if it is not there or not empty.

@@ -1,6 +1,7 @@
 //! Whether an answer is what was asked for: JSON, its schema, and the checks of `[task.X.check]`.
 //! What is wrong is listed with where and what was wanted, for people and for asking again.
 
+mod hollow;
 mod inputs;
 mod json;
 mod measure;

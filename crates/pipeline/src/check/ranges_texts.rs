@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::rules::is_hollow;
+use super::hollow::is_hollow;
 use super::{Violation, ViolationKind};
 use crate::items::select;
 use crate::manifest::types::{RangeRule, TextRule};

@@ -109,6 +109,11 @@ impl KeyPath {
         KeyPath(steps)
     }
 
+    /// Whether it is one of those that could not be read, or lies within or around one.
+    pub fn is_damaged(&self, damaged: &[KeyPath]) -> bool {
+        damaged.iter().any(|other| other.is_within(self) || self.is_within(other))
+    }
+
     /// Whether this is the other, or lies within it.
     pub fn is_within(&self, other: &KeyPath) -> bool {
         self.0.starts_with(&other.0)

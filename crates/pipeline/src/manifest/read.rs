@@ -122,7 +122,7 @@ impl Manifest {
                 }
             }
         }
-        found.retain(|fault| !fault.path().is_some_and(|path| is_damaged(&self.damaged, path)));
+        found.retain(|fault| !fault.path().is_some_and(|path| path.is_damaged(&self.damaged)));
         found
     }
 
@@ -160,7 +160,7 @@ impl Manifest {
     /// Whether something at, in or around a key path could not be read and was left out, so that
     /// what is missing there says nothing.
     pub fn is_damaged(&self, path: &KeyPath) -> bool {
-        is_damaged(&self.damaged, path)
+        path.is_damaged(&self.damaged)
     }
 
     /// Where a value stands.
@@ -258,10 +258,6 @@ pub(super) fn read_file(file: &Path) -> Result<String, Box<Fault>> {
     let opened = planexe_base::fs::open_named(file).map_err(|error| error.source);
     opened.and_then(|f| f.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(no)?;
     toml_text::decode(bytes, file).map_err(|message| Box::new(Fault::at(at(), message)))
-}
-
-pub(super) fn is_damaged(damaged: &[KeyPath], path: &KeyPath) -> bool {
-    damaged.iter().any(|other| other.is_within(path) || path.is_within(other))
 }
 
 struct Reader {

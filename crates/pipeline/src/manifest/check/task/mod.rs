@@ -3,7 +3,6 @@
 use super::super::fault::{Fault, nearest};
 use super::super::inputs::named;
 use super::super::place::KeyPath;
-use super::super::read::is_damaged;
 use super::super::recipe::Recipe;
 use super::super::types::{Check, Task};
 use super::Checker;
@@ -28,7 +27,7 @@ impl TaskChecker<'_, '_> {
 
     pub(super) fn check(&mut self) {
         // What a key left out would have said is not missed.
-        if !is_damaged(self.all.damaged, &self.at) {
+        if !self.at.is_damaged(self.all.damaged) {
             self.recipe();
             self.keys_that_fit();
         }
