@@ -8,6 +8,7 @@ use planexe_base::exit::{self, Error, Kind};
 use planexe_base::record::By;
 use planexe_base::style::clean;
 use planexe_build::check_staleness::Judgement;
+use planexe_build::output_times;
 use planexe_build::touch::{self, Adopting};
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
 use planexe_engine::staleness::Decision;
@@ -118,7 +119,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
         // Also those that are up to date: what they are made from may be among the others.
         let merges = |unit: &&&Unit| merging.iter().any(|(other, _)| other.name == unit.name);
         let as_they_are = chosen.iter().filter(|unit| !merges(&unit));
-        touch::renew(project, store, as_they_are.flat_map(|unit| &unit.outputs))?;
+        output_times::renew(project, store, as_they_are.flat_map(|unit| &unit.outputs))?;
     }
     drop(lock);
     let view = View {

@@ -8,6 +8,7 @@ pub mod git_recorder;
 pub mod isolation;
 pub mod jobserver;
 pub mod lifecycle;
+pub mod output_times;
 pub mod run_loop;
 pub mod runner;
 pub mod touch;

@@ -8,7 +8,6 @@ use planexe_base::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Content;
 use planexe_pipeline::check;
-use planexe_pipeline::manifest::types::By as RuleBy;
 use planexe_pipeline::project::Project;
 use planexe_store::index::Index;
 use planexe_store::{Candidate, Checkpoint, Store, Why, commit};
@@ -266,20 +265,4 @@ fn adopted(
     status.checkpoint_id = done.checkpoint_id.clone();
     checkpoint.done = serde_json::to_value(&done).ok();
     Ok((checkpoint, done, status))
-}
-
-/// Under make's rule outputs that are taken as they are must not be older than what they are said to be made from: all
-/// of them get one time, that of now.
-pub fn renew<'a>(
-    project: &Project,
-    store: &Store,
-    outputs: impl IntoIterator<Item = &'a String>,
-) -> Result<(), FsError> {
-    if project.tables.staleness.by == RuleBy::Mtime {
-        let now = std::time::SystemTime::now();
-        for path in outputs {
-            fs::set_mtime(&store.path(path), now).map_err(|error| error.within(store.run_dir()))?;
-        }
-    }
-    Ok(())
 }

@@ -2,10 +2,11 @@
 //! person does.
 //!
 //! [`plan`] reads what the plan's run made, [`rules`] says who does which step, [`order`] what waits for what, [`project`]
-//! and [`pipeline`] turn that into texts, the same bytes for the same plan, and [`place`] puts them into a folder without
-//! writing over what somebody edited. Everything from a model is data here: names of tasks and files are reduced to
+//! puts that together, [`files`] turns it into texts, the same bytes for the same plan, and [`place`] puts them into a
+//! folder without writing over what somebody edited. Everything from a model is data here: names of tasks and files are reduced to
 //! letters, digits, `.`, `_` and `-` ([`names`]), all else stands in quoted strings and in JSON.
 
+pub mod files;
 pub mod gantt;
 pub mod models;
 pub mod names;

@@ -1,5 +1,5 @@
-//! A plan as a project of work: names, who does what, dates, and the texts of its files. Pure: the same plan and the same
-//! rules give the same bytes.
+//! A plan as a project of work: names, who does what, and dates. Pure: the same plan and the same rules give the same
+//! project.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -9,16 +9,12 @@ use super::names::Names;
 use super::order::{self, Order};
 use super::plan::{Phase, Plan, PlanTask, Step};
 use super::rules::{Approve, By, Ruled, Ruler};
-use super::{pipeline, readme};
 use planexe_base::style::clean;
 
 /// What a step reads of the plan as a whole.
 pub const CONTEXT: &str = "plan/context.json";
 /// Planned dates.
 pub const SCHEDULE: &str = "schedule.json";
-
-/// What git is not to look at: records that are nobody's work, and logs.
-const IGNORED: &str = "/.planexe/\n/*.jsonl\n/activity_overview.json\n";
 
 /// A step of the plan as a task.
 #[derive(Debug, Clone)]
@@ -105,17 +101,6 @@ pub struct Project<'p> {
     pub dropped: Vec<String>,
 }
 
-/// What is needed beside the plan and the rules.
-#[derive(Debug, Clone, Default)]
-pub struct Besides {
-    /// The language answers are wanted in.
-    pub language: String,
-    /// `plan_summary.json`, to be copied.
-    pub summary: String,
-    /// The plan's own text, to be copied.
-    pub text: Option<String>,
-}
-
 impl<'p> Project<'p> {
     /// A plan's.
     pub fn of(plan: &'p Plan, ruler: &mut Ruler) -> Project<'p> {
@@ -138,23 +123,6 @@ impl<'p> Project<'p> {
     /// How many steps somebody does.
     pub fn count(&self, by: By) -> usize {
         self.items().filter(|item| item.ruled.by == by).count()
-    }
-
-    /// Its files: paths and texts, the pipeline last.
-    pub fn files(&self, plan: &Plan, ruler: &Ruler, besides: &Besides) -> Vec<(String, String)> {
-        let mut files = vec![
-            (".gitignore".to_owned(), IGNORED.to_owned()),
-            ("README.md".to_owned(), readme::text(plan, self)),
-            ("prompts/system.md".to_owned(), include_str!("system.md").to_owned()),
-            ("prompts/deliver.md".to_owned(), include_str!("deliver.md").to_owned()),
-            ("plan/plan_summary.json".to_owned(), besides.summary.clone()),
-            (CONTEXT.to_owned(), pretty(&context(plan, &besides.language))),
-            (SCHEDULE.to_owned(), pretty(&schedule(plan, &self.stages))),
-        ];
-        files.extend(besides.text.iter().map(|text| ("plan/plan.txt".to_owned(), text.clone())));
-        files.extend(self.items().map(|item| (item.given_path(), pretty(&item.given))));
-        files.push(("pipeline.toml".to_owned(), pipeline::text(plan, self, ruler.rules.git)));
-        files
     }
 }
 
@@ -247,64 +215,4 @@ fn dates_of(dates: Option<(Date, Date)>, steps: &[&Step]) -> Vec<Option<(Date, D
         shared.push(Some((day(from), day(to.max(from)))));
     }
     shared
-}
-
-fn context(plan: &Plan, language: &str) -> Value {
-    json!({
-        "title": plan.title,
-        "goal": plan.goal,
-        "final_deliverable": plan.deliverable,
-        "course": plan.course,
-        "currency": plan.currency,
-        "language": language,
-    })
-}
-
-/// Planned dates in the form `planexe gantt` reads.
-fn schedule(plan: &Plan, stages: &[Stage<'_>]) -> Value {
-    let row = |level: u32, task: &str, number: &str, title: &str, dates: Option<(Date, Date)>| {
-        let mut row = json!({ "level": level, "task": task, "title": format!("{number} {title}").trim() });
-        if let Some((start, finish)) = dates {
-            row["start"] = json!(start.to_string());
-            row["finish"] = json!(finish.to_string());
-        }
-        row
-    };
-    let mut rows = Vec::new();
-    for stage in stages {
-        let days = || stage.works.iter().filter_map(|work| work.of.dates);
-        let dates = days().map(|days| days.0).min().zip(days().map(|days| days.1).max());
-        rows.push(row(1, &stage.name, &stage.of.number, &stage.of.title, dates));
-        if let Some(gate) = &stage.gate {
-            rows.push(row(2, gate, &stage.of.number, "May it begin?", dates.map(|days| (days.0, days.0))));
-        }
-        for Work { of, name, items } in &stage.works {
-            let mut one = row(2, name, &of.number, &of.title, of.dates);
-            one["owner"] = json!(of.owner);
-            one["critical"] = json!(of.critical);
-            if let Some((_, day, why)) = plan.deadlines.iter().find(|(id, ..)| *id == of.id) {
-                one["deadline"] = json!(day.to_string());
-                one["deadline_reason"] = json!(why);
-            }
-            rows.push(one);
-            for item in items {
-                let Item { number, dates, .. } = item;
-                if let Some(gate) = &item.approve {
-                    rows.push(row(3, gate, number, "May it begin?", dates.map(|days| (days.0, days.0))));
-                }
-                // A task that is one step has a row already.
-                if item.name != *name {
-                    rows.push(row(3, &item.name, number, &item.title, *dates));
-                }
-                if let Some(gate) = &item.accept {
-                    rows.push(row(3, gate, number, "Is it good enough?", dates.map(|days| (days.1, days.1))));
-                }
-            }
-        }
-    }
-    json!({ "schema": 1, "title": plan.title, "rows": rows })
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
 }

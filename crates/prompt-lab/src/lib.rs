@@ -8,6 +8,7 @@
 pub mod cells;
 pub mod decide;
 pub mod elo;
+pub mod folder;
 pub mod judge;
 pub mod noise;
 pub mod pairs;

@@ -1,17 +1,11 @@
-//! The files of an experiment, in a folder of its own: what was compared, what came of each trial, and what was decided.
-//! All of it can be made anew from the trials' own records, so each is written as a whole, after each round.
-
-use std::path::{Path, PathBuf};
+//! What the files of an experiment hold: what was compared, what came of each trial, and what was decided.
 
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Decision, Rules};
 use crate::pairs::{Bias, Said, Winner};
-use crate::results::{ResultRow, decision, read_tsv, tsv};
 use crate::{Variant, cells::Became};
-use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::record::Digest;
-use planexe_store::jsonl;
 
 /// Version of these formats.
 pub const SCHEMA: u32 = 1;
@@ -215,94 +209,4 @@ pub struct Trialled {
     pub variant: String,
     /// What became of it.
     pub became: Became,
-}
-
-/// The folder of an experiment.
-#[derive(Debug, Clone)]
-pub struct Folder {
-    /// The folder.
-    pub dir: PathBuf,
-}
-
-impl Folder {
-    /// The experiment of an id, among those of a task.
-    pub fn new(experiments: &Path, id: &str) -> Folder {
-        Folder { dir: experiments.join(id) }
-    }
-
-    /// What was compared, if it can be read.
-    pub fn config(&self) -> Option<Config> {
-        let bytes = fs::read_optional(&self.dir.join("config.json")).ok()??;
-        serde_json::from_slice(&bytes).ok()
-    }
-
-    /// The table of results.
-    pub fn results(&self) -> Vec<ResultRow> {
-        let text = fs::read_to_string(&self.dir.join("results.tsv")).unwrap_or_default();
-        read_tsv(&text)
-    }
-
-    /// Writes all files, `config.json` last: what it names is there.
-    pub fn write(
-        &self,
-        config: &Config,
-        trials: &[Trialled],
-        pairs: &[PairLine],
-        rows: &[ResultRow],
-    ) -> Result<(), FsError> {
-        fs::make_dirs(&self.dir, Durability::Synced)?;
-        let runs: Vec<RunLine> = trials.iter().map(run_line).collect();
-        let scores: Vec<ScoreLine> = trials.iter().map(score_line).collect();
-        let config_text = serde_json::to_string_pretty(config).unwrap_or_default() + "\n";
-        for (name, bytes) in [
-            ("runs.jsonl", jsonl::to_lines(&runs)),
-            ("scores.jsonl", jsonl::to_lines(&scores)),
-            ("pairs.jsonl", jsonl::to_lines(pairs)),
-            ("results.tsv", tsv(rows).into_bytes()),
-            ("decision.md", decision(config, trials, rows).into_bytes()),
-            ("config.json", config_text.into_bytes()),
-        ] {
-            let path = self.dir.join(name);
-            // Where no judge compares there are no pairs.
-            let is_new = fs::read_optional(&path)?.map_or(!bytes.is_empty(), |former| former != bytes);
-            if is_new {
-                fs::write_atomic(&path, &bytes, Durability::Synced)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn run_line(Trialled { cell, variant, became }: &Trialled) -> RunLine {
-    RunLine {
-        schema: SCHEMA,
-        cell: cell.id.clone(),
-        variant: variant.clone(),
-        blake3: cell.variant.clone(),
-        model: cell.model.clone(),
-        run: cell.run.clone(),
-        sample: cell.sample,
-        answer: became.answer.clone(),
-        folder: cell.folder(),
-        input_tokens: became.input_tokens,
-        output_tokens: became.output_tokens,
-        cost_usd: became.cost_usd,
-        calls: became.calls,
-        seconds: became.seconds,
-        class: became.class.clone(),
-        message: became.message.clone(),
-    }
-}
-
-fn score_line(Trialled { cell, variant, became }: &Trialled) -> ScoreLine {
-    ScoreLine {
-        schema: SCHEMA,
-        cell: cell.id.clone(),
-        variant: variant.clone(),
-        model: cell.model.clone(),
-        run: cell.run.clone(),
-        sample: cell.sample,
-        score: became.score,
-        notes: became.notes.clone(),
-    }
 }

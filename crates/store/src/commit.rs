@@ -19,7 +19,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoints::{Checkpoint, WithDone};
-use super::history::Temps;
+use super::temps::Temps;
 use super::{Store, Why};
 use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_base::record::{Digest, Done, OutputRecord, Status};

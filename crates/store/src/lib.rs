@@ -26,6 +26,7 @@ pub mod run_json;
 pub mod seal;
 pub mod sidecar;
 mod table;
+mod temps;
 pub mod usage;
 pub mod watcher;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sidecar::to_json;
-use super::usage::{ActivityOverview, CallsSoFar, UsageLine, read_overview, read_usage};
+use super::usage::{ActivityOverview, CallsSoFar, UsageLine, bounded, read_overview, read_usage};
 use super::{Store, jsonl};
 use planexe_base::clock;
 use planexe_base::event::Event;
@@ -19,15 +19,6 @@ use planexe_base::record::Failure;
 /// So many calls of a build are in the overview as soon as they are recorded; with hundreds in flight they would
 /// wait for each other to write it.
 const AT_ONCE: u32 = 32;
-/// The longest error text in a log line.
-pub(super) const DETAIL: usize = 2000;
-
-pub(super) fn bounded(text: &str) -> String {
-    match text.char_indices().nth(DETAIL) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
 
 /// One failed attempt, a line of `failures.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -8,8 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::history::{Entry, Temps};
+use super::history::Entry;
 use super::sidecar::{parse_done, parse_status};
+use super::temps::Temps;
 use super::{Checkpoint, Moved, Sidecar, StatusRead, Store, Why, jsonl};
 use planexe_base::clock;
 use planexe_base::fs::{self, Durability, FileKind, FsError};

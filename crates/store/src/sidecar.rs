@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Store;
-use super::history::Temps;
+use super::temps::Temps;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::record::{Digest, Done, Marker, SCHEMA, State, Status};
 

@@ -8,9 +8,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::jsonl;
-use super::logs::bounded;
 use planexe_base::fs::{self, FsError};
 use planexe_llm::{CallError, Reply, Usage};
+
+/// The longest error text in a log line.
+const DETAIL: usize = 2000;
+
+pub(super) fn bounded(text: &str) -> String {
+    match text.char_indices().nth(DETAIL) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
 
 /// One call, a line of `usage_metrics.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -256,7 +265,6 @@ pub(super) fn read_overview(usage: &Path) -> Result<ActivityOverview, FsError> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::logs::DETAIL;
     use planexe_llm::Class;
 
     pub(crate) fn reply() -> Reply {

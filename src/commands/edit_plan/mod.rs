@@ -16,6 +16,7 @@ use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::pattern;
 use planexe_base::record::By;
 use planexe_base::style::clean;
+use planexe_build::output_times;
 use planexe_build::touch::{self, Adopting};
 use planexe_pipeline::manifest::paths::substitute_vars;
 use planexe_pipeline::open::Opened;
@@ -311,7 +312,7 @@ impl Change<'_> {
         })?;
         fs::write_atomic(&store.path(plan), new, Durability::Synced)
             .map_err(|error| error.within(store.run_dir()))?;
-        touch::renew(project, store, kept.iter().flat_map(|hit| &found.graph[hit.id].outputs))?;
+        output_times::renew(project, store, kept.iter().flat_map(|hit| &found.graph[hit.id].outputs))?;
         for unit in again {
             store.clean(&unit.name, Why::Cleaned, &unit.outputs, Durability::Synced)?;
         }

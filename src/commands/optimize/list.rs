@@ -10,7 +10,8 @@ use planexe_base::record::Digest;
 use planexe_pipeline::open::Opened;
 use planexe_prompt_lab::cells::Subject;
 use planexe_prompt_lab::decide::Decision;
-use planexe_prompt_lab::records::{Config, Folder};
+use planexe_prompt_lab::folder::Folder;
+use planexe_prompt_lab::records::Config;
 use planexe_prompt_lab::view::{Amount, ExperimentLine, ExperimentsView, OptimizeView};
 
 /// The experiments of a task, the last one first.

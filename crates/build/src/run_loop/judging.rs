@@ -2,6 +2,7 @@
 
 use super::{Build, Pending};
 use crate::check_staleness::{self as judge, Judge, Judgement};
+use crate::output_times;
 use crate::runner::{self, AttemptHistory, Conversation, OtherFields};
 use crate::touch::{self, Adopting};
 use planexe_base::event::Kind;
@@ -285,7 +286,7 @@ impl Build<'_> {
         let task = self.engine.graph()[id].clone();
         let how = Adopting { by: By::Touch, user: None };
         touch::adopt(self.project, self.store, &self.ctx.index, &[(&task, judgement)], &how)?;
-        touch::renew(self.project, self.store, &task.outputs)?;
+        output_times::renew(self.project, self.store, &task.outputs)?;
         self.record(id);
         self.ctx.note(
             Some(&task.name),

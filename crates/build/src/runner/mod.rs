@@ -10,7 +10,7 @@ use minijinja::Value;
 
 use crate::check_staleness::{Prepared, render_failure};
 use crate::isolation::Isolation;
-use crate::touch;
+use crate::output_times;
 use planexe_base::cancel::Cancel;
 use planexe_base::clock;
 use planexe_base::event::{Event, Kind};
@@ -674,7 +674,7 @@ fn commit_attempt(ctx: &BuildContext, job: &Job, outputs: Vec<(String, Content)>
     };
     let committed = commit::commit(&ctx.store, commit).and_then(|committed| {
         // An output whose bytes are the same kept its time.
-        touch::renew(&ctx.project, &ctx.store, &job.task.outputs)?;
+        output_times::renew(&ctx.project, &ctx.store, &job.task.outputs)?;
         Ok(committed)
     });
     match committed {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sidecar::{Sidecar, StatusRead, parse_done, parse_status};
+use super::temps::Temps;
 use super::{Checkpoints, Store, jsonl};
 use planexe_base::clock;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
@@ -356,27 +357,6 @@ impl Store {
         }
         self.remove_done(first, Durability::Synced)?;
         Ok(())
-    }
-}
-
-/// Temporary files with the names they are to get; removed if they do not get them.
-#[derive(Debug, Default)]
-pub(super) struct Temps(pub(super) Vec<(PathBuf, PathBuf)>);
-
-impl Temps {
-    /// Gives them their names.
-    pub(super) fn publish(mut self, durability: Durability) -> Result<(), FsError> {
-        fs::publish(&self.0, durability)?;
-        self.0.clear();
-        Ok(())
-    }
-}
-
-impl Drop for Temps {
-    fn drop(&mut self) {
-        for (temp, _) in &self.0 {
-            let _ = fs::remove(temp);
-        }
     }
 }
 
