@@ -470,7 +470,7 @@ mod tests {
 
     fn start_other(dir: &Path) -> Child {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::lock::tests::other_process", "--nocapture"])
+            .args(["--exact", "lock::tests::other_process", "--nocapture"])
             .env(CHILD, dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -310,6 +310,8 @@ pub mod tests {
                 "model",
                 "duration_seconds",
                 "input_tokens",
+                "cached_tokens",
+                "cache_write_tokens",
                 "output_tokens",
                 "thinking_tokens",
                 "cost_usd",
