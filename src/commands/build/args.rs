@@ -142,6 +142,7 @@ pub fn parse_jobs(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| "wanted a number from 1 up".to_owned())
 }
 
+/// Reads an amount of US dollars from the command line.
 pub fn parse_cost(text: &str) -> Result<f64, String> {
     match text.trim_start_matches('$').parse::<f64>() {
         Ok(usd) if usd.is_finite() && usd >= 0.0 => Ok(usd),
@@ -149,6 +150,7 @@ pub fn parse_cost(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads a number of tokens from the command line.
 pub fn parse_tokens(text: &str) -> Result<u64, String> {
     let (number, unit) = match text.trim_end().char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1e3),
