@@ -217,19 +217,19 @@ pub fn task_dir_name(task: &str) -> String {
 }
 
 #[cfg(test)]
-pub mod fixtures {
+mod fixtures {
     use super::*;
     use crate::commit::{CheckpointOf, Commit, Content};
     use planexe_base::record::{By, Digest, Done, InputRecord, OutputRecord, SCHEMA, State, Status};
 
-    pub fn store() -> (tempfile::TempDir, Store) {
+    pub(crate) fn store() -> (tempfile::TempDir, Store) {
         // Thousands of small files: in memory where that is to be had.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let store = Store::open(dir.path());
         (dir, store)
     }
 
-    pub fn done() -> Done {
+    pub(crate) fn done() -> Done {
         Done {
             schema: SCHEMA,
             task: "swot".into(),
@@ -249,7 +249,7 @@ pub mod fixtures {
     }
 
     /// Records a task as done, with its one output; the id of its checkpoint.
-    pub fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
+    pub(crate) fn make(store: &Store, task: &str, step: u32, content: &str) -> String {
         let commit = Commit {
             task: task.into(),
             outputs: vec![(format!("{task}.json"), Content::Bytes(content.into()))],
@@ -269,11 +269,11 @@ pub mod fixtures {
         commit::commit(store, commit).unwrap().checkpoint.unwrap().id
     }
 
-    pub fn write(store: &Store, name: &str, text: &str) {
+    pub(crate) fn write(store: &Store, name: &str, text: &str) {
         fs::write_atomic(&store.path(name), text.as_bytes(), Durability::Unsynced).unwrap();
     }
 
-    pub fn text(store: &Store, name: &str) -> Option<String> {
+    pub(crate) fn text(store: &Store, name: &str) -> Option<String> {
         fs::optional(fs::read_to_string(&store.path(name))).unwrap()
     }
 }

@@ -263,7 +263,7 @@ pub(super) fn read_overview(usage: &Path) -> Result<ActivityOverview, FsError> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use planexe_llm::Class;
 
