@@ -2,12 +2,12 @@
 
 mod answers;
 mod build;
+mod file_access;
 mod history;
+mod misc_commands;
 mod pipeline;
-mod rarely;
 mod runs;
 mod status;
-mod trust;
 
 use serde_json::Value;
 

@@ -6,9 +6,9 @@ use crate::support::{Answer, FakeLlm, Space, counts};
 
 mod commands;
 mod items;
+mod output_conflicts;
 mod partial;
 mod sequence;
-mod taken;
 
 /// A review by each expert of a list, and a report over all reviews.
 const REVIEWS: &str = r#"

@@ -1,21 +1,21 @@
 //! The engine, driven over random graphs with a made-up outside: seeded, so that a failure can be
-//! run again. `PLANEXE_SEEDS=1000000 cargo test --release --test simulation` runs a million.
+//! run again. `PLANEXE_SEEDS=1000000 cargo test --release -p planexe-engine --test simulation` runs a million.
 
 #![allow(clippy::disallowed_methods, reason = "the number of seeds is read from the environment")]
 
-#[path = "support/random.rs"]
+#[path = "../../../tests/support/random.rs"]
 mod random;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use planexe_base::cancel::Level;
+use planexe_base::limits::Limits;
 use planexe_engine::graph::{Graph, Item, Kind, TaskId, Why};
 use planexe_engine::scheduler::{
     Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work,
 };
 use planexe_engine::slots::Slots;
-use planexe_llm::limits::Limits;
 
 use random::{Rng, random_decls};
 
@@ -236,7 +236,7 @@ fn run(seed: u64) {
         let id = ids[rng.below(ids.len() as u64) as usize];
         if world.running[&id].is_some() && rng.chance(30) {
             // Its answer is on disk, and others may ask while it goes on.
-            engine.answered(id, planexe_llm::Usage::default(), now);
+            engine.answered(id, planexe_base::call::Usage::default(), now);
             world.running.insert(id, None);
             continue;
         }
@@ -399,7 +399,7 @@ fn the_slot_of_a_program_that_ended_is_free_while_its_records_are_written() {
                     Action::Start { task, .. } => {
                         started.push(engine.graph()[task].name.clone());
                         // Its program ends, and its records are never written.
-                        engine.answered(task, planexe_llm::Usage::default(), Duration::ZERO);
+                        engine.answered(task, planexe_base::call::Usage::default(), Duration::ZERO);
                     }
                     _ => {}
                 }

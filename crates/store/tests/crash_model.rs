@@ -4,23 +4,23 @@
 //! one and ask again only for what was in flight.
 //!
 //! The model's tasks write in the order of `store::commit` and `store::calls`. Seeded:
-//! `PLANEXE_SEEDS=1000000 cargo test --release --test crash_model` runs a million.
+//! `PLANEXE_SEEDS=1000000 cargo test --release -p planexe-store --test crash_model` runs a million.
 
 #![allow(clippy::disallowed_methods, reason = "the number of seeds is read from the environment")]
 
-#[path = "support/random.rs"]
+#[path = "../../../tests/support/random.rs"]
 mod random;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use planexe_base::limits::Limits;
 use planexe_base::record::{By, Digest, Done, Marker, OutputRecord, SCHEMA, State, Status};
 use planexe_engine::fingerprint::Fingerprint;
 use planexe_engine::graph::{Decl, Graph, Item, Kind, TaskId, Why};
 use planexe_engine::scheduler::{Action, End, Engine, Event, Judged, Mode, Options, TaskInfo, Work};
 use planexe_engine::slots::Slots;
 use planexe_engine::staleness::{self, Content, Decision, Facts, Rules, Seen};
-use planexe_llm::limits::Limits;
 use planexe_store::StatusRead;
 use planexe_store::sidecar::{parse_done, parse_status};
 

@@ -243,12 +243,12 @@ fn nothing_steers_the_terminal() {
 
 #[test]
 fn the_schema_is_the_one_checked_in() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.schema.json");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipeline.schema.json");
     if updating() {
         fs::write(&file, json_schema()).unwrap();
     }
     assert!(
         fs::read_to_string(&file).unwrap_or_default() == json_schema(),
-        "pipeline.schema.json is not what the types give: run `UPDATE_SNAPSHOTS=1 cargo test --test manifest`"
+        "pipeline.schema.json is not what the types give: run `UPDATE_SNAPSHOTS=1 cargo test -p planexe-pipeline --test manifest`"
     );
 }
