@@ -1,112 +1,196 @@
-//! Attempts: handed to the workers, and what each came to.
+//! The tasks a build works on: stale ones from their judgement to their end, the attempts at work, and what follows
+//! those that ended. Knows no engine: what an end means is decided in `finished`.
 
-use super::{Attempt, Build, Completion, Failed, Finished, STALLED, Stopped, WorkerMessage};
-use crate::check_staleness::Prepared;
-use crate::runner::isolated::merge;
-use crate::runner::{self, AttemptHistory, Completed, EndedAlone, Job, Live, Outcome, Pause};
-use planexe_base::cancel::Level;
-use planexe_base::event::Kind;
-use planexe_base::fs::{Durability, FsError};
-use planexe_base::record::{Failure, Marker};
-use planexe_base::style;
-use planexe_engine::graph::{Kind as NodeKind, TaskId};
-use planexe_engine::scheduler::{End, Event as Input, Settled, Work};
-use planexe_engine::staleness::{Decision, StaleReason};
-use planexe_llm::Class;
-use planexe_pipeline::project::Recipe;
-use planexe_store::StatusRead;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What an attempt came to.
-struct Handled {
-    /// What the engine is told.
-    end: End,
-    /// Another attempt follows.
-    again: Option<Again>,
-    /// Somebody wants the task tried anew, and that is to be seen to yet.
-    retried: bool,
+use crate::check_staleness::{Judgement, Prepared};
+use crate::runner::providers::Providers;
+use crate::runner::{AttemptHistory, EndedAlone, Job, Live, Mark, OtherFields};
+use planexe_base::cancel::Cancel;
+use planexe_base::clock;
+use planexe_base::record::Marker;
+use planexe_engine::graph::{Task, TaskId};
+use planexe_engine::staleness::{Decision, Rules, StaleReason};
+use planexe_llm::Usage;
+use planexe_store::candidates::Candidate;
+use planexe_store::live::AtWork;
+use planexe_ui::progress::Running;
+
+/// The stale tasks of a build and their attempts.
+#[derive(Default)]
+pub(super) struct Attempts {
+    /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
+    pending: HashMap<TaskId, Pending>,
+    running: HashMap<TaskId, Attempt>,
+    /// What follows the attempts of tasks that wait for their next one, in words.
+    retrying: HashMap<TaskId, String>,
 }
 
-/// Why there is another attempt, and when.
-struct Again {
-    failure: Failure,
-    next: Option<String>,
-    after: Duration,
-}
+impl Attempts {
+    /// A task was found stale: what its attempts need is kept until its end.
+    pub(super) fn keep(&mut self, id: TaskId, pending: Pending) {
+        self.pending.insert(id, pending);
+    }
 
-impl Build<'_> {
-    /// Hands an attempt to a worker.
-    pub(super) fn start(&mut self, id: TaskId, attempt: u32, endpoint: Option<usize>) {
-        if let Err(error) = self.begin() {
-            self.break_off(error);
-            self.engine.on(Input::Ended(id, End::Stopped), self.now());
-            return;
-        }
-        if self.is_edited_since(id) {
-            self.pending.remove(&id);
-            self.finder.forget();
-            self.engine.on(Input::Ended(id, End::Rejudge), self.now());
-            return;
-        }
-        let Some(mut job) = self.job(id, attempt, endpoint) else {
-            let name = self.engine.graph()[id].name.clone();
-            let failure = runner::failure("internal", "BUG: it was never judged; please report it");
-            self.failed(&name, id, attempt, None, failure, false);
-            self.engine.on(Input::Ended(id, End::Failed), self.now());
-            return;
-        };
-        let recipe = &self.project.spec(&job.task).recipe;
-        let model = self.model_of(&job).filter(|_| endpoint.is_some());
-        let recipe = match (job.evaluates, job.merges) {
-            (true, _) => "eval",
-            (_, true) => "merge",
-            _ => recipe.name(),
-        };
-        if job.history.merged.is_none() {
-            self.tell(Kind::TaskStarted {
-                task: job.task.name.clone(),
-                attempt: job.attempt,
-                model: model.clone(),
-                recipe: recipe.to_owned(),
-            });
-        }
+    pub(super) fn pending(&self, id: TaskId) -> Option<&Pending> {
+        self.pending.get(&id)
+    }
+
+    pub(super) fn pending_mut(&mut self, id: TaskId) -> Option<&mut Pending> {
+        self.pending.get_mut(&id)
+    }
+
+    /// The task came to its end, or is judged again.
+    pub(super) fn forget(&mut self, id: TaskId) {
+        self.pending.remove(&id);
+    }
+
+    pub(super) fn begin(&mut self, id: TaskId, attempt: Attempt) {
         self.retrying.remove(&id);
-        self.running.insert(id, self.attempt_of(&job, model));
-        let (ctx, back) = (self.ctx.clone(), self.outcomes.0.clone());
-        self.workers.give(move || {
-            let outcome =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner::run(&ctx, &mut job)));
-            let outcome = outcome.unwrap_or_else(|_| {
-                Outcome::Failed(runner::failure(
-                    "internal",
-                    "BUG: the task's worker panicked; please report it",
-                ))
-            });
-            // The build ends only after every worker has answered, so somebody listens.
-            let _ = back.send(WorkerMessage::Finished(Box::new(Finished { task: id, job, outcome })));
-        });
+        self.running.insert(id, attempt);
     }
 
-    /// Whether an input was edited since a task was judged: what it would be made from is no more.
-    fn is_edited_since(&self, id: TaskId) -> bool {
-        let Some(pending) = self.pending.get(&id) else { return false };
-        let records = pending.judgement.prepared.as_ref().map(Prepared::records).unwrap_or_default();
-        let edit = records.iter().filter_map(|record| self.edited_at.get(&record.path)).max();
-        edit.is_some_and(|at| *at > pending.judged)
+    pub(super) fn end(&mut self, id: TaskId) -> Option<Attempt> {
+        self.running.remove(&id)
     }
 
-    /// What a worker needs for an attempt; none if the task was not judged.
-    fn job(&mut self, id: TaskId, attempt: u32, endpoint: Option<usize>) -> Option<Box<Job>> {
-        let first = self.engine.graph()[id].outputs.first().map_or("", String::as_str);
-        let rules = self.judge_with().rules_of(first);
-        let pending = self.pending.get_mut(&id)?;
-        let judgement = &pending.judgement;
+    pub(super) fn running(&self) -> impl Iterator<Item = (TaskId, &Attempt)> {
+        self.running.iter().map(|(id, attempt)| (*id, attempt))
+    }
+
+    pub(super) fn running_mut(&mut self) -> impl Iterator<Item = (TaskId, &mut Attempt)> {
+        self.running.iter_mut().map(|(id, attempt)| (*id, attempt))
+    }
+
+    pub(super) fn at_work(&self, id: TaskId) -> Option<&Attempt> {
+        self.running.get(&id)
+    }
+
+    /// How many are at work.
+    pub(super) fn count(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Another attempt follows, as `next` says.
+    pub(super) fn retry(&mut self, id: TaskId, next: String) {
+        self.retrying.insert(id, next);
+    }
+
+    pub(super) fn is_retrying(&self) -> bool {
+        !self.retrying.is_empty()
+    }
+
+    pub(super) fn what_follows(&self, id: TaskId) -> Option<&str> {
+        self.retrying.get(&id).map(String::as_str)
+    }
+}
+
+/// A stale task, from its judgement to its end.
+pub(super) struct Pending {
+    judgement: Judgement,
+    history: AttemptHistory,
+    base_attempt: u32,
+    passed: Option<String>,
+    other: OtherFields,
+    /// Jobs that count as no attempt: the endpoint was not ready, or a further phase of one.
+    uncounted: u32,
+    first: bool,
+    judged: Instant,
+}
+
+/// What a job needs beside what its task was judged on.
+pub(super) struct JobContext<'a> {
+    pub(super) task: &'a Task,
+    pub(super) rules: Rules,
+    pub(super) cancel: &'a Cancel,
+    /// Told that an answer is on disk.
+    pub(super) answered: Box<dyn Fn(Usage) + Send>,
+}
+
+impl Pending {
+    /// `base_attempt`: the number of the last attempt of former builds. `passed`: who let it pass.
+    pub(super) fn new(
+        judgement: Judgement,
+        history: AttemptHistory,
+        base_attempt: u32,
+        passed: Option<String>,
+    ) -> Pending {
+        let other = OtherFields {
+            done: match &judgement.marker {
+                Marker::Valid(done) => done.other.clone(),
+                _ => serde_json::Map::new(),
+            },
+            status: judgement.status.as_ref().map(|status| status.other.clone()).unwrap_or_default(),
+        };
+        Pending {
+            judgement,
+            history,
+            base_attempt,
+            passed,
+            other,
+            uncounted: 0,
+            first: true,
+            judged: Instant::now(),
+        }
+    }
+
+    pub(super) fn judgement(&self) -> &Judgement {
+        &self.judgement
+    }
+
+    /// The number of its first attempt in this build.
+    pub(super) fn first_attempt(&self) -> u32 {
+        self.base_attempt + 1
+    }
+
+    /// Paths of what it is made from, and when it was judged.
+    pub(super) fn inputs(&self) -> (Vec<String>, Instant) {
+        let records = self.judgement.prepared.as_ref().map(Prepared::records).unwrap_or_default();
+        (records.into_iter().map(|record| record.path).collect(), self.judged)
+    }
+
+    /// What it is made from was looked at again.
+    pub(super) fn prepare(&mut self, prepared: Prepared) {
+        self.judgement.prepared = Some(prepared);
+    }
+
+    /// Its next job makes it anew, whatever there is.
+    pub(super) fn make_anew(&mut self) {
+        if let Some(prepared) = &mut self.judgement.prepared {
+            prepared.make_anew();
+        }
+    }
+
+    /// A job ended and another attempt follows. `counts`: whether the one that ended was an attempt.
+    pub(super) fn retry(&mut self, history: AttemptHistory, counts: bool) {
+        self.history = history;
+        self.uncounted += u32::from(!counts);
+    }
+
+    /// The next phase of an attempt follows, which is no attempt of its own.
+    pub(super) fn next_phase(&mut self, history: AttemptHistory, change: impl FnOnce(&mut AttemptHistory)) {
+        self.retry(history, false);
+        change(&mut self.history);
+    }
+
+    /// The next round of its attempts follows.
+    pub(super) fn next_round(&mut self, history: AttemptHistory) {
+        self.history = history;
+    }
+
+    /// The `attempt`-th job of this build; none if nothing was prepared for one. The history goes with the job, and comes
+    /// back with its end.
+    pub(super) fn job(&mut self, attempt: u32, endpoint: Option<usize>, with: JobContext<'_>) -> Option<Job> {
+        let judgement = &self.judgement;
         let prepared = judgement.prepared.clone()?;
+        // What there was is seen to by the first attempt.
+        let first = std::mem::replace(&mut self.first, false);
         let (redraw, withdraw, edited, damaged) = match &judgement.decision {
-            Decision::Stale { reasons, redraw, edited, .. } => {
+            Decision::Stale { reasons, redraw, edited, .. } if first => {
                 let damaged = reasons.iter().any(|r| matches!(r, StaleReason::OutputInvalid { .. }));
-                let asked = reasons.iter().any(|reason| rules.is_asked(reason));
+                let asked = reasons.iter().any(|reason| with.rules.is_asked(reason));
                 (*redraw, asked, edited.clone(), damaged)
             }
             _ => (false, false, Vec::new(), false),
@@ -116,443 +200,190 @@ impl Build<'_> {
             Marker::Valid(done) => Some(done.clone()),
             _ => None,
         };
-        // What there was is seen to by the first attempt.
-        let first = std::mem::replace(&mut pending.first, false);
-        let back = self.outcomes.0.clone();
-        let merges = pending.history.candidate.as_ref().is_some_and(|candidate| candidate.success.is_some());
-        let evaluates = pending.history.candidate.is_some() && !merges;
-        let live = Live::under(&self.ctx.cancel);
-        Some(Box::new(Job {
+        let candidate: Option<&Candidate> = self.history.candidate.as_deref();
+        let merges = candidate.is_some_and(|candidate| candidate.success.is_some());
+        let evaluates = candidate.is_some() && !merges;
+        let live = Live::under(with.cancel);
+        Some(Job {
             evaluates,
             merges,
-            attempt: (pending.base_attempt.saturating_add(attempt)).saturating_sub(pending.waits),
+            attempt: self.base_attempt.saturating_add(attempt).saturating_sub(self.uncounted),
             endpoint: endpoint.unwrap_or(0),
             prepared,
             former,
-            redraw: redraw && first,
-            withdraw: withdraw && first,
-            edited: if first { edited } else { Vec::new() },
-            damaged: damaged && first,
+            redraw,
+            withdraw,
+            edited,
+            damaged,
             torn: torn && first,
-            other: pending.other.clone(),
-            passed: pending.passed.clone(),
-            history: std::mem::take(&mut pending.history),
+            other: self.other.clone(),
+            passed: self.passed.clone(),
+            history: std::mem::take(&mut self.history),
             live: Arc::new(if evaluates { live.evaluating() } else { live }),
-            answered: Box::new(move |usage| drop(back.send(WorkerMessage::Answered(id, usage)))),
-            task: self.engine.graph()[id].clone(),
-        }))
+            answered: with.answered,
+            task: with.task.clone(),
+        })
     }
+}
 
-    /// An attempt that begins now.
-    fn attempt_of(&self, job: &Job, model: Option<String>) -> Attempt {
-        let spec = self.project.spec(&job.task);
-        let stall = match spec.recipe {
-            Recipe::Prompt(_) | Recipe::Command(_) => spec.stall,
-            _ => None,
-        };
+/// An attempt at work.
+pub(super) struct Attempt {
+    live: Arc<Live>,
+    /// The number of the attempt, over all builds since the task was last done.
+    number: u32,
+    /// The model it asks, if any.
+    model: Option<String>,
+    /// How far it was when it was last looked at.
+    mark: Mark,
+    /// When it last got on, by both clocks.
+    got_on: Instant,
+    got_on_at: SystemTime,
+    /// After so long without progress it is told, and ended if the task says so.
+    limit: Duration,
+    ends: bool,
+    stalled: bool,
+    /// Text that is not yet shown: it may be the beginning of a key.
+    unshown: String,
+    /// Some of its text was shown to other processes.
+    followed: bool,
+}
+
+impl Attempt {
+    /// One that begins now. `ends`: it is ended after `limit` without progress.
+    pub(super) fn new(job: &Job, model: Option<String>, limit: Duration, ends: bool) -> Attempt {
         Attempt {
             number: job.attempt,
             model,
             mark: job.live.mark(),
             got_on: Instant::now(),
             got_on_at: SystemTime::now(),
-            limit: stall.unwrap_or(STALLED),
-            // The watchdog ends programs itself.
-            ends: stall.is_some() && job.asks(self.project).is_some(),
+            limit,
+            ends,
             stalled: false,
-            held: String::new(),
+            unshown: String::new(),
             followed: false,
             live: job.live.clone(),
         }
     }
 
-    /// Takes in the end of an attempt.
-    pub(super) fn ended(&mut self, ran: Finished) {
-        let Finished { task: id, mut job, outcome } = ran;
-        self.no_longer_running(id, &job, &outcome);
-        self.finder.forget();
-        let timed_out = self.take_in_call(id, &mut job);
-        let name = job.task.name.clone();
-        let Handled { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
-        if !matches!(end, End::Retry { .. } | End::NextPhase(_)) {
-            self.pending.remove(&id);
+    pub(super) fn elapsed(&self) -> Duration {
+        self.live.started.elapsed()
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Ends it, and no other.
+    pub(super) fn cancel(&self, why: EndedAlone) {
+        self.live.end(why);
+    }
+
+    /// After so long without progress it is stalled, if that was not told yet.
+    pub(super) fn untold_stall(&self) -> Option<Duration> {
+        (!self.stalled).then_some(self.limit)
+    }
+
+    /// Looks how far it is; the time without progress, the first time that is too long. `missed`: time since the last look
+    /// in which nobody listened to it.
+    pub(super) fn look(&mut self, now: Instant, missed: Duration) -> Option<Duration> {
+        let mark = self.live.mark();
+        if mark != self.mark {
+            (self.mark, self.got_on, self.got_on_at) = (mark, now, SystemTime::now());
         }
-        let told = match end {
-            End::Done => Some(Settled::Done),
-            End::Failed => Some(Settled::Failed),
-            End::Waiting => Some(Settled::Waiting),
-            End::Retry { .. } | End::NextPhase(_) | End::Stopped | End::Rejudge => None,
-        };
-        self.engine.on(Input::Ended(id, end), self.now());
-        // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
-        if let Some(told) = told.filter(|told| self.engine.settled(id) != Some(*told)) {
-            self.take_back_end(id, told);
+        self.got_on = (self.got_on + missed).min(now);
+        let idle = now.saturating_duration_since(self.got_on);
+        if self.stalled || idle < self.limit {
+            return None;
         }
-        if let Some(Again { failure, next, after }) = again {
-            let next = next.unwrap_or_else(|| self.again_in(id, after));
-            self.retrying.insert(id, next.clone());
-            self.tell(Kind::TaskRetrying { task: name.clone(), attempt: job.attempt, failure, next });
+        self.stalled = true;
+        if self.ends {
+            self.live.end(EndedAlone::Stalled(self.limit));
         }
-        if timed_out {
-            self.look_at_silence(&job);
-        }
-        if retried {
-            // It came to its end all the same.
-            self.retry(&name);
+        Some(idle)
+    }
+
+    /// For a progress line.
+    pub(super) fn shown(&self, task: &str) -> Running {
+        Running {
+            task: task.to_owned(),
+            model: self.model.clone(),
+            attempt: self.number,
+            doing: self.live.doing().text,
+            elapsed_s: self.elapsed().as_secs_f64(),
         }
     }
 
-    /// Forgets an attempt that ended.
-    fn no_longer_running(&mut self, id: TaskId, job: &Job, outcome: &Outcome) {
-        let Some(attempt) = self.running.remove(&id) else { return };
-        self.forget_text(id, &attempt);
-        if let Outcome::Failed(failure) = outcome
-            && failure.class == "stall"
-            && !attempt.stalled
-        {
-            // The watchdog was faster than the look from here.
-            let idle_s = self.project.spec(&job.task).stall.unwrap_or(attempt.limit).as_secs_f64();
-            self.tell(Kind::TaskStalled { task: job.task.name.clone(), idle_s });
+    /// For other processes.
+    pub(super) fn progress(&self, task: &str) -> AtWork {
+        let doing = self.live.doing();
+        AtWork {
+            task: task.to_owned(),
+            attempt: self.number,
+            phase: doing.phase.to_owned(),
+            doing: doing.text,
+            tokens: doing.tokens,
+            progress_utc: clock::format_utc(self.got_on_at),
         }
     }
 
-    /// What an attempt's call says of its endpoint, and of those that are closed by now. Whether it ran out of time.
-    fn take_in_call(&mut self, id: TaskId, job: &mut Job) -> bool {
-        let mut timed_out = false;
-        if let Some((result, retry_after)) = job.history.call.take() {
-            if let Ok(usage) = &result {
-                self.answered(job);
-                self.look_at_cost(job, usage);
-            }
-            if let (Err(Class::Timeout), Some(rest)) = (&result, retry_after) {
-                self.await_idle(job, rest);
-            }
-            timed_out = matches!(result, Err(Class::Timeout));
-            self.engine.call_ended(id, result, retry_after);
-        }
-        let now = self.now();
-        if let Some(prompt) = job.asks(self.project) {
-            for &endpoint in prompt.models.iter().filter(|&&at| self.ctx.providers.is_closed(at)) {
-                self.engine.on(Input::EndpointClosed(endpoint), now);
-            }
-        }
-        timed_out
+    /// What its answer and its program said since it was last asked, without keys.
+    pub(super) fn take_text(&mut self, providers: &Providers) -> Vec<u8> {
+        self.unshown.push_str(&self.live.call.take_text());
+        let mut bytes = providers.take_redacted(&mut self.unshown).into_bytes();
+        bytes.extend(self.live.take_said());
+        self.followed |= !bytes.is_empty();
+        bytes
     }
 
-    /// What the outcome of an attempt means, told to people and to the records of the build.
-    fn take_in_outcome(&mut self, id: TaskId, job: &mut Job, outcome: Outcome) -> Handled {
-        let name = job.task.name.clone();
-        let edited = job.live.ended() == Some(EndedAlone::Edited);
-        let retried = job.live.ended() == Some(EndedAlone::Retried);
-        let handled = |end: End| Handled { end, again: None, retried };
-        match outcome {
-            Outcome::Done(completed) => {
-                self.project.release_staged(&job.task);
-                let outdated = completed.outdated;
-                self.completed(id, job, *completed);
-                handled(if outdated { End::Rejudge } else { End::Done })
-            }
-            Outcome::Failed(failure) => {
-                let model = self.model_of(job);
-                let given_up = job.merges && matches!(failure.class.as_str(), merge::CONFLICT | merge::DIRTY);
-                self.failed(&name, id, job.attempt, model, failure, false);
-                if given_up {
-                    self.stop(Stopped::Abort, Level::Draining);
-                }
-                handled(End::Failed)
-            }
-            Outcome::Waiting(message) => {
-                if job.passed.is_some() {
-                    // What was written will not do: it is asked for again.
-                    self.controls.clear_passed(&name);
-                }
-                self.waits_for_a_person(name, message);
-                handled(End::Waiting)
-            }
-            Outcome::Retry { failure, next, after, endpoint, pause } => {
-                let outage = matches!(pause, Pause::Outage { .. });
-                if let Pause::Outage { left } = pause {
-                    self.await_server(job, &failure, left);
-                }
-                if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.history = std::mem::take(&mut job.history);
-                    pending.waits += u32::from(pause != Pause::Attempt || job.evaluates);
-                }
-                let again = Some(Again { failure, next, after });
-                Handled { again, ..handled(End::Retry { after, endpoint, outage }) }
-            }
-            Outcome::Evaluate(candidate) => {
-                let work = self.work_of_eval(id, &candidate);
-                self.next_part(id, job, |history, took| {
-                    history.candidate = Some(candidate);
-                    history.made_in = Some(took);
-                });
-                handled(End::NextPhase(work))
-            }
-            Outcome::ReadyToMerge(candidate) => {
-                self.project.stage(&job.task, self.store, &candidate);
-                self.next_part(id, job, |history, took| {
-                    history.candidate = Some(candidate);
-                    history.made_in = Some(took);
-                });
-                handled(End::NextPhase(Work { made: true, ..Work::default() }))
-            }
-            Outcome::Merged(merged) => {
-                self.look_again(id);
-                self.next_part(id, job, |history, took| {
-                    history.made_in = history.made_in.map(|_| took);
-                    history.merged = Some(merged);
-                });
-                handled(End::NextPhase(Work::default()))
-            }
-            Outcome::Unmerged(failure) => {
-                self.waits_for_a_person(name, failure.message);
-                handled(End::Waiting)
-            }
-            Outcome::NextRound(failure) => {
-                let (round, rounds) =
-                    (job.history.round, job.history.evaluation.as_ref().map_or(0, |it| it.rounds));
-                let evaluation = job.history.evaluation.as_ref().map_or(String::new(), |it| it.text());
-                let work = self.next_round(id, job);
-                let next = format!("made again with the notes (round {round} of {rounds})");
-                let Some(failure) = failure else {
-                    self.ctx.note(Some(&name), false, format!("{evaluation}; {next}"));
-                    return handled(End::NextPhase(work));
-                };
-                let again = Some(Again { failure, next: Some(next), after: Duration::ZERO });
-                Handled { again, ..handled(End::NextPhase(work)) }
-            }
-            Outcome::EvalUnavailable(failure) => {
-                let model = self.model_of(job);
-                self.failed(&name, id, job.attempt, model, failure, false);
-                handled(End::Failed)
-            }
-            Outcome::Stopped if (edited || retried) && self.ctx.cancel.level() == Level::Running => {
-                let mut handled = handled(End::Rejudge);
-                if edited {
-                    self.ctx.note(Some(&name), false, "what it reads was edited: ended, and begun anew");
-                } else if let Some(first) = job.task.outputs.first() {
-                    // Before it is judged: what was kept of it is set aside.
-                    handled.retried = !self.begin_anew(&name, first);
-                    self.ctx.note(Some(&name), false, "ended and tried anew, as asked by `planexe retry`");
-                }
-                handled
-            }
-            Outcome::Stopped => {
-                self.summary.stopped.push(name.clone());
-                self.tell(Kind::TaskStopped { task: name });
-                handled(End::Stopped)
-            }
-            Outcome::Broken(error) => {
-                self.broken_by(&name, id, job, error);
-                handled(End::Failed)
-            }
+    /// Some of its text was shown to other processes.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn attempt(ends: bool) -> Attempt {
+        let live = Arc::new(Live::default());
+        Attempt {
+            mark: live.mark(),
+            live,
+            number: 1,
+            model: None,
+            got_on: Instant::now(),
+            got_on_at: SystemTime::now(),
+            limit: LIMIT,
+            ends,
+            stalled: false,
+            unshown: String::new(),
+            followed: false,
         }
     }
 
-    /// An attempt goes on with its next part, which is no attempt of its own. `change` is told how long it took so far.
-    fn next_part(&mut self, id: TaskId, job: &mut Job, change: impl FnOnce(&mut AttemptHistory, Duration)) {
-        if let Some(pending) = self.pending.get_mut(&id) {
-            // Its earlier parts are in the history.
-            let took = job.took();
-            pending.history = std::mem::take(&mut job.history);
-            change(&mut pending.history, took);
-            pending.waits += 1;
+    #[test]
+    fn a_stall_is_told_once_and_ends_the_attempt_only_if_its_task_says_so() {
+        for ends in [false, true] {
+            let mut attempt = attempt(ends);
+            let began = attempt.got_on;
+            assert_eq!(attempt.look(began + LIMIT / 2, Duration::ZERO), None);
+            attempt.live.grown(7);
+            assert_eq!(attempt.look(began + LIMIT, Duration::ZERO), None, "it got on");
+            assert_eq!(attempt.look(began + LIMIT * 2, Duration::ZERO), Some(LIMIT));
+            assert_eq!(attempt.look(began + LIMIT * 3, Duration::ZERO), None, "told already");
+            assert_eq!(attempt.live.ended(), ends.then_some(EndedAlone::Stalled(LIMIT)));
         }
     }
 
-    /// What the next round of a task takes, made anew whatever there is.
-    fn next_round(&mut self, id: TaskId, job: &mut Job) -> Work {
-        let Some(mut pending) = self.pending.remove(&id) else { return Work::default() };
-        if let Some(prepared) = &mut pending.judgement.prepared {
-            prepared.make_anew();
-        }
-        let work = self.work_of(id, &pending.judgement);
-        pending.history = std::mem::take(&mut job.history);
-        self.pending.insert(id, pending);
-        work
-    }
-
-    fn waits_for_a_person(&mut self, task: String, message: String) {
-        self.summary.waiting.push(task.clone());
-        self.waiting.push((task.clone(), message.clone()));
-        self.tell(Kind::TaskWaiting { task, message });
-    }
-
-    /// A record of the task could not be written: it fails, and with it the build.
-    fn broken_by(&mut self, name: &str, id: TaskId, job: &Job, error: FsError) {
-        let error = error.within(self.store.run_dir());
-        let hint = match error.is_out_of_space() {
-            true => "\nhint: make room; `planexe gc` forgets former contents",
-            false => "",
-        };
-        let failure = runner::failure("io", format!("{error}{hint}"));
-        runner::note_broken(&self.ctx, job, &failure);
-        self.failed(name, id, job.attempt, None, failure, false);
-        self.break_off(error);
-    }
-
-    /// Of a lane some tasks succeeded and some failed: nothing of it is merged, which is told of each that succeeded.
-    pub(super) fn mixed(&mut self, made: &[TaskId], failed: &[TaskId]) {
-        let graph = self.engine.graph();
-        let names = |ids: &[TaskId]| ids.iter().map(|id| graph[*id].name.clone()).collect::<Vec<_>>();
-        let (made_names, failed_names) = (names(made), names(failed));
-        let lane = made.first().map(|id| {
-            let task = &graph[*id];
-            let spec = self.project.spec(task).isolate.as_ref();
-            spec.map_or(String::new(), |spec| spec.lane_of(&task.name).to_owned())
-        });
-        let list = |names: &[String]| format!("`{}`", names.join("`, `"));
-        let again = style::clean(&failed_names.join(" "));
-        let message = format!(
-            "lane `{}` is mixed: {} succeeded, {} failed, and nothing of it is merged\n\
-             hint: `planexe build` tries {again} again, and merges all of it once that succeeded\n\
-             hint: `planexe build {}` merges what succeeded alone",
-            lane.unwrap_or_default(),
-            list(&made_names),
-            list(&failed_names),
-            made_names.iter().map(|name| planexe_ui::views::shell_word(name)).collect::<Vec<_>>().join(" "),
-        );
-        for (&id, name) in made.iter().zip(&made_names) {
-            let mut failure = runner::failure("lane_mixed", message.as_str());
-            failure.recoverable = true;
-            let attempt = self.pending.get(&id).map_or(0, |pending| pending.base_attempt + 1);
-            if let Err(error) = self.note_mixed(id, &failure) {
-                self.break_off(error);
-            }
-            self.pending.remove(&id);
-            self.failed(name, id, attempt, None, failure, false);
-        }
-    }
-
-    /// Has the `.status` of a task that is to be merged say why it is not.
-    fn note_mixed(&self, id: TaskId, failure: &Failure) -> Result<(), FsError> {
-        let Some(first) = self.engine.graph()[id].outputs.first() else { return Ok(()) };
-        match self.store.read_status(first) {
-            StatusRead::Valid(mut status) => {
-                status.failure = Some(failure.clone());
-                self.store.write_status(first, &status, Durability::Synced)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What a task would be made from now that its commits are merged: it may have changed what it reads.
-    fn look_again(&mut self, id: TaskId) {
-        let judgement = self.judge_with().judge(self.engine.graph(), id, false);
-        if let (Some(pending), Some(prepared)) = (self.pending.get_mut(&id), judgement.prepared) {
-            pending.judgement.prepared = Some(prepared);
-        }
-    }
-
-    /// When a call that failed is made again: not before its pause is over, nor while its server is left alone.
-    fn again_in(&self, id: TaskId, after: Duration) -> String {
-        let held = self.engine.left_alone(id, self.now()).unwrap_or_default();
-        let pause = held.max(after);
-        match style::duration(pause.as_secs_f64()) {
-            time if held > after => format!("again in {time} or later: its server is left alone"),
-            _ if pause < Duration::from_millis(50) => "again at once".to_owned(),
-            time => format!("again in {time}"),
-        }
-    }
-
-    pub(super) fn model_of(&self, job: &Job) -> Option<String> {
-        let prompt = job.asks(self.project)?;
-        Some(self.project.endpoints[*prompt.models.get(job.endpoint)?].model_name().to_owned())
-    }
-
-    pub(super) fn completed(&mut self, id: TaskId, job: &Job, completed: Completed) {
-        self.summary.ran += 1;
-        self.summary.reused += u32::from(completed.reused);
-        let name = job.task.name.clone();
-        if completed.sample {
-            self.summary.sample.push(name.clone());
-        }
-        if job.passed.is_some() {
-            self.controls.clear_passed(&name);
-        }
-        for (path, digest) in &completed.contents {
-            self.contents.note(path, digest);
-        }
-        if !completed.reused && completed.from_start {
-            self.keep_pace(job.task.decl, completed.duration_s);
-            self.ctx.index.add_duration(&name, completed.duration_s);
-            if let NodeKind::Instance { family } = job.task.kind {
-                let family = self.engine.graph()[family].name.clone();
-                self.ctx.index.add_duration(&family, completed.duration_s);
-            }
-        }
-        let step = self.project.spec(&job.task).step;
-        self.last_completed = Some(Completion {
-            step,
-            task: name.clone(),
-            checkpoint_id: completed.checkpoint_id.clone(),
-            decision_id: job.prepared.decision_id.clone(),
-        });
-        if completed.changed {
-            self.changed.push(id);
-        }
-        self.record(id);
-        if completed.warned {
-            self.summary.warned.push(name.clone());
-        }
-        if completed.rescued {
-            self.summary.rescued.push(name.clone());
-            self.tell(Kind::TaskRescued {
-                task: name,
-                attempt: job.attempt,
-                model: completed.model,
-                score: completed.score,
-            });
-            return;
-        }
-        self.tell(Kind::TaskCompleted {
-            task: name,
-            attempt: job.attempt,
-            model: completed.model,
-            duration_s: completed.duration_s,
-            usage: runner::usage_of(&job.history.usage),
-            step,
-            reused: completed.reused,
-            unchanged: !completed.changed,
-            sample: completed.sample,
-            partial: false,
-            output: job.task.outputs.first().cloned(),
-        });
-    }
-
-    pub(super) fn failed(
-        &mut self,
-        name: &str,
-        id: TaskId,
-        attempt: u32,
-        model: Option<String>,
-        failure: Failure,
-        kept: bool,
-    ) {
-        let blocks = self.blocked_by(id);
-        let blocked = blocks.len() as u32;
-        self.summary.failed.push(name.to_owned());
-        self.failures.push(Failed { task: name.to_owned(), failure: failure.clone(), blocks });
-        self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked, kept });
-    }
-
-    /// Tasks of this build that need a task. A fan-out with a `min_success` may do without one of its instances.
-    pub(super) fn blocked_by(&self, id: TaskId) -> Vec<String> {
-        let graph = self.engine.graph();
-        let mask = graph.lost_with(&[id], |family| self.project.spec(&graph[family]).min_success < 1.0);
-        let own = match graph[id].kind {
-            NodeKind::Instance { family } => family,
-            _ => id,
-        };
-        let counts = |other: &TaskId| {
-            *other != id
-                && *other != own
-                && mask[other.index()]
-                && self.engine.is_wanted(*other)
-                && self.counts(*other)
-                && !matches!(graph[*other].kind, NodeKind::Instance { family } if family == own)
-        };
-        graph.ids().filter(counts).map(|id| graph[id].name.clone()).collect()
+    #[test]
+    fn time_in_which_nobody_listened_is_no_stall() {
+        let mut attempt = attempt(true);
+        let began = attempt.got_on;
+        assert_eq!(attempt.look(began + LIMIT * 5, LIMIT * 5), None);
+        assert_eq!(attempt.look(began + LIMIT * 6, Duration::ZERO), Some(LIMIT));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::tally::Closing;
 use super::{Build, Ended, Stopped};
 use crate::runner;
 use planexe_base::event::Kind;
@@ -11,109 +12,138 @@ use planexe_base::record::Marker;
 use planexe_engine::graph::{Kind as NodeKind, Task, TaskId};
 use planexe_engine::scheduler::Settled;
 use planexe_pipeline::project::Recipe;
-use planexe_store::memo::{self, Known, RestsOn};
+use planexe_store::memo::{self, Contents, Known, RestsOn};
 use planexe_store::{Sidecar, Store};
 
 /// At most so many tasks that were not reached are named.
 const LEFT: usize = 100;
 
+/// What the next build need not find out again.
+#[derive(Default)]
+struct ForNextBuild {
+    rests_on: Option<RestsOn>,
+    contents: Option<Contents>,
+    memo_is_outdated: bool,
+}
+
 impl Build<'_> {
     /// The end: what was not reached, the closing records.
     pub(super) fn finish(mut self) -> Ended {
-        if self.begun {
+        if self.records.is_begun() {
             self.look_at_run_dir();
         }
         self.drain_events();
         if self.wanted.options.only {
             self.tell_readers();
         }
-        let graph = self.engine.graph();
-        let pending: Vec<TaskId> = graph
-            .ids()
-            .filter(|&id| {
-                self.engine.is_wanted(id)
-                    && self.engine.settled(id).is_none()
-                    && !matches!(graph[id].kind, NodeKind::Group)
-            })
-            .collect();
-        self.summary.pending = pending.iter().filter(|&&id| self.counts(id)).count() as u32;
-        let blocked = |id: &TaskId| self.engine.settled(*id) == Some(Settled::Blocked) && self.counts(*id);
-        self.summary.blocked = graph.ids().filter(blocked).count() as u32;
+        let closing = self.closing();
         // What was left when a budget was used up turned out to be up to date.
         let limited = matches!(
-            self.stopped,
+            self.steering.stopped(),
             Some(Stopped::MaxTime | Stopped::MaxTokens | Stopped::MaxCost | Stopped::MaxCalls)
         );
-        if limited && pending.is_empty() && self.summary.stopped.is_empty() {
-            self.stopped = None;
+        if limited && closing.unreached == 0 && self.tally.summary().stopped.is_empty() {
+            self.steering.forget_stop();
         }
-        let declared = |id: &&TaskId| !matches!(graph[**id].kind, NodeKind::Instance { .. });
-        let names = pending.iter().filter(declared).map(|&id| graph[id].name.clone());
-        self.summary.left = names.take(LEFT).collect();
-        self.summary.duration_s = self.now().as_secs_f64();
-        self.summary.usage = runner::usage_of(&self.ctx.providers.spent());
-        let all = self.stopped.is_none()
-            && self.broken.is_none()
-            && graph.ids().all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));
-        // Before anything says that the build is complete.
-        if let Err(error) = self.ctx.logs.catch_up().and_then(|()| self.store.batch().end(all)) {
-            self.broken.get_or_insert(error);
-        }
-        if self.begun
-            && let Err(error) = self.store.forget_anew()
-        {
-            self.broken.get_or_insert(error);
-        }
-        self.end_recording();
+        self.tally.close(closing);
+        self.close_records();
         self.drain_events();
-        self.summary.sample.sort();
-        self.summary.sample.dedup();
-        let ended = Ended {
-            summary: self.summary.clone(),
-            stopped: self.stopped,
-            broken: None,
-            started: self.begun,
-            failures: std::mem::take(&mut self.failures),
-            rests_on: None,
-            contents: None,
-            memo_is_outdated: false,
-            edited: self.edited.clone(),
-            fails: self.fails(),
-            waiting: std::mem::take(&mut self.waiting),
-            last_completed: self.last_completed.take(),
-        };
-        if self.begun {
-            let kind = if let Some(stopped) = self.stopped {
-                Kind::PipelineStopped { summary: ended.summary.clone(), message: stopped.text().into() }
-            } else if ended.fails || self.broken.is_some() {
-                Kind::PipelineFailed { summary: ended.summary.clone() }
-            } else if !ended.summary.waiting.is_empty() {
-                Kind::PipelineStopped {
-                    summary: ended.summary.clone(),
-                    message: "a person is waited for".into(),
-                }
-            } else {
-                Kind::PipelineCompleted { summary: ended.summary.clone() }
-            };
-            self.tell(kind);
+        let fails = self.fails();
+        if self.records.is_begun() {
+            self.tell_end(fails);
         }
         self.note_fresh();
+        let caches = self.caches_for_next_build();
+        Ended {
+            summary: self.tally.summary().clone(),
+            stopped: self.steering.stopped(),
+            broken: self.records.take_error(),
+            started: self.records.is_begun(),
+            failures: self.tally.take_failures(),
+            rests_on: caches.rests_on,
+            contents: caches.contents,
+            memo_is_outdated: caches.memo_is_outdated,
+            edited: self.tally.edited().to_vec(),
+            fails,
+            waiting: self.tally.take_waiting(),
+            last_completed: self.tally.take_last_completed(),
+        }
+    }
+
+    /// The figures that are known at the end.
+    fn closing(&self) -> Closing {
         let graph = self.engine.graph();
-        let settled = |id| {
+        let is_pending = |id: &TaskId| {
+            self.engine.is_wanted(*id)
+                && self.engine.settled(*id).is_none()
+                && !matches!(graph[*id].kind, NodeKind::Group)
+        };
+        let unreached: Vec<TaskId> = graph.ids().filter(is_pending).collect();
+        let is_blocked = |id: &TaskId| self.engine.settled(*id) == Some(Settled::Blocked) && self.counts(*id);
+        let is_declared = |id: &&TaskId| !matches!(graph[**id].kind, NodeKind::Instance { .. });
+        let names = unreached.iter().filter(is_declared).map(|&id| graph[id].name.clone());
+        Closing {
+            pending: unreached.iter().filter(|&&id| self.counts(id)).count() as u32,
+            left: names.take(LEFT).collect(),
+            unreached: unreached.len(),
+            blocked: graph.ids().filter(is_blocked).count() as u32,
+            duration_s: self.now().as_secs_f64(),
+            usage: runner::usage_of(&self.ctx.providers.spent()),
+        }
+    }
+
+    /// Everything is on disk before anything says that the build is complete; the commits come last.
+    fn close_records(&mut self) {
+        let all = self.steering.stopped().is_none()
+            && !self.records.is_broken()
+            && self
+                .engine
+                .graph()
+                .ids()
+                .all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));
+        if let Err(error) = self.ctx.logs.catch_up().and_then(|()| self.ctx.store.batch().end(all)) {
+            self.records.keep_error(error);
+        }
+        if self.records.is_begun()
+            && let Err(error) = self.ctx.store.forget_anew()
+        {
+            self.records.keep_error(error);
+        }
+        self.end_recording();
+    }
+
+    fn tell_end(&mut self, fails: bool) {
+        let summary = self.tally.summary().clone();
+        let kind = if let Some(stopped) = self.steering.stopped() {
+            Kind::PipelineStopped { summary, message: stopped.text().into() }
+        } else if fails || self.records.is_broken() {
+            Kind::PipelineFailed { summary }
+        } else if !summary.waiting.is_empty() {
+            Kind::PipelineStopped { summary, message: "a person is waited for".into() }
+        } else {
+            Kind::PipelineCompleted { summary }
+        };
+        self.tell(kind);
+    }
+
+    /// What the next build need not find out again, if everything is up to date now.
+    fn caches_for_next_build(&mut self) -> ForNextBuild {
+        let graph = self.engine.graph();
+        let is_settled = |id| {
             matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
                 || !self.engine.is_wanted(id)
         };
-        let whole = self.is_whole() && graph.ids().all(settled);
-        if self.begun && !whole {
-            return Ended { broken: self.broken, ..ended };
+        let whole = self.is_whole() && graph.ids().all(is_settled);
+        if self.records.is_begun() && !whole {
+            return ForNextBuild::default();
         }
         // With few changes the memo there is is renewed; what all rests on need not be gathered for that.
-        let conditions_differ = self.known.is_some_and(|known| self.conditions_differ(known));
-        let few = self.known.is_some() && self.begun && !conditions_differ;
+        let known = self.caches.known();
+        let memo_is_outdated = known.is_some_and(|known| self.conditions_differ(known));
+        let few = known.is_some() && self.records.is_begun() && !memo_is_outdated;
         let rests_on = if few { None } else { self.rests_on() };
-        let contents = std::mem::take(&mut self.contents);
-        let contents = few.then_some(contents);
-        Ended { broken: self.broken, rests_on, contents, memo_is_outdated: conditions_differ, ..ended }
+        let contents = few.then(|| self.caches.take_contents());
+        ForNextBuild { rests_on, contents, memo_is_outdated }
     }
 
     /// Whether a task was skipped that the memo calls up to date, or the other way round: its files are then others than
@@ -128,13 +158,13 @@ impl Build<'_> {
                 (Some(Settled::Fresh | Settled::Done), Some(first))
                     if planexe_pipeline::input_files::has_outputs(task) =>
                 {
-                    markers.push(self.store.sidecar_path(first, Sidecar::Done));
+                    markers.push(self.ctx.store.sidecar_path(first, Sidecar::Done));
                 }
                 _ => {}
             }
         }
         let in_run =
-            |path: &PathBuf| path.strip_prefix(self.store.run_dir()).ok()?.to_str().map(str::to_owned);
+            |path: &PathBuf| path.strip_prefix(self.ctx.store.run_dir()).ok()?.to_str().map(str::to_owned);
         let markers: Vec<String> = markers.iter().filter_map(in_run).collect();
         !known.has_the_same_conditions(&skipped, &markers)
     }
@@ -147,10 +177,7 @@ impl Build<'_> {
 
     /// Whether a build of the same tasks would have nothing to do and nothing to say, if all went well.
     fn is_whole(&self) -> bool {
-        self.edited.is_empty()
-            && self.summary.sample.is_empty()
-            && self.summary.partial.is_empty()
-            && self.summary.waiting.is_empty()
+        self.tally.is_plain()
             && self.wanted.targets.iter().all(|(_, keys)| keys.is_none())
             && !self.wanted.options.only
     }
@@ -171,12 +198,12 @@ impl Build<'_> {
     /// Everything it rests on that everything is up to date.
     fn rests_on(&mut self) -> Option<RestsOn> {
         // Under make's rule a time alone makes stale: no memo of contents can stand for that.
-        if self.judge_rules.by_mtime {
+        if self.judging.rules().by_mtime {
             return None;
         }
         let plain = self.is_whole();
         let graph = self.engine.graph();
-        let mut rests = RestsOn { contents: std::mem::take(&mut self.contents), ..RestsOn::default() };
+        let mut rests = RestsOn { contents: self.caches.take_contents(), ..RestsOn::default() };
         let project = self.project;
         let in_run = |path| Path::strip_prefix(path, &project.run).unwrap_or(path);
         for (path, digest) in &project.sources {
@@ -187,7 +214,7 @@ impl Build<'_> {
             }
         }
         for name in ["run.toml", "pipeline.toml"] {
-            if self.store.path(name).is_file() {
+            if self.ctx.store.path(name).is_file() {
                 rests.files.push(name.into());
             } else {
                 rests.absent.push(name.into());
@@ -199,7 +226,7 @@ impl Build<'_> {
             let spec = self.project.spec(task);
             let settled = self.engine.settled(id);
             let done = matches!(settled, Some(Settled::Fresh | Settled::Done));
-            let mut rested = Rested { store: self.store, rests: &mut rests, own: Some(Vec::new()) };
+            let mut rested = Rested { store: &self.ctx.store, rests: &mut rests, own: Some(Vec::new()) };
             if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
                 // Of a fan-out that is skipped, what would have made it may be skipped too.
                 rested.add(file, !done);
@@ -208,7 +235,7 @@ impl Build<'_> {
                 (task.kind, spec.foreach.as_ref().and_then(|f| f.glob.as_ref()))
             {
                 // Each is an item, whether or not an instance reads it too.
-                for path in self.finder.glob(glob).ok()? {
+                for path in self.judging.finder().glob(glob).ok()? {
                     rested.add(&path, false);
                 }
             }
@@ -220,18 +247,18 @@ impl Build<'_> {
                 }
             } else {
                 let first = task.outputs.first()?;
-                let marker = self.store.sidecar_path(first, Sidecar::Done);
+                let marker = self.ctx.store.sidecar_path(first, Sidecar::Done);
                 rested.rests.markers.push(rested.rests.files.len() as u32);
-                rested.add(marker.strip_prefix(self.store.run_dir()).ok()?.to_str()?, false);
+                rested.add(marker.strip_prefix(self.ctx.store.run_dir()).ok()?.to_str()?, false);
                 for output in &task.outputs {
                     rested.add(output, false);
                 }
             }
-            if done && !self.is_given_the_same(id) || !done && self.begun && may_miss(task) {
+            if done && !self.is_given_the_same(id) || !done && self.records.is_begun() && may_miss(task) {
                 return None;
             }
             let mut globs = false;
-            for files in self.finder.resolve(graph, task).ok()? {
+            for files in self.judging.finder().resolve(graph, task).ok()? {
                 globs |= files.glob;
                 for path in &files.paths {
                     // What is read by a task that is skipped may be of one that is skipped too.
@@ -251,18 +278,18 @@ impl Build<'_> {
         for spec in &self.project.specs {
             if let Recipe::Command(command) = &spec.recipe {
                 for name in &command.env_names {
-                    let value = (self.env)(name);
+                    let value = self.judging.variable(name);
                     rests.env.push((name.clone(), memo::digest_of_variable(value.as_deref())));
                 }
             }
         }
-        rests.dirs = self.finder.listed().into_iter().map(Into::into).collect();
+        rests.dirs = self.judging.finder().listed().into_iter().map(Into::into).collect();
         let globs = !rests.dirs.is_empty();
         rests.dirs.extend(project.listed.iter().map(|path| in_run(path).to_owned()));
         // What matched when a task was judged may have come since, or gone.
         let listed =
             |spec: &planexe_pipeline::project::Spec| spec.foreach.as_ref().is_some_and(|f| f.glob.is_some());
-        if self.begun && (globs || self.project.specs.iter().any(listed)) {
+        if self.records.is_begun() && (globs || self.project.specs.iter().any(listed)) {
             return None;
         }
         Some(rests)
@@ -271,13 +298,14 @@ impl Build<'_> {
     /// Whether what a task that is done would be given is what it was given, by name: files that a glob matched, or that
     /// may be absent, can have gone since it was judged, and leave nothing that could be looked at.
     fn is_given_the_same(&self, id: TaskId) -> bool {
-        let (graph, store) = (self.engine.graph(), self.store);
+        let (graph, store) = (self.engine.graph(), &self.ctx.store);
         let task = &graph[id];
         if !task.inputs.iter().any(|input| input.glob) && !may_miss(task) {
             return true;
         }
         let first = task.outputs.first().map_or("", String::as_str);
-        let (Marker::Valid(done), Ok(now)) = (store.read_done(first), self.finder.resolve(graph, task))
+        let (Marker::Valid(done), Ok(now)) =
+            (store.read_done(first), self.judging.finder().resolve(graph, task))
         else {
             return false;
         };
@@ -317,17 +345,17 @@ impl Build<'_> {
             .filter(|&id| {
                 matches!(self.engine.settled(id), Some(Settled::Fresh))
                     && planexe_pipeline::input_files::has_outputs(&graph[id])
-                    && !self.known.is_some_and(|known| known.is_fresh(&graph[id].name))
+                    && !self.caches.was_up_to_date(&graph[id].name)
             })
             .collect();
-        let edited: HashSet<&String> = self.edited.iter().collect();
-        let sample: HashSet<&String> = self.summary.sample.iter().collect();
+        let edited: HashSet<&String> = self.tally.edited().iter().collect();
+        let sample: HashSet<&String> = self.tally.summary().sample.iter().collect();
         for id in fresh {
             let name = &graph[id].name;
             let is_edited = graph[id].outputs.iter().any(|output| edited.contains(output));
             let unknown = self.ctx.index.stamp(name).is_none();
             if unknown && !is_edited && !sample.contains(name) && self.is_given_the_same(id) {
-                self.ctx.index.set_stamp(name, judge.stamp(graph, id, self.began_ns));
+                self.ctx.index.set_stamp(name, judge.stamp(graph, id, self.caches.began_ns()));
             }
         }
     }

@@ -21,21 +21,22 @@ impl Build<'_> {
         if !self.project.tables.git.commit_on_done {
             return;
         }
-        self.recording.were_due = self.after_kill || commits::are_due(self.store);
-        if let Err(error) = commits::note_due(self.store) {
+        let were_due = self.records.is_after_kill() || commits::are_due(&self.ctx.store);
+        if let Err(error) = commits::note_due(&self.ctx.store) {
             self.ctx.note(None, true, format!("commits that fail will not be made up for: {error}"));
         }
-        self.recording.recorder = Some(Recorder::start(self.ctx.store.clone()));
+        let recorder = Some(Recorder::start(self.ctx.store.clone()));
+        *self.records.commits_mut() = Recording { recorder, were_due };
     }
 
     /// A task is done.
     pub(super) fn record(&self, id: TaskId) {
-        if let Some(recorder) = &self.recording.recorder {
-            recorder.done(self.finished(&self.engine.graph()[id]));
+        if let Some(recorder) = &self.records.commits().recorder {
+            recorder.done(self.to_commit(&self.engine.graph()[id]));
         }
     }
 
-    fn finished(&self, task: &Task) -> Finished {
+    fn to_commit(&self, task: &Task) -> Finished {
         let title = self.project.spec(task).description.clone().unwrap_or_default();
         Finished { task: task.name.clone(), title, outputs: task.outputs.clone() }
     }
@@ -45,8 +46,9 @@ impl Build<'_> {
         if !self.project.tables.git.commit_on_done {
             return;
         }
-        let recording = std::mem::take(&mut self.recording);
-        let were_due = if self.begun { recording.were_due } else { commits::are_due(self.store) };
+        let recording = std::mem::take(self.records.commits_mut());
+        let were_due =
+            if self.records.is_begun() { recording.were_due } else { commits::are_due(&self.ctx.store) };
         if recording.recorder.is_none() && !were_due || self.ctx.cancel.level() == Level::Killing {
             return;
         }
@@ -59,8 +61,8 @@ impl Build<'_> {
             }
         };
         let left = if were_due { self.all_done() } else { left };
-        match commits::commit(self.store, &left) {
-            Ok(()) => drop(commits::none_due(self.store)),
+        match commits::commit(&self.ctx.store, &left) {
+            Ok(()) => drop(commits::none_due(&self.ctx.store)),
             Err(error) => {
                 self.ctx.note(None, true, format!("not committed: {error}; the next build tries again"));
             }
@@ -79,7 +81,7 @@ impl Build<'_> {
             .flat_map(|id| graph.instances(*id).iter().chain([id]))
             .copied()
             .filter(done)
-            .map(|id| self.finished(&graph[id]))
+            .map(|id| self.to_commit(&graph[id]))
             .collect()
     }
 }

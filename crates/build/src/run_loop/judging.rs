@@ -1,51 +1,79 @@
-//! Finding out what is stale: judgements by batches, fan-outs expanded, empty markers filled in.
+//! Finding out what is stale: judgements by batches, empty markers filled in.
 
-use super::{Build, Pending};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::Build;
+use super::attempts::Pending;
 use crate::check_staleness::{self as judge, Judge, Judgement};
 use crate::output_times;
-use crate::runner::{self, AttemptHistory, Conversation, OtherFields};
+use crate::runner::{self, AttemptHistory, Conversation};
 use crate::touch::{self, Adopting};
 use planexe_base::event::Kind;
-use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::fs::FsError;
 use planexe_base::record::{By, Failure, Marker, State};
 use planexe_engine::graph::{Graph, TaskId};
 use planexe_engine::scheduler::{Engine, Event as Input, Judged, Settled, Work};
-use planexe_engine::staleness::{Decision, StaleReason};
+use planexe_engine::staleness::{Decision, Rules, StaleReason};
 use planexe_llm::retry::Budgets;
 use planexe_pipeline::eval_score::Evaluation;
-use planexe_pipeline::project::{Evaluator, Recipe};
+use planexe_pipeline::input_files::Finder;
+use planexe_pipeline::project::Recipe;
 use planexe_pipeline::task_inputs::SAMPLES;
-use planexe_store::Why;
-use planexe_store::candidates::{Candidate, CandidateFile};
 use planexe_store::logs::FailureLine;
 use planexe_store::memo::Known;
-use rayon::prelude::*;
-use std::time::Instant;
+use planexe_store::{Anew, Store};
+
+/// How a build judges.
+pub(super) struct Judging<'a> {
+    finder: Finder<'a>,
+    rules: Rules,
+    /// What former builds were told to make anew, and did not come to.
+    anew: Arc<Anew>,
+    no_reuse: bool,
+    env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+}
+
+impl<'a> Judging<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        rules: Rules,
+        no_reuse: bool,
+        env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    ) -> Judging<'a> {
+        Judging { finder: Finder::new(store), rules, anew: Arc::new(store.read_anew()), no_reuse, env }
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    pub(super) fn finder(&self) -> &Finder<'a> {
+        &self.finder
+    }
+
+    /// Files may have come or gone: folders are listed again.
+    pub(super) fn forget_files(&mut self) {
+        self.finder.forget();
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.env)(name)
+    }
+}
 
 impl Build<'_> {
     pub(super) fn judge_with(&self) -> Judge<'_> {
         Judge {
             project: self.project,
-            store: self.store,
+            store: &self.ctx.store,
             index: &self.ctx.index,
-            finder: &self.finder,
-            rules: self.judge_rules,
-            anew: self.anew.clone(),
-            no_reuse: self.no_reuse,
-            env: self.env,
-        }
-    }
-
-    /// In a lane that was left in the middle of a task that task comes first: what it left there is gone on with.
-    pub(super) fn give_turns(&mut self) {
-        if self.project.specs.iter().all(|spec| spec.lane().is_none()) {
-            return;
-        }
-        let left = self.store.lanes().into_iter().filter_map(|lane| lane.at_work);
-        for at_work in left.filter(|at_work| !at_work.failed) {
-            if let Some(id) = self.engine.graph().find(&at_work.task) {
-                self.engine.give_turn(id);
-            }
+            finder: &self.judging.finder,
+            rules: self.judging.rules,
+            anew: self.judging.anew.clone(),
+            no_reuse: self.judging.no_reuse,
+            env: self.judging.env,
         }
     }
 
@@ -56,7 +84,7 @@ impl Build<'_> {
         }
         let judge = self.judge_with();
         let graph = self.engine.graph();
-        let (engine, known) = (&self.engine, self.known.filter(|_| !self.wanted.force));
+        let (engine, known) = (&self.engine, self.caches.known().filter(|_| !self.wanted.force));
         let one = |&(task, shallow): &(TaskId, bool)| {
             let known = !shallow
                 && !self.project.spec(&graph[task]).uses(SAMPLES)
@@ -82,7 +110,7 @@ impl Build<'_> {
         };
         if self.wanted.explain {
             let one = std::iter::once((&id, &mut judgement));
-            judge::name_taken_away(self.engine.graph(), one, || self.store.gone());
+            judge::name_taken_away(self.engine.graph(), one, || self.ctx.store.gone());
         }
         let name = self.engine.graph()[id].name.clone();
         if let Some(failure) = judgement.failure.clone() {
@@ -102,12 +130,12 @@ impl Build<'_> {
                     return self.refuse(id, runner::failure("sample", message));
                 }
                 for path in edited {
-                    self.edited.push(path.clone());
+                    self.tally.keeps_edited(path.clone());
                 }
                 if let Marker::Valid(done) = &judgement.marker
                     && done.sample
                 {
-                    self.summary.sample.push(name);
+                    self.tally.has_sample(name);
                 }
                 Judged::Fresh
             }
@@ -161,7 +189,7 @@ impl Build<'_> {
         if let Some(candidate) = open {
             work = match candidate.success {
                 Some(_) => {
-                    self.project.stage(&self.engine.graph()[id], self.store, &candidate);
+                    self.project.stage(&self.engine.graph()[id], &self.ctx.store, &candidate);
                     Work { made: true, ..Work::default() }
                 }
                 None => self.work_of_eval(id, &candidate),
@@ -175,31 +203,16 @@ impl Build<'_> {
             Recipe::Gate(_) | Recipe::Human(_) => self.passed(name, &judgement),
             _ => None,
         };
-        let of_done = match &judgement.marker {
-            Marker::Valid(done) => done.other.clone(),
-            _ => serde_json::Map::new(),
-        };
-        let of_status = judgement.status.as_ref().map(|s| s.other.clone()).unwrap_or_default();
-        let pending = Pending {
-            judgement,
-            history,
-            base_attempt,
-            passed,
-            other: OtherFields { done: of_done, status: of_status },
-            waits: 0,
-            first: true,
-            judged: Instant::now(),
-        };
-        self.pending.insert(id, pending);
+        self.attempts.keep(id, Pending::new(judgement, history, base_attempt, passed));
         Judged::Stale(work)
     }
 
     /// Who let a task pass, if what it is asked about is still what they were shown.
     fn passed(&mut self, name: &str, judgement: &Judgement) -> Option<String> {
-        let passed = self.controls.passed(name)?;
+        let passed = self.steering.passed(name)?;
         let now = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
         if passed.decision_id.is_some() && passed.decision_id.as_ref() != now {
-            self.controls.clear_passed(name);
+            self.steering.clear_passed(name);
             let message = format!("what {} let pass has changed since: it is asked again", passed.by);
             self.ctx.note(Some(name), true, message);
             return None;
@@ -221,7 +234,7 @@ impl Build<'_> {
     }
 
     /// A failure without an attempt; the build has something to tell then, unless it was told before.
-    fn fail_unjudged(&mut self, id: TaskId, mut failure: Failure) {
+    pub(super) fn fail_unjudged(&mut self, id: TaskId, mut failure: Failure) {
         let name = self.engine.graph()[id].name.clone();
         let same = |(task, known): &(String, Failure)| {
             *task == name && known.class == failure.class && known.message == failure.message
@@ -238,108 +251,19 @@ impl Build<'_> {
         self.failed(&name, id, 0, None, failure, kept);
     }
 
-    /// Slots the evaluation of a candidate takes.
-    pub(super) fn work_of_eval(&self, id: TaskId, candidate: &Candidate) -> Work {
-        let spec = self.project.spec(&self.engine.graph()[id]);
-        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
-        match spec.eval.as_ref().map(|eval| (&eval.by, eval.max_bytes)) {
-            Some((Evaluator::Prompt(prompt), most)) => {
-                work.endpoints = prompt.models.clone();
-                work.cpu = self.calls_take_turns;
-                let size = |output: &CandidateFile| {
-                    let path = self.store.candidate_file(candidate, output);
-                    fs::signature(&path).ok().flatten().map_or(0, |it| it.size.min(most as u64))
-                };
-                work.tokens = candidate.outputs.iter().map(size).sum::<u64>() / 3;
-            }
-            Some((Evaluator::Command(_), _)) => work.cpu = true,
-            None => {}
-        }
-        work
-    }
-
-    /// Slots a stale task takes. An answer that is there already takes none of a model's.
-    pub(super) fn work_of(&self, id: TaskId, judgement: &Judgement) -> Work {
-        let graph = self.engine.graph();
-        let spec = self.project.spec(&graph[id]);
-        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
-        match &spec.recipe {
-            Recipe::Command(_) => work.cpu = !judgement.prepared.as_ref().is_some_and(|p| p.as_it_is),
-            Recipe::Prompt(prompt) => {
-                let paid =
-                    judgement.prepared.as_ref().is_some_and(|p| p.kept.is_some() || p.existing.is_some());
-                if !paid {
-                    work.endpoints = prompt.models.clone();
-                    work.cpu = self.calls_take_turns;
-                    let chars = judgement.prepared.as_ref().map_or(0, |p| p.prompt.len() + p.system.len());
-                    work.tokens = chars as u64 / 3;
-                }
-            }
-            _ => {}
-        }
-        work
-    }
-
     /// Fills an empty marker in: the outputs hold, and someone says the task is done.
     pub(super) fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
         let how = Adopting { by: By::Touch, user: None };
-        touch::adopt(self.project, self.store, &self.ctx.index, &[(&task, judgement)], &how)?;
-        output_times::renew(self.project, self.store, &task.outputs)?;
+        touch::adopt(self.project, &self.ctx.store, &self.ctx.index, &[(&task, judgement)], &how)?;
+        output_times::renew(self.project, &self.ctx.store, &task.outputs)?;
         self.record(id);
         self.ctx.note(
             Some(&task.name),
             false,
             "marked as done by hand: its outputs hold, and are taken as they are",
         );
-        Ok(())
-    }
-
-    /// Finds out the items of a fan-out, and moves what belongs to former ones to history.
-    pub(super) fn expand(&mut self, family: TaskId) {
-        let items = self.judge_with().wanted_items(self.engine.graph(), family, &self.wanted.targets);
-        let items = match items {
-            Ok(items) => Some(items),
-            Err(failure) => {
-                self.fail_unjudged(family, failure);
-                None
-            }
-        };
-        let complete = items.is_some();
-        let now = self.now();
-        self.engine.on(Input::Expanded(family, items), now);
-        if complete && let Err(error) = self.retire_former_items(family) {
-            self.break_off(error);
-        }
-    }
-
-    pub(super) fn retire_former_items(&mut self, family: TaskId) -> Result<(), FsError> {
-        if self.wanted.targets.iter().any(|(id, keys)| *id == family && keys.is_some()) {
-            return Ok(());
-        }
-        let task = self.engine.graph()[family].clone();
-        let former = self.finder.former_items(self.engine.graph(), &task)?;
-        for first in former {
-            self.begin()?;
-            let outputs = self.finder.recorded_outputs(&first);
-            let name = self.store.recorded_task(&first).unwrap_or_else(|| task.name.clone());
-            let mut there = Vec::new();
-            for output in &outputs {
-                if fs::kind(&self.store.path(output))?.is_some() {
-                    there.push(format!("`{output}`"));
-                }
-            }
-            self.store.clean(&name, Why::Orphaned, &outputs, Durability::Synced)?;
-            // One that was never done left nothing.
-            let kept = if there.is_empty() {
-                String::new()
-            } else {
-                format!("; {} went to history", there.join(", "))
-            };
-            self.ctx.note(Some(&name), false, format!("its item is gone{kept}"));
-            self.finder.forget();
-        }
         Ok(())
     }
 }

@@ -15,9 +15,19 @@ pub(super) struct Pace {
     took: HashMap<&'static str, (u32, f64)>,
 }
 
+impl Pace {
+    /// A task of a recipe took so long; the mean of its like, at the 1st, 2nd, 4th, 8th … such task: the schedule is worked
+    /// out anew then, which is seldom enough for large graphs.
+    fn add(&mut self, recipe: &'static str, seconds: f64) -> Option<f64> {
+        let (count, sum) = self.took.entry(recipe).or_default();
+        *count += 1;
+        *sum += seconds;
+        count.is_power_of_two().then(|| *sum / f64::from(*count))
+    }
+}
+
 impl Build<'_> {
     /// A task is done and took so long: others like it, of which nothing is known, will take as long.
-    /// The schedule is worked out anew at the 1st, 2nd, 4th, 8th … such task: seldom enough for large graphs.
     pub(super) fn keep_pace(&mut self, decl: usize, seconds: f64) {
         let specs = &self.project.specs;
         if self.pace.guessed.is_empty() {
@@ -28,15 +38,22 @@ impl Build<'_> {
         if !matches!(recipe, Recipe::Prompt(_) | Recipe::Command(_)) || !self.pace.guessed[decl] {
             return;
         }
-        let (count, sum) = self.pace.took.entry(recipe.name()).or_default();
-        *count += 1;
-        *sum += seconds;
-        if !count.is_power_of_two() {
-            return;
-        }
-        let mean = *sum / f64::from(*count);
+        let Some(mean) = self.pace.add(recipe.name(), seconds) else { return };
         let guessed = &self.pace.guessed;
         let like = |other: usize| guessed[other] && specs[other].recipe.name() == recipe.name();
         self.engine.expect(|other, expected| if like(other) { mean } else { expected });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_told_at_each_power_of_two() {
+        let mut pace = Pace::default();
+        let told: Vec<Option<f64>> = [2.0, 4.0, 6.0, 8.0].map(|s| pace.add("prompt", s)).into();
+        assert_eq!(told, [Some(2.0), Some(3.0), None, Some(5.0)]);
+        assert_eq!(pace.add("command", 1.0), Some(1.0));
     }
 }

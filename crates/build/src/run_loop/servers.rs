@@ -1,9 +1,11 @@
 //! Servers that are away: their health is asked for until they are found up, and what waits for them goes on.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Build, WorkerMessage};
+use super::Build;
+use super::inbox::WorkerMessage;
 use crate::runner::Job;
 use planexe_base::cancel::Level;
 use planexe_base::record::Failure;
@@ -22,8 +24,47 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// Longest time before the first look.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// What a build knows of its servers beside what the engine knows.
+#[derive(Default)]
+pub(super) struct Servers {
+    /// Those that are away, by endpoint.
+    awaited: HashMap<usize, Awaited>,
+    /// Endpoints whose cost nobody knows, once that was said.
+    uncounted: HashSet<usize>,
+    /// Held while the build lives: who looks at servers for it ends with it.
+    alive: Arc<()>,
+}
+
+impl Servers {
+    /// Whether any is away.
+    pub(super) fn are_awaited(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
+    /// A server is away. The pause before it is looked at, unless somebody looks already.
+    fn away(&mut self, endpoint: usize, why: &str) -> Option<Duration> {
+        let awaited = self.awaited.entry(endpoint).or_insert_with(|| Awaited {
+            since: Instant::now(),
+            why: String::new(),
+            in_vain: 0,
+            looked_at: false,
+        });
+        why.clone_into(&mut awaited.why);
+        let looked_at = std::mem::replace(&mut awaited.looked_at, true);
+        (!looked_at).then(|| FIRST_LOOK.saturating_mul(1 << awaited.in_vain.min(10)).min(LONGEST))
+    }
+
+    /// A server was found up. Whether it takes calls is known once it has answered one.
+    fn found_up(&mut self, endpoint: usize) {
+        if let Some(awaited) = self.awaited.get_mut(&endpoint) {
+            awaited.looked_at = false;
+            awaited.in_vain += 1;
+        }
+    }
+}
+
 /// A server that is waited for.
-pub(super) struct Awaited {
+struct Awaited {
     since: Instant,
     /// In a few words, for a progress line.
     why: String,
@@ -62,7 +103,7 @@ impl Build<'_> {
     pub(super) fn await_server(&mut self, job: &Job, failure: &Failure, left: Duration) {
         let Some(endpoint) = self.endpoint_of(job) else { return };
         let why = &failure.message;
-        if !self.awaited.contains_key(&endpoint) {
+        if !self.servers.awaited.contains_key(&endpoint) {
             let table = &self.project.endpoints[endpoint];
             let (name, time) = (&table.name, style::duration(left.as_secs_f64()));
             if let Some(start) = what_to_start(table).filter(|_| why.contains("nobody listens")) {
@@ -72,17 +113,7 @@ impl Build<'_> {
                 self.ctx.note(None, true, message);
             }
         }
-        let awaited = self.awaited.entry(endpoint).or_insert_with(|| Awaited {
-            since: Instant::now(),
-            why: String::new(),
-            in_vain: 0,
-            looked_at: false,
-        });
-        awaited.why = why.clone();
-        if std::mem::replace(&mut awaited.looked_at, true) {
-            return;
-        }
-        let first = FIRST_LOOK.saturating_mul(1 << awaited.in_vain.min(10)).min(LONGEST);
+        let Some(first) = self.servers.away(endpoint, why) else { return };
         // Where it does not tell, the pauses of the policy decide when it is asked again.
         let is_up = |provider: &dyn Provider| match provider.health() {
             Health::Up => Some(true),
@@ -112,8 +143,8 @@ impl Build<'_> {
         found: impl Fn(&dyn Provider) -> Option<bool> + Send + 'static,
         tell: fn(usize) -> WorkerMessage,
     ) {
-        let (ctx, alive) = (Arc::downgrade(&self.ctx), Arc::downgrade(&self.alive));
-        let (back, began) = (self.outcomes.0.clone(), Instant::now());
+        let (ctx, alive) = (Arc::downgrade(&self.ctx), Arc::downgrade(&self.servers.alive));
+        let (back, began) = (self.inbox.sender(), Instant::now());
         let look = move || {
             let mut pause = rhythm.first;
             while rhythm.at_most.is_none_or(|time| began.elapsed() < time) {
@@ -136,10 +167,7 @@ impl Build<'_> {
 
     /// A server was found up: what waits for it goes on.
     pub(super) fn server_up(&mut self, endpoint: usize) {
-        if let Some(awaited) = self.awaited.get_mut(&endpoint) {
-            awaited.looked_at = false;
-            awaited.in_vain += 1;
-        }
+        self.servers.found_up(endpoint);
         self.ctx.providers.open_again(endpoint);
         self.engine.on(Input::ServerUp(endpoint), self.now());
     }
@@ -147,7 +175,7 @@ impl Build<'_> {
     /// A server has answered: nobody waits for it any more.
     pub(super) fn answered(&mut self, job: &Job) {
         let Some(endpoint) = self.endpoint_of(job) else { return };
-        if let Some(awaited) = self.awaited.remove(&endpoint) {
+        if let Some(awaited) = self.servers.awaited.remove(&endpoint) {
             let name = &self.project.endpoints[endpoint].name;
             let time = style::duration(awaited.since.elapsed().as_secs_f64());
             self.ctx.note(None, false, format!("the server of `{name}` is back after {time}"));
@@ -156,10 +184,10 @@ impl Build<'_> {
 
     /// What is waited for, if nothing runs.
     pub(super) fn waits_for_server(&self) -> Option<String> {
-        let (endpoint, awaited) = self.awaited.iter().min_by_key(|(_, awaited)| awaited.since)?;
+        let (endpoint, awaited) = self.servers.awaited.iter().min_by_key(|(_, awaited)| awaited.since)?;
         let name = &self.project.endpoints[*endpoint].name;
         let time = style::duration(awaited.since.elapsed().as_secs_f64());
-        self.running.is_empty().then(|| format!("waiting for `{name}` for {time}: {}", awaited.why))
+        (self.attempts.count() == 0).then(|| format!("waiting for `{name}` for {time}: {}", awaited.why))
     }
 
     /// A server that lets one call after the other run out of time is not tried by every task anew, where there is
@@ -185,7 +213,7 @@ impl Build<'_> {
         let table = &self.project.endpoints[endpoint];
         let served = matches!(table.model.api, Some(Api::Openai | Api::Anthropic | Api::Ollama));
         let known = table.model.price.is_some() || usage.cost_usd > 0.0;
-        if served && !known && self.uncounted.insert(endpoint) {
+        if served && !known && self.servers.uncounted.insert(endpoint) {
             let name = &table.name;
             let message = format!(
                 "the cost of `{name}` is not known, so the limit does not hold it: set `price` under [models.{name}], 0 if it is free"
@@ -197,12 +225,16 @@ impl Build<'_> {
     /// What holds a task that would start otherwise: its server is away.
     pub(super) fn held(&self, id: TaskId) -> Option<String> {
         let endpoint = self.engine.endpoint_of(id)?;
-        let awaited = self.awaited.get(&endpoint)?;
-        let mut asked = self.running.keys().filter(|id| self.engine.endpoint_of(**id) == Some(endpoint));
+        let awaited = self.servers.awaited.get(&endpoint)?;
+        let mut asked = self
+            .attempts
+            .running()
+            .map(|(id, _)| id)
+            .filter(|id| self.engine.endpoint_of(*id) == Some(endpoint));
         Some(match asked.next() {
             // It may be up again: one call finds out.
             Some(first) => {
-                format!("held until its server has answered {}", self.engine.graph()[*first].name)
+                format!("held until its server has answered {}", self.engine.graph()[first].name)
             }
             None => format!("held until its server answers: {}", awaited.why),
         })
@@ -210,5 +242,25 @@ impl Build<'_> {
 
     fn endpoint_of(&self, job: &Job) -> Option<usize> {
         job.asks(self.project)?.models.get(job.endpoint).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_looked_at_by_one_thread_and_ever_more_rarely() {
+        let mut servers = Servers::default();
+        assert_eq!(servers.away(0, "nobody listens"), Some(FIRST_LOOK));
+        assert_eq!(servers.away(0, "nobody listens"), None, "somebody looks already");
+        assert!(servers.are_awaited());
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            servers.found_up(0);
+            pauses.extend(servers.away(0, "loading"));
+        }
+        assert_eq!(pauses[..2], [FIRST_LOOK * 2, FIRST_LOOK * 4]);
+        assert_eq!(pauses.last(), Some(&LONGEST));
     }
 }

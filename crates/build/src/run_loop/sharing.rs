@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Build;
-use planexe_base::clock;
+use super::attempts::Attempt;
 use planexe_base::record::SCHEMA;
 use planexe_engine::graph::TaskId;
 use planexe_engine::scheduler::Queue;
@@ -30,57 +30,52 @@ impl Sharing {
     pub(super) fn new() -> Sharing {
         Sharing { last: Instant::now(), told: None, off: false }
     }
+
+    /// Whether it is time to tell again; from then on it is not for a while.
+    fn is_time(&mut self) -> bool {
+        let is_time = !self.off && self.last.elapsed() >= EVERY;
+        if is_time {
+            self.last = Instant::now();
+        }
+        is_time
+    }
 }
 
 impl Build<'_> {
     /// Tells it if it is time to.
     pub(super) fn share(&mut self) {
-        if self.sharing.off || !self.begun || self.sharing.last.elapsed() < EVERY {
+        if !self.records.is_begun() || !self.reporting.sharing_mut().is_time() {
             return;
         }
-        self.sharing.last = Instant::now();
-        let long = !self.awaited.is_empty()
-            || !self.retrying.is_empty()
-            || self.paused
-            || self.running.values().any(|attempt| attempt.live.started.elapsed() >= WORTH);
-        if !long && self.sharing.told.is_none() {
+        let long = self.servers.are_awaited()
+            || self.attempts.is_retrying()
+            || self.steering.is_paused()
+            || self.attempts.running().any(|(_, attempt)| attempt.elapsed() >= WORTH);
+        if !long && self.reporting.sharing().told.is_none() {
             return;
         }
         let progress = self.progress();
         let mut failed = false;
-        if self.sharing.told.as_ref() != Some(&progress) {
-            failed = self.store.write_progress(&progress).is_err();
-            self.sharing.told = Some(progress);
+        if self.reporting.sharing().told.as_ref() != Some(&progress) {
+            failed = self.ctx.store.write_progress(&progress).is_err();
+            self.reporting.sharing_mut().told = Some(progress);
         }
-        self.sharing.off = self.share_texts().is_err() || failed;
+        self.reporting.sharing_mut().off = self.share_texts().is_err() || failed;
     }
 
     fn progress(&self) -> Progress {
         let graph = self.engine.graph();
-        let mut running: Vec<AtWork> = self
-            .running
-            .iter()
-            .map(|(id, attempt)| {
-                let doing = attempt.live.doing();
-                AtWork {
-                    task: graph[*id].name.clone(),
-                    attempt: attempt.number,
-                    phase: doing.phase.to_owned(),
-                    doing: doing.text,
-                    tokens: doing.tokens,
-                    progress_utc: clock::format_utc(attempt.got_on_at),
-                }
-            })
-            .collect();
+        let at_work = self.attempts.running().map(|(id, attempt)| attempt.progress(&graph[id].name));
+        let mut running: Vec<AtWork> = at_work.collect();
         running.sort_by(|a, b| a.task.cmp(&b.task));
         let mut queued: Vec<(TaskId, Queue)> = self.engine.queued();
         queued.sort_by_key(|(id, _)| *id);
         queued.truncate(QUEUED);
         let queued = queued.into_iter().map(|(id, queue)| {
             let doing = match queue {
-                Queue::Slot if self.paused => "held by `planexe pause`".to_owned(),
+                Queue::Slot if self.steering.is_paused() => "held by `planexe pause`".to_owned(),
                 Queue::Slot => self.held(id).unwrap_or_else(|| "waiting for a slot".to_owned()),
-                Queue::Pause => self.retrying.get(&id).cloned().unwrap_or_else(|| "again soon".to_owned()),
+                Queue::Pause => self.attempts.what_follows(id).unwrap_or("again soon").to_owned(),
             };
             Queued { task: graph[id].name.clone(), doing }
         });
@@ -90,33 +85,27 @@ impl Build<'_> {
     /// Writes down what answers and programs said since it was last done.
     fn share_texts(&mut self) -> Result<(), planexe_base::fs::FsError> {
         let graph = self.engine.graph();
-        for (id, attempt) in &mut self.running {
-            if attempt.live.started.elapsed() < WORTH {
-                continue;
-            }
-            attempt.held.push_str(&attempt.live.call.take_text());
-            let mut bytes = self.ctx.providers.take_redacted(&mut attempt.held).into_bytes();
-            bytes.extend(attempt.live.take_said());
+        for (id, attempt) in self.attempts.running_mut().filter(|(_, attempt)| attempt.elapsed() >= WORTH) {
+            let bytes = attempt.take_text(&self.ctx.providers);
             if !bytes.is_empty() {
-                attempt.followed = true;
-                self.store.append_live_text(&graph[*id].name, attempt.number, &bytes)?;
+                self.ctx.store.append_live_text(&graph[id].name, attempt.number(), &bytes)?;
             }
         }
         Ok(())
     }
 
     /// An attempt ended: what it wrote is kept elsewhere by now.
-    pub(super) fn forget_text(&self, id: TaskId, attempt: &super::Attempt) {
-        if attempt.followed {
-            let path = self.store.live_text_path(&self.engine.graph()[id].name, attempt.number);
+    pub(super) fn forget_text(&self, id: TaskId, attempt: &Attempt) {
+        if attempt.is_followed() {
+            let path = self.ctx.store.live_text_path(&self.engine.graph()[id].name, attempt.number());
             let _ = planexe_base::fs::remove(&path);
         }
     }
 
     /// The build ended.
     pub(super) fn stop_sharing(&mut self) {
-        if self.sharing.told.take().is_some() {
-            let _ = self.store.clear_live();
+        if self.reporting.sharing_mut().told.take().is_some() {
+            let _ = self.ctx.store.clear_live();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Telling what happens: events to the log and to whoever watches, and the state now and then.
 
-use super::{Attempt, Build};
+use super::Build;
+use super::sharing::Sharing;
 use crate::eta;
 use crate::runner;
 use planexe_base::cancel::Level;
@@ -8,12 +9,34 @@ use planexe_base::event::Kind;
 use planexe_base::record::Marker;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
 use planexe_engine::scheduler::Settled;
-use planexe_ui::progress::{Running, Snapshot};
+use planexe_ui::progress::{Running, Sink, Snapshot};
+
+/// Who is told what happens.
+pub(super) struct Reporting<'a> {
+    sink: &'a mut dyn Sink,
+    sharing: Sharing,
+}
+
+impl<'a> Reporting<'a> {
+    pub(super) fn new(sink: &'a mut dyn Sink) -> Reporting<'a> {
+        Reporting { sink, sharing: Sharing::new() }
+    }
+
+    /// Other processes.
+    pub(super) fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    /// Other processes.
+    pub(super) fn sharing_mut(&mut self) -> &mut Sharing {
+        &mut self.sharing
+    }
+}
 
 impl Build<'_> {
     /// Events of runners, in the order they happened.
     pub(super) fn drain_events(&mut self) {
-        while let Ok(kind) = self.events.try_recv() {
+        while let Some(kind) = self.inbox.event() {
             self.tell(kind);
         }
     }
@@ -21,33 +44,29 @@ impl Build<'_> {
     /// Tells an event to the log and to whoever watches.
     pub(super) fn tell(&mut self, kind: Kind) {
         let event = runner::stamp(kind);
-        self.sink.done(self.summary.ran + self.summary.fresh + self.summary.skipped);
-        if self.begun
+        self.reporting.sink.done(self.tally.finished());
+        if self.records.is_begun()
             && !matches!(event.kind, Kind::TaskProgress { .. })
             && let Some(error) = self.ctx.logs.event(&event)
         {
             let message = format!("events cannot be logged, the build goes on: {error}");
-            self.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
+            self.reporting.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
         }
-        self.sink.event(&event);
+        self.reporting.sink.event(&event);
     }
 
     /// Shows progress.
     pub(super) fn tick(&mut self) {
-        let mut running: Vec<Running> = Vec::with_capacity(self.running.len());
-        for (&id, attempt) in &self.running {
-            running.push(Running {
-                task: self.engine.graph()[id].name.clone(),
-                model: attempt.model.clone(),
-                attempt: attempt.number,
-                doing: attempt.live.doing().text,
-                elapsed_s: attempt.live.started.elapsed().as_secs_f64(),
-            });
-        }
-        running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
+        let snapshot = self.snapshot();
+        self.reporting.sink.tick(&snapshot);
+    }
+
+    fn snapshot(&self) -> Snapshot {
         let graph = self.engine.graph();
-        let elapsed_s = self.now().as_secs_f64();
-        let mut snapshot = Snapshot { elapsed_s, running, ..Snapshot::default() };
+        let shown = self.attempts.running().map(|(id, attempt)| attempt.shown(&graph[id].name));
+        let mut running: Vec<Running> = shown.collect();
+        running.sort_by(|a, b| b.elapsed_s.total_cmp(&a.elapsed_s));
+        let mut snapshot = Snapshot { elapsed_s: self.now().as_secs_f64(), running, ..Snapshot::default() };
         for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
             let settled = self.engine.settled(id);
             // A fan-out of no items is done, and nothing to count.
@@ -59,7 +78,7 @@ impl Build<'_> {
             snapshot.total += 1;
             match settled {
                 Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => {
-                    snapshot.done += 1
+                    snapshot.done += 1;
                 }
                 Some(Settled::Failed) => snapshot.failed += 1,
                 Some(Settled::Blocked) => snapshot.blocked += 1,
@@ -69,14 +88,14 @@ impl Build<'_> {
         }
         snapshot.eta_s = self.time_left();
         snapshot.usage = runner::usage_of(&self.ctx.providers.spent());
-        snapshot.hold = if self.paused {
+        snapshot.hold = if self.steering.is_paused() {
             Some("paused".into())
         } else if self.ctx.cancel.level() > Level::Running {
             Some("stopping".into())
         } else {
             self.waits_for_server()
         };
-        self.sink.tick(&snapshot);
+        snapshot
     }
 
     /// Seconds to go, once something runs.
@@ -87,10 +106,11 @@ impl Build<'_> {
             if over || graph[id].kind == NodeKind::Group {
                 return 0.0;
             }
-            let spent = |attempt: &Attempt| attempt.live.started.elapsed().as_secs_f64();
-            (self.engine.expected_s(id) - self.running.get(&id).map_or(0.0, spent)).max(0.0)
+            let spent = self.attempts.at_work(id).map_or(0.0, |attempt| attempt.elapsed().as_secs_f64());
+            (self.engine.expected_s(id) - spent).max(0.0)
         };
-        self.begun
+        self.records
+            .is_begun()
             .then(|| eta::time_left(self.project, graph, self.engine.at_once(), left))
             .filter(|seconds| *seconds > 0.0)
     }
@@ -99,7 +119,7 @@ impl Build<'_> {
     pub(super) fn tell_readers(&mut self) {
         let graph = self.engine.graph();
         let mut readers: Vec<String> = Vec::new();
-        for &id in &self.changed {
+        for &id in self.tally.changed() {
             let family = match graph[id].kind {
                 NodeKind::Instance { family } => Some(family),
                 _ => None,
@@ -124,7 +144,7 @@ impl Build<'_> {
         if graph[reader].kind == NodeKind::Family {
             return true;
         }
-        let marker = |id: TaskId| Some(self.store.read_done(graph[id].outputs.first()?));
+        let marker = |id: TaskId| Some(self.ctx.store.read_done(graph[id].outputs.first()?));
         let (Some(Marker::Valid(made)), Some(Marker::Valid(now))) = (marker(reader), marker(source)) else {
             return false;
         };

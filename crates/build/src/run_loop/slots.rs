@@ -1,0 +1,104 @@
+//! What attempts take turns at: threads, make's tokens, and what each attempt occupies while it runs.
+
+use super::Build;
+use super::inbox::{Inbox, WorkerMessage};
+use super::workers::Workers;
+use crate::check_staleness::Judgement;
+use crate::jobserver::{Answer, Tokens};
+use jobserver::Client;
+use planexe_base::fs;
+use planexe_engine::graph::TaskId;
+use planexe_engine::scheduler::Work;
+use planexe_pipeline::project::{Evaluator, Recipe};
+use planexe_store::candidates::{Candidate, CandidateFile};
+
+/// The threads of a build, and its share of make's.
+pub(super) struct Slots {
+    workers: Workers,
+    tokens: Option<Tokens>,
+    calls_take_turns: bool,
+}
+
+impl Slots {
+    /// `threads`: at most so many attempts at once. `calls_take_turns`: calls of models take make's tokens as well.
+    pub(super) fn new(
+        threads: usize,
+        make: Option<Client>,
+        calls_take_turns: bool,
+        inbox: &Inbox<'_>,
+    ) -> Slots {
+        let tokens = make.map(|client| {
+            let sender = inbox.sender();
+            // Nobody listens once the build is over; the token goes back then.
+            Tokens::new(client, move |answer| drop(sender.send(WorkerMessage::Token(answer))))
+        });
+        Slots { workers: Workers::new(threads), tokens, calls_take_turns }
+    }
+
+    /// Has a worker do it.
+    pub(super) fn give(&mut self, work: impl FnOnce() + Send + 'static) {
+        self.workers.give(work);
+    }
+
+    /// An answer of make's; an error, the first time.
+    pub(super) fn take_token(&mut self, answer: Answer) -> Option<std::io::Error> {
+        self.tokens.as_mut()?.answered(answer)
+    }
+}
+
+impl Build<'_> {
+    /// Under make: as many commands may run as there are turns for.
+    pub(super) fn take_turns(&mut self) {
+        if let Some(tokens) = &mut self.slots.tokens {
+            let (running, waiting) = self.engine.cores();
+            let may_run = tokens.balance(running as usize, waiting as usize);
+            self.engine.set_cores(u32::try_from(may_run).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Slots a stale task takes. An answer that is there already takes none of a model's.
+    pub(super) fn work_of(&self, id: TaskId, judgement: &Judgement) -> Work {
+        let spec = self.project.spec(&self.engine.graph()[id]);
+        let prepared = judgement.prepared.as_ref();
+        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
+        match &spec.recipe {
+            Recipe::Command(_) => work.cpu = !prepared.is_some_and(|it| it.as_it_is),
+            Recipe::Prompt(prompt) => {
+                let paid = prepared.is_some_and(|it| it.kept.is_some() || it.existing.is_some());
+                if !paid {
+                    work.endpoints = prompt.models.clone();
+                    work.cpu = self.slots.calls_take_turns;
+                    work.tokens =
+                        tokens_of(prepared.map_or(0, |it| it.prompt.len() + it.system.len()) as u64);
+                }
+            }
+            _ => {}
+        }
+        work
+    }
+
+    /// Slots the evaluation of a candidate takes.
+    pub(super) fn work_of_eval(&self, id: TaskId, candidate: &Candidate) -> Work {
+        let spec = self.project.spec(&self.engine.graph()[id]);
+        let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
+        match spec.eval.as_ref().map(|eval| (&eval.by, eval.max_bytes)) {
+            Some((Evaluator::Prompt(prompt), most)) => {
+                work.endpoints = prompt.models.clone();
+                work.cpu = self.slots.calls_take_turns;
+                let size = |output: &CandidateFile| {
+                    let path = self.ctx.store.candidate_file(candidate, output);
+                    fs::signature(&path).ok().flatten().map_or(0, |it| it.size.min(most as u64))
+                };
+                work.tokens = tokens_of(candidate.outputs.iter().map(size).sum());
+            }
+            Some((Evaluator::Command(_), _)) => work.cpu = true,
+            None => {}
+        }
+        work
+    }
+}
+
+/// Tokens of so many bytes of text, about: more than most texts have, so that a limit per minute is rather kept.
+fn tokens_of(bytes: u64) -> u64 {
+    bytes / 3
+}
