@@ -1,6 +1,45 @@
 //! Paths with holes: globs, and the `{{ key }}` of a fan-out's paths.
 
 use std::borrow::Cow;
+use std::path::Path;
+
+use globset::{GlobBuilder, GlobSet};
+
+/// The longest path or glob in bytes: no system takes a longer path.
+pub const LONGEST: usize = 4096;
+
+/// A glob that is ready to be used.
+#[derive(Debug, Clone)]
+pub struct Glob(GlobSet);
+
+impl Glob {
+    /// A glob of paths: `*` and `?` match no slash. The error says what is wrong with it.
+    pub fn of_paths(pattern: &str) -> Result<Glob, String> {
+        Glob::new(pattern, true)
+    }
+
+    /// A glob of names, in which a slash is a character like any other.
+    pub fn of_names(pattern: &str) -> Result<Glob, String> {
+        Glob::new(pattern, false)
+    }
+
+    fn new(pattern: &str, literal_separator: bool) -> Result<Glob, String> {
+        // Without a limit, 100,000 braces one inside the other overflow the stack.
+        if pattern.len() > LONGEST {
+            return Err(format!("it is longer than {LONGEST} bytes"));
+        }
+        let glob = GlobBuilder::new(pattern).literal_separator(literal_separator).build();
+        let glob = glob.map_err(|error| error.kind().to_string())?;
+        // `compile_matcher` panics on a glob that is too large or too deep to compile; a set returns an error.
+        let set = GlobSet::builder().add(glob).build();
+        set.map(Glob).map_err(|_| "it is too large, or has too many braces one inside the other".to_owned())
+    }
+
+    /// Whether the whole of a path matches.
+    pub fn is_match(&self, path: impl AsRef<Path>) -> bool {
+        self.0.is_match(path)
+    }
+}
 
 /// How the hole for an item's key is written in a normal path.
 pub const KEY: &str = "{{ key }}";
@@ -205,6 +244,26 @@ fn accepts(wild: Token, plain: Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn globs_that_cannot_be_compiled_are_errors() {
+        for pattern in [
+            "{a,".repeat(100_000) + &"}".repeat(100_000),
+            "{a,".repeat(500) + "b" + &"}".repeat(500),
+            "a".repeat(1_000_000) + "*",
+            "{a".to_owned(),
+        ] {
+            assert!(Glob::of_paths(&pattern).is_err(), "{}", &pattern[..2]);
+            assert!(Glob::of_names(&pattern).is_err(), "{}", &pattern[..2]);
+        }
+        for pattern in
+            ["{a,b}".repeat(800), "?".repeat(LONGEST - 1), "[!a-z]".repeat(600), "**/".repeat(1300)]
+        {
+            assert!(!Glob::of_paths(&(pattern + "x")).unwrap().is_match("no such"));
+        }
+        let (paths, names) = (Glob::of_paths("a*").unwrap(), Glob::of_names("a*").unwrap());
+        assert!(!paths.is_match("a/b") && names.is_match("a/b") && paths.is_match("ab"));
+    }
 
     #[test]
     fn a_normal_path_is_left_as_it_is() {

@@ -5,10 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
-use globset::GlobBuilder;
-
 use planexe_base::fs::{self, FsError};
-use planexe_base::pattern::{self, literal_folder};
+use planexe_base::pattern::{self, Glob, literal_folder};
 use planexe_base::record::Marker;
 use planexe_engine::graph::{Graph, Kind, Task};
 use planexe_store::Store;
@@ -100,10 +98,9 @@ impl<'a> Finder<'a> {
 
     /// The files a glob matches, sidecars and planexe's own left out, and what is hidden unless the glob names a dot.
     pub fn glob(&self, pattern: &str) -> Result<Vec<String>, FsError> {
-        let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() else {
+        let Ok(glob) = Glob::of_paths(pattern) else {
             return Ok(Vec::new());
         };
-        let matcher = glob.compile_matcher();
         let mut found = BTreeSet::new();
         self.walk(
             &|path| pattern::passes_over(pattern, path),
@@ -111,7 +108,7 @@ impl<'a> Finder<'a> {
             pattern.contains("**") || pattern.contains('{'),
             depth(pattern),
             &mut |path, odd| {
-                if !matcher.is_match(path) {
+                if !glob.is_match(path) {
                     return Ok(());
                 }
                 // It cannot be written in a record, and must not be passed over in silence.

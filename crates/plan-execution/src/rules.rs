@@ -7,10 +7,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use globset::GlobMatcher;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use planexe_base::pattern::Glob;
 use planexe_pipeline::manifest::fault::{Fault, Faults};
 use planexe_pipeline::manifest::place::KeyPath;
 use planexe_pipeline::manifest::run::read_toml;
@@ -101,7 +101,7 @@ pub struct Ruled {
 pub struct Ruler {
     /// As written.
     pub rules: Rules,
-    matchers: Vec<GlobMatcher>,
+    matchers: Vec<Glob>,
     used: Vec<bool>,
 }
 
@@ -128,8 +128,8 @@ impl Rules {
             if item.matches.trim().is_empty() {
                 let fault = Fault::at(KeyPath::root().then("item").then(n), "an [[item]] has no `match`");
                 faults.push(fault.hint("`match = \"sign-lease.*\"`: the name of a step, or a pattern"));
-            } else if let Err(error) = globset::Glob::new(&item.matches) {
-                faults.push(Fault::at(at("match"), format!("no pattern: {}", error.kind())));
+            } else if let Err(why) = Glob::of_names(&item.matches) {
+                faults.push(Fault::at(at("match"), format!("no pattern: {why}")));
             }
             if item.tier.is_some_and(|tier| !(1..=3).contains(&tier)) {
                 faults.push(Fault::at(at("tier"), "a tier is 1, 2 or 3"));
@@ -150,9 +150,8 @@ impl Rules {
 
     /// Ready for use.
     pub fn ruler(self) -> Ruler {
-        let matcher =
-            |item: &ItemRule| globset::Glob::new(&item.matches).ok().map(|glob| glob.compile_matcher());
-        let matchers: Vec<GlobMatcher> = self.item.iter().filter_map(matcher).collect();
+        let matcher = |item: &ItemRule| Glob::of_names(&item.matches).ok();
+        let matchers: Vec<Glob> = self.item.iter().filter_map(matcher).collect();
         Ruler { used: vec![false; matchers.len()], matchers, rules: self }
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::types::Map;
-use planexe_base::pattern::{fold_case, normal};
+use planexe_base::pattern::{Glob, LONGEST, fold_case, normal};
 
 /// A piece of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,12 +227,9 @@ pub fn check_input(path: &str) -> Result<(), PathFault> {
         ));
     }
     if is_glob(path)
-        && let Err(error) = globset::GlobBuilder::new(path).literal_separator(true).build()
+        && let Err(why) = Glob::of_paths(path)
     {
-        return Err(PathFault::new(
-            format!("`{path}` is not a pattern: {}", error.kind()),
-            "wanted a path or a glob",
-        ));
+        return Err(PathFault::new(format!("`{path}` is not a pattern: {why}"), "wanted a path or a glob"));
     }
     Ok(())
 }
@@ -240,6 +237,12 @@ pub fn check_input(path: &str) -> Result<(), PathFault> {
 fn check_text(path: &str, what: &str) -> Result<(), PathFault> {
     if path.trim().is_empty() {
         return Err(PathFault::new(format!("an empty path as {what}"), "wanted a path"));
+    }
+    if path.len() > LONGEST {
+        return Err(PathFault::new(
+            format!("the path of an {what} has {} bytes", path.len()),
+            format!("wanted at most {LONGEST}"),
+        ));
     }
     if path.chars().any(char::is_control) {
         return Err(PathFault::new(

@@ -8,7 +8,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::GlobBuilder;
 use indexmap::IndexMap;
 
 use super::fault::{At, Fault, Faults, list_of, nearest, shown_path, suggest};
@@ -17,6 +16,7 @@ use super::toml_text::{self, LARGEST_FILE};
 use super::types::Tables;
 use super::{check, de, tiers};
 use crate::key_path;
+use planexe_base::pattern::Glob;
 
 /// What is chosen on the command line.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -434,10 +434,7 @@ fn included(file: &Path, pattern: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), 
         let path = folder.join(pattern);
         return if path.is_file() { Ok((vec![path], Vec::new())) } else { Err(NotIncluded::Missing(path)) };
     }
-    let matcher = match GlobBuilder::new(pattern).literal_separator(true).build() {
-        Ok(glob) => glob.compile_matcher(),
-        Err(error) => return Err(NotIncluded::NoPattern(error.kind().to_string())),
-    };
+    let matcher = Glob::of_paths(pattern).map_err(NotIncluded::NoPattern)?;
     let fixed: PathBuf = Path::new(pattern)
         .components()
         .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))

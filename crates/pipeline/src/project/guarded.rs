@@ -4,11 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobMatcher};
-
 use crate::project::{CommandSpec, Evaluator, Project, Recipe};
 use crate::texts::is_inline;
-use planexe_base::pattern::{self, fold_case};
+use planexe_base::pattern::{self, Glob, fold_case};
 
 /// What is guarded in a run directory.
 #[derive(Debug, Default)]
@@ -20,7 +18,7 @@ pub struct Guarded {
     /// Files that are read, by their names in lower case: the name, and by whom.
     read: HashMap<String, (String, String)>,
     /// Globs, and who reads what they match.
-    globs: Vec<(String, GlobMatcher, String)>,
+    globs: Vec<(String, Glob, String)>,
 }
 
 /// Something that is read.
@@ -91,9 +89,8 @@ impl Guarded {
 
     /// Who reads a path because a pattern matches it.
     pub fn matched<'a>(&'a self, path: &'a str) -> Option<Read<'a>> {
-        let matches = |glob: &&(String, GlobMatcher, String)| {
-            glob.1.is_match(path) && !pattern::passes_over(&glob.0, path)
-        };
+        let matches =
+            |glob: &&(String, Glob, String)| glob.1.is_match(path) && !pattern::passes_over(&glob.0, path);
         self.globs.iter().find(matches).map(|(_, _, by)| Read { path, by })
     }
 
@@ -116,8 +113,8 @@ impl Guarded {
             return;
         }
         let written = pattern::fill_key(written, "*");
-        if let Ok(glob) = GlobBuilder::new(&written).literal_separator(true).build() {
-            self.globs.push((written, glob.compile_matcher(), by.to_owned()));
+        if let Ok(glob) = Glob::of_paths(&written) {
+            self.globs.push((written, glob, by.to_owned()));
         }
     }
 
