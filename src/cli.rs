@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::quick::Tried;
-use crate::commands::{self, Bundle, Globals, Repeated, Session};
+use crate::commands::{self, Globals, Repeated, Session};
+use crate::ops::session::Bundle;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::style::{self, GREEN, RED};
@@ -442,8 +443,8 @@ pub fn main(bundle: Bundle) -> u8 {
 }
 
 fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
-    if args.get(1).is_some_and(|first| first == crate::detach::DETACHED_ARGUMENT) {
-        crate::detach::leave_session();
+    if args.get(1).is_some_and(|first| first == crate::ops::detach::DETACHED_ARGUMENT) {
+        crate::ops::detach::leave_session();
         args.remove(1);
     }
     let mut only = None;
@@ -482,14 +483,14 @@ fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
         }
     };
     let mut session = Session::new(cli.globals, environment());
-    session.lookup = Some(variable);
+    session.ops.lookup = Some(variable);
     session.args = typed;
     session.known = known;
     session.make = make;
     session.make_asks =
         planexe_build::jobserver::asks(variable("MAKEFLAGS").as_deref(), variable("MAKELEVEL").as_deref());
-    session.bundle = bundle;
-    session.only = only;
+    session.ops.bundle = bundle;
+    session.ops.place.only = only;
     let Some(command) = cli.command else {
         let help = definition().render_help();
         let text =
@@ -656,7 +657,7 @@ mod tests {
     fn each_command_is_of_a_run_or_known_not_to_be() {
         let all = definition();
         let names = all.get_subcommands().map(clap::Command::get_name);
-        let others: Vec<&str> = names.filter(|name| !commands::OF_A_RUN.contains(name)).collect();
+        let others: Vec<&str> = names.filter(|name| !crate::ops::session::OF_A_RUN.contains(name)).collect();
         assert_eq!(
             others,
             ["new", "list", "archive", "delete", "mcp", "schema", "keys", "man", "completions"]

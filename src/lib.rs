@@ -17,5 +17,5 @@
 
 pub mod cli;
 pub mod commands;
-pub mod detach;
 pub mod mcp;
+pub mod ops;

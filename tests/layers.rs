@@ -166,3 +166,37 @@ fn the_house_is_seen_at_once() {
     assert!(rooms <= ROOMS, "{rooms} rooms");
     assert!(floors <= FLOORS, "{floors} floors");
 }
+
+/// A source file without its tests and comments.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+    Regex::new(r"//[^\n]*").unwrap().replace_all(text, "").into_owned()
+}
+
+#[test]
+fn operations_know_no_command_line_and_print_nothing() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src/ops"), &mut files);
+    let wrong = [
+        (r"\bclap\b", "knows the command line"),
+        (r"\bcrate::(commands|cli|mcp)\b", "imports who asks for it"),
+        (r"\be?print(ln)?!|\bio::\{?[^;]*\b(stdout|stderr)\b|\.(print|print_json|complain)\(", "prints"),
+    ];
+    for file in files {
+        let code = code(&file);
+        for (pattern, what) in wrong {
+            let found = Regex::new(pattern).unwrap().find(&code);
+            assert!(found.is_none(), "{} {what}: {}", file.display(), found.unwrap().as_str());
+        }
+    }
+}
+
+#[test]
+fn the_server_for_agents_calls_operations_and_no_command() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src/mcp"), &mut files);
+    for file in files {
+        assert!(!code(&file).contains("crate::commands"), "{} imports a command", file.display());
+    }
+}

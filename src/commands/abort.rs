@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::status::{every_task, look};
-use crate::commands::stop::{building, tell};
+use crate::ops::status::{every_task, look};
+use crate::ops::stop::building;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::Durability;
 use planexe_pipeline::open::Opened;
@@ -32,7 +32,7 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
         store.ask(&Control::Abort { hard: args.hard })?;
         let what = if args.hard { "ends at once" } else { "starts nothing more; what runs finishes" };
         let text = format!("process {} {what}; all that is done is kept", owner.pid);
-        return tell(session, "abort", Some(owner.pid), &text);
+        return session.tell_steered("abort", Some(owner.pid), &text);
     }
     let watcher = Watcher::of(&store);
     if watcher.is_some() {
@@ -42,11 +42,15 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
         // There is nothing to give up but the watching.
         (Err(error), Some(watcher)) if error.kind == Kind::Refused => {
             let text = format!("process {} watches no more; {error}", watcher.pid);
-            return tell(session, "abort", Some(watcher.pid), &text);
+            return session.tell_steered("abort", Some(watcher.pid), &text);
         }
         (marked, _) => marked?,
     }
-    tell(session, "abort", None, "the run is given up; `planexe resume --force` goes on with it all the same")
+    session.tell_steered(
+        "abort",
+        None,
+        "the run is given up; `planexe resume --force` goes on with it all the same",
+    )
 }
 
 /// No build runs: a run that was begun and is not complete is marked as given up.

@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use planexe_base::exit::{self, Error, Kind};
+use crate::ops::archive::{archive, lock, run_dir};
+use planexe_base::exit::{self, Error};
 use planexe_base::style::shell_path;
 use planexe_pipeline::manifest::fault::shown_path;
-use planexe_pipeline::runs::{self, Unmoved};
-use planexe_store::lock::{RunLock, Wait};
+use planexe_pipeline::runs::{self};
 
 /// What `planexe archive` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -52,7 +52,7 @@ pub fn run(session: &Session, args: &ArchiveArgs) -> Result<u8, Error> {
         });
     }
     let lock = lock(session, &dir)?;
-    if !args.yes && !args.undo && !ask(session, &format!("Archive `{}`?", shown_path(&dir)))? {
+    if !args.yes && !args.undo && !session.ask(&format!("Archive `{}`?", shown_path(&dir)))? {
         session.say("nothing was archived");
         return Ok(exit::STOPPED);
     }
@@ -68,58 +68,4 @@ pub fn run(session: &Session, args: &ArchiveArgs) -> Result<u8, Error> {
         }
     }
     Ok(exit::DONE)
-}
-
-/// Moves it, under its lock.
-pub fn archive(dir: &Path, back: bool) -> Result<PathBuf, Error> {
-    runs::archive(dir, back).map_err(|error| unmoved(dir, error))
-}
-
-/// The folder of a run that is named, which must be one and no link.
-pub fn run_dir(named: &Path) -> Result<PathBuf, Error> {
-    let dir = std::path::absolute(named)?;
-    // `.` and `..` have no name of their own to be moved under.
-    let dir =
-        if dir.file_name().is_some() && named.file_name().is_some() { dir } else { dir.canonicalize()? };
-    if runs::is_run(&dir) {
-        return Ok(dir);
-    }
-    Err(Error::usage(format!("`{}` is no run", shown_path(named)))
-        .code("no_run")
-        .hint("`planexe list` lists the runs of a folder"))
-}
-
-/// The lock of a run that is to be moved or removed.
-pub fn lock(session: &Session, dir: &Path) -> Result<RunLock, Error> {
-    RunLock::acquire(dir, Wait::No).map_err(|error| session.lock_error(&error))
-}
-
-/// Asks, where there is a terminal to ask on.
-pub fn ask(session: &Session, question: &str) -> Result<bool, Error> {
-    if !session.in_is_terminal {
-        return Err(Error::usage("there is no terminal to ask on, so nothing was done")
-            .code("needs_yes")
-            .hint("`-y` goes on without asking"));
-    }
-    Ok(session.confirm(question))
-}
-
-/// Why a run stays where it is.
-pub fn unmoved(dir: &Path, error: Unmoved) -> Error {
-    let shown = shown_path(dir);
-    match error {
-        Unmoved::HoldsMore(what) => {
-            Error::new(Kind::Refused, format!("`{shown}` is more than a run: {what}"))
-                .code("more_than_a_run")
-                .hint(format!("look at what is in it; `rm -r {}` removes it all the same", shell_path(dir)))
-        }
-        Unmoved::Taken => {
-            Error::new(Kind::Refused, format!("there is something of the new name of `{shown}`"))
-                .code("name_taken")
-                .hint("rename one of the two")
-        }
-        Unmoved::Fs(error) => {
-            Error::new(Kind::Internal, format!("the run `{shown}` cannot be moved")).because(&error)
-        }
-    }
 }

@@ -1,17 +1,14 @@
 //! `planexe clean`: makes tasks be made again, their outputs kept in history.
 
-use std::collections::HashSet;
-
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{LockArgs, Session, session_parts};
-use planexe_base::exit::{self, Error, Kind};
-use planexe_base::fs::{self, Durability, FsError};
+use crate::commands::{LockArgs, Session};
+use crate::ops::clean::{CleanOptions, Goes, Going};
+use crate::ops::names::find_parts;
+use planexe_base::exit::{self, Error};
 use planexe_base::style::{clean as harmless, count};
-use planexe_pipeline::open::Opened;
-use planexe_query::selection::{Part, Unit, Units};
-use planexe_store::{RunLock, Sidecar, Store, Why};
+use planexe_query::selection::Units;
 use planexe_ui::views::shell_word;
 
 /// What `planexe clean` takes.
@@ -46,21 +43,17 @@ pub struct CleanArgs {
     pub lock: LockArgs,
 }
 
-/// What goes, of one task or item.
-#[derive(Debug, Clone, Serialize)]
-pub struct Goes {
-    /// `task` or `task[key]`.
-    pub task: String,
-    /// Why it goes to history.
-    #[serde(skip)]
-    why: Why,
-    /// Its outputs, whether they are there or not; the first one names the sidecars.
-    #[serde(skip)]
-    outputs: Vec<String>,
-    /// The files that are there, sidecars included.
-    pub files: Vec<String>,
-    /// Kept answers that are set aside, so that the model is asked again.
-    pub answers: usize,
+impl CleanArgs {
+    fn options(&self) -> CleanOptions {
+        CleanOptions {
+            tasks: self.tasks.clone(),
+            downstream: self.downstream,
+            orphans: self.orphans,
+            all: self.all,
+            dry_run: self.dry_run,
+            lock: self.lock.options(),
+        }
+    }
 }
 
 /// The answer, as data.
@@ -79,13 +72,13 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
     let ask = !args.dry_run && !args.yes;
     // An unknown name is told before the lack of a terminal.
-    session_parts(&opened, &Units::new(&opened.project, &opened.store), &args.tasks)?;
+    find_parts(&opened, &Units::new(&opened.project, &opened.store), &args.tasks)?;
     if ask && !session.in_is_terminal {
         return Err(Error::usage("there is no terminal to ask on, so nothing was cleaned")
             .code("needs_yes")
             .hint("`-y` cleans without asking; `--dry-run` lists what would go"));
     }
-    let going = Going::find(session, &opened, args)?;
+    let going = Going::find(session, &opened, &args.options())?;
     let (goes, remade) = (going.goes.clone(), going.remade.clone());
     let view = |cleaned| View { cleaned, tasks: &goes, remade_if_changed: &remade };
     if goes.is_empty() {
@@ -120,126 +113,6 @@ pub fn run(session: &Session, args: &CleanArgs) -> Result<u8, Error> {
         session.say(&told(&goes));
     }
     Ok(exit::DONE)
-}
-
-/// What is to go. Nobody else changes the run while this lives, unless it was a dry run.
-pub struct Going {
-    lock: Option<RunLock>,
-    /// What goes.
-    pub goes: Vec<Goes>,
-    /// Tasks that are done and that the next build makes again if what they read comes out different.
-    pub remade: Vec<String>,
-}
-
-impl Going {
-    /// Finds out what goes. The lock is taken before, so that what is listed is what goes.
-    pub fn find(session: &Session, opened: &Opened, args: &CleanArgs) -> Result<Going, Error> {
-        let lock = match args.dry_run {
-            true => None,
-            false => Some(session.lock(opened, args.lock.wait, args.lock.no_lock)?),
-        };
-        let units = Units::new(&opened.project, &opened.store);
-        let (goes, remade) = what_goes(opened, &units, args)?;
-        Ok(Going { lock, goes, remade })
-    }
-
-    /// Has it gone.
-    pub fn carry_out(mut self, session: &Session, opened: &Opened) -> Result<(), Error> {
-        if let Some(lock) = &mut self.lock {
-            session.announce(opened, lock, "planexe clean")?;
-        }
-        for one in &self.goes {
-            opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced).map_err(|error| {
-                Error::new(Kind::Internal, format!("`{}` cannot be cleaned", one.task)).because(&error)
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// What goes, and which readers may be made again for it.
-fn what_goes(
-    opened: &Opened,
-    units: &Units<'_>,
-    args: &CleanArgs,
-) -> Result<(Vec<Goes>, Vec<String>), Error> {
-    let store = &opened.store;
-    let mut parts: Vec<Part> = match args.all {
-        true => opened.project.graph.order().iter().map(|&id| (id, None)).collect(),
-        false => session_parts(opened, units, &args.tasks)?,
-    };
-    let below = units.downstream(&parts);
-    if args.downstream {
-        parts.extend(below.iter().cloned());
-    }
-    // What an item may not write is not its to remove.
-    let mut chosen = units.of_all(parts)?;
-    chosen.retain(|unit| units.foreign(unit).is_none());
-    let mut goes: Vec<Goes> = Vec::new();
-    for unit in &chosen {
-        goes.extend(of_unit(store, unit)?);
-    }
-    let mut remade = Vec::new();
-    if !args.downstream && !goes.is_empty() {
-        let goes: HashSet<&String> = chosen.iter().map(|unit| &unit.name).collect();
-        for part in below {
-            let stays = |unit: &Unit| !goes.contains(&unit.name) && is_recorded(store, unit);
-            let done = units.of(&part)?.iter().any(stays);
-            let name = &opened.project.graph[part.0].name;
-            let name = part.1.as_ref().map_or(name.clone(), |key| format!("{name}[{key}]"));
-            if done && !remade.contains(&name) {
-                remade.push(name);
-            }
-        }
-    }
-    if args.orphans {
-        let firsts: HashSet<String> = goes.iter().filter_map(|one| one.outputs.first().cloned()).collect();
-        for orphan in units.orphans()? {
-            let files = files_of(store, &orphan.outputs)?;
-            if !files.is_empty() && orphan.outputs.first().is_none_or(|first| !firsts.contains(first)) {
-                let why = Why::Orphaned;
-                goes.push(Goes { task: orphan.task, why, outputs: orphan.outputs, files, answers: 0 });
-            }
-        }
-    }
-    Ok((goes, remade))
-}
-
-fn of_unit(store: &Store, unit: &Unit) -> Result<Option<Goes>, FsError> {
-    let mut files = files_of(store, &unit.outputs)?;
-    files.extend(store.candidate_files(&unit.name)?);
-    let answers = store.calls().list(&unit.name)?.iter().filter(|call| call.usable).count();
-    if files.is_empty() && answers == 0 {
-        return Ok(None);
-    }
-    let (task, outputs) = (unit.name.clone(), unit.outputs.clone());
-    Ok(Some(Goes { task, why: Why::Cleaned, outputs, files, answers }))
-}
-
-/// The files of a task that are there, relative to the run directory.
-fn files_of(store: &Store, outputs: &[String]) -> Result<Vec<String>, FsError> {
-    let mut files = Vec::new();
-    let mut add = |path: std::path::PathBuf| -> Result<(), FsError> {
-        if fs::kind(&path)?.is_some() {
-            let shown = path.strip_prefix(store.run_dir()).unwrap_or(&path);
-            files.push(shown.to_string_lossy().into_owned());
-        }
-        Ok(())
-    };
-    for output in outputs {
-        add(store.path(output))?;
-    }
-    if let Some(first) = outputs.first() {
-        add(store.sidecar_path(first, Sidecar::Status))?;
-        add(store.sidecar_path(first, Sidecar::Done))?;
-    }
-    Ok(files)
-}
-
-/// Whether a task has a record of being done, good or bad.
-fn is_recorded(store: &Store, unit: &Unit) -> bool {
-    let done = unit.outputs.first().map(|first| store.sidecar_path(first, Sidecar::Done));
-    done.is_some_and(|done| fs::kind(&done).ok().flatten().is_some())
 }
 
 fn list(goes: &[Goes]) -> String {

@@ -1,12 +1,12 @@
 //! `planexe delete`: removes a run with all it holds.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::commands::archive::{ask, lock, run_dir, unmoved};
+use crate::ops::archive::{delete, lock, run_dir, unmoved};
 use planexe_base::exit::{self, Error};
 use planexe_pipeline::manifest::fault::shown_path;
 use planexe_pipeline::runs::{self, Unmoved};
@@ -38,7 +38,7 @@ pub fn run(session: &Session, args: &DeleteArgs) -> Result<u8, Error> {
         return Err(unmoved(&dir, Unmoved::HoldsMore(more)));
     }
     if !args.yes
-        && !ask(session, &format!("Delete `{}` with all its answers and history?", shown_path(&dir)))?
+        && !session.ask(&format!("Delete `{}` with all its answers and history?", shown_path(&dir)))?
     {
         session.say("nothing was deleted");
         return Ok(exit::STOPPED);
@@ -51,9 +51,4 @@ pub fn run(session: &Session, args: &DeleteArgs) -> Result<u8, Error> {
         session.say(&format!("deleted `{}`", shown_path(&dir)));
     }
     Ok(exit::DONE)
-}
-
-/// Removes it, under its lock.
-pub fn delete(dir: &Path) -> Result<(), Error> {
-    runs::remove(dir).map_err(|error| unmoved(dir, error))
 }

@@ -4,8 +4,9 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::commands::Session;
 use crate::commands::history::find;
-use crate::commands::{Session, session_find};
+use crate::ops::names::find_task;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs;
 use planexe_base::record::OutputRecord;
@@ -68,7 +69,7 @@ pub fn run(session: &Session, args: &DiffArgs) -> Result<u8, Error> {
     let store = &opened.store;
     let units = Units::new(&opened.project, store);
     let (name, n) = match versions::split(&args.task) {
-        Some((name, n)) if session_find(&opened, &args.task).is_err() => (name, Some(n)),
+        Some((name, n)) if find_task(&opened, &args.task).is_err() => (name, Some(n)),
         _ => (args.task.as_str(), None),
     };
     let all = find(&opened, &units, name)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::commands::keys::{KeyView, key_of, models_of};
+use crate::ops::keys::{KeyView, key_of, models_of};
 use planexe_base::exit::{self, Error};
 use planexe_base::style::{GREEN, RED, Style, YELLOW, clean, count, pad};
 use planexe_llm::keys::{self, KeyRing};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{Session, session_parts};
+use crate::commands::Session;
+use crate::ops::names::find_parts;
 use planexe_base::clock;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs::{self, Durability};
@@ -58,7 +59,7 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
     let store = &opened.store;
     let units = Units::new(&opened.project, store);
-    let parts = session_parts(&opened, &units, std::slice::from_ref(&args.task))?;
+    let parts = find_parts(&opened, &units, std::slice::from_ref(&args.task))?;
     let recipe = recipe(&opened, parts[0].0)?;
     // Neither a person's task nor a gate has items.
     let all = units.of(&parts[0])?;

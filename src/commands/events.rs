@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use crate::commands::stop::building;
 use crate::commands::{Session, deliver};
+use crate::ops::stop::building;
 use planexe_base::clock;
 use planexe_base::event::Event;
 use planexe_base::exit::{self, Error};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::Session;
-use crate::commands::status::look;
+use crate::ops::status::look;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs;
 use planexe_base::style::{clean, count, shell_path};

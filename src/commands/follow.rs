@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::commands::Session;
-use crate::commands::stop::building;
+use crate::ops::stop::building;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::record::{State, Status};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::status::{Seen, every_task, look};
+use crate::ops::status::{Seen, every_task, look};
 use planexe_base::clock;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs::{self, Durability};

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::Session;
 use crate::commands::build::targets;
-use crate::commands::status::{every_task, look};
+use crate::ops::status::{every_task, look};
 use planexe_base::exit::{self, Error};
 use planexe_base::pattern;
 use planexe_engine::graph::{Graph, Kind, TaskId};

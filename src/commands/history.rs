@@ -3,7 +3,8 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{Session, edit_plan, session_find};
+use crate::commands::{Session, edit_plan};
+use crate::ops::names::find_task;
 use planexe_base::exit::{self, Error};
 use planexe_base::record::OutputRecord;
 use planexe_base::style::{bytes, clean};
@@ -101,7 +102,7 @@ fn row(entry: &Entry) -> Vec<String> {
 
 /// What is kept under a name, which a task, an output, a former task or the plan must have.
 pub fn find(opened: &Opened, units: &Units<'_>, name: &str) -> Result<Vec<Kept>, Error> {
-    let named = session_find(opened, name);
+    let named = find_task(opened, name);
     let kept = versions::kept(units, &opened.store, named.as_ref().ok(), name)?;
     match (kept.is_empty(), named) {
         (false, _) => Ok(kept),

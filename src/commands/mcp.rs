@@ -8,8 +8,8 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::build::parse_jobs;
-use crate::commands::new::BUILT_IN;
 use crate::mcp::{Pipeline, Server, serve};
+use crate::ops::new::BUILT_IN;
 use planexe_base::exit::{self, Error};
 use planexe_pipeline::allowed_pipelines::Only;
 use planexe_pipeline::manifest::{Manifest, ReadOptions};
@@ -52,17 +52,17 @@ pub fn run(session: &Session, args: &McpArgs) -> Result<u8, Error> {
             .hint("`planexe mcp --runs DIR` names the folder the runs stand in, or are to"));
     }
     let mut base = session.base();
-    for path in &mut base.repeated.allow_outside {
+    for path in &mut base.place.allow_outside {
         *path = std::path::absolute(&*path)?;
     }
     let pipelines = pipelines(session, &args.pipelines)?;
     let files = pipelines.iter().filter_map(|pipeline| pipeline.file.clone()).collect();
     let copied = pipelines.iter().any(|pipeline| pipeline.file.is_none());
     let copy_of = if copied { session.bundle } else { &[] };
-    base.only = Some(Arc::new(Only { files, copy_of, in_run: true }));
+    base.place.only = Some(Arc::new(Only { files, copy_of, in_run: true }));
     let server = Server {
         pipelines,
-        options: options(&base.repeated.define, &base.repeated.allow_outside),
+        options: options(&base.place.defines, &base.place.allow_outside),
         base,
         runs: Runs::of(&args.runs),
         profile: session.globals.profile.clone(),

@@ -2,24 +2,19 @@
 //! file here and a line in [`crate::cli::Command`].
 
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use planexe_base::exit::{Error, Kind};
+use crate::ops::{self, LockOptions};
+
+use planexe_base::exit::{self, Error};
 use planexe_base::style::{self, Style, When};
-use planexe_build::lifecycle;
-use planexe_llm::keys::{KeyRing, config_dir};
-use planexe_pipeline::allowed_pipelines::Only;
-use planexe_pipeline::load;
-use planexe_pipeline::manifest::Faults;
-use planexe_pipeline::open::{self, Named, OpenError, Opened, Where};
-use planexe_query::selection::{Part, Units};
-use planexe_store::Store;
-use planexe_store::lock::{LockError, Owner, RunLock, Wait, is_announced};
-use planexe_ui::views::{FaultsView, Server};
+use planexe_pipeline::open::Where;
+use planexe_ui::views::Server;
+use planexe_ui::views::SteerView;
 
 pub mod abort;
 pub mod archive;
@@ -67,43 +62,6 @@ pub mod touch;
 pub mod usage;
 pub mod wait;
 pub mod watch;
-
-/// Commands that work on a run.
-pub const OF_A_RUN: [&str; 33] = [
-    "abort",
-    "build",
-    "check",
-    "checkpoints",
-    "clean",
-    "complexity",
-    "diff",
-    "doctor",
-    "done",
-    "edit-plan",
-    "events",
-    "execute",
-    "explain",
-    "failures",
-    "files",
-    "gantt",
-    "gc",
-    "graph",
-    "history",
-    "optimize",
-    "pause",
-    "record",
-    "restore",
-    "resume",
-    "retry",
-    "show",
-    "simulate",
-    "status",
-    "stop",
-    "touch",
-    "usage",
-    "wait",
-    "watch",
-];
 
 /// Options every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -176,12 +134,6 @@ fn parse_definition(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads a variable of the environment.
-pub type Lookup = fn(&str) -> Option<String>;
-
-/// Files of a pipeline: paths and texts.
-pub type Bundle = &'static [(&'static str, &'static str)];
-
 /// What a command works with beside its own arguments: the common options, the environment, and the two
 /// streams. Data goes to standard output, all else to standard error.
 #[derive(Debug, Default)]
@@ -200,55 +152,25 @@ pub struct Session {
     pub in_is_terminal: bool,
     /// The command line, word by word.
     pub args: Vec<std::ffi::OsString>,
-    /// Reads a variable of the environment.
-    pub lookup: Option<Lookup>,
     /// Of a plain build: what the memo knows to be up to date.
     pub known: Option<planexe_store::memo::Known>,
     /// make's jobserver, if make started this.
     pub make: planexe_build::jobserver::Make,
     /// What make wants to know, if it runs nothing.
     pub make_asks: Option<planexe_build::jobserver::Asks>,
-    /// The pipeline that comes with the binary.
-    pub bundle: Bundle,
-    /// The pipelines a run may be of, if not any will do.
-    pub only: Option<Arc<Only>>,
+    /// What operations take of it; a session can be handed to them as it is.
+    pub ops: ops::Session,
     out_closed: AtomicBool,
 }
 
-/// What a session has of who started planexe, without a run or the streams: to look at many runs, from many threads.
-#[derive(Debug, Clone, Default)]
-pub struct Base {
-    /// Options that hold for every run.
-    pub repeated: Repeated,
-    /// Reads a variable of the environment.
-    pub lookup: Option<Lookup>,
-    /// The pipeline that comes with the binary.
-    pub bundle: Bundle,
-    /// The pipelines a run may be of, if not any will do.
-    pub only: Option<Arc<Only>>,
-}
-
-impl Base {
-    /// A session that works on a run, and says nothing to anybody.
-    pub fn session(&self, run_dir: &Path) -> Session {
-        let globals = Globals {
-            run_dir: Some(run_dir.to_owned()),
-            quiet: true,
-            repeated: self.repeated.clone(),
-            ..Globals::default()
-        };
-        let only = self.only.clone();
-        Session { globals, lookup: self.lookup, bundle: self.bundle, only, ..Session::default() }
+impl LockArgs {
+    /// As operations take it.
+    pub fn options(self) -> LockOptions {
+        LockOptions { wait: self.wait, no_lock: self.no_lock }
     }
 }
 
 impl Session {
-    /// What it shares with sessions for other runs.
-    pub fn base(&self) -> Base {
-        let (repeated, only) = (self.globals.repeated.clone(), self.only.clone());
-        Base { repeated, lookup: self.lookup, bundle: self.bundle, only }
-    }
-
     /// A session with these options and this environment, looking at the three streams.
     pub fn new(globals: Globals, env: style::Environment) -> Session {
         use io::IsTerminal;
@@ -256,208 +178,34 @@ impl Session {
         let columns = |size: Option<(usize, usize)>| size.map(|(columns, _)| columns);
         let out_columns = columns(style::terminal_size(&stdout));
         let err_columns = columns(style::terminal_size(&stderr));
+        let err = Style::choose(globals.color, &env, stderr.is_terminal(), err_columns);
+        let operating = ops::Session {
+            place: Where {
+                run_dir: globals.run_dir.clone(),
+                file: globals.file.clone(),
+                profile: globals.profile.clone(),
+                defines: globals.repeated.define.clone(),
+                allow_outside: globals.repeated.allow_outside.clone(),
+                only: None,
+            },
+            style: err,
+            listener: if globals.quiet { None } else { Some(complain) },
+            ..ops::Session::default()
+        };
         Session {
             out: Style::choose(globals.color, &env, stdout.is_terminal(), out_columns),
-            err: Style::choose(globals.color, &env, stderr.is_terminal(), err_columns),
+            err,
             err_is_terminal: stderr.is_terminal(),
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
             args: Vec::new(),
-            lookup: None,
             known: None,
             make: planexe_build::jobserver::Make::None,
             make_asks: None,
-            bundle: &[],
-            only: None,
+            ops: operating,
             out_closed: AtomicBool::new(false),
         }
-    }
-
-    /// Opens the run the command line means. `may_go_up`: a run above the current directory will do.
-    pub fn open(&self, may_go_up: bool) -> Result<Opened, Error> {
-        self.hide_keys();
-        open::open(&self.place(), may_go_up).map_err(|error| self.open_error(error))
-    }
-
-    /// Keeps the keys the user has bound or filed from the programs of this process. Files that cannot be read are told
-    /// where a key is wanted.
-    fn hide_keys(&self) {
-        let _ = self.keys();
-    }
-
-    /// Opens a run that was named beside the options, or else the run these mean.
-    pub fn open_named(&self, run: Option<&Path>, may_go_up: bool) -> Result<Opened, Error> {
-        match run {
-            None => self.open(may_go_up),
-            Some(run) if self.globals.run_dir.is_some() => {
-                let error = Error::usage(format!("both `-C` and `{}` name a run", run.display()));
-                Err(error.hint("leave one of them out"))
-            }
-            Some(run) => {
-                self.hide_keys();
-                let place = Where { run_dir: Some(run.to_owned()), ..self.place() };
-                open::open(&place, false).map_err(|error| self.open_error(error))
-            }
-        }
-    }
-
-    /// The records of the run alone. A pipeline with faults does not keep from them: while somebody edits it, a build
-    /// is looked at and steered all the same.
-    pub fn records(&self, may_go_up: bool) -> Result<Arc<Store>, Error> {
-        let error = match open::open(&self.place(), may_go_up) {
-            Ok(opened) => return Ok(opened.store),
-            Err(error) => error,
-        };
-        if matches!(error, OpenError::Faults(_))
-            && let Ok((run, above)) = open::find_run(&self.place())
-            && (may_go_up || !above)
-        {
-            let store = Store::open(run);
-            if store.planexe_dir().is_dir() {
-                return Ok(Arc::new(store));
-            }
-        }
-        Err(self.open_error(error))
-    }
-
-    /// What is most likely a mistake in a pipeline without faults.
-    pub fn warnings(&self) -> Result<Faults, Error> {
-        let located = open::locate(&self.place(), true).map_err(|error| self.open_error(error))?;
-        load::warnings(&located.locations)
-            .map_err(|faults| self.open_error(OpenError::Faults(Box::new(faults))))
-    }
-
-    /// Where the command line says to work.
-    pub fn place(&self) -> Where {
-        Where {
-            run_dir: self.globals.run_dir.clone(),
-            file: self.globals.file.clone(),
-            profile: self.globals.profile.clone(),
-            defines: self.globals.repeated.define.clone(),
-            allow_outside: self.globals.repeated.allow_outside.clone(),
-            only: self.only.clone(),
-        }
-    }
-
-    /// Why a run cannot be opened, for people and machines.
-    pub fn open_error(&self, error: OpenError) -> Error {
-        let shown = |path: &std::path::Path| path.display().to_string();
-        match error {
-            OpenError::NotAFile(file) => Error::usage(format!("`{}` is no regular file", shown(&file)))
-                .code("no_run")
-                .hint("it wants to be the text that describes the pipeline; `-f FILE` names another"),
-            OpenError::NoRun { from } => Error::usage(format!(
-                "there is no `pipeline.toml` or `run.toml` in `{}` or above it",
-                shown(&from)
-            ))
-            .code("no_run")
-            .hint("`planexe new DIR` makes a run; `-C DIR` names one"),
-            OpenError::Above { run } => {
-                Error::usage(format!("the nearest run is above this folder: `{}`", shown(&run)))
-                    .code("run_above")
-                    .hint(format!(
-                        "if it is the one you mean: `planexe -C {} …`",
-                        planexe_ui::views::shell_word(&shown(&run))
-                    ))
-            }
-            OpenError::NoFolder(dir) => Error::usage(format!("there is no folder `{}`", shown(&dir)))
-                .code("no_run")
-                .hint("`planexe new DIR` makes a run"),
-            OpenError::Another { run, pipeline } => Error::new(
-                Kind::Refused,
-                format!(
-                    "`{}` is of the pipeline `{}`, which this server was not started with",
-                    shown(&run),
-                    shown(&pipeline)
-                ),
-            )
-            .code("another_pipeline")
-            .hint(format!(
-                "a person builds it (`planexe -C {} build`), or starts the server with `--pipeline {}`",
-                planexe_ui::views::shell_word(&shown(&run)),
-                planexe_ui::views::shell_word(&shown(&pipeline))
-            )),
-            OpenError::Faults(faults) => {
-                let colour = self.err.depth != style::Depth::None;
-                let text = faults.render(colour, self.err.columns());
-                let mut view = FaultsView::of(&faults, self.server());
-                view.error.next.iter_mut().for_each(|command| *command = self.here(command));
-                let answer = serde_json::to_value(&view).ok().map(Box::new);
-                Error { answer, ..Error::rendered(Kind::Manifest, text).code("faults") }
-            }
-        }
-    }
-
-    /// Takes the lock of a run.
-    pub fn lock(&self, opened: &Opened, wait: bool, no_lock: bool) -> Result<RunLock, Error> {
-        self.lock_while(opened, wait, no_lock, || true)
-    }
-
-    /// [`Session::lock`] that asks now and then whether to go on waiting.
-    pub fn lock_while(
-        &self,
-        opened: &Opened,
-        wait: bool,
-        no_lock: bool,
-        mut go_on: impl FnMut() -> bool,
-    ) -> Result<RunLock, Error> {
-        // Whoever takes the lock means to write.
-        planexe_base::signals::survive_file_size_limit();
-        let run = opened.store.run_dir();
-        if no_lock {
-            return Ok(RunLock::none(run));
-        }
-        let wait = if wait { Wait::Forever } else { Wait::No };
-        let mut told = false;
-        let lock = RunLock::acquire_while(run, wait, |owner| {
-            if !std::mem::replace(&mut told, true) {
-                let who =
-                    owner.map_or(String::new(), |owner| format!(" (PID {} on {})", owner.pid, owner.host));
-                self.say(&format!("waiting for another planexe on this run{who}"));
-            }
-            go_on()
-        });
-        lock.map_err(|error| self.lock_error(&error))
-    }
-
-    /// To be called before a command first changes a run: if it is killed, whoever changes the run next tidies up.
-    pub fn announce(&self, opened: &Opened, lock: &mut RunLock, command: &str) -> Result<(), Error> {
-        if is_announced(opened.store.run_dir()) {
-            lifecycle::sweep(&opened.store, &opened.project)?;
-        }
-        Ok(lock.announce(&Owner::this(command))?)
-    }
-
-    /// Why there is no lock, and what to do about it.
-    pub fn lock_error(&self, error: &LockError) -> Error {
-        match error {
-            LockError::Held { .. } => Error::new(Kind::Locked, format!("the run is {error}"))
-                .code("locked")
-                .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
-            LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
-                .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
-            LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
-        }
-    }
-
-    /// A variable of the environment.
-    pub fn variable(&self, name: &str) -> Option<String> {
-        self.lookup.and_then(|lookup| lookup(name))
-    }
-
-    /// The user's keys.
-    pub fn keys(&self) -> Result<KeyRing, Error> {
-        let read = self.lookup;
-        let lookup = move |name: &str| read.and_then(|read| read(name));
-        let folder = config_dir(&lookup);
-        KeyRing::load(folder.as_deref(), lookup)
-            .map_err(|error| Error::new(Kind::Setup, error.to_string()).code("keys"))
-    }
-
-    /// Who answers, for machines.
-    pub fn server(&self) -> Server {
-        Server::here(Some(planexe_store::lock::host_name()))
     }
 
     /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see
@@ -517,58 +265,46 @@ impl Session {
         Ok(self.print_json(&answer)?)
     }
 
-    /// Who sits there, for records of what a person did.
-    pub fn user(&self) -> String {
-        let named = |name: &str| self.variable(name).filter(|user| !user.trim().is_empty());
-        let uid = || format!("uid {}", rustix::process::getuid().as_raw());
-        named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(uid)
-    }
-
     /// Whether the reader of standard output went away: time for `--watch` to end.
     pub fn is_closed(&self) -> bool {
         self.out_closed.load(Ordering::Relaxed)
     }
 
     /// Writes a line to standard error, unless `--quiet`. It is not an error if nobody reads it. Commands in it are
-    /// [`Session::here`], so it is no line to quote files in.
+    /// [`ops::Session::here`], so it is no line to quote files in.
     pub fn say(&self, line: &str) {
-        if !self.globals.quiet {
-            self.complain(&self.here(line));
-        }
+        self.ops.notice(line);
     }
 
     /// Writes a line to standard error as it is, even under `--quiet`.
     pub fn complain(&self, line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        complain(line);
     }
 
-    /// A text that names commands to type, with those as they must be typed from where this one was: with the
-    /// options that said which run is meant, and how it is read.
-    pub fn here(&self, text: &str) -> String {
-        let globals = &self.globals;
-        let path = |path: &PathBuf| style::shell_path(path);
-        let word = |word: &str| style::shell_word(word);
-        let mut options = String::new();
-        for (option, value) in (globals.run_dir.iter().map(|dir| ("-C", path(dir))))
-            .chain(globals.file.iter().map(|file| ("-f", path(file))))
-            .chain(globals.profile.iter().map(|name| ("--profile", word(name))))
-            .chain(
-                globals.repeated.define.iter().map(|(name, value)| ("-D", word(&format!("{name}={value}")))),
-            )
-            .chain(globals.repeated.allow_outside.iter().map(|dir| ("--allow-outside", path(dir))))
-        {
-            options += &format!("{option} {value} ");
+    /// Asks, where there is a terminal to ask on.
+    pub fn ask(&self, question: &str) -> Result<bool, Error> {
+        if !self.in_is_terminal {
+            return Err(Error::usage("there is no terminal to ask on, so nothing was done")
+                .code("needs_yes")
+                .hint("`-y` goes on without asking"));
         }
-        let mut parts = text.split("planexe ");
-        let mut typed = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let word = part.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next();
-            let of_run = word.is_some_and(|word| OF_A_RUN.contains(&word));
-            typed += "planexe ";
-            typed += if of_run { &options } else { "" };
-            typed += part;
+        Ok(self.confirm(question))
+    }
+
+    /// Says what was asked of which process.
+    pub fn tell_steered(&self, asked: &str, pid: Option<u32>, message: &str) -> Result<u8, Error> {
+        if self.globals.json {
+            self.print_json(&SteerView {
+                schema: planexe_ui::views::SCHEMA,
+                server: self.server(),
+                asked: asked.to_owned(),
+                pid,
+                message: message.to_owned(),
+            })?;
+        } else {
+            self.say(message);
         }
-        typed
+        Ok(exit::DONE)
     }
 
     /// Asks on the terminal, and returns whether the answer is yes. No without a terminal.
@@ -587,41 +323,14 @@ impl Session {
     }
 }
 
-/// The parts of the run that names on the command line mean; each must exist.
-pub fn session_parts(opened: &Opened, units: &Units<'_>, names: &[String]) -> Result<Vec<Part>, Error> {
-    let mut parts = Vec::new();
-    for name in names {
-        let named = session_find(opened, name)?;
-        let part = units.check(&named).map_err(|message| Error::usage(message).code("unknown_item"))?;
-        if !parts.contains(&part) {
-            parts.push(part);
-        }
-    }
-    Ok(parts)
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// The task a name on the command line means.
-pub fn session_find(opened: &Opened, name: &str) -> Result<Named, Error> {
-    let project = &opened.project;
-    open::find(project, name).or_else(|hint| {
-        if let Some((task, number)) = open::find_numbered(project, name) {
-            let mut keys = Units::new(project, &opened.store).declared_keys(task);
-            let (family, count) = (&project.graph[task].name, keys.len());
-            if (1..=count).contains(&number) {
-                return Ok(Named { task, key: Some(keys.swap_remove(number - 1)) });
-            }
-            let error = match count {
-                0 => format!("`{name}` is item {number} of `{family}`, which has no items yet"),
-                _ => format!("`{name}` is item {number} of `{family}`, which has {count}, counted from 1"),
-            };
-            return Err(Error::usage(error)
-                .code("unknown_item")
-                .hint(format!("`planexe explain {family}` tells of its items")));
-        }
-        let error = Error::usage(format!("no task or output is called `{name}`")).code("unknown_task");
-        Err(match hint {
-            Some(hint) => error.hint(hint),
-            None => error.hint("`planexe status` lists the tasks"),
-        })
-    })
+impl Deref for Session {
+    type Target = ops::Session;
+
+    fn deref(&self) -> &ops::Session {
+        &self.ops
+    }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::stop::{building, tell};
+use crate::ops::stop::building;
 use planexe_base::exit::{Error, Kind};
 use planexe_store::control::Control;
 
@@ -22,12 +22,12 @@ pub fn run(session: &Session, _: &PauseArgs) -> Result<u8, Error> {
     };
     if store.is_paused() {
         let text = format!("process {} is paused already; `planexe resume` lets it go on", owner.pid);
-        return tell(session, "pause", Some(owner.pid), &text);
+        return session.tell_steered("pause", Some(owner.pid), &text);
     }
     store.ask(&Control::Pause(true))?;
     let text = format!(
         "process {} holds: what runs finishes, nothing starts until `planexe resume`, or `planexe stop` ends it",
         owner.pid
     );
-    tell(session, "pause", Some(owner.pid), &text)
+    session.tell_steered("pause", Some(owner.pid), &text)
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, What, budget, rules, slots, task_infos};
+use crate::commands::build::{HowArgs, What, budget, slots, task_infos};
 use crate::commands::simulate::past;
+use crate::ops::build::rules;
 use planexe_base::exit::{self, Error};
 use planexe_engine::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use planexe_engine::scheduler::{Engine, Mode, Options, Settled};
@@ -33,7 +34,7 @@ pub fn run(
         project: &opened.project,
         store: &opened.store,
         index: &index,
-        rules: rules(&opened.project, how, what.force),
+        rules: rules(&opened.project, &how.options(), what.force),
         no_reuse: how.no_reuse,
         only: what.only,
         env: &env,

@@ -6,7 +6,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::history::find;
-use crate::commands::{LockArgs, Session, edit_plan, session_find};
+use crate::commands::{LockArgs, Session, edit_plan};
+use crate::ops::names::find_task;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::record::Marker;
 use planexe_base::style::{bytes, clean, count};
@@ -165,7 +166,7 @@ fn choose(opened: &Opened, units: &Units<'_>, written: &str) -> Result<Vec<Chose
     let store = &opened.store;
     let (name, n) = match versions::split(written) {
         // A name that is an output's comes first, `@` and all.
-        Some((name, n)) if session_find(opened, written).is_err() => (name, Some(n)),
+        Some((name, n)) if find_task(opened, written).is_err() => (name, Some(n)),
         _ => (written, None),
     };
     let all = find(opened, units, name)?;

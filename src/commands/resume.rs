@@ -5,10 +5,10 @@ use clap::Args;
 use crate::commands::Session;
 use crate::commands::build::{HowArgs, What, ask_only, carry_out};
 use crate::commands::plan;
-use crate::commands::status::{Seen, every_task, look};
-use crate::commands::stop::{building, tell};
-use planexe_base::exit::{Error, Kind};
-use planexe_base::style::{self, Shown};
+use crate::ops::resume::refuse;
+use crate::ops::status::{every_task, look};
+use crate::ops::stop::building;
+use planexe_base::exit::Error;
 use planexe_engine::graph::TaskId;
 use planexe_query::resume::resume_view;
 use planexe_store::control::Control;
@@ -67,40 +67,12 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
 fn unpause(session: &Session, store: &Store, owner: &Owner, dry_run: bool) -> Result<u8, Error> {
     let build = format!("the build of process {}", owner.pid);
     if dry_run {
-        return tell(session, "resume", Some(owner.pid), &format!("{build} is paused and would go on"));
+        return session.tell_steered(
+            "resume",
+            Some(owner.pid),
+            &format!("{build} is paused and would go on"),
+        );
     }
     store.ask(&Control::Pause(false))?;
-    tell(session, "resume", Some(owner.pid), &format!("{build} goes on"))
-}
-
-/// Runs with which there is nothing to go on: each with a code and the next command to type.
-pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
-    match seen.phase {
-        "never_started" => Err(Error::new(Kind::Refused, "the run was never started")
-            .code("never_started")
-            .hint("`planexe build` starts it")),
-        "aborted" if !force => Err(Error::new(Kind::Refused, "the run was aborted")
-            .code("aborted")
-            .hint("`planexe resume --force` goes on with it all the same")),
-        "completed" => {
-            let stale =
-                |task: &&planexe_ui::views::TaskView| matches!(task.state, Shown::Stale | Shown::Damaged);
-            let error = |message: String| Error::new(Kind::Refused, message).code("already_complete");
-            let is_partial = seen.standing.declared().any(|task| task.partial == Some(true));
-            Err(match seen.standing.declared().filter(stale).count() {
-                0 if is_partial => error("the run is complete, but for items that failed".to_owned())
-                    .hint("`planexe build` tries those again"),
-                0 => error("the run is complete".to_owned()).hint("`planexe build -B` makes all of it again"),
-                count => error(format!(
-                    "the run is complete, and {} stale since",
-                    match count {
-                        1 => "1 task is".to_owned(),
-                        many => format!("{} are", style::count(many as u64, "task")),
-                    }
-                ))
-                .hint("`planexe build` makes what is stale"),
-            })
-        }
-        _ => Ok(()),
-    }
+    session.tell_steered("resume", Some(owner.pid), &format!("{build} goes on"))
 }

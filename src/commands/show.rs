@@ -2,10 +2,11 @@
 
 use clap::Args;
 
-use crate::commands::explain::instance;
+use crate::commands::Session;
 use crate::commands::follow::follow;
-use crate::commands::status::look;
-use crate::commands::{Session, session_find};
+use crate::ops::explain::instance;
+use crate::ops::names::find_task;
+use crate::ops::status::look;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::record::Marker;
@@ -54,7 +55,7 @@ const LOG: u64 = 4 << 20;
 /// Shows what is kept of a task.
 pub fn run(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
-    let named = session_find(&opened, &args.task)?;
+    let named = find_task(&opened, &args.task)?;
     let seen = look(session, &opened, &Index::load(&opened.store), &[(named.task, None)]);
     let id = instance(&seen.survey.graph, &named)?;
     let task = &seen.survey.graph[id];
@@ -95,7 +96,7 @@ pub fn run(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
 }
 
 /// Everything but the texts of a call.
-fn view(session: &Session, opened: &Opened, seen: &crate::commands::status::Seen, id: TaskId) -> ShowView {
+fn view(session: &Session, opened: &Opened, seen: &crate::ops::status::Seen, id: TaskId) -> ShowView {
     let task = &seen.survey.graph[id];
     let standing = seen.standing.of(id);
     let judgement = seen.survey.judgements.get(&id);

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{LockArgs, Session, session_parts};
+use crate::commands::{LockArgs, Session};
+use crate::ops::names::find_parts;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::record::By;
 use planexe_base::style::clean;
@@ -52,7 +53,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
         if args.dry_run { None } else { Some(session.lock(&opened, args.lock.wait, args.lock.no_lock)?) };
     let (project, store) = (&opened.project, &opened.store);
     let units = Units::new(project, store);
-    let parts = session_parts(&opened, &units, &args.tasks)?;
+    let parts = find_parts(&opened, &units, &args.tasks)?;
     let chosen = units.of_all(parts.iter().cloned())?;
     if chosen.is_empty() {
         return Err(nothing(&opened, &units, &parts));

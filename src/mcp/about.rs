@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::fault::Fault;
 use super::steer::without_nulls;
 use super::{Context, Pipeline, Server, protocol};
-use crate::commands::keys::key_of;
+use crate::ops::keys::key_of;
 use planexe_base::exit;
 use planexe_base::fs;
 use planexe_llm::base_url;
@@ -47,8 +47,8 @@ pub(super) fn pipeline<'a>(server: &'a Server, name: Option<&str>) -> Result<&'a
 fn manifest(server: &Server, pipeline: &Pipeline, profile: Option<&str>) -> Result<Manifest, Fault> {
     let options = ReadOptions {
         profile: profile.map(str::to_owned),
-        defines: server.base.repeated.define.clone(),
-        allow_outside: server.base.repeated.allow_outside.clone(),
+        defines: server.base.place.defines.clone(),
+        allow_outside: server.base.place.allow_outside.clone(),
     };
     let read = match &pipeline.file {
         Some(file) => Manifest::read_all(file, &options),

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::Context;
 use super::fault::Fault;
 use super::steer::without_nulls;
-use crate::commands::files::{FileInfo, FileSort, Files};
-use crate::commands::session_find;
+use crate::ops::files::{FileInfo, FileSort, Files};
+use crate::ops::names::find_task;
 use planexe_base::exit::Error;
 
 /// `plan_files`.
@@ -37,7 +37,7 @@ pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
     // By the name the task has, however it was written.
     let task = match &of.task {
         Some(name) => {
-            let named = session_find(&plan.opened, name)?;
+            let named = find_task(&plan.opened, name)?;
             let task = &plan.opened.project.graph[named.task].name;
             Some(named.key.map_or(task.clone(), |key| format!("{task}[{key}]")))
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::{Base, Session};
+use crate::ops::{Base, Session};
 use planexe_pipeline::allowed_pipelines::Only;
 use planexe_pipeline::manifest::suggest;
 use planexe_pipeline::open::Opened;
@@ -116,8 +116,10 @@ impl Server {
     /// A plan, ready to be built or changed: of a pipeline of the server's. Whoever can write files below the runs root
     /// can make a folder look like a plan, and is not the one to say which programs run.
     fn open_to_steer(&self, id: &str) -> Result<Plan, Fault> {
-        let strict = self.base.only.as_deref().map(|only| Only { in_run: false, ..only.clone() });
-        self.open_of(&Base { only: strict.map(Arc::new), ..self.base.clone() }, id)
+        let strict = self.base.place.only.as_deref().map(|only| Only { in_run: false, ..only.clone() });
+        let mut base = self.base.clone();
+        base.place.only = strict.map(Arc::new);
+        self.open_of(&base, id)
     }
 
     fn open_of(&self, base: &Base, id: &str) -> Result<Plan, Fault> {

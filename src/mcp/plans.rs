@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::{Context, Pipeline, Server, about, steer};
-use crate::commands::archive::lock;
-use crate::commands::new::{self, Source, Wanted};
-use crate::commands::status::view;
-use crate::commands::{archive as archiving, delete as deleting, list as listing};
+use crate::ops::archive::lock;
+use crate::ops::new::{self, Source, Wanted};
+use crate::ops::status::view;
+use crate::ops::{archive as archiving, list as listing};
 use planexe_base::clock;
 use planexe_base::exit;
 use planexe_base::fs;
@@ -166,7 +166,7 @@ fn make(
     let first = format!("{}-{}-{slug}", &minute[..8], &minute[8..]);
     let (id, dir) = new_folder(server, &first)?;
     let mut session = server.base.session(&dir);
-    session.globals.profile = profile;
+    session.place.profile = profile;
     let request = Request { schema: 1, digest: digest.to_owned(), created_utc: now };
     let request = serde_json::to_string(&request).map_err(exit::Error::from)? + "\n";
     let wanted = Wanted {
@@ -276,6 +276,6 @@ pub(super) fn delete(context: &Context<'_>, of: Delete) -> Result<Value, Fault> 
         .hint("`confirm: true` does it; `plan_archive` keeps it out of the way instead"));
     }
     let _lock = lock(&server.base.session(&dir), &dir)?;
-    deleting::delete(&dir)?;
+    archiving::delete(&dir)?;
     Ok(json!({ "plan_id": of.plan_id, "deleted": true }))
 }

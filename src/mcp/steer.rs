@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::{Context, End, Plan, Server};
-use crate::commands::clean::{CleanArgs, Going};
-use crate::commands::explain::explained;
-use crate::commands::files::Files;
-use crate::commands::retry::{RetryArgs, retry as try_anew};
-use crate::commands::status::{Seen, every_task, look, view};
-use crate::commands::stop::{building, stoppable};
-use crate::commands::wait::{For, news_of, wait as wait_for};
-use crate::commands::{list, resume as resuming};
-use crate::detach::{self, Begun};
+use crate::ops::clean::{CleanOptions, Going};
+use crate::ops::detach::{self, Begun};
+use crate::ops::explain::explained;
+use crate::ops::files::Files;
+use crate::ops::retry::{RetryOptions, retry as try_anew};
+use crate::ops::status::{Seen, every_task, look, view};
+use crate::ops::stop::{building, stoppable};
+use crate::ops::wait::{For, news_of, wait as wait_for};
+use crate::ops::{list, resume as resuming};
 use planexe_base::exit;
 use planexe_base::style::{Shown, clean};
 use planexe_pipeline::allowed_pipelines::Only;
@@ -578,7 +578,7 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
     server.must_build()?;
     let plan = server.open_to_steer(&of.plan_id)?;
     let before = seen(&plan);
-    let args = RetryArgs { tasks: of.tasks, ..RetryArgs::default() };
+    let args = RetryOptions { tasks: of.tasks, ..RetryOptions::default() };
     let retried = try_anew(&plan.session, &plan.opened, &args)?;
     if retried.tasks.is_empty() {
         return Err(Fault::new("PLAN_NOT_FAILED", "no task failed: there is nothing to try anew")
@@ -619,7 +619,7 @@ pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value,
             .hint("without both, it is only said what would go"));
     }
     let dry_run = of.dry_run.unwrap_or(!of.confirm);
-    let args = CleanArgs { tasks: of.tasks, downstream: of.cascade, dry_run, ..CleanArgs::default() };
+    let args = CleanOptions { tasks: of.tasks, downstream: of.cascade, dry_run, ..CleanOptions::default() };
     let going = Going::find(&plan.session, &plan.opened, &args)?;
     let names: Vec<String> = going.goes.iter().map(|one| one.task.clone()).collect();
     let files: usize = going.goes.iter().map(|one| one.files.len()).sum();

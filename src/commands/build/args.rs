@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::ops::LockOptions;
+use crate::ops::build::BuildOptions;
 use planexe_engine::scheduler::OnFailure;
 use planexe_pipeline::manifest::types::Span;
 use planexe_ui::progress;
@@ -126,6 +128,27 @@ impl HowArgs {
             (true, _) => OnFailure::FailFast,
             (_, true) => OnFailure::StopAll,
             _ => OnFailure::KeepGoing,
+        }
+    }
+
+    /// As operations take them.
+    pub fn options(&self) -> BuildOptions {
+        BuildOptions {
+            jobs: self.jobs,
+            on_failure: self.on_failure(),
+            keep_failed: self.keep_failed,
+            model: self.model.clone(),
+            rebuild_on_model: self.rebuild_on.contains(&RebuildOn::Model),
+            strict: self.strict,
+            frozen: self.frozen,
+            no_rescue: self.no_rescue,
+            no_reuse: self.no_reuse,
+            lock: LockOptions { wait: self.wait, no_lock: self.no_lock },
+            max_cost: self.max_cost,
+            max_tokens: self.max_tokens,
+            max_calls: self.max_calls,
+            max_time: self.max_time,
+            webhook: self.webhook.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::commands::{Session, deliver, plan, quick};
+use crate::ops::build::rules;
 use planexe_base::cancel::Cancel;
 use planexe_base::event;
 use planexe_base::exit::{self, Error, Kind};
@@ -22,11 +23,10 @@ use planexe_build::runner::providers::Providers;
 use planexe_build::runner::{self, BuildContext};
 use planexe_engine::graph::{TaskId, is_item};
 use planexe_engine::scheduler::{self as engine, Engine, Mode, TaskInfo};
-use planexe_engine::staleness::Rules;
 use planexe_llm::ceiling::Most;
 use planexe_llm::keys::KeyRing;
 use planexe_notify::{Notifier, Telling};
-use planexe_pipeline::manifest::types::{Budget, By};
+use planexe_pipeline::manifest::types::Budget;
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::project::Project;
 use planexe_store::Store;
@@ -179,7 +179,7 @@ pub fn carry_out_under(
         store,
         ctx: tools.clone(),
         events,
-        rules: rules(project, how, what.force),
+        rules: rules(project, &how.options(), what.force),
         no_reuse: how.no_reuse,
         env: &env,
         engine,
@@ -406,18 +406,6 @@ fn remember(
     }
     if let Some(rests) = &ended.rests_on {
         let _ = memo::write(index, run, words, &said, rests, opened.began_ns);
-    }
-}
-
-/// How tasks are judged.
-pub fn rules(project: &Project, how: &HowArgs, force: bool) -> Rules {
-    let model_asked = how.rebuild_on.contains(&RebuildOn::Model) && !project.tables.staleness.model;
-    Rules {
-        force,
-        model: project.tables.staleness.model || model_asked,
-        model_asked,
-        by_mtime: project.tables.staleness.by == By::Mtime,
-        keep_failed: how.keep_failed,
     }
 }
 

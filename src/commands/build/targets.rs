@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::commands::session_find;
+use crate::ops::names::find_task;
 use planexe_base::exit::Error;
 use planexe_engine::graph::TaskId;
 use planexe_engine::scheduler::Target;
@@ -44,7 +44,7 @@ fn is_made(opened: &Opened, family: TaskId) -> bool {
 pub fn targets(opened: &Opened, names: &[String]) -> Result<Vec<Target>, Error> {
     let mut targets: Vec<Target> = Vec::new();
     for name in names {
-        let named = session_find(opened, name)?;
+        let named = find_task(opened, name)?;
         if named.key.is_some() && !is_made(opened, named.task) {
             let units = Units::new(&opened.project, &opened.store);
             units.check(&named).map_err(|message| Error::usage(message).code("unknown_item"))?;

@@ -8,7 +8,8 @@ use minijinja::Value;
 use serde::Serialize;
 
 use super::Answer;
-use crate::commands::{Session, session_find};
+use crate::commands::Session;
+use crate::ops::names::find_task;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::{self, Durability};
 use planexe_base::style::{self, GREEN, RED, Style, YELLOW, clean, clean_lines, count, elapsed, money};
@@ -314,7 +315,7 @@ impl Found {
             Answer::None => Choice { goes: Box::new(|_| false), untouched: Vec::new() },
             Answer::Remake(names) => {
                 let named: Vec<Named> =
-                    names.iter().map(|name| session_find(opened, name)).collect::<Result<_, _>>()?;
+                    names.iter().map(|name| find_task(opened, name)).collect::<Result<_, _>>()?;
                 let untouched = named.iter().filter(|named| !hit(named.task));
                 let untouched = untouched.map(|named| (named.task, named.key.clone())).collect();
                 // By declaration, and the one item that is meant, if one is.
@@ -334,7 +335,7 @@ impl Found {
                 Choice { goes: Box::new(goes), untouched }
             }
             Answer::From(name) => {
-                let task = session_find(opened, name)?.task;
+                let task = find_task(opened, name)?.task;
                 let mask = graph.downstream(&[task]);
                 let mut decls: HashSet<usize> =
                     graph.ids().filter(|id| mask[id.index()]).map(|id| graph[id].decl).collect();

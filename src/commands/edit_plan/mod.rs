@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::commands::{LockArgs, Session, session_find};
+use crate::commands::{LockArgs, Session};
+use crate::ops::names::find_task;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::pattern;
@@ -146,7 +147,7 @@ pub(super) fn plan_of(opened: &Opened) -> Result<String, Error> {
 fn asked_for(session: &Session, opened: &Opened, args: &EditPlanArgs) -> Result<Option<Answer>, Error> {
     let asked = answer_of(args);
     for name in asked.iter().flat_map(Answer::names) {
-        session_find(opened, name)?;
+        find_task(opened, name)?;
     }
     let can_ask = session.in_is_terminal && args.set.as_deref() != Some(Path::new("-"));
     if asked.is_none() && !args.dry_run && !can_ask {

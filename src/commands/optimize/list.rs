@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use crate::commands::Session;
 use crate::commands::optimize::OptimizeArgs;
-use crate::commands::{Session, session_find};
+use crate::ops::names::find_task;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::record::Digest;
@@ -31,7 +32,7 @@ pub(super) fn list(session: &Session, opened: &Opened, args: &OptimizeArgs) -> R
     let root = opened.project.folder.join("experiments");
     let only = match &args.task {
         Some(task) => {
-            Some(opened.project.spec(&opened.project.graph[session_find(opened, task)?.task]).name.clone())
+            Some(opened.project.spec(&opened.project.graph[find_task(opened, task)?.task]).name.clone())
         }
         None => None,
     };

@@ -14,8 +14,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::commands::Session;
 use crate::commands::build::{parse_cost, parse_jobs, parse_tokens};
-use crate::commands::{Session, session_find};
+use crate::ops::names::find_task;
 use planexe_base::exit::Error;
 use planexe_pipeline::manifest::types::{Compare, Span};
 use planexe_pipeline::open::Opened;
@@ -157,7 +158,7 @@ fn experiments_of(opened: &Opened, task: &str) -> PathBuf {
 
 /// The task, which must have a prompt, and an evaluator where scores decide.
 fn subject<'a>(opened: &'a Opened, task: &str, compare: Compare) -> Result<Subject<'a>, Error> {
-    let named = session_find(opened, task)?;
+    let named = find_task(opened, task)?;
     let subject = Subject { project: &opened.project, id: named.task };
     let name = &subject.spec().name;
     if named.key.is_some() {

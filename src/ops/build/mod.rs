@@ -1,0 +1,5 @@
+//! Building a run: what is asked of a build, and how it is carried out.
+
+mod options;
+
+pub use options::{BuildOptions, rules};

@@ -1,0 +1,21 @@
+//! What can be done with a run, by a command or by an agent: typed options in, typed results out. Nothing here reads a
+//! command line or prints; who asked lays out the answer.
+
+pub mod archive;
+pub mod build;
+pub mod clean;
+pub mod detach;
+pub mod explain;
+pub mod files;
+pub mod keys;
+pub mod list;
+pub mod names;
+pub mod new;
+pub mod resume;
+pub mod retry;
+pub mod session;
+pub mod status;
+pub mod stop;
+pub mod wait;
+
+pub use session::{Base, LockOptions, Session};
