@@ -336,7 +336,7 @@ fn tools(
         frozen: how.frozen,
         no_rescue: how.no_rescue,
         isolation: None,
-        programs: runner::command::Programs::new(session.variable("PATH")),
+        programs: runner::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
         pid,
         host: planexe_store::lock::host_name(),

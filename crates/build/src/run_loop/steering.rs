@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn an_edit_counts_only_after_the_task_was_judged() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = planexe_store::Store::new(folder.path());
+        let store = planexe_store::Store::open(folder.path());
         let mut steering = Steering::new(Controls::new(&store));
         let judged = Instant::now();
         let inputs = ["a.txt".to_owned(), "b.txt".to_owned()];

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 use super::prompt::{self, Asked, Question};
 use super::{
-    BuildContext, Conversation, Job, Made, Notes, Outcome, Stage, command, commit_attempt, failure, isolated,
+    BuildContext, Conversation, Job, Made, Notes, Outcome, Stage, commit_attempt, eval_program, failure,
+    isolated,
 };
 use crate::check_staleness::call_digest;
 use crate::eval_request::{self as evaluation, text_of};
@@ -126,7 +127,8 @@ impl Evaluating<'_> {
             Evaluator::Prompt(prompt) => self.ask_model(prompt)?,
             Evaluator::Command(line) => {
                 self.job.live.enter(Stage::Running);
-                let score = || command::score(self.ctx, self.job, line, &self.candidate, self.spec.timeout);
+                let score =
+                    || eval_program::score(self.ctx, self.job, line, &self.candidate, self.spec.timeout);
                 // What is no score is asked for once more.
                 let scored = match score()? {
                     Err(Some(failed)) if failed.class == "validation" => score()?,

@@ -31,19 +31,22 @@ use planexe_store::logs::{FailureLine, Logs};
 use planexe_store::{Sidecar, Store, Why};
 
 mod advice;
-pub mod command;
+mod command;
 pub mod eval;
+mod eval_program;
 pub mod expand;
 pub mod gate;
 pub mod human;
 pub mod isolated;
 pub mod live;
+mod program;
 pub mod prompt;
 pub mod providers;
 pub mod shell_line;
 pub mod template;
 
 pub use live::{EndedAlone, Live, Mark, Stage};
+pub use program::Programs;
 use providers::Providers;
 
 /// What every runner works with: one for the whole build.
@@ -71,7 +74,7 @@ pub struct BuildContext {
     /// What was found of git, if a task of the build is isolated.
     pub isolation: Option<Isolation>,
     /// Where the programs of commands are.
-    pub programs: command::Programs,
+    pub programs: Programs,
     /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.
     pub scratch: Mutex<Vec<Arc<std::fs::File>>>,
     /// This process and host, for records.

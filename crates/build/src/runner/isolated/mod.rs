@@ -40,6 +40,16 @@ pub(super) enum IsolationError {
     Fs(FsError),
 }
 
+impl IsolationError {
+    /// What it means for the attempt.
+    pub(super) fn into_outcome(self) -> Result<Outcome, FsError> {
+        match self {
+            IsolationError::Failed(failed) => Ok(Outcome::Failed(failed)),
+            IsolationError::Fs(error) => Err(error),
+        }
+    }
+}
+
 impl From<FsError> for IsolationError {
     fn from(error: FsError) -> IsolationError {
         IsolationError::Fs(error)
@@ -114,7 +124,7 @@ fn git_in(root: &Path, excludes: &Path) -> Git {
 }
 
 /// The worktree of a task that made what its evaluator judges, all of it committed.
-pub(super) struct Judged {
+pub(super) struct JudgedWorktree {
     git: Git,
     root: PathBuf,
     /// Where the run is in it.
@@ -125,9 +135,9 @@ pub(super) struct Judged {
     clean: bool,
 }
 
-impl Judged {
+impl JudgedWorktree {
     /// The worktree as the task left it; without it nothing can be said of what it did.
-    pub(super) fn of(ctx: &BuildContext, job: &Job) -> Result<Judged, IsolationError> {
+    pub(super) fn open(ctx: &BuildContext, job: &Job) -> Result<JudgedWorktree, IsolationError> {
         let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
         let lane = spec.lane_of(&job.task.name);
         let name = plain_name(lane);
@@ -145,7 +155,7 @@ impl Judged {
         require_top(&git, &root, &name)?;
         let head = git.text(&["rev-parse", "HEAD"])?;
         let clean = is_clean(&git)?;
-        Ok(Judged { git, run: root.join(&isolation.place.prefix), root, excludes, head, clean })
+        Ok(JudgedWorktree { git, run: root.join(&isolation.place.prefix), root, excludes, head, clean })
     }
 
     /// Variables for the evaluator, those that the task's command had.
@@ -155,7 +165,7 @@ impl Judged {
 
     /// What an evaluator changes is no work of the task's: what is merged is what was judged. Files that git leaves alone
     /// stay, such as what a compiler made.
-    pub(super) fn put_back(&self) -> Result<(), IsolationError> {
+    pub(super) fn restore(&self) -> Result<(), IsolationError> {
         let head = self.git.look(&["rev-parse", "HEAD"])?;
         if !self.clean || head.as_deref() == Some(&self.head) && is_clean(&self.git)? {
             return Ok(());
@@ -181,7 +191,7 @@ fn variables(root: &Path, excludes: &Path) -> Vec<(&'static str, OsString)> {
 
 impl Worktree {
     /// A worktree for an attempt: the one in which an earlier one was interrupted, as it was left, or a fresh one.
-    pub(super) fn take(ctx: &BuildContext, job: &Job) -> Result<Worktree, IsolationError> {
+    pub(super) fn open(ctx: &BuildContext, job: &Job) -> Result<Worktree, IsolationError> {
         let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
         let task = &job.task.name;
         let lane_name = spec.lane_of(task);
@@ -225,7 +235,7 @@ impl Worktree {
         }
         drop(gate);
         worktree.require_own_top()?;
-        worktree.bring_inputs(ctx, job)?;
+        worktree.copy_inputs(ctx, job)?;
         fs::make_dirs_inside(&worktree.root, &worktree.run.join("x"), Durability::Unsynced)?;
         Ok(worktree)
     }
@@ -281,7 +291,7 @@ impl Worktree {
     }
 
     /// Inputs that the worktree does not have as they are in the run: outputs of tasks before, and what is not committed.
-    fn bring_inputs(&mut self, ctx: &BuildContext, job: &Job) -> Result<(), IsolationError> {
+    fn copy_inputs(&mut self, ctx: &BuildContext, job: &Job) -> Result<(), IsolationError> {
         let place = &isolation(ctx)?.place;
         let mut at_work = self.lane.at_work.take().unwrap_or_default();
         let mut missing: Vec<(String, String, Digest)> = Vec::new();
@@ -392,7 +402,7 @@ impl Worktree {
         job: &Job,
     ) -> Result<Vec<(String, Content)>, IsolationError> {
         self.require_own_top()?;
-        self.take_inputs_back(job)?;
+        self.remove_copied_inputs(job)?;
         self.require_branch()?;
         let unmerged = self.git.names(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
         if !unmerged.is_empty() {
@@ -431,7 +441,7 @@ impl Worktree {
     }
 
     /// What was only put there goes; what the command changed of it can go nowhere, and is named.
-    fn take_inputs_back(&mut self, job: &Job) -> Result<(), IsolationError> {
+    fn remove_copied_inputs(&mut self, job: &Job) -> Result<(), IsolationError> {
         let copied = self.lane.at_work.as_ref().map(|at_work| at_work.copied.clone()).unwrap_or_default();
         let changed: Vec<String> = copied
             .iter()
@@ -542,8 +552,7 @@ pub(super) fn succeed(
 ) -> Result<Outcome, FsError> {
     let (success, lane) = match success_of(ctx, job) {
         Ok(both) => both,
-        Err(IsolationError::Failed(failed)) => return Ok(Outcome::Failed(failed)),
-        Err(IsolationError::Fs(error)) => return Err(error),
+        Err(error) => return error.into_outcome(),
     };
     candidate.success = Some(success);
     match outputs {

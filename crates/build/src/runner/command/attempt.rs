@@ -1,0 +1,283 @@
+//! What an attempt of a command does wherever it works: its program is run to the end, and what it left is looked at.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::super::expand::Values;
+use super::super::isolated::Worktree;
+use super::super::isolated::watching::Watched;
+use super::super::program::{
+    FOLDER_VARIABLE, Invocation, explain, is_end, left_behind, may_be_rescued, tail_of, words_of,
+};
+use super::super::{BuildContext, Job, Live, Made, Outcome, Stage, complete, eval, failure, status_of};
+use super::outputs::{not_whole, require_outputs, require_same_inputs};
+use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::process::{End, Growth, Lifeline, Limits};
+use planexe_base::record::{Failure, State};
+use planexe_llm::Usage;
+use planexe_pipeline::input_files::Files;
+use planexe_pipeline::project::CommandSpec;
+use planexe_store::commit::Content;
+
+/// From so long on a command is said to run. Most are done by then, and a file less is written for them.
+const TAKES_ITS_TIME: Duration = Duration::from_millis(200);
+
+/// An attempt of a command.
+pub(super) struct Attempt<'a> {
+    pub(super) ctx: &'a BuildContext,
+    pub(super) job: &'a Job,
+    pub(super) spec: &'a CommandSpec,
+    /// The files it is to write, in the order of the outputs.
+    pub(super) writes: &'a [PathBuf],
+    /// Where its standard output goes, if that is an output.
+    pub(super) stdout: Option<File>,
+    /// Where it works, if apart from the run.
+    pub(super) worktree: Option<&'a Worktree>,
+}
+
+/// How the program of an attempt ended.
+pub(super) enum Ended {
+    /// The outputs are there. `failed`: the program failed all the same, and its evaluator decides on them.
+    Made { failed: Option<Failure> },
+    /// They are not, or not to be believed.
+    Unmade(Outcome),
+}
+
+impl Attempt<'_> {
+    /// Runs the program to its end. `did_nothing`: why what is there is no work of it, if it is not.
+    pub(super) fn run(self, did_nothing: impl Fn() -> Option<&'static str>) -> Result<Ended, FsError> {
+        let (ctx, job) = (self.ctx, self.job);
+        let invocation = match self.invocation()? {
+            Ok(invocation) => invocation,
+            Err(failure) => return Ok(Ended::Unmade(Outcome::Failed(failure))),
+        };
+        let said = scratch(ctx)?;
+        let end = self.run_program(&invocation, &said);
+        let tail = keep_log(ctx, job, &said)?;
+        if tail.is_empty() && matches!(end, End::Exited(0)) {
+            ctx.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        }
+        let failed = match end {
+            End::Exited(0) => {
+                let checked = require_outputs(job, self.spec, self.writes);
+                checked.and_then(|()| require_same_inputs(ctx, job)).err()
+            }
+            End::Cancelled => return Ok(Ended::Unmade(Outcome::Stopped)),
+            other => Some(self.why(other, &invocation.place, tail)),
+        };
+        Ok(match failed {
+            None => Ended::Made { failed: None },
+            Some(failed) => self.rescued(failed, did_nothing),
+        })
+    }
+
+    /// Runs it under the watchdog. What it says goes to `said`.
+    fn run_program(&self, invocation: &Invocation, said: &Arc<File>) -> End {
+        let (ctx, job, spec) = (self.ctx, self.job, self.spec);
+        job.live.enter(Stage::Running);
+        job.live.says_into(said.clone());
+        let task = ctx.project.spec(&job.task);
+        let left = task.timeout.map(|timeout| timeout.saturating_sub(job.history.own.spent));
+        let limits = Limits { timeout: left, stall: task.stall };
+        let start = |lifeline: &Lifeline| invocation.start(ctx, spec, self.stdout.as_ref(), said, lifeline);
+        ctx.watchdog.run_one(start, limits, Some(self.growth(said)), Some(job.live.cancel.clone()))
+    }
+
+    /// The program with its arguments and directory.
+    fn invocation(&self) -> Result<Result<Invocation, Failure>, FsError> {
+        let (ctx, job, spec) = (self.ctx, self.job, self.spec);
+        let run = self.worktree.map_or(ctx.store.run_dir(), |worktree| &worktree.run);
+        let place = spec.cwd.as_deref().map_or_else(|| run.to_owned(), |cwd| run.join(cwd));
+        let (words, arguments) = match self.words(&place) {
+            Ok(words) => words,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let Some(program) = words.first() else {
+            return Ok(Err(failure("command", "the command is empty")));
+        };
+        let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
+        let found = if own_path { None } else { ctx.programs.find(program) };
+        let variables = self.worktree.map(Worktree::variables).unwrap_or_default();
+        // In a worktree are the agent's own, as they were committed.
+        let own_first = ctx.project.own_programs && self.worktree.is_none();
+        let notes = match ctx.project.spec(&job.task).eval.is_some() {
+            true => Some(self.notes()?),
+            false => None,
+        };
+        Ok(Ok(Invocation { found, words, arguments, place, notes, variables, own_first }))
+    }
+
+    /// Its words and variables. Paths are given as seen from where it runs.
+    fn words(&self, place: &Path) -> Result<(Vec<String>, Vec<(String, String)>), Failure> {
+        let seen = |path: &Path| -> String {
+            let shown = path.strip_prefix(place).unwrap_or(path);
+            shown.to_string_lossy().into_owned()
+        };
+        let given = &self.job.prepared.inputs;
+        let files = given.files.iter().map(|files| Files {
+            paths: files.paths.iter().map(|path| seen(&self.input(path))).collect(),
+            ..files.clone()
+        });
+        let inputs: Vec<Files> = files.collect();
+        let outputs: Vec<String> = self.writes.iter().map(|path| seen(path)).collect();
+        let item = self.job.task.item.as_ref();
+        let item_file = given.item.as_deref().map(|path| seen(&self.input(path)));
+        let values = Values {
+            inputs: &inputs,
+            outputs: &outputs,
+            key: item.map(|item| item.key.as_str()),
+            item: item.map(|item| &item.value),
+            item_file: item_file.as_deref(),
+        };
+        words_of(self.spec, &values)
+    }
+
+    /// Where it finds an input: in its worktree, if it has one and the file is in the repository.
+    fn input(&self, path: &str) -> PathBuf {
+        let place = self.ctx.isolation.as_ref().map(|isolation| &isolation.place);
+        match (self.worktree, place) {
+            (Some(worktree), Some(place)) if place.in_repository(path).is_some() => worktree.path(path),
+            _ => self.ctx.store.path(path),
+        }
+    }
+
+    /// The files with the notes on the last round and with what they are about.
+    fn notes(&self) -> Result<[Option<OsString>; 2], FsError> {
+        let Some(notes) = &self.job.history.notes else { return Ok([None, None]) };
+        let written = self.ctx.store.write_notes(&self.job.task.name, &notes.text)?;
+        Ok([Some(written.into_os_string()), notes.former_path.clone().map(PathBuf::into_os_string)])
+    }
+
+    /// What the program has written so far, in bytes: any change is progress. One that is still at it when that is looked
+    /// for is one that takes its time, and `.status` says that it runs.
+    fn growth(&self, said: &Arc<File>) -> Growth {
+        let worktree = self.worktree.map(|worktree| Watched::new(worktree.root.clone()));
+        let (said, writes) = (said.clone(), self.writes.to_vec());
+        let live: Arc<Live> = self.job.live.clone();
+        let running = Mutex::new(self.says_running());
+        Box::new(move || {
+            if live.started.elapsed() >= TAKES_ITS_TIME
+                && let Some(running) = running.lock().unwrap_or_else(PoisonError::into_inner).take()
+            {
+                running();
+            }
+            let size = |path: &PathBuf| {
+                fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64))
+            };
+            let own = said.metadata().map_or(0, |metadata| metadata.len());
+            let around = worktree.as_ref().map_or(0, Watched::sum);
+            let sum = writes.iter().map(size).fold(own.wrapping_add(around), u64::wrapping_add);
+            live.grown(sum);
+            sum
+        })
+    }
+
+    /// Makes `.status` say that the command runs. It may be lost: it says what can be seen from outside. Not of one that
+    /// works in place: its record is to be missing until it is done.
+    fn says_running(&self) -> Option<impl FnOnce() + Send + 'static> {
+        let first = self.job.task.outputs.first().filter(|_| !self.spec.in_place)?.clone();
+        let (store, status) = (self.ctx.store.clone(), status_of(self.ctx, self.job, State::Running));
+        Some(move || drop(store.write_status(&first, &status, Durability::Unsynced)))
+    }
+
+    /// Why the program failed.
+    fn why(&self, end: End, place: &Path, tail: String) -> Failure {
+        let task = self.ctx.project.spec(&self.job.task);
+        let limits = Limits { timeout: task.timeout, stall: task.stall };
+        let mut failed = explain(self.spec, end, place, &limits, tail);
+        if matches!(failed.class.as_str(), "exit" | "spawn")
+            && let Some(script) = left_behind(self.spec, place, &self.ctx.project.folder)
+        {
+            failed.message += &format!(
+                "\nhint: `{script}` is not in the run directory, but in the pipeline's folder; there a shell finds it \
+                 as `\"${FOLDER_VARIABLE}\"/{script}`"
+            );
+        }
+        failed
+    }
+
+    /// A failure, unless what the program left is whole all the same and its evaluator is to decide on it.
+    fn rescued(&self, mut failed: Failure, did_nothing: impl Fn() -> Option<&'static str>) -> Ended {
+        let eval = self.ctx.project.spec(&self.job.task).eval.as_ref();
+        if !is_end(&failed) || !eval.is_some_and(|eval| eval.rescue) {
+            return Ended::Unmade(Outcome::Failed(failed));
+        }
+        let Some(why) = self.why_not_rescued(&failed, did_nothing) else {
+            return Ended::Made { failed: Some(failed) };
+        };
+        // Hints stay behind the sentence.
+        let end = failed.message.find('\n').unwrap_or(failed.message.len());
+        failed.message.insert_str(end, &format!("; not evaluated: {why}"));
+        Ended::Unmade(Outcome::Failed(failed))
+    }
+
+    fn why_not_rescued(
+        &self,
+        failed: &Failure,
+        did_nothing: impl Fn() -> Option<&'static str>,
+    ) -> Option<String> {
+        if self.ctx.no_rescue {
+            return Some("`--no-rescue` was given".to_owned());
+        }
+        if !may_be_rescued(failed) {
+            return Some("what ends like this is never rescued".to_owned());
+        }
+        not_whole(self.job, self.writes).or_else(|| did_nothing().map(str::to_owned)).or_else(|| {
+            let changed = require_same_inputs(self.ctx, self.job).is_err();
+            changed.then(|| "an input changed meanwhile".to_owned())
+        })
+    }
+}
+
+/// The files of the outputs, with the folders they lie in.
+pub(super) fn targets_inside(
+    inside: &Path,
+    job: &Job,
+    path: impl Fn(&str) -> PathBuf,
+) -> Result<Vec<PathBuf>, FsError> {
+    let targets: Vec<PathBuf> = job.task.outputs.iter().map(|output| path(output)).collect();
+    for target in &targets {
+        fs::make_dirs_inside(inside, target, Durability::Unsynced)?;
+    }
+    Ok(targets)
+}
+
+/// What the command made is committed, or evaluated first. Its slot is free from here on.
+pub(super) fn deliver(
+    ctx: &BuildContext,
+    job: &Job,
+    outputs: Vec<(String, Content)>,
+    failed: Option<Failure>,
+) -> Result<Outcome, FsError> {
+    (job.answered)(Usage::default());
+    match failed {
+        Some(failed) => eval::propose(ctx, job, outputs, Made::default(), Some(failed)),
+        None => Ok(complete(ctx, job, outputs, Made::default())),
+    }
+}
+
+/// A file for what the command says: one that was used before, if there is one.
+fn scratch(ctx: &BuildContext) -> Result<Arc<File>, FsError> {
+    let spare = ctx.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    match spare {
+        Some(file) => Ok(file),
+        None => Ok(Arc::new(fs::scratch_file(&ctx.store.planexe_subdir("partial")?)?)),
+    }
+}
+
+/// Keeps what the command said under `.planexe/logs/`, and returns its last part. What an earlier attempt said goes,
+/// also if this one was silent.
+fn keep_log(ctx: &BuildContext, job: &Job, said: &File) -> Result<String, FsError> {
+    let bytes = fs::read_scratch(said)?;
+    let name = format!("{}.log", planexe_store::task_dir_name(&job.task.name));
+    if bytes.is_empty() {
+        fs::remove(&ctx.store.planexe_dir().join("logs").join(name))?;
+        return Ok(String::new());
+    }
+    let path = ctx.store.planexe_subdir("logs")?.join(name);
+    fs::write_atomic(&path, &bytes, Durability::Unsynced)?;
+    Ok(tail_of(&bytes))
+}

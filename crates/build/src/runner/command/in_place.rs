@@ -1,0 +1,51 @@
+//! A command that changes its outputs where they are. They are believed only while the record is there, so that is
+//! given up first.
+
+use std::path::PathBuf;
+
+use super::super::{BuildContext, Job, Outcome};
+use super::attempt::{Attempt, Ended, deliver, targets_inside};
+use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::record::{Digest, Marker};
+use planexe_pipeline::project::CommandSpec;
+use planexe_store::Why;
+use planexe_store::commit::Content;
+
+/// Runs it on the outputs themselves.
+pub(super) fn attempt(ctx: &BuildContext, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsError> {
+    let targets = targets_inside(ctx.store.run_dir(), job, |output| ctx.store.path(output))?;
+    let former = give_up_record(ctx, job)?;
+    // `stdout` and `in_place` exclude each other.
+    let attempt = Attempt { ctx, job, spec, writes: &targets, stdout: None, worktree: None };
+    let did_nothing = || (!is_changed(&targets, &former)).then_some("it changed none of its outputs");
+    match attempt.run(did_nothing)? {
+        Ended::Unmade(outcome) => Ok(outcome),
+        Ended::Made { failed } => {
+            let contents = former.into_iter().map(|former| Content::InPlace { former });
+            deliver(ctx, job, job.task.outputs.iter().cloned().zip(contents).collect(), failed)
+        }
+    }
+}
+
+/// Before a command that works in place: contents to history, the record removed, digests remembered.
+/// Synced: from here on there is no telling half a content from an edit by hand, but for the record's absence.
+fn give_up_record(ctx: &BuildContext, job: &Job) -> Result<Vec<Option<Digest>>, FsError> {
+    let store = &ctx.store;
+    store.save(&job.task.name, Why::Replaced, &job.task.outputs, Durability::Synced)?;
+    let mut former = Vec::new();
+    for output in &job.task.outputs {
+        former.push(fs::optional(fs::hash_file(&store.path(output)))?.map(|(digest, _)| digest));
+    }
+    if let Some(first) = job.task.outputs.first()
+        && store.read_done(first) != Marker::Missing
+    {
+        store.remove_done(first, Durability::Synced)?;
+    }
+    Ok(former)
+}
+
+/// Whether a command that works in place did anything: what was there before is no work of its own.
+fn is_changed(writes: &[PathBuf], former: &[Option<Digest>]) -> bool {
+    let now = |path: &PathBuf| fs::hash_file(path).ok().map(|(digest, _)| digest);
+    writes.iter().zip(former).any(|(path, former)| now(path) != *former)
+}

@@ -1,0 +1,116 @@
+//! How a program that did not exit with 0 ended, in words.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::failure;
+use planexe_base::process::{End, Limits};
+use planexe_base::record::Failure;
+use planexe_base::style;
+use planexe_pipeline::project::{CommandSpec, Line};
+
+/// How much of what a failed program said is kept with the failure, in bytes.
+const TAIL: usize = 4096;
+
+/// The last part of what a program said.
+pub(in super::super) fn tail_of(said: &[u8]) -> String {
+    String::from_utf8_lossy(&said[said.len().saturating_sub(TAIL)..]).into_owned()
+}
+
+/// The failure of a command that did not exit with 0.
+pub(in super::super) fn explain(
+    spec: &CommandSpec,
+    end: End,
+    place: &Path,
+    limits: &Limits,
+    tail: String,
+) -> Failure {
+    let span = |limit: Option<Duration>| style::duration(limit.unwrap_or_default().as_secs_f64());
+    let last = tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
+    let said = if last.is_empty() { String::new() } else { format!(": {}", style::clean(last)) };
+    let mut failed = match end {
+        End::Exited(code) => {
+            let mut failed = failure("exit", format!("exit code {code}{said}"));
+            failed.exit_code = Some(code);
+            failed
+        }
+        End::Signalled(signal) => {
+            let mut failed = failure("signal", format!("ended by signal {signal}{said}"));
+            failed.signal = Some(signal);
+            failed
+        }
+        End::TimedOut => failure("timeout", format!("not done after {} (timeout)", span(limits.timeout))),
+        End::Stalled => failure("stall", format!("no output for {} (stall_timeout)", span(limits.stall))),
+        End::NotStarted(_) if !place.is_dir() => {
+            let cwd = spec.cwd.as_deref().unwrap_or(".");
+            failure("spawn", format!("there is no folder `{cwd}` to run in (cwd)"))
+        }
+        End::NotStarted(error) => {
+            let program = match &spec.line {
+                Line::Argv(words) => words.first().map_or("", String::as_str),
+                Line::Shell(_) => "sh",
+            };
+            failure("spawn", format!("`{program}` cannot be started: {error}"))
+        }
+        End::Cancelled => failure("cancelled", "stopped"),
+    };
+    failed.recoverable = matches!(failed.class.as_str(), "exit" | "signal" | "timeout" | "stall");
+    failed.raw_error = (!tail.is_empty()).then_some(tail);
+    failed
+}
+
+/// A file that a command names as if it ran in the pipeline's folder, while it runs elsewhere.
+pub(in super::super) fn left_behind<'a>(
+    spec: &'a CommandSpec,
+    place: &Path,
+    folder: &Path,
+) -> Option<&'a str> {
+    let words: Vec<&str> = match &spec.line {
+        Line::Argv(words) => words.iter().skip(1).map(String::as_str).collect(),
+        Line::Shell(line) => line.split_whitespace().collect(),
+    };
+    let is_path =
+        |word: &&str| word.contains('/') && !word.starts_with('/') && !word.contains(['$', '"', '\'']);
+    words.into_iter().filter(is_path).find(|word| !place.join(word).exists() && folder.join(word).is_file())
+}
+
+/// Whether a command failed by the way it ended, not by what it left.
+pub(in super::super) fn is_end(failed: &Failure) -> bool {
+    matches!(failed.class.as_str(), "exit" | "signal" | "timeout" | "stall")
+}
+
+/// Whether a command that failed said so itself. A shell gives the signal that ended a program as a code above 128, and
+/// 126 and 127 for one that it could not start.
+pub(in super::super) fn may_be_rescued(failed: &Failure) -> bool {
+    let of_shell = |code: i32| code == 126 || code == 127 || (129..=192).contains(&code);
+    failed.class == "exit" && failed.exit_code.is_some_and(|code| !of_shell(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_that_says_itself_that_it_failed_may_be_rescued() {
+        let exit = |code| Failure { exit_code: Some(code), ..failure("exit", "") };
+        for code in [1, 2, 125, 128, 193, 255] {
+            assert!(may_be_rescued(&exit(code)), "{code}");
+        }
+        // The shell's words for what it could not start, and for what a signal ended.
+        for code in [126, 127, 129, 137, 143, 192] {
+            assert!(!may_be_rescued(&exit(code)), "{code}");
+        }
+        for class in ["signal", "timeout", "stall"] {
+            assert!(is_end(&failure(class, "")) && !may_be_rescued(&failure(class, "")), "{class}");
+        }
+        assert!(!is_end(&failure("output", "")));
+    }
+
+    #[test]
+    fn the_tail_is_the_end_of_what_was_said() {
+        let said = [vec![b'a'; TAIL], b"the end".to_vec()].concat();
+        assert_eq!(tail_of(&said).len(), TAIL);
+        assert!(tail_of(&said).ends_with("the end"));
+        assert_eq!(tail_of(b"short"), "short");
+    }
+}
