@@ -50,6 +50,18 @@ impl Place {
         Ok(Some(Place { top: fs::resolved(Path::new(top)), common: fs::resolved(&run.join(common)), prefix }))
     }
 
+    /// A file by its name relative to the top, as seen from the run.
+    pub fn from_run(&self, name: &str) -> String {
+        let (mut from, mut to) =
+            (self.prefix.split('/').filter(|part| !part.is_empty()).peekable(), name.split('/').peekable());
+        while from.peek().is_some() && from.peek() == to.peek() {
+            from.next();
+            to.next();
+        }
+        let up = from.map(|_| "..");
+        up.chain(to).collect::<Vec<_>>().join("/")
+    }
+
     /// git at the top.
     pub fn git(&self) -> Git {
         Git::at(&self.top)
@@ -299,5 +311,15 @@ mod tests {
         assert_eq!(place("runs/x").in_repository("../../src/a.rs").as_deref(), Some("src/a.rs"));
         assert_eq!(place("runs/x").in_repository("../../../etc/passwd"), None);
         assert_eq!(place("").in_repository("/etc/passwd"), None);
+    }
+    #[test]
+    fn files_are_seen_from_the_run() {
+        let seen = |prefix: &str, name: &str| {
+            Place { top: "/r".into(), common: "/r/.git".into(), prefix: prefix.into() }.from_run(name)
+        };
+        assert_eq!(seen("", "a/b.txt"), "a/b.txt");
+        assert_eq!(seen("runs/x", "runs/x/b.txt"), "b.txt");
+        assert_eq!(seen("runs/x", "runs/y/b.txt"), "../y/b.txt");
+        assert_eq!(seen("runs/x", "src/a.rs"), "../../src/a.rs");
     }
 }

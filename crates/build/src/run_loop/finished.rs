@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::inbox::Finished;
 use super::{Build, Completion, Failed, Stopped};
-use crate::runner::isolated::merge;
+use crate::runner::isolated::{CONFLICT, DIRTY};
 use crate::runner::{self, AttemptHistory, Completed, EndedAlone, Job, Outcome, Pause};
 use planexe_base::cancel::Level;
 use planexe_base::event::Kind;
@@ -125,7 +125,7 @@ impl Build<'_> {
                 if outdated { End::Rejudge.into() } else { End::Done.into() }
             }
             Outcome::Failed(failure) => {
-                let given_up = job.merges && matches!(failure.class.as_str(), merge::CONFLICT | merge::DIRTY);
+                let given_up = job.merges && matches!(failure.class.as_str(), CONFLICT | DIRTY);
                 self.failed_attempt(id, job, failure);
                 if given_up {
                     self.stop(Stopped::Abort, Level::Draining);

@@ -4,21 +4,31 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::merge::{DIRTY, Merging, merged_content};
-use super::{IsolationError, failure, named, others};
+use super::super::{BuildContext, failure};
+use super::{DIRTY, IsolationError, named, others};
 use crate::git::{Git, GitError};
+use crate::isolation::Place;
 use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::record::Failure;
 use planexe_pipeline::manifest::fault::shown_path;
 use planexe_pipeline::manifest::types::OnMergeFailure;
 use planexe_store::Why;
-use planexe_store::candidates::Candidate;
+use planexe_store::candidates::{Candidate, Success};
 use planexe_store::lanes::Merge;
 
-impl Merging<'_> {
+/// The checkouts of the base that a task is merged into.
+pub(super) struct Checkouts<'a> {
+    pub(super) ctx: &'a BuildContext,
+    pub(super) place: &'a Place,
+    /// What is merged.
+    pub(super) success: &'a Success,
+    pub(super) on_merge_failure: OnMergeFailure,
+}
+
+impl Checkouts<'_> {
     /// The worktrees, the user's among them, in which the base is checked out.
-    fn checkouts(&self) -> Result<Vec<Git>, GitError> {
-        let all = self.git.worktrees()?;
+    fn all(&self) -> Result<Vec<Git>, GitError> {
+        let all = self.place.git().worktrees()?;
         let of_base = all.into_iter().filter(|(_, branch)| branch.as_deref() == Some(&self.success.base));
         Ok(of_base.filter(|(path, _)| path.is_dir()).map(|(path, _)| Git::at(path)).collect())
     }
@@ -27,7 +37,7 @@ impl Merging<'_> {
     /// are put aside: they are in history.
     pub(super) fn require_room(&self, candidate: &Candidate, merge: &Merge) -> Result<Aside, IsolationError> {
         let mut aside = Aside::default();
-        for git in self.checkouts()? {
+        for git in self.all()? {
             if git.look(&["rev-parse", "-q", "--verify", "MERGE_HEAD"])?.is_some() {
                 return Err(self.dirty(&git, "a merge is under way there").into());
             }
@@ -47,7 +57,7 @@ impl Merging<'_> {
                 if fs::kind(&path)?.is_none() {
                     continue;
                 }
-                let of_run = relative(&self.isolation.place.prefix, name);
+                let of_run = self.place.from_run(name);
                 let own = candidate.outputs.iter().any(|output| output.path == of_run)
                     && path == self.ctx.store.path(&of_run);
                 if own {
@@ -66,7 +76,7 @@ impl Merging<'_> {
             if in_the_way.is_empty() && said.code == 0 {
                 continue;
             }
-            aside.back()?;
+            aside.restore()?;
             return Err(match in_the_way.is_empty() {
                 false => self.dirty(
                     &git,
@@ -102,17 +112,24 @@ impl Merging<'_> {
 
     /// Former outputs that git will replace in the run's own checkout go to history first, as those do that we replace.
     pub(super) fn keep_former(&self, candidate: &Candidate, merge: &Merge) -> Result<(), IsolationError> {
-        let (store, place) = (&self.ctx.store, &self.isolation.place);
-        let mut there = others(self.ctx, &self.success.lane, &self.job.task.name);
+        let (store, place) = (&self.ctx.store, self.place);
+        let mut there = others(self.ctx, &self.success.lane, &candidate.task);
         there.push(candidate.clone());
         there.retain(|it| it.outputs.iter().any(|output| store.path(&output.path).is_file()));
         let in_run = |git: &Git| fs::resolved(git.dir()) == place.top;
-        if there.is_empty() || !self.checkouts()?.iter().any(in_run) {
+        if there.is_empty() || !self.all()?.iter().any(in_run) {
             return Ok(());
         }
-        let names =
-            self.git.names(&["diff", "--name-only", "-z", "--no-renames", &merge.old, &merge.new, "--"])?;
-        let replaced: BTreeSet<String> = names.iter().map(|name| relative(&place.prefix, name)).collect();
+        let names = place.git().names(&[
+            "diff",
+            "--name-only",
+            "-z",
+            "--no-renames",
+            &merge.old,
+            &merge.new,
+            "--",
+        ])?;
+        let replaced: BTreeSet<String> = names.iter().map(|name| place.from_run(name)).collect();
         for it in there {
             let outputs: Vec<String> = it.outputs.iter().map(|output| output.path.clone()).collect();
             if outputs.iter().any(|output| replaced.contains(output)) {
@@ -128,17 +145,17 @@ impl Merging<'_> {
             self.success.branch,
             self.success.base,
             shown_path(git.dir()),
-            if self.spec.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" },
+            if self.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" },
         );
         Failure { recoverable: true, ..failure(DIRTY, message) }
     }
 
     /// Files and index of the checkouts of the base follow it. What they have of it already stays.
-    pub(super) fn update_checkouts(&self, merge: &Merge) -> Result<(), IsolationError> {
+    pub(super) fn update(&self, merge: &Merge) -> Result<(), IsolationError> {
         if merge.old == merge.new {
             return Ok(());
         }
-        for git in self.checkouts()? {
+        for git in self.all()? {
             let _ = git.run(&["update-index", "-q", "--refresh"])?;
             let follow = || git.must(&["read-tree", "-m", "-u", &merge.old, &merge.new]);
             let followed = match follow() {
@@ -201,14 +218,14 @@ fn take_up(git: &Git, merge: &Merge) -> Result<bool, IsolationError> {
 pub(super) struct Aside(Vec<(PathBuf, PathBuf)>);
 
 impl Aside {
-    pub(super) fn back(self) -> Result<(), IsolationError> {
+    pub(super) fn restore(self) -> Result<(), IsolationError> {
         for (path, other) in &self.0 {
             fs::rename(other, path, Durability::Unsynced)?;
         }
         Ok(())
     }
 
-    pub(super) fn away(self) -> Result<(), IsolationError> {
+    pub(super) fn discard(self) -> Result<(), IsolationError> {
         for (_, other) in &self.0 {
             fs::remove(other)?;
         }
@@ -216,27 +233,16 @@ impl Aside {
     }
 }
 
-/// A file of the repository, as seen from the run.
-pub(super) fn relative(prefix: &str, name: &str) -> String {
-    let (mut from, mut to) =
-        (prefix.split('/').filter(|part| !part.is_empty()).peekable(), name.split('/').peekable());
-    while from.peek().is_some() && from.peek() == to.peek() {
-        from.next();
-        to.next();
-    }
-    let up = from.map(|_| "..");
-    up.chain(to).collect::<Vec<_>>().join("/")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::relative;
-
-    #[test]
-    fn files_are_seen_from_the_run() {
-        assert_eq!(relative("", "a/b.txt"), "a/b.txt");
-        assert_eq!(relative("runs/x", "runs/x/b.txt"), "b.txt");
-        assert_eq!(relative("runs/x", "runs/y/b.txt"), "../y/b.txt");
-        assert_eq!(relative("runs/x", "src/a.rs"), "../../src/a.rs");
+/// What a commit holds of a file, as it is checked out; none if it holds none.
+pub(super) fn merged_content(
+    git: &Git,
+    path: Option<&str>,
+    commit: &str,
+) -> Result<Option<Vec<u8>>, GitError> {
+    let Some(path) = path else { return Ok(None) };
+    let name = format!("{commit}:{path}");
+    match git.look(&["cat-file", "-t", &name])?.as_deref() {
+        Some("blob") => git.must(&["cat-file", "--filters", &name]).map(|said| Some(said.out)),
+        _ => Ok(None),
     }
 }

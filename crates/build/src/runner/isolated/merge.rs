@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::super::{Made, Outcome, Stage, commit_attempt};
-use super::checkouts::relative;
+use super::checkouts::{Checkouts, merged_content};
 use super::saving::remove_worktree;
 use super::{
-    BuildContext, IsolationError, Job, failure, git_in, identified, isolation, known_lane, message, named,
-    others, spec_of, submodules, worktree_of,
+    BuildContext, CONFLICT, DIRTY, IsolationError, Job, failure, git_in, identified, isolation, known_lane,
+    message, named, others, spec_of, submodules, worktree_of,
 };
-use crate::git::{Git, GitError};
+use crate::git::Git;
 use crate::isolation::{Isolation, plain_name};
 use planexe_base::fs;
 use planexe_base::record::{By, Digest, Failure, SCHEMA};
@@ -28,11 +28,6 @@ use planexe_ui::views::shell_word;
 
 /// The base moves under our hands so often at most.
 const TRIES: u32 = 20;
-/// The class of a merge that git cannot make by itself.
-pub const CONFLICT: &str = "merge_conflict";
-/// The class of one that would touch what the user has not committed.
-pub const DIRTY: &str = "merge_dirty";
-
 /// A lane that is merged.
 #[derive(Debug, Clone)]
 pub struct Merged {
@@ -84,19 +79,18 @@ fn try_run(ctx: &BuildContext, job: &Job) -> Result<Merged, IsolationError> {
             merging.git.names(&["diff", "--name-only", "-z", "--no-renames", &merge.old, &merge.new, "--"])?
         }
     };
-    let prefix = &isolation.place.prefix;
-    let of_run = |name: &String| relative(prefix, name);
+    let of_run = |name: &String| isolation.place.from_run(name);
     Ok(Merged { commit: merge.new, changed: names.iter().map(of_run).collect() })
 }
 
 /// A merge under way.
-pub(super) struct Merging<'a> {
-    pub(super) ctx: &'a BuildContext,
-    pub(super) job: &'a Job,
-    pub(super) spec: &'a IsolateSpec,
-    pub(super) isolation: &'a Isolation,
-    pub(super) git: Git,
-    pub(super) success: &'a Success,
+struct Merging<'a> {
+    ctx: &'a BuildContext,
+    job: &'a Job,
+    spec: &'a IsolateSpec,
+    isolation: &'a Isolation,
+    git: Git,
+    success: &'a Success,
     lane: Lane,
 }
 
@@ -120,7 +114,7 @@ impl Merging<'_> {
             // By us, before a kill, or by a person; or there was nothing to merge.
             let merge = self.lane.merge.clone().unwrap_or(Merge { old: old.clone(), new: old.clone() });
             if merge.new == old {
-                self.update_checkouts(&merge)?;
+                self.checkouts().update(&merge)?;
             }
             return Ok(if self.git.is_ancestor(&merge.new, &old)? {
                 merge
@@ -145,17 +139,17 @@ impl Merging<'_> {
             let tree = self.tree_of(&old, &tip)?;
             let new = self.commit(&tree, &old, &tip)?;
             let merge = Merge { old: old.clone(), new: new.clone() };
-            let aside = self.require_room(candidate, &merge)?;
+            let aside = self.checkouts().require_room(candidate, &merge)?;
             self.lane.merge = Some(merge.clone());
             self.ctx.store.write_lane(&self.lane)?;
-            self.keep_former(candidate, &merge)?;
+            self.checkouts().keep_former(candidate, &merge)?;
             let why = format!("planexe: {} merged", self.success.branch);
             if self.git.move_branch(&success.base, &new, &old, &why)? {
-                aside.away()?;
-                self.update_checkouts(&merge)?;
+                aside.discard()?;
+                self.checkouts().update(&merge)?;
                 return Ok(merge);
             }
-            aside.back()?;
+            aside.restore()?;
             old = self.git.tip(&success.base)?.unwrap_or(old);
         }
         let message = format!(
@@ -163,6 +157,15 @@ impl Merging<'_> {
             success.base
         );
         Err(Failure { recoverable: true, ..failure("git", message) }.into())
+    }
+
+    fn checkouts(&self) -> Checkouts<'_> {
+        Checkouts {
+            ctx: self.ctx,
+            place: &self.isolation.place,
+            success: self.success,
+            on_merge_failure: self.spec.on_merge_failure,
+        }
     }
 
     fn worktree(&self) -> PathBuf {
@@ -309,8 +312,7 @@ impl Merging<'_> {
 pub(in super::super) fn land(ctx: &BuildContext, job: &Job, merged: &Merged) -> Outcome {
     match try_land(ctx, job, merged) {
         Ok(outcome) => outcome,
-        Err(IsolationError::Fs(error)) => Outcome::Broken(error),
-        Err(IsolationError::Failed(failed)) => Outcome::Failed(failed),
+        Err(error) => error.into_outcome().unwrap_or_else(Outcome::Broken),
     }
 }
 
@@ -388,20 +390,6 @@ fn holds_for(job: &Job, success: &Success, merged: &Merged) -> bool {
 fn former_of(job: &Job, output: &str) -> Option<Digest> {
     let done = job.former.as_deref()?;
     done.outputs.iter().find(|it| it.path == output).map(|it| it.blake3.clone())
-}
-
-/// What a commit holds of a file, as it is checked out; none if it holds none.
-pub(super) fn merged_content(
-    git: &Git,
-    path: Option<&str>,
-    commit: &str,
-) -> Result<Option<Vec<u8>>, GitError> {
-    let Some(path) = path else { return Ok(None) };
-    let name = format!("{commit}:{path}");
-    match git.look(&["cat-file", "-t", &name])?.as_deref() {
-        Some("blob") => git.must(&["cat-file", "--filters", &name]).map(|said| Some(said.out)),
-        _ => Ok(None),
-    }
 }
 
 /// Whether a path is in a folder of worktrees of ours.
