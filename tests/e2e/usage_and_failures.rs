@@ -44,6 +44,8 @@ fn every_call_has_its_line_and_its_files() {
             "model",
             "duration_seconds",
             "input_tokens",
+            "cached_tokens",
+            "cache_write_tokens",
             "output_tokens",
             "thinking_tokens",
             "cost_usd",
