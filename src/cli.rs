@@ -17,8 +17,8 @@ use planexe_ui::views as report;
 const LONG_ABOUT: &str = "\
 make for LLM pipelines.
 
-A pipeline is a graph of tasks in pipeline.toml: prompts to models, commands, templates. A run is a directory; the \
-files in it are the only truth. `planexe build` runs what is stale, in parallel, stops cleanly, goes on where it \
+A pipeline is a graph of tasks in pipeline.toml: prompts to models, commands, templates. A run is a directory, and \
+its files hold all of its state. `planexe build` runs what is stale, in parallel, stops cleanly, continues where it \
 stopped, and never pays twice for the same answer.";
 
 const AFTER_HELP: &str =
@@ -26,26 +26,26 @@ const AFTER_HELP: &str =
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
-  planexe build                 make what is out of date
+  planexe build                 run what is stale
   planexe build -n              show what would run and why
-  planexe status                see where the run stands
-  planexe explain swot          see why swot would run again
+  planexe status                show the state of every task
+  planexe explain swot          show why swot would run again
   planexe -C runs/bakery build  make another run
 
 Exit codes:
   0    done
   1    a task failed; of `build -q`: something is stale
   2    the command line, pipeline or set-up is wrong; nothing was run
-  3    stopped short on purpose: a person, gate, budget, pause, stop file
+  3    ended early on purpose: a person, gate, budget, pause, stop file
   75   another planexe is working on the run directory
   129  ended by SIGHUP; 130 by SIGINT (Ctrl-C); 143 by SIGTERM
 
 Environment:
   NO_COLOR                no colours, unless --color always
   COLUMNS                 width of the output
-  PLANEXE_KEY_HOSTS       keys and the hosts they may go to
+  PLANEXE_KEY_HOSTS       keys and the hosts they are bound to
   PLANEXE_WEBHOOK_URL     an address to post events to
-  PLANEXE_WEBHOOK_SECRET  what those are signed with (whsec_...)";
+  PLANEXE_WEBHOOK_SECRET  the secret they are signed with (whsec_...)";
 
 /// make for LLM pipelines
 #[derive(Debug, Parser)]
@@ -75,28 +75,28 @@ pub enum Command {
     /// Run what is stale
     #[command(after_help = BUILD_EXAMPLES)]
     Build(commands::build::BuildArgs),
-    /// Build again whenever something it is made from is edited
+    /// Build again after every edit
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(commands::watch::WatchArgs),
-    /// Say where a stopped or failed run continues, then build
+    /// Show where a stopped or failed run continues, then build
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(commands::resume::ResumeArgs),
     /// Show the state of every task
     #[command(after_help = STATUS_EXAMPLES)]
     Status(commands::status::StatusArgs),
-    /// Tell the running build to start nothing more
+    /// Stop the running build once its running tasks finish
     #[command(after_help = STOP_NOTES)]
     Stop(commands::stop::StopArgs),
-    /// Hold the running build until `planexe resume`
+    /// Pause the running build until `planexe resume`
     #[command(after_help = PAUSE_NOTES)]
     Pause(commands::pause::PauseArgs),
-    /// Give the run up; what is done is kept
+    /// Abort the run; finished work is kept
     #[command(after_help = ABORT_NOTES)]
     Abort(commands::abort::AbortArgs),
-    /// Say why a task would run, or why it need not
+    /// Explain why a task would run, or why not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(commands::explain::ExplainArgs),
-    /// Show what a task was sent and what came back: prompt, answers, verdicts, log
+    /// Show a task's prompt, its answers and which one is in use, and its command's log
     #[command(visible_alias = "log", after_help = SHOW_EXAMPLES)]
     Show(commands::show::ShowArgs),
     /// Wait until the running build ends, a task fails, or a person is needed
@@ -105,7 +105,7 @@ pub enum Command {
     /// List what happened in the builds of the run
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(commands::events::EventsArgs),
-    /// List failed attempts, and how each class and model fares
+    /// List failed attempts, and count failures by class and model
     #[command(after_help = FAILURES_EXAMPLES)]
     Failures(commands::failures::FailuresArgs),
     /// Sum up calls, tokens and money by model and by task
@@ -113,42 +113,42 @@ pub enum Command {
     /// List the outputs, inputs and records of the run
     #[command(after_help = FILES_EXAMPLES)]
     Files(commands::files::FilesArgs),
-    /// Predict what a build of everything would take, by slots, from the durations of earlier builds
+    /// Predict time and cost of a full build by number of slots, from the durations of earlier builds
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(commands::simulate::SimulateArgs),
     /// List the completed tasks in order, each with its checkpoint
     Checkpoints(commands::checkpoints::CheckpointsArgs),
-    /// Mark tasks to be made again; their outputs go to history
+    /// Make tasks run again; their outputs go to history
     #[command(visible_alias = "invalidate", after_help = CLEAN_EXAMPLES)]
     Clean(commands::clean::CleanArgs),
-    /// Edit the plan, see what that makes stale, and say what to do about it
+    /// Edit the plan, see what becomes stale, and choose what to keep
     #[command(after_help = EDIT_PLAN_EXAMPLES)]
     EditPlan(commands::edit_plan::EditPlanArgs),
-    /// Mark tasks done, with their outputs as they are
+    /// Accept the outputs of tasks as they are, and mark the tasks done
     #[command(after_help = TOUCH_EXAMPLES)]
     Touch(commands::touch::TouchArgs),
-    /// Show the schedule of the run: planned, done, under way, late
+    /// Show the schedule of the run: planned, done, running, late
     #[command(after_help = GANTT_EXAMPLES)]
     Gantt(commands::gantt::GanttArgs),
-    /// Make a finished plan into a project of work: its steps as tasks for models, programs and people
+    /// Turn a finished plan into a project: its steps become tasks for models, programs and people
     #[command(after_help = EXECUTE_EXAMPLES)]
     Execute(commands::execute::ExecuteArgs),
-    /// Say that a task waiting for a person is done, or let a paused gate pass
+    /// Complete a task that waits for a person, or pass a paused gate
     Done(commands::done::DoneArgs),
     /// Read the pipeline and report every fault in it
     Check(commands::check::CheckArgs),
-    /// List what is kept of former outputs
+    /// List the former outputs that are kept
     History(commands::history::HistoryArgs),
-    /// Bring former outputs back; the present ones go to history
+    /// Restore former outputs; the present ones go to history
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(commands::restore::RestoreArgs),
-    /// Show how a task's outputs differ from what they were
+    /// Show how a task's outputs differ from former ones
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(commands::diff::DiffArgs),
-    /// Pack the answers of a run into one file, to be played again without a model
+    /// Pack the answers of a run into one file, to replay it without a model
     #[command(after_help = RECORD_EXAMPLES)]
     Record(commands::record::RecordArgs),
-    /// Show how hard each task is said to be, which tier of models that means, and what calls used
+    /// Show each task's stated difficulty, its tier of models, and what its calls used
     Complexity(commands::complexity::ComplexityArgs),
     /// Try several texts of one task's prompt, and keep the best
     #[command(visible_alias = "try", after_help = OPTIMIZE_EXAMPLES)]
@@ -159,24 +159,24 @@ pub enum Command {
     /// List the runs in a folder
     #[command(after_help = LIST_EXAMPLES)]
     List(commands::list::ListArgs),
-    /// Put a run aside, or take it back
+    /// Archive a run, or bring it back
     #[command(after_help = ARCHIVE_EXAMPLES)]
     Archive(commands::archive::ArchiveArgs),
-    /// Remove a run with all it holds
+    /// Delete a run and everything in it
     #[command(after_help = DELETE_NOTES)]
     Delete(commands::delete::DeleteArgs),
     /// Let an agent start, watch and repair runs (Model Context Protocol on standard input and output)
     #[command(after_help = MCP_NOTES)]
     Mcp(commands::mcp::McpArgs),
-    /// Have failed tasks tried again, with fresh answers
+    /// Retry failed tasks, with fresh answers
     #[command(after_help = RETRY_EXAMPLES)]
     Retry(commands::retry::RetryArgs),
-    /// Free disk space: forget old contents
+    /// Free disk space: delete old contents, answers and checkpoints
     #[command(after_help = GC_EXAMPLES)]
     Gc(commands::gc::GcArgs),
-    /// Look for what keeps a run from working, and say what to do about it
+    /// Find what keeps a run from working, and say what to do about it
     Doctor(commands::doctor::DoctorArgs),
-    /// Draw the tasks and the files between them
+    /// Draw the graph of tasks and files
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(commands::graph::GraphArgs),
     /// Print the JSON Schema of pipeline.toml, for editors
@@ -194,47 +194,46 @@ pub enum Command {
 
 const BUILD_EXAMPLES: &str = "\
 Examples:
-  planexe build                       all the pipeline makes by default
+  planexe build                       the default targets of the pipeline
   planexe build report.html           one file and what it needs
   planexe build -n                    what would run, and why
-  planexe build -B swot               swot and all it needs, asked afresh
+  planexe build -B swot               swot and all it needs, with fresh answers
   planexe build --only swot           swot alone
   planexe build -j 4 --max-cost 2.50  four at once; no call after 2.50 USD
   planexe build -q || echo stale      for scripts
 
-Ctrl-C once: nothing more starts, what runs finishes and is recorded. Twice: all ends at once. Either way the next \
-build continues from there.";
+Ctrl-C once: no more tasks start, running tasks finish and are recorded. Twice: everything ends at once. In both cases \
+the next build continues from there.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
-  planexe watch                            all the pipeline makes by default
+  planexe watch                            the default targets of the pipeline
   planexe watch swot                       while editing prompts/swot.md
   planexe watch --exec 'xdg-open report.html'
 
-An edit during a build ends the tasks that read what was edited, and no other. A task that failed is tried again when \
+An edit during a build ends only the running tasks that read the edited file. A failed task is tried again when \
 something it reads changes.";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
-  planexe resume --dry-run            where it would go on
+  planexe resume --dry-run            where it would continue
   planexe resume
 
-`planexe build` goes on just as well; resume says first where, and refuses a run that never started or is complete.";
+`planexe build` continues too; resume first shows where, and refuses a run that never started or is complete.";
 
 const STOP_NOTES: &str = "\
-What runs finishes and is recorded; the build then exits 3, and `planexe resume` or `planexe build` goes on from there. \
-A `planexe watch` ends, whether it builds or rests. If neither is running it says so, and exits 0. \
+Running tasks finish and are recorded; the build then exits 3, and `planexe resume` or `planexe build` continues from \
+there. `planexe watch` ends too, during a build or between two. If neither is running, stop says so and exits 0. \
 `touch .planexe/stop` does the same.";
 
 const PAUSE_NOTES: &str = "\
-What runs finishes; the build keeps its lock and starts nothing until `planexe resume`, or until the file \
-.planexe/pause is gone. If no build is running it refuses, and exits 2: there is nothing to hold. \
+Running tasks finish; the build keeps its lock and starts nothing until `planexe resume`, or until the file \
+.planexe/pause is removed. If no build is running, pause refuses and exits 2. \
 `touch .planexe/pause` does the same.";
 
 const ABORT_NOTES: &str = "\
-Without --hard what runs finishes first. An aborted run is not resumed by chance: `planexe resume` wants --force, \
-`planexe build` goes on as ever. If no build is running, a run that was begun and is not complete is marked as \
-aborted.";
+Without --hard, running tasks finish first. `planexe resume` continues an aborted run only with --force; `planexe build` \
+continues it as usual. If no build is running, a run that was started and is not complete is marked as aborted.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -252,21 +251,21 @@ Examples:
 const SHOW_EXAMPLES: &str = "\
 Examples:
   planexe show swot                   every kept call, then prompt and answer
-  planexe show swot --call 2          those of the second call
+  planexe show swot --call 2          prompt and answer of the second call
   planexe show swot --answer > x.json the answer alone, as it came
-  planexe log chart                   what its command said
+  planexe log chart                   the output of its command
 
-Of a task that was never asked: the prompt as it would be sent now.";
+For a task without calls, it shows the prompt that would be sent now.";
 
 const WAIT_NOTES: &str = "\
 Exit codes:
   0    what was waited for happened; with `--for any`: the run is complete
   1    the run failed; with `--for failed` and `--for human`: it did not happen
-  3    the run ended short, or a person is needed
-  124  time ran out
+  3    the run ended early, or a person is needed
+  124  timed out
 
-While a build runs only what happens from now on counts, or since the look that --since names: what was told once does
-not end the next wait.
+While a build runs, only events after the start of `wait` count, or after the look that --since names: an
+event that was reported once does not end the next wait.
 
 Examples:
   planexe wait --timeout 30m
@@ -275,34 +274,34 @@ Examples:
 const EVENTS_EXAMPLES: &str = "\
 Examples:
   planexe events --since 10m
-  planexe events --follow --json      a JSON object a line, until the build ends";
+  planexe events --follow --json      one JSON object per line, until the build ends";
 
 const FAILURES_EXAMPLES: &str = "\
 Examples:
   planexe failures --task swot --class validation
-  planexe failures runs/*             over many runs: which model does how";
+  planexe failures runs/*             compare models over many runs";
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
   planexe simulate                    for 1 to 16 slots of each model
-  planexe simulate --slots local=2    the other models by row, local with two
-  planexe simulate --model cloud      as if every prompt asked that one
+  planexe simulate --slots local=2    two slots for local, the others by row
+  planexe simulate --model cloud      as if every prompt used that model
 
-A build of all the targets need, as if nothing were done yet; `planexe build -n` tells what is left.";
+Predicts a full build of the targets from scratch; `planexe build -n` shows what is left to do.";
 
 const CLEAN_EXAMPLES: &str = "\
 Examples:
-  planexe clean swot --dry-run        list what would go
-  planexe clean swot                  swot is made again, with a fresh answer
-  planexe clean swot --downstream     and all that depends on it
+  planexe clean swot --dry-run        list what would be removed
+  planexe clean swot                  swot runs again, with a fresh answer
+  planexe clean swot --downstream     and everything that depends on it
   planexe clean --orphans -y          files of tasks no longer in the pipeline
 
-Nothing is lost: `planexe restore` brings it back.";
+`planexe restore` brings the outputs back.";
 
 const EDIT_PLAN_EXAMPLES: &str = "\
 Examples:
   planexe edit-plan                                 in $VISUAL or $EDITOR
-  planexe edit-plan --invalidate-from expert_review keep what is before it
+  planexe edit-plan --invalidate-from expert_review keep everything before it
   planexe edit-plan --set new.txt -n                what a new text makes stale
   planexe edit-plan --set - --all -y < new.txt      for scripts
 
@@ -310,39 +309,39 @@ The former plan goes to history: `planexe restore plan.txt` brings it back.";
 
 const GANTT_EXAMPLES: &str = "\
 Examples:
-  planexe gantt                       phases and tasks, and the steps that press
+  planexe gantt                       phases, tasks and urgent steps
   planexe gantt -v                    every step
   planexe gantt --watch               while a build runs
-  planexe gantt --html plan.html      for a browser, to be sent or printed
+  planexe gantt --html plan.html      a page to send or print
 
-With a schedule (`[pipeline] schedule`) by the calendar; without one what each task took, and what is to come.";
+With a schedule (`[pipeline] schedule`) the axis is the calendar; without one it shows how long tasks took and will take.";
 
 const EXECUTE_EXAMPLES: &str = "\
 Examples:
   planexe execute bakery                  makes bakery-execution
-  planexe execute bakery --into work -n   says what it would make in work
+  planexe execute bakery --into work -n   shows what it would make in work
   planexe execute bakery --into work      the same again, after the plan changed
   planexe execute bakery --kind human --approve phases
 
-What is done stays done as long as its step says the same.";
+Completed steps are kept unless their text in the plan changes.";
 
 const TOUCH_EXAMPLES: &str = "\
 Examples:
-  planexe touch swot                  keep it, though its prompt changed
+  planexe touch swot                  keep the answer although the prompt changed
 
-Outputs must be there and pass the task's schema and checks.";
+The outputs must exist and pass the task's schema and checks.";
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:
-  planexe history swot                what is kept
-  planexe restore swot                the version before this one; again: back
+  planexe history swot                the versions that are kept
+  planexe restore swot                the former version; again: the present one
   planexe restore swot@3              version 3
   planexe restore --checkpoint ID     all outputs as they were then";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
-  planexe diff swot                   what the last change changed
-  planexe diff swot@3                 now against version 3
+  planexe diff swot                   the last change
+  planexe diff swot@3                 version 3 and now
   planexe diff 'review[ann]'";
 
 const FILES_EXAMPLES: &str = "\
@@ -355,33 +354,33 @@ const LIST_EXAMPLES: &str = "\
 Examples:
   planexe list                        the runs in ./runs, or here
   planexe list /home/me/runs --json
-  planexe list --archived             those put aside";
+  planexe list --archived             archived runs";
 
 const ARCHIVE_EXAMPLES: &str = "\
 Examples:
   planexe archive runs/bakery         asks first; -y does not
   planexe archive --undo runs/.archived-bakery
 
-The folder is renamed where it stands, to a name that `planexe list` skips; nothing in it is changed.";
+The folder is renamed in place, to a name that `planexe list` skips; nothing in it is changed.";
 
 const DELETE_NOTES: &str = "\
 Examples:
   planexe delete runs/bakery          asks first; -y does not
 
-Nothing brings it back. A folder that holds the pipeline itself, other runs or a repository is not removed, nor is one \
-that a build is working on.";
+This cannot be undone. A folder that contains the pipeline itself, other runs or a repository is not deleted, nor is \
+one that a build is working on.";
 
 const MCP_NOTES: &str = "\
-A client starts it itself. What most are told (docs/mcp.md has more):
+The client starts the server. Most clients are configured like this (more in docs/mcp.md):
   {\"mcpServers\": {\"planexe\":
     {\"command\": \"planexe\", \"args\": [\"mcp\", \"--runs\", \"/home/me/runs\"]}}}
 
 Examples:
   planexe mcp --runs /home/me/runs --pipeline plan/pipeline.toml
-  planexe mcp --no-build              to look only
+  planexe mcp --no-build              read-only
 
-Builds continue after the server ends; what a build says goes to .planexe/build.log in its run. Keys come from the environment, \
-never from the agent.";
+Builds continue after the server ends; their output goes to .planexe/build.log in the run. Keys come from the \
+environment, never from the agent.";
 
 const RETRY_EXAMPLES: &str = "\
 Examples:
@@ -390,28 +389,28 @@ Examples:
 
 const GC_EXAMPLES: &str = "\
 Examples:
-  planexe gc --older-than 30d -n      what would go
+  planexe gc --older-than 30d -n      what would be deleted
   planexe gc --max-size 500M
 
-What the run is now always stays: the outputs, and what each task made last.";
+The present state of the run always stays: the outputs, and the latest result of each task.";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
   planexe record answers.json
 
-Then, in pipeline.toml, a model with api = \"recorded\" and file = \"answers.json\" plays them.";
+In pipeline.toml, a model with api = \"recorded\" and file = \"answers.json\" then replays them.";
 
 const OPTIMIZE_EXAMPLES: &str = "\
 Examples:
   planexe optimize swot                     the files in prompts/variants/swot
-  planexe optimize swot --variant terse.md -n     how many calls, at what cost
+  planexe optimize swot --variant terse.md -n     the expected calls and cost
   planexe optimize swot --run runs/a --run runs/b --models local,cloud
   planexe optimize swot --propose 1 --rounds 200 --max-time 8h
   planexe optimize swot --promote terse     it becomes the prompt
   planexe optimize --list
 
-Each text is tried alone, on the inputs of the reference runs, and scored by the task's evaluator. No file of a run \
-is changed. Killed or stopped, the same command goes on without paying again.";
+Each text is tried separately, on the inputs of the reference runs, and scored by the task's evaluator. No file of a run \
+is changed. After a kill or stop, the same command continues without paying again.";
 
 const NEW_EXAMPLES: &str = "\
 Examples:

@@ -16,7 +16,7 @@ use planexe_store::run_json::{Phase, RunJson};
 /// What `planexe abort` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AbortArgs {
-    /// End what runs too, at once
+    /// End running tasks at once
     #[arg(long)]
     pub hard: bool,
 }

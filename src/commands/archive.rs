@@ -19,7 +19,7 @@ pub struct ArchiveArgs {
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
 
-    /// Take an archived run back
+    /// Bring an archived run back
     #[arg(long)]
     pub undo: bool,
 

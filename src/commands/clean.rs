@@ -18,7 +18,7 @@ pub struct CleanArgs {
     #[arg(value_name = "TASK", required_unless_present_any = ["orphans", "all"])]
     pub tasks: Vec<String>,
 
-    /// Also everything that depends on them
+    /// Also everything downstream
     #[arg(long, visible_alias = "cascade")]
     pub downstream: bool,
 

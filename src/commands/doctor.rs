@@ -23,7 +23,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     pub offline: bool,
 
-    /// Ask each model one tiny question too, with a schema; it costs some tokens
+    /// Also ask each model one tiny question with a schema; it costs some tokens
     #[arg(long, conflicts_with = "offline")]
     pub call: bool,
 }

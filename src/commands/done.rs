@@ -36,7 +36,7 @@ pub struct DoneArgs {
     #[arg(value_name = "TASK")]
     pub task: String,
 
-    /// What came of it: a file to be copied to the task's first output, which is not there yet
+    /// The result: a file to copy to the task's first output, which must not exist yet
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
 }

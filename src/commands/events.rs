@@ -20,15 +20,15 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// What `planexe events` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct EventsArgs {
-    /// Only from this time on: 2026-03-01T22:15:04Z, or so long ago: 10m
+    /// Only from this time on: 2026-03-01T22:15:04Z, or 10m for ten minutes ago
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<String>,
 
-    /// Show what happens until the build ends, or Ctrl-C
+    /// Follow until the build ends, or Ctrl-C
     #[arg(long)]
     pub follow: bool,
 
-    /// Send what waits for webhooks instead
+    /// Send the events that wait for webhooks instead
     #[arg(long, conflicts_with_all = ["since", "follow"])]
     pub deliver: bool,
 

@@ -39,7 +39,7 @@ pub enum KindArg {
     Human,
 }
 
-/// What a person lets begin.
+/// What needs a person's approval before it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ApproveArg {
     /// Each phase.
@@ -53,28 +53,28 @@ pub struct ExecuteArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<PathBuf>,
 
-    /// The folder of the project: a new one, or one that was made so, to be made again [default: RUN-execution]
+    /// The folder of the project: a new one, or an existing project to update [default: RUN-execution]
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
 
-    /// Who does each step, rather than as the rule says: ai or human
+    /// Assign every step to ai or human, instead of by the rule
     #[arg(long, value_name = "WHO", value_enum, hide_possible_values = true)]
     pub kind: Option<KindArg>,
 
     /// Have a person let each phase begin
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
-    #[arg(help = "What a person lets begin: phases")]
+    #[arg(help = "Require manual approval before each: phases")]
     pub approve: Option<ApproveArg>,
 
-    /// Make the project a git repository, in which every step that is done is committed
+    /// Make the project a git repository, and commit every completed step
     #[arg(long)]
     pub git: bool,
 
-    /// Go on in spite of a no-go, and of files edited by hand (their contents go to history)
+    /// Continue despite a no-go, and overwrite files edited by hand (their contents go to history)
     #[arg(long)]
     pub force: bool,
 
-    /// Say what would be made, and write nothing
+    /// Show what would be made; write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }

@@ -12,7 +12,7 @@ use planexe_ui::views::{table, time};
 /// What `planexe files` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FilesArgs {
-    /// All that is to be known of this one
+    /// Show the details of this file
     #[arg(value_name = "FILE", conflicts_with_all = ["kind", "limit"])]
     pub path: Option<String>,
 

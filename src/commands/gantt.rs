@@ -35,11 +35,11 @@ pub struct GanttArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<PathBuf>,
 
-    /// Write it as a page for a browser, one file without scripts; `-` is standard output
+    /// Write a page for a browser, one file without scripts; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
-    /// Show it again each second until the build ends, or Ctrl-C; with --html write the page anew, which reloads itself
+    /// Update every second until the build ends, or Ctrl-C; with --html rewrite the page, which reloads itself
     #[arg(short, long)]
     pub watch: bool,
 }

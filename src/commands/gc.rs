@@ -20,15 +20,15 @@ use planexe_store::gc::{self, Calls};
 /// What `planexe gc` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct GcArgs {
-    /// Forget what nothing rests on and is older than this (30d, 12h): former contents, answers, checkpoints
+    /// Delete what is unused and older than this (30d, 12h): former contents, answers, checkpoints
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub older_than: Option<Span>,
 
-    /// Forget the oldest until the rest takes at most this much (500M, 2G)
+    /// Delete the oldest until the rest takes at most this much (500M, 2G)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
 
-    /// Only say what would go
+    /// Only show what would be deleted
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 

@@ -27,7 +27,7 @@ pub struct KeysArgs {
 /// What to do with a binding.
 #[derive(Debug, Clone, Subcommand)]
 pub enum KeysAction {
-    /// Let the key in a variable go to a host
+    /// Allow the key in a variable to be sent to a host
     Bind {
         /// Name of the environment variable
         #[arg(value_name = "VARIABLE")]

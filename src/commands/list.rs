@@ -15,11 +15,11 @@ use planexe_ui::views::{Server, table, time};
 /// What `planexe list` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ListArgs {
-    /// The folder that holds the runs [default: runs, if it is there, else this folder]
+    /// The folder of the runs [default: runs, if it exists, else this folder]
     #[arg(value_name = "ROOT")]
     pub root: Option<PathBuf>,
 
-    /// Those put aside by `planexe archive` instead
+    /// List archived runs instead
     #[arg(long)]
     pub archived: bool,
 

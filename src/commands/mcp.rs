@@ -22,7 +22,7 @@ const MOST_BUILDS: u32 = 8;
 /// What `planexe mcp` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct McpArgs {
-    /// The folder that holds the runs; made if it is not there
+    /// The folder of the runs; created if missing
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
 
@@ -30,7 +30,7 @@ pub struct McpArgs {
     #[arg(long = "pipeline", value_name = "FILE")]
     pub pipelines: Vec<PathBuf>,
 
-    /// Let the agent make runs and look at them, but neither start nor end a build
+    /// Let the agent make and read runs, but neither start nor end builds
     #[arg(long)]
     pub no_build: bool,
 

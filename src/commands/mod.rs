@@ -88,7 +88,7 @@ pub struct Globals {
     #[arg(help = "When to use colours: auto, always, never")]
     pub color: When,
 
-    /// Say nothing but errors
+    /// Show only errors
     #[arg(short = 's', long, global = true)]
     pub quiet: bool,
 
@@ -110,7 +110,7 @@ pub struct Repeated {
     #[arg(long, value_name = "PATH")]
     pub allow_outside: Vec<PathBuf>,
 
-    /// Say more
+    /// Show more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -118,7 +118,7 @@ pub struct Repeated {
 /// How a command that changes a run takes its lock.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct LockArgs {
-    /// Wait for another planexe on this run to end, rather than exit 75
+    /// Wait for another planexe on this run to end, instead of exiting with 75
     #[arg(long)]
     pub wait: bool,
 

@@ -27,11 +27,11 @@ pub struct NewArgs {
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
 
-    /// Text of the plan, the file that `plan = …` names; `-` reads standard input
+    /// The plan's text, written to the file that `plan = …` names; `-` reads standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
     pub prompt: Option<String>,
 
-    /// The same from a file; `-` reads standard input
+    /// The plan's text from a file; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
 
@@ -39,7 +39,7 @@ pub struct NewArgs {
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
 
-    /// The run this one is made from, to be named in its status
+    /// The run that this one follows; named in its status
     #[arg(long, value_name = "RUN")]
     pub parent: Option<String>,
 }

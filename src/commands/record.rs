@@ -21,7 +21,7 @@ pub struct RecordArgs {
     #[arg(value_name = "FILE")]
     pub to: PathBuf,
 
-    /// What is recorded, for people [default: what the file says already]
+    /// A description for people [default: the one in the existing file]
     #[arg(long, value_name = "TEXT")]
     pub about: Option<String>,
 }

@@ -32,7 +32,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "ID", conflicts_with = "tasks")]
     pub checkpoint: Option<String>,
 
-    /// Only say what would be changed
+    /// Only show what would change
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 

@@ -18,7 +18,7 @@ use planexe_store::{LockError, Owner, Store};
 /// What `planexe resume` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ResumeArgs {
-    /// Only say where it would go on: changes nothing in the run, not even a time stamp
+    /// Only show where it would continue; changes nothing in the run, not even a time stamp
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 

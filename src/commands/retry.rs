@@ -21,7 +21,7 @@ pub struct RetryArgs {
     #[arg(long)]
     pub build: bool,
 
-    /// Only say what would be tried again
+    /// Only show what would be retried
     #[arg(short = 'n', long, conflicts_with = "build")]
     pub dry_run: bool,
 

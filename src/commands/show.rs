@@ -28,23 +28,23 @@ pub struct ShowArgs {
     #[arg(long, value_name = "N")]
     pub call: Option<usize>,
 
-    /// Print the prompt alone
+    /// Print only the prompt
     #[arg(long, group = "only")]
     pub prompt: bool,
 
-    /// Print the system prompt alone
+    /// Print only the system prompt
     #[arg(long, group = "only")]
     pub system: bool,
 
-    /// Print the answer alone, as it came
+    /// Print only the answer, as received
     #[arg(long, group = "only")]
     pub answer: bool,
 
-    /// Print what the command said alone
+    /// Print only the command's output
     #[arg(long, group = "only")]
     pub log: bool,
 
-    /// Print the answer, or what the command says, as it is written, until the task has come to its end
+    /// Follow the answer, or the command's output, as it is written, until the task ends
     #[arg(long, conflicts_with_all = ["only", "call"])]
     pub follow: bool,
 }

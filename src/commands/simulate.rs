@@ -40,7 +40,7 @@ pub struct SimulateArgs {
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<u32>,
 
-    /// Ask this model, by its name in the pipeline, instead of those the tasks name
+    /// Use this model, by its name in the pipeline, instead of those the tasks name
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 

@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What `planexe status` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StatusArgs {
-    /// Show again each second until the build ends, or Ctrl-C; with --json one line for each change
+    /// Update every second until the build ends, or Ctrl-C; with --json one line for each change
     #[arg(short, long)]
     pub watch: bool,
 }

@@ -24,7 +24,7 @@ pub struct TouchArgs {
     #[arg(value_name = "TASK", required = true)]
     pub tasks: Vec<String>,
 
-    /// Only say what would be marked
+    /// Only show what would be marked
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 

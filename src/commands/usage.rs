@@ -17,7 +17,7 @@ pub struct UsageArgs {
     #[arg(value_name = "RUN")]
     pub runs: Vec<PathBuf>,
 
-    /// Also tell how much of the prompts repeats the beginning of an earlier one
+    /// Also show how much of the prompts repeats the beginning of an earlier one
     #[arg(long)]
     pub prefixes: bool,
 }

@@ -22,7 +22,7 @@ pub struct WaitArgs {
     #[arg(long = "for", value_name = "WHAT", value_enum, default_value_t, hide_possible_values = true)]
     pub what: ForArg,
 
-    /// Count what happened since this look, the `cursor` of an answer with --json; 0 counts all of this build [default: now]
+    /// Count events since this look, the `cursor` of an answer with --json; 0 counts all of this build [default: now]
     #[arg(long, value_name = "CURSOR")]
     pub since: Option<Cursor>,
 }

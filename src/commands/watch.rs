@@ -37,7 +37,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 
-    /// Look at the files again and again, where changes are not reported (network folders)
+    /// Poll the files, for folders where changes are not reported (network folders)
     #[arg(long)]
     pub poll: bool,
 

@@ -27,11 +27,11 @@ pub struct BuildArgs {
     #[arg(short = 'B', long)]
     pub always_make: bool,
 
-    /// Run the targets alone, not what they need
+    /// Run only the targets, not what they need
     #[arg(long, requires = "targets")]
     pub only: bool,
 
-    /// Say of each task that runs why it is stale
+    /// Show for each task that runs why it is stale
     #[arg(long)]
     pub explain: bool,
 
@@ -43,27 +43,27 @@ pub struct BuildArgs {
 /// How a build is carried out: shared by `build` and `resume`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct HowArgs {
-    /// Run at most N tasks at once, commands too [default: a command for each core, and as many calls as the models take]
+    /// Run at most N tasks at once [default: one command per core, and as many calls as the models take]
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<u32>,
 
-    /// After a failure go on with what does not depend on it (this is the default)
+    /// After a failure, continue with tasks that do not depend on it (the default)
     #[arg(short, long, group = "on_failure")]
     pub keep_going: bool,
 
-    /// After a failure start nothing more; what runs finishes
+    /// After a failure, start nothing more; running tasks finish
     #[arg(long, group = "on_failure")]
     pub fail_fast: bool,
 
-    /// After a failure stop everything at once
+    /// After a failure, stop everything at once
     #[arg(long, group = "on_failure")]
     pub stop_all: bool,
 
-    /// Leave tasks that failed before as they are
+    /// Do not retry tasks that failed in an earlier build
     #[arg(long)]
     pub keep_failed: bool,
 
-    /// Ask this model, by its name in the pipeline, instead of those the tasks name
+    /// Use this model, by its name in the pipeline, instead of those the tasks name
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
@@ -71,23 +71,23 @@ pub struct HowArgs {
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub rebuild_on: Vec<RebuildOn>,
 
-    /// Exit 1 if a task is done with items missing
+    /// Exit with 1 if a task is done with items missing
     #[arg(long)]
     pub strict: bool,
 
-    /// Refuse answers recorded for another prompt
+    /// Refuse samples: answers recorded for another prompt
     #[arg(long)]
     pub frozen: bool,
 
-    /// Let a command that exits with an error fail, whatever its evaluator would say
+    /// Do not evaluate the outputs of commands that failed
     #[arg(long)]
     pub no_rescue: bool,
 
-    /// Do not look for kept answers; ask again
+    /// Do not use kept answers; ask again
     #[arg(long)]
     pub no_reuse: bool,
 
-    /// Wait for another planexe on this run to end, rather than exit 75
+    /// Wait for another planexe on this run to end, instead of exiting with 75
     #[arg(long)]
     pub wait: bool,
 
@@ -95,16 +95,15 @@ pub struct HowArgs {
     #[arg(long, conflicts_with = "wait")]
     pub no_lock: bool,
 
-    /// Start no further call once those of this build that ended have cost this many USD
+    /// Start no further call once this build has spent this many USD; calls in flight finish
     #[arg(long, value_name = "USD", value_parser = parse_cost)]
     pub max_cost: Option<f64>,
 
-    /// Start no further call once those of this build that ended have used this many tokens, prompts and answers
-    /// together (200000, 200k, 1.5M)
+    /// Start no further call once this build has used this many tokens, prompts and answers together (200000, 200k, 1.5M)
     #[arg(long, value_name = "N", value_parser = parse_tokens)]
     pub max_tokens: Option<u64>,
 
-    /// Make no more calls than this in this build, repeated ones and those of evaluators included
+    /// Make at most this many calls in this build, including retries and evaluations
     #[arg(long, value_name = "N")]
     pub max_calls: Option<u64>,
 

@@ -39,19 +39,19 @@ pub struct EditPlanArgs {
     #[arg(long, value_name = "FILE")]
     pub set: Option<PathBuf>,
 
-    /// Make everything again that the edit makes stale
+    /// Run everything again that the edit makes stale
     #[arg(long, group = "what")]
     pub all: bool,
 
-    /// Keep everything that the edit makes stale as it is, marked done on the new text
+    /// Keep everything that the edit makes stale, and mark it done for the new text
     #[arg(long, group = "what")]
     pub none: bool,
 
-    /// Make TASK and what depends on it again, and keep all else that the edit makes stale
+    /// Run TASK and everything downstream again, and keep the rest of what the edit makes stale
     #[arg(long, value_name = "TASK", group = "what")]
     pub invalidate_from: Option<String>,
 
-    /// Make these again, and keep the others that the edit makes stale; may be repeated
+    /// Run these again, and keep the rest of what the edit makes stale; may be repeated
     #[arg(long, value_name = "TASK", group = "what")]
     pub remake: Vec<String>,
 
@@ -59,7 +59,7 @@ pub struct EditPlanArgs {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 
-    /// Do not ask; without another answer it is --all
+    /// Skip the prompt; implies --all unless another choice is given
     #[arg(short, long)]
     pub yes: bool,
 

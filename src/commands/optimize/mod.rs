@@ -37,7 +37,7 @@ pub struct OptimizeArgs {
     #[arg(long, value_name = "FILE")]
     pub variant: Vec<PathBuf>,
 
-    /// A run whose inputs of the task are used; may be repeated [default: the run]
+    /// A reference run, whose inputs of the task are used; may be repeated [default: the run]
     #[arg(long, value_name = "DIR")]
     pub run: Vec<PathBuf>,
 
@@ -45,36 +45,35 @@ pub struct OptimizeArgs {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub models: Vec<String>,
 
-    /// Have a model write so many new texts in each round, from the scores and notes on the last
+    /// Let a model write N new texts in each round, from the scores and notes on the last
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub propose: u32,
 
-    /// So many rounds at most; what is kept in one is the champion of the next
+    /// Run at most N rounds; the text that one keeps is the champion of the next
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub rounds: u32,
 
-    /// Ask each text N times on each run: the spread is known then, and what may be noise is called so [default: 1]
+    /// Run each prompt N times, so the spread can be estimated and small differences flagged as noise [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub samples: Option<u32>,
 
-    /// Compare by the evaluator's scores, or pairwise: a judge is shown the answers two by two, in both orders [default: scores]
+    /// Compare by the evaluator's scores, or pairwise by a judge that sees two answers in both orders [default: scores]
     #[arg(long, value_name = "HOW", value_enum)]
     pub compare: Option<Compare>,
 
-    /// What the mean score must gain for a text to be kept [default: 0.02]
+    /// The gain in mean score that a text needs to be kept [default: 0.02]
     #[arg(long, value_name = "SCORE", value_parser = parse_share)]
     pub margin: Option<f64>,
 
-    /// What the score may lose on any one run [default: 0.05]
+    /// The largest loss of score on any one run [default: 0.05]
     #[arg(long, value_name = "SCORE", value_parser = parse_share)]
     pub max_drop: Option<f64>,
 
-    /// Let the best text take the prompt's place, if one was kept; with NAME no trial is made, and the text of that name,
-    /// digest or experiment takes it
+    /// Replace the prompt with the best text, if one was kept; with NAME run no trial, and use the text of that name, digest or experiment
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub promote: Option<String>,
 
-    /// Promote a text also if it does not use an input that the prompt used before
+    /// Promote a text even if it no longer uses an input that the prompt used
     #[arg(long)]
     pub allow_dropped_inputs: bool,
 
@@ -94,15 +93,15 @@ pub struct OptimizeArgs {
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<u32>,
 
-    /// Start no further call once so many USD were spent
+    /// Start no further call once this many USD were spent
     #[arg(long, value_name = "USD", value_parser = parse_cost)]
     pub max_cost: Option<f64>,
 
-    /// Start no further call once so many tokens were used, prompts and answers together (200000, 200k, 1.5M)
+    /// Start no further call once this many tokens were used, prompts and answers together (200000, 200k, 1.5M)
     #[arg(long, value_name = "N", value_parser = parse_tokens)]
     pub max_tokens: Option<u64>,
 
-    /// Make no more calls than so many, repeated ones and those of evaluators too
+    /// Make at most this many calls, including retries and evaluations
     #[arg(long, value_name = "N")]
     pub max_calls: Option<u64>,
 
@@ -110,7 +109,7 @@ pub struct OptimizeArgs {
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub max_time: Option<Span>,
 
-    /// Wait for another planexe on this experiment to end, rather than exit 75
+    /// Wait for another planexe on this experiment to end, instead of exiting with 75
     #[arg(long)]
     pub wait: bool,
 
