@@ -22,7 +22,7 @@ use super::watchdog::{self, Clocks, Guard, TICK, Watch};
 use super::{CallContext, CallError, CallProgress, Class, Setup, UNREACHABLE, base_url, one_line, tidy};
 use crate::config::{Model, Price};
 use crate::keys::{KeyError, Secret, Site};
-use crate::loopback::only_here;
+use crate::loopback::HereOnly;
 use crate::proxy;
 
 /// Most bytes of an error's body that are read and kept.
@@ -220,7 +220,7 @@ impl Endpoint {
     }
 
     fn agent(&self, watch: &Arc<Watch>) -> Agent {
-        let lookup = Lookup { watch: Arc::clone(watch), here_only: self.here_only };
+        let lookup = HereOnly { names: Lookup { watch: Arc::clone(watch) }, here_only: self.here_only };
         Agent::with_parts(self.config.clone(), Dial(Arc::clone(watch)), lookup)
     }
 
@@ -655,8 +655,6 @@ impl Connector<()> for Dial {
 /// Looks names up apart from the call. Addresses and `localhost` need none. What it finds is what is connected to.
 struct Lookup {
     watch: Arc<Watch>,
-    /// Whether other machines' addresses are refused.
-    here_only: bool,
 }
 
 impl fmt::Debug for Lookup {
@@ -665,8 +663,8 @@ impl fmt::Debug for Lookup {
     }
 }
 
-impl Lookup {
-    fn look(
+impl Resolver for Lookup {
+    fn resolve(
         &self,
         uri: &Uri,
         config: &Config,
@@ -683,21 +681,5 @@ impl Lookup {
             DefaultResolver::default().resolve(&uri, &config, unbounded)
         });
         found?.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
-    }
-}
-
-impl Resolver for Lookup {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = self.look(uri, config, timeout)?;
-        if self.here_only {
-            only_here(&found).map_err(|away| ureq::Error::Other(away.into()))
-        } else {
-            Ok(found)
-        }
     }
 }

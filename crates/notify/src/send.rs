@@ -4,17 +4,15 @@ use std::io::Read as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ureq::Agent;
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::resolver::{DefaultResolver, Resolver};
+use ureq::unversioned::transport::DefaultConnector;
 
 use super::format::{address, body};
 use super::payload::Payload;
 use super::sign::Key;
 use planexe_llm::classify;
 use planexe_llm::keys::{Secret, Site};
-use planexe_llm::loopback::only_here;
+use planexe_llm::loopback::HereOnly;
 use planexe_pipeline::manifest::types::WebhookFormat as Format;
 
 /// Until the connection stands.
@@ -87,6 +85,10 @@ pub fn is_address(url: &str) -> bool {
 
 /// Posts events as one message.
 pub fn send(receiver: &Receiver, payloads: &[Payload]) -> Sent {
+    send_by(DefaultResolver::default(), receiver, payloads)
+}
+
+fn send_by(names: impl Resolver, receiver: &Receiver, payloads: &[Payload]) -> Sent {
     let url = address(receiver.format, receiver.url.expose());
     let Ok(site) = Site::of(&url) else { return Sent::Closed("its address is not a URL".to_owned()) };
     let mut config = Agent::config_builder()
@@ -104,8 +106,10 @@ pub fn send(receiver: &Receiver, payloads: &[Payload]) -> Sent {
     if let Some(why) = url.parse().ok().and_then(|uri| planexe_llm::proxy::unusable(&config, &uri)) {
         return Sent::Closed(why);
     }
-    let lookup = Lookup { here_only: site.is_loopback() };
-    let agent = Agent::with_parts(config, DefaultConnector::default(), lookup);
+    // What is written as this machine is posted to on this machine or not at all: the proxy, which is not asked for
+    // it, may be what keeps messages from leaving in the clear.
+    let names = HereOnly { names, here_only: site.is_loopback() };
+    let agent = Agent::with_parts(config, DefaultConnector::default(), names);
     let body = body(receiver.format, payloads);
     let mut request = agent.post(&url).header("content-type", "application/json");
     if receiver.format == Format::Json
@@ -128,29 +132,6 @@ pub fn send(receiver: &Receiver, payloads: &[Payload]) -> Sent {
             meaning(receiver.format, head.status.as_u16(), header, &text)
         }
         Err(error) => unsent(&error, receiver),
-    }
-}
-
-/// Looks names up. What is written as this machine is posted to on this machine or not at all: the proxy, which is
-/// not asked for it, may be what keeps messages from leaving in the clear.
-#[derive(Debug)]
-struct Lookup {
-    here_only: bool,
-}
-
-impl Resolver for Lookup {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = DefaultResolver::default().resolve(uri, config, timeout)?;
-        if self.here_only {
-            only_here(&found).map_err(|away| ureq::Error::Other(away.into()))
-        } else {
-            Ok(found)
-        }
     }
 }
 
@@ -232,6 +213,49 @@ mod tests {
         assert_eq!(meaning(Format::Json, 429, after, b""), later(3000));
         let said = br#"{"message": "You are being rate limited.", "retry_after": 0.5, "global": false}"#;
         assert_eq!(meaning(Format::Discord, 429, none, said), later(500));
+    }
+
+    /// Answers every look-up with one address.
+    #[derive(Debug)]
+    struct Names(std::net::SocketAddr);
+
+    impl Resolver for Names {
+        fn resolve(
+            &self,
+            _: &ureq::http::Uri,
+            _: &ureq::config::Config,
+            _: ureq::unversioned::transport::NextTimeout,
+        ) -> Result<ureq::unversioned::resolver::ResolvedSocketAddrs, ureq::Error> {
+            let mut found = self.empty();
+            found.push(self.0);
+            Ok(found)
+        }
+    }
+
+    #[test]
+    fn a_name_of_this_machine_that_stands_for_another_is_not_posted_to() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = server.local_addr().unwrap();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 204 No Content\r\n\r\n");
+        });
+        let receiver = |url: &str| Receiver {
+            label: "webhook x".to_owned(),
+            folder: "x".to_owned(),
+            url: Secret::new(url),
+            format: Format::Json,
+            key: None,
+            events: Vec::new(),
+        };
+        let away = Names("192.0.2.1:80".parse().unwrap());
+        for url in ["http://localhost/", "http://hooks.localhost/", "http://localhost./"] {
+            let Sent::Closed(why) = send_by(Names(away.0), &receiver(url), &[]) else { panic!("{url}") };
+            assert_eq!(why, "its name is one of this machine and stands for another");
+        }
+        assert_eq!(send_by(Names(here), &receiver("http://hooks.localhost/"), &[]), Sent::Delivered);
+        served.join().unwrap();
     }
 
     #[test]
