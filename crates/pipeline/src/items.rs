@@ -212,9 +212,21 @@ fn digest(text: &str, digits: usize) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..digits].to_owned()
 }
 
+/// The most items of one fan-out. Each is a task that takes about 7 KB: a million would take 7 GB.
+pub const MOST: usize = 200_000;
+
+fn bounded(count: usize) -> Result<(), ItemError> {
+    if count > MOST {
+        return Err(ItemError::new(format!("they are {count}, more than {MOST}")));
+    }
+    Ok(())
+}
+
 /// The keys of items: a member's value, or 12 hex digits of the item's digest. Made safe for paths,
 /// all different, in the order of the items. Two items with one key are an error that names both.
 pub fn keys(items: &[&Value], member: Option<&str>) -> Result<Vec<String>, ItemError> {
+    let hint = "`batch = 100` makes a task of every hundred";
+    bounded(items.len()).map_err(|error| error.hint(hint))?;
     let raw = items
         .iter()
         .enumerate()
@@ -242,6 +254,7 @@ pub fn keys(items: &[&Value], member: Option<&str>) -> Result<Vec<String>, ItemE
 
 /// The keys of the files a glob matched: the part of each path that the pattern leaves open.
 pub fn file_keys(pattern: &str, paths: &[&str]) -> Result<Vec<String>, ItemError> {
+    bounded(paths.len())?;
     let wild = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
     let prefix = pattern[..wild].rfind('/').map_or("", |at| &pattern[..at + 1]);
     let last = pattern.rfind(['*', '?', ']', '}']).map_or("", |at| &pattern[at + 1..]);
@@ -446,6 +459,19 @@ mod tests {
             canonical(&json!({"b": [1, {"d": null, "c": "ü\n"}], "a": 1.5})),
             r#"{"a":1.5,"b":[1,{"c":"ü\n","d":null}]}"#
         );
+    }
+
+    #[test]
+    fn a_fan_out_has_a_limit() {
+        let values: Vec<Value> = (0..=MOST).map(Value::from).collect();
+        let all: Vec<&Value> = values.iter().collect();
+        let error = keys(&all, None).unwrap_err();
+        assert_eq!(error.message, "they are 200001, more than 200000");
+        let paths = vec!["docs/a.txt"; MOST + 1];
+        assert_eq!(file_keys("docs/*.txt", &paths).unwrap_err().message, error.message);
+        // In batches they are few.
+        let batched = batches(&all, 100);
+        assert_eq!(keys(&batched.iter().collect::<Vec<_>>(), None).unwrap().len(), 2001);
     }
 
     #[test]
