@@ -25,7 +25,7 @@ pub enum Api {
     Command,
     /// Answers from a file written by `planexe record`; no server.
     Recorded,
-    /// Deterministic made-up answers shaped by the schema; no server.
+    /// Deterministic generated answers that follow the schema; no server.
     Simulated,
 }
 
@@ -49,13 +49,13 @@ impl Api {
 pub struct Model {
     /// The dialect (required, unless the table is an override in a profile).
     pub api: Option<Api>,
-    /// Which program serves an `openai` endpoint, for its quirks; detected where it can be.
+    /// The program behind an `openai` endpoint, for its quirks; detected if possible.
     pub server: Option<Server>,
     /// Root of the API, as the vendor's own client wants it (openai with `/v1`, the others without).
     pub base_url: Option<String>,
     /// The model's name as its server knows it.
     pub model: Option<String>,
-    /// Name of the environment variable that holds the key; never the key itself. A program is given it as it is.
+    /// Name of the environment variable that holds the key; never the key itself. A program gets this variable.
     pub api_key_env: Option<String>,
     /// Further HTTP headers; no secrets.
     pub headers: Map<String>,
@@ -67,13 +67,13 @@ pub struct Model {
     pub tpm: Option<u64>,
     /// Tokens the model can hold, prompt and answer together.
     pub context_window: Option<u64>,
-    /// Most tokens it may answer with.
+    /// Maximum number of tokens in an answer.
     pub max_output: Option<u64>,
     /// USD per million tokens.
     pub price: Option<Price>,
     /// How long to wait for each part of a call.
     pub timeouts: CallTimeouts,
-    /// How often and how patiently a failed call is tried again.
+    /// How often a failed call is retried, and with which pauses.
     pub retry: Option<Retry>,
     /// `api = "command"`: program and arguments.
     pub command: Vec<String>,
@@ -83,15 +83,15 @@ pub struct Model {
     pub on_miss: Option<OnMiss>,
     /// `recorded` and `simulated`: how long an answer takes.
     pub latency: Option<Span>,
-    /// `simulated`: varies the made-up answers.
+    /// `simulated`: varies the generated answers.
     pub seed: Option<u64>,
-    /// `simulated`: shares of calls that go wrong.
+    /// `simulated`: shares of calls that fail.
     pub fail: Option<Fail>,
     /// `simulated`: length of a text answer in words.
     pub words: Option<u32>,
 }
 
-/// A program that serves the openai dialect with manners of its own.
+/// A program that serves the openai dialect, with its quirks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Server {
     /// api.openai.com
@@ -146,7 +146,7 @@ pub enum OnMiss {
     Task,
 }
 
-/// Shares of simulated calls that go wrong, 0 to 1: a number for errors, or a table.
+/// Shares of simulated calls that fail, 0 to 1: a number for server errors, or a table by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Fail {
@@ -174,9 +174,9 @@ pub struct Price {
     pub input: f64,
     /// Per million tokens of the answer.
     pub output: f64,
-    /// Per million tokens of the prompt that its server had cached; as `input` if left out.
+    /// Per million prompt tokens that the server read from its cache; default: `input`.
     pub cached: Option<f64>,
-    /// Per million tokens of the prompt that its server put into its cache; as `input` if left out.
+    /// Per million prompt tokens that the server wrote to its cache; default: `input`.
     pub cache_write: Option<f64>,
 }
 
@@ -191,7 +191,7 @@ impl Price {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CallTimeouts {
-    /// Until the connection stands.
+    /// Until the connection is made.
     pub connect: Option<Span>,
     /// From the request to the first content: loading and reading the prompt.
     pub first_token: Option<Span>,
@@ -211,7 +211,7 @@ pub struct Retry {
     pub base: Option<Span>,
     /// Longest pause.
     pub max: Option<Span>,
-    /// How long a server that is away or loading is waited for (10m), and a limit at most; no attempt is used.
+    /// How long to wait for a server that is away or loading (10m), and at most for a rate limit; no attempt is used.
     pub wait: Option<Span>,
 }
 

@@ -11,9 +11,9 @@ use super::OneOrMany;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Check {
-    /// Least number of items, by JSON pointer of the list.
+    /// Minimum number of items, by JSON pointer of the list.
     pub min_items: Map<u64>,
-    /// Greatest number of items, by JSON pointer of the list.
+    /// Maximum number of items, by JSON pointer of the list.
     pub max_items: Map<u64>,
     /// JSON pointers (`*` allowed) whose value must not be empty or a placeholder.
     pub non_empty: Vec<String>,
@@ -21,25 +21,23 @@ pub struct Check {
     pub one_of: Map<Vec<Value>>,
     /// JSON pointers (`*` allowed) whose values must all differ.
     pub unique: Vec<String>,
-    /// Least number of words of the whole answer.
+    /// Minimum number of words in the whole answer.
     pub min_words: Option<u64>,
-    /// Greatest number of words of the whole answer.
+    /// Maximum number of words in the whole answer.
     pub max_words: Option<u64>,
     /// Regular expressions the text must match, by JSON pointer (`""` is the whole answer).
     pub matches: Map<String>,
     /// A file of the pipeline with one banned word or phrase per line, or a list of such files; `{{ vars.X }}` may stand
     /// in a path.
     pub banned_words: Option<OneOrMany>,
-    /// The same of words and phrases that are allowed, whatever list bans them: a banned word inside an allowed phrase
-    /// is none.
+    /// Files of words and phrases that are allowed even if a list bans them; a banned word inside an allowed phrase is allowed too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_words: Option<OneOrMany>,
     /// JSON pointers (`*` allowed) of ids, and where those ids come from: `"input:/pointer"` is in a JSON
-    /// input, `"item:/pointer"` in the item of a fan-out, `"/pointer"` in the answer itself. An empty id
-    /// is passed over.
+    /// input, `"item:/pointer"` in the item of a fan-out, `"/pointer"` in the answer itself. An empty id is skipped.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub refs: Map<String>,
-    /// Estimates given as ranges, and what makes one sound.
+    /// Rules for estimates given as ranges.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<RangeRule>,
     /// Texts inside the answer, by JSON pointer (`*` allowed), and how concrete each must be.
@@ -62,11 +60,11 @@ impl Check {
     }
 }
 
-/// An entry of `check.ranges`: an estimate in the manner of Fermi. A number may be written as a string.
+/// An entry of `check.ranges`: a rule for Fermi estimates. A number may be written as a string.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RangeRule {
-    /// JSON pointer (`*` allowed) of the objects that hold an estimate each.
+    /// JSON pointer (`*` allowed) of the objects with one estimate each.
     pub at: String,
     /// Member with the lower bound.
     pub low: String,
@@ -74,13 +72,13 @@ pub struct RangeRule {
     pub high: String,
     /// Member with the likely value; it must lie between the two.
     pub likely: Option<String>,
-    /// Least value of the lower bound.
+    /// Minimum value of the lower bound.
     pub min: Option<f64>,
-    /// Greatest value of the upper bound.
+    /// Maximum value of the upper bound.
     pub max: Option<f64>,
-    /// Greatest ratio of the upper bound to the lower one; a wider range says nothing.
+    /// Maximum ratio of the upper bound to the lower one; a wider range says nothing.
     pub max_ratio: Option<f64>,
-    /// Member that says what the estimate rests on; it must not be empty or a placeholder.
+    /// Member with the evidence for the estimate; it must not be empty or a placeholder.
     pub evidence: Option<String>,
 }
 
@@ -88,13 +86,13 @@ pub struct RangeRule {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextRule {
-    /// Least number of words of each text.
+    /// Minimum number of words in each text.
     pub min_words: Option<u64>,
-    /// Greatest number of words of each text.
+    /// Maximum number of words in each text.
     pub max_words: Option<u64>,
-    /// Whether each text must name a number.
+    /// Whether each text must contain a number.
     pub number: bool,
-    /// Greatest share of words, from 0 to 1, that two texts of one list may have in common.
+    /// Maximum share of words, from 0 to 1, that two texts of one list may have in common.
     pub alike: Option<f64>,
 }
 
@@ -102,9 +100,8 @@ pub struct TextRule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Requirement {
-    /// A condition `"{{ … }}"` over `answer`, the inputs, `vars` and `item`; false means: ask again.
-    /// Without one the message decides: if it comes to nothing, all is well.
+    /// A condition `"{{ … }}"` over `answer`, the inputs, `vars` and `item`; if it is false, the model is asked again. Without `that` the message decides: an empty message passes.
     pub that: Option<String>,
-    /// What the model is told: a template over the same names, each line one fault.
+    /// The message to the model: a template over the same names, each line one error.
     pub message: String,
 }

@@ -38,17 +38,17 @@ pub struct Tables {
     pub vars: Map<Value>,
     /// Models by the name tasks call them.
     pub models: Map<Model>,
-    /// What a task gets when it does not say.
+    /// Default settings of tasks.
     pub defaults: Defaults,
     /// Time limits by task name; `default` is for all others.
     pub timeouts: Map<Span>,
     /// Named pools and how many tasks of each may run at once.
     pub pools: Map<u32>,
-    /// Limits after which a build starts no further call.
+    /// Limits of a build; when one is reached, no further call starts.
     pub budget: Budget,
     /// Receivers of events over HTTP.
     pub webhooks: Map<Webhook>,
-    /// Local programs run on events, the event as JSON on standard input.
+    /// Local programs that run on events; they get the event as JSON on standard input.
     pub hooks: Hooks,
     /// What makes a task stale.
     pub staleness: Staleness,
@@ -58,14 +58,13 @@ pub struct Tables {
     pub jobserver: Jobserver,
     /// How `planexe optimize` tries prompts.
     pub optimize: Optimize,
-    /// Tiers of models, from the smallest up, for tasks that say how hard they are instead of which model they ask.
+    /// Tiers of models, from the smallest up, for tasks that state their difficulty instead of a model.
     pub tiers: Map<Tier>,
-    /// git as the record of what was done.
+    /// Commits in git for completed tasks.
     pub git: Git,
-    /// Where the commits of isolated tasks go, for all that do not say.
+    /// Default base branch and merge policy of isolated tasks.
     pub isolation: Isolation,
-    /// Other names on the command line: each means a task, or the task that writes an output; one with
-    /// `{{ number }}` in it the item of a fan-out by its place, counted from 1.
+    /// Other names on the command line, each for a task or an output; a name with `{{ number }}` stands for an item of a fan-out, numbered from 1.
     pub aliases: Map<String>,
     /// The tasks, by name.
     pub task: Map<Box<Task>>,
@@ -83,7 +82,7 @@ pub struct Pipeline {
     pub schema: Option<u32>,
     /// The input that `planexe edit-plan` edits.
     pub plan: Option<String>,
-    /// When which task is planned, for `planexe gantt`: a JSON file of the pipeline. It makes nothing stale.
+    /// The planned dates of tasks, for `planexe gantt`: a JSON file of the pipeline. It makes nothing stale.
     pub schedule: Option<String>,
     /// Tasks (or outputs) a bare `planexe build` makes; all tasks if left out.
     pub default: Vec<String>,
@@ -169,7 +168,7 @@ pub enum By {
     Mtime,
 }
 
-/// `[profiles.NAME]`: what it names replaces the same key of the pipeline.
+/// `[profiles.NAME]`: its keys override those of the pipeline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
@@ -197,7 +196,7 @@ pub struct Jobserver {
 pub struct Tier {
     /// A model, or a list in order of fallback; those of the tiers above follow.
     pub model: Option<OneOrMany>,
-    /// The largest sum of a task's four marks that it takes (default 20: all).
+    /// The largest sum of a task's four marks that this tier takes (default 20: all).
     pub up_to: Option<u32>,
 }
 
@@ -205,23 +204,21 @@ pub struct Tier {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimize {
-    /// What the mean score must gain for a text to be kept (default 0.02).
+    /// The gain in mean score that a text needs to be kept (default 0.02).
     pub margin: Option<f64>,
-    /// What the score may lose on any one reference run (default 0.05).
+    /// The largest loss of score on any one reference run (default 0.05).
     pub max_drop: Option<f64>,
-    /// So many draws of each text on each reference run (default 1). With more than one the spread is known, and a
-    /// difference that may be noise keeps nobody.
+    /// How often each text is drawn on each reference run (default 1). With two or more the spread can be estimated, and a difference that may be noise keeps no text.
     pub samples: Option<u32>,
-    /// How texts are compared: `scores` of the task's evaluator, or `pairwise`: a judge is shown the answers two by two.
+    /// How texts are compared: by `scores` of the task's evaluator, or `pairwise` by a judge that sees two answers.
     pub compare: Compare,
-    /// What the judge is asked: a file of the pipeline, or inline text (minijinja). It sees the task's inputs, and the
-    /// answers as `first` and `second`.
+    /// The judge's prompt: a file of the pipeline, or inline text (minijinja). It sees the task's inputs, and the answers as `first` and `second`.
     pub judge: Option<String>,
     /// The judge's model, or a list in order of fallback (default: the evaluator's, else that of `[defaults]`).
     pub judge_model: Option<OneOrMany>,
     /// Sampling parameters of the judge (`temperature`, `max_tokens`, …).
     pub judge_params: Option<Map<Value>>,
-    /// What a model is asked that writes a new text: a file of the pipeline, or inline text (minijinja). It sees `brief`.
+    /// The prompt for new texts: a file of the pipeline, or inline text (minijinja). It sees `brief`.
     pub propose: Option<String>,
     /// The model that writes new texts, or a list in order of fallback (default: that of `[defaults]`).
     pub propose_model: Option<OneOrMany>,
@@ -234,7 +231,7 @@ pub enum Compare {
     /// By the scores the task's evaluator gives.
     #[default]
     Scores,
-    /// Two by two, by a judge that is shown both answers in both orders.
+    /// In pairs, by a judge that sees both answers in both orders.
     Pairwise,
 }
 
@@ -242,8 +239,7 @@ pub enum Compare {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Git {
-    /// Whether what a task made is committed once it is done, in the repository the run lies in: one commit a task. A
-    /// build never fails for it.
+    /// Whether a task's outputs are committed once it is done, to the repository that contains the run: one commit per task. A build never fails because of it.
     pub commit_on_done: bool,
 }
 
@@ -253,17 +249,17 @@ pub struct Git {
 pub struct Isolation {
     /// The branch commits of isolated tasks go to (default: the branch that is checked out when the build begins).
     pub base: Option<String>,
-    /// What follows if they cannot be merged (default `pause`).
+    /// What happens if they cannot be merged (default `pause`).
     pub on_merge_failure: Option<OnMergeFailure>,
 }
 
-/// What follows if the commits of an isolated task cannot be merged.
+/// What happens if the commits of an isolated task cannot be merged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMergeFailure {
     /// The task waits until a person has merged it.
     #[default]
     Pause,
-    /// The task fails, and the run is given up.
+    /// The task fails, and the run is aborted.
     Abort,
 }

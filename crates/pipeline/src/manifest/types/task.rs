@@ -13,18 +13,17 @@ use super::{Check, Map, OnMergeFailure, OneOrMany, Retry, Span};
 pub struct Task {
     /// What the task is for, for people.
     pub description: Option<String>,
-    /// Files it reads: a table of names, or a list; globs allowed, which pass over hidden files as a shell's do; relative
-    /// to the run directory.
+    /// Files it reads: a table of names, or a list; globs allowed, which skip hidden files as a shell's do; relative to the run directory.
     pub inputs: Inputs,
     /// Files it writes, relative to the run directory.
     pub outputs: Vec<Output>,
-    /// Tasks to be done before it, though it reads none of their outputs.
+    /// Tasks that must be done before it, although it reads none of their outputs.
     pub after: Vec<String>,
     /// One instance per item of a list.
     pub foreach: Option<Box<Foreach>>,
     /// Share of instances that must succeed (default 1.0); those that are skipped are not counted.
     pub min_success: Option<f64>,
-    /// Instances run in order, each given the former one's answer as `{{ previous }}`.
+    /// Instances run in order; each sees the answer of the one before as `{{ previous }}`.
     pub sequential: bool,
     /// A condition, `"{{ … }}"`; when it is false the task is skipped.
     pub when: Option<String>,
@@ -34,7 +33,7 @@ pub struct Task {
     pub timeout: Option<Span>,
     /// Time without any progress after which the task fails as stalled.
     pub stall_timeout: Option<Span>,
-    /// How often and how patiently a failure that may pass is tried again.
+    /// How often a temporary failure is retried, and with which pauses.
     pub retry: Option<Box<Retry>>,
     /// Higher starts first among ready tasks.
     pub priority: i32,
@@ -42,7 +41,7 @@ pub struct Task {
     pub pool: Option<String>,
     /// A model of `[models]`, or a list in order of fallback.
     pub model: Option<OneOrMany>,
-    /// How hard it is, instead of `model`: the first tier of `[tiers]` that takes the sum says which models are asked.
+    /// Its difficulty, instead of `model`: the first tier of `[tiers]` that takes the sum determines the models.
     pub complexity: Option<Box<Complexity>>,
     /// A tier of `[tiers]`, instead of `model`.
     pub tier: Option<String>,
@@ -56,18 +55,17 @@ pub struct Task {
     pub prompt: Option<String>,
     /// JSON Schema of the answer: a file of the pipeline.
     pub schema: Option<String>,
-    /// What the answer must satisfy beyond its schema; of a `human` task what the person writes.
+    /// What the answer must satisfy beyond its schema; for a `human` task, what the person writes.
     pub check: Option<Box<Check>>,
     /// How often an invalid answer is asked for again (default 2).
     pub max_validation_retries: Option<u32>,
     /// A template over the inputs makes the first output: a file of the pipeline, or inline text.
     pub template: Option<String>,
-    /// A program and its arguments, or a line for `sh -c`. It runs in the run directory; a program named by a relative
-    /// path is looked for there, then in the pipeline's folder, which is in the variable PLANEXE_PIPELINE_DIR.
+    /// A program and its arguments, or a line for `sh -c`. It runs in the run directory; a program with a relative path is looked up there, then in the pipeline's folder, which PLANEXE_PIPELINE_DIR names.
     pub command: Option<Command>,
     /// The command's standard output becomes the first output.
     pub stdout: bool,
-    /// The command updates its outputs where they are, instead of writing new ones.
+    /// The command updates its outputs in place, instead of writing new ones.
     pub in_place: bool,
     /// Working directory of the command, relative to the run directory.
     pub cwd: Option<String>,
@@ -75,16 +73,15 @@ pub struct Task {
     pub env: Option<Box<Env>>,
     /// `agent` for a command that is an AI agent.
     pub kind: Option<Kind>,
-    /// The command works in a git worktree of its own, and its commits reach the base branch only when it succeeded:
-    /// `true`, or a table. Tasks of one `lane` share a worktree, run one at a time and are merged together.
+    /// The command works in its own git worktree, and its commits reach the base branch only if it succeeds: `true`, or a table. Tasks of one `lane` share a worktree, run one at a time and are merged together.
     pub isolate: Option<Box<Isolate>>,
-    /// A condition over the inputs that lets the pipeline go on, warn, stop or pause.
+    /// A condition over the inputs that passes, warns, stops or pauses the pipeline.
     pub gate: Option<Box<Gate>>,
     /// What a person is asked to do; the task waits until it is done.
     pub human: Option<String>,
-    /// Who scores what the task made, and from which score on it is done.
+    /// The evaluator that scores the outputs, and the score that passes.
     pub eval: Option<Box<Eval>>,
-    /// Rounds in which what the task made is made better, each with the evaluator's notes.
+    /// Rounds that improve the outputs, each with the evaluator's notes.
     pub refine: Option<Box<Refine>>,
 }
 
@@ -228,10 +225,10 @@ pub struct Gate {
     pub fail_if: String,
     /// What happens when it is true (default `stop`).
     pub action: GateAction,
-    /// A second condition: when it is true and `fail_if` is not, the gate says so and goes on.
+    /// A second condition: if it is true and `fail_if` is not, the gate warns and continues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warn_if: Option<String>,
-    /// What to tell the user, a template over the inputs.
+    /// The message to the user, a template over the inputs.
     pub message: Option<String>,
 }
 
@@ -242,7 +239,7 @@ pub struct Eval {
     /// The evaluator's prompt: a file of the pipeline, or inline text (minijinja). It sees the task's inputs, `outputs`,
     /// `answer`, `round` and `error`.
     pub prompt: Option<String>,
-    /// A program that scores instead of a model: given the outputs' paths as `$in`, it prints `{"score": …, "notes": …}`.
+    /// A program that scores instead of a model: it gets the outputs' paths as `$in` and prints `{"score": …, "notes": …}`.
     pub command: Option<Command>,
     /// The evaluator's system prompt (default: none).
     pub system: Option<String>,
@@ -252,23 +249,23 @@ pub struct Eval {
     pub params: Option<Map<Value>>,
     /// Time limit of an evaluation (default: the task's).
     pub timeout: Option<Span>,
-    /// The least score, from 0 to 1, with which the task is done (default 0.7).
+    /// The lowest score, from 0 to 1, that passes (default 0.7).
     pub threshold: Option<f64>,
-    /// Whether a command that exits with an error, its outputs whole, is scored too (default: only for `kind = "agent"`).
+    /// Whether a command that exits with an error but leaves complete outputs is scored too (default: only for `kind = "agent"`).
     pub rescue: Option<bool>,
-    /// How often the task is made at most, the first time included, until a score passes (default 2).
+    /// Maximum number of rounds, including the first, until a score passes (default 2).
     pub max_rounds: Option<u32>,
-    /// Most bytes of each output that the evaluator is given (default 65536).
+    /// Maximum number of bytes of each output that the evaluator sees (default 65536).
     pub max_bytes: Option<u64>,
 }
 
-/// `[task.X.refine]`: what the task made is made better, round by round.
+/// `[task.X.refine]`: rounds that improve the outputs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Refine {
-    /// So many rounds in all, each given what the former one made and the evaluator's notes on it.
+    /// Number of rounds in all; each sees the result of the one before and the evaluator's notes on it.
     pub max_rounds: Option<u32>,
-    /// A score from which on no further round follows.
+    /// A score that ends the rounds early.
     pub until: Option<f64>,
 }
 
@@ -276,7 +273,7 @@ pub struct Refine {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GateAction {
-    /// Say so and go on.
+    /// Warn and continue.
     Warn,
     /// Fail: what depends on it is blocked.
     #[default]
@@ -293,7 +290,7 @@ pub struct Complexity {
     pub reasoning: u32,
     /// Knowledge of a field that the inputs do not give.
     pub domain: u32,
-    /// How much of the inputs has to be kept in mind at once.
+    /// How much of the inputs must be kept in mind at once.
     pub context: u32,
     /// How long, and how strict in its form, the answer is.
     pub output: u32,
