@@ -49,7 +49,7 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
     session.tell_steered(
         "abort",
         None,
-        "the run is given up; `planexe resume --force` goes on with it all the same",
+        "the run is aborted; `planexe resume --force` continues it all the same",
     )
 }
 

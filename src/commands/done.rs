@@ -77,7 +77,7 @@ pub fn run(session: &Session, args: &DoneArgs) -> Result<u8, Error> {
         // A person may be ahead of the build; a gate that was not looked at has nothing to pass.
         _ if recipe == "human" => {}
         _ => {
-            let message = format!("`{}` does not wait: its condition was not looked at yet", unit.name);
+            let message = format!("`{}` does not wait: its condition was not evaluated yet", unit.name);
             return Err(Error::new(Kind::Refused, message)
                 .code("not_waiting")
                 .hint("`planexe build` comes to it, and waits there if need be"));
@@ -158,8 +158,8 @@ fn answer(session: &Session, opened: &Opened, passed: &[String], missing: &[Stri
     }
     if !passed.is_empty() {
         session.say(match build_runs {
-            true if watches => "`planexe watch` goes on with it",
-            true => "the running build goes on with it",
+            true if watches => "`planexe watch` continues with it",
+            true => "the running build continues with it",
             false => "next: planexe build",
         });
     }
@@ -174,9 +174,9 @@ fn recipe(opened: &Opened, id: TaskId) -> Result<&'static str, Error> {
         Recipe::Human(_) => Ok("human"),
         Recipe::Gate(gate) => match gate.action {
             GateAction::Pause => Ok("gate"),
-            GateAction::Stop => Err(refuse("is a gate that stops the build; nobody is asked")
+            GateAction::Stop => Err(refuse("is a gate that stops the build; no person is asked")
                 .hint("`action = \"pause\"` under its `gate` would let a person pass it")),
-            GateAction::Warn => Err(refuse("is a gate that only warns; it waits for nobody")),
+            GateAction::Warn => Err(refuse("is a gate that only warns; it does not wait for a person")),
         },
         _ if opened.project.spec(task).isolate.is_some() => {
             let name = shell_word(&task.name);
@@ -184,7 +184,7 @@ fn recipe(opened: &Opened, id: TaskId) -> Result<&'static str, Error> {
                 .hint(format!("`planexe explain {name}` says what is in the way; then `planexe resume`")))
         }
         other => {
-            let refused = refuse(&format!("is a {} task; it waits for nobody", other.name()));
+            let refused = refuse(&format!("is a {} task; it does not wait for a person", other.name()));
             let name = shell_word(&task.name);
             let is_there = |output: &String| opened.store.path(output).is_file();
             Err(refused.hint(match !task.outputs.is_empty() && task.outputs.iter().all(is_there) {

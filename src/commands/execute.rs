@@ -235,7 +235,7 @@ fn read_plan(session: &Session, args: &ExecuteArgs, opened: &Opened) -> Result<(
                     "read pre_project_assessment.md, then `planexe -C {at} done {}`",
                     project.graph[*id].name
                 ),
-                false => format!("`planexe -C {at} build` goes on with it"),
+                false => format!("`planexe -C {at} build` continues with it"),
             };
             return Err(Error::new(Kind::Refused, message).code("unfinished").hint(next));
         }

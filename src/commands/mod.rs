@@ -286,7 +286,7 @@ impl Session {
         if !self.in_is_terminal {
             return Err(Error::usage("there is no terminal to ask on, so nothing was done")
                 .code("needs_yes")
-                .hint("`-y` goes on without asking"));
+                .hint("`-y` continues without asking"));
         }
         Ok(self.confirm(question))
     }

@@ -21,7 +21,7 @@ pub fn run(session: &Session, _: &PauseArgs) -> Result<u8, Error> {
             .hint("`planexe status` shows where the run stands"));
     };
     if store.is_paused() {
-        let text = format!("process {} is paused already; `planexe resume` lets it go on", owner.pid);
+        let text = format!("process {} is paused already; `planexe resume` lets it continue", owner.pid);
         return session.tell_steered("pause", Some(owner.pid), &text);
     }
     store.ask(&Control::Pause(true))?;

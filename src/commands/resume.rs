@@ -70,9 +70,9 @@ fn unpause(session: &Session, store: &Store, owner: &Owner, dry_run: bool) -> Re
         return session.tell_steered(
             "resume",
             Some(owner.pid),
-            &format!("{build} is paused and would go on"),
+            &format!("{build} is paused and would continue"),
         );
     }
     store.ask(&Control::Pause(false))?;
-    session.tell_steered("resume", Some(owner.pid), &format!("{build} goes on"))
+    session.tell_steered("resume", Some(owner.pid), &format!("{build} continues"))
 }

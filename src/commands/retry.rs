@@ -56,12 +56,12 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
         session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks, build_runs: taken_up })?;
         return Ok(exit::DONE);
     }
-    let verb = if args.dry_run { "would be tried anew" } else { "is tried anew, with fresh answers" };
+    let verb = if args.dry_run { "would be retried" } else { "is retried, with fresh answers" };
     for task in &tasks {
         session.say(&format!("{}: {verb}", clean(task)));
     }
     if taken_up {
-        session.say("the running build goes on with it");
+        session.say("the running build continues with it");
         return Ok(exit::DONE);
     }
     if args.build {
@@ -75,7 +75,7 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
 }
 
 fn nothing(session: &Session, store: &Store) -> Result<u8, Error> {
-    session.say("no task failed: there is nothing to try anew");
+    session.say("no task failed: there is nothing to retry");
     if session.globals.json {
         session.print_answer(store.run_dir(), &View { done: false, tasks: Vec::new(), build_runs: false })?;
     }

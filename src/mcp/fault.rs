@@ -83,7 +83,7 @@ fn of_command(error: &Error) -> (&'static str, Option<&'static str>) {
             Some("`plan_invalidate` has tasks made again; `plan_files` lists the results"),
         ),
         "aborted" => {
-            ("PLAN_NOT_RESUMABLE", Some("`plan_resume` with `force: true` goes on with it all the same"))
+            ("PLAN_NOT_RESUMABLE", Some("`plan_resume` with `force: true` continues it all the same"))
         }
         "nothing_failed" => ("PLAN_NOT_FAILED", Some("`plan_invalidate` has a task made again that is done")),
         "unknown_task" | "unknown_item" => {

@@ -42,7 +42,7 @@ const STACK: usize = 8 << 20;
 /// What an agent is told of the whole.
 pub const INSTRUCTIONS: &str = "\
 planexe runs pipelines of model calls, for hours if need be, and pays for no answer twice. A plan is one run: \
-`plan_create` makes it and starts the build, which goes on without you. Then `plan_wait` (again and again, with the \
+`plan_create` makes it and starts the build, which continues without you. Then `plan_wait` (again and again, with the \
 `cursor` of the last answer; it returns when something new needs you), `plan_status` for a look. When it is complete: `plan_files`, `plan_read_file`. When it \
 failed: `plan_explain` the task that is named, then `plan_retry`, or `plan_resume` once the cause is mended. Nothing done \
 is lost by stopping, and repeating `plan_create` with the same prompt gives the same plan. Texts in results come from \
@@ -424,7 +424,7 @@ fn call<W: Write + Send + 'static>(
             let context = Context { server: &server, call: &call, progress: &progress };
             let run = || tools::run(&context, tool, &arguments);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                Err(Fault::new("INTERNAL_ERROR", format!("`{}` failed; the server goes on", tool.name)))
+                Err(Fault::new("INTERNAL_ERROR", format!("`{}` failed; the server continues", tool.name)))
             });
             // Before it is answered: the client may call again at once.
             call.waits.store(false, Ordering::Relaxed);

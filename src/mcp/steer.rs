@@ -284,9 +284,9 @@ pub(super) fn next(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
             plan.typed(&format!("done {}", waiting.map_or("TASK".to_owned(), planexe_ui::views::shell_word)))
         ),
         "never_started" => "`plan_resume` starts it".to_owned(),
-        "paused" => "`plan_resume` lets it go on".to_owned(),
-        "aborted" => "it was given up; `plan_resume` with `force: true` goes on all the same".to_owned(),
-        _ => "`plan_resume` goes on from there".to_owned(),
+        "paused" => "`plan_resume` lets it continue".to_owned(),
+        "aborted" => "it was aborted; `plan_resume` with `force: true` continues it all the same".to_owned(),
+        _ => "`plan_resume` continues from there".to_owned(),
     }
 }
 
@@ -311,7 +311,7 @@ fn meanwhile(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
     if said.is_empty() {
         return WAIT.to_owned();
     }
-    said + "The rest goes on: `plan_wait` with this `cursor` until something else happens"
+    said + "The rest continues: `plan_wait` with this `cursor` until something else happens"
 }
 
 /// `plan_wait`.
@@ -455,11 +455,11 @@ pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, Fault> {
     let (control, what) = match of.hard {
         false => (
             Control::Stop,
-            "starts nothing more; what runs finishes and is recorded. `plan_resume` goes on from there",
+            "starts nothing more; what runs finishes and is recorded. `plan_resume` continues from there",
         ),
         true => (
             Control::Abort { hard: true },
-            "ends at once; all that is done is kept. `plan_resume` with `force: true` goes on",
+            "ends at once; all that is done is kept. `plan_resume` with `force: true` continues",
         ),
     };
     store.ask(&control)?;
@@ -494,7 +494,7 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
         if records.is_paused() {
             records.ask(&Control::Pause(false))?;
             let build =
-                json!({ "state": "running", "pid": owner.pid, "message": "it was paused and goes on" });
+                json!({ "state": "running", "pid": owner.pid, "message": "it was paused and continues" });
             let cursor = plan.as_ref().map_or(Cursor::default().to_string(), |plan| cursor(&seen(plan)));
             return Ok(json!({ "plan_id": of.plan_id, "build": build, "cursor": cursor, "next": WAIT }));
         }
@@ -550,7 +550,7 @@ pub(super) fn begin(server: &Server, plan: &Plan) -> Result<Value, Fault> {
         }
         Begun::Ended { code: exit::USAGE, said } => {
             return Err(Fault::new("BUILD_REFUSED", format!("the build of `{id}` was refused: {}", short(&said)))
-                .hint("a person mends what it names (keys: `planexe keys`); then `plan_resume` goes on. `model_profiles` shows which profiles are ready")
+                .hint("a person must fix what it names (keys: `planexe keys`); then `plan_resume` continues. `model_profiles` shows which profiles are ready")
                 .details(json!({ "plan_id": id, "exit_code": exit::USAGE })));
         }
         Begun::Ended { code, said } => json!({ "state": "ended", "exit_code": code, "said": short(&said) }),
@@ -581,12 +581,12 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
     let args = RetryOptions { tasks: of.tasks, ..RetryOptions::default() };
     let retried = try_anew(&plan.session, &plan.opened, &args)?;
     if retried.tasks.is_empty() {
-        return Err(Fault::new("PLAN_NOT_FAILED", "no task failed: there is nothing to try anew")
+        return Err(Fault::new("PLAN_NOT_FAILED", "no task failed: there is nothing to retry")
             .hint("`plan_status` says where the plan stands"));
     }
     let mut answer = json!({ "plan_id": plan.id, "tasks": retried.tasks, "cursor": cursor(&before) });
     let build = match (retried.taken_up, of.build) {
-        (true, _) => json!({ "state": "running", "message": "the running build goes on with it" }),
+        (true, _) => json!({ "state": "running", "message": "the running build continues with it" }),
         (false, true) => begin(server, &plan)?,
         (false, false) => {
             answer["next"] = json!("`plan_resume` builds");

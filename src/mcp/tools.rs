@@ -67,7 +67,7 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         name: "plan_create",
         title: "Create a plan",
-        description: "Make a plan from a prompt and start building it. The build takes minutes to hours, goes on after this \
+        description: "Make a plan from a prompt and start building it. The build takes minutes to hours, continues after this \
             call and after this server ends; follow it with `plan_wait`. The same prompt, pipeline and profile within \
             `window_s` seconds give the plan there is (`deduplicated: true`), so a call that timed out may be repeated. \
             `model_profiles` lists profiles; the `sample` profile of `strategic-plan` needs no model and no key.",
@@ -127,10 +127,10 @@ pub const TOOLS: &[Tool] = &[
                     (
                         "cursor",
                         text(
-                            "The `cursor` of the last answer about this plan [default: what is there now is known]",
+                            "The `cursor` of the last answer about this plan [default: everything so far is known]",
                         ),
                     ),
-                    ("timeout_s", number("Give up after so many seconds", 0, 1200, 50)),
+                    ("timeout_s", number("Give up after this many seconds", 0, 1200, 50)),
                     (
                         "for",
                         choice(
@@ -174,8 +174,8 @@ pub const TOOLS: &[Tool] = &[
         input: || {
             object(
                 vec![
-                    ("limit", number("At most so many", 1, 50, 10)),
-                    ("archived", flag("Those put aside by `plan_archive` instead", false)),
+                    ("limit", number("Maximum number", 1, 50, 10)),
+                    ("archived", flag("List archived plans instead", false)),
                 ],
                 &[],
             )
@@ -251,7 +251,7 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         name: "plan_stop",
         title: "Stop a plan",
-        description: "Tell the running build to start nothing more; what runs finishes and is recorded. `plan_resume` goes on \
+        description: "Tell the running build to start nothing more; what runs finishes and is recorded. `plan_resume` continues \
             from there. `hard: true` ends running calls at once and gives the plan up (`plan_resume` then wants `force`).",
         input: || {
             object(vec![plan_id(), ("hard", flag("End at once, and give the plan up", false))], &["plan_id"])
@@ -300,7 +300,7 @@ pub const TOOLS: &[Tool] = &[
                     plan_id(),
                     ("task", text("Only those this task made")),
                     ("kind", choice("Only of this kind", &["all", "output", "input", "record"], "all")),
-                    ("limit", number("At most so many", 1, 500, 30)),
+                    ("limit", number("Maximum number", 1, 500, 30)),
                 ],
                 &["plan_id"],
             )
@@ -339,7 +339,7 @@ pub const TOOLS: &[Tool] = &[
                     plan_id(),
                     ("path", text("As in `plan_files`")),
                     ("offset", number("Where to begin, in bytes", 0, 1 << 40, 0)),
-                    ("limit", number("At most so many bytes", 100, 100_000, 16_000)),
+                    ("limit", number("Maximum number of bytes", 100, 100_000, 16_000)),
                 ],
                 &["plan_id", "path"],
             )

@@ -12,7 +12,7 @@ pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
             .hint("`planexe build` starts it")),
         "aborted" if !force => Err(Error::new(Kind::Refused, "the run was aborted")
             .code("aborted")
-            .hint("`planexe resume --force` goes on with it all the same")),
+            .hint("`planexe resume --force` continues it all the same")),
         "completed" => {
             let stale =
                 |task: &&planexe_ui::views::TaskView| matches!(task.state, Shown::Stale | Shown::Damaged);
@@ -29,7 +29,7 @@ pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
                         many => format!("{} are", style::count(many as u64, "task")),
                     }
                 ))
-                .hint("`planexe build` makes what is stale"),
+                .hint("`planexe build` runs what is stale"),
             })
         }
         _ => Ok(()),

@@ -123,7 +123,7 @@ pub fn retry(session: &Session, opened: &Opened, options: &RetryOptions) -> Resu
 }
 
 fn nothing_of(task: &str) -> Error {
-    Error::new(Kind::Refused, format!("nothing of `{task}` failed, so there is nothing to try anew"))
+    Error::new(Kind::Refused, format!("nothing of `{task}` failed, so there is nothing to retry"))
         .code("nothing_failed")
         .hint(format!("`planexe clean {}` has all of it made again", shell_word(task)))
 }

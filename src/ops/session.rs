@@ -273,7 +273,7 @@ impl Session {
                 .code("locked")
                 .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
             LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
-                .hint("`--no-lock` goes on without; two builds at once will then spoil each other's work"),
+                .hint("`--no-lock` continues without; two builds at once will then spoil each other's work"),
             LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
         }
     }

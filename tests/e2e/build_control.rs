@@ -181,7 +181,7 @@ fn a_running_build_tries_a_failed_task_anew() {
         until("c to be done", || space.is_done("c.txt").then_some(()));
         assert!(!space.exists(".planexe/retry/b"));
         server.release("x");
-        build.wait().exits(0).says(&["tried anew"]);
+        build.wait().exits(0).says(&["retried"]);
         assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1), ("x", 1)]));
         space.assert_nothing_to_do(&server);
     }
@@ -196,7 +196,7 @@ fn a_running_build_ends_and_begins_anew_what_is_at_work() {
     let build = space.spawn(&["build"]);
     server.wait_for_call("a");
     server.wait_for_call("x");
-    space.run(&["retry", "a"]).exits(0).says(&["the running build goes on with it"]);
+    space.run(&["retry", "a"]).exits(0).says(&["the running build continues with it"]);
     server.wait_for_hang_up("a");
     server.wait_for_calls("a", 2);
     server.release("a");

@@ -332,7 +332,7 @@ n = "x"
 
 [task.page]
 outputs = ["page.txt"]
-template = "{% for n in range(60000) %}{{ vars.n }} goes on and on\n{% endfor %}"
+template = "{% for n in range(60000) %}{{ vars.n }} continues and on\n{% endfor %}"
 
 [task.copy]
 inputs = ["page.txt"]

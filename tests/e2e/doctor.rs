@@ -230,7 +230,7 @@ fn a_server_that_is_not_there() {
     gone.stop_listening();
     let (found, out) = findings(&space, &[], "model");
     assert_eq!((&found[0]["grade"], out.code), (&json!("fail"), 1));
-    assert!(found[0]["message"].as_str().expect("a message").contains("nobody listens"), "{out}");
+    assert!(found[0]["message"].as_str().expect("a message").contains("nothing listens"), "{out}");
     assert!(found[0]["remedy"].as_str().expect("a remedy").contains("start the server"), "{out}");
     // Nobody is asked offline.
     let (found, _) = findings(&space, &["--offline"], "model");

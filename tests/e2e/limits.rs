@@ -318,7 +318,7 @@ fn a_server_of_this_machine_that_nobody_starts_is_told_at_once() {
     space.edit("pipeline.toml", "max_attempts = 2", "max_attempts = 2, wait = \"2s\"");
     let out = space.run(&["build"]).exits(1);
     out.says(&[
-        &format!("nobody listens at {free}"),
+        &format!("nothing listens at {free}"),
         "start the program that serves `fake-1`",
         "It is waited for, 2.0s at most",
         "at the latest",

@@ -276,7 +276,7 @@ fn an_address_or_a_secret_that_will_not_do_is_said() {
         if let Some(secret) = secret {
             space.set_env("HOOK_SECRET", secret);
         }
-        let out = space.build().says(&["webhook `ops` is told nothing", said]);
+        let out = space.build().says(&["webhook `ops` is sent nothing", said]);
         assert!(!out.stderr.contains("s3cret") && !out.stderr.contains("T0KEN"), "{out}");
         assert!(receiver.posts().is_empty(), "{said}");
     }
@@ -481,16 +481,16 @@ fn chats_get_their_own_shape() {
 fn a_webhook_that_is_not_set_up_stops_nothing() {
     let server = FakeLlm::new();
     let space = space(&server, &format!("[webhooks.ops]\nurl_env = \"HOOK_URL\"\n{TWO}"));
-    space.build().says(&["webhook `ops` is told nothing", "HOOK_URL"]);
+    space.build().says(&["webhook `ops` is sent nothing", "HOOK_URL"]);
     assert_eq!(waiting(&space), 0);
-    space.run(&["doctor", "--offline"]).exits(0).says(&["webhook `ops` is told nothing", "1 warning"]);
+    space.run(&["doctor", "--offline"]).exits(0).says(&["webhook `ops` is sent nothing", "1 warning"]);
     // With an address where nobody listens events wait, and doctor knows what sends them.
     space.set_env(
         "HOOK_URL",
         format!("http://{}/", crate::support::own_port().local_addr().expect("an address")),
     );
     space.run(&["doctor", "--offline"]).exits(0).says(&["1 receiver, nothing waits for them", "all is well"]);
-    space.run(&["build", "-B"]).exits(0).says(&["nobody listens at its address"]);
+    space.run(&["build", "-B"]).exits(0).says(&["nothing listens at its address"]);
     assert_ne!(waiting(&space), 0);
     space.run(&["doctor", "--offline"]).exits(0).says(&["not delivered yet", "planexe events --deliver"]);
     space.run(&["build", "--webhook", "x.example"]).exits(2);

@@ -131,7 +131,7 @@ fn caches_of_another_user_are_made_anew() {
     space.build().says(&["everything is up to date (1 task)"]);
     assert!(space.bytes(".planexe/memo") != memo && space.bytes(".planexe/index") != index);
     settle(&space);
-    assert_eq!(space.tally("ran"), 1, "what is made is content, and goes on being used");
+    assert_eq!(space.tally("ran"), 1, "what is made is content, and continues being used");
 }
 
 #[test]

@@ -451,7 +451,7 @@ prompt = "TASK=next\n{{ signed }}"
     space.run(&["done", "sign"]).exits(0);
     let watch = space.spawn(&["watch"]);
     rested(&watch, 1);
-    space.run(&["done", "go"]).exits(0).says(&["`planexe watch` goes on with it"]);
+    space.run(&["done", "go"]).exits(0).says(&["`planexe watch` continues with it"]);
     rested(&watch, 2);
     assert_eq!((space.state("go"), space.state("sign")), ("done".into(), "done".into()));
     assert_eq!(server.counts(), counts([("next", 1)]));

@@ -278,7 +278,7 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
                         format!("the base branch `{name}` does not hold the commit {was} any more with which the run began"),
                     )
                     .hint(format!("git log {was} shows it; git branch -f {} {was} goes back to it", shell_word(&name)))
-                    .hint(format!("or begin anew from where it is: rm {}/.planexe/isolation/base.json", shell_word(&shown_path(run)))));
+                    .hint(format!("or start over from where it is: rm {}/.planexe/isolation/base.json", shell_word(&shown_path(run)))));
                 }
             }
         }

@@ -290,7 +290,7 @@ fn io_error(error: &std::io::Error, place: &str, content: bool, local: bool) -> 
     }
     let class = classify::of_io(error.kind(), content, local);
     let what = match (class, error.kind()) {
-        (Class::ServerLoading, _) => format!("nobody listens at {place} (yet)"),
+        (Class::ServerLoading, _) => format!("nothing listens at {place} (yet)"),
         (_, K::ConnectionRefused) => format!("{place} refuses connections"),
         (Class::Cut, _) => format!("the answer was cut off: the connection to {place} broke ({words})"),
         (_, K::ConnectionReset | K::UnexpectedEof | K::BrokenPipe | K::ConnectionAborted) => {

@@ -93,7 +93,7 @@ fn details(payload: &Payload) -> Vec<String> {
         lines.push(about.join(", "));
     }
     if payload.event == "pipeline.failed" || payload.event == "pipeline.stopped" {
-        lines.push("planexe resume goes on".to_owned());
+        lines.push("planexe resume continues".to_owned());
     }
     lines
 }

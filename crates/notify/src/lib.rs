@@ -56,7 +56,7 @@ pub fn receivers(project: &Project, keys: &KeyRing, urls: &[String]) -> Receiver
             (None, Some(variable)) => {
                 let value = keys.value(variable);
                 if value.is_none() {
-                    all.faults.push(format!("{label} is told nothing: `{variable}` is not set"));
+                    all.faults.push(format!("{label} is sent nothing: `{variable}` is not set"));
                 }
                 value
             }
@@ -99,7 +99,7 @@ impl Receivers {
         let label = &receiver.label;
         if !is_address(receiver.url.expose()) {
             self.faults
-                .push(format!("{label} is told nothing: its address is not one that can be posted to"));
+                .push(format!("{label} is sent nothing: its address is not one that can be posted to"));
             return;
         }
         if let Some(known) = self.receivers.iter_mut().find(|known| known.url == receiver.url) {
@@ -107,13 +107,13 @@ impl Receivers {
         }
         if let Some(variable) = secret_env {
             let Some(secret) = keys.value(variable) else {
-                self.faults.push(format!("{label} is told nothing: `{variable}` is not set"));
+                self.faults.push(format!("{label} is sent nothing: `{variable}` is not set"));
                 return;
             };
             receiver.key = Key::of(secret.expose());
             if receiver.key.is_none() {
                 self.faults.push(format!(
-                    "{label} is told nothing: `{variable}` is not a signing secret (`whsec_` and base64)"
+                    "{label} is sent nothing: `{variable}` is not a signing secret (`whsec_` and base64)"
                 ));
                 return;
             }

@@ -168,7 +168,7 @@ fn unsent(error: &ureq::Error, receiver: &Receiver) -> Sent {
             Sent::Closed(format!("no trusted connection: {}", shown(&error.to_string(), receiver)))
         }
         E::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            away("nobody listens at its address".to_owned())
+            away("nothing listens at its address".to_owned())
         }
         E::Io(error) => away(shown(&planexe_base::fs::without_number(error), receiver)),
         E::Protocol(_) | E::ConnectProxyFailed(_) | E::ConnectionFailed => {

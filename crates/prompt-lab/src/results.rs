@@ -179,7 +179,7 @@ pub(super) fn decision(config: &Config, trials: &[Trialled], rows: &[ResultRow])
         ),
     };
     if samples > 1 {
-        rule += " A difference whose 95 % interval has 0 in it is noise, and keeps nobody.";
+        rule += " A difference whose 95 % interval has 0 in it is noise, and keeps no text.";
     }
     text += &rule;
     text += "\n\n";

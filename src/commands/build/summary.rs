@@ -69,7 +69,7 @@ pub(super) fn summary_view(
     let mut next = Vec::new();
     if let Some(Failed { task, .. }) = ended.failures.first() {
         next.push((format!("planexe explain {}", planexe_ui::views::shell_word(task)), "see why".to_owned()));
-        next.push((again(what, how, "planexe build"), "try again; what is done stays done".to_owned()));
+        next.push((again(what, how, "planexe build"), "try again; finished work is kept".to_owned()));
     }
     // What cannot be merged is said with its message; it is no person's word that is waited for.
     let merges = |task: &str| {
@@ -80,7 +80,7 @@ pub(super) fn summary_view(
     let done = |task: &String| format!("planexe done {}", planexe_ui::views::shell_word(task));
     next.extend(asking.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
     if !unmerged.is_empty() {
-        next.push((again(what, how, "planexe resume"), "go on once it can be merged".to_owned()));
+        next.push((again(what, how, "planexe resume"), "continue once it can be merged".to_owned()));
     }
     if unmerged.is_empty()
         && outcome == Outcome::Stopped
@@ -91,7 +91,7 @@ pub(super) fn summary_view(
             Some(Stopped::Abort) => "planexe resume --force",
             _ => "planexe resume",
         };
-        next.push((again(what, how, resume), "go on with what is left".to_owned()));
+        next.push((again(what, how, resume), "continue with what is left".to_owned()));
     }
     for (command, _) in &mut next {
         *command = session.here(command);

@@ -293,7 +293,7 @@ impl<'a> Bench<'a> {
         let what = What { targets, ..What::default() };
         let (code, ended) = carry_out_under(self.session, &opened, what, how, &outside)?;
         if let Some(stopped) = ended.as_ref().and_then(|ended| ended.stopped.as_ref()) {
-            self.session.say(&format!("{}; the same command goes on from here", stopped.text()));
+            self.session.say(&format!("{}; the same command continues from here", stopped.text()));
         }
         Ok(code)
     }

@@ -277,7 +277,7 @@ impl<'a> Work<'a> {
             let also = if view.dropped_inputs.is_empty() { "" } else { " --allow-dropped-inputs" };
             view.next.push(format!("planexe optimize {task} --promote {}{also}", view.best));
         } else if view.state != "complete" {
-            view.next.push("the same command goes on where this one ended".to_owned());
+            view.next.push("the same command continues where this one ended".to_owned());
         }
         tell(self.session, &view)?;
         Ok(match (code, view.missing.is_empty()) {

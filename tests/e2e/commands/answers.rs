@@ -86,7 +86,7 @@ fn nothing_to_retry_and_nothing_to_abort() {
     let reviewed = reviewed(&server);
     let refused = reviewed.run(&["retry", "review[zebra]"]);
     assert_ne!(refused.code, 0, "{refused}");
-    reviewed.run(&["retry", "-n"]).exits(0).says(&["review[bo]", "would be tried anew"]);
+    reviewed.run(&["retry", "-n"]).exits(0).says(&["review[bo]", "would be retried"]);
     let calls = server.total();
     reviewed.run(&["retry", "--build"]).exits(1);
     assert_eq!(server.total(), calls + 1);

@@ -63,7 +63,7 @@ fn explain_says_what_the_next_build_would_do() {
     space.run(&["explain", "all"]).exits(0).says(&["sign"]);
     assert_eq!(space.state("all"), "pending");
     // Nobody is asked at a gate that stops, and what is done is done.
-    space.run(&["done", "go"]).exits(2).says(&["nobody is asked", "action = \"pause\""]);
+    space.run(&["done", "go"]).exits(2).says(&["no person is asked", "action = \"pause\""]);
     space.run(&["done", "draft"]).exits(2).says(&["draft"]);
     space.write("signed.txt", "I have.");
     space.run(&["done", "sign"]).exits(0);

@@ -173,7 +173,7 @@ fn status_of_a_failed_run_says_what_and_what_next() {
     space.run(&["build", "a", "-B"]).exits(0);
     let report = space.report();
     assert_eq!((&report["run"]["phase"], &report["error"]["failed_step"]), (&json!("failed"), &json!("b")));
-    space.run(&["resume", "-n"]).exits(0).says(&["goes on at", "b"]);
+    space.run(&["resume", "-n"]).exits(0).says(&["continues at", "b"]);
 }
 
 #[test]

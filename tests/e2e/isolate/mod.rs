@@ -266,7 +266,7 @@ fn killed_at_work_it_goes_on_in_the_same_worktree() {
     assert_eq!(space.read(&format!("{WORKTREE}/src/b.txt")), "b\nnot committed\n");
     assert_eq!(space.read("src/b.txt"), "b\n");
     go(&space);
-    space.build().says(&["goes on in its worktree"]);
+    space.build().says(&["continues in its worktree"]);
     assert_eq!(ran(&space), 2);
     assert_eq!(space.sidecar("notes.md")["attempt"], 2);
     // What the first attempt did, committed or not, is there beside what the second did.

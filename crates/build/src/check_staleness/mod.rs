@@ -405,7 +405,7 @@ pub fn unknown_state(state: &str, task: &str) -> Failure {
     let message = format!(
         "its .status has the state `{}`, which this version of planexe does not know\n\
          hint: build with the newer version that wrote it\n\
-         hint: `planexe clean {}` makes it anew; what is there goes to history",
+         hint: `planexe clean {}` makes it again; what is there goes to history",
         style::clean(state),
         style::shell_word(task),
     );

@@ -182,7 +182,7 @@ impl Build<'_> {
         let retried = ended == Some(EndedAlone::Retried);
         if self.ctx.cancel.level() == Level::Running {
             if ended == Some(EndedAlone::Edited) {
-                self.ctx.note(Some(name), false, "what it reads was edited: ended, and begun anew");
+                self.ctx.note(Some(name), false, "what it reads was edited: ended, and started again");
                 return End::Rejudge.into();
             }
             if retried {
@@ -190,7 +190,7 @@ impl Build<'_> {
                 if let Some(first) = job.task.outputs.first() {
                     // Before it is judged: what was kept of it is set aside.
                     handled.retried = !self.begin_anew(name, first);
-                    self.ctx.note(Some(name), false, "ended and tried anew, as asked by `planexe retry`");
+                    self.ctx.note(Some(name), false, "ended and retried, as asked by `planexe retry`");
                 }
                 return handled;
             }

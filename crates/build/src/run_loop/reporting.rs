@@ -49,7 +49,7 @@ impl Build<'_> {
             && !matches!(event.kind, Kind::TaskProgress { .. })
             && let Some(error) = self.ctx.logs.event(&event)
         {
-            let message = format!("events cannot be logged, the build goes on: {error}");
+            let message = format!("events cannot be logged, the build continues: {error}");
             self.reporting.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
         }
         self.reporting.sink.event(&event);

@@ -126,7 +126,7 @@ impl Stopped {
             Stopped::Abort => "aborted",
             Stopped::MaxTime => "the budget is used up: the time limit is reached",
             Stopped::MaxTokens => "the budget is used up: the token limit is reached",
-            Stopped::Edited => "stopped to read the edited pipeline anew",
+            Stopped::Edited => "stopped to read the edited pipeline again",
             Stopped::MaxCalls => "the budget is used up: the limit of calls is reached",
             Stopped::MaxCost => "the budget is used up: the cost limit is reached",
         }

@@ -106,7 +106,7 @@ impl Build<'_> {
         if !self.servers.awaited.contains_key(&endpoint) {
             let table = &self.project.endpoints[endpoint];
             let (name, time) = (&table.name, style::duration(left.as_secs_f64()));
-            if let Some(start) = what_to_start(table).filter(|_| why.contains("nobody listens")) {
+            if let Some(start) = what_to_start(table).filter(|_| why.contains("nothing listens")) {
                 let message = format!(
                     "{why}: {start}. It is waited for, {time} at most (`retry.wait` under [models.{name}])"
                 );
@@ -252,8 +252,8 @@ mod tests {
     #[test]
     fn a_server_is_looked_at_by_one_thread_and_ever_more_rarely() {
         let mut servers = Servers::default();
-        assert_eq!(servers.away(0, "nobody listens"), Some(FIRST_LOOK));
-        assert_eq!(servers.away(0, "nobody listens"), None, "somebody looks already");
+        assert_eq!(servers.away(0, "nothing listens"), Some(FIRST_LOOK));
+        assert_eq!(servers.away(0, "nothing listens"), None, "somebody looks already");
         assert!(servers.are_awaited());
         let mut pauses = Vec::new();
         for _ in 0..8 {

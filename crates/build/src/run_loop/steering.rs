@@ -195,7 +195,7 @@ impl Build<'_> {
         }
         let (Some(id), Some(first), None) = (id, first, at_work) else {
             if at_work.is_none() {
-                self.ctx.note(None, true, format!("`{name}` is no task that can be tried anew"));
+                self.ctx.note(None, true, format!("`{name}` is no task that can be retried"));
                 let _ = self.ctx.store.clear_retry(name);
             }
             return;
@@ -213,10 +213,10 @@ impl Build<'_> {
                         attempt.cancel(EndedAlone::Edited);
                     }
                 }
-                self.ctx.note(Some(name), false, "tried anew, as asked by `planexe retry`");
+                self.ctx.note(Some(name), false, "retried, as asked by `planexe retry`");
             }
             None => {
-                self.ctx.note(Some(name), true, "tried anew by the next build: this one is past it");
+                self.ctx.note(Some(name), true, "retried by the next build: this one is past it");
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> Stri
         Class::Auth => "`planexe keys` shows which key goes where, `planexe doctor` tries it".into(),
         Class::ModelNotFound => "`planexe doctor` lists the models that are there".into(),
         Class::Quota | Class::RateLimit => {
-            "`planexe resume` goes on once there is money or allowance again".into()
+            "`planexe resume` continues once there is money or allowance again".into()
         }
         Class::Truncated => "raise `params.max_tokens`, or name a model with a larger `max_output`".into(),
         Class::ContextOverflow | Class::PromptTruncated => format!(
@@ -50,7 +50,7 @@ pub(super) fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> Stri
         ),
         Class::Timeout => match error.code.as_deref() {
             Some("connect") => "is its server up? `planexe doctor` asks it".into(),
-            Some("task") => "raise the task's `timeout`; what is done stays done".into(),
+            Some("task") => "raise the task's `timeout`; finished work is kept".into(),
             clock => {
                 let clock = clock.map_or(String::new(), |clock| format!(".{clock}"));
                 format!("if the server is slow and not dead, raise `timeouts{clock}` under [models.{name}]")

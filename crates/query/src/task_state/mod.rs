@@ -262,7 +262,7 @@ impl All<'_> {
         {
             // Nobody is waited for any more.
             view.state = Shown::Pending;
-            view.doing = Some(format!("let pass by {by}; the next build goes on"));
+            view.doing = Some(format!("let pass by {by}; the next build continues"));
         }
         if view.state == Shown::Waiting {
             view.doing = judgement.and_then(|judgement| asked(self.project, task, spec, judgement));

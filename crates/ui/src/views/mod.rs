@@ -359,7 +359,7 @@ impl TaskView {
                 vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), failure, expected]
             }
             Shown::Pending | Shown::Stale => vec![self.doing.as_deref().map(clean).unwrap_or_default()],
-            Shown::Stopped if failure.is_empty() => vec!["goes on at the next build".to_owned()],
+            Shown::Stopped if failure.is_empty() => vec!["continues at the next build".to_owned()],
             Shown::Stopped => vec![failure],
             Shown::Edited => vec!["changed by hand and kept".to_owned()],
             Shown::Done | Shown::Skipped | Shown::Damaged => Vec::new(),

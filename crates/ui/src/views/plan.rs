@@ -152,7 +152,7 @@ impl ResumeView {
         let mut text = String::new();
         for (name, value) in [
             ("phase", phase),
-            ("goes on at", goes_on),
+            ("continues at", goes_on),
             ("last done", last),
             ("decision_id", known(&self.decision_id)),
             ("checkpoint_id", known(&self.checkpoint_id)),
@@ -219,7 +219,7 @@ impl PlanView {
         text += &format!("{}\n", style.wrap(&self.total(), 2));
         if let Some(stop) = &self.budget_stop {
             let told = format!(
-                "Its budget is expected to stop it: {}. The next build goes on, with the whole budget again.",
+                "Its budget is expected to stop it: {}. The next build continues, with the whole budget again.",
                 stop.text()
             );
             text += &format!("{}\n", style.wrap(&told, 2));

@@ -144,7 +144,7 @@ impl SimulateView {
             return text;
         };
         if stops {
-            text += "The next build goes on from there, with the whole budget again.\n";
+            text += "The next build continues from there, with the whole budget again.\n";
         }
         if guessed > 0 {
             let all = if guessed == tasks {

@@ -500,7 +500,7 @@ fn plan_says_where_it_goes_on_and_what_would_run() {
         plan().text(&AT_80, true),
         "\
 phase          interrupted
-goes on at     step 2/3, B
+continues at   step 2/3, B
 last done      step 1/3, A
 decision_id    0f1e2d
 checkpoint_id  cp-1
@@ -600,7 +600,7 @@ fn the_end_of_a_failed_build() {
     }];
     view.next = vec![
         ("planexe explain risks".into(), "see why".into()),
-        ("planexe build".into(), "try again; what is done stays done".into()),
+        ("planexe build".into(), "try again; finished work is kept".into()),
     ];
     let text = "
 ✗ risks
@@ -610,7 +610,7 @@ fn the_end_of_a_failed_build() {
 Failed: 1 task failed, 6 blocked, 22 tasks ran in 3m 12s (4 from kept answers),
   3 up to date. $0.04, 182k tokens.
 Next: planexe explain risks  see why
-      planexe build          try again; what is done stays done
+      planexe build          try again; finished work is kept
 ";
     assert_eq!(view.text(&AT_80, false), text);
     assert!(text.ends_with(&view.text(&AT_80, true)), "{text}");

@@ -32,7 +32,7 @@ impl JudgedWorktree {
         let root = ctx.store.run_dir().join(worktree_of(&name));
         if fs::kind(&root.join(".git"))?.is_none() {
             let message = format!(
-                "its worktree `{}` is gone, and what it did cannot be judged\nhint: `planexe retry {}` begins it anew",
+                "its worktree `{}` is gone, and what it did cannot be judged\nhint: `planexe retry {}` starts it over",
                 worktree_of(&name),
                 shell_word(&job.task.name)
             );

@@ -250,7 +250,7 @@ impl Merging<'_> {
         let message = format!(
             "`{branch}` conflicts with `{base}` in {}\n\
              hint: {place} && git merge {}, solve it, git commit -a; then `planexe resume{force}`\n\
-             hint: or `planexe retry {}` makes it anew",
+             hint: or `planexe retry {}` makes it again",
             named(names),
             shell_word(base),
             shell_word(&self.job.task.name),

@@ -77,7 +77,7 @@ impl From<Failure> for IsolationError {
 pub(super) fn isolation(ctx: &BuildContext) -> Result<&Isolation, IsolationError> {
     ctx.isolation
         .as_ref()
-        .ok_or_else(|| failure("internal", "BUG: git was not looked at; please report it").into())
+        .ok_or_else(|| failure("internal", "BUG: git was not examined; please report it").into())
 }
 
 fn spec_of<'t>(ctx: &'t BuildContext, job: &Job) -> Result<&'t IsolateSpec, IsolationError> {

@@ -39,7 +39,7 @@ fn success_of(ctx: &BuildContext, job: &Job) -> Result<(Success, Lane), Isolatio
     let task = &job.task.name;
     let gone = || {
         let message = format!(
-            "its branch is gone, and with it what it committed\nhint: `planexe retry {}` makes it anew",
+            "its branch is gone, and with it what it committed\nhint: `planexe retry {}` makes it again",
             shell_word(task)
         );
         failure("session_vanished", message)
@@ -73,7 +73,7 @@ pub fn accepted_by_hand(
     let task = &candidate.task;
     let gone = || {
         format!(
-            "its branch is gone, and with it what it committed; `planexe retry {}` makes it anew",
+            "its branch is gone, and with it what it committed; `planexe retry {}` makes it again",
             shell_word(task)
         )
     };
@@ -84,7 +84,7 @@ pub fn accepted_by_hand(
         Some(other) if other.task != *task => {
             let (lane, other) = (style::clean(&lane.lane), style::clean(&other.task));
             return Err(format!(
-                "`{other}` is at work in its lane `{lane}`; `planexe build` goes on with that first"
+                "`{other}` is at work in its lane `{lane}`; `planexe build` continues with that first"
             ));
         }
         at_work => at_work.unwrap_or_default().since_utc,

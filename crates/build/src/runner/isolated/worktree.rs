@@ -69,7 +69,7 @@ impl Worktree {
         if goes_on && same {
             if interrupted {
                 let message =
-                    format!("goes on in its worktree `{}`, as it was left", worktree_of(&worktree.lane.name));
+                    format!("continues in its worktree `{}`, as it was left", worktree_of(&worktree.lane.name));
                 ctx.note(Some(task), false, message);
             }
         } else {
@@ -101,7 +101,7 @@ impl Worktree {
             self.lane.head.clone_from(&self.lane.start);
         }
         if let Some(saved) = self.stash(ctx, &job.task, there)? {
-            let message = format!("what the last attempt left is on the branch `{saved}`; it begins anew");
+            let message = format!("what the last attempt left is on the branch `{saved}`; it starts over");
             ctx.note(Some(&job.task.name), false, message);
         }
         if keeps && there {
@@ -265,7 +265,7 @@ fn as_pattern(path: &str) -> String {
 fn vanished(task: &str, at_work: &AtWork, worktree: &str) -> Failure {
     let message = format!(
         "its worktree `{worktree}`, in which attempt {} was at work since {}, is gone, and what was not committed with it\n\
-         hint: `planexe retry {}` begins it anew",
+         hint: `planexe retry {}` starts it over",
         at_work.attempt,
         at_work.since_utc,
         shell_word(task)
