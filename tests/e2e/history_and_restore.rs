@@ -167,7 +167,7 @@ gate = { fail_if = "{{ true }}", action = "pause" }
     space.write("plan.txt", "Build a bridge.\n");
     space.run(&["done", "a"]).exits(2).says(&["is a prompt task", "planexe build a"]);
     space.run(&["done", "warned"]).exits(2).says(&["only warns"]);
-    space.run(&["done", "paused"]).exits(2).says(&["was not looked at yet", "planexe build"]);
+    space.run(&["done", "paused"]).exits(2).says(&["was not evaluated yet", "planexe build"]);
     space.run(&["build"]).exits(3);
     assert_eq!(space.state("paused"), "waiting");
     let passed = space.run(&["done", "paused", "--json"]).exits(0).json();

@@ -91,7 +91,7 @@ fn nothing_to_retry_and_nothing_to_abort() {
     reviewed.run(&["retry", "--build"]).exits(1);
     assert_eq!(server.total(), calls + 1);
     // Given up: `resume` alone does not go on with it.
-    reviewed.run(&["abort"]).exits(0).says(&["given up", "resume --force"]);
+    reviewed.run(&["abort"]).exits(0).says(&["the run is aborted", "resume --force"]);
     assert_eq!(reviewed.report()["run"]["phase"], "aborted");
     reviewed.run(&["resume"]).exits(2).says(&["--force"]);
 }
