@@ -32,7 +32,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// No parts.
+    /// A fingerprint that has no parts yet.
     pub fn new() -> Fingerprint {
         Fingerprint::default()
     }
@@ -47,7 +47,7 @@ impl Fingerprint {
         self.parts.insert(name.into(), digest);
     }
 
-    /// The parts.
+    /// The digest of each part, by its name, in the order they were added.
     pub fn parts(&self) -> &IndexMap<String, Digest> {
         &self.parts
     }

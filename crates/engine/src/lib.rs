@@ -1,5 +1,5 @@
-//! The engine: the graph of tasks, what makes a task stale, and what runs next. It has no I/O: events and times in,
-//! actions out, so that a build, a forecast and a seeded test with crashes at every step run the same code.
+//! The engine: the graph of tasks, what makes a task stale, and what runs next. It has no I/O: events and times go in,
+//! actions come out. So a build, a forecast and a seeded test with crashes at every step run the same code.
 
 pub mod fingerprint;
 pub mod graph;

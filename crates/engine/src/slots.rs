@@ -86,7 +86,7 @@ impl Slots {
         self.cpu.capacity > 1 && self.all.capacity > 1
     }
 
-    /// Commands that run.
+    /// How many commands hold a core now.
     pub fn cores_taken(&self) -> u32 {
         self.cpu.taken
     }
@@ -114,7 +114,7 @@ impl Slots {
         self.endpoints[endpoint].is_held_long(now)
     }
 
-    /// Takes the slots.
+    /// Takes the slots that a task needs.
     pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;
         self.cpu.taken += u32::from(needs.cpu);

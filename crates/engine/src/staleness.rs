@@ -13,7 +13,7 @@ use planexe_base::record::{Digest, Done, MadeWith, Marker, State};
 /// All that is known of a task when it is judged.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// Its `.DONE`.
+    /// The task's `.DONE`, as it was read.
     pub marker: &'a Marker,
     /// The state in its `.status`, if that can be read, and the class of its failure.
     pub status: Option<(State, Option<String>)>,
@@ -23,16 +23,16 @@ pub struct Facts<'a> {
     pub fingerprint: Option<&'a Fingerprint>,
     /// The models it may ask now.
     pub models: &'a [MadeWith],
-    /// How to judge.
+    /// The options of the build that make more stale.
     pub rules: Rules,
     /// With [`Rules::by_mtime`]: an input that is newer than an output.
     pub newer: Option<(String, String)>,
 }
 
-/// How to judge.
+/// The options of a build that change what is stale.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Everything is stale.
+    /// Under `-B` every task is stale.
     pub force: bool,
     /// Another model or other parameters make stale.
     pub model: bool,
@@ -60,20 +60,20 @@ impl Rules {
 pub struct Seen {
     /// Relative to the run directory.
     pub path: String,
-    /// What is there.
+    /// What was found under its name.
     pub content: Content,
 }
 
 /// What is at an output's path.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
-    /// Nothing.
+    /// There is no file of this name.
     Missing,
     /// A file of no bytes.
     Empty,
-    /// A file.
+    /// There is a regular file.
     File {
-        /// Of its content.
+        /// The digest of its content.
         digest: Digest,
         /// Under schema and checks, where the task has any and the content is not the recorded one.
         invalid: Option<String>,
@@ -90,10 +90,10 @@ pub enum StaleReason {
     NeverBuilt,
     /// It was built, and its outputs and records were taken away.
     TakenAway {
-        /// By what.
+        /// What took them away.
         why: Why,
     },
-    /// `-B`.
+    /// The build was told to run everything (`-B`).
     Forced,
     /// The marker was removed since it was done.
     MarkerRemoved,
@@ -114,29 +114,29 @@ pub enum StaleReason {
     },
     /// The marker is of a newer version of planexe.
     MarkerNewer {
-        /// Its version.
+        /// The format's number in it, which is newer than ours.
         schema: u32,
     },
     /// An output is not there.
     OutputMissing {
-        /// Its path.
+        /// The path of the file, from the run directory.
         path: String,
     },
     /// An output has no bytes.
     OutputEmpty {
-        /// Its path.
+        /// The path of the file, from the run directory.
         path: String,
     },
     /// An output was changed and does not pass schema and checks.
     OutputInvalid {
-        /// Its path.
+        /// The path of the file, from the run directory.
         path: String,
         /// What is wrong with it.
         why: String,
     },
     /// An output is declared that the record does not have.
     OutputNew {
-        /// Its path.
+        /// The path of the file, from the run directory.
         path: String,
     },
     /// Something it is made from is not what it was.
@@ -153,16 +153,16 @@ pub enum StaleReason {
     },
     /// Another model or other parameters, and that was said to count.
     ModelChanged {
-        /// What made it.
+        /// The model and parameters that made it.
         old: MadeWith,
-        /// What would.
+        /// The model and parameters that would make it now.
         new: Option<MadeWith>,
     },
-    /// make's rule.
+    /// An input is newer than an output, where make's rule applies (`by = "mtime"`).
     Newer {
-        /// The input.
+        /// The input that is newer.
         input: String,
-        /// The older output.
+        /// The output that is older than it.
         output: String,
     },
 }
@@ -252,7 +252,7 @@ fn part_text(part: &str) -> String {
 /// What is to be done about a task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// Nothing.
+    /// It is up to date.
     Fresh {
         /// Outputs that were edited by hand and are valid: kept, and given to readers as they are.
         edited: Vec<String>,
@@ -263,7 +263,7 @@ pub enum Decision {
     Adopt,
     /// Left as it failed.
     KeptFailed,
-    /// Run it.
+    /// It has to run.
     Stale {
         /// Why, at least one.
         reasons: Vec<StaleReason>,
@@ -278,7 +278,7 @@ pub enum Decision {
     DependsOn,
 }
 
-/// Judges a task.
+/// Decides from the facts whether a task is up to date, and if not, why. No I/O.
 pub fn judge(facts: &Facts<'_>) -> Decision {
     let stale =
         |reasons, redraw| Decision::Stale { reasons, redraw, try_existing: false, edited: Vec::new() };

@@ -1,14 +1,14 @@
-//! What the calls of one build may come to. Each call is let through as it begins, so that a limit of calls is never
-//! passed, and one of tokens or money only by the calls under way when it is reached.
+//! The budget of one build's calls. Each call is admitted as it begins. So a limit of calls is never exceeded, and a limit
+//! of tokens or money only by the calls in flight when it is reached.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Usage;
 
-/// The limits.
+/// The budget of one build; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Most {
-    /// Calls begun.
+    /// How many calls may begin (`--max-calls`).
     pub calls: Option<u64>,
     /// Tokens, read and written.
     pub tokens: Option<u64>,
@@ -47,7 +47,7 @@ struct State {
 }
 
 impl Ceiling {
-    /// Nothing has begun.
+    /// A budget of which nothing is used yet.
     pub fn new(most: Most) -> Ceiling {
         Ceiling { most, state: Mutex::default() }
     }

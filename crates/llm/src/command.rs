@@ -32,7 +32,7 @@ const STDERR_CAP: usize = 64 * 1024;
 /// first-token and idle are only what the table says.
 const TOTAL: Duration = Duration::from_secs(60 * 60);
 
-/// One such program.
+/// A model that is a program (`api = "command"`).
 pub struct Command {
     argv: Vec<String>,
     folder: PathBuf,

@@ -1,4 +1,4 @@
-//! `[models.NAME]`: what is asked, how long it is waited for, what it costs.
+//! `[models.NAME]`: the server and model, their limits, timeouts and prices.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -333,7 +333,7 @@ fn redact_bearer(text: String) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeysFile {
-    /// The bindings.
+    /// Which variable is bound to which host.
     pub bind: Vec<Binding>,
 }
 

@@ -103,7 +103,7 @@ pub struct Reply {
     /// Reasoning the server sent apart from the answer.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reasoning: String,
-    /// What it used.
+    /// The tokens and money that the server reported for it.
     pub usage: Usage,
     /// The model the server says answered.
     pub model: Option<String>,
@@ -262,7 +262,7 @@ pub struct CallContext<'a> {
 
 /// One endpoint that answers prompts.
 pub trait Provider: Send + Sync {
-    /// Makes one attempt.
+    /// Makes one attempt: a reply that is proved whole, or an error with its class. No retries.
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError>;
 
     /// Whether the server behind it is up, asked briefly (at most a few seconds); what a wait for a

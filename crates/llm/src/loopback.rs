@@ -1,4 +1,4 @@
-//! Connecting to this machine and to no other: what a name stands for is looked at, not how it is written.
+//! Connecting only to this machine: the resolved address decides, not how the name is written.
 
 use std::net::IpAddr;
 

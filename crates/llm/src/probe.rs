@@ -1,5 +1,5 @@
-//! Short questions to a server: is it up, has it the model, how much does it hold. For waits on a loading
-//! server and for `planexe doctor`; never part of a call.
+//! Short questions to a server: whether it is up, has the model, and how large its context is. Used while waiting for a
+//! server and by `planexe doctor`; never part of a call.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const BRIEF: Duration = Duration::from_secs(3);
 /// Whether a server can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// It answers.
+    /// It answers, and takes requests.
     Up,
     /// It answers that it is loading.
     Loading(String),

@@ -27,11 +27,11 @@ pub struct RecordedFile {
     /// What was recorded, for people.
     #[serde(default)]
     pub about: String,
-    /// The answers.
+    /// The recorded answers, in the order of the file.
     pub answers: Vec<RecordedAnswer>,
 }
 
-/// One of them.
+/// One recorded answer, and the prompt it belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RecordedAnswer {
     /// The task that asked.

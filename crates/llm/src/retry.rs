@@ -79,14 +79,14 @@ pub struct ModelFacts<'a> {
     pub max_output: Option<u64>,
     /// Closed for the run by a failure that no call will mend.
     pub closed: bool,
-    /// Its numbers.
+    /// The budgets that apply to this endpoint.
     pub policy: Policy,
 }
 
 /// A failure, and what was asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Failed<'a> {
-    /// The failure.
+    /// The failure to decide on.
     pub error: &'a CallError,
     /// Which model of the list it was.
     pub model: usize,
@@ -138,7 +138,7 @@ pub enum Next {
         /// The `max_tokens` to ask with; None to leave it.
         max_tokens: Option<u64>,
     },
-    /// The next model.
+    /// Ask the next model of the task's list.
     Fallback {
         /// Its place in the list.
         model_index: usize,
@@ -150,7 +150,7 @@ pub enum Next {
         /// Its place in the list.
         model_index: usize,
     },
-    /// The task fails.
+    /// No model is left: the task fails.
     GiveUp {
         /// Whether the endpoint that failed is closed for the run.
         endpoint_closed: bool,

@@ -1,4 +1,4 @@
-//! Numbers that look random and can be had again: jitter of pauses, simulated answers.
+//! Reproducible random numbers, for the jitter of pauses and for simulated answers.
 
 /// A small random source (splitmix64): the same seed gives the same pauses.
 #[derive(Debug, Clone)]

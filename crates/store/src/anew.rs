@@ -1,8 +1,8 @@
-//! What a build was told to make anew whatever the files say (`build -B`, `--rebuild-on model`), and did not come to:
-//! `.planexe/anew.json`. It follows from no file, so a build that was stopped, failed or killed would leave no trace of it.
+//! Tasks that `build -B` or `--rebuild-on model` requested and did not reach: `.planexe/anew.json`. No other file shows
+//! such a request, so without this list it would be lost when the build is stopped, fails or is killed.
 //!
-//! Each task is listed with the digest of the `.DONE` it had. What was made, or marked as done, since has another one:
-//! nothing has to be crossed out.
+//! Each task is listed with the digest of the `.DONE` it had. A task that was made or marked done since has another
+//! digest, so entries need not be removed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ const CAP: u64 = 1 << 28;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
-    /// `-B`.
+    /// Requested by `-B`.
     Always,
     /// `--rebuild-on model`: if another model would make it now.
     Model,
@@ -31,7 +31,7 @@ pub enum Asked {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Listed {
     asked: Asked,
-    /// Of its `.DONE`.
+    /// The digest of the `.DONE` it had when it was requested.
     done: Digest,
 }
 

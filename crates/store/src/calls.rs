@@ -31,10 +31,10 @@ pub enum Verdict {
     Rejected,
 }
 
-/// What was sent.
+/// What was sent to the model, as it is kept with the answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeptRequest {
-    /// System prompt.
+    /// The system prompt; empty if there was none.
     #[serde(default)]
     pub system: String,
     /// The rendered prompt.
@@ -71,7 +71,7 @@ impl From<&Request> for KeptRequest {
 pub struct CallRecord {
     /// Version of the format.
     pub schema: u32,
-    /// `task` or `task[key]`.
+    /// The task's name: `task` or `task[key]`.
     pub task: String,
     /// Digest of what was sent: what an answer is looked up by.
     pub digest: Digest,
@@ -85,7 +85,7 @@ pub struct CallRecord {
     pub request: KeptRequest,
     /// Start of the call.
     pub started_utc: String,
-    /// Its end.
+    /// When the answer was complete.
     pub ended_utc: String,
     /// The answer, if it came whole.
     #[serde(default)]
@@ -95,7 +95,7 @@ pub struct CallRecord {
     pub error: Option<CallError>,
     /// What became of the answer.
     pub verdict: Verdict,
-    /// The task's attempt.
+    /// The attempt of the task in which it was made.
     #[serde(default)]
     pub attempt: u32,
     /// Joins log, usage and failures.
@@ -120,7 +120,7 @@ pub struct KeptCall {
     pub record: CallRecord,
 }
 
-/// `.planexe/calls/`.
+/// The answers under `.planexe/calls/`.
 #[derive(Debug)]
 pub struct Calls {
     run_dir: PathBuf,
@@ -147,7 +147,7 @@ impl Calls {
         }
     }
 
-    /// `.planexe/calls/`.
+    /// The folder of the answers, `.planexe/calls/`.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

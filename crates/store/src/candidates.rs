@@ -71,7 +71,7 @@ pub struct Candidate {
 /// An isolated task that succeeded, and is done once its commits are merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Success {
-    /// Its lane.
+    /// The lane it belongs to, which is merged as a whole.
     pub lane: String,
     /// The branch its commits go to.
     pub base: String,
@@ -284,7 +284,7 @@ impl Store {
         self.candidate(task).filter(|candidate| candidate.success.is_some() && !candidate.spent)
     }
 
-    /// All of those.
+    /// All candidates of isolated tasks that succeeded and are not merged yet.
     pub fn unmerged(&self) -> Vec<Candidate> {
         let folders = fs::list_dir(&self.partial_dir()).unwrap_or_default();
         let records = folders.iter().filter(|(_, kind)| *kind == FileKind::Dir).filter_map(|(name, _)| {

@@ -1,4 +1,4 @@
-//! One line for every completed task: what it was decided on, and what came out.
+//! One line for every completed task: the digest of what it was made from, and its outputs.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::jsonl;
 use planexe_base::fs::{self, AppendFile, Durability, FsError};
 use planexe_base::record::{Digest, Done, OutputRecord};
 
-/// A completion.
+/// The record that one task was completed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Names it: 12 hex digits.
@@ -30,7 +30,7 @@ pub struct Checkpoint {
     pub pipeline_hash: String,
     /// When, RFC 3339, UTC.
     pub time_utc: String,
-    /// What came out.
+    /// The outputs at that moment, with their digests.
     pub outputs: Vec<OutputRecord>,
     /// The `.DONE` that goes with it, so that the moment can be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub(super) struct WithDone<'a> {
     pub(super) done: &'a Done,
 }
 
-/// `.planexe/checkpoints.jsonl`.
+/// The list of completions, `.planexe/checkpoints.jsonl`.
 #[derive(Debug)]
 pub struct Checkpoints {
     path: PathBuf,
@@ -108,7 +108,7 @@ impl Checkpoints {
         Checkpoints { path: run_dir.join(".planexe/checkpoints.jsonl"), open: Mutex::default() }
     }
 
-    /// Adds one.
+    /// Adds one completion at the end of the list.
     pub fn append(&self, checkpoint: &impl Serialize, durability: Durability) -> Result<(), FsError> {
         let line = jsonl::to_line(checkpoint);
         // A sync is not waited for by others.

@@ -43,7 +43,7 @@ pub enum Content {
     },
 }
 
-/// A finished attempt.
+/// What a finished attempt hands over to become a done task.
 #[derive(Debug)]
 pub struct Commit {
     /// `task` or `task[key]`.
@@ -79,7 +79,7 @@ pub struct CheckpointOf {
     pub id: Option<String>,
 }
 
-/// A finished task.
+/// What was written when the task became done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Committed {
     /// Whether any output's bytes are other than before.

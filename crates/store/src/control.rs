@@ -1,6 +1,6 @@
-//! Steering a running build by files under `.planexe/`: `stop`, `pause`, `abort`, and a file per task
-//! that a person let pass, or wants made anew. A running build looks for them several times a second; a `stop` older than
-//! the build is removed by it.
+//! Controlling a running build by files under `.planexe/`: `stop`, `pause`, `abort`, and a file for each task that a
+//! person passed or wants to retry. A running build checks for them several times a second. It removes a `stop` that is
+//! older than itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub enum Control {
 pub struct Passed {
     /// `task` or `task[key]`.
     pub task: String,
-    /// Who.
+    /// The user who passed it.
     pub by: String,
     /// When, RFC 3339, UTC.
     pub at: String,

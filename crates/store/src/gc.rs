@@ -1,4 +1,4 @@
-//! What may be forgotten beside former contents: calls that no record rests on, what was set aside, old checkpoints.
+//! What `gc` may delete besides former contents: calls that no record uses, files that were set aside, old checkpoints.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use planexe_base::fs::{self, Durability, FileKind, FsError};
 /// A file that nothing rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// The file.
+    /// A file that may be deleted.
     pub path: PathBuf,
-    /// Its size.
+    /// The space it takes.
     pub bytes: u64,
     /// When it was last changed, nanoseconds since 1970.
     pub changed_ns: i64,

@@ -245,7 +245,7 @@ impl Index {
         known.filter_map(|(task, durations)| Some((task.to_owned(), durations.usual()?))).collect()
     }
 
-    /// Adds a duration.
+    /// Records how long an attempt took; the last five count.
     pub fn add_duration(&self, task: &str, seconds: f64) {
         let mut data = self.write(SECONDS);
         let mut durations = data.durations.get(task).unwrap_or_default();
@@ -306,9 +306,9 @@ impl FileEntry {
 /// A file as the index sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Its signature.
+    /// Size, times and inode it had when it was hashed.
     pub signature: Signature,
-    /// Its content.
+    /// The digest of its content then.
     pub digest: Digest,
     /// Whether the content is sure to be the same while the signature is.
     pub settled: bool,

@@ -1,4 +1,4 @@
-//! Files of one JSON object a line that only grow.
+//! Append-only files with one JSON object per line. The next build cuts off a torn last line.
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};

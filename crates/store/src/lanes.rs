@@ -26,11 +26,11 @@ pub struct Pins {
     pub default: String,
     /// The base branches, by name.
     pub bases: BTreeMap<String, Pin>,
-    /// When.
+    /// When the base was pinned.
     pub pinned_utc: String,
 }
 
-/// A base branch.
+/// A base branch and the commit it had when the run began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Its commit when the run began.
@@ -69,11 +69,11 @@ pub struct Lane {
 pub struct AtWork {
     /// `task` or `task[key]`.
     pub task: String,
-    /// The attempt.
+    /// The attempt that works in the lane.
     pub attempt: u32,
     /// What it was decided on.
     pub decision_id: String,
-    /// Since when.
+    /// When that attempt began.
     pub since_utc: String,
     /// The attempt failed: the next one does not go on with it.
     #[serde(default)]
@@ -94,12 +94,12 @@ pub struct Copied {
     pub tracked: bool,
 }
 
-/// A merge.
+/// A merge under way: enough to finish it after a kill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merge {
-    /// The base before.
+    /// The commit of the base before the merge.
     pub old: String,
-    /// And after.
+    /// The commit of the base after it.
     pub new: String,
 }
 
@@ -114,7 +114,7 @@ impl Store {
         self.planexe_dir().join("isolation")
     }
 
-    /// Where worktrees are.
+    /// The folder of all worktrees, `.planexe/worktrees/`.
     pub fn worktrees_dir(&self) -> PathBuf {
         self.planexe_dir().join("worktrees")
     }
@@ -157,7 +157,7 @@ impl Store {
         self.read_isolation(&self.isolation_dir().join(PINS)).filter(|pins: &Pins| pins.schema <= SCHEMA)
     }
 
-    /// Pins it.
+    /// Writes which commits the bases are pinned to.
     pub fn write_pins(&self, pins: &Pins) -> Result<(), FsError> {
         self.write_isolation(&self.isolation_dir().join(PINS), &self.sealed(pins))
     }

@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// The run directory.
+    /// The path of the run directory, as it was opened.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir
     }
@@ -95,7 +95,7 @@ impl Store {
         self.run_dir.join(relative)
     }
 
-    /// `.planexe/`.
+    /// The path of `.planexe/`.
     pub fn planexe_dir(&self) -> PathBuf {
         self.run_dir.join(".planexe")
     }
@@ -105,12 +105,12 @@ impl Store {
         self.planexe_dir().join("partial")
     }
 
-    /// Former contents.
+    /// The former contents of outputs.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// Kept answers.
+    /// The kept answers.
     pub fn calls(&self) -> &Calls {
         &self.calls
     }

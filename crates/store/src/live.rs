@@ -1,6 +1,6 @@
-//! `.planexe/live/`: what the tasks of a running build are doing, for other processes: `progress.json`, and the text
-//! of each answer as it is written. Nobody relies on it: whatever cannot be written or read is passed over, and the
-//! next build begins with an empty folder.
+//! `.planexe/live/`: the progress of a running build, for other processes: `progress.json`, and the text of each answer
+//! as it is written. Nothing relies on it: read and write errors are ignored, and the next build begins with an empty
+//! folder.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,9 @@ use planexe_base::record::SCHEMA;
 pub struct Progress {
     /// Version of this format.
     pub schema: u32,
-    /// planexe's process.
+    /// The process id of the build.
     pub pid: u32,
-    /// Attempts at work.
+    /// The attempts that run now.
     pub running: Vec<AtWork>,
     /// Tasks that would run if they had a slot, or wait between two attempts, with a word on it; the first of them.
     pub queued: Vec<Queued>,

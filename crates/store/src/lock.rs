@@ -22,7 +22,7 @@ use planexe_engine::slots::AtOnce;
 /// How long to wait for a lock that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Not at all.
+    /// Do not wait: a held lock is an error.
     No,
     /// At most so long.
     For(Duration),
@@ -33,12 +33,12 @@ pub enum Wait {
 /// Who holds a lock, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// Its process.
+    /// The process id of the holder.
     pub pid: u32,
     /// The start of the process in the kernel's own ticks: a process id alone is used again.
     #[serde(default)]
     pub process_start: Option<u64>,
-    /// Its host.
+    /// The host that process runs on.
     #[serde(default)]
     pub host: String,
     /// The boot it runs in.
@@ -47,7 +47,7 @@ pub struct Owner {
     /// When the build started.
     #[serde(default)]
     pub started_utc: Option<String>,
-    /// What was typed.
+    /// The command line of the holder.
     #[serde(default)]
     pub command: Option<String>,
     /// How many tasks it runs at once.
@@ -56,7 +56,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// This process.
+    /// The note of this process, which is about to hold the lock.
     pub fn this(command: impl Into<String>) -> Owner {
         let pid = std::process::id();
         Owner {

@@ -19,7 +19,7 @@ use planexe_base::record::{Marker, OutputRecord, State, Status};
 /// What it takes to be back at a checkpoint.
 #[derive(Debug)]
 pub struct Rewind {
-    /// The moment.
+    /// The checkpoint to go back to.
     pub to: Checkpoint,
     /// Tasks whose outputs or records are others now, as they were then.
     pub back: Vec<Checkpoint>,
@@ -34,7 +34,7 @@ pub struct Rewind {
 /// Why there is no such checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoCheckpoint {
-    /// None begins so.
+    /// No checkpoint's id begins like this.
     Unknown,
     /// More than one does.
     Ambiguous(Vec<String>),

@@ -1,5 +1,4 @@
-//! `.planexe/run.json`: the last build in a few words. It can be lost: everything in it can be told
-//! from sidecars and checkpoints again.
+//! `.planexe/run.json`: a summary of the last build. It may be lost: sidecars and checkpoints hold everything in it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -21,7 +20,7 @@ pub enum Phase {
     Failed,
     /// It ended early: a signal, a stop file, a limit.
     Stopped,
-    /// `planexe abort`.
+    /// `planexe abort` ended it; `resume` needs `--force`.
     Aborted,
     /// It holds, or waits for a person.
     Paused,
@@ -46,14 +45,14 @@ impl Phase {
 pub struct RunJson {
     /// Version of the format.
     pub schema: u32,
-    /// Names the run.
+    /// The id of the run.
     pub run_id: String,
-    /// Where it stands.
+    /// The phase the last build left the run in.
     pub phase: Phase,
     /// Start of the last build that ran tasks.
     #[serde(default)]
     pub started_utc: Option<String>,
-    /// Its end.
+    /// When the last build ended.
     #[serde(default)]
     pub ended_utc: Option<String>,
     /// The pipeline's name.
@@ -62,10 +61,10 @@ pub struct RunJson {
     /// The profile chosen.
     #[serde(default)]
     pub profile: Option<String>,
-    /// The build's process.
+    /// The process id of the last build.
     #[serde(default)]
     pub pid: Option<u32>,
-    /// Its host.
+    /// The host of the last build.
     #[serde(default)]
     pub host: Option<String>,
     /// Number of steps.
@@ -74,10 +73,10 @@ pub struct RunJson {
     /// The last completed step.
     #[serde(default)]
     pub last_completed_step: Option<u32>,
-    /// Its task.
+    /// The task that was completed last.
     #[serde(default)]
     pub last_completed_task: Option<String>,
-    /// Its checkpoint.
+    /// The checkpoint of that completion.
     #[serde(default)]
     pub last_checkpoint_id: Option<String>,
     /// What it was decided on.
@@ -140,7 +139,7 @@ impl Store {
         }
     }
 
-    /// Writes `run.json`.
+    /// Writes `run.json` as a whole, atomically.
     pub fn write_run(&self, run: &RunJson, durability: Durability) -> Result<(), FsError> {
         let dir = self.planexe_subdir("")?;
         fs::write_atomic(&dir.join("run.json"), &to_json(run), durability)

@@ -9,7 +9,7 @@ use super::temps::Temps;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::record::{Digest, Done, Marker, SCHEMA, State, Status};
 
-/// Which sidecar.
+/// The two kinds of sidecars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sidecar {
     /// `NAME.DONE`.
@@ -31,7 +31,7 @@ impl Sidecar {
 /// What was found under the name of a `.status`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StatusRead {
-    /// Nothing.
+    /// There is no such file.
     Missing,
     /// Something that cannot be believed, with the reason.
     Damaged(String),
@@ -39,7 +39,7 @@ pub enum StatusRead {
     Newer(u32),
     /// A state this version does not know.
     UnknownState(String),
-    /// A record.
+    /// A record that could be read.
     Valid(Box<Status>),
 }
 
@@ -209,7 +209,7 @@ impl Store {
         Ok(Digest::of(&bytes))
     }
 
-    /// Writes the `.status`.
+    /// Writes the `.status` beside the first output, atomically.
     pub fn write_status(&self, output: &str, status: &Status, durability: Durability) -> Result<(), FsError> {
         let path = self.sidecar_path(output, Sidecar::Status);
         self.prepare(output, &path)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// A record as bytes.
 pub(super) trait Record: Sized + Clone {
-    /// How many.
+    /// Bytes that each record takes.
     const SIZE: usize;
 
     /// Appends them, [`Record::SIZE`].

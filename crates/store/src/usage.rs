@@ -30,12 +30,12 @@ pub struct UsageLine {
     pub success: bool,
     /// `provider:model`.
     pub model: String,
-    /// Seconds.
+    /// How long the call took.
     pub duration_seconds: f64,
-    /// The failure's class.
+    /// The class of the failure, if the call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Its message, bounded.
+    /// The message of the failure, cut to a bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_detail: Option<String>,
     /// Joins log, usage and failures.
@@ -62,7 +62,7 @@ pub struct UsageLine {
     /// `task` or `task[key]`.
     #[serde(default)]
     pub task: String,
-    /// The task's attempt.
+    /// The attempt of the task in which the call was made.
     #[serde(default)]
     pub attempt: u32,
     /// The run directory.
@@ -81,7 +81,7 @@ pub struct UsageLine {
 pub struct CallOf<'a> {
     /// `task` or `task[key]`.
     pub task: &'a str,
-    /// The task's attempt.
+    /// The attempt of the task in which the call was made.
     pub attempt: u32,
     /// The dialect: the provider's name.
     pub api: &'a str,
@@ -203,7 +203,7 @@ pub struct ActivityOverview {
 }
 
 impl ActivityOverview {
-    /// Adds one line.
+    /// Adds the figures of one call to the totals.
     pub fn add(&mut self, line: &UsageLine) {
         // The totals may be those of a file, where anything may stand.
         let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);

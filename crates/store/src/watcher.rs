@@ -1,5 +1,5 @@
-//! `.planexe/watcher.json`: the `planexe watch` that builds a run again after edits. Between two builds it holds no
-//! lock: by this file it is found, to be stopped. Information only, as the note of the lock's owner is.
+//! `.planexe/watcher.json`: the `planexe watch` process of a run. Between two builds it holds no lock, so `planexe stop`
+//! finds it by this file. It is information only, like the note of the lock's owner.
 
 use std::path::PathBuf;
 

@@ -1,9 +1,8 @@
 //! The graph of a build: tasks, the files they read and write, and what waits for what.
 //!
-//! It knows no TOML, no disk and of the state of a run only which tasks are skipped: what those left is nobody's
-//! output, whoever asks. Dependencies come from files: a task that reads
-//! what another writes needs it. A fan-out is one [`Kind::Family`] until its items are known; then
-//! [`Graph::add_instances`] adds one task per item.
+//! It knows no TOML and no disk. Of a run's state it knows only which tasks are skipped, because their former files are
+//! no outputs. Dependencies come from files: a task depends on the tasks whose outputs it reads. A fan-out is one
+//! [`Kind::Family`] until its items are known; then [`Graph::add_instances`] adds one task per item.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -42,7 +41,7 @@ pub enum Kind {
     Family,
     /// One item of a family.
     Instance {
-        /// The family.
+        /// The fan-out that this is an instance of.
         family: TaskId,
     },
 }
@@ -59,7 +58,7 @@ pub struct Item {
     pub key: String,
     /// Position in the list, from 0.
     pub index: usize,
-    /// The item itself.
+    /// The item's data, as templates see it.
     pub value: Value,
 }
 
@@ -83,7 +82,7 @@ pub enum Why {
     Reads,
     /// It reads such a file if there is one.
     MayRead,
-    /// `after`: order alone.
+    /// Named in `after`: it only orders the two tasks.
     After,
     /// It is the former item of a sequential fan-out.
     Previous,
@@ -96,14 +95,14 @@ pub enum Why {
 pub struct Need {
     /// The task waited for.
     pub task: TaskId,
-    /// Why.
+    /// What makes one wait for the other.
     pub why: Why,
 }
 
-/// A node.
+/// A node of the graph: a task, a fan-out, or one instance of it.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// `swot`, or `review[anna]`.
+    /// The name of the task, such as `swot` or `review[anna]`.
     pub name: String,
     /// Position of its declaration in the list the graph was built from.
     pub decl: usize,
@@ -111,7 +110,7 @@ pub struct Task {
     pub kind: Kind,
     /// The item of an instance.
     pub item: Option<Arc<Item>>,
-    /// What it reads.
+    /// The files it reads, in the order of the pipeline.
     pub inputs: Vec<Input>,
     /// What it writes, relative to the run directory; of a family, patterns with `{{ key }}`.
     pub outputs: Vec<String>,
@@ -151,13 +150,13 @@ struct Shared {
 /// A task as declared, ready to be put into a graph: paths are normal, variables are filled in.
 #[derive(Debug, Clone, Default)]
 pub struct Decl {
-    /// Its name.
+    /// The name of the task, such as `swot` or `review[anna]`.
     pub name: String,
     /// Whether it does anything.
     pub recipe: bool,
-    /// What it reads.
+    /// The files it reads, in the order of the pipeline.
     pub inputs: Vec<Input>,
-    /// What it writes.
+    /// The files it writes; sidecars stand beside the first.
     pub outputs: Vec<String>,
     /// Names of tasks to be settled before it.
     pub after: Vec<String>,
@@ -218,7 +217,7 @@ pub enum Fault {
     },
 }
 
-/// Declarations with faults.
+/// Declarations that make no graph, and why.
 #[derive(Debug)]
 pub struct Faulty {
     /// What they make all the same: good for looking things up, not for building.
@@ -452,7 +451,7 @@ impl Graph {
         self.shared.get(&family).is_some_and(|shared| shared.sequential)
     }
 
-    /// All tasks.
+    /// The ids of all tasks, instances included.
     pub fn ids(&self) -> impl Iterator<Item = TaskId> + use<> {
         (0..self.tasks.len() as u32).map(TaskId)
     }

@@ -72,7 +72,7 @@ struct Node {
     remaining: f64,
 }
 
-/// The state machine.
+/// The scheduler's state: each task's phase, and what is left of slots and limits.
 pub struct Engine {
     graph: Graph,
     mode: Mode,

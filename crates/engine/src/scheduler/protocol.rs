@@ -23,7 +23,7 @@ pub enum OnFailure {
     KeepGoing,
     /// Start nothing more; finish what runs.
     FailFast,
-    /// Cancel what runs.
+    /// After a failure, running tasks are cancelled as well.
     StopAll,
 }
 
@@ -46,12 +46,12 @@ pub struct Work {
     pub made: bool,
 }
 
-/// What judging found.
+/// The outcome of judging a task, as the engine is told it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Judged {
     /// Nothing to do.
     Fresh,
-    /// To be run.
+    /// It has to run, with this work to do.
     Stale(Work),
     /// Plan only: known once what it needs has run.
     DependsOn,
@@ -87,7 +87,7 @@ pub enum End {
     Rejudge,
 }
 
-/// What happened outside.
+/// What the engine is told of the outside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The answer to [`Action::Judge`].
@@ -115,16 +115,16 @@ pub enum Event {
 pub enum Action {
     /// Find out whether a task is up to date.
     Judge {
-        /// The task.
+        /// The task that this is about.
         task: TaskId,
         /// In [`Mode::Plan`]: something it needs is not up to date, so only its own records count.
         shallow: bool,
     },
     /// Find out the items of a fan-out.
     Expand(TaskId),
-    /// Run an attempt.
+    /// Run one attempt of a task.
     Start {
-        /// The task.
+        /// The task that this is about.
         task: TaskId,
         /// From 1, since the task was judged.
         attempt: u32,
@@ -137,7 +137,7 @@ pub enum Action {
     Mixed {
         /// Those that are made.
         made: Vec<TaskId>,
-        /// Those that failed.
+        /// The tasks of the lane that failed.
         failed: Vec<TaskId>,
     },
     /// End what runs, at once.
@@ -183,7 +183,7 @@ impl Settled {
 /// What a task that is to run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queue {
-    /// A slot.
+    /// It waits for a slot.
     Slot,
     /// The end of the pause between two attempts.
     Pause,
@@ -201,7 +201,7 @@ pub struct Options {
 /// What the engine must know of a declaration.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskInfo {
-    /// Higher starts first.
+    /// The `priority` of the pipeline; among ready tasks a higher one starts first.
     pub priority: i32,
     /// Share of instances that must succeed.
     pub min_success: f64,

@@ -37,7 +37,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Reads the table.
+    /// Reads the model's table; answers follow from its seed.
     pub fn new(model: &Model) -> Simulated {
         Simulated {
             seed: model.seed.unwrap_or(0),

@@ -39,7 +39,7 @@ pub struct Entry {
     pub why: Why,
     /// The task's first output, which names its sidecars.
     pub first: String,
-    /// The contents.
+    /// The outputs as they were, by digest.
     pub outputs: Vec<OutputRecord>,
     /// The `.DONE` of that moment.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct Entry {
     pub other: Map<String, Value>,
 }
 
-/// Objects and log.
+/// Former contents by digest, and the log of whose they were.
 #[derive(Debug)]
 pub struct History {
     run_dir: PathBuf,
