@@ -19,3 +19,4 @@ pub mod cli;
 pub mod commands;
 pub mod mcp;
 pub mod ops;
+pub mod signals_at_start;

@@ -6,5 +6,6 @@ use std::process::ExitCode;
 const BUNDLE: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
 
 fn main() -> ExitCode {
+    planexe::signals_at_start::make_them_reach();
     planexe::cli::main(BUNDLE).into()
 }
