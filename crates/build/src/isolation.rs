@@ -51,7 +51,7 @@ impl Place {
     }
 
     /// A file by its name relative to the top, as seen from the run.
-    pub fn from_run(&self, name: &str) -> String {
+    pub fn seen_from_run(&self, name: &str) -> String {
         let (mut from, mut to) =
             (self.prefix.split('/').filter(|part| !part.is_empty()).peekable(), name.split('/').peekable());
         while from.peek().is_some() && from.peek() == to.peek() {
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn files_are_seen_from_the_run() {
         let seen = |prefix: &str, name: &str| {
-            Place { top: "/r".into(), common: "/r/.git".into(), prefix: prefix.into() }.from_run(name)
+            Place { top: "/r".into(), common: "/r/.git".into(), prefix: prefix.into() }.seen_from_run(name)
         };
         assert_eq!(seen("", "a/b.txt"), "a/b.txt");
         assert_eq!(seen("runs/x", "runs/x/b.txt"), "b.txt");

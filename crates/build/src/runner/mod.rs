@@ -2,52 +2,54 @@
 //! [`Outcome`]; it knows no schedule and starts no other task.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use minijinja::Value;
 
-use crate::check_staleness::{Prepared, render_failure};
+use crate::check_staleness::render_failure;
 use crate::isolation::Isolation;
-use crate::output_times;
 use planexe_base::cancel::Cancel;
 use planexe_base::clock;
 use planexe_base::event::{Event, Kind};
 use planexe_base::fs::{Durability, FsError};
 use planexe_base::process::Watchdog;
-use planexe_base::record::{By, Digest, Done, Failure, MadeWith, SCHEMA, State, Status, StatusUsage};
-use planexe_engine::fingerprint;
-use planexe_engine::graph::Task;
+use planexe_base::record::{Failure, State};
 use planexe_llm::retry::Budgets;
-use planexe_llm::{Class, Rejected, Usage};
-use planexe_pipeline::eval_score::Evaluation;
-use planexe_pipeline::project::{Project, PromptSpec, Recipe, Spec};
+use planexe_pipeline::project::{Project, Recipe, Spec};
 use planexe_pipeline::task_inputs::InputError;
-use planexe_store::candidates::{Candidate, Success};
-use planexe_store::commit::{self, CheckpointOf, Commit, Committed, Content};
+use planexe_store::candidates::Candidate;
+use planexe_store::commit::Content;
 use planexe_store::index::Index;
 use planexe_store::logs::{FailureLine, Logs};
-use planexe_store::{Sidecar, Store, Why};
+use planexe_store::{Store, Why};
 
 mod advice;
 mod command;
+mod completion;
 pub mod eval;
 mod eval_program;
 pub mod expand;
 pub mod gate;
 pub mod human;
 pub mod isolated;
+mod job;
 pub mod live;
 mod program;
 pub mod prompt;
 pub mod providers;
 pub mod shell_line;
+mod status;
 pub mod template;
 
+use completion::commit_attempt;
+pub use completion::{Completed, Made};
+pub use job::{AttemptHistory, Conversation, Job, Notes, OtherFields};
 pub use live::{EndedAlone, Live, Mark, Stage};
 pub use program::Programs;
 use providers::Providers;
+use status::{log_failure, status_of, write_status};
+pub use status::{note_broken, usage_of};
 
 /// What every runner works with: one for the whole build.
 pub struct BuildContext {
@@ -97,134 +99,6 @@ impl BuildContext {
             self.note(Some(&line.task), true, format!("failures cannot be logged: {error}"));
         }
     }
-}
-
-/// An attempt to be made.
-pub struct Job {
-    /// The task.
-    pub task: Task,
-    /// The number of the attempt, over all builds since it was last done.
-    pub attempt: u32,
-    /// Position in the prompt's list of models.
-    pub endpoint: usize,
-    /// What it is made from.
-    pub prepared: Prepared,
-    /// The `.DONE` there was.
-    pub former: Option<Box<Done>>,
-    /// Kept answers are set aside first.
-    pub redraw: bool,
-    /// That it is made anew follows from no file: its `.DONE` goes first, so that what it is left as tells it.
-    pub withdraw: bool,
-    /// Outputs edited by hand that will be replaced.
-    pub edited: Vec<String>,
-    /// Outputs that are damaged.
-    pub damaged: bool,
-    /// Its sidecars may be damaged.
-    pub torn: bool,
-    /// Fields of other versions in its sidecars, kept.
-    pub other: OtherFields,
-    /// A person let it pass.
-    pub passed: Option<String>,
-    /// What carries over between attempts.
-    pub history: AttemptHistory,
-    /// Its evaluator is asked, not its recipe.
-    pub evaluates: bool,
-    /// What it made is merged, and then it is done.
-    pub merges: bool,
-    /// What it is doing, for those who watch.
-    pub live: Arc<Live>,
-    /// To be told that an answer is on disk, and what it used, or that a program ended well: its slot is free from
-    /// then on.
-    pub answered: Box<dyn Fn(Usage) + Send>,
-}
-
-/// Fields of other versions in the sidecars of a task.
-#[derive(Debug, Clone, Default)]
-pub struct OtherFields {
-    /// In `.DONE`.
-    pub done: serde_json::Map<String, serde_json::Value>,
-    /// In `.status`.
-    pub status: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Job {
-    /// The conversation it goes on with.
-    pub fn conversation(&self) -> &Conversation {
-        if self.evaluates { &self.history.of_eval } else { &self.history.own }
-    }
-
-    /// The conversation it goes on with.
-    pub fn conversation_mut(&mut self) -> &mut Conversation {
-        if self.evaluates { &mut self.history.of_eval } else { &mut self.history.own }
-    }
-
-    /// How long the attempt is at work, with its evaluation.
-    pub fn took(&self) -> Duration {
-        let made_in = self.history.made_in.filter(|_| self.evaluates || self.merges);
-        self.live.started.elapsed() + made_in.unwrap_or_default()
-    }
-
-    /// What it asks a model, if it does: in the task's place, or in its evaluator's.
-    pub fn asks<'p>(&self, project: &'p Project) -> Option<&'p PromptSpec> {
-        let spec = project.spec(&self.task);
-        match &spec.eval {
-            Some(eval) if self.evaluates => eval.prompt(),
-            _ => spec.recipe.prompt(),
-        }
-    }
-}
-
-/// What carries over between the attempts of one task.
-#[derive(Debug, Clone, Default)]
-pub struct AttemptHistory {
-    /// What was said to the task's own models.
-    pub own: Conversation,
-    /// What was said to its evaluator, of the present candidate.
-    pub of_eval: Conversation,
-    /// The state and attempt in which an earlier build left the task, until its conversation is taken up.
-    pub left: Option<(State, u32)>,
-    /// How the last call ended, for the limits of its endpoint, with the pause its server asked for.
-    pub call: Option<(Result<Usage, Class>, Option<Duration>)>,
-    /// Used so far.
-    pub usage: Usage,
-    /// The round it is in, from 1.
-    pub round: u32,
-    /// What the evaluator said of the round before.
-    pub notes: Option<Notes>,
-    /// How long it took to make what is evaluated; none if that was another build's.
-    pub made_in: Option<Duration>,
-    /// What waits for its verdict, or to be merged.
-    pub candidate: Option<Box<Candidate>>,
-    /// Its commits are merged.
-    pub merged: Option<Box<isolated::merge::Merged>>,
-    /// The last evaluation, or the one that is waited for.
-    pub evaluation: Option<Evaluation>,
-}
-
-/// What was said to models, and what it used up.
-#[derive(Debug, Clone, Default)]
-pub struct Conversation {
-    /// Retries used.
-    pub budgets: Budgets,
-    /// Rejected answers and what was wrong with them.
-    pub rejected: Vec<Rejected>,
-    /// A larger `max_tokens`, after an answer that was cut off at the limit.
-    pub max_tokens: Option<u64>,
-    /// Draw differently: the last answer went wrong in a way the same draw would repeat.
-    pub vary: bool,
-    /// Time spent so far, waiting not counted.
-    pub spent: Duration,
-}
-
-/// What an evaluator said of a round, for the next one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Notes {
-    /// The notes.
-    pub text: String,
-    /// What they are about: the first output then, as far as it is text.
-    pub former: String,
-    /// Where that is.
-    pub former_path: Option<PathBuf>,
 }
 
 /// How an attempt ended.
@@ -279,35 +153,6 @@ pub enum Pause {
         /// How long it is waited for at most.
         left: std::time::Duration,
     },
-}
-
-/// A task that came to its end.
-#[derive(Debug)]
-pub struct Completed {
-    /// Whether any output's bytes are other than before.
-    pub changed: bool,
-    /// A kept answer was used.
-    pub reused: bool,
-    /// A recorded answer to another prompt was used.
-    pub sample: bool,
-    /// The model that answered.
-    pub model: Option<String>,
-    /// Seconds of this attempt.
-    pub duration_s: f64,
-    /// Whether that is all it took: what was evaluated was made in this build.
-    pub from_start: bool,
-    /// What it was made from is not what it would be made from now.
-    pub outdated: bool,
-    /// Its checkpoint.
-    pub checkpoint_id: Option<String>,
-    /// Its command failed, and its evaluator accepted it all the same.
-    pub rescued: bool,
-    /// It is a gate that warned.
-    pub warned: bool,
-    /// What its evaluator gave it.
-    pub score: Option<f64>,
-    /// What it was given and what it left, as recorded: files relative to the run.
-    pub contents: Vec<(String, Digest)>,
 }
 
 /// Runs an attempt.
@@ -479,133 +324,6 @@ fn settle(ctx: &BuildContext, job: &mut Job, mut outcome: Outcome) -> Outcome {
     }
 }
 
-/// Has `.status` and `failures.jsonl` say what broke the build at this task, as far as they can be written. What was used
-/// up stays so: nothing went wrong with the answers.
-pub fn note_broken(ctx: &BuildContext, job: &Job, failure: &Failure) {
-    log_failure(ctx, job, failure);
-    let _ = write_status(ctx, job, State::Failed, Some(failure));
-}
-
-fn log_failure(ctx: &BuildContext, job: &Job, failure: &Failure) {
-    let model = model_of(ctx, job);
-    let line = FailureLine::of(
-        &job.task.name,
-        model.as_deref(),
-        job.attempt,
-        failure,
-        Some(&job.prepared.decision_id),
-        &ctx.project.run,
-    );
-    ctx.log_failure(&line);
-}
-
-/// The name at its server of the model this attempt asks.
-fn model_of(ctx: &BuildContext, job: &Job) -> Option<String> {
-    let asked = job.asks(&ctx.project)?;
-    let endpoint = &ctx.project.endpoints[*asked.models.get(job.endpoint)?];
-    Some(endpoint.model_name().to_owned())
-}
-
-/// The `.status` of an attempt in a state.
-fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
-    let spec = ctx.project.spec(&job.task);
-    let mut status = Status::new(job.task.name.as_str(), state);
-    let since = job.took();
-    let now = std::time::SystemTime::now();
-    status.other = job.other.status.clone();
-    status.attempt = job.attempt;
-    status.started_utc = Some(clock::format_utc(now.checked_sub(since).unwrap_or(now)));
-    if state != State::Running {
-        status.ended_utc = Some(clock::format_utc(now));
-        status.duration_s = Some(round(since.as_secs_f64()));
-    }
-    status.progress_utc = Some(clock::format_utc(now));
-    if let Some(candidate) = job.history.candidate.as_deref().filter(|_| job.evaluates) {
-        // Who made it; who evaluates it is said there.
-        let made = candidate.made_with.as_ref();
-        let endpoint = made.and_then(|made| ctx.project.endpoints.iter().find(|it| it.name == made.endpoint));
-        status.model = made.map(|made| made.model.clone());
-        status.api = endpoint.map(|endpoint| endpoint.api().to_owned());
-    } else if let Some(prompt) = spec.recipe.prompt()
-        && let Some(&at) = prompt.models.get(job.endpoint)
-    {
-        let endpoint = &ctx.project.endpoints[at];
-        status.model = Some(endpoint.model_name().to_owned());
-        status.api = Some(endpoint.api().to_owned());
-    }
-    status.pid = Some(ctx.pid);
-    status.host = Some(ctx.host.clone());
-    status.step = Some(spec.step);
-    status.steps_total = Some(ctx.steps_total);
-    status.decision_id = Some(job.prepared.decision_id.clone());
-    if job.history.usage.calls > 0 {
-        status.usage = Some(usage_of(&job.history.usage));
-    }
-    if state != State::Done && job.history.own.budgets != Budgets::default() {
-        status.budgets = serde_json::to_value(&job.history.own.budgets).ok();
-    }
-    status.isolation = isolated::described(ctx, job);
-    status.eval = job.history.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
-    status
-}
-
-/// Tokens and money in the form of records.
-pub fn usage_of(usage: &Usage) -> StatusUsage {
-    StatusUsage {
-        input_tokens: usage.input_tokens,
-        output_tokens: usage.output_tokens,
-        cost_usd: usage.cost_usd,
-        calls: usage.calls,
-    }
-}
-
-/// Synced where answers are paid for: a state that came back with the power would set an answer aside,
-/// or have a rejected one asked for anew.
-fn write_status(
-    ctx: &BuildContext,
-    job: &Job,
-    state: State,
-    failure: Option<&Failure>,
-) -> Result<(), FsError> {
-    let Some(first) = job.task.outputs.first() else { return Ok(()) };
-    let mut status = status_of(ctx, job, state);
-    status.failure = failure.cloned();
-    let spec = ctx.project.spec(&job.task);
-    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some() || spec.isolate.is_some();
-    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
-    ctx.store.write_status(first, &status, durability)
-}
-
-/// Milliseconds are enough for people and small enough for files.
-fn round(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
-}
-
-/// What a finished attempt was made with.
-#[derive(Debug, Default)]
-pub struct Made {
-    /// The model and its parameters.
-    pub with: Option<MadeWith>,
-    /// The kept call.
-    pub call: Option<String>,
-    /// A recorded answer to another prompt.
-    pub sample: bool,
-    /// A kept answer was used.
-    pub reused: bool,
-    /// The attempt that answer is of.
-    pub attempt: Option<u32>,
-    /// Who says so.
-    pub by: Option<By>,
-    /// The person who did, if one did.
-    pub by_user: Option<String>,
-    /// The outputs that were there already are taken as they are.
-    pub was_there: bool,
-    /// The commit it was merged with, what was recorded of its success, and whether it would be made from the same now.
-    pub merged: Option<(String, Box<Success>, bool)>,
-    /// What a gate has to say though it lets the pipeline go on.
-    pub warning: Option<String>,
-}
-
 /// Commits a finished attempt, or has what it made evaluated first.
 fn complete(ctx: &BuildContext, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
     let spec = ctx.project.spec(&job.task);
@@ -613,104 +331,6 @@ fn complete(ctx: &BuildContext, job: &Job, outputs: Vec<(String, Content)>, made
         true => eval::propose(ctx, job, outputs, made, None).unwrap_or_else(Outcome::Broken),
         false => commit_attempt(ctx, job, outputs, made),
     }
-}
-
-/// Commits an attempt whose outputs will do.
-fn commit_attempt(ctx: &BuildContext, job: &Job, outputs: Vec<(String, Content)>, made: Made) -> Outcome {
-    let mut status = status_of(ctx, job, State::Done);
-    status.sample = made.sample.then_some(true);
-    status.rescued = (made.by == Some(By::Rescue)).then_some(true);
-    status.warning = made.warning;
-    if made.with.is_none() {
-        status.model = None;
-        status.api = None;
-    }
-    let model = status.model.clone();
-    let (sandbox_ref, success, holds) = match made.merged {
-        Some((commit, success, holds)) => (Some(commit), Some(success), holds),
-        None => (None, None, true),
-    };
-    if let Some(success) = &success {
-        status.decision_id = Some(success.decision_id.clone());
-    }
-    // Of one that was made from other things than it would be now the record says from which.
-    let then = success.as_ref().filter(|_| !holds);
-    let outdated = then.is_some();
-    let mut other = job.other.done.clone();
-    other.extend(made.by_user.map(|user| ("by_user".to_owned(), user.into())));
-    let done = Done {
-        schema: SCHEMA,
-        task: job.task.name.clone(),
-        fingerprint: then
-            .map_or_else(|| job.prepared.fingerprint.digest(), |then| fingerprint::digest_of(&then.parts)),
-        parts: then.map_or_else(|| job.prepared.fingerprint.parts().clone(), |then| then.parts.clone()),
-        inputs: then.map_or_else(|| job.prepared.records(), |then| then.inputs.clone()),
-        outputs: Vec::new(),
-        completed_utc: clock::now_utc(),
-        by: made.by.unwrap_or(By::Build),
-        checkpoint_id: None,
-        made_with: made.with,
-        call: made.call,
-        sample: made.sample,
-        eval: status.eval.clone(),
-        other,
-    };
-    let checkpoint = CheckpointOf {
-        step: ctx.project.spec(&job.task).step,
-        decision_id: status.decision_id.clone().unwrap_or_default(),
-        pipeline_hash: ctx.project.digest.short().to_owned(),
-        sandbox_ref,
-        id: success.as_ref().map(|success| success.checkpoint_id.clone()),
-    };
-    let late =
-        ctx.project.spec(&job.task).is_synced_late() && ctx.store.batch().takes(job.live.started.elapsed());
-    let commit = Commit {
-        task: job.task.name.clone(),
-        outputs,
-        done,
-        status,
-        checkpoint: Some(checkpoint),
-        durability: if late { Durability::Unsynced } else { Durability::Synced },
-        // As [`begin`] does where answers are paid for.
-        announced: ctx.project.spec(&job.task).prompts().next().is_some() || success.is_some(),
-        why: Why::Replaced,
-    };
-    let committed = commit::commit(&ctx.store, commit).and_then(|committed| {
-        // An output whose bytes are the same kept its time.
-        output_times::renew(&ctx.project, &ctx.store, &job.task.outputs)?;
-        Ok(committed)
-    });
-    match committed {
-        Ok(committed) => Outcome::Done(Box::new(Completed {
-            contents: contents(ctx, &committed),
-            changed: committed.changed,
-            reused: made.reused,
-            sample: made.sample,
-            model,
-            duration_s: job.took().as_secs_f64(),
-            from_start: !(job.evaluates || job.merges) || job.history.made_in.is_some(),
-            outdated,
-            checkpoint_id: committed.done.checkpoint_id,
-            rescued: made.by == Some(By::Rescue),
-            warned: committed.status.warning.is_some(),
-            score: job.history.evaluation.as_ref().and_then(|evaluation| evaluation.score),
-        })),
-        Err(error) => Outcome::Broken(error),
-    }
-}
-
-/// The files a record speaks of, and its own.
-fn contents(ctx: &BuildContext, committed: &Committed) -> Vec<(String, Digest)> {
-    let done = &committed.done;
-    let mut contents: Vec<(String, Digest)> = Vec::with_capacity(done.inputs.len() + done.outputs.len() + 1);
-    contents.extend(done.inputs.iter().map(|input| (input.path.clone(), input.blake3.clone())));
-    contents.extend(done.outputs.iter().map(|output| (output.path.clone(), output.blake3.clone())));
-    if let Some(first) = done.outputs.first() {
-        let marker = ctx.store.sidecar_path(&first.path, Sidecar::Done);
-        let marker = marker.strip_prefix(ctx.store.run_dir()).unwrap_or(&marker);
-        contents.push((marker.to_string_lossy().into_owned(), committed.marker.clone()));
-    }
-    contents
 }
 
 /// What the templates of an attempt see.

@@ -10,7 +10,7 @@ use super::super::expand::Values;
 use super::super::isolated::Worktree;
 use super::super::isolated::watching::Watched;
 use super::super::program::{
-    FOLDER_VARIABLE, Invocation, explain, is_end, left_behind, may_be_rescued, tail_of, words_of,
+    FOLDER_VARIABLE, Invocation, Words, explain, is_end, left_behind, may_be_rescued, tail_of, words_of,
 };
 use super::super::{BuildContext, Job, Live, Made, Outcome, Stage, complete, eval, failure, status_of};
 use super::outputs::{not_whole, require_outputs, require_same_inputs};
@@ -111,7 +111,7 @@ impl Attempt<'_> {
     }
 
     /// Its words and variables. Paths are given as seen from where it runs.
-    fn words(&self, place: &Path) -> Result<(Vec<String>, Vec<(String, String)>), Failure> {
+    fn words(&self, place: &Path) -> Result<Words, Failure> {
         let seen = |path: &Path| -> String {
             let shown = path.strip_prefix(place).unwrap_or(path);
             shown.to_string_lossy().into_owned()

@@ -57,7 +57,7 @@ impl Checkouts<'_> {
                 if fs::kind(&path)?.is_none() {
                     continue;
                 }
-                let of_run = self.place.from_run(name);
+                let of_run = self.place.seen_from_run(name);
                 let own = candidate.outputs.iter().any(|output| output.path == of_run)
                     && path == self.ctx.store.path(&of_run);
                 if own {
@@ -129,7 +129,7 @@ impl Checkouts<'_> {
             &merge.new,
             "--",
         ])?;
-        let replaced: BTreeSet<String> = names.iter().map(|name| place.from_run(name)).collect();
+        let replaced: BTreeSet<String> = names.iter().map(|name| place.seen_from_run(name)).collect();
         for it in there {
             let outputs: Vec<String> = it.outputs.iter().map(|output| output.path.clone()).collect();
             if outputs.iter().any(|output| replaced.contains(output)) {

@@ -79,7 +79,7 @@ fn try_run(ctx: &BuildContext, job: &Job) -> Result<Merged, IsolationError> {
             merging.git.names(&["diff", "--name-only", "-z", "--no-renames", &merge.old, &merge.new, "--"])?
         }
     };
-    let of_run = |name: &String| isolation.place.from_run(name);
+    let of_run = |name: &String| isolation.place.seen_from_run(name);
     Ok(Merged { commit: merge.new, changed: names.iter().map(of_run).collect() })
 }
 

@@ -1,4 +1,4 @@
-//! What an attempt left in its worktree is put by on a branch of its own before the worktree is cleaned up.
+//! What an attempt left in its worktree is stashed on a branch of its own before the worktree is cleaned up.
 
 use super::{
     IsolationError, Worktree, failure, identified, isolation, named, nested_repository, style, submodules,

@@ -84,7 +84,7 @@ impl Worktree {
         Ok(worktree)
     }
 
-    /// Work of another attempt is put by, and the worktree is as its lane's last success left it, or the base.
+    /// Work of another attempt is stashed, and the worktree is as its lane's last success left it, or the base.
     fn begin_afresh(
         &mut self,
         ctx: &BuildContext,

@@ -69,7 +69,7 @@ mod tests {
         for left in ["plain", "missing", "./tool", "/bin/sh", ""] {
             assert_eq!(programs.find(left), None, "{left}");
         }
-        assert_eq!(Programs::new(Some(format!("ctx:{path}"))).find("tool"), None);
+        assert_eq!(Programs::new(Some(format!("tools:{path}"))).find("tool"), None);
         assert_eq!(Programs::new(None).find("tool"), None);
     }
 }

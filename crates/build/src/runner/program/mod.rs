@@ -6,5 +6,5 @@ mod invocation;
 mod lookup;
 
 pub(super) use failures::{explain, is_end, left_behind, may_be_rescued, tail_of};
-pub(super) use invocation::{FOLDER_VARIABLE, Invocation, words_of};
+pub(super) use invocation::{FOLDER_VARIABLE, Invocation, Words, words_of};
 pub use lookup::Programs;

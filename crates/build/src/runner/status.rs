@@ -1,0 +1,111 @@
+//! The `.status` and the log lines of an attempt, in each of its states.
+
+use super::{BuildContext, Job, isolated};
+use planexe_base::clock;
+use planexe_base::fs::{Durability, FsError};
+use planexe_base::record::{Failure, State, Status, StatusUsage};
+use planexe_llm::Usage;
+use planexe_llm::retry::Budgets;
+use planexe_store::logs::FailureLine;
+
+/// Has `.status` and `failures.jsonl` say what broke the build at this task, as far as they can be written. What was used
+/// up stays so: nothing went wrong with the answers.
+pub fn note_broken(ctx: &BuildContext, job: &Job, failure: &Failure) {
+    log_failure(ctx, job, failure);
+    let _ = write_status(ctx, job, State::Failed, Some(failure));
+}
+
+pub(super) fn log_failure(ctx: &BuildContext, job: &Job, failure: &Failure) {
+    let model = model_of(ctx, job);
+    let line = FailureLine::of(
+        &job.task.name,
+        model.as_deref(),
+        job.attempt,
+        failure,
+        Some(&job.prepared.decision_id),
+        &ctx.project.run,
+    );
+    ctx.log_failure(&line);
+}
+
+/// The name at its server of the model this attempt asks.
+fn model_of(ctx: &BuildContext, job: &Job) -> Option<String> {
+    let asked = job.asks(&ctx.project)?;
+    let endpoint = &ctx.project.endpoints[*asked.models.get(job.endpoint)?];
+    Some(endpoint.model_name().to_owned())
+}
+
+/// The `.status` of an attempt in a state.
+pub(super) fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
+    let spec = ctx.project.spec(&job.task);
+    let mut status = Status::new(job.task.name.as_str(), state);
+    let since = job.took();
+    let now = std::time::SystemTime::now();
+    status.other = job.other.status.clone();
+    status.attempt = job.attempt;
+    status.started_utc = Some(clock::format_utc(now.checked_sub(since).unwrap_or(now)));
+    if state != State::Running {
+        status.ended_utc = Some(clock::format_utc(now));
+        status.duration_s = Some(round(since.as_secs_f64()));
+    }
+    status.progress_utc = Some(clock::format_utc(now));
+    if let Some(candidate) = job.history.candidate.as_deref().filter(|_| job.evaluates) {
+        // Who made it; who evaluates it is said there.
+        let made = candidate.made_with.as_ref();
+        let endpoint = made.and_then(|made| ctx.project.endpoints.iter().find(|it| it.name == made.endpoint));
+        status.model = made.map(|made| made.model.clone());
+        status.api = endpoint.map(|endpoint| endpoint.api().to_owned());
+    } else if let Some(prompt) = spec.recipe.prompt()
+        && let Some(&at) = prompt.models.get(job.endpoint)
+    {
+        let endpoint = &ctx.project.endpoints[at];
+        status.model = Some(endpoint.model_name().to_owned());
+        status.api = Some(endpoint.api().to_owned());
+    }
+    status.pid = Some(ctx.pid);
+    status.host = Some(ctx.host.clone());
+    status.step = Some(spec.step);
+    status.steps_total = Some(ctx.steps_total);
+    status.decision_id = Some(job.prepared.decision_id.clone());
+    if job.history.usage.calls > 0 {
+        status.usage = Some(usage_of(&job.history.usage));
+    }
+    if state != State::Done && job.history.own.budgets != Budgets::default() {
+        status.budgets = serde_json::to_value(&job.history.own.budgets).ok();
+    }
+    status.isolation = isolated::described(ctx, job);
+    status.eval = job.history.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
+    status
+}
+
+/// Tokens and money in the form of records.
+pub fn usage_of(usage: &Usage) -> StatusUsage {
+    StatusUsage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cost_usd: usage.cost_usd,
+        calls: usage.calls,
+    }
+}
+
+/// Synced where answers are paid for: a state that came back with the power would set an answer aside,
+/// or have a rejected one asked for anew.
+pub(super) fn write_status(
+    ctx: &BuildContext,
+    job: &Job,
+    state: State,
+    failure: Option<&Failure>,
+) -> Result<(), FsError> {
+    let Some(first) = job.task.outputs.first() else { return Ok(()) };
+    let mut status = status_of(ctx, job, state);
+    status.failure = failure.cloned();
+    let spec = ctx.project.spec(&job.task);
+    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some() || spec.isolate.is_some();
+    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
+    ctx.store.write_status(first, &status, durability)
+}
+
+/// Milliseconds are enough for people and small enough for files.
+fn round(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
