@@ -483,9 +483,9 @@ fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
     };
     let mut session = Session::new(cli.globals, environment());
     session.ops.lookup = Some(variable);
-    session.args = typed;
-    session.known = known;
-    session.make = make;
+    session.ops.memo_words = commands::quick::words(&typed);
+    session.ops.known = known;
+    session.ops.make = make;
     session.make_asks =
         planexe_build::jobserver::asks(variable("MAKEFLAGS").as_deref(), variable("MAKELEVEL").as_deref());
     session.ops.bundle = bundle;

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PIPELINE: &str = "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"touch began; sleep 60; echo a > $out\"\n";
+const PIPELINE: &str =
+    "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"touch began; sleep 60; echo a > $out\"\n";
 
 /// planexe as `env` starts it, which sets the signals.
 fn start(dir: &Path, how: &str, args: &[&str]) -> Child {

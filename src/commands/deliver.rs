@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use crate::commands::Session;
+use crate::ops::build::check_addresses;
 use planexe_base::exit::{self, Error};
 use planexe_base::style::count;
 use planexe_notify::post::{Delivered, deliver_now};
-use planexe_notify::send::is_address;
 use planexe_notify::{Receivers, outbox, receivers};
 
 /// The answer, as data.
@@ -80,14 +80,4 @@ pub fn run(session: &Session, urls: &[String]) -> Result<u8, Error> {
         session.print_answer(run, &View { webhooks: delivered, unknown })?;
     }
     Ok(if waiting > 0 || is_left { exit::FAILED } else { exit::DONE })
-}
-
-/// Refuses what `--webhook` cannot post to.
-pub(super) fn check_addresses(urls: &[String]) -> Result<(), Error> {
-    match urls.iter().all(|url| is_address(url)) {
-        true => Ok(()),
-        false => Err(Error::usage(
-            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
-        )),
-    }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::commands::Session;
-use crate::commands::build::targets;
+use crate::ops::build::targets;
 use crate::ops::status::{every_task, look};
 use planexe_base::exit::{self, Error};
 use planexe_base::pattern;

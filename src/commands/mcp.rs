@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::build::parse_jobs;
+use crate::commands::args::parse_jobs;
 use crate::mcp::{Pipeline, Server, serve};
 use crate::ops::new::BUILT_IN;
 use planexe_base::exit::{self, Error};

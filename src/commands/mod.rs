@@ -18,6 +18,7 @@ use planexe_ui::views::SteerView;
 
 pub mod abort;
 pub mod archive;
+pub mod args;
 pub mod build;
 pub mod check;
 pub mod checkpoints;
@@ -47,13 +48,13 @@ pub mod mcp;
 pub mod new;
 pub mod optimize;
 pub mod pause;
-pub mod plan;
 pub mod quick;
 pub mod record;
 pub mod restore;
 pub mod resume;
 pub mod retry;
 pub mod schema;
+pub mod shared;
 pub mod show;
 pub mod simulate;
 pub mod status;
@@ -150,12 +151,6 @@ pub struct Session {
     pub err_is_terminal: bool,
     /// Standard input is a terminal: questions can be asked.
     pub in_is_terminal: bool,
-    /// The command line, word by word.
-    pub args: Vec<std::ffi::OsString>,
-    /// Of a plain build: what the memo knows to be up to date.
-    pub known: Option<planexe_store::memo::Known>,
-    /// make's jobserver, if make started this.
-    pub make: planexe_build::jobserver::Make,
     /// What make wants to know, if it runs nothing.
     pub make_asks: Option<planexe_build::jobserver::Asks>,
     /// What operations take of it; a session can be handed to them as it is.
@@ -199,9 +194,6 @@ impl Session {
             in_is_terminal: io::stdin().is_terminal(),
             globals,
             env,
-            args: Vec::new(),
-            known: None,
-            make: planexe_build::jobserver::Make::None,
             make_asks: None,
             ops: operating,
             out_closed: AtomicBool::new(false),

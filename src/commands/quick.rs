@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::commands::Session;
 use planexe_base::fs::OpenDir;
 use planexe_store::memo::{self, Found, Known};
 
@@ -46,9 +45,9 @@ fn is_a_number(word: &[u8]) -> bool {
 /// What stands for the words of a plain build in a memo.
 const WORDS: &str = concat!("planexe ", env!("CARGO_PKG_VERSION"), " build");
 
-/// What stands for this session's words, if they are those of a plain build.
-pub fn words(session: &Session) -> Option<&'static str> {
-    typed(&session.args).map(|_| WORDS)
+/// What stands for the words typed, if they are those of a plain build.
+pub fn words(args: &[OsString]) -> Option<&'static str> {
+    typed(args).map(|_| WORDS)
 }
 
 /// What came of a look at the memo.

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, What, ask_only, carry_out};
-use crate::commands::plan;
+use crate::commands::args::HowArgs;
+use crate::ops::build::{Targets, ask_only};
 use crate::ops::resume::refuse;
 use crate::ops::status::{every_task, look};
 use crate::ops::stop::building;
@@ -53,14 +53,14 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
     }
     refuse(&seen, args.force)?;
     let targets = project.default.iter().map(|&id| (id, None)).collect();
-    let what = What { targets, ..What::default() };
+    let what = Targets { targets, ..Targets::default() };
     if dry_run {
-        return plan::run(session, &opened, &what, &args.how, false);
+        return session.show_plan(&opened, &what, &args.how, false);
     }
     let targets: Vec<TaskId> = project.default.clone();
     let header = resume_view(project, store, &seen.survey, &seen.standing, seen.phase, &targets);
     session.say(&header.text(&session.err));
-    carry_out(session, &opened, what, &args.how)
+    session.build(&opened, what, &args.how)
 }
 
 /// A build holds: lets it go on.

@@ -3,11 +3,13 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::build::{self, BuildArgs, HowArgs};
+use crate::commands::args::HowArgs;
 use crate::commands::{LockArgs, Session};
+use crate::ops::build::{Targets, target_ids};
 use crate::ops::retry::{Retried, RetryOptions, retry};
 use planexe_base::exit::{self, Error};
 use planexe_base::style::clean;
+use planexe_build::jobserver::Asks;
 use planexe_store::Store;
 
 /// What `planexe retry` takes.
@@ -66,7 +68,11 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
     }
     if args.build {
         let how = HowArgs { wait: args.lock.wait, no_lock: args.lock.no_lock, ..HowArgs::default() };
-        return build::run(session, &BuildArgs { how, ..BuildArgs::default() });
+        let what = Targets { targets: target_ids(&opened, &[])?, ..Targets::default() };
+        return match session.make_asks {
+            Some(asks) => session.show_plan(&opened, &what, &how, asks == Asks::Question),
+            None => session.build(&opened, what, &how),
+        };
     }
     if !args.dry_run {
         session.say("next: planexe build");

@@ -1,8 +1,6 @@
 //! `planexe simulate`: what a build of everything would take, with the durations of earlier builds.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::path::Path;
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,9 +8,10 @@ use clap::Args;
 use rayon::prelude::*;
 
 use crate::commands::Session;
-use crate::commands::build::{ask_only, find_model, parse_jobs, slots_with, target_ids, task_infos};
+use crate::commands::args::parse_jobs;
+use crate::ops::build::{ask_only, find_model, slots_with, target_ids, task_infos};
+use crate::ops::plan::past;
 use planexe_base::exit::{self, Error};
-use planexe_base::fs;
 use planexe_build::check_staleness::Judge;
 use planexe_engine::graph::{Graph, TaskId, is_item};
 use planexe_engine::scheduler::{Engine, Mode, Options};
@@ -20,9 +19,8 @@ use planexe_engine::staleness::Rules;
 use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::project::Spec;
-use planexe_query::simulate::{self, Past};
+use planexe_query::simulate::{self};
 use planexe_store::index::Index;
-use planexe_store::sidecar::{Sidecar, StatusRead};
 use planexe_ui::views::simulate::Predicted;
 use planexe_ui::views::{PredictedRow, SimulateView};
 
@@ -151,40 +149,4 @@ pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
 
 fn asks(spec: &Spec) -> bool {
     spec.prompts().next().is_some()
-}
-
-/// What is known of earlier builds. `.status` files are read for tasks that the index does not know.
-pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
-    let graph = &opened.project.graph;
-    // A folder is listed once, so that of a pipeline that was never built no file is asked for.
-    let mut folders: HashMap<&str, HashSet<OsString>> = HashMap::new();
-    let recorded = graph.ids().filter_map(|id| {
-        let task = &graph[id];
-        let first = task.outputs.first()?;
-        if !index.durations(&task.name).is_empty() || planexe_base::pattern::has_key(first) {
-            return None;
-        }
-        let (folder, _) = first.rsplit_once('/').unwrap_or(("", first));
-        // Too long a name for a sidecar beside the output is in a folder for such.
-        let is_beside = !opened.store.is_hashed(first);
-        let names = folders.entry(folder).or_insert_with(|| statuses(&opened.store.path(folder)));
-        if is_beside && names.is_empty() {
-            return None;
-        }
-        let sidecar = opened.store.sidecar_path(first, Sidecar::Status);
-        if is_beside && !names.contains(sidecar.file_name()?) {
-            return None;
-        }
-        let StatusRead::Valid(status) = opened.store.read_status(first) else { return None };
-        Some((task.name.clone(), status.duration_s?))
-    });
-    let calls = opened.store.usage_lines()?;
-    Ok(Past::new(&opened.project, index, &calls, recorded))
-}
-
-/// The names of what may be the states of tasks.
-fn statuses(folder: &Path) -> HashSet<OsString> {
-    let names = fs::list_dir(folder).unwrap_or_default().into_iter();
-    let suffix = Sidecar::Status.suffix().as_bytes();
-    names.map(|(name, _)| name).filter(|name| name.as_encoded_bytes().ends_with(suffix)).collect()
 }

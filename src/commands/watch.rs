@@ -10,7 +10,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, Outside, What, ask_only, carry_out_under, target_ids};
+use crate::commands::args::HowArgs;
+use crate::ops::build::{BuildControl, Targets, ask_only, target_ids};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::exit::{self, Error};
 use planexe_base::process::{End, Lifeline, Limits, Watchdog};
@@ -232,12 +233,12 @@ impl Watch<'_> {
     }
 
     /// What is to be built, by the model that was named.
-    fn what(&self, opened: &mut Opened) -> Result<What, Error> {
+    fn what(&self, opened: &mut Opened) -> Result<Targets, Error> {
         if let Some(model) = &self.how.model {
             ask_only(opened, model)?;
         }
         let typed = self.args.targets.clone();
-        Ok(What { targets: target_ids(opened, &typed)?, typed, ..What::default() })
+        Ok(Targets { targets: target_ids(opened, &typed)?, typed, ..Targets::default() })
     }
 
     /// Builds, looking for edits meanwhile, then runs the command of `--exec`.
@@ -261,13 +262,12 @@ impl Watch<'_> {
         self.passes = self.controls.passes();
         let (send, edits) = channel();
         let over = AtomicBool::new(false);
-        let outside = Outside {
+        let outside = BuildControl {
             signals: &self.signals,
             edits: Some(&edits),
             controls: Some(&self.controls),
             keep_same_failed: self.built,
             known_failures: &self.failures,
-            silent_end: false,
         };
         let how = &self.how;
         let (ended, changes) = std::thread::scope(|scope| {
@@ -280,7 +280,7 @@ impl Watch<'_> {
                 all.add(watched.look());
                 all
             });
-            let ended = carry_out_under(session, opened, what, how, &outside);
+            let ended = session.build_under(opened, what, how, &outside);
             over.store(true, Ordering::SeqCst);
             (ended, looking.join().unwrap_or_default())
         });

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod list;
 pub mod names;
 pub mod new;
+pub mod plan;
 pub mod resume;
 pub mod retry;
 pub mod session;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use planexe_base::exit::{Error, Kind};
 use planexe_base::style::{self, Style};
+use planexe_build::jobserver::Make;
 use planexe_build::lifecycle;
 use planexe_llm::keys::{KeyRing, config_dir};
 use planexe_pipeline::load;
@@ -12,6 +13,7 @@ use planexe_pipeline::manifest::Faults;
 use planexe_pipeline::open::{self, OpenError, Opened, Where};
 use planexe_store::Store;
 use planexe_store::lock::{LockError, Owner, RunLock, Wait, is_announced};
+use planexe_store::memo::Known;
 use planexe_ui::views::{FaultsView, Server};
 
 /// Commands that work on a run.
@@ -67,7 +69,7 @@ pub struct LockOptions {
 }
 
 /// What operations on a run share, whoever asks for them: a command or an agent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Session {
     /// Where to work, and how the pipeline is read.
     pub place: Where,
@@ -79,6 +81,12 @@ pub struct Session {
     pub style: Style,
     /// Hears what happens during an operation and is no part of its result; none: nobody does.
     pub listener: Option<fn(&str)>,
+    /// Of a plain build: what the memo knows to be up to date.
+    pub known: Option<Known>,
+    /// Of a plain build: what stands for its words in the memo.
+    pub memo_words: Option<&'static str>,
+    /// make's jobserver, if make started this.
+    pub make: Make,
 }
 
 /// What a session has of who started planexe, without a run: to look at many runs, from many threads.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::commands::build::HowArgs;
 use crate::commands::optimize::propose;
 use crate::commands::optimize::trials::Bench;
+use crate::ops::build::BuildOptions;
 use planexe_base::exit::{self, Error};
 use planexe_base::record::Digest;
 use planexe_pipeline::template as render;
@@ -99,7 +99,7 @@ impl Bench<'_> {
     }
 
     /// Has the answers of some texts compared, all with all; what was compared before is not compared again.
-    pub fn judge(&mut self, variants: &[&Variant], how: &HowArgs) -> Result<u8, Error> {
+    pub fn judge(&mut self, variants: &[&Variant], how: &BuildOptions) -> Result<u8, Error> {
         let Some(judge) = self.judge.clone() else { return Ok(exit::DONE) };
         let matches = self.matches(variants);
         let pairs = pairs_of(&matches);

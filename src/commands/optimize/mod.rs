@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::build::{parse_cost, parse_jobs, parse_tokens};
+use crate::commands::args::{parse_cost, parse_jobs, parse_tokens};
 use crate::ops::names::find_task;
 use planexe_base::exit::Error;
 use planexe_pipeline::manifest::types::{Compare, Span};

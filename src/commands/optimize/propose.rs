@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::commands::build::HowArgs;
 use crate::commands::optimize::trials::Bench;
+use crate::ops::build::BuildOptions;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs::{self, Durability};
 use planexe_base::record::{Digest, State};
@@ -83,7 +83,7 @@ pub fn round(
     champion: &Variant,
     variants: &[Variant],
     rounds: &[Round],
-    how: &HowArgs,
+    how: &BuildOptions,
 ) -> Result<Proposed, Error> {
     // A first round has no scores yet: the champion's come first.
     let code = bench.build(&[champion], how)?;

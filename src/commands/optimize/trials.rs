@@ -8,9 +8,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, Outside, What, carry_out_under};
 use crate::commands::optimize::gather;
 use crate::commands::optimize::judging::Match;
+use crate::ops::build::{BuildControl, BuildOptions, Screen, Targets, carry_out};
 use planexe_base::exit::{self, Error};
 use planexe_base::fs::{self, Durability};
 use planexe_base::record::{Digest, State};
@@ -29,6 +29,7 @@ use planexe_prompt_lab::{Cell, Reference, Variant};
 use planexe_query::selection::Units;
 use planexe_store::sidecar::StatusRead;
 use planexe_store::{Store, jsonl};
+use planexe_ui::progress;
 
 /// What the folder of experiments says of itself, so that it can be looked at and stopped as any run.
 const PIPELINE: &str = "\
@@ -74,6 +75,8 @@ pub struct Bench<'a> {
     pub references: Vec<Reference>,
     /// So many draws of each text, with each model, on each run.
     pub samples: u32,
+    /// How a build is shown.
+    pub progress: progress::How,
     /// Who compares answers two by two, if that decides instead of scores.
     pub judge: Option<Judge>,
     /// What was compared so far.
@@ -106,6 +109,7 @@ impl<'a> Bench<'a> {
             models,
             references,
             samples: 1,
+            progress: progress::How::default(),
             judge: None,
             matches: Vec::new(),
             store,
@@ -200,7 +204,7 @@ impl<'a> Bench<'a> {
 
     /// Builds the trials of some texts; those that are done are not made again. The exit code is that of a build, but
     /// a trial that failed by its text's own fault is no failure.
-    pub fn build(&mut self, variants: &[&Variant], how: &HowArgs) -> Result<u8, Error> {
+    pub fn build(&mut self, variants: &[&Variant], how: &BuildOptions) -> Result<u8, Error> {
         let cells = self.cells(variants);
         self.keep_names(cells.iter().map(|cell| (cell.id.clone(), cell.name.clone())))?;
         let project = self.project(&cells)?;
@@ -272,7 +276,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Builds all of a pipeline in the folder of experiments.
-    pub fn carry_out(&self, project: Arc<Project>, how: &HowArgs) -> Result<u8, Error> {
+    pub fn carry_out(&self, project: Arc<Project>, how: &BuildOptions) -> Result<u8, Error> {
         let opened = Opened {
             project,
             store: self.store.clone(),
@@ -282,20 +286,16 @@ impl<'a> Bench<'a> {
             because: None,
         };
         let targets = opened.project.default.iter().map(|&id| (id, None)).collect();
-        let outside = Outside {
-            signals: &self.signals,
-            edits: None,
-            controls: None,
-            keep_same_failed: false,
-            known_failures: &[],
-            silent_end: true,
-        };
-        let what = What { targets, ..What::default() };
-        let (code, ended) = carry_out_under(self.session, &opened, what, how, &outside)?;
-        if let Some(stopped) = ended.as_ref().and_then(|ended| ended.stopped.as_ref()) {
+        let what = Targets { targets, ..Targets::default() };
+        let options = self.session.progress_options(self.progress, false);
+        let sink = || progress::to_stderr(options);
+        let screen = Screen { sink: &sink, closing: None };
+        let control = BuildControl::new(&self.signals);
+        let built = carry_out(self.session, &opened, what, how, &control, screen)?;
+        if let Some(stopped) = built.ended.as_ref().and_then(|(ended, _)| ended.stopped.as_ref()) {
             self.session.say(&format!("{}; the same command continues from here", stopped.text()));
         }
-        Ok(code)
+        Ok(built.code)
     }
 
     /// A failure that is not the text's doing is tried again: a server was away, or a key was missing. By the first
@@ -323,11 +323,16 @@ impl<'a> Bench<'a> {
     }
 
     /// The limits, less what was used since the beginning.
-    pub fn what_is_left(&self, how: &HowArgs, began: Instant, before: Amount) -> Result<HowArgs, Error> {
+    pub fn what_is_left(
+        &self,
+        how: &BuildOptions,
+        began: Instant,
+        before: Amount,
+    ) -> Result<BuildOptions, Error> {
         let used = self.used()?;
         let (calls, tokens) = (used.calls - before.calls, used.tokens - before.tokens);
         let cost = used.cost_usd - before.cost_usd;
-        Ok(HowArgs {
+        Ok(BuildOptions {
             max_cost: how.max_cost.map(|most| (most - cost).max(0.0)),
             max_tokens: how.max_tokens.map(|most| most.saturating_sub(tokens)),
             max_calls: how.max_calls.map(|most| most.saturating_sub(calls)),

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::commands::Session;
-use crate::commands::build::{HowArgs, find_model};
 use crate::commands::optimize::list::{best_of, tell, view_of};
 use crate::commands::optimize::promotion::Promotion;
 use crate::commands::optimize::trials::Bench;
 use crate::commands::optimize::{OptimizeArgs, gather, promotion, propose, rows};
+use crate::ops::LockOptions;
+use crate::ops::build::{BuildOptions, find_model};
 use planexe_base::clock;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::record::Digest;
@@ -89,6 +90,7 @@ impl<'a> Work<'a> {
         };
         let mut bench = Bench::new(session, opened, subject, experiments, models, references);
         bench.samples = rules.samples;
+        bench.progress = args.progress;
         if rules.compare == Compare::Pairwise {
             let judge = Judge::of(&subject)?;
             bench.check_judge(&judge)?;
@@ -322,10 +324,10 @@ impl<'a> Work<'a> {
     }
 
     /// How trials are made: as a build makes tasks.
-    fn how(&self) -> HowArgs {
+    fn how(&self) -> BuildOptions {
         let args = self.args;
         let budget = &self.opened.project.tables.budget;
-        HowArgs {
+        BuildOptions {
             jobs: args.jobs,
             // A text whose answers fail their checks has its score; who fails for other reasons is tried again.
             keep_failed: true,
@@ -333,9 +335,8 @@ impl<'a> Work<'a> {
             max_tokens: args.max_tokens.or(budget.tokens),
             max_calls: args.max_calls,
             max_time: args.max_time.or(budget.time),
-            wait: true,
-            progress: args.progress,
-            ..HowArgs::default()
+            lock: LockOptions { wait: true, no_lock: false },
+            ..BuildOptions::default()
         }
     }
 }

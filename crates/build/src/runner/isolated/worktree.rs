@@ -68,8 +68,10 @@ impl Worktree {
         let mut worktree = Worktree { git: git_in(&root, &excludes), root, run, excludes, lane };
         if goes_on && same {
             if interrupted {
-                let message =
-                    format!("continues in its worktree `{}`, as it was left", worktree_of(&worktree.lane.name));
+                let message = format!(
+                    "continues in its worktree `{}`, as it was left",
+                    worktree_of(&worktree.lane.name)
+                );
                 ctx.note(Some(task), false, message);
             }
         } else {

@@ -1,7 +1,8 @@
-//! What is told at the end of a build: how it ended, what failed, what to type next.
+//! Targets is told at the end of a build: how it ended, what failed, what to type next.
 
-use super::{HowArgs, What};
-use crate::commands::Session;
+use crate::ops::Session;
+use crate::ops::build::BuildOptions;
+use crate::ops::build::Targets;
 use planexe_base::exit;
 use planexe_build::run_loop::{Ended, Failed, Stopped};
 use planexe_pipeline::open::Opened;
@@ -36,8 +37,8 @@ pub(super) fn exit_code(ended: &Ended, strict: bool) -> u8 {
 pub(super) fn summary_view(
     session: &Session,
     opened: &Opened,
-    what: &What,
-    how: &HowArgs,
+    what: &Targets,
+    options: &BuildOptions,
     ended: &Ended,
     code: u8,
 ) -> SummaryView {
@@ -69,7 +70,7 @@ pub(super) fn summary_view(
     let mut next = Vec::new();
     if let Some(Failed { task, .. }) = ended.failures.first() {
         next.push((format!("planexe explain {}", planexe_ui::views::shell_word(task)), "see why".to_owned()));
-        next.push((again(what, how, "planexe build"), "try again; finished work is kept".to_owned()));
+        next.push((again(what, options, "planexe build"), "try again; finished work is kept".to_owned()));
     }
     // What cannot be merged is said with its message; it is no person's word that is waited for.
     let merges = |task: &str| {
@@ -80,7 +81,7 @@ pub(super) fn summary_view(
     let done = |task: &String| format!("planexe done {}", planexe_ui::views::shell_word(task));
     next.extend(asking.iter().take(WAITING).map(|(task, _)| (done(task), "pass it".to_owned())));
     if !unmerged.is_empty() {
-        next.push((again(what, how, "planexe resume"), "continue once it can be merged".to_owned()));
+        next.push((again(what, options, "planexe resume"), "continue once it can be merged".to_owned()));
     }
     if unmerged.is_empty()
         && outcome == Outcome::Stopped
@@ -91,7 +92,7 @@ pub(super) fn summary_view(
             Some(Stopped::Abort) => "planexe resume --force",
             _ => "planexe resume",
         };
-        next.push((again(what, how, resume), "continue with what is left".to_owned()));
+        next.push((again(what, options, resume), "continue with what is left".to_owned()));
     }
     for (command, _) in &mut next {
         *command = session.here(command);
@@ -115,18 +116,18 @@ pub(super) fn summary_view(
 
 /// The command that goes on with a build: of targets that were typed no other task is begun, and what was said of models
 /// and answers holds for the rest too.
-fn again(what: &What, how: &HowArgs, bare: &str) -> String {
+fn again(what: &Targets, options: &BuildOptions, bare: &str) -> String {
     let mut command = match what.typed.is_empty() {
         true => bare.to_owned(),
         false => String::from(if what.only { "planexe build --only" } else { "planexe build" }),
     };
-    if let Some(model) = &how.model {
+    if let Some(model) = &options.model {
         command += &format!(" --model {}", planexe_ui::views::shell_word(model));
     }
     for (said, option) in [
-        (!how.rebuild_on.is_empty(), " --rebuild-on model"),
-        (how.strict, " --strict"),
-        (how.frozen, " --frozen"),
+        (options.rebuild_on_model, " --rebuild-on model"),
+        (options.strict, " --strict"),
+        (options.frozen, " --frozen"),
     ] {
         command += if said { option } else { "" };
     }
@@ -137,7 +138,7 @@ fn again(what: &What, how: &HowArgs, bare: &str) -> String {
 }
 
 /// The file to open: the first page among the outputs of the targets, or of the last task.
-fn report_of(opened: &Opened, what: &What, outcome: Outcome) -> Option<String> {
+fn report_of(opened: &Opened, what: &Targets, outcome: Outcome) -> Option<String> {
     if outcome != Outcome::Completed {
         return None;
     }

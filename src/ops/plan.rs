@@ -1,89 +1,92 @@
-//! What a build would do: `build -n` and `build -q`.
+//! What a build would do, and what it is expected to take; writes nothing.
 
-use std::collections::HashMap;
-
-use crate::commands::Session;
-use crate::commands::build::{HowArgs, What, budget, slots, task_infos};
-use crate::commands::simulate::past;
-use crate::ops::build::rules;
-use planexe_base::exit::{self, Error};
+use crate::ops::Session;
+use crate::ops::build::{BuildOptions, Targets, budget, rules, slots, task_infos};
+use planexe_base::exit::Error;
+use planexe_base::fs;
 use planexe_engine::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use planexe_engine::scheduler::{Engine, Mode, Options, Settled};
 use planexe_pipeline::open::Opened;
 use planexe_query::dry_run::{Look, Survey, survey};
 use planexe_query::model_choice::asks;
 use planexe_query::resume::resume_view;
-use planexe_query::simulate;
+use planexe_query::simulate::{self, Past};
 use planexe_query::task_state::{self as standing, Standing, reasons, reasons_now};
 use planexe_store::RunLock;
 use planexe_store::index::Index;
+use planexe_store::sidecar::{Sidecar, StatusRead};
 use planexe_ui::views::simulate::Predicted;
 use planexe_ui::views::{LaneView, PlanTask, PlanView, Reason, ResumeView, Verdict};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::Path;
 
-/// Judges and tells; writes nothing.
-pub fn run(
+/// What a build would do.
+pub struct Plan {
+    /// The plan as data.
+    pub view: PlanView,
+    /// Of a question: tasks that cannot be judged, each with why.
+    pub unjudged: Vec<String>,
+}
+
+/// Judges; writes nothing. `question`: it is only asked whether anything is stale.
+pub fn plan(
     session: &Session,
     opened: &Opened,
-    what: &What,
-    how: &HowArgs,
+    what: &Targets,
+    options: &BuildOptions,
     question: bool,
-) -> Result<u8, Error> {
+) -> Result<Plan, Error> {
     let index = Index::load(&opened.store);
     let env = |name: &str| session.variable(name);
     let look = Look {
         project: &opened.project,
         store: &opened.store,
         index: &index,
-        rules: rules(&opened.project, &how.options(), what.force),
-        no_reuse: how.no_reuse,
+        rules: rules(&opened.project, options, what.force),
+        no_reuse: options.no_reuse,
         only: what.only,
         env: &env,
     };
     let survey = survey(&look, &what.targets);
+    let mut unjudged = Vec::new();
     let mut view = view(session, opened, &survey);
     if question {
         for (id, judgement) in &survey.judgements {
             for reason in
                 reasons(judgement).iter().filter(|_| survey.settled.get(id) == Some(&Settled::Failed))
             {
-                session.complain(&format!("{}: {}", survey.graph[*id].name, reason.message));
+                unjudged.push(format!("{}: {}", survey.graph[*id].name, reason.message));
             }
         }
     } else {
         let standing = standing::stand(&opened.project, &opened.store, &survey, None);
-        let predicted = predict(opened, &survey, what, how, &index)?;
+        let predicted = predict(opened, &survey, what, options, &index)?;
         view.eta_s = (predicted.seconds >= 1.0).then_some(predicted.seconds);
         view.guessed = predicted.guessed;
         view.budget_stop = predicted.budget_stop;
         view.cost_usd = (predicted.usage.cost_usd > 0.0).then_some(predicted.usage.cost_usd);
         view.resume = header(opened, what, &survey, &standing);
     }
-    let would_run = view.stale + view.depends > 0;
-    if session.globals.json {
-        session.print_json(&view)?;
-    } else if !question {
-        let text = view.text(&session.out, session.globals.repeated.verbose > 0);
-        session.print(&text)?;
-    }
-    Ok(if question && would_run { exit::STALE } else { exit::DONE })
+    Ok(Plan { view, unjudged })
 }
 
 /// What it is expected to take if everything runs that might: the build on a clock of its own.
 fn predict(
     opened: &Opened,
     survey: &Survey,
-    what: &What,
-    how: &HowArgs,
+    what: &Targets,
+    options: &BuildOptions,
     index: &Index,
 ) -> Result<Predicted, Error> {
     let project = &*opened.project;
     let past = past(opened, index)?;
     let judged: HashMap<&str, TaskId> =
         survey.graph.ids().map(|id| (survey.graph[id].name.as_str(), id)).collect();
-    let (slots, _) = slots(project, how.jobs);
-    let options = Options { only: what.only, ..Options::default() };
+    let (slots, _) = slots(project, options.jobs);
+    let scheduling = Options { only: what.only, ..Options::default() };
     let infos = task_infos(project, index);
-    let mut engine = Engine::new(project.graph.clone(), Mode::Build, options, infos, slots);
+    let mut engine = Engine::new(project.graph.clone(), Mode::Build, scheduling, infos, slots);
     engine.know(index.usual_durations(is_item));
     engine.want(&what.targets);
     let mut runs = |graph: &Graph, id: TaskId| {
@@ -93,7 +96,7 @@ fn predict(
             return None;
         }
         let prepared = known.and_then(|id| survey.judgements.get(id)?.prepared.as_ref());
-        let kept = prepared.is_some_and(|prepared| prepared.has_answer(how.no_rescue));
+        let kept = prepared.is_some_and(|prepared| prepared.has_answer(options.no_rescue));
         let asks = project.spec(&graph[id]).recipe.prompt().is_some() && !kept;
         let mut expected = past.expected(project, graph, id, asks);
         if kept {
@@ -109,11 +112,11 @@ fn predict(
         known
             .then(|| instances.iter().filter_map(|&one| survey.graph[one].item.as_deref().cloned()).collect())
     };
-    Ok(simulate::predict(engine, &budget(project, how), &mut runs, &mut items))
+    Ok(simulate::predict(engine, &budget(project, options), &mut runs, &mut items))
 }
 
 /// Where the run goes on, if it was begun and not completed.
-fn header(opened: &Opened, what: &What, survey: &Survey, standing: &Standing) -> Option<ResumeView> {
+fn header(opened: &Opened, what: &Targets, survey: &Survey, standing: &Standing) -> Option<ResumeView> {
     let (project, store) = (&opened.project, &opened.store);
     let building = RunLock::owner(store.run_dir()).is_some_and(|owner| owner.is_building());
     let recorded = store.read_run().map(|run| run.phase);
@@ -124,7 +127,7 @@ fn header(opened: &Opened, what: &What, survey: &Survey, standing: &Standing) ->
 }
 
 /// The plan as data.
-pub fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
+fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
     let project = &opened.project;
     let graph = &survey.graph;
     let mut levels: Vec<Vec<PlanTask>> = Vec::new();
@@ -227,4 +230,40 @@ fn lanes(opened: &Opened, graph: &Graph, levels: &[Vec<PlanTask>]) -> Vec<LaneVi
         }
     }
     lanes
+}
+
+/// What is known of earlier builds. `.status` files are read for tasks that the index does not know.
+pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
+    let graph = &opened.project.graph;
+    // A folder is listed once, so that of a pipeline that was never built no file is asked for.
+    let mut folders: HashMap<&str, HashSet<OsString>> = HashMap::new();
+    let recorded = graph.ids().filter_map(|id| {
+        let task = &graph[id];
+        let first = task.outputs.first()?;
+        if !index.durations(&task.name).is_empty() || planexe_base::pattern::has_key(first) {
+            return None;
+        }
+        let (folder, _) = first.rsplit_once('/').unwrap_or(("", first));
+        // Too long a name for a sidecar beside the output is in a folder for such.
+        let is_beside = !opened.store.is_hashed(first);
+        let names = folders.entry(folder).or_insert_with(|| statuses(&opened.store.path(folder)));
+        if is_beside && names.is_empty() {
+            return None;
+        }
+        let sidecar = opened.store.sidecar_path(first, Sidecar::Status);
+        if is_beside && !names.contains(sidecar.file_name()?) {
+            return None;
+        }
+        let StatusRead::Valid(status) = opened.store.read_status(first) else { return None };
+        Some((task.name.clone(), status.duration_s?))
+    });
+    let calls = opened.store.usage_lines()?;
+    Ok(Past::new(&opened.project, index, &calls, recorded))
+}
+
+/// The names of what may be the states of tasks.
+fn statuses(folder: &Path) -> HashSet<OsString> {
+    let names = fs::list_dir(folder).unwrap_or_default().into_iter();
+    let suffix = Sidecar::Status.suffix().as_bytes();
+    names.map(|(name, _)| name).filter(|name| name.as_encoded_bytes().ends_with(suffix)).collect()
 }

@@ -1,4 +1,4 @@
-//! The options of `planexe build`, those it shares with `resume`, and how their values are written.
+//! Options that several commands share, and how their values are written.
 
 use clap::{Args, ValueEnum};
 
@@ -7,38 +7,6 @@ use crate::ops::build::BuildOptions;
 use planexe_engine::scheduler::OnFailure;
 use planexe_pipeline::manifest::types::Span;
 use planexe_ui::progress;
-
-/// What `planexe build` takes.
-#[derive(Debug, Clone, Default, Args)]
-pub struct BuildArgs {
-    /// Tasks or outputs to make [default: what the pipeline names as its default, else everything]
-    #[arg(value_name = "TARGET")]
-    pub targets: Vec<String>,
-
-    /// Show what would run and why; run nothing, write nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-
-    /// Run nothing; the exit code is 0 if all is up to date, 1 if something is stale
-    #[arg(short = 'q', long, conflicts_with = "dry_run")]
-    pub question: bool,
-
-    /// Run the targets and all they need even if they are up to date, with fresh answers
-    #[arg(short = 'B', long)]
-    pub always_make: bool,
-
-    /// Run only the targets, not what they need
-    #[arg(long, requires = "targets")]
-    pub only: bool,
-
-    /// Show for each task that runs why it is stale
-    #[arg(long)]
-    pub explain: bool,
-
-    /// How the build is carried out.
-    #[command(flatten)]
-    pub how: HowArgs,
-}
 
 /// How a build is carried out: shared by `build` and `resume`.
 #[derive(Debug, Clone, Default, Args)]

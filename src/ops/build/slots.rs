@@ -1,9 +1,9 @@
 //! How much may run at once: cores, calls, pools, open files, and the turns of make's jobserver.
 
+use crate::ops::Session;
+use crate::ops::build::BuildOptions;
 use std::collections::HashSet;
 
-use super::HowArgs;
-use crate::commands::Session;
 use planexe_base::cores;
 use planexe_base::open_files;
 use planexe_base::style;
@@ -30,7 +30,7 @@ pub(super) fn slots_by_files(session: &Session, project: &Project, jobs: Option<
     // Beside each program whose output is put down another one may run.
     let fit = able.saturating_sub(cores::count()).max(1);
     let tasks = style::count(fit as u64, "task");
-    session.say(&format!("warning: at most {tasks} at once: no more files may be open (`ulimit -n`)"));
+    session.notice(&format!("warning: at most {tasks} at once: no more files may be open (`ulimit -n`)"));
     let (mut all, workers) = slots(project, Some(fit as u32));
     if jobs.is_none() {
         all.set_cores(cores::count().min(fit) as u32);
@@ -67,13 +67,13 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
 }
 
 /// Make's jobserver, if commands are to take turns with what make runs.
-pub(super) fn turns(session: &Session, how: &HowArgs) -> Option<jobserver::Client> {
+pub(super) fn turns(session: &Session, options: &BuildOptions) -> Option<jobserver::Client> {
     match &session.make {
-        _ if how.jobs.is_some() => None,
+        _ if options.jobs.is_some() => None,
         Make::None => None,
         Make::Reached(client) => Some(client.clone()),
         Make::Unreachable => {
-            session.say(
+            session.notice(
                 "warning: make's jobserver is out of reach, so commands run one at a time; \
                  put `+` before the recipe line, or say `-j N`",
             );

@@ -1,4 +1,4 @@
-//! What is to be built: the tasks that were named, or those of a bare build.
+//! Targets is to be built: the tasks that were named, or those of a bare build.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use planexe_query::selection::Units;
 
 /// What is to be built.
 #[derive(Debug, Clone, Default)]
-pub struct What {
+pub struct Targets {
     /// The targets; keys limit a fan-out to some of its items.
     pub targets: Vec<Target>,
     /// The targets as they were typed; none of a bare build.

@@ -1,22 +1,20 @@
-//! `planexe build`: runs what is stale. The options, what is meant by a target, how much runs at once and what is told at
-//! the end have files of their own; here is what leads from the command line to a [`Build`] and out of it again.
+//! Carries a build out: from what was asked of it to how it ended.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use crate::commands::{Session, deliver, plan, quick};
-use crate::ops::build::rules;
+use crate::ops::Session;
+use crate::ops::build::slots::{TURNS, slots_by_files, turns};
+use crate::ops::build::summary::{exit_code, summary_view};
+use crate::ops::build::{BuildOptions, Targets, rules};
 use planexe_base::cancel::Cancel;
 use planexe_base::event;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::process::{Lifeline, Watchdog};
 use planexe_base::record::Failure;
-use planexe_base::signals::{self, Signals};
+use planexe_base::signals::Signals;
 use planexe_base::style;
 use planexe_build::eta;
 use planexe_build::git_recorder as commits;
 use planexe_build::isolation::{self, Isolation};
-use planexe_build::jobserver::{Asks, Make};
+use planexe_build::jobserver::Make;
 use planexe_build::lifecycle::{self, RunRecord};
 use planexe_build::run_loop::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use planexe_build::runner::providers::Providers;
@@ -25,6 +23,7 @@ use planexe_engine::graph::{TaskId, is_item};
 use planexe_engine::scheduler::{self as engine, Engine, Mode, TaskInfo};
 use planexe_llm::ceiling::Most;
 use planexe_llm::keys::KeyRing;
+use planexe_notify::send::is_address;
 use planexe_notify::{Notifier, Telling};
 use planexe_pipeline::manifest::types::Budget;
 use planexe_pipeline::open::Opened;
@@ -35,56 +34,10 @@ use planexe_store::index::Index;
 use planexe_store::lock::RunLock;
 use planexe_store::logs::Logs;
 use planexe_store::memo::{self, Known};
-use planexe_ui::progress::{self, Gather, Sink};
+use planexe_ui::progress::{Gather, Sink};
 use planexe_ui::views::SummaryView;
-
-mod args;
-mod slots;
-mod summary;
-mod targets;
-
-pub use args::{BuildArgs, HowArgs, RebuildOn, parse_cost, parse_jobs, parse_tokens};
-use slots::{TURNS, slots_by_files, turns};
-pub use slots::{slots, slots_with};
-use summary::{exit_code, summary_view};
-pub use targets::{What, target_ids, targets};
-
-/// Builds.
-pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
-    let question = args.question || session.make_asks == Some(Asks::Question);
-    let only_tells = question || args.dry_run || session.make_asks.is_some();
-    let mut opened = session.open(false)?;
-    if opened.project.specs.is_empty() {
-        return Err(no_tasks(&opened));
-    }
-    if let Some(model) = &args.how.model {
-        ask_only(&mut opened, model)?;
-    }
-    let targets = target_ids(&opened, &args.targets)?;
-    let what = What {
-        targets,
-        typed: args.targets.clone(),
-        only: args.only,
-        force: args.always_make,
-        explain: args.explain,
-    };
-    if only_tells {
-        return plan::run(session, &opened, &what, &args.how, question);
-    }
-    let code = carry_out(session, &opened, what, &args.how);
-    // The process ends: to take 100,000 tasks apart piece by piece would be for nothing.
-    std::mem::forget(opened);
-    code
-}
-
-/// A pipeline without tasks is one that is not written yet: all of nothing is no success.
-fn no_tasks(opened: &Opened) -> Error {
-    let file = planexe_pipeline::manifest::fault::shown_path(&opened.project.file);
-    Error::new(Kind::Manifest, format!("`{file}` has no tasks"))
-        .code("no_tasks")
-        .hint("a task is a table: `[task.NAME]` with `outputs` and a `prompt`, `command` or `template`")
-        .hint("`planexe new DIR`, where there is no pipeline, writes an example to start from")
-}
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// `--model`: every prompt asks this model alone.
 pub fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
@@ -108,22 +61,8 @@ pub fn find_model(opened: &Opened, name: &str) -> Result<usize, Error> {
     })
 }
 
-/// Builds under the lock, shows progress, tells how it ended.
-pub fn carry_out(session: &Session, opened: &Opened, what: What, how: &HowArgs) -> Result<u8, Error> {
-    let signals = signals::listen();
-    let outside = Outside {
-        signals: &signals,
-        edits: None,
-        controls: None,
-        keep_same_failed: false,
-        known_failures: &[],
-        silent_end: false,
-    };
-    Ok(carry_out_under(session, opened, what, how, &outside)?.0)
-}
-
 /// What reaches a build from outside.
-pub struct Outside<'a> {
+pub struct BuildControl<'a> {
     /// Signals that may end it.
     pub signals: &'a Signals,
     /// Edits of what it is made from.
@@ -134,23 +73,47 @@ pub struct Outside<'a> {
     pub keep_same_failed: bool,
     /// Failures that were told already.
     pub known_failures: &'a [(String, Failure)],
-    /// It is a part of something else, which tells how it ended.
-    pub silent_end: bool,
 }
 
-/// [`carry_out`], told what reaches it from outside; also returns how it ended, unless a signal came before it began.
-pub fn carry_out_under(
+impl<'a> BuildControl<'a> {
+    /// Nothing but signals.
+    pub fn new(signals: &'a Signals) -> BuildControl<'a> {
+        let (edits, controls) = (None, None);
+        BuildControl { signals, edits, controls, keep_same_failed: false, known_failures: &[] }
+    }
+}
+
+/// Where a build shows itself.
+#[derive(Clone, Copy)]
+pub struct Screen<'a> {
+    /// Shows what happens.
+    pub sink: &'a dyn Fn() -> Box<dyn Sink>,
+    /// Lays out what is said at the end; none if the build is a part of something else, which says how it ended.
+    pub closing: Option<&'a dyn Fn(&SummaryView) -> String>,
+}
+
+/// What came of a build.
+pub struct Built {
+    /// The exit code that says it.
+    pub code: u8,
+    /// How it ended, and what is told of it; none if a signal came before it began.
+    pub ended: Option<(Ended, SummaryView)>,
+}
+
+/// Builds under the lock.
+pub fn carry_out(
     session: &Session,
     opened: &Opened,
-    what: What,
-    how: &HowArgs,
-    outside: &Outside<'_>,
-) -> Result<(u8, Option<Ended>), Error> {
+    what: Targets,
+    options: &BuildOptions,
+    outside: &BuildControl<'_>,
+    screen: Screen<'_>,
+) -> Result<Built, Error> {
     let signals = outside.signals;
-    deliver::check_addresses(&how.webhook)?;
-    let mut lock = match lock_unless_signalled(session, opened, how, signals)? {
+    check_addresses(&options.webhook)?;
+    let mut lock = match lock_unless_signalled(session, opened, options, signals)? {
         Ok(lock) => lock,
-        Err(signal) => return Ok((exit::of_signal(signal), None)),
+        Err(signal) => return Ok(Built { code: exit::of_signal(signal), ended: None }),
     };
     // At once: from here on `planexe stop` means this build.
     let controls = outside.controls.cloned().unwrap_or_else(|| Controls::new(&opened.store));
@@ -160,30 +123,30 @@ pub fn carry_out_under(
     let (project, store) = (&opened.project, &opened.store);
     let isolation = isolation_of(project, store, &what)?;
     let keys = session.keys()?;
-    let notifier = Notifier::new(project, &keys, &how.webhook);
+    let notifier = Notifier::new(project, &keys, &options.webhook);
     let (tell, events) = channel();
-    let tools = tools(session, opened, how, keys, index.clone(), tell);
+    let tools = tools(session, opened, options, keys, index.clone(), tell);
     let tools = Arc::new(BuildContext { isolation, ..tools });
-    let make = turns(session, how);
-    let options = engine::Options { on_failure: how.on_failure(), only: what.only };
-    let (engine, workers) = engine(session, project, how, options.clone(), &index);
+    let make = turns(session, options);
+    let scheduling = engine::Options { on_failure: options.on_failure, only: what.only };
+    let (engine, workers) = engine(session, project, options, scheduling.clone(), &index);
     check_models(&tools, &engine, &what, project)?;
     let at_once = engine.at_once();
     let mut run = RunRecord::new(store, project, known.is_some());
     let after_kill = store.was_killed();
     let env = |name: &str| session.variable(name);
-    let mut sink = Gather::new(progress::to_stderr(progress_options(session, how, what.explain)));
+    let mut sink = Gather::new((screen.sink)());
     let mut telling = Telling::new(&mut sink, notifier, tools.clone());
     let ended = Build::new(Parts {
         project,
         store,
         ctx: tools.clone(),
         events,
-        rules: rules(project, &how.options(), what.force),
-        no_reuse: how.no_reuse,
+        rules: rules(project, options, what.force),
+        no_reuse: options.no_reuse,
         env: &env,
         engine,
-        wanted: wanted(project, &what, how, options, outside),
+        wanted: wanted(project, &what, options, scheduling, outside),
         sink: &mut telling,
         signals,
         edits: outside.edits,
@@ -207,33 +170,29 @@ pub fn carry_out_under(
     if tools.isolation.is_some()
         && let Err(error) = store.unpin()
     {
-        session.say(&format!("warning: {error}"));
+        session.notice(&format!("warning: {error}"));
     }
     run.end(&ended);
     let by_signal = matches!(ended.stopped, Some(Stopped::Signal(_)));
     for said in telling.into_notifier().close(by_signal, || signals.pending().is_some()) {
         sink.event(&runner::stamp(event::Kind::Note { task: None, message: said, warning: true }));
     }
-    let code = exit_code(&ended, how.strict);
-    let mut view = summary_view(session, opened, &what, how, &ended, code);
+    let code = exit_code(&ended, options.strict);
+    let mut view = summary_view(session, opened, &what, options, &ended, code);
     view.tasks = std::mem::take(&mut sink.tasks);
-    let said =
-        if outside.silent_end { String::new() } else { view.text(&session.err, session.globals.quiet) };
+    let said = screen.closing.map_or(String::new(), |closing| closing(&view));
     sink.finish(&said);
     // A build that knew everything to be up to date would not come to think of commits that are missing.
     let is_recorded = !(opened.project.tables.git.commit_on_done && commits::are_due(&opened.store));
-    if let (Some(words), exit::DONE, true) = (quick::words(session), code, is_recorded) {
+    if let (Some(words), exit::DONE, true) = (session.memo_words, code, is_recorded) {
         remember(&view, &index, opened, &ended, known, words);
     }
-    if session.globals.json && !outside.silent_end {
-        session.print_json(&view)?;
-    }
     drop(lock);
-    Ok((code, Some(ended)))
+    Ok(Built { code, ended: Some((ended, view)) })
 }
 
 /// What is found of git, if a task that is wanted is isolated.
-fn isolation_of(project: &Project, store: &Store, what: &What) -> Result<Option<Isolation>, Error> {
+fn isolation_of(project: &Project, store: &Store, what: &Targets) -> Result<Option<Isolation>, Error> {
     if project.specs.iter().all(|spec| spec.isolate.is_none()) {
         return Ok(None);
     }
@@ -249,11 +208,11 @@ fn isolation_of(project: &Project, store: &Store, what: &What) -> Result<Option<
 fn lock_unless_signalled(
     session: &Session,
     opened: &Opened,
-    how: &HowArgs,
+    options: &BuildOptions,
     signals: &Signals,
 ) -> Result<Result<RunLock, i32>, Error> {
     let mut received = None;
-    let lock = session.lock_while(opened, how.wait, how.no_lock, || {
+    let lock = session.lock_while(opened, options.lock.wait, options.lock.no_lock, || {
         received = signals.pending();
         received.is_none()
     });
@@ -278,15 +237,15 @@ fn what_is_known<'a>(session: &'a Session, opened: &Opened) -> (Option<&'a Known
 fn engine(
     session: &Session,
     project: &Project,
-    how: &HowArgs,
-    options: engine::Options,
+    options: &BuildOptions,
+    scheduling: engine::Options,
     index: &Index,
 ) -> (Engine, usize) {
-    let (slots, workers) = slots_by_files(session, project, how.jobs);
+    let (slots, workers) = slots_by_files(session, project, options.jobs);
     let infos = task_infos(project, index);
-    let mut engine = Engine::new(project.graph.clone(), Mode::Build, options, infos, slots);
+    let mut engine = Engine::new(project.graph.clone(), Mode::Build, scheduling, infos, slots);
     engine.know(index.usual_durations(is_item));
-    if how.jobs.is_none() && !matches!(session.make, Make::None) {
+    if options.jobs.is_none() && !matches!(session.make, Make::None) {
         engine.set_cores(1);
     }
     (engine, workers)
@@ -297,7 +256,7 @@ fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &Bui
     if let Err(error) = index.save_if_changed()
         && ended.started
     {
-        session.say(&format!("warning: the index cannot be written: {error}"));
+        session.notice(&format!("warning: the index cannot be written: {error}"));
     }
     if ended.started {
         lifecycle::write_learned(&opened.store, &tools.providers.learned());
@@ -308,7 +267,7 @@ fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &Bui
 fn tools(
     session: &Session,
     opened: &Opened,
-    how: &HowArgs,
+    options: &BuildOptions,
     keys: KeyRing,
     index: Arc<Index>,
     tell: Sender<event::Kind>,
@@ -318,8 +277,14 @@ fn tools(
     let lifeline = Lifeline::new(std::env::current_exe().ok());
     let learned = lifecycle::read_learned(store);
     let pid = std::process::id();
-    let providers =
-        Providers::new(project.clone(), keys, lifeline.clone(), learned, u64::from(pid), most(project, how));
+    let providers = Providers::new(
+        project.clone(),
+        keys,
+        lifeline.clone(),
+        learned,
+        u64::from(pid),
+        most(project, options),
+    );
     let tell = Mutex::new(tell);
     store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
     BuildContext {
@@ -333,8 +298,8 @@ fn tools(
         events: Box::new(move |kind| {
             let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(kind);
         }),
-        frozen: how.frozen,
-        no_rescue: how.no_rescue,
+        frozen: options.frozen,
+        no_rescue: options.no_rescue,
         isolation: None,
         programs: runner::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
@@ -345,33 +310,33 @@ fn tools(
 }
 
 /// The limits of a build: those of the command line come before those of the pipeline.
-pub fn budget(project: &Project, how: &HowArgs) -> Budget {
+pub fn budget(project: &Project, options: &BuildOptions) -> Budget {
     let budget = &project.tables.budget;
     Budget {
-        cost: how.max_cost.or(budget.cost),
-        tokens: how.max_tokens.or(budget.tokens),
-        time: how.max_time.or(budget.time),
+        cost: options.max_cost.or(budget.cost),
+        tokens: options.max_tokens.or(budget.tokens),
+        time: options.max_time.or(budget.time),
     }
 }
 
 /// The limits of its calls.
-fn most(project: &Project, how: &HowArgs) -> Most {
-    let Budget { cost, tokens, .. } = budget(project, how);
-    Most { calls: how.max_calls, tokens, cost_usd: cost }
+fn most(project: &Project, options: &BuildOptions) -> Most {
+    let Budget { cost, tokens, .. } = budget(project, options);
+    Most { calls: options.max_calls, tokens, cost_usd: cost }
 }
 
 /// What is asked of the build.
 fn wanted(
     project: &Project,
-    what: &What,
-    how: &HowArgs,
-    options: engine::Options,
-    outside: &Outside<'_>,
+    what: &Targets,
+    options: &BuildOptions,
+    scheduling: engine::Options,
+    outside: &BuildControl<'_>,
 ) -> Wanted {
-    let budget = budget(project, how);
+    let budget = budget(project, options);
     Wanted {
         targets: what.targets.clone(),
-        options,
+        options: scheduling,
         force: what.force,
         max_time: budget.time.map(|span| span.0),
         max_cost: budget.cost,
@@ -424,7 +389,12 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
 }
 
 /// Keys that may not go where a model would send them are a fault of the set-up, told before anything runs.
-fn check_models(tools: &BuildContext, engine: &Engine, what: &What, project: &Project) -> Result<(), Error> {
+fn check_models(
+    tools: &BuildContext,
+    engine: &Engine,
+    what: &Targets,
+    project: &Project,
+) -> Result<(), Error> {
     let ids: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
     let mask = engine.graph().upstream(&ids);
     let mut endpoints: Vec<usize> = engine
@@ -442,13 +412,12 @@ fn check_models(tools: &BuildContext, engine: &Engine, what: &What, project: &Pr
     }
 }
 
-fn progress_options(session: &Session, how: &HowArgs, explain: bool) -> progress::Options {
-    progress::Options {
-        how: how.progress,
-        quiet: session.globals.quiet,
-        verbose: session.globals.repeated.verbose > 0,
-        explain,
-        live: session.err_is_terminal && session.env.can_redraw(),
-        style: session.err,
+/// Refuses what `--webhook` cannot post to.
+pub fn check_addresses(urls: &[String]) -> Result<(), Error> {
+    match urls.iter().all(|url| is_address(url)) {
+        true => Ok(()),
+        false => Err(Error::usage(
+            "`--webhook` wants an address that begins with `http://` or `https://`, without a user and password",
+        )),
     }
 }
