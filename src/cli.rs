@@ -11,7 +11,7 @@ use crate::ops::session::Bundle;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::style::{self, GREEN, RED};
-use planexe_store::memo::Known;
+use planexe_store::null_build::UpToDate;
 use planexe_ui::views as report;
 
 const LONG_ABOUT: &str = "\
@@ -441,7 +441,7 @@ pub fn main(bundle: Bundle) -> u8 {
     }
 }
 
-fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
+fn run(mut args: Vec<OsString>, known: Option<UpToDate>, bundle: Bundle) -> u8 {
     if args.get(1).is_some_and(|first| first == crate::ops::detach::DETACHED_ARGUMENT) {
         crate::ops::detach::leave_session();
         args.remove(1);
@@ -483,7 +483,7 @@ fn run(mut args: Vec<OsString>, known: Option<Known>, bundle: Bundle) -> u8 {
     };
     let mut session = Session::new(cli.globals, environment());
     session.ops.lookup = Some(variable);
-    session.ops.memo_words = commands::quick::words(&typed);
+    session.ops.build_words = commands::quick::words(&typed);
     session.ops.known = known;
     session.ops.make = make;
     session.make_asks =

@@ -56,7 +56,8 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
 /// No build runs: a run that was begun and is not complete is marked as given up.
 fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
     let mut lock = session.lock(opened, false, false)?;
-    let seen = look(session, opened, &Index::load(&opened.store), &every_task(opened));
+    let index = Index::load(&opened.store);
+    let seen = look(session, opened, &index, &every_task(opened));
     let refused = |message: &str, code| Err(Error::new(Kind::Refused, message).code(code));
     match seen.phase {
         "never_started" => {
@@ -71,6 +72,8 @@ fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
     run.phase = Phase::Aborted;
     opened.store.write_run(&run, Durability::Synced)?;
     // The next build is to look at the run, whatever it found last time.
-    planexe_base::fs::remove(&planexe_store::memo::path(opened.store.run_dir()))?;
+    index.forget_null_build()?;
+    // Only a cache: without it the next build reads what it would have looked at.
+    let _ = index.save_if_changed();
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use planexe_base::fs::OpenDir;
-use planexe_store::memo::{self, Found, Known};
+use planexe_store::null_build::{self, Found, UpToDate};
 
 /// What was typed, as far as this way goes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ fn is_a_number(word: &[u8]) -> bool {
     matches!(word, [b'1'..=b'9', rest @ ..] if rest.len() < 9 && rest.iter().all(u8::is_ascii_digit))
 }
 
-/// What stands for the words of a plain build in a memo.
+/// What stands for the words of a plain build in a null-build record.
 const WORDS: &str = concat!("planexe ", env!("CARGO_PKG_VERSION"), " build");
 
 /// What stands for the words typed, if they are those of a plain build.
@@ -50,13 +50,13 @@ pub fn words(args: &[OsString]) -> Option<&'static str> {
     typed(args).map(|_| WORDS)
 }
 
-/// What came of a look at the memo.
+/// What came of a look at the null-build record.
 #[derive(Debug)]
 pub enum Tried {
     /// There is nothing to do: the exit code, and what to say.
     Done(u8, Vec<u8>),
     /// There may be. So much is known to be up to date, if anything.
-    Build(Option<Known>),
+    Build(Option<UpToDate>),
 }
 
 /// Whether a plain build has nothing to do; if that is not sure, what is known.
@@ -64,7 +64,7 @@ pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Tri
     let Some(typed) = typed(args) else { return Tried::Build(None) };
     let run = typed.run_dir.as_deref().unwrap_or(Path::new("."));
     let Ok(open) = OpenDir::open(run) else { return Tried::Build(None) };
-    match memo::check(run, &open, WORDS, env) {
+    match null_build::check(run, &open, WORDS, env) {
         // What webhooks missed goes out with the next build.
         Some(Found::Same(_)) if planexe_notify::outbox::is_waiting(run, &open) => Tried::Build(None),
         Some(Found::Same(said)) => {

@@ -13,7 +13,7 @@ use planexe_pipeline::manifest::Faults;
 use planexe_pipeline::open::{self, OpenError, Opened, Where};
 use planexe_store::Store;
 use planexe_store::lock::{LockError, Owner, RunLock, Wait, is_announced};
-use planexe_store::memo::Known;
+use planexe_store::null_build::UpToDate;
 use planexe_ui::views::{FaultsView, Server};
 
 /// Commands that work on a run.
@@ -81,10 +81,10 @@ pub struct Session {
     pub style: Style,
     /// Hears what happens during an operation and is no part of its result; none: nobody does.
     pub listener: Option<fn(&str)>,
-    /// Of a plain build: what the memo knows to be up to date.
-    pub known: Option<Known>,
-    /// Of a plain build: what stands for its words in the memo.
-    pub memo_words: Option<&'static str>,
+    /// Of a plain build: what the null-build record knows to be up to date.
+    pub known: Option<UpToDate>,
+    /// Of a plain build: what stands for its words in the null-build record.
+    pub build_words: Option<&'static str>,
     /// make's jobserver, if make started this.
     pub make: Make,
 }

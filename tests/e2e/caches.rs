@@ -1,4 +1,4 @@
-//! Index and memo only save work: with them, without them and with any byte of them
+//! The cache only saves work: with them, without them and with any byte of them
 //! wrong, the same tasks run and the same files come out.
 
 use std::fs::{self, FileTimes};
@@ -110,7 +110,7 @@ command = "echo scored >> ran.log; cat $in > $out; [ -z \"$PLANEXE_NOTES\" ] || 
 eval = { command = "echo eval >> ran.log; if grep -q again $in || ! grep -q 'Sums 1' $in; then echo '{\"score\": 1, \"notes\": \"\"}'; else echo '{\"score\": 0, \"notes\": \"\"}'; fi", threshold = 0.5 }
 "#;
 
-/// No globs, no fan-outs, no files of text, so that the memo can be renewed; groups, tasks that nobody asked for, and a
+/// No globs, no fan-outs, no files of text, so that the null-build record can be renewed; groups, tasks that nobody asked for, and a
 /// file that includes another.
 const PLAIN: &str = r#"
 [pipeline]
@@ -195,7 +195,7 @@ const OUTPUTS: [&str; 17] = [
     "gate.json",
     "scored.txt",
 ];
-const CACHES: [&str; 3] = [".planexe/index", ".planexe/durations", ".planexe/memo"];
+const CACHES: [&str; 2] = [".planexe/index", ".planexe/durations"];
 
 fn space() -> Space {
     space_of(TASKS)
@@ -315,7 +315,7 @@ fn any_change_is_seen_as_without_them() {
 }
 
 #[test]
-fn any_change_is_seen_where_the_memo_is_renewed() {
+fn any_change_is_seen_where_the_record_is_renewed() {
     changes_are_seen(PLAIN, 6);
 }
 
@@ -350,7 +350,7 @@ fn any_byte_of_them_may_be_wrong() {
 }
 
 #[test]
-fn any_byte_of_them_may_be_wrong_where_the_memo_is_renewed() {
+fn any_byte_of_them_may_be_wrong_where_the_record_is_renewed() {
     bytes_may_be_wrong(PLAIN, 8);
 }
 
@@ -403,7 +403,7 @@ fn they_of_another_run_are_not_believed() {
 
 /// After the first build the second one knows that there is nothing to do, and reads nothing.
 #[test]
-fn a_finished_build_leaves_a_memo() {
+fn a_finished_build_leaves_a_null_build_record() {
     let space = Space::new();
     space.write(
         "pipeline.toml",
@@ -415,21 +415,21 @@ fn a_finished_build_leaves_a_memo() {
     for cache in CACHES {
         assert!(space.exists(cache), "{cache}");
     }
-    let memo = space.bytes(".planexe/memo");
+    assert!(space.has_null_build_record("."));
     space.run(&["build"]).exits(0).says(&["everything is up to date (2 tasks)"]);
     std::thread::sleep(std::time::Duration::from_millis(70));
     space.run(&["build"]).exits(0).says(&["everything is up to date (2 tasks)"]);
-    assert_eq!(space.bytes(".planexe/memo").len(), memo.len());
+    assert!(space.has_null_build_record("."));
     // One that changed is renewed, not written anew.
     space.write("in.txt", "y");
     space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
-    assert_eq!(space.bytes(".planexe/memo").len(), memo.len());
+    assert!(space.has_null_build_record("."));
     space.run(&["build"]).exits(0).says(&["everything is up to date (2 tasks)"]);
     assert_eq!(space.read("b.txt"), "y");
 }
 
-/// What the items of a fan-out are skipped for is part of the memo, whether their outputs are there or not; and one
-/// whose list of items is not made, because that is skipped too, has a memo as well.
+/// What the items of a fan-out are skipped for is part of the record, whether their outputs are there or not; and one
+/// whose list of items is not made, because that is skipped too, has a record as well.
 #[test]
 fn a_condition_of_a_fan_out_is_seen_to_change() {
     let space = Space::new();
@@ -460,9 +460,9 @@ command = "echo $key > $out"
     let go = |go: bool| space.write("kind.json", format!("{{\"go\": {go}}}"));
     let remembered = || {
         // Files as young as the clock's granularity are not believed.
-        until("a memo", || {
+        until("a null-build record", || {
             space.run(&["build"]).exits(0).says(&["everything is up to date"]);
-            space.exists(".planexe/memo").then_some(())
+            space.has_null_build_record(".").then_some(())
         });
     };
     go(false);
@@ -473,7 +473,7 @@ command = "echo $key > $out"
     remembered();
     go(false);
     space.run(&["build"]).exits(0).says(&["everything is up to date"]);
-    fs::remove_file(space.path(".planexe/memo")).ok();
+    fs::remove_file(space.path(".planexe/index")).ok();
     remembered();
     go(true);
     space.write("items.json", r#"{"items": ["x", "y", "w"]}"#);
@@ -483,7 +483,7 @@ command = "echo $key > $out"
     space.run(&["build"]).exits(0).says(&["2 tasks ran"]);
 }
 
-/// A memo that is renewed after few changes speaks of the same tasks: not of one that is skipped since as up to date, nor
+/// A record that is renewed after few changes speaks of the same tasks: not of one that is skipped since as up to date, nor
 /// is it silent of one that is done since.
 #[test]
 fn a_condition_that_changed_is_not_forgotten_by_the_next_change() {
@@ -537,7 +537,7 @@ command = "cat $in > $out"
     space.run(&["build"]).exits(0).says(&["1 task ran"]);
     assert_eq!(space.read("a.txt"), "go");
     settled();
-    assert!(space.exists(".planexe/memo"));
+    assert!(space.has_null_build_record("."));
 }
 
 /// Of very many markers only the folders are looked at, once their times are known to stand.
@@ -585,10 +585,10 @@ fn any_name_that_comes_or_goes_is_seen_among_many_markers() {
         // Old enough to be told from what comes.
         std::thread::sleep(std::time::Duration::from_millis(70));
         with.run(&["build"]).exits(0);
-        let memo = (with.bytes(".planexe/memo"), with.mtime(".planexe/memo"));
+        let cache = (with.bytes(".planexe/index"), with.mtime(".planexe/index"));
         with.run(&["build"]).exits(0);
-        let again = (with.bytes(".planexe/memo"), with.mtime(".planexe/memo"));
-        assert!(memo == again, "round {round}: the second build learned something the first did not");
+        let again = (with.bytes(".planexe/index"), with.mtime(".planexe/index"));
+        assert!(cache == again, "round {round}: the second build learned something the first did not");
         let (kind, n) = (rng.below(8), rng.below(529));
         let at = format!("round {round}: {}", change(&with, kind, n));
         change(&without, kind, n);

@@ -656,7 +656,7 @@ fn the_caches_may_go_or_rot_at_any_time() {
         files
             .filter(|path| {
                 path.matches('/').count() == 1
-                    && ["index", "durations", "manifest", "memo"].iter().any(|name| path.ends_with(name))
+                    && ["index", "durations"].iter().any(|name| path.ends_with(name))
             })
             .collect()
     };

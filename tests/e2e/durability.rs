@@ -111,7 +111,7 @@ fn after_a_kill_a_build_with_nothing_to_do_tidies_up_once() {
     let mut run = space.json(".planexe/run.json");
     run["phase"] = json!("running");
     space.write(".planexe/run.json", run.to_string());
-    space.remove(".planexe/memo");
+    space.remove(".planexe/index");
     let temp = format!(".planexe-tmp-{}-0badcafe-0-b.txt.status", i32::MAX);
     space.write(&temp, "{");
     space.write(&format!(".planexe/{temp}"), "{");

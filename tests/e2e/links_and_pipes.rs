@@ -248,7 +248,6 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
         ".planexe/history/log.jsonl",
         ".planexe/index",
         ".planexe/durations",
-        ".planexe/memo",
         ".planexe/run.json",
         ".planexe/owner.json",
         ".planexe/unsynced.json",

@@ -140,7 +140,7 @@ fn remove(space: &Space, path: &str) {
 }
 
 fn without_caches(space: &Space) {
-    for cache in ["index", "durations", "memo", "manifest"] {
+    for cache in ["index", "durations"] {
         remove(space, &format!(".planexe/{cache}"));
     }
 }

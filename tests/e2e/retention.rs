@@ -176,9 +176,9 @@ fn what_a_build_with_nothing_to_do_leaves_when_it_is_killed_goes() {
     let space = space(&server, TWO);
     space.build();
     // As its caches are written: under a temporary name in `.planexe/`, of a process that is gone.
-    let half = ".planexe/.planexe-tmp-999999999-0badcafe-1-memo";
+    let half = ".planexe/.planexe-tmp-999999999-0badcafe-1-index";
     space.write(half, "half");
-    std::fs::remove_file(space.path(".planexe/memo")).unwrap_or_default();
+    space.remove(".planexe/index");
     space.build();
     assert!(!space.exists(half));
     space.assert_nothing_to_do(&server);

@@ -32,14 +32,15 @@ fn age() {
     std::thread::sleep(std::time::Duration::from_millis(70));
 }
 
-/// Builds until the memo is there, and stays.
+/// Builds until the cache has a null-build record, and stays.
 fn settle(space: &Space) -> Vec<u8> {
     age();
     space.build();
-    let memo = space.bytes(".planexe/memo");
+    let cache = space.bytes(".planexe/index");
+    assert!(space.has_null_build_record("."));
     space.build();
-    assert!(space.bytes(".planexe/memo") == memo, "the memo is not believed");
-    memo
+    assert!(space.bytes(".planexe/index") == cache, "the cache is not believed");
+    cache
 }
 
 fn key_file(space: &Space) -> PathBuf {
@@ -55,70 +56,81 @@ fn mark(space: &Space, key: &[u8; 32], cache: &str, bytes: &[u8]) -> blake3::Has
     blake3::keyed_hash(hasher.finalize().as_bytes(), bytes)
 }
 
-/// An index that calls the content of `in.txt` what it was before: believed from who has the key, from nobody else.
+/// Where the header begins: after the first line and the mark.
+const HEADER: usize = 48;
+
+/// Where the null-build record of a cache begins, and where it ends.
+fn record(cache: &[u8]) -> (usize, usize) {
+    let header = postcard::take_from_bytes::<(&str, [u32; 2], [u8; 32])>(&cache[HEADER..]);
+    let ((_, lengths, _), rest) = header.expect("a header");
+    let start = cache.len() - rest.len();
+    (start, start + lengths[0] as usize)
+}
+
+/// A cache with the digest and the mark that go with what it holds now.
+fn marked(cache: &[u8], mark: &dyn Fn(&[u8]) -> blake3::Hash) -> Vec<u8> {
+    let (start, end) = record(cache);
+    let mut cache = cache.to_vec();
+    let rest = blake3::hash(&cache[end..]);
+    cache[start - 32..start].copy_from_slice(rest.as_bytes());
+    let mark = mark(&cache[HEADER..end]);
+    cache[HEADER - 32..HEADER].copy_from_slice(mark.as_bytes());
+    cache
+}
+
+/// A cache that calls the content of `in.txt` what it was before: believed from who has the key, from nobody else.
 #[test]
 fn a_forged_index_is_not_believed() {
     let space = one();
-    // The build that runs the task writes the index; those that find the memo true do not.
+    // The build that runs the task writes the index; those that find the null-build record true do not.
     age();
     space.build();
     let key: [u8; 32] = fs::read(key_file(&space)).expect("the key").try_into().expect("32 bytes");
     let signature = || {
         let file = fs::metadata(space.path("in.txt")).expect("in.txt");
-        let ns = |s: i64, ns: i64| (s * 1_000_000_000 + ns).to_le_bytes();
-        [
-            &file.len().to_le_bytes()[..],
-            &ns(file.mtime(), file.mtime_nsec()),
-            &ns(file.ctime(), file.ctime_nsec()),
-            &file.ino().to_le_bytes(),
-            &file.mode().to_le_bytes(),
-        ]
-        .concat()
+        let ns = |s: i64, ns: i64| s * 1_000_000_000 + ns;
+        let times = (ns(file.mtime(), file.mtime_nsec()), ns(file.ctime(), file.ctime_nsec()));
+        postcard::to_stdvec(&(file.len(), times, file.ino(), file.mode())).expect("a signature")
     };
-    let (index, before) = (space.bytes(".planexe/index"), signature());
+    let (cache, before) = (space.bytes(".planexe/index"), signature());
     space.write("in.txt", "two");
-    // After its magic and the mark; the moment it was hashed follows the signature.
-    let from = index.iter().position(|&byte| byte == b'\n').expect("a first line") + 1;
-    let at = index.windows(before.len()).position(|bytes| bytes == before).expect("in.txt in the index");
-    let mut forged = index.clone();
-    forged[at..at + before.len()].copy_from_slice(&signature());
-    forged[at + before.len()..at + before.len() + 8].copy_from_slice(&(i64::MAX / 2).to_le_bytes());
-    let body = forged[from + 32..].to_vec();
-    let mut with = |sum: blake3::Hash| {
-        forged[from..from + 32].copy_from_slice(sum.as_bytes());
-        space.write(".planexe/index", &forged);
-        let _ = fs::remove_file(space.path(".planexe/memo"));
+    let (_, end) = record(&cache);
+    let at = cache[end..].windows(before.len()).position(|bytes| bytes == before);
+    let at = end + at.expect("in.txt in the index");
+    let forged = [&cache[..at], &signature(), &cache[at + before.len()..]].concat();
+    let with = |sum: &dyn Fn(&[u8]) -> blake3::Hash| {
+        space.write(".planexe/index", marked(&forged, sum));
         space.build();
         space.tally("ran")
     };
-    assert_eq!(with(mark(&space, &key, "index", &body)), 1, "who has the key can say anything");
-    assert_eq!(with(blake3::hash(&body)), 2);
+    assert_eq!(with(&|bytes| mark(&space, &key, "index", bytes)), 1, "who has the key can say anything");
+    assert_eq!(with(&|bytes| blake3::hash(bytes)), 2);
     assert_eq!(space.read("a.txt"), "two");
 }
 
-/// A memo says what a build with nothing to do prints.
+/// A null-build record says what a build with nothing to do prints.
 #[test]
-fn a_forged_memo_is_not_believed() {
+fn a_forged_null_build_record_is_not_believed() {
     let space = one();
     space.build();
-    let memo = settle(&space);
+    let cache = settle(&space);
     let key: [u8; 32] = fs::read(key_file(&space)).expect("the key").try_into().expect("32 bytes");
     let words = b"everything is up to date";
-    let at = memo.windows(words.len()).position(|bytes| bytes == words).expect("what is said");
-    let head = u32::from_le_bytes(memo[48..52].try_into().expect("four bytes")) as usize;
-    let mut forged = memo.clone();
+    let at = cache.windows(words.len()).position(|bytes| bytes == words).expect("what is said");
+    let mut forged = cache.clone();
     forged[at..at + words.len()].copy_from_slice(b"whatever you like to say");
-    let body = forged[48..head].to_vec();
-    let mut with = |sum: blake3::Hash| {
-        forged[16..48].copy_from_slice(sum.as_bytes());
-        space.write(".planexe/memo", &forged);
+    let with = |sum: &dyn Fn(&[u8]) -> blake3::Hash| {
+        space.write(".planexe/index", marked(&forged, sum));
         space.build()
     };
-    with(mark(&space, &key, "memo", &body)).says(&["whatever you like to say"]);
-    for sum in
-        [mark(&space, &key, "index", &body), mark(&space, &[0; 32], "memo", &body), blake3::hash(&body)]
-    {
-        with(sum).says(&["everything is up to date"]);
+    with(&|bytes| mark(&space, &key, "index", bytes)).says(&["whatever you like to say"]);
+    let others: [&dyn Fn(&[u8]) -> blake3::Hash; 3] = [
+        &|bytes| mark(&space, &key, "outbox", bytes),
+        &|bytes| mark(&space, &[0; 32], "index", bytes),
+        &|bytes| blake3::hash(bytes),
+    ];
+    for other in others {
+        with(other).says(&["everything is up to date"]);
     }
 }
 
@@ -126,10 +138,10 @@ fn a_forged_memo_is_not_believed() {
 fn caches_of_another_user_are_made_anew() {
     let space = one();
     space.build();
-    let (memo, index) = (settle(&space), space.bytes(".planexe/index"));
+    let cache = settle(&space);
     as_another(&space);
     space.build().says(&["everything is up to date (1 task)"]);
-    assert!(space.bytes(".planexe/memo") != memo && space.bytes(".planexe/index") != index);
+    assert!(space.bytes(".planexe/index") != cache);
     settle(&space);
     assert_eq!(space.tally("ran"), 1, "what is made is content, and continues being used");
 }
@@ -138,20 +150,20 @@ fn caches_of_another_user_are_made_anew() {
 fn a_copy_has_caches_of_its_own_and_a_run_that_was_moved_keeps_them() {
     let space = one();
     space.build();
-    let memo = settle(&space);
+    let cache = settle(&space);
     let (copy, moved) = (space.root().join("copy"), space.root().join("moved"));
     let copied = space.program("cp", &["-a", ".", copy.to_str().expect("a path")]).status();
     assert!(copied.expect("cp").success());
     let there = |dir: &PathBuf| {
         let out = space.run(&["-C", dir.to_str().expect("a path"), "build"]).exits(0);
         out.says(&["everything is up to date"]);
-        fs::read(dir.join(".planexe/memo")).expect("a memo")
+        fs::read(dir.join(".planexe/index")).expect("a cache")
     };
     // It is made anew once the files are old enough to be believed by their times.
     there(&copy);
     std::thread::sleep(std::time::Duration::from_millis(70));
     let of_copy = there(&copy);
-    assert!(of_copy != memo);
+    assert!(of_copy != cache);
     fs::rename(&copy, &moved).expect("moved");
     assert!(there(&moved) == of_copy);
     assert_eq!(space.tally("ran"), 1);
@@ -171,7 +183,7 @@ fn the_key_is_private_and_without_one_nothing_fails() {
     for _ in 0..2 {
         space.write("in.txt", "two");
         space.build();
-        assert!(!space.exists(".planexe/memo") && !space.exists(".planexe/index"), "nothing is kept");
+        assert!(!space.exists(".planexe/index"), "nothing is kept");
         space.build().says(&["everything is up to date (1 task)"]);
         // A folder in which nobody can make one.
         space.set_env("XDG_STATE_HOME", space.path("in.txt"));

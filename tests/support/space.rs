@@ -155,6 +155,14 @@ impl Space {
         self.path(path).symlink_metadata().is_ok()
     }
 
+    /// Whether the cache of a run has a null-build record: the length of that follows the boot, after the first line and
+    /// the mark.
+    pub fn has_null_build_record(&self, run: &str) -> bool {
+        let bytes = fs::read(self.path(run).join(".planexe/index")).unwrap_or_default();
+        let length = bytes.get(48).and_then(|boot| bytes.get(49 + usize::from(*boot)));
+        length.is_some_and(|length| *length != 0)
+    }
+
     /// Removes a file.
     #[track_caller]
     pub fn remove(&self, path: &str) {

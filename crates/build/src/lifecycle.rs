@@ -19,7 +19,7 @@ pub struct RunRecord<'a> {
     store: &'a Store,
     project: &'a Project,
     json: Option<RunJson>,
-    /// The memo of the last build stands: it was not killed, nor was anybody else since, and left nothing beside
+    /// The null-build record of the last build stands: it was not killed, nor was anybody else since, and left nothing beside
     /// outputs.
     tidy: bool,
 }

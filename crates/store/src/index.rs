@@ -1,6 +1,7 @@
-//! A cache of file digests, so that a build with nothing to do stats files and reads none; and how long tasks
-//! took. It may be lost or deleted at any time; any damage to it makes it empty. So does another user or another folder:
-//! digests are bound to both by a mark ([`super::seal`]). Durations are not: they only say what begins first.
+//! What is known of files, so that a build with nothing to do looks at them and reads none; and how long tasks took.
+//! With the null-build record ([`crate::null_build`]) it is the one cache of a run, a file that may be lost or deleted at
+//! any time ([`super::cache_file`]); any damage to it makes it empty. So does another user or another folder: digests are
+//! bound to both by a mark ([`super::seal`]). Durations are not: they only say what begins first.
 //!
 //! A digest is believed while the file's signature is the one it had when it was hashed, unless the
 //! file had changed so shortly before that a further change might show the same times: then it is
@@ -10,12 +11,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Store;
+use super::cache_file::{self, INDEX, Parts};
 use super::lock::boot_id;
-use super::seal::{LENGTH, Seal, What};
-use super::table::{Record, Table};
+use super::seal::{LENGTH, Seal};
+use super::table::Table;
 use planexe_base::fs::{self, Durability, FsError, Signature};
 use planexe_base::record::Digest;
 
@@ -38,46 +42,55 @@ struct Data {
     /// By path.
     files: Table<FileEntry>,
     /// By task.
-    stamps: Table<Stamp>,
+    stamps: Table<u128>,
     /// By task.
     durations: Table<Durations>,
+    null_build: Option<Arc<NullBuildRecord>>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// What a build with nothing to do rests on, in the form of [`crate::null_build`].
+#[derive(Debug, PartialEq)]
+pub(crate) struct NullBuildRecord {
+    /// What each build reads.
+    pub(crate) record: Vec<u8>,
+    /// What is read where something changed.
+    pub(crate) details: Vec<u8>,
+}
+
+/// What a file held while it had a signature that no later change can leave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct FileEntry {
     signature: Signature,
-    /// The moment before the file was opened to be hashed.
-    hashed_ns: i64,
+    #[serde(serialize_with = "write_digest", deserialize_with = "read_digest")]
     digest: blake3::Hash,
 }
 
-/// See [`Index::stamp`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Stamp(u128);
+fn write_digest<S: Serializer>(digest: &blake3::Hash, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(digest.as_bytes())
+}
 
-/// A task's last durations, seconds, oldest first, and how many there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Durations([f64; DURATIONS], usize);
+/// At once: it takes much longer as a list of numbers.
+fn read_digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<blake3::Hash, D::Error> {
+    let bytes = <&[u8]>::deserialize(deserializer)?;
+    blake3::Hash::from_slice(bytes).map_err(serde::de::Error::custom)
+}
+
+/// A task's last durations, seconds, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Durations(Vec<f64>);
 
 impl Durations {
-    fn all(&self) -> &[f64] {
-        &self.0[..self.1]
-    }
-
     fn add(&mut self, seconds: f64) {
-        if self.1 == DURATIONS {
-            self.0.rotate_left(1);
-        } else {
-            self.1 += 1;
+        if self.0.len() == DURATIONS {
+            self.0.remove(0);
         }
-        self.0[self.1 - 1] = seconds;
+        self.0.push(seconds);
     }
 
     /// The median.
     fn usual(mut self) -> Option<f64> {
-        let sorted = &mut self.0[..self.1];
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied()
+        self.0.sort_by(f64::total_cmp);
+        self.0.get(self.0.len() / 2).copied()
     }
 }
 
@@ -102,9 +115,9 @@ impl Index {
         let mut data = Data::default();
         if let Ok(bytes) = fs::read(&paths[FILES])
             && let Some(seal) = Seal::to_check(store.run_dir(), INDEX)
-            && let Some((files, stamps)) = decode(&bytes, &boot, &seal)
+            && let Some(known) = decode(&bytes, &boot, &seal)
         {
-            (data.files, data.stamps) = (files, stamps);
+            data = known;
         }
         if let Some(durations) = fs::read(&paths[1]).ok().and_then(|bytes| decode_durations(&bytes)) {
             data.durations = durations;
@@ -173,7 +186,7 @@ impl Index {
         let known = self.read().files.get(&key);
         if let Some(entry) = known {
             let Some(signature) = signature_of(path)? else { return Ok(None) };
-            if entry.signature == signature && !is_racy(&signature, entry.hashed_ns) {
+            if entry.signature == signature {
                 return Ok(Some(Seen { signature, digest: entry.digest(), settled: true }));
             }
         }
@@ -186,7 +199,7 @@ impl Index {
                 let settled = !is_racy(&signature, hashed_ns);
                 // A file that is still racy is hashed next time anyway: nothing was learned of it.
                 if let (true, Ok(digest)) = (settled, blake3::Hash::from_hex(&digest.0)) {
-                    self.write(FILES).files.set(&key, Some(FileEntry { signature, hashed_ns, digest }));
+                    self.write(FILES).files.set(&key, Some(FileEntry { signature, digest }));
                 }
                 return Ok(Some(Seen { signature, digest, settled }));
             }
@@ -208,7 +221,7 @@ impl Index {
         let signature = fs::signature(path).ok()??;
         let data = self.read();
         let entry = data.files.get(&self.key(path))?;
-        (entry.signature == signature && !is_racy(&signature, entry.hashed_ns)).then(|| entry.digest())
+        (entry.signature == signature).then(|| entry.digest())
     }
 
     /// How often a file had to be read to know its digest.
@@ -216,21 +229,21 @@ impl Index {
         self.hashed.load(Ordering::Relaxed)
     }
 
-    /// The memo of a task: "judged fresh when everything it depends on had these signatures".
+    /// The stamp of a task: "up to date when everything it depends on had these signatures".
     pub fn stamp(&self, task: &str) -> Option<u128> {
-        self.read().stamps.get(task).map(|stamp| stamp.0)
+        self.read().stamps.get(task)
     }
 
-    /// Sets or drops a task's memo. Only signatures of files that were [`Seen::settled`] may be in it.
+    /// Sets or drops a task's stamp. Only signatures of files that were [`Seen::settled`] may be in it.
     pub fn set_stamp(&self, task: &str, stamp: Option<u128>) {
         if self.stamp(task) != stamp {
-            self.write(FILES).stamps.set(task, stamp.map(Stamp));
+            self.write(FILES).stamps.set(task, stamp);
         }
     }
 
     /// A task's last durations in seconds, oldest first.
     pub fn durations(&self, task: &str) -> Vec<f64> {
-        self.read().durations.get(task).unwrap_or_default().all().to_vec()
+        self.read().durations.get(task).unwrap_or_default().0
     }
 
     /// The median of a task's remembered durations, seconds.
@@ -257,9 +270,25 @@ impl Index {
     /// file, in case the build is killed.
     pub fn begin_run(&self) -> Result<(), FsError> {
         self.changed[FILES].store(true, Ordering::Relaxed);
-        fs::remove(&self.paths[FILES])?;
-        fs::remove(&crate::memo::path(&self.run_dir))?;
-        Ok(())
+        self.forget_null_build()
+    }
+
+    /// The next build is to judge the run, whatever the last one found. On disk nothing is known of files until
+    /// [`Index::save_if_changed`].
+    pub fn forget_null_build(&self) -> Result<(), FsError> {
+        self.write(FILES).null_build = None;
+        fs::remove(&self.paths[FILES]).map(drop).map_err(|error| error.within(&self.run_dir))
+    }
+
+    pub(crate) fn null_build(&self) -> Option<Arc<NullBuildRecord>> {
+        self.read().null_build.clone()
+    }
+
+    /// Sets what the next build with nothing to do rests on, or drops it.
+    pub(crate) fn set_null_build(&self, record: Option<NullBuildRecord>) {
+        if self.null_build().as_deref() != record.as_ref() {
+            self.write(FILES).null_build = record.map(Arc::new);
+        }
     }
 
     /// Writes the index if something was learned.
@@ -269,16 +298,16 @@ impl Index {
                 continue;
             }
             let path = &self.paths[which];
-            let data = self.read();
+            let mut data = self.data.write().unwrap_or_else(PoisonError::into_inner);
             let bytes = match which {
-                FILES => match Seal::to_mark(&self.run_dir, INDEX) {
-                    Some(seal) => encode(&self.boot, &data.files, &data.stamps, &seal),
-                    // None could be believed.
-                    None => continue,
-                },
-                _ => encode_durations(&data.durations),
+                // Without a key none could be believed.
+                FILES => {
+                    Seal::to_mark(&self.run_dir, INDEX).and_then(|seal| encode(&self.boot, &mut data, &seal))
+                }
+                _ => encode_durations(&mut data.durations),
             };
             drop(data);
+            let Some(bytes) = bytes else { continue };
             let written = match path.parent() {
                 Some(dir) => fs::make_dirs(dir, Durability::Unsynced),
                 None => Ok(()),
@@ -316,129 +345,41 @@ pub struct Seen {
 
 // ---------------------------------------------------------------- the files
 
-/// Each begins with one of these; then a mark, or a checksum, over all that follows: of the index the boot it was made
-/// in, its length before it, the files and the stamps; of the other the durations. Numbers have their least byte first.
-const MAGIC: [&[u8]; 2] = [b"planexe index 3\n", b"planexe durations 1\n"];
+const MAGIC: &[u8] = b"planexe durations 2\n";
 
-/// What the index's mark says it is.
-const INDEX: What<'static> = What::Cache("index");
-
-fn encode(boot: &str, files: &Table<FileEntry>, stamps: &Table<Stamp>, seal: &Seal) -> Vec<u8> {
-    let write = |out: &mut Vec<u8>| {
-        out.extend((boot.len() as u32).to_le_bytes());
-        out.extend(boot.as_bytes());
-        files.write(out);
-        stamps.write(out);
+fn encode(boot: &str, data: &mut Data, seal: &Seal) -> Option<Vec<u8>> {
+    data.files.merge();
+    data.stamps.merge();
+    let tables = postcard::to_stdvec(&(&data.files, &data.stamps)).ok()?;
+    let (record, details) = match data.null_build.as_deref() {
+        Some(NullBuildRecord { record, details }) => (&record[..], &details[..]),
+        None => Default::default(),
     };
-    summed(FILES, write, |bytes| seal.mark(bytes))
+    cache_file::encode(seal, &Parts { boot, record, details, tables: &tables })
 }
 
-fn encode_durations(durations: &Table<Durations>) -> Vec<u8> {
-    summed(SECONDS, |out| durations.write(out), blake3::hash)
+/// All but the durations; none if this user's planexe did not write it here, or in another boot.
+fn decode(bytes: &[u8], boot: &str, seal: &Seal) -> Option<Data> {
+    let parts = cache_file::parts(bytes, seal).filter(|parts| parts.boot == boot)?;
+    let (files, stamps) = postcard::from_bytes(parts.tables).ok()?;
+    let null_build = || NullBuildRecord { record: parts.record.to_vec(), details: parts.details.to_vec() };
+    let null_build = (!parts.record.is_empty()).then(|| Arc::new(null_build()));
+    Some(Data { files, stamps, null_build, ..Data::default() })
 }
 
-/// The files and stamps of an index; none if this user's planexe did not write it here, or in another boot.
-fn decode(bytes: &[u8], boot: &str, seal: &Seal) -> Option<(Table<FileEntry>, Table<Stamp>)> {
-    let (mark, mut rest) = bytes.strip_prefix(MAGIC[FILES])?.split_at_checked(LENGTH)?;
-    if !seal.fits(rest, mark) {
-        return None;
-    }
-    let (length, after) = rest.split_first_chunk::<4>()?;
-    let (made_in, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    rest = after;
-    let tables = (Table::take(&mut rest)?, Table::take(&mut rest)?);
-    (rest.is_empty() && made_in == boot.as_bytes()).then_some(tables)
+/// A first line, a checksum and the table.
+fn encode_durations(durations: &mut Table<Durations>) -> Option<Vec<u8>> {
+    durations.merge();
+    let table = postcard::to_stdvec(durations).ok()?;
+    Some([MAGIC, blake3::hash(&table).as_bytes(), &table].concat())
 }
 
 fn decode_durations(bytes: &[u8]) -> Option<Table<Durations>> {
-    let (sum, mut rest) = bytes.strip_prefix(MAGIC[SECONDS])?.split_at_checked(LENGTH)?;
-    if blake3::hash(rest).as_bytes() != sum {
+    let (sum, table) = bytes.strip_prefix(MAGIC)?.split_at_checked(LENGTH)?;
+    if blake3::hash(table).as_bytes() != sum {
         return None;
     }
-    let durations = Table::take(&mut rest)?;
-    rest.is_empty().then_some(durations)
-}
-
-/// A file with what `write` appends to its beginning, and between them what `sum` makes of that.
-fn summed(
-    which: usize,
-    write: impl FnOnce(&mut Vec<u8>),
-    sum: impl FnOnce(&[u8]) -> blake3::Hash,
-) -> Vec<u8> {
-    let mut bytes = MAGIC[which].to_vec();
-    let from = MAGIC[which].len() + LENGTH;
-    bytes.resize(from, 0);
-    write(&mut bytes);
-    let sum = sum(&bytes[from..]);
-    bytes[MAGIC[which].len()..from].copy_from_slice(sum.as_bytes());
-    bytes
-}
-
-/// The number of some bytes, from where `at` is, which goes on to the next.
-fn number<const N: usize>(bytes: &[u8], at: &mut usize) -> Option<[u8; N]> {
-    let number = bytes.get(*at..)?.first_chunk::<N>()?;
-    *at += N;
-    Some(*number)
-}
-
-impl Record for FileEntry {
-    const SIZE: usize = 76;
-
-    fn write(&self, out: &mut Vec<u8>) {
-        let s = &self.signature;
-        out.extend(s.size.to_le_bytes());
-        for times in [s.mtime_ns, s.ctime_ns] {
-            out.extend(times.to_le_bytes());
-        }
-        out.extend(s.ino.to_le_bytes());
-        out.extend(s.mode.to_le_bytes());
-        out.extend(self.hashed_ns.to_le_bytes());
-        out.extend(self.digest.as_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<FileEntry> {
-        let at = &mut 0;
-        let signature = Signature {
-            size: u64::from_le_bytes(number(bytes, at)?),
-            mtime_ns: i64::from_le_bytes(number(bytes, at)?),
-            ctime_ns: i64::from_le_bytes(number(bytes, at)?),
-            ino: u64::from_le_bytes(number(bytes, at)?),
-            mode: u32::from_le_bytes(number(bytes, at)?),
-        };
-        let hashed_ns = i64::from_le_bytes(number(bytes, at)?);
-        Some(FileEntry { signature, hashed_ns, digest: blake3::Hash::from_bytes(number(bytes, at)?) })
-    }
-}
-
-impl Record for Stamp {
-    const SIZE: usize = 16;
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend(self.0.to_le_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<Stamp> {
-        Some(Stamp(u128::from_le_bytes(number(bytes, &mut 0)?)))
-    }
-}
-
-impl Record for Durations {
-    const SIZE: usize = 1 + 8 * DURATIONS;
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.1 as u8);
-        self.0.iter().for_each(|seconds| out.extend(seconds.to_le_bytes()));
-    }
-
-    fn read(bytes: &[u8]) -> Option<Durations> {
-        let mut durations = Durations::default();
-        let at = &mut 0;
-        durations.1 = usize::from(number::<1>(bytes, at)?[0]).min(DURATIONS);
-        for seconds in &mut durations.0 {
-            *seconds = f64::from_le_bytes(number(bytes, at)?);
-        }
-        Some(durations)
-    }
+    postcard::from_bytes(table).ok()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod anew;
 pub mod batch;
+mod cache_file;
 pub mod calls;
 pub mod candidates;
 pub mod checkpoints;
@@ -19,8 +20,8 @@ pub mod lanes;
 pub mod live;
 pub mod lock;
 pub mod logs;
-pub mod memo;
 pub mod moved;
+pub mod null_build;
 pub mod rewind;
 pub mod run_json;
 pub mod seal;

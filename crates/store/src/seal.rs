@@ -30,7 +30,7 @@ type Key = [u8; LENGTH];
 /// What is marked. It is part of the mark, so that one kind of file cannot stand for another.
 #[derive(Debug, Clone, Copy)]
 pub enum What<'a> {
-    /// `memo` and `index`, by name: caches, bound to the folder's device as well.
+    /// A cache, by name: bound to the folder's device as well.
     Cache(&'a str),
     /// Events that wait for a receiver, by its folder. Like [`What::Record`] they are worth more than a cache, and the
     /// numbers of devices may change with each boot, so these go by the folder's own number alone.
@@ -199,23 +199,23 @@ mod tests {
     fn a_mark_is_of_these_bytes_this_purpose_and_this_folder() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let seal = |key: u8, run: &Path, what| Seal::new(&[key; LENGTH], run, what).unwrap();
-        let own = seal(1, one.path(), What::Cache("memo"));
+        let own = seal(1, one.path(), What::Cache("index"));
         let mark = own.mark(b"bytes");
         assert!(own.fits(b"bytes", mark.as_bytes()) && !own.fits(b"byte", mark.as_bytes()));
         assert!(!own.fits(b"bytes", &mark.as_bytes()[1..]) && !own.fits(b"bytes", b""));
         for (key, run, what) in [
-            (2, one.path(), What::Cache("memo")),
-            (1, other.path(), What::Cache("memo")),
-            (1, one.path(), What::Cache("index")),
-            (1, one.path(), What::Outbox("memo")),
+            (2, one.path(), What::Cache("index")),
+            (1, other.path(), What::Cache("index")),
+            (1, one.path(), What::Cache("other")),
+            (1, one.path(), What::Outbox("index")),
         ] {
             assert!(!seal(key, run, what).fits(b"bytes", mark.as_bytes()), "{key} {run:?} {what:?}");
         }
         // Under another name it is the same folder.
         let moved = other.path().join("moved");
         std::fs::rename(one.path(), &moved).unwrap();
-        assert!(seal(1, &moved, What::Cache("memo")).fits(b"bytes", mark.as_bytes()));
-        assert!(Seal::new(&[1; LENGTH], one.path(), What::Cache("memo")).is_none(), "no such folder");
+        assert!(seal(1, &moved, What::Cache("index")).fits(b"bytes", mark.as_bytes()));
+        assert!(Seal::new(&[1; LENGTH], one.path(), What::Cache("index")).is_none(), "no such folder");
     }
 
     #[test]

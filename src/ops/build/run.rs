@@ -33,7 +33,7 @@ use planexe_store::control::Controls;
 use planexe_store::index::Index;
 use planexe_store::lock::RunLock;
 use planexe_store::logs::Logs;
-use planexe_store::memo::{self, Known};
+use planexe_store::null_build::{self, UpToDate};
 use planexe_ui::progress::{Gather, Sink};
 use planexe_ui::views::SummaryView;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -166,7 +166,10 @@ pub fn carry_out(
         },
     })
     .run();
-    keep_for_later(session, opened, &index, &tools, &ended);
+    // Written down so that later builds need not find it out again: not worth failing a build for.
+    if ended.started {
+        lifecycle::write_learned(store, &tools.providers.learned());
+    }
     if tools.isolation.is_some()
         && let Err(error) = store.unpin()
     {
@@ -184,8 +187,13 @@ pub fn carry_out(
     sink.finish(&said);
     // A build that knew everything to be up to date would not come to think of commits that are missing.
     let is_recorded = !(opened.project.tables.git.commit_on_done && commits::are_due(&opened.store));
-    if let (Some(words), exit::DONE, true) = (session.memo_words, code, is_recorded) {
+    if let (Some(words), exit::DONE, true) = (session.build_words, code, is_recorded) {
         remember(&view, &index, opened, &ended, known, words);
+    }
+    if let Err(error) = index.save_if_changed()
+        && ended.started
+    {
+        session.notice(&format!("warning: the index cannot be written: {error}"));
     }
     drop(lock);
     Ok(Built { code, ended: Some((ended, view)) })
@@ -222,15 +230,10 @@ fn lock_unless_signalled(
     }
 }
 
-/// What the memo says, if it still stands, and the index. Both read a file as large as the pipeline has tasks.
-fn what_is_known<'a>(session: &'a Session, opened: &Opened) -> (Option<&'a Known>, Arc<Index>) {
-    let (run, store) = (&opened.project.run, &opened.store);
-    match &session.known {
-        Some(known) => {
-            rayon::join(|| Some(known).filter(|known| known.stands(run)), || Arc::new(Index::load(store)))
-        }
-        None => (None, Arc::new(Index::load(store))),
-    }
+/// The cache, and what the null-build record says, if it still stands.
+fn what_is_known<'a>(session: &'a Session, opened: &Opened) -> (Option<&'a UpToDate>, Arc<Index>) {
+    let index = Arc::new(Index::load(&opened.store));
+    (session.known.as_ref().filter(|known| known.stands(&index)), index)
 }
 
 /// The scheduler, and how many workers it keeps busy beside what make lends.
@@ -249,18 +252,6 @@ fn engine(
         engine.set_cores(1);
     }
     (engine, workers)
-}
-
-/// Writes down what later builds need not find out again. None of it is worth failing a build for.
-fn keep_for_later(session: &Session, opened: &Opened, index: &Index, tools: &BuildContext, ended: &Ended) {
-    if let Err(error) = index.save_if_changed()
-        && ended.started
-    {
-        session.notice(&format!("warning: the index cannot be written: {error}"));
-    }
-    if ended.started {
-        lifecycle::write_learned(&opened.store, &tools.providers.learned());
-    }
 }
 
 /// What the attempts of a build share.
@@ -346,14 +337,14 @@ fn wanted(
     }
 }
 
-/// Writes the memo for the next build, if this one left nothing to do. Only a cache: without it the next
+/// Makes the null-build record for the next build, if this one left nothing to do. Only a cache: without it the next
 /// build judges every task.
 fn remember(
     view: &SummaryView,
     index: &Index,
     opened: &Opened,
     ended: &Ended,
-    known: Option<&Known>,
+    known: Option<&UpToDate>,
     words: &str,
 ) {
     let mut next = view.clone();
@@ -366,11 +357,11 @@ fn remember(
     {
         return;
     }
-    if ended.memo_is_outdated {
-        let _ = planexe_base::fs::remove(&memo::path(run));
+    if ended.record_is_outdated {
+        null_build::drop_record(index);
     }
-    if let Some(rests) = &ended.rests_on {
-        let _ = memo::write(index, run, words, &said, rests, opened.began_ns);
+    if let Some(inputs) = &ended.inputs {
+        null_build::record(index, run, words, &said, inputs, opened.began_ns);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::support::{Out, Space};
 mod plan;
 
 /// How long tasks took is in a file of its own, and in no verdict.
-const CACHES: [&str; 3] = ["index", "memo", "manifest"];
+const CACHES: [&str; 1] = ["index"];
 
 /// What the model knows of a task or item that was done.
 #[derive(Clone, Debug, Default)]

@@ -273,10 +273,10 @@ command = "echo $key >> ran.log; cp docs/$key.md $out"
     space.build();
     for n in 0..2 {
         for file in ["docs/b.txt", "docs/b.md"] {
-            // The memo is written once the files are old enough to be told from a later change.
-            until("a memo", || {
+            // The null-build record is made once the files are old enough to be told from a later change.
+            until("a null-build record", || {
                 space.run(&["build"]).exits(0).says(&["up to date"]);
-                space.exists(".planexe/memo").then_some(())
+                space.has_null_build_record(".").then_some(())
             });
             space.write(file, format!("Dear b, {n}.\n"));
             space.run(&["build", "-q"]).exits(1);

@@ -12,7 +12,7 @@ use planexe_base::record::Marker;
 use planexe_engine::graph::{Kind as NodeKind, Task, TaskId};
 use planexe_engine::scheduler::Settled;
 use planexe_pipeline::project::Recipe;
-use planexe_store::memo::{self, Contents, Known, RestsOn};
+use planexe_store::null_build::{self, BuildInputs, Contents, UpToDate};
 use planexe_store::{Sidecar, Store};
 
 /// At most so many tasks that were not reached are named.
@@ -21,9 +21,9 @@ const LEFT: usize = 100;
 /// What the next build need not find out again.
 #[derive(Default)]
 struct ForNextBuild {
-    rests_on: Option<RestsOn>,
+    inputs: Option<BuildInputs>,
     contents: Option<Contents>,
-    memo_is_outdated: bool,
+    record_is_outdated: bool,
 }
 
 impl Build<'_> {
@@ -60,9 +60,9 @@ impl Build<'_> {
             broken: self.records.take_error(),
             started: self.records.is_begun(),
             failures: self.tally.take_failures(),
-            rests_on: caches.rests_on,
+            inputs: caches.inputs,
             contents: caches.contents,
-            memo_is_outdated: caches.memo_is_outdated,
+            record_is_outdated: caches.record_is_outdated,
             edited: self.tally.edited().to_vec(),
             fails,
             waiting: self.tally.take_waiting(),
@@ -137,18 +137,18 @@ impl Build<'_> {
         if self.records.is_begun() && !whole {
             return ForNextBuild::default();
         }
-        // With few changes the memo there is is renewed; what all rests on need not be gathered for that.
+        // With few changes the null-build record is renewed; what all rests on need not be gathered for that.
         let known = self.caches.known();
-        let memo_is_outdated = known.is_some_and(|known| self.conditions_differ(known));
-        let few = known.is_some() && self.records.is_begun() && !memo_is_outdated;
-        let rests_on = if few { None } else { self.rests_on() };
+        let record_is_outdated = known.is_some_and(|known| self.conditions_differ(known));
+        let few = known.is_some() && self.records.is_begun() && !record_is_outdated;
+        let inputs = if few { None } else { self.build_inputs() };
         let contents = few.then(|| self.caches.take_contents());
-        ForNextBuild { rests_on, contents, memo_is_outdated }
+        ForNextBuild { inputs, contents, record_is_outdated }
     }
 
-    /// Whether a task was skipped that the memo calls up to date, or the other way round: its files are then others than
-    /// those the memo lists. What reads it follows it, so only tasks with a condition are looked at.
-    fn conditions_differ(&self, known: &Known) -> bool {
+    /// Whether a task was skipped that the null-build record calls up to date, or the other way round: its files are then
+    /// others than those the record lists. What reads it follows it, so only tasks with a condition are looked at.
+    fn conditions_differ(&self, known: &UpToDate) -> bool {
         let graph = self.engine.graph();
         let (mut skipped, mut markers) = (Vec::new(), Vec::new());
         for id in graph.ids().filter(|&id| self.project.spec(&graph[id]).when.is_some()) {
@@ -196,37 +196,37 @@ impl Build<'_> {
     }
 
     /// Everything it rests on that everything is up to date.
-    fn rests_on(&mut self) -> Option<RestsOn> {
-        // Under make's rule a time alone makes stale: no memo of contents can stand for that.
+    fn build_inputs(&mut self) -> Option<BuildInputs> {
+        // Under make's rule a time alone makes stale: no record of contents can stand for that.
         if self.judging.rules().by_mtime {
             return None;
         }
         let plain = self.is_whole();
         let graph = self.engine.graph();
-        let mut rests = RestsOn { contents: self.caches.take_contents(), ..RestsOn::default() };
+        let mut inputs = BuildInputs { contents: self.caches.take_contents(), ..BuildInputs::default() };
         let project = self.project;
         let in_run = |path| Path::strip_prefix(path, &project.run).unwrap_or(path);
         for (path, digest) in &project.sources {
             let path = in_run(path);
-            rests.files.push(path.to_owned());
+            inputs.files.push(path.to_owned());
             if let Some(digest) = digest {
-                rests.contents.note(path.to_str()?, digest);
+                inputs.contents.note(path.to_str()?, digest);
             }
         }
         for name in ["run.toml", "pipeline.toml"] {
             if self.ctx.store.path(name).is_file() {
-                rests.files.push(name.into());
+                inputs.files.push(name.into());
             } else {
-                rests.absent.push(name.into());
+                inputs.absent.push(name.into());
             }
         }
-        rests.sources = rests.files.len();
+        inputs.sources = inputs.files.len();
         for id in graph.ids().filter(|&id| self.engine.is_wanted(id)) {
             let task = &graph[id];
             let spec = self.project.spec(task);
             let settled = self.engine.settled(id);
             let done = matches!(settled, Some(Settled::Fresh | Settled::Done));
-            let mut rested = Rested { store: &self.ctx.store, rests: &mut rests, own: Some(Vec::new()) };
+            let mut rested = Rested { store: &self.ctx.store, inputs: &mut inputs, own: Some(Vec::new()) };
             if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
                 // Of a fan-out that is skipped, what would have made it may be skipped too.
                 rested.add(file, !done);
@@ -248,7 +248,7 @@ impl Build<'_> {
             } else {
                 let first = task.outputs.first()?;
                 let marker = self.ctx.store.sidecar_path(first, Sidecar::Done);
-                rested.rests.markers.push(rested.rests.files.len() as u32);
+                rested.inputs.markers.push(rested.inputs.files.len() as u32);
                 rested.add(marker.strip_prefix(self.ctx.store.run_dir()).ok()?.to_str()?, false);
                 for output in &task.outputs {
                     rested.add(output, false);
@@ -271,28 +271,28 @@ impl Build<'_> {
                 && matches!(task.kind, NodeKind::Single)
                 && let Some(own) = rested.own
             {
-                rests.tasks.push((task.name.clone(), own));
+                inputs.tasks.push((task.name.clone(), own));
             }
         }
-        rests.there = self.unread();
+        inputs.there = self.unread();
         for spec in &self.project.specs {
             if let Recipe::Command(command) = &spec.recipe {
                 for name in &command.env_names {
                     let value = self.judging.variable(name);
-                    rests.env.push((name.clone(), memo::digest_of_variable(value.as_deref())));
+                    inputs.env.push((name.clone(), null_build::digest_of_variable(value.as_deref())));
                 }
             }
         }
-        rests.dirs = self.judging.finder().listed().into_iter().map(Into::into).collect();
-        let globs = !rests.dirs.is_empty();
-        rests.dirs.extend(project.listed.iter().map(|path| in_run(path).to_owned()));
+        inputs.dirs = self.judging.finder().listed().into_iter().map(Into::into).collect();
+        let globs = !inputs.dirs.is_empty();
+        inputs.dirs.extend(project.listed.iter().map(|path| in_run(path).to_owned()));
         // What matched when a task was judged may have come since, or gone.
         let listed =
             |spec: &planexe_pipeline::project::Spec| spec.foreach.as_ref().is_some_and(|f| f.glob.is_some());
         if self.records.is_begun() && (globs || self.project.specs.iter().any(listed)) {
             return None;
         }
-        Some(rests)
+        Some(inputs)
     }
 
     /// Whether what a task that is done would be given is what it was given, by name: files that a glob matched, or that
@@ -369,7 +369,7 @@ fn may_miss(task: &Task) -> bool {
 /// Gathers the files verdicts rested on.
 struct Rested<'a> {
     store: &'a Store,
-    rests: &'a mut RestsOn,
+    inputs: &'a mut BuildInputs,
     /// Those of one task, by position; none if it rests on more than contents.
     own: Option<Vec<u32>>,
 }
@@ -377,13 +377,13 @@ struct Rested<'a> {
 impl Rested<'_> {
     fn add(&mut self, path: &str, optional: bool) {
         if optional && !self.store.path(path).exists() {
-            self.rests.absent.push(path.into());
+            self.inputs.absent.push(path.into());
             self.own = None;
             return;
         }
         if let Some(own) = &mut self.own {
-            own.push(self.rests.files.len() as u32);
+            own.push(self.inputs.files.len() as u32);
         }
-        self.rests.files.push(path.into());
+        self.inputs.files.push(path.into());
     }
 }

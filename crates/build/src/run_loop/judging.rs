@@ -22,7 +22,7 @@ use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::project::Recipe;
 use planexe_pipeline::task_inputs::SAMPLES;
 use planexe_store::logs::FailureLine;
-use planexe_store::memo::Known;
+use planexe_store::null_build::UpToDate;
 use planexe_store::{Anew, Store};
 
 /// How a build judges.
@@ -293,13 +293,13 @@ fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
 
 /// Whether a task is up to date without looking: nothing it rested on had changed when the build began,
 /// and nothing it needs has run since.
-fn is_known(engine: &Engine, known: &Known, id: TaskId) -> bool {
+fn is_known(engine: &Engine, known: &UpToDate, id: TaskId) -> bool {
     let task = &engine.graph()[id];
-    known.is_fresh(&task.name)
+    known.contains(&task.name)
         && task.needs.iter().all(|need| engine.settled(need.task) == Some(Settled::Fresh))
 }
 
-/// Judges one task; none if the memo of its last fresh verdict still stands.
+/// Judges one task; none if the stamp of its last fresh verdict still stands.
 fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> Option<Judgement> {
     let name = &graph[task].name;
     let first = graph[task].outputs.first().map_or("", String::as_str);

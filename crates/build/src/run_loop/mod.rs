@@ -25,7 +25,7 @@ use planexe_engine::staleness::Rules;
 use planexe_pipeline::project::Project;
 use planexe_store::Store;
 use planexe_store::control::Controls;
-use planexe_store::memo::Known;
+use planexe_store::null_build::UpToDate;
 use planexe_ui::progress::Sink;
 
 use attempts::Attempts;
@@ -126,7 +126,7 @@ pub struct Parts<'a> {
     /// Calls take turns as well.
     pub calls_take_turns: bool,
     /// What is known to be up to date without looking.
-    pub known: Option<&'a Known>,
+    pub known: Option<&'a UpToDate>,
     /// Called once, before the first task starts: what a build that does nothing must not do.
     pub prepare: &'a mut dyn FnMut() -> Result<(), FsError>,
 }

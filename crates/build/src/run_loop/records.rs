@@ -120,9 +120,8 @@ impl Build<'_> {
             }
         }
         self.ctx.store.ask_anew(firsts.iter().map(String::as_str), asked)?;
-        // The memo says that all is up to date.
-        let run = &self.project.run;
-        planexe_base::fs::remove(&planexe_store::memo::path(run)).map(drop).map_err(|error| error.within(run))
+        // The null-build record says that all is up to date.
+        self.ctx.index.forget_null_build()
     }
 
     /// The first outputs of a fan-out's items that are wanted. Its items may change yet: those that it has are meant.

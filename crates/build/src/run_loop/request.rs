@@ -6,7 +6,7 @@ use planexe_base::event::Summary;
 use planexe_base::fs::FsError;
 use planexe_base::record::Failure;
 use planexe_engine::scheduler::{Options, Target};
-use planexe_store::memo::{Contents, RestsOn};
+use planexe_store::null_build::{BuildInputs, Contents};
 
 /// What is asked of a build.
 #[derive(Debug, Clone, Default)]
@@ -54,11 +54,11 @@ pub struct Ended {
     /// Failures in the order they happened.
     pub failures: Vec<Failed>,
     /// What the verdict rested on that everything is up to date now.
-    pub rests_on: Option<RestsOn>,
+    pub inputs: Option<BuildInputs>,
     /// What tasks that ran were given and left, if everything is up to date now.
     pub contents: Option<Contents>,
-    /// The memo there is speaks of tasks that are skipped now, or does not of such as were.
-    pub memo_is_outdated: bool,
+    /// The null-build record speaks of tasks that are skipped now, or does not of such as were.
+    pub record_is_outdated: bool,
     /// Outputs edited by hand that were found valid and kept.
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.

@@ -1,7 +1,6 @@
-//! Holding a memo against the files as they are: a look at each, and a reading of those that look different.
+//! Holding a null-build record against the files as they are: a look at each, and a reading of those that look different.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{CStr, OsStr};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,10 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::format::{DIGEST, Folder, Head, Memo, RECORD, Reader, SIGNATURE, raw, signature_bytes};
+use super::record::{DIGEST, Details, Folder, Name, Record, raw};
 use super::{digest_of_variable, plain_folders};
 use crate::index::is_racy;
-use crate::lock::is_this_boot;
 use planexe_base::cores;
 use planexe_base::fs::{self, OpenDir, Signature};
 
@@ -28,12 +26,12 @@ const AT_A_TIME: usize = 128;
 pub(super) struct Looked {
     /// The numbers of those whose signatures are others.
     pub(super) differing: Vec<u32>,
-    /// Folders whose markers were looked at, and their times before that: where their records are.
+    /// Folders whose markers were looked at, by their places, and their times before that.
     pub(super) folders: Vec<(usize, Signature)>,
 }
 
-impl Head<'_> {
-    /// Whether it was written in this boot, for this run, these words, variables and listings.
+impl Record<'_> {
+    /// Whether it was written for this run, these words, variables and listings.
     pub(super) fn is_of(
         &self,
         path: &Path,
@@ -43,16 +41,15 @@ impl Head<'_> {
     ) -> bool {
         let at_home = || path.canonicalize().is_ok_and(|path| path.as_os_str().as_bytes() == self.home);
         let same_variable =
-            |(name, digest): &(&str, &[u8])| digest_of_variable(env(name).as_deref()).0.as_bytes() == *digest;
+            |(name, digest): &(&str, &str)| digest_of_variable(env(name).as_deref()).0 == *digest;
         let same_listing =
-            |(dir, times): &(&CStr, &[u8])| signature_bytes(&run.times(dir).unwrap_or_default()) == *times;
-        self.words == words.as_bytes()
-            && is_this_boot(self.boot)
+            |(dir, times): &(Name<'_>, Signature)| run.times(dir.0).unwrap_or_default() == *times;
+        self.words == words
             && (self.home.is_empty() || at_home())
             && self.env.iter().all(same_variable)
             && self.dirs.iter().all(same_listing)
-            && self.absent.iter().all(|path| run.is_absent(path))
-            && self.there.iter().all(|path| run.plain_signature(path).is_some())
+            && self.absent.iter().all(|path| run.is_absent(path.0))
+            && self.there.iter().all(|path| run.plain_signature(path.0).is_some())
     }
 
     /// Looks at all files, on all cores if there are many; none if too many differ.
@@ -100,13 +97,13 @@ impl Head<'_> {
         noted: &mut Vec<(usize, Signature)>,
     ) -> Vec<(&Folder<'_>, Range<usize>)> {
         let mut spans = Vec::with_capacity(self.folders.len() + self.count() / AT_A_TIME);
-        for folder in &self.folders {
-            let mut end = folder.count();
+        for (n, folder) in self.folders.iter().enumerate() {
+            let mut end = folder.files.len();
             if folder.markers > 0 {
                 let now = fs::now_ns();
-                match run.times(folder.path).filter(|times| !is_racy(times, now)) {
-                    Some(times) if signature_bytes(&times) == *folder.times => end -= folder.markers,
-                    Some(times) => noted.push((folder.times_at(), times)),
+                match run.times(folder.path.0).filter(|times| !is_racy(times, now)) {
+                    Some(times) if times == folder.times => end -= folder.markers as usize,
+                    Some(times) => noted.push((n, times)),
                     None => {}
                 }
             }
@@ -126,11 +123,11 @@ impl Folder<'_> {
     fn differing(&self, run: &OpenDir, range: Range<usize>, differing: &mut Vec<u32>) -> Option<()> {
         // Opened by each thread for itself: one that is shared is counted by all cores in turn. A folder that is
         // gone took its files with it.
-        let dir = run.open_plain(self.path);
+        let dir = run.open_plain(self.path.0);
         for number in range {
-            let (record, name) = self.record(number)?;
-            let now = dir.as_ref().and_then(|dir| dir.plain_signature(name));
-            if now.is_none_or(|now| signature_bytes(&now) != record[..SIGNATURE]) {
+            let (signature, name) = self.files.get(number)?;
+            let now = dir.as_ref().and_then(|dir| dir.plain_signature(name.0));
+            if now != Some(*signature) {
                 differing.push((self.first + number) as u32);
             }
         }
@@ -141,28 +138,29 @@ impl Folder<'_> {
 /// What reading the files found whose signatures differ.
 #[derive(Debug, Default)]
 pub(super) struct Read {
-    /// Files whose bytes are the same: where each record is, and the signature it has now. One too young to be
-    /// believed is left out.
-    pub(super) touched: Vec<(usize, Signature)>,
+    /// Files whose bytes are the same, by number, and the signatures they have now. One too young to be believed is left
+    /// out.
+    pub(super) touched: Vec<(u32, Signature)>,
     /// Files that are gone or have other bytes, by number.
     pub(super) changed: HashSet<u32>,
 }
 
 /// What reading a file whose signature is another found.
 enum Bytes {
-    /// The same content: where its record is, and its signature, if that can be believed.
-    Same(usize, Option<Signature>),
+    /// The same content; its signature, if that can be believed.
+    Same(Option<Signature>),
     /// Another content, or none.
     Other,
 }
 
-impl Memo<'_> {
+impl Record<'_> {
     /// Reads the files whose signatures differ.
-    pub(super) fn read(&self, run: &Path, differing: &[u32]) -> Read {
+    pub(super) fn read(&self, details: &Details<'_>, run: &Path, differing: &[u32]) -> Read {
         let real = run.canonicalize().ok();
-        let folders = differing.iter().filter_map(|&number| self.head.folder(number as usize));
-        let plain = real.as_deref().map(|run| plain_folders(run, folders.map(|folder| folder.path())));
-        let same = |number| self.same(real.as_ref()?, number as usize, plain.as_ref()?);
+        let folders = differing.iter().filter_map(|&number| self.file(number));
+        let plain =
+            real.as_deref().map(|run| plain_folders(run, folders.map(|(folder, _)| folder.path.path())));
+        let same = |number| self.same(details, real.as_ref()?, number, plain.as_ref()?);
         let read = |&number: &u32| (number, same(number).unwrap_or(Bytes::Other));
         let read: Vec<(u32, Bytes)> = if differing.len() < 64 {
             differing.iter().map(read).collect()
@@ -172,8 +170,8 @@ impl Memo<'_> {
         let mut found = Read::default();
         for (number, bytes) in read {
             match bytes {
-                Bytes::Same(at, Some(signature)) => found.touched.push((at, signature)),
-                Bytes::Same(_, None) => {}
+                Bytes::Same(Some(signature)) => found.touched.push((number, signature)),
+                Bytes::Same(None) => {}
                 Bytes::Other => drop(found.changed.insert(number)),
             }
         }
@@ -181,40 +179,45 @@ impl Memo<'_> {
     }
 
     /// Reads a file whose signature is another; none if its content is, too. `plain`: whether no link leads to its folder.
-    fn same(&self, run: &Path, number: usize, plain: &HashMap<&Path, bool>) -> Option<Bytes> {
-        let folder = self.head.folder(number)?;
-        let n = number - folder.first;
-        let path = run.join(folder.path()).join(OsStr::from_bytes(folder.record(n)?.1.to_bytes()));
-        if plain.get(folder.path()) != Some(&true) {
+    fn same(
+        &self,
+        details: &Details<'_>,
+        run: &Path,
+        number: u32,
+        plain: &HashMap<&Path, bool>,
+    ) -> Option<Bytes> {
+        let (folder, name) = self.file(number)?;
+        let path = run.join(folder.path.path()).join(name.path());
+        if plain.get(folder.path.path()) != Some(&true) {
             return None;
         }
         let (now, signature) = (fs::now_ns(), fs::plain_signature(&path).ok()??);
         let (digest, _) = fs::hash_file(&path).ok()?;
-        if raw(&digest)? != self.digests[number * DIGEST..(number + 1) * DIGEST]
+        let at = number as usize * DIGEST;
+        if raw(&digest)? != *details.digests.get(at..at + DIGEST)?
             || fs::plain_signature(&path).ok()?? != signature
         {
             return None;
         }
-        Some(Bytes::Same(folder.at + n * RECORD, (!is_racy(&signature, now)).then_some(signature)))
+        Some(Bytes::Same((!is_racy(&signature, now)).then_some(signature)))
     }
+}
 
+impl Details<'_> {
     /// Of each task that is listed, whether one of its files changed; none if what changed concerns all of them.
     pub(super) fn affected(&self, changed: &HashSet<u32>) -> Option<Vec<bool>> {
-        let mut reader = Reader { bytes: self.tasks, at: 0 };
         // By number: whether it changed, and whether that concerns a task.
-        let mut marks = vec![(false, false); self.head.count()];
+        let mut marks = vec![(false, false); self.digests.len() / DIGEST];
         for &file in changed {
             marks.get_mut(file as usize)?.0 = true;
         }
-        if reader.numbers()?.any(|source| changed.contains(&source)) {
+        if self.sources.iter().any(|source| changed.contains(source)) {
             return None;
         }
-        let count = reader.number()?;
-        let mut affected = Vec::with_capacity(count.min(self.tasks.len()));
-        for _ in 0..count {
-            reader.text()?;
+        let mut affected = Vec::with_capacity(self.tasks.len());
+        for (_, files) in &self.tasks {
             let mut one = false;
-            for file in reader.numbers()? {
+            for &file in files {
                 let mark = marks.get_mut(file as usize)?;
                 mark.1 = true;
                 one |= mark.0;
@@ -223,6 +226,6 @@ impl Memo<'_> {
         }
         // What no task is known to read may matter to any.
         let unexplained = marks.contains(&(true, false));
-        (reader.at == self.tasks.len() && !unexplained).then_some(affected)
+        (!unexplained).then_some(affected)
     }
 }
