@@ -274,7 +274,7 @@ Examples:
 const EVENTS_EXAMPLES: &str = "\
 Examples:
   planexe events --since 10m
-  planexe events --follow --json      one JSON object per line, until the build ends";
+  planexe events --follow --json      an object per line, until the build ends";
 
 const FAILURES_EXAMPLES: &str = "\
 Examples:
@@ -327,7 +327,7 @@ Completed steps are kept unless their text in the plan changes.";
 
 const TOUCH_EXAMPLES: &str = "\
 Examples:
-  planexe touch swot                  keep the answer although the prompt changed
+  planexe touch swot                  keep the answer though the prompt changed
 
 The outputs must exist and pass the task's schema and checks.";
 
