@@ -124,14 +124,9 @@ fn a_forged_null_build_record_is_not_believed() {
         space.build()
     };
     with(&|bytes| mark(&space, &key, "index", bytes)).says(&["whatever you like to say"]);
-    let others: [&dyn Fn(&[u8]) -> blake3::Hash; 3] = [
-        &|bytes| mark(&space, &key, "outbox", bytes),
-        &|bytes| mark(&space, &[0; 32], "index", bytes),
-        &|bytes| blake3::hash(bytes),
-    ];
-    for other in others {
-        with(other).says(&["everything is up to date"]);
-    }
+    with(&|bytes| mark(&space, &key, "outbox", bytes)).says(&["everything is up to date"]);
+    with(&|bytes| mark(&space, &[0; 32], "index", bytes)).says(&["everything is up to date"]);
+    with(&|bytes| blake3::hash(bytes)).says(&["everything is up to date"]);
 }
 
 #[test]
