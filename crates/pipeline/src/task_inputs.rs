@@ -17,8 +17,7 @@ use planexe_store::index::Index;
 /// A file's content, where it was read, and its digest.
 type ReadFile = (Option<Arc<[u8]>>, Digest);
 
-/// What a template names the tasks before its own by that are done with an answer to another prompt.
-pub const SAMPLES: &str = "samples";
+pub use crate::texts::SAMPLES;
 
 /// The inputs of a task as read.
 #[derive(Debug, Clone, Default)]

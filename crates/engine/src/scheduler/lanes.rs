@@ -47,6 +47,8 @@ impl Engine {
     /// A task is made, and waits for the others of its lane.
     pub(super) fn hold(&mut self, id: TaskId) {
         self.nodes[id.index()].phase = Phase::Held;
+        // One that was made before it was interrupted never starts, and so would keep its turn from the rest.
+        self.turns.retain(|_, (next, _)| *next != id);
         for need in self.graph[id].waiters.clone() {
             let node = &self.nodes[need.task.index()];
             let waits = node.wanted && node.phase == Phase::Waiting && need.why != Why::Expanded;
@@ -203,5 +205,30 @@ mod tests {
         let (mut engine, [a, b, _]) = self::engine(true);
         engine.give_turn(b);
         assert_eq!(started(&mut engine), [a]);
+    }
+
+    #[test]
+    fn one_that_is_made_already_gives_its_turn_to_the_next() {
+        let (mut engine, [a, b, _]) = engine(false);
+        engine.give_turn(b);
+        let lane = engine.info(a).lane;
+        let mut all = Vec::new();
+        loop {
+            let actions = engine.poll(Duration::ZERO);
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                match action {
+                    Action::Judge { task, .. } => {
+                        let work = Work { lane, made: task == b, ..Work::default() };
+                        engine.on(Event::Judged(task, Judged::Stale(work)), Duration::ZERO);
+                    }
+                    Action::Start { task, .. } => all.push(task),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(all, [a]);
     }
 }

@@ -20,6 +20,9 @@ mod template;
 
 pub use schema::place_in_json;
 
+/// What a template names the tasks before its own by that are done with an answer to another prompt.
+pub const SAMPLES: &str = "samples";
+
 /// Largest text file that is read.
 const LARGEST: u64 = 64 << 20;
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::Loader;
+use super::SAMPLES;
 use super::schema::offset;
 use crate::key_path;
 use crate::manifest::fault::{At, Fault, list_of, suggest};
 use crate::manifest::inputs::{NamedInput, named};
 use crate::manifest::types::Task;
 use crate::manifest::{KeyPath, nearest};
-use crate::task_inputs::SAMPLES;
 use crate::template::{self as render, RenderError, Source};
 
 /// Most names of one template that are told to be none.
