@@ -1,6 +1,6 @@
 //! What is known of files, so that a build with nothing to do looks at them and reads none; and how long tasks took.
 //! With the null-build record ([`crate::null_build`]) it is the one cache of a run, a file that may be lost or deleted at
-//! any time ([`super::cache_file`]); any damage to it makes it empty. So does another user or another folder: digests are
+//! any time (`cache_file`); any damage to it makes it empty. So does another user or another folder: digests are
 //! bound to both by a mark ([`super::seal`]). Durations are not: they only say what begins first.
 //!
 //! A digest is believed while the file's signature is the one it had when it was hashed, unless the

@@ -6,7 +6,7 @@
 //!
 //! The path of a task: the engine wants it judged (`judging`), and a stale one started (`start`); a worker runs it
 //! ([`crate::runner`]); its end comes back as a message (`inbox`), is told to people and records (`finished`), and then to
-//! the engine, which settles what waited for it. [`Build::run`] and [`Build::act`] are that loop.
+//! the engine, which settles what waited for it. [`Build::run`] and `Build::act` are that loop.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
