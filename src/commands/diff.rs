@@ -5,18 +5,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::Session;
-use crate::commands::history::find;
-use crate::ops::names::find_task;
-use planexe_base::exit::{self, Error, Kind};
+use crate::ops::former::{find, no_version, nothing_kept, split};
+use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::record::OutputRecord;
 use planexe_base::style::{Style, bytes, clean};
 use planexe_pipeline::open::Opened;
-use planexe_query::history_view::{self as versions, Version};
+use planexe_query::history_view::Version;
 use planexe_query::selection::Units;
 use planexe_store::history::Entry;
 use planexe_ui::views::changes::{Change, json_changes, json_text, text_diff};
-use planexe_ui::views::shell_word;
 
 /// What `planexe diff` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -68,10 +66,7 @@ pub fn run(session: &Session, args: &DiffArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
     let store = &opened.store;
     let units = Units::new(&opened.project, store);
-    let (name, n) = match versions::split(&args.task) {
-        Some((name, n)) if find_task(&opened, &args.task).is_err() => (name, Some(n)),
-        _ => (args.task.as_str(), None),
-    };
+    let (name, n) = split(&opened, &args.task);
     let all = find(&opened, &units, name)?;
     let mut view = View { outputs: Vec::new() };
     for kept in &all {
@@ -104,14 +99,9 @@ fn nothing(
     none: bool,
     view: &View,
 ) -> Result<u8, Error> {
-    let shown = shell_word(name);
     match n {
-        Some(n) => Err(Error::usage(format!("`{name}` has no version {n}"))
-            .code("no_version")
-            .hint(format!("`planexe history {shown}` lists them"))),
-        None if none => Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`"))
-            .code("nothing_kept")
-            .hint("`planexe history` lists all that is kept")),
+        Some(n) => Err(no_version(name, n)),
+        None if none => Err(nothing_kept(name)),
         None => {
             session.say(&format!("{}: all that is kept is as it is now", clean(name)));
             if session.globals.json {

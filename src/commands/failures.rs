@@ -1,16 +1,15 @@
 //! `planexe failures`: lists failed attempts, and how each class and model does.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
 use crate::commands::Session;
+use crate::ops::records::stores;
 use planexe_base::exit::{self, Error};
 use planexe_base::style;
 use planexe_pipeline::manifest::names::loose;
-use planexe_store::Store;
 use planexe_store::logs::FailureLine;
 use planexe_ui::views::FailuresView;
 
@@ -32,20 +31,6 @@ pub struct FailuresArgs {
     /// Only with this model; may be repeated
     #[arg(long, value_name = "MODEL")]
     pub model: Vec<String>,
-}
-
-/// The runs that are named, each once, or the run. Those named are not opened: their pipelines may be gone.
-pub(super) fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Error> {
-    if runs.is_empty() {
-        return Ok(vec![session.records(true)?]);
-    }
-    let open = |run: &PathBuf| match run.is_dir() {
-        true => Ok(Arc::new(Store::open(run.clone()))),
-        false => Err(Error::usage(format!("there is no folder `{}`", run.display())).code("no_run")),
-    };
-    let mut seen = HashSet::new();
-    let first = |run: &&PathBuf| seen.insert(run.canonicalize().unwrap_or_else(|_| (*run).clone()));
-    runs.iter().filter(first).map(open).collect()
 }
 
 /// Lists failures.

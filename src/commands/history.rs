@@ -3,13 +3,12 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::{Session, edit_plan};
-use crate::ops::names::find_task;
+use crate::commands::Session;
+use crate::ops::former::find;
 use planexe_base::exit::{self, Error};
 use planexe_base::record::OutputRecord;
 use planexe_base::style::{bytes, clean};
-use planexe_pipeline::open::Opened;
-use planexe_query::history_view::{self as versions, Kept, version_name, why_text};
+use planexe_query::history_view::{version_name, why_text};
 use planexe_query::selection::Units;
 use planexe_store::history::Entry;
 use planexe_ui::views::{table, time};
@@ -98,19 +97,4 @@ fn row(entry: &Entry) -> Vec<String> {
         .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
         .collect();
     vec![clean(&version_name(entry)), time(&entry.at), why_text(entry.why).to_owned(), files.join(", ")]
-}
-
-/// What is kept under a name, which a task, an output, a former task or the plan must have.
-pub fn find(opened: &Opened, units: &Units<'_>, name: &str) -> Result<Vec<Kept>, Error> {
-    let named = find_task(opened, name);
-    let kept = versions::kept(units, &opened.store, named.as_ref().ok(), name)?;
-    match (kept.is_empty(), named) {
-        (false, _) => Ok(kept),
-        (true, Err(_)) if edit_plan::plan_of(opened).is_ok_and(|plan| plan == name) => Ok(kept),
-        (true, Err(error)) => Err(error),
-        (true, Ok(named)) => match units.check(&named) {
-            Ok(_) => Ok(kept),
-            Err(message) => Err(Error::usage(message).code("unknown_item")),
-        },
-    }
 }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::history::find;
-use crate::commands::{LockArgs, Session, edit_plan};
-use crate::ops::names::find_task;
+use crate::commands::{LockArgs, Session};
+use crate::ops::former::{find, no_version, nothing_kept, split};
+use crate::ops::plan_input::editable_plan;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::record::Marker;
 use planexe_base::style::{bytes, clean, count};
@@ -164,18 +164,12 @@ fn two_versions(kept: &Kept, one: &str, other: &str) -> Error {
 /// The versions a name means: none if all that is kept is there already.
 fn choose(opened: &Opened, units: &Units<'_>, written: &str) -> Result<Vec<Chosen>, Error> {
     let store = &opened.store;
-    let (name, n) = match versions::split(written) {
-        // A name that is an output's comes first, `@` and all.
-        Some((name, n)) if find_task(opened, written).is_err() => (name, Some(n)),
-        _ => (written, None),
-    };
+    let (name, n) = split(opened, written);
     let all = find(opened, units, name)?;
     if all.iter().all(|kept| kept.entries.is_empty()) && n.is_none() {
         let edited = all.iter().any(|kept| kept.version(store, None).is_ok_and(|version| version.is_some()));
         if !edited {
-            return Err(Error::new(Kind::Refused, format!("nothing former is kept of `{name}`"))
-                .code("nothing_kept")
-                .hint("`planexe history` lists all that is kept"));
+            return Err(nothing_kept(name));
         }
     }
     let mut chosen: Vec<Chosen> = Vec::new();
@@ -187,9 +181,7 @@ fn choose(opened: &Opened, units: &Units<'_>, written: &str) -> Result<Vec<Chose
         chosen.extend(version.map(|version| (kept, version)));
     }
     match n {
-        Some(n) if chosen.is_empty() => Err(Error::usage(format!("`{name}` has no version {n}"))
-            .code("no_version")
-            .hint(format!("`planexe history {}` lists them", shell_word(name)))),
+        Some(n) if chosen.is_empty() => Err(no_version(name, n)),
         _ => Ok(chosen),
     }
 }
@@ -346,7 +338,7 @@ fn find_stale(session: &Session, opened: &Opened, view: &mut View) {
     for back in &mut view.restored {
         let Some(id) = units.graph.find(&back.task) else {
             // The plan is no task's, and read all the same.
-            let is_plan = edit_plan::plan_of(opened).is_ok_and(|plan| plan == back.task);
+            let is_plan = editable_plan(opened).is_ok_and(|plan| plan == back.task);
             back.stale = (!is_plan).then(|| GONE.to_owned());
             continue;
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::failures::stores;
+use crate::ops::records::stores;
 use planexe_base::exit::{self, Error};
 use planexe_store::CallRecord;
 use planexe_ui::views::{Prefixes, UsageView};

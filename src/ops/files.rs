@@ -2,7 +2,7 @@
 
 use crate::ops::Session;
 use crate::ops::detach;
-use crate::ops::list::plan_file;
+use crate::ops::plan_input::plan_file;
 use crate::ops::status::{Seen, every_task, look};
 use planexe_base::clock;
 use planexe_base::exit::Error;

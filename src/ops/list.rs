@@ -1,13 +1,13 @@
 //! The runs in a folder, in a few words each.
 
 use crate::ops::Base;
+use crate::ops::plan_input::plan_file;
 use crate::ops::status::{every_task, look, view};
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::runs::Found;
 use planexe_store::index::Index;
 use planexe_store::{RunLock, Store};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -111,14 +111,4 @@ pub fn excerpt(opened: &Opened) -> Option<String> {
     let text = String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ");
     let short: String = text.chars().take(EXCERPT).collect();
     Some(if short.len() < text.len() { short + "…" } else { short })
-}
-
-/// The file of the plan, if the pipeline says which, and it is in the run.
-pub fn plan_file(opened: &Opened) -> Option<PathBuf> {
-    let tables = &opened.project.tables;
-    let plan = tables.pipeline.plan.as_deref()?;
-    let plan = planexe_pipeline::manifest::paths::substitute_vars(plan, &tables.vars).ok()?;
-    let path = opened.store.path(&plan);
-    (path.is_file() && planexe_base::fs::resolves_inside(opened.store.run_dir(), Path::new(&path)))
-        .then_some(path)
 }

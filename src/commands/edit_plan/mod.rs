@@ -12,14 +12,13 @@ use clap::Args;
 
 use crate::commands::{LockArgs, Session};
 use crate::ops::names::find_task;
+use crate::ops::plan_input::editable_plan;
 use planexe_base::exit::{self, Error, Kind};
-use planexe_base::fs::{self, Durability, FileKind};
-use planexe_base::pattern;
+use planexe_base::fs::{self, Durability};
 use planexe_base::record::By;
 use planexe_base::style::clean;
 use planexe_build::output_times;
 use planexe_build::touch::{self, Adopting};
-use planexe_pipeline::manifest::paths::substitute_vars;
 use planexe_pipeline::open::Opened;
 use planexe_query::selection::Unit;
 use planexe_store::Why;
@@ -80,7 +79,7 @@ enum Answer {
 /// Edits the plan.
 pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
-    let plan = plan_of(&opened)?;
+    let plan = editable_plan(&opened)?;
     let asked = asked_for(session, &opened, args)?;
     let mut lock = match args.dry_run {
         true => None,
@@ -116,30 +115,6 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
             session.say("nothing was changed");
             Ok(exit::STOPPED)
         }
-    }
-}
-
-/// The plan's path relative to the run directory, if it can be edited.
-pub(super) fn plan_of(opened: &Opened) -> Result<String, Error> {
-    let tables = &opened.project.tables;
-    let Some(written) = &tables.pipeline.plan else {
-        return Err(Error::usage("the pipeline names no plan")
-            .code("no_plan")
-            .hint("add `plan = \"plan.txt\"` to `[pipeline]`, with the name of the input to edit"));
-    };
-    let plan = substitute_vars(written, &tables.vars).map_err(|fault| Error::usage(fault.message))?;
-    let plan = pattern::normalize(&plan);
-    if opened.project.graph.is_produced(&plan) {
-        return Err(Error::usage(format!("`{plan}` is made by a task; only an input can be the plan"))
-            .code("no_plan"));
-    }
-    let path = opened.store.path(&plan);
-    fs::ensure_inside(opened.store.run_dir(), &path)?;
-    match fs::kind(&path)? {
-        Some(FileKind::File) => Ok(plan),
-        None => Err(Error::usage(format!("there is no `{plan}`")).code("no_plan")),
-        Some(_) => Err(Error::usage(format!("`{plan}` is not a plain file; edit what it leads to instead"))
-            .code("no_plan")),
     }
 }
 

@@ -3,7 +3,6 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::commands::follow::follow;
 use crate::ops::explain::instance;
 use crate::ops::names::find_task;
 use crate::ops::status::look;
@@ -16,6 +15,10 @@ use planexe_pipeline::open::Opened;
 use planexe_store::index::Index;
 use planexe_store::task_dir_name;
 use planexe_ui::views::{ShowView, call_views};
+
+mod follow;
+
+use follow::follow;
 
 /// What `planexe show` takes.
 #[derive(Debug, Clone, Default, Args)]

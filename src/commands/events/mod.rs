@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use crate::commands::{Session, deliver};
+use crate::commands::Session;
 use crate::ops::stop::building;
 use planexe_base::clock;
 use planexe_base::event::Event;
@@ -13,6 +13,8 @@ use planexe_base::fs;
 use planexe_base::signals;
 use planexe_pipeline::manifest::types::Span;
 use planexe_ui::progress::EventLines;
+
+mod deliver;
 
 /// How often `--follow` looks again.
 const AGAIN: Duration = Duration::from_millis(250);
