@@ -13,6 +13,7 @@ pub mod keys;
 pub mod list;
 pub mod names;
 pub mod new;
+pub mod optimize;
 pub mod plan;
 pub mod plan_input;
 pub mod records;

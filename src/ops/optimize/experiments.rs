@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::commands::Session;
-use crate::commands::optimize::OptimizeArgs;
+use crate::ops::Session;
 use crate::ops::names::find_task;
-use planexe_base::exit::{self, Error};
+use crate::ops::optimize::{experiments_of, subject};
+use planexe_base::exit::Error;
 use planexe_base::fs;
 use planexe_base::record::Digest;
+use planexe_pipeline::manifest::types::Compare;
 use planexe_pipeline::open::Opened;
-use planexe_prompt_lab::cells::Subject;
 use planexe_prompt_lab::decide::Decision;
 use planexe_prompt_lab::folder::Folder;
 use planexe_prompt_lab::records::Config;
@@ -27,10 +27,10 @@ pub(super) fn configs(experiments: &Path) -> Vec<Config> {
     found
 }
 
-/// `--list`.
-pub(super) fn list(session: &Session, opened: &Opened, args: &OptimizeArgs) -> Result<u8, Error> {
+/// All experiments, or those on a task.
+pub fn list(session: &Session, opened: &Opened, task: Option<&str>) -> Result<ExperimentsView, Error> {
     let root = opened.project.folder.join("experiments");
-    let only = match &args.task {
+    let only = match task {
         Some(task) => {
             Some(opened.project.spec(&opened.project.graph[find_task(opened, task)?.task]).name.clone())
         }
@@ -69,19 +69,8 @@ pub(super) fn list(session: &Session, opened: &Opened, args: &OptimizeArgs) -> R
         }
     }
     let run_dir = opened.project.run.display().to_string();
-    let view = ExperimentsView {
-        schema: planexe_ui::views::SCHEMA,
-        server: session.server(),
-        run_dir,
-        experiments,
-        bytes,
-    };
-    if session.globals.json {
-        session.print_json(&view)?;
-    } else {
-        session.print(&view.text(&session.out))?;
-    }
-    Ok(exit::DONE)
+    let server = session.server();
+    Ok(ExperimentsView { schema: planexe_ui::views::SCHEMA, server, run_dir, experiments, bytes })
 }
 
 /// Bytes of all files in a folder; links are not followed.
@@ -126,20 +115,17 @@ fn experiment(experiments: &Path, task: &str, id: &str) -> Result<Config, Error>
     })
 }
 
-/// `--show`.
-pub(super) fn show(
-    session: &Session,
-    opened: &Opened,
-    experiments: &Path,
-    subject: &Subject<'_>,
-    id: &str,
-) -> Result<u8, Error> {
-    let config = experiment(experiments, &subject.spec().name, id)?;
-    let folder = Folder::new(experiments, &config.id);
+/// What came of an experiment: of the last one of the task, or the one whose id begins so.
+pub fn show(session: &Session, opened: &Opened, task: &str, id: &str) -> Result<OptimizeView, Error> {
+    // Nothing is scored where only what was is looked at.
+    let subject = subject(opened, task, Compare::Pairwise)?;
+    let task = &subject.spec().name;
+    let experiments = experiments_of(opened, task);
+    let config = experiment(&experiments, task, id)?;
+    let folder = Folder::new(&experiments, &config.id);
     let mut view = view_of(session, opened, &folder, &config);
     view.results = folder.results();
-    tell(session, &view)?;
-    Ok(exit::DONE)
+    Ok(view)
 }
 
 /// The answer for an experiment as it is on disk.
@@ -170,19 +156,4 @@ pub(super) fn view_of(session: &Session, opened: &Opened, folder: &Folder, confi
         given: None,
         next: Vec::new(),
     }
-}
-
-/// Prints an answer.
-pub(super) fn tell(session: &Session, view: &OptimizeView) -> Result<(), Error> {
-    if session.globals.json {
-        let mut view = view.clone();
-        view.next.iter_mut().for_each(|next| *next = session.here(next));
-        session.print_json(&view)?;
-        return Ok(());
-    }
-    session.print(&view.text(&session.out))?;
-    for next in &view.next {
-        session.say(&format!("next: {next}"));
-    }
-    Ok(())
 }

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::commands::Session;
-use crate::commands::optimize::gather;
-use crate::commands::optimize::judging::Match;
+use crate::ops::Session;
 use crate::ops::build::{BuildControl, BuildOptions, Screen, Targets, carry_out};
+use crate::ops::optimize::gather;
+use crate::ops::optimize::judging::Match;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs::{self, Durability};
 use planexe_base::record::{Digest, State};
@@ -29,7 +29,6 @@ use planexe_prompt_lab::{Cell, Reference, Variant};
 use planexe_query::selection::Units;
 use planexe_store::sidecar::StatusRead;
 use planexe_store::{Store, jsonl};
-use planexe_ui::progress;
 
 /// What the folder of experiments says of itself, so that it can be looked at and stopped as any run.
 const PIPELINE: &str = "\
@@ -75,8 +74,8 @@ pub struct Bench<'a> {
     pub references: Vec<Reference>,
     /// So many draws of each text, with each model, on each run.
     pub samples: u32,
-    /// How a build is shown.
-    pub progress: progress::How,
+    /// Where builds show themselves.
+    pub(super) screen: Screen<'a>,
     /// Who compares answers two by two, if that decides instead of scores.
     pub judge: Option<Judge>,
     /// What was compared so far.
@@ -98,6 +97,7 @@ impl<'a> Bench<'a> {
         experiments: PathBuf,
         models: Vec<String>,
         references: Vec<Reference>,
+        screen: Screen<'a>,
     ) -> Bench<'a> {
         let named: Vec<Named> = jsonl::read_records(&experiments.join("cells.jsonl")).unwrap_or_default();
         let store = Arc::new(Store::open(experiments.clone()));
@@ -109,7 +109,7 @@ impl<'a> Bench<'a> {
             models,
             references,
             samples: 1,
-            progress: progress::How::default(),
+            screen,
             judge: None,
             matches: Vec::new(),
             store,
@@ -272,7 +272,7 @@ impl<'a> Bench<'a> {
 
     /// Tells something that is no error.
     pub fn say(&self, line: &str) {
-        self.session.say(&planexe_base::style::clean(line));
+        self.session.notice(&planexe_base::style::clean(line));
     }
 
     /// Builds all of a pipeline in the folder of experiments.
@@ -287,13 +287,10 @@ impl<'a> Bench<'a> {
         };
         let targets = opened.project.default.iter().map(|&id| (id, None)).collect();
         let what = Targets { targets, ..Targets::default() };
-        let options = self.session.progress_options(self.progress, false);
-        let sink = || progress::to_stderr(options);
-        let screen = Screen { sink: &sink, closing: None };
         let control = BuildControl::new(&self.signals);
-        let built = carry_out(self.session, &opened, what, how, &control, screen)?;
+        let built = carry_out(self.session, &opened, what, how, &control, self.screen)?;
         if let Some(stopped) = built.ended.as_ref().and_then(|(ended, _)| ended.stopped.as_ref()) {
-            self.session.say(&format!("{}; the same command continues from here", stopped.text()));
+            self.session.notice(&format!("{}; the same command continues from here", stopped.text()));
         }
         Ok(built.code)
     }

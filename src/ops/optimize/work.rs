@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::commands::Session;
-use crate::commands::optimize::list::{best_of, tell, view_of};
-use crate::commands::optimize::promotion::Promotion;
-use crate::commands::optimize::trials::Bench;
-use crate::commands::optimize::{OptimizeArgs, gather, promotion, propose, rows};
 use crate::ops::LockOptions;
-use crate::ops::build::{BuildOptions, find_model};
+use crate::ops::Session;
+use crate::ops::build::{BuildOptions, Screen, find_model};
+use crate::ops::optimize::bench::Bench;
+use crate::ops::optimize::experiments::{best_of, view_of};
+use crate::ops::optimize::promote::{Promotion, replace_prompt};
+use crate::ops::optimize::{Experimented, OptimizeOptions, experiments_of, gather, propose, rows, subject};
 use planexe_base::clock;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::record::Digest;
@@ -27,7 +27,6 @@ use planexe_prompt_lab::results::ResultRow;
 use planexe_prompt_lab::view::{Amount, OptimizeView};
 use planexe_prompt_lab::{Reference, Variant};
 use planexe_store::lock::{RunLock, Wait};
-use planexe_ui::views::ErrorView;
 
 /// What a challenger gains at least, unless it is said otherwise.
 const MARGIN: f64 = 0.02;
@@ -38,7 +37,7 @@ const MAX_DROP: f64 = 0.05;
 pub(super) struct Work<'a> {
     session: &'a Session,
     opened: &'a Opened,
-    args: &'a OptimizeArgs,
+    options: &'a OptimizeOptions,
     bench: Bench<'a>,
     rules: Rules,
     /// All texts, the champion of the beginning first.
@@ -52,10 +51,12 @@ impl<'a> Work<'a> {
     pub(super) fn new(
         session: &'a Session,
         opened: &'a Opened,
-        subject: Subject<'a>,
-        experiments: PathBuf,
-        args: &'a OptimizeArgs,
+        task: &str,
+        options: &'a OptimizeOptions,
+        screen: Screen<'a>,
     ) -> Result<Work<'a>, Error> {
+        let compare = options.compare.unwrap_or(opened.project.tables.optimize.compare);
+        let subject = subject(opened, task, compare)?;
         let text = current_text(&subject)?;
         let champion = Variant {
             name: gather::CURRENT.to_owned(),
@@ -68,13 +69,13 @@ impl<'a> Work<'a> {
                 .unwrap_or_default(),
             text,
         };
-        let models = models(opened, &subject, args)?;
+        let models = models(opened, &subject, options)?;
         let own = [opened.project.run.clone()];
-        let dirs = if args.run.is_empty() { &own[..] } else { &args.run };
+        let dirs = if options.runs.is_empty() { &own[..] } else { &options.runs };
         let references = gather::references(session, &subject, dirs)?;
-        let files = files(opened, &subject, args)?;
+        let files = files(opened, &subject, options)?;
         let given = gather::variants(session, &champion, &files)?;
-        if given.is_empty() && args.propose == 0 && models.len() < 2 {
+        if given.is_empty() && options.propose == 0 && models.len() < 2 {
             let name = &subject.spec().name;
             return Err(Error::usage(format!("there is nothing to compare the prompt of `{name}` with"))
                 .code("no_variants")
@@ -83,35 +84,35 @@ impl<'a> Work<'a> {
         }
         let set = &opened.project.tables.optimize;
         let rules = Rules {
-            margin: args.margin.or(set.margin).unwrap_or(MARGIN),
-            max_drop: args.max_drop.or(set.max_drop).unwrap_or(MAX_DROP),
-            samples: args.samples.or(set.samples).unwrap_or(1),
-            compare: args.compare.unwrap_or(set.compare),
+            margin: options.margin.or(set.margin).unwrap_or(MARGIN),
+            max_drop: options.max_drop.or(set.max_drop).unwrap_or(MAX_DROP),
+            samples: options.samples.or(set.samples).unwrap_or(1),
+            compare,
         };
-        let mut bench = Bench::new(session, opened, subject, experiments, models, references);
+        let experiments = experiments_of(opened, &subject.spec().name);
+        let mut bench = Bench::new(session, opened, subject, experiments, models, references, screen);
         bench.samples = rules.samples;
-        bench.progress = args.progress;
         if rules.compare == Compare::Pairwise {
             let judge = Judge::of(&subject)?;
             bench.check_judge(&judge)?;
             bench.judge = Some(judge);
         }
         let variants = std::iter::once(champion).chain(given).collect();
-        Ok(Work { session, opened, args, bench, rules, variants, rounds: Vec::new(), rows: Vec::new() })
+        Ok(Work { session, opened, options, bench, rules, variants, rounds: Vec::new(), rows: Vec::new() })
     }
 
-    /// Tries, decides, writes what came of it, and tells it.
-    pub(super) fn run(mut self) -> Result<u8, Error> {
-        let id = {
-            let Bench { subject, models, references, judge, .. } = &self.bench;
-            let judge = judge.as_ref().map(|judge| &judge.digest);
-            subject.experiment_id(&self.variants[0], models, references, judge)
-        };
+    /// The experiment's identity: what it compares.
+    fn id(&self) -> String {
+        let Bench { subject, models, references, judge, .. } = &self.bench;
+        let judge = judge.as_ref().map(|judge| &judge.digest);
+        subject.experiment_id(&self.variants[0], models, references, judge)
+    }
+
+    /// Tries, decides, and writes what came of it.
+    pub(super) fn run(mut self) -> Result<Experimented, Error> {
+        let id = self.id();
         let folder = Folder::new(&self.bench.experiments, &id);
         let before = folder.config();
-        if self.args.dry_run {
-            return self.forecast(&folder, &id);
-        }
         self.bench.prepare(&self.variants)?;
         let _alone = self.alone()?;
         let started = before.as_ref().map_or_else(clock::now_utc, |config| config.started_utc.clone());
@@ -144,12 +145,12 @@ impl<'a> Work<'a> {
         let mut champion = self.variants[0].clone();
         let mut challengers: Vec<Variant> = self.variants[1..].to_vec();
         let mut code = exit::DONE;
-        for round in 1..=self.args.rounds.max(1) {
+        for round in 1..=self.options.rounds.max(1) {
             let how = self.bench.what_is_left(&how, began, used_before)?;
-            if self.args.propose > 0 {
+            if self.options.propose > 0 {
                 let proposed = propose::round(
                     &mut self.bench,
-                    self.args.propose,
+                    self.options.propose,
                     &champion,
                     &self.variants,
                     &self.rounds,
@@ -200,7 +201,7 @@ impl<'a> Work<'a> {
             if let Some(kept) = kept {
                 champion = challengers.swap_remove(kept);
             }
-            if code != exit::DONE || !config.complete || self.args.propose == 0 {
+            if code != exit::DONE || !config.complete || self.options.propose == 0 {
                 break;
             }
             challengers.clear();
@@ -257,9 +258,14 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Promotes, if that was asked for, and says what comes next. What was found out is told also if the text that was
-    /// kept cannot take the prompt's place.
-    fn end(self, mut view: OptimizeView, config: &Config, folder: &Folder, code: u8) -> Result<u8, Error> {
+    /// Promotes, if that was asked for, and says what comes next.
+    fn end(
+        self,
+        mut view: OptimizeView,
+        config: &Config,
+        folder: &Folder,
+        code: u8,
+    ) -> Result<Experimented, Error> {
         let task = &config.task;
         let best = best_of(config);
         view.dropped_inputs = self
@@ -268,12 +274,12 @@ impl<'a> Work<'a> {
             .find(|variant| variant.blake3 == best)
             .map(|variant| self.lost(variant))
             .unwrap_or_default();
-        if code == exit::DONE && view.kept && self.args.promote.is_some() {
-            let may_drop = self.args.allow_dropped_inputs;
-            let promotion =
-                Promotion { subject: self.bench.subject, folder, config, digest: &best, may_drop };
-            if let Err(error) = promotion::promote(self.session, self.opened, &promotion, &mut view) {
-                return Err(refused(self.session, &view, error)?);
+        if code == exit::DONE && view.kept && self.options.promote {
+            let may_drop = self.options.allow_dropped_inputs;
+            let Bench { subject, screen, .. } = self.bench;
+            let promotion = Promotion { subject, folder, config, digest: &best, may_drop, screen };
+            if let Err(error) = replace_prompt(self.session, self.opened, &promotion, &mut view) {
+                return Ok(Experimented { view, refused: Some(error), code });
             }
         } else if view.kept && !view.promoted {
             let also = if view.dropped_inputs.is_empty() { "" } else { " --allow-dropped-inputs" };
@@ -281,27 +287,26 @@ impl<'a> Work<'a> {
         } else if view.state != "complete" {
             view.next.push("the same command continues where this one ended".to_owned());
         }
-        tell(self.session, &view)?;
-        Ok(match (code, view.missing.is_empty()) {
-            (exit::DONE, false) => exit::FAILED,
-            (code, _) => code,
-        })
+        let code = if code == exit::DONE && !view.missing.is_empty() { exit::FAILED } else { code };
+        Ok(Experimented { view, refused: None, code })
     }
 
     /// One planexe at a time works on the experiments of a task.
     fn alone(&self) -> Result<RunLock, Error> {
-        let wait = if self.args.wait { Wait::Forever } else { Wait::No };
+        let wait = if self.options.wait { Wait::Forever } else { Wait::No };
         RunLock::acquire(&self.bench.experiments.join("variants"), wait)
             .map_err(|error| self.session.lock_error(&error))
     }
 
-    /// What `-n` says. Texts that are to be proposed cannot be known yet; so many are counted.
-    fn forecast(mut self, folder: &Folder, id: &str) -> Result<u8, Error> {
-        let (propose, rounds) = (u64::from(self.args.propose), u64::from(self.args.rounds.max(1)));
+    /// What is expected to be used. Texts that are to be proposed cannot be known yet; so many are counted.
+    pub(super) fn forecast(mut self) -> Result<OptimizeView, Error> {
+        let id = self.id();
+        let folder = Folder::new(&self.bench.experiments, &id);
+        let (propose, rounds) = (u64::from(self.options.propose), u64::from(self.options.rounds.max(1)));
         let expected = self.bench.forecast(&self.variants, propose, rounds)?;
         let config = Config {
             schema: SCHEMA,
-            id: id.to_owned(),
+            id,
             task: self.bench.subject.spec().name.clone(),
             started_utc: String::new(),
             updated_utc: String::new(),
@@ -316,43 +321,26 @@ impl<'a> Work<'a> {
             bias: None,
             promoted: None,
         };
-        let mut view = view_of(self.session, self.opened, folder, &config);
+        let mut view = view_of(self.session, self.opened, &folder, &config);
         view.state = "planned".to_owned();
         view.expected = Some(expected);
-        tell(self.session, &view)?;
-        Ok(exit::DONE)
+        Ok(view)
     }
 
     /// How trials are made: as a build makes tasks.
     fn how(&self) -> BuildOptions {
-        let args = self.args;
+        let build = &self.options.build;
         let budget = &self.opened.project.tables.budget;
         BuildOptions {
-            jobs: args.jobs,
             // A text whose answers fail their checks has its score; who fails for other reasons is tried again.
             keep_failed: true,
-            max_cost: args.max_cost.or(budget.cost),
-            max_tokens: args.max_tokens.or(budget.tokens),
-            max_calls: args.max_calls,
-            max_time: args.max_time.or(budget.time),
+            max_cost: build.max_cost.or(budget.cost),
+            max_tokens: build.max_tokens.or(budget.tokens),
+            max_time: build.max_time.or(budget.time),
             lock: LockOptions { wait: true, no_lock: false },
-            ..BuildOptions::default()
+            ..build.clone()
         }
     }
-}
-
-/// What was compared is told, and why it was not promoted: under `--json` as `error` of the same answer.
-fn refused(session: &Session, view: &OptimizeView, error: Error) -> Result<Error, Error> {
-    if !session.globals.json {
-        tell(session, view)?;
-        return Ok(error);
-    }
-    let mut answer = serde_json::to_value(view).unwrap_or_default();
-    let whole = serde_json::to_value(ErrorView::of(&error, session.server())).unwrap_or_default();
-    if let (Some(answer), Some(error)) = (answer.as_object_mut(), whole.get("error")) {
-        answer.insert("error".to_owned(), error.clone());
-    }
-    Ok(Error { answer: Some(Box::new(answer)), ..error })
 }
 
 /// `folder` is the pipeline's: what is below it is named from there, since the record is shared.
@@ -366,8 +354,8 @@ fn run_record(reference: &Reference, folder: &Path) -> RunRecord {
 }
 
 /// The models that are compared: those named, else the first of the task's.
-fn models(opened: &Opened, subject: &Subject<'_>, args: &OptimizeArgs) -> Result<Vec<String>, Error> {
-    if args.models.is_empty() {
+fn models(opened: &Opened, subject: &Subject<'_>, options: &OptimizeOptions) -> Result<Vec<String>, Error> {
+    if options.models.is_empty() {
         let first = subject.prompt().and_then(|prompt| prompt.models.first());
         let name = first.map(|&at| opened.project.endpoints[at].name.clone());
         return name
@@ -375,7 +363,7 @@ fn models(opened: &Opened, subject: &Subject<'_>, args: &OptimizeArgs) -> Result
             .ok_or_else(|| Error::new(Kind::Manifest, format!("`{}` names no model", subject.spec().name)));
     }
     let mut models: Vec<String> = Vec::new();
-    for name in &args.models {
+    for name in &options.models {
         find_model(opened, name)?;
         if !models.contains(name) {
             models.push(name.clone());
@@ -385,9 +373,9 @@ fn models(opened: &Opened, subject: &Subject<'_>, args: &OptimizeArgs) -> Result
 }
 
 /// The files of texts to try: those named, or those in the folder where they are looked for.
-fn files(opened: &Opened, subject: &Subject<'_>, args: &OptimizeArgs) -> Result<Vec<PathBuf>, Error> {
+fn files(opened: &Opened, subject: &Subject<'_>, options: &OptimizeOptions) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
-    for path in &args.variant {
+    for path in &options.variants {
         match path.is_dir() {
             true => files.extend(gather::in_folder(path)?),
             false if path.is_file() => files.push(path.clone()),
@@ -396,7 +384,7 @@ fn files(opened: &Opened, subject: &Subject<'_>, args: &OptimizeArgs) -> Result<
             }
         }
     }
-    if args.variant.is_empty() && args.propose == 0 {
+    if options.variants.is_empty() && options.propose == 0 {
         let folder = opened.project.folder.join("prompts/variants").join(&subject.spec().name);
         files = gather::in_folder(&folder)?;
     }

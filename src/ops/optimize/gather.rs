@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::commands::Session;
+use crate::ops::Session;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::{self, Durability};
 use planexe_base::pattern;
@@ -34,7 +34,7 @@ pub fn references(
     for dir in dirs {
         let mut one = reference(session, subject, dir)?;
         if let Some(same) = found.iter().find(|other| other.id == one.id) {
-            session.say(&format!(
+            session.notice(&format!(
                 "`{}` has the inputs of `{}`: it is passed over",
                 shown_path(dir),
                 shown_path(&same.dir)
@@ -83,7 +83,7 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
         read.filter(|task| !is_done(task)).map(|task| project.graph[task].name.as_str()).collect();
     if !not_done.is_empty() {
         let words: Vec<String> = not_done.iter().map(|name| shell_word(name)).collect();
-        let profile = session.globals.profile.as_ref();
+        let profile = session.place.profile.as_ref();
         let profile = profile.map_or(String::new(), |name| format!(" --profile {}", shell_word(name)));
         return Err(Error::new(
             Kind::Refused,
@@ -177,7 +177,7 @@ pub fn variants(session: &Session, champion: &Variant, files: &[PathBuf]) -> Res
             Variant { name: word(&stem), blake3: Digest::of(text.as_bytes()), from: shown.clone(), text };
         match std::iter::once(champion).chain(&found).find(|other| other.blake3 == variant.blake3) {
             Some(same) => {
-                session.say(&format!("`{shown}` is the text of `{}`: it is passed over", same.name))
+                session.notice(&format!("`{shown}` is the text of `{}`: it is passed over", same.name))
             }
             None => found.push(variant),
         }

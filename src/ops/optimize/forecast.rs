@@ -1,6 +1,6 @@
 //! What an experiment is expected to use: `-n`.
 
-use crate::commands::optimize::trials::Bench;
+use crate::ops::optimize::bench::Bench;
 use planexe_base::exit::Error;
 use planexe_base::fs;
 use planexe_llm::estimate;

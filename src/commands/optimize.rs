@@ -1,30 +1,18 @@
 //! `planexe optimize`: tries several texts of one task's prompt, and keeps the best.
 
-mod forecast;
-mod gather;
-mod judging;
-mod list;
-mod promotion;
-mod propose;
-mod rows;
-mod trials;
-mod work;
-
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::args::{parse_cost, parse_jobs, parse_tokens};
-use crate::ops::names::find_task;
-use planexe_base::exit::Error;
+use crate::ops::build::{BuildOptions, Screen};
+use crate::ops::optimize::{self, Experimented, OptimizeOptions};
+use planexe_base::exit::{self, Error};
 use planexe_pipeline::manifest::types::{Compare, Span};
-use planexe_pipeline::open::Opened;
-use planexe_prompt_lab::cells::Subject;
+use planexe_prompt_lab::view::OptimizeView;
 use planexe_ui::progress;
-
-use list::{list, show};
-use work::Work;
+use planexe_ui::views::ErrorView;
 
 /// What `planexe optimize` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -129,54 +117,93 @@ fn parse_share(text: &str) -> Result<f64, String> {
 pub fn run(session: &Session, args: &OptimizeArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
     if args.list || (args.task.is_none() && args.show.is_none()) {
-        return list(session, &opened, args);
+        let view = optimize::list(session, &opened, args.task.as_deref())?;
+        if session.globals.json {
+            session.print_json(&view)?;
+        } else {
+            session.print(&view.text(&session.out))?;
+        }
+        return Ok(exit::DONE);
     }
     let Some(task) = &args.task else {
         return Err(
             Error::usage("whose experiment is to be shown is not said").hint("planexe optimize TASK --show")
         );
     };
-    let compare = args.compare.unwrap_or(opened.project.tables.optimize.compare);
-    let looks = args.show.is_some() || args.promote.as_ref().is_some_and(|name| !name.is_empty());
-    // Nothing is scored where only what was is looked at.
-    let subject = subject(&opened, task, if looks { Compare::Pairwise } else { compare })?;
-    let experiments = experiments_of(&opened, &subject.spec().name);
-    if let Some(id) = &args.show {
-        return show(session, &opened, &experiments, &subject, id);
-    }
-    if let Some(name) = args.promote.as_ref().filter(|name| !name.is_empty()) {
-        return promotion::run(session, &opened, subject, &experiments, name, args.allow_dropped_inputs);
-    }
-    Work::new(session, &opened, subject, experiments, args)?.run()
+    let progress = session.progress_options(args.progress, false);
+    let sink = || progress::to_stderr(progress);
+    let screen = Screen { sink: &sink, closing: None };
+    let promoted = args.promote.as_ref().filter(|name| !name.is_empty());
+    let view = match (&args.show, promoted) {
+        (Some(id), _) => optimize::show(session, &opened, task, id)?,
+        (None, Some(name)) => {
+            optimize::promote(session, &opened, task, name, args.allow_dropped_inputs, screen)?
+        }
+        _ if args.dry_run => optimize::forecast(session, &opened, task, &args.options(), screen)?,
+        _ => {
+            return end(session, optimize::optimize(session, &opened, task, &args.options(), screen)?);
+        }
+    };
+    tell(session, &view)?;
+    Ok(exit::DONE)
 }
 
-/// The folder of all experiments on a task.
-fn experiments_of(opened: &Opened, task: &str) -> PathBuf {
-    opened.project.folder.join("experiments").join(gather::word(task))
+impl OptimizeArgs {
+    fn options(&self) -> OptimizeOptions {
+        OptimizeOptions {
+            variants: self.variant.clone(),
+            runs: self.run.clone(),
+            models: self.models.clone(),
+            propose: self.propose,
+            rounds: self.rounds,
+            samples: self.samples,
+            compare: self.compare,
+            margin: self.margin,
+            max_drop: self.max_drop,
+            promote: self.promote.is_some(),
+            allow_dropped_inputs: self.allow_dropped_inputs,
+            wait: self.wait,
+            build: BuildOptions {
+                jobs: self.jobs,
+                max_cost: self.max_cost,
+                max_tokens: self.max_tokens,
+                max_calls: self.max_calls,
+                max_time: self.max_time,
+                ..BuildOptions::default()
+            },
+        }
+    }
 }
 
-/// The task, which must have a prompt, and an evaluator where scores decide.
-fn subject<'a>(opened: &'a Opened, task: &str, compare: Compare) -> Result<Subject<'a>, Error> {
-    let named = find_task(opened, task)?;
-    let subject = Subject { project: &opened.project, id: named.task };
-    let name = &subject.spec().name;
-    if named.key.is_some() {
-        return Err(Error::usage(format!(
-            "`{task}` is one item; a prompt is tried on all items of its task"
-        ))
-        .hint(format!("planexe optimize {name}")));
+/// What was compared is told, and why it was not promoted: under `--json` as `error` of the same answer.
+fn end(session: &Session, Experimented { view, refused, code }: Experimented) -> Result<u8, Error> {
+    let Some(error) = refused else {
+        tell(session, &view)?;
+        return Ok(code);
+    };
+    if !session.globals.json {
+        tell(session, &view)?;
+        return Err(error);
     }
-    if subject.prompt().is_none() {
-        let kind = subject.spec().recipe.name();
-        return Err(Error::usage(format!("`{name}` has no prompt to try: it is a {kind}")).code("no_prompt"));
+    let mut answer = serde_json::to_value(&view).unwrap_or_default();
+    let whole = serde_json::to_value(ErrorView::of(&error, session.server())).unwrap_or_default();
+    if let (Some(answer), Some(error)) = (answer.as_object_mut(), whole.get("error")) {
+        answer.insert("error".to_owned(), error.clone());
     }
-    if subject.spec().eval.is_none() && compare == Compare::Scores {
-        return Err(Error::usage(format!("`{name}` has no evaluator, so nothing tells which text is better"))
-            .code("no_evaluator")
-            .hint(format!(
-                "in the pipeline: [task.{name}.eval] with prompt = \"…{{{{ answer }}}}…\", or a command that prints {{\"score\": 0.8}}"
-            ))
-            .hint(format!("or have a judge compare answers: planexe optimize {name} --compare pairwise")));
+    Err(Error { answer: Some(Box::new(answer)), ..error })
+}
+
+/// Prints an answer.
+fn tell(session: &Session, view: &OptimizeView) -> Result<(), Error> {
+    if session.globals.json {
+        let mut view = view.clone();
+        view.next.iter_mut().for_each(|next| *next = session.here(next));
+        session.print_json(&view)?;
+        return Ok(());
     }
-    Ok(subject)
+    session.print(&view.text(&session.out))?;
+    for next in &view.next {
+        session.say(&format!("next: {next}"));
+    }
+    Ok(())
 }

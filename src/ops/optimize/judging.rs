@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::commands::optimize::propose;
-use crate::commands::optimize::trials::Bench;
 use crate::ops::build::BuildOptions;
+use crate::ops::optimize::bench::Bench;
+use crate::ops::optimize::propose;
 use planexe_base::exit::{self, Error};
 use planexe_base::record::Digest;
 use planexe_pipeline::template as render;

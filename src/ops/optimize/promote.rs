@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
-use crate::commands::Session;
-use crate::commands::optimize::list::{best_of, configs, name_of, tell, view_of};
-use crate::commands::optimize::trials::Bench;
+use crate::ops::Session;
+use crate::ops::build::Screen;
+use crate::ops::optimize::bench::Bench;
+use crate::ops::optimize::experiments::{best_of, configs, name_of, view_of};
+use crate::ops::optimize::{experiments_of, subject};
 use planexe_base::clock;
-use planexe_base::exit::{self, Error, Kind};
+use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::{self, Durability};
 use planexe_base::record::Digest;
 use planexe_engine::scheduler::Settled;
 use planexe_engine::staleness::Rules;
 use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::types::Compare;
 use planexe_pipeline::open::{self, Opened, Where};
 use planexe_prompt_lab::cells::Subject;
 use planexe_prompt_lab::decide::Decision;
@@ -24,17 +27,20 @@ use planexe_prompt_lab::{Cell, Reference, Variant};
 use planexe_query::dry_run::{Look, survey};
 use planexe_store::Index;
 
-/// `--promote NAME`: a text by its name or digest, or the best of an experiment by its id.
-pub fn run(
+/// Promotes a text that was tried before: by its name or digest, or the best of an experiment by its id.
+pub fn promote(
     session: &Session,
     opened: &Opened,
-    subject: Subject<'_>,
-    experiments: &Path,
+    task: &str,
     name: &str,
     may_drop: bool,
-) -> Result<u8, Error> {
+    screen: Screen<'_>,
+) -> Result<OptimizeView, Error> {
+    // Nothing is scored where only what was is looked at.
+    let subject = subject(opened, task, Compare::Pairwise)?;
     let task = &subject.spec().name;
-    let all = configs(experiments);
+    let experiments = experiments_of(opened, task);
+    let all = configs(&experiments);
     let by_id = all.iter().find(|config| config.id == name).map(|config| (config, best_of(config)));
     let of = |config: &Config| {
         let is = |variant: &&Variant| {
@@ -63,17 +69,16 @@ pub fn run(
             .code("not_kept")
             .hint("`--margin` and `--max-drop` say what is kept; or copy its text to the prompt by hand"));
     }
-    let folder = Folder::new(experiments, &config.id);
+    let folder = Folder::new(&experiments, &config.id);
     let mut view = view_of(session, opened, &folder, config);
     view.results = folder.results();
-    let promotion = Promotion { subject, folder: &folder, config, digest: &digest, may_drop };
-    promote(session, opened, &promotion, &mut view)?;
-    tell(session, &view)?;
-    Ok(exit::DONE)
+    let promotion = Promotion { subject, folder: &folder, config, digest: &digest, may_drop, screen };
+    replace_prompt(session, opened, &promotion, &mut view)?;
+    Ok(view)
 }
 
 /// A text that is to take the prompt's place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Promotion<'a> {
     /// The task.
     pub subject: Subject<'a>,
@@ -85,16 +90,18 @@ pub struct Promotion<'a> {
     pub digest: &'a Digest,
     /// Whether it may leave out inputs that the prompt used.
     pub may_drop: bool,
+    /// Where builds show themselves.
+    pub screen: Screen<'a>,
 }
 
 /// Replaces the prompt by a text, gives the runs it was tried on what was answered to it, and fills in the view.
-pub fn promote(
+pub fn replace_prompt(
     session: &Session,
     opened: &Opened,
     promotion: &Promotion<'_>,
     view: &mut OptimizeView,
 ) -> Result<(), Error> {
-    let Promotion { subject, folder, config, digest, may_drop } = *promotion;
+    let Promotion { subject, folder, config, digest, may_drop, screen } = *promotion;
     let experiments = folder.dir.parent().unwrap_or(&folder.dir);
     let task = &config.task;
     let Some((_, path)) = prompt_file(&subject) else {
@@ -138,7 +145,10 @@ pub fn promote(
     }
     let runs = reference_runs(session, &subject, config)?;
     // The answers first: if this is cut short the prompt is as it was, and nothing is lost.
-    let given = give_answers(session, opened, subject, experiments, digest, &runs)?;
+    let bench = |models, references| {
+        Bench::new(session, opened, subject, experiments.to_owned(), models, references, screen)
+    };
+    let given = give_answers(session, opened, digest, &runs, bench)?;
     if now != *digest {
         fs::write_atomic(&path, text.as_bytes(), Durability::Synced)?;
     }
@@ -188,7 +198,6 @@ fn reference_runs(
     for run in &config.runs {
         let dir = &subject.project.folder.join(&run.dir);
         let place = Where { run_dir: Some(dir.to_owned()), ..session.place() };
-        let place = Where { file: session.globals.file.clone(), ..place };
         let Ok(opened) = open::open(&place, false) else { continue };
         if !same_file(&opened.project.file, &subject.project.file) {
             continue;
@@ -208,20 +217,19 @@ fn same_file(one: &Path, other: &Path) -> bool {
     one.canonicalize().ok().is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
-fn give_answers(
+/// Gives the runs the answers to a text; the bench is of all models and those runs.
+fn give_answers<'a>(
     session: &Session,
     opened: &Opened,
-    subject: Subject<'_>,
-    experiments: &Path,
     digest: &Digest,
     runs: &[(Reference, Opened)],
+    bench: impl FnOnce(Vec<String>, Vec<Reference>) -> Bench<'a>,
 ) -> Result<usize, Error> {
     let variant =
         Variant { name: String::new(), blake3: digest.clone(), from: String::new(), text: String::new() };
     // Of whichever model was asked: a run looks for the answers of those the task names.
     let models = opened.project.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-    let references: Vec<Reference> = runs.iter().map(|(reference, _)| reference.clone()).collect();
-    let bench = Bench::new(session, opened, subject, experiments.to_owned(), models, references);
+    let bench = bench(models, runs.iter().map(|(reference, _)| reference.clone()).collect());
     let mut given = 0;
     for (reference, run) in runs {
         let _lock = session.lock(run, false, false)?;
@@ -232,7 +240,7 @@ fn give_answers(
         }
         let project = bench.project(&cells)?;
         for cell in &cells {
-            given += give((&project, &bench.store), cell, &subject, &run.store)?;
+            given += give((&project, &bench.store), cell, &bench.subject, &run.store)?;
         }
     }
     Ok(given)

@@ -1,7 +1,7 @@
 //! How each text did with each model, over all rounds: points, ratings, means and what was used.
 
-use crate::commands::optimize::judging::Contestant;
-use crate::commands::optimize::trials::Bench;
+use crate::ops::optimize::bench::Bench;
+use crate::ops::optimize::judging::Contestant;
 use planexe_base::record::Digest;
 use planexe_prompt_lab::Variant;
 use planexe_prompt_lab::decide::{Decision, Trial, Trials, cases, mean};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::commands::optimize::trials::Bench;
 use crate::ops::build::BuildOptions;
+use crate::ops::optimize::bench::Bench;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs::{self, Durability};
 use planexe_base::record::{Digest, State};
