@@ -2,10 +2,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test makes its own files")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::process::Command;
 
 use planexe_base::event::{Kind, Summary};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::{Failure, StatusUsage};
 use planexe_llm::Class;
 use planexe_pipeline::load::{Locations, load};
@@ -133,6 +134,20 @@ fn the_page_of_models_has_tables_that_load_and_every_class_of_failure() {
     let ends = (classes.first().copied(), classes.last().copied());
     assert_eq!(ends, (Some(Class::ServerLoading), Some(Class::Cancelled)));
     assert_eq!(classes.len(), Class::Cancelled as usize + 1, "{classes:?}");
+}
+
+#[test]
+fn the_page_of_formats_names_classes_that_there_are() {
+    let page = include_str!("../docs/formats.md");
+    let named = page.split("the others are ").nth(1).and_then(|rest| rest.split(';').next());
+    let classes: Vec<FailureClass> =
+        named.expect("the list").split('`').skip(1).step_by(2).map(FailureClass::from_name).collect();
+    let (first, last) = (classes.first(), classes.last());
+    assert_eq!((first, last), (Some(&FailureClass::Exit), Some(&FailureClass::Internal)));
+    let other = classes.iter().find(|class| matches!(class, FailureClass::Call(_) | FailureClass::Other(_)));
+    assert_eq!(other, None);
+    let different: HashSet<&FailureClass> = classes.iter().collect();
+    assert_eq!(different.len(), 24);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `planexe failures`: lists failed attempts, and how each class and model does.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,6 +9,7 @@ use clap::Args;
 use crate::commands::Session;
 use crate::ops::records::stores;
 use planexe_base::exit::{self, Error};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::style;
 use planexe_pipeline::manifest::names::loose;
 use planexe_store::logs::FailureLine;
@@ -25,12 +27,16 @@ pub struct FailuresArgs {
     pub task: Vec<String>,
 
     /// Only of this class, such as validation or timeout; may be repeated
-    #[arg(long, value_name = "CLASS")]
-    pub class: Vec<String>,
+    #[arg(long, value_name = "CLASS", value_parser = class_of)]
+    pub class: Vec<FailureClass>,
 
     /// Only with this model; may be repeated
     #[arg(long, value_name = "MODEL")]
     pub model: Vec<String>,
+}
+
+fn class_of(name: &str) -> Result<FailureClass, Infallible> {
+    Ok(FailureClass::from_name(name))
 }
 
 /// Lists failures.
@@ -41,7 +47,7 @@ pub fn run(session: &Session, args: &FailuresArgs) -> Result<u8, Error> {
         calls.extend(store.usage_lines()?);
     }
     let all = failures.len() as u64;
-    let classes: BTreeSet<String> = failures.iter().map(|failure| failure.class.clone()).collect();
+    let classes: BTreeSet<String> = failures.iter().map(|failure| failure.class.name().to_owned()).collect();
     failures.retain(|failure| args.wants(failure));
     if failures.is_empty() && all > 0 {
         let classes: Vec<&str> = classes.iter().map(String::as_str).collect();

@@ -1,6 +1,4 @@
-//! What every call has: what it used, and the class of its failure.
-
-use std::fmt;
+//! What every call has: what it used.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,89 +56,5 @@ impl Usage {
             self.cost_usd = 0.0;
         }
         self
-    }
-}
-
-/// The kind of a failure, which decides what happens next. Closed: every status, body code and
-/// transport error maps to one of these in `planexe_llm::classify`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// The server is loading the model or not up yet (local); hold, no attempt used.
-    ServerLoading,
-    /// 429 or a full queue that passes by itself; hold for `retry_after`, no attempt used.
-    RateLimit,
-    /// 5xx, overloaded.
-    ServerError,
-    /// DNS, connect, reset, broken pipe before any content.
-    Connection,
-    /// Content came, then the stream ended without its terminal marker.
-    Cut,
-    /// A clock ran out: connect, first token, idle or total (named in the message).
-    Timeout,
-    /// Whole, but no content.
-    EmptyResponse,
-    /// Ended by `length`: the answer is not whole.
-    Truncated,
-    /// Whitespace or repetition loop, or reasoning without an answer; stopped early.
-    Degenerate,
-    /// The prompt does not fit the model's context, known before or said by the server.
-    ContextOverflow,
-    /// The server read fewer prompt tokens than were sent.
-    PromptTruncated,
-    /// The answer is not valid JSON, or fails schema or checks.
-    Validation,
-    /// The model refused, or a content filter did.
-    Refusal,
-    /// 401 or 403: key missing, wrong or not allowed.
-    Auth,
-    /// Money or quota is used up.
-    Quota,
-    /// No such model at that server.
-    ModelNotFound,
-    /// 400, 405, 413, 422: the request itself is not accepted.
-    BadRequest,
-    /// TLS, bad URL, redirect: the set-up is wrong.
-    Config,
-    /// The answer is larger than the cap, or not valid UTF-8.
-    BadData,
-    /// `recorded` has no answer for the prompt.
-    NotRecorded,
-    /// Stopped by us: Ctrl-C, abort, the build's end.
-    Cancelled,
-}
-
-impl Class {
-    /// The name used in files and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Class::ServerLoading => "server_loading",
-            Class::RateLimit => "rate_limit",
-            Class::ServerError => "server_error",
-            Class::Connection => "connection",
-            Class::Cut => "cut",
-            Class::Timeout => "timeout",
-            Class::EmptyResponse => "empty_response",
-            Class::Truncated => "truncated",
-            Class::Degenerate => "degenerate",
-            Class::ContextOverflow => "context_overflow",
-            Class::PromptTruncated => "prompt_truncated",
-            Class::Validation => "validation",
-            Class::Refusal => "refusal",
-            Class::Auth => "auth",
-            Class::Quota => "quota",
-            Class::ModelNotFound => "model_not_found",
-            Class::BadRequest => "bad_request",
-            Class::Config => "config",
-            Class::BadData => "bad_data",
-            Class::NotRecorded => "not_recorded",
-            Class::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

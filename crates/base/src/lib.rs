@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cores;
 pub mod event;
 pub mod exit;
+pub mod failure_class;
 pub mod forced_exit;
 pub mod fs;
 pub mod limits;

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::call::{Class, Usage};
+use crate::call::Usage;
+use crate::failure_class::Class;
 
 /// The window of `rpm` and `tpm`.
 const MINUTE: Duration = Duration::from_secs(60);

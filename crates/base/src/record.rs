@@ -7,6 +7,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::failure_class::FailureClass;
+
 /// Version of the sidecar formats. A newer one is never believed, an older one still read.
 pub const SCHEMA: u32 = 1;
 
@@ -188,8 +190,8 @@ pub struct Places {
 /// Why a task failed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// A class of `llm::Class`, or `exit`, `signal`, `spawn`, `timeout`, `stall`, `output`, `check`, `gate`, `io`, `template`, `input`, `eval`.
-    pub class: String,
+    /// In a word.
+    pub class: FailureClass,
     /// One line for people.
     pub message: String,
     /// Joins log, usage and failures: 12 hex digits.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use planexe_base::call::{Class, Usage};
+use planexe_base::call::Usage;
+use planexe_base::failure_class::Class;
 use planexe_base::limits::{Limiter, Limits, Start};
 
 /// Free and taken slots.

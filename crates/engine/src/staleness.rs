@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::{EVAL, Fingerprint, ORDER, PATHS, digest_of};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::Why;
 use planexe_base::record::{Digest, Done, MadeWith, Marker, State};
 
@@ -16,7 +17,7 @@ pub struct Facts<'a> {
     /// The task's `.DONE`, as it was read.
     pub marker: &'a Marker,
     /// The state in its `.status`, if that can be read, and the class of its failure.
-    pub status: Option<(State, Option<String>)>,
+    pub status: Option<(State, Option<FailureClass>)>,
     /// Its outputs as they are, in the order declared.
     pub outputs: &'a [Seen],
     /// What it would be made from now; unknown while something it needs is not up to date.
@@ -105,7 +106,7 @@ pub enum StaleReason {
     /// The last attempt failed.
     FailedBefore {
         /// Class of the failure.
-        class: Option<String>,
+        class: Option<FailureClass>,
     },
     /// The marker cannot be read.
     MarkerDamaged {
@@ -285,7 +286,7 @@ pub fn judge(facts: &Facts<'_>) -> Decision {
     if facts.rules.keep_failed
         && let Some((State::Failed, class)) = &facts.status
         // What could not be written is no failure of the task's own.
-        && class.as_deref() != Some("io")
+        && *class != Some(FailureClass::Io)
         && !matches!(facts.marker, Marker::Valid(_))
     {
         return Decision::KeptFailed;

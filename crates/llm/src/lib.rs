@@ -52,7 +52,8 @@ use planexe_base::cancel::Cancel;
 use planexe_base::limits::Limits;
 use planexe_base::process::Lifeline;
 
-pub use planexe_base::call::{Class, Usage};
+pub use planexe_base::call::Usage;
+pub use planexe_base::failure_class::Class;
 pub use planexe_base::limits;
 pub use probe::Health;
 pub use whole::cost;

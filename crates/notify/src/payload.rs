@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use planexe_base::event::{Event, Kind, Summary};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::Failure;
 use planexe_base::style::{clean, count, duration, elapsed, money};
 use planexe_llm::keys::Redactor;
@@ -65,7 +66,7 @@ pub struct Teller {
     /// Attempt and model of tasks that started.
     started: HashMap<String, (u32, Option<String>)>,
     /// Tasks that failed, with the class.
-    failed: HashMap<String, String>,
+    failed: HashMap<String, FailureClass>,
     /// How far the build is.
     pub progress: Progress,
 }
@@ -119,7 +120,7 @@ impl Teller {
                 let (attempt, model) = self.started.get(task).cloned().unwrap_or((1, None));
                 self.of_task(&mut told, "task.stalled", task, attempt, &model);
                 told.error_summary = Some(format!("no progress for {}", elapsed(*idle_s)));
-                told.error_class = Some("stall".to_owned());
+                told.error_class = Some(FailureClass::Stall.name().to_owned());
             }
             Kind::TaskRescued { task, attempt, model, score } => {
                 self.of_task(&mut told, "task.rescued", task, *attempt, model);
@@ -181,7 +182,7 @@ impl Teller {
 
     fn failure(&self, told: &mut Payload, failure: &Failure) {
         told.error_summary = Some(self.line(&planexe_ui::views::reason_of(failure), SUMMARY));
-        told.error_class = Some(self.line(&failure.class, NAME));
+        told.error_class = Some(self.line(failure.class.name(), NAME));
         told.error_id.clone_from(&failure.error_id);
     }
 
@@ -273,7 +274,7 @@ pub(super) mod tests {
         };
         assert_eq!(teller.payload(&event(started)).unwrap().event, "task.started");
         let failure = Failure {
-            class: "exit".into(),
+            class: FailureClass::Exit,
             message: format!("key sk-123456789\n\x1b[31mred {}", "x".repeat(9000)),
             error_id: Some("abcdef012345".into()),
             ..Failure::default()

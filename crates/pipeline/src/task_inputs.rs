@@ -9,6 +9,7 @@ use minijinja::{ErrorKind, Value};
 
 use crate::input_files::Files;
 use crate::project::{Project, uses};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Digest, Failure, InputRecord};
 use planexe_engine::graph::Task;
@@ -59,7 +60,7 @@ impl InputError {
             InputError::Malformed { path, why } => format!("`{path}` {why}"),
             InputError::Fs(error) => error.to_string(),
         };
-        Failure { class: "input".into(), message, recoverable: true, ..Failure::default() }
+        Failure { class: FailureClass::Input, message, recoverable: true, ..Failure::default() }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::{Cell, Reference, Variant};
+use planexe_base::failure_class::{Class, FailureClass};
 use planexe_base::pattern;
 use planexe_base::record::{Digest, State, Status};
 use planexe_engine::graph::TaskId;
@@ -20,17 +21,16 @@ use planexe_store::Store;
 use planexe_store::sidecar::StatusRead;
 
 /// Failures that are the prompt's doing: a trial that ends so has the score 0. After any other it is tried again.
-const OWN: [&str; 10] = [
-    "validation",
-    "truncated",
-    "empty_response",
-    "degenerate",
-    "refusal",
-    "check",
-    "output",
-    "template",
-    "context_overflow",
-    "prompt_truncated",
+const OWN: [FailureClass; 9] = [
+    FailureClass::Call(Class::Validation),
+    FailureClass::Call(Class::Truncated),
+    FailureClass::Call(Class::EmptyResponse),
+    FailureClass::Call(Class::Degenerate),
+    FailureClass::Call(Class::Refusal),
+    FailureClass::Output,
+    FailureClass::Template,
+    FailureClass::Call(Class::ContextOverflow),
+    FailureClass::Call(Class::PromptTruncated),
 ];
 
 /// The task whose prompt is tried.
@@ -269,7 +269,7 @@ pub struct Became {
     /// What the evaluator said.
     pub notes: String,
     /// The class of its failure.
-    pub class: Option<String>,
+    pub class: Option<FailureClass>,
     /// Its message.
     pub message: Option<String>,
     /// Digest of what was made.
@@ -316,8 +316,8 @@ pub fn first_outputs(project: &Project, units: &Units<'_>, name: &str) -> Vec<(O
 }
 
 /// Whether a failure is the prompt's doing.
-pub fn is_own(class: &str, message: &str) -> bool {
-    OWN.contains(&class) && !message.starts_with("its evaluator")
+pub fn is_own(class: &FailureClass, message: &str) -> bool {
+    OWN.contains(class) && !message.starts_with("its evaluator")
 }
 
 fn one(store: &Store, output: &str) -> Became {
@@ -347,7 +347,7 @@ fn one(store: &Store, output: &str) -> Became {
         }
         State::Failed => {
             let own = is_own(
-                became.class.as_deref().unwrap_or_default(),
+                became.class.as_ref().unwrap_or(&FailureClass::default()),
                 became.message.as_deref().unwrap_or_default(),
             );
             became.is_settled = own;

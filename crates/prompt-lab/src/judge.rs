@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cells::{Became, Subject, first_outputs, is_own};
 use crate::pairs::{Orders, Said};
 use crate::{Cell, Reference};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Digest, State};
 use planexe_pipeline::check::CompiledSchema;
@@ -144,7 +145,7 @@ pub struct Compared {
     /// What was said, item by item; of a task that is no fan-out there is one. None as long as verdicts are missing.
     pub items: Option<Vec<Item>>,
     /// Why there is none, if that is known.
-    pub failure: Option<(String, String)>,
+    pub failure: Option<(FailureClass, String)>,
 }
 
 /// The two verdicts on one item.
@@ -278,7 +279,7 @@ struct Answer {
 }
 
 /// What was said, or class and message of what kept it from being said.
-fn heard(store: &Store, output: &str) -> Result<Heard, Option<(String, String)>> {
+fn heard(store: &Store, output: &str) -> Result<Heard, Option<(FailureClass, String)>> {
     let StatusRead::Valid(status) = store.read_status(output) else { return Err(None) };
     match (status.state, status.failure) {
         (State::Done, _) => {

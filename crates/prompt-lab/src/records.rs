@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{Decision, Rules};
 use crate::pairs::{Bias, Said, Winner};
 use crate::{Variant, cells::Became};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::Digest;
 
 /// Version of these formats.
@@ -134,7 +135,7 @@ pub struct RunLine {
     /// Seconds.
     pub seconds: f64,
     /// Class of the failure.
-    pub class: Option<String>,
+    pub class: Option<FailureClass>,
     /// Its message.
     pub message: Option<String>,
 }

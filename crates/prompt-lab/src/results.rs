@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::Rules;
 use crate::records::{Config, Trialled};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::Digest;
 use planexe_pipeline::manifest::types::Compare;
 
@@ -216,7 +217,7 @@ pub(super) fn decision(config: &Config, trials: &[Trialled], rows: &[ResultRow])
     if !failed.is_empty() {
         text += "\n## Failed trials\n\n";
         for Trialled { cell, variant, became } in failed {
-            let (class, message) = (became.class.as_deref(), became.message.as_deref());
+            let (class, message) = (became.class.as_ref(), became.message.as_deref());
             let message = message.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
             let message = message.replace('<', "&lt;");
             let _ = writeln!(
@@ -224,7 +225,7 @@ pub(super) fn decision(config: &Config, trials: &[Trialled], rows: &[ResultRow])
                 "- `{variant}` with `{}` on `{}`: {}: {message}",
                 cell.model,
                 cell.run,
-                class.unwrap_or_default()
+                class.map_or("", FailureClass::name)
             );
         }
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::pairs::Bias;
 use crate::records::Round;
 use crate::results::ResultRow;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::style::{self, Style, clean};
 use planexe_pipeline::manifest::types::Compare;
 use planexe_ui::views::records::headed;
@@ -77,7 +78,7 @@ pub struct Missing {
     /// The run.
     pub run: String,
     /// Class of the failure, if it failed.
-    pub class: Option<String>,
+    pub class: Option<FailureClass>,
     /// Its message.
     pub message: Option<String>,
 }

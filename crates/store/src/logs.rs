@@ -13,6 +13,7 @@ use super::usage::{ActivityOverview, CallsSoFar, UsageLine, bounded, read_overvi
 use super::{Store, jsonl};
 use planexe_base::clock;
 use planexe_base::event::Event;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, AppendFile, Durability, FsError};
 use planexe_base::record::Failure;
 
@@ -32,7 +33,7 @@ pub struct FailureLine {
     /// The attempt that failed.
     pub attempt: u32,
     /// The class again, under the name others use for it.
-    pub error_type: String,
+    pub error_type: FailureClass,
     /// Names of the fields of an answer that were missing.
     #[serde(default)]
     pub missing_fields: Vec<String>,
@@ -50,7 +51,7 @@ pub struct FailureLine {
     pub error_id: Option<String>,
     /// The kind of the failure.
     #[serde(default)]
-    pub class: String,
+    pub class: FailureClass,
     /// Whether another try may succeed without a change.
     #[serde(default)]
     pub recoverable: bool,
@@ -338,6 +339,7 @@ mod tests {
     use crate::usage::CallOf;
     use crate::usage::tests::{call, reply};
     use planexe_base::event::Kind;
+    use planexe_base::failure_class::Class;
 
     #[test]
     fn the_overview_is_the_sum_of_the_lines_over_all_builds() {
@@ -396,7 +398,7 @@ mod tests {
     fn failures_have_their_fields_even_when_unknown() {
         let (_dir, store) = store();
         let logs = Logs::new(&store);
-        let failure = Failure { class: "validation".into(), message: "no".into(), ..Failure::default() };
+        let failure = Failure { class: Class::Validation.into(), message: "no".into(), ..Failure::default() };
         let line = FailureLine::of("swot", None, 2, &failure, Some("d1"), store.run_dir());
         assert!(logs.failure(&line).is_none());
         let value: Value = serde_json::from_str(&text(&store, "failures.jsonl").unwrap()).unwrap();

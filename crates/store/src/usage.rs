@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::jsonl;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
 use planexe_llm::{CallError, Reply, Usage};
 
@@ -34,7 +35,7 @@ pub struct UsageLine {
     pub duration_seconds: f64,
     /// The class of the failure, if the call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error: Option<FailureClass>,
     /// The message of the failure, cut to a bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_detail: Option<String>,
@@ -140,7 +141,7 @@ impl UsageLine {
             success: error.is_none(),
             model: model_name(call.api, call.model),
             duration_seconds: call.duration_s,
-            error: error.map(|error| error.class.name().to_owned()),
+            error: error.map(|error| error.class.into()),
             error_detail: error.map(|error| bounded(&error.message)),
             error_id: call.error_id.map(str::to_owned),
             input_tokens: usage.input_tokens,

@@ -2,6 +2,7 @@
 //! against all there is before anything runs.
 
 use super::{Judge, Judgement};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FileKind};
 use planexe_base::record::{Failure, Marker};
 use planexe_engine::graph::{Collision, Graph, Kind, Rival, Task, TaskId};
@@ -11,15 +12,12 @@ use planexe_pipeline::project::Recipe;
 use planexe_pipeline::project::guarded::Read;
 use planexe_store::sidecar::Sidecar;
 
-/// The class of the failure of an item whose output is another's.
-pub const TAKEN: &str = "output_taken";
-
 /// The failure of an item, with what to do.
 fn taken(message: String, output: &str) -> Failure {
     let name = output.rsplit('/').next().unwrap_or(output);
     let ending = name.rsplit_once('.').map_or(String::new(), |(_, ending)| format!(".{ending}"));
     Failure {
-        class: TAKEN.to_owned(),
+        class: FailureClass::OutputTaken,
         message: format!(
             "{message}; nothing is overwritten\nhint: give the items a folder of their own, like `items/{{{{ key }}}}{ending}`, or another `key`"
         ),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::Judge;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::Failure;
 use planexe_engine::graph::{Graph, Item, Task, TaskId};
@@ -45,7 +46,7 @@ impl Judge<'_> {
         match missing {
             None => Ok(items),
             Some(key) => Err(Failure {
-                class: "items".into(),
+                class: FailureClass::Items,
                 message: no_such_item(&graph[family].name, key, items.iter().map(|item| item.key.as_str())),
                 recoverable: true,
                 ..Failure::default()
@@ -59,7 +60,7 @@ impl Judge<'_> {
         let spec = self.project.spec(task);
         let Some(foreach) = &spec.foreach else { return Ok(Vec::new()) };
         let fail = |message: String| Failure {
-            class: "items".into(),
+            class: FailureClass::Items,
             message,
             recoverable: true,
             ..Failure::default()
@@ -110,7 +111,7 @@ impl Judge<'_> {
     fn file_items(&self, spec: &Spec, glob: &str, files: Files) -> Result<Vec<Item>, Failure> {
         let paths: Vec<&str> = files.paths.iter().map(String::as_str).collect();
         let keys = items::file_keys(glob, &paths).map_err(|error| Failure {
-            class: "items".into(),
+            class: FailureClass::Items,
             message: error.to_string(),
             ..Failure::default()
         })?;

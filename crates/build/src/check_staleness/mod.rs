@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use minijinja::Value;
 
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
 use planexe_base::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
 use planexe_base::style;
@@ -409,10 +410,10 @@ pub fn unknown_state(state: &str, task: &str) -> Failure {
         style::clean(state),
         style::shell_word(task),
     );
-    Failure { class: "state".into(), message, ..Failure::default() }
+    Failure { class: FailureClass::State, message, ..Failure::default() }
 }
 
 /// The failure of a template.
 pub fn render_failure(error: &render::RenderError) -> Failure {
-    Failure { class: "template".into(), message: error.to_string(), ..Failure::default() }
+    Failure { class: FailureClass::Template, message: error.to_string(), ..Failure::default() }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::inbox::Finished;
 use super::{Build, Completion, Failed, Stopped};
-use crate::runner::isolated::{CONFLICT, DIRTY};
 use crate::runner::{self, AttemptHistory, Completed, EndedAlone, Job, Outcome, Pause};
 use planexe_base::cancel::Level;
 use planexe_base::event::Kind;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::record::Failure;
 use planexe_base::style;
@@ -81,7 +81,7 @@ impl Build<'_> {
         let Some(attempt) = self.attempts.end(id) else { return };
         self.forget_text(id, &attempt);
         if let Outcome::Failed(failure) = outcome
-            && failure.class == "stall"
+            && failure.class == FailureClass::Stall
             && let Some(limit) = attempt.untold_stall()
         {
             // The watchdog was faster than the look from here.
@@ -125,7 +125,8 @@ impl Build<'_> {
                 if outdated { End::Rejudge.into() } else { End::Done.into() }
             }
             Outcome::Failed(failure) => {
-                let given_up = job.merges && matches!(failure.class.as_str(), CONFLICT | DIRTY);
+                let given_up = job.merges
+                    && matches!(failure.class, FailureClass::MergeConflict | FailureClass::MergeDirty);
                 self.failed_attempt(id, job, failure);
                 if given_up {
                     self.stop(Stopped::Abort, Level::Draining);
@@ -279,7 +280,7 @@ impl Build<'_> {
             true => "\nhint: make room; `planexe gc` forgets former contents",
             false => "",
         };
-        let failure = runner::failure("io", format!("{error}{hint}"));
+        let failure = runner::failure(FailureClass::Io, format!("{error}{hint}"));
         runner::note_broken(&self.ctx, job, &failure);
         self.failed(name, id, job.attempt, None, failure, false);
         self.break_off(error);

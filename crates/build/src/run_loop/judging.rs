@@ -11,6 +11,7 @@ use crate::output_times;
 use crate::runner::{self, AttemptHistory, Conversation};
 use crate::touch::{self, Adopting};
 use planexe_base::event::Kind;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::record::{By, Failure, Marker, State};
 use planexe_engine::graph::{Graph, TaskId};
@@ -127,7 +128,7 @@ impl Build<'_> {
                 {
                     let message =
                         "it is done with an answer recorded for another prompt, and --frozen refuses those";
-                    return self.refuse(id, runner::failure("sample", message));
+                    return self.refuse(id, runner::failure(FailureClass::Sample, message));
                 }
                 for path in edited {
                     self.tally.keeps_edited(path.clone());
@@ -151,14 +152,17 @@ impl Build<'_> {
                     .status
                     .as_ref()
                     .and_then(|status| status.failure.clone())
-                    .unwrap_or_else(|| runner::failure("failed", "failed before"));
+                    .unwrap_or_else(|| runner::failure(FailureClass::Failed, "failed before"));
                 self.leave_failed(id, failure)
             }
             Decision::DependsOn => Judged::DependsOn,
             Decision::Stale { .. } if self.wanted.keep_same_failed && failed_so_before(&judgement) => {
                 let status = judgement.status.as_ref();
                 let failure = status.and_then(|status| status.failure.clone());
-                self.leave_failed(id, failure.unwrap_or_else(|| runner::failure("failed", "failed before")))
+                self.leave_failed(
+                    id,
+                    failure.unwrap_or_else(|| runner::failure(FailureClass::Failed, "failed before")),
+                )
             }
             Decision::Stale { reasons, .. } => {
                 if self.wanted.explain {
@@ -320,6 +324,6 @@ fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> O
 /// Whether a task failed when it was made from what it would be made from now.
 fn failed_so_before(judgement: &Judgement) -> bool {
     let (Some(status), Some(prepared)) = (&judgement.status, &judgement.prepared) else { return false };
-    let of_its_own = status.failure.as_ref().is_none_or(|failure| failure.class != "io");
+    let of_its_own = status.failure.as_ref().is_none_or(|failure| failure.class != FailureClass::Io);
     status.state == State::Failed && of_its_own && status.decision_id.as_ref() == Some(&prepared.decision_id)
 }

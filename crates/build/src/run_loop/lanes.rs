@@ -2,6 +2,7 @@
 
 use super::Build;
 use crate::runner;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{Durability, FsError};
 use planexe_base::record::Failure;
 use planexe_base::style;
@@ -35,7 +36,8 @@ impl Build<'_> {
         });
         let message = mixed_message(&lane.unwrap_or_default(), &made_names, &failed_names);
         for (&id, name) in made.iter().zip(&made_names) {
-            let failure = Failure { recoverable: true, ..runner::failure("lane_mixed", message.as_str()) };
+            let failure =
+                Failure { recoverable: true, ..runner::failure(FailureClass::LaneMixed, message.as_str()) };
             let attempt = self.attempts.pending(id).map_or(0, |pending| pending.first_attempt());
             if let Err(error) = self.note_mixed(id, &failure) {
                 self.break_off(error);

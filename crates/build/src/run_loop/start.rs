@@ -8,6 +8,7 @@ use super::attempts::{Attempt, JobContext};
 use super::inbox::{Finished, WorkerMessage};
 use crate::runner::{self, Job, Outcome};
 use planexe_base::event::Kind;
+use planexe_base::failure_class::FailureClass;
 use planexe_engine::graph::TaskId;
 use planexe_engine::scheduler::{End, Event as Input};
 use planexe_pipeline::project::Recipe;
@@ -31,7 +32,8 @@ impl Build<'_> {
         }
         let Some(job) = self.job(id, attempt, endpoint) else {
             let name = self.engine.graph()[id].name.clone();
-            let failure = runner::failure("internal", "BUG: it was never judged; please report it");
+            let failure =
+                runner::failure(FailureClass::Internal, "BUG: it was never judged; please report it");
             self.failed(&name, id, attempt, None, failure, false);
             self.engine.on(Input::Ended(id, End::Failed), self.now());
             return;
@@ -55,7 +57,7 @@ impl Build<'_> {
             let outcome = catch_unwind(AssertUnwindSafe(|| runner::run(&ctx, &mut job)));
             let outcome = outcome.unwrap_or_else(|_| {
                 let message = "BUG: the task's worker panicked; please report it";
-                Outcome::Failed(runner::failure("internal", message))
+                Outcome::Failed(runner::failure(FailureClass::Internal, message))
             });
             // The build ends only after every worker has answered, so somebody listens.
             let _ = sender.send(WorkerMessage::Finished(Box::new(Finished { task: id, job, outcome })));

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::check_staleness::call_digest;
 use crate::eval_request::{self as evaluation, text_of};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::record::{By, Digest, Failure, SCHEMA, State};
 use planexe_base::style;
@@ -100,7 +101,10 @@ pub(super) fn awaited(ctx: &BuildContext, job: &Job, candidate: &Candidate) -> E
 pub(super) fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
     let spec = ctx.project.spec(&job.task).eval.as_deref();
     let (Some(spec), Some(candidate)) = (spec, job.history.candidate.clone()) else {
-        return Outcome::Failed(failure("internal", "BUG: there is nothing to evaluate; please report it"));
+        return Outcome::Failed(failure(
+            FailureClass::Internal,
+            "BUG: there is nothing to evaluate; please report it",
+        ));
     };
     Evaluating { ctx, job, spec, candidate: *candidate }.run().unwrap_or_else(Outcome::Broken)
 }
@@ -131,7 +135,7 @@ impl Evaluating<'_> {
                     || eval_program::score(self.ctx, self.job, line, &self.candidate, self.spec.timeout);
                 // What is no score is asked for once more.
                 let scored = match score()? {
-                    Err(Some(failed)) if failed.class == "validation" => score()?,
+                    Err(Some(failed)) if failed.class == Class::Validation => score()?,
                     first => first,
                 };
                 scored
@@ -189,7 +193,9 @@ impl Evaluating<'_> {
                         Ok(Scored { score, model: Some(model), call: Some(answer.call) })
                     }
                 },
-                Err(violations) => Err(Outcome::Failed(failure("validation", check::feedback(&violations)))),
+                Err(violations) => {
+                    Err(Outcome::Failed(failure(Class::Validation, check::feedback(&violations))))
+                }
             },
         })
     }
@@ -233,10 +239,10 @@ impl Evaluating<'_> {
         let unusable =
             [Class::Validation, Class::Truncated, Class::EmptyResponse, Class::Degenerate, Class::Refusal]
                 .iter()
-                .any(|class| class.name() == failed.class);
+                .any(|class| failed.class == *class);
         let mut hint = failed.message.split_once("\nhint: ").map(|(_, hint)| hint.to_owned());
         let said = failed.message.split("\nhint: ").next().unwrap_or_default().to_owned();
-        if !unusable && failed.class != "template" {
+        if !unusable && failed.class != FailureClass::Template {
             hint.get_or_insert_with(|| {
                 format!("the next build asks it again; `planexe touch {name}` takes the outputs as they are")
             });
@@ -248,7 +254,7 @@ impl Evaluating<'_> {
             hint = Some(format!("`planexe touch {name}` takes the outputs as they are"));
         }
         failed.message.extend(hint.map(|hint| format!("\nhint: {hint}")));
-        Ok(if unusable || failed.class == "template" {
+        Ok(if unusable || failed.class == FailureClass::Template {
             Outcome::Failed(failed)
         } else {
             Outcome::EvalUnavailable(failed)
@@ -341,7 +347,7 @@ impl Evaluating<'_> {
         history.own = Conversation { spent: history.own.spent, ..Conversation::default() };
         // A round that passes and is to be better yet is no failure.
         let passes = passes || best_of(ctx, job).is_some();
-        let failed = || Failure { recoverable: true, ..failure("eval", said(evaluation)) };
+        let failed = || Failure { recoverable: true, ..failure(FailureClass::Eval, said(evaluation)) };
         Ok(Outcome::NextRound((!passes).then(failed)))
     }
 
@@ -360,7 +366,7 @@ impl Evaluating<'_> {
                     candidate.outputs.first().map(|output| ctx.store.candidate_file(candidate, output));
                 let raw = first.and_then(|path| prompt::bounded(&text_of(&path, FORMER).0));
                 let message = format!("{}{hint}", said(evaluation));
-                Failure { recoverable: true, raw_error: raw, ..failure("eval", message) }
+                Failure { recoverable: true, raw_error: raw, ..failure(FailureClass::Eval, message) }
             }
         }))
     }

@@ -8,6 +8,7 @@ use super::expand::Values;
 use super::isolated::{IsolationError, JudgedWorktree};
 use super::program::{Invocation, explain, tail_of, words_of};
 use super::{BuildContext, Job, failure};
+use planexe_base::failure_class::Class;
 use planexe_base::fs::{self, FsError};
 use planexe_base::process::{End, Lifeline, Limits};
 use planexe_base::record::Failure;
@@ -57,7 +58,7 @@ fn try_score(
             eval_score::read(&printed).map_err(|violations| {
                 let first = violations.first().map(ToString::to_string).unwrap_or_default();
                 let raw_error = Some(tail(&said).unwrap_or_default());
-                Some(Failure { raw_error, ..failure("validation", first) })
+                Some(Failure { raw_error, ..failure(Class::Validation, first) })
             })
         }
         End::Cancelled => Err(None),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{BuildContext, Job, Made, Outcome, complete, context, failure};
 use crate::check_staleness::render_failure;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::{By, Failure};
 use planexe_pipeline::manifest::types::GateAction;
 use planexe_pipeline::project::{GateSpec, Template};
@@ -31,7 +32,7 @@ pub fn run(ctx: &BuildContext, job: &Job, gate: &GateSpec) -> Outcome {
     let name = &job.task.name;
     let passed = job.passed.as_ref().filter(|_| fails && gate.action == GateAction::Pause);
     match (gate.action, passed) {
-        (GateAction::Stop, _) if fails => return Outcome::Failed(failure("gate", message)),
+        (GateAction::Stop, _) if fails => return Outcome::Failed(failure(FailureClass::Gate, message)),
         (GateAction::Pause, None) if fails => return Outcome::Waiting(message),
         _ => {}
     }
@@ -50,7 +51,9 @@ pub fn run(ctx: &BuildContext, job: &Job, gate: &GateSpec) -> Outcome {
         found.insert("warned".to_owned(), warns.into());
     }
     let text = format!("{found:#}\n");
-    let Some(first) = job.task.outputs.first() else { return Outcome::Failed(failure("gate", "no output")) };
+    let Some(first) = job.task.outputs.first() else {
+        return Outcome::Failed(failure(FailureClass::Gate, "no output"));
+    };
     let outputs = vec![(first.clone(), Content::Bytes(text.into_bytes()))];
     let by = if passed.is_some() { By::Human } else { By::Build };
     // A person who was asked in any case found nothing wrong.

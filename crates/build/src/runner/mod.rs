@@ -12,6 +12,7 @@ use crate::isolation::Isolation;
 use planexe_base::cancel::Cancel;
 use planexe_base::clock;
 use planexe_base::event::{Event, Kind};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{Durability, FsError};
 use planexe_base::process::Watchdog;
 use planexe_base::record::{Failure, State};
@@ -191,7 +192,7 @@ pub fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
 fn instead(ctx: &BuildContext, job: &mut Job, outcome: Outcome) -> Outcome {
     let Outcome::Failed(mut failed) = outcome else { return outcome };
     let Some(best) = eval::best_of(ctx, job) else { return Outcome::Failed(failed) };
-    if failed.class != "eval" {
+    if failed.class != FailureClass::Eval {
         failed.error_id.get_or_insert_with(error_id);
         log_failure(ctx, job, &failed);
     }
@@ -367,7 +368,7 @@ pub fn stamp(kind: Kind) -> Event {
 }
 
 /// A failure of a class.
-pub fn failure(class: &str, message: impl Into<String>) -> Failure {
+pub fn failure(class: impl Into<FailureClass>, message: impl Into<String>) -> Failure {
     Failure { class: class.into(), message: message.into(), error_id: Some(error_id()), ..Failure::default() }
 }
 

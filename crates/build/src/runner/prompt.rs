@@ -12,6 +12,7 @@ use super::{
 };
 use crate::check_staleness::{Prepared, call_digest, render_failure};
 use planexe_base::clock;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::record::{Digest, Failure, Places, SCHEMA, State};
 use planexe_base::style;
@@ -61,7 +62,7 @@ fn ask_for_answer(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Resul
 /// Under `--frozen`: why an answer that was recorded for another prompt will not do.
 pub(super) fn refused_sample(ctx: &BuildContext, answer: &Answer) -> Option<Failure> {
     let message = "the answer was recorded for another prompt of this task, and --frozen refuses those";
-    (ctx.frozen && answer.sample).then(|| super::failure("sample", message))
+    (ctx.frozen && answer.sample).then(|| super::failure(FailureClass::Sample, message))
 }
 
 /// What is asked of a model.
@@ -319,11 +320,11 @@ impl Asking<'_> {
             && job.conversation().spent >= limit
         {
             let message = format!("not done after {} (timeout)", style::duration(limit.as_secs_f64()));
-            return Some(Outcome::Failed(super::failure("timeout", message)));
+            return Some(Outcome::Failed(super::failure(Class::Timeout, message)));
         }
         if let Some(why) = ctx.providers.closed_by(self.model()) {
             let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
-            let failed = super::failure(why.class.name(), message);
+            let failed = super::failure(why.class, message);
             let recoverable = advice::is_recoverable(why.class);
             return Some(Outcome::Failed(Failure { recoverable, ..failed }));
         }
@@ -406,7 +407,7 @@ impl Asking<'_> {
         match self.job.live.ended() {
             Some(EndedAlone::Stalled(limit)) if !self.ctx.cancel.is_killing() => {
                 let message = format!("no progress for {:.0} s (stall_timeout)", limit.as_secs_f64());
-                Outcome::Failed(Failure { recoverable: true, ..super::failure("stall", message) })
+                Outcome::Failed(Failure { recoverable: true, ..super::failure(FailureClass::Stall, message) })
             }
             _ => Outcome::Stopped,
         }
@@ -441,7 +442,7 @@ impl Asking<'_> {
             error_id: Some(id),
             recoverable: true,
             raw_error: bounded(&error.partial),
-            ..super::failure("stall", message)
+            ..super::failure(FailureClass::Stall, message)
         }))
     }
 
@@ -452,7 +453,7 @@ impl Asking<'_> {
         elapsed: Duration,
     ) -> Result<Outcome, FsError> {
         let failure = Failure {
-            class: error.class.name().to_owned(),
+            class: error.class.into(),
             message: error.message.clone(),
             error_id: Some(self.without_answer(&error, record, elapsed)?),
             recoverable: true,
@@ -509,7 +510,7 @@ impl Asking<'_> {
         let missing = paths(|kind| *kind == ViolationKind::Missing);
         let invalid = paths(|kind| *kind != ViolationKind::Missing);
         let failure = Failure {
-            class: error.class.name().to_owned(),
+            class: error.class.into(),
             message: error.message.clone(),
             error_id: Some(error_id()),
             recoverable: true,
@@ -631,7 +632,7 @@ fn unchecked(left: Left, time: Duration, limit: Option<Duration>) -> Failure {
         }
         (_, None) => format!("checking its answer took longer than {} (timeout){hint}", long(time)),
     };
-    super::failure("timeout", message)
+    super::failure(Class::Timeout, message)
 }
 
 /// When a wait of so long ends.
@@ -669,7 +670,7 @@ fn line_of_kept(ctx: &BuildContext, kept: &CallRecord, reply: &Reply) -> UsageLi
 fn accept(ctx: &BuildContext, job: &Job, valid: Valid, made: Made) -> Outcome {
     job.live.enter(Stage::Saving);
     let Some(first) = job.task.outputs.first() else {
-        return Outcome::Failed(super::failure("output", "BUG: a prompt without an output"));
+        return Outcome::Failed(super::failure(FailureClass::Output, "BUG: a prompt without an output"));
     };
     let answer = match &valid.value {
         Some(value) => minijinja::Value::from_serialize(value),

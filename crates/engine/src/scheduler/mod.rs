@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use crate::graph::{Graph, Kind, TaskId, Why};
 use crate::slots::{AtOnce, CallEnd, Needs, Slots};
-use planexe_base::call::{Class, Usage};
+use planexe_base::call::Usage;
 use planexe_base::cancel::Level;
+use planexe_base::failure_class::Class;
 
 mod fanout;
 mod lanes;

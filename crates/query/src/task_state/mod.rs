@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::dry_run::Survey;
 use planexe_base::clock;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::{Done, Failure, Marker, State, Status, StatusUsage};
 use planexe_base::style::Shown;
 use planexe_build::check_staleness::Judgement;
@@ -54,7 +55,7 @@ impl Standing {
             let unjudged = match task.state {
                 Shown::PendingEval => true,
                 // That its command failed is no matter of the evaluator's.
-                Shown::FailedPendingEval => failure.class != "exit",
+                Shown::FailedPendingEval => failure.class != FailureClass::Exit,
                 _ => false,
             };
             unjudged.then_some((task, failure))

@@ -24,7 +24,7 @@ pub fn reasons_now(judgement: &Judgement, owner: Option<&Owner>) -> Vec<Reason> 
 pub fn reasons(judgement: &Judgement) -> Vec<Reason> {
     if let Some(failure) = &judgement.failure {
         let message = failure.message.split("\nhint: ").next().unwrap_or_default().to_owned();
-        return vec![Reason::new(failure.class.clone(), message)];
+        return vec![Reason::new(failure.class.name(), message)];
     }
     match &judgement.decision {
         Decision::Stale { reasons, .. } => reasons.iter().map(reason).collect(),

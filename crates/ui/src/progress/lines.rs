@@ -2,6 +2,7 @@
 
 use crate::views::reason_of;
 use planexe_base::event::{Event, Kind, Summary};
+use planexe_base::failure_class::Class;
 use planexe_base::record::StatusUsage;
 use planexe_base::style::{self, Shown, Style, clean, pad, pad_left};
 
@@ -15,7 +16,7 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         Kind::TaskRetrying { task, attempt, failure, next } => {
             // What is not ready yet costs no attempt.
             let waits =
-                next.starts_with("held") || (failure.class == "rate_limit" && next.starts_with("again"));
+                next.starts_with("held") || (failure.class == Class::RateLimit && next.starts_with("again"));
             let how = if waits { "waits" } else { "failed" };
             let what = format!("attempt {attempt} {how}: {}; {}", reason_of(failure), clean(next));
             row(style, names, Shown::Pending, task, &what)

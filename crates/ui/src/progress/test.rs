@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::progress::{Fancy, Json, Plain, Quiet, Running, Sink, Snapshot};
 use planexe_base::event::{Event, Kind, Summary};
+use planexe_base::failure_class::Class;
 use planexe_base::record::{Failure, StatusUsage};
 use planexe_base::style::{Depth, Style};
 
@@ -82,7 +83,7 @@ fn reused(task: &str) -> Kind {
     }
 }
 
-fn failure(class: &str, message: &str) -> Failure {
+fn failure(class: Class, message: &str) -> Failure {
     Failure { class: class.into(), message: message.into(), ..Failure::default() }
 }
 
@@ -108,7 +109,7 @@ fn build() -> Vec<Event> {
         Kind::TaskRetrying {
             task: "risks".into(),
             attempt: 1,
-            failure: failure("timeout", "no content for 90 s"),
+            failure: failure(Class::Timeout, "no content for 90 s"),
             next: "again in 2 s".into(),
         },
         started("risks", 2),
@@ -118,7 +119,7 @@ fn build() -> Vec<Event> {
             task: "risks".into(),
             attempt: 2,
             model: None,
-            failure: failure("validation", "/risks/0/title\nis missing"),
+            failure: failure(Class::Validation, "/risks/0/title\nis missing"),
             blocked: 2,
             kept: false,
         },

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::views::status::some_names;
 use crate::views::{Asks, Reason, Server, Verdict, coloured_diff, hint_of, reason_of, time};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::record::{Failure, Isolated};
 use planexe_base::style::{self, Shown, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
@@ -285,7 +286,7 @@ impl ExplainView {
         };
         let failed = match self.state {
             Shown::PendingEval => reason_of(failure),
-            Shown::FailedPendingEval if failure.class != "exit" => reason_of(failure),
+            Shown::FailedPendingEval if failure.class != FailureClass::Exit => reason_of(failure),
             Shown::Merging | Shown::Waiting if self.isolation.is_some() => {
                 format!("Not merged: {}", reason_of(failure))
             }

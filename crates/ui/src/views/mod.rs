@@ -409,7 +409,7 @@ impl TaskView {
 /// A failure in one line: `validation: /risks/0/title is missing`.
 pub fn reason_of(failure: &Failure) -> String {
     let message = failure.message.split("\nhint: ").next().unwrap_or_default();
-    match (clean(&failure.class), clean(message)) {
+    match (clean(failure.class.name()), clean(message)) {
         (class, message) if message.is_empty() => class,
         (class, message) if class.is_empty() || message.starts_with(&format!("{class}:")) => message,
         (class, message) => format!("{class}: {message}"),

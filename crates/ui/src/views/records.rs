@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::views::{Server, table, time};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::style::{self, Style, clean};
 use planexe_store::Checkpoint;
 use planexe_store::logs::FailureLine;
@@ -63,7 +64,7 @@ pub struct FailuresView {
     /// Failed attempts, oldest first.
     pub failures: Vec<FailureLine>,
     /// How many of each class.
-    pub by_class: IndexMap<String, u32>,
+    pub by_class: IndexMap<FailureClass, u32>,
     /// How each model does.
     pub by_model: Vec<ModelScore>,
 }
@@ -80,13 +81,13 @@ pub struct ModelScore {
     /// Attempts of tasks that failed with it, for whatever reason.
     pub failed_attempts: u32,
     /// Of those, by class.
-    pub by_class: IndexMap<String, u32>,
+    pub by_class: IndexMap<FailureClass, u32>,
 }
 
 impl FailuresView {
     /// Counts failures, and the calls they are to be seen against.
     pub fn new(server: Server, failures: Vec<FailureLine>, calls: &[UsageLine]) -> FailuresView {
-        let mut by_class: IndexMap<String, u32> = IndexMap::new();
+        let mut by_class: IndexMap<FailureClass, u32> = IndexMap::new();
         let mut models: IndexMap<String, ModelScore> = IndexMap::new();
         for call in calls {
             let score = score(&mut models, model_of(&call.model));
@@ -101,7 +102,7 @@ impl FailuresView {
                 *score.by_class.entry(failure.class.clone()).or_default() += 1;
             }
         }
-        by_class.sort_by(|a, x, b, y| y.cmp(x).then(a.cmp(b)));
+        by_class.sort_by(|a, x, b, y| y.cmp(x).then(a.name().cmp(b.name())));
         let mut by_model: Vec<ModelScore> = models.into_values().collect();
         by_model.sort_by(|a, b| {
             b.failed_attempts.cmp(&a.failed_attempts).then(b.calls.cmp(&a.calls)).then(a.model.cmp(&b.model))
@@ -122,7 +123,7 @@ impl FailuresView {
                 clean(&failure.task),
                 failure.attempt.to_string(),
                 failure.model.as_deref().map_or_else(|| "-".to_owned(), clean),
-                style.paint(style::RED, &clean(&failure.class)),
+                style.paint(style::RED, &clean(failure.class.name())),
             ]
         };
         let message = |failure: &FailureLine| {
@@ -157,7 +158,7 @@ impl FailuresView {
             text += &format!("{}\n", style.dim(&format!("({skipped} earlier ones: -v shows all)")));
         }
         text.push('\n');
-        let rows = self.by_class.iter().map(|(class, count)| vec![clean(class), count.to_string()]);
+        let rows = self.by_class.iter().map(|(class, count)| vec![clean(class.name()), count.to_string()]);
         text += &headed(["class", "failures"], rows, style);
         if !self.by_model.is_empty() {
             text.push('\n');
@@ -180,7 +181,7 @@ impl ModelScore {
             self.calls.to_string(),
             format!("{}{share}", self.failed_calls),
             self.failed_attempts.to_string(),
-            most.map_or_else(String::new, |(class, _)| clean(class)),
+            most.map_or_else(String::new, |(class, _)| clean(class.name())),
         ]
     }
 }
@@ -323,6 +324,7 @@ impl UsageView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use planexe_base::failure_class::Class;
 
     fn call(task: &str, model: &str, success: bool, cost_usd: f64) -> UsageLine {
         UsageLine {
@@ -337,7 +339,7 @@ mod tests {
         }
     }
 
-    fn failure(task: &str, model: Option<&str>, class: &str) -> FailureLine {
+    fn failure(task: &str, model: Option<&str>, class: impl Into<FailureClass>) -> FailureLine {
         FailureLine {
             timestamp_utc: "2026-03-01T22:15:04.123Z".into(),
             task: task.into(),
@@ -352,14 +354,14 @@ mod tests {
     #[test]
     fn failures_are_grouped() {
         let failures = vec![
-            failure("a", Some("m1"), "timeout"),
-            failure("b", Some("m2"), "validation"),
-            failure("c", Some("m2"), "validation"),
-            failure("d", None, "exit"),
+            failure("a", Some("m1"), Class::Timeout),
+            failure("b", Some("m2"), Class::Validation),
+            failure("c", Some("m2"), Class::Validation),
+            failure("d", None, FailureClass::Exit),
         ];
         let calls = [call("a", "m1", false, 0.0), call("a", "m1", true, 0.0), call("b", "m2", true, 0.0)];
         let view = FailuresView::new(Server::here(None), failures, &calls);
-        let classes: Vec<_> = view.by_class.iter().map(|(class, count)| (class.as_str(), *count)).collect();
+        let classes: Vec<_> = view.by_class.iter().map(|(class, count)| (class.name(), *count)).collect();
         assert_eq!(classes, [("validation", 2), ("exit", 1), ("timeout", 1)]);
         assert_eq!(
             view.text(&Style::PLAIN, false),

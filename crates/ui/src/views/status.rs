@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::views::{Server, TaskView, time, without_families};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::style::{self, Shown, Style, clean, pad, pad_left};
 
 /// Where a run stands; its JSON is a format that others rely on.
@@ -113,7 +114,7 @@ impl QualitySummary {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ErrorSummary {
     /// The class of the first failure.
-    pub failure_reason: String,
+    pub failure_reason: FailureClass,
     /// The task that failed.
     pub failed_step: String,
     /// One line for people.

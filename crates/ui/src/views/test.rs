@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use planexe_base::event::Summary;
+use planexe_base::failure_class::{Class, FailureClass};
 use planexe_base::record::State;
 use planexe_base::style::Depth;
 
@@ -21,7 +22,7 @@ fn timed(name: &str, state: Shown, seconds: f64) -> TaskView {
     TaskView { duration_s: Some(seconds), ..task(name, state) }
 }
 
-fn failed(name: &str, class: &str, message: &str) -> TaskView {
+fn failed(name: &str, class: impl Into<FailureClass>, message: &str) -> TaskView {
     let failure = Failure { class: class.into(), message: message.into(), ..Failure::default() };
     TaskView { failure: Some(failure), attempt: 4, ..timed(name, Shown::Failed, 12.1) }
 }
@@ -64,7 +65,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
         eta_s: None,
         cost_usd: Some(0.042),
         error: Some(ErrorSummary {
-            failure_reason: "validation".into(),
+            failure_reason: Class::Validation.into(),
             failed_step: "risks".into(),
             message: "/risks/0/title is missing".into(),
             recoverable: true,
@@ -84,14 +85,17 @@ fn mixed() -> StatusView {
             attempt: 2,
             ..task("swot", Shown::Running)
         },
-        failed("risks", "validation", "/risks/0/title is missing"),
+        failed("risks", Class::Validation, "/risks/0/title is missing"),
         TaskView { blocked_by: vec!["risks".into()], ..task("premortem", Shown::Blocked) },
         stale("summary", "the prompt changed"),
         timed("experts", Shown::Done, 9.0),
         task("review", Shown::Failed),
         instance("review", "ann", Shown::Done),
         instance("review", "bob", Shown::Done),
-        TaskView { family: Some("review".into()), ..failed("review[cyd]", "timeout", "no content for 90 s") },
+        TaskView {
+            family: Some("review".into()),
+            ..failed("review[cyd]", Class::Timeout, "no content for 90 s")
+        },
         TaskView { depends_on: vec!["summary".into()], ..task("report", Shown::Pending) },
     ])
 }
@@ -167,7 +171,7 @@ fn sixty_tasks_fit_a_screen() {
     let mut tasks: Vec<TaskView> =
         (0..50).map(|i| timed(&format!("identify_thing_{i}"), Shown::Done, 4.2)).collect();
     tasks.extend((0..8).map(|i| task(&format!("later_{i}"), Shown::Pending)));
-    tasks.push(failed("risks", "validation", "/risks/0/title is missing"));
+    tasks.push(failed("risks", Class::Validation, "/risks/0/title is missing"));
     tasks.push(stale("summary", "the prompt changed"));
     let text = status(tasks).text(&AT_80, false);
     let lines: Vec<&str> = text.lines().collect();
@@ -241,7 +245,7 @@ fn status_as_json_has_every_key() {
 #[test]
 fn a_status_is_read_into_a_view() {
     let mut status = Status::new("swot", State::Done);
-    status.failure = Some(Failure { class: "timeout".into(), ..Failure::default() });
+    status.failure = Some(Failure { class: Class::Timeout.into(), ..Failure::default() });
     status.attempt = 2;
     let view = TaskView::of(&status);
     assert_eq!((view.state, view.attempt, view.failure), (Shown::Done, 2, None));
@@ -251,7 +255,8 @@ fn a_status_is_read_into_a_view() {
 
 #[test]
 fn names_from_files_cannot_steer_the_terminal() {
-    let mut view = status(vec![failed("evil\x1b[2J", "exit", "\x1b]0;x\x07said \u{202e}this\nand that")]);
+    let mut view =
+        status(vec![failed("evil\x1b[2J", FailureClass::Exit, "\x1b]0;x\x07said \u{202e}this\nand that")]);
     view.run.dir = "runs/\x1b[31mred".into();
     let text = view.text(&AT_80, false);
     assert!(!text.contains('\x1b') && !text.contains('\u{202e}'), "{text:?}");
@@ -591,7 +596,7 @@ fn the_end_of_a_failed_build() {
     view.failed = vec![FailedView {
         task: "risks".into(),
         failure: Failure {
-            class: "validation".into(),
+            class: Class::Validation.into(),
             message: "/risks/0/title is missing".into(),
             error_id: Some("0123456789ab".into()),
             ..Failure::default()

@@ -14,6 +14,7 @@ use super::super::program::{
 };
 use super::super::{BuildContext, Job, Live, Made, Outcome, Stage, complete, eval, failure, status_of};
 use super::outputs::{not_whole, require_outputs, require_same_inputs};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::process::{End, Growth, Lifeline, Limits};
 use planexe_base::record::{Failure, State};
@@ -96,7 +97,7 @@ impl Attempt<'_> {
             Err(failure) => return Ok(Err(failure)),
         };
         let Some(program) = words.first() else {
-            return Ok(Err(failure("command", "the command is empty")));
+            return Ok(Err(failure(FailureClass::Command, "the command is empty")));
         };
         let own_path = spec.env_set.iter().any(|(name, _)| name == "PATH");
         let found = if own_path { None } else { ctx.programs.find(program) };
@@ -188,7 +189,7 @@ impl Attempt<'_> {
         let task = self.ctx.project.spec(&self.job.task);
         let limits = Limits { timeout: task.timeout, stall: task.stall };
         let mut failed = explain(self.spec, end, place, &limits, tail);
-        if matches!(failed.class.as_str(), "exit" | "spawn")
+        if matches!(failed.class, FailureClass::Exit | FailureClass::Spawn)
             && let Some(script) = left_behind(self.spec, place, &self.ctx.project.folder)
         {
             failed.message += &format!(

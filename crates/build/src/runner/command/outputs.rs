@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::{BuildContext, Job, failure};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FileKind};
 use planexe_base::record::Failure;
 use planexe_base::style;
@@ -29,7 +30,7 @@ pub(super) fn require_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf])
             Ok(None) | Err(_) if spec.in_place => "was not written",
             Ok(None) | Err(_) if writes.len() > 1 => {
                 return Err(failure(
-                    "output",
+                    FailureClass::Output,
                     format!("exit code 0, but `{output}` was not written; a command writes it to `$out.{n}`"),
                 ));
             }
@@ -37,7 +38,7 @@ pub(super) fn require_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf])
                 "was not written; a command writes to `$out`, or says `in_place = true`, or `stdout = true`"
             }
         };
-        return Err(failure("output", format!("exit code 0, but `{output}` {what}")));
+        return Err(failure(FailureClass::Output, format!("exit code 0, but `{output}` {what}")));
     }
     Ok(())
 }
@@ -47,8 +48,10 @@ pub(super) fn require_same_inputs(ctx: &BuildContext, job: &Job) -> Result<(), F
     for record in job.prepared.records() {
         let now = ctx.index.digest_of_input(&ctx.project.input(&record.path)).ok().flatten();
         if now.is_none_or(|(digest, _)| digest != record.blake3) {
-            let mut failed =
-                failure("input_changed", format!("input `{}` changed while the command ran", record.path));
+            let mut failed = failure(
+                FailureClass::InputChanged,
+                format!("input `{}` changed while the command ran", record.path),
+            );
             failed.recoverable = true;
             return Err(failed);
         }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::super::{BuildContext, failure};
-use super::{DIRTY, IsolationError, named, others};
+use super::{IsolationError, named, others};
 use crate::git::{Git, GitError};
 use crate::isolation::Place;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::record::Failure;
 use planexe_pipeline::manifest::fault::shown_path;
@@ -147,7 +148,7 @@ impl Checkouts<'_> {
             shown_path(git.dir()),
             if self.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" },
         );
-        Failure { recoverable: true, ..failure(DIRTY, message) }
+        Failure { recoverable: true, ..failure(FailureClass::MergeDirty, message) }
     }
 
     /// Files and index of the checkouts of the base follow it. What they have of it already stays.
@@ -169,7 +170,9 @@ impl Checkouts<'_> {
                     self.success.base,
                     shown_path(git.dir()),
                 );
-                return Err(Failure { recoverable: true, ..failure(DIRTY, message) }.into());
+                return Err(
+                    Failure { recoverable: true, ..failure(FailureClass::MergeDirty, message) }.into()
+                );
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::super::{BuildContext, Job, failure};
 use super::worktree::Worktree;
 use super::{IsolationError, checkpoint_id, identified, message, named, submodules};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability};
 use planexe_base::record::Failure;
 use planexe_base::style;
@@ -25,7 +26,7 @@ impl Worktree {
         let unmerged = self.git.names(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
         if !unmerged.is_empty() {
             let message = format!("it left conflicts that are not solved: {}", named(&unmerged));
-            return Err(Failure { recoverable: true, ..failure("git", message) }.into());
+            return Err(Failure { recoverable: true, ..failure(FailureClass::Git, message) }.into());
         }
         self.git.must(&["add", "-A"])?;
         let merging = self.git.look(&["rev-parse", "-q", "--verify", "MERGE_HEAD"])?.is_some();
@@ -41,7 +42,7 @@ impl Worktree {
         self.require_no_submodules()?;
         if !self.git.is_ancestor(&self.lane.head, "HEAD")? {
             let message = "it rewrote commits that were there before it; what it adds must come after them";
-            return Err(failure("git", message).into());
+            return Err(failure(FailureClass::Git, message).into());
         }
         let mut outputs = Vec::new();
         for output in &job.task.outputs {
@@ -76,7 +77,7 @@ impl Worktree {
                 named(&changed),
                 if changed.len() == 1 { "it" } else { "them" }
             );
-            return Err(failure("input_changed", message).into());
+            return Err(failure(FailureClass::InputChanged, message).into());
         }
         let outputs: HashSet<PathBuf> = job.task.outputs.iter().map(|output| self.path(output)).collect();
         let tracked: Vec<&String> = copied.iter().filter(|it| it.tracked).map(|it| &it.path).collect();
@@ -106,7 +107,7 @@ impl Worktree {
         if !self.git.is_ancestor(&tip, "HEAD")? {
             let message =
                 format!("it left its worktree on {on}, without the commits of `{}`", self.lane.branch);
-            return Err(failure("git", message).into());
+            return Err(failure(FailureClass::Git, message).into());
         }
         let head = self.git.text(&["rev-parse", "HEAD"])?;
         self.git.move_branch_to(&self.lane.branch, &head)?;
@@ -128,6 +129,6 @@ impl Worktree {
             if names.len() == 1 { "a submodule" } else { "submodules" },
             named(&names)
         );
-        Err(failure("submodule", message).into())
+        Err(failure(FailureClass::Submodule, message).into())
     }
 }

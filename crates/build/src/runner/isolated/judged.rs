@@ -7,6 +7,7 @@ use super::super::{BuildContext, Job, failure};
 use super::{IsolationError, git_in, is_clean, isolation, require_top, spec_of, variables, worktree_of};
 use crate::git::Git;
 use crate::isolation::plain_name;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
 use planexe_base::record::Failure;
 use planexe_ui::views::shell_word;
@@ -36,7 +37,9 @@ impl JudgedWorktree {
                 worktree_of(&name),
                 shell_word(&job.task.name)
             );
-            return Err(Failure { recoverable: true, ..failure("session_vanished", message) }.into());
+            return Err(
+                Failure { recoverable: true, ..failure(FailureClass::SessionVanished, message) }.into()
+            );
         }
         let excludes = ctx.store.lane_excludes(lane);
         let git = git_in(&root, &excludes);

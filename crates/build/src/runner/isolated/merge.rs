@@ -10,11 +10,12 @@ use super::super::{Made, Outcome, Stage, commit_attempt};
 use super::checkouts::{Checkouts, merged_content};
 use super::saving::remove_worktree;
 use super::{
-    BuildContext, CONFLICT, DIRTY, IsolationError, Job, failure, git_in, identified, isolation, known_lane,
-    message, named, others, spec_of, submodules, worktree_of,
+    BuildContext, IsolationError, Job, failure, git_in, identified, isolation, known_lane, message, named,
+    others, spec_of, submodules, worktree_of,
 };
 use crate::git::Git;
 use crate::isolation::{Isolation, plain_name};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
 use planexe_base::record::{By, Digest, Failure, SCHEMA};
 use planexe_base::style;
@@ -43,7 +44,9 @@ pub(in super::super) fn run(ctx: &BuildContext, job: &Job) -> Outcome {
     match try_run(ctx, job) {
         Ok(merged) => Outcome::Merged(Box::new(merged)),
         Err(IsolationError::Fs(error)) => Outcome::Broken(error),
-        Err(IsolationError::Failed(failed)) if failed.class == CONFLICT || failed.class == DIRTY => {
+        Err(IsolationError::Failed(failed))
+            if matches!(failed.class, FailureClass::MergeConflict | FailureClass::MergeDirty) =>
+        {
             match spec_of(ctx, job).map_or(OnMergeFailure::Pause, |spec| spec.on_merge_failure) {
                 OnMergeFailure::Pause => Outcome::Unmerged(failed),
                 OnMergeFailure::Abort => Outcome::Failed(failed),
@@ -57,7 +60,9 @@ fn try_run(ctx: &BuildContext, job: &Job) -> Result<Merged, IsolationError> {
     let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
     let candidate = job.history.candidate.as_deref();
     let Some((candidate, success)) = candidate.and_then(|it| Some((it, it.success.as_ref()?))) else {
-        return Err(failure("internal", "BUG: there is nothing to merge; please report it").into());
+        return Err(
+            failure(FailureClass::Internal, "BUG: there is nothing to merge; please report it").into()
+        );
     };
     let _gate = isolation.gate()?;
     let lane = known_lane(ctx, &success.lane).filter(|lane| lane.branch == success.branch);
@@ -101,7 +106,7 @@ impl Merging<'_> {
             let hint =
                 format!("git branch {} brings it back, at a commit of yours", shell_word(&success.base));
             let message = format!("the base branch `{}` is gone\nhint: {hint}", success.base);
-            return Err(Failure { recoverable: true, ..failure("git", message) }.into());
+            return Err(Failure { recoverable: true, ..failure(FailureClass::Git, message) }.into());
         };
         // What another task of the lane has begun since is not merged with it.
         let begun = self.lane.at_work.is_some();
@@ -133,7 +138,7 @@ impl Merging<'_> {
                 "submodules are not merged: {}\nhint: change them by hand, and commit that on the base",
                 named(&inner)
             );
-            return Err(failure("submodule", message).into());
+            return Err(failure(FailureClass::Submodule, message).into());
         }
         for _ in 0..TRIES {
             let tree = self.tree_of(&old, &tip)?;
@@ -156,7 +161,7 @@ impl Merging<'_> {
             "the base branch `{}` never stands still\nhint: `planexe build` tries again",
             success.base
         );
-        Err(Failure { recoverable: true, ..failure("git", message) }.into())
+        Err(Failure { recoverable: true, ..failure(FailureClass::Git, message) }.into())
     }
 
     fn checkouts(&self) -> Checkouts<'_> {
@@ -192,7 +197,7 @@ impl Merging<'_> {
             named(&names),
             shell_word(&shown_path(&self.worktree())),
         );
-        Err(failure(DIRTY, message).into())
+        Err(failure(FailureClass::MergeDirty, message).into())
     }
 
     /// The tree of both, if git can make it by itself. The base is not touched.
@@ -207,10 +212,11 @@ impl Merging<'_> {
         match (said.code, names.next()) {
             (0, Some(tree)) => Ok(tree),
             (1, Some(_)) => Err(self.conflict(&names.collect::<Vec<_>>()).into()),
-            _ => {
-                Err(failure("git", format!("git cannot merge `{}`: {}", self.success.branch, said.why()))
-                    .into())
-            }
+            _ => Err(failure(
+                FailureClass::Git,
+                format!("git cannot merge `{}`: {}", self.success.branch, said.why()),
+            )
+            .into()),
         }
     }
 
@@ -221,7 +227,7 @@ impl Merging<'_> {
                 "its worktree `{}` is gone, and this git cannot merge without one\nhint: git 2.38 and later can",
                 worktree_of(&self.lane.name)
             );
-            return Err(failure("git", message).into());
+            return Err(failure(FailureClass::Git, message).into());
         };
         let git = identified(&git)?;
         let said = git.run(&["merge", "-q", "--no-verify", "--no-edit", "--no-ff", "--no-commit", old])?;
@@ -234,9 +240,11 @@ impl Merging<'_> {
         match (unmerged.is_empty(), merging || said.code == 0) {
             (false, _) => Err(self.conflict(&unmerged).into()),
             (true, true) => Ok(tree),
-            (true, false) => {
-                Err(failure("git", format!("git cannot merge `{old}` into `{tip}`: {}", said.why())).into())
-            }
+            (true, false) => Err(failure(
+                FailureClass::Git,
+                format!("git cannot merge `{old}` into `{tip}`: {}", said.why()),
+            )
+            .into()),
         }
     }
 
@@ -255,7 +263,7 @@ impl Merging<'_> {
             shell_word(base),
             shell_word(&self.job.task.name),
         );
-        Failure { recoverable: true, ..failure(CONFLICT, message) }
+        Failure { recoverable: true, ..failure(FailureClass::MergeConflict, message) }
     }
 
     /// The commit of the merge, with the attempts that are in it.
@@ -320,7 +328,11 @@ fn try_land(ctx: &BuildContext, job: &Job, merged: &Merged) -> Result<Outcome, I
     job.live.enter(Stage::Saving);
     let candidate = job.history.candidate.as_deref();
     let Some((candidate, success)) = candidate.and_then(|it| Some((it, it.success.as_ref()?))) else {
-        return Err(failure("internal", "BUG: there is nothing to be done with; please report it").into());
+        return Err(failure(
+            FailureClass::Internal,
+            "BUG: there is nothing to be done with; please report it",
+        )
+        .into());
     };
     let place = &isolation(ctx)?.place;
     let mut outputs: Vec<(String, Content)> = Vec::new();

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::{BuildContext, Job, Outcome, failure};
 use crate::git::{Git, GitError};
 use crate::isolation::{BRANCHES, Isolation, plain_name};
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Digest, Failure, Isolated};
 use planexe_base::style;
@@ -29,11 +30,6 @@ pub(super) use judged::JudgedWorktree;
 pub use success::accepted_by_hand;
 pub(super) use success::{failed, succeed};
 pub(super) use worktree::Worktree;
-
-/// The class of a merge that git cannot make by itself.
-pub const CONFLICT: &str = "merge_conflict";
-/// The class of one that would touch what the user has not committed.
-pub const DIRTY: &str = "merge_dirty";
 
 /// The variable that names the top of the worktree.
 const WORKTREE_VARIABLE: &str = "PLANEXE_WORKTREE";
@@ -63,7 +59,7 @@ impl From<FsError> for IsolationError {
 
 impl From<GitError> for IsolationError {
     fn from(error: GitError) -> IsolationError {
-        IsolationError::Failed(Failure { recoverable: true, ..failure("git", error.to_string()) })
+        IsolationError::Failed(Failure { recoverable: true, ..failure(FailureClass::Git, error.to_string()) })
     }
 }
 
@@ -77,12 +73,14 @@ impl From<Failure> for IsolationError {
 pub(super) fn isolation(ctx: &BuildContext) -> Result<&Isolation, IsolationError> {
     ctx.isolation
         .as_ref()
-        .ok_or_else(|| failure("internal", "BUG: git was not examined; please report it").into())
+        .ok_or_else(|| failure(FailureClass::Internal, "BUG: git was not examined; please report it").into())
 }
 
 fn spec_of<'t>(ctx: &'t BuildContext, job: &Job) -> Result<&'t IsolateSpec, IsolationError> {
     let spec = ctx.project.spec(&job.task).isolate.as_deref();
-    spec.ok_or_else(|| failure("internal", "BUG: the task is not isolated; please report it").into())
+    spec.ok_or_else(|| {
+        failure(FailureClass::Internal, "BUG: the task is not isolated; please report it").into()
+    })
 }
 
 /// Where a task works, for its record.
@@ -139,7 +137,7 @@ fn require_top(git: &Git, root: &Path, name: &str) -> Result<(), IsolationError>
         "`{}` is no worktree that git knows: {why}\nhint: look at what is in it, move it away, then `planexe build`",
         worktree_of(name)
     );
-    Err(failure("git", message).into())
+    Err(failure(FailureClass::Git, message).into())
 }
 
 /// Submodules that differ between two commits.

@@ -6,6 +6,7 @@ use super::{
 use crate::git::{Git, GitError};
 use crate::isolation::{Isolation, SAVED};
 use crate::runner::BuildContext;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FileKind};
 use planexe_engine::graph::Task;
 
@@ -87,7 +88,7 @@ impl Worktree {
             self.root.display(),
             named(&inner)
         );
-        Err(failure("submodule", message).into())
+        Err(failure(FailureClass::Submodule, message).into())
     }
 
     fn save(&self, isolation: &Isolation, commit: &str) -> Result<String, IsolationError> {
@@ -104,7 +105,11 @@ impl Worktree {
                 }
             }
         }
-        Err(failure("git", format!("there are {MOST} saved branches of `{}` already", self.lane.lane)).into())
+        Err(failure(
+            FailureClass::Git,
+            format!("there are {MOST} saved branches of `{}` already", self.lane.lane),
+        )
+        .into())
     }
 
     /// The worktree is as the lane's last success left it. All else was put by.

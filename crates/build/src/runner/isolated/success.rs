@@ -4,6 +4,7 @@ use super::super::{BuildContext, Job, Outcome, failure};
 use super::{IsolationError, checkpoint_id, isolation, known_lane, spec_of};
 use crate::check_staleness::Prepared;
 use crate::git::Git;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::record::By;
 use planexe_base::style;
@@ -42,7 +43,7 @@ fn success_of(ctx: &BuildContext, job: &Job) -> Result<(Success, Lane), Isolatio
             "its branch is gone, and with it what it committed\nhint: `planexe retry {}` makes it again",
             shell_word(task)
         );
-        failure("session_vanished", message)
+        failure(FailureClass::SessionVanished, message)
     };
     let mut lane = known_lane(ctx, spec.lane_of(task)).ok_or_else(gone)?;
     let commit = isolation.place.git().tip(&lane.branch)?.ok_or_else(gone)?;

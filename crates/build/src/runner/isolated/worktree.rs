@@ -12,6 +12,7 @@ use super::{
 use crate::git::{Git, GitError};
 use crate::isolation::plain_name;
 use planexe_base::clock;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::record::{Digest, Failure, SCHEMA, State};
 use planexe_store::lanes::{AtWork, Copied, Lane};
@@ -160,7 +161,7 @@ impl Worktree {
                     "input `{}` lies in `{inner}`, a repository of its own, which a worktree has no files of",
                     record.path
                 );
-                return Err(Failure { message, ..failure("submodule", "") }.into());
+                return Err(Failure { message, ..failure(FailureClass::Submodule, "") }.into());
             }
             missing.push((record.path, path, record.blake3));
         }
@@ -272,13 +273,13 @@ fn vanished(task: &str, at_work: &AtWork, worktree: &str) -> Failure {
         at_work.since_utc,
         shell_word(task)
     );
-    Failure { recoverable: true, ..failure("session_vanished", message) }
+    Failure { recoverable: true, ..failure(FailureClass::SessionVanished, message) }
 }
 
 fn changed_meanwhile(input: &str) -> Failure {
     Failure {
         recoverable: true,
-        ..failure("input_changed", format!("input `{input}` changed while it was copied"))
+        ..failure(FailureClass::InputChanged, format!("input `{input}` changed while it was copied"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::failure;
+use planexe_base::failure_class::{Class, FailureClass};
 use planexe_base::process::{End, Limits};
 use planexe_base::record::Failure;
 use planexe_base::style;
@@ -30,31 +31,35 @@ pub(in super::super) fn explain(
     let said = if last.is_empty() { String::new() } else { format!(": {}", style::clean(last)) };
     let mut failed = match end {
         End::Exited(code) => {
-            let mut failed = failure("exit", format!("exit code {code}{said}"));
+            let mut failed = failure(FailureClass::Exit, format!("exit code {code}{said}"));
             failed.exit_code = Some(code);
             failed
         }
         End::Signalled(signal) => {
-            let mut failed = failure("signal", format!("ended by signal {signal}{said}"));
+            let mut failed = failure(FailureClass::Signal, format!("ended by signal {signal}{said}"));
             failed.signal = Some(signal);
             failed
         }
-        End::TimedOut => failure("timeout", format!("not done after {} (timeout)", span(limits.timeout))),
-        End::Stalled => failure("stall", format!("no output for {} (stall_timeout)", span(limits.stall))),
+        End::TimedOut => {
+            failure(Class::Timeout, format!("not done after {} (timeout)", span(limits.timeout)))
+        }
+        End::Stalled => {
+            failure(FailureClass::Stall, format!("no output for {} (stall_timeout)", span(limits.stall)))
+        }
         End::NotStarted(_) if !place.is_dir() => {
             let cwd = spec.cwd.as_deref().unwrap_or(".");
-            failure("spawn", format!("there is no folder `{cwd}` to run in (cwd)"))
+            failure(FailureClass::Spawn, format!("there is no folder `{cwd}` to run in (cwd)"))
         }
         End::NotStarted(error) => {
             let program = match &spec.line {
                 Line::Argv(words) => words.first().map_or("", String::as_str),
                 Line::Shell(_) => "sh",
             };
-            failure("spawn", format!("`{program}` cannot be started: {error}"))
+            failure(FailureClass::Spawn, format!("`{program}` cannot be started: {error}"))
         }
-        End::Cancelled => failure("cancelled", "stopped"),
+        End::Cancelled => failure(Class::Cancelled, "stopped"),
     };
-    failed.recoverable = matches!(failed.class.as_str(), "exit" | "signal" | "timeout" | "stall");
+    failed.recoverable = is_end(&failed);
     failed.raw_error = (!tail.is_empty()).then_some(tail);
     failed
 }
@@ -76,14 +81,15 @@ pub(in super::super) fn left_behind<'a>(
 
 /// Whether a command failed by the way it ended, not by what it left.
 pub(in super::super) fn is_end(failed: &Failure) -> bool {
-    matches!(failed.class.as_str(), "exit" | "signal" | "timeout" | "stall")
+    use FailureClass::{Call, Exit, Signal, Stall};
+    matches!(failed.class, Exit | Signal | Stall | Call(Class::Timeout))
 }
 
 /// Whether a command that failed said so itself. A shell gives the signal that ended a program as a code above 128, and
 /// 126 and 127 for one that it could not start.
 pub(in super::super) fn may_be_rescued(failed: &Failure) -> bool {
     let of_shell = |code: i32| code == 126 || code == 127 || (129..=192).contains(&code);
-    failed.class == "exit" && failed.exit_code.is_some_and(|code| !of_shell(code))
+    failed.class == FailureClass::Exit && failed.exit_code.is_some_and(|code| !of_shell(code))
 }
 
 #[cfg(test)]
@@ -92,7 +98,7 @@ mod tests {
 
     #[test]
     fn only_a_program_that_says_itself_that_it_failed_may_be_rescued() {
-        let exit = |code| Failure { exit_code: Some(code), ..failure("exit", "") };
+        let exit = |code| Failure { exit_code: Some(code), ..failure(FailureClass::Exit, "") };
         for code in [1, 2, 125, 128, 193, 255] {
             assert!(may_be_rescued(&exit(code)), "{code}");
         }
@@ -100,10 +106,11 @@ mod tests {
         for code in [126, 127, 129, 137, 143, 192] {
             assert!(!may_be_rescued(&exit(code)), "{code}");
         }
-        for class in ["signal", "timeout", "stall"] {
-            assert!(is_end(&failure(class, "")) && !may_be_rescued(&failure(class, "")), "{class}");
+        for class in [FailureClass::Signal, Class::Timeout.into(), FailureClass::Stall] {
+            let failed = failure(class, "");
+            assert!(is_end(&failed) && !may_be_rescued(&failed), "{}", failed.class);
         }
-        assert!(!is_end(&failure("output", "")));
+        assert!(!is_end(&failure(FailureClass::Output, "")));
     }
 
     #[test]

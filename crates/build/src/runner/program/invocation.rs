@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use super::super::expand::{self, Values};
 use super::super::{BuildContext, failure};
 use crate::git::REDIRECTING;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::process::{self, Lifeline};
 use planexe_base::record::Failure;
 use planexe_llm::keys;
@@ -93,7 +94,7 @@ pub(in super::super) type Words = (Vec<String>, Vec<(String, String)>);
 
 /// The program and its arguments, placeholders filled in, and the variables that hold what a line for the shell cannot.
 pub(in super::super) fn words_of(spec: &CommandSpec, values: &Values<'_>) -> Result<Words, Failure> {
-    let unfit = |expand::Unfit(why): expand::Unfit| failure("command", why);
+    let unfit = |expand::Unfit(why): expand::Unfit| failure(FailureClass::Command, why);
     Ok(match &spec.line {
         Line::Argv(words) => (expand::argv(words, values).map_err(unfit)?, Vec::new()),
         Line::Shell(line) => {
