@@ -1,31 +1,13 @@
 //! `planexe simulate`: what a build of everything would take, with the durations of earlier builds.
 
-use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use clap::Args;
-use rayon::prelude::*;
 
 use crate::commands::Session;
 use crate::commands::args::parse_jobs;
-use crate::ops::build::{ask_only, find_model, slots_with, target_ids, task_infos};
-use crate::ops::plan::past;
+use crate::ops::simulate::{SimulateOptions, simulate};
 use planexe_base::exit::{self, Error};
-use planexe_build::check_staleness::Judge;
-use planexe_engine::graph::{Graph, TaskId, is_item};
-use planexe_engine::scheduler::{Engine, Mode, Options};
-use planexe_engine::staleness::Rules;
-use planexe_pipeline::input_files::Finder;
-use planexe_pipeline::open::Opened;
-use planexe_pipeline::project::Spec;
-use planexe_query::simulate::{self};
-use planexe_store::index::Index;
-use planexe_ui::views::simulate::Predicted;
-use planexe_ui::views::{PredictedRow, SimulateView};
-
-/// Rows of the table: slots of each model.
-const ROWS: [u32; 5] = [1, 2, 4, 8, 16];
 
 /// What `planexe simulate` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -64,89 +46,18 @@ fn parse_limit<N: FromStr + PartialEq + Default>(text: &str) -> Result<(String, 
     }
 }
 
-/// Limits by the position of their model.
-fn by_model<N: Copy>(opened: &Opened, limits: &[(String, N)]) -> Result<HashMap<usize, N>, Error> {
-    limits.iter().map(|(name, limit)| Ok((find_model(opened, name)?, *limit))).collect()
-}
-
 /// Predicts; reads only.
 pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     let mut opened = session.open(true)?;
-    let mut unpriced = None;
-    if let Some(model) = &args.model {
-        ask_only(&mut opened, model)?;
-        let asked = &opened.project.endpoints[find_model(&opened, model)?];
-        unpriced = asked.model.price.is_none().then(|| model.clone());
-    }
-    let fixed = by_model(&opened, &args.slots)?;
-    let (rpm, tpm) = (by_model(&opened, &args.rpm)?, by_model(&opened, &args.tpm)?);
-    let targets = target_ids(&opened, &args.targets)?;
-    let index = Index::load(&opened.store);
-    let past = past(&opened, &index)?;
-    let project = &*opened.project;
-    let predict = |slots: Option<u32>| -> Predicted {
-        let infos = task_infos(project, &index);
-        let (slots, _) = slots_with(project, args.jobs, |at, limits| {
-            limits.max_concurrent = fixed.get(&at).copied().or(slots).unwrap_or(limits.max_concurrent);
-            limits.rpm = rpm.get(&at).copied().or(limits.rpm);
-            limits.tpm = tpm.get(&at).copied().or(limits.tpm);
-        });
-        let mut engine = Engine::new(project.graph.clone(), Mode::Build, Options::default(), infos, slots);
-        engine.know(index.usual_durations(is_item));
-        engine.want(&targets);
-        let mut runs = |graph: &Graph, id: TaskId| {
-            let expected = past.expected(project, graph, id, asks(project.spec(&graph[id])));
-            let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
-            Some((simulate::work(project, graph, id, true, tokens), expected))
-        };
-        let finder = Finder::new(&opened.store);
-        let env = |name: &str| session.variable(name);
-        let judge = Judge {
-            project,
-            store: &opened.store,
-            index: &index,
-            finder: &finder,
-            rules: Rules::default(),
-            anew: Arc::default(),
-            no_reuse: true,
-            env: &env,
-        };
-        simulate::predict(engine, &project.tables.budget, &mut runs, &mut |graph, family| {
-            judge.items(graph, family).ok()
-        })
-    };
-    let more = ROWS.par_iter().map(|&slots| Some(slots));
-    let slots = rayon::iter::once(None).chain(more);
-    let row = |slots| PredictedRow { slots, predicted: predict(slots) };
-    let mut rows: Vec<PredictedRow> = match opened.project.specs.iter().any(asks) {
-        true => slots.map(row).collect(),
-        false => vec![row(None)],
-    };
-    // Without calls there is nothing of which a row could have more.
-    if rows.first().is_some_and(|row| row.predicted.usage.calls == 0) {
-        rows.truncate(1);
-    }
-    // A server may have said what its answers cost.
-    let unpriced = unpriced.filter(|_| rows.iter().all(|row| row.predicted.usage.cost_usd == 0.0));
-    let view = SimulateView {
-        schema: planexe_ui::views::SCHEMA,
-        server: session.server(),
-        run_dir: project.run.display().to_string(),
-        pipeline: project.name.clone(),
-        rows,
-        unpriced,
-    };
+    let SimulateArgs { targets, jobs, model, slots, rpm, tpm } = args.clone();
+    let options = SimulateOptions { targets, jobs, model, slots, rpm, tpm };
+    let view = simulate(session, &mut opened, &options)?;
     if session.globals.json {
         session.print_json(&view)?;
     } else {
         session.print(&view.text(&session.out))?;
     }
     // The process ends: to take 100,000 tasks apart piece by piece would be for nothing.
-    std::mem::forget((index, past));
     std::mem::forget(opened);
     Ok(exit::DONE)
-}
-
-fn asks(spec: &Spec) -> bool {
-    spec.prompts().next().is_some()
 }

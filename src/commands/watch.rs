@@ -22,8 +22,7 @@ use planexe_build::run_loop::Stopped;
 use planexe_llm::keys;
 use planexe_pipeline::manifest::run::RunFile;
 use planexe_pipeline::open::{self, OpenError, Opened};
-use planexe_pipeline::project::Project;
-use planexe_query::watch::{Changes, Eyes, Watched};
+use planexe_query::watch::{Changes, Eyes, Watched, programs};
 use planexe_store::control::{Controls, Passed};
 use planexe_store::{Store, Watcher};
 
@@ -363,15 +362,4 @@ impl Watch<'_> {
         }
         signal
     }
-}
-
-/// Everything a pipeline runs as a program of its own: commands of tasks and evaluators, hooks, models that are programs.
-fn programs(project: &Project) -> BTreeSet<String> {
-    let hooks = &project.tables.hooks;
-    let argvs = [&hooks.on_started, &hooks.on_completed, &hooks.on_failed, &hooks.on_finished].into_iter();
-    let argvs = argvs.chain(project.tables.models.values().map(|model| &model.command));
-    let argvs = argvs.filter(|argv| !argv.is_empty()).map(|argv| argv.join(" "));
-    let commands = project.specs.iter().flat_map(|spec| spec.commands());
-    let lines = commands.map(|command| command.line.words().join(" "));
-    argvs.chain(lines).collect()
 }

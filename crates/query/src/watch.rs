@@ -423,6 +423,17 @@ impl Eyes {
     }
 }
 
+/// Everything a pipeline runs as a program of its own: commands of tasks and evaluators, hooks, models that are programs.
+pub fn programs(project: &Project) -> BTreeSet<String> {
+    let hooks = &project.tables.hooks;
+    let argvs = [&hooks.on_started, &hooks.on_completed, &hooks.on_failed, &hooks.on_finished].into_iter();
+    let argvs = argvs.chain(project.tables.models.values().map(|model| &model.command));
+    let argvs = argvs.filter(|argv| !argv.is_empty()).map(|argv| argv.join(" "));
+    let commands = project.specs.iter().flat_map(|spec| spec.commands());
+    let lines = commands.map(|command| command.line.words().join(" "));
+    argvs.chain(lines).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

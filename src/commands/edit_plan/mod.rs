@@ -4,32 +4,26 @@
 //! The text is edited beside the plan, under `.planexe/edit/`, and judged from there. Until the question is
 //! answered nothing else changes.
 
-use std::collections::HashSet;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::commands::{LockArgs, Session};
+use crate::ops::edit_plan::{Answer, Found, PlanChange};
 use crate::ops::names::find_task;
 use crate::ops::plan_input::editable_plan;
 use planexe_base::exit::{self, Error, Kind};
-use planexe_base::fs::{self, Durability};
-use planexe_base::record::By;
+use planexe_base::fs;
 use planexe_base::style::clean;
-use planexe_build::output_times;
-use planexe_build::touch::{self, Adopting};
 use planexe_pipeline::open::Opened;
 use planexe_query::selection::Unit;
-use planexe_store::Why;
-use planexe_store::index::Index;
-use planexe_ui::views::{diff, shell_word};
+use planexe_ui::views::edit_plan::EditPlanView;
+use planexe_ui::views::shell_word;
 
 mod editing;
-mod found;
 
 use editing::{Edit, finish_in_peace};
-use found::{Found, Hit, View};
 
 /// What `planexe edit-plan` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -67,15 +61,6 @@ pub struct EditPlanArgs {
     pub lock: LockArgs,
 }
 
-/// What is to be made again of what an edit makes stale.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Answer {
-    All,
-    None,
-    From(String),
-    Remake(Vec<String>),
-}
-
 /// Edits the plan.
 pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
     let opened = session.open(false)?;
@@ -93,7 +78,7 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
     let new = edit.new_text(session, args.set.as_deref())?;
     if new == old {
         if session.globals.json {
-            session.print_answer(opened.store.run_dir(), &View::unchanged(&plan))?;
+            session.print_answer(opened.store.run_dir(), &EditPlanView::unchanged(&plan))?;
         }
         session.say("the plan is as it was: nothing was changed");
         return Ok(exit::DONE);
@@ -101,16 +86,17 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
     if args.set.is_none() && new.trim_ascii().is_empty() {
         return Err(Error::new(Kind::Task, "the edited plan is empty: nothing was changed").code("empty"));
     }
-    let change = Change { session, opened: &opened, plan: &plan, old: &old, new: &new };
+    let change = PlanChange { session, opened: &opened, plan: &plan, old: &old, new: &new };
+    let dialogue = Dialogue { session, change };
     if args.dry_run {
-        change.only_show(&edit.path, asked)?;
+        dialogue.only_show(&edit.path, asked)?;
         return Ok(exit::DONE);
     }
-    let made = change.make(&edit.path, asked).map_err(|error| edit.keep_text(error))?;
+    let made = dialogue.make(&edit.path, asked).map_err(|error| edit.keep_text(error))?;
     drop(edit);
     drop(lock);
     match made {
-        Some(made) => change.tell(made),
+        Some(made) => dialogue.tell(made),
         None => {
             session.say("nothing was changed");
             Ok(exit::STOPPED)
@@ -143,54 +129,33 @@ fn answer_of(args: &EditPlanArgs) -> Option<Answer> {
     }
 }
 
-impl Answer {
-    fn names(&self) -> &[String] {
-        match self {
-            Answer::From(name) => std::slice::from_ref(name),
-            Answer::Remake(names) => names,
-            Answer::All | Answer::None => &[],
-        }
-    }
-}
-
-/// A plan that is to get another text.
-struct Change<'a> {
+/// A change of the plan, with who is asked about it.
+struct Dialogue<'a> {
     session: &'a Session,
-    opened: &'a Opened,
-    plan: &'a str,
-    old: &'a [u8],
-    new: &'a [u8],
+    change: PlanChange<'a>,
 }
 
 /// What a change came to.
 struct Made {
-    view: View,
+    view: EditPlanView,
     /// What is made again though the edit does not touch it.
     again: Vec<Unit>,
 }
 
-impl Change<'_> {
-    /// What the change makes stale, with the new text in a file.
-    fn look(&self, edited: &Path) -> Result<(Found, View), Error> {
-        let found = Found::of(self.session, self.opened, self.plan, edited)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let view = found.view(self.opened, self.plan, &diff(&text(self.old), &text(self.new)));
-        Ok((found, view))
-    }
-
+impl Dialogue<'_> {
     /// `--dry-run`: tells what would be, and changes nothing.
     fn only_show(&self, edited: &Path, asked: Option<Answer>) -> Result<(), Error> {
         let session = self.session;
-        let (found, mut view) = self.look(edited)?;
+        let (found, mut view) = self.change.look(edited)?;
         if !session.globals.json {
             self.show(&view, false)?;
         }
         let again = match &asked {
-            Some(answer) => found.settle(self.opened, &mut view, answer)?,
+            Some(answer) => found.settle(self.change.opened, &mut view, answer)?,
             None => Vec::new(),
         };
         if session.globals.json {
-            session.print_answer(self.opened.store.run_dir(), &view)?;
+            session.print_answer(self.change.opened.store.run_dir(), &view)?;
         } else if asked.is_some() {
             session.print(&view.kept_text("would be kept"))?;
             session.print(&again_text(&again, "would be made again"))?;
@@ -201,21 +166,22 @@ impl Change<'_> {
     /// Shows what the change makes stale, asks what of it is made again unless that was said, and changes the plan;
     /// none if nothing is to be changed. After an error the plan is as it was, or has its new text.
     fn make(&self, edited: &Path, asked: Option<Answer>) -> Result<Option<Made>, Error> {
-        let (found, mut view) = self.look(edited)?;
+        let (found, mut view) = self.change.look(edited)?;
         if !self.session.globals.json {
             self.show(&view, asked.is_none())?;
         }
         let again = match asked {
-            Some(answer) => Some(found.settle(self.opened, &mut view, &answer)?),
+            Some(answer) => Some(found.settle(self.change.opened, &mut view, &answer)?),
             None => self.ask(&found, &mut view)?,
         };
         let Some(again) = again else { return Ok(None) };
-        self.apply(&found, &view, &again)?;
+        finish_in_peace();
+        self.change.apply(&found, &view, &again)?;
         view.changed = true;
         Ok(Some(Made { view, again }))
     }
 
-    fn show(&self, view: &View, asking: bool) -> Result<(), Error> {
+    fn show(&self, view: &EditPlanView, asking: bool) -> Result<(), Error> {
         let session = self.session;
         let on_terminal = session.in_is_terminal && !session.out_is_terminal();
         let shown = view.text(if on_terminal { &session.err } else { &session.out });
@@ -229,9 +195,9 @@ impl Change<'_> {
 
     /// Asks what is to be made again, until that can be done; none if nothing is to be changed. Returns what is made
     /// again though the edit does not touch it.
-    fn ask(&self, found: &Found, view: &mut View) -> Result<Option<Vec<Unit>>, Error> {
+    fn ask(&self, found: &Found, view: &mut EditPlanView) -> Result<Option<Vec<Unit>>, Error> {
         let session = self.session;
-        if found.hits.is_empty() {
+        if found.is_empty() {
             return Ok(session.confirm("Change the plan?").then(Vec::new));
         }
         loop {
@@ -255,7 +221,7 @@ impl Change<'_> {
                 ["f" | "from", task] => Answer::From(task.to_owned()),
                 _ => Answer::Remake(words.iter().map(|&word| word.to_owned()).collect()),
             };
-            match found.settle(self.opened, view, &answer) {
+            match found.settle(self.change.opened, view, &answer) {
                 Ok(again) => return Ok(Some(again)),
                 Err(error) => {
                     session.complain(&error.to_string());
@@ -265,49 +231,19 @@ impl Change<'_> {
         }
     }
 
-    /// Changes the plan, and marks what is kept.
-    fn apply(&self, found: &Found, view: &View, again: &[Unit]) -> Result<(), Error> {
-        finish_in_peace();
-        let Change { session, opened, plan, old, new, .. } = *self;
-        let (project, store) = (&opened.project, &opened.store);
-        if fs::linked::read_optional(&store.path(plan))?.as_deref() != Some(old) {
-            let message = format!("`{plan}` was changed meanwhile, so it was left as it is now");
-            return Err(Error::new(Kind::Task, message).code("changed_meanwhile"));
-        }
-        store.save(plan, Why::Plan, &[plan.to_owned()], Durability::Synced)?;
-        // Marked on the new text before it is there: if planexe is killed between, the answers to the old one are still
-        // kept, and the edit can be made again. The other way round what was to be kept would be paid for again.
-        let index = Index::load(store);
-        let user = session.user();
-        let names: HashSet<&String> = view.kept.iter().collect();
-        let kept: Vec<&Hit> = found.hits.iter().filter(|hit| names.contains(&hit.name)).collect();
-        let how = Adopting { by: By::Touch, user: Some(&user) };
-        let tasks: Vec<_> = kept.iter().map(|hit| (&found.graph[hit.id], &hit.judgement)).collect();
-        touch::adopt(project, store, &index, &tasks, &how).map_err(|error| {
-            Error::new(Kind::Internal, "what is kept could not all be marked").because(&error)
-        })?;
-        fs::write_atomic(&store.path(plan), new, Durability::Synced)
-            .map_err(|error| error.within(store.run_dir()))?;
-        output_times::renew(project, store, kept.iter().flat_map(|hit| &found.graph[hit.id].outputs))?;
-        for unit in again {
-            store.clean(&unit.name, Why::Cleaned, &unit.outputs, Durability::Synced)?;
-        }
-        Ok(())
-    }
-
     /// Tells what was done, and what comes next.
     fn tell(&self, Made { view, again }: Made) -> Result<u8, Error> {
         let session = self.session;
         if session.globals.json {
-            session.print_answer(self.opened.store.run_dir(), &view)?;
+            session.print_answer(self.change.opened.store.run_dir(), &view)?;
             return Ok(exit::DONE);
         }
         session.print(&view.kept_text("kept, marked done on the new text"))?;
         session.print(&again_text(&again, "to be made again, as asked"))?;
         session.say(&format!(
             "`{}` is changed; the former one is in history (`planexe restore {}`); {}",
-            clean(self.plan),
-            shell_word(self.plan),
+            clean(self.change.plan),
+            shell_word(self.change.plan),
             match view.stale.len() - view.kept.len() {
                 0 => "nothing needs to be made again for it".to_owned(),
                 _ => "`planexe build` makes again what is stale".to_owned(),

@@ -14,6 +14,7 @@ pub use planexe_base::style::shell_word;
 mod asks;
 pub mod changes;
 mod check;
+pub mod edit_plan;
 mod explain;
 mod graph;
 pub mod news;

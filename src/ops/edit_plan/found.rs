@@ -1,29 +1,26 @@
 //! What an edit of the plan makes stale, what of it is kept, and what the rest is expected to take.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use minijinja::Value;
-use serde::Serialize;
-
 use super::Answer;
-use crate::commands::Session;
+use super::carried::Carried;
+use crate::ops::Session;
 use crate::ops::names::find_task;
 use planexe_base::exit::{Error, Kind};
-use planexe_base::fs::{self, Durability};
-use planexe_base::style::{self, GREEN, RED, Style, YELLOW, clean, clean_lines, count, elapsed, money};
 use planexe_build::check_staleness::Judgement;
 use planexe_build::touch;
-use planexe_engine::graph::{Graph, Task, TaskId};
+use planexe_engine::graph::{Graph, TaskId};
 use planexe_engine::staleness::Decision;
 use planexe_pipeline::input_files::has_outputs;
 use planexe_pipeline::open::{Named, Opened};
-use planexe_pipeline::project::{Project, Recipe, Template};
+use planexe_pipeline::project::Recipe;
 use planexe_query::selection::{Part, Unit, Units, judge};
 use planexe_query::task_state::reasons;
 use planexe_store::index::Index;
-use planexe_ui::views::{Reason, some_names};
+use planexe_ui::views::Reason;
+use planexe_ui::views::edit_plan::{EditPlanView, StaleView};
 
 /// A task the edit makes stale.
 pub(super) struct Hit {
@@ -34,42 +31,8 @@ pub(super) struct Hit {
     pub(super) judgement: Judgement,
 }
 
-/// What an edit makes stale, and what that is expected to take.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct View {
-    /// Whether the plan was changed.
-    pub(super) changed: bool,
-    /// The plan, relative to the run directory.
-    plan: String,
-    /// The unified difference.
-    diff: String,
-    /// Tasks that the edit itself makes stale, and those that are made again because they were named.
-    pub(super) stale: Vec<StaleView>,
-    /// Tasks that depend on those, and run if what they read comes out different.
-    depends: Vec<String>,
-    /// Tasks that were stale before.
-    stale_before: Vec<String>,
-    /// Of the stale, those that are kept, marked done on the new text.
-    pub(super) kept: Vec<String>,
-    /// Calls of the stale tasks that are not kept.
-    calls_expected: u32,
-    /// Calls if all that depends on them runs too.
-    calls_at_most: u32,
-    /// What those cost when they were made last, USD.
-    cost_usd: Option<f64>,
-    /// Seconds those took when they were made last, one after the other.
-    duration_s: Option<f64>,
-}
-
-/// A task that is stale, and why.
-#[derive(Debug, Serialize)]
-pub(super) struct StaleView {
-    task: String,
-    reasons: Vec<Reason>,
-}
-
 /// What an edit makes stale.
-pub(super) struct Found {
+pub struct Found {
     pub(super) graph: Graph,
     /// By the edit alone, in topological order.
     pub(super) hits: Vec<Hit>,
@@ -80,86 +43,6 @@ pub(super) struct Found {
     former: Vec<Former>,
     /// Templates between the plan and what is asked of it: they cost nothing, and are made again in any case.
     carried: HashSet<String>,
-}
-
-/// What templates between the plan and its readers will come to with the new text. Who reads them is judged by that,
-/// and what is kept is kept on it: else a task that is made again would be asked with the text from before the edit.
-struct Carried {
-    /// The plan and the outputs of the templates, and where their new text is.
-    in_place_of: Vec<(String, PathBuf)>,
-    /// The templates.
-    tasks: BTreeSet<String>,
-    /// The folder of the new texts.
-    dir: PathBuf,
-}
-
-impl Carried {
-    fn new(plan: &str, edited: &Path) -> Carried {
-        let dir = edited.parent().unwrap_or(edited).join("carried");
-        Carried { in_place_of: vec![(plan.to_owned(), edited.to_owned())], tasks: BTreeSet::new(), dir }
-    }
-
-    /// Renders the templates that the edit makes stale and all of whose inputs are known; whether there were any.
-    fn add(
-        &mut self,
-        project: &Project,
-        graph: &Graph,
-        hits: &[Hit],
-        fresh: &BTreeSet<String>,
-    ) -> Result<bool, Error> {
-        let stale: HashSet<&String> =
-            hits.iter().map(|hit| &hit.name).filter(|name| !self.tasks.contains(*name)).collect();
-        let (before, order) = (self.tasks.len(), in_order(graph));
-        let is_template = |hit: &&Hit| matches!(project.spec(&graph[hit.id]).recipe, Recipe::Template(_));
-        for hit in hits.iter().filter(|hit| stale.contains(&hit.name)).filter(is_template) {
-            let task = &graph[hit.id];
-            if task.readers.is_empty() || !fresh.contains(&hit.name) {
-                continue;
-            }
-            let needs = graph.upstream(&[hit.id]);
-            let mut others = order.iter().filter(|id| needs[id.index()] && **id != hit.id);
-            if !others.all(|&id| fresh.contains(&graph[id].name) && !stale.contains(&graph[id].name)) {
-                continue;
-            }
-            let Some(outputs) = rendered(project, task, &hit.judgement) else { continue };
-            fs::make_dirs(&self.dir, Durability::Unsynced)?;
-            for (path, text) in outputs {
-                let file = self.dir.join(self.in_place_of.len().to_string());
-                fs::write_atomic(&file, text.as_bytes(), Durability::Unsynced)?;
-                self.in_place_of.push((path, file));
-            }
-            self.tasks.insert(hit.name.clone());
-        }
-        Ok(self.tasks.len() > before)
-    }
-}
-
-impl Drop for Carried {
-    fn drop(&mut self) {
-        for (_, file) in &self.in_place_of[1..] {
-            let _ = fs::remove(file);
-        }
-        let _ = fs::remove_empty_dir(&self.dir);
-    }
-}
-
-/// The outputs of a template as a build would render them; none of another recipe, or if it cannot be rendered.
-fn rendered(project: &Project, task: &Task, judgement: &Judgement) -> Option<Vec<(String, String)>> {
-    let spec = project.spec(task);
-    let Recipe::Template(first) = &spec.recipe else { return None };
-    let inputs = &judgement.prepared.as_ref()?.inputs;
-    let render = |template: &Template, answer: Option<&str>| {
-        let mut values = inputs.context(project, task, &template.names).ok()?;
-        values.extend(answer.map(|answer| ("answer".to_owned(), answer.into())));
-        template.render(&Value::from_iter(values)).ok()
-    };
-    let text = render(first, None)?;
-    let mut outputs = vec![(task.outputs.first()?.clone(), text)];
-    for (path, template) in task.outputs.iter().zip(&spec.templates).skip(1) {
-        let more = render(template.as_ref()?, Some(&outputs[0].1))?;
-        outputs.push((path.clone(), more));
-    }
-    Some(outputs)
 }
 
 /// What a task took and cost when it was made last, as far as known.
@@ -226,22 +109,27 @@ impl Found {
         }
     }
 
+    /// Whether the edit makes nothing stale that was not stale before.
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+
     /// All of it as data, before anything is settled.
-    pub(super) fn view(&self, opened: &Opened, plan: &str, diff: &str) -> View {
+    pub(super) fn view(&self, opened: &Opened, plan: &str, diff: &str) -> EditPlanView {
         let stale = |hit: &Hit| StaleView { task: hit.name.clone(), reasons: hit.reasons.clone() };
-        let mut view = View {
+        let mut view = EditPlanView {
             plan: plan.to_owned(),
             diff: diff.to_owned(),
             stale: self.hits.iter().map(stale).collect(),
             stale_before: self.stale_before.clone(),
-            ..View::default()
+            ..EditPlanView::default()
         };
         self.estimate(opened, &mut view, &[]);
         view
     }
 
     /// Calls, money and time of what is not kept, and of what is made again because it was named.
-    fn estimate(&self, opened: &Opened, view: &mut View, again: &[Unit]) {
+    fn estimate(&self, opened: &Opened, view: &mut EditPlanView, again: &[Unit]) {
         let calls =
             |id: TaskId| u32::from(matches!(opened.project.spec(&self.graph[id]).recipe, Recipe::Prompt(_)));
         let called = |hit: &&Hit| {
@@ -274,10 +162,10 @@ impl Found {
 
     /// Settles what is kept; an error if something cannot be. Returns what is to be made again though the edit does
     /// not touch it.
-    pub(super) fn settle(
+    pub fn settle(
         &self,
         opened: &Opened,
-        view: &mut View,
+        view: &mut EditPlanView,
         answer: &Answer,
     ) -> Result<Vec<Unit>, Error> {
         let Choice { goes, untouched } = self.choose(opened, answer)?;
@@ -355,82 +243,8 @@ struct Choice {
     untouched: Vec<Part>,
 }
 
-impl View {
-    /// Of a plan that stays as it is.
-    pub(super) fn unchanged(plan: &str) -> View {
-        View { plan: plan.to_owned(), ..View::default() }
-    }
-
-    /// The difference and what follows from it, for people.
-    pub(super) fn text(&self, style: &Style) -> String {
-        let mut text = String::new();
-        for line in clean_lines(&self.diff).lines() {
-            let line = match line.chars().next() {
-                Some('+') => style.paint(GREEN, line),
-                Some('-') => style.paint(RED, line),
-                Some('@') => style.dim(line),
-                _ => line.to_owned(),
-            };
-            text += &format!("{line}\n");
-        }
-        text.push('\n');
-        if self.stale.is_empty() {
-            text += match self.stale_before.is_empty() {
-                true => "The edit makes nothing stale: no prompt comes out different by it.\n",
-                false => "The edit makes nothing stale that was not stale before it.\n",
-            };
-        } else {
-            let names =
-                self.stale.iter().map(|one| style::width(&clean(&one.task))).max().unwrap_or(0).min(40);
-            text += &format!("{}\n", style.bold("Stale by the edit:"));
-            for one in &self.stale {
-                let why: Vec<String> = one.reasons.iter().map(|reason| clean(&reason.message)).collect();
-                let name = style::pad(&clean(&one.task), names);
-                text += &format!("  {} {name}  {}\n", style.paint(YELLOW, "·"), style.dim(&why.join("; ")));
-            }
-        }
-        if !self.depends.is_empty() {
-            let names: Vec<String> = self.depends.iter().map(|name| clean(name)).collect();
-            let names = style.wrap(&format!("  {}", names.join(", ")), 2);
-            text += &format!("{}\n{names}\n", style.bold("Depend on them:"));
-        }
-        if !self.stale_before.is_empty() {
-            let names = some_names(&self.stale_before, 10);
-            text +=
-                &format!("{}\n  {names}\n", style.bold("Stale before the edit, and made again in any case:"));
-        }
-        if !self.stale.is_empty() {
-            text += &format!("{}\n", self.expected());
-        }
-        text
-    }
-
-    /// What is expected of making all that is stale again.
-    fn expected(&self) -> String {
-        let mut text = match (self.calls_expected, self.calls_at_most) {
-            (_, 0) => "No calls".to_owned(),
-            (expected, most) if most > expected => {
-                format!("{} expected, at most {most}", count(expected.into(), "call"))
-            }
-            (expected, _) => format!("{} expected", count(expected.into(), "call")),
-        };
-        if let Some(seconds) = self.duration_s.filter(|seconds| *seconds >= 1.0) {
-            text += &format!(", {} of work when made last", elapsed(seconds));
-        }
-        if let Some(cost) = self.cost_usd.filter(|cost| *cost > 0.0) {
-            text += &format!(", {} when made last", money(cost));
-        }
-        text + "."
-    }
-
-    /// A line for each task that is kept.
-    pub(super) fn kept_text(&self, how: &str) -> String {
-        self.kept.iter().map(|name| format!("{}: {how}\n", clean(name))).collect()
-    }
-}
-
 /// Tasks with outputs of their own, each after what it needs.
-fn in_order(graph: &Graph) -> Vec<TaskId> {
+pub(super) fn in_order(graph: &Graph) -> Vec<TaskId> {
     let mut ids = Vec::new();
     for &id in graph.order() {
         let instances = graph.instances(id);
