@@ -432,7 +432,7 @@ pub(super) fn moment(text: &str) -> Option<f64> {
     let old = || {
         let forms = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
         let civil = forms.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
-        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        civil.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     };
     let stamp = text.parse::<jiff::Timestamp>().ok().or_else(usual).or_else(old)?;
     Some(stamp.as_millisecond() as f64 / 1000.0)

@@ -85,7 +85,8 @@ impl Axis {
 
 /// The beginnings of years, quarters or months, whichever are as many as there is room for.
 fn marks(whole: Span, most: usize) -> Vec<(At, String)> {
-    let zoned = |at: At| jiff::Timestamp::from_millisecond(at).map(|at| at.to_zoned(TimeZone::UTC)).ok();
+    let zoned =
+        |at: At| jiff::Timestamp::from_millisecond(at).map(|at| at.to_zoned_datetime(TimeZone::UTC)).ok();
     let Some((first, last)) = zoned(whole.from).zip(zoned(whole.to)) else { return Vec::new() };
     let (first, last) = (first.date(), last.date());
     let months = (i64::from(last.year()) - i64::from(first.year())) * 12 + i64::from(last.month())
@@ -109,7 +110,7 @@ fn marks(whole: Span, most: usize) -> Vec<(At, String)> {
                 _ if marks.is_empty() => day.strftime("%b %Y"),
                 _ => day.strftime("%b"),
             };
-            if let Ok(at) = day.to_zoned(TimeZone::UTC) {
+            if let Ok(at) = day.to_zoned_datetime(TimeZone::UTC) {
                 marks.push((at.timestamp().as_millisecond(), name.to_string()));
             }
         }
@@ -144,7 +145,11 @@ mod tests {
     #[test]
     fn marks_are_as_many_as_there_is_room_for() {
         let day = |year: i16, month: i8, day: i8| -> At {
-            jiff::civil::date(year, month, day).to_zoned(TimeZone::UTC).unwrap().timestamp().as_millisecond()
+            jiff::civil::date(year, month, day)
+                .to_zoned_datetime(TimeZone::UTC)
+                .unwrap()
+                .timestamp()
+                .as_millisecond()
         };
         let names = |from, to, most| -> Vec<String> {
             Axis::calendar(Span::new(from, to), most).marks.into_iter().map(|(_, name)| name).collect()

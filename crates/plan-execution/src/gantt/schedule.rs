@@ -78,7 +78,7 @@ impl Planned {
 /// The first second of a day, if it is one.
 fn day(text: &str) -> Option<At> {
     let date: Date = text.parse().ok()?;
-    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    Some(date.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
 #[cfg(test)]

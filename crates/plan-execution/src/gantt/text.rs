@@ -111,14 +111,16 @@ pub(super) fn marks_of(chart: &Chart, axis: &Axis) -> Vec<(f64, String)> {
 
 /// A moment in a few letters.
 pub(super) fn moment(at: At) -> String {
-    jiff::Timestamp::from_millisecond(at)
-        .map_or_else(|_| utc(at), |at| at.to_zoned(TimeZone::UTC).strftime("%-d %b %H:%M").to_string())
+    jiff::Timestamp::from_millisecond(at).map_or_else(
+        |_| utc(at),
+        |at| at.to_zoned_datetime(TimeZone::UTC).strftime("%-d %b %H:%M").to_string(),
+    )
 }
 
 /// A day in a few letters.
 pub(super) fn day(at: At) -> String {
     jiff::Timestamp::from_millisecond(at)
-        .map_or_else(|_| utc(at), |at| at.to_zoned(TimeZone::UTC).strftime("%-d %b %Y").to_string())
+        .map_or_else(|_| utc(at), |at| at.to_zoned_datetime(TimeZone::UTC).strftime("%-d %b %Y").to_string())
 }
 
 fn cell(place: f64, lane: usize) -> usize {

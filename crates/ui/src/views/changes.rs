@@ -18,7 +18,7 @@ fn deadline() -> Instant {
 }
 
 /// Two texts compared by lines.
-pub fn lines<'a>(old: &'a str, new: &'a str) -> TextDiff<'a, 'a, 'a, str> {
+pub fn lines<'a>(old: &'a str, new: &'a str) -> TextDiff<'a, 'a, str> {
     TextDiff::configure().deadline(deadline()).diff_lines(old, new)
 }
 
