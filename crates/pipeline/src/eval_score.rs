@@ -17,18 +17,21 @@ pub struct Score {
     pub notes: String,
 }
 
-/// The schema an evaluator's answer is asked for in.
+/// The schema an evaluator's answer is asked for in, and held against. Notes are asked for, since the next round goes by
+/// them; a score without them is a verdict all the same.
 pub fn schema() -> &'static Arc<CompiledSchema> {
     static SCHEMA: LazyLock<Arc<CompiledSchema>> = LazyLock::new(|| {
-        let schema = json!({
-            "type": "object",
-            "properties": {
-                "score": { "type": "number", "minimum": 0, "maximum": 1 },
-                "notes": { "type": "string" }
-            },
-            "required": ["score", "notes"]
-        });
-        Arc::new(CompiledSchema::compile(schema).expect("BUG: the evaluator's schema does not compile"))
+        let schema = |notes: Value, required: &[&str]| {
+            json!({
+                "type": "object",
+                "properties": { "score": { "type": "number", "minimum": 0, "maximum": 1 }, "notes": { "type": notes } },
+                "required": required
+            })
+        };
+        let lenient = CompiledSchema::compile(schema(json!(["string", "null"]), &["score"]));
+        let mut compiled = lenient.expect("BUG: the evaluator's schema does not compile");
+        compiled.value = schema("string".into(), &["score", "notes"]);
+        Arc::new(compiled)
     });
     &SCHEMA
 }
@@ -83,6 +86,9 @@ mod tests {
             (r#"{"score": 1, "notes": "good"}"#, Some(1.0)),
             ("Here it is:\n```json\n{\"score\": 0.5, \"notes\": \"\"}\n```", Some(0.5)),
             (r#"{"score": 0.5, "notes": "", "more": 1}"#, Some(0.5)),
+            (r#"{"score": 0.8}"#, Some(0.8)),
+            (r#"{"score": 0.8, "notes": null}"#, Some(0.8)),
+            (r#"{"score": 0.8, "notes": 3}"#, None),
             (r#"{"score": 1.2, "notes": ""}"#, None),
             (r#"{"score": -0.1, "notes": ""}"#, None),
             (r#"{"score": NaN, "notes": ""}"#, None),
@@ -92,7 +98,6 @@ mod tests {
             (r#"{"score": "0.8", "notes": ""}"#, None),
             (r#"{"score": 0.1, "score": 0.9, "notes": ""}"#, None),
             (r#"{"notes": ""}"#, None),
-            (r#"{"score": 0.8}"#, None),
             ("0.8", None),
             ("It is very good.", None),
             ("", None),
