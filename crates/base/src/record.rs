@@ -35,6 +35,18 @@ impl fmt::Debug for Digest {
     }
 }
 
+impl By {
+    /// The word used in files and on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Build => "build",
+            By::Touch => "touch",
+            By::Rescue => "rescue",
+            By::Human => "human",
+        }
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -145,6 +157,9 @@ pub struct Done {
     pub completed_utc: String,
     /// Who says so.
     pub by: By,
+    /// The person who did, where one did: by `planexe touch` or `planexe done`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_user: Option<String>,
     /// The checkpoint of this completion.
     #[serde(default)]
     pub checkpoint_id: Option<String>,

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::git::{Git, GitError};
+use crate::git_under_way::UnderWay;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::record::{By, Marker};
 use planexe_base::style::clean;
@@ -31,9 +32,6 @@ const NAME: &str = "planexe";
 const EMAIL: &str = "planexe@localhost";
 /// Paths are paths, and no patterns.
 const LITERAL: &str = "--literal-pathspecs";
-/// What a merge, rebase or the like leaves while it is under way.
-const UNDER_WAY: &[&str] =
-    &["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply", "sequencer"];
 
 /// A task that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +70,8 @@ pub enum NotCommitted {
     #[error("the run lies in no git repository; `git init` makes one")]
     NoRepository,
     /// The user is in the middle of something.
-    #[error("a merge, rebase or the like is under way in the repository")]
-    UnderWay,
+    #[error("{} in the repository: {}", .0.text(), .0.hint())]
+    UnderWay(UnderWay),
     /// Somebody else commits all the time.
     #[error("the branch was moved by somebody else again and again")]
     Moved,
@@ -246,8 +244,8 @@ impl Committer {
     fn commit(&mut self, commits: &[Commit]) -> Result<(), NotCommitted> {
         let _turn = fs::hold_dir(&self.common)?;
         for _ in 0..5 {
-            if UNDER_WAY.iter().any(|name| self.git_dir.join(name).exists()) {
-                return Err(NotCommitted::UnderWay);
+            if let Some(under_way) = UnderWay::in_git_dir(&self.git_dir, self.git.dir()) {
+                return Err(NotCommitted::UnderWay(under_way));
             }
             let head = self.git.look(&["rev-parse", "-q", "--verify", "HEAD^{commit}"])?;
             if self.at.is_none() || self.at != head {
@@ -412,13 +410,7 @@ fn of_task(store: &Store, task: &Finished) -> Commit {
         trailer("Sample", (status.sample == Some(true)).then(|| "true".to_owned()));
     }
     if let Some(done) = &done {
-        let by = match done.by {
-            By::Build => None,
-            By::Touch => Some("touch"),
-            By::Rescue => Some("rescue"),
-            By::Human => Some("human"),
-        };
-        trailer("By", by.map(str::to_owned));
+        trailer("By", (done.by != By::Build).then(|| done.by.name().to_owned()));
     }
     let sidecar = |kind| {
         let path = store.sidecar_path(first, kind);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::git::{Git, GitError, OLDEST};
+use crate::git_under_way::UnderWay;
 use planexe_base::clock;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::{self, FsError};
@@ -232,12 +233,23 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
     let wanted: BTreeSet<Option<&str>> = bases.iter().map(Option::as_deref).collect();
     if wanted.contains(&None) && pins.default.is_empty() {
         let head = git.branch().map_err(of_git)?;
-        pins.default = head.ok_or_else(|| {
-            setup(
+        let under_way = UnderWay::at(&git).map_err(of_git)?.filter(|it| it.branch.is_some());
+        pins.default = head.ok_or_else(|| match under_way {
+            Some(it) => setup(
+                "under_way",
+                format!(
+                    "isolated tasks are to be merged into `{}` in `{}`: {}",
+                    it.branch.as_deref().unwrap_or_default(),
+                    shown_path(&place.top),
+                    it.text()
+                ),
+            )
+            .hint(it.hint()),
+            None => setup(
                 "no_branch",
                 "no branch is checked out, so it is not known where isolated tasks are to be merged".into(),
             )
-            .hint("git switch main, or say `base = \"main\"` under `[isolation]`")
+            .hint("git switch main, or say `base = \"main\"` under `[isolation]`"),
         })?;
     }
     for name in wanted {

@@ -5,6 +5,7 @@ pub mod eta;
 pub mod eval_request;
 pub mod git;
 pub mod git_recorder;
+pub mod git_under_way;
 pub mod isolation;
 pub mod jobserver;
 pub mod lifecycle;

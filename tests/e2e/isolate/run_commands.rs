@@ -1,7 +1,8 @@
 //! Commands around a run that has isolated tasks: what moves it, removes it or brings it back.
 
 use super::{
-    WORKTREE, assert_idle, assert_nothing_left, commit, git, git_in, go, instead_of_git, ran, repository,
+    WAITS, WORKTREE, assert_idle, assert_nothing_left, commit, git, git_in, go, half_done, instead_of_git,
+    ran, repository,
 };
 use crate::support::Space;
 
@@ -241,4 +242,94 @@ fn what_a_repository_says_of_programs_is_not_run() {
     let ran = std::fs::read_to_string(&mark).unwrap_or_default();
     assert_eq!(ran, "", "programs of the repository's configuration were run");
     assert!(space.read("src/a.txt").contains("fixed"));
+}
+
+#[test]
+fn an_isolated_task_is_scored_without_notes() {
+    let space = repository(&eval("echo '{\"score\":0.8}'"));
+    space.build();
+    assert_eq!(space.done("notes.md")["eval"]["score"], 0.8);
+    assert_nothing_left(&space);
+}
+
+/// Two branches that changed one file each in its own way; a change of it that is not committed, put by.
+fn diverged(space: &Space) {
+    for (text, message) in [("c\n", "second"), ("c of main\n", "third")] {
+        space.write("src/c.txt", text);
+        commit(space, message);
+    }
+    git(space, &["checkout", "-q", "-b", "other", "HEAD~1"]);
+    space.write("src/c.txt", "c of another\n");
+    commit(space, "other");
+    let patch = git(space, &["format-patch", "-1", "--stdout"]);
+    std::fs::write(space.root().join("other.patch"), patch + "\n").expect("a patch");
+    git(space, &["checkout", "-q", "main"]);
+    space.write("src/c.txt", "c not committed\n");
+    git(space, &["stash", "-q"]);
+    space.write("src/c.txt", "c of today\n");
+    commit(space, "fourth");
+}
+
+#[test]
+fn what_is_under_way_in_the_base_is_named_with_what_to_type() {
+    // What is begun while the agent works; what is said of it; how it is given up.
+    let rows: [(&[&str], &[&str], &[&str]); 6] = [
+        (&["merge", "other"], &["a merge is under way there", "git merge --abort"], &["merge", "--abort"]),
+        (
+            &["cherry-pick", "other"],
+            &["a cherry-pick is under way there", "git cherry-pick --continue"],
+            &["cherry-pick", "--abort"],
+        ),
+        (
+            &["revert", "HEAD~1"],
+            &["a revert is under way there", "git revert --abort"],
+            &["revert", "--abort"],
+        ),
+        (
+            &["rebase", "other"],
+            &["a rebase is under way there", "git rebase --continue", "git rebase --abort"],
+            &["rebase", "--abort"],
+        ),
+        (
+            &["am", "-3", "../other.patch"],
+            &["a `git am` is under way there", "git am --abort"],
+            &["am", "--abort"],
+        ),
+        (
+            &["stash", "pop"],
+            &["conflicts that are not solved: `src/c.txt`", "solve them and commit"],
+            &["checkout", "-q", "-f", "HEAD"],
+        ),
+    ];
+    for (begin, said, end) in rows {
+        let space = repository("isolate = true");
+        space.write("agent.sh", WAITS);
+        diverged(&space);
+        let running = half_done(&space);
+        let begun = space.program("git", begin).current_dir(space.dir()).output().expect("git");
+        assert!(!begun.status.success(), "{begin:?}: it conflicts");
+        let tip = git(&space, &["rev-parse", "main"]);
+        go(&space);
+        running.wait().exits(3).says(said).says(&["cd ", "then `planexe resume`"]);
+        space.run(&["resume"]).exits(3).says(said);
+        assert_eq!(git(&space, &["rev-parse", "main"]), tip, "{begin:?}");
+        git(&space, end);
+        space.run(&["resume"]).exits(0);
+        assert_eq!(space.read("src/c.txt"), "c of today\n", "{begin:?}");
+        assert_ne!(git(&space, &["rev-parse", "main"]), tip, "{begin:?}");
+        assert_nothing_left(&space);
+    }
+}
+
+#[test]
+fn a_build_begun_in_a_rebase_says_so() {
+    let space = repository("isolate = true");
+    diverged(&space);
+    let begun = space.program("git", &["rebase", "other"]).current_dir(space.dir()).output().expect("git");
+    assert!(!begun.status.success());
+    space.run(&["build"]).exits(2).says(&["into `main`", "a rebase is under way", "git rebase --abort"]);
+    let answer = space.run(&["build", "--json"]).exits(2).json();
+    assert_eq!(answer["error"]["code"], "under_way", "{answer:#}");
+    git(&space, &["rebase", "--abort"]);
+    space.build();
 }

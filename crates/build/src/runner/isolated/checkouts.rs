@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::super::{BuildContext, failure};
 use super::{IsolationError, named, others};
 use crate::git::{Git, GitError};
+use crate::git_under_way::UnderWay;
 use crate::isolation::Place;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FileKind};
@@ -16,6 +17,7 @@ use planexe_pipeline::manifest::types::OnMergeFailure;
 use planexe_store::Why;
 use planexe_store::candidates::{Candidate, Success};
 use planexe_store::lanes::Merge;
+use planexe_ui::views::shell_word;
 
 /// The checkouts of the base that a task is merged into.
 pub(super) struct Checkouts<'a> {
@@ -38,9 +40,18 @@ impl Checkouts<'_> {
     /// are put aside: they are in history.
     pub(super) fn require_room(&self, candidate: &Candidate, merge: &Merge) -> Result<Aside, IsolationError> {
         let mut aside = Aside::default();
+        self.require_no_rebase()?;
         for git in self.all()? {
-            if git.look(&["rev-parse", "-q", "--verify", "MERGE_HEAD"])?.is_some() {
-                return Err(self.dirty(&git, "a merge is under way there").into());
+            if let Some(under_way) = UnderWay::at(&git)? {
+                return Err(self
+                    .hindered(&git, &format!("{} there", under_way.text()), &under_way.hint())
+                    .into());
+            }
+            let unsolved = git.names(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
+            if !unsolved.is_empty() {
+                let what = format!("it holds conflicts that are not solved: {}", named(&unsolved));
+                let hint = format!("cd {}, solve them and commit", shell_word(&shown_path(git.dir())));
+                return Err(self.hindered(&git, &what, &hint).into());
             }
             let added = git.names(&[
                 "diff",
@@ -140,9 +151,28 @@ impl Checkouts<'_> {
         Ok(())
     }
 
+    /// That nobody is rebasing the base, in whatever worktree: there no branch is checked out, and at its end it would
+    /// find the base moved.
+    fn require_no_rebase(&self) -> Result<(), IsolationError> {
+        let detached = self.place.git().worktrees()?.into_iter().filter(|(_, branch)| branch.is_none());
+        for (path, _) in detached.filter(|(path, _)| path.is_dir()) {
+            let git = Git::at(path);
+            let under_way = UnderWay::at(&git)?;
+            if let Some(found) = under_way.filter(|it| it.branch.as_deref() == Some(&self.success.base)) {
+                return Err(self.hindered(&git, &format!("{} there", found.text()), &found.hint()).into());
+            }
+        }
+        Ok(())
+    }
+
     fn dirty(&self, git: &Git, what: &str) -> Failure {
+        self.hindered(git, what, "commit or stash that")
+    }
+
+    /// Something of the user's stands in the way in a checkout. `hint`: what they do about it before they resume.
+    fn hindered(&self, git: &Git, what: &str, hint: &str) -> Failure {
         let message = format!(
-            "`{}` is not merged into `{}`, which is checked out in `{}`: {what}\nhint: commit or stash that, then `planexe resume{}`",
+            "`{}` is not merged into `{}`, which is checked out in `{}`: {what}\nhint: {hint}; then `planexe resume{}`",
             self.success.branch,
             self.success.base,
             shown_path(git.dir()),
