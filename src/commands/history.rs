@@ -11,7 +11,7 @@ use planexe_base::style::{bytes, clean};
 use planexe_query::history_view::{version_name, why_text};
 use planexe_query::selection::Units;
 use planexe_store::history::Entry;
-use planexe_ui::views::{table, time};
+use planexe_ui::views::{accepted_by, table, time};
 
 /// What `planexe history` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,6 +32,10 @@ struct EntryView {
     bytes: u64,
     outputs: Vec<OutputRecord>,
     model: Option<String>,
+    /// Who said that it was done: `build`, `touch`, `rescue`, `human`.
+    by: Option<String>,
+    /// The person who did.
+    by_user: Option<String>,
     checkpoint_id: Option<String>,
 }
 
@@ -73,16 +77,20 @@ pub fn run(session: &Session, args: &HistoryArgs) -> Result<u8, Error> {
     Ok(exit::DONE)
 }
 
+/// A text in the record of a former content.
+fn text(entry: &Entry, pointer: &str) -> Option<String> {
+    entry.done.as_ref()?.pointer(pointer)?.as_str().map(str::to_owned)
+}
+
 fn view(entry: Entry) -> EntryView {
-    let text = |value: &Option<serde_json::Value>, pointer: &str| {
-        value.as_ref()?.pointer(pointer)?.as_str().map(str::to_owned)
-    };
     EntryView {
         version: version_name(&entry),
         n: entry.n,
         bytes: entry.outputs.iter().map(|output| output.bytes).sum(),
-        model: text(&entry.done, "/made_with/model"),
-        checkpoint_id: text(&entry.done, "/checkpoint_id"),
+        model: text(&entry, "/made_with/model"),
+        by: text(&entry, "/by"),
+        by_user: text(&entry, "/by_user"),
+        checkpoint_id: text(&entry, "/checkpoint_id"),
         task: entry.task,
         time_utc: entry.at,
         why: entry.why,
@@ -96,5 +104,11 @@ fn row(entry: &Entry) -> Vec<String> {
         .iter()
         .map(|output| format!("{} ({})", clean(&output.path), bytes(output.bytes)))
         .collect();
-    vec![clean(&version_name(entry)), time(&entry.at), why_text(entry.why).to_owned(), files.join(", ")]
+    let mut why = why_text(entry.why).to_owned();
+    match (text(entry, "/by").as_deref(), text(entry, "/by_user")) {
+        (Some("touch"), user) => why += &format!("; it was {}", accepted_by(user.as_deref())),
+        (Some("human"), Some(user)) => why += &format!("; {} passed it", clean(&user)),
+        _ => {}
+    }
+    vec![clean(&version_name(entry)), time(&entry.at), why, files.join(", ")]
 }

@@ -195,6 +195,7 @@ fn put_quality(answer: &mut Value, status: &StatusView) {
         ("partial", &quality.partial),
         ("sample", &quality.sample),
         ("rescued", &quality.rescued),
+        ("accepted", &quality.accepted),
         ("warned", &quality.warned),
     ] {
         put(&mut answer["quality_summary"], name, some(tasks));

@@ -700,6 +700,75 @@ fn an_answer_that_comes_to_use_again_keeps_its_verdict() {
     assert_eq!(server.counts(), counts([("plan", 3), ("judge", 3)]));
 }
 
+#[test]
+fn a_score_without_notes_is_a_verdict() {
+    for (score, code) in [("0.8", 0), ("0.3", 1)] {
+        let server = judge_without_notes(score);
+        let model = prompt(&server, "max_rounds = 1");
+        let by = format!(
+            "[task.fix.eval]\ncommand = '''echo asked >> asked.log; echo '{{\"score\": {score}}}' '''\n"
+        );
+        let program = lone("echo good > $out.0; echo {} > $out.1; exit 1", &by);
+        for (space, task) in [(&model, "plan"), (&program, "fix")] {
+            let out = space.run(&["build"]).exits(code);
+            let said = if code == 0 { "0.8, which passes" } else { "0.3, which does not pass" };
+            space.run(&["explain", task]).exits(0).says(&[&format!("{said} (0.7 or more does).\n\n")]);
+            let status = space.run(&["status"]).exits(0);
+            if code == 0 {
+                status.says(&["score 0.8"]);
+            } else {
+                out.says(&["score 0.3, wanted 0.7 or more"]).says_nothing_of(&["or more:"]);
+                status.says(&["score 0.3, wanted 0.7 or more"]);
+            }
+            space.run(&["show", task]).exits(0);
+            assert_eq!(space.status(task)["eval"]["notes"], "", "{score}");
+        }
+        assert_eq!((server.count("judge"), program.read("asked.log").lines().count()), (1, 1), "{score}");
+        // Notes are asked for all the same: the next round goes by them.
+        let schema = server.last("judge").schema.expect("a schema");
+        assert!(schema.to_string().contains("\"notes\""), "{schema}");
+    }
+}
+
+/// An evaluator that gives a score and says nothing.
+fn judge_without_notes(score: &'static str) -> FakeLlm {
+    FakeLlm::scripted(move |call: &ChatRequest| match call.task.as_str() {
+        "judge" => Answer::Text(format!("{{\"score\": {score}}}")),
+        _ => Answer::Default,
+    })
+}
+
+#[test]
+fn who_accepted_a_result_is_named_wherever_it_is_shown() {
+    let server = judge(&["0.31"]);
+    let space = agent(&server, LEAVES, "max_rounds = 1");
+    space.set_env("USER", "ann\u{1b}[31m");
+    space.run(&["build"]).exits(1);
+    space.run(&["touch", "fix"]).exits(0);
+    let word = "accepted by hand by ann";
+    space.run(&["status"]).exits(0).says(&[word, "score 0.31", "Accepted by hand: fix"]);
+    let status = space.report();
+    assert_eq!(status["quality_summary"]["accepted"], json!(["fix"]), "{status:#}");
+    let task = space.status("fix");
+    assert_eq!((&task["by"], &task["by_user"]), (&json!("touch"), &json!("ann\u{1b}[31m")));
+    for command in ["explain", "show"] {
+        let out = space.run(&[command, "fix"]).exits(0).says(&[word]);
+        assert!(!out.stdout.contains('\u{1b}'), "{out}");
+        let answer = space.run(&[command, "fix", "--json"]).exits(0).json();
+        assert_eq!((&answer["by"], &answer["by_user"]), (&json!("touch"), &json!("ann\u{1b}[31m")));
+    }
+    // What a build makes after it is nobody's word, and history says whose the former was.
+    server.script(|_: &ChatRequest| verdict("0.9"));
+    space.write("plan.txt", "A tunnel.");
+    space.build();
+    assert_eq!(space.done("fix.md")["by_user"], Value::Null);
+    assert_eq!(space.status("fix")["by"], "rescue");
+    space.run(&["status"]).exits(0).says_nothing_of(&["by hand"]);
+    space.run(&["history", "fix"]).exits(0).says(&["it was accepted by hand by ann"]);
+    let entries = space.run(&["history", "fix", "--json"]).exits(0).json()["entries"].clone();
+    assert_eq!((&entries[0]["by"], &entries[0]["by_user"]), (&json!("touch"), &json!("ann\u{1b}[31m")));
+}
+
 /// A space with one agent, its command and its evaluator.
 fn lone(command: &str, more: &str) -> Space {
     let space = Space::new();

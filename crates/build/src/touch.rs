@@ -218,10 +218,6 @@ fn adopted(
         None => Default::default(),
     };
     let now = clock::now_utc();
-    let mut other = serde_json::Map::new();
-    if let Some(user) = how.user {
-        other.insert("by_user".to_owned(), user.into());
-    }
     let mut done = Done {
         schema: SCHEMA,
         task: task.name.clone(),
@@ -231,12 +227,13 @@ fn adopted(
         outputs: outputs.clone(),
         completed_utc: now.clone(),
         by: how.by,
+        by_user: how.user.map(str::to_owned),
         checkpoint_id: None,
         made_with: candidate.map_or_else(|| former?.made_with.clone(), |it| it.made_with.clone()),
         call: candidate.map_or_else(|| former?.call.clone(), |it| it.call.clone()),
         sample: candidate.map_or_else(|| former.is_some_and(|done| done.sample), |it| it.sample),
         eval: None,
-        other,
+        other: serde_json::Map::new(),
     };
     let mut status =
         judgement.status.as_deref().cloned().unwrap_or_else(|| Status::new(&task.name, State::Done));

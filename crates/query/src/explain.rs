@@ -57,7 +57,8 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         depends_on: view.depends_on.clone(),
         blocked_by: view.blocked_by.clone(),
         completed_utc: done.map(|done| done.completed_utc.clone()).or_else(|| ended_well(view)),
-        by: done.map(by),
+        by: done.map(|done| done.by.name().to_owned()).or_else(|| view.by.clone()),
+        by_user: view.by_user.clone(),
         changed_inputs: Vec::new(),
         cannot_run: judgement.is_some_and(|judgement| judgement.failure.is_some()),
         attempt: view.attempt,
@@ -94,11 +95,6 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
 /// When a task was done that has no marker of its own: a fan-out, once all its instances are.
 fn ended_well(view: &TaskView) -> Option<String> {
     view.ended_utc.clone().filter(|_| view.state.is_complete())
-}
-
-fn by(done: &Done) -> String {
-    let value = serde_json::to_value(done.by).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// Declared tasks that read what a task writes.

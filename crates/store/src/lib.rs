@@ -240,6 +240,7 @@ mod fixtures {
             outputs: vec![OutputRecord { path: "swot.json".into(), bytes: 3, blake3: Digest::of(b"out") }],
             completed_utc: "2026-03-01T22:15:04.123Z".into(),
             by: By::Build,
+            by_user: None,
             checkpoint_id: None,
             made_with: None,
             call: None,

@@ -431,6 +431,7 @@ impl World {
             outputs: records,
             completed_utc: "2026-03-01T22:15:04.123Z".into(),
             by: By::Build,
+            by_user: None,
             checkpoint_id: None,
             made_with: None,
             call: None,

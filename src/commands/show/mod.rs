@@ -119,6 +119,8 @@ fn view(session: &Session, opened: &Opened, seen: &crate::ops::status::Seen, id:
         task: task.name.clone(),
         recipe: recipe.name().to_owned(),
         state: standing.map_or(Shown::Pending, |view| view.state),
+        by: standing.and_then(|view| view.by.clone()),
+        by_user: standing.and_then(|view| view.by_user.clone()),
         calls: call_views(&calls, in_use.as_deref()),
         shown: None,
         system: sent.map(|prepared| prepared.system.clone()).filter(|text| !text.is_empty()),

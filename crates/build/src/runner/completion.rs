@@ -138,8 +138,6 @@ fn done_status(ctx: &BuildContext, job: &Job, made: &Made) -> Status {
 
 /// The `.DONE` of the attempt. `then`: what it was made from, if that is not what it would be made from now.
 fn done_record(job: &Job, made: &Made, then: Option<&Success>, eval: Option<serde_json::Value>) -> Done {
-    let mut other = job.other.done.clone();
-    other.extend(made.by_user.clone().map(|user| ("by_user".to_owned(), user.into())));
     let (fingerprint, parts, inputs) = match then {
         Some(then) => (fingerprint::digest_of(&then.parts), then.parts.clone(), then.inputs.clone()),
         None => {
@@ -156,12 +154,13 @@ fn done_record(job: &Job, made: &Made, then: Option<&Success>, eval: Option<serd
         outputs: Vec::new(),
         completed_utc: clock::now_utc(),
         by: made.by.unwrap_or(By::Build),
+        by_user: made.by_user.clone(),
         checkpoint_id: None,
         made_with: made.with.clone(),
         call: made.call.clone(),
         sample: made.sample,
         eval,
-        other,
+        other: job.other.done.clone(),
     }
 }
 

@@ -62,7 +62,7 @@ pub fn run(ctx: &BuildContext, job: &Job, gate: &GateSpec) -> Outcome {
         Some(who) => format!("{message} (passed by {who})"),
         None => message,
     });
-    complete(ctx, job, outputs, Made { by: Some(by), warning, ..Made::default() })
+    complete(ctx, job, outputs, Made { by: Some(by), by_user: passed.cloned(), warning, ..Made::default() })
 }
 
 /// Whether the conditions are true, and what to tell.

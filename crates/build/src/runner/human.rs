@@ -29,7 +29,12 @@ pub fn run(ctx: &BuildContext, job: &Job, human: &HumanSpec) -> Outcome {
         outputs.push((path.clone(), Content::Bytes(bytes)));
     }
     match wrong(job, &outputs) {
-        None => complete(ctx, job, outputs, Made { by: Some(By::Human), ..Made::default() }),
+        None => complete(
+            ctx,
+            job,
+            outputs,
+            Made { by: Some(By::Human), by_user: Some(who.clone()), ..Made::default() },
+        ),
         Some(wrong) => Outcome::Waiting(format!("{asked} ({wrong})")),
     }
 }

@@ -253,6 +253,13 @@ impl All<'_> {
             let drift = drift(self.project, spec, done);
             view.drift = drift.first().map(Drift::remark);
         }
+        let candidate = judgement.and_then(|judgement| judgement.prepared.as_ref()?.candidate.as_deref());
+        if let (Shown::Merging, Some(candidate)) = (view.state, candidate)
+            && let Some(by) = candidate.by
+        {
+            view.by = Some(by.name().to_owned());
+            view.by_user.clone_from(&candidate.by_user);
+        }
         if view.state == Shown::Running {
             view.elapsed_s =
                 view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
@@ -361,6 +368,8 @@ fn fill_in(view: &mut TaskView, done: &Done) {
     if done.sample {
         view.sample = Some(true);
     }
+    view.by = Some(done.by.name().to_owned());
+    view.by_user.clone_from(&done.by_user);
 }
 
 /// Whether something failed before it may take the place of a state.
@@ -500,6 +509,7 @@ mod tests {
             outputs: Vec::new(),
             completed_utc: "2026-03-01T22:15:04.123Z".into(),
             by: By::Build,
+            by_user: None,
             checkpoint_id: None,
             made_with: None,
             call: None,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::views::status::some_names;
-use crate::views::{Asks, Reason, Server, Verdict, coloured_diff, hint_of, reason_of, time};
+use crate::views::{Asks, Reason, Server, Verdict, accepted_by, coloured_diff, hint_of, reason_of, time};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::record::{Failure, Isolated};
 use planexe_base::style::{self, Shown, Style, clean};
@@ -39,6 +39,8 @@ pub struct ExplainView {
     pub completed_utc: Option<String>,
     /// Who said so: build, touch, rescue, human.
     pub by: Option<String>,
+    /// The person who did, by `planexe touch` or `planexe done`.
+    pub by_user: Option<String>,
     /// Files it read that are not what they were, or are no longer read, or are new.
     pub changed_inputs: Vec<InputChange>,
     /// Attempts since it was last done.
@@ -345,8 +347,11 @@ impl ExplainView {
             self.completed_utc.as_deref().map(|utc| format!(" since {}", time(utc))).unwrap_or_default();
         let by = match self.by.as_deref() {
             None | Some("build") => String::new(),
-            Some("touch") => ", when it was marked done by touch".to_owned(),
-            Some("human") => ", when a person passed it".to_owned(),
+            Some("touch") => format!(", when it was {}", accepted_by(self.by_user.as_deref())),
+            Some("human") => match &self.by_user {
+                Some(user) => format!(", when {} passed it", clean(user)),
+                None => ", when a person passed it".to_owned(),
+            },
             Some("rescue") => ", when its evaluation accepted it".to_owned(),
             Some(other) => format!(" (by {})", clean(other)),
         };

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use planexe_base::exit;
-use planexe_base::record::{Failure, Isolated, OutputRecord, Status, StatusUsage};
+use planexe_base::record::{By as DoneBy, Failure, Isolated, OutputRecord, Status, StatusUsage};
 use planexe_base::style::{self, Shown, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
 
@@ -221,6 +221,10 @@ pub struct TaskView {
     pub decision_id: Option<String>,
     /// The checkpoint of its completion.
     pub checkpoint_id: Option<String>,
+    /// Who says that it is done: `build`, `touch`, `rescue`, `human`.
+    pub by: Option<String>,
+    /// The person who did, by `planexe touch` or `planexe done`.
+    pub by_user: Option<String>,
     /// Accepted by an evaluator in spite of its exit status.
     pub rescued: Option<bool>,
     /// A recorded answer to another prompt.
@@ -277,6 +281,8 @@ impl TaskView {
             steps_total: None,
             decision_id: None,
             checkpoint_id: None,
+            by: None,
+            by_user: None,
             rescued: None,
             sample: None,
             partial: None,
@@ -324,6 +330,12 @@ impl TaskView {
     fn sign(&self) -> (String, &'static str) {
         let star = if self.rescued == Some(true) && self.state == Shown::Done { "*" } else { "" };
         (format!("{}{star}", self.state.glyph()), self.state.word())
+    }
+
+    /// Whether its outputs were taken as they are on a person's word.
+    pub fn is_accepted(&self) -> bool {
+        self.by.as_deref() == Some(DoneBy::Touch.name())
+            && (self.state.is_complete() || self.state == Shown::Merging)
     }
 
     /// Seconds to show: so far, or in all.
@@ -391,6 +403,7 @@ impl TaskView {
         {
             parts.push(format!("score {}", evaluation.score.unwrap_or_default()));
         }
+        parts.extend(self.is_accepted().then(|| accepted_by(self.by_user.as_deref())));
         for (flag, words) in [
             (self.partial, "partial: items are missing"),
             (self.sample, "sample answer"),
@@ -405,6 +418,11 @@ impl TaskView {
         parts.retain(|part| !part.is_empty());
         parts.join("; ")
     }
+}
+
+/// That outputs were taken as they are, and by whom.
+pub fn accepted_by(user: Option<&str>) -> String {
+    user.map_or("accepted by hand".to_owned(), |user| format!("accepted by hand by {}", clean(user)))
 }
 
 /// A failure in one line: `validation: /risks/0/title is missing`.

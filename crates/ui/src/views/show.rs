@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::views::explain::isolated;
-use crate::views::{Server, table, time};
+use crate::views::{Server, accepted_by, table, time};
 use planexe_base::record::{Isolated, OutputRecord};
 use planexe_base::style::{self, Shown, Style, clean};
 use planexe_store::KeptCall;
@@ -22,6 +22,10 @@ pub struct ShowView {
     pub recipe: String,
     /// The state, derived ones included.
     pub state: Shown,
+    /// Who says that it is done: `build`, `touch`, `rescue`, `human`; none if it is not.
+    pub by: Option<String>,
+    /// The person who did, by `planexe touch` or `planexe done`.
+    pub by_user: Option<String>,
     /// The calls that are kept, oldest first.
     pub calls: Vec<CallView>,
     /// The call the texts below are of, from 1; none if they are what would be sent now.
@@ -128,6 +132,11 @@ impl ShowView {
         if !self.outputs.is_empty() {
             let paths: Vec<String> = self.outputs.iter().map(|output| clean(&output.path)).collect();
             text += &format!("  {}\n", paths.join(" "));
+        }
+        match (self.by.as_deref(), self.by_user.as_deref()) {
+            (Some("touch"), user) => text += &format!("  {}\n", accepted_by(user)),
+            (Some("human"), Some(user)) => text += &format!("  passed by {}\n", clean(user)),
+            _ => {}
         }
         if let Some(isolation) = &self.isolation {
             text += &format!("  {}\n", isolated(isolation, self.state));
@@ -238,6 +247,8 @@ mod tests {
         assert_eq!(verdicts, ["rejected", "in_use", "failed", "set_aside", "kept"]);
         assert_eq!(views[0].why.as_deref(), Some(told));
         let view = ShowView {
+            by: None,
+            by_user: None,
             schema: 1,
             server: Server::here(None),
             task: "swot".into(),

@@ -81,6 +81,9 @@ pub struct QualitySummary {
     pub sample: Vec<String>,
     /// Tasks accepted by their evaluation in spite of their exit status.
     pub rescued: Vec<String>,
+    /// Tasks whose outputs a person accepted as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
     /// Gates that let the run go on and have something to say all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warned: Vec<String>,
@@ -95,6 +98,7 @@ impl QualitySummary {
         };
         let (partial, rescued) = (named(|task| task.partial), named(|task| task.rescued));
         let warned = named(|task| Some(task.warning.is_some()));
+        let accepted = named(|task| Some(task.is_accepted()));
         // Of a fan-out its items are named, as the build does.
         let sampled =
             without_families(tasks).filter(|task| task.state.is_complete() && task.sample == Some(true));
@@ -105,6 +109,7 @@ impl QualitySummary {
             partial,
             sample,
             rescued,
+            accepted,
             warned,
         }
     }
@@ -248,6 +253,7 @@ impl StatusView {
             ("Partial", &quality.partial),
             ("Sample answers", &quality.sample),
             ("Rescued", &quality.rescued),
+            ("Accepted by hand", &quality.accepted),
             ("Warned", &quality.warned),
         ] {
             if !names.is_empty() {

@@ -287,6 +287,7 @@ fn explained() -> ExplainView {
         blocked_by: vec![],
         completed_utc: Some("2026-03-01T22:15:04.123Z".into()),
         by: Some("build".into()),
+        by_user: None,
         isolation: None,
         failure: None,
         drift: vec![Drift { what: "model".into(), made_with: "gpt-4.1".into(), now: "qwen3.5".into() }],
@@ -359,7 +360,7 @@ fn explain_of_what_need_not_run() {
         "\
 swot  ✓ done
 
-Fresh: nothing it is made of changed since 2026-03-01 22:15:04 UTC, when it was marked done by touch.
+Fresh: nothing it is made of changed since 2026-03-01 22:15:04 UTC, when it was accepted by hand.
 "
     );
     let depends = ExplainView { verdict: Verdict::DependsOn, depends_on: vec!["plan".into()], ..fresh };
