@@ -30,7 +30,7 @@ fn is_gone_in_time(mut child: Child, what: &str) {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
     let told = Instant::now();
     while child.try_wait().expect("its state").is_none() {
-        if told.elapsed() > Duration::from_secs(5) {
+        if told.elapsed() > Duration::from_secs(2) {
             let _ = child.kill();
             panic!("{what}: still there {:?} after SIGTERM", told.elapsed());
         }

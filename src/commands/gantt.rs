@@ -49,7 +49,7 @@ pub fn run(session: &Session, args: &GanttArgs) -> Result<u8, Error> {
     let opened = session.open_named(args.run.as_deref(), true)?;
     let index = Index::load(&opened.store);
     let schedule = schedule_of(&opened)?;
-    let signals = args.watch.then(signals::listen);
+    let signals = args.watch.then(signals::listen).transpose()?;
     let redraw = args.watch && session.out_is_terminal() && session.env.can_redraw();
     let mut last = String::new();
     loop {

@@ -14,7 +14,7 @@ use planexe_ui::views::SummaryView;
 impl Session {
     /// Builds, shows progress, tells how it ended.
     pub fn build(&self, opened: &Opened, what: Targets, how: &HowArgs) -> Result<u8, Error> {
-        let signals = signals::listen();
+        let signals = signals::listen()?;
         Ok(self.build_under(opened, what, how, &BuildControl::new(&signals))?.0)
     }
 

@@ -42,7 +42,7 @@ pub fn run(session: &Session, args: &StatusArgs) -> Result<u8, Error> {
 
 /// Shows it again and again.
 fn watch(session: &Session, opened: &Opened, index: &Index) -> Result<u8, Error> {
-    let signals = signals::listen();
+    let signals = signals::listen()?;
     let redraw = session.out_is_terminal() && session.env.can_redraw() && !session.globals.json;
     let targets = every_task(opened);
     let mut last = String::new();

@@ -55,7 +55,7 @@ impl From<ForArg> for For {
 /// Waits.
 pub fn run(session: &Session, args: &WaitArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
-    let signals = signals::listen();
+    let signals = signals::listen()?;
     let limit = args.timeout.map(|limit| limit.0);
     let since = args.since.clone();
     match wait(session, &opened, args.what.into(), since, limit, |_, pause| signals.within(pause))? {

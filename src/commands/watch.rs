@@ -53,7 +53,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         .map_err(|_| ())
         .or_else(|()| session.open(false).map(|opened| (opened.store.run_dir().to_owned(), false)))?;
     let run = run.canonicalize().unwrap_or(run);
-    let signals = signals::listen();
+    let signals = signals::listen()?;
     let store = Store::open(&run);
     let controls = Controls::new(&store);
     let _watcher = Watcher::announce(&store);

@@ -29,6 +29,7 @@ mod fake_llm;
 mod fallback;
 mod faults;
 mod flagship;
+mod forced_end;
 mod foreach;
 mod gantt;
 mod gates;

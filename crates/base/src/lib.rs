@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod cancel;
+pub mod children;
 pub mod clock;
 pub mod cores;
 pub mod event;

@@ -15,22 +15,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
 
 use crate::cancel::Cancel;
+use crate::children::Listed;
 use crate::clock;
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// The same where planexe itself is to end: before [`crate::forced_exit::LAST`] is over, looks included.
-const LAST_GRACE: Duration = Duration::from_millis(750);
+/// The same where planexe itself is to end: before [`LAST`](crate::forced_exit::LAST) is over, looks included.
+pub const LAST_GRACE: Duration = Duration::from_millis(750);
 
-/// Groups of programs that run, for [`kill_all`].
-static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
-
-/// Kills every program that a [`Watchdog`] runs, whoever has it.
-pub fn kill_all() {
-    for &group in lock(&RUNNING).iter() {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-}
 /// How often growth of output is looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -139,7 +131,7 @@ impl Watchdog {
             Err(error) => return End::NotStarted(error),
         };
         self.lifeline.started(group);
-        lock(&RUNNING).push(group);
+        let listed = Listed::new(group);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         {
@@ -169,7 +161,7 @@ impl Watchdog {
         if verdict.is_some() || ended.is_err() {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        lock(&RUNNING).retain(|running| *running != group);
+        drop(listed);
         let status = reap(group);
         self.lifeline.ended(group);
         match (verdict, status) {

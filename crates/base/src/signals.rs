@@ -1,5 +1,6 @@
 //! Signals, as numbers over a channel.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -7,30 +8,39 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator;
 
-use crate::exit;
-use crate::forced_exit as leaving;
+use crate::exit::{self, Error, Kind};
+use crate::forced_exit;
 
 /// Signals that were sent to planexe.
 #[derive(Debug)]
-pub struct Signals(Receiver<i32>);
+pub struct Signals {
+    received: Receiver<i32>,
+    /// Another program has the terminal.
+    beside: Arc<AtomicBool>,
+}
 
 impl Signals {
+    /// While another program has the terminal, SIGINT is meant for that one, and no signal here.
+    pub fn beside_a_program(&self, is_so: bool) {
+        self.beside.store(is_so, Ordering::SeqCst);
+    }
+
     /// One that came already, and was not taken yet.
     pub fn pending(&self) -> Option<i32> {
-        self.0.try_recv().ok()
+        self.received.try_recv().ok()
     }
 
     /// All that come from now on, as long as planexe runs.
     pub fn forever(self) -> impl Iterator<Item = i32> {
-        self.0.into_iter()
+        self.received.into_iter()
     }
 
     /// Waits for one, so long at most.
     pub fn within(&self, pause: Duration) -> Option<i32> {
-        match self.0.recv_timeout(pause) {
+        match self.received.recv_timeout(pause) {
             Ok(signal) => Some(signal),
             Err(RecvTimeoutError::Timeout) => None,
-            // Nobody listens for them: they act as they do by default.
+            // The process is being ended.
             Err(RecvTimeoutError::Disconnected) => {
                 std::thread::sleep(pause);
                 None
@@ -41,37 +51,39 @@ impl Signals {
 
 /// Listens for SIGINT, SIGTERM and SIGHUP from now on. SIGHUP is left alone where it was ignored at the
 /// start (`nohup`). After the second SIGINT, or any other, the process is gone a moment later, whether anybody
-/// listens or not ([`leaving`]).
-pub fn listen() -> Signals {
-    listening(true)
-}
-
-/// [`listen`] while another program has the terminal: signals may be meant for it, and end nothing.
-pub fn listen_beside_a_program() -> Signals {
-    listening(false)
-}
-
-fn listening(ends: bool) -> Signals {
+/// listens or not ([`forced_exit`]). An error where nobody could listen: nothing may begin that a signal would not end.
+pub fn listen() -> Result<Signals, Error> {
     let (send, receive) = channel();
     let mut wanted = vec![SIGINT, SIGTERM];
     if !is_ignored_at_start(SIGHUP) {
         wanted.push(SIGHUP);
     }
-    if let Ok(mut signals) = iterator::Signals::new(wanted) {
-        let listener = move || {
-            let mut first = None;
-            for signal in signals.forever() {
-                let nobody = send.send(signal).is_err();
-                if ends && (nobody || first.is_some() || signal != SIGINT) {
-                    leaving::soon(exit::of_signal(first.unwrap_or(signal)));
-                }
-                first.get_or_insert(signal);
+    let beside = Arc::new(AtomicBool::new(false));
+    let has_terminal = beside.clone();
+    let listener = move |signals: &mut iterator::Signals| {
+        let mut first = None;
+        for signal in signals.forever() {
+            if signal == SIGINT && has_terminal.load(Ordering::SeqCst) {
+                continue;
             }
-        };
-        // Without the thread, signals act as they do by default.
-        let _ = std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(listener);
-    }
-    Signals(receive)
+            let nobody = send.send(signal).is_err();
+            if nobody || first.is_some() || signal != SIGINT {
+                forced_exit::after_last(exit::of_signal(first.unwrap_or(signal)));
+            }
+            first.get_or_insert(signal);
+        }
+    };
+    iterator::Signals::new(wanted)
+        .and_then(|mut signals| {
+            let thread = std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024);
+            thread.spawn(move || listener(&mut signals))
+        })
+        .map_err(|error| {
+            Error::new(Kind::Internal, format!("cannot listen for signals, so nothing was begun: {error}"))
+                .code("no_signals")
+                .hint("`ulimit -u` shows how many processes and threads this user may have")
+        })?;
+    Ok(Signals { received: receive, beside })
 }
 
 /// From now on a write beyond `ulimit -f` is an error like that of a full disk, and not the end of planexe.

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use planexe_base::children::{self, Listed};
 use planexe_llm::keys;
 
 /// Most time one command of git's may take; checking a large repository out takes a while.
@@ -254,11 +255,12 @@ impl Git {
             std::io::ErrorKind::NotFound if self.dir.is_dir() => GitError::Missing,
             _ => GitError::NotRun(name.clone(), error.to_string()),
         })?;
+        let listed = Listed::of(&child);
         if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
             // One that ends before it has read all says why.
             std::thread::spawn(move || drop(pipe.write_all(&input)));
         }
-        to_its_end(child, &name)
+        to_its_end(child, listed, &name)
     }
 
     /// Settings that take the place of those in the repository's own configuration that name programs. That comes with a
@@ -429,7 +431,8 @@ fn named<S: AsRef<OsStr>>(arguments: &[S]) -> String {
 }
 
 /// Reads what it says until it ends, or its time is over.
-fn to_its_end(mut child: Child, name: &str) -> Result<Said> {
+fn to_its_end(mut child: Child, listed: Listed, name: &str) -> Result<Said> {
+    let mut listed = Some(listed);
     let broken = |error: &std::io::Error| GitError::NotRun(name.to_owned(), error.to_string());
     let reader = |pipe: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
@@ -445,7 +448,7 @@ fn to_its_end(mut child: Child, name: &str) -> Result<Said> {
     let began = Instant::now();
     let mut pause = Duration::from_micros(500);
     let status = loop {
-        if let Some(status) = child.try_wait().map_err(|error| broken(&error))? {
+        if let Some(status) = children::try_wait(&mut child, &mut listed).map_err(|error| broken(&error))? {
             break status;
         }
         if began.elapsed() > MOST {
@@ -455,6 +458,7 @@ fn to_its_end(mut child: Child, name: &str) -> Result<Said> {
             }
             std::thread::sleep(Duration::from_secs(1));
             let _ = child.kill();
+            drop(listed);
             let _ = child.wait();
             return Err(GitError::TimedOut(name.to_owned()));
         }

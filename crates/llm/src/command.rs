@@ -22,6 +22,7 @@ use super::watchdog::TICK;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, one_line, tidy};
 use crate::config::Model;
 use crate::keys::{self, Secret};
+use planexe_base::children::{self, Listed};
 use planexe_base::process::Lifeline;
 
 /// Time a program has to end by itself after it was asked to.
@@ -110,13 +111,16 @@ fn stdin_of(request: &Request) -> String {
 /// A child whose group is ended when it is dropped before its time.
 struct Group {
     child: Child,
+    /// It is killed with planexe, until it is reaped.
+    listed: Option<Listed>,
     done: bool,
     lifeline: Arc<Lifeline>,
 }
 
 impl Group {
     fn of(child: Child, lifeline: &Arc<Lifeline>) -> Group {
-        let group = Group { child, done: false, lifeline: Arc::clone(lifeline) };
+        let listed = Some(Listed::of(&child));
+        let group = Group { child, listed, done: false, lifeline: Arc::clone(lifeline) };
         if let Some(id) = group.id() {
             lifeline.started(id);
         }
@@ -133,18 +137,23 @@ impl Group {
         }
     }
 
+    fn try_wait(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        children::try_wait(&mut self.child, &mut self.listed)
+    }
+
     /// Asks the group to end, waits a little, and ends it.
     fn end(&mut self) {
         self.signal(Signal::TERM);
         let until = Instant::now() + GRACE;
         while Instant::now() < until {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if !matches!(self.try_wait(), Ok(None)) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         // Also where the leader is gone: what it started may not be.
         self.signal(Signal::KILL);
+        self.listed = None;
         let _ = self.child.wait();
         self.done = true;
     }
@@ -272,7 +281,7 @@ impl Command {
         loop {
             self.watch(talk, context)?;
             if exited.is_none() {
-                exited = group.child.try_wait().map_err(broken)?.map(|status| (status, Instant::now()));
+                exited = group.try_wait().map_err(broken)?.map(|status| (status, Instant::now()));
             }
             if let Some((status, at)) = exited {
                 // Something the program left running may hold the pipes open; it has had its time.

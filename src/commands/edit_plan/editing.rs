@@ -2,18 +2,27 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT};
 
 use crate::commands::Session;
+use planexe_base::children::Family;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::process::LAST_GRACE;
 use planexe_base::signals::{self, Signals};
 use planexe_base::style::{clean, shell_word};
 use planexe_llm::keys;
 use planexe_pipeline::manifest::fault::shown_path;
 use planexe_pipeline::open::Opened;
 use planexe_store::lock;
+
+/// How often it is looked whether the editor has ended, or a signal came.
+const LOOK: Duration = Duration::from_millis(40);
 
 /// A copy of the plan to be edited, gone with this value.
 pub(super) struct Edit {
@@ -53,45 +62,61 @@ impl Edit {
         Ok(Edit { path, is_only_one: false, announced })
     }
 
-    /// The new text: that of a file, or what an editor makes of the copy. From here on a signal ends planexe, until
-    /// [`finish_in_peace`].
-    pub(super) fn new_text(&mut self, session: &Session, from: Option<&Path>) -> Result<Vec<u8>, Error> {
-        let received = signals::listen_beside_a_program();
+    /// The new text: that of a file, or what an editor makes of the copy. A signal ends planexe, until
+    /// [`finish_in_peace`]; Ctrl-C is the editor's while it runs.
+    pub(super) fn new_text(
+        &mut self,
+        session: &Session,
+        from: Option<&Path>,
+        old: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let received = signals::listen()?;
         let Some(from) = from else {
-            edit_by_hand(session, &self.path)?;
+            received.beside_a_program(true);
+            let ended = edit_by_hand(session, &self.path, &received);
+            received.beside_a_program(false);
+            if let Some(signal) = ended? {
+                self.end_with_the_editor(session, old, signal);
+            }
             self.is_only_one = true;
-            // A signal while it ran was meant for the editor.
-            while received.pending().is_some() {}
-            self.leave_on(received);
+            self.leave_on(received)?;
             return Ok(fs::read(&self.path)?);
         };
         self.is_only_one = from == Path::new("-");
-        self.leave_on(received);
+        self.leave_on(received)?;
         let new = if self.is_only_one { read_standard_input()? } else { fs::linked::read(from)? };
         fs::write_atomic(&self.path, &new, Durability::Unsynced)?;
         Ok(new)
     }
 
+    /// Ends planexe, whose editor was told to end. What was saved in it is left for the next edit to find.
+    fn end_with_the_editor(&self, session: &Session, old: &[u8], signal: i32) -> ! {
+        if fs::read(&self.path).is_ok_and(|saved| saved == old) {
+            remove(&self.path);
+        } else {
+            session.say(&format!("the plan is as it was; the edit is kept in `{}`", shown_path(&self.path)));
+        }
+        leave(self.announced.as_deref(), signal)
+    }
+
     /// Has signals end planexe on the spot. Who types Ctrl-C wants the text no more; one that is ended otherwise
     /// leaves it, for the next edit to find.
-    fn leave_on(&self, received: Signals) {
+    fn leave_on(&self, received: Signals) -> Result<(), Error> {
         LEAVES.store(true, Ordering::SeqCst);
         let (path, announced) = (self.path.clone(), self.announced.clone());
         let text_goes = !self.is_only_one;
-        let leave = move || {
+        let listener = move || {
             for signal in received.forever() {
                 if LEAVES.load(Ordering::SeqCst) {
-                    if text_goes || signal == signal_hook::consts::SIGINT {
+                    if text_goes || signal == SIGINT {
                         remove(&path);
                     }
-                    if let Some(run) = &announced {
-                        lock::forget_owner(run);
-                    }
-                    std::process::exit(i32::from(exit::of_signal(signal)));
+                    leave(announced.as_deref(), signal);
                 }
             }
         };
-        let _ = std::thread::Builder::new().name("signals".into()).spawn(leave);
+        std::thread::Builder::new().name("leaving".into()).spawn(listener)?;
+        Ok(())
     }
 
     /// An error after which the plan is as it was: a text that nobody else has is kept, and it is said where.
@@ -113,6 +138,14 @@ impl Drop for Edit {
     fn drop(&mut self) {
         remove(&self.path);
     }
+}
+
+/// Ends planexe by a signal, and is the owner of the run's lock no more.
+fn leave(announced: Option<&Path>, signal: i32) -> ! {
+    if let Some(run) = announced {
+        lock::forget_owner(run);
+    }
+    std::process::exit(i32::from(exit::of_signal(signal)))
 }
 
 /// Removes the copy, and its folder if nothing else is in it.
@@ -158,8 +191,8 @@ fn read_standard_input() -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Has the user edit a file. Ctrl-C is the editor's while it runs.
-fn edit_by_hand(session: &Session, path: &Path) -> Result<(), Error> {
+/// Has the user edit a file; the signal that ended it, if one did.
+fn edit_by_hand(session: &Session, path: &Path, received: &Signals) -> Result<Option<i32>, Error> {
     let named = |name: &str| session.variable(name).filter(|editor| !editor.trim().is_empty());
     let editor = match named("VISUAL").or_else(|| named("EDITOR")) {
         Some(editor) => editor,
@@ -181,13 +214,44 @@ fn edit_by_hand(session: &Session, path: &Path) -> Result<(), Error> {
     if !session.out_is_terminal() {
         command.stdout(io::stderr());
     }
-    let why = match command.status() {
-        Ok(status) if status.success() => return Ok(()),
-        Ok(status) => format!("failed ({status})"),
+    let why = match command.spawn().and_then(|editor| editor_to_its_end(editor, received)) {
+        Ok((_, Some(signal))) => return Ok(Some(signal)),
+        Ok((status, None)) if status.success() => return Ok(None),
+        Ok((status, None)) => format!("failed ({status})"),
         Err(error) => format!("cannot be started: {error}"),
     };
     let message = format!("the editor `{}` {why}: nothing was changed", clean(&editor));
     Err(Error::new(Kind::Task, message).code("editor_failed"))
+}
+
+/// Waits for the editor. A signal is passed on to it; it is killed if it does not go in time, since planexe has to go.
+fn editor_to_its_end(mut editor: Child, received: &Signals) -> io::Result<(ExitStatus, Option<i32>)> {
+    let mut told: Option<(Family, i32, Instant)> = None;
+    loop {
+        let status = editor.try_wait()?;
+        match (&told, status) {
+            (None, Some(status)) => return Ok((status, None)),
+            (Some((family, signal, at)), status) => {
+                let is_over = at.elapsed() > LAST_GRACE;
+                if is_over {
+                    family.signal(Signal::KILL);
+                }
+                match status {
+                    Some(status) if is_over || !family.is_left() => return Ok((status, Some(*signal))),
+                    _ => {}
+                }
+            }
+            (None, None) => {}
+        }
+        if let Some(signal) = received.within(LOOK)
+            && told.is_none()
+            && status.is_none()
+        {
+            let family = Family::of(&editor);
+            family.signal(if signal == SIGHUP { Signal::HUP } else { Signal::TERM });
+            told = Some((family, signal, Instant::now()));
+        }
+    }
 }
 
 /// Whether a signal ends planexe on the spot: nothing was changed yet.

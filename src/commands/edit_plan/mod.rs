@@ -75,7 +75,7 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
         session.announce(&opened, lock, "planexe edit-plan")?;
     }
     let mut edit = Edit::begin(session, &opened, &plan, &old, args.dry_run)?;
-    let new = edit.new_text(session, args.set.as_deref())?;
+    let new = edit.new_text(session, args.set.as_deref(), &old)?;
     if new == old {
         if session.globals.json {
             session.print_answer(opened.store.run_dir(), &EditPlanView::unchanged(&plan))?;

@@ -56,7 +56,7 @@ pub fn run(session: &Session, args: &EventsArgs) -> Result<u8, Error> {
     }
     let store = session.records(true)?;
     let path = store.path("events.jsonl");
-    let signals = signals::listen();
+    let signals = signals::listen()?;
     let mut lines = EventLines::new();
     let mut offset = 0;
     loop {

@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_millis(150);
 /// is up to date as it is.
 pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: bool) -> Result<u8, Error> {
     let store = &opened.store;
-    let signals = signals::listen();
+    let signals = signals::listen()?;
     let first = task.outputs.first().map_or("", String::as_str);
     let mut text: Option<Text> = None;
     let mut ended = false;

@@ -98,10 +98,10 @@ impl<'a> Bench<'a> {
         models: Vec<String>,
         references: Vec<Reference>,
         screen: Screen<'a>,
-    ) -> Bench<'a> {
+    ) -> Result<Bench<'a>, Error> {
         let named: Vec<Named> = jsonl::read_records(&experiments.join("cells.jsonl")).unwrap_or_default();
         let store = Arc::new(Store::open(experiments.clone()));
-        Bench {
+        Ok(Bench {
             session,
             opened,
             subject,
@@ -113,11 +113,11 @@ impl<'a> Bench<'a> {
             judge: None,
             matches: Vec::new(),
             store,
-            signals: signals::listen(),
+            signals: signals::listen()?,
             names: named.into_iter().map(|one| (one.cell, one.name)).collect(),
             became: HashMap::new(),
             compared: HashMap::new(),
-        }
+        })
     }
 
     /// Makes the folder, with the inputs and texts in it.

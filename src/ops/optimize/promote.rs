@@ -223,13 +223,13 @@ fn give_answers<'a>(
     opened: &Opened,
     digest: &Digest,
     runs: &[(Reference, Opened)],
-    bench: impl FnOnce(Vec<String>, Vec<Reference>) -> Bench<'a>,
+    bench: impl FnOnce(Vec<String>, Vec<Reference>) -> Result<Bench<'a>, Error>,
 ) -> Result<usize, Error> {
     let variant =
         Variant { name: String::new(), blake3: digest.clone(), from: String::new(), text: String::new() };
     // Of whichever model was asked: a run looks for the answers of those the task names.
     let models = opened.project.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-    let bench = bench(models, runs.iter().map(|(reference, _)| reference.clone()).collect());
+    let bench = bench(models, runs.iter().map(|(reference, _)| reference.clone()).collect())?;
     let mut given = 0;
     for (reference, run) in runs {
         let _lock = session.lock(run, false, false)?;

@@ -90,7 +90,7 @@ impl<'a> Work<'a> {
             compare,
         };
         let experiments = experiments_of(opened, &subject.spec().name);
-        let mut bench = Bench::new(session, opened, subject, experiments, models, references, screen);
+        let mut bench = Bench::new(session, opened, subject, experiments, models, references, screen)?;
         bench.samples = rules.samples;
         if rules.compare == Compare::Pairwise {
             let judge = Judge::of(&subject)?;
