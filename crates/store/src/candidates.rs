@@ -60,6 +60,12 @@ pub struct Candidate {
     /// Of one that passed, and is kept while later rounds try to do better: its evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Evaluation>,
+    /// Of the best round of an isolated task: the commit it ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The rounds are over, and the best is what the task has made; its worktree is about to be taken back to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken: bool,
     /// Who accepted it by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_user: Option<String>,
@@ -127,6 +133,8 @@ impl Candidate {
             failure: None,
             spent: false,
             best: None,
+            commit: None,
+            taken: false,
             by_user: None,
             success: None,
         };
@@ -294,6 +302,8 @@ impl Store {
         });
         let mut all: Vec<Candidate> = records.collect();
         all.sort_by(|one, other| one.task.cmp(&other.task));
+        // The best round of a task has a folder beside that of its last.
+        all.dedup_by(|one, other| one.task == other.task);
         all
     }
 
@@ -361,8 +371,14 @@ impl Store {
         Ok(files)
     }
 
-    /// Keeps a copy of a candidate that passed, as the best round so far, while further rounds follow.
-    pub fn keep_best(&self, candidate: &Candidate, evaluation: &Evaluation) -> Result<(), FsError> {
+    /// Keeps a copy of a candidate that passed, as the best round so far, while further rounds follow. `commit`: of an
+    /// isolated task, what it ended with.
+    pub fn keep_best(
+        &self,
+        candidate: &Candidate,
+        evaluation: &Evaluation,
+        commit: Option<String>,
+    ) -> Result<(), FsError> {
         self.remove_best(&candidate.task)?;
         let temps = self.planexe_subdir("tmp")?;
         let mut contents = Vec::new();
@@ -373,7 +389,7 @@ impl Store {
                 Content::Temp(fs::copy_to_temp(&from, &temps, Durability::Synced)?),
             ));
         }
-        let mut best = Candidate { best: Some(evaluation.clone()), ..candidate.clone() };
+        let mut best = Candidate { best: Some(evaluation.clone()), commit, ..candidate.clone() };
         self.keep_candidate(&mut best, contents)
     }
 

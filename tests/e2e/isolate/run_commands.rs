@@ -333,3 +333,73 @@ fn a_build_begun_in_a_rebase_says_so() {
     git(&space, &["rebase", "--abort"]);
     space.build();
 }
+
+/// An agent whose rounds write these scores, and a line each into a file of the repository.
+const ROUNDS: &str = r#"#!/bin/sh
+echo ran >> "$RAN"
+n=$(wc -l < "$RAN")
+echo "round $n" >> src/a.txt
+git add -A && git commit -qm "round $n"
+echo "round $n" >> src/b.txt
+set -- "$2" SCORES
+out=$1; shift "$n"; echo "$1" > "$out"
+test "$1" != bad
+"#;
+
+#[test]
+fn the_best_round_of_refinement_is_what_is_merged() {
+    for (scores, best, score, failures) in [
+        ("0.8 0.85 0.9", 3, "0.9", 0),
+        ("0.8 0.95 0.75", 2, "0.95", 0),
+        ("0.9 0.3 0.2", 1, "0.9", 0),
+        ("0.5 0.8 0.75", 2, "0.8", 1),
+        // The last fails outright, and gets no usable score.
+        ("0.9 0.8 bad", 1, "0.9", 2),
+    ] {
+        let judge = "echo \"{\\\"score\\\": $(cat $in)}\"";
+        let space = repository(&format!(
+            "isolate = true\n[task.fix.eval]\ncommand = '''{judge}'''\n[task.fix.refine]\nmax_rounds = 3"
+        ));
+        space.write("agent.sh", ROUNDS.replace("SCORES", scores));
+        commit(&space, "an agent with rounds");
+        let out = space.build();
+        let lines = |first: &str| (1..=best).fold(first.to_owned(), |text, n| text + &format!("round {n}\n"));
+        assert_eq!(
+            (ran(&space), space.read("notes.md").trim(), space.read("src/a.txt"), space.read("src/b.txt")),
+            (3, score, lines("a\n"), lines("b\n")),
+            "{scores}: {out}"
+        );
+        assert_eq!(space.done("notes.md")["eval"]["score"].to_string(), score, "{scores}");
+        assert_eq!(git(&space, &["status", "--porcelain"]), "", "{scores}");
+        let told = if space.exists("failures.jsonl") { space.lines("failures.jsonl").len() } else { 0 };
+        assert_eq!(told, failures, "{scores}: {out}");
+        // What came after the best is not lost.
+        let saved = git(&space, &["branch", "--list", "--format=%(refname:short)", "planexe/saved/*"]);
+        assert_eq!(saved.is_empty(), best == 3, "{scores}: {out}");
+        if best < 3 {
+            out.says(&[&format!("round {best} of 3 was the best"), "later rounds", &saved]);
+            assert!(git(&space, &["show", &format!("{saved}:src/a.txt")]).ends_with("round 3"), "{scores}");
+            git(&space, &["branch", "-D", &saved]);
+        }
+        assert_nothing_left(&space);
+        assert_idle(&space);
+    }
+}
+
+#[test]
+fn the_next_task_of_a_lane_begins_with_the_best_round() {
+    let judge = "echo \"{\\\"score\\\": $(cat $in)}\"";
+    let space = repository(&format!(
+        "isolate = {{ lane = \"ui\" }}\n[task.fix.eval]\ncommand = '''{judge}'''\n[task.fix.refine]\nmax_rounds = 2\n\
+         [task.after]\nkind = \"agent\"\nisolate = {{ lane = \"ui\" }}\ninputs = [\"notes.md\"]\noutputs = [\"after.md\"]\n\
+         command = \"cp src/a.txt $out\""
+    ));
+    space.write("agent.sh", ROUNDS.replace("SCORES", "0.9 0.8"));
+    commit(&space, "an agent with rounds");
+    space.build();
+    assert_eq!(
+        (space.read("after.md"), space.read("src/b.txt")),
+        ("a\nround 1\n".into(), "b\nround 1\n".into())
+    );
+    assert_idle(&space);
+}

@@ -62,6 +62,8 @@ pub(super) fn propose(
         failure: failed,
         spent: false,
         best: None,
+        commit: None,
+        taken: false,
         by_user: None,
         success: None,
     };
@@ -127,6 +129,10 @@ struct Evaluating<'a> {
 
 impl Evaluating<'_> {
     fn run(mut self) -> Result<Outcome, FsError> {
+        // Before a kill: its worktree may not hold this round any more.
+        if let Some(best) = best_of(self.ctx, self.job).filter(|best| best.taken) {
+            return take_best(self.ctx, self.job, best);
+        }
         let scored = match &self.spec.by {
             Evaluator::Prompt(prompt) => self.ask_model(prompt)?,
             Evaluator::Command(line) => {
@@ -293,9 +299,12 @@ impl Evaluating<'_> {
             },
             Next::Round => {
                 let passes = score >= spec.threshold;
-                // What an isolated task has committed since cannot be taken back: its last round decides.
-                if passes && better.is_none() && ctx.project.spec(&self.job.task).isolate.is_none() {
-                    ctx.store.keep_best(&self.candidate, &evaluation)?;
+                if passes && better.is_none() {
+                    let commit = match isolated::committed(ctx, self.job) {
+                        Ok(commit) => commit,
+                        Err(error) => return error.into_outcome(),
+                    };
+                    ctx.store.keep_best(&self.candidate, &evaluation, commit)?;
                 }
                 self.next_round(&evaluation, passes)?
             }
@@ -394,6 +403,9 @@ pub(super) fn take_best(ctx: &BuildContext, job: &mut Job, best: Candidate) -> R
     job.history.evaluation = Some(evaluation);
     if let Some(call) = &best.call {
         ctx.store.calls().mark(call, Verdict::Accepted)?;
+    }
+    if ctx.project.spec(&job.task).isolate.is_some() {
+        return isolated::succeed_with_best(ctx, job, best);
     }
     let made = Made {
         with: best.made_with.clone(),

@@ -28,7 +28,7 @@ mod worktree;
 
 pub(super) use judged::JudgedWorktree;
 pub use success::accepted_by_hand;
-pub(super) use success::{failed, succeed};
+pub(super) use success::{committed, failed, succeed, succeed_with_best};
 pub(super) use worktree::Worktree;
 
 /// The variable that names the top of the worktree.

@@ -1,7 +1,7 @@
 //! What is written down of a task that succeeded in its worktree, or failed there, before anything is merged.
 
 use super::super::{BuildContext, Job, Outcome, failure};
-use super::{IsolationError, checkpoint_id, isolation, known_lane, spec_of};
+use super::{IsolationError, Worktree, checkpoint_id, isolation, known_lane, spec_of};
 use crate::check_staleness::Prepared;
 use crate::git::Git;
 use planexe_base::failure_class::FailureClass;
@@ -32,6 +32,38 @@ pub(in super::super) fn succeed(
     }
     ctx.store.write_lane(&lane)?;
     Ok(Outcome::ReadyToMerge(Box::new(candidate)))
+}
+
+/// The commit that an isolated task's round ended with; none of a task that is not isolated.
+pub(in super::super) fn committed(ctx: &BuildContext, job: &Job) -> Result<Option<String>, IsolationError> {
+    let Some(spec) = ctx.project.spec(&job.task).isolate.as_deref() else { return Ok(None) };
+    let Some(lane) = known_lane(ctx, spec.lane_of(&job.task.name)) else { return Ok(None) };
+    Ok(isolation(ctx)?.place.git().tip(&lane.branch)?)
+}
+
+/// The rounds are over, and an earlier one was the best: its commits are what is merged. That it is taken is written
+/// down first, so that after a kill nobody judges another round by its worktree.
+pub(in super::super) fn succeed_with_best(
+    ctx: &BuildContext,
+    job: &Job,
+    best: Candidate,
+) -> Result<Outcome, FsError> {
+    let best = Candidate { taken: true, ..best };
+    ctx.store.write_candidate(&best)?;
+    let back = match &best.commit {
+        Some(commit) => Worktree::take_back(ctx, job, commit),
+        None => {
+            Err(failure(FailureClass::SessionVanished, "the commit of its best round is not known").into())
+        }
+    };
+    if let Err(error) = back {
+        return error.into_outcome();
+    }
+    let outputs = best.contents(&ctx.store)?;
+    let candidate = Candidate { best: None, commit: None, taken: false, ..best };
+    let outcome = succeed(ctx, job, candidate, Some(outputs))?;
+    ctx.store.remove_best(&job.task.name)?;
+    Ok(outcome)
 }
 
 /// What is recorded of it, and its lane as it is then.

@@ -87,6 +87,32 @@ impl Worktree {
         Ok(worktree)
     }
 
+    /// Takes the worktree of a task whose rounds are over back to the commit of its best one. What later rounds did is
+    /// stashed.
+    pub(super) fn take_back(ctx: &BuildContext, job: &Job, commit: &str) -> Result<(), IsolationError> {
+        let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
+        let lane_name = spec.lane_of(&job.task.name);
+        let Some(mut lane) = known_lane(ctx, lane_name) else { return Ok(()) };
+        let gate = isolation.gate()?;
+        commit.clone_into(&mut lane.head);
+        let root = ctx.store.run_dir().join(worktree_of(&lane.name));
+        let there = fs::kind(&root.join(".git"))?.is_some();
+        let excludes = ctx.store.lane_excludes(lane_name);
+        let run = root.join(&isolation.place.prefix);
+        let mut worktree = Worktree { git: git_in(&root, &excludes), root, run, excludes, lane };
+        if let Some(saved) = worktree.stash(ctx, &job.task, there)? {
+            let message = format!("what its later rounds did is on the branch `{saved}`");
+            ctx.note(Some(&job.task.name), false, message);
+        }
+        if there {
+            worktree.reset()?;
+        } else {
+            isolation.place.git().move_branch_to(&worktree.lane.branch, commit)?;
+        }
+        drop(gate);
+        Ok(())
+    }
+
     /// Work of another attempt is stashed, and the worktree is as its lane's last success left it, or the base.
     fn begin_afresh(
         &mut self,
