@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::fault::Fault;
-use super::steer::without_nulls;
+use super::summary::without_nulls;
 use super::{Context, Pipeline, Server, protocol};
 use crate::ops::keys::key_of;
 use planexe_base::exit;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::fault::Fault;
-use super::steer::without_nulls;
+use super::summary::without_nulls;
 use crate::ops::files::{FileInfo, FileSort, Files};
 use crate::ops::names::find_task;
 use planexe_base::exit::Error;

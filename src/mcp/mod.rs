@@ -21,10 +21,12 @@ use planexe_store::RunLock;
 mod about;
 pub mod fault;
 mod files;
+mod look;
 mod plans;
 pub mod protocol;
 mod schema;
 mod steer;
+mod summary;
 pub mod tools;
 
 use fault::Fault;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fault::Fault;
+use super::summary::{cursor, next as next_step, seen};
 use super::{Context, Pipeline, Server, about, steer};
 use crate::ops::archive::lock;
 use crate::ops::new::{self, Source, Wanted};
@@ -86,19 +87,19 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
     drop(held);
     let plan = server.open_to_steer(&id).map_err(|fault| fault.details(json!({ "plan_id": id })))?;
     let may_begin = of.build && server.may_build;
-    let before = steer::seen(&plan);
+    let before = seen(&plan);
     let begins = may_begin && (!deduplicated || before.phase == "never_started");
     let build = match begins {
         true => steer::begin(server, &plan)?,
         false => json!({ "state": "not_started", "message": why_not(&of, server, deduplicated) }),
     };
-    let seen = steer::seen(&plan);
+    let seen = seen(&plan);
     let next = match (begins, seen.phase) {
         (true, _) => steer::after(&build).to_owned(),
         (false, "never_started") if !server.may_build => {
             format!("a person starts it: `{}`", plan.typed("build"))
         }
-        _ => steer::next(&plan, &seen, &view(&plan.session, &plan.opened, &seen)),
+        _ => next_step(&plan, &seen, &view(&plan.session, &plan.opened, &seen)),
     };
     Ok(json!({
         "plan_id": id,
@@ -107,7 +108,7 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
         "profile": plan.opened.project.profile,
         "phase": seen.phase,
         "build": build,
-        "cursor": steer::cursor(&before),
+        "cursor": cursor(&before),
         "next": next,
     }))
 }

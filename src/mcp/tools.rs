@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
 use super::schema::{check, choice, flag, number, object, text, texts};
-use super::{Context, about, files, plans, steer};
+use super::{Context, about, files, look, plans, steer};
 
 /// A tool.
 pub struct Tool {
@@ -146,7 +146,7 @@ pub const TOOLS: &[Tool] = &[
         output: STATUS,
         effect: Effect::Looks,
         waits: true,
-        run: |context, arguments| steer::wait(context, read(arguments)?),
+        run: |context, arguments| look::wait(context, read(arguments)?),
     },
     Tool {
         name: "plan_status",
@@ -165,7 +165,7 @@ pub const TOOLS: &[Tool] = &[
         output: STATUS,
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| steer::status(context, read(arguments)?),
+        run: |context, arguments| look::status(context, read(arguments)?),
     },
     Tool {
         name: "plan_list",
@@ -207,7 +207,7 @@ pub const TOOLS: &[Tool] = &[
         output: &[("task", "string"), ("state", "string"), ("reasons", "array")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| steer::explain(context, read(arguments)?),
+        run: |context, arguments| look::explain(context, read(arguments)?),
     },
     Tool {
         name: "plan_retry",
