@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::arguments::Text;
 use super::fault::Fault;
 use super::summary::without_nulls;
 use super::{Context, Pipeline, Server, protocol};
@@ -23,10 +25,17 @@ const EXAMPLES: &str = "examples";
 const LONGEST: u64 = 1 << 20;
 
 /// What a tool takes that tells of a pipeline.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Of {
-    pipeline: Option<String>,
+    /// Of this pipeline [default: the first]
+    pipeline: Option<Text>,
 }
+
+/// `server_info` takes nothing.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// The pipeline of a name, or the default.
 pub(super) fn pipeline<'a>(server: &'a Server, name: Option<&str>) -> Result<&'a Pipeline, Fault> {

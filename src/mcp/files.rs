@@ -1,9 +1,11 @@
 //! Tools that read the files of a plan.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::arguments::{Number, Text};
 use super::fault::Fault;
 use super::summary::without_nulls;
 use crate::ops::files::{FileInfo, FileSort, Files};
@@ -11,28 +13,40 @@ use crate::ops::names::find_task;
 use planexe_base::exit::Error;
 
 /// `plan_files`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct List {
-    plan_id: String,
-    task: Option<String>,
-    kind: Option<String>,
-    #[serde(default = "thirty")]
-    limit: usize,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// Only those this task made
+    task: Option<Text>,
+    /// Only of this kind
+    #[serde(default)]
+    kind: Kind,
+    /// Maximum number
+    #[serde(default)]
+    limit: Number<1, 500, 30>,
 }
 
-fn thirty() -> usize {
-    30
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    #[default]
+    All,
+    Output,
+    Input,
+    Record,
 }
 
 /// Lists files.
 pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
     let plan = context.server.open(&of.plan_id)?;
     let files = Files::of(&plan.session, &plan.opened)?;
-    let kind = match of.kind.as_deref() {
-        Some("output") => Some(FileSort::Output),
-        Some("input") => Some(FileSort::Input),
-        Some("record") => Some(FileSort::Record),
-        _ => None,
+    let kind = match of.kind {
+        Kind::All => None,
+        Kind::Output => Some(FileSort::Output),
+        Kind::Input => Some(FileSort::Input),
+        Kind::Record => Some(FileSort::Record),
     };
     // By the name the task has, however it was written.
     let task = match &of.task {
@@ -44,7 +58,7 @@ pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
         None => None,
     };
     let rows = files.rows(kind, task.as_deref());
-    let shown = &rows[..rows.len().min(of.limit)];
+    let shown = &rows[..rows.len().min(of.limit.0 as usize)];
     let files: Result<Vec<Value>, _> =
         shown.iter().map(|row| serde_json::to_value(row).map(without_nulls)).collect();
     let files = files.map_err(Error::from)?;
@@ -56,10 +70,13 @@ pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
 }
 
 /// `plan_file_info`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Info {
-    plan_id: String,
-    path: Option<String>,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// As in `plan_files` [default: the page the plan makes at its end]
+    path: Option<Text>,
 }
 
 /// Looks at a file.
@@ -68,7 +85,7 @@ pub(super) fn info(context: &Context<'_>, of: Info) -> Result<Value, Fault> {
     let files = Files::of(&plan.session, &plan.opened)?;
     let project = &plan.opened.project;
     let page = project.page(&project.default).map(str::to_owned);
-    let path = of.path.or(page).ok_or_else(|| {
+    let path = of.path.map(|path| path.0).or(page).ok_or_else(|| {
         Fault::new("INVALID_ARGUMENT", "plan_file_info: `path` is missing, and the plan makes no page")
             .hint("`plan_files` lists the files of the plan")
     })?;
@@ -79,18 +96,19 @@ pub(super) fn info(context: &Context<'_>, of: Info) -> Result<Value, Fault> {
 }
 
 /// `plan_read_file`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Read {
-    plan_id: String,
-    path: String,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// As in `plan_files`
+    path: Text,
+    /// Where to begin, in bytes
     #[serde(default)]
-    offset: u64,
-    #[serde(default = "sixteen")]
-    limit: u64,
-}
-
-fn sixteen() -> u64 {
-    16_000
+    offset: Number<0, { 1 << 40 }, 0>,
+    /// Maximum number of bytes
+    #[serde(default)]
+    limit: Number<100, 100_000, 16_000>,
 }
 
 /// Reads a file, or a piece of it.
@@ -99,12 +117,12 @@ pub(super) fn read(context: &Context<'_>, of: Read) -> Result<Value, Fault> {
     let files = Files::of(&plan.session, &plan.opened)?;
     let row = files.find(&of.path)?;
     // Three bytes more, so that a sign at the end can be seen whole.
-    let bytes = files.read(row, of.offset, of.limit + 3)?;
-    let piece = piece(&bytes, of.limit as usize).ok_or_else(|| {
+    let bytes = files.read(row, of.offset.0, of.limit.0 + 3)?;
+    let piece = piece(&bytes, of.limit.0 as usize).ok_or_else(|| {
         Fault::new("FILE_NOT_TEXT", format!("`{}` is not text", row.path))
             .hint("`plan_file_info` tells its length, digest and type")
     })?;
-    let begin = of.offset + piece.skipped as u64;
+    let begin = of.offset.0 + piece.skipped as u64;
     let end = begin + piece.text.len() as u64;
     Ok(json!({
         "plan_id": plan.id,

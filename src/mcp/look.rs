@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::arguments::{Number, Text};
 use super::fault::Fault;
 use super::summary::{SOME, condensed, put, seen};
 use super::{Context, End};
@@ -20,9 +22,12 @@ const LONG: usize = 3000;
 const NEWS: Duration = Duration::from_secs(5);
 
 /// `plan_status`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StatusOf {
-    plan_id: String,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// Everything `planexe status --json` gives, under `status`
     #[serde(default)]
     full: bool,
 }
@@ -40,21 +45,22 @@ pub(super) fn status(context: &Context<'_>, of: StatusOf) -> Result<Value, Fault
 }
 
 /// `plan_wait`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct WaitFor {
-    plan_id: String,
-    #[serde(default = "fifty")]
-    timeout_s: u64,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// The `cursor` of the last answer about this plan [default: everything so far is known]
+    cursor: Option<Text>,
+    /// Give up after this many seconds
+    #[serde(default)]
+    timeout_s: Number<0, 1200, 50>,
+    /// done: the build ends; failed: a task fails; human: a person is needed; any: the first of these
     #[serde(default, rename = "for")]
     what: What,
-    cursor: Option<String>,
 }
 
-fn fifty() -> u64 {
-    50
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum What {
     #[default]
@@ -75,7 +81,7 @@ pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, Fault> {
     };
     let since = of.cursor.as_deref().map(str::parse::<Cursor>).transpose();
     let since = since.map_err(|wrong| Fault::new("INVALID_ARGUMENT", format!("plan_wait: {wrong}")))?;
-    let (start, limit) = (Instant::now(), Duration::from_secs(of.timeout_s));
+    let (start, limit) = (Instant::now(), Duration::from_secs(of.timeout_s.0));
     let mut told = Duration::ZERO;
     let pause = |seen: &Seen, time: Duration| {
         let waited = start.elapsed();
@@ -106,16 +112,19 @@ pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, Fault> {
 }
 
 /// `plan_explain`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Explain {
-    plan_id: String,
-    task: String,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// A task (`swot`), one item of a loop (`review[ann]`), or an output (`swot.json`)
+    task: Text,
 }
 
 /// Explains a task.
 pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault> {
     let plan = context.server.open(&of.plan_id)?;
-    let views = explained(&plan.session, &plan.opened, &[of.task])?;
+    let views = explained(&plan.session, &plan.opened, &[of.task.0])?;
     let mut value = serde_json::to_value(views.first()).map_err(exit::Error::from)?;
     lean(&mut value);
     if let Some(object) = value.as_object_mut() {

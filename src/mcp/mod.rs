@@ -19,12 +19,12 @@ use planexe_pipeline::runs::Runs;
 use planexe_store::RunLock;
 
 mod about;
+mod arguments;
 pub mod fault;
 mod files;
 mod look;
 mod plans;
 pub mod protocol;
-mod schema;
 mod steer;
 mod summary;
 pub mod tools;

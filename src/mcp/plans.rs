@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::arguments::{Number, Text, yes};
 use super::fault::Fault;
 use super::summary::{cursor, next as next_step, seen};
 use super::{Context, Pipeline, Server, about, steer};
@@ -27,25 +29,25 @@ const LONGEST_LABEL: usize = 200;
 const SLUG: usize = 32;
 
 /// `plan_create`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Create {
-    prompt: String,
-    pipeline: Option<String>,
-    profile: Option<String>,
-    label: Option<String>,
-    parent_plan_id: Option<String>,
+    /// What is to be planned: the whole text, a page is best. See `example_prompts`
+    prompt: Text,
+    /// Which pipeline, as `server_info` names them [default: the first]
+    pipeline: Option<Text>,
+    /// Which models and settings, as `model_profiles` names them [default: the server's]
+    profile: Option<Text>,
+    /// A short name for people
+    label: Option<Text>,
+    /// The plan this one is made after, to be named in its status
+    parent_plan_id: Option<Text>,
+    /// Start building at once
     #[serde(default = "yes")]
     build: bool,
-    #[serde(default = "ten_minutes")]
-    window_s: u64,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn ten_minutes() -> u64 {
-    600
+    /// How far back the same request counts as repeated, seconds; 0: never
+    #[serde(default)]
+    window_s: Number<0, 604_800, 600>,
 }
 
 /// What a plan was asked for with, to know the same request again.
@@ -69,18 +71,18 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
     if of.label.as_ref().is_some_and(|label| label.len() > LONGEST_LABEL) {
         return Err(too_long("label", LONGEST_LABEL));
     }
-    let profile = of.profile.take().or_else(|| server.profile.clone());
+    let profile = of.profile.take().map(|name| name.0).or_else(|| server.profile.clone());
     about::check_profile(server, pipeline, profile.as_deref())?;
     if let Some(parent) = &of.parent_plan_id
         && server.runs.find_archived(parent).is_none()
     {
         server.find(parent)?;
     }
-    new::end_line(&mut of.prompt);
+    new::end_line(&mut of.prompt.0);
     let digest = digest(&[&of.prompt, &pipeline.name, profile.as_deref().unwrap_or("")]);
     // Of two servers that are asked the same at once, the second finds what the first has made.
     let held = server.runs.hold()?;
-    let (id, deduplicated) = match former(server, &digest, of.window_s)? {
+    let (id, deduplicated) = match former(server, &digest, of.window_s.0)? {
         Some(id) => (id, true),
         None => (make(server, pipeline, profile, &of, &digest)?, false),
     };
@@ -173,9 +175,9 @@ fn make(
     let wanted = Wanted {
         dir: &dir,
         source: pipeline.file.clone().map_or(Source::BuiltIn, Source::File),
-        prompt: Some(of.prompt.clone()),
-        label: of.label.clone(),
-        parent: of.parent_plan_id.clone(),
+        prompt: Some(of.prompt.0.clone()),
+        label: of.label.as_deref().map(str::to_owned),
+        parent: of.parent_plan_id.as_deref().map(str::to_owned),
         beside: vec![(REQUEST.to_owned(), request)],
     };
     if let Err(error) = new::make(&session, wanted) {
@@ -200,16 +202,15 @@ fn new_folder(server: &Server, first: &str) -> Result<(String, PathBuf), Fault> 
 }
 
 /// `plan_list`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct List {
-    #[serde(default = "ten")]
-    limit: usize,
+    /// Maximum number
+    #[serde(default)]
+    limit: Number<1, 50, 10>,
+    /// List archived plans instead
     #[serde(default)]
     archived: bool,
-}
-
-fn ten() -> usize {
-    10
 }
 
 /// Lists plans.
@@ -217,7 +218,7 @@ pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
     let server = context.server;
     let found = server.runs.list_named(of.archived)?;
     let total = found.len();
-    let rows = listing::rows(&server.base, found.into_iter().take(of.limit).collect());
+    let rows = listing::rows(&server.base, found.into_iter().take(of.limit.0 as usize).collect());
     let mut plans = serde_json::to_value(&rows).map_err(exit::Error::from)?;
     for plan in plans.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
         plan.retain(|_, value| !value.is_null());
@@ -226,9 +227,12 @@ pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
 }
 
 /// `plan_archive`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Archive {
-    plan_id: String,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// Take it back
     #[serde(default)]
     undo: bool,
 }
@@ -258,9 +262,12 @@ fn gone() -> Fault {
 }
 
 /// `plan_delete`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Delete {
-    plan_id: String,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// Really do it
     #[serde(default)]
     confirm: bool,
 }
@@ -272,7 +279,7 @@ pub(super) fn delete(context: &Context<'_>, of: Delete) -> Result<Value, Fault> 
     if !of.confirm {
         return Err(Fault::new(
             "NOT_CONFIRMED",
-            format!("`{}` would be removed with all its answers and history", of.plan_id),
+            format!("`{}` would be removed with all its answers and history", &*of.plan_id),
         )
         .hint("`confirm: true` does it; `plan_archive` keeps it out of the way instead"));
     }

@@ -1,8 +1,10 @@
 //! Tools that steer a plan: stop, resume, retry, and have tasks made again.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::arguments::{Text, Texts, yes};
 use super::fault::Fault;
 use super::summary::{WAIT, cursor, put, put_names, seen, short};
 use super::{Context, Plan, Server};
@@ -19,9 +21,12 @@ use planexe_ui::views::TaskView;
 use planexe_ui::views::news::Cursor;
 
 /// `plan_stop`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Stop {
-    plan_id: String,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// End at once, and give the plan up
     #[serde(default)]
     hard: bool,
 }
@@ -58,9 +63,12 @@ pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, Fault> {
 }
 
 /// `plan_resume`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Resume {
-    plan_id: String,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// Go on even if the plan was given up (phase `aborted`)
     #[serde(default)]
     force: bool,
 }
@@ -145,17 +153,16 @@ pub(super) fn begin(server: &Server, plan: &Plan) -> Result<Value, Fault> {
 }
 
 /// `plan_retry`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Retry {
-    plan_id: String,
-    #[serde(default)]
-    tasks: Vec<String>,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// Only these tasks
+    tasks: Option<Texts>,
+    /// Go on building at once
     #[serde(default = "yes")]
     build: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// Has failed tasks tried anew.
@@ -165,7 +172,8 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
     server.must_build()?;
     let plan = server.open_to_steer(&of.plan_id)?;
     let before = seen(&plan);
-    let args = RetryOptions { tasks: of.tasks, ..RetryOptions::default() };
+    let args =
+        RetryOptions { tasks: of.tasks.map(|tasks| tasks.0).unwrap_or_default(), ..RetryOptions::default() };
     let retried = try_anew(&plan.session, &plan.opened, &args)?;
     if retried.tasks.is_empty() {
         return Err(Fault::new("PLAN_NOT_FAILED", "no task failed: there is nothing to retry")
@@ -186,15 +194,20 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
 }
 
 /// `plan_invalidate`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Invalidate {
-    plan_id: String,
-    tasks: Vec<String>,
+    /// The plan, as `plan_create` or `plan_list` named it
+    plan_id: Text,
+    /// The tasks, items or outputs
+    tasks: Texts,
+    /// Also all that depends on them
     #[serde(default)]
     cascade: bool,
+    /// Really do it
     #[serde(default)]
     confirm: bool,
-    #[serde(default)]
+    /// Only say what would go, even with `confirm` [default: true unless `confirm` is]
     dry_run: Option<bool>,
 }
 
@@ -206,7 +219,7 @@ pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value,
             .hint("without both, it is only said what would go"));
     }
     let dry_run = of.dry_run.unwrap_or(!of.confirm);
-    let args = CleanOptions { tasks: of.tasks, downstream: of.cascade, dry_run, ..CleanOptions::default() };
+    let args = CleanOptions { tasks: of.tasks.0, downstream: of.cascade, dry_run, ..CleanOptions::default() };
     let going = Going::find(&plan.session, &plan.opened, &args)?;
     let names: Vec<String> = going.goes.iter().map(|one| one.task.clone()).collect();
     let files: usize = going.goes.iter().map(|one| one.files.len()).sum();

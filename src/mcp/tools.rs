@@ -1,10 +1,9 @@
 //! The table of tools: what each is called, says of itself, takes and gives.
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::arguments::{Given, schema_of};
 use super::fault::Fault;
-use super::schema::{check, choice, flag, number, object, text, texts};
 use super::{Context, about, files, look, plans, steer};
 
 /// A tool.
@@ -39,13 +38,7 @@ pub enum Effect {
     Destroys,
 }
 
-type Run = fn(&Context<'_>, Map<String, Value>) -> Result<Value, Fault>;
-
-const PLAN_ID: &str = "The plan, as `plan_create` or `plan_list` named it";
-
-fn plan_id() -> (&'static str, Value) {
-    ("plan_id", text(PLAN_ID))
-}
+type Run = fn(&Context<'_>, Given) -> Result<Value, Fault>;
 
 /// What `plan_status` always has; `plan_wait` too.
 const STATUS: &[(&str, &str)] = &[
@@ -71,36 +64,6 @@ pub const TOOLS: &[Tool] = &[
             call and after this server ends; follow it with `plan_wait`. The same prompt, pipeline and profile within \
             `window_s` seconds give the plan there is (`deduplicated: true`), so a call that timed out may be repeated. \
             `model_profiles` lists profiles; the `sample` profile of `strategic-plan` needs no model and no key.",
-        input: || {
-            object(
-                vec![
-                    (
-                        "prompt",
-                        text("What is to be planned: the whole text, a page is best. See `example_prompts`"),
-                    ),
-                    ("pipeline", text("Which pipeline, as `server_info` names them [default: the first]")),
-                    (
-                        "profile",
-                        text(
-                            "Which models and settings, as `model_profiles` names them [default: the server's]",
-                        ),
-                    ),
-                    ("label", text("A short name for people")),
-                    ("parent_plan_id", text("The plan this one is made after, to be named in its status")),
-                    ("build", flag("Start building at once", true)),
-                    (
-                        "window_s",
-                        number(
-                            "How far back the same request counts as repeated, seconds; 0: never",
-                            0,
-                            604_800,
-                            600,
-                        ),
-                    ),
-                ],
-                &["prompt"],
-            )
-        },
         output: &[
             ("plan_id", "string"),
             ("deduplicated", "boolean"),
@@ -111,7 +74,8 @@ pub const TOOLS: &[Tool] = &[
         ],
         effect: Effect::Builds,
         waits: false,
-        run: |context, arguments| plans::create(context, read(arguments)?),
+        input: schema_of::<plans::Create>,
+        run: |context, given| plans::create(context, given.read()?),
     },
     Tool {
         name: "plan_wait",
@@ -120,146 +84,76 @@ pub const TOOLS: &[Tool] = &[
             needed, or its build ends. Give the `cursor` of the last answer: what was told in it is not told again, and what \
             happened since is told at once. Gives the same as `plan_status`, with `happened`, `timed_out` and `news`. Many \
             clients give up a call after 60 seconds, so wait for less and call again; nothing is lost between two calls.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    (
-                        "cursor",
-                        text(
-                            "The `cursor` of the last answer about this plan [default: everything so far is known]",
-                        ),
-                    ),
-                    ("timeout_s", number("Give up after this many seconds", 0, 1200, 50)),
-                    (
-                        "for",
-                        choice(
-                            "done: the build ends; failed: a task fails; human: a person is needed; any: the first of these",
-                            &["any", "done", "failed", "human"],
-                            "any",
-                        ),
-                    ),
-                ],
-                &["plan_id"],
-            )
-        },
         output: STATUS,
         effect: Effect::Looks,
         waits: true,
-        run: |context, arguments| look::wait(context, read(arguments)?),
+        input: schema_of::<look::WaitFor>,
+        run: |context, given| look::wait(context, given.read()?),
     },
     Tool {
         name: "plan_status",
         title: "Look at a plan",
         description: "Where a plan stands: phase, steps done, what runs, what failed and why, time to go, cost, quality, and \
             what to do next. `full: true` gives every task with all its fields (long: about a kilobyte a task).",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    ("full", flag("Everything `planexe status --json` gives, under `status`", false)),
-                ],
-                &["plan_id"],
-            )
-        },
         output: STATUS,
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| look::status(context, read(arguments)?),
+        input: schema_of::<look::StatusOf>,
+        run: |context, given| look::status(context, given.read()?),
     },
     Tool {
         name: "plan_list",
         title: "List plans",
         description: "The plans there are, the newest first, each with its phase, steps and the beginning of its prompt.",
-        input: || {
-            object(
-                vec![
-                    ("limit", number("Maximum number", 1, 50, 10)),
-                    ("archived", flag("List archived plans instead", false)),
-                ],
-                &[],
-            )
-        },
         output: &[("plans", "array"), ("total", "integer")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| plans::list(context, read(arguments)?),
+        input: schema_of::<plans::List>,
+        run: |context, given| plans::list(context, given.read()?),
     },
     Tool {
         name: "plan_explain",
         title: "Explain a task",
         description: "Why a task failed, why it would run again (with the difference of what changed), what it waits for, \
             and what to do about it.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    (
-                        "task",
-                        text(
-                            "A task (`swot`), one item of a loop (`review[ann]`), or an output (`swot.json`)",
-                        ),
-                    ),
-                ],
-                &["plan_id", "task"],
-            )
-        },
         output: &[("task", "string"), ("state", "string"), ("reasons", "array")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| look::explain(context, read(arguments)?),
+        input: schema_of::<look::Explain>,
+        run: |context, given| look::explain(context, given.read()?),
     },
     Tool {
         name: "plan_retry",
         title: "Retry failed tasks",
         description: "Have failed tasks tried again, with fresh answers and full budgets, and go on building. Without `tasks` \
             all that failed. For a cause outside (a server away, a key not set) `plan_resume` is enough once it is mended.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    ("tasks", texts("Only these tasks", 1)),
-                    ("build", flag("Go on building at once", true)),
-                ],
-                &["plan_id"],
-            )
-        },
         output: &[("plan_id", "string"), ("tasks", "array"), ("next", "string")],
         effect: Effect::Builds,
         waits: false,
-        run: |context, arguments| steer::retry(context, read(arguments)?),
+        input: schema_of::<steer::Retry>,
+        run: |context, given| steer::retry(context, given.read()?),
     },
     Tool {
         name: "plan_resume",
         title: "Start or resume a plan",
         description: "Start a plan that was only made, or go on with one that was stopped, paused, interrupted, failed, or \
             changed by `plan_invalidate`. Only what is not done runs; kept answers are used again.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    ("force", flag("Go on even if the plan was given up (phase `aborted`)", false)),
-                ],
-                &["plan_id"],
-            )
-        },
         output: &[("plan_id", "string"), ("build", "object"), ("next", "string")],
         effect: Effect::Builds,
         waits: false,
-        run: |context, arguments| steer::resume(context, read(arguments)?),
+        input: schema_of::<steer::Resume>,
+        run: |context, given| steer::resume(context, given.read()?),
     },
     Tool {
         name: "plan_stop",
         title: "Stop a plan",
         description: "Tell the running build to start nothing more; what runs finishes and is recorded. `plan_resume` continues \
             from there. `hard: true` ends running calls at once and gives the plan up (`plan_resume` then wants `force`).",
-        input: || {
-            object(vec![plan_id(), ("hard", flag("End at once, and give the plan up", false))], &["plan_id"])
-        },
         output: &[("plan_id", "string"), ("stop_requested", "boolean"), ("message", "string")],
         effect: Effect::Steers,
         waits: false,
-        run: |context, arguments| steer::stop(context, read(arguments)?),
+        input: schema_of::<steer::Stop>,
+        run: |context, given| steer::stop(context, given.read()?),
     },
     Tool {
         name: "plan_invalidate",
@@ -267,146 +161,100 @@ pub const TOOLS: &[Tool] = &[
         description: "Have tasks made again with fresh answers; what they made goes to history. Only says what would go, \
             unless `confirm: true`. With `cascade` also everything that depends on them; without it, readers run again only \
             if what they read comes out different. `plan_resume` then builds.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    ("tasks", texts("The tasks, items or outputs", 1)),
-                    ("cascade", flag("Also all that depends on them", false)),
-                    ("confirm", flag("Really do it", false)),
-                    (
-                        "dry_run",
-                        flag(
-                            "Only say what would go, even with `confirm` [default: true unless `confirm` is]",
-                            false,
-                        ),
-                    ),
-                ],
-                &["plan_id", "tasks"],
-            )
-        },
         output: &[("plan_id", "string"), ("done", "boolean"), ("tasks", "array"), ("next", "string")],
         effect: Effect::Destroys,
         waits: false,
-        run: |context, arguments| steer::invalidate(context, read(arguments)?),
+        input: schema_of::<steer::Invalidate>,
+        run: |context, given| steer::invalidate(context, given.read()?),
     },
     Tool {
         name: "plan_files",
         title: "List the files of a plan",
         description: "The outputs, inputs and records of a plan, the newest first, each with its size and the task that made it.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    ("task", text("Only those this task made")),
-                    ("kind", choice("Only of this kind", &["all", "output", "input", "record"], "all")),
-                    ("limit", number("Maximum number", 1, 500, 30)),
-                ],
-                &["plan_id"],
-            )
-        },
         output: &[("plan_id", "string"), ("files", "array"), ("total", "integer")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| files::list(context, read(arguments)?),
+        input: schema_of::<files::List>,
+        run: |context, given| files::list(context, given.read()?),
     },
     Tool {
         name: "plan_file_info",
         title: "Look at a file of a plan",
         description: "Length, SHA-256, type and task of a file; of an output that is not made yet `ready: false` and why.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    ("path", text("As in `plan_files` [default: the page the plan makes at its end]")),
-                ],
-                &["plan_id"],
-            )
-        },
         output: &[("plan_id", "string"), ("ready", "boolean"), ("path", "string")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| files::info(context, read(arguments)?),
+        input: schema_of::<files::Info>,
+        run: |context, given| files::info(context, given.read()?),
     },
     Tool {
         name: "plan_read_file",
         title: "Read a file of a plan",
         description: "The text of an output, input or record. Long files come in pieces: go on at `next_offset` until it is \
             null. Of a report read `report.md`, not `report.html`.",
-        input: || {
-            object(
-                vec![
-                    plan_id(),
-                    ("path", text("As in `plan_files`")),
-                    ("offset", number("Where to begin, in bytes", 0, 1 << 40, 0)),
-                    ("limit", number("Maximum number of bytes", 100, 100_000, 16_000)),
-                ],
-                &["plan_id", "path"],
-            )
-        },
         output: &[("plan_id", "string"), ("path", "string"), ("text", "string"), ("bytes", "integer")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| files::read(context, read(arguments)?),
+        input: schema_of::<files::Read>,
+        run: |context, given| files::read(context, given.read()?),
     },
     Tool {
         name: "plan_archive",
         title: "Archive a plan",
         description: "Put a plan aside: it is kept, but no longer listed. `undo: true` takes it back. Not while it is built.",
-        input: || object(vec![plan_id(), ("undo", flag("Take it back", false))], &["plan_id"]),
         output: &[("plan_id", "string"), ("archived", "boolean")],
         effect: Effect::Steers,
         waits: false,
-        run: |context, arguments| plans::archive(context, read(arguments)?),
+        input: schema_of::<plans::Archive>,
+        run: |context, given| plans::archive(context, given.read()?),
     },
     Tool {
         name: "plan_delete",
         title: "Delete a plan",
         description: "Remove a plan with all its answers and history, for ever; `plan_archive` keeps it. Wants `confirm: true`. \
             Not while it is built.",
-        input: || object(vec![plan_id(), ("confirm", flag("Really do it", false))], &["plan_id"]),
         output: &[("plan_id", "string"), ("deleted", "boolean")],
         effect: Effect::Destroys,
         waits: false,
-        run: |context, arguments| plans::delete(context, read(arguments)?),
+        input: schema_of::<plans::Delete>,
+        run: |context, given| plans::delete(context, given.read()?),
     },
     Tool {
         name: "example_prompts",
         title: "Example prompts",
         description: "Whole prompts as they should be: what, who, money, dates, conditions. `profile` plays recorded answers to it.",
-        input: || object(vec![("pipeline", text("Of this pipeline [default: the first]"))], &[]),
         output: &[("pipeline", "string"), ("prompts", "array")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| about::example_prompts(context, read(arguments)?),
+        input: schema_of::<about::Of>,
+        run: |context, given| about::example_prompts(context, given.read()?),
     },
     Tool {
         name: "example_plans",
         title: "Example plans",
         description: "Plans that can be made in seconds, without a model and without a key, from recorded answers: to see what \
             comes out before paying for it.",
-        input: || object(vec![("pipeline", text("Of this pipeline [default: the first]"))], &[]),
         output: &[("pipeline", "string"), ("plans", "array")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| about::example_plans(context, read(arguments)?),
+        input: schema_of::<about::Of>,
+        run: |context, given| about::example_plans(context, given.read()?),
     },
     Tool {
         name: "model_profiles",
         title: "Model profiles",
         description: "The profiles `plan_create` takes: what each is for, its models, their prices (USD per million tokens), \
             the host that is asked, and whether the key it wants is set (never the key).",
-        input: || object(vec![("pipeline", text("Of this pipeline [default: the first]"))], &[]),
         output: &[("pipeline", "string"), ("profiles", "array")],
         effect: Effect::Looks,
         waits: false,
-        run: |context, arguments| about::model_profiles(context, read(arguments)?),
+        input: schema_of::<about::Of>,
+        run: |context, given| about::model_profiles(context, given.read()?),
     },
     Tool {
         name: "server_info",
         title: "About this server",
         description: "Version, host, the folder the plans are in, the pipelines, and whether builds may be started.",
-        input: || object(vec![], &[]),
         output: &[
             ("name", "string"),
             ("version", "string"),
@@ -416,7 +264,8 @@ pub const TOOLS: &[Tool] = &[
         ],
         effect: Effect::Looks,
         waits: false,
-        run: |context, _| about::server_info(context),
+        input: schema_of::<about::Nothing>,
+        run: |context, given| given.read().and_then(|about::Nothing {}| about::server_info(context)),
     },
 ];
 
@@ -458,17 +307,7 @@ pub(super) fn run(
     tool: &Tool,
     arguments: &Map<String, Value>,
 ) -> Result<Value, Fault> {
-    let arguments = check(&(tool.input)(), arguments).map_err(|(wrong, hint)| {
-        let fault = Fault::new("INVALID_ARGUMENT", format!("{}: {wrong}", tool.name));
-        hint.map_or(fault.clone(), |hint| fault.hint(hint))
-    })?;
-    (tool.run)(context, arguments)
-}
-
-/// Arguments that fit their schema, as the struct of the tool.
-fn read<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Fault> {
-    serde_json::from_value(Value::Object(arguments))
-        .map_err(|error| Fault::new("INVALID_ARGUMENT", error.to_string()))
+    (tool.run)(context, Given::new(tool.name, arguments))
 }
 
 #[cfg(test)]
