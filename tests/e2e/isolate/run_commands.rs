@@ -169,11 +169,15 @@ fn a_candidate_that_is_touched_is_merged_before_anything_reads_it() {
     for judge in ["exit 3", "echo '{\"score\":0.1,\"notes\":\"no\"}'"] {
         let space = repository(&eval(judge));
         space.run(&["build"]).exits(1);
+        space.run(&["done", "fix"]).exits(2).says(&["does not wait for a person", "`planexe touch fix`"]);
         space.run(&["touch", "fix", "-n"]).exits(0).says(&["would be accepted"]);
         space.run(&["touch", "fix"]).exits(0).says(&["accepted as it is", "merges it into `main`"]);
         assert!(!space.exists("notes.md.DONE") && !space.exists("report.txt"), "{judge}");
         let status = space.run(&["status", "--json"]).exits(0).json();
-        assert_ne!(status["run"]["phase"], "completed", "{status:#}");
+        assert_eq!(status["run"]["phase"], "stopped", "{status:#}");
+        assert_eq!(status["tasks"][1]["by"], "touch", "{status:#}");
+        space.run(&["explain", "fix"]).exits(0).says(&["it was accepted by hand by", "is to be merged"]);
+        space.run(&["done", "fix"]).exits(2).says(&["what it waits for is its merge"]);
         assert_eq!(space.status("fix")["state"], "merging");
         space.run(&["touch", "fix"]).says(&["not merged yet"]);
         space.build();

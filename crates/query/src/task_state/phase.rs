@@ -31,6 +31,8 @@ pub struct PhaseFacts {
     pub waiting: bool,
     /// A task was left in the middle.
     pub interrupted: bool,
+    /// A task is to be merged by the next build.
+    pub merging: bool,
 }
 
 /// Where a run stands, in a word: `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`,
@@ -48,6 +50,8 @@ pub fn phase(facts: &PhaseFacts) -> &'static str {
         Some(Phase::Completed) if facts.waiting => "waiting",
         Some(Phase::Completed) if facts.unfinished => "stopped",
         Some(Phase::Completed) => "completed",
+        // What failed was accepted by hand since, and is to be merged.
+        Some(Phase::Failed) if facts.merging && !facts.lost && !facts.failed => "stopped",
         Some(Phase::Failed) => "failed",
         Some(Phase::Stopped) => "stopped",
         Some(Phase::Paused) if facts.waiting => "waiting",
@@ -99,6 +103,7 @@ pub fn phase_of(
         lost: tasks.iter().any(|task| matches!(task.state, Shown::Failed | Shown::Blocked)),
         waiting: any(&[Shown::Waiting]),
         interrupted: any(&[Shown::Stopped, Shown::Running]),
+        merging: any(&[Shown::Merging]),
     })
 }
 

@@ -184,7 +184,11 @@ impl ExplainView {
             _ if self.state == Shown::Merging
                 || (self.state == Shown::Waiting && self.isolation.is_some()) =>
             {
-                "Not done yet: it succeeded, and is to be merged.\n".to_owned()
+                let how = match self.by.as_deref() {
+                    Some("touch") => format!("was {}", accepted_by(self.by_user.as_deref())),
+                    _ => "succeeded".to_owned(),
+                };
+                format!("Not done yet: it {how}, and is to be merged.\n")
             }
             Verdict::Stale if self.cannot_run => self.refused(style),
             Verdict::Stale if self.asked.is_some() => String::new(),

@@ -105,7 +105,15 @@ impl Checkouts<'_> {
                         "--",
                     ])?;
                     let dirty: BTreeSet<String> = git
-                        .names(&["diff", "--name-only", "-z", "--no-renames", "HEAD", "--"])?
+                        .names(&[
+                            "diff",
+                            "--name-only",
+                            "-z",
+                            "--no-renames",
+                            "--diff-filter=d",
+                            "HEAD",
+                            "--",
+                        ])?
                         .into_iter()
                         .collect();
                     let both: Vec<String> = touched.into_iter().filter(|name| dirty.contains(name)).collect();
