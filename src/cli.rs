@@ -612,7 +612,7 @@ fn environment() -> style::Environment {
 
 /// Prints the error a command ended with: for people on standard error, and as data under `--json`.
 fn show(session: &Session, error: &Error) {
-    let hints = error.hints.iter().map(|hint| session.here(hint)).collect();
+    let hints = error.hints.iter().map(|hint| session.hint_here(hint)).collect();
     let error = &Error { hints, ..error.clone() };
     if session.globals.json {
         let _ = match &error.answer {
@@ -634,7 +634,7 @@ fn lay_out(session: &Session, error: &Error) -> String {
         text += &format!("\n  caused by: {}", style::clean(cause));
     }
     for hint in &error.hints {
-        text += &format!("\n{} {}", style.paint(GREEN, "hint:"), style::clean(hint));
+        text += &format!("\n{} {}", style.paint(GREEN, "hint:"), style::clean(hint.text()));
     }
     text
 }

@@ -208,7 +208,7 @@ fn events() -> Vec<Kind> {
             kept: true,
         },
         Kind::TaskSkipped { task: task.clone() },
-        Kind::TaskWaiting { task: task.clone(), message: message.clone() },
+        Kind::TaskWaiting { task: task.clone(), message: message.clone().into() },
         Kind::TaskStopped { task: task.clone() },
         Kind::TaskStalled { task: task.clone(), idle_s: 1.0 },
         Kind::TaskRescued { task: task.clone(), attempt: 1, model, score: None },

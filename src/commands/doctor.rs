@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::commands::Session;
 use crate::ops::keys::{KeyView, key_of, models_of};
 use planexe_base::exit::{self, Error};
+use planexe_base::message::Hint;
 use planexe_base::style::{GREEN, RED, Style, YELLOW, clean, count, pad};
 use planexe_llm::keys::{self, KeyRing};
 use planexe_notify::{Receivers, outbox, receivers};
@@ -83,7 +84,7 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
             }
         }
         Err(error) => {
-            let remedy = error.hints.first().cloned().unwrap_or_else(|| "mend that file".to_owned());
+            let remedy = error.hints.first().map_or("mend that file", Hint::text).to_owned();
             findings.push(Finding::fail("keys", error.to_string(), remedy));
         }
     }

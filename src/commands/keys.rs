@@ -169,10 +169,7 @@ impl Held {
 }
 
 fn fault(error: &KeyError) -> Error {
-    let text = error.to_string();
-    let (message, hint) = text.split_once("\nhint: ").map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
-    let error = Error::new(Kind::Setup, message).code("keys");
-    hint.map_or(error.clone(), |hint| error.hint(hint))
+    Error::new(Kind::Setup, error.message()).code("keys")
 }
 
 /// The name of a variable: a key typed by mistake is not repeated on the screen.

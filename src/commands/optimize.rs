@@ -126,9 +126,8 @@ pub fn run(session: &Session, args: &OptimizeArgs) -> Result<u8, Error> {
         return Ok(exit::DONE);
     }
     let Some(task) = &args.task else {
-        return Err(
-            Error::usage("whose experiment is to be shown is not said").hint("planexe optimize TASK --show")
-        );
+        return Err(Error::usage("whose experiment is to be shown is not said")
+            .hint("`planexe optimize TASK --show`"));
     };
     let progress = session.progress_options(args.progress, false);
     let sink = || progress::to_stderr(progress);
@@ -197,7 +196,7 @@ fn end(session: &Session, Experimented { view, refused, code }: Experimented) ->
 fn tell(session: &Session, view: &OptimizeView) -> Result<(), Error> {
     if session.globals.json {
         let mut view = view.clone();
-        view.next.iter_mut().for_each(|next| *next = session.here(next));
+        view.next.iter_mut().for_each(|next| *next = session.typed(next));
         session.print_json(&view)?;
         return Ok(());
     }

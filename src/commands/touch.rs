@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::commands::{LockArgs, Session};
 use crate::ops::names::find_parts;
 use planexe_base::exit::{self, Error, Kind};
+use planexe_base::message::Message;
 use planexe_base::record::By;
 use planexe_base::style::clean;
 use planexe_build::check_staleness::Judgement;
@@ -61,12 +62,12 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     let index = Index::load(store);
     let env = |name: &str| session.variable(name);
     let judge = judge(project, store, &index, &units.finder, &env);
-    let mut faults = Vec::new();
+    let mut faults: Vec<Message> = Vec::new();
     let mut to_merge: Vec<(&Unit, TaskId, Judgement)> = Vec::new();
     let (mut stale, mut fresh): (Vec<(&Unit, TaskId, Judgement)>, Vec<&Unit>) = Default::default();
     for unit in &chosen {
         let Some(id) = units.in_graph(unit) else {
-            faults.push(format!("`{}`: its item is no longer in the list", unit.name));
+            faults.push(format!("`{}`: its item is no longer in the list", unit.name).into());
             continue;
         };
         let judgement = judge.judge(&units.graph, id, false);
@@ -78,7 +79,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
         match &judgement.decision {
             Decision::Fresh { edited, .. } if edited.is_empty() && found.is_empty() => fresh.push(unit),
             _ if found.is_empty() => stale.push((unit, id, judgement)),
-            _ => faults.extend(found.into_iter().map(|message| format!("`{}`: {message}", unit.name))),
+            _ => faults.extend(found.into_iter().map(|message| message.about(format!("`{}`", unit.name)))),
         }
     }
     let user = session.user();
@@ -94,7 +95,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     for (unit, id, judgement) in &to_merge {
         match accept(unit, *id, judgement, true)? {
             Ok(base) => merging.push((unit, base)),
-            Err(why) => faults.push(format!("`{}`: {why}", unit.name)),
+            Err(why) => faults.push(format!("`{}`: {why}", unit.name).into()),
         }
     }
     if !faults.is_empty() {
@@ -108,7 +109,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     if touched {
         for (unit, id, judgement) in &to_merge {
             if let Err(why) = accept(unit, *id, judgement, false)? {
-                return Err(refused(vec![format!("`{}`: {why}", unit.name)]));
+                return Err(refused(vec![format!("`{}`: {why}", unit.name).into()]));
             }
         }
         let how = Adopting { by: By::Touch, user: Some(&user) };
@@ -154,13 +155,16 @@ fn files(outputs: &[String]) -> String {
 }
 
 /// Nothing was marked: what is missing, by name.
-fn refused(mut faults: Vec<String>) -> Error {
+fn refused(mut faults: Vec<Message>) -> Error {
     let message = match faults.len() {
-        1 => format!("nothing was marked: {}", faults.remove(0)),
-        n => format!("nothing was marked: {n} things stand in the way"),
+        1 => faults.remove(0).about("nothing was marked"),
+        n => format!("nothing was marked: {n} things stand in the way").into(),
     };
     let mut error = Error::new(Kind::Task, message).code("not_whole");
-    error.causes = faults;
+    for fault in faults {
+        error.causes.push(fault.text);
+        error.hints.extend(fault.hints);
+    }
     error.hint("`touch` marks what is whole and valid; `planexe build` makes the rest")
 }
 

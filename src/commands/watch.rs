@@ -140,7 +140,10 @@ impl Watch<'_> {
                 // An editor may take a file away before it puts the new one there.
                 Err(error) if self.watched.is_some() && run.is_dir() => {
                     let error = self.session.open_error(error);
-                    let hints = error.hints.iter().map(|hint| format!("\nhint: {}", self.session.here(hint)));
+                    let hints = error
+                        .hints
+                        .iter()
+                        .map(|hint| format!("\nhint: {}", self.session.hint_here(hint).text()));
                     self.faulty(run, format!("error: {error}{}", hints.collect::<String>()));
                     return Ok(None);
                 }
@@ -290,7 +293,7 @@ impl Watch<'_> {
             Err(error) => {
                 session.complain(&format!("error: {error}"));
                 for hint in &error.hints {
-                    session.complain(&format!("hint: {}", session.here(hint)));
+                    session.complain(&format!("hint: {}", session.hint_here(hint).text()));
                 }
                 return Ok(Next::Again(changes));
             }

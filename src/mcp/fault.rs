@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use planexe_base::exit::{Error, Kind};
+use planexe_base::message::Hint;
 
 /// Every code a tool may answer with, and what it means.
 pub const CODES: [(&str, &str); 20] = [
@@ -116,9 +117,9 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         let (code, advice) = of_command(&error);
         // What a person would type is of use only where there is no tool for it.
-        let typed = |hint: &&String| hint.contains("`planexe ") || hint.contains("`-");
-        let own = error.hints.iter().find(|hint| !typed(hint)).cloned();
-        let hint = own.or(advice.map(str::to_owned)).or_else(|| error.hints.first().cloned());
+        let text = |hint: &Hint| hint.text().to_owned();
+        let own = error.hints.iter().find(|hint| !hint.is_typed()).map(text);
+        let hint = own.or(advice.map(str::to_owned)).or_else(|| error.hints.first().map(text));
         let message = match &error.causes[..] {
             [] => error.message.clone(),
             causes => format!("{}: {}", error.message, causes.join(": ")),

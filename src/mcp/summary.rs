@@ -173,7 +173,7 @@ fn put_quality(answer: &mut Value, status: &StatusView) {
             json!({
                 "failure_reason": error.failure_reason,
                 "failed_step": error.failed_step,
-                "message": short(&error.message),
+                "message": short(&error.message.to_lines()),
                 "recoverable": error.recoverable,
             })
         }),

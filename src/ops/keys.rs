@@ -66,11 +66,9 @@ pub fn key_of(endpoint: &Endpoint, ring: &KeyRing) -> KeyView {
     };
     if let Err(error) = ring.resolve(&env, url) {
         view.bound = !matches!(error, KeyError::NotBound { .. } | KeyError::Plain { .. } | KeyError::Url(_));
-        let text = error.to_string();
-        let (problem, hint) =
-            text.split_once("\nhint: ").map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
-        view.problem = Some(problem.to_owned());
-        view.remedy = hint.map(str::to_owned);
+        let message = error.message();
+        view.remedy = message.advice();
+        view.problem = Some(message.text);
     }
     view.variable = Some(env);
     view

@@ -88,7 +88,8 @@ fn row(base: &Base, found: &Found) -> RunRow {
             row.parent = status.run.parent;
             row.cost_usd = status.cost_usd;
             row.prompt_excerpt = excerpt(&opened);
-            row.problem = status.error.map(|error| format!("{}: {}", error.failed_step, error.message));
+            row.problem =
+                status.error.map(|error| format!("{}: {}", error.failed_step, error.message.to_lines()));
         }
         // A build that goes on is seen all the same.
         Err(error) => {

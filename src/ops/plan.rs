@@ -176,7 +176,7 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
             task: task.name.clone(),
             verdict: if certain { Verdict::Stale } else { Verdict::DependsOn },
             reasons: match survey.unknown_items.get(&id) {
-                Some(failure) => vec![Reason::new(failure.class.name(), failure.message.as_str())],
+                Some(failure) => vec![Reason::new(failure.class.name(), failure.message.to_lines())],
                 None => judgement.map(|judgement| reasons_now(judgement, owner.as_ref())).unwrap_or_default(),
             },
             depends_on: needs.iter().filter(|id| open(id)).map(name).collect(),

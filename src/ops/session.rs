@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use planexe_base::exit::{Error, Kind};
+use planexe_base::message::{self, Hint};
 use planexe_base::style::{self, Style};
 use planexe_build::jobserver::Make;
 use planexe_build::lifecycle;
@@ -227,7 +228,7 @@ impl Session {
                 let colour = self.style.depth != style::Depth::None;
                 let text = faults.render(colour, self.style.columns());
                 let mut view = FaultsView::of(&faults, self.server());
-                view.error.next.iter_mut().for_each(|command| *command = self.here(command));
+                view.error.next.iter_mut().for_each(|command| *command = self.typed(command));
                 let answer = serde_json::to_value(&view).ok().map(Box::new);
                 Error { answer, ..Error::rendered(Kind::Manifest, text).code("faults") }
             }
@@ -297,7 +298,7 @@ impl Session {
         let lookup = move |name: &str| read.and_then(|read| read(name));
         let folder = config_dir(&lookup);
         KeyRing::load(folder.as_deref(), lookup)
-            .map_err(|error| Error::new(Kind::Setup, error.to_string()).code("keys"))
+            .map_err(|error| Error::new(Kind::Setup, error.message()).code("keys"))
     }
 
     /// Who answers, for machines.
@@ -312,9 +313,20 @@ impl Session {
         named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(uid)
     }
 
-    /// A text that names commands to type, with those as they must be typed from where this one was: with the
-    /// options that said which run is meant, and how it is read.
+    /// A text with the commands in it as they must be typed from here.
     pub fn here(&self, text: &str) -> String {
+        message::with_commands(text, |command| self.typed(command))
+    }
+
+    /// A hint with its commands as they must be typed from here.
+    pub fn hint_here(&self, hint: &Hint) -> Hint {
+        hint.with_commands(|command| self.typed(command))
+    }
+
+    /// A command as it must be typed from where this one was: with the options that said which run is meant, and how it
+    /// is read.
+    pub fn typed(&self, command: &str) -> String {
+        let Some(words) = command.strip_prefix("planexe ") else { return command.to_owned() };
         let place = &self.place;
         let path = |path: &PathBuf| style::shell_path(path);
         let word = |word: &str| style::shell_word(word);
@@ -327,15 +339,9 @@ impl Session {
         {
             options += &format!("{option} {value} ");
         }
-        let mut parts = text.split("planexe ");
-        let mut typed = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let word = part.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next();
-            let of_run = word.is_some_and(|word| OF_A_RUN.contains(&word));
-            typed += "planexe ";
-            typed += if of_run { &options } else { "" };
-            typed += part;
+        match words.split(' ').next() {
+            Some(word) if OF_A_RUN.contains(&word) => format!("planexe {options}{words}"),
+            _ => command.to_owned(),
         }
-        typed
     }
 }

@@ -166,7 +166,7 @@ fn error_of(session: &Session, standing: &Standing) -> Option<ErrorSummary> {
         failed_step: task.task.clone(),
         message: failure.message.clone(),
         recoverable: failure.recoverable,
-        next: session.here(&format!("planexe explain {}", shell_word(&task.task))),
+        next: session.typed(&format!("planexe explain {}", shell_word(&task.task))),
     })
 }
 

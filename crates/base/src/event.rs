@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::Message;
 use crate::record::{Failure, StatusUsage};
 
 /// Names of the events that webhooks can be told.
@@ -139,7 +140,7 @@ pub enum Kind {
         /// `task` or `task[key]`.
         task: String,
         /// What is asked.
-        message: String,
+        message: Message,
     },
     /// A running task was stopped before its end.
     #[serde(rename = "task.stopped")]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::message::{Hint, Message};
+
 /// Everything asked for is done.
 pub const DONE: u8 = 0;
 /// A task failed, or planexe itself could not do its work.
@@ -87,8 +89,8 @@ pub struct Error {
     pub message: String,
     /// What lies behind it, outermost first.
     pub causes: Vec<String>,
-    /// What to type next, one a line.
-    pub hints: Vec<String>,
+    /// What to do next, one a line.
+    pub hints: Vec<Hint>,
     /// The message is already laid out, with its places in the file and its colours: shown as it is.
     #[serde(skip)]
     pub rendered: bool,
@@ -98,23 +100,22 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of a kind. Lines of the message that begin with `hint: ` become its hints.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        let text: String = message.into();
-        let mut parts = text.split("\nhint: ").map(str::to_owned);
+    /// An error of a kind, with the hints of its message.
+    pub fn new(kind: Kind, message: impl Into<Message>) -> Error {
+        let message: Message = message.into();
         Error {
             kind,
             code: kind.name(),
-            message: parts.next().unwrap_or_default(),
+            message: message.text,
             causes: Vec::new(),
-            hints: parts.collect(),
+            hints: message.hints,
             rendered: false,
             answer: None,
         }
     }
 
     /// The command line is wrong.
-    pub fn usage(message: impl Into<String>) -> Error {
+    pub fn usage(message: impl Into<Message>) -> Error {
         Error::new(Kind::Usage, message)
     }
 
@@ -130,7 +131,7 @@ impl Error {
     }
 
     /// With a further hint.
-    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Error {
         self.hints.push(hint.into());
         self
     }
@@ -199,13 +200,13 @@ mod tests {
         assert_eq!((error.kind, error.message.as_str()), (Kind::Internal, "no such file"));
         let error = Error::usage("cannot read `plan.txt`")
             .because(&std::io::Error::other("is a directory"))
-            .hint("planexe new DIR");
+            .hint("`planexe new DIR`");
         assert_eq!(error.to_string(), "cannot read `plan.txt`: is a directory");
-        assert_eq!(error.hints, ["planexe new DIR"]);
-        let error = Error::new(Kind::Setup, "`KEY` is not set\nhint: `export KEY=…`");
+        assert_eq!(error.hints, [Hint::from("`planexe new DIR`")]);
+        let error = Error::new(Kind::Setup, Message::new("`KEY` is not set").hint("`export KEY=…`"));
         assert_eq!(
             (error.message.as_str(), error.hints.as_slice()),
-            ("`KEY` is not set", &["`export KEY=…`".into()][..])
+            ("`KEY` is not set", &[Hint::from("`export KEY=…`")][..])
         );
         assert_eq!(Error::rendered(Kind::Manifest, "a\nhint: b").message, "a\nhint: b");
     }

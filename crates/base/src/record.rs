@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure_class::FailureClass;
+use crate::message::Message;
 
 /// Version of the sidecar formats. A newer one is never believed, an older one still read.
 pub const SCHEMA: u32 = 1;
@@ -207,8 +208,8 @@ pub struct Places {
 pub struct Failure {
     /// In a word.
     pub class: FailureClass,
-    /// One line for people.
-    pub message: String,
+    /// For people.
+    pub message: Message,
     /// Joins log, usage and failures: 12 hex digits.
     #[serde(default)]
     pub error_id: Option<String>,

@@ -33,8 +33,8 @@ pub fn question(
     values.insert("outputs".into(), Value::from_iter(outputs.iter().map(Shown::value)));
     values.insert("round".into(), candidate.round.max(1).into());
     let said = candidate.failure.as_ref().map(|failed| match &failed.raw_error {
-        Some(raw) => format!("{}\n{raw}", failed.message),
-        None => failed.message.clone(),
+        Some(raw) => format!("{}\n{raw}", failed.message.to_lines()),
+        None => failed.message.to_lines(),
     });
     values.insert("error".into(), said.unwrap_or_default().into());
     let values = Value::from_iter(values);

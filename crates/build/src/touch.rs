@@ -4,6 +4,7 @@ use crate::check_staleness::Judgement;
 use crate::runner::isolated::accepted_by_hand;
 use planexe_base::clock;
 use planexe_base::fs::{self, Durability, FsError};
+use planexe_base::message::Message;
 use planexe_base::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status};
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Content;
@@ -22,27 +23,28 @@ pub struct Adopting<'a> {
 }
 
 /// Why a task's outputs cannot be taken as they are, each with what is wrong; nothing if they can.
-pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgement) -> Vec<String> {
+pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgement) -> Vec<Message> {
     if let Some(state) = &judgement.unknown_state {
-        return vec![format!(
-            "its .status has the state `{state}`, which this version of planexe does not know"
-        )];
+        let text =
+            format!("its .status has the state `{state}`, which this version of planexe does not know");
+        return vec![text.into()];
     }
     if judgement.skipped {
-        return vec!["its condition (`when`) is false".to_owned()];
+        return vec!["its condition (`when`) is false".into()];
     }
     let candidate = judgement.prepared.as_ref().and_then(|prepared| prepared.candidate.as_deref());
     if let Some(success) = candidate.and_then(|candidate| candidate.success.as_ref()) {
-        return vec![format!(
+        let text = format!(
             "it succeeded and is not merged yet; `planexe build` merges `{}` into `{}`",
             success.branch, success.base
-        )];
+        );
+        return vec![text.into()];
     }
     if to_merge(project, task, judgement).is_some() {
         let task = planexe_ui::views::shell_word(&task.name);
-        return vec![format!(
-            "what it committed is not merged; `planexe touch {task}` has the next build merge it"
-        )];
+        let text =
+            format!("what it committed is not merged; `planexe touch {task}` has the next build merge it");
+        return vec![text.into()];
     }
     if accepted(judgement).is_some() {
         return Vec::new();
@@ -55,11 +57,13 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
     for (n, seen) in judgement.seen.iter().enumerate() {
         let path = &seen.path;
         match &seen.content {
-            Content::Missing => faults.push(format!("output `{path}` is missing")),
+            Content::Missing => faults.push(format!("output `{path}` is missing").into()),
             Content::Empty if recorded_empty(path) => {}
-            Content::Empty => faults.push(format!("output `{path}` is empty")),
-            Content::Unreadable(why) => faults.push(format!("output `{path}` cannot be read: {why}")),
-            Content::File { .. } if n == 0 => faults.extend(invalid(project, store, task, path)),
+            Content::Empty => faults.push(format!("output `{path}` is empty").into()),
+            Content::Unreadable(why) => faults.push(format!("output `{path}` cannot be read: {why}").into()),
+            Content::File { .. } if n == 0 => {
+                faults.extend(invalid(project, store, task, path).map(Message::new))
+            }
             Content::File { .. } => {}
         }
     }

@@ -91,7 +91,7 @@ impl Provider for Anthropic {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let (body, native) = self.body(request);
         self.attempt(&body, context).map_err(|mut error| {
-            let said = Said { message: error.message.clone(), ..Said::default() };
+            let said = Said { message: error.message.text.clone(), ..Said::default() };
             if native && error.class == Class::BadRequest && rejects_schema(error.status, &said) {
                 self.schema_in_words.store(true, Ordering::Relaxed);
                 error.adapted = true;

@@ -492,7 +492,7 @@ mod tests {
                         (Ok(reply), Ok(text)) => assert_eq!(reply.text, *text, "{script}"),
                         (Err(error), Err((class, words, partial))) => {
                             assert_eq!(error.class, *class, "{script}: {error}");
-                            assert!(error.message.contains(words), "{script}: {error}");
+                            assert!(error.message.to_lines().contains(words), "{script}: {error}");
                             assert!(error.partial.starts_with(partial), "{script}: {:?}", error.partial);
                         }
                         (got, wanted) => panic!("{script}: {got:?}, wanted {wanted:?}"),

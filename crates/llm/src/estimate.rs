@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ceiling::Ceiling;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, structured};
 use crate::config::Model;
+use planexe_base::message::Message;
 
 /// Tokens each message costs for its role and separators.
 const PER_MESSAGE: u64 = 6;
@@ -176,10 +177,8 @@ fn room(request: &Request, max_output: Option<u64>) -> u64 {
 fn does_not_fit(size: &str, window: u64) -> CallError {
     CallError::new(
         Class::ContextOverflow,
-        format!(
-            "the prompt is {size}, the context holds {window}: not sent\nhint: shorten the inputs, or name a \
-             model with a larger context"
-        ),
+        Message::new(format!("the prompt is {size}, the context holds {window}: not sent"))
+            .hint("shorten the inputs, or name a model with a larger context"),
     )
 }
 
@@ -207,11 +206,11 @@ pub fn postflight(
     if far_below || (at_boundary && reported * 5 < expected * 4) {
         return Err(CallError::new(
             Class::PromptTruncated,
-            format!(
+            Message::new(format!(
                 "the server read {reported} tokens of a prompt of about {expected}: the rest was cut off, \
-                 and the answer cannot be trusted\nhint: set `context_window` to what the model holds, or \
-                 load it with a larger context"
-            ),
+                 and the answer cannot be trusted"
+            ))
+            .hint("set `context_window` to what the model holds, or load it with a larger context"),
         ));
     }
     Ok(())
@@ -252,10 +251,8 @@ impl Checked {
         let expected = known.apply(request_tokens(request));
         if nothing && expected * 10 > window.saturating_mul(9) {
             error.class = Class::ContextOverflow;
-            error.message = format!(
-                "{}; the prompt is about {expected} tokens, the context holds {window}",
-                error.message
-            );
+            error.message.text +=
+                &format!("; the prompt is about {expected} tokens, the context holds {window}");
         }
         error
     }

@@ -24,6 +24,7 @@ use crate::config::{Model, Price};
 use crate::keys::{KeyError, Secret, Site};
 use crate::loopback::HereOnly;
 use crate::proxy;
+use planexe_base::message::Message;
 
 /// Most bytes of an error's body that are read and kept.
 const ERROR_CAP: usize = 64 * 1024;
@@ -57,15 +58,16 @@ impl Endpoint {
 
     /// Reads the table and resolves the key. Nothing is sent.
     pub(super) fn new(model: &Model, setup: &Setup<'_>) -> Result<Endpoint, CallError> {
-        let fault = |class, why: String| Err(CallError::new(class, format!("models.{}: {why}", setup.name)));
+        let about = format!("models.{}", setup.name);
+        let fault = |class, why: Message| Err(CallError::new(class, why.about(&about)));
         let base = base_url(model).trim_end_matches('/').to_owned();
         let site = match Site::of(&base) {
             Ok(site) => site,
-            Err(why) => return fault(Class::Config, why),
+            Err(why) => return fault(Class::Config, why.into()),
         };
         let uri = match base.parse::<Uri>() {
             Ok(uri) => uri,
-            Err(error) => return fault(Class::Config, format!("`{base}` is not a URL: {error}")),
+            Err(error) => return fault(Class::Config, format!("`{base}` is not a URL: {error}").into()),
         };
         let Some(name) = model.model.clone().filter(|name| !name.is_empty()) else {
             return fault(Class::Config, "`model` is missing, the name its server knows it by".into());
@@ -75,9 +77,9 @@ impl Endpoint {
             Some(env) => match setup.keys.resolve(env, &base) {
                 Ok(key) => key,
                 Err(error @ (KeyError::Url(_) | KeyError::File { .. })) => {
-                    return fault(Class::Config, error.to_string());
+                    return fault(Class::Config, error.message());
                 }
-                Err(error) => return fault(Class::Auth, error.to_string()),
+                Err(error) => return fault(Class::Auth, error.message()),
             },
         };
         // What is written as this machine is connected to here or not at all: no proxy and no other machine is asked
@@ -104,7 +106,7 @@ impl Endpoint {
         }
         let config = config.build();
         if let Some(why) = proxy::unusable(&config, &uri) {
-            return fault(Class::Config, why);
+            return fault(Class::Config, why.into());
         }
         let headers = model.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let price = model.price;
@@ -492,7 +494,7 @@ impl Exchange<'_> {
         let code = [&said.code, &said.kind].into_iter().find(|code| !code.is_empty());
         CallError {
             class,
-            message,
+            message: message.into(),
             status: Some(self.status),
             code: code.map(|code| tidy(code, 100, secret)),
             retry_after,

@@ -7,6 +7,7 @@
 //! Variables that hold keys are kept from the programs planexe starts ([`hidden`]). This module reads the
 //! environment only through the function it is given, and prints nothing.
 
+use planexe_base::message::Message;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
@@ -355,7 +356,7 @@ impl KeysFile {
 
     /// Adds a binding; false if it was there already.
     pub fn bind(&mut self, env: &str, host: &str) -> Result<bool, KeyError> {
-        let fault = |why: String| KeyError::File { path: KEYS_FILE.into(), why };
+        let fault = |why: String| KeyError::File { path: KEYS_FILE.into(), why: why.into() };
         if env.is_empty() || !env.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(fault(format!("`{env}` is not the name of a variable")));
         }
@@ -407,9 +408,7 @@ pub enum KeyError {
     #[error("{0}")]
     Url(String),
     /// The user has not said that this variable may go to this host.
-    #[error(
-        "`{env}` is not bound to `{host}`, so it is not sent there\nhint: if it should be, type `planexe keys bind {env} {host}`, or set {HOSTS_ENV}={env}={host}"
-    )]
+    #[error("`{env}` is not bound to `{host}`, so it is not sent there")]
     NotBound {
         /// The variable.
         env: String,
@@ -417,9 +416,7 @@ pub enum KeyError {
         host: String,
     },
     /// No key goes over plain http to another machine.
-    #[error(
-        "`{env}` would go over plain http to `{host}`{at}, readable on the way\nhint: use https, or a tunnel to 127.0.0.1; a server that needs no key needs no `api_key_env`"
-    )]
+    #[error("`{env}` would go over plain http to `{host}`{at}, readable on the way")]
     Plain {
         /// The variable.
         env: String,
@@ -429,7 +426,7 @@ pub enum KeyError {
         at: String,
     },
     /// The variable is nowhere to be found.
-    #[error("`{env}` is not set\nhint: `export {env}=…`, or put it into {file}")]
+    #[error("`{env}` is not set")]
     Missing {
         /// The variable.
         env: String,
@@ -443,13 +440,33 @@ pub enum KeyError {
         env: String,
     },
     /// A file of the configuration folder cannot be used.
-    #[error("{path}: {why}")]
+    #[error("{path}: {}", why.text)]
     File {
         /// The file.
         path: String,
         /// What is wrong with it, and what to do.
-        why: String,
+        why: Message,
     },
+}
+
+impl KeyError {
+    /// What is wrong, and what to do about it.
+    pub fn message(&self) -> Message {
+        let message = Message::new(self.to_string());
+        match self {
+            KeyError::Url(_) | KeyError::Unsendable { .. } => message,
+            KeyError::NotBound { env, host } => message.hint(format!(
+                "if it should be, type `planexe keys bind {env} {host}`, or set {HOSTS_ENV}={env}={host}"
+            )),
+            KeyError::Plain { .. } => message.hint(
+                "use https, or a tunnel to 127.0.0.1; a server that needs no key needs no `api_key_env`",
+            ),
+            KeyError::Missing { env, file } => {
+                message.hint(format!("`export {env}=…`, or put it into {file}"))
+            }
+            KeyError::File { why, .. } => Message { hints: why.hints.clone(), ..message },
+        }
+    }
 }
 
 /// Looks up a variable of the environment.
@@ -493,7 +510,7 @@ impl KeyRing {
         for pair in lookup(HOSTS_ENV).unwrap_or_default().split(',').filter(|pair| !pair.trim().is_empty()) {
             let (env, host) = pair.split_once('=').ok_or_else(|| KeyError::File {
                 path: HOSTS_ENV.into(),
-                why: format!("`{}` is not a binding; wanted NAME=host or NAME=host:port", pair.trim()),
+                why: format!("`{}` is not a binding; wanted NAME=host or NAME=host:port", pair.trim()).into(),
             })?;
             bindings.push(Binding { env: env.trim().into(), host: host.trim().into() });
         }
@@ -570,11 +587,11 @@ impl KeyRing {
 
 /// Reads a TOML file of the user's that nobody else may read or write; an absent one is empty.
 fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T, KeyError> {
-    let fault = |why: String| KeyError::File { path: path.display().to_string(), why };
+    let fault = |why: Message| KeyError::File { path: path.display().to_string(), why };
     let unread = |error: std::io::Error| {
         let why = planexe_base::fs::without_number(&error).to_lowercase();
         let hint = "XDG_CONFIG_HOME and HOME say where keys are looked for";
-        fault(format!("cannot be read: {why}\nhint: {hint}"))
+        fault(Message::new(format!("cannot be read: {why}")).hint(hint))
     };
     let mut file = match planexe_base::fs::open_named(path) {
         Ok(file) => file,
@@ -592,21 +609,24 @@ fn read_private<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(unread)?;
-    toml::from_str(&text).map_err(|error: toml::de::Error| fault(error.message().to_owned()))
+    toml::from_str(&text).map_err(|error: toml::de::Error| fault(error.message().into()))
 }
 
 /// Why a file may not be believed to be a user's own secret, and how to mend it.
-fn not_private(path: &Path, owner: u32, mode: u32, user: u32) -> Option<String> {
+fn not_private(path: &Path, owner: u32, mode: u32, user: u32) -> Option<Message> {
     let mode = mode & 0o777;
     let path = path.display();
     if owner != user {
-        return Some(format!(
-            "belongs to user {owner}, wanted one of your own (user {user}): whoever owns it can change it\n\
-             hint: `sudo chown {user} '{path}'`, if what is in it is yours"
-        ));
+        let text = format!(
+            "belongs to user {owner}, wanted one of your own (user {user}): whoever owns it can change it"
+        );
+        let hint = format!("`sudo chown {user} '{path}'`, if what is in it is yours");
+        return Some(Message::new(text).hint(hint));
     }
-    (mode & 0o077 != 0)
-        .then(|| format!("is open to others (mode {mode:o}), wanted 600\nhint: `chmod 600 '{path}'`"))
+    (mode & 0o077 != 0).then(|| {
+        Message::new(format!("is open to others (mode {mode:o}), wanted 600"))
+            .hint(format!("`chmod 600 '{path}'`"))
+    })
 }
 
 #[cfg(test)]
@@ -628,7 +648,7 @@ mod tests {
             let found = not_private(path, owner, mode, 1000);
             assert_eq!(found.is_some(), says.is_some(), "{owner} {mode:o}: {found:?}");
             assert!(
-                says.is_none_or(|says| found.is_some_and(|found| found.contains(says))),
+                says.is_none_or(|says| found.is_some_and(|found| found.to_lines().contains(says))),
                 "{owner} {mode:o}"
             );
         }
@@ -735,7 +755,7 @@ mod tests {
                     format!("{} {}", key.secret.expose(), if key.here_only { "here" } else { "anywhere" })
                 }
                 Ok(None) => "none".to_owned(),
-                Err(error) => error.to_string(),
+                Err(error) => error.message().to_lines(),
             };
             assert!(got.contains(wanted), "{env} to {url}: {got}");
         }
@@ -758,13 +778,14 @@ mod tests {
         assert_eq!(ring.redactor([]).redact("x very-secret y"), "x [redacted] y");
 
         write("secrets.toml", "CORP_KEY = \"very-secret\"\n", 0o644);
-        let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().to_string();
-        assert!(error.contains("chmod 600"), "{error}");
+        let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().message();
+        assert!(error.hints[0].text().contains("chmod 600"), "{error:?}");
 
         std::fs::remove_file(folder.path().join("secrets.toml")).unwrap();
         std::os::unix::fs::symlink("secrets.toml", folder.path().join("secrets.toml")).unwrap();
-        let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().to_string();
-        assert!(error.contains("cannot be read: too many") && error.contains("hint: XDG"), "{error}");
+        let error = KeyRing::load(Some(folder.path()), |_| None).unwrap_err().message();
+        assert!(error.text.contains("cannot be read: too many"), "{error:?}");
+        assert!(error.hints[0].text().starts_with("XDG"), "{error:?}");
     }
 
     #[test]

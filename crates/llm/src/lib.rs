@@ -50,6 +50,7 @@ use crate::config::{Api, Model};
 use crate::keys::{KeyRing, Secret, Site};
 use planexe_base::cancel::Cancel;
 use planexe_base::limits::Limits;
+use planexe_base::message::Message;
 use planexe_base::process::Lifeline;
 
 pub use planexe_base::call::Usage;
@@ -129,8 +130,8 @@ pub const UNREACHABLE: &str = "unreachable";
 pub struct CallError {
     /// What kind of failure it is.
     pub class: Class,
-    /// One line for people: what was found, what was wanted.
-    pub message: String,
+    /// For people: what was found, what was wanted.
+    pub message: Message,
     /// HTTP status, if one came.
     pub status: Option<u16>,
     /// The server's own error code or type, as text.
@@ -157,7 +158,7 @@ pub struct CallError {
 
 impl CallError {
     /// An error of a class with a message, nothing else known.
-    pub fn new(class: Class, message: impl Into<String>) -> CallError {
+    pub fn new(class: Class, message: impl Into<Message>) -> CallError {
         CallError {
             class,
             message: message.into(),
@@ -175,7 +176,7 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.class, self.message)
+        write!(f, "{}: {}", self.class, self.message.text)
     }
 }
 

@@ -99,7 +99,7 @@ impl Provider for Ollama {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let native = request.schema.is_some() && !self.schema_in_words.load(Ordering::Relaxed);
         self.attempt(request, context).map_err(|mut error| {
-            let said = Said { message: error.message.clone(), ..Said::default() };
+            let said = Said { message: error.message.text.clone(), ..Said::default() };
             if native
                 && matches!(error.class, Class::BadRequest | Class::ServerError)
                 && error.partial.is_empty()

@@ -257,7 +257,7 @@ impl OpenAi {
             return false;
         }
         let said = Said {
-            message: error.message.clone(),
+            message: error.message.text.clone(),
             code: error.code.clone().unwrap_or_default(),
             ..Said::default()
         };

@@ -76,7 +76,7 @@ pub fn facts(model: &Model, setup: &Setup<'_>) -> Result<Facts, CallError> {
     let (status, listed) = match ask.get(list) {
         Ok(answer) => answer,
         Err(error) => {
-            facts.note = Some(error.message);
+            facts.note = Some(error.message.text);
             return Ok(facts);
         }
     };
@@ -244,7 +244,7 @@ pub(super) fn plain_health(endpoint: &Endpoint, path: &str) -> Health {
             Health::Loading(one_line(&said.message, endpoint.secret.as_ref()))
         }
         Ok(_) => Health::Up,
-        Err(error) => Health::Away(error.message),
+        Err(error) => Health::Away(error.message.text),
     }
 }
 

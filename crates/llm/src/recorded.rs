@@ -15,6 +15,7 @@ use super::{
 };
 use crate::config::{Model, OnMiss};
 use planexe_base::fs;
+use planexe_base::message::Message;
 
 /// Largest file that is read, in bytes.
 const FILE_CAP: u64 = 256 * 1024 * 1024;
@@ -191,7 +192,7 @@ impl Recorded {
                 "build that task with a real model, then record with `planexe record`",
             )
         };
-        let mut error = CallError::new(Class::NotRecorded, format!("{what}\nhint: {hint}"));
+        let mut error = CallError::new(Class::NotRecorded, Message::new(what).hint(hint));
         error.code = Some(digest);
         Err(error)
     }
@@ -374,7 +375,7 @@ mod tests {
                     None => {
                         let error = got.unwrap_err();
                         assert_eq!(error.class, Class::NotRecorded);
-                        assert!(error.message.contains("planexe record"), "{error}");
+                        assert!(error.message.to_lines().contains("planexe record"), "{error}");
                     }
                 }
             }

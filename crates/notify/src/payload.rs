@@ -275,7 +275,7 @@ pub(super) mod tests {
         assert_eq!(teller.payload(&event(started)).unwrap().event, "task.started");
         let failure = Failure {
             class: FailureClass::Exit,
-            message: format!("key sk-123456789\n\x1b[31mred {}", "x".repeat(9000)),
+            message: format!("key sk-123456789\n\x1b[31mred {}", "x".repeat(9000)).into(),
             error_id: Some("abcdef012345".into()),
             ..Failure::default()
         };

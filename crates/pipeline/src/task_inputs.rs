@@ -60,7 +60,12 @@ impl InputError {
             InputError::Malformed { path, why } => format!("`{path}` {why}"),
             InputError::Fs(error) => error.to_string(),
         };
-        Failure { class: FailureClass::Input, message, recoverable: true, ..Failure::default() }
+        Failure {
+            class: FailureClass::Input,
+            message: message.into(),
+            recoverable: true,
+            ..Failure::default()
+        }
     }
 }
 
@@ -216,9 +221,9 @@ impl Inputs {
         // A file that is no text may be asked for its digest, and only fails who reads it.
         let text = match self.text(project, path) {
             Ok(text) => Value::from(&*text),
-            Err(error @ InputError::Malformed { .. }) if !is_json(path) => {
-                Value::from(minijinja::Error::new(ErrorKind::InvalidOperation, error.into_failure().message))
-            }
+            Err(error @ InputError::Malformed { .. }) if !is_json(path) => Value::from(
+                minijinja::Error::new(ErrorKind::InvalidOperation, error.into_failure().message.text),
+            ),
             Err(error) => return Err(error),
         };
         let mut value = BTreeMap::from([

@@ -327,8 +327,7 @@ fn one(store: &Store, output: &str) -> Became {
     let usage = usage.unwrap_or_default();
     let mut became = Became {
         class: failure.as_ref().map(|failure| failure.class.clone()),
-        message: failure
-            .map(|failure| failure.message.split("\nhint: ").next().unwrap_or_default().to_owned()),
+        message: failure.map(|failure| failure.message.text),
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
         cost_usd: usage.cost_usd,

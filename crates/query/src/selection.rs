@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::dry_run::{Look, survey};
 use planexe_base::fs::{self, FsError};
+use planexe_base::message::Message;
 use planexe_base::pattern;
 use planexe_base::record::Failure;
 use planexe_build::check_staleness::Judge;
@@ -268,12 +269,12 @@ impl<'a> Units<'a> {
     }
 
     /// The parts named, a message for one that does not exist.
-    pub fn check(&self, named: &Named) -> Result<Part, String> {
+    pub fn check(&self, named: &Named) -> Result<Part, Message> {
         let task = &self.project.graph[named.task];
         let part = (named.task, named.key.clone());
         let Some(key) = &named.key else { return Ok(part) };
         if task.kind != Kind::Family {
-            return Err(format!("`{}` has no items: it is one task", task.name));
+            return Err(format!("`{}` has no items: it is one task", task.name).into());
         }
         if self.of(&part).is_ok_and(|units| !units.is_empty()) {
             return Ok(part);
@@ -283,12 +284,12 @@ impl<'a> Units<'a> {
         let near = planexe_pipeline::manifest::suggest(key, keys.to_vec());
         let hint = near.or_else(|| planexe_pipeline::manifest::fault::list_of(keys)).unwrap_or_default();
         Err(match self.unknown.get(&named.task) {
-            Some(failure) => format!(
-                "`{}` has no item `{key}` with files, and its items cannot be known now: {}",
-                task.name, failure.message
-            ),
-            None if hint.is_empty() => format!("`{}` has no items", task.name),
-            None => format!("`{}` has no item `{key}`; {hint}", task.name),
+            Some(failure) => failure.message.clone().about(format!(
+                "`{}` has no item `{key}` with files, and its items cannot be known now",
+                task.name
+            )),
+            None if hint.is_empty() => format!("`{}` has no items", task.name).into(),
+            None => format!("`{}` has no item `{key}`; {hint}", task.name).into(),
         })
     }
 
@@ -413,8 +414,8 @@ inputs = ["all.txt", "after.txt"]
         assert_eq!(names(&units, &[part(&opened, "reviews/bob.txt")]), ["review[bob]"]);
         let named = |written| find_task(&opened.project.graph, written).unwrap();
         assert!(units.check(&named("review[cyd]")).is_ok());
-        assert!(units.check(&named("review[ann]")).unwrap_err().contains("did you mean `anna`"));
-        assert!(units.check(&named("all[x]")).unwrap_err().contains("no items"));
+        assert!(units.check(&named("review[ann]")).unwrap_err().text.contains("did you mean `anna`"));
+        assert!(units.check(&named("all[x]")).unwrap_err().text.contains("no items"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use planexe_base::clock;
 use planexe_base::event::Event;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, AppendFile, Durability, FsError};
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 
 /// So many calls of a build are in the overview as soon as they are recorded; with hundreds in flight they would
@@ -58,9 +59,9 @@ pub struct FailureLine {
     /// Digest of what the attempt was decided on.
     #[serde(default)]
     pub decision_id: Option<String>,
-    /// One line for people.
+    /// For people.
     #[serde(default)]
-    pub message: String,
+    pub message: Message,
     /// Fields of other versions.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -84,7 +85,10 @@ impl FailureLine {
             error_type: failure.class.clone(),
             missing_fields: failure.missing_fields.clone(),
             invalid_fields: failure.invalid_fields.clone(),
-            raw_error: Some(bounded(failure.raw_error.as_deref().unwrap_or(&failure.message))),
+            raw_error: Some(match &failure.raw_error {
+                Some(raw) => bounded(raw),
+                None => bounded(&failure.message.to_lines()),
+            }),
             run_id_dir: run_dir.display().to_string(),
             error_id: failure.error_id.clone(),
             class: failure.class.clone(),

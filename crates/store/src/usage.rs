@@ -142,7 +142,7 @@ impl UsageLine {
             model: model_name(call.api, call.model),
             duration_seconds: call.duration_s,
             error: error.map(|error| error.class.into()),
-            error_detail: error.map(|error| bounded(&error.message)),
+            error_detail: error.map(|error| bounded(&error.message.to_lines())),
             error_id: call.error_id.map(str::to_owned),
             input_tokens: usage.input_tokens,
             cached_tokens: usage.cached_tokens,

@@ -225,7 +225,7 @@ impl Dialogue<'_> {
                 Ok(again) => return Ok(Some(again)),
                 Err(error) => {
                     session.complain(&error.to_string());
-                    error.hints.iter().for_each(|hint| session.complain(&session.here(hint)));
+                    error.hints.iter().for_each(|hint| session.complain(session.hint_here(hint).text()));
                 }
             }
         }

@@ -95,7 +95,7 @@ pub(super) fn summary_view(
         next.push((again(what, options, resume), "continue with what is left".to_owned()));
     }
     for (command, _) in &mut next {
-        *command = session.here(command);
+        *command = session.typed(command);
     }
     SummaryView {
         schema: planexe_ui::views::SCHEMA,

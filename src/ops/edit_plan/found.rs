@@ -174,7 +174,7 @@ impl Found {
             let faults = touch::faults(&opened.project, &opened.store, &self.graph[hit.id], &hit.judgement);
             match faults.into_iter().next() {
                 None => kept.push(hit.name.clone()),
-                Some(fault) => cannot.push(format!("`{}`: {fault}", hit.name)),
+                Some(fault) => cannot.push(format!("`{}`: {}", hit.name, fault.text)),
             }
         }
         if !cannot.is_empty() {

@@ -105,7 +105,7 @@ fn experiment(experiments: &Path, task: &str, id: &str) -> Result<Config, Error>
     if all.is_empty() {
         return Err(Error::usage(format!("there is no experiment on `{task}`"))
             .code("no_experiment")
-            .hint(format!("planexe optimize {task} --variant FILE")));
+            .hint(format!("`planexe optimize {task} --variant FILE`")));
     }
     let known: Vec<&str> = all.iter().map(|config| config.id.as_str()).collect();
     let hint = format!("experiments on `{task}`: {}", known.join(", "));

@@ -91,7 +91,7 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
         )
         .code("not_up_to_date")
         .hint(format!(
-            "planexe -C {}{profile} build {}",
+            "`planexe -C {}{profile} build {}`",
             planexe_base::style::shell_path(dir),
             words.join(" ")
         )));

@@ -103,7 +103,7 @@ fn subject<'a>(opened: &'a Opened, task: &str, compare: Compare) -> Result<Subje
         return Err(Error::usage(format!(
             "`{task}` is one item; a prompt is tried on all items of its task"
         ))
-        .hint(format!("planexe optimize {name}")));
+        .hint(format!("`planexe optimize {name}`")));
     }
     if subject.prompt().is_none() {
         let kind = subject.spec().recipe.name();
@@ -115,7 +115,7 @@ fn subject<'a>(opened: &'a Opened, task: &str, compare: Compare) -> Result<Subje
             .hint(format!(
                 "in the pipeline: [task.{name}.eval] with prompt = \"…{{{{ answer }}}}…\", or a command that prints {{\"score\": 0.8}}"
             ))
-            .hint(format!("or have a judge compare answers: planexe optimize {name} --compare pairwise")));
+            .hint(format!("or have a judge compare answers: `planexe optimize {name} --compare pairwise`")));
     }
     Ok(subject)
 }

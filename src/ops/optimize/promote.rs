@@ -54,7 +54,7 @@ pub fn promote(
             all.iter().flat_map(|config| &config.variants).map(|variant| variant.name.as_str()).collect();
         let error = Error::usage(format!("no experiment on `{task}` has a text `{name}`")).code("no_variant");
         return Err(match known.is_empty() {
-            true => error.hint(format!("planexe optimize {task} --variant FILE")),
+            true => error.hint(format!("`planexe optimize {task} --variant FILE`")),
             false => error.hint(format!("texts tried: {}", known.join(", "))),
         });
     };
@@ -122,7 +122,7 @@ pub fn replace_prompt(
             format!("`{}` was changed since the experiment began", shown_path(&path)),
         )
         .code("changed_meanwhile")
-        .hint(format!("planexe optimize {task} compares with the text there is now")));
+        .hint(format!("`planexe optimize {task}` compares with the text there is now")));
     }
     let text = fs::read_to_string(&text_file(experiments, &subject, digest))?;
     if Digest::of(text.as_bytes()) != *digest {
@@ -140,7 +140,7 @@ pub fn replace_prompt(
         )
         .code("dropped_inputs")
         .hint(format!(
-            "what is made with it no longer depends on that; if it is meant so: planexe optimize {task} --promote {name} --allow-dropped-inputs"
+            "what is made with it no longer depends on that; if it is meant so: `planexe optimize {task} --promote {name} --allow-dropped-inputs`"
         )));
     }
     let runs = reference_runs(session, &subject, config)?;

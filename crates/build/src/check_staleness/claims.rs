@@ -4,6 +4,7 @@
 use super::{Judge, Judgement};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FileKind};
+use planexe_base::message::Message;
 use planexe_base::record::{Failure, Marker};
 use planexe_engine::graph::{Collision, Graph, Kind, Rival, Task, TaskId};
 use planexe_engine::staleness::Decision;
@@ -18,9 +19,9 @@ fn taken(message: String, output: &str) -> Failure {
     let ending = name.rsplit_once('.').map_or(String::new(), |(_, ending)| format!(".{ending}"));
     Failure {
         class: FailureClass::OutputTaken,
-        message: format!(
-            "{message}; nothing is overwritten\nhint: give the items a folder of their own, like `items/{{{{ key }}}}{ending}`, or another `key`"
-        ),
+        message: Message::new(format!("{message}; nothing is overwritten")).hint(format!(
+            "give the items a folder of their own, like `items/{{{{ key }}}}{ending}`, or another `key`"
+        )),
         recoverable: true,
         ..Failure::default()
     }
@@ -133,8 +134,8 @@ impl Judge<'_> {
             ));
         }
         let mut failure = self.is_source(output, self.project.guarded().matched(output)?)?;
-        failure.message +=
-            &format!("\nhint: if it is what the item should have, take it as it is: planexe touch {output}");
+        let hint = format!("if it is what the item should have, take it as it is: `planexe touch {output}`");
+        failure.message.hints.push(hint.into());
         Some(failure)
     }
 

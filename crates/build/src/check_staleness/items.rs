@@ -47,7 +47,8 @@ impl Judge<'_> {
             None => Ok(items),
             Some(key) => Err(Failure {
                 class: FailureClass::Items,
-                message: no_such_item(&graph[family].name, key, items.iter().map(|item| item.key.as_str())),
+                message: no_such_item(&graph[family].name, key, items.iter().map(|item| item.key.as_str()))
+                    .into(),
                 recoverable: true,
                 ..Failure::default()
             }),
@@ -61,7 +62,7 @@ impl Judge<'_> {
         let Some(foreach) = &spec.foreach else { return Ok(Vec::new()) };
         let fail = |message: String| Failure {
             class: FailureClass::Items,
-            message,
+            message: message.into(),
             recoverable: true,
             ..Failure::default()
         };
@@ -112,7 +113,7 @@ impl Judge<'_> {
         let paths: Vec<&str> = files.paths.iter().map(String::as_str).collect();
         let keys = items::file_keys(glob, &paths).map_err(|error| Failure {
             class: FailureClass::Items,
-            message: error.to_string(),
+            message: error.to_string().into(),
             ..Failure::default()
         })?;
         let mut list = Vec::with_capacity(keys.len());

@@ -8,6 +8,7 @@ use minijinja::Value;
 
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
+use planexe_base::message::Message;
 use planexe_base::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
 use planexe_base::style;
 use planexe_engine::fingerprint::Fingerprint;
@@ -403,17 +404,19 @@ fn changed_files(before: &[InputRecord], now: &[InputRecord]) -> Vec<String> {
 
 /// The failure of a task whose `.status` has a state that nobody knows.
 pub fn unknown_state(state: &str, task: &str) -> Failure {
-    let message = format!(
-        "its .status has the state `{}`, which this version of planexe does not know\n\
-         hint: build with the newer version that wrote it\n\
-         hint: `planexe clean {}` makes it again; what is there goes to history",
-        style::clean(state),
-        style::shell_word(task),
-    );
+    let message = Message::new(format!(
+        "its .status has the state `{}`, which this version of planexe does not know",
+        style::clean(state)
+    ))
+    .hint("build with the newer version that wrote it")
+    .hint(format!(
+        "`planexe clean {}` makes it again; what is there goes to history",
+        style::shell_word(task)
+    ));
     Failure { class: FailureClass::State, message, ..Failure::default() }
 }
 
 /// The failure of a template.
 pub fn render_failure(error: &render::RenderError) -> Failure {
-    Failure { class: FailureClass::Template, message: error.to_string(), ..Failure::default() }
+    Failure { class: FailureClass::Template, message: error.to_string().into(), ..Failure::default() }
 }

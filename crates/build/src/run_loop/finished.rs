@@ -9,6 +9,7 @@ use planexe_base::cancel::Level;
 use planexe_base::event::Kind;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
@@ -142,7 +143,7 @@ impl Build<'_> {
                     // What was written will not do: it is asked for again.
                     self.steering.clear_passed(&name);
                 }
-                self.waits_for_a_person(name, message)
+                self.waits_for_a_person(name, message.into())
             }
             Outcome::Unmerged(failure) => self.waits_for_a_person(name, failure.message),
             Outcome::Retry { failure, next, after, endpoint, pause } => {
@@ -267,7 +268,7 @@ impl Build<'_> {
         Handled { again, ..End::NextPhase(work).into() }
     }
 
-    fn waits_for_a_person(&mut self, task: String, message: String) -> Handled {
+    fn waits_for_a_person(&mut self, task: String, message: Message) -> Handled {
         self.tally.waits(task.clone(), message.clone());
         self.tell(Kind::TaskWaiting { task, message });
         End::Waiting.into()
@@ -276,11 +277,13 @@ impl Build<'_> {
     /// A record of the task could not be written: it fails, and with it the build.
     fn broken_by(&mut self, name: &str, id: TaskId, job: &Job, error: FsError) {
         let error = error.within(self.ctx.store.run_dir());
-        let hint = match error.is_out_of_space() {
-            true => "\nhint: make room; `planexe gc` forgets former contents",
-            false => "",
+        let message = match Message::new(error.to_string()) {
+            message if error.is_out_of_space() => {
+                message.hint("make room; `planexe gc` forgets former contents")
+            }
+            message => message,
         };
-        let failure = runner::failure(FailureClass::Io, format!("{error}{hint}"));
+        let failure = runner::failure(FailureClass::Io, message);
         runner::note_broken(&self.ctx, job, &failure);
         self.failed(name, id, job.attempt, None, failure, false);
         self.break_off(error);

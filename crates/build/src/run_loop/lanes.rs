@@ -4,6 +4,7 @@ use super::Build;
 use crate::runner;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{Durability, FsError};
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_engine::graph::TaskId;
@@ -37,7 +38,7 @@ impl Build<'_> {
         let message = mixed_message(&lane.unwrap_or_default(), &made_names, &failed_names);
         for (&id, name) in made.iter().zip(&made_names) {
             let failure =
-                Failure { recoverable: true, ..runner::failure(FailureClass::LaneMixed, message.as_str()) };
+                Failure { recoverable: true, ..runner::failure(FailureClass::LaneMixed, message.clone()) };
             let attempt = self.attempts.pending(id).map_or(0, |pending| pending.first_attempt());
             if let Err(error) = self.note_mixed(id, &failure) {
                 self.break_off(error);
@@ -60,15 +61,15 @@ impl Build<'_> {
     }
 }
 
-fn mixed_message(lane: &str, made: &[String], failed: &[String]) -> String {
+fn mixed_message(lane: &str, made: &[String], failed: &[String]) -> Message {
     let list = |names: &[String]| format!("`{}`", names.join("`, `"));
     let words = made.iter().map(|name| shell_word(name)).collect::<Vec<_>>().join(" ");
     let again = style::clean(&failed.join(" "));
-    format!(
-        "lane `{lane}` is mixed: {} succeeded, {} failed, and nothing of it is merged\n\
-         hint: `planexe build` tries {again} again, and merges all of it once that succeeded\n\
-         hint: `planexe build {words}` merges what succeeded alone",
+    Message::new(format!(
+        "lane `{lane}` is mixed: {} succeeded, {} failed, and nothing of it is merged",
         list(made),
         list(failed),
-    )
+    ))
+    .hint(format!("`planexe build` tries {again} again, and merges all of it once that succeeded"))
+    .hint(format!("`planexe build {words}` merges what succeeded alone"))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use planexe_base::event::Summary;
 use planexe_base::fs::FsError;
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_engine::scheduler::{Options, Target};
 use planexe_store::null_build::{BuildInputs, Contents};
@@ -64,7 +65,7 @@ pub struct Ended {
     /// Whether a failure counts: one that `min_success` absorbs does not.
     pub fails: bool,
     /// Tasks that wait for a person, and what they are asked.
-    pub waiting: Vec<(String, String)>,
+    pub waiting: Vec<(String, Message)>,
     /// The task last completed.
     pub last_completed: Option<Completion>,
 }

@@ -102,7 +102,7 @@ impl Build<'_> {
     /// Of one that nobody listens at it is told at once what to start, and how long it is waited for.
     pub(super) fn await_server(&mut self, job: &Job, failure: &Failure, left: Duration) {
         let Some(endpoint) = self.endpoint_of(job) else { return };
-        let why = &failure.message;
+        let why = &failure.message.text;
         if !self.servers.awaited.contains_key(&endpoint) {
             let table = &self.project.endpoints[endpoint];
             let (name, time) = (&table.name, style::duration(left.as_secs_f64()));

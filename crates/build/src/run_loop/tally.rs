@@ -3,6 +3,7 @@
 use super::{Completion, Failed};
 use crate::runner::Completed;
 use planexe_base::event::Summary;
+use planexe_base::message::Message;
 use planexe_base::record::StatusUsage;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
 use planexe_engine::scheduler::Settled;
@@ -18,7 +19,7 @@ pub(super) struct Tally {
     /// Outputs edited by hand that were found valid and kept.
     edited: Vec<String>,
     /// Tasks that wait for a person, and what they are asked.
-    waiting: Vec<(String, String)>,
+    waiting: Vec<(String, Message)>,
     last_completed: Option<Completion>,
 }
 
@@ -75,7 +76,7 @@ impl Tally {
     }
 
     /// A person is asked something before the task goes on.
-    pub(super) fn waits(&mut self, task: String, message: String) {
+    pub(super) fn waits(&mut self, task: String, message: Message) {
         self.summary.waiting.push(task.clone());
         self.waiting.push((task, message));
     }
@@ -160,7 +161,7 @@ impl Tally {
         std::mem::take(&mut self.failures)
     }
 
-    pub(super) fn take_waiting(&mut self) -> Vec<(String, String)> {
+    pub(super) fn take_waiting(&mut self) -> Vec<(String, Message)> {
         std::mem::take(&mut self.waiting)
     }
 

@@ -1,16 +1,14 @@
 //! What a failed call's message says beside what went wrong: which model it was, and what to do about it.
 
+use planexe_base::message::Message;
 use planexe_base::style;
 use planexe_llm::{CallError, Class};
 use planexe_pipeline::manifest::types::Api;
 use planexe_pipeline::project::Endpoint;
 
-/// A message with the model it is about, before what it says to do.
-pub(super) fn of_model(message: &str, model: &str) -> String {
-    match message.split_once("\nhint: ") {
-        Some((what, hint)) => format!("{what} ({model})\nhint: {hint}"),
-        None => format!("{message} ({model})"),
-    }
+/// A message with the model it is about.
+pub(super) fn of_model(message: Message, model: &str) -> Message {
+    Message { text: format!("{} ({model})", message.text), ..message }
 }
 
 /// The model that was asked and where: `local: qwen3 at 127.0.0.1:1234`. The place is left out of messages that
@@ -56,7 +54,7 @@ pub(super) fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> Stri
                 format!("if the server is slow and not dead, raise `timeouts{clock}` under [models.{name}]")
             }
         },
-        Class::EmptyResponse if error.message.contains("reasoning") => {
+        Class::EmptyResponse if error.message.text.contains("reasoning") => {
             format!(
                 "leave room for an answer after the reasoning: a larger `params.max_tokens`; {show} has what came"
             )

@@ -15,6 +15,7 @@ use crate::check_staleness::call_digest;
 use crate::eval_request::{self as evaluation, text_of};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
+use planexe_base::message::Message;
 use planexe_base::record::{By, Digest, Failure, SCHEMA, State};
 use planexe_base::style;
 use planexe_llm::{Class, Rejected};
@@ -187,7 +188,7 @@ impl Evaluating<'_> {
         let model = self.ctx.project.endpoints[prompt.models[self.job.endpoint]].model_name().to_owned();
         Ok(match prompt::ask(self.ctx, self.job, prompt, question)? {
             Asked::Ended(Outcome::Retry { mut failure, next, after, endpoint, pause }) => {
-                failure.message = format!("its evaluator: {}", failure.message);
+                failure.message = failure.message.about("its evaluator");
                 Err(Outcome::Retry { failure, next, after, endpoint, pause })
             }
             Asked::Ended(outcome) => Err(outcome),
@@ -246,20 +247,22 @@ impl Evaluating<'_> {
             [Class::Validation, Class::Truncated, Class::EmptyResponse, Class::Degenerate, Class::Refusal]
                 .iter()
                 .any(|class| failed.class == *class);
-        let mut hint = failed.message.split_once("\nhint: ").map(|(_, hint)| hint.to_owned());
-        let said = failed.message.split("\nhint: ").next().unwrap_or_default().to_owned();
         if !unusable && failed.class != FailureClass::Template {
-            hint.get_or_insert_with(|| {
-                format!("the next build asks it again; `planexe touch {name}` takes the outputs as they are")
-            });
-            failed.message = format!("its evaluator gave no verdict: {said}");
+            failed.message = failed.message.about("its evaluator gave no verdict");
+            if failed.message.hints.is_empty() {
+                failed.message.hints.push(
+                    format!(
+                        "the next build asks it again; `planexe touch {name}` takes the outputs as they are"
+                    )
+                    .into(),
+                );
+            }
             failed.recoverable = true;
         } else {
             self.ctx.store.spend_candidate(&self.job.task.name)?;
-            failed.message = format!("its evaluator gave no usable score: {said}");
-            hint = Some(format!("`planexe touch {name}` takes the outputs as they are"));
+            let said = Message::new(failed.message.text).about("its evaluator gave no usable score");
+            failed.message = said.hint(format!("`planexe touch {name}` takes the outputs as they are"));
         }
-        failed.message.extend(hint.map(|hint| format!("\nhint: {hint}")));
         Ok(if unusable || failed.class == FailureClass::Template {
             Outcome::Failed(failed)
         } else {
@@ -363,18 +366,17 @@ impl Evaluating<'_> {
     fn reject(&mut self, evaluation: &Evaluation) -> Result<Outcome, FsError> {
         let Self { ctx, job, candidate, .. } = self;
         retire(ctx, candidate)?;
-        let hint =
-            format!("\nhint: `planexe touch {}` takes the outputs as they are", style::clean(&job.task.name));
+        let hint = format!("`planexe touch {}` takes the outputs as they are", style::clean(&job.task.name));
         Ok(Outcome::Failed(match &candidate.failure {
             Some(failed) => {
-                let message = failed.message.split("\nhint: ").next().unwrap_or_default();
-                Failure { message: format!("{message}; {}{hint}", said(evaluation)), ..failed.clone() }
+                let text = format!("{}; {}", failed.message.text, said(evaluation));
+                Failure { message: Message::new(text).hint(hint), ..failed.clone() }
             }
             None => {
                 let first =
                     candidate.outputs.first().map(|output| ctx.store.candidate_file(candidate, output));
                 let raw = first.and_then(|path| prompt::bounded(&text_of(&path, FORMER).0));
-                let message = format!("{}{hint}", said(evaluation));
+                let message = Message::new(said(evaluation)).hint(hint);
                 Failure { recoverable: true, raw_error: raw, ..failure(FailureClass::Eval, message) }
             }
         }))

@@ -8,6 +8,7 @@
 use serde_json::Value;
 
 use crate::runner::shell_line::{Quotes, Role, ShellLine};
+use planexe_base::message::Message;
 use planexe_pipeline::input_files::Files;
 
 /// Most bytes of an item's data in a command: systems allow 128 KiB in one argument.
@@ -30,7 +31,7 @@ pub struct Values<'a> {
 
 /// Why a command cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit(pub String);
+pub struct Unfit(pub Message);
 
 /// A line for `sh -c`, with the variables it uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,16 +63,17 @@ struct Data {
 
 impl Data {
     fn refused(&self, why: &str) -> Unfit {
-        Unfit(format!("`{}` {why}", self.placeholder))
+        Unfit(Message::new(format!("`{}` {why}", self.placeholder)))
     }
 
     /// An item's data must not be taken for an option.
     fn check_option(&self) -> Result<(), Unfit> {
         match self.is_text && self.text.starts_with('-') {
-            true => Err(self.refused(&format!(
-                "begins with `-` and would be read as an option\nhint: write `--NAME={}`, or `--` before it",
-                self.placeholder
-            ))),
+            true => Err(Unfit(
+                self.refused("begins with `-` and would be read as an option")
+                    .0
+                    .hint(format!("write `--NAME={}`, or `--` before it", self.placeholder)),
+            )),
             false => Ok(()),
         }
     }
@@ -268,16 +270,16 @@ fn data<'t>(after: &str, item: &Value, file: Option<&str>) -> Result<(Piece<'t>,
     }
     if data.text.len() > LARGEST {
         let found = data.text.len();
-        return Err(data.refused(&format!(
-            "has {found} bytes, and a command is given {LARGEST} at most\nhint: have the command read it from a file, by `inputs`"
-        )));
+        let Unfit(message) =
+            data.refused(&format!("has {found} bytes, and a command is given {LARGEST} at most"));
+        return Err(Unfit(message.hint("have the command read it from a file, by `inputs`")));
     }
     Ok((Piece::Data(data), length))
 }
 
 fn unknown(placeholder: &str, known: &[String]) -> Unfit {
     let known = if known.is_empty() { String::new() } else { format!("; there is `{}`", known.join("`, `")) };
-    Unfit(format!("`{placeholder}` stands for nothing{known}"))
+    Unfit(Message::new(format!("`{placeholder}` stands for nothing{known}")))
 }
 
 fn lookup(name: &str, member: Option<&str>, values: &Values<'_>) -> Result<Vec<String>, Unfit> {
@@ -330,7 +332,7 @@ mod tests {
     /// A line with its variables put in between angle brackets.
     fn filled(line: &str, values: &Values<'_>) -> String {
         match shell(line, values) {
-            Err(Unfit(why)) => format!("! {why}"),
+            Err(Unfit(why)) => format!("! {}", why.to_lines()),
             Ok(script) => script.variables.iter().fold(script.line, |line, (name, value)| {
                 line.replace(&format!("${{{name}}}"), &format!("<{value}>"))
             }),
@@ -404,8 +406,8 @@ mod tests {
         };
         assert_eq!(argv(&["x", "$item.name", "-n=$item.odd"]).expect("fits"), ["x", name, "-n=-rf"]);
         assert_eq!(argv(&["x", "--", "$item.odd"]).expect("fits"), ["x", "--", "-rf"]);
-        assert!(argv(&["x", "$item.odd"]).expect_err("an option").contains("begins with `-`"));
-        assert!(argv(&["$item.name"]).expect_err("a program").contains("no program"));
+        assert!(argv(&["x", "$item.odd"]).expect_err("an option").text.contains("begins with `-`"));
+        assert!(argv(&["$item.name"]).expect_err("a program").text.contains("no program"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use planexe_base::clock;
 use planexe_base::event::{Event, Kind};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{Durability, FsError};
+use planexe_base::message::Message;
 use planexe_base::process::Watchdog;
 use planexe_base::record::{Failure, State};
 use planexe_llm::retry::Budgets;
@@ -368,7 +369,7 @@ pub fn stamp(kind: Kind) -> Event {
 }
 
 /// A failure of a class.
-pub fn failure(class: impl Into<FailureClass>, message: impl Into<String>) -> Failure {
+pub fn failure(class: impl Into<FailureClass>, message: impl Into<Message>) -> Failure {
     Failure { class: class.into(), message: message.into(), error_id: Some(error_id()), ..Failure::default() }
 }
 

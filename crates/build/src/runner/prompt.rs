@@ -14,6 +14,7 @@ use crate::check_staleness::{Prepared, call_digest, render_failure};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
+use planexe_base::message::Message;
 use planexe_base::record::{Digest, Failure, Places, SCHEMA, State};
 use planexe_base::style;
 use planexe_base::time_boxed::Left;
@@ -323,7 +324,8 @@ impl Asking<'_> {
             return Some(Outcome::Failed(super::failure(Class::Timeout, message)));
         }
         if let Some(why) = ctx.providers.closed_by(self.model()) {
-            let message = format!("`{}` takes no more calls in this build: {}", endpoint.name, why.message);
+            let closed = format!("`{}` takes no more calls in this build", endpoint.name);
+            let message = why.message.clone().about(closed);
             let failed = super::failure(why.class, message);
             let recoverable = advice::is_recoverable(why.class);
             return Some(Outcome::Failed(Failure { recoverable, ..failed }));
@@ -584,7 +586,7 @@ impl Asking<'_> {
             }
         };
         if error.class != Class::Validation {
-            failure.message = advice::of_model(&failure.message, &self.endpoint.name);
+            failure.message = advice::of_model(failure.message, &self.endpoint.name);
         }
         Outcome::Retry { failure, next, after, endpoint, pause }
     }
@@ -603,15 +605,15 @@ impl Asking<'_> {
 
     /// No model is left to ask, or no attempt.
     fn give_up(&self, error: &CallError, mut failure: Failure, closed: bool, outage: bool) -> Outcome {
-        let place = advice::place_of(self.endpoint, &failure.message);
-        failure.message = advice::of_model(&failure.message, &place);
+        let place = advice::place_of(self.endpoint, &failure.message.text);
+        let mut message = advice::of_model(failure.message, &place);
         if outage {
-            failure.message.push_str("; waited for in vain");
+            message.text.push_str("; waited for in vain");
         }
-        if !failure.message.contains("\nhint: ") {
-            failure.message.push_str("\nhint: ");
-            failure.message.push_str(&advice::remedy(error, self.endpoint, &self.job.task.name));
+        if message.hints.is_empty() {
+            message = message.hint(advice::remedy(error, self.endpoint, &self.job.task.name));
         }
+        failure.message = message;
         failure.recoverable = advice::is_recoverable(error.class);
         // Others that ask the same endpoint need not find out for themselves.
         if closed {
@@ -623,16 +625,17 @@ impl Asking<'_> {
 
 /// Why an attempt failed whose answer could not be checked in time. `limit`: that of the task, where it was reached.
 fn unchecked(left: Left, time: Duration, limit: Option<Duration>) -> Failure {
-    let hint = "\nhint: make its schema or its check simpler, or the answer shorter; the answer is kept in `.planexe/calls`";
+    let hint =
+        "make its schema or its check simpler, or the answer shorter; the answer is kept in `.planexe/calls`";
     let long = |time: Duration| style::duration(time.as_secs_f64());
-    let message = match (left, limit) {
-        (Left::Failed, _) => format!("the answer could not be checked: the check broke down{hint}"),
+    let text = match (left, limit) {
+        (Left::Failed, _) => "the answer could not be checked: the check broke down".to_owned(),
         (_, Some(limit)) => {
-            format!("not done after {} (timeout): its answer was still being checked{hint}", long(limit))
+            format!("not done after {} (timeout): its answer was still being checked", long(limit))
         }
-        (_, None) => format!("checking its answer took longer than {} (timeout){hint}", long(time)),
+        (_, None) => format!("checking its answer took longer than {} (timeout)", long(time)),
     };
-    super::failure(Class::Timeout, message)
+    super::failure(Class::Timeout, Message::new(text).hint(hint))
 }
 
 /// When a wait of so long ends.

@@ -186,7 +186,8 @@ impl Providers {
 
     /// An error without any known key in it.
     pub fn redacted(&self, mut error: CallError) -> CallError {
-        for text in [&mut error.message, &mut error.raw, &mut error.partial] {
+        error.message = error.message.map(|text| self.redactor.redact(text));
+        for text in [&mut error.raw, &mut error.partial] {
             *text = self.redactor.redact(text);
         }
         error

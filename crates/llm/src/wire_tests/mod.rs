@@ -234,8 +234,13 @@ fn check(rows: Vec<Row>) {
                     (Ok(reply), Text(text)) => assert_eq!(reply.text, text, "{}", row.name),
                     (Err(error), Error(class, words, partial)) => {
                         assert_eq!(error.class, class, "{}: {error}", row.name);
-                        assert!(error.message.contains(words), "{}: {}", row.name, error.message);
-                        assert!(error.message.chars().count() <= 500, "{}", row.name);
+                        assert!(
+                            error.message.to_lines().contains(words),
+                            "{}: {}",
+                            row.name,
+                            error.message.to_lines()
+                        );
+                        assert!(error.message.text.chars().count() <= 500, "{}", row.name);
                         assert_eq!(error.partial, partial, "{}", row.name);
                     }
                     (got, _) => panic!("{}: {got:?}", row.name),
@@ -361,9 +366,9 @@ fn keys_do_not_come_back() {
     let error =
         call(&*provider_of("api = \"openai\"\napi_key_env = \"SOME_KEY\"", port), &request()).unwrap_err();
     server.join().unwrap();
-    assert!(error.message.contains("[redacted]") && error.raw.contains("[redacted]"), "{error:?}");
+    assert!(error.message.text.contains("[redacted]") && error.raw.contains("[redacted]"), "{error:?}");
     assert!(!format!("{error:?}").contains("sk-very-secret"));
-    assert!(!error.message.contains('\u{1b}'));
+    assert!(!error.message.text.contains('\u{1b}'));
 }
 
 #[test]
@@ -505,7 +510,10 @@ fn models_that_cannot_be_set_up_say_why() {
         let model: Model = toml::from_str(table).unwrap();
         let Err(error) = provider(&model, &setup) else { panic!("{table}") };
         assert_eq!(error.class, class, "{table}: {error}");
-        assert!(error.message.contains(words) && error.message.contains("models.cloud"), "{error}");
+        assert!(
+            error.message.to_lines().contains(words) && error.message.text.contains("models.cloud"),
+            "{error}"
+        );
     }
     assert_eq!(
         default_concurrency(

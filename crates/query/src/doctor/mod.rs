@@ -298,11 +298,11 @@ pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, call: b
                 all
             }
             Err(error) => {
-                let (message, hint) = error.message.split_once("\nhint: ").unwrap_or((&error.message, ""));
-                let remedy = if hint.is_empty() { "mend the model's table in the pipeline" } else { hint };
+                let remedy = error.message.advice();
+                let remedy = remedy.as_deref().unwrap_or("mend the model's table in the pipeline");
                 vec![Finding::fail(
                     "model",
-                    format!("{}: {}", endpoint.name, style::clean(message)),
+                    format!("{}: {}", endpoint.name, style::clean(&error.message.text)),
                     style::clean(remedy),
                 )]
             }
@@ -368,13 +368,10 @@ fn one_call(endpoint: &Endpoint, setup: &Setup<'_>) -> Finding {
             }
         }
         Err(error) => {
-            let (message, hint) = error.message.split_once("\nhint: ").unwrap_or((&error.message, ""));
-            let remedy = if hint.is_empty() {
-                "`planexe show TASK` tells what a task was sent and answered"
-            } else {
-                hint
-            };
-            let message = format!("{name}: {}: {}", error.class.name(), style::clean(message));
+            let remedy = error.message.advice();
+            let remedy =
+                remedy.as_deref().unwrap_or("`planexe show TASK` tells what a task was sent and answered");
+            let message = format!("{name}: {}: {}", error.class.name(), style::clean(&error.message.text));
             Finding::fail("call", message, style::clean(remedy))
         }
     }

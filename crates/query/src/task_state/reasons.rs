@@ -23,8 +23,7 @@ pub fn reasons_now(judgement: &Judgement, owner: Option<&Owner>) -> Vec<Reason> 
 /// The reasons of a judgement as data.
 pub fn reasons(judgement: &Judgement) -> Vec<Reason> {
     if let Some(failure) = &judgement.failure {
-        let message = failure.message.split("\nhint: ").next().unwrap_or_default().to_owned();
-        return vec![Reason::new(failure.class.name(), message)];
+        return vec![Reason::new(failure.class.name(), failure.message.text.as_str())];
     }
     match &judgement.decision {
         Decision::Stale { reasons, .. } => reasons.iter().map(reason).collect(),

@@ -31,8 +31,8 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         Kind::TaskSkipped { task } => row(style, names, Shown::Skipped, task, "skipped"),
         Kind::TaskWaiting { task, message } => {
             // What to do about it is said at the end.
-            let message = message.split("\nhint: ").next().unwrap_or_default();
-            row(style, names, Shown::Waiting, task, &format!("waits for a person: {}", clean(message)))
+            let message = format!("waits for a person: {}", clean(&message.text));
+            row(style, names, Shown::Waiting, task, &message)
         }
         Kind::TaskStopped { task } => row(style, names, Shown::Stopped, task, "stopped"),
         Kind::TaskStalled { task, idle_s } => {

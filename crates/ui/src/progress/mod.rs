@@ -172,7 +172,7 @@ impl Sink for Gather {
                 ..view(task, Shown::Failed)
             },
             Kind::TaskWaiting { task, message } => {
-                TaskView { doing: Some(message.clone()), ..view(task, Shown::Waiting) }
+                TaskView { doing: Some(message.text.clone()), ..view(task, Shown::Waiting) }
             }
             Kind::TaskStopped { task } => view(task, Shown::Stopped),
             _ => return self.inner.event(event),

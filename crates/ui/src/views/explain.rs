@@ -313,7 +313,7 @@ impl ExplainView {
             }
         }
         let raw = failure.raw_error.as_deref().unwrap_or_default().trim();
-        if !raw.is_empty() && !failure.message.contains(raw) {
+        if !raw.is_empty() && !failure.message.text.contains(raw) {
             let lines: Vec<String> = style::clean_lines(raw).lines().map(str::to_owned).collect();
             let skipped = lines.len().saturating_sub(LINES);
             if skipped > 0 {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use planexe_base::exit;
+use planexe_base::message::Hint;
 use planexe_base::record::{By as DoneBy, Failure, Isolated, OutputRecord, Status, StatusUsage};
 use planexe_base::style::{self, Shown, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
@@ -83,17 +84,11 @@ pub struct ErrorBody {
     /// What lies behind it.
     pub causes: Vec<String>,
     /// What may help, one line each.
-    pub hints: Vec<String>,
+    pub hints: Vec<Hint>,
     /// The commands to type next that the hints name.
     pub next: Vec<String>,
     /// The exit code.
     pub exit_code: u8,
-}
-
-/// The commands in some hints: what stands in backticks and begins with the program's name.
-fn commands_in(hints: &[String]) -> Vec<String> {
-    let quoted = hints.iter().flat_map(|hint| hint.split('`').skip(1).step_by(2));
-    quoted.filter(|text| text.starts_with("planexe ")).map(str::to_owned).collect()
 }
 
 impl ErrorView {
@@ -107,7 +102,7 @@ impl ErrorView {
                 message: error.message.clone(),
                 causes: error.causes.clone(),
                 hints: error.hints.clone(),
-                next: commands_in(&error.hints),
+                next: error.hints.iter().flat_map(Hint::commands).cloned().collect(),
                 exit_code: error.exit_code(),
             },
         }
@@ -427,8 +422,7 @@ pub fn accepted_by(user: Option<&str>) -> String {
 
 /// A failure in one line: `validation: /risks/0/title is missing`.
 pub fn reason_of(failure: &Failure) -> String {
-    let message = failure.message.split("\nhint: ").next().unwrap_or_default();
-    match (clean(failure.class.name()), clean(message)) {
+    match (clean(failure.class.name()), clean(&failure.message.text)) {
         (class, message) if message.is_empty() => class,
         (class, message) if class.is_empty() || message.starts_with(&format!("{class}:")) => message,
         (class, message) => format!("{class}: {message}"),
@@ -437,7 +431,7 @@ pub fn reason_of(failure: &Failure) -> String {
 
 /// What a failure's message says to do about it.
 pub fn hint_of(failure: &Failure) -> Option<String> {
-    failure.message.split_once("\nhint: ").map(|(_, hint)| clean(&hint.replace("\nhint: ", "; ")))
+    failure.message.advice().map(|advice| clean(&advice))
 }
 
 /// How many tasks are in each state; every state is named. A `foreach` task counts as its instances, once it has any.

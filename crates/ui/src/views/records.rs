@@ -127,11 +127,11 @@ impl FailuresView {
             ]
         };
         let message = |failure: &FailureLine| {
-            clean(if failure.message.is_empty() {
+            clean(if failure.message.text.is_empty() {
                 failure.raw_error.as_deref().unwrap_or_default()
             } else {
                 // What to do about it is said where one failure is shown.
-                failure.message.split("\nhint: ").next().unwrap_or_default()
+                &failure.message.text
             })
         };
         let shown = &self.failures[skipped..];

@@ -88,7 +88,9 @@ pub fn call_views(calls: &[KeptCall], in_use: Option<&str>) -> Vec<CallView> {
         let usage = record.reply.as_ref().map(|reply| reply.usage);
         let usage = usage.or(record.error.as_ref().map(|error| error.usage)).unwrap_or_default();
         let (verdict, why) = match (&record.reply, &record.error) {
-            (None, Some(error)) => ("failed", Some(format!("{}: {}", error.class.name(), error.message))),
+            (None, Some(error)) => {
+                ("failed", Some(format!("{}: {}", error.class.name(), error.message.to_lines())))
+            }
             (None, None) => ("failed", None),
             (Some(reply), _) if record.verdict == Verdict::Rejected => ("rejected", feedback(&reply.text)),
             _ if in_use == Some(call.name.as_str()) => ("in_use", None),

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::views::{Server, TaskView, time, without_families};
 use planexe_base::failure_class::FailureClass;
+use planexe_base::message::Message;
 use planexe_base::style::{self, Shown, Style, clean, pad, pad_left};
 
 /// Where a run stands; its JSON is a format that others rely on.
@@ -123,7 +124,7 @@ pub struct ErrorSummary {
     /// The task that failed.
     pub failed_step: String,
     /// One line for people.
-    pub message: String,
+    pub message: Message,
     /// Whether another try may succeed without a change.
     pub recoverable: bool,
     /// What to type next.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::views::status::some_names;
 use crate::views::{Server, TaskView, hint_of, reason_of};
 use planexe_base::event::Summary;
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_base::style::{self, Shown, Style, clean, pad};
 
@@ -68,7 +69,7 @@ pub struct WaitingView {
     /// `task` or `task[key]`.
     pub task: String,
     /// What is asked.
-    pub message: String,
+    pub message: Message,
 }
 
 impl SummaryView {
@@ -83,11 +84,10 @@ impl SummaryView {
             text += &self.failures(style);
         }
         for waiting in &self.waiting {
-            let mut said = waiting.message.split("\nhint: ").map(clean);
-            let (task, message) = (clean(&waiting.task), said.next().unwrap_or_default());
+            let (task, message) = (clean(&waiting.task), clean(&waiting.message.text));
             text += &format!("{} {task} waits: {message}\n", style.glyph(Shown::Waiting));
-            for hint in said {
-                text += &format!("  hint: {hint}\n");
+            for hint in &waiting.message.hints {
+                text += &format!("  hint: {}\n", clean(hint.text()));
             }
         }
         text += &format!("{}\n", style.wrap(&self.headline(style), 2));

@@ -192,10 +192,11 @@ impl Attempt<'_> {
         if matches!(failed.class, FailureClass::Exit | FailureClass::Spawn)
             && let Some(script) = left_behind(self.spec, place, &self.ctx.project.folder)
         {
-            failed.message += &format!(
-                "\nhint: `{script}` is not in the run directory, but in the pipeline's folder; there a shell finds it \
+            let hint = format!(
+                "`{script}` is not in the run directory, but in the pipeline's folder; there a shell finds it \
                  as `\"${FOLDER_VARIABLE}\"/{script}`"
             );
+            failed.message.hints.push(hint.into());
         }
         failed
     }
@@ -209,9 +210,7 @@ impl Attempt<'_> {
         let Some(why) = self.why_not_rescued(&failed, did_nothing) else {
             return Ended::Made { failed: Some(failed) };
         };
-        // Hints stay behind the sentence.
-        let end = failed.message.find('\n').unwrap_or(failed.message.len());
-        failed.message.insert_str(end, &format!("; not evaluated: {why}"));
+        failed.message.text += &format!("; not evaluated: {why}");
         Ended::Unmade(Outcome::Failed(failed))
     }
 

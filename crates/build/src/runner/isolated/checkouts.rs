@@ -11,6 +11,7 @@ use crate::git_under_way::UnderWay;
 use crate::isolation::Place;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FileKind};
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_pipeline::manifest::fault::shown_path;
 use planexe_pipeline::manifest::types::OnMergeFailure;
@@ -179,13 +180,14 @@ impl Checkouts<'_> {
 
     /// Something of the user's stands in the way in a checkout. `hint`: what they do about it before they resume.
     fn hindered(&self, git: &Git, what: &str, hint: &str) -> Failure {
-        let message = format!(
-            "`{}` is not merged into `{}`, which is checked out in `{}`: {what}\nhint: {hint}; then `planexe resume{}`",
+        let force = if self.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" };
+        let message = Message::new(format!(
+            "`{}` is not merged into `{}`, which is checked out in `{}`: {what}",
             self.success.branch,
             self.success.base,
             shown_path(git.dir()),
-            if self.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" },
-        );
+        ))
+        .hint(format!("{hint}; then `planexe resume{force}`"));
         Failure { recoverable: true, ..failure(FailureClass::MergeDirty, message) }
     }
 
@@ -202,12 +204,12 @@ impl Checkouts<'_> {
                 followed => followed,
             };
             if let Err(error) = followed {
-                let message = format!(
-                    "`{}` holds the merge, but its checkout `{}` could not be brought along: {error}\n\
-                     hint: commit or stash what is in the way, then `planexe resume`",
+                let message = Message::new(format!(
+                    "`{}` holds the merge, but its checkout `{}` could not be brought along: {error}",
                     self.success.base,
                     shown_path(git.dir()),
-                );
+                ))
+                .hint("commit or stash what is in the way, then `planexe resume`");
                 return Err(
                     Failure { recoverable: true, ..failure(FailureClass::MergeDirty, message) }.into()
                 );

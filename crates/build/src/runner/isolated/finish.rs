@@ -8,6 +8,7 @@ use super::worktree::Worktree;
 use super::{IsolationError, checkpoint_id, identified, message, named, submodules};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability};
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_store::commit::Content;
@@ -71,12 +72,12 @@ impl Worktree {
             .map(|copied| copied.path.clone())
             .collect();
         if !changed.is_empty() {
-            let message = format!(
-                "it changed {} in its worktree, which the base does not have as it was given it, so the change cannot be merged\n\
-                 hint: commit {} first, then `planexe build`",
-                named(&changed),
-                if changed.len() == 1 { "it" } else { "them" }
-            );
+            let them = if changed.len() == 1 { "it" } else { "them" };
+            let message = Message::new(format!(
+                "it changed {} in its worktree, which the base does not have as it was given it, so the change cannot be merged",
+                named(&changed)
+            ))
+            .hint(format!("commit {them} first, then `planexe build`"));
             return Err(failure(FailureClass::InputChanged, message).into());
         }
         let outputs: HashSet<PathBuf> = job.task.outputs.iter().map(|output| self.path(output)).collect();
@@ -124,11 +125,12 @@ impl Worktree {
         if names.is_empty() {
             return Ok(());
         }
-        let message = format!(
-            "it changed {} of the repository, which are not merged: {}\nhint: change a submodule by hand, and commit it on the base",
+        let message = Message::new(format!(
+            "it changed {} of the repository, which are not merged: {}",
             if names.len() == 1 { "a submodule" } else { "submodules" },
             named(&names)
-        );
+        ))
+        .hint("change a submodule by hand, and commit it on the base");
         Err(failure(FailureClass::Submodule, message).into())
     }
 }

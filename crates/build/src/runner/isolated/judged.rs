@@ -9,6 +9,7 @@ use crate::git::Git;
 use crate::isolation::plain_name;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_ui::views::shell_word;
 
@@ -32,11 +33,10 @@ impl JudgedWorktree {
         let name = plain_name(lane);
         let root = ctx.store.run_dir().join(worktree_of(&name));
         if fs::kind(&root.join(".git"))?.is_none() {
-            let message = format!(
-                "its worktree `{}` is gone, and what it did cannot be judged\nhint: `planexe retry {}` starts it over",
-                worktree_of(&name),
-                shell_word(&job.task.name)
-            );
+            let gone =
+                format!("its worktree `{}` is gone, and what it did cannot be judged", worktree_of(&name));
+            let again = format!("`planexe retry {}` starts it over", shell_word(&job.task.name));
+            let message = Message::new(gone).hint(again);
             return Err(
                 Failure { recoverable: true, ..failure(FailureClass::SessionVanished, message) }.into()
             );

@@ -17,6 +17,7 @@ use crate::git::Git;
 use crate::isolation::{Isolation, plain_name};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
+use planexe_base::message::Message;
 use planexe_base::record::{By, Digest, Failure, SCHEMA};
 use planexe_base::style;
 use planexe_pipeline::manifest::fault::shown_path;
@@ -105,7 +106,7 @@ impl Merging<'_> {
         let Some(mut old) = self.git.tip(&success.base)? else {
             let hint =
                 format!("git branch {} brings it back, at a commit of yours", shell_word(&success.base));
-            let message = format!("the base branch `{}` is gone\nhint: {hint}", success.base);
+            let message = Message::new(format!("the base branch `{}` is gone", success.base)).hint(hint);
             return Err(Failure { recoverable: true, ..failure(FailureClass::Git, message) }.into());
         };
         // What another task of the lane has begun since is not merged with it.
@@ -134,10 +135,8 @@ impl Merging<'_> {
         let start = self.git.text(&["merge-base", &old, &tip])?;
         let inner = submodules(&self.git, &start, &tip)?;
         if !inner.is_empty() {
-            let message = format!(
-                "submodules are not merged: {}\nhint: change them by hand, and commit that on the base",
-                named(&inner)
-            );
+            let message = Message::new(format!("submodules are not merged: {}", named(&inner)))
+                .hint("change them by hand, and commit that on the base");
             return Err(failure(FailureClass::Submodule, message).into());
         }
         for _ in 0..TRIES {
@@ -157,10 +156,8 @@ impl Merging<'_> {
             aside.restore()?;
             old = self.git.tip(&success.base)?.unwrap_or(old);
         }
-        let message = format!(
-            "the base branch `{}` never stands still\nhint: `planexe build` tries again",
-            success.base
-        );
+        let message = Message::new(format!("the base branch `{}` never stands still", success.base))
+            .hint("`planexe build` tries again");
         Err(Failure { recoverable: true, ..failure(FailureClass::Git, message) }.into())
     }
 
@@ -191,12 +188,13 @@ impl Merging<'_> {
             return Ok(());
         }
         let names: Vec<String> = changed.iter().filter_map(|line| line.get(3..).map(str::to_owned)).collect();
-        let message = format!(
-            "its worktree `{}` holds changes that are not committed: {}\nhint: cd {} && git add -A && git commit\nhint: then `planexe resume`",
+        let message = Message::new(format!(
+            "its worktree `{}` holds changes that are not committed: {}",
             worktree_of(&self.lane.name),
-            named(&names),
-            shell_word(&shown_path(&self.worktree())),
-        );
+            named(&names)
+        ))
+        .hint(format!("cd {} && git add -A && git commit", shell_word(&shown_path(&self.worktree()))))
+        .hint("then `planexe resume`");
         Err(failure(FailureClass::MergeDirty, message).into())
     }
 
@@ -223,10 +221,11 @@ impl Merging<'_> {
     /// The same with a git that needs a worktree for it: the lane's own, which is clean.
     fn tree_in_worktree(&self, old: &str, tip: &str) -> Result<String, IsolationError> {
         let Some(git) = self.git_there()? else {
-            let message = format!(
-                "its worktree `{}` is gone, and this git cannot merge without one\nhint: git 2.38 and later can",
+            let message = Message::new(format!(
+                "its worktree `{}` is gone, and this git cannot merge without one",
                 worktree_of(&self.lane.name)
-            );
+            ))
+            .hint("git 2.38 and later can");
             return Err(failure(FailureClass::Git, message).into());
         };
         let git = identified(&git)?;
@@ -255,14 +254,12 @@ impl Merging<'_> {
             false => format!("git switch {branch}"),
         };
         let force = if self.spec.on_merge_failure == OnMergeFailure::Abort { " --force" } else { "" };
-        let message = format!(
-            "`{branch}` conflicts with `{base}` in {}\n\
-             hint: {place} && git merge {}, solve it, git commit -a; then `planexe resume{force}`\n\
-             hint: or `planexe retry {}` makes it again",
-            named(names),
-            shell_word(base),
-            shell_word(&self.job.task.name),
-        );
+        let message = Message::new(format!("`{branch}` conflicts with `{base}` in {}", named(names)))
+            .hint(format!(
+                "{place} && git merge {}, solve it, git commit -a; then `planexe resume{force}`",
+                shell_word(base)
+            ))
+            .hint(format!("or `planexe retry {}` makes it again", shell_word(&self.job.task.name)));
         Failure { recoverable: true, ..failure(FailureClass::MergeConflict, message) }
     }
 

@@ -11,6 +11,7 @@ use crate::git::{Git, GitError};
 use crate::isolation::{BRANCHES, Isolation, plain_name};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
+use planexe_base::message::Message;
 use planexe_base::record::{Digest, Failure, Isolated};
 use planexe_base::style;
 use planexe_pipeline::project::IsolateSpec;
@@ -133,10 +134,8 @@ fn require_top(git: &Git, root: &Path, name: &str) -> Result<(), IsolationError>
         return Ok(());
     }
     let why = if said.code == 0 { "git looks elsewhere".to_owned() } else { said.why() };
-    let message = format!(
-        "`{}` is no worktree that git knows: {why}\nhint: look at what is in it, move it away, then `planexe build`",
-        worktree_of(name)
-    );
+    let message = Message::new(format!("`{}` is no worktree that git knows: {why}", worktree_of(name)))
+        .hint("look at what is in it, move it away, then `planexe build`");
     Err(failure(FailureClass::Git, message).into())
 }
 

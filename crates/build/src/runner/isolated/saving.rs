@@ -8,6 +8,7 @@ use crate::isolation::{Isolation, SAVED};
 use crate::runner::BuildContext;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FileKind};
+use planexe_base::message::Message;
 use planexe_engine::graph::Task;
 
 /// Of one lane so many attempts are kept.
@@ -83,11 +84,12 @@ impl Worktree {
         if inner.is_empty() {
             return Ok(());
         }
-        let message = format!(
-            "its worktree `{}` holds repositories of their own, which are in no commit: {}\nhint: move them away, then `planexe build`",
+        let message = Message::new(format!(
+            "its worktree `{}` holds repositories of their own, which are in no commit: {}",
             self.root.display(),
             named(&inner)
-        );
+        ))
+        .hint("move them away, then `planexe build`");
         Err(failure(FailureClass::Submodule, message).into())
     }
 

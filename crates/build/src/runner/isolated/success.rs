@@ -6,6 +6,7 @@ use crate::check_staleness::Prepared;
 use crate::git::Git;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
+use planexe_base::message::Message;
 use planexe_base::record::By;
 use planexe_base::style;
 use planexe_store::Store;
@@ -71,10 +72,8 @@ fn success_of(ctx: &BuildContext, job: &Job) -> Result<(Success, Lane), Isolatio
     let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
     let task = &job.task.name;
     let gone = || {
-        let message = format!(
-            "its branch is gone, and with it what it committed\nhint: `planexe retry {}` makes it again",
-            shell_word(task)
-        );
+        let message = Message::new("its branch is gone, and with it what it committed")
+            .hint(format!("`planexe retry {}` makes it again", shell_word(task)));
         failure(FailureClass::SessionVanished, message)
     };
     let mut lane = known_lane(ctx, spec.lane_of(task)).ok_or_else(gone)?;

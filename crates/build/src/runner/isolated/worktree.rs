@@ -14,6 +14,7 @@ use crate::isolation::plain_name;
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FileKind};
+use planexe_base::message::Message;
 use planexe_base::record::{Digest, Failure, SCHEMA, State};
 use planexe_store::lanes::{AtWork, Copied, Lane};
 use planexe_ui::views::shell_word;
@@ -187,7 +188,7 @@ impl Worktree {
                     "input `{}` lies in `{inner}`, a repository of its own, which a worktree has no files of",
                     record.path
                 );
-                return Err(Failure { message, ..failure(FailureClass::Submodule, "") }.into());
+                return Err(failure(FailureClass::Submodule, message).into());
             }
             missing.push((record.path, path, record.blake3));
         }
@@ -292,13 +293,11 @@ fn as_pattern(path: &str) -> String {
 }
 
 fn vanished(task: &str, at_work: &AtWork, worktree: &str) -> Failure {
-    let message = format!(
-        "its worktree `{worktree}`, in which attempt {} was at work since {}, is gone, and what was not committed with it\n\
-         hint: `planexe retry {}` starts it over",
-        at_work.attempt,
-        at_work.since_utc,
-        shell_word(task)
-    );
+    let message = Message::new(format!(
+        "its worktree `{worktree}`, in which attempt {} was at work since {}, is gone, and what was not committed with it",
+        at_work.attempt, at_work.since_utc,
+    ))
+    .hint(format!("`planexe retry {}` starts it over", shell_word(task)));
     Failure { recoverable: true, ..failure(FailureClass::SessionVanished, message) }
 }
 
