@@ -143,12 +143,49 @@ fn schemas_nobody_can_wait_for_are_faults() {
         (inside(100_000), "one inside the other"),
         (json!({"allOf": [{"$ref": "#"}]}), "without end"),
         (json!({"pattern": "(((a{1,500}){1,500}){1,500}){1,500}"}), "the schema cannot be used"),
+        (json!({"pattern": "a?".repeat(1_500_000)}), "the pattern has 3000000 bytes, at most 16384"),
+        (json!({"items": {"patternProperties": {("(a|b)".repeat(10_000)): {}}}}), "at most 16384"),
+        (json!({"allOf": vec![json!({"pattern": "a"}); 501]}), "at most 500 patterns"),
+        (json!({"allOf": vec![json!({"pattern": "a".repeat(16_000)}); 17]}), "at most 262144 bytes"),
+        // Each is fine alone; together they would take more memory than there is.
+        (
+            json!({"allOf": (0..400).map(|n| json!({"pattern": format!("\\p{{L}}{{60}}{n}")})).collect::<Vec<_>>()}),
+            "the schema cannot be used",
+        ),
     ] {
         space.write("slow.json", schema.to_string());
         for command in ["check", "build"] {
             space.run(&[command]).exits(2).says(&["slow.json", wanted]);
         }
     }
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
+fn many_missing_inputs_are_told_in_time() {
+    let space = Space::new();
+    let inputs: Vec<String> = (0..60_000).map(|n| format!("\"i{n}\"")).collect();
+    let inputs = inputs.join(", ");
+    space.write(
+        "pipeline.toml",
+        format!("[task.a]\ninputs = [{inputs}]\noutputs = [\"a\"]\ncommand = \"true $out\"\n"),
+    );
+    let began = Instant::now();
+    space.run(&["check"]).exits(2).says(&["task `a` reads `i0`, which is not there"]);
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+}
+
+#[test]
+fn patterns_of_checks_have_an_end() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        &format!(
+            "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nGo.\"\n[task.a.check]\nmatches = {{ \"\" = '{}' }}\n",
+            "a?".repeat(1_500_000)
+        ),
+    );
+    space.run(&["check"]).exits(2).says(&["pipeline.toml:", "the pattern has 3000000 bytes, at most 16384"]);
     assert_eq!(server.total(), 0);
 }
 

@@ -18,9 +18,19 @@ pub const DEEPEST: usize = 2_000;
 /// Most schemas in all that may be applied to one value.
 pub const MOST_FORMS: u64 = 1_000_000;
 
+/// The longest regular expression, in bytes: before it can be said how large it is once compiled, some 300 times as much
+/// memory is taken.
+pub const LONGEST_PATTERN: usize = 16 * 1024;
+/// Most regular expressions of one schema.
+pub const MOST_PATTERNS: usize = 500;
+/// All of them together, in bytes.
+pub const ALL_PATTERNS: usize = 256 * 1024;
+
 /// What a schema is made of, as its work goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measure {
+    /// Regular expressions in it.
+    pub patterns: usize,
     /// Schemas applied, if each value of an answer has all of them applied; [`u64::MAX`] if it contains itself.
     pub forms: u64,
 }
@@ -30,13 +40,14 @@ pub fn measure(root: &Value) -> Result<Measure, SchemaError> {
     let mut graph = Graph { root, anchors: HashMap::new(), nodes: Vec::new(), known: HashMap::new() };
     graph.find_anchors();
     graph.read();
+    let patterns = graph.patterns()?;
     graph.in_place()?;
     let (forms, deepest) = graph.all();
     if deepest > DEEPEST {
         let message = format!("its parts lie {deepest} deep one inside the other, at most {DEEPEST} can be");
         return Err(SchemaError { pointer: String::new(), message });
     }
-    Ok(Measure { forms })
+    Ok(Measure { patterns, forms })
 }
 
 struct Node<'a> {
@@ -166,6 +177,38 @@ impl<'a> Graph<'a> {
             return found;
         }
         self.anchors.get(fragment).cloned().unwrap_or_default()
+    }
+
+    /// How many regular expressions there are, none of them too long.
+    fn patterns(&self) -> Result<usize, SchemaError> {
+        let (mut count, mut bytes) = (0, 0);
+        for node in &self.nodes {
+            let of = |key: &str| node.value.get(key);
+            let named = of("patternProperties").and_then(Value::as_object).into_iter().flatten();
+            let named = named.map(|(pattern, _)| ("patternProperties", pattern.as_str()));
+            let own = of("pattern").and_then(Value::as_str).map(|pattern| ("pattern", pattern));
+            for (key, pattern) in named.chain(own) {
+                count += 1;
+                bytes += pattern.len();
+                let message = if pattern.len() > LONGEST_PATTERN {
+                    format!(
+                        "the pattern has {} bytes, at most {LONGEST_PATTERN} can be: `{}`",
+                        pattern.len(),
+                        super::shortened(pattern)
+                    )
+                } else if count > MOST_PATTERNS {
+                    format!("a schema has at most {MOST_PATTERNS} patterns, and this one is more")
+                } else if bytes > ALL_PATTERNS {
+                    format!(
+                        "all patterns of a schema have at most {ALL_PATTERNS} bytes, and this one is more"
+                    )
+                } else {
+                    continue;
+                };
+                return Err(SchemaError { pointer: format!("{}/{key}", node.pointer), message });
+            }
+        }
+        Ok(count)
     }
 
     /// Goes through all that is applied in place, without recursion: the chain may be long.
@@ -311,9 +354,12 @@ mod tests {
     fn what_is_inside_a_value_may_be_like_it() {
         let tree =
             json!({"type": "object", "properties": {"sub": {"type": "array", "items": {"$ref": "#"}}}});
-        assert_eq!(measure(&tree), Ok(Measure { forms: u64::MAX }));
-        assert_eq!(measure(&json!(true)), Ok(Measure { forms: 1 }));
-        assert_eq!(measure(&json!({"properties": {"a": {"anyOf": [{}, {}]}}})), Ok(Measure { forms: 4 }));
+        assert_eq!(measure(&tree), Ok(Measure { patterns: 0, forms: u64::MAX }));
+        assert_eq!(measure(&json!(true)), Ok(Measure { patterns: 0, forms: 1 }));
+        assert_eq!(
+            measure(&json!({"properties": {"a": {"anyOf": [{}, {}]}}})),
+            Ok(Measure { patterns: 0, forms: 4 })
+        );
         assert_eq!(measure(&tower(5, 3)).map(|one| one.forms > 300), Ok(true));
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::hollow::is_hollow;
+use super::measure::LONGEST_PATTERN;
 use super::{Valid, Violation, ViolationKind, shortened};
 use crate::check::inputs::{self as given, Given};
 use crate::check::ranges_texts as pieces;
@@ -94,6 +95,18 @@ impl CompiledCheck {
         errors.append(&mut errors_of_refs);
         let mut matches = Vec::new();
         for (at, pattern) in &check.matches {
+            if pattern.len() > LONGEST_PATTERN {
+                errors.push(RuleError {
+                    key: ("matches", Some(at.clone())),
+                    index: None,
+                    message: format!(
+                        "the pattern has {} bytes, at most {LONGEST_PATTERN} can be",
+                        pattern.len()
+                    ),
+                    hint: None,
+                });
+                continue;
+            }
             match RegexBuilder::new(pattern).size_limit(4 << 20).build() {
                 Ok(regex) => matches.push((at.clone(), regex)),
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
-use jsonschema::{Draft, ValidationError, Validator};
+use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 use super::measure::{Measure, measure};
@@ -50,10 +50,11 @@ impl CompiledSchema {
         }
         let measure = measure(&value)?;
         if measure.forms <= FEW_FORMS && value.to_string().len() <= SMALL {
-            let validator = Arc::new(build(&value)?);
+            let validator = Arc::new(build(&value, measure)?);
             return Ok(CompiledSchema { value, validator, measure });
         }
-        let made = apart::run(CHECK_TIME, &|| false, move || build(&value).map(|made| (made, value)));
+        let made =
+            apart::run(CHECK_TIME, &|| false, move || build(&value, measure).map(|made| (made, value)));
         let (validator, value) = made.unwrap_or_else(|_| {
             let message = "it is too much to be made ready in time".to_owned();
             Err(SchemaError { pointer: String::new(), message })
@@ -81,8 +82,18 @@ impl CompiledSchema {
 /// What a schema wants of a value.
 pub(super) struct SchemaRules(Arc<Validator>);
 
-fn build(value: &Value) -> Result<Validator, SchemaError> {
-    let mut options = jsonschema::options().offline().should_validate_formats(false);
+/// All regular expressions of a schema, once compiled, take no more memory than this; one of a few no more than
+/// [`PATTERN`], and one of many has at least [`SMALL_PATTERN`].
+const PATTERNS: usize = 128 << 20;
+const PATTERN: usize = 10 << 20;
+const SMALL_PATTERN: usize = 256 << 10;
+
+fn build(value: &Value, measure: Measure) -> Result<Validator, SchemaError> {
+    let each = (PATTERNS / measure.patterns.max(1)).clamp(SMALL_PATTERN, PATTERN);
+    let mut options = jsonschema::options()
+        .offline()
+        .should_validate_formats(false)
+        .with_pattern_options(PatternOptions::fancy_regex().size_limit(each));
     if value.get("$schema").is_none() {
         options = options.with_draft(Draft::Draft202012);
     }

@@ -42,12 +42,12 @@ impl Loader<'_> {
                 let input = &graph[id].inputs[n];
                 if input.glob || pattern::has_key(&input.pattern) {
                     if self.leaves(&input.pattern) {
-                        let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
+                        let at = inputs::place(&task.inputs, &KeyPath::task(name), n);
                         self.look_where(&input.pattern, &at);
                     }
                     continue;
                 }
-                let at = inputs::named(&task.inputs, &KeyPath::task(name)).swap_remove(n).key_path;
+                let at = inputs::place(&task.inputs, &KeyPath::task(name), n);
                 self.look_for(name, &input.pattern, input.optional, &at, graph, &mut told);
             }
             if let Some(foreach) =

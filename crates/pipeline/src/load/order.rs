@@ -138,7 +138,7 @@ impl Loader<'_> {
         match role {
             Role::Output(n) => at.then("outputs").then(n),
             Role::Input(n) => match self.manifest.tables.task.get_index(decl) {
-                Some((_, task)) => inputs::named(&task.inputs, &at).swap_remove(n).key_path,
+                Some((_, task)) => inputs::place(&task.inputs, &at, n),
                 None => at,
             },
             Role::Items => at.then("foreach"),
@@ -171,7 +171,7 @@ impl Loader<'_> {
         let reads =
             |pattern: &str| other_decl.outputs.iter().any(|output| pattern::could_match(pattern, output));
         if let Some(n) = task_decl.inputs.iter().position(|input| reads(&input.pattern)) {
-            return inputs::named(&task.inputs, &at).swap_remove(n).key_path;
+            return inputs::place(&task.inputs, &at, n);
         }
         if let Some(n) = task.after.iter().position(|name| name == other_name) {
             return at.then("after").then(n);

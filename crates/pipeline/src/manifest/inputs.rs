@@ -42,6 +42,15 @@ pub fn named(inputs: &Inputs, task: &KeyPath) -> Vec<NamedInput> {
     }
 }
 
+/// Where input `n` of the task whose table is at `task` is given: as [`named`] says for all, at the cost of one.
+pub fn place(inputs: &Inputs, task: &KeyPath, n: usize) -> KeyPath {
+    let at = task.then("inputs");
+    match inputs {
+        Inputs::List(_) => at.then(n),
+        Inputs::Table(table) => table.keys().nth(n).map_or(at.clone(), |name| at.then(name)),
+    }
+}
+
 /// [`named`] without places: names and patterns.
 pub fn names(inputs: &Inputs) -> Vec<(String, &str)> {
     match inputs {

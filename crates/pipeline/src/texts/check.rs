@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Loader;
 use crate::check::{CompiledCheck, WordLists};
-use crate::manifest::fault::{Fault, suggest};
+use crate::manifest::fault::{Fault, suggest, worth_a_search};
 use crate::manifest::inputs::named;
 use crate::manifest::types::{Check, Task};
 use crate::manifest::{KeyPath, paths};
@@ -102,7 +102,8 @@ impl Loader<'_> {
                 Fault::at(at, format!("task `{name}` has no input `{input}`")).wanted("no such input");
             fault.hint = match names.contains(input) {
                 true => Some("ids come from an input, or from the answer: \"/list/*/id\"".to_owned()),
-                false => suggest(input, known),
+                false if worth_a_search(self.faults.len(), known.len()) => suggest(input, known),
+                false => None,
             };
             self.faults.push(fault);
             return;

@@ -6,7 +6,7 @@ use super::Loader;
 use super::SAMPLES;
 use super::schema::offset;
 use crate::key_path;
-use crate::manifest::fault::{At, Fault, list_of, suggest};
+use crate::manifest::fault::{At, Fault, list_of, suggest, worth_a_search};
 use crate::manifest::inputs::{NamedInput, named};
 use crate::manifest::types::Task;
 use crate::manifest::{KeyPath, nearest};
@@ -85,8 +85,9 @@ impl Loader<'_> {
                 let Some(var) = name.split('.').nth(1) else { continue };
                 if !vars.contains_key(var) && !vars_unsure {
                     let short = format!("vars.{var}");
-                    let hint = suggest(var, vars.keys().map(String::as_str))
-                        .unwrap_or_else(|| format!("add `{var} = \"…\"` to `[vars]`"));
+                    let worth = worth_a_search(self.faults.len(), vars.len());
+                    let near = worth.then(|| suggest(var, vars.keys().map(String::as_str))).flatten();
+                    let hint = near.unwrap_or_else(|| format!("add `{var} = \"…\"` to `[vars]`"));
                     let fault = self
                         .placed(
                             at,
