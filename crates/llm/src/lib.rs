@@ -7,7 +7,7 @@
 //! ```text
 //! provider() ─> openai | anthropic | ollama ─> http (one attempt, its clocks) ─> stream (lines, events)
 //!            └> command | recorded | simulated            both ─> whole (what makes a reply one)
-//! pure, for whoever drives the calls: classify, retry, limits, estimate, degenerate, structured
+//! pure, for whoever drives the calls: classify, retry_after, retry, limits, estimate, degenerate, structured
 //! ```
 
 pub mod anthropic;
@@ -26,6 +26,7 @@ pub mod probe;
 pub mod proxy;
 pub mod recorded;
 pub mod retry;
+pub mod retry_after;
 pub mod rng;
 pub mod simulated;
 mod stream;

@@ -10,9 +10,9 @@ use ureq::unversioned::transport::DefaultConnector;
 use super::format::{address, body};
 use super::payload::Payload;
 use super::sign::Key;
-use planexe_llm::classify;
 use planexe_llm::keys::{Secret, Site};
 use planexe_llm::loopback::HereOnly;
+use planexe_llm::retry_after;
 use planexe_pipeline::manifest::types::WebhookFormat as Format;
 
 /// Until the connection stands.
@@ -150,7 +150,7 @@ fn meaning<'a>(format: Format, status: u16, header: impl Fn(&str) -> Option<&'a 
                 let seconds = body.get("retry_after")?.as_f64()?;
                 Duration::try_from_secs_f64(seconds.min(86400.0)).ok()
             };
-            Sent::Later { why, after: classify::retry_after(header, now).or_else(said), answers: true }
+            Sent::Later { why, after: retry_after::retry_after(header, now).or_else(said), answers: true }
         }
         400 | 413 | 415 | 422 => Sent::Refused(why),
         _ => Sent::Closed(why),
