@@ -4,7 +4,9 @@
 mod check;
 mod de;
 pub mod fault;
+mod include;
 pub mod inputs;
+mod merge;
 pub mod names;
 pub mod paths;
 pub mod place;

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::fault::{At, Fault, Faults, list_of, nearest, shown_path, suggest};
-use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile, Step};
+use super::include::{NotIncluded, include_of, included};
+use super::merge::{merge_file, override_model, put};
+use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile};
 use super::toml_text::{self, LARGEST_FILE};
 use super::types::Tables;
 use super::{check, de, tiers};
 use crate::key_path;
-use planexe_base::pattern::Glob;
 
 /// What is chosen on the command line.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -417,38 +418,6 @@ impl Reader {
     }
 }
 
-/// Why an entry of `include` names no files.
-enum NotIncluded {
-    Missing(PathBuf),
-    NoPattern(String),
-}
-
-/// The files an entry of `include` of a file names, and the folders that were listed for it. A pattern may well match
-/// none: a folder of stages that is still empty.
-fn included(file: &Path, pattern: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), NotIncluded> {
-    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
-    if pattern.trim().is_empty() {
-        return Err(NotIncluded::NoPattern("it is empty".to_owned()));
-    }
-    if !pattern.contains(['*', '?', '[', '{']) {
-        let path = folder.join(pattern);
-        return if path.is_file() { Ok((vec![path], Vec::new())) } else { Err(NotIncluded::Missing(path)) };
-    }
-    let matcher = Glob::of_paths(pattern).map_err(NotIncluded::NoPattern)?;
-    let fixed: PathBuf = Path::new(pattern)
-        .components()
-        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
-        .collect();
-    let (mut found, mut listed) = (Vec::new(), Vec::new());
-    walk(&folder, &fixed, 0, &mut listed, &mut |relative| {
-        if matcher.is_match(relative) {
-            found.push(folder.join(relative));
-        }
-    });
-    found.sort();
-    Ok((found, listed))
-}
-
 /// The value of a `-D`: a TOML scalar, or a string.
 fn scalar(value: &str) -> Kind {
     let text = format!("x = {value}");
@@ -463,158 +432,6 @@ fn scalar(value: &str) -> Kind {
         return entry.value.kind.clone();
     }
     Kind::Text(value.to_owned())
-}
-
-/// `pipeline.include` of one file, as far as it is a list of strings; what is not is found later.
-fn include_of(root: &Node) -> Vec<(String, Place)> {
-    let Some(Kind::List(items)) = root.get("pipeline").and_then(|p| p.get("include")).map(|n| &n.kind) else {
-        return Vec::new();
-    };
-    items
-        .iter()
-        .filter_map(|item| match &item.kind {
-            Kind::Text(text) => Some((text.clone(), item.place)),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Adds an included file's tree; what both give is a fault.
-fn merge_file(root: &mut Node, other: Node, faults: &mut Vec<Fault>) {
-    let (Some(entries), Kind::Table(others)) = (root.table_mut(), other.kind) else { return };
-    for (table, entry) in others {
-        match entries.get_mut(&table) {
-            None => {
-                entries.insert(table, entry);
-            }
-            Some(mine) => match (&mut mine.value.kind, entry.value.kind) {
-                (Kind::Table(mine), Kind::Table(theirs)) => {
-                    for (key, theirs) in theirs {
-                        if table == "pipeline" && key == "include" {
-                            continue;
-                        }
-                        if let Some(first) = mine.get(&key) {
-                            let what = match table.as_str() {
-                                "task" => format!("task `{key}` is given in two files"),
-                                _ => format!("`{table}.{key}` is given in two files"),
-                            };
-                            faults.push(
-                                Fault::at(theirs.key, what)
-                                    .wanted("given before")
-                                    .hint("rename one of the two, or remove it")
-                                    .related(first.key, "first given here"),
-                            );
-                        } else {
-                            mine.insert(key, theirs);
-                        }
-                    }
-                }
-                (_, kind) => {
-                    let wrong =
-                        if matches!(kind, Kind::Table(_)) { mine.value.place } else { entry.value.place };
-                    faults
-                        .push(Fault::at(wrong, format!("`{table}` is not a table")).wanted("wanted a table"));
-                }
-            },
-        }
-    }
-}
-
-/// Keys that say where and how a model is reached: an override with another `api` drops them.
-const ENDPOINT_KEYS: [&str; 12] = [
-    "server",
-    "base_url",
-    "model",
-    "api_key_env",
-    "headers",
-    "command",
-    "file",
-    "on_miss",
-    "latency",
-    "seed",
-    "fail",
-    "words",
-];
-
-/// Lays a profile's model over the pipeline's.
-fn override_model(root: &mut Node, model: &str, over: &Entry, header: Place) {
-    let Some(changes) = over.value.table() else {
-        put(root, &["models"], model, over.clone(), header);
-        return;
-    };
-    let steps = [Step::from("models"), Step::from(model)];
-    let Some(mine) = root.find_mut(&steps).and_then(Node::table_mut) else {
-        put(root, &["models"], model, over.clone(), header);
-        return;
-    };
-    let api = |entry: Option<&Entry>| match entry.map(|entry| &entry.value.kind) {
-        Some(Kind::Text(api)) => Some(api.clone()),
-        _ => None,
-    };
-    if let Some(new) = api(changes.get("api"))
-        && api(mine.get("api")) != Some(new)
-    {
-        mine.retain(|key, _| !ENDPOINT_KEYS.contains(&key.as_str()));
-    }
-    for (key, change) in changes {
-        merge_value(mine, key, change);
-    }
-}
-
-/// Puts a value over another; tables are merged key by key.
-fn merge_value(into: &mut IndexMap<String, Entry>, key: &str, change: &Entry) {
-    match (into.get_mut(key).map(|entry| &mut entry.value.kind), &change.value.kind) {
-        (Some(Kind::Table(mine)), Kind::Table(theirs)) => {
-            for (key, theirs) in theirs {
-                merge_value(mine, key, theirs);
-            }
-        }
-        _ => {
-            into.insert(key.to_owned(), change.clone());
-        }
-    }
-}
-
-/// Sets a key of a table at a path, making the tables on the way.
-fn put(root: &mut Node, path: &[&str], key: &str, entry: Entry, made_at: Place) {
-    let mut here = root;
-    for step in path {
-        let Some(entries) = here.table_mut() else { return };
-        here = &mut entries
-            .entry((*step).to_owned())
-            .or_insert_with(|| Entry {
-                key: made_at,
-                value: Node { place: made_at, kind: Kind::Table(IndexMap::new()) },
-            })
-            .value;
-    }
-    if let Some(entries) = here.table_mut() {
-        merge_value(entries, key, &entry);
-    }
-}
-
-/// Calls back with every file under a folder, relative to `base`; hidden folders are passed over. Those that are not
-/// are added to `listed`.
-fn walk(base: &Path, folder: &Path, depth: usize, listed: &mut Vec<PathBuf>, found: &mut dyn FnMut(&Path)) {
-    if depth > 16 {
-        return;
-    }
-    let here = base.join(folder);
-    let here = if here.as_os_str().is_empty() { PathBuf::from(".") } else { here };
-    listed.push(here.clone());
-    let Ok(entries) = fs::read_dir(here) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let path = folder.join(&name);
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => walk(base, &path, depth + 1, listed, found),
-            Ok(_) => found(&path),
-            Err(_) => {}
-        }
-    }
 }
 
 /// The name in the same folder that is nearest to one that is not there.
