@@ -17,7 +17,7 @@ use planexe_llm::base_url;
 use planexe_llm::keys::Site;
 use planexe_pipeline::manifest::{Api, Manifest, ReadOptions, suggest};
 use planexe_pipeline::project::Endpoint;
-use planexe_store::lock::host_name;
+use planexe_store::host::host_name;
 
 /// Where examples stand beside a pipeline.
 const EXAMPLES: &str = "examples";

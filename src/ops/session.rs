@@ -303,7 +303,7 @@ impl Session {
 
     /// Who answers, for machines.
     pub fn server(&self) -> Server {
-        Server::here(Some(planexe_store::lock::host_name()))
+        Server::here(Some(planexe_store::host::host_name()))
     }
 
     /// Who sits there, for records of what a person did.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::lock::boot_id;
+use super::host::boot_id;
 use super::sidecar::to_json;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::record::SCHEMA;

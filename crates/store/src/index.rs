@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Store;
 use super::cache_file::{self, INDEX, Parts};
-use super::lock::boot_id;
+use super::host::boot_id;
 use super::seal::{LENGTH, Seal};
 use super::table::Table;
 use planexe_base::fs::{self, Durability, FsError, Signature};

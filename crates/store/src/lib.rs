@@ -14,6 +14,7 @@ pub mod commit;
 pub mod control;
 pub mod gc;
 pub mod history;
+pub mod host;
 pub mod index;
 pub mod jsonl;
 pub mod lanes;

@@ -295,7 +295,7 @@ fn tools(
         programs: runner::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
         pid,
-        host: planexe_store::lock::host_name(),
+        host: planexe_store::host::host_name(),
         steps_total: project.steps_total(),
     }
 }

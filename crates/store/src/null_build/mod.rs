@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::cache_file::{self, INDEX, PATH, Parts};
+use crate::host::is_this_boot;
 use crate::index::{Index, NullBuildRecord, is_racy};
-use crate::lock::{is_this_boot, is_unannounced};
+use crate::lock::is_unannounced;
 use crate::seal::Seal;
 use planexe_base::fs::{self, Durability, FileKind, OpenDir, Signature};
 use planexe_base::record::Digest;
