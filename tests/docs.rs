@@ -185,7 +185,7 @@ fn events() -> Vec<Kind> {
         Kind::TaskStale { task: task.clone(), reasons: vec![] },
         Kind::TaskStarted { task: task.clone(), attempt: 1, model: model.clone(), recipe },
         Kind::TaskProgress { task: task.clone(), doing },
-        Kind::TaskRetrying { task: task.clone(), attempt: 1, failure: failure.clone(), next },
+        Kind::TaskRetrying { task: task.clone(), attempt: 1, failure: failure.clone(), next, waits: false },
         Kind::TaskCompleted {
             task: task.clone(),
             attempt: 1,

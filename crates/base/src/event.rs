@@ -84,6 +84,9 @@ pub enum Kind {
         failure: Failure,
         /// What follows: "again in 2 s", "asking again with what was wrong", "on to model cloud".
         next: String,
+        /// What is to answer is not ready yet; no attempt was used.
+        #[serde(default)]
+        waits: bool,
     },
     /// A task is done.
     #[serde(rename = "task.completed")]

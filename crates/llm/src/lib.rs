@@ -126,6 +126,9 @@ pub struct Reply {
 /// The `code` of a connection that was never made: nothing was sent, so nothing was paid.
 pub const UNREACHABLE: &str = "unreachable";
 
+/// The `code` of an answer that is empty after reasoning.
+pub const ONLY_REASONING: &str = "only_reasoning";
+
 /// A call that gave no whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallError {

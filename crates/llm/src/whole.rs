@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::degenerate::{Detector, REASONING_BYTES};
-use super::{CallError, Class, Reply, Usage};
+use super::{CallError, Class, ONLY_REASONING, Reply, Usage};
 use crate::config::Price;
 
 /// How a server said an answer ended.
@@ -174,7 +174,11 @@ impl Draft {
             )),
         };
         if let Some((class, why)) = class_and_why {
-            return Err(self.fail(CallError::new(class, why)));
+            let mut error = CallError::new(class, why);
+            if class == Class::EmptyResponse && !self.reasoning.is_empty() {
+                error.code = Some(ONLY_REASONING.to_owned());
+            }
+            return Err(self.fail(error));
         }
         Ok(Reply {
             text: self.text,

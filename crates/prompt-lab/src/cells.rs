@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{Cell, Reference, Variant};
 use planexe_base::failure_class::{Class, FailureClass};
 use planexe_base::pattern;
-use planexe_base::record::{Digest, State, Status};
+use planexe_base::record::{Digest, Failure, State, Status};
 use planexe_engine::graph::TaskId;
 use planexe_pipeline::eval_score::Evaluation;
 use planexe_pipeline::load::{self, Locations};
@@ -316,8 +316,8 @@ pub fn first_outputs(project: &Project, units: &Units<'_>, name: &str) -> Vec<(O
 }
 
 /// Whether a failure is the prompt's doing.
-pub fn is_own(class: &FailureClass, message: &str) -> bool {
-    OWN.contains(class) && !message.starts_with("its evaluator")
+pub fn is_own(failure: &Failure) -> bool {
+    OWN.contains(&failure.class) && !failure.of_evaluator
 }
 
 fn one(store: &Store, output: &str) -> Became {
@@ -325,6 +325,7 @@ fn one(store: &Store, output: &str) -> Became {
     let Status { state, eval, failure, usage, outputs, duration_s, .. } = *status;
     let evaluation = Evaluation::of(eval.as_ref());
     let usage = usage.unwrap_or_default();
+    let own = failure.as_ref().is_some_and(is_own);
     let mut became = Became {
         class: failure.as_ref().map(|failure| failure.class.clone()),
         message: failure.map(|failure| failure.message.text),
@@ -345,10 +346,6 @@ fn one(store: &Store, output: &str) -> Became {
             (became.class, became.message) = (None, None);
         }
         State::Failed => {
-            let own = is_own(
-                became.class.as_ref().unwrap_or(&FailureClass::default()),
-                became.message.as_deref().unwrap_or_default(),
-            );
             became.is_settled = own;
             became.score = own.then_some(0.0);
         }

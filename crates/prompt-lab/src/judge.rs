@@ -292,7 +292,7 @@ fn heard(store: &Store, output: &str) -> Result<Heard, Option<(FailureClass, Str
             };
             Ok(Heard { said, reason: answer.reason })
         }
-        (State::Failed, Some(it)) if is_own(&it.class, &it.message.text) => {
+        (State::Failed, Some(it)) if is_own(&it) => {
             Ok(Heard { said: Said::Unusable, reason: it.message.text })
         }
         (_, failure) => Err(failure.map(|it| (it.class, it.message.text))),

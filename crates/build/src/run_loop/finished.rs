@@ -38,6 +38,8 @@ struct Again {
     failure: Failure,
     next: Option<String>,
     after: Duration,
+    /// What is to answer is not ready yet.
+    waits: bool,
 }
 
 impl Build<'_> {
@@ -63,10 +65,11 @@ impl Build<'_> {
         if let Some(told) = told.filter(|told| self.engine.settled(id) != Some(*told)) {
             self.take_back_end(id, told);
         }
-        if let Some(Again { failure, next, after }) = again {
+        if let Some(Again { failure, next, after, waits }) = again {
             let next = next.unwrap_or_else(|| self.again_in(id, after));
             self.attempts.retry(id, next.clone());
-            self.tell(Kind::TaskRetrying { task: name.clone(), attempt: job.attempt, failure, next });
+            let attempt = job.attempt;
+            self.tell(Kind::TaskRetrying { task: name.clone(), attempt, failure, next, waits });
         }
         if timed_out {
             self.look_at_silence(&job);
@@ -148,7 +151,7 @@ impl Build<'_> {
             Outcome::Unmerged(failure) => self.waits_for_a_person(name, failure.message),
             Outcome::Retry { failure, next, after, endpoint, pause } => {
                 let end = self.retry_attempt(id, job, &failure, after, endpoint, pause);
-                Handled { again: Some(Again { failure, next, after }), ..end.into() }
+                Handled { again: Some(Again { failure, next, after, waits: pause.is_wait() }), ..end.into() }
             }
             Outcome::Evaluate(candidate) => {
                 let work = self.work_of_eval(id, &candidate);
@@ -211,8 +214,8 @@ impl Build<'_> {
         endpoint: usize,
         pause: Pause,
     ) -> End {
-        if let Pause::Outage { left } = pause {
-            self.await_server(job, failure, left);
+        if let Pause::Outage { left, is_silent } = pause {
+            self.await_server(job, failure, left, is_silent);
         }
         if let Some(pending) = self.attempts.pending_mut(id) {
             let counts = pause == Pause::Attempt && !job.evaluates;
@@ -259,7 +262,7 @@ impl Build<'_> {
         let pending = self.attempts.pending(id);
         let work = pending.map_or(Work::default(), |pending| self.work_of(id, pending.judgement()));
         let again = match failure {
-            Some(failure) => Some(Again { failure, next: Some(next), after: Duration::ZERO }),
+            Some(failure) => Some(Again { failure, next: Some(next), after: Duration::ZERO, waits: false }),
             None => {
                 self.ctx.note(Some(&job.task.name), false, format!("{said}; {next}"));
                 None

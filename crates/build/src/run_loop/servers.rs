@@ -99,14 +99,14 @@ struct Rhythm {
 
 impl Build<'_> {
     /// Has the health of a job's server looked at until it is up.
-    /// Of one that nobody listens at it is told at once what to start, and how long it is waited for.
-    pub(super) fn await_server(&mut self, job: &Job, failure: &Failure, left: Duration) {
+    /// Of one at whose address nothing listens it is told at once what to start, and how long it is waited for.
+    pub(super) fn await_server(&mut self, job: &Job, failure: &Failure, left: Duration, is_silent: bool) {
         let Some(endpoint) = self.endpoint_of(job) else { return };
         let why = &failure.message.text;
         if !self.servers.awaited.contains_key(&endpoint) {
             let table = &self.project.endpoints[endpoint];
             let (name, time) = (&table.name, style::duration(left.as_secs_f64()));
-            if let Some(start) = what_to_start(table).filter(|_| why.contains("nothing listens")) {
+            if let Some(start) = what_to_start(table).filter(|_| is_silent) {
                 let message = format!(
                     "{why}: {start}. It is waited for, {time} at most (`retry.wait` under [models.{name}])"
                 );

@@ -2,7 +2,7 @@
 
 use planexe_base::message::Message;
 use planexe_base::style;
-use planexe_llm::{CallError, Class};
+use planexe_llm::{CallError, Class, ONLY_REASONING};
 use planexe_pipeline::manifest::types::Api;
 use planexe_pipeline::project::Endpoint;
 
@@ -54,7 +54,7 @@ pub(super) fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> Stri
                 format!("if the server is slow and not dead, raise `timeouts{clock}` under [models.{name}]")
             }
         },
-        Class::EmptyResponse if error.message.text.contains("reasoning") => {
+        Class::EmptyResponse if error.code.as_deref() == Some(ONLY_REASONING) => {
             format!(
                 "leave room for an answer after the reasoning: a larger `params.max_tokens`; {show} has what came"
             )

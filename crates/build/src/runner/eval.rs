@@ -189,6 +189,7 @@ impl Evaluating<'_> {
         Ok(match prompt::ask(self.ctx, self.job, prompt, question)? {
             Asked::Ended(Outcome::Retry { mut failure, next, after, endpoint, pause }) => {
                 failure.message = failure.message.about("its evaluator");
+                failure.of_evaluator = true;
                 Err(Outcome::Retry { failure, next, after, endpoint, pause })
             }
             Asked::Ended(outcome) => Err(outcome),
@@ -243,6 +244,7 @@ impl Evaluating<'_> {
     /// No score came: the evaluator cannot be reached, and the candidate waits; or what it says is no score.
     fn without_score(self, mut failed: Failure) -> Result<Outcome, FsError> {
         let name = style::clean(&self.job.task.name);
+        failed.of_evaluator = true;
         let unusable =
             [Class::Validation, Class::Truncated, Class::EmptyResponse, Class::Degenerate, Class::Refusal]
                 .iter()

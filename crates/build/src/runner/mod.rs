@@ -148,13 +148,24 @@ pub enum Outcome {
 pub enum Pause {
     /// The attempt was one.
     Attempt,
-    /// The endpoint was not ready for it, or refused its form: no attempt was used.
+    /// The endpoint refused its form: no attempt was used.
     None,
+    /// The endpoint's limit is waited out: no attempt was used.
+    Limit,
     /// The endpoint's server is away or loading: no attempt was used, and its health is looked at.
     Outage {
         /// How long it is waited for at most.
         left: std::time::Duration,
+        /// Nothing listens at its address.
+        is_silent: bool,
     },
+}
+
+impl Pause {
+    /// Whether something is waited for that is not ready yet.
+    pub fn is_wait(self) -> bool {
+        matches!(self, Pause::Limit | Pause::Outage { .. })
+    }
 }
 
 /// Runs an attempt.

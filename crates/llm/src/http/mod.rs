@@ -310,7 +310,8 @@ fn io_error(error: &std::io::Error, place: &str, content: bool, local: bool) -> 
         K::NetworkDown,
         K::AddrNotAvailable,
     ];
-    if class == Class::Connection && never_there.contains(&error.kind()) {
+    let never_made = class == Class::Connection && never_there.contains(&error.kind());
+    if never_made || class == Class::ServerLoading {
         call_error.code = Some(UNREACHABLE.into());
     }
     call_error

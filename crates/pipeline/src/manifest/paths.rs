@@ -26,11 +26,13 @@ pub struct PathFault {
     pub message: String,
     /// What was wanted, if that says more.
     pub wanted: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 impl PathFault {
     fn new(message: impl Into<String>, wanted: impl Into<String>) -> PathFault {
-        PathFault { message: message.into(), wanted: Some(wanted.into()) }
+        PathFault { message: message.into(), wanted: Some(wanted.into()), hint: None }
     }
 }
 
@@ -92,14 +94,15 @@ pub fn substitute_vars<'p>(path: &'p str, vars: &Map<Value>) -> Result<Cow<'p, s
                     ));
                 }
                 None => {
-                    let wanted = match super::suggest(name, vars.keys().map(String::as_str)) {
+                    let hint = match super::suggest(name, vars.keys().map(String::as_str)) {
                         Some(hint) => hint,
                         None => format!("add `{name} = \"…\"` to `[vars]`"),
                     };
-                    return Err(PathFault::new(
-                        format!("no `{name}` in `[vars]`, used in the path `{path}`"),
-                        wanted,
-                    ));
+                    let message = format!("no `{name}` in `[vars]`, used in the path `{path}`");
+                    return Err(PathFault {
+                        hint: Some(hint),
+                        ..PathFault::new(message, "no such variable")
+                    });
                 }
             },
         }

@@ -9,6 +9,9 @@ use super::{LARGEST, Loader, TextFile};
 use crate::manifest::fault::{At, Fault, shown_path};
 use crate::manifest::{KeyPath, near_file};
 
+/// What a `recorded` model plays from.
+pub(super) const ANSWERS: &str = "file of answers";
+
 impl Loader<'_> {
     /// Reads a file the manifest names, once.
     pub(super) fn resolve(&mut self, at: &KeyPath, written: &str, what: &str) -> Option<&TextFile> {
@@ -72,6 +75,7 @@ impl Loader<'_> {
                 .or_else(|| self.elsewhere(written));
             let fault = Fault::at(at, format!("there is no {what} `{written}`")).wanted("no such file");
             return Err(Box::new(fault.hint(match near {
+                _ if what == ANSWERS => format!("`planexe record {written}` writes one from a finished run"),
                 Some(near) => format!("did you mean `{near}`?"),
                 None if what == "prompt" || what == "template" || what == "system prompt" => format!(
                     "paths are relative to `{}`; a text with a space or `{{{{` in it would be taken as it is",

@@ -149,10 +149,7 @@ impl Loader<'_> {
             {
                 let at = key_path!["models", name, "file"];
                 // It may be large and is read by its provider, so only its place is looked at.
-                if let Err(mut fault) = self.locate(&at, file, "file of answers") {
-                    if fault.message.starts_with("there is no") {
-                        fault.hint = Some(format!("`planexe record {file}` writes one from a finished run"));
-                    }
+                if let Err(fault) = self.locate(&at, file, file::ANSWERS) {
                     self.faults.push(*fault);
                 }
             }

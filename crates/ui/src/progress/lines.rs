@@ -2,7 +2,6 @@
 
 use crate::views::reason_of;
 use planexe_base::event::{Event, Kind, Summary};
-use planexe_base::failure_class::Class;
 use planexe_base::record::StatusUsage;
 use planexe_base::style::{self, Shown, Style, clean, pad, pad_left};
 
@@ -13,11 +12,8 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
             row(style, names, Shown::Stale, task, &format!("stale: {}", clean(&reasons.join("; "))))
         }
         Kind::TaskCompleted { task, .. } => return Some(completed(kind, task, style, names)),
-        Kind::TaskRetrying { task, attempt, failure, next } => {
-            // What is not ready yet costs no attempt.
-            let waits =
-                next.starts_with("held") || (failure.class == Class::RateLimit && next.starts_with("again"));
-            let how = if waits { "waits" } else { "failed" };
+        Kind::TaskRetrying { task, attempt, failure, next, waits } => {
+            let how = if *waits { "waits" } else { "failed" };
             let what = format!("attempt {attempt} {how}: {}; {}", reason_of(failure), clean(next));
             row(style, names, Shown::Pending, task, &what)
         }

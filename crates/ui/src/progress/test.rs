@@ -111,6 +111,7 @@ fn build() -> Vec<Event> {
             attempt: 1,
             failure: failure(Class::Timeout, "no content for 90 s"),
             next: "again in 2 s".into(),
+            waits: false,
         },
         started("risks", 2),
         Kind::Note { task: None, message: "events.jsonl was mended".into(), warning: false },

@@ -13,7 +13,7 @@ use planexe_base::record::{Failure, Places, SCHEMA};
 use planexe_base::style;
 use planexe_base::time_boxed::Left;
 use planexe_llm::retry::{Failed, Next};
-use planexe_llm::{CallContext, CallError, Class, Rejected, Reply, Request};
+use planexe_llm::{CallContext, CallError, Class, Rejected, Reply, Request, UNREACHABLE};
 use planexe_pipeline::check::{self, CHECK_TIME, Violation, ViolationKind};
 use planexe_pipeline::project::{Endpoint, PromptSpec};
 use planexe_store::calls::{CallRecord, KeptRequest, Verdict};
@@ -333,14 +333,16 @@ impl Asking<'_> {
         let (next, after, endpoint, pause) = match next {
             Next::Wait { r#for: pause, outage: true, left } => {
                 let text = format!("held until its server answers, {}", at_the_latest(left));
-                (Some(text), pause, here, Pause::Outage { left })
+                let silent =
+                    error.class == Class::ServerLoading && error.code.as_deref() == Some(UNREACHABLE);
+                (Some(text), pause, here, Pause::Outage { left, is_silent: silent })
             }
             Next::Wait { r#for: pause, outage: false, left } => {
                 let asks = if error.retry_after.is_some() { ", as it asks" } else { "" };
                 let pause_said = style::duration(pause.as_secs_f64());
                 let text =
                     format!("again in {pause_said}{asks}; its limit is waited out {}", at_the_latest(left));
-                (Some(text), pause, here, Pause::None)
+                (Some(text), pause, here, Pause::Limit)
             }
             Next::Adapted => {
                 let text = "asking again in the form its server takes".to_owned();

@@ -204,13 +204,8 @@ impl Checker<'_> {
 
     fn path_fault(&mut self, at: KeyPath, fault: paths::PathFault) {
         let mut fault_at = Fault::at(at, fault.message);
-        match fault.wanted {
-            Some(wanted) if wanted.starts_with("did you mean") || wanted.starts_with("add ") => {
-                fault_at.hint = Some(wanted);
-                fault_at.wanted = Some("no such variable".to_owned());
-            }
-            wanted => fault_at.wanted = wanted,
-        }
+        fault_at.wanted = fault.wanted;
+        fault_at.hint = fault.hint;
         self.add(fault_at);
     }
     fn others(&mut self) {
