@@ -3,8 +3,6 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory;
-
 use crate::commands::quick::Tried;
 use crate::commands::{self, Globals, Session};
 use crate::ops::session::Bundle;
@@ -209,6 +207,7 @@ fn lay_out(session: &Session, error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     fn parsed(line: &str) -> Cli {
         parse(line.split(' ').map(OsString::from).collect()).unwrap_or_else(|error| panic!("{line}: {error}"))
