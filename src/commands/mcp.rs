@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use clap::Args;
+use parking_lot::Mutex;
 
 use crate::commands::Session;
 use crate::commands::args::parse_jobs;

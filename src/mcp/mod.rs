@@ -5,10 +5,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use serde_json::{Map, Value, json};
 
 use crate::ops::{Base, Session};
@@ -88,7 +89,7 @@ struct Starting<'a> {
 
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
-        self.server.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.server.starting.lock().remove(&self.id);
     }
 }
 
@@ -133,7 +134,7 @@ impl Server {
 
     /// Takes the place of one more build. What counts is who holds the lock of a run, not what this server remembers.
     fn one_more(&self, id: &str) -> Result<Starting<'_>, Fault> {
-        let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut starting = self.starting.lock();
         let mut at_work = starting.clone();
         let plans = self.runs.list_named(false)?;
         at_work
@@ -195,7 +196,7 @@ struct Call {
 
 impl Call {
     fn end(&self, why: End) {
-        let mut end = lock(&self.end);
+        let mut end = self.end.lock();
         if *end != Some(End::Cancelled) {
             *end = Some(why);
         }
@@ -203,19 +204,19 @@ impl Call {
     }
 
     fn is_cancelled(&self) -> bool {
-        *lock(&self.end) == Some(End::Cancelled)
+        *self.end.lock() == Some(End::Cancelled)
     }
 
     /// Waits so long, unless the call is to end.
     fn pause(&self, time: Duration) -> Option<End> {
         let start = Instant::now();
-        let mut end = lock(&self.end);
+        let mut end = self.end.lock();
         loop {
             let left = time.saturating_sub(start.elapsed());
             if end.is_some() || left.is_zero() {
                 return *end;
             }
-            end = self.ended.wait_timeout(end, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.ended.wait_for(&mut end, left);
         }
     }
 }
@@ -234,10 +235,6 @@ fn log(text: &str) {
     let _ = writeln!(io::stderr().lock(), "planexe mcp: {text}");
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The way to the client: whole lines, one at a time.
 struct Line<W> {
     out: Mutex<W>,
@@ -248,7 +245,7 @@ impl<W: Write> Line<W> {
     fn send(&self, message: &Value) {
         let mut line = message.to_string();
         line.push('\n');
-        let mut out = lock(&self.out);
+        let mut out = self.out.lock();
         if self.broken.load(Ordering::Relaxed) {
             return;
         }
@@ -283,7 +280,7 @@ pub fn serve<W: Write + Send + 'static>(
                 Incoming::Wrong(answer) => line.send(&answer),
                 Incoming::Notification { method, params } if method == "notifications/cancelled" => {
                     let id = params.get("requestId").unwrap_or(&Value::Null).to_string();
-                    if let Some(call) = lock(&calls.0).get(&id) {
+                    if let Some(call) = calls.0.lock().get(&id) {
                         call.end(End::Cancelled);
                     }
                 }
@@ -293,10 +290,10 @@ pub fn serve<W: Write + Send + 'static>(
         }
     }
     let start = Instant::now();
-    let mut open = lock(&calls.0);
+    let mut open = calls.0.lock();
     open.values().for_each(|call| call.end(End::Closed));
     while !open.is_empty() && start.elapsed() < FAREWELL {
-        open = calls.1.wait_timeout(open, FAREWELL).unwrap_or_else(PoisonError::into_inner).0;
+        calls.1.wait_for(&mut open, FAREWELL);
     }
     Ok(())
 }
@@ -398,7 +395,7 @@ fn call<W: Write + Send + 'static>(
     let call = Arc::new(Call { waits: AtomicBool::new(tool.waits), ..Call::default() });
     let key = request.id.to_string();
     {
-        let mut open = lock(&calls.0);
+        let mut open = calls.0.lock();
         let waiting = open.values().filter(|call| call.waits.load(Ordering::Relaxed)).count();
         if open.len() >= MOST || tool.waits && waiting >= MOST_WAITING {
             drop(open);
@@ -433,12 +430,12 @@ fn call<W: Write + Send + 'static>(
             if !call.is_cancelled() {
                 respond(&line, &request, result);
             }
-            lock(&calls.0).remove(&key);
+            calls.0.lock().remove(&key);
             calls.1.notify_all();
         }
     };
     if std::thread::Builder::new().name(tool.name.into()).stack_size(STACK).spawn(thread).is_err() {
-        lock(&calls.0).remove(&key);
+        calls.0.lock().remove(&key);
         let fault = Fault::new("BUSY", "the system gives no further thread").hint("call again later");
         respond(line, &request, Err(fault));
     }

@@ -9,7 +9,8 @@ use planexe_store::index::Index;
 use planexe_store::{RunLock, Store};
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// So many runs are looked at at once.
 const LOOKERS: usize = 4;
@@ -57,7 +58,7 @@ pub fn rows(base: &Base, found: Vec<Found>) -> Vec<RunRow> {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(found) = found.get(at) else { break };
             let row = row(base, found);
-            rows.lock().unwrap_or_else(PoisonError::into_inner)[at] = row;
+            rows.lock()[at] = row;
         }
     };
     std::thread::scope(|scope| {
@@ -67,7 +68,7 @@ pub fn rows(base: &Base, found: Vec<Found>) -> Vec<RunRow> {
         }
         work();
     });
-    rows.into_inner().unwrap_or_else(PoisonError::into_inner)
+    rows.into_inner()
 }
 
 fn row(base: &Base, found: &Found) -> RunRow {

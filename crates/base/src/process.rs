@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
 
 use crate::cancel::Cancel;
@@ -135,7 +136,7 @@ impl Watchdog {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         {
-            let mut watch = lock(&self.watch.0);
+            let mut watch = self.watch.0.lock();
             let watched = Watched {
                 group,
                 began: now,
@@ -157,7 +158,7 @@ impl Watchdog {
         }
         let ended = wait_unreaped(group);
         // Off the list before it is reaped, so that its number is never signalled once it is another's.
-        let verdict = lock(&self.watch.0).groups.remove(&id).and_then(|watched| watched.verdict);
+        let verdict = self.watch.0.lock().groups.remove(&id).and_then(|watched| watched.verdict);
         if verdict.is_some() || ended.is_err() {
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -178,7 +179,7 @@ impl Watchdog {
 
     /// The thread starts with the first program, not with every null build.
     fn start_thread(&self) {
-        let mut thread = lock(&self.thread);
+        let mut thread = self.thread.lock();
         if thread.is_none() {
             let (watch, cancel) = (self.watch.clone(), self.cancel.clone());
             let spawned = std::thread::Builder::new()
@@ -192,16 +193,12 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        lock(&self.watch.0).closed = true;
+        self.watch.0.lock().closed = true;
         self.watch.1.notify_all();
-        if let Some(thread) = lock(&self.thread).take() {
+        if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts a program as the standard library does.
@@ -237,7 +234,7 @@ fn wait_unreaped(pid: Pid) -> rustix::io::Result<()> {
 
 /// The watchdog's loop: ends what is over its time, looks for growth, kills what does not go.
 fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
-    let mut state = lock(&watch.0);
+    let mut state = watch.0.lock();
     while !state.closed {
         let now = Instant::now();
         let killing = cancel.is_killing();
@@ -253,7 +250,7 @@ fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
         state.asleep = state.groups.is_empty();
         state.seen = (!state.asleep).then_some(now);
         let pause = if state.asleep { Duration::from_secs(3600) } else { LOOK };
-        state = watch.1.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+        watch.1.wait_for(&mut state, pause);
     }
 }
 
@@ -336,7 +333,7 @@ impl Lifeline {
     /// Starts it, if it does not run; the variable that programs carry, which are started from then on.
     pub fn variable(&self) -> Option<(&str, &str)> {
         let program = self.program.as_ref()?;
-        let mut process = lock(&self.process);
+        let mut process = self.process.lock();
         if process.is_none() {
             *process = start(program, &self.name).ok();
         }
@@ -346,13 +343,13 @@ impl Lifeline {
     /// A program began, as the leader of this process group.
     pub fn started(&self, group: Pid) {
         self.groups.fetch_add(1, Ordering::Relaxed);
-        tell(lock(&self.process).as_mut(), '+', group);
+        tell(self.process.lock().as_mut(), '+', group);
     }
 
     /// It ended, and was reaped.
     pub fn ended(&self, group: Pid) {
         self.groups.fetch_sub(1, Ordering::Relaxed);
-        tell(lock(&self.process).as_mut(), '-', group);
+        tell(self.process.lock().as_mut(), '-', group);
     }
 }
 
@@ -377,7 +374,7 @@ fn tell(process: Option<&mut Child>, sign: char, group: Pid) {
 
 impl Drop for Lifeline {
     fn drop(&mut self) {
-        if let Some(mut process) = lock(&self.process).take() {
+        if let Some(mut process) = self.process.lock().take() {
             drop(process.stdin.take());
             // With nothing left to end it need not come to its own end, for which it takes its time.
             if self.groups.load(Ordering::Relaxed) == 0 {

@@ -9,8 +9,10 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use planexe_base::children::{self, Listed};
 use planexe_llm::keys;
@@ -267,7 +269,7 @@ impl Git {
     /// folder from somewhere, so it may not say what runs; the user's own configuration may (git-lfs is set up there).
     fn harmless(&self) -> Result<Arc<Vec<String>>> {
         static KNOWN: Mutex<Option<HashMap<PathBuf, Arc<Vec<String>>>>> = Mutex::new(None);
-        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || KNOWN.lock();
         if let Some(settings) = known().as_ref().and_then(|known| known.get(&self.dir)).cloned() {
             return Ok(settings);
         }

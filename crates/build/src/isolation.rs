@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::git::{Git, GitError, OLDEST};
 use crate::git_under_way::UnderWay;
@@ -106,7 +107,7 @@ pub struct Gate<'a> {
 impl Isolation {
     /// Waits for its turn.
     pub fn gate(&self) -> Result<Gate<'_>, FsError> {
-        let own = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.gate.lock();
         let others = fs::hold_dir(&self.place.common)?;
         Ok(Gate { _own: own, _others: others })
     }
@@ -117,7 +118,7 @@ impl Isolation {
     }
 
     fn pins(&self) -> MutexGuard<'_, Pins> {
-        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pins.lock()
     }
 
     /// The base branch of a task, and the commit a new worktree begins with.

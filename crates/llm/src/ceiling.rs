@@ -1,7 +1,7 @@
 //! The budget of one build's calls. Each call is admitted as it begins. So a limit of calls is never exceeded, and a limit
 //! of tokens or money only by the calls in flight when it is reached.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Usage;
 
@@ -53,7 +53,7 @@ impl Ceiling {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// A call is about to begin: false if it may not.

@@ -2,8 +2,9 @@
 //! by what its server reported. Used to refuse a prompt that cannot fit before it is paid for, and to
 //! notice after a call that the server read less than it was sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::ceiling::Ceiling;
@@ -258,7 +259,7 @@ impl Checked {
     }
 
     fn known(&self) -> Calibration {
-        *self.calibration.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.calibration.lock()
     }
 }
 
@@ -282,7 +283,7 @@ impl Provider for Checked {
             return Err(error);
         }
         if reply.usage.input_tokens > 0 {
-            let mut calibration = self.calibration.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut calibration = self.calibration.lock();
             calibration.learn(request_tokens(request), reply.usage.input_tokens);
         }
         Ok(reply)

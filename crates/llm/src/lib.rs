@@ -41,9 +41,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -227,12 +227,12 @@ impl CallProgress {
 
     /// Keeps text, counted already, for whoever follows the answer as it is written.
     pub fn keep(&self, piece: &str) {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(piece);
+        self.text.lock().push_str(piece);
     }
 
     /// The text that arrived since this was last asked.
     pub fn take_text(&self) -> String {
-        std::mem::take(&mut *self.text.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.text.lock())
     }
 
     /// The server says how many prompt tokens it has read, and of how many.

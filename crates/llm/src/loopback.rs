@@ -55,9 +55,9 @@ impl<R: Resolver> Resolver for HereOnly<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parking_lot::Mutex;
     use std::io::{Read as _, Write as _};
     use std::net::{SocketAddr, TcpListener};
-    use std::sync::Mutex;
     use std::time::Duration;
     use ureq::Agent;
     use ureq::unversioned::transport::DefaultConnector;
@@ -68,7 +68,7 @@ mod tests {
 
     impl Resolver for Changing {
         fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-            let mut lists = self.0.lock().unwrap();
+            let mut lists = self.0.lock();
             let list = if lists.len() > 1 { lists.remove(0) } else { lists[0].clone() };
             let mut found = self.empty();
             list.into_iter().for_each(|addr| found.push(addr));

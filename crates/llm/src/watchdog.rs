@@ -3,9 +3,10 @@
 //! connection down, which wakes the thread that reads it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use ureq::Agent;
 
 use super::{CallError, Class};
@@ -221,7 +222,7 @@ struct Dog {
 
 impl Dog {
     fn lock(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock()
     }
 
     fn run(&self) {
@@ -229,7 +230,7 @@ impl Dog {
         loop {
             let mut calls = self.lock();
             while calls.entries.is_empty() {
-                calls = self.wake.wait(calls).unwrap_or_else(PoisonError::into_inner);
+                self.wake.wait(&mut calls);
             }
             let now = now_ms();
             let apart = Duration::from_millis(now.saturating_sub(calls.seen_ms));
@@ -288,7 +289,7 @@ impl Drop for Guard {
 
 fn dog() -> std::io::Result<&'static Dog> {
     static DOG: Mutex<Option<&'static Dog>> = Mutex::new(None);
-    let mut slot = DOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = DOG.lock();
     if let Some(dog) = *slot {
         return Ok(dog);
     }

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::format::together;
 use super::outbox::{Head, Outbox};
@@ -30,17 +32,13 @@ pub struct Complaints(Arc<Mutex<Vec<String>>>);
 impl Complaints {
     /// Adds one.
     pub fn add(&self, text: String) {
-        lock(&self.0).push(text);
+        self.0.lock().push(text);
     }
 
     /// Takes all there are.
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *lock(&self.0))
+        std::mem::take(&mut *self.0.lock())
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the threads share.
@@ -64,7 +62,7 @@ struct State {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     /// Waits for a time. False if there is no time for it at the end of the build, or it is not worth it.
@@ -79,7 +77,7 @@ impl Shared {
             if now >= end {
                 return true;
             }
-            state = self.bell.wait_timeout(state, end - now).unwrap_or_else(PoisonError::into_inner).0;
+            self.bell.wait_for(&mut state, end - now);
         }
     }
 }
@@ -203,7 +201,7 @@ impl Post {
             if left.is_zero() {
                 break;
             }
-            state = self.shared.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.shared.bell.wait_for(&mut state, left);
         }
         drop(state);
         let mut left = [0, 0];
@@ -245,9 +243,9 @@ fn deliver(run: &Path, receiver: &Receiver, shared: &Shared, complaints: &Compla
             if written {
                 return;
             }
-            let state = shared.state();
+            let mut state = shared.state();
             if state.rings == rings && !state.written {
-                drop(shared.bell.wait_timeout(state, LOOK * 5));
+                shared.bell.wait_for(&mut state, LOOK * 5);
             }
             continue;
         }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::sync::Mutex;
+
+use parking_lot::Mutex;
 
 use planexe_base::fs::{self, FsError};
 use planexe_base::pattern::{self, Glob, literal_folder};
@@ -56,13 +57,13 @@ impl<'a> Finder<'a> {
 
     /// The folders listed since the last time files came or went, relative to the run directory.
     pub fn listed(&self) -> Vec<String> {
-        let listings = self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let listings = self.listings.lock();
         listings.keys().cloned().collect()
     }
 
     /// Forgets what was listed: files came or went.
     pub fn forget(&self) {
-        self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.listings.lock().clear();
     }
 
     /// The files a task is given. One that may be absent has no path if the task that writes it is skipped: a file
@@ -153,7 +154,7 @@ impl<'a> Finder<'a> {
     }
 
     fn list(&self, folder: &str) -> Result<Listing, FsError> {
-        let mut listings = self.listings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut listings = self.listings.lock();
         if let Some(known) = listings.get(folder) {
             return Ok(known.clone());
         }

@@ -5,9 +5,10 @@ pub mod guarded;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
 use crate::check::{CompiledCheck, CompiledSchema};
@@ -74,11 +75,11 @@ pub struct Staged(OnceLock<RwLock<HashMap<String, PathBuf>>>);
 impl Staged {
     fn change(&self, change: impl FnOnce(&mut HashMap<String, PathBuf>)) {
         let files = self.0.get_or_init(RwLock::default);
-        change(&mut files.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut files.write());
     }
 
     fn get(&self, path: &str) -> Option<PathBuf> {
-        self.0.get()?.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+        self.0.get()?.read().get(path).cloned()
     }
 }
 

@@ -10,9 +10,10 @@
 //! its end, so that a build that was killed leaves none. Durations, in a file of their own, stay.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Store;
@@ -134,13 +135,13 @@ impl Index {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Data> {
-        self.data.read().unwrap_or_else(PoisonError::into_inner)
+        self.data.read()
     }
 
     /// To change what is known of files, or of durations.
     fn write(&self, which: usize) -> RwLockWriteGuard<'_, Data> {
         self.changed[which].store(true, Ordering::Relaxed);
-        self.data.write().unwrap_or_else(PoisonError::into_inner)
+        self.data.write()
     }
 
     /// Files are known by their names relative to the run, so that a run can be moved; others by
@@ -298,7 +299,7 @@ impl Index {
                 continue;
             }
             let path = &self.paths[which];
-            let mut data = self.data.write().unwrap_or_else(PoisonError::into_inner);
+            let mut data = self.data.write();
             let bytes = match which {
                 // Without a key none could be believed.
                 FILES => {

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -163,13 +163,13 @@ impl Logs {
 
     /// Logs an event. The first failure is returned, to be warned of once; it is no error of the build.
     pub fn event(&self, event: &Event) -> Option<FsError> {
-        let error = lock(&self.events).line(&jsonl::to_line(event));
+        let error = self.events.lock().line(&jsonl::to_line(event));
         error.map(|error| error.within(&self.run_dir))
     }
 
     /// Logs a failure. The first failure to do so is returned, to be warned of once.
     pub fn failure(&self, line: &FailureLine) -> Option<FsError> {
-        let error = lock(&self.failures).line(&jsonl::to_line(line));
+        let error = self.failures.lock().line(&jsonl::to_line(line));
         error.map(|error| error.within(&self.run_dir))
     }
 
@@ -182,7 +182,7 @@ impl Logs {
     /// [`Logs::usage`], unless the call has its line already.
     pub fn usage_unless_there(&self, line: &UsageLine) -> Result<(), FsError> {
         {
-            let mut log = lock(&self.usage);
+            let mut log = self.usage.lock();
             if log.lines.is_none() {
                 let lines = jsonl::read_records::<UsageLine>(&log.path)
                     .map_err(|error| error.within(&self.run_dir))?;
@@ -197,7 +197,7 @@ impl Logs {
 
     fn usage_inner(&self, line: &UsageLine) -> Result<(), FsError> {
         let bytes = jsonl::to_line(line);
-        let mut log = lock(&self.usage);
+        let mut log = self.usage.lock();
         let UsageLog { path, open, lines, .. } = &mut *log;
         if open.as_ref().is_some_and(|(file, _)| !file.is_at_its_name()) {
             *open = None;
@@ -227,12 +227,12 @@ impl Logs {
     /// a few times a second, and at the end of a build. An error fails the build.
     pub fn catch_up(&self) -> Result<(), FsError> {
         for log in [&self.events, &self.failures] {
-            let mut log = lock(log);
+            let mut log = log.lock();
             if log.file.as_ref().is_some_and(|file| !file.is_at_its_name()) {
                 log.file = None;
             }
         }
-        lock(&self.usage).catch_up().map_err(|error| error.within(&self.run_dir))
+        self.usage.lock().catch_up().map_err(|error| error.within(&self.run_dir))
     }
 }
 
@@ -252,10 +252,6 @@ impl UsageLog {
 /// What a call is known by: its task and its end.
 fn name_of(line: &UsageLine) -> (String, String) {
     (line.task.clone(), line.timestamp.clone())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {

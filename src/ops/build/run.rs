@@ -36,8 +36,10 @@ use planexe_store::logs::Logs;
 use planexe_store::null_build::{self, UpToDate};
 use planexe_ui::progress::{Gather, Sink};
 use planexe_ui::views::SummaryView;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// `--model`: every prompt asks this model alone.
 pub fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
@@ -287,7 +289,7 @@ fn tools(
         cancel,
         providers,
         events: Box::new(move |kind| {
-            let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(kind);
+            let _ = tell.lock().send(kind);
         }),
         frozen: options.frozen,
         no_rescue: options.no_rescue,

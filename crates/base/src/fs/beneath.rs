@@ -17,8 +17,9 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::RwLock;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -44,7 +45,7 @@ pub fn hold(dir: &Path) -> Option<Arc<Held>> {
     if path.as_os_str().is_empty() {
         return None;
     }
-    let mut all = HELD.write().unwrap_or_else(PoisonError::into_inner);
+    let mut all = HELD.write();
     let same = all.iter().filter_map(Weak::upgrade).find(|held| held.path == path);
     if let Some(held) = same.filter(|held| held.is_at_its_name()) {
         return Some(held);
@@ -65,7 +66,7 @@ pub fn hold(dir: &Path) -> Option<Arc<Held>> {
 impl Held {
     /// Lets links of inputs lead to some more folders, which are resolved.
     pub fn may_lead_to(&self, folders: &[PathBuf]) {
-        let mut all = self.may_lead_to.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.may_lead_to.write();
         for folder in folders {
             if !all.contains(folder) {
                 all.push(folder.clone());
@@ -80,7 +81,7 @@ impl Held {
 
     /// Whether a resolved path is one that a link below may lead to.
     fn allows(&self, real: &Path) -> bool {
-        let folders = self.may_lead_to.read().unwrap_or_else(PoisonError::into_inner);
+        let folders = self.may_lead_to.read();
         folders.iter().any(|folder| real.starts_with(folder))
             || self.path.canonicalize().is_ok_and(|own| real.starts_with(own))
     }
@@ -88,7 +89,7 @@ impl Held {
 
 /// The directory held that a path lies in, and the rest of the path.
 fn held(path: &Path) -> Option<(Arc<Held>, &Path)> {
-    let all = HELD.read().unwrap_or_else(PoisonError::into_inner);
+    let all = HELD.read();
     all.iter().find_map(|held| {
         let held = held.upgrade()?;
         let rest = rest_of(path, &held)?;

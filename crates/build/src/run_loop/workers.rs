@@ -6,7 +6,9 @@
 //! build has as many as it ever had attempts at once.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Stack of a worker, in bytes: calls and templates need little.
 const STACK: usize = 512 * 1024;
@@ -74,7 +76,7 @@ impl Drop for Workers {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// What a worker does, until there is nothing to do and never will be.
@@ -89,7 +91,7 @@ impl Shared {
                 return;
             } else {
                 queue.idle += 1;
-                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                self.wake.wait(&mut queue);
                 queue.idle -= 1;
             }
         }

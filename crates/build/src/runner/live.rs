@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use planexe_base::cancel::{Cancel, Level};
 use planexe_llm::CallProgress;
@@ -124,28 +126,28 @@ impl Live {
 
     /// Ends the attempt, and no other.
     pub fn end(&self, why: EndedAlone) {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.ended.lock().get_or_insert(why);
         self.cancel.raise(Level::Killing);
     }
 
     /// Why it was ended alone, if it was.
     pub fn ended(&self) -> Option<EndedAlone> {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.ended.lock()
     }
 
     /// Says what it is at.
     pub fn enter(&self, stage: Stage) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        *self.stage.lock() = stage;
     }
 
     /// What its program says is in this file.
     pub fn says_into(&self, said: Arc<File>) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((said, 0));
+        *self.said.lock() = Some((said, 0));
     }
 
     /// What its program said since it was last asked, at most 1 MiB at a time.
     pub fn take_said(&self) -> Vec<u8> {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         let Some((file, taken)) = said.as_mut() else { return Vec::new() };
         let length = file.metadata().map_or(0, |metadata| metadata.len()).saturating_sub(*taken);
         let mut bytes = vec![0; length.min(1 << 20) as usize];
@@ -159,7 +161,7 @@ impl Live {
 
     /// What it is doing.
     pub fn doing(&self) -> Doing {
-        let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = *self.stage.lock();
         let (call, tokens, _) = self.call.snapshot();
         let (phase, text) = match stage {
             Stage::Starting => ("starting", String::new()),

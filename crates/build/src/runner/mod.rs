@@ -2,10 +2,11 @@
 //! [`Outcome`]; it knows no schedule and starts no other task.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use minijinja::Value;
+use parking_lot::Mutex;
 
 use crate::check_staleness::render_failure;
 use crate::isolation::Isolation;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use planexe_base::process::Lifeline;
 use planexe_llm::ceiling::{Ceiling, Most};
@@ -135,7 +137,7 @@ impl Providers {
     }
 
     fn closed(&self, endpoint: usize) -> MutexGuard<'_, Option<CallError>> {
-        self.closed[endpoint].lock().unwrap_or_else(PoisonError::into_inner)
+        self.closed[endpoint].lock()
     }
 
     /// What all calls of this build used so far.

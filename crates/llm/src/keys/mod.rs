@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 mod file;
 mod redact;
@@ -83,7 +84,7 @@ static FOUND: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// From now on no program is given these variables, unless it is said for that program.
 pub fn hide(names: impl IntoIterator<Item = String>) {
-    FOUND.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+    FOUND.lock().extend(names);
 }
 
 /// The variables that no program planexe starts is given: those of the vendors and of local servers, those of
@@ -91,7 +92,7 @@ pub fn hide(names: impl IntoIterator<Item = String>) {
 pub fn hidden() -> Vec<String> {
     let known = VENDORS.iter().map(|(name, _)| *name).chain(LOCAL).chain(WEBHOOK_VARIABLES);
     let mut all: BTreeSet<String> = known.map(str::to_owned).collect();
-    all.extend(FOUND.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+    all.extend(FOUND.lock().iter().cloned());
     all.into_iter().collect()
 }
 

@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{MutexGuard, PoisonError};
 
+use parking_lot::MutexGuard;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ impl History {
     }
 
     pub(super) fn last(&self) -> MutexGuard<'_, Option<HashMap<String, Last>>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock()
     }
 
     /// The last entry of each task, by what their lines begin with.

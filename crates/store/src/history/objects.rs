@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
 use super::History;
 use planexe_base::fs::{self, Durability, FsError};
@@ -72,7 +71,7 @@ impl History {
     fn put_directly(&self, bytes: &[u8], digest: &Digest) -> Result<(), FsError> {
         let path = self.object_path(digest).expect("BUG: a digest is 64 hex digits");
         let folder = &digest.0[..2];
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock();
         if !made.contains(folder) {
             self.make_object_dir(&path, Durability::Unsynced)?;
             made.insert(folder.to_owned());

@@ -9,9 +9,10 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::progress::lines::{self, NameColumns};
 use crate::progress::{Running, Sink, Snapshot, write};
@@ -144,7 +145,7 @@ struct Screen {
 
 impl Terminal {
     fn screen(&self) -> MutexGuard<'_, Screen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

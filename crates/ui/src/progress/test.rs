@@ -1,7 +1,9 @@
 //! The same build shown in each way.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::progress::{Fancy, Json, Plain, Quiet, Running, Sink, Snapshot};
 use planexe_base::event::{Event, Kind, Summary};
@@ -15,7 +17,7 @@ struct Kept(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Kept {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -25,7 +27,7 @@ impl Write for Kept {
 
 impl Kept {
     fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+        String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap()
     }
 }
 
@@ -329,7 +331,7 @@ impl Live {
     fn new(columns: usize, rows: usize) -> Live {
         let (kept, size) = (Kept::default(), Arc::new(Mutex::new((columns, rows))));
         let asked = size.clone();
-        let size_now = Box::new(move || *asked.lock().unwrap());
+        let size_now = Box::new(move || *asked.lock());
         let sink = Fancy::new(Box::new(kept.clone()), Style::PLAIN, false, size_now);
         Live { kept, size, sink, screen: Screen::new(columns) }
     }
@@ -442,7 +444,7 @@ fn a_narrowed_terminal_is_drawn_clean() {
     live.sink.tick(&running(4));
     live.look();
     live.screen.narrow(60);
-    *live.size.lock().unwrap() = (60, 24);
+    *live.size.lock() = (60, 24);
     live.sink.tick(&running(1));
     assert_eq!(
         live.look(),

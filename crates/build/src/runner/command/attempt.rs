@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::super::expand::Values;
 use super::super::isolated::Worktree;
@@ -59,7 +61,7 @@ impl Attempt<'_> {
         let end = self.run_program(&invocation, &said);
         let tail = keep_log(ctx, job, &said)?;
         if tail.is_empty() && matches!(end, End::Exited(0)) {
-            ctx.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+            ctx.scratch.lock().push(said);
         }
         let failed = match end {
             End::Exited(0) => {
@@ -161,7 +163,7 @@ impl Attempt<'_> {
         let running = Mutex::new(self.says_running());
         Box::new(move || {
             if live.started.elapsed() >= TAKES_ITS_TIME
-                && let Some(running) = running.lock().unwrap_or_else(PoisonError::into_inner).take()
+                && let Some(running) = running.lock().take()
             {
                 running();
             }
@@ -261,7 +263,7 @@ pub(super) fn deliver(
 
 /// A file for what the command says: one that was used before, if there is one.
 fn scratch(ctx: &BuildContext) -> Result<Arc<File>, FsError> {
-    let spare = ctx.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let spare = ctx.scratch.lock().pop();
     match spare {
         Some(file) => Ok(file),
         None => Ok(Arc::new(fs::scratch_file(&ctx.store.planexe_subdir("partial")?)?)),

@@ -1,8 +1,9 @@
 //! Whether anything happens in a worktree: a cheap look, for the time without progress.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use planexe_base::fs::{self, FileKind};
 
@@ -25,7 +26,7 @@ impl Watched {
 
     /// A sum that changes with the files in it, as of the last look.
     pub fn sum(&self) -> u64 {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let (at, took, sum) = *last;
         if at.is_some_and(|at| at.elapsed() < REST.max(took * 20)) {
             return sum;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use planexe_base::fs;
 
@@ -22,7 +23,7 @@ impl Programs {
     /// A program named without a slash, if it is in the path.
     pub fn find(&self, name: &str) -> Option<PathBuf> {
         let path = self.path.as_deref().filter(|_| !name.is_empty() && !name.contains('/'))?;
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found.lock();
         found.entry(name.to_owned()).or_insert_with(|| look_in(path, name)).clone()
     }
 }
