@@ -7,11 +7,12 @@ use crate::ops::status::{every_task, look};
 use crate::ops::stop::building;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::Durability;
+use planexe_base::run_phase::RunPhase;
 use planexe_pipeline::open::Opened;
 use planexe_store::Watcher;
 use planexe_store::control::Control;
 use planexe_store::index::Index;
-use planexe_store::run_json::{Phase, RunJson};
+use planexe_store::run_json::{RecordedPhase, RunJson};
 
 /// What `planexe abort` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -60,16 +61,18 @@ fn mark(session: &Session, opened: &Opened) -> Result<(), Error> {
     let seen = look(session, opened, &index, &every_task(opened));
     let refused = |message: &str, code| Err(Error::new(Kind::Refused, message).code(code));
     match seen.phase {
-        "never_started" => {
+        RunPhase::NeverStarted => {
             return refused("the run was never started: there is nothing to abort", "never_started");
         }
-        "completed" => return refused("the run is complete: there is nothing to abort", "already_complete"),
+        RunPhase::Completed => {
+            return refused("the run is complete: there is nothing to abort", "already_complete");
+        }
         _ => {}
     }
     session.announce(opened, &mut lock, "planexe abort")?;
-    let new = || RunJson::new(uuid::Uuid::now_v7().to_string(), Phase::Aborted);
+    let new = || RunJson::new(uuid::Uuid::now_v7().to_string(), RecordedPhase::Aborted);
     let mut run = seen.recorded.unwrap_or_else(new);
-    run.phase = Phase::Aborted;
+    run.phase = RecordedPhase::Aborted;
     opened.store.write_run(&run, Durability::Synced)?;
     // The next build is to look at the run, whatever it found last time.
     index.forget_null_build()?;

@@ -127,7 +127,7 @@ fn chart_of(opened: &Opened, index: &Index, seen: &Seen, schedule: Option<&Sched
     let expected = if schedule.is_some() { HashMap::new() } else { expected(opened, index, seen, now) };
     gantt::chart(&Facts {
         title: project.name.clone(),
-        phase: seen.phase.to_owned(),
+        phase: seen.phase,
         now,
         tasks: &seen.standing.tasks,
         titles: &titles,

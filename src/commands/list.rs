@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::commands::Session;
 use crate::ops::list::{RunRow, rows};
 use planexe_base::exit::{self, Error};
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{Rgb, Shown, Style, clean, money};
 use planexe_pipeline::runs::Runs;
 use planexe_ui::views::{Server, table, time};
@@ -81,24 +82,24 @@ pub fn run(session: &Session, args: &ListArgs) -> Result<u8, Error> {
 }
 
 /// The colour that `status` gives a state like this.
-fn colour(phase: &str) -> Rgb {
+fn colour(phase: Option<RunPhase>) -> Rgb {
     let like = match phase {
-        "completed" => Shown::Done,
-        "running" => Shown::Running,
-        "failed" | "unreadable" => Shown::Failed,
-        "never_started" => Shown::Pending,
-        _ => Shown::Stopped,
+        Some(RunPhase::Completed) => Shown::Done,
+        Some(RunPhase::Running) => Shown::Running,
+        Some(RunPhase::Failed) | None => Shown::Failed,
+        Some(RunPhase::NeverStarted) => Shown::Pending,
+        Some(_) => Shown::Stopped,
     };
     like.colour()
 }
 
 fn line(row: &RunRow, style: &Style) -> Vec<String> {
-    let phase = row.phase.as_deref().unwrap_or("unreadable");
+    let phase = row.phase.map_or("unreadable".to_owned(), |phase| phase.to_string());
     let problem = row.problem.as_ref().filter(|_| row.phase.is_none());
     let what = problem.or(row.label.as_ref()).or(row.prompt_excerpt.as_ref()).map(|text| clean(text));
     vec![
         clean(&row.plan_id),
-        style.paint(colour(phase), &phase.replace('_', " ")),
+        style.paint(colour(row.phase), &phase),
         format!("{}/{}", row.steps_completed, row.steps_total),
         row.cost_usd.filter(|usd| *usd > 0.0).map_or(String::new(), money),
         row.created_utc.as_deref().map_or(String::new(), |at| time(at).chars().take(16).collect()),

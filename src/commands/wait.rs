@@ -74,7 +74,7 @@ fn tell(session: &Session, waited: &Waited) -> Result<u8, Error> {
     let view = WaitView {
         schema: planexe_ui::views::SCHEMA,
         server: session.server(),
-        phase: seen.phase.to_owned(),
+        phase: seen.phase,
         timed_out: waited.timed_out(),
         failed: names(Shown::Failed),
         waiting: names(Shown::Waiting),

@@ -17,6 +17,7 @@ use crate::ops::{archive as archiving, list as listing};
 use planexe_base::clock;
 use planexe_base::exit;
 use planexe_base::fs;
+use planexe_base::run_phase::RunPhase;
 use planexe_pipeline::runs;
 
 /// What a plan was asked for with, relative to the run.
@@ -90,7 +91,7 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
     let plan = server.open_to_steer(&id).map_err(|fault| fault.details(json!({ "plan_id": id })))?;
     let may_begin = of.build && server.may_build;
     let before = seen(&plan);
-    let begins = may_begin && (!deduplicated || before.phase == "never_started");
+    let begins = may_begin && (!deduplicated || before.phase == RunPhase::NeverStarted);
     let build = match begins {
         true => steer::begin(server, &plan)?,
         false => json!({ "state": "not_started", "message": why_not(&of, server, deduplicated) }),
@@ -98,7 +99,7 @@ pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fau
     let seen = seen(&plan);
     let next = match (begins, seen.phase) {
         (true, _) => steer::after(&build).to_owned(),
-        (false, "never_started") if !server.may_build => {
+        (false, RunPhase::NeverStarted) if !server.may_build => {
             format!("a person starts it: `{}`", plan.typed("build"))
         }
         _ => next_step(&plan, &seen, &view(&plan.session, &plan.opened, &seen)),

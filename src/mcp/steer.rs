@@ -14,6 +14,7 @@ use crate::ops::resume as resuming;
 use crate::ops::retry::{RetryOptions, retry as try_anew};
 use crate::ops::stop::{building, stoppable};
 use planexe_base::exit;
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Shown;
 use planexe_pipeline::allowed_pipelines::Only;
 use planexe_store::control::Control;
@@ -102,8 +103,8 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
     let is_open =
         |task: &TaskView| task.partial == Some(true) || matches!(task.state, Shown::Stale | Shown::Damaged);
     match seen.phase {
-        "never_started" => {}
-        "completed" if seen.standing.declared().any(is_open) => {}
+        RunPhase::NeverStarted => {}
+        RunPhase::Completed if seen.standing.declared().any(is_open) => {}
         _ => resuming::refuse(&seen, of.force)?,
     }
     let build = begin(server, &plan)?;

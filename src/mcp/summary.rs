@@ -9,6 +9,7 @@ use crate::ops::files::Files;
 use crate::ops::list;
 use crate::ops::status::{Seen, every_task, look};
 use crate::ops::wait::news_of;
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{Shown, clean};
 use planexe_store::index::Index;
 use planexe_ui::views::news::Cursor;
@@ -59,7 +60,7 @@ pub(super) fn without_nulls(mut value: Value) -> Value {
 
 /// Where a plan stands, in as few words as will do.
 pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result<Value, Fault> {
-    let phase = status.run.phase.as_str();
+    let phase = status.run.phase;
     let counts: serde_json::Map<String, Value> = status
         .counts
         .iter()
@@ -73,7 +74,7 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         .sum();
     let all: u32 = status.counts.values().sum();
     // The whole is not said to be there before it is.
-    let whole = phase == "completed" && stale(status) == 0;
+    let whole = phase == RunPhase::Completed && stale(status) == 0;
     let percent = if whole { 100 } else { (u64::from(done) * 100 / u64::from(all.max(1))).min(99) };
     let mut answer = json!({
         "plan_id": plan.id,
@@ -82,8 +83,8 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         "steps_total": status.steps_total,
         "progress_percent": percent,
         "counts": counts,
-        "stopped": matches!(phase, "stopped" | "interrupted" | "aborted"),
-        "paused": phase == "paused",
+        "stopped": matches!(phase, RunPhase::Stopped | RunPhase::Interrupted | RunPhase::Aborted),
+        "paused": phase == RunPhase::Paused,
     });
     put_tasks(&mut answer, status);
     for (name, value) in [
@@ -102,10 +103,10 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         put(&mut answer, name, value);
     }
     put_quality(&mut answer, status);
-    if matches!(phase, "stopped" | "waiting") {
+    if matches!(phase, RunPhase::Stopped | RunPhase::Waiting) {
         put(&mut answer, "stopped_because", plan.opened.store.why_stopped().map(|why| json!(short(&why))));
     }
-    if phase == "completed" {
+    if phase == RunPhase::Completed {
         let files = Files::seen(&plan.opened, seen)?;
         let results = files.results().into_iter().take(SOME);
         let results: Vec<Value> =
@@ -201,7 +202,7 @@ fn tasks_in(status: &StatusView, state: Shown, tell: impl Fn(&TaskView) -> Value
 /// A build runs and no task does, since what they want is away or taken.
 fn is_held(status: &StatusView) -> bool {
     let tasks = || status.tasks.iter();
-    status.run.phase == "running"
+    status.run.phase == RunPhase::Running
         && tasks().all(|task| task.state != Shown::Running)
         && tasks().any(|task| task.state == Shown::Pending && task.doing.is_some())
 }
@@ -222,37 +223,37 @@ pub(super) fn next(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
     let waiting = status.tasks.iter().find(|task| task.state == Shown::Waiting);
     let unmerged = waiting.filter(|task| task.isolation.is_some());
     let waiting = waiting.map(|task| task.task.as_str());
-    match status.run.phase.as_str() {
-        "running" if is_held(status) => {
+    match status.run.phase {
+        RunPhase::Running if is_held(status) => {
             "nothing runs: see `held`. A server that is away is asked again by itself; a person may have to start it. \
              `plan_wait` meanwhile"
                 .to_owned()
         }
-        "running" => meanwhile(plan, seen, status),
-        "completed" => match stale(status) {
+        RunPhase::Running => meanwhile(plan, seen, status),
+        RunPhase::Completed => match stale(status) {
             0 => "`plan_read_file` reads what was made; `plan_files` lists all of it".to_owned(),
             count => {
                 format!("{} stale: something changed since. `plan_resume` makes them again", number(count))
             }
         },
-        "failed" => match failed {
+        RunPhase::Failed => match failed {
             Some(task) => format!(
                 "`plan_explain` with task `{}` says why; then `plan_retry`, or `plan_resume` once the cause is mended",
                 clean(task)
             ),
             None => format!("read `{}`; then `plan_resume`", detach::LOG),
         },
-        "waiting" if unmerged.is_some() => format!(
+        RunPhase::Waiting if unmerged.is_some() => format!(
             "`{}` cannot be merged without a person: `plan_explain` says what they are to do, then `plan_resume`",
             clean(waiting.unwrap_or_default())
         ),
-        "waiting" => format!(
+        RunPhase::Waiting => format!(
             "a person is needed: {}, then `plan_resume`",
             plan.typed(&format!("done {}", waiting.map_or("TASK".to_owned(), planexe_ui::views::shell_word)))
         ),
-        "never_started" => "`plan_resume` starts it".to_owned(),
-        "paused" => "`plan_resume` lets it continue".to_owned(),
-        "aborted" => "it was aborted; `plan_resume` with `force: true` continues it all the same".to_owned(),
+        RunPhase::NeverStarted => "`plan_resume` starts it".to_owned(),
+        RunPhase::Paused => "`plan_resume` lets it continue".to_owned(),
+        RunPhase::Aborted => "it was aborted; `plan_resume` with `force: true` continues it all the same".to_owned(),
         _ => "`plan_resume` continues from there".to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 use crate::ops::Base;
 use crate::ops::plan_input::plan_file;
 use crate::ops::status::{every_task, look, view};
+use planexe_base::run_phase::RunPhase;
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::runs::Found;
 use planexe_store::index::Index;
@@ -24,7 +25,7 @@ pub struct RunRow {
     /// The name of its folder.
     pub plan_id: String,
     /// As in `status`; none if its pipeline cannot be read.
-    pub phase: Option<String>,
+    pub phase: Option<RunPhase>,
     /// Steps that are done.
     pub steps_completed: u32,
     /// All steps.
@@ -97,7 +98,7 @@ fn row(base: &Base, found: &Found) -> RunRow {
             let store = Store::open(&found.dir);
             let building = RunLock::owner(&found.dir).is_some_and(|owner| owner.is_building());
             let recorded = store.read_run();
-            row.phase = building.then(|| "running".to_owned());
+            row.phase = building.then_some(RunPhase::Running);
             row.pipeline = recorded.as_ref().and_then(|run| run.pipeline.clone());
             row.steps_total = recorded.and_then(|run| run.steps_total).unwrap_or(0);
             row.problem = error.message.lines().next().map(str::to_owned);

@@ -4,6 +4,7 @@ use crate::ops::Session;
 use crate::ops::build::{BuildOptions, Targets, budget, rules, slots, task_infos};
 use planexe_base::exit::Error;
 use planexe_base::fs;
+use planexe_base::run_phase::RunPhase;
 use planexe_engine::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use planexe_engine::scheduler::{Engine, Mode, Options, Settled};
 use planexe_pipeline::open::Opened;
@@ -122,7 +123,7 @@ fn header(opened: &Opened, what: &Targets, survey: &Survey, standing: &Standing)
     let recorded = store.read_run().map(|run| run.phase);
     let phase = standing::phase_of(standing, project, recorded, building, store.is_paused());
     let targets: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
-    (!matches!(phase, "never_started" | "completed"))
+    (!matches!(phase, RunPhase::NeverStarted | RunPhase::Completed))
         .then(|| resume_view(project, store, survey, standing, phase, &targets))
 }
 

@@ -2,18 +2,19 @@
 
 use crate::ops::status::Seen;
 use planexe_base::exit::{Error, Kind};
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{self, Shown};
 
 /// Runs with which there is nothing to go on: each with a code and the next command to type.
 pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
     match seen.phase {
-        "never_started" => Err(Error::new(Kind::Refused, "the run was never started")
+        RunPhase::NeverStarted => Err(Error::new(Kind::Refused, "the run was never started")
             .code("never_started")
             .hint("`planexe build` starts it")),
-        "aborted" if !force => Err(Error::new(Kind::Refused, "the run was aborted")
+        RunPhase::Aborted if !force => Err(Error::new(Kind::Refused, "the run was aborted")
             .code("aborted")
             .hint("`planexe resume --force` continues it all the same")),
-        "completed" => {
+        RunPhase::Completed => {
             let stale =
                 |task: &&planexe_ui::views::TaskView| matches!(task.state, Shown::Stale | Shown::Damaged);
             let error = |message: String| Error::new(Kind::Refused, message).code("already_complete");

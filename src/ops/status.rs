@@ -2,6 +2,7 @@
 
 use crate::ops::Session;
 use crate::ops::build::{BuildOptions, rules};
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Shown;
 use planexe_engine::graph::TaskId;
 use planexe_pipeline::input_files::Finder;
@@ -28,7 +29,7 @@ pub struct Seen {
     /// What the last build noted.
     pub recorded: Option<planexe_store::RunJson>,
     /// A word for the whole.
-    pub phase: &'static str,
+    pub phase: RunPhase,
     /// Seconds to go, if a build is running.
     pub eta_s: Option<f64>,
 }
@@ -128,7 +129,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         eta_s: seen.eta_s,
         cost_usd: calls.cost_usd,
         quality_summary: QualitySummary::of(&tasks),
-        error: (seen.phase == "failed").then(|| error_of(session, &seen.standing)).flatten(),
+        error: (seen.phase == RunPhase::Failed).then(|| error_of(session, &seen.standing)).flatten(),
         orphans: orphans(opened, &seen.survey),
         tasks,
     }
@@ -150,7 +151,7 @@ fn run_view(opened: &Opened, seen: &Seen) -> RunView {
     RunView {
         dir: project.run.display().to_string(),
         pipeline: project.name.clone(),
-        phase: seen.phase.to_owned(),
+        phase: seen.phase,
         started_utc: seen.recorded.as_ref().and_then(|run| run.started_utc.clone()),
         parent: project.parent.clone(),
         label: opened.run_file.as_ref().and_then(|run| run.label.clone()),

@@ -3,6 +3,7 @@
 use crate::ops::Session;
 use crate::ops::status::{Seen, every_task, look};
 use planexe_base::exit::{self, Error, Kind};
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Shown;
 use planexe_pipeline::open::Opened;
 use planexe_store::index::Index;
@@ -76,7 +77,7 @@ pub fn wait<T>(
     let start = Instant::now();
     loop {
         let seen = look(session, opened, &index, &every_task(opened));
-        if seen.phase == "never_started" && seen.owner.is_none() {
+        if seen.phase == RunPhase::NeverStarted && seen.owner.is_none() {
             return Err(Error::new(Kind::Refused, "the run was never started: there is nothing to wait for")
                 .code("never_started")
                 .hint("`planexe build` starts it"));
@@ -106,9 +107,9 @@ fn moment(seen: &Seen, news: &[News]) -> Moment {
     let is = |state: Shown| move |one: &News| one.state == state;
     Moment {
         building: seen.owner.is_some(),
-        complete: seen.phase == "completed",
+        complete: seen.phase == RunPhase::Completed,
         // Without a task to blame too: a record could not be written.
-        failed: seen.phase == "failed" || seen.standing.first_failure().is_some(),
+        failed: seen.phase == RunPhase::Failed || seen.standing.first_failure().is_some(),
         human: seen.standing.tasks.iter().any(|task| task.state == Shown::Waiting),
         newly_failed: news.iter().any(is(Shown::Failed)),
         newly_human: news.iter().any(is(Shown::Waiting)),

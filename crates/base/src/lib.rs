@@ -16,6 +16,7 @@ pub mod open_files;
 pub mod pattern;
 pub mod process;
 pub mod record;
+pub mod run_phase;
 pub mod shape;
 pub mod signals;
 pub mod span;

@@ -12,7 +12,7 @@ use planexe_llm::estimate::Calibration;
 use planexe_pipeline::project::Project;
 use planexe_store::Store;
 use planexe_store::lock::{Owner, RunLock};
-use planexe_store::run_json::{Phase, RunJson};
+use planexe_store::run_json::{RecordedPhase, RunJson};
 
 /// `run.json` of one build.
 pub struct RunRecord<'a> {
@@ -50,7 +50,7 @@ impl<'a> RunRecord<'a> {
         }
         self.store.keep_damaged_run()?;
         let run_id = self.store.read_run().map_or_else(|| uuid::Uuid::now_v7().to_string(), |run| run.run_id);
-        let mut json = RunJson::new(run_id, Phase::Running);
+        let mut json = RunJson::new(run_id, RecordedPhase::Running);
         json.started_utc = Some(clock::now_utc());
         json.pipeline = Some(self.project.name.clone());
         json.profile = self.project.profile.clone();
@@ -66,11 +66,12 @@ impl<'a> RunRecord<'a> {
     /// while it wrote its caches, left behind goes.
     fn end_of_nothing(&self, ended: &Ended) {
         let _ = self.store.sweep_caches();
-        if let Some(mut json) = self.store.read_run().filter(|run| run.phase == Phase::Aborted)
+        if let Some(mut json) = self.store.read_run().filter(|run| run.phase == RecordedPhase::Aborted)
             && ended.stopped.is_none()
             && !ended.fails
         {
-            json.phase = if ended.waiting.is_empty() { Phase::Completed } else { Phase::Paused };
+            json.phase =
+                if ended.waiting.is_empty() { RecordedPhase::Completed } else { RecordedPhase::Paused };
             let _ = self.store.write_run(&json, Durability::Unsynced);
         }
     }
@@ -80,11 +81,11 @@ impl<'a> RunRecord<'a> {
         self.store.calls().give_room_back();
         let Some(mut json) = self.json.take() else { return self.end_of_nothing(ended) };
         json.phase = match ended.stopped {
-            Some(Stopped::Abort) => Phase::Aborted,
-            Some(_) => Phase::Stopped,
-            None if ended.fails || ended.broken.is_some() => Phase::Failed,
-            None if !ended.waiting.is_empty() => Phase::Paused,
-            None => Phase::Completed,
+            Some(Stopped::Abort) => RecordedPhase::Aborted,
+            Some(_) => RecordedPhase::Stopped,
+            None if ended.fails || ended.broken.is_some() => RecordedPhase::Failed,
+            None if !ended.waiting.is_empty() => RecordedPhase::Paused,
+            None => RecordedPhase::Completed,
         };
         json.ended_utc = Some(clock::now_utc());
         if let Some(last) = &ended.last_completed {

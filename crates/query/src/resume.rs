@@ -3,6 +3,7 @@
 use crate::dry_run::Survey;
 use crate::task_state::Standing;
 use planexe_base::record::Marker;
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Shown;
 use planexe_build::check_staleness::Judgement;
 use planexe_engine::graph::{Graph, Kind, TaskId};
@@ -51,7 +52,7 @@ pub fn resume_view(
     store: &Store,
     survey: &Survey,
     standing: &Standing,
-    phase: &str,
+    phase: RunPhase,
     targets: &[TaskId],
 ) -> ResumeView {
     let last = last_completed(store, standing);
@@ -67,7 +68,7 @@ pub fn resume_view(
         _ => Vec::new(),
     };
     ResumeView {
-        phase: phase.to_owned(),
+        phase,
         step: next.map(|id| survey.graph[id].step),
         steps_total: project.specs.len() as u32,
         task: next.map(|id| survey.graph[id].name.clone()),

@@ -47,7 +47,7 @@ pub use history::{Entry, History, Why};
 pub use index::Index;
 pub use lock::{LockError, Owner, RunLock, Wait};
 pub use moved::Moved;
-pub use run_json::{Phase, RunJson};
+pub use run_json::{RecordedPhase, RunJson};
 pub use sidecar::{Sidecar, StatusRead};
 pub use watcher::Watcher;
 

@@ -8,10 +8,10 @@ use super::sidecar::to_json;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::record::SCHEMA;
 
-/// Where a run stands.
+/// What the last build left a run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub enum RecordedPhase {
     /// A build is under way, or was when it was killed.
     Running,
     /// Everything wanted is done.
@@ -26,16 +26,16 @@ pub enum Phase {
     Paused,
 }
 
-impl Phase {
+impl RecordedPhase {
     /// The word used in files and on the screen.
     pub fn name(self) -> &'static str {
         match self {
-            Phase::Running => "running",
-            Phase::Completed => "completed",
-            Phase::Failed => "failed",
-            Phase::Stopped => "stopped",
-            Phase::Aborted => "aborted",
-            Phase::Paused => "paused",
+            RecordedPhase::Running => "running",
+            RecordedPhase::Completed => "completed",
+            RecordedPhase::Failed => "failed",
+            RecordedPhase::Stopped => "stopped",
+            RecordedPhase::Aborted => "aborted",
+            RecordedPhase::Paused => "paused",
         }
     }
 }
@@ -48,7 +48,7 @@ pub struct RunJson {
     /// The id of the run.
     pub run_id: String,
     /// The phase the last build left the run in.
-    pub phase: Phase,
+    pub phase: RecordedPhase,
     /// Start of the last build that ran tasks.
     #[serde(default)]
     pub started_utc: Option<String>,
@@ -89,7 +89,7 @@ pub struct RunJson {
 
 impl RunJson {
     /// A run in a phase, all else unknown.
-    pub fn new(run_id: impl Into<String>, phase: Phase) -> RunJson {
+    pub fn new(run_id: impl Into<String>, phase: RecordedPhase) -> RunJson {
         RunJson {
             schema: SCHEMA,
             run_id: run_id.into(),
@@ -126,7 +126,7 @@ impl Store {
             return true;
         }
         match self.read_run() {
-            Some(run) => run.phase == Phase::Running,
+            Some(run) => run.phase == RecordedPhase::Running,
             None => fs::kind(&self.planexe_dir().join("run.json")).is_ok_and(|kind| kind.is_some()),
         }
     }
@@ -155,21 +155,21 @@ mod tests {
     #[test]
     fn it_is_kept_with_unknown_keys_and_may_be_lost() {
         let (_dir, store) = store();
-        let mut run = RunJson::new("r1", Phase::Running);
+        let mut run = RunJson::new("r1", RecordedPhase::Running);
         run.other.insert("later".into(), 1.into());
         run.last_completed_step = Some(0);
         assert!(!store.was_killed());
         store.write_run(&run, Durability::Synced).unwrap();
         assert!(store.was_killed());
         assert_eq!(store.read_run(), Some(run.clone()));
-        store.write_run(&RunJson { phase: Phase::Failed, ..run }, Durability::Synced).unwrap();
+        store.write_run(&RunJson { phase: RecordedPhase::Failed, ..run }, Durability::Synced).unwrap();
         assert!(!store.was_killed());
         for damaged in ["", "{", "{\"schema\":9,\"run_id\":\"r\",\"phase\":\"running\"}", "{\"schema\":1}"] {
             write(&store, ".planexe/run.json", damaged);
             assert_eq!(store.read_run(), None);
             assert!(store.was_killed());
         }
-        let phase: Phase = serde_json::from_str("\"paused\"").unwrap();
+        let phase: RecordedPhase = serde_json::from_str("\"paused\"").unwrap();
         assert_eq!(phase.name(), "paused");
     }
 }

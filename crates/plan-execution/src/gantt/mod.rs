@@ -12,6 +12,7 @@ mod text;
 
 use serde::{Serialize, Serializer};
 
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Shown;
 
 pub use axis::Axis;
@@ -120,7 +121,7 @@ pub struct Chart {
     /// What is carried out.
     pub title: String,
     /// The phase of the run.
-    pub phase: String,
+    pub phase: RunPhase,
     /// Whether dates were planned.
     pub is_planned: bool,
     /// The moment it shows.

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::schedule::Schedule;
 use super::{At, Chart, DAY, Row, Span};
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Shown;
 use planexe_ui::views::TaskView;
 
@@ -15,7 +16,7 @@ pub struct Facts<'a> {
     /// What the pipeline is called.
     pub title: String,
     /// The phase of the run.
-    pub phase: String,
+    pub phase: RunPhase,
     /// The moment.
     pub now: At,
     /// The tasks, in topological order, instances after their fan-out.
@@ -62,7 +63,7 @@ pub fn chart(facts: &Facts<'_>) -> Chart {
     let titled = facts.schedule.map(|schedule| schedule.title.clone()).filter(|title| !title.is_empty());
     Chart {
         title: titled.unwrap_or_else(|| facts.title.clone()),
-        phase: facts.phase.clone(),
+        phase: facts.phase,
         is_planned: facts.schedule.is_some(),
         now: facts.now,
         whole,

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::Standing;
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Shown;
 use planexe_pipeline::project::{Project, Recipe};
-use planexe_store::run_json::Phase;
+use planexe_store::run_json::RecordedPhase;
 use planexe_ui::views::{TaskView, Verdict};
 
 /// All that decides what is said of a run as a whole.
@@ -16,7 +17,7 @@ pub struct PhaseFacts {
     /// A pause file is there.
     pub paused: bool,
     /// What the last build left in `run.json`.
-    pub recorded: Option<Phase>,
+    pub recorded: Option<RecordedPhase>,
     /// Some task has a record.
     pub records: bool,
     /// Everything a bare build makes is done and up to date.
@@ -35,35 +36,34 @@ pub struct PhaseFacts {
     pub merging: bool,
 }
 
-/// Where a run stands, in a word: `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`,
-/// `failed`, `aborted`, `completed`. A run that was completed stays so when something is edited later.
-pub fn phase(facts: &PhaseFacts) -> &'static str {
+/// Where a run stands. A run that was completed stays so when something is edited later.
+pub fn phase(facts: &PhaseFacts) -> RunPhase {
     if facts.building {
-        return if facts.paused { "paused" } else { "running" };
+        return if facts.paused { RunPhase::Paused } else { RunPhase::Running };
     }
     match facts.recorded {
-        Some(Phase::Aborted) => "aborted",
-        Some(Phase::Running) => "interrupted",
-        Some(_) if facts.complete => "completed",
+        Some(RecordedPhase::Aborted) => RunPhase::Aborted,
+        Some(RecordedPhase::Running) => RunPhase::Interrupted,
+        Some(_) if facts.complete => RunPhase::Completed,
         // Some targets were built, and others never were, or not with success.
-        Some(Phase::Completed) if facts.lost => "failed",
-        Some(Phase::Completed) if facts.waiting => "waiting",
-        Some(Phase::Completed) if facts.unfinished => "stopped",
-        Some(Phase::Completed) => "completed",
+        Some(RecordedPhase::Completed) if facts.lost => RunPhase::Failed,
+        Some(RecordedPhase::Completed) if facts.waiting => RunPhase::Waiting,
+        Some(RecordedPhase::Completed) if facts.unfinished => RunPhase::Stopped,
+        Some(RecordedPhase::Completed) => RunPhase::Completed,
         // What failed was accepted by hand since, and is to be merged.
-        Some(Phase::Failed) if facts.merging && !facts.lost && !facts.failed => "stopped",
-        Some(Phase::Failed) => "failed",
-        Some(Phase::Stopped) => "stopped",
-        Some(Phase::Paused) if facts.waiting => "waiting",
+        Some(RecordedPhase::Failed) if facts.merging && !facts.lost && !facts.failed => RunPhase::Stopped,
+        Some(RecordedPhase::Failed) => RunPhase::Failed,
+        Some(RecordedPhase::Stopped) => RunPhase::Stopped,
+        Some(RecordedPhase::Paused) if facts.waiting => RunPhase::Waiting,
         // What waited for a person was cleaned, or was let pass since.
-        Some(Phase::Paused) if facts.lost => "failed",
-        Some(Phase::Paused) => "stopped",
-        None if !facts.records => "never_started",
-        None if facts.complete => "completed",
-        None if facts.failed => "failed",
-        None if facts.interrupted => "interrupted",
-        None if facts.waiting => "waiting",
-        None => "stopped",
+        Some(RecordedPhase::Paused) if facts.lost => RunPhase::Failed,
+        Some(RecordedPhase::Paused) => RunPhase::Stopped,
+        None if !facts.records => RunPhase::NeverStarted,
+        None if facts.complete => RunPhase::Completed,
+        None if facts.failed => RunPhase::Failed,
+        None if facts.interrupted => RunPhase::Interrupted,
+        None if facts.waiting => RunPhase::Waiting,
+        None => RunPhase::Stopped,
     }
 }
 
@@ -71,10 +71,10 @@ pub fn phase(facts: &PhaseFacts) -> &'static str {
 pub fn phase_of(
     standing: &Standing,
     project: &Project,
-    recorded: Option<Phase>,
+    recorded: Option<RecordedPhase>,
     building: bool,
     paused: bool,
-) -> &'static str {
+) -> RunPhase {
     let wanted = project.graph.upstream(&project.default);
     let names: HashSet<&str> = project
         .graph
@@ -115,36 +115,59 @@ mod tests {
     fn where_a_run_stands() {
         let facts = PhaseFacts { records: true, ..PhaseFacts::default() };
         for (facts, expected) in [
-            (PhaseFacts::default(), "never_started"),
-            (PhaseFacts { building: true, ..facts }, "running"),
-            (PhaseFacts { building: true, paused: true, ..facts }, "paused"),
-            (PhaseFacts { recorded: Some(Phase::Running), ..facts }, "interrupted"),
-            (PhaseFacts { recorded: Some(Phase::Running), paused: true, ..facts }, "interrupted"),
-            (PhaseFacts { recorded: Some(Phase::Completed), complete: true, ..facts }, "completed"),
+            (PhaseFacts::default(), RunPhase::NeverStarted),
+            (PhaseFacts { building: true, ..facts }, RunPhase::Running),
+            (PhaseFacts { building: true, paused: true, ..facts }, RunPhase::Paused),
+            (PhaseFacts { recorded: Some(RecordedPhase::Running), ..facts }, RunPhase::Interrupted),
+            (
+                PhaseFacts { recorded: Some(RecordedPhase::Running), paused: true, ..facts },
+                RunPhase::Interrupted,
+            ),
+            (
+                PhaseFacts { recorded: Some(RecordedPhase::Completed), complete: true, ..facts },
+                RunPhase::Completed,
+            ),
             // Edited since: complete all the same.
-            (PhaseFacts { recorded: Some(Phase::Completed), ..facts }, "completed"),
+            (PhaseFacts { recorded: Some(RecordedPhase::Completed), ..facts }, RunPhase::Completed),
             // Another target failed before, or waits.
             (
-                PhaseFacts { recorded: Some(Phase::Completed), lost: true, unfinished: true, ..facts },
-                "failed",
+                PhaseFacts {
+                    recorded: Some(RecordedPhase::Completed),
+                    lost: true,
+                    unfinished: true,
+                    ..facts
+                },
+                RunPhase::Failed,
             ),
-            (PhaseFacts { recorded: Some(Phase::Completed), waiting: true, ..facts }, "waiting"),
+            (
+                PhaseFacts { recorded: Some(RecordedPhase::Completed), waiting: true, ..facts },
+                RunPhase::Waiting,
+            ),
             // Only some of it was ever asked for.
-            (PhaseFacts { recorded: Some(Phase::Completed), unfinished: true, ..facts }, "stopped"),
-            (PhaseFacts { recorded: Some(Phase::Failed), failed: true, ..facts }, "failed"),
-            (PhaseFacts { recorded: Some(Phase::Failed), complete: true, ..facts }, "completed"),
+            (
+                PhaseFacts { recorded: Some(RecordedPhase::Completed), unfinished: true, ..facts },
+                RunPhase::Stopped,
+            ),
+            (PhaseFacts { recorded: Some(RecordedPhase::Failed), failed: true, ..facts }, RunPhase::Failed),
+            (
+                PhaseFacts { recorded: Some(RecordedPhase::Failed), complete: true, ..facts },
+                RunPhase::Completed,
+            ),
             // It could not write a record: no task is to blame.
-            (PhaseFacts { recorded: Some(Phase::Failed), ..facts }, "failed"),
-            (PhaseFacts { recorded: Some(Phase::Stopped), ..facts }, "stopped"),
-            (PhaseFacts { recorded: Some(Phase::Aborted), complete: true, ..facts }, "aborted"),
-            (PhaseFacts { recorded: Some(Phase::Paused), waiting: true, ..facts }, "waiting"),
-            (PhaseFacts { recorded: Some(Phase::Paused), ..facts }, "stopped"),
-            (PhaseFacts { recorded: Some(Phase::Paused), lost: true, ..facts }, "failed"),
+            (PhaseFacts { recorded: Some(RecordedPhase::Failed), ..facts }, RunPhase::Failed),
+            (PhaseFacts { recorded: Some(RecordedPhase::Stopped), ..facts }, RunPhase::Stopped),
+            (
+                PhaseFacts { recorded: Some(RecordedPhase::Aborted), complete: true, ..facts },
+                RunPhase::Aborted,
+            ),
+            (PhaseFacts { recorded: Some(RecordedPhase::Paused), waiting: true, ..facts }, RunPhase::Waiting),
+            (PhaseFacts { recorded: Some(RecordedPhase::Paused), ..facts }, RunPhase::Stopped),
+            (PhaseFacts { recorded: Some(RecordedPhase::Paused), lost: true, ..facts }, RunPhase::Failed),
             // `.planexe/` was deleted: the sidecars tell.
-            (PhaseFacts { complete: true, ..facts }, "completed"),
-            (PhaseFacts { failed: true, ..facts }, "failed"),
-            (PhaseFacts { interrupted: true, ..facts }, "interrupted"),
-            (facts, "stopped"),
+            (PhaseFacts { complete: true, ..facts }, RunPhase::Completed),
+            (PhaseFacts { failed: true, ..facts }, RunPhase::Failed),
+            (PhaseFacts { interrupted: true, ..facts }, RunPhase::Interrupted),
+            (facts, RunPhase::Stopped),
         ] {
             assert_eq!(phase(&facts), expected, "{facts:?}");
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::views::simulate::BudgetStop;
 use crate::views::status::some_names;
 use crate::views::{Asks, Reason, Server, Verdict, joined, time};
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{self, Shown, Style, clean, pad};
 
 /// What a build would do.
@@ -110,7 +111,7 @@ pub struct PlanTask {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ResumeView {
     /// As in `status`.
-    pub phase: String,
+    pub phase: RunPhase,
     /// The step it goes on with, from 0; none if all steps are done.
     pub step: Option<u32>,
     /// All steps.
@@ -145,7 +146,7 @@ impl ResumeView {
             }
             None => "none".to_owned(),
         };
-        let mut phase = clean(&self.phase).replace('_', " ");
+        let mut phase = self.phase.to_string();
         if let Some(utc) = &self.last_progress_at {
             phase += &format!(", last moved {}", time(utc));
         }

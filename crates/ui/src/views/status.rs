@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::views::{Server, TaskView, time, without_families};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::message::Message;
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{self, Shown, Style, clean, pad, pad_left};
 
 /// Where a run stands; its JSON is a format that others rely on.
@@ -57,8 +58,8 @@ pub struct RunView {
     pub dir: String,
     /// Name of the pipeline.
     pub pipeline: String,
-    /// `never_started`, `running`, `paused`, `waiting`, `stopped`, `interrupted`, `failed`, `aborted`, `completed`.
-    pub phase: String,
+    /// Where it stands.
+    pub phase: RunPhase,
     /// When its first build, or the running one, started.
     pub started_utc: Option<String>,
     /// The run it was made from.
@@ -161,11 +162,11 @@ impl StatusView {
         fields.push(("Model", if models.is_empty() { "none".to_owned() } else { models.join(", ") }));
         let started = match &run.started_utc {
             Some(started) => time(started),
-            None if run.phase == "never_started" => "not yet".to_owned(),
+            None if run.phase == RunPhase::NeverStarted => "not yet".to_owned(),
             None => "not known".to_owned(),
         };
         fields.push(("Started", started));
-        let mut phase = clean(&run.phase).replace('_', " ");
+        let mut phase = run.phase.to_string();
         if let Some(pid) = run.pid {
             phase += &format!(" (process {pid})");
         }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::views::Server;
 use crate::views::news::News;
 use crate::views::status::some_names;
+use planexe_base::run_phase::RunPhase;
 
 /// What was asked of a running build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +30,7 @@ pub struct WaitView {
     /// Who answers.
     pub server: Server,
     /// As in `status`.
-    pub phase: String,
+    pub phase: RunPhase,
     /// The time was over first.
     pub timed_out: bool,
     /// Tasks that failed.
@@ -47,7 +48,7 @@ pub struct WaitView {
 impl WaitView {
     /// For people.
     pub fn text(&self) -> String {
-        let mut text = self.phase.replace('_', " ");
+        let mut text = self.phase.to_string();
         for (what, names) in [("failed", &self.failed), ("waiting for a person", &self.waiting)] {
             if !names.is_empty() {
                 text += &format!("; {what}: {}", some_names(names, 5));

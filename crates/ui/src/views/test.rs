@@ -6,6 +6,7 @@ use super::*;
 use planexe_base::event::Summary;
 use planexe_base::failure_class::{Class, FailureClass};
 use planexe_base::record::State;
+use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Depth;
 
 const AT_80: Style = Style { depth: Depth::None, width: Some(80) };
@@ -46,7 +47,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
         run: RunView {
             dir: "runs/bakery".into(),
             pipeline: "strategic-plan".into(),
-            phase: "failed".into(),
+            phase: RunPhase::Failed,
             started_utc: Some("2026-03-01T22:15:04.123Z".into()),
             models: vec!["qwen3.5-35b-a3b".into()],
             ..RunView::default()
@@ -151,7 +152,7 @@ fn status_at_40_columns() {
 fn status_before_anything_ran() {
     let mut view = status(vec![]);
     view.run.started_utc = None;
-    view.run.phase = "never_started".into();
+    view.run.phase = RunPhase::NeverStarted;
     view.run.label = Some("first try".into());
     view.error = None;
     assert_eq!(
@@ -456,7 +457,7 @@ fn plan() -> PlanView {
         lanes: Vec::new(),
         resume: Some(ResumeView {
             edited: vec!["swot".into()],
-            phase: "interrupted".into(),
+            phase: RunPhase::Interrupted,
             step: Some(1),
             steps_total: 3,
             task: Some("B".into()),
