@@ -6,7 +6,7 @@ use planexe_base::exit::Error;
 use planexe_base::fs;
 use planexe_base::run_phase::RunPhase;
 use planexe_engine::graph::{Graph, Kind as NodeKind, TaskId, is_item};
-use planexe_engine::scheduler::{Engine, Mode, Options, Settled};
+use planexe_engine::scheduler::{Engine, Mode, Options, Resolution};
 use planexe_pipeline::open::Opened;
 use planexe_query::dry_run::{Look, Survey, survey};
 use planexe_query::model_choice::asks;
@@ -55,7 +55,7 @@ pub fn plan(
     if question {
         for (id, judgement) in &survey.judgements {
             for reason in
-                reasons(judgement).iter().filter(|_| survey.settled.get(id) == Some(&Settled::Failed))
+                reasons(judgement).iter().filter(|_| survey.settled.get(id) == Some(&Resolution::Failed))
             {
                 unjudged.push(format!("{}: {}", survey.graph[*id].name, reason.message));
             }
@@ -93,7 +93,7 @@ fn predict(
     let mut runs = |graph: &Graph, id: TaskId| {
         let known = judged.get(graph[id].name.as_str());
         let settled = known.and_then(|id| survey.settled.get(id));
-        if known.is_some() && !matches!(settled, Some(Settled::Stale | Settled::DependsOn)) {
+        if known.is_some() && !matches!(settled, Some(Resolution::Stale | Resolution::DependsOn)) {
             return None;
         }
         let prepared = known.and_then(|id| survey.judgements.get(id)?.prepared.as_ref());
@@ -136,7 +136,7 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
     let (mut stale, mut depends, mut fresh, mut calls, mut calls_at_most) = (0, 0, 0, 0, 0);
     let (mut skipped, mut unknown_items) = (0, 0);
     let open = |id: &TaskId| {
-        matches!(survey.settled.get(id), Some(Settled::Stale | Settled::DependsOn | Settled::Failed))
+        matches!(survey.settled.get(id), Some(Resolution::Stale | Resolution::DependsOn | Resolution::Failed))
     };
     for id in graph.ids() {
         let task = &graph[id];
@@ -146,10 +146,10 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         }
         match survey.settled.get(&id) {
             // A fan-out of no items is done, and nothing to count.
-            Some(Settled::Fresh) => fresh += u32::from(task.kind != NodeKind::Family),
-            Some(Settled::Stale | Settled::Failed) => stale += 1,
-            Some(Settled::DependsOn) => depends += 1,
-            Some(Settled::Skipped) => skipped += 1,
+            Some(Resolution::Fresh) => fresh += u32::from(task.kind != NodeKind::Family),
+            Some(Resolution::Stale | Resolution::Failed) => stale += 1,
+            Some(Resolution::DependsOn) => depends += 1,
+            Some(Resolution::Skipped) => skipped += 1,
             _ => continue,
         }
         if !open(&id) {
@@ -161,10 +161,10 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         let prepared = judgement.and_then(|judgement| judgement.prepared.as_ref());
         let kept = prepared.is_some_and(|prepared| prepared.has_answer(false));
         // One that cannot be judged is tried, and fails.
-        let certain = matches!(survey.settled.get(&id), Some(Settled::Stale | Settled::Failed));
+        let certain = matches!(survey.settled.get(&id), Some(Resolution::Stale | Resolution::Failed));
         let asks_evaluator = spec.eval.as_ref().is_some_and(|eval| eval.prompt().is_some());
         let asked = u32::from(spec.recipe.prompt().is_some() && !kept) + u32::from(asks_evaluator);
-        calls += if survey.settled.get(&id) == Some(&Settled::Stale) { asked } else { 0 };
+        calls += if survey.settled.get(&id) == Some(&Resolution::Stale) { asked } else { 0 };
         calls_at_most += asked;
         let needs: Vec<TaskId> = graph.direct_needs(id);
         let asks = asks(project, spec, judgement);

@@ -9,7 +9,7 @@ use crate::ops::Session;
 use crate::ops::build::{ask_only, find_model, slots_with, target_ids, task_infos};
 use crate::ops::plan::past;
 use planexe_base::exit::Error;
-use planexe_build::check_staleness::Judge;
+use planexe_build::check_staleness::StaleCheck;
 use planexe_engine::graph::{Graph, TaskId, is_item};
 use planexe_engine::scheduler::{Engine, Mode, Options};
 use planexe_engine::staleness::Rules;
@@ -81,7 +81,7 @@ pub fn simulate(
         };
         let finder = Finder::new(&opened.store);
         let env = |name: &str| session.variable(name);
-        let judge = Judge {
+        let judge = StaleCheck {
             project,
             store: &opened.store,
             index: &index,

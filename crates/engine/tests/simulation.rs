@@ -13,7 +13,7 @@ use planexe_base::cancel::Level;
 use planexe_base::limits::Limits;
 use planexe_engine::graph::{Graph, Item, Kind, TaskId, Why};
 use planexe_engine::scheduler::{
-    Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Settled, TaskInfo, Work,
+    Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Resolution, TaskInfo, Work,
 };
 use planexe_engine::slots::Slots;
 
@@ -42,7 +42,10 @@ impl World {
             }
             let settled = engine.settled(need.task);
             assert!(
-                matches!(settled, Some(Settled::Fresh | Settled::Done | Settled::Partial | Settled::Skipped)),
+                matches!(
+                    settled,
+                    Some(Resolution::Fresh | Resolution::Done | Resolution::Partial | Resolution::Skipped)
+                ),
                 "seed {}: {} judged while {} is {settled:?}",
                 self.seed,
                 engine.graph()[id].name,
@@ -124,7 +127,7 @@ impl World {
         for &(task, _) in &reopened.settled {
             let now = engine.settled(task);
             assert!(
-                matches!(now, None | Some(Settled::Blocked | Settled::Skipped))
+                matches!(now, None | Some(Resolution::Blocked | Resolution::Skipped))
                     || matches!(engine.graph()[task].kind, Kind::Family | Kind::Group),
                 "seed {}: {} is {now:?} after {} was opened again",
                 self.seed,
@@ -282,7 +285,7 @@ fn run(seed: u64) {
 fn check_all_settled(engine: &Engine, seed: u64) {
     let graph = engine.graph();
     let waiting: Vec<TaskId> =
-        graph.ids().filter(|&id| engine.settled(id) == Some(Settled::Waiting)).collect();
+        graph.ids().filter(|&id| engine.settled(id) == Some(Resolution::Waiting)).collect();
     let mut excused = graph.downstream(&waiting);
     for id in graph.ids() {
         if let (Kind::Instance { family }, true) = (graph[id].kind, excused[id.index()]) {
@@ -296,11 +299,10 @@ fn check_all_settled(engine: &Engine, seed: u64) {
             "seed {seed}: {name} ({:?}) was never settled",
             graph[id].kind
         );
-        if engine.settled(id) == Some(Settled::Blocked) && graph[id].kind == Kind::Single {
-            let blamed = graph[id]
-                .needs
-                .iter()
-                .any(|need| matches!(engine.settled(need.task), Some(Settled::Failed | Settled::Blocked)));
+        if engine.settled(id) == Some(Resolution::Blocked) && graph[id].kind == Kind::Single {
+            let blamed = graph[id].needs.iter().any(|need| {
+                matches!(engine.settled(need.task), Some(Resolution::Failed | Resolution::Blocked))
+            });
             assert!(blamed, "seed {seed}: {name} is blocked by nothing");
         }
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use planexe_base::record::Failure;
-use planexe_build::check_staleness::{self as judge, Judge, Judgement};
+use planexe_build::check_staleness::{self as judge, Judgement, StaleCheck};
 use planexe_engine::graph::{Graph, TaskId, Why};
-use planexe_engine::scheduler::{Action, Engine, Event, Judged, Mode, Options, Settled, Target, TaskInfo};
+use planexe_engine::scheduler::{Action, Engine, Event, Judged, Mode, Options, Resolution, Target, TaskInfo};
 use planexe_engine::slots::Slots;
 use planexe_engine::staleness::{Decision, Rules};
 use planexe_pipeline::input_files::Finder;
@@ -25,7 +25,7 @@ pub struct Survey {
     /// Judgements by task; none of groups and fan-outs, or of tasks not asked for.
     pub judgements: HashMap<TaskId, Judgement>,
     /// How each task would end.
-    pub settled: HashMap<TaskId, Settled>,
+    pub settled: HashMap<TaskId, Resolution>,
     /// Fan-outs whose items cannot be known, and why.
     pub unknown_items: HashMap<TaskId, Failure>,
 }
@@ -52,7 +52,7 @@ pub struct Look<'a> {
 pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
     let project = look.project;
     let finder = Finder::new(look.store);
-    let judge = Judge {
+    let judge = StaleCheck {
         project,
         store: look.store,
         index: look.index,

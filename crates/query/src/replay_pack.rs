@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::selection::{Unit, Units};
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::{By, Digest, Done, Marker};
-use planexe_build::check_staleness::{Judge, Prepared};
+use planexe_build::check_staleness::{Prepared, StaleCheck};
 use planexe_build::eval_request as evaluation;
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Decision;
@@ -40,7 +40,7 @@ pub struct Packed {
 }
 
 /// Packs the answers of all prompt tasks that are done.
-pub fn pack(units: &Units<'_>, judge: &Judge<'_>) -> Result<Packed, FsError> {
+pub fn pack(units: &Units<'_>, judge: &StaleCheck<'_>) -> Result<Packed, FsError> {
     let mut packed = Packed::default();
     let graph = &units.graph;
     for &id in judge.project.graph.order() {
@@ -75,7 +75,7 @@ pub fn pack(units: &Units<'_>, judge: &Judge<'_>) -> Result<Packed, FsError> {
 
 fn pack_one(
     packed: &mut Packed,
-    judge: &Judge<'_>,
+    judge: &StaleCheck<'_>,
     unit: &Unit,
     spec: &PromptSpec,
     done: &Done,
@@ -130,7 +130,7 @@ fn pack_one(
 /// the last verdict stands for that as well.
 fn pack_verdicts(
     packed: &mut Packed,
-    judge: &Judge<'_>,
+    judge: &StaleCheck<'_>,
     unit: &Unit,
     task: &Task,
     eval: &EvalSpec,
@@ -169,7 +169,7 @@ fn digest_of_call(call: &CallRecord) -> String {
 
 /// The kept call an output came from: the one its `.DONE` names, else the newest usable one that asked the same.
 fn call_of(
-    judge: &Judge<'_>,
+    judge: &StaleCheck<'_>,
     unit: &Unit,
     done: &Done,
     wanted: Option<&str>,

@@ -9,7 +9,7 @@ use planexe_base::fs::{self, FsError};
 use planexe_base::message::Message;
 use planexe_base::pattern;
 use planexe_base::record::Failure;
-use planexe_build::check_staleness::Judge;
+use planexe_build::check_staleness::StaleCheck;
 use planexe_engine::graph::{Graph, Kind, TaskId, Why};
 use planexe_engine::scheduler::Target;
 use planexe_engine::staleness::Rules;
@@ -64,11 +64,11 @@ pub fn judge<'a>(
     index: &'a Index,
     finder: &'a Finder<'a>,
     env: &'a (dyn Fn(&str) -> Option<String> + Sync),
-) -> Judge<'a> {
+) -> StaleCheck<'a> {
     let by_mtime = project.tables.staleness.by == planexe_pipeline::manifest::types::By::Mtime;
     let rules = Rules { model: project.tables.staleness.model, by_mtime, ..Rules::default() };
     let anew = Arc::new(store.read_anew());
-    Judge { project, store, index, finder, rules, anew, no_reuse: false, env }
+    StaleCheck { project, store, index, finder, rules, anew, no_reuse: false, env }
 }
 
 impl<'a> Units<'a> {

@@ -9,7 +9,7 @@ use crate::ops::status::look;
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::record::Marker;
-use planexe_base::style::{Shown, clean_lines};
+use planexe_base::style::{DisplayState, clean_lines};
 use planexe_engine::graph::{Kind, TaskId};
 use planexe_pipeline::open::Opened;
 use planexe_store::index::Index;
@@ -118,7 +118,7 @@ fn view(session: &Session, opened: &Opened, seen: &crate::ops::status::Seen, id:
         server: session.server(),
         task: task.name.clone(),
         recipe: recipe.name().to_owned(),
-        state: standing.map_or(Shown::Pending, |view| view.state),
+        state: standing.map_or(DisplayState::Pending, |view| view.state),
         by: standing.and_then(|view| view.by.clone()),
         by_user: standing.and_then(|view| view.by_user.clone()),
         calls: call_views(&calls, in_use.as_deref()),

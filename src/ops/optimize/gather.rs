@@ -8,7 +8,7 @@ use planexe_base::fs::{self, Durability};
 use planexe_base::pattern;
 use planexe_base::record::Digest;
 use planexe_engine::graph::{TaskId, Why};
-use planexe_engine::scheduler::Settled;
+use planexe_engine::scheduler::Resolution;
 use planexe_engine::staleness::Rules;
 use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::manifest::RunFile;
@@ -77,7 +77,8 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
         env: &env,
     };
     let survey = survey(&look, &[(id, None)]);
-    let is_done = |task: &TaskId| matches!(survey.settled.get(task), Some(Settled::Fresh | Settled::Skipped));
+    let is_done =
+        |task: &TaskId| matches!(survey.settled.get(task), Some(Resolution::Fresh | Resolution::Skipped));
     let read = project.graph[id].needs.iter().filter(|need| need.why == Why::Reads).map(|need| need.task);
     let not_done: Vec<&str> =
         read.filter(|task| !is_done(task)).map(|task| project.graph[task].name.as_str()).collect();

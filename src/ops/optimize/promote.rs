@@ -11,7 +11,7 @@ use planexe_base::clock;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::{self, Durability};
 use planexe_base::record::Digest;
-use planexe_engine::scheduler::Settled;
+use planexe_engine::scheduler::Resolution;
 use planexe_engine::staleness::Rules;
 use planexe_pipeline::manifest::fault::shown_path;
 use planexe_pipeline::manifest::types::Compare;
@@ -263,8 +263,12 @@ fn stale(session: &Session, opened: &Opened) -> Result<Vec<String>, Error> {
     };
     let targets: Vec<_> = again.project.default.iter().map(|&id| (id, None)).collect();
     let survey = survey(&look, &targets);
-    let open =
-        |id| matches!(survey.settled.get(&id), Some(Settled::Stale | Settled::DependsOn | Settled::Failed));
+    let open = |id| {
+        matches!(
+            survey.settled.get(&id),
+            Some(Resolution::Stale | Resolution::DependsOn | Resolution::Failed)
+        )
+    };
     let declared = again.project.graph.ids();
     Ok(declared.filter(|&id| open(id)).map(|id| again.project.graph[id].name.clone()).collect())
 }

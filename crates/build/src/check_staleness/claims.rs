@@ -1,7 +1,7 @@
 //! Whether an item may write its outputs. Its key is data, so that data decides how they are called: they are held
 //! against all there is before anything runs.
 
-use super::{Judge, Judgement};
+use super::{Judgement, StaleCheck};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FileKind};
 use planexe_base::message::Message;
@@ -27,7 +27,7 @@ fn taken(message: String, output: &str) -> Failure {
     }
 }
 
-impl Judge<'_> {
+impl StaleCheck<'_> {
     /// Why an item may not have the outputs it has: they are those of another task, or files of the pipeline.
     pub fn not_its_own(&self, graph: &Graph, id: TaskId) -> Option<Failure> {
         let task = &graph[id];
@@ -95,7 +95,7 @@ impl Judge<'_> {
         task.outputs.iter().find_map(|output| self.stands_in(output))
     }
 
-    /// [`Judge::in_the_way`] of an item that has no record, whatever would become of it.
+    /// [`StaleCheck::in_the_way`] of an item that has no record, whatever would become of it.
     pub fn is_foreign(&self, graph: &Graph, id: TaskId) -> Option<Failure> {
         let task = &graph[id];
         self.not_its_own(graph, id).or_else(|| {

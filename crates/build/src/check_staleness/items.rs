@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Judge;
+use super::StaleCheck;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::Failure;
@@ -31,7 +31,7 @@ pub(super) fn file_of<'t>(spec: &Spec, task: &'t Task) -> Option<&'t str> {
 /// Larger files that are items of commands are known by their digest: a command reads them itself.
 const LARGEST_TEXT: u64 = 1 << 20;
 
-impl Judge<'_> {
+impl StaleCheck<'_> {
     /// The items of a fan-out for a build of these targets. One that is named by a key no item has is a fault: to make
     /// nothing is no success.
     pub fn wanted_items(

@@ -36,7 +36,7 @@ pub use prepared::{Prepared, call_digest};
 const LOST: &str = "the power went before it was synced";
 
 /// Judges the tasks of one project.
-pub struct Judge<'a> {
+pub struct StaleCheck<'a> {
     /// The pipeline and its run.
     pub project: &'a Project,
     /// The run's records.
@@ -86,7 +86,7 @@ struct Made {
     check: Option<Arc<CompiledCheck>>,
 }
 
-impl Judge<'_> {
+impl StaleCheck<'_> {
     /// Judges a task. `shallow`: something it needs is not up to date, so only its own records count.
     pub fn judge(&self, graph: &Graph, id: TaskId, shallow: bool) -> Judgement {
         let task = &graph[id];
@@ -177,7 +177,7 @@ impl Judge<'_> {
         }
     }
 
-    /// [`Judge::judge`] for a build, or for what one would do: an item is not made over what is not its own.
+    /// [`StaleCheck::judge`] for a build, or for what one would do: an item is not made over what is not its own.
     pub fn judge_to_make(&self, graph: &Graph, id: TaskId, shallow: bool) -> Judgement {
         let mut judgement = self.judge(graph, id, shallow);
         if judgement.failure.is_none() {

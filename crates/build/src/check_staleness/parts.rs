@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use minijinja::Value;
 
-use super::{Judge, Made, render_failure};
+use super::{Made, StaleCheck, render_failure};
 use planexe_base::record::{Digest, Failure};
 use planexe_engine::fingerprint::{EVAL, Fingerprint, ORDER, PATHS};
 use planexe_engine::graph::{Kind, Task};
@@ -34,7 +34,7 @@ fn add_item(task: &Task, fingerprint: &mut Fingerprint) {
     }
 }
 
-impl Judge<'_> {
+impl StaleCheck<'_> {
     pub(super) fn fingerprint(&self, task: &Task, spec: &Spec, inputs: &Inputs) -> Result<Made, Failure> {
         let mut made = Made {
             fingerprint: Fingerprint::new(),

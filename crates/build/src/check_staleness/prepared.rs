@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Judge, Judgement, Made};
+use super::{Judgement, Made, StaleCheck};
 use planexe_base::fs;
 use planexe_base::record::{Digest, InputRecord, MadeWith};
 use planexe_engine::fingerprint::{EVAL, Fingerprint};
@@ -93,7 +93,7 @@ pub fn call_digest(
     Digest::of(&text)
 }
 
-impl Judge<'_> {
+impl StaleCheck<'_> {
     /// What an attempt is given beside what it is made from: an answer that need not be paid for.
     pub(super) fn prepare(
         &self,

@@ -1,6 +1,6 @@
 //! A number for all the files a verdict rested on: while it is the same, the verdict is.
 
-use super::{Judge, previous};
+use super::{StaleCheck, previous};
 use planexe_base::fs::{self, FsError};
 use planexe_engine::graph::{Graph, TaskId};
 use planexe_pipeline::items;
@@ -9,7 +9,7 @@ use planexe_pipeline::task_inputs::SAMPLES;
 use planexe_store::index::is_racy;
 use planexe_store::sidecar::Sidecar;
 
-impl Judge<'_> {
+impl StaleCheck<'_> {
     /// A number that stands for all the files a fresh verdict rested on: while it is the same, the
     /// verdict is. None if a file is missing or so young at `at_ns` that a change since might leave the
     /// same times: of a verdict that was just found, the moment before it was.

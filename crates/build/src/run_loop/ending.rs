@@ -10,7 +10,7 @@ use planexe_base::event::Kind;
 use planexe_base::pattern;
 use planexe_base::record::Marker;
 use planexe_engine::graph::{Kind as NodeKind, Task, TaskId};
-use planexe_engine::scheduler::Settled;
+use planexe_engine::scheduler::Resolution;
 use planexe_pipeline::project::Recipe;
 use planexe_store::null_build::{self, BuildInputs, Contents, UpToDate};
 use planexe_store::{Sidecar, Store};
@@ -79,7 +79,8 @@ impl Build<'_> {
                 && !matches!(graph[*id].kind, NodeKind::Group)
         };
         let unreached: Vec<TaskId> = graph.ids().filter(is_pending).collect();
-        let is_blocked = |id: &TaskId| self.engine.settled(*id) == Some(Settled::Blocked) && self.counts(*id);
+        let is_blocked =
+            |id: &TaskId| self.engine.settled(*id) == Some(Resolution::Blocked) && self.counts(*id);
         let is_declared = |id: &&TaskId| !matches!(graph[**id].kind, NodeKind::Instance { .. });
         let names = unreached.iter().filter(is_declared).map(|&id| graph[id].name.clone());
         Closing {
@@ -100,7 +101,7 @@ impl Build<'_> {
                 .engine
                 .graph()
                 .ids()
-                .all(|id| matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done)));
+                .all(|id| matches!(self.engine.settled(id), Some(Resolution::Fresh | Resolution::Done)));
         if let Err(error) = self.ctx.logs.catch_up().and_then(|()| self.ctx.store.batch().end(all)) {
             self.records.keep_error(error);
         }
@@ -130,8 +131,10 @@ impl Build<'_> {
     fn caches_for_next_build(&mut self) -> ForNextBuild {
         let graph = self.engine.graph();
         let is_settled = |id| {
-            matches!(self.engine.settled(id), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
-                || !self.engine.is_wanted(id)
+            matches!(
+                self.engine.settled(id),
+                Some(Resolution::Fresh | Resolution::Done | Resolution::Skipped)
+            ) || !self.engine.is_wanted(id)
         };
         let whole = self.is_whole() && graph.ids().all(is_settled);
         if self.records.is_begun() && !whole {
@@ -154,8 +157,8 @@ impl Build<'_> {
         for id in graph.ids().filter(|&id| self.project.spec(&graph[id]).when.is_some()) {
             let task = &graph[id];
             match (self.engine.settled(id), task.outputs.first()) {
-                (Some(Settled::Skipped), _) => skipped.push(task.name.as_str()),
-                (Some(Settled::Fresh | Settled::Done), Some(first))
+                (Some(Resolution::Skipped), _) => skipped.push(task.name.as_str()),
+                (Some(Resolution::Fresh | Resolution::Done), Some(first))
                     if planexe_pipeline::input_files::has_outputs(task) =>
                 {
                     markers.push(self.ctx.store.sidecar_path(first, Sidecar::Done));
@@ -186,11 +189,11 @@ impl Build<'_> {
     pub(super) fn fails(&self) -> bool {
         let graph = self.engine.graph();
         graph.ids().any(|id| match (self.engine.settled(id), graph[id].kind) {
-            (Some(Settled::Failed), NodeKind::Instance { family }) => {
-                self.engine.settled(family) != Some(Settled::Partial)
+            (Some(Resolution::Failed), NodeKind::Instance { family }) => {
+                self.engine.settled(family) != Some(Resolution::Partial)
             }
-            (Some(Settled::Blocked), NodeKind::Instance { .. }) => false,
-            (Some(Settled::Failed | Settled::Blocked), _) => true,
+            (Some(Resolution::Blocked), NodeKind::Instance { .. }) => false,
+            (Some(Resolution::Failed | Resolution::Blocked), _) => true,
             _ => false,
         })
     }
@@ -225,7 +228,7 @@ impl Build<'_> {
             let task = &graph[id];
             let spec = self.project.spec(task);
             let settled = self.engine.settled(id);
-            let done = matches!(settled, Some(Settled::Fresh | Settled::Done));
+            let done = matches!(settled, Some(Resolution::Fresh | Resolution::Done));
             let mut rested = Rested { store: &self.ctx.store, inputs: &mut inputs, own: Some(Vec::new()) };
             if let Some(file) = spec.foreach.as_ref().and_then(|foreach| foreach.file.as_ref()) {
                 // Of a fan-out that is skipped, what would have made it may be skipped too.
@@ -242,7 +245,7 @@ impl Build<'_> {
             if !planexe_pipeline::input_files::has_outputs(task) || !done {
                 // A task that is skipped has inputs that say so; it may have no outputs. Those of a fan-out are its
                 // items'.
-                if settled != Some(Settled::Skipped) || task.kind == NodeKind::Family {
+                if settled != Some(Resolution::Skipped) || task.kind == NodeKind::Family {
                     continue;
                 }
             } else {
@@ -343,7 +346,7 @@ impl Build<'_> {
         let fresh: Vec<TaskId> = graph
             .ids()
             .filter(|&id| {
-                matches!(self.engine.settled(id), Some(Settled::Fresh))
+                matches!(self.engine.settled(id), Some(Resolution::Fresh))
                     && planexe_pipeline::input_files::has_outputs(&graph[id])
                     && !self.caches.was_up_to_date(&graph[id].name)
             })

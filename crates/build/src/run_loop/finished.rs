@@ -13,7 +13,7 @@ use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
-use planexe_engine::scheduler::{End, Event as Input, Settled, Work};
+use planexe_engine::scheduler::{End, Event as Input, Resolution, Work};
 use planexe_llm::Class;
 use planexe_store::candidates::Candidate;
 
@@ -55,9 +55,9 @@ impl Build<'_> {
             self.attempts.forget(id);
         }
         let told = match end {
-            End::Done => Some(Settled::Done),
-            End::Failed => Some(Settled::Failed),
-            End::Waiting => Some(Settled::Waiting),
+            End::Done => Some(Resolution::Done),
+            End::Failed => Some(Resolution::Failed),
+            End::Waiting => Some(Resolution::Waiting),
             End::Retry { .. } | End::NextPhase(_) | End::Stopped | End::Rejudge => None,
         };
         self.engine.on(Input::Ended(id, end), self.now());

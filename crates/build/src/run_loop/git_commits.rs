@@ -4,7 +4,7 @@ use super::Build;
 use crate::git_recorder::{self as commits, Finished, Recorder};
 use planexe_base::cancel::Level;
 use planexe_engine::graph::{Task, TaskId};
-use planexe_engine::scheduler::Settled;
+use planexe_engine::scheduler::Resolution;
 use planexe_pipeline::input_files as inputs;
 
 /// What a build knows of its commits.
@@ -72,7 +72,7 @@ impl Build<'_> {
     fn all_done(&self) -> Vec<Finished> {
         let graph = self.engine.graph();
         let done = |id: &TaskId| {
-            matches!(self.engine.settled(*id), Some(Settled::Fresh | Settled::Done))
+            matches!(self.engine.settled(*id), Some(Resolution::Fresh | Resolution::Done))
                 && inputs::has_outputs(&graph[*id])
         };
         graph

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::Build;
 use super::attempts::Pending;
-use crate::check_staleness::{self as judge, Judge, Judgement};
+use crate::check_staleness::{self as judge, Judgement, StaleCheck};
 use crate::output_times;
 use crate::runner::{self, AttemptHistory, Conversation};
 use crate::touch::{self, Adopting};
@@ -15,7 +15,7 @@ use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::record::{By, Failure, Marker, State};
 use planexe_engine::graph::{Graph, TaskId};
-use planexe_engine::scheduler::{Engine, Event as Input, Judged, Settled, Work};
+use planexe_engine::scheduler::{Engine, Event as Input, Judged, Resolution, Work};
 use planexe_engine::staleness::{Decision, Rules, StaleReason};
 use planexe_llm::retry::Budgets;
 use planexe_pipeline::eval_score::Evaluation;
@@ -65,8 +65,8 @@ impl<'a> Judging<'a> {
 }
 
 impl Build<'_> {
-    pub(super) fn judge_with(&self) -> Judge<'_> {
-        Judge {
+    pub(super) fn judge_with(&self) -> StaleCheck<'_> {
+        StaleCheck {
             project: self.project,
             store: &self.ctx.store,
             index: &self.ctx.index,
@@ -300,11 +300,11 @@ fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
 fn is_known(engine: &Engine, known: &UpToDate, id: TaskId) -> bool {
     let task = &engine.graph()[id];
     known.contains(&task.name)
-        && task.needs.iter().all(|need| engine.settled(need.task) == Some(Settled::Fresh))
+        && task.needs.iter().all(|need| engine.settled(need.task) == Some(Resolution::Fresh))
 }
 
 /// Judges one task; none if the stamp of its last fresh verdict still stands.
-fn judge_one(judge: &Judge<'_>, graph: &Graph, task: TaskId, shallow: bool) -> Option<Judgement> {
+fn judge_one(judge: &StaleCheck<'_>, graph: &Graph, task: TaskId, shallow: bool) -> Option<Judgement> {
     let name = &graph[task].name;
     let first = graph[task].outputs.first().map_or("", String::as_str);
     if !shallow

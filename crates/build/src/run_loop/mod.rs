@@ -20,7 +20,7 @@ use planexe_base::event::Kind;
 use planexe_base::fs::FsError;
 use planexe_base::signals::Signals;
 use planexe_engine::graph::TaskId;
-use planexe_engine::scheduler::{Action, Engine, Event as Input, Settled};
+use planexe_engine::scheduler::{Action, Engine, Event as Input, Resolution};
 use planexe_engine::staleness::Rules;
 use planexe_pipeline::project::Project;
 use planexe_store::Store;
@@ -273,7 +273,7 @@ impl<'a> Build<'a> {
         let Some(settled) = self.engine.settled(id) else { return };
         let task = &self.engine.graph()[id];
         self.tally.settled(&task.name, settled, task.kind);
-        if settled == Settled::Skipped {
+        if settled == Resolution::Skipped {
             let task = task.name.clone();
             self.tell(Kind::TaskSkipped { task });
         }

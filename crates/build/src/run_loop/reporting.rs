@@ -8,7 +8,7 @@ use planexe_base::cancel::Level;
 use planexe_base::event::Kind;
 use planexe_base::record::Marker;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
-use planexe_engine::scheduler::Settled;
+use planexe_engine::scheduler::Resolution;
 use planexe_ui::progress::{Running, Sink, Snapshot};
 
 /// Who is told what happens.
@@ -71,18 +71,18 @@ impl Build<'_> {
             let settled = self.engine.settled(id);
             // A fan-out of no items is done, and nothing to count.
             let empty = matches!(graph[id].kind, NodeKind::Family)
-                && matches!(settled, Some(Settled::Fresh | Settled::Done));
+                && matches!(settled, Some(Resolution::Fresh | Resolution::Done));
             if empty || !self.counts(id) {
                 continue;
             }
             snapshot.total += 1;
             match settled {
-                Some(Settled::Fresh | Settled::Done | Settled::Skipped | Settled::Partial) => {
+                Some(Resolution::Fresh | Resolution::Done | Resolution::Skipped | Resolution::Partial) => {
                     snapshot.done += 1;
                 }
-                Some(Settled::Failed) => snapshot.failed += 1,
-                Some(Settled::Blocked) => snapshot.blocked += 1,
-                Some(Settled::Waiting) => snapshot.waiting += 1,
+                Some(Resolution::Failed) => snapshot.failed += 1,
+                Some(Resolution::Blocked) => snapshot.blocked += 1,
+                Some(Resolution::Waiting) => snapshot.waiting += 1,
                 _ => {}
             }
         }

@@ -9,7 +9,7 @@ use crate::runner::EndedAlone;
 use planexe_base::cancel::Level;
 use planexe_base::event::Kind;
 use planexe_engine::graph::TaskId;
-use planexe_engine::scheduler::{Event as Input, Settled};
+use planexe_engine::scheduler::{Event as Input, Resolution};
 use planexe_llm::ceiling::Reached;
 use planexe_store::control::{Control, Controls, Passed};
 
@@ -173,7 +173,7 @@ impl Build<'_> {
 
     fn passed_by_person(&mut self, name: &str) {
         let id = self.engine.graph().find(name);
-        match id.filter(|id| self.engine.settled(*id) == Some(Settled::Waiting)) {
+        match id.filter(|id| self.engine.settled(*id) == Some(Resolution::Waiting)) {
             Some(id) => {
                 self.tally.waits_no_more(name);
                 self.engine.on(Input::Passed(id), self.now());
@@ -235,7 +235,7 @@ impl Build<'_> {
     }
 
     /// A task that had come to its end is open again.
-    pub(super) fn take_back_end(&mut self, id: TaskId, settled: Settled) {
+    pub(super) fn take_back_end(&mut self, id: TaskId, settled: Resolution) {
         let task = &self.engine.graph()[id];
         self.tally.take_back(&task.name, settled, task.kind);
     }

@@ -6,7 +6,7 @@ use planexe_base::event::Summary;
 use planexe_base::message::Message;
 use planexe_base::record::StatusUsage;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
-use planexe_engine::scheduler::Settled;
+use planexe_engine::scheduler::Resolution;
 
 /// What a build came to so far.
 #[derive(Debug, Default)]
@@ -92,23 +92,23 @@ impl Tally {
     }
 
     /// A task came to its end without an attempt of its own.
-    pub(super) fn settled(&mut self, task: &str, settled: Settled, kind: NodeKind) {
+    pub(super) fn settled(&mut self, task: &str, settled: Resolution, kind: NodeKind) {
         match (settled, kind) {
-            (Settled::Fresh, NodeKind::Single | NodeKind::Instance { .. }) => self.summary.fresh += 1,
-            (Settled::Skipped, _) => self.summary.skipped += 1,
-            (Settled::Partial, NodeKind::Family) => self.summary.partial.push(task.to_owned()),
+            (Resolution::Fresh, NodeKind::Single | NodeKind::Instance { .. }) => self.summary.fresh += 1,
+            (Resolution::Skipped, _) => self.summary.skipped += 1,
+            (Resolution::Partial, NodeKind::Family) => self.summary.partial.push(task.to_owned()),
             _ => {}
         }
     }
 
     /// A task that had come to its end is open again: that end counts for nothing.
-    pub(super) fn take_back(&mut self, task: &str, settled: Settled, kind: NodeKind) {
+    pub(super) fn take_back(&mut self, task: &str, settled: Resolution, kind: NodeKind) {
         let summary = &mut self.summary;
         let one = |count: &mut u32| *count = count.saturating_sub(1);
         match (settled, kind) {
-            (Settled::Fresh, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.fresh),
-            (Settled::Done, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.ran),
-            (Settled::Skipped, _) => one(&mut summary.skipped),
+            (Resolution::Fresh, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.fresh),
+            (Resolution::Done, NodeKind::Single | NodeKind::Instance { .. }) => one(&mut summary.ran),
+            (Resolution::Skipped, _) => one(&mut summary.skipped),
             _ => {}
         }
         for names in [&mut summary.failed, &mut summary.partial, &mut summary.stopped] {
@@ -183,18 +183,18 @@ mod tests {
     #[test]
     fn an_end_that_is_taken_back_counts_for_nothing() {
         let mut tally = Tally::default();
-        tally.settled("a", Settled::Fresh, NodeKind::Single);
-        tally.settled("b", Settled::Skipped, NodeKind::Single);
-        tally.settled("c", Settled::Partial, NodeKind::Family);
+        tally.settled("a", Resolution::Fresh, NodeKind::Single);
+        tally.settled("b", Resolution::Skipped, NodeKind::Single);
+        tally.settled("c", Resolution::Partial, NodeKind::Family);
         tally.failed(failed("d"));
         tally.waits("e".into(), "look at it".into());
         assert_eq!(tally.finished(), 2);
         assert!(tally.is_waiting() && !tally.is_plain());
-        tally.take_back("a", Settled::Fresh, NodeKind::Single);
-        tally.take_back("b", Settled::Skipped, NodeKind::Single);
-        tally.take_back("c", Settled::Partial, NodeKind::Family);
-        tally.take_back("d", Settled::Failed, NodeKind::Single);
-        tally.take_back("e", Settled::Waiting, NodeKind::Single);
+        tally.take_back("a", Resolution::Fresh, NodeKind::Single);
+        tally.take_back("b", Resolution::Skipped, NodeKind::Single);
+        tally.take_back("c", Resolution::Partial, NodeKind::Family);
+        tally.take_back("d", Resolution::Failed, NodeKind::Single);
+        tally.take_back("e", Resolution::Waiting, NodeKind::Single);
         assert_eq!(tally.summary(), &Summary::default());
         assert!(tally.take_failures().is_empty() && tally.is_plain());
     }
@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn a_fan_out_is_not_counted_beside_its_items() {
         let mut tally = Tally::default();
-        tally.settled("all", Settled::Fresh, NodeKind::Family);
-        tally.settled("group", Settled::Fresh, NodeKind::Group);
+        tally.settled("all", Resolution::Fresh, NodeKind::Family);
+        tally.settled("group", Resolution::Fresh, NodeKind::Group);
         assert_eq!(tally.finished(), 0);
     }
 }

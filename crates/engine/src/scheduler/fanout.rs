@@ -1,6 +1,6 @@
 //! Fan-outs: their instances, how long each may take, and what they make of the whole.
 
-use super::{Engine, Phase, Settled};
+use super::{Engine, Phase, Resolution};
 use crate::graph::{Item, TaskId, Why};
 
 impl Engine {
@@ -73,38 +73,38 @@ impl Engine {
     }
 
     /// How a family is settled by its instances, all of them settled; none if it waits for something else.
-    pub(super) fn verdict_of(&self, family: TaskId) -> Option<Settled> {
+    pub(super) fn verdict_of(&self, family: TaskId) -> Option<Resolution> {
         if self.nodes[family.index()].phase != Phase::Collecting {
             return None;
         }
-        let all: Vec<Settled> =
+        let all: Vec<Resolution> =
             self.graph.instances(family).iter().filter_map(|&id| self.settled(id)).collect();
-        let count = |of: &[Settled]| all.iter().filter(|settled| of.contains(settled)).count();
-        let good = count(&[Settled::Fresh, Settled::Done]);
-        let skipped = count(&[Settled::Skipped]);
-        let open = count(&[Settled::Stale, Settled::DependsOn]);
+        let count = |of: &[Resolution]| all.iter().filter(|settled| of.contains(settled)).count();
+        let good = count(&[Resolution::Fresh, Resolution::Done]);
+        let skipped = count(&[Resolution::Skipped]);
+        let open = count(&[Resolution::Stale, Resolution::DependsOn]);
         let total = all.len();
         Some(if total == 0 && self.nodes[family.index()].upstream_stale {
             // What is before it may give it items yet.
-            Settled::DependsOn
+            Resolution::DependsOn
         } else if total == 0 || good == total {
-            if count(&[Settled::Done]) > 0 { Settled::Done } else { Settled::Fresh }
+            if count(&[Resolution::Done]) > 0 { Resolution::Done } else { Resolution::Fresh }
         } else if open > 0 {
-            if count(&[Settled::Stale]) > 0 { Settled::Stale } else { Settled::DependsOn }
+            if count(&[Resolution::Stale]) > 0 { Resolution::Stale } else { Resolution::DependsOn }
         } else if skipped == total {
-            Settled::Skipped
+            Resolution::Skipped
         } else if good + skipped == total {
-            Settled::Done
-        } else if count(&[Settled::Stopped]) > 0 {
-            Settled::Stopped
-        } else if count(&[Settled::Waiting]) > 0 {
-            Settled::Waiting
+            Resolution::Done
+        } else if count(&[Resolution::Stopped]) > 0 {
+            Resolution::Stopped
+        } else if count(&[Resolution::Waiting]) > 0 {
+            Resolution::Waiting
         } else if good > 0 && good >= needed(total - skipped, self.info(family).min_success) {
-            Settled::Partial
-        } else if count(&[Settled::Failed]) > 0 {
-            Settled::Failed
+            Resolution::Partial
+        } else if count(&[Resolution::Failed]) > 0 {
+            Resolution::Failed
         } else {
-            Settled::Blocked
+            Resolution::Blocked
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BinaryHeap;
 
 use super::queue::Candidate;
-use super::{Action, Engine, Phase, Settled};
+use super::{Action, Engine, Phase, Resolution};
 use crate::graph::{Kind, TaskId, Why};
 use crate::slots::Needs;
 
@@ -78,8 +78,8 @@ impl Engine {
             }
             match node.phase {
                 Phase::Held => held.push(other),
-                Phase::Settled(Settled::Failed) => failed.push(other),
-                Phase::Settled(settled) => stopped |= settled == Settled::Stopped,
+                Phase::Settled(Resolution::Failed) => failed.push(other),
+                Phase::Settled(settled) => stopped |= settled == Resolution::Stopped,
                 _ => return,
             }
         }
@@ -96,7 +96,7 @@ impl Engine {
         if !failed.is_empty() {
             self.actions.push_back(Action::Mixed { made: held.clone(), failed: failed.clone() });
         }
-        let settled = if failed.is_empty() { Settled::Stopped } else { Settled::Failed };
+        let settled = if failed.is_empty() { Resolution::Stopped } else { Resolution::Failed };
         for id in held {
             self.settle(id, settled);
         }
@@ -192,7 +192,10 @@ mod tests {
         engine.on(Event::Ended(b, End::Failed), Duration::ZERO);
         let mixed = Action::Mixed { made: vec![a], failed: vec![b] };
         assert!(engine.poll(Duration::ZERO).contains(&mixed));
-        assert_eq!((engine.settled(a), engine.settled(c)), (Some(Settled::Failed), Some(Settled::Blocked)));
+        assert_eq!(
+            (engine.settled(a), engine.settled(c)),
+            (Some(Resolution::Failed), Some(Resolution::Blocked))
+        );
         assert!(engine.is_finished());
     }
 

@@ -22,7 +22,7 @@ mod queue;
 mod reopen;
 
 pub use protocol::{
-    Action, End, Event, Judged, Mode, OnFailure, Options, Queue, Settled, Target, TaskInfo, Work,
+    Action, End, Event, Judged, Mode, OnFailure, Options, Queue, Resolution, Target, TaskInfo, Work,
 };
 
 pub use fanout::needed;
@@ -43,7 +43,7 @@ enum Phase {
     Held,
     /// A family between its expansion and the end of its instances.
     Collecting,
-    Settled(Settled),
+    Settled(Resolution),
 }
 
 #[derive(Debug, Clone)]
@@ -223,7 +223,7 @@ impl Engine {
             }
             let met = match (&node.phase, need.why) {
                 (_, Why::Expanded) => node.expanded || matches!(node.phase, Phase::Settled(_)),
-                (Phase::Settled(Settled::Skipped), why) => spoils(Settled::Skipped, why).is_none(),
+                (Phase::Settled(Resolution::Skipped), why) => spoils(Resolution::Skipped, why).is_none(),
                 (Phase::Settled(settled), _) => settled.satisfies(),
                 (Phase::Held, _) => self.is_held_for(need.task, id),
                 _ => false,
@@ -243,7 +243,7 @@ impl Engine {
         let action = match self.graph[id].kind {
             Kind::Family => Action::Expand(id),
             Kind::Group => {
-                let settled = if shallow { Settled::DependsOn } else { Settled::Fresh };
+                let settled = if shallow { Resolution::DependsOn } else { Resolution::Fresh };
                 return self.settle(id, settled);
             }
             Kind::Single | Kind::Instance { .. } => Action::Judge { task: id, shallow },
@@ -259,11 +259,11 @@ impl Engine {
             Event::Judged(id, judged) => {
                 self.active -= 1;
                 match judged {
-                    Judged::Fresh => self.settle(id, Settled::Fresh),
-                    Judged::Skipped => self.settle(id, Settled::Skipped),
+                    Judged::Fresh => self.settle(id, Resolution::Fresh),
+                    Judged::Skipped => self.settle(id, Resolution::Skipped),
                     Judged::Failed => self.fail(id),
-                    Judged::DependsOn => self.settle(id, Settled::DependsOn),
-                    Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Settled::Stale),
+                    Judged::DependsOn => self.settle(id, Resolution::DependsOn),
+                    Judged::Stale(_) if self.mode == Mode::Plan => self.settle(id, Resolution::Stale),
                     Judged::Stale(work) => {
                         let node = &mut self.nodes[id.index()];
                         // One that is judged again begins anew.
@@ -277,13 +277,13 @@ impl Engine {
                 self.active -= 1;
                 match items {
                     Some(items) => self.expand(id, items),
-                    None if self.mode == Mode::Plan => self.settle(id, Settled::DependsOn),
+                    None if self.mode == Mode::Plan => self.settle(id, Resolution::DependsOn),
                     None => self.fail(id),
                 }
             }
             Event::Ended(id, end) => self.ended(id, end, now),
             Event::Passed(id) => {
-                if self.nodes[id.index()].phase == Phase::Settled(Settled::Waiting) {
+                if self.nodes[id.index()].phase == Phase::Settled(Resolution::Waiting) {
                     self.nodes[id.index()].phase = Phase::Waiting;
                     self.advance(id);
                 }
@@ -326,10 +326,10 @@ impl Engine {
         match end {
             End::Done | End::Failed | End::Waiting if outdated => self.judge_again(id),
             End::Retry { .. } | End::NextPhase(_) if outdated => self.judge_again(id),
-            End::Done => self.settle(id, Settled::Done),
+            End::Done => self.settle(id, Resolution::Done),
             End::Failed => self.fail(id),
-            End::Waiting => self.settle(id, Settled::Waiting),
-            End::Stopped => self.settle(id, Settled::Stopped),
+            End::Waiting => self.settle(id, Resolution::Waiting),
+            End::Stopped => self.settle(id, Resolution::Stopped),
             End::Rejudge => self.judge_again(id),
             End::NextPhase(work) => {
                 let node = &mut self.nodes[id.index()];
@@ -374,7 +374,7 @@ impl Engine {
     }
 
     /// What a new instance is settled as because of something it needs that is settled badly.
-    fn doom(&self, id: TaskId) -> Option<Settled> {
+    fn doom(&self, id: TaskId) -> Option<Resolution> {
         self.graph[id].needs.iter().find_map(|need| match self.nodes[need.task.index()].phase {
             Phase::Settled(settled) => spoils(settled, need.why),
             _ => None,
@@ -382,11 +382,11 @@ impl Engine {
     }
 
     fn is_stale(&self, id: TaskId) -> bool {
-        matches!(self.nodes[id.index()].phase, Phase::Settled(Settled::Stale | Settled::DependsOn))
+        matches!(self.nodes[id.index()].phase, Phase::Settled(Resolution::Stale | Resolution::DependsOn))
     }
 
     fn fail(&mut self, id: TaskId) {
-        self.settle(id, Settled::Failed);
+        self.settle(id, Resolution::Failed);
     }
 
     /// Whether a failure of a task may be one that its fan-out can do without: then only that of the whole counts.
@@ -403,7 +403,7 @@ impl Engine {
         }
     }
 
-    fn settle(&mut self, first: TaskId, settled: Settled) {
+    fn settle(&mut self, first: TaskId, settled: Resolution) {
         // A work list, not recursion: chains may be long.
         let mut work = vec![(first, settled)];
         let mut of_lanes = Vec::new();
@@ -412,13 +412,13 @@ impl Engine {
                 continue;
             }
             self.nodes[id.index()].phase = Phase::Settled(settled);
-            self.graph.set_skipped(id, settled == Settled::Skipped);
+            self.graph.set_skipped(id, settled == Resolution::Skipped);
             self.actions.push_back(Action::Settled(id));
             let instance_of = match self.graph[id].kind {
                 Kind::Instance { family } => Some(family),
                 _ => None,
             };
-            if settled == Settled::Failed && !self.may_be_absorbed(id) {
+            if settled == Resolution::Failed && !self.may_be_absorbed(id) {
                 self.react_to_failure();
             }
             if self.info(id).lane.is_some() && self.mode == Mode::Build {
@@ -433,10 +433,10 @@ impl Engine {
                 }
                 if let Some(spoiled) = spoils(settled, need.why) {
                     work.push((reader, spoiled));
-                } else if settled.satisfies() || settled == Settled::Skipped {
+                } else if settled.satisfies() || settled == Resolution::Skipped {
                     let already = need.why == Why::Expanded && self.nodes[id.index()].expanded;
                     let node = &mut self.nodes[reader.index()];
-                    node.upstream_stale |= matches!(settled, Settled::Stale | Settled::DependsOn);
+                    node.upstream_stale |= matches!(settled, Resolution::Stale | Resolution::DependsOn);
                     if !already {
                         node.unmet = node.unmet.saturating_sub(1);
                     }
@@ -552,7 +552,7 @@ impl Engine {
     }
 
     /// How a task ended, if it has.
-    pub fn settled(&self, id: TaskId) -> Option<Settled> {
+    pub fn settled(&self, id: TaskId) -> Option<Resolution> {
         match self.nodes[id.index()].phase {
             Phase::Settled(settled) => Some(settled),
             _ => None,
@@ -590,10 +590,10 @@ impl Engine {
 }
 
 /// What a bad end of a need makes of its reader.
-fn spoils(settled: Settled, why: Why) -> Option<Settled> {
+fn spoils(settled: Resolution, why: Why) -> Option<Resolution> {
     match (settled, why) {
-        (Settled::Failed | Settled::Blocked, _) => Some(Settled::Blocked),
-        (Settled::Skipped, Why::Reads) => Some(Settled::Skipped),
+        (Resolution::Failed | Resolution::Blocked, _) => Some(Resolution::Blocked),
+        (Resolution::Skipped, Why::Reads) => Some(Resolution::Skipped),
         _ => None,
     }
 }

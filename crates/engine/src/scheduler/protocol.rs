@@ -147,7 +147,7 @@ pub enum Action {
 /// How a task ended in this build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Settled {
+pub enum Resolution {
     /// Up to date.
     Fresh,
     /// Ran, and is done.
@@ -170,12 +170,16 @@ pub enum Settled {
     DependsOn,
 }
 
-impl Settled {
+impl Resolution {
     /// Whether readers may go on.
     pub(super) fn satisfies(self) -> bool {
         matches!(
             self,
-            Settled::Fresh | Settled::Done | Settled::Partial | Settled::Stale | Settled::DependsOn
+            Resolution::Fresh
+                | Resolution::Done
+                | Resolution::Partial
+                | Resolution::Stale
+                | Resolution::DependsOn
         )
     }
 }

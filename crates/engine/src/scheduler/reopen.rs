@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Action, Engine, Phase, Settled};
+use super::{Action, Engine, Phase, Resolution};
 use crate::graph::{Kind, TaskId, Why};
 use planexe_base::cancel::Level;
 
@@ -10,7 +10,7 @@ use planexe_base::cancel::Level;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reopened {
     /// Tasks that had been settled, and how, if that was told.
-    pub settled: Vec<(TaskId, Settled)>,
+    pub settled: Vec<(TaskId, Resolution)>,
     /// Tasks at work on what is outdated.
     pub running: Vec<TaskId>,
     /// All tasks that are judged again, those included.
@@ -73,8 +73,9 @@ impl Engine {
             let node = &mut self.nodes[task.index()];
             match node.phase {
                 // Its end was told by its attempt, or was to be told yet.
-                Phase::Settled(Settled::Fresh | Settled::Skipped | Settled::Blocked | Settled::Partial)
-                    if untold.contains(&task) => {}
+                Phase::Settled(
+                    Resolution::Fresh | Resolution::Skipped | Resolution::Blocked | Resolution::Partial,
+                ) if untold.contains(&task) => {}
                 Phase::Settled(settled) => reopened.settled.push((task, settled)),
                 Phase::Running => {
                     node.outdated = task != id;
@@ -99,7 +100,7 @@ impl Engine {
             heap.retain(|candidate| self.nodes[candidate.task.index()].phase == Phase::Ready);
         }
         self.forget_pauses();
-        let counts = |id| self.settled(id) == Some(Settled::Failed) && !self.may_be_absorbed(id);
+        let counts = |id| self.settled(id) == Some(Resolution::Failed) && !self.may_be_absorbed(id);
         self.failed = self.graph.ids().any(counts);
         reopened.tasks.clone_from(&all);
         for task in all {

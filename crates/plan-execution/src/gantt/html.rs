@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::text::{axis_of, day, marks_of, moment};
 use super::{Axis, Chart, Row, Span};
-use planexe_base::style::{Shown, clean};
+use planexe_base::style::{DisplayState, clean};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -30,7 +30,7 @@ pub fn html(chart: &Chart, again: Option<u32>) -> String {
         chart.done, chart.all
     );
     let _ = write!(page, "<p class=\"counts\"><b>{} of {} done</b>", chart.done, chart.all);
-    for state in Shown::ALL.into_iter().filter(|state| !state.is_complete()) {
+    for state in DisplayState::ALL.into_iter().filter(|state| !state.is_complete()) {
         if let Some(count) = chart.counts.get(state.word()) {
             let _ = write!(
                 page,
@@ -143,9 +143,9 @@ fn one(page: &mut String, chart: &Chart, row: &Row, axis: &Axis, tag: &str) {
     };
     bar(row.planned.or(row.expected), "plan");
     let done = match row.state {
-        Shown::Failed => "act failed",
+        DisplayState::Failed => "act failed",
         state if state.is_complete() || row.is_sum() && row.done > 0 => "act done",
-        Shown::Waiting | Shown::Stopped => "act waiting",
+        DisplayState::Waiting | DisplayState::Stopped => "act waiting",
         _ => "act running",
     };
     bar(row.actual, done);
@@ -194,14 +194,14 @@ fn about(chart: &Chart, row: &Row) -> String {
     words.join("; ")
 }
 
-fn class(state: Shown) -> &'static str {
+fn class(state: DisplayState) -> &'static str {
     state.word()
 }
 
-fn word(state: Shown) -> &'static str {
+fn word(state: DisplayState) -> &'static str {
     match state {
-        Shown::PendingEval => "pending eval",
-        Shown::FailedPendingEval => "failed, pending eval",
+        DisplayState::PendingEval => "pending eval",
+        DisplayState::FailedPendingEval => "failed, pending eval",
         state => state.word(),
     }
 }

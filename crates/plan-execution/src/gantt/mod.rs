@@ -13,7 +13,7 @@ mod text;
 use serde::{Serialize, Serializer};
 
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::Shown;
+use planexe_base::style::DisplayState;
 
 pub use axis::Axis;
 pub use html::html;
@@ -67,7 +67,7 @@ pub struct Row {
     /// What it is called.
     pub title: String,
     /// How it stands; of several tasks what is to be known first.
-    pub state: Shown,
+    pub state: DisplayState,
     /// Of several tasks: how many are done, of how many.
     pub done: u32,
     /// See `done`.
@@ -105,12 +105,12 @@ impl Row {
     pub fn is_pressing(&self) -> bool {
         matches!(
             self.state,
-            Shown::Running
-                | Shown::Merging
-                | Shown::Failed
-                | Shown::Waiting
-                | Shown::PendingEval
-                | Shown::FailedPendingEval
+            DisplayState::Running
+                | DisplayState::Merging
+                | DisplayState::Failed
+                | DisplayState::Waiting
+                | DisplayState::PendingEval
+                | DisplayState::FailedPendingEval
         )
     }
 }

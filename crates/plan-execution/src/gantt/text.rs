@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::{At, Axis, Chart, Row, utc};
-use planexe_base::style::{self, GREY, Rgb, Shown, Style, clean, count, pad, truncate};
+use planexe_base::style::{self, DisplayState, GREY, Rgb, Style, clean, count, pad, truncate};
 
 /// Columns of the state at the right.
 const STATE: usize = 15;
@@ -70,7 +70,7 @@ fn head(chart: &Chart, style: &Style) -> String {
     let mut text = style.bold(&style.fit(&clean(&chart.title)));
     text.push('\n');
     let mut parts: Vec<String> = vec![format!("{}/{} done", chart.done, chart.all)];
-    for state in Shown::ALL.into_iter().filter(|state| !state.is_complete()) {
+    for state in DisplayState::ALL.into_iter().filter(|state| !state.is_complete()) {
         if let Some(count) = chart.counts.get(state.word()) {
             parts.push(style.paint(state.colour(), &format!("{} {count} {}", state.glyph(), state.word())));
         }
@@ -175,7 +175,7 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
     fill(row.planned, Cell::Planned);
     fill(row.expected, Cell::Expected);
     let done = match row.state {
-        Shown::Failed | Shown::Blocked if !row.is_sum() => Cell::Failed,
+        DisplayState::Failed | DisplayState::Blocked if !row.is_sum() => Cell::Failed,
         state if state.is_complete() => Cell::Done,
         _ if row.is_sum() && row.done > 0 => Cell::Done,
         _ => Cell::Under,
@@ -193,8 +193,8 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
             Cell::Empty => signs,
             Cell::Mark | Cell::Now => style.paint(GREY, &signs),
             Cell::Deadline => style.paint(if row.late_days.is_some() { LATE } else { GREY }, &signs),
-            Cell::Done => style.paint(Shown::Done.colour(), &signs),
-            Cell::Failed => style.paint(Shown::Failed.colour(), &signs),
+            Cell::Done => style.paint(DisplayState::Done.colour(), &signs),
+            Cell::Failed => style.paint(DisplayState::Failed.colour(), &signs),
             Cell::Under => style.paint(row.state.colour(), &signs),
             Cell::Planned | Cell::Expected => match row.state.is_complete() {
                 true => style.dim(&signs),

@@ -7,10 +7,10 @@ use crate::dry_run::Survey;
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::record::{Done, Failure, Marker, StatusUsage};
-use planexe_base::style::Shown;
+use planexe_base::style::DisplayState;
 use planexe_build::check_staleness::Judgement;
 use planexe_engine::graph::{Graph, Kind, Task, TaskId};
-use planexe_engine::scheduler::Settled;
+use planexe_engine::scheduler::Resolution;
 use planexe_pipeline::project::{Project, Spec};
 use planexe_store::control::Controls;
 use planexe_store::live::{AtWork, Progress};
@@ -55,9 +55,9 @@ impl Standing {
         self.tasks.iter().find_map(|task| {
             let failure = task.failure.as_ref()?;
             let unjudged = match task.state {
-                Shown::PendingEval => true,
+                DisplayState::PendingEval => true,
                 // That its command failed is no matter of the evaluator's.
-                Shown::FailedPendingEval => failure.class != FailureClass::Exit,
+                DisplayState::FailedPendingEval => failure.class != FailureClass::Exit,
                 _ => false,
             };
             unjudged.then_some((task, failure))
@@ -67,15 +67,15 @@ impl Standing {
     /// The failure that a run's end is blamed on: the first that no `min_success` absorbs, or that keeps another task
     /// from being made all the same.
     pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
-        let of = |state: Shown| self.declared().filter(move |task| task.state == state);
-        let families: HashSet<&str> = of(Shown::Failed).map(|task| task.task.as_str()).collect();
+        let of = |state: DisplayState| self.declared().filter(move |task| task.state == state);
+        let families: HashSet<&str> = of(DisplayState::Failed).map(|task| task.task.as_str()).collect();
         let blockers: HashSet<&str> =
-            of(Shown::Blocked).flat_map(|task| &task.blocked_by).map(String::as_str).collect();
+            of(DisplayState::Blocked).flat_map(|task| &task.blocked_by).map(String::as_str).collect();
         let counts = |task: &&TaskView| match &task.family {
             Some(family) => families.contains(family.as_str()) || blockers.contains(task.task.as_str()),
             None => true,
         };
-        let failed = self.tasks.iter().filter(|task| task.state == Shown::Failed);
+        let failed = self.tasks.iter().filter(|task| task.state == DisplayState::Failed);
         failed.filter(counts).find_map(|task| Some((task, task.failure.as_ref()?)))
     }
 }
@@ -132,7 +132,7 @@ impl All<'_> {
         &self.survey.graph
     }
 
-    fn state(&self, id: TaskId) -> Option<Shown> {
+    fn state(&self, id: TaskId) -> Option<DisplayState> {
         self.views[id.index()].as_ref().map(|view| view.state)
     }
 
@@ -158,7 +158,7 @@ impl All<'_> {
             Kind::Group => self.group(&needs, task),
             Kind::Family => self.family(id, &needs, task, spec),
         };
-        if view.state == Shown::Blocked {
+        if view.state == DisplayState::Blocked {
             // A fan-out, by instances whose own needs failed.
             for &instance in survey.graph.instances(id) {
                 self.blame_on(id, instance);
@@ -169,22 +169,25 @@ impl All<'_> {
         view.step = Some(spec.step);
         view.steps_total = Some(self.project.specs.len() as u32);
         let verdict = match settled {
-            Some(Settled::Fresh | Settled::Done | Settled::Skipped) => Verdict::Fresh,
-            Some(Settled::Stale | Settled::Failed | Settled::Partial) => Verdict::Stale,
+            Some(Resolution::Fresh | Resolution::Done | Resolution::Skipped) => Verdict::Fresh,
+            Some(Resolution::Stale | Resolution::Failed | Resolution::Partial) => Verdict::Stale,
             _ => Verdict::DependsOn,
         };
         view.verdict = Some(verdict);
         if verdict != Verdict::Fresh {
             let open = |need: &&TaskId| {
-                !matches!(survey.settled.get(need), Some(Settled::Fresh | Settled::Done | Settled::Skipped))
+                !matches!(
+                    survey.settled.get(need),
+                    Some(Resolution::Fresh | Resolution::Done | Resolution::Skipped)
+                )
             };
             view.depends_on =
                 needs.iter().filter(open).map(|&need| survey.graph[need].name.clone()).collect();
         }
         if verdict != Verdict::Fresh && !self.blame[id.index()].is_empty() && may_be_blocked(view.state) {
-            view.state = Shown::Blocked;
+            view.state = DisplayState::Blocked;
         }
-        if view.state == Shown::Blocked {
+        if view.state == DisplayState::Blocked {
             view.blocked_by =
                 self.blame[id.index()].iter().map(|&task| survey.graph[task].name.clone()).collect();
         }
@@ -194,8 +197,8 @@ impl All<'_> {
     /// Adds what failed at `cause`, or blocks it, to what blocks a task.
     fn blame_on(&mut self, id: TaskId, cause: TaskId) {
         let blame = match self.state(cause) {
-            Some(Shown::Failed) => vec![cause],
-            Some(Shown::Blocked) => self.blame[cause.index()].clone(),
+            Some(DisplayState::Failed) => vec![cause],
+            Some(DisplayState::Blocked) => self.blame[cause.index()].clone(),
             _ => return,
         };
         let known = &mut self.blame[id.index()];
@@ -227,7 +230,7 @@ impl All<'_> {
         };
         let mut view = match status {
             Some(status) => TaskView::of(status),
-            None => TaskView::new(task.name.as_str(), Shown::Pending),
+            None => TaskView::new(task.name.as_str(), DisplayState::Pending),
         };
         if let Some(done) = done {
             fill_in(&mut view, done);
@@ -238,13 +241,13 @@ impl All<'_> {
         };
         view.reasons = judgement.map(|judgement| reasons_now(judgement, self.owner)).unwrap_or_default();
         let live = status.is_some_and(|status| is_at_work(status, self.owner));
-        view.state = if self.survey.settled.get(&id) == Some(&Settled::Skipped) {
-            Shown::Skipped
+        view.state = if self.survey.settled.get(&id) == Some(&Resolution::Skipped) {
+            DisplayState::Skipped
         } else {
             shown(judgement, status.map(|status| status.state), marker, live)
         };
         match judgement.and_then(|judgement| judgement.failure.clone()) {
-            Some(failure) if view.state == Shown::Failed => view.failure = Some(failure),
+            Some(failure) if view.state == DisplayState::Failed => view.failure = Some(failure),
             _ if view.state.is_complete() => view.failure = None,
             _ => view.failure = view.failure.or_else(|| status.and_then(|status| status.failure.clone())),
         }
@@ -256,25 +259,25 @@ impl All<'_> {
             view.drift = drift.first().map(Drift::remark);
         }
         let candidate = judgement.and_then(|judgement| judgement.prepared.as_ref()?.candidate.as_deref());
-        if let (Shown::Merging, Some(candidate)) = (view.state, candidate)
+        if let (DisplayState::Merging, Some(candidate)) = (view.state, candidate)
             && let Some(by) = candidate.by
         {
             view.by = Some(by.name().to_owned());
             view.by_user.clone_from(&candidate.by_user);
         }
-        if view.state == Shown::Running {
+        if view.state == DisplayState::Running {
             view.elapsed_s =
                 view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
         }
         self.add_progress(&mut view);
-        if view.state == Shown::Waiting
+        if view.state == DisplayState::Waiting
             && let Some(by) = self.passed(task, judgement)
         {
             // Nobody is waited for any more.
-            view.state = Shown::Pending;
+            view.state = DisplayState::Pending;
             view.doing = Some(format!("let pass by {by}; the next build continues"));
         }
-        if view.state == Shown::Waiting {
+        if view.state == DisplayState::Waiting {
             view.doing = judgement.and_then(|judgement| asked(self.project, task, spec, judgement));
         }
         view
@@ -290,7 +293,7 @@ impl All<'_> {
     /// What the running build says of a task.
     fn add_progress(&self, view: &mut TaskView) {
         match view.state {
-            Shown::Running => {
+            DisplayState::Running => {
                 let same = |at: &&AtWork| at.task == view.task && at.attempt == view.attempt;
                 let Some(at) = self.progress.running.iter().find(same) else { return };
                 view.doing = Some(at.doing.clone()).filter(|doing| !doing.is_empty());
@@ -298,7 +301,7 @@ impl All<'_> {
                 view.tokens = Some(at.tokens).filter(|_| view.api.is_some());
                 view.progress_utc = Some(at.progress_utc.clone());
             }
-            Shown::Pending | Shown::Stale | Shown::Failed => {
+            DisplayState::Pending | DisplayState::Stale | DisplayState::Failed => {
                 let queued = self.progress.queued.iter().find(|queued| queued.task == view.task);
                 view.doing = queued.map(|queued| queued.doing.clone());
             }
@@ -308,8 +311,8 @@ impl All<'_> {
 
     /// A name for its inputs: done when all of them are.
     fn group(&self, needs: &[TaskId], task: &Task) -> TaskView {
-        let complete = |need: &TaskId| self.state(*need).is_some_and(Shown::is_complete);
-        let state = if needs.iter().all(complete) { Shown::Done } else { Shown::Pending };
+        let complete = |need: &TaskId| self.state(*need).is_some_and(DisplayState::is_complete);
+        let state = if needs.iter().all(complete) { DisplayState::Done } else { DisplayState::Pending };
         TaskView::new(task.name.as_str(), state)
     }
 
@@ -317,27 +320,27 @@ impl All<'_> {
     fn family(&self, id: TaskId, needs: &[TaskId], task: &Task, spec: &Spec) -> TaskView {
         let instances: Vec<&TaskView> =
             self.graph().instances(id).iter().filter_map(|id| self.views[id.index()].as_ref()).collect();
-        let mut view = TaskView::new(task.name.as_str(), Shown::Pending);
+        let mut view = TaskView::new(task.name.as_str(), DisplayState::Pending);
         if instances.is_empty() {
             let failure = self.survey.unknown_items.get(&id);
-            let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Settled::Fresh);
+            let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Resolution::Fresh);
             match self.survey.settled.get(&id) {
                 // Of a list that may change: as things are it is empty, and there is nothing to do.
-                Some(Settled::Fresh | Settled::DependsOn) if failure.is_none() => {
-                    view.state = Shown::Done;
+                Some(Resolution::Fresh | Resolution::DependsOn) if failure.is_none() => {
+                    view.state = DisplayState::Done;
                     view.no_items = true;
                 }
-                Some(Settled::Skipped) => view.state = Shown::Skipped,
+                Some(Resolution::Skipped) => view.state = DisplayState::Skipped,
                 // The list is as it will be, and cannot be used.
                 _ if failure.is_some() && needs.iter().all(settled) => {
-                    view.state = Shown::Failed;
+                    view.state = DisplayState::Failed;
                     view.failure = failure.cloned();
                 }
                 _ => {}
             }
             return view;
         }
-        let states: Vec<Shown> = instances.iter().map(|instance| instance.state).collect();
+        let states: Vec<DisplayState> = instances.iter().map(|instance| instance.state).collect();
         let (state, partial) = family_state(&states, spec.min_success);
         view.state = state;
         view.partial = partial.then_some(true);

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use crate::views::TaskView;
 use planexe_base::event::{Event, Kind};
 use planexe_base::record::StatusUsage;
-use planexe_base::style::{self, Shown, Style};
+use planexe_base::style::{self, DisplayState, Style};
 
 mod fancy;
 mod json;
@@ -142,7 +142,7 @@ impl Gather {
 
 impl Sink for Gather {
     fn event(&mut self, event: &Event) {
-        let view = |task: &String, state: Shown| TaskView::new(task.clone(), state);
+        let view = |task: &String, state: DisplayState| TaskView::new(task.clone(), state);
         let ended = match &event.kind {
             Kind::TaskCompleted {
                 task, attempt, model, duration_s, usage, step, sample, partial, ..
@@ -155,26 +155,26 @@ impl Sink for Gather {
                 sample: Some(*sample),
                 partial: Some(*partial),
                 ended_utc: Some(event.timestamp_utc.clone()),
-                ..view(task, Shown::Done)
+                ..view(task, DisplayState::Done)
             },
             Kind::TaskRescued { task, attempt, model, .. } => TaskView {
                 attempt: *attempt,
                 model: model.clone(),
                 rescued: Some(true),
                 ended_utc: Some(event.timestamp_utc.clone()),
-                ..view(task, Shown::Done)
+                ..view(task, DisplayState::Done)
             },
             Kind::TaskFailed { task, attempt, model, failure, .. } => TaskView {
                 attempt: *attempt,
                 model: model.clone(),
                 failure: Some(failure.clone()),
                 ended_utc: Some(event.timestamp_utc.clone()),
-                ..view(task, Shown::Failed)
+                ..view(task, DisplayState::Failed)
             },
             Kind::TaskWaiting { task, message } => {
-                TaskView { doing: Some(message.text.clone()), ..view(task, Shown::Waiting) }
+                TaskView { doing: Some(message.text.clone()), ..view(task, DisplayState::Waiting) }
             }
-            Kind::TaskStopped { task } => view(task, Shown::Stopped),
+            Kind::TaskStopped { task } => view(task, DisplayState::Stopped),
             _ => return self.inner.event(event),
         };
         self.tasks.push(ended);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::views::Server;
-use planexe_base::style::{Shown, clean};
+use planexe_base::style::{DisplayState, clean};
 
 /// Tasks and what goes between them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,7 +37,7 @@ pub struct GraphNode {
     /// Files it writes.
     pub outputs: Vec<String>,
     /// Its state, if it was judged.
-    pub state: Option<Shown>,
+    pub state: Option<DisplayState>,
 }
 
 /// One task needs another.
@@ -119,7 +119,7 @@ impl GraphView {
 }
 
 /// The colour of a state, as web pages write it.
-fn hex(state: Shown) -> String {
+fn hex(state: DisplayState) -> String {
     let rgb = state.colour();
     format!("#{:02x}{:02x}{:02x}", rgb.0, rgb.1, rgb.2)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::views::TaskView;
 use planexe_base::record::Digest;
-use planexe_base::style::Shown;
+use planexe_base::style::DisplayState;
 
 /// So many things are named in a cursor; of more, only until when all is seen.
 const MOST: usize = 128;
@@ -24,7 +24,7 @@ pub struct News {
     /// The task.
     pub task: String,
     /// `failed`, or `waiting` for a person.
-    pub state: Shown,
+    pub state: DisplayState,
     /// When.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub at_utc: String,
@@ -35,7 +35,7 @@ impl News {
     pub fn of(tasks: &[TaskView], since: Option<&str>) -> Vec<News> {
         let families: HashSet<&str> = tasks.iter().filter_map(|task| task.family.as_deref()).collect();
         let counts = |task: &&TaskView| {
-            matches!(task.state, Shown::Failed | Shown::Waiting)
+            matches!(task.state, DisplayState::Failed | DisplayState::Waiting)
                 && !families.contains(task.task.as_str())
                 && (since.is_none() || task.ended_utc.as_deref() >= since)
         };
@@ -124,7 +124,7 @@ mod tests {
     fn news(count: usize) -> Vec<News> {
         let one = |n: usize| News {
             task: format!("t{n}"),
-            state: Shown::Failed,
+            state: DisplayState::Failed,
             at_utc: format!("2026-01-01T00:{:02}:{:02}Z", n / 60, n % 60),
         };
         (0..count).map(one).collect()
