@@ -2,74 +2,26 @@
 
 use std::borrow::Cow;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use console::Alignment;
 
 /// Columns a text takes on a terminal; escape sequences of [`super::Style::paint`] take none.
 pub fn width(text: &str) -> usize {
-    if !text.contains('\x1b') {
-        return text.width();
-    }
-    pieces(text).map(|piece| if piece.starts_with('\x1b') { 0 } else { piece.width() }).sum()
-}
-
-/// Splits into escape sequences (`ESC [ … letter`) and the text between them.
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let end = if rest.starts_with('\x1b') {
-            let body = rest.char_indices().skip(2).find(|(_, c)| ('@'..='~').contains(c));
-            body.map_or(rest.len(), |(at, c)| at + c.len_utf8())
-        } else {
-            rest.find('\x1b').unwrap_or(rest.len())
-        };
-        let (piece, after) = rest.split_at(end);
-        rest = after;
-        Some(piece)
-    })
+    console::measure_text_width(text)
 }
 
 /// Cuts a text to so many columns, the last of them `…` if something was cut. Escape sequences are kept.
 pub fn truncate(text: &str, columns: usize) -> Cow<'_, str> {
-    if width(text) <= columns {
-        return Cow::Borrowed(text);
-    }
-    let mut cut = String::new();
-    let mut used = 0;
-    let mut full = false;
-    for piece in pieces(text) {
-        if piece.starts_with('\x1b') {
-            cut.push_str(piece);
-            continue;
-        }
-        for c in piece.chars() {
-            let wide = c.width().unwrap_or(0);
-            if full || used + wide + 1 > columns {
-                if !full && columns > 0 {
-                    cut.push('…');
-                }
-                full = true;
-                break;
-            }
-            cut.push(c);
-            used += wide;
-        }
-    }
-    Cow::Owned(cut)
+    console::truncate_str(text, columns, if columns == 0 { "" } else { "…" })
 }
 
 /// Fills a text with spaces up to so many columns.
 pub fn pad(text: &str, columns: usize) -> String {
-    let mut padded = text.to_owned();
-    padded.extend(std::iter::repeat_n(' ', columns.saturating_sub(width(text))));
-    padded
+    console::pad_str(text, columns, Alignment::Left, None).into_owned()
 }
 
 /// Spaces, then the text, so many columns in all.
 pub fn pad_left(text: &str, columns: usize) -> String {
-    format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
+    console::pad_str(text, columns, Alignment::Right, None).into_owned()
 }
 
 #[cfg(test)]
