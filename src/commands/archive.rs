@@ -9,7 +9,7 @@ use crate::commands::Session;
 use crate::ops::archive::{archive, lock, run_dir};
 use planexe_base::exit::{self, Error};
 use planexe_base::style::shell_path;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::runs::{self};
 
 /// What `planexe archive` takes.

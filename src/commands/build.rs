@@ -71,7 +71,7 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
 
 /// A pipeline without tasks is one that is not written yet: all of nothing is no success.
 fn no_tasks(opened: &Opened) -> Error {
-    let file = planexe_pipeline::manifest::fault::shown_path(&opened.project.file);
+    let file = planexe_pipeline::manifest::diagnostic::shown_path(&opened.project.file);
     Error::new(Kind::Manifest, format!("`{file}` has no tasks"))
         .code("no_tasks")
         .hint("a task is a table: `[task.NAME]` with `outputs` and a `prompt`, `command` or `template`")

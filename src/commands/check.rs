@@ -5,7 +5,7 @@ use clap::Args;
 use crate::commands::Session;
 use planexe_base::exit::{self, Error};
 use planexe_base::style;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_ui::views::CheckView;
 
 /// What `planexe check` takes.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::commands::Session;
 use crate::ops::archive::{delete, lock, run_dir, unmoved};
 use planexe_base::exit::{self, Error};
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::runs::{self, Unmoved};
 
 /// What `planexe delete` takes.

@@ -43,7 +43,7 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
     let located = open::locate(&place, true).map_err(|error| session.open_error(error))?;
     let opened = match open::open(&place, true) {
         Ok(opened) => Ok(opened),
-        Err(OpenError::Faults(faults)) => Err(faults),
+        Err(OpenError::Diagnostics(faults)) => Err(faults),
         Err(error) => return Err(session.open_error(error)),
     };
     let run = located.locations.run.canonicalize()?;

@@ -9,7 +9,7 @@ use crate::ops::execute::{ExecuteOptions, Executed, execute};
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
 use planexe_base::style::{clean, count};
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_plan_execution::rules::{Approve, By};
 
 /// Lines of what could not be used that are told.

@@ -70,7 +70,10 @@ pub fn run(session: &Session, args: &GanttArgs) -> Result<u8, Error> {
                         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
                 }
                 if last.is_empty() {
-                    session.say(&format!("wrote `{}`", planexe_pipeline::manifest::fault::shown_path(file)));
+                    session.say(&format!(
+                        "wrote `{}`",
+                        planexe_pipeline::manifest::diagnostic::shown_path(file)
+                    ));
                 }
             }
             None if session.globals.json && !args.watch => {

@@ -12,7 +12,7 @@ use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs;
 use planexe_base::style::{GREEN, RED, Style, YELLOW, clean};
 use planexe_llm::keys::{Binding, KEYS_FILE, KeyError, KeysFile, Site, config_dir, is_known};
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::open::{self, OpenError};
 use planexe_ui::views::table;
 
@@ -74,7 +74,7 @@ fn list(session: &Session) -> Result<u8, Error> {
     // The models are enough: a plan that is not written yet does not matter here.
     let endpoints = match &located {
         Some(located) => models_of(&located.locations)
-            .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?,
+            .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?,
         None => Vec::new(),
     };
     let models: Vec<KeyView> = endpoints.iter().map(|endpoint| key_of(endpoint, &ring)).collect();

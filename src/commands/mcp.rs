@@ -100,7 +100,7 @@ fn pipelines(session: &Session, files: &[PathBuf]) -> Result<Vec<Pipeline>, Erro
             ..ReadOptions::default()
         };
         let manifest = Manifest::read(&file, &options)
-            .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+            .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
         if manifest.tables.pipeline.plan.is_none() {
             return Err(Error::usage(format!(
                 "`{shown}` does not say which file is its plan, so a prompt has no place"

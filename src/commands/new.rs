@@ -11,7 +11,7 @@ use crate::ops::new::{BUILT_IN, Made, Source, Wanted, check_empty, end_line, mak
 use planexe_base::exit::{self, Error};
 use planexe_base::fs::{self};
 use planexe_base::style::shell_path;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::run::RunFile;
 use planexe_pipeline::open::OpenError;
 
@@ -143,7 +143,7 @@ fn find_pipeline(session: &Session, args: &NewArgs) -> Result<Option<PathBuf>, E
         let (run, pipeline) = (folder.join("run.toml"), folder.join("pipeline.toml"));
         if run.is_file() {
             let run = RunFile::read(&run)
-                .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+                .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
             return Ok(Some(run.pipeline_file(folder)));
         }
         if pipeline.is_file() {

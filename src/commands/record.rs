@@ -62,7 +62,7 @@ pub fn run(session: &Session, args: &RecordArgs) -> Result<u8, Error> {
     if changed {
         fs::write_atomic(&args.to, &content, Durability::Synced)?;
     }
-    let shown = planexe_pipeline::manifest::fault::shown_path(&args.to);
+    let shown = planexe_pipeline::manifest::diagnostic::shown_path(&args.to);
     if session.globals.json {
         let view =
             View { file: shown, answers: file.answers.len(), bytes: content.len(), changed, packed: &packed };

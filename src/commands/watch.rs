@@ -131,7 +131,7 @@ impl Watch<'_> {
         loop {
             let opened = match open::open(&place, false) {
                 Ok(opened) => opened,
-                Err(OpenError::Faults(faults)) => {
+                Err(OpenError::Diagnostics(faults)) => {
                     let colour = self.session.err.depth != planexe_base::style::Depth::None;
                     let text = faults.render(colour, self.session.err.columns());
                     self.faulty(run, text.trim_end().to_owned());

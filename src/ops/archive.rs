@@ -3,7 +3,7 @@
 use crate::ops::Session;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::style::shell_path;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::runs::{self, Unmoved};
 use planexe_store::lock::{RunLock, Wait};
 use std::path::{Path, PathBuf};

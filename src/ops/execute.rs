@@ -294,7 +294,7 @@ fn rules_of(session: &Session, options: &ExecuteOptions, dir: &Path) -> Result<O
     }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let rules = Rules::from_text(&file, text)
-        .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+        .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
     if options.git && !rules.git {
         return Err(Error::usage(format!("`--git`, and `{}` does not say `git = true`", file.display()))
             .hint("say it there"));
@@ -323,7 +323,7 @@ fn once(
     let allow_outside = session.place.allow_outside.clone();
     let reading = ReadOptions { allow_outside, ..ReadOptions::default() };
     let manifest = Manifest::read(&opened.project.file, &reading)
-        .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+        .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
     let profile =
         session.place.profile.clone().filter(|_| options.run.is_some()).or(opened.project.profile.clone());
     let profiles = &manifest.tables.profiles;
@@ -349,7 +349,7 @@ fn once(
 /// The pipeline that is about to be written has no fault, whatever the plan's words and the user's rules.
 fn check(session: &Session, dir: &Path, files: &[(String, String)]) -> Result<(), Error> {
     let Some((name, text)) = files.last() else { return Ok(()) };
-    let fail = |faults| session.open_error(OpenError::Faults(Box::new(faults)));
+    let fail = |faults| session.open_error(OpenError::Diagnostics(Box::new(faults)));
     let (manifest, faults) =
         Manifest::from_text(&dir.join(name), text.clone(), &ReadOptions::default()).map_err(fail)?;
     match faults.is_empty() {

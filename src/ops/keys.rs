@@ -4,7 +4,7 @@ use planexe_llm::base_url;
 use planexe_llm::keys::{KeyError, KeyRing, Site};
 use planexe_pipeline::load::Locations;
 use planexe_pipeline::manifest::types::{Api, Model};
-use planexe_pipeline::manifest::{Faults, Manifest};
+use planexe_pipeline::manifest::{Diagnostics, Manifest};
 use planexe_pipeline::project::Endpoint;
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ pub struct KeyView {
 }
 
 /// The models of a pipeline, read alone; faults elsewhere in it do not count.
-pub fn models_of(locations: &Locations) -> Result<Vec<Endpoint>, Faults> {
+pub fn models_of(locations: &Locations) -> Result<Vec<Endpoint>, Diagnostics> {
     let (manifest, _) = Manifest::read_all(&locations.pipeline, &locations.options)?;
     let endpoint = |(name, model): (&String, &Model)| Endpoint { name: name.clone(), model: model.clone() };
     Ok(manifest.tables.models.iter().map(endpoint).collect())

@@ -5,7 +5,7 @@ use planexe_base::clock;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::{self, Durability};
 use planexe_base::pattern;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::run::{RunFile, quoted};
 use planexe_pipeline::manifest::{Manifest, ReadOptions, paths};
 use planexe_pipeline::open::OpenError;
@@ -188,7 +188,7 @@ fn plan_of(session: &Session, file: &Path) -> Result<Option<String>, Error> {
         allow_outside: session.place.allow_outside.clone(),
     };
     let manifest = Manifest::read(file, &options)
-        .map_err(|faults| session.open_error(OpenError::Faults(Box::new(faults))))?;
+        .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
     let Some(plan) = &manifest.tables.pipeline.plan else { return Ok(None) };
     let plan = paths::substitute_vars(plan, &manifest.tables.vars).unwrap_or_else(|_| plan.into());
     let inside =

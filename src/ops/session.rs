@@ -10,7 +10,7 @@ use planexe_build::jobserver::Make;
 use planexe_build::lifecycle;
 use planexe_llm::keys::{KeyRing, config_dir};
 use planexe_pipeline::load;
-use planexe_pipeline::manifest::Faults;
+use planexe_pipeline::manifest::Diagnostics;
 use planexe_pipeline::open::{self, OpenError, Opened, Where};
 use planexe_store::Store;
 use planexe_store::lock::{LockError, Owner, RunLock, Wait, is_announced};
@@ -162,7 +162,7 @@ impl Session {
             Ok(opened) => return Ok(opened.store),
             Err(error) => error,
         };
-        if matches!(error, OpenError::Faults(_))
+        if matches!(error, OpenError::Diagnostics(_))
             && let Ok((run, above)) = open::find_run(&self.place())
             && (may_go_up || !above)
         {
@@ -175,10 +175,10 @@ impl Session {
     }
 
     /// What is most likely a mistake in a pipeline without faults.
-    pub fn warnings(&self) -> Result<Faults, Error> {
+    pub fn warnings(&self) -> Result<Diagnostics, Error> {
         let located = open::locate(&self.place(), true).map_err(|error| self.open_error(error))?;
         load::warnings(&located.locations)
-            .map_err(|faults| self.open_error(OpenError::Faults(Box::new(faults))))
+            .map_err(|faults| self.open_error(OpenError::Diagnostics(Box::new(faults))))
     }
 
     /// Where the command line says to work.
@@ -224,7 +224,7 @@ impl Session {
                 planexe_ui::views::shell_word(&shown(&run)),
                 planexe_ui::views::shell_word(&shown(&pipeline))
             )),
-            OpenError::Faults(faults) => {
+            OpenError::Diagnostics(faults) => {
                 let colour = self.style.depth != style::Depth::None;
                 let text = faults.render(colour, self.style.columns());
                 let mut view = FaultsView::of(&faults, self.server());

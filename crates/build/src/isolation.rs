@@ -13,7 +13,7 @@ use planexe_base::clock;
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Digest, SCHEMA};
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::project::Project;
 use planexe_store::Store;
 use planexe_store::lanes::{Pin, Pins};

@@ -241,7 +241,7 @@ pub fn keys(items: &[&Value], member: Option<&str>) -> Result<Vec<String>, ItemE
             return Err(match member {
                 Some(member) => ItemError::new(format!(
                     "items {first} and {index} have the same `{member}`, `{}`",
-                    crate::manifest::fault::printable(key)
+                    crate::manifest::diagnostic::printable(key)
                 ))
                 .hint("keys must differ: name another member with `key`, or leave `key` out"),
                 None => ItemError::new(format!("items {first} and {index} are the same"))

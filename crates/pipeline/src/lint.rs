@@ -8,24 +8,24 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::key_path;
-use crate::manifest::fault::{At, Fault};
+use crate::manifest::diagnostic::{At, Diagnostic};
 use crate::manifest::inputs::named;
 use crate::manifest::types::{Output, Task};
-use crate::manifest::{KeyPath, Manifest};
+use crate::manifest::{Manifest, TablePath};
 use crate::template::{self as render, Source};
 use crate::texts::{Texts, place_in_json};
 
 /// Everything worth a warning, in the order of the pipeline.
-pub fn lint(manifest: &Manifest, texts: &Texts) -> Vec<Fault> {
+pub fn lint(manifest: &Manifest, texts: &Texts) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (name, task) in &manifest.tables.task {
-        let linter = TaskLinter { manifest, texts, name, task, at: KeyPath::task(name) };
+        let linter = TaskLinter { manifest, texts, name, task, at: TablePath::task(name) };
         linter.unused_inputs(&mut found);
         linter.unexplained_fields(&mut found);
         linter.text_named_json(&mut found);
     }
     unused_vars(manifest, texts, &mut found);
-    found.into_iter().map(Fault::warning).collect()
+    found.into_iter().map(Diagnostic::warning).collect()
 }
 
 struct TaskLinter<'a> {
@@ -33,7 +33,7 @@ struct TaskLinter<'a> {
     texts: &'a Texts,
     name: &'a str,
     task: &'a Task,
-    at: KeyPath,
+    at: TablePath,
 }
 
 impl TaskLinter<'_> {
@@ -65,7 +65,7 @@ impl TaskLinter<'_> {
     }
 
     /// Inputs that cost a wait and a new build when they change, and are not looked at.
-    fn unused_inputs(&self, found: &mut Vec<Fault>) {
+    fn unused_inputs(&self, found: &mut Vec<Diagnostic>) {
         let task = self.task;
         // Who reads the files itself, or only gathers them, need not name them.
         if task.prompt.is_none() && task.template.is_none() && task.gate.is_none() {
@@ -79,7 +79,7 @@ impl TaskLinter<'_> {
             if !crate::project::uses(&used, &input.name) {
                 let what = if task.prompt.is_some() { "prompt" } else { "template" };
                 found.push(
-                    Fault::at(input.key_path, format!("task `{}` never uses its input `{}`", self.name, input.name))
+                    Diagnostic::at(input.key_path, format!("task `{}` never uses its input `{}`", self.name, input.name))
                         .wanted(format!("not in its {what}"))
                         .hint(format!("use it as `{{{{ {} }}}}`, or remove it: as it is, a change of `{}` only makes the task wait", input.name, input.pattern)),
                 );
@@ -88,11 +88,11 @@ impl TaskLinter<'_> {
     }
 
     /// An answer that may be any text, in a file that its readers parse: they would fail on it.
-    fn text_named_json(&self, found: &mut Vec<Fault>) {
+    fn text_named_json(&self, found: &mut Vec<Diagnostic>) {
         let Some(path) = self.task.outputs.first().map(Output::path) else { return };
         if self.task.prompt.is_some() && self.task.schema.is_none() && path.ends_with(".json") {
             found.push(
-                Fault::at(
+                Diagnostic::at(
                     self.at.then("outputs").then(0),
                     format!("the answer of `{}` may be any text", self.name),
                 )
@@ -105,7 +105,7 @@ impl TaskLinter<'_> {
     }
 
     /// Required fields of the schema that neither prompt nor system prompt names.
-    fn unexplained_fields(&self, found: &mut Vec<Fault>) {
+    fn unexplained_fields(&self, found: &mut Vec<Diagnostic>) {
         let (Some(prompt), Some(written)) = (&self.task.prompt, &self.task.schema) else { return };
         let (Some(schema), Some(file)) = (self.texts.schema(written), self.texts.file(written)) else {
             return;
@@ -128,7 +128,7 @@ impl TaskLinter<'_> {
             let span = place_in_json(&file.text, &pointer);
             let at = At::Text { file: file.path.clone(), text: Arc::clone(&file.text), span };
             found.push(
-                Fault::at(
+                Diagnostic::at(
                     at,
                     format!("the prompt of task `{}` does not say what `{field}` is to hold", self.name),
                 )
@@ -143,7 +143,7 @@ impl TaskLinter<'_> {
 }
 
 /// Variables that no text and no key mentions.
-fn unused_vars(manifest: &Manifest, texts: &Texts, found: &mut Vec<Fault>) {
+fn unused_vars(manifest: &Manifest, texts: &Texts, found: &mut Vec<Diagnostic>) {
     let written = manifest.sources().map(|source| &*source.text);
     // All that is mentioned, once: there may be as many variables as lines.
     let mut mentioned: BTreeSet<&str> = BTreeSet::new();
@@ -155,7 +155,7 @@ fn unused_vars(manifest: &Manifest, texts: &Texts, found: &mut Vec<Fault>) {
         }
     }
     for name in manifest.tables.vars.keys().filter(|name| !mentioned.contains(name.as_str())) {
-        let fault = Fault::at(key_path!["vars", name], format!("nothing uses the variable `{name}`"));
+        let fault = Diagnostic::at(key_path!["vars", name], format!("nothing uses the variable `{name}`"));
         found.push(fault.on_key().wanted(format!("`{{{{ vars.{name} }}}}` is nowhere")));
     }
 }

@@ -7,7 +7,7 @@ use crate::allowed_pipelines::{Because, Only};
 use crate::load::{self, Locations};
 use crate::manifest::names::loose;
 use crate::manifest::run::RunFile;
-use crate::manifest::{Faults, ReadOptions, suggest};
+use crate::manifest::{Diagnostics, ReadOptions, suggest};
 use crate::project::{Project, readable};
 use planexe_base::fs::{self, FileKind};
 use planexe_base::pattern;
@@ -74,7 +74,7 @@ pub enum OpenError {
         pipeline: PathBuf,
     },
     /// The pipeline has faults.
-    Faults(Box<Faults>),
+    Diagnostics(Box<Diagnostics>),
 }
 
 /// The run directory the command line means, and whether it is above the current directory.
@@ -123,7 +123,7 @@ pub fn locate(place: &Where, may_go_up: bool) -> Result<Located, OpenError> {
         return Err(OpenError::NotAFile(run_toml));
     }
     let run_file = match place.file.is_none() && run_toml.is_file() {
-        true => Some(RunFile::read(&run_toml).map_err(|faults| OpenError::Faults(Box::new(faults)))?),
+        true => Some(RunFile::read(&run_toml).map_err(|faults| OpenError::Diagnostics(Box::new(faults)))?),
         false => None,
     };
     let mut pipeline = match (&place.file, &run_file) {
@@ -156,7 +156,7 @@ pub fn locate(place: &Where, may_go_up: bool) -> Result<Located, OpenError> {
 pub fn open(place: &Where, may_go_up: bool) -> Result<Opened, OpenError> {
     let began_ns = fs::now_ns();
     let Located { locations, run_file, mut because } = locate(place, may_go_up)?;
-    let project = load::load(&locations).map_err(|faults| OpenError::Faults(Box::new(faults)))?;
+    let project = load::load(&locations).map_err(|faults| OpenError::Diagnostics(Box::new(faults)))?;
     keys::hide(project.key_variables());
     if let Some(only) = place.only.as_ref().filter(|_| because == Some(Because::Copy))
         && !only.is_whole_copy(&locations.run, &project.sources)

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use planexe_base::pattern::Glob;
-use planexe_pipeline::manifest::fault::{Fault, Faults};
-use planexe_pipeline::manifest::place::KeyPath;
+use planexe_pipeline::manifest::diagnostic::{Diagnostic, Diagnostics};
+use planexe_pipeline::manifest::place::TablePath;
 use planexe_pipeline::manifest::run::read_toml;
 use planexe_pipeline::manifest::types::{Command, OneOrMany};
 
@@ -107,39 +107,41 @@ pub struct Ruler {
 
 impl Rules {
     /// Reads `execution.toml`.
-    pub fn from_text(file: &Path, text: String) -> Result<Rules, Faults> {
+    pub fn from_text(file: &Path, text: String) -> Result<Rules, Diagnostics> {
         let (rules, mut faults, origin): (Rules, _, _) = read_toml(file, text)?;
         if faults.is_empty() {
             faults = rules.faults();
         }
-        if faults.is_empty() { Ok(rules) } else { Err(Faults::new(Arc::clone(&origin), faults)) }
+        if faults.is_empty() { Ok(rules) } else { Err(Diagnostics::new(Arc::clone(&origin), faults)) }
     }
 
-    fn faults(&self) -> Vec<Fault> {
+    fn faults(&self) -> Vec<Diagnostic> {
         let mut faults = Vec::new();
         if self.kind == By::Command {
-            let at = KeyPath::root().then("kind");
+            let at = TablePath::root().then("kind");
             faults.push(
-                Fault::at(at, "a command has to be named step by step").hint("use [[item]] with `command`"),
+                Diagnostic::at(at, "a command has to be named step by step")
+                    .hint("use [[item]] with `command`"),
             );
         }
         for (n, item) in self.item.iter().enumerate() {
-            let at = |key: &str| KeyPath::root().then("item").then(n).then(key);
+            let at = |key: &str| TablePath::root().then("item").then(n).then(key);
             if item.matches.trim().is_empty() {
-                let fault = Fault::at(KeyPath::root().then("item").then(n), "an [[item]] has no `match`");
+                let fault =
+                    Diagnostic::at(TablePath::root().then("item").then(n), "an [[item]] has no `match`");
                 faults.push(fault.hint("`match = \"sign-lease.*\"`: the name of a step, or a pattern"));
             } else if let Err(why) = Glob::of_names(&item.matches) {
-                faults.push(Fault::at(at("match"), format!("no pattern: {why}")));
+                faults.push(Diagnostic::at(at("match"), format!("no pattern: {why}")));
             }
             if item.tier.is_some_and(|tier| !(1..=3).contains(&tier)) {
-                faults.push(Fault::at(at("tier"), "a tier is 1, 2 or 3"));
+                faults.push(Diagnostic::at(at("tier"), "a tier is 1, 2 or 3"));
             }
             match (item.kind, &item.command) {
                 (Some(By::Command), None) => {
-                    faults.push(Fault::at(at("kind"), "`kind = \"command\"` without a `command`"));
+                    faults.push(Diagnostic::at(at("kind"), "`kind = \"command\"` without a `command`"));
                 }
                 (Some(By::Ai | By::Human | By::Rule), Some(_)) => {
-                    let fault = Fault::at(at("command"), "a `command` beside another `kind`");
+                    let fault = Diagnostic::at(at("command"), "a `command` beside another `kind`");
                     faults.push(fault.hint("remove `kind`, or make it \"command\""));
                 }
                 _ => {}

@@ -14,7 +14,7 @@ use planexe_pipeline::manifest::names::loose;
 use planexe_pipeline::manifest::types::{
     Inputs, Map, OneOrMany, Output, Pipeline, RenderedOutput, Tables, Task,
 };
-use planexe_pipeline::manifest::{Faults, ReadOptions};
+use planexe_pipeline::manifest::{Diagnostics, ReadOptions};
 use planexe_pipeline::project::{Evaluator, Project, PromptSpec, Spec, StandsFor};
 use planexe_query::selection::Units;
 use planexe_store::Store;
@@ -126,7 +126,7 @@ impl<'a> Subject<'a> {
         runs: &[Reference],
         text: impl Fn(&Digest) -> String,
         options: &ReadOptions,
-    ) -> Result<Project, Faults> {
+    ) -> Result<Project, Diagnostics> {
         let tables = &self.project.tables;
         let one = |cell: &Cell| {
             let reference = runs.iter().find(|run| run.name == cell.run)?;
@@ -158,7 +158,7 @@ impl<'a> Subject<'a> {
         asked: &[(String, String, String)],
         ask: &str,
         options: &ReadOptions,
-    ) -> Result<Project, Faults> {
+    ) -> Result<Project, Diagnostics> {
         let set = &self.project.tables.optimize;
         let model = set.propose_model.clone().or(self.project.tables.defaults.model.clone());
         let task = |(name, brief, output): &(String, String, String)| {
@@ -181,7 +181,7 @@ impl<'a> Subject<'a> {
         trim_blocks: bool,
         tasks: Map<Task>,
         options: &ReadOptions,
-    ) -> Result<Project, Faults> {
+    ) -> Result<Project, Diagnostics> {
         let tables = &self.project.tables;
         let name = Some(format!("experiments of {}", self.spec().name));
         let made = Tables {

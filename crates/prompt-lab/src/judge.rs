@@ -14,7 +14,7 @@ use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Digest, State};
 use planexe_pipeline::check::CompiledSchema;
 use planexe_pipeline::manifest::types::{Inputs, Map, OneOrMany, Output, Task};
-use planexe_pipeline::manifest::{Faults, ReadOptions};
+use planexe_pipeline::manifest::{Diagnostics, ReadOptions};
 use planexe_pipeline::project::{Project, Recipe, StandsFor};
 use planexe_pipeline::template::Source;
 use planexe_pipeline::texts::is_inline;
@@ -183,7 +183,7 @@ impl Subject<'_> {
         judge: &Judge,
         runs: &[Reference],
         options: &ReadOptions,
-    ) -> Result<Project, Faults> {
+    ) -> Result<Project, Diagnostics> {
         let mut tasks = Map::new();
         for pair in pairs {
             let Some(reference) = runs.iter().find(|run| run.name == pair.run) else { continue };

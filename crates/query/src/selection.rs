@@ -282,7 +282,7 @@ impl<'a> Units<'a> {
         let known = self.of(&(named.task, None)).unwrap_or_default();
         let keys: Vec<&str> = known.iter().filter_map(|unit| unit.key.as_deref()).collect();
         let near = planexe_pipeline::manifest::suggest(key, keys.to_vec());
-        let hint = near.or_else(|| planexe_pipeline::manifest::fault::list_of(keys)).unwrap_or_default();
+        let hint = near.or_else(|| planexe_pipeline::manifest::diagnostic::list_of(keys)).unwrap_or_default();
         Err(match self.unknown.get(&named.task) {
             Some(failure) => failure.message.clone().about(format!(
                 "`{}` has no item `{key}` with files, and its items cannot be known now",

@@ -17,7 +17,7 @@ use planexe_base::process::LAST_GRACE;
 use planexe_base::signals::{self, Signals};
 use planexe_base::style::{clean, shell_word};
 use planexe_llm::keys;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::open::Opened;
 use planexe_store::lock;
 

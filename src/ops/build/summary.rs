@@ -144,5 +144,5 @@ fn report_of(opened: &Opened, what: &Targets, outcome: Outcome) -> Option<String
     }
     let targets: Vec<_> = what.targets.iter().map(|(id, _)| *id).collect();
     let page = opened.project.page(&targets)?;
-    Some(planexe_pipeline::manifest::fault::shown_path(&opened.store.path(page)))
+    Some(planexe_pipeline::manifest::diagnostic::shown_path(&opened.store.path(page)))
 }

@@ -16,7 +16,7 @@ use planexe_base::fs::{self, Durability};
 use planexe_base::record::{Digest, State};
 use planexe_base::signals::{self, Signals};
 use planexe_pipeline::manifest::types::Span;
-use planexe_pipeline::manifest::{Faults, ReadOptions};
+use planexe_pipeline::manifest::{Diagnostics, ReadOptions};
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::project::Project;
 use planexe_prompt_lab::cells::{Became, Subject, became, first_outputs, is_own};
@@ -254,8 +254,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Faults of a pipeline that is made up: of the texts in it.
-    pub(super) fn fault(&self, faults: Faults) -> Error {
-        self.session.open_error(planexe_pipeline::open::OpenError::Faults(Box::new(faults)))
+    pub(super) fn fault(&self, faults: Diagnostics) -> Error {
+        self.session.open_error(planexe_pipeline::open::OpenError::Diagnostics(Box::new(faults)))
     }
 
     /// How the pipeline was read.

@@ -12,7 +12,7 @@ use planexe_engine::scheduler::Resolution;
 use planexe_engine::staleness::Rules;
 use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::manifest::RunFile;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::open::{self, Where};
 use planexe_pipeline::template::{self as render, Source};
 use planexe_prompt_lab::cells::Subject;

@@ -13,7 +13,7 @@ use planexe_base::fs::{self, Durability};
 use planexe_base::record::Digest;
 use planexe_engine::scheduler::Resolution;
 use planexe_engine::staleness::Rules;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::types::Compare;
 use planexe_pipeline::open::{self, Opened, Where};
 use planexe_prompt_lab::cells::Subject;

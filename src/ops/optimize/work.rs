@@ -13,7 +13,7 @@ use crate::ops::optimize::{Experimented, OptimizeOptions, experiments_of, gather
 use planexe_base::clock;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::record::Digest;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::types::Compare;
 use planexe_pipeline::open::Opened;
 use planexe_prompt_lab::cells::Subject;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{MOST, Valid, Violation, ViolationKind};
 use crate::items::{canonical, select};
-use crate::manifest::fault::worth_a_search;
+use crate::manifest::diagnostic::worth_a_search;
 use crate::manifest::nearest;
 use crate::manifest::types::{Check, Requirement};
 use crate::template::{self as render, Source};

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use super::Loader;
 use super::decl::foreach_decl;
 use crate::manifest::inputs;
-use crate::manifest::{Fault, KeyPath, nearest, worth_a_search};
+use crate::manifest::{Diagnostic, TablePath, nearest, worth_a_search};
 use crate::project::{leads_outside, readable};
 use planexe_base::cores;
 use planexe_base::fs;
 use planexe_base::pattern;
 use planexe_engine::graph::{Graph, Input, TaskId};
 
-fn outside(path: &str, at: &KeyPath, folder: &Path) -> Fault {
-    Fault::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
+fn outside(path: &str, at: &TablePath, folder: &Path) -> Diagnostic {
+    Diagnostic::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
         .wanted("a file of the run")
         .hint(format!("if it may be read, say so: `--allow-outside {}`", folder.display()))
 }
@@ -42,12 +42,12 @@ impl Loader<'_> {
                 let input = &graph[id].inputs[n];
                 if input.glob || pattern::has_key(&input.pattern) {
                     if self.leaves(&input.pattern) {
-                        let at = inputs::place(&task.inputs, &KeyPath::task(name), n);
+                        let at = inputs::place(&task.inputs, &TablePath::task(name), n);
                         self.look_where(&input.pattern, &at);
                     }
                     continue;
                 }
-                let at = inputs::place(&task.inputs, &KeyPath::task(name), n);
+                let at = inputs::place(&task.inputs, &TablePath::task(name), n);
                 self.look_for(name, &input.pattern, input.optional, &at, graph, &mut told);
             }
             if let Some(foreach) =
@@ -55,7 +55,7 @@ impl Loader<'_> {
                 && !foreach.source.is_empty()
                 && !graph.is_produced(&foreach.source)
             {
-                let at = KeyPath::task(name).then("foreach");
+                let at = TablePath::task(name).then("foreach");
                 if !foreach.glob {
                     self.look_for(name, &foreach.source, false, &at.then("file"), graph, &mut told);
                 } else if self.leaves(&foreach.source) {
@@ -77,7 +77,7 @@ impl Loader<'_> {
     }
 
     /// The folder that a glob, or a path with a key, begins in must be one that may be read.
-    fn look_where(&mut self, pattern: &str, at: &KeyPath) {
+    fn look_where(&mut self, pattern: &str, at: &TablePath) {
         let folder = self.run.join(pattern::literal_folder(pattern));
         if let Some(real) = leads_outside(&folder, &self.readable()) {
             self.faults.push(outside(pattern, at, &real));
@@ -89,7 +89,7 @@ impl Loader<'_> {
         task: &str,
         path: &str,
         optional: bool,
-        at: &KeyPath,
+        at: &TablePath,
         graph: &Graph,
         told: &mut BTreeSet<String>,
     ) {
@@ -103,7 +103,7 @@ impl Loader<'_> {
                     self.faults.push(outside(path, at, real.parent().unwrap_or(&real)));
                 } else if real.is_dir() {
                     self.faults.push(
-                        Fault::at(at, format!("input `{path}` is a folder"))
+                        Diagnostic::at(at, format!("input `{path}` is a folder"))
                             .wanted("a file, or a glob")
                             .hint(format!("for the files in it: `{path}/*`")),
                     );
@@ -119,11 +119,11 @@ impl Loader<'_> {
                     |near| format!("did you mean `{near}`?"),
                 );
                 self.faults.push(
-                    Fault::at(
+                    Diagnostic::at(
                         at,
                         format!("task `{task}` reads `{path}`, which is not there and which no task makes"),
                     )
-                    .wanted(match crate::manifest::fault::shown_path(self.run).as_str() {
+                    .wanted(match crate::manifest::diagnostic::shown_path(self.run).as_str() {
                         "." => "not in this folder".to_owned(),
                         run => format!("not in {run}"),
                     })

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::manifest::names::loose;
 use crate::manifest::types::Tables;
-use crate::manifest::{Fault, Faults, KeyPath, Manifest, ReadOptions};
+use crate::manifest::{Diagnostic, Diagnostics, Manifest, ReadOptions, TablePath};
 use crate::project::{Endpoint, Project, Spec};
 use crate::texts::Texts;
 use planexe_base::cores;
@@ -38,13 +38,13 @@ pub struct Locations {
 }
 
 /// Reads a pipeline and makes it ready for a run directory.
-pub fn load(locations: &Locations) -> Result<Project, Faults> {
+pub fn load(locations: &Locations) -> Result<Project, Diagnostics> {
     let (manifest, faults) = Manifest::read_all(&locations.pipeline, &locations.options)?;
     load_manifest(locations, manifest, faults)
 }
 
 /// Makes a project of tables at hand, as if they stood in the pipeline's file.
-pub fn load_tables(locations: &Locations, tables: Tables) -> Result<Project, Faults> {
+pub fn load_tables(locations: &Locations, tables: Tables) -> Result<Project, Diagnostics> {
     let manifest = Manifest::of_tables(&locations.pipeline, tables);
     load_manifest(locations, manifest, Vec::new())
 }
@@ -52,8 +52,8 @@ pub fn load_tables(locations: &Locations, tables: Tables) -> Result<Project, Fau
 fn load_manifest(
     locations: &Locations,
     mut manifest: Manifest,
-    mut faults: Vec<Fault>,
-) -> Result<Project, Faults> {
+    mut faults: Vec<Diagnostic>,
+) -> Result<Project, Diagnostics> {
     let (texts, found) = Texts::load(&manifest, &locations.options.allow_outside);
     faults.extend(manifest.further(found));
     let run = locations.run.canonicalize().unwrap_or_else(|_| locations.run.clone());
@@ -79,7 +79,7 @@ fn load_manifest(
 }
 
 /// What is most likely a mistake in a pipeline that has no faults.
-pub fn warnings(locations: &Locations) -> Result<Faults, Faults> {
+pub fn warnings(locations: &Locations) -> Result<Diagnostics, Diagnostics> {
     let manifest = Manifest::read(&locations.pipeline, &locations.options)?;
     let (texts, faults) = Texts::load(&manifest, &locations.options.allow_outside);
     if !faults.is_empty() {
@@ -97,7 +97,7 @@ struct Loader<'a> {
     plain: fs::PlainFiles,
     /// `[timeouts]`, by the names of tasks as they are compared.
     timeouts: HashMap<String, Duration>,
-    faults: Vec<Fault>,
+    faults: Vec<Diagnostic>,
 }
 
 impl Loader<'_> {
@@ -127,7 +127,7 @@ impl Loader<'_> {
             }
         };
         // Where outputs could not be read, nobody can say what is not made.
-        let outputs = |name: &String| KeyPath::task(name).then("outputs");
+        let outputs = |name: &String| TablePath::task(name).then("outputs");
         let outputs_known =
             manifest.whole || !tables.task.keys().any(|name| manifest.is_damaged(&outputs(name)));
         if outputs_known {
@@ -222,9 +222,9 @@ impl Loader<'_> {
         path_of(&self.manifest.tables, written)
     }
 
-    fn task_path(&self, decl: usize) -> KeyPath {
+    fn task_path(&self, decl: usize) -> TablePath {
         let name = self.manifest.tables.task.get_index(decl).map_or("", |(name, _)| name);
-        KeyPath::task(name)
+        TablePath::task(name)
     }
 
     fn task_name(&self, decl: usize) -> &str {

@@ -4,7 +4,7 @@ use super::Loader;
 use super::decl::{decl, foreach_decl};
 use crate::lanes;
 use crate::manifest::inputs;
-use crate::manifest::{Fault, KeyPath};
+use crate::manifest::{Diagnostic, TablePath};
 use crate::project::Spec;
 use planexe_base::pattern;
 use planexe_engine::graph::{self, Graph, Place, Role};
@@ -30,7 +30,7 @@ impl Loader<'_> {
                 } else {
                     format!("two tasks write `{}`: `{one}` and `{two}`", path(*second))
                 };
-                Fault::at(at(*second), message)
+                Diagnostic::at(at(*second), message)
                     .wanted("one task per file")
                     .related(at(*first), format!("`{one}` writes it here"))
             }
@@ -50,7 +50,7 @@ impl Loader<'_> {
                     Role::Output(_) => (file, folder, "a file in it"),
                     _ => (folder, file, "the file"),
                 };
-                Fault::at(self.place_of(*at), message)
+                Diagnostic::at(self.place_of(*at), message)
                     .wanted("a file or a folder, not both")
                     .related(self.place_of(*other), says)
                     .hint("give one of the two another name")
@@ -62,14 +62,14 @@ impl Loader<'_> {
                 let text = names.join(" -> ");
                 let at = match (decls.first(), decls.last()) {
                     (Some(&task), Some(&other)) => self.wait_of(task, other),
-                    _ => KeyPath::root(),
+                    _ => TablePath::root(),
                 };
                 let message = if decls.len() == 1 {
                     format!("task `{first}` reads what it writes itself: {text}")
                 } else {
                     format!("tasks wait for one another: {text}")
                 };
-                Fault::at(at, message)
+                Diagnostic::at(at, message)
                     .wanted("a cycle")
                     .hint("each task can only read what is made before it")
             }
@@ -82,7 +82,7 @@ impl Loader<'_> {
         if specs.iter().all(|spec| spec.isolate.is_none()) {
             return;
         }
-        let at = |name: &str| KeyPath::task(name).then("isolate");
+        let at = |name: &str| TablePath::task(name).then("isolate");
         for tasks in lanes::entangled(graph, |id| specs.get(graph[id].decl).and_then(Spec::lane)) {
             let names: Vec<&str> = tasks.iter().map(|id| graph[*id].name.as_str()).collect();
             let (Some(first), Some(last)) = (names.first(), names.last()) else { continue };
@@ -93,7 +93,7 @@ impl Loader<'_> {
                 names.join("`, `")
             );
             self.faults.push(
-                Fault::at(at(last), message)
+                Diagnostic::at(at(last), message)
                     .wanted("a cycle")
                     .related(at(first), "merged together with this")
                     .hint("put what lies between into the same lane, or the tasks into different lanes"),
@@ -112,7 +112,7 @@ impl Loader<'_> {
                 continue;
             };
             self.faults.push(
-                Fault::at(at(name), format!("tasks of lane `{lane}` have different bases"))
+                Diagnostic::at(at(name), format!("tasks of lane `{lane}` have different bases"))
                     .wanted("one base for all of a lane")
                     .related(at(other.0), "the other")
                     .hint("say it once, as `base` under `[isolation]`"),
@@ -121,7 +121,7 @@ impl Loader<'_> {
         for (name, _) in isolated.filter(|(_, isolate)| isolate.lane.is_none()) {
             let Some(other) = shared.iter().find(|other| other.1 == name) else { continue };
             self.faults.push(
-                Fault::at(
+                Diagnostic::at(
                     at(name),
                     format!("the lane of task `{name}`, its own, has the name of a shared one"),
                 )
@@ -133,7 +133,7 @@ impl Loader<'_> {
     }
 
     /// Where a path stands in the manifest.
-    fn place_of(&self, (decl, role): Place) -> KeyPath {
+    fn place_of(&self, (decl, role): Place) -> TablePath {
         let at = self.task_path(decl);
         match role {
             Role::Output(n) => at.then("outputs").then(n),
@@ -159,7 +159,7 @@ impl Loader<'_> {
     }
 
     /// Where a task says that it waits for another.
-    fn wait_of(&self, task: usize, other: usize) -> KeyPath {
+    fn wait_of(&self, task: usize, other: usize) -> TablePath {
         let tables = &self.manifest.tables;
         let at = self.task_path(task);
         let (Some((name, task)), Some((other_name, other))) =

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Unexpected, Visitor};
 
-use super::fault::{At, Fault, list_of, nearest};
-use super::place::{Entry, KeyPath, Kind, Node, Step};
+use super::diagnostic::{At, Diagnostic, list_of, nearest};
+use super::place::{Entry, Kind, Node, Step, TablePath};
 use super::types::{Map, Tables};
 use planexe_base::cores;
 
@@ -318,8 +318,8 @@ const ENOUGH: usize = 100;
 /// Reads the value at `path`, taking out what is wrong and noting it, until the rest can be read.
 pub(super) fn read<T: Default + for<'a> Deserialize<'a>>(
     root: &mut Node,
-    path: &KeyPath,
-    faults: &mut Vec<Fault>,
+    path: &TablePath,
+    faults: &mut Vec<Diagnostic>,
 ) -> T {
     loop {
         let error = match root.find_mut(&path.0) {
@@ -350,7 +350,7 @@ pub(super) fn read<T: Default + for<'a> Deserialize<'a>>(
     }
 }
 
-fn fault(error: &ReadError, at: &KeyPath) -> Fault {
+fn fault(error: &ReadError, at: &TablePath) -> Diagnostic {
     match &error.what {
         What::UnknownKey { key, known } => {
             let mut table = at.clone();
@@ -366,7 +366,7 @@ fn fault(error: &ReadError, at: &KeyPath) -> Fault {
                     let all = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
                     Some(format!("keys that may stand here: {all}"))
                 });
-            let mut fault = Fault::at(at, format!("unknown key `{key}` {place}"))
+            let mut fault = Diagnostic::at(at, format!("unknown key `{key}` {place}"))
                 .on_key()
                 .wanted("no such key")
                 .maybe_hint(hint);
@@ -378,29 +378,28 @@ fn fault(error: &ReadError, at: &KeyPath) -> Fault {
         }
         What::UnknownWord { word, known } => {
             let list = list_of(known.iter().copied()).unwrap_or_default();
-            Fault::at(at, format!("unknown value {word:?} of `{at}`"))
+            Diagnostic::at(at, format!("unknown value {word:?} of `{at}`"))
                 .wanted(format!("wanted one of {list}"))
                 .maybe_hint(
                     nearest(word, known.iter().copied()).map(|near| format!("did you mean \"{near}\"?")),
                 )
         }
-        What::Wrong { found, wanted } => {
-            Fault::at(at, format!("`{at}` is {found}, wanted {wanted}")).wanted(format!("wanted {wanted}"))
-        }
-        What::Missing(key) => Fault::at(at, format!("`{at}` has no `{key}`"))
+        What::Wrong { found, wanted } => Diagnostic::at(at, format!("`{at}` is {found}, wanted {wanted}"))
+            .wanted(format!("wanted {wanted}")),
+        What::Missing(key) => Diagnostic::at(at, format!("`{at}` has no `{key}`"))
             .wanted(format!("`{key}` is missing"))
             .hint(format!("add `{key} = …`")),
         What::Other(message) => match message.split_once("; wanted ") {
             Some((message, wanted)) => {
-                Fault::at(at, format!("`{at}`: {message}")).wanted(format!("wanted {wanted}"))
+                Diagnostic::at(at, format!("`{at}`: {message}")).wanted(format!("wanted {wanted}"))
             }
-            None => Fault::at(at, format!("`{at}`: {message}")),
+            None => Diagnostic::at(at, format!("`{at}`: {message}")),
         },
     }
 }
 
 /// How a value of the wrong type would be written right, where that can be told.
-fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
+fn rewritten(found: &Kind, wanted: &str, at: &TablePath) -> Option<String> {
     if let ([Step::Key(table), Step::Key(_)], "a table") = (at.0.as_slice(), wanted)
         && let "task" | "models" | "webhooks" | "profiles" = table.as_ref()
     {
@@ -434,12 +433,12 @@ fn rewritten(found: &Kind, wanted: &str, at: &KeyPath) -> Option<String> {
     }
 }
 
-fn is_condition(at: &KeyPath) -> bool {
+fn is_condition(at: &TablePath) -> bool {
     matches!(at.0.last(), Some(Step::Key(key)) if matches!(key.as_ref(), "when" | "fail_if" | "that"))
 }
 
 /// Keys people look for in the wrong place, or under another tool's name.
-fn elsewhere(table: &KeyPath, key: &str) -> Option<String> {
+fn elsewhere(table: &TablePath, key: &str) -> Option<String> {
     let steps: Vec<&str> =
         table.0.iter().map(|step| if let Step::Key(key) = step { key.as_ref() } else { "" }).collect();
     let hint = match (steps.as_slice(), key) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::place::{Kind, Node, Place};
+use super::place::{Kind, Node, SourceSpan};
 use planexe_base::pattern::Glob;
 
 /// Why an entry of `include` names no files.
@@ -39,7 +39,7 @@ pub(super) fn included(file: &Path, pattern: &str) -> Result<(Vec<PathBuf>, Vec<
 }
 
 /// `pipeline.include` of one file, as far as it is a list of strings; what is not is found later.
-pub(super) fn include_of(root: &Node) -> Vec<(String, Place)> {
+pub(super) fn include_of(root: &Node) -> Vec<(String, SourceSpan)> {
     let Some(Kind::List(items)) = root.get("pipeline").and_then(|p| p.get("include")).map(|n| &n.kind) else {
         return Vec::new();
     };

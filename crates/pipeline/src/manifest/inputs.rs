@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::names::identifier;
-use super::place::KeyPath;
+use super::place::TablePath;
 use super::types::Inputs;
 
 /// An input with its name.
@@ -14,12 +14,12 @@ pub struct NamedInput {
     /// The path or glob, as written.
     pub pattern: String,
     /// Where it stands in the manifest.
-    pub key_path: KeyPath,
+    pub key_path: TablePath,
 }
 
-/// The inputs of the task whose table is at `task` ([`KeyPath::task`]), with their names: those of
+/// The inputs of the task whose table is at `task` ([`TablePath::task`]), with their names: those of
 /// the table, or made from the files' stems. Two may come out alike; that is for the checks to say.
-pub fn named(inputs: &Inputs, task: &KeyPath) -> Vec<NamedInput> {
+pub fn named(inputs: &Inputs, task: &TablePath) -> Vec<NamedInput> {
     let at = task.then("inputs");
     match inputs {
         Inputs::List(list) => list
@@ -43,7 +43,7 @@ pub fn named(inputs: &Inputs, task: &KeyPath) -> Vec<NamedInput> {
 }
 
 /// Where input `n` of the task whose table is at `task` is given: as [`named`] says for all, at the cost of one.
-pub fn place(inputs: &Inputs, task: &KeyPath, n: usize) -> KeyPath {
+pub fn place(inputs: &Inputs, task: &TablePath, n: usize) -> TablePath {
     let at = task.then("inputs");
     match inputs {
         Inputs::List(_) => at.then(n),

@@ -2,11 +2,11 @@
 
 use indexmap::IndexMap;
 
-use super::fault::Fault;
-use super::place::{Entry, Kind, Node, Place, Step};
+use super::diagnostic::Diagnostic;
+use super::place::{Entry, Kind, Node, SourceSpan, Step};
 
 /// Adds an included file's tree; what both give is a fault.
-pub(super) fn merge_file(root: &mut Node, other: Node, faults: &mut Vec<Fault>) {
+pub(super) fn merge_file(root: &mut Node, other: Node, faults: &mut Vec<Diagnostic>) {
     let (Some(entries), Kind::Table(others)) = (root.table_mut(), other.kind) else { return };
     for (table, entry) in others {
         match entries.get_mut(&table) {
@@ -25,7 +25,7 @@ pub(super) fn merge_file(root: &mut Node, other: Node, faults: &mut Vec<Fault>) 
                                 _ => format!("`{table}.{key}` is given in two files"),
                             };
                             faults.push(
-                                Fault::at(theirs.key, what)
+                                Diagnostic::at(theirs.key, what)
                                     .wanted("given before")
                                     .hint("rename one of the two, or remove it")
                                     .related(first.key, "first given here"),
@@ -38,8 +38,9 @@ pub(super) fn merge_file(root: &mut Node, other: Node, faults: &mut Vec<Fault>) 
                 (_, kind) => {
                     let wrong =
                         if matches!(kind, Kind::Table(_)) { mine.value.place } else { entry.value.place };
-                    faults
-                        .push(Fault::at(wrong, format!("`{table}` is not a table")).wanted("wanted a table"));
+                    faults.push(
+                        Diagnostic::at(wrong, format!("`{table}` is not a table")).wanted("wanted a table"),
+                    );
                 }
             },
         }
@@ -63,7 +64,7 @@ const ENDPOINT_KEYS: [&str; 12] = [
 ];
 
 /// Lays a profile's model over the pipeline's.
-pub(super) fn override_model(root: &mut Node, model: &str, over: &Entry, header: Place) {
+pub(super) fn override_model(root: &mut Node, model: &str, over: &Entry, header: SourceSpan) {
     let Some(changes) = over.value.table() else {
         put(root, &["models"], model, over.clone(), header);
         return;
@@ -102,7 +103,7 @@ fn merge_value(into: &mut IndexMap<String, Entry>, key: &str, change: &Entry) {
 }
 
 /// Sets a key of a table at a path, making the tables on the way.
-pub(super) fn put(root: &mut Node, path: &[&str], key: &str, entry: Entry, made_at: Place) {
+pub(super) fn put(root: &mut Node, path: &[&str], key: &str, entry: Entry, made_at: SourceSpan) {
     let mut here = root;
     for step in path {
         let Some(entries) = here.table_mut() else { return };

@@ -3,7 +3,7 @@
 
 mod check;
 mod de;
-pub mod fault;
+pub mod diagnostic;
 mod include;
 pub mod inputs;
 mod merge;
@@ -18,8 +18,8 @@ pub mod tiers;
 mod toml_text;
 pub mod types;
 
-pub use fault::{At, Fault, Faults, nearest, suggest, worth_a_search};
-pub use place::{KeyPath, Origin, Place, SourceFile, Step};
+pub use diagnostic::{At, Diagnostic, Diagnostics, nearest, suggest, worth_a_search};
+pub use place::{Origin, SourceFile, SourceSpan, Step, TablePath};
 pub use read::near_file;
 pub use read::{Manifest, ReadOptions};
 pub use recipe::Recipe;

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 /// A range of bytes in one of the files read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourceSpan {
     /// Index into [`Origin::sources`].
     pub source: u32,
     /// First byte.
@@ -52,7 +52,7 @@ pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// One step of a [`KeyPath`].
+/// One step of a [`TablePath`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A key of a table.
@@ -87,40 +87,40 @@ impl From<usize> for Step {
 
 /// A place in the manifest by meaning: `task.swot.outputs[1]`. Made by [`key_path!`](crate::key_path).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct KeyPath(pub Vec<Step>);
+pub struct TablePath(pub Vec<Step>);
 
-impl KeyPath {
+impl TablePath {
     /// The whole file.
-    pub fn root() -> KeyPath {
-        KeyPath::default()
+    pub fn root() -> TablePath {
+        TablePath::default()
     }
 
     /// The table of a task.
-    pub fn task(name: &str) -> KeyPath {
-        KeyPath(vec!["task".into(), name.into()])
+    pub fn task(name: &str) -> TablePath {
+        TablePath(vec!["task".into(), name.into()])
     }
 
     /// One step further.
     #[must_use]
-    pub fn then(&self, step: impl Into<Step>) -> KeyPath {
+    pub fn then(&self, step: impl Into<Step>) -> TablePath {
         let mut steps = Vec::with_capacity(self.0.len() + 1);
         steps.extend_from_slice(&self.0);
         steps.push(step.into());
-        KeyPath(steps)
+        TablePath(steps)
     }
 
     /// Whether it is one of those that could not be read, or lies within or around one.
-    pub fn is_damaged(&self, damaged: &[KeyPath]) -> bool {
+    pub fn is_damaged(&self, damaged: &[TablePath]) -> bool {
         damaged.iter().any(|other| other.is_within(self) || self.is_within(other))
     }
 
     /// Whether this is the other, or lies within it.
-    pub fn is_within(&self, other: &KeyPath) -> bool {
+    pub fn is_within(&self, other: &TablePath) -> bool {
         self.0.starts_with(&other.0)
     }
 }
 
-impl fmt::Display for KeyPath {
+impl fmt::Display for TablePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.0.iter().enumerate() {
             match step {
@@ -139,11 +139,11 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// A [`KeyPath`](crate::manifest::KeyPath) from keys and indices: `key_path!["task", name, "outputs", 1]`.
+/// A [`TablePath`](crate::manifest::TablePath) from keys and indices: `key_path!["task", name, "outputs", 1]`.
 #[macro_export]
 macro_rules! key_path {
     ($($step:expr),* $(,)?) => {
-        $crate::manifest::KeyPath(vec![$($crate::manifest::Step::from($step)),*])
+        $crate::manifest::TablePath(vec![$($crate::manifest::Step::from($step)),*])
     };
 }
 
@@ -151,7 +151,7 @@ macro_rules! key_path {
 #[derive(Debug, Clone)]
 pub struct Node {
     /// Where it stands; for a table with a header, the header.
-    pub place: Place,
+    pub place: SourceSpan,
     /// What it is.
     pub kind: Kind,
 }
@@ -160,7 +160,7 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Where the key stands.
-    pub key: Place,
+    pub key: SourceSpan,
     /// The value.
     pub value: Node,
 }
@@ -244,7 +244,7 @@ impl Node {
 
     /// A path in what was read of this tree, of whose lists some elements may have been taken out, as one that
     /// counts those too.
-    pub fn as_written(&self, path: &KeyPath) -> KeyPath {
+    pub fn as_written(&self, path: &TablePath) -> TablePath {
         let mut here = Some(self);
         let mut steps = path.0.clone();
         for step in &mut steps {
@@ -261,11 +261,11 @@ impl Node {
                 _ => None,
             };
         }
-        KeyPath(steps)
+        TablePath(steps)
     }
 
     /// Where a path stands, or the nearest thing above it that is there: the key, or the value.
-    pub fn place_of(&self, path: &[Step], on_key: bool) -> Option<Place> {
+    pub fn place_of(&self, path: &[Step], on_key: bool) -> Option<SourceSpan> {
         let mut here = self;
         let mut key = None;
         for step in path {
@@ -305,12 +305,15 @@ impl Origin {
     pub fn nothing(path: &Path) -> Origin {
         Origin {
             sources: vec![SourceFile::new(path, "")],
-            root: Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) },
+            root: Node {
+                place: SourceSpan { source: 0, start: 0, end: 0 },
+                kind: Kind::Table(IndexMap::new()),
+            },
         }
     }
 
     /// Where a key path stands in the files.
-    pub fn place(&self, path: &KeyPath, on_key: bool) -> Option<Place> {
+    pub fn place(&self, path: &TablePath, on_key: bool) -> Option<SourceSpan> {
         self.root.place_of(&path.0, on_key)
     }
 }

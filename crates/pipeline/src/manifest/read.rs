@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::fault::{At, Fault, Faults, list_of, nearest, shown_path, suggest};
+use super::diagnostic::{At, Diagnostic, Diagnostics, list_of, nearest, shown_path, suggest};
 use super::include::{NotIncluded, include_of, included};
 use super::merge::{merge_file, override_model, put};
-use super::place::{Entry, KeyPath, Kind, Node, Origin, Place, SourceFile};
+use super::place::{Entry, Kind, Node, Origin, SourceFile, SourceSpan, TablePath};
 use super::toml_text::{self, LARGEST_FILE};
 use super::types::Tables;
 use super::{check, de, tiers};
@@ -43,7 +43,7 @@ pub struct Manifest {
     /// False if keys had to be left out because they could not be read: what depends on them
     /// (the graph, say) would only repeat the fault in other words.
     pub whole: bool,
-    damaged: Vec<KeyPath>,
+    damaged: Vec<TablePath>,
     /// What was left of the tree without them.
     left: Option<Arc<Node>>,
     origin: Arc<Origin>,
@@ -51,16 +51,16 @@ pub struct Manifest {
 
 impl Manifest {
     /// Reads and checks a manifest; any fault is an error.
-    pub fn read(file: &Path, options: &ReadOptions) -> Result<Manifest, Faults> {
+    pub fn read(file: &Path, options: &ReadOptions) -> Result<Manifest, Diagnostics> {
         let (manifest, faults) = Manifest::read_all(file, options)?;
         manifest.or_faults(faults)
     }
 
     /// Reads and checks a manifest, and gives what could be read beside the faults found, so that
     /// a caller can look for further ones. `Err` is for a file of which nothing can be read.
-    pub fn read_all(file: &Path, options: &ReadOptions) -> Result<(Manifest, Vec<Fault>), Faults> {
-        let text =
-            read_file(file).map_err(|fault| Faults::new(Arc::new(Origin::nothing(file)), vec![*fault]))?;
+    pub fn read_all(file: &Path, options: &ReadOptions) -> Result<(Manifest, Vec<Diagnostic>), Diagnostics> {
+        let text = read_file(file)
+            .map_err(|fault| Diagnostics::new(Arc::new(Origin::nothing(file)), vec![*fault]))?;
         Manifest::from_text(file, text, options)
     }
 
@@ -69,7 +69,7 @@ impl Manifest {
         file: &Path,
         text: String,
         options: &ReadOptions,
-    ) -> Result<(Manifest, Vec<Fault>), Faults> {
+    ) -> Result<(Manifest, Vec<Diagnostic>), Diagnostics> {
         let folder = folder_of(file);
         let allowed = allowed(&folder, options);
         let mut reader = Reader {
@@ -80,10 +80,11 @@ impl Manifest {
             faults: Vec::new(),
         };
         let root = reader.read_tree(file, text);
-        let empty = Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) };
+        let empty =
+            Node { place: SourceSpan { source: 0, start: 0, end: 0 }, kind: Kind::Table(IndexMap::new()) };
         let Some(mut root) = root else {
             let origin = Origin { sources: reader.sources, root: empty };
-            return Err(Faults::new(Arc::new(origin), reader.faults));
+            return Err(Diagnostics::new(Arc::new(origin), reader.faults));
         };
         reader.apply_profile(&mut root, options);
         reader.apply_defines(&mut root, options);
@@ -94,10 +95,10 @@ impl Manifest {
             // What is wrong is taken out, and still has to be shown.
             None => {
                 let shown = root.clone();
-                (de::read(&mut root, &KeyPath::root(), &mut unreadable), Some(Arc::new(root)), shown)
+                (de::read(&mut root, &TablePath::root(), &mut unreadable), Some(Arc::new(root)), shown)
             }
         };
-        let damaged: Vec<KeyPath> = unreadable.iter().filter_map(|fault| fault.path().cloned()).collect();
+        let damaged: Vec<TablePath> = unreadable.iter().filter_map(|fault| fault.path().cloned()).collect();
         let origin = Arc::new(Origin { sources, root: shown });
         faults.extend(once(unreadable, &origin));
         let whole = faults.is_empty();
@@ -112,7 +113,7 @@ impl Manifest {
 
     /// Faults found in the tables, at the places they have in the file; without those that only follow from a key
     /// that was left out.
-    pub fn further(&self, mut found: Vec<Fault>) -> Vec<Fault> {
+    pub fn further(&self, mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
         if let Some(left) = &self.left {
             for fault in &mut found {
                 let related = fault.related.iter_mut().map(|(at, _)| at);
@@ -128,7 +129,7 @@ impl Manifest {
     }
 
     /// A path into the tables as one into the file.
-    fn as_written<'p>(&self, path: &'p KeyPath) -> Cow<'p, KeyPath> {
+    fn as_written<'p>(&self, path: &'p TablePath) -> Cow<'p, TablePath> {
         match &self.left {
             Some(left) => Cow::Owned(left.as_written(path)),
             None => Cow::Borrowed(path),
@@ -149,28 +150,28 @@ impl Manifest {
     }
 
     /// The manifest if there are no faults, else the faults, ready to be shown.
-    pub fn or_faults(self, faults: Vec<Fault>) -> Result<Manifest, Faults> {
+    pub fn or_faults(self, faults: Vec<Diagnostic>) -> Result<Manifest, Diagnostics> {
         if faults.is_empty() { Ok(self) } else { Err(self.faults(faults)) }
     }
 
     /// Faults in this manifest's files, ready to be shown.
-    pub fn faults(&self, faults: Vec<Fault>) -> Faults {
-        Faults::new(self.origin.clone(), faults)
+    pub fn faults(&self, faults: Vec<Diagnostic>) -> Diagnostics {
+        Diagnostics::new(self.origin.clone(), faults)
     }
 
     /// Whether something at, in or around a key path could not be read and was left out, so that
     /// what is missing there says nothing.
-    pub fn is_damaged(&self, path: &KeyPath) -> bool {
+    pub fn is_damaged(&self, path: &TablePath) -> bool {
         path.is_damaged(&self.damaged)
     }
 
     /// Where a value stands.
-    pub fn place(&self, path: &KeyPath) -> Option<Place> {
+    pub fn place(&self, path: &TablePath) -> Option<SourceSpan> {
         self.origin.place(&self.as_written(path), false)
     }
 
     /// File, line and column of a key path, for messages: `pipeline.toml:12:9`.
-    pub fn location(&self, path: &KeyPath) -> Option<String> {
+    pub fn location(&self, path: &TablePath) -> Option<String> {
         let place = self.origin.place(&self.as_written(path), true)?;
         let source = self.origin.sources.get(place.source as usize)?;
         let (line, column) = source.line_column(place.start as usize);
@@ -179,7 +180,12 @@ impl Manifest {
 
     /// The place of a piece of a string value, counted in the string's own bytes; none if the
     /// string is written with escapes, so that the two do not run alike.
-    pub fn place_within(&self, path: &KeyPath, value: &str, span: &std::ops::Range<usize>) -> Option<Place> {
+    pub fn place_within(
+        &self,
+        path: &TablePath,
+        value: &str,
+        span: &std::ops::Range<usize>,
+    ) -> Option<SourceSpan> {
         let place = self.place(path)?;
         let source = self.origin.sources.get(place.source as usize)?;
         let raw = source.text.get(place.start as usize..place.end as usize)?;
@@ -193,7 +199,11 @@ impl Manifest {
             return None;
         }
         let start = place.start + (quotes.len() + inside.len() - trimmed.len()) as u32;
-        Some(Place { source: place.source, start: start + span.start as u32, end: start + span.end as u32 })
+        Some(SourceSpan {
+            source: place.source,
+            start: start + span.start as u32,
+            end: start + span.end as u32,
+        })
     }
 
     /// Every file read, the pipeline itself first.
@@ -203,11 +213,11 @@ impl Manifest {
 }
 
 /// Faults without those of what a profile says that are told where it stands in the profile.
-fn once(mut faults: Vec<Fault>, origin: &Origin) -> Vec<Fault> {
-    let of_profile = |path: &&KeyPath| path.is_within(&key_path!["profiles"]);
-    let place = |path: &KeyPath| origin.place(path, false);
-    let told: Vec<Place> =
-        faults.iter().filter_map(Fault::path).filter(of_profile).filter_map(place).collect();
+fn once(mut faults: Vec<Diagnostic>, origin: &Origin) -> Vec<Diagnostic> {
+    let of_profile = |path: &&TablePath| path.is_within(&key_path!["profiles"]);
+    let place = |path: &TablePath| origin.place(path, false);
+    let told: Vec<SourceSpan> =
+        faults.iter().filter_map(Diagnostic::path).filter(of_profile).filter_map(place).collect();
     faults.retain(|fault| {
         let merged = fault.path().filter(|path| !of_profile(path));
         !merged.and_then(place).is_some_and(|place| told.contains(&place))
@@ -235,30 +245,30 @@ fn folder_of(file: &Path) -> PathBuf {
 }
 
 /// Reads a file's text, or says what is the matter with it.
-pub(super) fn read_file(file: &Path) -> Result<String, Box<Fault>> {
-    let at = || super::fault::At::File(file.to_owned());
+pub(super) fn read_file(file: &Path) -> Result<String, Box<Diagnostic>> {
+    let at = || super::diagnostic::At::File(file.to_owned());
     let name = shown_path(file);
     let no = |error: std::io::Error| {
         Box::new(match error.kind() {
-            std::io::ErrorKind::NotFound => Fault::at(at(), format!("there is no `{name}`")).hint(
+            std::io::ErrorKind::NotFound => Diagnostic::at(at(), format!("there is no `{name}`")).hint(
                 "run `planexe new NAME` to start a project, or name the file with `-f FILE`, or in \
                      `run.toml` where that leads here",
             ),
-            _ => Fault::at(at(), format!("`{name}` cannot be read: {error}")),
+            _ => Diagnostic::at(at(), format!("`{name}` cannot be read: {error}")),
         })
     };
     let meta = fs::metadata(file).map_err(no)?;
     if meta.is_dir() {
-        let fault = Fault::at(at(), format!("`{name}` is a folder, wanted a file"));
+        let fault = Diagnostic::at(at(), format!("`{name}` is a folder, wanted a file"));
         return Err(Box::new(fault.hint(format!("did you mean `-C {name}`?"))));
     }
     if !meta.is_file() {
-        return Err(Box::new(Fault::at(at(), format!("`{name}` is not a regular file"))));
+        return Err(Box::new(Diagnostic::at(at(), format!("`{name}` is not a regular file"))));
     }
     let mut bytes = Vec::new();
     let opened = planexe_base::fs::open_named(file).map_err(|error| error.source);
     opened.and_then(|f| f.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(no)?;
-    toml_text::decode(bytes, file).map_err(|message| Box::new(Fault::at(at(), message)))
+    toml_text::decode(bytes, file).map_err(|message| Box::new(Diagnostic::at(at(), message)))
 }
 
 struct Reader {
@@ -267,7 +277,7 @@ struct Reader {
     allowed: Vec<PathBuf>,
     /// So many keys and values its files may hold beside those that were read.
     left: usize,
-    faults: Vec<Fault>,
+    faults: Vec<Diagnostic>,
 }
 
 impl Reader {
@@ -294,9 +304,12 @@ impl Reader {
                 if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
                     let parent = real.parent().map(shown_path).unwrap_or_default();
                     self.faults.push(
-                        Fault::at(place, format!("`{}` is outside the pipeline's folder", shown_path(&real)))
-                            .wanted("not included")
-                            .hint(format!("copy it here, or allow its folder: `--allow-outside {parent}`")),
+                        Diagnostic::at(
+                            place,
+                            format!("`{}` is outside the pipeline's folder", shown_path(&real)),
+                        )
+                        .wanted("not included")
+                        .hint(format!("copy it here, or allow its folder: `--allow-outside {parent}`")),
                     );
                     whole = false;
                     continue;
@@ -323,7 +336,7 @@ impl Reader {
     }
 
     /// The files an entry of `include` names.
-    fn included(&mut self, source: u32, file: &Path, pattern: &str, place: Place) -> Vec<PathBuf> {
+    fn included(&mut self, source: u32, file: &Path, pattern: &str, place: SourceSpan) -> Vec<PathBuf> {
         let fault = match included(file, pattern) {
             Ok((files, listed)) => {
                 self.sources[source as usize].listed.extend(listed);
@@ -332,12 +345,12 @@ impl Reader {
             Err(NotIncluded::Missing(path)) => {
                 let near = near_file(&path)
                     .map(|near| Path::new(pattern).with_file_name(near).display().to_string());
-                Fault::at(place, format!("there is no `{}` to include", shown_path(&path)))
+                Diagnostic::at(place, format!("there is no `{}` to include", shown_path(&path)))
                     .wanted("no such file")
                     .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
             }
             Err(NotIncluded::NoPattern(why)) => {
-                Fault::at(place, format!("`{pattern}` is not a pattern: {why}"))
+                Diagnostic::at(place, format!("`{pattern}` is not a pattern: {why}"))
                     .wanted("wanted a path or a glob like \"stages/*.toml\"")
             }
         };
@@ -354,7 +367,7 @@ impl Reader {
                 .unwrap_or_else(|| format!("add a table `[profiles.{name}]`"));
             let message = format!("unknown profile `{name}`");
             self.faults.push(
-                Fault::at(key_path!["profiles"], message).on_key().wanted("no such profile").hint(hint),
+                Diagnostic::at(key_path!["profiles"], message).on_key().wanted("no such profile").hint(hint),
             );
             return;
         };
@@ -390,11 +403,11 @@ impl Reader {
             text.push_str("-D ");
             let start = text.len() as u32;
             text.push_str(name);
-            let key = Place { source, start, end: text.len() as u32 };
+            let key = SourceSpan { source, start, end: text.len() as u32 };
             text.push('=');
             let start = text.len() as u32;
             text.push_str(value);
-            let place = Place { source, start, end: text.len() as u32 };
+            let place = SourceSpan { source, start, end: text.len() as u32 };
             text.push('\n');
             if !known.contains(name) {
                 let hint = match nearest(name, known.iter().map(String::as_str)) {
@@ -405,7 +418,7 @@ impl Reader {
                 };
                 let have = list_of(known.iter().map(String::as_str)).unwrap_or_else(|| "no names".to_owned());
                 self.faults.push(
-                    Fault::at(key, format!("`-D {name}`: no `{name}` in `[vars]`"))
+                    Diagnostic::at(key, format!("`-D {name}`: no `{name}` in `[vars]`"))
                         .wanted(format!("`[vars]` has {have}"))
                         .hint(hint),
                 );

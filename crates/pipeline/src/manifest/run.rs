@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::de;
-use super::fault::{Fault, Faults};
-use super::place::{KeyPath, Kind, Node, Origin, Place, SourceFile};
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::place::{Kind, Node, Origin, SourceFile, SourceSpan, TablePath};
 use super::read::read_file;
 use super::toml_text;
 use crate::key_path;
@@ -35,21 +35,21 @@ pub struct RunFile {
 
 impl RunFile {
     /// Reads a `run.toml`; unknown keys and a missing `pipeline` are faults.
-    pub fn read(file: &Path) -> Result<RunFile, Faults> {
+    pub fn read(file: &Path) -> Result<RunFile, Diagnostics> {
         match read_file(file) {
             Ok(text) => RunFile::from_text(file, text),
             Err(mut fault) => {
                 fault.hint = Some("`planexe new NAME` makes a run with its `run.toml`".to_owned());
-                Err(Faults::new(Arc::new(Origin::nothing(file)), vec![*fault]))
+                Err(Diagnostics::new(Arc::new(Origin::nothing(file)), vec![*fault]))
             }
         }
     }
 
     /// The same for a text at hand, as if it stood in `file`.
-    pub fn from_text(file: &Path, text: String) -> Result<RunFile, Faults> {
+    pub fn from_text(file: &Path, text: String) -> Result<RunFile, Diagnostics> {
         let (run, mut faults, origin): (RunFile, _, _) = read_toml(file, text)?;
         if faults.is_empty() && run.pipeline.trim().is_empty() {
-            let fault = Fault::at(key_path!["pipeline"], "the run does not say which pipeline it is of")
+            let fault = Diagnostic::at(key_path!["pipeline"], "the run does not say which pipeline it is of")
                 .wanted("`pipeline` is missing")
                 .hint("add `pipeline = \"../pipeline.toml\"`");
             faults.push(fault);
@@ -57,7 +57,7 @@ impl RunFile {
         if faults.is_empty() {
             return Ok(run);
         }
-        Err(Faults::new(origin, faults))
+        Err(Diagnostics::new(origin, faults))
     }
 
     /// The pipeline's file, for a run in `folder`.
@@ -88,18 +88,18 @@ impl RunFile {
 pub fn read_toml<T: Default + for<'a> Deserialize<'a>>(
     file: &Path,
     text: String,
-) -> Result<(T, Vec<Fault>, Arc<Origin>), Faults> {
+) -> Result<(T, Vec<Diagnostic>, Arc<Origin>), Diagnostics> {
     let text: Arc<str> = Arc::from(text);
     let sources = vec![SourceFile::new(file, text.clone())];
     let nothing =
-        Node { place: Place { source: 0, start: 0, end: 0 }, kind: Kind::Table(Default::default()) };
+        Node { place: SourceSpan { source: 0, start: 0, end: 0 }, kind: Kind::Table(Default::default()) };
     let mut root = match toml_text::parse(&text, 0) {
         Ok(root) => root,
-        Err(faults) => return Err(Faults::new(Arc::new(Origin { sources, root: nothing }), faults)),
+        Err(faults) => return Err(Diagnostics::new(Arc::new(Origin { sources, root: nothing }), faults)),
     };
     let shown = root.clone();
     let mut faults = Vec::new();
-    let read = de::read(&mut root, &KeyPath::root(), &mut faults);
+    let read = de::read(&mut root, &TablePath::root(), &mut faults);
     Ok((read, faults, Arc::new(Origin { sources, root: shown })))
 }
 

@@ -8,8 +8,8 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
 
-use super::fault::Fault;
-use super::place::{Entry, Kind, Node, Place};
+use super::diagnostic::Diagnostic;
+use super::place::{Entry, Kind, Node, SourceSpan};
 use planexe_base::cores;
 
 /// Largest file that is read.
@@ -26,7 +26,7 @@ const MOST_SYNTAX_FAULTS: usize = 5;
 
 /// Reads a file's bytes as text.
 pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, String> {
-    let name = super::fault::shown_path(path);
+    let name = super::diagnostic::shown_path(path);
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(format!("`{name}` is larger than {} MiB", LARGEST_FILE >> 20));
     }
@@ -42,20 +42,21 @@ pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, String> {
 }
 
 /// The tree of one file. `source` is its index among the files read.
-pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Fault>> {
+pub(super) fn parse(text: &str, source: u32) -> Result<Node, Vec<Diagnostic>> {
     parse_within(text, source, &mut { MOST_VALUES })
 }
 
 /// [`parse`] of one of several files, which may hold so many keys and values more.
-pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<Node, Vec<Fault>> {
-    let place = |start: usize, end: usize| Place { source, start: start as u32, end: end.max(start) as u32 };
+pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<Node, Vec<Diagnostic>> {
+    let place =
+        |start: usize, end: usize| SourceSpan { source, start: start as u32, end: end.max(start) as u32 };
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the file is larger than {} MiB", LARGEST_FILE >> 20);
-        return Err(vec![Fault::at(place(0, 0), message)]);
+        return Err(vec![Diagnostic::at(place(0, 0), message)]);
     }
     if let Some(at) = text.find('\0') {
         return Err(vec![
-            Fault::at(place(at, at + 1), "a NUL character in the file")
+            Diagnostic::at(place(at, at + 1), "a NUL character in the file")
                 .wanted("not text")
                 .hint("is this really a TOML file? UTF-16 must be saved as UTF-8"),
         ]);
@@ -64,12 +65,12 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
         None => {}
         Some((Limit::Depth, at)) => {
             let message = format!("nested more than {DEEPEST} levels deep");
-            return Err(vec![Fault::at(place(at.start, at.end), message).wanted("too deep")]);
+            return Err(vec![Diagnostic::at(place(at.start, at.end), message).wanted("too deep")]);
         }
         Some((Limit::Values, at)) => {
             let message = format!("the pipeline holds more than {MOST_VALUES} keys and values");
             return Err(vec![
-                Fault::at(place(at.start, at.end), message)
+                Diagnostic::at(place(at.start, at.end), message)
                     .wanted("too many")
                     .hint("write data into a file, and let tasks read it: `inputs = [\"data.json\"]`"),
             ]);
@@ -92,7 +93,7 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
     let brackets = Brackets::of(text);
     // Of several on a line the one about the list around it is the cause.
     found.sort_by_key(|(start, _, message)| (line_of(*start), rank(message), *start));
-    let mut faults: Vec<Fault> = Vec::new();
+    let mut faults: Vec<Diagnostic> = Vec::new();
     let mut seen: Vec<usize> = Vec::new();
     let mut last_line = None;
     // Under a header that was given before, every key may well have been.
@@ -119,7 +120,7 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
         last_line = Some(line);
         seen.push(start);
         let (words, wanted, hint) = in_words(text, message, start, end);
-        let mut fault = Fault::at(place(start, end), words).maybe_hint(hint);
+        let mut fault = Diagnostic::at(place(start, end), words).maybe_hint(hint);
         fault.wanted = wanted;
         if message == "duplicate key"
             && let Some(first) = first_of(text, &text[start..end], start)
@@ -130,7 +131,7 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
             && (message.contains("in array") || message.starts_with("unclosed"))
             && line_of(opener) != line
         {
-            fault = Fault::at(place(opener, opener + 1), "a list or table that does not end")
+            fault = Diagnostic::at(place(opener, opener + 1), "a list or table that does not end")
                 .wanted("opened here")
                 .related(place(start, end), "read as part of it")
                 .hint("close it before this");
@@ -426,8 +427,8 @@ struct Piece {
 }
 
 impl Piece {
-    fn place(self, span: Range<usize>) -> Place {
-        Place { source: self.source, start: self.at + span.start as u32, end: self.at + span.end as u32 }
+    fn place(self, span: Range<usize>) -> SourceSpan {
+        SourceSpan { source: self.source, start: self.at + span.start as u32, end: self.at + span.end as u32 }
     }
 
     fn root(self, table: Spanned<DeTable<'_>>) -> Node {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::Loader;
 use crate::check::{CompiledCheck, WordLists};
-use crate::manifest::fault::{Fault, suggest, worth_a_search};
+use crate::manifest::diagnostic::{Diagnostic, suggest, worth_a_search};
 use crate::manifest::inputs::named;
 use crate::manifest::types::{Check, Task};
-use crate::manifest::{KeyPath, paths};
+use crate::manifest::{TablePath, paths};
 use crate::template::{Source, WORDS};
 use crate::text as words;
 
@@ -22,7 +22,7 @@ impl Loader<'_> {
         with_answer: &BTreeSet<String>,
         task: &Task,
     ) {
-        let at = KeyPath::task(name).then("check");
+        let at = TablePath::task(name).then("check");
         let words = self.words(&at, check);
         for (pointer, source) in &check.refs {
             self.ref_source(&at.then("refs").then(pointer), source, name, names, task);
@@ -49,7 +49,7 @@ impl Loader<'_> {
                     if let Some(index) = error.index {
                         at = at.then(index);
                     }
-                    let mut fault = Fault::at(at, error.message).maybe_hint(error.hint);
+                    let mut fault = Diagnostic::at(at, error.message).maybe_hint(error.hint);
                     fault.on_key = error.key.1.is_some() && error.key.0 != "matches";
                     self.faults.push(fault);
                 }
@@ -58,14 +58,14 @@ impl Loader<'_> {
     }
 
     /// The words its files list.
-    fn words(&mut self, at: &KeyPath, check: &Check) -> WordLists {
+    fn words(&mut self, at: &TablePath, check: &Check) -> WordLists {
         let mut lists = WordLists::default();
         for (key, index, written) in check.word_files() {
             let at = index.map_or(at.then(key), |index| at.then(key).then(index));
             let path = match paths::substitute_vars(written, &self.manifest.tables.vars) {
                 Ok(path) => path,
                 Err(fault) => {
-                    let found = Fault::at(&at, fault.message);
+                    let found = Diagnostic::at(&at, fault.message);
                     self.faults.push(match fault.wanted {
                         Some(wanted) => found.wanted(wanted),
                         None => found,
@@ -81,25 +81,32 @@ impl Loader<'_> {
             if count > WORDS {
                 list.clear();
                 let message = format!("`{path}` makes it {count} words, at most {WORDS} can be looked for");
-                self.faults.push(Fault::at(&at, message).wanted("too many words"));
+                self.faults.push(Diagnostic::at(&at, message).wanted("too many words"));
             }
         }
         lists
     }
 
     /// The input that `check.refs` takes ids from must be one of the task, and JSON.
-    fn ref_source(&mut self, at: &KeyPath, source: &str, name: &str, names: &BTreeSet<String>, task: &Task) {
+    fn ref_source(
+        &mut self,
+        at: &TablePath,
+        source: &str,
+        name: &str,
+        names: &BTreeSet<String>,
+        task: &Task,
+    ) {
         let Some((input, _)) = source.split_once(':').filter(|(input, _)| !input.contains('/')) else {
             return;
         };
         if input == "item" && names.contains(input) {
             return;
         }
-        let inputs = named(&task.inputs, &KeyPath::task(name));
+        let inputs = named(&task.inputs, &TablePath::task(name));
         let Some(found) = inputs.iter().find(|one| one.name == input) else {
             let known: Vec<&str> = inputs.iter().map(|one| one.name.as_str()).collect();
             let mut fault =
-                Fault::at(at, format!("task `{name}` has no input `{input}`")).wanted("no such input");
+                Diagnostic::at(at, format!("task `{name}` has no input `{input}`")).wanted("no such input");
             fault.hint = match names.contains(input) {
                 true => Some("ids come from an input, or from the answer: \"/list/*/id\"".to_owned()),
                 false if worth_a_search(self.faults.len(), known.len()) => suggest(input, known),
@@ -110,7 +117,7 @@ impl Loader<'_> {
         };
         if !found.pattern.ends_with(".json") || paths::is_glob(&found.pattern) {
             let message = format!("input `{input}` is `{}`, and ids come from one JSON file", found.pattern);
-            self.faults.push(Fault::at(at, message).wanted("wanted an input that ends in `.json`"));
+            self.faults.push(Diagnostic::at(at, message).wanted("wanted an input that ends in `.json`"));
         }
     }
 }

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{LARGEST, Loader, TextFile};
-use crate::manifest::fault::{At, Fault, shown_path};
-use crate::manifest::{KeyPath, near_file};
+use crate::manifest::diagnostic::{At, Diagnostic, shown_path};
+use crate::manifest::{TablePath, near_file};
 
 /// What a `recorded` model plays from.
 pub(super) const ANSWERS: &str = "file of answers";
 
 impl Loader<'_> {
     /// Reads a file the manifest names, once.
-    pub(super) fn resolve(&mut self, at: &KeyPath, written: &str, what: &str) -> Option<&TextFile> {
+    pub(super) fn resolve(&mut self, at: &TablePath, written: &str, what: &str) -> Option<&TextFile> {
         if self.missing.contains(written) {
             // Told once, at the first place; others are shown there too.
             let again = self.faults.iter_mut().find(|fault| fault.message.contains(&format!("`{written}`")));
@@ -44,18 +44,18 @@ impl Loader<'_> {
     /// Where a file the manifest names lies, and, links followed, really lies.
     pub(super) fn locate(
         &self,
-        at: &KeyPath,
+        at: &TablePath,
         written: &str,
         what: &str,
-    ) -> Result<(PathBuf, PathBuf), Box<Fault>> {
+    ) -> Result<(PathBuf, PathBuf), Box<Diagnostic>> {
         if written.trim().is_empty() {
             return Err(Box::new(
-                Fault::at(at, format!("`{at}` is empty")).wanted(format!("wanted the path of a {what}")),
+                Diagnostic::at(at, format!("`{at}` is empty")).wanted(format!("wanted the path of a {what}")),
             ));
         }
         if written.contains('\0') {
             return Err(Box::new(
-                Fault::at(at, format!("`{at}` holds a NUL character")).wanted("wanted a path"),
+                Diagnostic::at(at, format!("`{at}` holds a NUL character")).wanted("wanted a path"),
             ));
         }
         let path = self.manifest.folder.join(written);
@@ -64,7 +64,7 @@ impl Loader<'_> {
             && error.kind() == ErrorKind::PermissionDenied
         {
             return Err(Box::new(
-                Fault::at(at, format!("`{written}` cannot be read: permission denied"))
+                Diagnostic::at(at, format!("`{written}` cannot be read: permission denied"))
                     .wanted(format!("wanted a {what}"))
                     .hint("the file and the folders it lies in must let you read them"),
             ));
@@ -73,7 +73,7 @@ impl Loader<'_> {
             let near = near_file(&path)
                 .map(|near| Path::new(written).with_file_name(near).display().to_string())
                 .or_else(|| self.elsewhere(written));
-            let fault = Fault::at(at, format!("there is no {what} `{written}`")).wanted("no such file");
+            let fault = Diagnostic::at(at, format!("there is no {what} `{written}`")).wanted("no such file");
             return Err(Box::new(fault.hint(match near {
                 _ if what == ANSWERS => format!("`planexe record {written}` writes one from a finished run"),
                 Some(near) => format!("did you mean `{near}`?"),
@@ -88,7 +88,7 @@ impl Loader<'_> {
             let link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
             let leads = if link { format!(", a link to `{}`,", shown_path(&real)) } else { String::new() };
             return Err(Box::new(
-                Fault::at(at, format!("`{written}`{leads} is outside the pipeline's folder"))
+                Diagnostic::at(at, format!("`{written}`{leads} is outside the pipeline's folder"))
                     .wanted(format!("wanted a file in `{}`", shown_path(&self.manifest.folder)))
                     .hint(format!(
                         "copy it here, or allow its folder: `--allow-outside {}`",
@@ -101,29 +101,32 @@ impl Loader<'_> {
             Ok(meta) => {
                 let kind = if meta.is_dir() { "a folder" } else { "not a regular file" };
                 Err(Box::new(
-                    Fault::at(at, format!("`{written}` is {kind}")).wanted(format!("wanted a {what}")),
+                    Diagnostic::at(at, format!("`{written}` is {kind}")).wanted(format!("wanted a {what}")),
                 ))
             }
-            Err(error) => Err(Box::new(Fault::at(at, format!("`{written}` cannot be read: {error}")))),
+            Err(error) => Err(Box::new(Diagnostic::at(at, format!("`{written}` cannot be read: {error}")))),
         }
     }
 
-    fn read(&self, at: &KeyPath, written: &str, what: &str) -> Result<TextFile, Box<Fault>> {
+    fn read(&self, at: &TablePath, written: &str, what: &str) -> Result<TextFile, Box<Diagnostic>> {
         let (path, real) = self.locate(at, written, what)?;
         let unreadable =
-            |error: std::io::Error| Fault::at(at, format!("`{written}` cannot be read: {error}"));
+            |error: std::io::Error| Diagnostic::at(at, format!("`{written}` cannot be read: {error}"));
         let mut bytes = Vec::new();
         planexe_base::fs::open_named(&real)
             .map_err(|error| error.source)
             .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
             .map_err(unreadable)?;
         if bytes.len() as u64 > LARGEST {
-            return Err(Box::new(Fault::at(at, format!("`{written}` is larger than {} MiB", LARGEST >> 20))));
+            return Err(Box::new(Diagnostic::at(
+                at,
+                format!("`{written}` is larger than {} MiB", LARGEST >> 20),
+            )));
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
-            Fault::at(at, format!("`{written}` is not UTF-8 (line {line})"))
+            Diagnostic::at(at, format!("`{written}` is not UTF-8 (line {line})"))
                 .wanted("wanted a text file in UTF-8")
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

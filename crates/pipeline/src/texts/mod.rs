@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::check::{CompiledCheck, CompiledSchema};
 use crate::key_path;
-use crate::manifest::fault::Fault;
+use crate::manifest::diagnostic::Diagnostic;
 use crate::manifest::types::{Api, Eval, Task};
-use crate::manifest::{KeyPath, Manifest, Step};
+use crate::manifest::{Manifest, Step, TablePath};
 use crate::template::{self as render, Source};
 use planexe_base::cores;
 
@@ -57,7 +57,7 @@ pub fn is_inline(value: &str) -> bool {
 impl Texts {
     /// Reads every text of a manifest and checks it. Files must lie, links followed, in the
     /// pipeline's folder or under one of `allow_outside`.
-    pub fn load(manifest: &Manifest, allow_outside: &[PathBuf]) -> (Texts, Vec<Fault>) {
+    pub fn load(manifest: &Manifest, allow_outside: &[PathBuf]) -> (Texts, Vec<Diagnostic>) {
         let mut allowed = vec![manifest.folder.clone()];
         allowed.extend(allow_outside.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
         let mut loader = Loader {
@@ -111,7 +111,7 @@ struct Loader<'a> {
     manifest: &'a Manifest,
     allowed: Vec<PathBuf>,
     texts: Texts,
-    faults: Vec<Fault>,
+    faults: Vec<Diagnostic>,
     missing: BTreeSet<String>,
 }
 
@@ -179,7 +179,7 @@ impl Loader<'_> {
         {
             return;
         }
-        let at = KeyPath::task(name);
+        let at = TablePath::task(name);
         if recipe || task.eval.is_some() {
             self.names_of_inputs(&at, task);
         }
@@ -251,7 +251,7 @@ impl Loader<'_> {
     }
 
     /// What an evaluator is asked.
-    fn eval(&mut self, at: &KeyPath, eval: &Eval, name: &str, names: &BTreeSet<String>, task: &Task) {
+    fn eval(&mut self, at: &TablePath, eval: &Eval, name: &str, names: &BTreeSet<String>, task: &Task) {
         let mut names = names.clone();
         names.extend(["outputs", "answer", "round", "error"].map(str::to_owned));
         for (key, text) in [("system", &eval.system), ("prompt", &eval.prompt)] {
@@ -264,17 +264,17 @@ impl Loader<'_> {
     }
 
     /// The text of a `prompt`, `system` or `template`.
-    fn source(&mut self, at: &KeyPath, written: &str) -> Option<Source> {
+    fn source(&mut self, at: &TablePath, written: &str) -> Option<Source> {
         if written.trim().is_empty() {
             self.faults.push(
-                Fault::at(at, format!("`{at}` is empty")).wanted("wanted a text, or the path of a file"),
+                Diagnostic::at(at, format!("`{at}` is empty")).wanted("wanted a text, or the path of a file"),
             );
             return None;
         }
         if is_inline(written) {
             if !written.contains(['\n', '{']) && self.manifest.folder.join(written.trim()).is_file() {
                 self.faults.push(
-                    Fault::at(
+                    Diagnostic::at(
                         at,
                         format!("the path `{written}` has a space in it, so it would be taken for text"),
                     )
@@ -293,8 +293,9 @@ impl Loader<'_> {
         };
         let text = self.resolve(at, written, what)?.text.clone();
         if text.trim().is_empty() {
-            self.faults
-                .push(Fault::at(at, format!("the {what} file `{written}` is empty")).wanted("an empty file"));
+            self.faults.push(
+                Diagnostic::at(at, format!("the {what} file `{written}` is empty")).wanted("an empty file"),
+            );
             return None;
         }
         Some(Source::new(written, text).trimmed(self.texts.trim))

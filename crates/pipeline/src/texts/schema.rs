@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Loader;
 use crate::check::CompiledSchema;
-use crate::manifest::KeyPath;
-use crate::manifest::fault::{At, Fault};
+use crate::manifest::TablePath;
+use crate::manifest::diagnostic::{At, Diagnostic};
 
 /// The byte at a line and column (from 1, in bytes) of a text.
 pub(super) fn offset(text: &str, line: usize, column: usize) -> usize {
@@ -38,13 +38,13 @@ pub fn place_in_json(text: &str, pointer: &str) -> std::ops::Range<usize> {
 }
 
 impl Loader<'_> {
-    pub(super) fn schema(&mut self, at: &KeyPath, written: &str) {
+    pub(super) fn schema(&mut self, at: &TablePath, written: &str) {
         if self.texts.schemas.contains_key(written) {
             return;
         }
         if written.trim_start().starts_with('{') {
             self.faults.push(
-                Fault::at(at, "a schema is the path of a file".to_owned())
+                Diagnostic::at(at, "a schema is the path of a file".to_owned())
                     .wanted("wanted a path")
                     .hint("write it to a file, say `schemas/answer.json`, and name that"),
             );
@@ -62,7 +62,7 @@ impl Loader<'_> {
                     end += 1;
                 }
                 self.faults.push(
-                    Fault::at(
+                    Diagnostic::at(
                         At::Text { file: path, text: text.clone(), span: start..end.min(text.len()) },
                         format!("the schema is not valid JSON: {message}"),
                     )
@@ -83,7 +83,7 @@ impl Loader<'_> {
                         format!(" at `{}`", error.pointer)
                     };
                     self.faults.push(
-                        Fault::at(
+                        Diagnostic::at(
                             At::Text { file: path, text: text.clone(), span },
                             format!("the schema cannot be used{pointer}: {}", error.message),
                         )

@@ -6,10 +6,10 @@ use super::Loader;
 use super::SAMPLES;
 use super::schema::offset;
 use crate::key_path;
-use crate::manifest::fault::{At, Fault, list_of, suggest, worth_a_search};
+use crate::manifest::diagnostic::{At, Diagnostic, list_of, suggest, worth_a_search};
 use crate::manifest::inputs::{NamedInput, named};
 use crate::manifest::types::Task;
-use crate::manifest::{KeyPath, nearest};
+use crate::manifest::{TablePath, nearest};
 use crate::template::{self as render, RenderError, Source};
 
 /// Most names of one template that are told to be none.
@@ -17,12 +17,12 @@ const MOST: usize = 100;
 
 impl Loader<'_> {
     /// What means something in every template would be that, and not the input.
-    pub(super) fn names_of_inputs(&mut self, at: &KeyPath, task: &Task) {
+    pub(super) fn names_of_inputs(&mut self, at: &TablePath, task: &Task) {
         for NamedInput { name, pattern, key_path } in named(&task.inputs, at) {
             if render::means_something(&name) {
                 let message = format!("an input named `{name}`, which means something else in templates");
                 let better = format!("inputs = {{ my_{} = \"{pattern}\" }}", name.to_lowercase());
-                let fault = Fault::at(key_path, message).wanted(format!("`{name}` is taken"));
+                let fault = Diagnostic::at(key_path, message).wanted(format!("`{name}` is taken"));
                 self.faults.push(fault.hint(format!("give it a name of its own: `{better}`")));
             }
         }
@@ -31,7 +31,7 @@ impl Loader<'_> {
     /// The names a task's templates may use.
     pub(super) fn names(&self, name: &str, task: &Task) -> BTreeSet<String> {
         let mut names: BTreeSet<String> =
-            named(&task.inputs, &KeyPath::task(name)).into_iter().map(|input| input.name).collect();
+            named(&task.inputs, &TablePath::task(name)).into_iter().map(|input| input.name).collect();
         names.extend(["inputs", "vars", "task", SAMPLES].map(str::to_owned));
         if task.foreach.is_some() {
             names.extend(["item", "key", "index"].map(str::to_owned));
@@ -46,7 +46,7 @@ impl Loader<'_> {
     #[expect(clippy::too_many_arguments, reason = "one call per kind of template, all in one place")]
     pub(super) fn template(
         &mut self,
-        at: &KeyPath,
+        at: &TablePath,
         written: &str,
         source: &Source,
         task_name: &str,
@@ -70,7 +70,7 @@ impl Loader<'_> {
         }
         let used = &self.texts.names[&source.text];
         let vars = &self.manifest.tables.vars;
-        let here = KeyPath::task(task_name);
+        let here = TablePath::task(task_name);
         let unsure =
             ["inputs", "foreach", "sequential"].iter().any(|key| self.manifest.is_damaged(&here.then(*key)));
         let vars_unsure = self.manifest.is_damaged(&key_path!["vars"]);
@@ -137,33 +137,46 @@ impl Loader<'_> {
     }
 
     /// A fault at a name in a template, in its file or in the manifest.
-    fn placed(&self, at: &KeyPath, written: &str, source: &Source, name: &str, message: String) -> Fault {
+    fn placed(
+        &self,
+        at: &TablePath,
+        written: &str,
+        source: &Source,
+        name: &str,
+        message: String,
+    ) -> Diagnostic {
         let span = render::find_name(&source.text, name);
         self.spanned(at, written, source, span, message)
     }
 
     fn spanned(
         &self,
-        at: &KeyPath,
+        at: &TablePath,
         written: &str,
         source: &Source,
         span: Option<std::ops::Range<usize>>,
         message: String,
-    ) -> Fault {
+    ) -> Diagnostic {
         match self.texts.files.get(written) {
-            Some(file) => Fault::at(
+            Some(file) => Diagnostic::at(
                 At::Text { file: file.path.clone(), text: source.text.clone(), span: span.unwrap_or(0..0) },
                 message,
             )
             .related(at, "used here"),
             None => match span.and_then(|span| self.manifest.place_within(at, written, &span)) {
-                Some(place) => Fault::at(place, message),
-                None => Fault::at(at, message),
+                Some(place) => Diagnostic::at(place, message),
+                None => Diagnostic::at(at, message),
             },
         }
     }
 
-    fn render_fault(&self, at: &KeyPath, written: &str, source: &Source, error: &RenderError) -> Fault {
+    fn render_fault(
+        &self,
+        at: &TablePath,
+        written: &str,
+        source: &Source,
+        error: &RenderError,
+    ) -> Diagnostic {
         let span = error.span.clone().or_else(|| {
             let line = error.line?;
             let start = offset(&source.text, line, 1);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::views::{ErrorBody, SCHEMA, Server};
 use planexe_base::exit::Kind;
 use planexe_base::style::{self, clean};
-use planexe_pipeline::manifest::Faults;
+use planexe_pipeline::manifest::Diagnostics;
 
 /// A pipeline that was read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -54,7 +54,7 @@ pub struct FaultsView {
 
 impl FaultsView {
     /// The data of faults.
-    pub fn of(faults: &Faults, server: Server) -> FaultsView {
+    pub fn of(faults: &Diagnostics, server: Server) -> FaultsView {
         FaultsView {
             schema: SCHEMA,
             server,

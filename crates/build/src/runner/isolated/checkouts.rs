@@ -13,7 +13,7 @@ use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::message::Message;
 use planexe_base::record::Failure;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::types::OnMergeFailure;
 use planexe_store::Why;
 use planexe_store::candidates::{Candidate, Success};

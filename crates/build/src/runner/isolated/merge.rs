@@ -20,7 +20,7 @@ use planexe_base::fs;
 use planexe_base::message::Message;
 use planexe_base::record::{By, Digest, Failure, SCHEMA};
 use planexe_base::style;
-use planexe_pipeline::manifest::fault::shown_path;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::types::OnMergeFailure;
 use planexe_pipeline::project::IsolateSpec;
 use planexe_store::candidates::{Candidate, Success};

@@ -8,10 +8,10 @@ mod tiers;
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::fault::{Fault, list_of, nearest, suggest, worth_a_search};
+use super::diagnostic::{Diagnostic, list_of, nearest, suggest, worth_a_search};
 use super::names::{identifier, is_identifier, is_task_name, loose};
 use super::paths;
-use super::place::{KeyPath, Step};
+use super::place::{Step, TablePath};
 use super::types::{Output, Retry, Span, Tables, Task};
 use crate::key_path;
 use planexe_base::cores;
@@ -26,7 +26,7 @@ const MOST_SLOTS: usize = 1000;
 
 /// Notes everything that is wrong. `file` is the pipeline's own path.
 /// `damaged` are the places where keys were left out because they could not be read.
-pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &mut Vec<Fault>) {
+pub(super) fn check(tables: &Tables, file: &Path, damaged: &[TablePath], faults: &mut Vec<Diagnostic>) {
     let pipeline = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut checker = Checker { tables, pipeline: &pipeline, damaged, faults };
     checker.pipeline();
@@ -41,7 +41,7 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
     let found = cores::map(&tasks, |(name, task)| {
         let mut faults = Vec::new();
         let mut checker = Checker { tables, pipeline: &pipeline, damaged, faults: &mut faults };
-        let (at, recipe) = (KeyPath::task(name), task.recipe());
+        let (at, recipe) = (TablePath::task(name), task.recipe());
         TaskChecker { at, name, task, recipe, all: &mut checker }.check();
         faults
     });
@@ -52,12 +52,12 @@ pub(super) fn check(tables: &Tables, file: &Path, damaged: &[KeyPath], faults: &
 struct Checker<'a> {
     tables: &'a Tables,
     pipeline: &'a str,
-    damaged: &'a [KeyPath],
-    faults: &'a mut Vec<Fault>,
+    damaged: &'a [TablePath],
+    faults: &'a mut Vec<Diagnostic>,
 }
 
 impl Checker<'_> {
-    fn add(&mut self, fault: Fault) {
+    fn add(&mut self, fault: Diagnostic) {
         self.faults.push(fault);
     }
 
@@ -67,12 +67,15 @@ impl Checker<'_> {
             let at = key_path!["pipeline", "schema"];
             if schema > SCHEMA {
                 self.add(
-                    Fault::at(at, format!("the file is of format {schema}, newer than this planexe knows"))
-                        .wanted(format!("{SCHEMA} is the newest known"))
-                        .hint("install a newer planexe"),
+                    Diagnostic::at(
+                        at,
+                        format!("the file is of format {schema}, newer than this planexe knows"),
+                    )
+                    .wanted(format!("{SCHEMA} is the newest known"))
+                    .hint("install a newer planexe"),
                 );
             } else if schema == 0 {
-                self.add(Fault::at(at, "format 0 does not exist").wanted("wanted `1`"));
+                self.add(Diagnostic::at(at, "format 0 does not exist").wanted("wanted `1`"));
             }
         }
         for (index, wanted) in pipeline.default.iter().enumerate() {
@@ -83,9 +86,12 @@ impl Checker<'_> {
             let known = self.tables.task.keys().map(String::as_str).chain(outputs);
             let hint = suggest(wanted, known.collect::<Vec<_>>());
             self.add(
-                Fault::at(key_path!["pipeline", "default", index], format!("no task or output `{wanted}`"))
-                    .wanted("no such task")
-                    .maybe_hint(hint),
+                Diagnostic::at(
+                    key_path!["pipeline", "default", index],
+                    format!("no task or output `{wanted}`"),
+                )
+                .wanted("no such task")
+                .maybe_hint(hint),
             );
         }
         if let Some(schedule) = &pipeline.schedule
@@ -98,7 +104,8 @@ impl Checker<'_> {
             match paths::substitute_vars(plan, &self.tables.vars) {
                 Ok(path) if paths::has_key(&path) => {
                     self.add(
-                        Fault::at(at, "`{{ key }}` has no meaning here").wanted("wanted the path of a file"),
+                        Diagnostic::at(at, "`{{ key }}` has no meaning here")
+                            .wanted("wanted the path of a file"),
                     );
                 }
                 Ok(path) => {
@@ -126,10 +133,10 @@ impl Checker<'_> {
             let at = key_path!["aliases", alias];
             self.name(&at, alias, "alias");
             if alias.contains(['[', ']']) {
-                let fault = Fault::at(&at, format!("alias `{alias}` has brackets, which name an item"));
+                let fault = Diagnostic::at(&at, format!("alias `{alias}` has brackets, which name an item"));
                 self.add(fault.on_key().wanted("a name without `[` and `]`"));
             } else if let Some(other) = taken.insert(loose(alias), format!("alias `{alias}`")) {
-                let fault = Fault::at(&at, format!("alias `{alias}` is also the name of {other}"));
+                let fault = Diagnostic::at(&at, format!("alias `{alias}` is also the name of {other}"));
                 self.add(fault.on_key().wanted("a name that means nothing else"));
             }
             let named = tables.task.get(means).is_some_and(|task| task.foreach.is_some());
@@ -139,21 +146,25 @@ impl Checker<'_> {
                 });
             let holes = pattern::normalize(alias).matches("{{").count();
             if holes > 0 && (holes > 1 || !pattern::normalize(alias).contains(pattern::NUMBER)) {
-                let fault =
-                    Fault::at(&at, format!("alias `{alias}` has another hole than one `{{{{ number }}}}`"));
+                let fault = Diagnostic::at(
+                    &at,
+                    format!("alias `{alias}` has another hole than one `{{{{ number }}}}`"),
+                );
                 self.add(
                     fault.on_key().wanted("a plain name, or `{{ number }}` once for an item, counted from 1"),
                 );
             } else if holes == 1 && !of_family && outputs().any(|(path, name)| path == means || name == means)
             {
-                let fault =
-                    Fault::at(&at, format!("alias `{alias}` numbers the items of `{means}`, which has none"));
+                let fault = Diagnostic::at(
+                    &at,
+                    format!("alias `{alias}` numbers the items of `{means}`, which has none"),
+                );
                 self.add(fault.wanted("a task with `foreach`, or an output of one"));
             }
             if !tables.task.contains_key(means) && !outputs().any(|(path, _)| path == means) {
                 let known = tables.task.keys().map(String::as_str).chain(outputs().map(|(path, _)| path));
                 let hint = suggest(means, known.collect::<Vec<_>>());
-                let fault = Fault::at(at, format!("alias `{alias}` means `{means}`, no task or output"));
+                let fault = Diagnostic::at(at, format!("alias `{alias}` means `{means}`, no task or output"));
                 self.add(fault.wanted("no such task").maybe_hint(hint));
             }
         }
@@ -165,17 +176,17 @@ impl Checker<'_> {
         let tables = self.tables;
         for (name, task) in &tables.task {
             for (index, other) in task.after.iter().enumerate() {
-                let at = KeyPath::task(name).then("after").then(index);
+                let at = TablePath::task(name).then("after").then(index);
                 if other == name {
                     self.add(
-                        Fault::at(at, format!("task `{other}` is to run after itself"))
+                        Diagnostic::at(at, format!("task `{other}` is to run after itself"))
                             .wanted("the task itself")
                             .hint("remove it"),
                     );
                 } else if !tables.task.contains_key(other) {
                     let hint = self.meant_by_after(name, other);
                     self.add(
-                        Fault::at(at, format!("unknown task `{other}` in `after` of task `{name}`"))
+                        Diagnostic::at(at, format!("unknown task `{other}` in `after` of task `{name}`"))
                             .wanted("no such task")
                             .maybe_hint(hint),
                     );
@@ -202,8 +213,8 @@ impl Checker<'_> {
         }
     }
 
-    fn path_fault(&mut self, at: KeyPath, fault: paths::PathFault) {
-        let mut fault_at = Fault::at(at, fault.message);
+    fn path_fault(&mut self, at: TablePath, fault: paths::PathFault) {
+        let mut fault_at = Diagnostic::at(at, fault.message);
         fault_at.wanted = fault.wanted;
         fault_at.hint = fault.hint;
         self.add(fault_at);
@@ -226,7 +237,7 @@ impl Checker<'_> {
                 let known =
                     self.tables.task.keys().map(String::as_str).chain(["default"]).collect::<Vec<_>>();
                 self.add(
-                    Fault::at(&at, format!("unknown task `{name}` in `[timeouts]`"))
+                    Diagnostic::at(&at, format!("unknown task `{name}` in `[timeouts]`"))
                         .on_key()
                         .wanted("no such task")
                         .maybe_hint(suggest(name, known)),
@@ -241,7 +252,9 @@ impl Checker<'_> {
             let at = key_path!["pools", name];
             self.name(&at, name, "pool");
             if *slots == 0 {
-                self.add(Fault::at(at, format!("pool `{name}` has no slots")).wanted("wanted 1 or more"));
+                self.add(
+                    Diagnostic::at(at, format!("pool `{name}` has no slots")).wanted("wanted 1 or more"),
+                );
             }
         }
     }
@@ -250,7 +263,7 @@ impl Checker<'_> {
     fn not_too_many(&mut self, table: &'static str, count: usize) {
         if count > MOST_SLOTS {
             let message = format!("{count} {table}, and a pipeline has {MOST_SLOTS} at most");
-            self.add(Fault::at(key_path![table], message).wanted("too many"));
+            self.add(Diagnostic::at(key_path![table], message).wanted("too many"));
         }
     }
 
@@ -259,7 +272,9 @@ impl Checker<'_> {
         self.not_zero(&key_path!["defaults", "stall_timeout"], self.tables.defaults.stall_timeout);
         self.not_zero(&key_path!["budget", "time"], self.tables.budget.time);
         if self.tables.budget.cost.is_some_and(|cost| cost < 0.0) {
-            self.add(Fault::at(key_path!["budget", "cost"], "the budget is negative").wanted("wanted USD"));
+            self.add(
+                Diagnostic::at(key_path!["budget", "cost"], "the budget is negative").wanted("wanted USD"),
+            );
         }
     }
 
@@ -269,13 +284,13 @@ impl Checker<'_> {
             self.name(&at, name, "webhook");
             match (&webhook.url, &webhook.url_env) {
                 (None, None) => self.add(
-                    Fault::at(&at, format!("webhook `{name}` has neither `url` nor `url_env`"))
+                    Diagnostic::at(&at, format!("webhook `{name}` has neither `url` nor `url_env`"))
                         .on_key()
                         .wanted("an address is missing")
                         .hint("add `url = \"https://…\"`, or `url_env = \"VARIABLE\"` if the address is a secret"),
                 ),
                 (Some(_), Some(_)) => self.add(
-                    Fault::at(at.then("url_env"), format!("webhook `{name}` has both `url` and `url_env`"))
+                    Diagnostic::at(at.then("url_env"), format!("webhook `{name}` has both `url` and `url_env`"))
                         .on_key()
                         .wanted("one too many")
                         .related(at.then("url"), "the other")
@@ -289,7 +304,7 @@ impl Checker<'_> {
             for (n, event) in webhook.events.iter().enumerate() {
                 if !TOLD.contains(&event.as_str()) {
                     self.add(
-                        Fault::at(at.then("events").then(n), format!("unknown event `{event}`"))
+                        Diagnostic::at(at.then("events").then(n), format!("unknown event `{event}`"))
                             .wanted("no such event")
                             .hint(format!("there are {}", TOLD.join(", "))),
                     );
@@ -310,7 +325,7 @@ impl Checker<'_> {
         ] {
             if argv.first().is_some_and(|program| program.trim().is_empty()) {
                 self.add(
-                    Fault::at(key_path!["hooks", key, 0usize], "an empty program name")
+                    Diagnostic::at(key_path!["hooks", key, 0usize], "an empty program name")
                         .wanted("wanted a program"),
                 );
             }
@@ -321,7 +336,7 @@ impl Checker<'_> {
         for name in self.tables.vars.keys() {
             if !is_identifier(name) {
                 self.add(
-                    Fault::at(
+                    Diagnostic::at(
                         key_path!["vars", name],
                         format!("`{name}` cannot be used as a name in templates"),
                     )
@@ -337,7 +352,7 @@ impl Checker<'_> {
 
     fn task_names(&mut self) {
         for name in self.tables.task.keys() {
-            let at = KeyPath::task(name);
+            let at = TablePath::task(name);
             if !is_task_name(name) {
                 let better: String = name
                     .trim()
@@ -346,7 +361,7 @@ impl Checker<'_> {
                     .collect();
                 let better = better.trim_start_matches(['-', '.']).to_owned();
                 self.add(
-                    Fault::at(
+                    Diagnostic::at(
                         at,
                         if name.is_empty() {
                             "a task without a name".to_owned()
@@ -389,25 +404,25 @@ impl Checker<'_> {
             None => "add a table `[models.local]` with `api`, `base_url` and `model`, and `model = \"local\"` to `[defaults]`".to_owned(),
         };
         self.add(
-            Fault::at(KeyPath::task(name), format!("task `{name}` has a prompt but no model{others}"))
+            Diagnostic::at(TablePath::task(name), format!("task `{name}` has a prompt but no model{others}"))
                 .on_key()
                 .wanted("`model` is missing")
                 .hint(hint),
         );
     }
 
-    fn name(&mut self, at: &KeyPath, name: &str, what: &str) {
+    fn name(&mut self, at: &TablePath, name: &str, what: &str) {
         if name.trim().is_empty() {
-            self.add(Fault::at(at, format!("a {what} without a name")).on_key().wanted("wanted a name"));
+            self.add(Diagnostic::at(at, format!("a {what} without a name")).on_key().wanted("wanted a name"));
         }
     }
 
     /// Whether an address can be used; notes what is wrong with it.
-    fn url(&mut self, at: &KeyPath, url: &str) -> bool {
+    fn url(&mut self, at: &TablePath, url: &str) -> bool {
         let lower = url.to_lowercase();
         let Some(rest) = ["http://", "https://"].iter().find_map(|scheme| lower.strip_prefix(scheme)) else {
             self.add(
-                Fault::at(at, format!("`{at}` is not an address"))
+                Diagnostic::at(at, format!("`{at}` is not an address"))
                     .wanted("wanted one that starts with `http://` or `https://`")
                     .maybe_hint(
                         (!url.contains("://") && !url.is_empty()).then(|| format!("write \"http://{url}\"")),
@@ -418,21 +433,23 @@ impl Checker<'_> {
         let host = rest.split(['/', '?', '#']).next().unwrap_or("");
         if host.contains('@') {
             self.add(
-                Fault::at(at, format!("`{at}` holds a user name or password"))
+                Diagnostic::at(at, format!("`{at}` holds a user name or password"))
                     .secret()
                     .hint("keys do not belong in files: use `api_key_env`"),
             );
             return false;
         }
         if host.is_empty() || host.starts_with(':') || url.contains(char::is_whitespace) {
-            self.add(Fault::at(at, format!("`{at}` is not an address")).wanted("wanted one with a host"));
+            self.add(
+                Diagnostic::at(at, format!("`{at}` is not an address")).wanted("wanted one with a host"),
+            );
             return false;
         }
         true
     }
 
     /// The name of an environment variable, rather than what it holds.
-    fn variable(&mut self, at: &KeyPath, name: &str) {
+    fn variable(&mut self, at: &TablePath, name: &str) {
         let plain = !name.is_empty()
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -443,9 +460,10 @@ impl Checker<'_> {
             return;
         }
         let fault = if name.trim().is_empty() {
-            Fault::at(at, format!("`{at}` is empty")).wanted("wanted the name of an environment variable")
+            Diagnostic::at(at, format!("`{at}` is empty"))
+                .wanted("wanted the name of an environment variable")
         } else {
-            Fault::at(at, format!("`{at}` does not name an environment variable")).secret().hint(
+            Diagnostic::at(at, format!("`{at}` does not name an environment variable")).secret().hint(
                 match name.strip_prefix('$') {
                     Some(_) => "write the name without `$`".to_owned(),
                     None => {
@@ -468,19 +486,20 @@ impl Checker<'_> {
         self.add(fault);
     }
 
-    fn not_zero(&mut self, at: &KeyPath, span: Option<Span>) {
+    fn not_zero(&mut self, at: &TablePath, span: Option<Span>) {
         if span.is_some_and(|span| span.0.is_zero()) {
             self.add(
-                Fault::at(at, format!("`{at}` is zero")).wanted("wanted a duration like \"90s\" or \"15m\""),
+                Diagnostic::at(at, format!("`{at}` is zero"))
+                    .wanted("wanted a duration like \"90s\" or \"15m\""),
             );
         }
     }
 
-    fn retry(&mut self, at: &KeyPath, retry: Option<&Retry>) {
+    fn retry(&mut self, at: &TablePath, retry: Option<&Retry>) {
         let Some(retry) = retry else { return };
         if retry.max_attempts == Some(0) {
             self.add(
-                Fault::at(at.then("max_attempts"), format!("`{at}.max_attempts` is 0"))
+                Diagnostic::at(at.then("max_attempts"), format!("`{at}.max_attempts` is 0"))
                     .wanted("wanted 1 or more")
                     .hint("1 means one attempt and no second"),
             );
@@ -489,7 +508,7 @@ impl Checker<'_> {
             && base > max
         {
             self.add(
-                Fault::at(at.then("base"), format!("`{at}.base` is longer than `max`"))
+                Diagnostic::at(at.then("base"), format!("`{at}.base` is longer than `max`"))
                     .wanted("wanted the shorter of the two")
                     .related(at.then("max"), "the longest pause"),
             );

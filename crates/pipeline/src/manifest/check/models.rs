@@ -1,7 +1,7 @@
 //! Checks of the model tables: names, addresses, keys, numbers.
 
-use super::super::fault::{Fault, suggest};
-use super::super::place::KeyPath;
+use super::super::diagnostic::{Diagnostic, suggest};
+use super::super::place::TablePath;
 use super::super::types::{Api, CallTimeouts, Fail, Model, OneOrMany};
 use super::Checker;
 use crate::key_path;
@@ -42,27 +42,29 @@ impl Checker<'_> {
         for (key, score) in [("margin", set.margin), ("max_drop", set.max_drop)] {
             if let Some(score) = score.filter(|score| !(0.0..=1.0).contains(score)) {
                 self.add(
-                    Fault::at(key_path!["optimize", key], format!("`{key}` is {score}"))
+                    Diagnostic::at(key_path!["optimize", key], format!("`{key}` is {score}"))
                         .wanted("wanted a score from 0 to 1"),
                 );
             }
         }
         if let Some(samples) = set.samples.filter(|samples| !(1..=100).contains(samples)) {
             self.add(
-                Fault::at(key_path!["optimize", "samples"], format!("`samples` is {samples}"))
+                Diagnostic::at(key_path!["optimize", "samples"], format!("`samples` is {samples}"))
                     .wanted("wanted 1 to 100 draws of each text"),
             );
         }
     }
 
-    pub(super) fn model_names(&mut self, at: &KeyPath, models: &OneOrMany) {
+    pub(super) fn model_names(&mut self, at: &TablePath, models: &OneOrMany) {
         let known: Vec<&str> = self.tables.models.keys().map(String::as_str).collect();
         self.names_known(at, models, &known);
     }
 
-    pub(super) fn names_known(&mut self, at: &KeyPath, models: &OneOrMany, known: &[&str]) {
+    pub(super) fn names_known(&mut self, at: &TablePath, models: &OneOrMany, known: &[&str]) {
         if models.as_slice().is_empty() {
-            self.add(Fault::at(at, format!("`{at}` is an empty list")).wanted("wanted at least one model"));
+            self.add(
+                Diagnostic::at(at, format!("`{at}` is an empty list")).wanted("wanted at least one model"),
+            );
         }
         for (index, name) in models.as_slice().iter().enumerate() {
             if known.contains(&name.as_str()) {
@@ -74,15 +76,17 @@ impl Checker<'_> {
             };
             let hint = suggest(name, known.iter().copied())
                 .unwrap_or_else(|| format!("add a table `[models.{name}]`"));
-            self.add(Fault::at(at, format!("unknown model `{name}`")).wanted("no such model").hint(hint));
+            self.add(
+                Diagnostic::at(at, format!("unknown model `{name}`")).wanted("no such model").hint(hint),
+            );
         }
     }
 
-    pub(super) fn model(&mut self, at: &KeyPath, model: &Model, whole: bool) {
+    pub(super) fn model(&mut self, at: &TablePath, model: &Model, whole: bool) {
         let Some(api) = model.api else {
             if whole {
                 self.add(
-                    Fault::at(at, format!("`{at}` has no `api`"))
+                    Diagnostic::at(at, format!("`{at}` has no `api`"))
                         .on_key()
                         .wanted("`api` is missing")
                         .hint("add `api = \"openai\"` (or anthropic, ollama, command, recorded, simulated)"),
@@ -112,7 +116,7 @@ impl Checker<'_> {
             for (key, given, example) in needs {
                 if !given {
                     self.add(
-                        Fault::at(
+                        Diagnostic::at(
                             at.then("api"),
                             format!("`{at}` has no `{key}`, which api `{}` needs", api.name()),
                         )
@@ -144,7 +148,7 @@ impl Checker<'_> {
         for (key, given, fits, whose) in fits {
             if given && !fits {
                 self.add(
-                    Fault::at(at.then(key), format!("`{key}` has no meaning for api `{}`", api.name()))
+                    Diagnostic::at(at.then(key), format!("`{key}` has no meaning for api `{}`", api.name()))
                         .on_key()
                         .wanted(format!("this key is for api {whose}"))
                         .hint("remove the key, or change `api`"),
@@ -159,7 +163,7 @@ impl Checker<'_> {
         self.model_values(at, model);
     }
 
-    fn base_url(&mut self, at: &KeyPath, url: &str, api: Api) {
+    fn base_url(&mut self, at: &TablePath, url: &str, api: Api) {
         if !self.url(at, url) {
             return;
         }
@@ -168,9 +172,12 @@ impl Checker<'_> {
             if let Some(root) = path.strip_suffix(end) {
                 let root = if api == Api::Anthropic { root.trim_end_matches("/v1") } else { root };
                 self.add(
-                    Fault::at(at, format!("`{at}` is the address of a call, wanted the root of the API"))
-                        .wanted(format!("`{end}` is added by planexe"))
-                        .hint(format!("write \"{root}\"")),
+                    Diagnostic::at(
+                        at,
+                        format!("`{at}` is the address of a call, wanted the root of the API"),
+                    )
+                    .wanted(format!("`{end}` is added by planexe"))
+                    .hint(format!("write \"{root}\"")),
                 );
                 return;
             }
@@ -186,14 +193,14 @@ impl Checker<'_> {
                 format!("write \"{}\"", path.trim_end_matches("/v1"))
             };
             self.add(
-                Fault::at(at, format!("the `base_url` of api `{}` does not end in `/v1`", api.name()))
+                Diagnostic::at(at, format!("the `base_url` of api `{}` does not end in `/v1`", api.name()))
                     .wanted("`/v1` is too much")
                     .hint(hint),
             );
         }
     }
 
-    fn model_values(&mut self, at: &KeyPath, model: &Model) {
+    fn model_values(&mut self, at: &TablePath, model: &Model) {
         for header in model.headers.keys() {
             let lower = header.to_lowercase();
             let secret = ["authorization", "api-key", "apikey", "cookie", "token", "secret", "password"]
@@ -201,7 +208,7 @@ impl Checker<'_> {
                 .any(|word| lower.contains(word));
             if secret {
                 self.add(
-                    Fault::at(
+                    Diagnostic::at(
                         at.then("headers").then(header),
                         format!("the header `{header}` carries a secret"),
                     )
@@ -226,7 +233,7 @@ impl Checker<'_> {
         ] {
             if value == Some(0) {
                 let at = at.then(key);
-                self.add(Fault::at(&at, format!("`{at}` is 0")).wanted("wanted 1 or more"));
+                self.add(Diagnostic::at(&at, format!("`{at}` is 0")).wanted("wanted 1 or more"));
             }
         }
         if let Some(price) = &model.price {
@@ -239,7 +246,8 @@ impl Checker<'_> {
                 if value.is_some_and(|value| value < 0.0) {
                     let at = at.then("price").then(key);
                     self.add(
-                        Fault::at(&at, format!("`{at}` is negative")).wanted("wanted USD per million tokens"),
+                        Diagnostic::at(&at, format!("`{at}` is negative"))
+                            .wanted("wanted USD per million tokens"),
                     );
                 }
             }
@@ -260,17 +268,21 @@ impl Checker<'_> {
         };
         for (at, share) in shares {
             if !(0.0..=1.0).contains(&share) {
-                self.add(Fault::at(&at, format!("`{at}` is {share}")).wanted("wanted a share from 0 to 1"));
+                self.add(
+                    Diagnostic::at(&at, format!("`{at}` is {share}")).wanted("wanted a share from 0 to 1"),
+                );
             }
         }
         if model.command.first().is_some_and(|program| program.trim().is_empty()) {
             self.add(
-                Fault::at(at.then("command").then(0), "an empty program name").wanted("wanted a program"),
+                Diagnostic::at(at.then("command").then(0), "an empty program name")
+                    .wanted("wanted a program"),
             );
         }
         if model.model.as_ref().is_some_and(|model| model.trim().is_empty()) {
             self.add(
-                Fault::at(at.then("model"), "an empty model name").wanted("wanted the name its server knows"),
+                Diagnostic::at(at.then("model"), "an empty model name")
+                    .wanted("wanted the name its server knows"),
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Checker, TaskChecker};
 use crate::key_path;
-use crate::manifest::fault::{Fault, suggest};
+use crate::manifest::diagnostic::{Diagnostic, suggest};
 use crate::manifest::tiers::{MARKS, MOST};
 
 impl Checker<'_> {
@@ -15,7 +15,7 @@ impl Checker<'_> {
             match &tier.model {
                 Some(models) => self.model_names(&at.then("model"), models),
                 None => self.add(
-                    Fault::at(&at, format!("tier `{name}` has no models"))
+                    Diagnostic::at(&at, format!("tier `{name}` has no models"))
                         .wanted("`model` is missing")
                         .hint("model = [\"local\"]"),
                 ),
@@ -23,16 +23,19 @@ impl Checker<'_> {
             let up_to = tier.up_to.unwrap_or(MOST);
             if !(4..=MOST).contains(&up_to) {
                 self.add(
-                    Fault::at(at.then("up_to"), format!("no sum is {up_to}"))
+                    Diagnostic::at(at.then("up_to"), format!("no sum is {up_to}"))
                         .wanted(format!("wanted 4 to {MOST}: four marks of 1 to 5")),
                 );
             }
             if let Some((other, least)) = before.filter(|(_, least)| *least >= up_to) {
                 let at = if tier.up_to.is_some() { at.then("up_to") } else { at };
                 self.add(
-                    Fault::at(at, format!("tier `{name}` takes no task: `{other}` takes all up to {least}"))
-                        .wanted(format!("wanted more than {least}"))
-                        .hint("tiers are listed from the smallest models to the largest"),
+                    Diagnostic::at(
+                        at,
+                        format!("tier `{name}` takes no task: `{other}` takes all up to {least}"),
+                    )
+                    .wanted(format!("wanted more than {least}"))
+                    .hint("tiers are listed from the smallest models to the largest"),
                 );
             }
             before = Some((name, up_to));
@@ -51,7 +54,7 @@ impl TaskChecker<'_, '_> {
         }
         if task.model.is_some() {
             self.all.add(
-                Fault::at(self.at.then("model"), format!("task `{name}` has `model` and `{key}`"))
+                Diagnostic::at(self.at.then("model"), format!("task `{name}` has `model` and `{key}`"))
                     .wanted("wanted one of the two")
                     .related(self.at.then(key), "this says which models, too"),
             );
@@ -61,7 +64,7 @@ impl TaskChecker<'_, '_> {
             let hint =
                 suggest(tier, known).unwrap_or_else(|| format!("[tiers.{tier}] with `model = [\"…\"]`"));
             self.all.add(
-                Fault::at(self.at.then("tier"), format!("no tier is called `{tier}`"))
+                Diagnostic::at(self.at.then("tier"), format!("no tier is called `{tier}`"))
                     .wanted("no such tier")
                     .hint(hint),
             );
@@ -74,7 +77,8 @@ impl TaskChecker<'_, '_> {
                 sound = false;
                 let place = at.then(mark);
                 self.all.add(
-                    Fault::at(place, format!("`{mark}` is {value}")).wanted("wanted 1 (easy) to 5 (hard)"),
+                    Diagnostic::at(place, format!("`{mark}` is {value}"))
+                        .wanted("wanted 1 (easy) to 5 (hard)"),
                 );
             }
         }
@@ -85,12 +89,12 @@ impl TaskChecker<'_, '_> {
         let most = tiers.values().map(|tier| tier.up_to.unwrap_or(MOST)).max();
         match most {
             None => self.all.add(
-                Fault::at(at, "there are no tiers, so a complexity chooses nothing")
+                Diagnostic::at(at, "there are no tiers, so a complexity chooses nothing")
                     .wanted("wanted `[tiers]`")
                     .hint("[tiers.small] with `model = [\"local\"]` and `up_to = 8`"),
             ),
             Some(most) if sum > most => self.all.add(
-                Fault::at(
+                Diagnostic::at(
                     at,
                     format!("the complexity of task `{name}` is {sum}, and no tier takes more than {most}"),
                 )

@@ -1,9 +1,9 @@
 //! The command of a task: its words, what `$in` and `$out` stand for, its environment.
 
 use super::TaskChecker;
-use crate::manifest::fault::{Fault, suggest};
+use crate::manifest::diagnostic::{Diagnostic, suggest};
 use crate::manifest::inputs::NamedInput;
-use crate::manifest::place::KeyPath;
+use crate::manifest::place::TablePath;
 use crate::manifest::types::{Command, Env};
 
 /// `$in.NAME`, `$out.N` and `$key` in a command's text: what, and the name.
@@ -40,11 +40,11 @@ impl TaskChecker<'_, '_> {
     pub(super) fn command(&mut self, inputs: &[NamedInput]) {
         let Some(command) = &self.task.command else { return };
         let at = self.at.then("command");
-        let parts: Vec<(KeyPath, &str)> = match command {
+        let parts: Vec<(TablePath, &str)> = match command {
             Command::Argv(argv) => {
                 if argv.is_empty() || argv[0].trim().is_empty() {
                     self.add(
-                        Fault::at(&at, format!("the command of task `{}` is empty", self.name))
+                        Diagnostic::at(&at, format!("the command of task `{}` is empty", self.name))
                             .wanted("wanted a program"),
                     );
                 }
@@ -53,7 +53,7 @@ impl TaskChecker<'_, '_> {
             Command::Shell(line) => {
                 if line.trim().is_empty() {
                     self.add(
-                        Fault::at(&at, format!("the command of task `{}` is empty", self.name))
+                        Diagnostic::at(&at, format!("the command of task `{}` is empty", self.name))
                             .wanted("wanted a program"),
                     );
                 }
@@ -68,7 +68,7 @@ impl TaskChecker<'_, '_> {
     }
 
     /// Braces of our templates, which mean nothing in a command.
-    fn braces(&mut self, at: &KeyPath, part: &str, inputs: &[NamedInput]) {
+    fn braces(&mut self, at: &TablePath, part: &str, inputs: &[NamedInput]) {
         // Other programs have braces of their own; only what planexe's templates know is meant.
         let ours = |name: &str| {
             matches!(name, "key" | "item" | "vars" | "inputs" | "task")
@@ -80,7 +80,7 @@ impl TaskChecker<'_, '_> {
         });
         if braced.into_iter().any(ours) {
             self.add(
-                Fault::at(at, "`{{ … }}` has no meaning in a command")
+                Diagnostic::at(at, "`{{ … }}` has no meaning in a command")
                     .wanted("commands are not templates")
                     .hint("use `$in`, `$in.NAME`, `$out`, `$key`, or `env = { NAME = \"…\" }`"),
             );
@@ -88,7 +88,7 @@ impl TaskChecker<'_, '_> {
     }
 
     /// `$in.NAME`, `$out.N` and `$key` that stand for nothing.
-    fn placeholders(&mut self, at: &KeyPath, part: &str, inputs: &[NamedInput]) {
+    fn placeholders(&mut self, at: &TablePath, part: &str, inputs: &[NamedInput]) {
         for (kind, name) in placeholders(part) {
             match kind {
                 "in" if name == "item" && self.task.foreach.as_ref().is_some_and(|it| it.glob.is_some()) => {}
@@ -99,7 +99,7 @@ impl TaskChecker<'_, '_> {
                 {
                     let known: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
                     self.add(
-                        Fault::at(
+                        Diagnostic::at(
                             at,
                             format!("task `{}` has no input `{name}`, used as `$in.{name}`", self.name),
                         )
@@ -110,7 +110,7 @@ impl TaskChecker<'_, '_> {
                 "out" if name.parse::<usize>().map_or(true, |n| n >= self.task.outputs.len()) => {
                     let count = self.task.outputs.len();
                     self.add(
-                        Fault::at(at, format!("task `{}` has no output `$out.{name}`", self.name))
+                        Diagnostic::at(at, format!("task `{}` has no output `$out.{name}`", self.name))
                             .wanted("no such output")
                             .hint(match count {
                                 0 => "add `outputs = [\"…\"]`".to_owned(),
@@ -120,7 +120,7 @@ impl TaskChecker<'_, '_> {
                     );
                 }
                 "key" if self.task.foreach.is_none() => self.add(
-                    Fault::at(at, format!("`$key` in task `{}`, which has no `foreach`", self.name))
+                    Diagnostic::at(at, format!("`$key` in task `{}`, which has no `foreach`", self.name))
                         .wanted("no key to put here")
                         .hint("write `$$key` for a shell variable of that name"),
                 ),
@@ -133,7 +133,7 @@ impl TaskChecker<'_, '_> {
         if let Some(Env::Table(table)) = self.task.env.as_deref() {
             for name in table.keys().filter(|name| name.is_empty() || name.contains('=')) {
                 self.add(
-                    Fault::at(
+                    Diagnostic::at(
                         self.at.then("env").then(name),
                         format!("`{name}` is not the name of an environment variable"),
                     )

@@ -1,8 +1,8 @@
 //! Who evaluates a task, and the numbers of `eval` and `refine`.
 
 use super::TaskChecker;
-use crate::manifest::fault::Fault;
-use crate::manifest::place::KeyPath;
+use crate::manifest::diagnostic::Diagnostic;
+use crate::manifest::place::TablePath;
 use crate::manifest::recipe::Recipe;
 
 impl TaskChecker<'_, '_> {
@@ -13,7 +13,7 @@ impl TaskChecker<'_, '_> {
         let at = self.at.then("eval");
         match (&eval.prompt, &eval.command) {
             (Some(_), Some(_)) => self.add(
-                Fault::at(
+                Diagnostic::at(
                     at.then("command"),
                     format!("`eval` of task `{}` has both a prompt and a command", self.name),
                 )
@@ -23,10 +23,13 @@ impl TaskChecker<'_, '_> {
                 .hint("keep the one that is to score"),
             ),
             (None, None) => self.add(
-                Fault::at(&at, format!("`eval` of task `{}` has neither a prompt nor a command", self.name))
-                    .on_key()
-                    .wanted("`prompt` or `command` is missing")
-                    .hint("add `prompt = \"prompts/judge.md\"`: what the evaluator is asked"),
+                Diagnostic::at(
+                    &at,
+                    format!("`eval` of task `{}` has neither a prompt nor a command", self.name),
+                )
+                .on_key()
+                .wanted("`prompt` or `command` is missing")
+                .hint("add `prompt = \"prompts/judge.md\"`: what the evaluator is asked"),
             ),
             _ => {}
         }
@@ -38,7 +41,7 @@ impl TaskChecker<'_, '_> {
             ];
             for (key, _) in asks.into_iter().filter(|(_, given)| *given) {
                 self.add(
-                    Fault::at(at.then(key), format!("`{key}` has no meaning where a command evaluates"))
+                    Diagnostic::at(at.then(key), format!("`{key}` has no meaning where a command evaluates"))
                         .on_key()
                         .wanted("only with `prompt`")
                         .hint("remove the key"),
@@ -55,7 +58,7 @@ impl TaskChecker<'_, '_> {
             && self.all.tables.defaults.model.is_none()
         {
             self.add(
-                Fault::at(&at, format!("nothing says which model evaluates task `{}`", self.name))
+                Diagnostic::at(&at, format!("nothing says which model evaluates task `{}`", self.name))
                     .on_key()
                     .wanted("`model` is missing")
                     .hint("add `model = \"…\"` here or to `[defaults]`"),
@@ -67,7 +70,7 @@ impl TaskChecker<'_, '_> {
         self.share(&at, "threshold", eval.threshold);
         if eval.rescue == Some(true) && self.recipe == Recipe::Prompt {
             self.add(
-                Fault::at(
+                Diagnostic::at(
                     at.then("rescue"),
                     "`rescue` has no meaning in a prompt task: an answer that failed is none",
                 )
@@ -78,7 +81,7 @@ impl TaskChecker<'_, '_> {
         }
         for (key, number) in [("max_rounds", eval.max_rounds.map(u64::from)), ("max_bytes", eval.max_bytes)] {
             if number == Some(0) {
-                self.add(Fault::at(at.then(key), format!("`{key}` is 0")).wanted("wanted 1 or more"));
+                self.add(Diagnostic::at(at.then(key), format!("`{key}` is 0")).wanted("wanted 1 or more"));
             }
         }
     }
@@ -88,14 +91,14 @@ impl TaskChecker<'_, '_> {
         let at = self.at.then("refine");
         if self.task.eval.is_none() {
             self.add(
-                Fault::at(&at, format!("`refine` of task `{}` has no notes to go by", self.name))
+                Diagnostic::at(&at, format!("`refine` of task `{}` has no notes to go by", self.name))
                     .on_key()
                     .wanted("only with `eval`")
                     .hint("add `eval = { prompt = \"prompts/judge.md\" }`: each round is given its notes"),
             );
         } else if self.task.eval.as_ref().is_some_and(|eval| eval.max_rounds.is_some()) {
             self.add(
-                Fault::at(
+                Diagnostic::at(
                     self.at.then("eval").then("max_rounds"),
                     "with `refine` the rounds are counted there",
                 )
@@ -106,21 +109,20 @@ impl TaskChecker<'_, '_> {
         }
         match refine.max_rounds {
             None => self.add(
-                Fault::at(&at, "`refine` does not say how many rounds")
+                Diagnostic::at(&at, "`refine` does not say how many rounds")
                     .on_key()
                     .wanted("`max_rounds` is missing")
                     .hint("add `max_rounds = 3`"),
             ),
-            Some(0) => {
-                self.add(Fault::at(at.then("max_rounds"), "`max_rounds` is 0").wanted("wanted 1 or more"))
-            }
+            Some(0) => self
+                .add(Diagnostic::at(at.then("max_rounds"), "`max_rounds` is 0").wanted("wanted 1 or more")),
             Some(_) => {}
         }
         self.share(&at, "until", refine.until);
     }
 
     /// A score is from 0 to 1.
-    fn share(&mut self, at: &KeyPath, key: &'static str, score: Option<f64>) {
+    fn share(&mut self, at: &TablePath, key: &'static str, score: Option<f64>) {
         if let Some(score) = score.filter(|score| !(0.0..=1.0).contains(score)) {
             // Of ten, or in percent.
             let better = match score {
@@ -129,7 +131,7 @@ impl TaskChecker<'_, '_> {
                 _ => None,
             };
             self.add(
-                Fault::at(at.then(key), format!("`{key}` is {score}"))
+                Diagnostic::at(at.then(key), format!("`{key}` is {score}"))
                     .wanted("wanted a score from 0 to 1")
                     .maybe_hint(better.map(|better| format!("write `{better}`"))),
             );

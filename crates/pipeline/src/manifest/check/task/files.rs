@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::TaskChecker;
-use crate::manifest::fault::{Fault, suggest};
+use crate::manifest::diagnostic::{Diagnostic, suggest};
 use crate::manifest::inputs::NamedInput;
 use crate::manifest::names::{identifier, is_identifier};
 use crate::manifest::paths;
-use crate::manifest::place::KeyPath;
+use crate::manifest::place::TablePath;
 use crate::manifest::recipe::Recipe;
 use crate::manifest::types::{Command, Foreach, Output};
 
@@ -18,12 +18,12 @@ impl TaskChecker<'_, '_> {
         let Foreach { file, items, key, glob, batch } = &**foreach;
         match (file, glob) {
             (None, None) => self.add(
-                Fault::at(&at, format!("`foreach` of task `{}` names neither `file` nor `glob`", self.name))
+                Diagnostic::at(&at, format!("`foreach` of task `{}` names neither `file` nor `glob`", self.name))
                     .wanted("`file` or `glob` is missing")
                     .hint("write `foreach = { file = \"experts.json\", items = \"/experts\" }` or `{ glob = \"docs/*.txt\" }`"),
             ),
             (Some(_), Some(_)) => self.add(
-                Fault::at(at.then("glob"), format!("`foreach` of task `{}` has both `file` and `glob`", self.name))
+                Diagnostic::at(at.then("glob"), format!("`foreach` of task `{}` has both `file` and `glob`", self.name))
                     .on_key()
                     .wanted("one too many")
                     .related(at.then("file"), "the other")
@@ -35,7 +35,7 @@ impl TaskChecker<'_, '_> {
             for (name, given) in [("items", items.is_some()), ("key", key.is_some())] {
                 if given {
                     self.add(
-                        Fault::at(at.then(name), format!("`{name}` has no meaning with `glob`"))
+                        Diagnostic::at(at.then(name), format!("`{name}` has no meaning with `glob`"))
                             .on_key()
                             .wanted("only with `file`")
                             .hint("remove the key: items are the files, keyed by their names"),
@@ -44,12 +44,17 @@ impl TaskChecker<'_, '_> {
             }
         }
         match batch {
-            Some(0) => self.add(Fault::at(at.then("batch"), "a batch of 0 items").wanted("wanted 1 or more")),
+            Some(0) => {
+                self.add(Diagnostic::at(at.then("batch"), "a batch of 0 items").wanted("wanted 1 or more"))
+            }
             Some(2..) if key.is_some() => self.add(
-                Fault::at(at.then("key"), "`key` has no meaning with `batch`: a batch is a list of items")
-                    .on_key()
-                    .wanted("not with `batch`")
-                    .related(at.then("batch"), "several items an instance"),
+                Diagnostic::at(
+                    at.then("key"),
+                    "`key` has no meaning with `batch`: a batch is a list of items",
+                )
+                .on_key()
+                .wanted("not with `batch`")
+                .related(at.then("batch"), "several items an instance"),
             ),
             _ => {}
         }
@@ -59,13 +64,13 @@ impl TaskChecker<'_, '_> {
         {
             let better = pointer.trim_start_matches("$.").trim_start_matches('.').replace('.', "/");
             self.add(
-                Fault::at(at.then("items"), format!("`{pointer}` is not a JSON pointer"))
+                Diagnostic::at(at.then("items"), format!("`{pointer}` is not a JSON pointer"))
                     .wanted("wanted one that starts with `/`")
                     .hint(format!("write \"/{better}\"")),
             );
         }
         if key.as_ref().is_some_and(|key| key.trim().is_empty()) {
-            self.add(Fault::at(at.then("key"), "an empty `key`").wanted("wanted a member of the items"));
+            self.add(Diagnostic::at(at.then("key"), "an empty `key`").wanted("wanted a member of the items"));
         }
         for (key, path, glob) in [("file", file, false), ("glob", glob, true)] {
             let Some(path) = path else { continue };
@@ -75,7 +80,7 @@ impl TaskChecker<'_, '_> {
                 self.all.path_fault(at, fault);
             } else if !glob && paths::is_glob(&path) {
                 self.add(
-                    Fault::at(at, format!("`{path}` is a pattern"))
+                    Diagnostic::at(at, format!("`{path}` is a pattern"))
                         .wanted("wanted the path of one JSON file")
                         .hint("for one instance per file write `foreach = { glob = \"…\" }`"),
                 );
@@ -84,21 +89,22 @@ impl TaskChecker<'_, '_> {
     }
 
     /// A path with the vars put in; notes what is wrong with it.
-    fn path(&mut self, at: &KeyPath, path: &str, key_allowed: bool) -> Option<String> {
+    fn path(&mut self, at: &TablePath, path: &str, key_allowed: bool) -> Option<String> {
         match paths::substitute_vars(path, &self.all.tables.vars) {
             Err(fault) => {
                 self.all.path_fault(at.clone(), fault);
                 None
             }
             Ok(path) if paths::has_key(&path) && !key_allowed => {
-                let fault = Fault::at(
+                let fault = Diagnostic::at(
                     at,
                     format!("`{{{{ key }}}}` in a path of task `{}`, which has no `foreach`", self.name),
                 )
                 .wanted("no key to put here")
                 .hint("add `foreach = { file = \"…\", items = \"/…\" }`, or remove `{{ key }}`");
                 self.add(if self.task.foreach.is_some() {
-                    Fault::at(at, "`{{ key }}` in the list the keys come from").wanted("no key to put here")
+                    Diagnostic::at(at, "`{{ key }}` in the list the keys come from")
+                        .wanted("no key to put here")
                 } else {
                     fault
                 });
@@ -136,10 +142,16 @@ impl TaskChecker<'_, '_> {
             let listed = matches!(task.inputs, crate::manifest::types::Inputs::List(_));
             if let Some(first) = seen.insert(name, input) {
                 self.add(
-                    Fault::at(key_path, format!("two inputs of task `{}` are named `{name}`", self.name))
-                        .wanted("the same name again")
-                        .related(&first.key_path, "the first")
-                        .hint(format!("give names of your own: `inputs = {{ {name} = \"{}\", {name}_2 = \"{pattern}\" }}`", first.pattern)),
+                    Diagnostic::at(
+                        key_path,
+                        format!("two inputs of task `{}` are named `{name}`", self.name),
+                    )
+                    .wanted("the same name again")
+                    .related(&first.key_path, "the first")
+                    .hint(format!(
+                        "give names of your own: `inputs = {{ {name} = \"{}\", {name}_2 = \"{pattern}\" }}`",
+                        first.pattern
+                    )),
                 );
                 continue;
             }
@@ -161,7 +173,7 @@ impl TaskChecker<'_, '_> {
             }
             if templates && taken.contains(&name.as_str()) {
                 self.add(
-                    Fault::at(
+                    Diagnostic::at(
                         key_path,
                         format!("an input named `{name}`, which is planexe's own name in templates"),
                     )
@@ -171,7 +183,7 @@ impl TaskChecker<'_, '_> {
             } else if templates && !listed && !is_identifier(name) {
                 let better = identifier(name);
                 self.add(
-                    Fault::at(key_path, format!("the input name `{name}` cannot be used in templates"))
+                    Diagnostic::at(key_path, format!("the input name `{name}` cannot be used in templates"))
                         .on_key()
                         .wanted("wanted letters, digits and `_`")
                         .maybe_hint((!better.is_empty()).then(|| format!("write `{better}`"))),
@@ -185,7 +197,7 @@ impl TaskChecker<'_, '_> {
             let known: Vec<&str> =
                 inputs.iter().flat_map(|input| [input.name.as_str(), input.pattern.as_str()]).collect();
             self.add(
-                Fault::at(
+                Diagnostic::at(
                     self.at.then("optional").then(index),
                     format!("task `{}` has no input `{wanted}`", self.name),
                 )
@@ -217,7 +229,7 @@ impl TaskChecker<'_, '_> {
                     _ => format!("{path}-{{{{ key }}}}"),
                 };
                 self.add(
-                    Fault::at(at, format!("all instances of task `{}` would write `{path}`", self.name))
+                    Diagnostic::at(at, format!("all instances of task `{}` would write `{path}`", self.name))
                         .wanted("`{{ key }}` is missing")
                         .hint(format!("write \"{better}\"")),
                 );
@@ -233,16 +245,16 @@ impl TaskChecker<'_, '_> {
             let at = at.then(index);
             match (self.recipe, index, template) {
                 (Recipe::Prompt, 0, true) => self.add(
-                    Fault::at(at, format!("the first output of task `{}` is the answer itself, and has no template", self.name))
+                    Diagnostic::at(at, format!("the first output of task `{}` is the answer itself, and has no template", self.name))
                         .wanted("wanted a path")
                         .hint("name the answer first, then what is rendered from it: `outputs = [\"answer.json\", { path = …, template = … }]`"),
                 ),
                 (Recipe::Template, 0, true) => self.add(
-                    Fault::at(at, format!("the first output of task `{}` is made by its `template`, and has no other", self.name))
+                    Diagnostic::at(at, format!("the first output of task `{}` is made by its `template`, and has no other", self.name))
                         .wanted("wanted a path"),
                 ),
                 (Recipe::Prompt | Recipe::Template, 1.., false) => self.add(
-                    Fault::at(at, format!("nothing says how output {} of task `{}` is made", index + 1, self.name))
+                    Diagnostic::at(at, format!("nothing says how output {} of task `{}` is made", index + 1, self.name))
                         .wanted("a template is missing")
                         .hint(format!(
                             "write `{{ path = \"{}\", template = \"templates/….j2\" }}`",
@@ -250,13 +262,13 @@ impl TaskChecker<'_, '_> {
                         )),
                 ),
                 (Recipe::Command | Recipe::Gate | Recipe::Human, _, true) => self.add(
-                    Fault::at(at.then("template"), format!("an output's `template` has no meaning in a {} task", self.recipe.key()))
+                    Diagnostic::at(at.then("template"), format!("an output's `template` has no meaning in a {} task", self.recipe.key()))
                         .on_key()
                         .wanted("only with `prompt` or `template`")
                         .hint("make a task of its own: `inputs = [the output]`, `template = …`"),
                 ),
                 (Recipe::Gate, 1.., false) => self.add(
-                    Fault::at(at, format!("the gate `{}` has more than one output", self.name))
+                    Diagnostic::at(at, format!("the gate `{}` has more than one output", self.name))
                         .wanted("one too many")
                         .hint("a gate writes its verdict to one file"),
                 ),

@@ -1,8 +1,8 @@
 //! Checks of one task: its recipe and the keys that fit it, what it names, its paths, its command.
 
-use super::super::fault::{Fault, nearest};
+use super::super::diagnostic::{Diagnostic, nearest};
 use super::super::inputs::named;
-use super::super::place::KeyPath;
+use super::super::place::TablePath;
 use super::super::recipe::Recipe;
 use super::super::types::{Check, Task};
 use super::Checker;
@@ -13,7 +13,7 @@ mod files;
 mod recipe;
 
 pub(super) struct TaskChecker<'a, 'b> {
-    pub(super) at: KeyPath,
+    pub(super) at: TablePath,
     pub(super) name: &'a str,
     pub(super) task: &'a Task,
     pub(super) recipe: Recipe,
@@ -21,7 +21,7 @@ pub(super) struct TaskChecker<'a, 'b> {
 }
 
 impl TaskChecker<'_, '_> {
-    fn add(&mut self, fault: Fault) {
+    fn add(&mut self, fault: Diagnostic) {
         self.all.add(fault);
     }
 
@@ -55,7 +55,7 @@ impl TaskChecker<'_, '_> {
             && !(share > 0.0 && share <= 1.0)
         {
             self.add(
-                Fault::at(self.at.then("min_success"), format!("`min_success` is {share}"))
+                Diagnostic::at(self.at.then("min_success"), format!("`min_success` is {share}"))
                     .wanted("wanted a share above 0, up to 1")
                     .maybe_hint((2.0..=100.0).contains(&share).then(|| format!("write `{}`", share / 100.0))),
             );
@@ -71,7 +71,7 @@ impl TaskChecker<'_, '_> {
             let most = check.max_items.get(pointer)?;
             (least > most).then(|| (at.then("min_items").then(pointer), at.then("max_items").then(pointer)))
         });
-        let mut pairs: Vec<(KeyPath, KeyPath)> = limits.collect();
+        let mut pairs: Vec<(TablePath, TablePath)> = limits.collect();
         let is_more = |least: Option<u64>, most: Option<u64>| least.zip(most).is_some_and(|(a, b)| a > b);
         if is_more(check.min_words, check.max_words) {
             pairs.push((at.then("min_words"), at.then("max_words")));
@@ -82,7 +82,7 @@ impl TaskChecker<'_, '_> {
                 pairs.push((at.then("min_words"), at.then("max_words")));
             }
             if let Some(share) = rule.alike.filter(|share| !(0.0..=1.0).contains(share)) {
-                let fault = Fault::at(at.then("alike"), format!("`alike` is {share}"));
+                let fault = Diagnostic::at(at.then("alike"), format!("`alike` is {share}"));
                 self.add(fault.wanted("wanted a share from 0 to 1"));
             }
         }
@@ -92,13 +92,13 @@ impl TaskChecker<'_, '_> {
                 pairs.push((at.then("min"), at.then("max")));
             }
             if let Some(ratio) = rule.max_ratio.filter(|ratio| *ratio < 1.0) {
-                let fault = Fault::at(at.then("max_ratio"), format!("`max_ratio` is {ratio}"));
+                let fault = Diagnostic::at(at.then("max_ratio"), format!("`max_ratio` is {ratio}"));
                 self.add(fault.wanted("wanted 1 or more: the upper bound over the lower one"));
             }
         }
         for (least, most) in pairs {
             self.add(
-                Fault::at(least, "no answer can have so many and so few at once")
+                Diagnostic::at(least, "no answer can have so many and so few at once")
                     .wanted("more than the greatest number")
                     .related(most, "the greatest number"),
             );
@@ -106,7 +106,7 @@ impl TaskChecker<'_, '_> {
         for (pointer, allowed) in &check.one_of {
             if allowed.is_empty() {
                 self.add(
-                    Fault::at(at.then("one_of").then(pointer), "no value is allowed")
+                    Diagnostic::at(at.then("one_of").then(pointer), "no value is allowed")
                         .wanted("wanted at least one"),
                 );
             }
@@ -129,7 +129,7 @@ impl TaskChecker<'_, '_> {
                 None => format!("add `{pool} = 2` to `[pools]`"),
             };
             self.add(
-                Fault::at(self.at.then("pool"), format!("unknown pool `{pool}`"))
+                Diagnostic::at(self.at.then("pool"), format!("unknown pool `{pool}`"))
                     .wanted("no such pool")
                     .hint(hint),
             );

@@ -1,9 +1,9 @@
 //! The recipe of a task, and the keys that fit it.
 
 use super::{TaskChecker, is_branch_name};
-use crate::manifest::fault::{Fault, list_of};
+use crate::manifest::diagnostic::{Diagnostic, list_of};
 use crate::manifest::inputs::named;
-use crate::manifest::place::KeyPath;
+use crate::manifest::place::TablePath;
 use crate::manifest::recipe::Recipe;
 
 impl TaskChecker<'_, '_> {
@@ -12,7 +12,7 @@ impl TaskChecker<'_, '_> {
         let (name, at) = (self.name, self.at.clone());
         if recipes.len() > 1 {
             let keys = list_of(recipes.iter().map(|recipe| recipe.key())).unwrap_or_default();
-            let mut fault = Fault::at(
+            let mut fault = Diagnostic::at(
                 at.then(recipes[1].key()),
                 format!("task `{name}` has {} recipes: {keys}", recipes.len()),
             )
@@ -27,7 +27,7 @@ impl TaskChecker<'_, '_> {
             Recipe::Group => {
                 if !task.outputs.is_empty() {
                     self.add(
-                        Fault::at(
+                        Diagnostic::at(
                             at.then("outputs"),
                             format!("task `{name}` has outputs, but nothing makes them"),
                         )
@@ -37,7 +37,7 @@ impl TaskChecker<'_, '_> {
                     );
                 } else if named(&task.inputs, &at).is_empty() && task.after.is_empty() {
                     self.add(
-                        Fault::at(&at, format!("task `{name}` does nothing"))
+                        Diagnostic::at(&at, format!("task `{name}` does nothing"))
                             .on_key()
                             .wanted("a recipe is missing")
                             .hint("add `prompt`, `command`, `template`, `gate` or `human`; or `inputs` for a group"),
@@ -47,7 +47,7 @@ impl TaskChecker<'_, '_> {
             recipe => {
                 if task.outputs.is_empty() {
                     self.add(
-                        Fault::at(&at, format!("task `{name}` has a {} but no outputs", recipe.key()))
+                        Diagnostic::at(&at, format!("task `{name}` has a {} but no outputs", recipe.key()))
                             .on_key()
                             .wanted("`outputs` is missing")
                             .hint(format!(
@@ -62,13 +62,15 @@ impl TaskChecker<'_, '_> {
             && gate.fail_if.trim().is_empty()
         {
             self.add(
-                Fault::at(at.then("gate"), format!("the gate of task `{name}` has no `fail_if`"))
+                Diagnostic::at(at.then("gate"), format!("the gate of task `{name}` has no `fail_if`"))
                     .wanted("`fail_if` is missing")
                     .hint("add `fail_if = \"{{ assessment.verdict == 'no-go' }}\"`"),
             );
         }
         if task.human.as_ref().is_some_and(|text| text.trim().is_empty()) {
-            self.add(Fault::at(at.then("human"), "nothing is asked of the person").wanted("wanted a text"));
+            self.add(
+                Diagnostic::at(at.then("human"), "nothing is asked of the person").wanted("wanted a text"),
+            );
         }
     }
 
@@ -120,7 +122,7 @@ impl TaskChecker<'_, '_> {
                 let whose =
                     fits.iter().map(|recipe| format!("`{}`", recipe.key())).collect::<Vec<_>>().join(", ");
                 self.add(
-                    Fault::at(
+                    Diagnostic::at(
                         self.at.then(key),
                         format!("`{key}` has no meaning in {what} (`{}`)", self.name),
                     )
@@ -138,7 +140,7 @@ impl TaskChecker<'_, '_> {
         let task = self.task;
         if task.stdout && task.in_place {
             self.add(
-                Fault::at(
+                Diagnostic::at(
                     self.at.then("in_place"),
                     format!("task `{}` has both `stdout` and `in_place`", self.name),
                 )
@@ -150,7 +152,7 @@ impl TaskChecker<'_, '_> {
         let isolated = task.isolate.as_ref().and_then(|isolate| isolate.wanted());
         if task.in_place && isolated.is_some() {
             self.add(
-                Fault::at(
+                Diagnostic::at(
                     self.at.then("in_place"),
                     format!("task `{}` has both `isolate` and `in_place`", self.name),
                 )
@@ -168,10 +170,13 @@ impl TaskChecker<'_, '_> {
             {
                 if given {
                     self.add(
-                        Fault::at(self.at.then(key), format!("`{key}` has no meaning without `foreach`"))
-                            .on_key()
-                            .wanted("only with `foreach`")
-                            .hint("remove the key, or add `foreach = { file = \"…\", items = \"/…\" }`"),
+                        Diagnostic::at(
+                            self.at.then(key),
+                            format!("`{key}` has no meaning without `foreach`"),
+                        )
+                        .on_key()
+                        .wanted("only with `foreach`")
+                        .hint("remove the key, or add `foreach = { file = \"…\", items = \"/…\" }`"),
                     );
                 }
             }
@@ -179,10 +184,10 @@ impl TaskChecker<'_, '_> {
     }
 
     /// A name that is to be a branch's, or part of one.
-    fn branch_name(&mut self, at: &KeyPath, key: &str, name: Option<&str>) {
+    fn branch_name(&mut self, at: &TablePath, key: &str, name: Option<&str>) {
         if let Some(name) = name.filter(|name| !is_branch_name(name)) {
             self.add(
-                Fault::at(at, format!("`{name}` can be no `{key}`: git takes no such name"))
+                Diagnostic::at(at, format!("`{name}` can be no `{key}`: git takes no such name"))
                     .wanted("wanted letters, digits, `-`, `_`, `/` or `.`"),
             );
         }

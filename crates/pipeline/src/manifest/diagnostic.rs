@@ -8,15 +8,15 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin as FileOrigin, Renderer, Snippet};
 use serde_json::{Value, json};
 
-use super::place::{KeyPath, Origin, Place, line_column};
+use super::place::{Origin, SourceSpan, TablePath, line_column};
 
 /// Where a fault is.
 #[derive(Debug, Clone)]
 pub enum At {
     /// At a key path of the manifest.
-    Path(KeyPath),
+    Path(TablePath),
     /// At a place in one of the files read.
-    Place(Place),
+    Span(SourceSpan),
     /// In another file, whose text is at hand.
     Text {
         /// The file.
@@ -32,7 +32,7 @@ pub enum At {
 
 /// One thing wrong: where, what, what was wanted, and something to type.
 #[derive(Debug, Clone)]
-pub struct Fault {
+pub struct Diagnostic {
     /// Where.
     pub at: At,
     /// Whether the key is marked rather than its value.
@@ -51,28 +51,28 @@ pub struct Fault {
     pub warning: bool,
 }
 
-impl From<KeyPath> for At {
-    fn from(path: KeyPath) -> At {
+impl From<TablePath> for At {
+    fn from(path: TablePath) -> At {
         At::Path(path)
     }
 }
 
-impl From<&KeyPath> for At {
-    fn from(path: &KeyPath) -> At {
+impl From<&TablePath> for At {
+    fn from(path: &TablePath) -> At {
         At::Path(path.clone())
     }
 }
 
-impl From<Place> for At {
-    fn from(place: Place) -> At {
-        At::Place(place)
+impl From<SourceSpan> for At {
+    fn from(place: SourceSpan) -> At {
+        At::Span(place)
     }
 }
 
-impl Fault {
+impl Diagnostic {
     /// A fault at a key path (or place), its value marked.
-    pub fn at(at: impl Into<At>, message: impl Into<String>) -> Fault {
-        Fault {
+    pub fn at(at: impl Into<At>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
             at: at.into(),
             on_key: false,
             message: message.into(),
@@ -86,28 +86,28 @@ impl Fault {
 
     /// The same, with the key marked instead of the value.
     #[must_use]
-    pub fn on_key(mut self) -> Fault {
+    pub fn on_key(mut self) -> Diagnostic {
         self.on_key = true;
         self
     }
 
     /// What was wanted: shown beside the caret.
     #[must_use]
-    pub fn wanted(mut self, wanted: impl Into<String>) -> Fault {
+    pub fn wanted(mut self, wanted: impl Into<String>) -> Diagnostic {
         self.wanted = Some(wanted.into());
         self
     }
 
     /// Something to type or do.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Fault {
+    pub fn hint(mut self, hint: impl Into<String>) -> Diagnostic {
         self.hint = Some(hint.into());
         self
     }
 
     /// A hint, if there is one.
     #[must_use]
-    pub fn maybe_hint(mut self, hint: Option<String>) -> Fault {
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Diagnostic {
         if hint.is_some() {
             self.hint = hint;
         }
@@ -116,27 +116,27 @@ impl Fault {
 
     /// Another place that matters, with a few words.
     #[must_use]
-    pub fn related(mut self, at: impl Into<At>, label: impl Into<String>) -> Fault {
+    pub fn related(mut self, at: impl Into<At>, label: impl Into<String>) -> Diagnostic {
         self.related.push((at.into(), label.into()));
         self
     }
 
     /// Keeps the line itself from being shown.
     #[must_use]
-    pub fn secret(mut self) -> Fault {
+    pub fn secret(mut self) -> Diagnostic {
         self.secret = true;
         self
     }
 
     /// The same as a warning.
     #[must_use]
-    pub fn warning(mut self) -> Fault {
+    pub fn warning(mut self) -> Diagnostic {
         self.warning = true;
         self
     }
 
     /// The key path, if that is how the fault is placed.
-    pub fn path(&self) -> Option<&KeyPath> {
+    pub fn path(&self) -> Option<&TablePath> {
         match &self.at {
             At::Path(path) => Some(path),
             _ => None,
@@ -146,9 +146,9 @@ impl Fault {
 
 /// All that is wrong, with the files it is wrong in.
 #[derive(Clone)]
-pub struct Faults {
+pub struct Diagnostics {
     /// The faults, in the order of the files.
-    pub list: Vec<Fault>,
+    pub list: Vec<Diagnostic>,
     /// Faults beyond the limit, counted only.
     pub more: usize,
     origin: Arc<Origin>,
@@ -173,15 +173,15 @@ struct Spot<'a> {
     span: Range<usize>,
 }
 
-impl Faults {
+impl Diagnostics {
     /// Faults found in a manifest's files, put in order.
-    pub fn new(origin: Arc<Origin>, mut list: Vec<Fault>) -> Faults {
-        let order = |fault: &Fault| match &fault.at {
+    pub fn new(origin: Arc<Origin>, mut list: Vec<Diagnostic>) -> Diagnostics {
+        let order = |fault: &Diagnostic| match &fault.at {
             At::Path(path) => match origin.place(path, fault.on_key) {
                 Some(place) => (0, place.source, place.start),
                 None => (0, 0, 0),
             },
-            At::Place(place) => (0, place.source, place.start),
+            At::Span(place) => (0, place.source, place.start),
             At::Text { .. } | At::File(_) => (1, 0, 0),
         };
         list.sort_by_key(order);
@@ -191,13 +191,13 @@ impl Faults {
             let place = match &fault.at {
                 At::Text { file, span, .. } => Some((file.clone(), span.start)),
                 At::File(file) => Some((file.clone(), 0)),
-                At::Path(_) | At::Place(_) => None,
+                At::Path(_) | At::Span(_) => None,
             };
             seen.insert((order(fault), place, fault.message.clone()))
         });
         let more = list.len().saturating_sub(MOST);
         list.truncate(MOST);
-        Faults { list, more, origin }
+        Diagnostics { list, more, origin }
     }
 
     /// How many there are.
@@ -223,7 +223,7 @@ impl Faults {
         out
     }
 
-    fn render_one(&self, fault: &Fault, renderer: &Renderer) -> String {
+    fn render_one(&self, fault: &Diagnostic, renderer: &Renderer) -> String {
         let title = printable(&fault.message);
         let wanted = fault.wanted.as_deref().map(printable);
         let hint = fault.hint.as_deref().map(printable);
@@ -318,7 +318,7 @@ impl Faults {
                 "line": line,
                 "column": column,
                 "level": if fault.warning { "warning" } else { "error" },
-                "key": fault.path().map(KeyPath::to_string),
+                "key": fault.path().map(TablePath::to_string),
                 "message": fault.message,
                 "wanted": fault.wanted,
                 "hint": fault.hint,
@@ -329,7 +329,7 @@ impl Faults {
     }
 
     fn spot<'a>(&'a self, at: &'a At, on_key: bool) -> Option<Spot<'a>> {
-        let from_place = |place: Place| {
+        let from_place = |place: SourceSpan| {
             let source = self.origin.sources.get(place.source as usize)?;
             Some(Spot {
                 file: shown_path(&source.path),
@@ -338,10 +338,12 @@ impl Faults {
             })
         };
         match at {
-            At::Path(path) => {
-                from_place(self.origin.place(path, on_key).unwrap_or(Place { source: 0, start: 0, end: 0 }))
-            }
-            At::Place(place) => from_place(*place),
+            At::Path(path) => from_place(self.origin.place(path, on_key).unwrap_or(SourceSpan {
+                source: 0,
+                start: 0,
+                end: 0,
+            })),
+            At::Span(place) => from_place(*place),
             At::Text { file, text, span } => Some(Spot { file: shown_path(file), text, span: span.clone() }),
             At::File(file) => Some(Spot { file: shown_path(file), text: "", span: 0..0 }),
         }
@@ -349,11 +351,11 @@ impl Faults {
 }
 
 /// A line that holds a secret is not shown for another fault either.
-fn hide_secrets(origin: &Origin, list: &mut [Fault]) {
-    let line = |fault: &Fault| {
+fn hide_secrets(origin: &Origin, list: &mut [Diagnostic]) {
+    let line = |fault: &Diagnostic| {
         let place = match &fault.at {
             At::Path(path) => origin.place(path, fault.on_key)?,
-            At::Place(place) => *place,
+            At::Span(place) => *place,
             At::Text { .. } | At::File(_) => return None,
         };
         let source = origin.sources.get(place.source as usize)?;
@@ -368,25 +370,25 @@ fn hide_secrets(origin: &Origin, list: &mut [Fault]) {
             fault.secret = true;
         }
         fault.related.retain(|(at, _)| {
-            let other = Fault { on_key: true, ..Fault::at(at.clone(), "") };
+            let other = Diagnostic { on_key: true, ..Diagnostic::at(at.clone(), "") };
             line(&other).is_none_or(|line| !secret.contains(&line))
         });
     }
 }
 
-impl fmt::Debug for Faults {
+impl fmt::Debug for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false, 110))
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.render(false, 110).trim_end())
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for Diagnostics {}
 
 impl Spot<'_> {
     /// The line of the span's start, without its end.
