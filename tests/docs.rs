@@ -283,7 +283,7 @@ fn the_page_of_the_agent_names_every_tool_argument_and_error() {
         }
     }
     let codes: Vec<String> = rows("\n## Errors\n").iter().map(|row| first(row)).collect();
-    assert_eq!(codes, planexe::mcp::fault::CODES.iter().map(|(code, _)| *code).collect::<Vec<_>>());
+    assert_eq!(codes, planexe::mcp::tool_error::CODES.iter().map(|(code, _)| *code).collect::<Vec<_>>());
     let short = include_str!("../llms.txt");
     for path in short.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path).is_file(), "{path}");

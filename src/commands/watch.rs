@@ -14,7 +14,7 @@ use crate::commands::args::HowArgs;
 use crate::ops::build::{BuildControl, Targets, ask_only, target_ids};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::exit::{self, Error};
-use planexe_base::process::{End, Lifeline, Limits, Watchdog};
+use planexe_base::process::{Lifeline, Limits, ProcessEnd, Watchdog};
 use planexe_base::record::Failure;
 use planexe_base::signals::{self, Signals};
 use planexe_base::style::{clean, count};
@@ -356,9 +356,9 @@ impl Watch<'_> {
             running.join().ok()
         });
         match end {
-            Some(End::Exited(0) | End::Cancelled) => {}
-            Some(End::Exited(code)) => self.session.say(&format!("warning: --exec: exit code {code}")),
-            Some(End::Signalled(signal)) => {
+            Some(ProcessEnd::Exited(0) | ProcessEnd::Cancelled) => {}
+            Some(ProcessEnd::Exited(code)) => self.session.say(&format!("warning: --exec: exit code {code}")),
+            Some(ProcessEnd::Signalled(signal)) => {
                 self.session.say(&format!("warning: --exec: ended by signal {signal}"))
             }
             _ => self.session.say("warning: --exec: `sh` cannot be started"),

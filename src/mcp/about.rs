@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::arguments::Text;
-use super::fault::Fault;
 use super::summary::without_nulls;
+use super::tool_error::ToolError;
 use super::{Context, Pipeline, Server, protocol};
 use crate::ops::keys::key_of;
 use planexe_base::exit;
@@ -38,22 +38,22 @@ pub struct Of {
 pub struct Nothing {}
 
 /// The pipeline of a name, or the default.
-pub(super) fn pipeline<'a>(server: &'a Server, name: Option<&str>) -> Result<&'a Pipeline, Fault> {
+pub(super) fn pipeline<'a>(server: &'a Server, name: Option<&str>) -> Result<&'a Pipeline, ToolError> {
     let Some(name) = name else {
         return server.pipelines.first().ok_or_else(|| {
-            Fault::new("PIPELINE_NOT_FOUND", "this server has no pipeline")
+            ToolError::new("PIPELINE_NOT_FOUND", "this server has no pipeline")
                 .hint("a person starts it with `planexe mcp --pipeline FILE`")
         });
     };
     server.pipelines.iter().find(|pipeline| pipeline.name == name).ok_or_else(|| {
         let names = server.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect::<Vec<_>>();
-        let fault = Fault::new("PIPELINE_NOT_FOUND", format!("this server has no pipeline `{name}`"));
+        let fault = ToolError::new("PIPELINE_NOT_FOUND", format!("this server has no pipeline `{name}`"));
         fault.hint(suggest(name, names).unwrap_or_default())
     })
 }
 
 /// Reads a pipeline with a profile. Faults elsewhere in it do not count here.
-fn manifest(server: &Server, pipeline: &Pipeline, profile: Option<&str>) -> Result<Manifest, Fault> {
+fn manifest(server: &Server, pipeline: &Pipeline, profile: Option<&str>) -> Result<Manifest, ToolError> {
     let options = ReadOptions {
         profile: profile.map(str::to_owned),
         defines: server.base.place.defines.clone(),
@@ -67,7 +67,7 @@ fn manifest(server: &Server, pipeline: &Pipeline, profile: Option<&str>) -> Resu
         }
     };
     read.map(|(manifest, _)| manifest)
-        .map_err(|faults| Fault::new("PIPELINE_FAULTS", faults.render(false, 100).trim_end()))
+        .map_err(|faults| ToolError::new("PIPELINE_FAULTS", faults.render(false, 100).trim_end()))
 }
 
 fn bundled(server: &Server, path: &str) -> Option<&'static str> {
@@ -75,14 +75,14 @@ fn bundled(server: &Server, path: &str) -> Option<&'static str> {
 }
 
 /// Whether a pipeline has a profile.
-pub(super) fn check_profile(server: &Server, of: &Pipeline, profile: Option<&str>) -> Result<(), Fault> {
+pub(super) fn check_profile(server: &Server, of: &Pipeline, profile: Option<&str>) -> Result<(), ToolError> {
     let Some(name) = profile else { return Ok(()) };
     let tables = manifest(server, of, None)?.tables;
     if tables.profiles.contains_key(name) {
         return Ok(());
     }
     let names = tables.profiles.keys().map(String::as_str).collect::<Vec<_>>();
-    let fault = Fault::new("PROFILE_NOT_FOUND", format!("`{}` has no profile `{name}`", of.name));
+    let fault = ToolError::new("PROFILE_NOT_FOUND", format!("`{}` has no profile `{name}`", of.name));
     Err(fault.hint(suggest(name, names).unwrap_or_else(|| "it has none: leave `profile` out".to_owned())))
 }
 
@@ -93,7 +93,7 @@ struct Example {
     profile: Option<(String, Option<String>)>,
 }
 
-fn examples(server: &Server, of: &Pipeline) -> Result<Vec<Example>, Fault> {
+fn examples(server: &Server, of: &Pipeline) -> Result<Vec<Example>, ToolError> {
     let tables = manifest(server, of, None)?.tables;
     let mut plans: Vec<(String, String)> = Vec::new();
     match of.file.as_ref().and_then(|file| file.parent()) {
@@ -128,7 +128,7 @@ fn examples(server: &Server, of: &Pipeline) -> Result<Vec<Example>, Fault> {
 }
 
 /// Whole prompts.
-pub(super) fn example_prompts(context: &Context<'_>, of: Of) -> Result<Value, Fault> {
+pub(super) fn example_prompts(context: &Context<'_>, of: Of) -> Result<Value, ToolError> {
     let pipeline = pipeline(context.server, of.pipeline.as_deref())?;
     let prompts: Vec<Value> = examples(context.server, pipeline)?
         .into_iter()
@@ -141,7 +141,7 @@ pub(super) fn example_prompts(context: &Context<'_>, of: Of) -> Result<Value, Fa
 }
 
 /// Plans that need no model.
-pub(super) fn example_plans(context: &Context<'_>, of: Of) -> Result<Value, Fault> {
+pub(super) fn example_plans(context: &Context<'_>, of: Of) -> Result<Value, ToolError> {
     let pipeline = pipeline(context.server, of.pipeline.as_deref())?;
     let plans: Vec<Value> = examples(context.server, pipeline)?
         .into_iter()
@@ -165,7 +165,7 @@ pub(super) fn example_plans(context: &Context<'_>, of: Of) -> Result<Value, Faul
 }
 
 /// Profiles and their models.
-pub(super) fn model_profiles(context: &Context<'_>, of: Of) -> Result<Value, Fault> {
+pub(super) fn model_profiles(context: &Context<'_>, of: Of) -> Result<Value, ToolError> {
     let server = context.server;
     let pipeline = pipeline(server, of.pipeline.as_deref())?;
     let ring = server.base.session(Path::new(".")).keys()?;
@@ -213,7 +213,7 @@ pub(super) fn model_profiles(context: &Context<'_>, of: Of) -> Result<Value, Fau
 }
 
 /// The server.
-pub(super) fn server_info(context: &Context<'_>) -> Result<Value, Fault> {
+pub(super) fn server_info(context: &Context<'_>) -> Result<Value, ToolError> {
     let server = context.server;
     let pipelines: Vec<Value> = (server.pipelines.iter().enumerate())
         .map(|(at, pipeline)| json!({ "name": pipeline.name, "default": at == 0, "built_in": pipeline.file.is_none() }))

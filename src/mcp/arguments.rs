@@ -13,7 +13,7 @@ use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::fault::Fault;
+use super::tool_error::ToolError;
 use planexe_pipeline::manifest::suggest;
 
 /// A text with something in it.
@@ -181,9 +181,9 @@ impl Given {
     }
 
     /// The arguments, if they are those that the tool takes.
-    pub fn read<T: DeserializeOwned + JsonSchema>(self) -> Result<T, Fault> {
+    pub fn read<T: DeserializeOwned + JsonSchema>(self) -> Result<T, ToolError> {
         let Given { tool, arguments } = self;
-        let wrong = |text: String| Fault::new("INVALID_ARGUMENT", format!("{tool}: {text}"));
+        let wrong = |text: String| ToolError::new("INVALID_ARGUMENT", format!("{tool}: {text}"));
         let schema = schema_of::<T>();
         let known = schema["properties"].as_object().into_iter().flatten();
         let known: Vec<&str> = known.map(|(name, _)| name.as_str()).collect();

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::arguments::{Number, Text};
-use super::fault::Fault;
 use super::summary::without_nulls;
+use super::tool_error::ToolError;
 use crate::ops::files::{FileInfo, FileSort, Files};
 use crate::ops::names::find_task;
 use planexe_base::exit::Error;
@@ -39,7 +39,7 @@ enum Kind {
 }
 
 /// Lists files.
-pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
+pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
     let files = Files::of(&plan.session, &plan.opened)?;
     let kind = match of.kind {
@@ -80,13 +80,13 @@ pub struct Info {
 }
 
 /// Looks at a file.
-pub(super) fn info(context: &Context<'_>, of: Info) -> Result<Value, Fault> {
+pub(super) fn info(context: &Context<'_>, of: Info) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
     let files = Files::of(&plan.session, &plan.opened)?;
     let project = &plan.opened.project;
     let page = project.page(&project.default).map(str::to_owned);
     let path = of.path.map(|path| path.0).or(page).ok_or_else(|| {
-        Fault::new("INVALID_ARGUMENT", "plan_file_info: `path` is missing, and the plan makes no page")
+        ToolError::new("INVALID_ARGUMENT", "plan_file_info: `path` is missing, and the plan makes no page")
             .hint("`plan_files` lists the files of the plan")
     })?;
     let info: FileInfo = files.info(&path)?;
@@ -112,14 +112,14 @@ pub struct Read {
 }
 
 /// Reads a file, or a piece of it.
-pub(super) fn read(context: &Context<'_>, of: Read) -> Result<Value, Fault> {
+pub(super) fn read(context: &Context<'_>, of: Read) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
     let files = Files::of(&plan.session, &plan.opened)?;
     let row = files.find(&of.path)?;
     // Three bytes more, so that a sign at the end can be seen whole.
     let bytes = files.read(row, of.offset.0, of.limit.0 + 3)?;
     let piece = piece(&bytes, of.limit.0 as usize).ok_or_else(|| {
-        Fault::new("FILE_NOT_TEXT", format!("`{}` is not text", row.path))
+        ToolError::new("FILE_NOT_TEXT", format!("`{}` is not text", row.path))
             .hint("`plan_file_info` tells its length, digest and type")
     })?;
     let begin = of.offset.0 + piece.skipped as u64;

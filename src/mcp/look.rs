@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::arguments::{Number, Text};
-use super::fault::Fault;
 use super::summary::{SOME, condensed, put, seen};
+use super::tool_error::ToolError;
 use super::{Context, End};
 use crate::ops::explain::explained;
 use crate::ops::status::{Seen, view};
@@ -33,7 +33,7 @@ pub struct StatusOf {
 }
 
 /// Looks at a plan.
-pub(super) fn status(context: &Context<'_>, of: StatusOf) -> Result<Value, Fault> {
+pub(super) fn status(context: &Context<'_>, of: StatusOf) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
     let seen = seen(&plan);
     let status = view(&plan.session, &plan.opened, &seen);
@@ -71,7 +71,7 @@ enum What {
 }
 
 /// Waits for something to happen to a plan.
-pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, Fault> {
+pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
     let what = match of.what {
         What::Any => For::Any,
@@ -80,7 +80,7 @@ pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, Fault> {
         What::Human => For::Human,
     };
     let since = of.cursor.as_deref().map(str::parse::<Cursor>).transpose();
-    let since = since.map_err(|wrong| Fault::new("INVALID_ARGUMENT", format!("plan_wait: {wrong}")))?;
+    let since = since.map_err(|wrong| ToolError::new("INVALID_ARGUMENT", format!("plan_wait: {wrong}")))?;
     let (start, limit) = (Instant::now(), Duration::from_secs(of.timeout_s.0));
     let mut told = Duration::ZERO;
     let pause = |seen: &Seen, time: Duration| {
@@ -122,7 +122,7 @@ pub struct Explain {
 }
 
 /// Explains a task.
-pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, Fault> {
+pub(super) fn explain(context: &Context<'_>, of: Explain) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
     let views = explained(&plan.session, &plan.opened, &[of.task.0])?;
     let mut value = serde_json::to_value(views.first()).map_err(exit::Error::from)?;

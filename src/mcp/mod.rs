@@ -21,17 +21,17 @@ use planexe_store::RunLock;
 
 mod about;
 mod arguments;
-pub mod fault;
 mod files;
 mod look;
 mod plans;
 pub mod protocol;
 mod steer;
 mod summary;
+pub mod tool_error;
 pub mod tools;
 
-use fault::Fault;
 use protocol::{Incoming, Request};
+use tool_error::ToolError;
 
 /// Calls at once.
 const MOST: usize = 32;
@@ -95,11 +95,11 @@ impl Drop for Starting<'_> {
 
 impl Server {
     /// The folder of a plan.
-    fn find(&self, id: &str) -> Result<PathBuf, Fault> {
+    fn find(&self, id: &str) -> Result<PathBuf, ToolError> {
         if let Some(dir) = self.runs.find(id) {
             return Ok(dir);
         }
-        let fault = Fault::new("PLAN_NOT_FOUND", format!("there is no plan `{id}`"));
+        let fault = ToolError::new("PLAN_NOT_FOUND", format!("there is no plan `{id}`"));
         if self.runs.find_archived(id).is_some() {
             return Err(fault.hint("it is archived: `plan_archive` with `undo: true` takes it back"));
         }
@@ -112,20 +112,20 @@ impl Server {
     }
 
     /// A plan, ready to be looked at: of a pipeline of the server's, or of one in its own folder.
-    fn open(&self, id: &str) -> Result<Plan, Fault> {
+    fn open(&self, id: &str) -> Result<Plan, ToolError> {
         self.open_of(&self.base, id)
     }
 
     /// A plan, ready to be built or changed: of a pipeline of the server's. Whoever can write files below the runs root
     /// can make a folder look like a plan, and is not the one to say which programs run.
-    fn open_to_steer(&self, id: &str) -> Result<Plan, Fault> {
+    fn open_to_steer(&self, id: &str) -> Result<Plan, ToolError> {
         let strict = self.base.place.only.as_deref().map(|only| Only { in_run: false, ..only.clone() });
         let mut base = self.base.clone();
         base.place.only = strict.map(Arc::new);
         self.open_of(&base, id)
     }
 
-    fn open_of(&self, base: &Base, id: &str) -> Result<Plan, Fault> {
+    fn open_of(&self, base: &Base, id: &str) -> Result<Plan, ToolError> {
         let dir = self.find(id)?;
         let session = base.session(&dir);
         let opened = session.open(false)?;
@@ -133,7 +133,7 @@ impl Server {
     }
 
     /// Takes the place of one more build. What counts is who holds the lock of a run, not what this server remembers.
-    fn one_more(&self, id: &str) -> Result<Starting<'_>, Fault> {
+    fn one_more(&self, id: &str) -> Result<Starting<'_>, ToolError> {
         let mut starting = self.starting.lock();
         let mut at_work = starting.clone();
         let plans = self.runs.list_named(false)?;
@@ -143,7 +143,7 @@ impl Server {
         if at_work.len() >= self.max_builds as usize {
             let (running, most) = (at_work.len(), self.max_builds);
             let message = format!("builds under way: {running}, of {most} at most; `{id}` was not started");
-            return Err(Fault::new("TOO_MANY_BUILDS", message)
+            return Err(ToolError::new("TOO_MANY_BUILDS", message)
                 .hint("`plan_wait` for one of them, or `plan_stop` it; then `plan_resume` starts this one")
                 .details(json!({ "plan_id": id, "building": at_work, "max_builds": most })));
         }
@@ -151,11 +151,11 @@ impl Server {
         Ok(Starting { server: self, id: id.to_owned() })
     }
 
-    fn must_build(&self) -> Result<(), Fault> {
+    fn must_build(&self) -> Result<(), ToolError> {
         if self.may_build {
             return Ok(());
         }
-        let fault = Fault::new("BUILD_NOT_ALLOWED", "this server was started with `--no-build`");
+        let fault = ToolError::new("BUILD_NOT_ALLOWED", "this server was started with `--no-build`");
         Err(fault.hint("a person starts and ends builds here, with `planexe -C RUN build` and `stop`"))
     }
 }
@@ -385,7 +385,7 @@ fn call<W: Write + Send + 'static>(
     tool: &'static tools::Tool,
     arguments: Map<String, Value>,
 ) {
-    let respond = |line: &Line<W>, request: &Request, result: Result<Value, Fault>| {
+    let respond = |line: &Line<W>, request: &Request, result: Result<Value, ToolError>| {
         let result = match result {
             Ok(data) => protocol::tool_result(data, false),
             Err(fault) => protocol::tool_result(fault.to_json(), true),
@@ -399,7 +399,7 @@ fn call<W: Write + Send + 'static>(
         let waiting = open.values().filter(|call| call.waits.load(Ordering::Relaxed)).count();
         if open.len() >= MOST || tool.waits && waiting >= MOST_WAITING {
             drop(open);
-            let fault = Fault::new("BUSY", format!("{waiting} calls wait, and no more are taken"))
+            let fault = ToolError::new("BUSY", format!("{waiting} calls wait, and no more are taken"))
                 .hint("wait for one of them to be answered, or cancel one");
             return respond(line, &request, Err(fault));
         }
@@ -423,7 +423,7 @@ fn call<W: Write + Send + 'static>(
             let context = Context { server: &server, call: &call, progress: &progress };
             let run = || tools::run(&context, tool, &arguments);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                Err(Fault::new("INTERNAL_ERROR", format!("`{}` failed; the server continues", tool.name)))
+                Err(ToolError::new("INTERNAL_ERROR", format!("`{}` failed; the server continues", tool.name)))
             });
             // Before it is answered: the client may call again at once.
             call.waits.store(false, Ordering::Relaxed);
@@ -436,7 +436,7 @@ fn call<W: Write + Send + 'static>(
     };
     if std::thread::Builder::new().name(tool.name.into()).stack_size(STACK).spawn(thread).is_err() {
         calls.0.lock().remove(&key);
-        let fault = Fault::new("BUSY", "the system gives no further thread").hint("call again later");
+        let fault = ToolError::new("BUSY", "the system gives no further thread").hint("call again later");
         respond(line, &request, Err(fault));
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::arguments::{Number, Text, yes};
-use super::fault::Fault;
 use super::summary::{cursor, next as next_step, seen};
+use super::tool_error::ToolError;
 use super::{Context, Pipeline, Server, about, steer};
 use crate::ops::archive::lock;
 use crate::ops::new::{self, Source, Wanted};
@@ -60,11 +60,11 @@ struct Request {
 }
 
 /// Makes a plan, or finds the one made by the same request, and starts its build.
-pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, Fault> {
+pub(super) fn create(context: &Context<'_>, mut of: Create) -> Result<Value, ToolError> {
     let server = context.server;
     let pipeline = about::pipeline(server, of.pipeline.as_deref())?;
     let too_long = |name: &str, most: usize| {
-        Fault::new("INVALID_ARGUMENT", format!("plan_create: `{name}` is longer than {most} bytes"))
+        ToolError::new("INVALID_ARGUMENT", format!("plan_create: `{name}` is longer than {most} bytes"))
     };
     if of.prompt.len() > LONGEST_PROMPT {
         return Err(too_long("prompt", LONGEST_PROMPT).hint("a page or two is best"));
@@ -134,7 +134,7 @@ fn digest(parts: &[&str]) -> String {
 }
 
 /// The plan that was made by the same request not long ago.
-fn former(server: &Server, digest: &str, window_s: u64) -> Result<Option<String>, Fault> {
+fn former(server: &Server, digest: &str, window_s: u64) -> Result<Option<String>, ToolError> {
     if window_s == 0 {
         return Ok(None);
     }
@@ -162,7 +162,7 @@ fn make(
     profile: Option<String>,
     of: &Create,
     digest: &str,
-) -> Result<String, Fault> {
+) -> Result<String, ToolError> {
     let now = clock::now_utc();
     let minute: String = now.chars().filter(char::is_ascii_digit).take(12).collect();
     let slug = runs::slug(of.label.as_deref().unwrap_or(&of.prompt), SLUG);
@@ -190,7 +190,7 @@ fn make(
 }
 
 /// A folder that was not there, of a name that no run has or had; a number follows where there is one.
-fn new_folder(server: &Server, first: &str) -> Result<(String, PathBuf), Fault> {
+fn new_folder(server: &Server, first: &str) -> Result<(String, PathBuf), ToolError> {
     let (mut id, mut number) = (first.to_owned(), 1);
     loop {
         let dir = server.runs.root().join(&id);
@@ -215,7 +215,7 @@ pub struct List {
 }
 
 /// Lists plans.
-pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, Fault> {
+pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, ToolError> {
     let server = context.server;
     let found = server.runs.list_named(of.archived)?;
     let total = found.len();
@@ -239,7 +239,7 @@ pub struct Archive {
 }
 
 /// Puts a plan aside, or takes it back. What is so already stays so.
-pub(super) fn archive(context: &Context<'_>, of: Archive) -> Result<Value, Fault> {
+pub(super) fn archive(context: &Context<'_>, of: Archive) -> Result<Value, ToolError> {
     let server = context.server;
     let answer = json!({ "plan_id": of.plan_id, "archived": !of.undo });
     let (there, done) = match of.undo {
@@ -258,8 +258,8 @@ pub(super) fn archive(context: &Context<'_>, of: Archive) -> Result<Value, Fault
     Ok(answer)
 }
 
-fn gone() -> Fault {
-    Fault::new("PLAN_NOT_FOUND", "the plan is gone").hint("`plan_list` lists the plans")
+fn gone() -> ToolError {
+    ToolError::new("PLAN_NOT_FOUND", "the plan is gone").hint("`plan_list` lists the plans")
 }
 
 /// `plan_delete`.
@@ -274,11 +274,11 @@ pub struct Delete {
 }
 
 /// Removes a plan.
-pub(super) fn delete(context: &Context<'_>, of: Delete) -> Result<Value, Fault> {
+pub(super) fn delete(context: &Context<'_>, of: Delete) -> Result<Value, ToolError> {
     let server = context.server;
     let dir = server.find(&of.plan_id)?;
     if !of.confirm {
-        return Err(Fault::new(
+        return Err(ToolError::new(
             "NOT_CONFIRMED",
             format!("`{}` would be removed with all its answers and history", &*of.plan_id),
         )

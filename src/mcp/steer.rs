@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::arguments::{Text, Texts, yes};
-use super::fault::Fault;
 use super::summary::{WAIT, cursor, put, put_names, seen, short};
+use super::tool_error::ToolError;
 use super::{Context, Plan, Server};
 use crate::ops::clean::{CleanOptions, Going};
 use crate::ops::detach::{self, Begun};
@@ -33,7 +33,7 @@ pub struct Stop {
 }
 
 /// Has a build start nothing more, or end.
-pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, Fault> {
+pub(super) fn stop(context: &Context<'_>, of: Stop) -> Result<Value, ToolError> {
     let dir = context.server.find(&of.plan_id)?;
     context.server.must_build()?;
     // Whatever the pipeline is, and whichever: what runs can be stopped.
@@ -75,7 +75,7 @@ pub struct Resume {
 }
 
 /// Starts or goes on with a plan.
-pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> {
+pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, ToolError> {
     let server = context.server;
     let dir = server.find(&of.plan_id)?;
     server.must_build()?;
@@ -94,7 +94,8 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, Fault> 
             let cursor = plan.as_ref().map_or(Cursor::default().to_string(), |plan| cursor(&seen(plan)));
             return Ok(json!({ "plan_id": of.plan_id, "build": build, "cursor": cursor, "next": WAIT }));
         }
-        let fault = Fault::new("PLAN_RUNNING", format!("a build works on the plan (process {})", owner.pid));
+        let fault =
+            ToolError::new("PLAN_RUNNING", format!("a build works on the plan (process {})", owner.pid));
         return Err(fault.hint("`plan_wait` waits for it; `plan_stop` has it end"));
     }
     let plan = plan?;
@@ -121,17 +122,21 @@ pub(super) fn after(build: &Value) -> &'static str {
 }
 
 /// Starts a build that outlives this server, and says what became of it at once.
-pub(super) fn begin(server: &Server, plan: &Plan) -> Result<Value, Fault> {
+pub(super) fn begin(server: &Server, plan: &Plan) -> Result<Value, ToolError> {
     let id = plan.id.as_str();
     // The build looks for itself: `run.toml` may be another by then.
     let only = plan.opened.because.as_ref().and_then(Only::arguments).ok_or_else(|| {
-        Fault::new("NOT_ALLOWED", format!("`{id}` is of a pipeline that this server was not started with"))
+        ToolError::new(
+            "NOT_ALLOWED",
+            format!("`{id}` is of a pipeline that this server was not started with"),
+        )
     })?;
     let starting = server.one_more(id)?;
     let name = id.to_owned();
     let told = move |code: u8| super::log(&format!("the build of {name} ended with exit code {code}"));
-    let begun = detach::build(&plan.dir, &only, &server.options, told)
-        .map_err(|error| Fault::new("INTERNAL_ERROR", format!("the build could not be started: {error}")))?;
+    let begun = detach::build(&plan.dir, &only, &server.options, told).map_err(|error| {
+        ToolError::new("INTERNAL_ERROR", format!("the build could not be started: {error}"))
+    })?;
     drop(starting);
     Ok(match begun {
         Begun::Runs { pid } => {
@@ -146,7 +151,7 @@ pub(super) fn begin(server: &Server, plan: &Plan) -> Result<Value, Fault> {
             json!({ "state": "running", "message": "another build works on it already" })
         }
         Begun::Ended { code: exit::USAGE, said } => {
-            return Err(Fault::new("BUILD_REFUSED", format!("the build of `{id}` was refused: {}", short(&said)))
+            return Err(ToolError::new("BUILD_REFUSED", format!("the build of `{id}` was refused: {}", short(&said)))
                 .hint("a person must fix what it names (keys: `planexe keys`); then `plan_resume` continues. `model_profiles` shows which profiles are ready")
                 .details(json!({ "plan_id": id, "exit_code": exit::USAGE })));
         }
@@ -168,7 +173,7 @@ pub struct Retry {
 }
 
 /// Has failed tasks tried anew.
-pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
+pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, ToolError> {
     let server = context.server;
     server.find(&of.plan_id)?;
     server.must_build()?;
@@ -178,7 +183,7 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, Fault> {
         RetryOptions { tasks: of.tasks.map(|tasks| tasks.0).unwrap_or_default(), ..RetryOptions::default() };
     let retried = try_anew(&plan.session, &plan.opened, &args)?;
     if retried.tasks.is_empty() {
-        return Err(Fault::new("PLAN_NOT_FAILED", "no task failed: there is nothing to retry")
+        return Err(ToolError::new("PLAN_NOT_FAILED", "no task failed: there is nothing to retry")
             .hint("`plan_status` says where the plan stands"));
     }
     let mut answer = json!({ "plan_id": plan.id, "tasks": retried.tasks, "cursor": cursor(&before) });
@@ -214,10 +219,10 @@ pub struct Invalidate {
 }
 
 /// Has tasks made again.
-pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value, Fault> {
+pub(super) fn invalidate(context: &Context<'_>, of: Invalidate) -> Result<Value, ToolError> {
     let plan = context.server.open_to_steer(&of.plan_id)?;
     if of.dry_run == Some(false) && !of.confirm {
-        return Err(Fault::new("NOT_CONFIRMED", "`dry_run: false` wants `confirm: true` beside it")
+        return Err(ToolError::new("NOT_CONFIRMED", "`dry_run: false` wants `confirm: true` beside it")
             .hint("without both, it is only said what would go"));
     }
     let dry_run = of.dry_run.unwrap_or(!of.confirm);

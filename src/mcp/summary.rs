@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Plan;
-use super::fault::Fault;
+use super::tool_error::ToolError;
 use crate::ops::detach;
 use crate::ops::files::Files;
 use crate::ops::list;
@@ -59,7 +59,7 @@ pub(super) fn without_nulls(mut value: Value) -> Value {
 }
 
 /// Where a plan stands, in as few words as will do.
-pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result<Value, Fault> {
+pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result<Value, ToolError> {
     let phase = status.run.phase;
     let counts: serde_json::Map<String, Value> = status
         .counts

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Given, schema_of};
-use super::fault::Fault;
+use super::tool_error::ToolError;
 use super::{Context, about, files, look, plans, steer};
 
 /// A tool.
@@ -38,7 +38,7 @@ pub enum Effect {
     Destroys,
 }
 
-type Run = fn(&Context<'_>, Given) -> Result<Value, Fault>;
+type Run = fn(&Context<'_>, Given) -> Result<Value, ToolError>;
 
 /// What `plan_status` always has; `plan_wait` too.
 const STATUS: &[(&str, &str)] = &[
@@ -306,7 +306,7 @@ pub(super) fn run(
     context: &Context<'_>,
     tool: &Tool,
     arguments: &Map<String, Value>,
-) -> Result<Value, Fault> {
+) -> Result<Value, ToolError> {
     (tool.run)(context, Given::new(tool.name, arguments))
 }
 

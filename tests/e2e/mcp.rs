@@ -156,7 +156,7 @@ impl Client {
         let error = &data["error"];
         assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{data:#}");
         let code = error["code"].as_str().expect("a code").to_owned();
-        assert!(planexe::mcp::fault::CODES.iter().any(|(known, _)| *known == code), "{code}");
+        assert!(planexe::mcp::tool_error::CODES.iter().any(|(known, _)| *known == code), "{code}");
         code
     }
 

@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// How a program ended.
 #[derive(Debug)]
-pub enum End {
+pub enum ProcessEnd {
     /// With an exit code.
     Exited(i32),
     /// By a signal that we did not send.
@@ -110,7 +110,7 @@ impl Watchdog {
     }
 
     /// Runs a program to its end. Standard input, output and error are the caller's to set.
-    pub fn run(&self, command: &mut Command, limits: Limits, growth: Option<Growth>) -> End {
+    pub fn run(&self, command: &mut Command, limits: Limits, growth: Option<Growth>) -> ProcessEnd {
         self.run_one(|lifeline| start_with(lifeline, command), limits, growth, None)
     }
 
@@ -122,14 +122,14 @@ impl Watchdog {
         limits: Limits,
         growth: Option<Growth>,
         own: Option<Cancel>,
-    ) -> End {
+    ) -> ProcessEnd {
         if self.cancel.is_killing() || own.as_ref().is_some_and(Cancel::is_killing) {
-            return End::Cancelled;
+            return ProcessEnd::Cancelled;
         }
         self.start_thread();
         let group = match start(&self.lifeline) {
             Ok(group) => group,
-            Err(error) => return End::NotStarted(error),
+            Err(error) => return ProcessEnd::NotStarted(error),
         };
         self.lifeline.started(group);
         let listed = Listed::new(group);
@@ -166,14 +166,14 @@ impl Watchdog {
         let status = reap(group);
         self.lifeline.ended(group);
         match (verdict, status) {
-            (Some(Verdict::TimedOut), _) => End::TimedOut,
-            (Some(Verdict::Stalled), _) => End::Stalled,
-            (Some(Verdict::Cancelled), _) => End::Cancelled,
+            (Some(Verdict::TimedOut), _) => ProcessEnd::TimedOut,
+            (Some(Verdict::Stalled), _) => ProcessEnd::Stalled,
+            (Some(Verdict::Cancelled), _) => ProcessEnd::Cancelled,
             (None, Ok(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => End::Exited(code),
-                (None, signal) => End::Signalled(signal.unwrap_or(0)),
+                (Some(code), _) => ProcessEnd::Exited(code),
+                (None, signal) => ProcessEnd::Signalled(signal.unwrap_or(0)),
             },
-            (None, Err(error)) => End::NotStarted(error.into()),
+            (None, Err(error)) => ProcessEnd::NotStarted(error.into()),
         }
     }
 

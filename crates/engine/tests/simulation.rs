@@ -13,7 +13,7 @@ use planexe_base::cancel::Level;
 use planexe_base::limits::Limits;
 use planexe_engine::graph::{Graph, Item, Kind, TaskId, Why};
 use planexe_engine::scheduler::{
-    Action, End, Engine, Event, Judged, Mode, OnFailure, Options, Resolution, TaskInfo, Work,
+    Action, AttemptEnd, Engine, Event, Judged, Mode, OnFailure, Options, Resolution, TaskInfo, Work,
 };
 use planexe_engine::slots::Slots;
 
@@ -116,7 +116,7 @@ impl World {
                     self.outdated.remove(&task);
                     self.judged.remove(&task);
                     self.running.remove(&task);
-                    engine.on(Event::Ended(task, End::Rejudge), now);
+                    engine.on(Event::Ended(task, AttemptEnd::Rejudge), now);
                 }
             } else {
                 self.judged.remove(&task);
@@ -246,25 +246,25 @@ fn run(seed: u64) {
         world.running.remove(&id);
         now += Duration::from_millis(rng.below(1000));
         let end = match rng.below(100) {
-            n if n < fail_percent => End::Failed,
-            n if n < fail_percent + 10 => End::Retry {
+            n if n < fail_percent => AttemptEnd::Failed,
+            n if n < fail_percent + 10 => AttemptEnd::Retry {
                 after: Duration::from_millis(rng.below(2) * 500),
                 endpoint: rng.below(2) as usize,
                 outage: rng.below(2) == 0,
             },
-            n if n < fail_percent + 12 => End::Waiting,
+            n if n < fail_percent + 12 => AttemptEnd::Waiting,
             // What it made is evaluated, or made again.
-            n if n < fail_percent + 22 => End::NextPhase(Work {
+            n if n < fail_percent + 22 => AttemptEnd::NextPhase(Work {
                 endpoints: vec![0, 1],
                 first: rng.below(2) as usize,
                 ..Work::default()
             }),
-            _ => End::Done,
+            _ => AttemptEnd::Done,
         };
         // However the attempt ends, it was for what is no more.
         if world.outdated.remove(&id) {
             world.judged.remove(&id);
-        } else if end == End::Done {
+        } else if end == AttemptEnd::Done {
             *world.finished.entry(id).or_default() += 1;
             assert_eq!(world.finished[&id], 1, "seed {seed}: done twice");
         }
@@ -354,7 +354,7 @@ fn order_of_items(sizes: &[usize], past: &[(&str, f64)]) -> Vec<String> {
                 }
                 Action::Start { task, .. } => {
                     order.push(engine.graph()[task].item.as_ref().expect("an item").key.clone());
-                    Event::Ended(task, End::Done)
+                    Event::Ended(task, AttemptEnd::Done)
                 }
                 Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => continue,
             };
@@ -454,7 +454,11 @@ fn to_make_a_task_anew_does_not_make_an_absorbed_failure_count() {
                 }
                 Action::Start { task, .. } => {
                     started.push(task);
-                    let end = if engine.graph()[task].name == "review[k1]" { End::Failed } else { End::Done };
+                    let end = if engine.graph()[task].name == "review[k1]" {
+                        AttemptEnd::Failed
+                    } else {
+                        AttemptEnd::Done
+                    };
                     // `b` goes on and on.
                     if task == b {
                         continue;

@@ -10,7 +10,7 @@ use super::payload::Payload;
 use super::post::Complaints;
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::fs::{self, FsError};
-use planexe_base::process::{End, Lifeline, Limits, Watchdog};
+use planexe_base::process::{Lifeline, Limits, ProcessEnd, Watchdog};
 use planexe_base::style;
 use planexe_llm::keys;
 use planexe_pipeline::manifest::types::Hooks as Table;
@@ -157,12 +157,12 @@ fn run_one(
     command.stdout(Stdio::from(share()?)).stderr(Stdio::from(share()?));
     let limits = Limits { timeout: Some(LIMIT), stall: None };
     let end = match watchdog.run(&mut command, limits, None) {
-        End::Exited(0) => return Ok(None),
-        End::Exited(code) => format!("failed: exit code {code}"),
-        End::Signalled(signal) => format!("failed: ended by signal {signal}"),
-        End::TimedOut | End::Stalled => format!("was ended after {} s", LIMIT.as_secs()),
-        End::Cancelled => "was ended: the build was over".to_owned(),
-        End::NotStarted(error) => format!("cannot be started: {error}"),
+        ProcessEnd::Exited(0) => return Ok(None),
+        ProcessEnd::Exited(code) => format!("failed: exit code {code}"),
+        ProcessEnd::Signalled(signal) => format!("failed: ended by signal {signal}"),
+        ProcessEnd::TimedOut | ProcessEnd::Stalled => format!("was ended after {} s", LIMIT.as_secs()),
+        ProcessEnd::Cancelled => "was ended: the build was over".to_owned(),
+        ProcessEnd::NotStarted(error) => format!("cannot be started: {error}"),
     };
     let said = fs::read_scratch(&said)?;
     // It may be one line of millions.

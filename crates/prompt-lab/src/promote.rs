@@ -13,7 +13,7 @@ use planexe_pipeline::project::{EvalSpec, Project};
 use planexe_pipeline::texts::is_inline;
 use planexe_query::selection::Units;
 use planexe_store::Store;
-use planexe_store::calls::Verdict;
+use planexe_store::calls::AnswerState;
 
 /// The file that holds the prompt of a task; none if the pipeline itself does.
 pub fn prompt_file(subject: &Subject<'_>) -> Option<(String, PathBuf)> {
@@ -63,7 +63,7 @@ pub fn give(
                     continue;
                 };
                 record.digest = digest;
-                record.verdict = Verdict::Arrived;
+                record.verdict = AnswerState::Arrived;
             } else {
                 given += 1;
             }

@@ -17,7 +17,7 @@ use planexe_llm::{evaluation_of, prompt_digest};
 use planexe_pipeline::check;
 use planexe_pipeline::project::{EvalSpec, PromptSpec};
 use planexe_store::Candidate;
-use planexe_store::calls::{CallRecord, KeptCall, Verdict};
+use planexe_store::calls::{AnswerState, CallRecord, KeptCall};
 
 /// The answers of a run, and what is to be told of them. Lists hold task names.
 #[derive(Debug, Default, Serialize)]
@@ -137,7 +137,7 @@ fn pack_verdicts(
     prepared: Option<&Prepared>,
 ) -> Result<(), FsError> {
     let Some(prompt) = eval.prompt() else { return Ok(()) };
-    let used = |call: &KeptCall| call.record.evaluation && call.record.verdict == Verdict::Accepted;
+    let used = |call: &KeptCall| call.record.evaluation && call.record.verdict == AnswerState::Accepted;
     let calls: Vec<CallRecord> =
         judge.store.calls().list(&unit.name)?.into_iter().filter(used).map(|call| call.record).collect();
     let mut verdicts: Vec<(String, &CallRecord)> =

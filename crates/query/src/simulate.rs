@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use planexe_build::eta::Known;
 use planexe_engine::graph::{Graph, Item, TaskId};
-use planexe_engine::scheduler::{Action, End, Engine, Event, Judged, Work};
+use planexe_engine::scheduler::{Action, AttemptEnd, Engine, Event, Judged, Work};
 use planexe_llm::{Usage, cost};
 use planexe_pipeline::manifest::types::Budget;
 use planexe_pipeline::project::{Endpoint, Project, Recipe, Spec};
@@ -224,7 +224,7 @@ pub fn predict(
                 {
                     running.pop();
                     spent.add(&expected[task.index()].usage);
-                    engine.on(Event::Ended(task, End::Done), now);
+                    engine.on(Event::Ended(task, AttemptEnd::Done), now);
                 }
             }
             (_, Some(at)) => now = at,

@@ -22,7 +22,7 @@ use planexe_llm::{CallError, Rejected, Reply, Request};
 /// What became of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum AnswerState {
     /// It is whole; nothing was decided yet.
     Arrived,
     /// It passed schema and checks.
@@ -94,7 +94,7 @@ pub struct CallRecord {
     #[serde(default)]
     pub error: Option<CallError>,
     /// What became of the answer.
-    pub verdict: Verdict,
+    pub verdict: AnswerState,
     /// The attempt of the task in which it was made.
     #[serde(default)]
     pub attempt: u32,
@@ -193,7 +193,7 @@ impl Calls {
         let digest = file_stem(&record.digest);
         let name = if record.reply.is_none() {
             self.free_name(&dir, &digest, "failed")?
-        } else if record.verdict == Verdict::Rejected {
+        } else if record.verdict == AnswerState::Rejected {
             self.free_name(&dir, &digest, "rejected")?
         } else {
             let name = format!("{digest}.json");
@@ -232,7 +232,7 @@ impl Calls {
         let usable = record.task == task
             && record.digest == *digest
             && record.reply.is_some()
-            && record.verdict != Verdict::Rejected;
+            && record.verdict != AnswerState::Rejected;
         usable.then_some(KeptCall { name, usable, record })
     }
 
@@ -249,10 +249,10 @@ impl Calls {
 
     /// Notes what became of an answer, synced, and returns its name, which changes if it was rejected.
     /// An answer that is gone is no error.
-    pub fn mark(&self, name: &str, verdict: Verdict) -> Result<String, FsError> {
+    pub fn mark(&self, name: &str, verdict: AnswerState) -> Result<String, FsError> {
         let mut name = name.to_owned();
         let Some(mut record) = self.read(&name) else { return Ok(name) };
-        if verdict == Verdict::Rejected
+        if verdict == AnswerState::Rejected
             && let Some((folder, file)) = name.split_once('/')
             && is_usable_name(file)
         {
@@ -316,10 +316,10 @@ impl Calls {
             let name = format!("{folder}/{file}");
             if let Some(mut record) = self.read(&name) {
                 if file.contains(".rejected-") {
-                    record.verdict = Verdict::Rejected;
+                    record.verdict = AnswerState::Rejected;
                 }
                 let usable =
-                    is_usable_name(file) && record.reply.is_some() && record.verdict != Verdict::Rejected;
+                    is_usable_name(file) && record.reply.is_some() && record.verdict != AnswerState::Rejected;
                 calls.push(KeptCall { name, usable, record });
             }
         }
@@ -380,7 +380,7 @@ mod tests {
             ended_utc: "2026-03-01T22:15:09.123Z".into(),
             reply: Some(Reply { text: text.into(), ..Reply::default() }),
             error: None,
-            verdict: Verdict::Arrived,
+            verdict: AnswerState::Arrived,
             attempt: 1,
             error_id: None,
             evaluation: false,
@@ -408,9 +408,9 @@ mod tests {
         assert_eq!(found(&store, b"1").as_deref(), Some("one"));
         assert_eq!(found(&store, b"2"), None);
         assert_eq!(store.calls().find("Swot", &Digest::of(b"1")), None);
-        assert_eq!(store.calls().mark(&name, Verdict::Accepted).unwrap(), name);
+        assert_eq!(store.calls().mark(&name, AnswerState::Accepted).unwrap(), name);
         assert_eq!(found(&store, b"1").as_deref(), Some("one"));
-        assert_eq!(store.calls().read(&name).unwrap().verdict, Verdict::Accepted);
+        assert_eq!(store.calls().read(&name).unwrap().verdict, AnswerState::Accepted);
     }
 
     #[test]
@@ -421,10 +421,10 @@ mod tests {
         calls.keep(&failed("swot", b"1")).unwrap();
         assert_eq!(found(&store, b"1"), None);
         let name = calls.keep(&call("swot", b"1", "bad")).unwrap();
-        let rejected = calls.mark(&name, Verdict::Rejected).unwrap();
+        let rejected = calls.mark(&name, AnswerState::Rejected).unwrap();
         assert!(rejected.ends_with(".rejected-1.json"), "{rejected}");
         assert_eq!(found(&store, b"1"), None);
-        calls.keep(&CallRecord { verdict: Verdict::Rejected, ..call("swot", b"1", "worse") }).unwrap();
+        calls.keep(&CallRecord { verdict: AnswerState::Rejected, ..call("swot", b"1", "worse") }).unwrap();
         assert_eq!(found(&store, b"1"), None);
         calls.keep(&call("swot", b"1", "good")).unwrap();
         assert_eq!(found(&store, b"1").as_deref(), Some("good"));
@@ -438,7 +438,7 @@ mod tests {
         let list = calls.list("swot").unwrap();
         assert_eq!(list.len(), 7);
         assert!(list.iter().all(|kept| !kept.usable));
-        assert_eq!(list.iter().filter(|kept| kept.record.verdict == Verdict::Rejected).count(), 2);
+        assert_eq!(list.iter().filter(|kept| kept.record.verdict == AnswerState::Rejected).count(), 2);
         let mut all = 0;
         calls.for_each(|_| all += 1).unwrap();
         assert_eq!(all, 7);
@@ -455,7 +455,7 @@ mod tests {
             assert_eq!(found(&store, b"1"), None, "{len}");
             assert!(store.calls().list("swot").unwrap().is_empty());
         }
-        assert_eq!(store.calls().mark(&name, Verdict::Accepted).unwrap(), name);
+        assert_eq!(store.calls().mark(&name, AnswerState::Accepted).unwrap(), name);
         // The next answer does not overwrite it.
         store.calls().keep(&call("swot", b"1", "two")).unwrap();
         assert_eq!(found(&store, b"1").as_deref(), Some("two"));
@@ -510,7 +510,7 @@ mod tests {
                 store.calls().keep(&call("swot", b"0", "zero")).unwrap();
                 fs::fault::arm(after, sticky);
                 let kept = store.calls().keep(&call("swot", b"1", "one"));
-                let marked = kept.as_ref().ok().map(|name| store.calls().mark(name, Verdict::Rejected));
+                let marked = kept.as_ref().ok().map(|name| store.calls().mark(name, AnswerState::Rejected));
                 let fired = fs::fault::disarm();
                 assert_eq!(found(&store, b"0").as_deref(), Some("zero"));
                 let one = found(&store, b"1");

@@ -39,7 +39,7 @@ use planexe_base::fs::{self, Durability, FsError, NAME_MAX};
 
 pub use anew::{Anew, Asked};
 pub use batch::Batch;
-pub use calls::{CallRecord, Calls, KeptCall, KeptRequest, Verdict};
+pub use calls::{AnswerState, CallRecord, Calls, KeptCall, KeptRequest};
 pub use candidates::{Candidate, CandidateFile, Success};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use commit::{Commit, Committed, Content, commit};

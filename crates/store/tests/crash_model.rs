@@ -18,7 +18,7 @@ use planexe_base::limits::Limits;
 use planexe_base::record::{By, Digest, Done, Marker, OutputRecord, SCHEMA, State, Status};
 use planexe_engine::fingerprint::Fingerprint;
 use planexe_engine::graph::{Decl, Graph, Item, Kind, TaskId, Why};
-use planexe_engine::scheduler::{Action, End, Engine, Event, Judged, Mode, Options, TaskInfo, Work};
+use planexe_engine::scheduler::{Action, AttemptEnd, Engine, Event, Judged, Mode, Options, TaskInfo, Work};
 use planexe_engine::slots::Slots;
 use planexe_engine::staleness::{self, Content, Decision, Facts, Rules, Seen};
 use planexe_store::StatusRead;
@@ -555,7 +555,7 @@ impl World {
             if worker.steps.is_empty() {
                 workers.remove(&id);
                 ran += 1;
-                engine.on(Event::Ended(id, End::Done), now);
+                engine.on(Event::Ended(id, AttemptEnd::Done), now);
             }
         }
         if self.disk.read(WORD).is_some() {

@@ -6,7 +6,7 @@ use crate::ops::build::Targets;
 use planexe_base::exit;
 use planexe_build::run_loop::{Ended, Failed, Stopped};
 use planexe_pipeline::open::Opened;
-use planexe_ui::views::{FailedView, Outcome, SummaryView, WaitingView};
+use planexe_ui::views::{BuildOutcome, FailedView, SummaryView, WaitingView};
 
 /// At most so many tasks that wait for a person are named in what to type next.
 const WAITING: usize = 5;
@@ -44,16 +44,16 @@ pub(super) fn summary_view(
 ) -> SummaryView {
     let project = &opened.project;
     let outcome = if ended.stopped.is_some() || (!ended.fails && !ended.summary.waiting.is_empty()) {
-        Outcome::Stopped
+        BuildOutcome::Stopped
     } else if ended.fails || ended.broken.is_some() {
-        Outcome::Failed
+        BuildOutcome::Failed
     } else {
-        Outcome::Completed
+        BuildOutcome::Completed
     };
     let message = match (ended.stopped, &ended.broken) {
         (Some(stopped), _) => Some(stopped.text().trim_start_matches("stopped ").to_owned()),
         (None, Some(error)) => Some(error.to_string()),
-        (None, None) if outcome == Outcome::Stopped => Some("waiting for a person".to_owned()),
+        (None, None) if outcome == BuildOutcome::Stopped => Some("waiting for a person".to_owned()),
         _ => None,
     };
     let failed = ended
@@ -84,7 +84,7 @@ pub(super) fn summary_view(
         next.push((again(what, options, "planexe resume"), "continue once it can be merged".to_owned()));
     }
     if unmerged.is_empty()
-        && outcome == Outcome::Stopped
+        && outcome == BuildOutcome::Stopped
         && ended.failures.is_empty()
         && ended.summary.pending > 0
     {
@@ -138,8 +138,8 @@ fn again(what: &Targets, options: &BuildOptions, bare: &str) -> String {
 }
 
 /// The file to open: the first page among the outputs of the targets, or of the last task.
-fn report_of(opened: &Opened, what: &Targets, outcome: Outcome) -> Option<String> {
-    if outcome != Outcome::Completed {
+fn report_of(opened: &Opened, what: &Targets, outcome: BuildOutcome) -> Option<String> {
+    if outcome != BuildOutcome::Completed {
         return None;
     }
     let targets: Vec<_> = what.targets.iter().map(|(id, _)| *id).collect();

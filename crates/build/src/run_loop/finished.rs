@@ -13,22 +13,22 @@ use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
-use planexe_engine::scheduler::{End, Event as Input, Resolution, Work};
+use planexe_engine::scheduler::{AttemptEnd, Event as Input, Resolution, Work};
 use planexe_llm::Class;
 use planexe_store::candidates::Candidate;
 
 /// What an attempt came to.
 struct Handled {
     /// What the engine is told.
-    end: End,
+    end: AttemptEnd,
     /// Another attempt follows.
     again: Option<Again>,
     /// Somebody wants the task tried anew, and that is to be seen to yet.
     retried: bool,
 }
 
-impl From<End> for Handled {
-    fn from(end: End) -> Handled {
+impl From<AttemptEnd> for Handled {
+    fn from(end: AttemptEnd) -> Handled {
         Handled { end, again: None, retried: false }
     }
 }
@@ -51,14 +51,17 @@ impl Build<'_> {
         let timed_out = self.take_in_call(id, &mut job);
         let name = job.task.name.clone();
         let Handled { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
-        if !matches!(end, End::Retry { .. } | End::NextPhase(_)) {
+        if !matches!(end, AttemptEnd::Retry { .. } | AttemptEnd::NextPhase(_)) {
             self.attempts.forget(id);
         }
         let told = match end {
-            End::Done => Some(Resolution::Done),
-            End::Failed => Some(Resolution::Failed),
-            End::Waiting => Some(Resolution::Waiting),
-            End::Retry { .. } | End::NextPhase(_) | End::Stopped | End::Rejudge => None,
+            AttemptEnd::Done => Some(Resolution::Done),
+            AttemptEnd::Failed => Some(Resolution::Failed),
+            AttemptEnd::Waiting => Some(Resolution::Waiting),
+            AttemptEnd::Retry { .. }
+            | AttemptEnd::NextPhase(_)
+            | AttemptEnd::Stopped
+            | AttemptEnd::Rejudge => None,
         };
         self.engine.on(Input::Ended(id, end), self.now());
         // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
@@ -126,7 +129,7 @@ impl Build<'_> {
                 self.project.release_staged(&job.task);
                 let outdated = completed.outdated;
                 self.completed(id, job, *completed);
-                if outdated { End::Rejudge.into() } else { End::Done.into() }
+                if outdated { AttemptEnd::Rejudge.into() } else { AttemptEnd::Done.into() }
             }
             Outcome::Failed(failure) => {
                 let given_up = job.merges
@@ -135,11 +138,11 @@ impl Build<'_> {
                 if given_up {
                     self.stop(Stopped::Abort, Level::Draining);
                 }
-                End::Failed.into()
+                AttemptEnd::Failed.into()
             }
             Outcome::EvalUnavailable(failure) => {
                 self.failed_attempt(id, job, failure);
-                End::Failed.into()
+                AttemptEnd::Failed.into()
             }
             Outcome::Waiting(message) => {
                 if job.passed.is_some() {
@@ -167,14 +170,14 @@ impl Build<'_> {
                     history.made_in = history.made_in.map(|_| took);
                     history.merged = Some(merged);
                 });
-                End::NextPhase(Work::default()).into()
+                AttemptEnd::NextPhase(Work::default()).into()
             }
             Outcome::NextRound(failure) => self.next_round(id, job, failure),
             // Nobody needs to retry what is tried anew here.
             Outcome::Stopped => return self.take_in_stop(job),
             Outcome::Broken(error) => {
                 self.broken_by(&name, id, job, error);
-                End::Failed.into()
+                AttemptEnd::Failed.into()
             }
         };
         Handled { retried, ..handled }
@@ -188,10 +191,10 @@ impl Build<'_> {
         if self.ctx.cancel.level() == Level::Running {
             if ended == Some(EndedAlone::Edited) {
                 self.ctx.note(Some(name), false, "what it reads was edited: ended, and started again");
-                return End::Rejudge.into();
+                return AttemptEnd::Rejudge.into();
             }
             if retried {
-                let mut handled = Handled { retried, ..End::Rejudge.into() };
+                let mut handled = Handled { retried, ..AttemptEnd::Rejudge.into() };
                 if let Some(first) = job.task.outputs.first() {
                     // Before it is judged: what was kept of it is set aside.
                     handled.retried = !self.begin_anew(name, first);
@@ -202,7 +205,7 @@ impl Build<'_> {
         }
         self.tally.stopped(name.clone());
         self.tell(Kind::TaskStopped { task: name.clone() });
-        Handled { retried, ..End::Stopped.into() }
+        Handled { retried, ..AttemptEnd::Stopped.into() }
     }
 
     fn retry_attempt(
@@ -213,7 +216,7 @@ impl Build<'_> {
         after: Duration,
         endpoint: usize,
         pause: Pause,
-    ) -> End {
+    ) -> AttemptEnd {
         if let Pause::Outage { left, is_silent } = pause {
             self.await_server(job, failure, left, is_silent);
         }
@@ -221,7 +224,7 @@ impl Build<'_> {
             let counts = pause == Pause::Attempt && !job.evaluates;
             pending.retry(std::mem::take(&mut job.history), counts);
         }
-        End::Retry { after, endpoint, outage: matches!(pause, Pause::Outage { .. }) }
+        AttemptEnd::Retry { after, endpoint, outage: matches!(pause, Pause::Outage { .. }) }
     }
 
     /// What was made is evaluated or merged next.
@@ -236,7 +239,7 @@ impl Build<'_> {
             history.candidate = Some(candidate);
             history.made_in = Some(took);
         });
-        End::NextPhase(work).into()
+        AttemptEnd::NextPhase(work).into()
     }
 
     /// An attempt goes on with its next phase, which is no attempt of its own. `change` is told how long it took so far.
@@ -268,13 +271,13 @@ impl Build<'_> {
                 None
             }
         };
-        Handled { again, ..End::NextPhase(work).into() }
+        Handled { again, ..AttemptEnd::NextPhase(work).into() }
     }
 
     fn waits_for_a_person(&mut self, task: String, message: Message) -> Handled {
         self.tally.waits(task.clone(), message.clone());
         self.tell(Kind::TaskWaiting { task, message });
-        End::Waiting.into()
+        AttemptEnd::Waiting.into()
     }
 
     /// A record of the task could not be written: it fails, and with it the build.

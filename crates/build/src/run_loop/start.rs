@@ -10,7 +10,7 @@ use crate::runner::{self, Job, Outcome};
 use planexe_base::event::Kind;
 use planexe_base::failure_class::FailureClass;
 use planexe_engine::graph::TaskId;
-use planexe_engine::scheduler::{End, Event as Input};
+use planexe_engine::scheduler::{AttemptEnd, Event as Input};
 use planexe_pipeline::project::Recipe;
 
 /// Time without progress after which it is told of tasks that have no `stall_timeout`.
@@ -21,13 +21,13 @@ impl Build<'_> {
     pub(super) fn start(&mut self, id: TaskId, attempt: u32, endpoint: Option<usize>) {
         if let Err(error) = self.begin() {
             self.break_off(error);
-            self.engine.on(Input::Ended(id, End::Stopped), self.now());
+            self.engine.on(Input::Ended(id, AttemptEnd::Stopped), self.now());
             return;
         }
         if self.is_edited_since_judged(id) {
             self.attempts.forget(id);
             self.judging.forget_files();
-            self.engine.on(Input::Ended(id, End::Rejudge), self.now());
+            self.engine.on(Input::Ended(id, AttemptEnd::Rejudge), self.now());
             return;
         }
         let Some(job) = self.job(id, attempt, endpoint) else {
@@ -35,7 +35,7 @@ impl Build<'_> {
             let failure =
                 runner::failure(FailureClass::Internal, "BUG: it was never judged; please report it");
             self.failed(&name, id, attempt, None, failure, false);
-            self.engine.on(Input::Ended(id, End::Failed), self.now());
+            self.engine.on(Input::Ended(id, AttemptEnd::Failed), self.now());
             return;
         };
         let model = self.model_of(&job).filter(|_| endpoint.is_some());

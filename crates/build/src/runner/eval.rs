@@ -22,7 +22,7 @@ use planexe_llm::{Class, Rejected};
 use planexe_pipeline::check;
 use planexe_pipeline::eval_score::{self as verdict, Evaluation, Next, Score};
 use planexe_pipeline::project::{EvalSpec, Evaluator, PromptSpec};
-use planexe_store::calls::Verdict;
+use planexe_store::calls::AnswerState;
 use planexe_store::candidates::Candidate;
 use planexe_store::commit::Content;
 
@@ -177,7 +177,7 @@ impl Evaluating<'_> {
             };
             // One that was used stands for the answer it let pass, where that comes to use again.
             let stands = self.candidate.reused && score.score >= self.spec.threshold;
-            if (sample && self.ctx.frozen) || (kept.record.verdict != Verdict::Arrived && !stands) {
+            if (sample && self.ctx.frozen) || (kept.record.verdict != AnswerState::Arrived && !stands) {
                 continue;
             }
             prompt::count_kept(self.ctx, &kept.record)?;
@@ -317,7 +317,7 @@ impl Evaluating<'_> {
         };
         // It was used.
         if let (Some(call), false) = (&scored.call, matches!(outcome, Outcome::Broken(_))) {
-            ctx.store.calls().mark(call, Verdict::Accepted)?;
+            ctx.store.calls().mark(call, AnswerState::Accepted)?;
         }
         Ok(outcome)
     }
@@ -406,7 +406,7 @@ pub(super) fn take_best(ctx: &BuildContext, job: &mut Job, best: Candidate) -> R
     ctx.note(Some(&job.task.name), false, message);
     job.history.evaluation = Some(evaluation);
     if let Some(call) = &best.call {
-        ctx.store.calls().mark(call, Verdict::Accepted)?;
+        ctx.store.calls().mark(call, AnswerState::Accepted)?;
     }
     if ctx.project.spec(&job.task).isolate.is_some() {
         return isolated::succeed_with_best(ctx, job, best);
@@ -429,7 +429,7 @@ pub(super) fn take_best(ctx: &BuildContext, job: &mut Job, best: Candidate) -> R
 fn retire(ctx: &BuildContext, candidate: &Candidate) -> Result<(), FsError> {
     ctx.store.spend_candidate(&candidate.task)?;
     if let Some(call) = &candidate.call {
-        ctx.store.calls().mark(call, Verdict::Rejected)?;
+        ctx.store.calls().mark(call, AnswerState::Rejected)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::program::{Invocation, explain, tail_of, words_of};
 use super::{BuildContext, Job, failure};
 use planexe_base::failure_class::Class;
 use planexe_base::fs::{self, FsError};
-use planexe_base::process::{End, Lifeline, Limits};
+use planexe_base::process::{Lifeline, Limits, ProcessEnd};
 use planexe_base::record::Failure;
 use planexe_pipeline::eval_score::{self, Score};
 use planexe_pipeline::input_files::Files;
@@ -53,7 +53,7 @@ fn try_score(
     }
     let tail = |file: &File| fs::read_scratch(file).map(|bytes| tail_of(&bytes));
     Ok(match end {
-        End::Exited(0) => {
+        ProcessEnd::Exited(0) => {
             let printed = String::from_utf8_lossy(&fs::read_scratch(&printed)?).into_owned();
             eval_score::read(&printed).map_err(|violations| {
                 let first = violations.first().map(ToString::to_string).unwrap_or_default();
@@ -61,7 +61,7 @@ fn try_score(
                 Some(Failure { raw_error, ..failure(Class::Validation, first) })
             })
         }
-        End::Cancelled => Err(None),
+        ProcessEnd::Cancelled => Err(None),
         other => Err(Some(explain(spec, other, &invocation.place, &limits, tail(&said)?))),
     })
 }

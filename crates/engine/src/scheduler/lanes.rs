@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::graph::{Decl, Graph, Input};
-    use crate::scheduler::{End, Event, Judged, Mode, Options, TaskInfo, Work};
+    use crate::scheduler::{AttemptEnd, Event, Judged, Mode, Options, TaskInfo, Work};
     use crate::slots::Slots;
 
     /// Tasks `a` and `b` of one lane, `c` that reads `a`, all begun as far as they may.
@@ -161,13 +161,13 @@ mod tests {
         }
     }
 
-    fn end(engine: &mut Engine, id: TaskId, end: End) -> Vec<TaskId> {
+    fn end(engine: &mut Engine, id: TaskId, end: AttemptEnd) -> Vec<TaskId> {
         engine.on(Event::Ended(id, end), Duration::ZERO);
         started(engine)
     }
 
-    fn made() -> End {
-        End::NextPhase(Work { made: true, ..Work::default() })
+    fn made() -> AttemptEnd {
+        AttemptEnd::NextPhase(Work { made: true, ..Work::default() })
     }
 
     #[test]
@@ -178,9 +178,9 @@ mod tests {
             // It is there for the other of its lane, and for nobody else.
             assert_eq!(end(&mut engine, a, made()), [b]);
             assert_eq!(end(&mut engine, b, made()), [a, b]);
-            assert_eq!(end(&mut engine, a, End::Done), [c]);
-            assert!(end(&mut engine, b, End::Done).is_empty());
-            assert!(end(&mut engine, c, End::Done).is_empty() && engine.is_finished());
+            assert_eq!(end(&mut engine, a, AttemptEnd::Done), [c]);
+            assert!(end(&mut engine, b, AttemptEnd::Done).is_empty());
+            assert!(end(&mut engine, c, AttemptEnd::Done).is_empty() && engine.is_finished());
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
         let (mut engine, [a, b, c]) = engine(true);
         started(&mut engine);
         end(&mut engine, a, made());
-        engine.on(Event::Ended(b, End::Failed), Duration::ZERO);
+        engine.on(Event::Ended(b, AttemptEnd::Failed), Duration::ZERO);
         let mixed = Action::Mixed { made: vec![a], failed: vec![b] };
         assert!(engine.poll(Duration::ZERO).contains(&mixed));
         assert_eq!(
@@ -204,7 +204,7 @@ mod tests {
         let (mut engine, [a, b, _]) = engine(false);
         engine.give_turn(b);
         assert_eq!(started(&mut engine), [b]);
-        assert_eq!(end(&mut engine, b, End::Stopped), [a]);
+        assert_eq!(end(&mut engine, b, AttemptEnd::Stopped), [a]);
         let (mut engine, [a, b, _]) = self::engine(true);
         engine.give_turn(b);
         assert_eq!(started(&mut engine), [a]);

@@ -22,7 +22,7 @@ mod queue;
 mod reopen;
 
 pub use protocol::{
-    Action, End, Event, Judged, Mode, OnFailure, Options, Queue, Resolution, Target, TaskInfo, Work,
+    Action, AttemptEnd, Event, Judged, Mode, OnFailure, Options, Queue, Resolution, Target, TaskInfo, Work,
 };
 
 pub use fanout::needed;
@@ -305,7 +305,7 @@ impl Engine {
         }
     }
 
-    fn ended(&mut self, id: TaskId, end: End, now: Duration) {
+    fn ended(&mut self, id: TaskId, end: AttemptEnd, now: Duration) {
         self.active -= 1;
         if let Some(held) = self.nodes[id.index()].held.take() {
             let call = self.nodes[id.index()].call.take();
@@ -315,8 +315,8 @@ impl Engine {
             }
         }
         let goes_on = match &end {
-            End::Retry { .. } => true,
-            End::NextPhase(work) => work.lane.is_some(),
+            AttemptEnd::Retry { .. } => true,
+            AttemptEnd::NextPhase(work) => work.lane.is_some(),
             _ => false,
         };
         if !goes_on {
@@ -324,20 +324,20 @@ impl Engine {
         }
         let outdated = std::mem::take(&mut self.nodes[id.index()].outdated);
         match end {
-            End::Done | End::Failed | End::Waiting if outdated => self.judge_again(id),
-            End::Retry { .. } | End::NextPhase(_) if outdated => self.judge_again(id),
-            End::Done => self.settle(id, Resolution::Done),
-            End::Failed => self.fail(id),
-            End::Waiting => self.settle(id, Resolution::Waiting),
-            End::Stopped => self.settle(id, Resolution::Stopped),
-            End::Rejudge => self.judge_again(id),
-            End::NextPhase(work) => {
+            AttemptEnd::Done | AttemptEnd::Failed | AttemptEnd::Waiting if outdated => self.judge_again(id),
+            AttemptEnd::Retry { .. } | AttemptEnd::NextPhase(_) if outdated => self.judge_again(id),
+            AttemptEnd::Done => self.settle(id, Resolution::Done),
+            AttemptEnd::Failed => self.fail(id),
+            AttemptEnd::Waiting => self.settle(id, Resolution::Waiting),
+            AttemptEnd::Stopped => self.settle(id, Resolution::Stopped),
+            AttemptEnd::Rejudge => self.judge_again(id),
+            AttemptEnd::NextPhase(work) => {
                 let node = &mut self.nodes[id.index()];
                 (node.endpoint, node.outage) = (work.first, false);
                 node.work = work;
                 self.enqueue_or_hold(id, now);
             }
-            End::Retry { after, endpoint, outage } => {
+            AttemptEnd::Retry { after, endpoint, outage } => {
                 self.nodes[id.index()].endpoint = endpoint;
                 self.nodes[id.index()].outage = outage;
                 if after.is_zero() {

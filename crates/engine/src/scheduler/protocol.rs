@@ -63,7 +63,7 @@ pub enum Judged {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum End {
+pub enum AttemptEnd {
     /// Recorded as done.
     Done,
     /// Failed for good.
@@ -95,7 +95,7 @@ pub enum Event {
     /// The answer to [`Action::Expand`]: the items, or none if they cannot be known.
     Expanded(TaskId, Option<Vec<Item>>),
     /// The end of an attempt begun by [`Action::Start`].
-    Ended(TaskId, End),
+    Ended(TaskId, AttemptEnd),
     /// A person, or the marker they left, lets a waiting task be judged again.
     Passed(TaskId),
     /// An endpoint takes no more calls in this build.

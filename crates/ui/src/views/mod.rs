@@ -40,7 +40,7 @@ pub use show::{CallView, ShowView, call_views};
 pub use simulate::{PredictedRow, SimulateView};
 pub use status::{ErrorSummary, QualitySummary, RunView, StatusView, some_names};
 pub use steer::{SteerView, WaitView};
-pub use summary::{FailedView, Outcome, SummaryView, WaitingView};
+pub use summary::{BuildOutcome, FailedView, SummaryView, WaitingView};
 
 /// Version of the JSON formats of this module.
 pub const SCHEMA: u32 = 1;

@@ -7,7 +7,7 @@ use crate::views::{Server, accepted_by, table, time};
 use planexe_base::record::{Isolated, OutputRecord};
 use planexe_base::style::{self, DisplayState, Style, clean};
 use planexe_store::KeptCall;
-use planexe_store::calls::Verdict;
+use planexe_store::calls::AnswerState;
 
 /// What a task was sent and what came back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -92,7 +92,9 @@ pub fn call_views(calls: &[KeptCall], in_use: Option<&str>) -> Vec<CallView> {
                 ("failed", Some(format!("{}: {}", error.class.name(), error.message.to_lines())))
             }
             (None, None) => ("failed", None),
-            (Some(reply), _) if record.verdict == Verdict::Rejected => ("rejected", feedback(&reply.text)),
+            (Some(reply), _) if record.verdict == AnswerState::Rejected => {
+                ("rejected", feedback(&reply.text))
+            }
             _ if in_use == Some(call.name.as_str()) => ("in_use", None),
             _ if !call.usable => ("set_aside", None),
             _ => ("kept", None),
@@ -208,7 +210,7 @@ mod tests {
     use planexe_llm::{Rejected, Reply};
     use planexe_store::{CallRecord, KeptRequest};
 
-    fn kept(name: &str, usable: bool, verdict: Verdict, answer: Option<&str>) -> KeptCall {
+    fn kept(name: &str, usable: bool, verdict: AnswerState, answer: Option<&str>) -> KeptCall {
         let record = CallRecord {
             schema: 1,
             task: "swot".into(),
@@ -232,17 +234,17 @@ mod tests {
 
     #[test]
     fn calls_are_told_apart() {
-        let mut again = kept("swot/2.json", true, Verdict::Accepted, Some("good"));
+        let mut again = kept("swot/2.json", true, AnswerState::Accepted, Some("good"));
         let told =
             "Your last answer was not accepted:\n- `/title`: is missing\n- `/x`: is empty\nAnswer again.\n";
         let rejected = Rejected { answer: "bad".into(), feedback: told.into() };
         again.record.request.rejected.push(rejected);
         let calls = [
-            kept("swot/1.rejected-1.json", false, Verdict::Rejected, Some("bad")),
+            kept("swot/1.rejected-1.json", false, AnswerState::Rejected, Some("bad")),
             again,
-            kept("swot/3.failed-1.json", false, Verdict::Arrived, None),
-            kept("swot/4.spent-1.json", false, Verdict::Accepted, Some("old")),
-            kept("swot/5.json", true, Verdict::Arrived, Some("other")),
+            kept("swot/3.failed-1.json", false, AnswerState::Arrived, None),
+            kept("swot/4.spent-1.json", false, AnswerState::Accepted, Some("old")),
+            kept("swot/5.json", true, AnswerState::Arrived, Some("other")),
         ];
         let views = call_views(&calls, Some("swot/2.json"));
         let verdicts: Vec<&str> = views.iter().map(|view| view.verdict.as_str()).collect();

@@ -21,7 +21,7 @@ pub struct SummaryView {
     /// Name of the pipeline.
     pub pipeline: String,
     /// In one word.
-    pub outcome: Outcome,
+    pub outcome: BuildOutcome,
     /// What stopped it: "by Ctrl-C", "the cost limit is reached"; or what broke it: a record that cannot be written.
     pub message: Option<String>,
     /// In figures.
@@ -43,7 +43,7 @@ pub struct SummaryView {
 /// The end of a build in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum BuildOutcome {
     /// Everything asked for is done.
     Completed,
     /// A task failed.
@@ -75,7 +75,7 @@ pub struct WaitingView {
 impl SummaryView {
     /// For people. Under `quiet` nothing is said of a good end, and failures, shown as they happened, are not repeated.
     pub fn text(&self, style: &Style, quiet: bool) -> String {
-        if quiet && self.outcome == Outcome::Completed {
+        if quiet && self.outcome == BuildOutcome::Completed {
             return String::new();
         }
         let mut text = String::new();
@@ -92,7 +92,7 @@ impl SummaryView {
         }
         text += &format!("{}\n", style.wrap(&self.headline(style), 2));
         let summary = &self.summary;
-        if !summary.left.is_empty() && self.outcome == Outcome::Stopped {
+        if !summary.left.is_empty() && self.outcome == BuildOutcome::Stopped {
             let left = format!("Left: {}.", some_names(&summary.left, 10));
             text += &format!("{}\n", style.wrap(&left, 2));
         }
@@ -127,7 +127,7 @@ impl SummaryView {
     fn is_null(&self) -> bool {
         let summary = &self.summary;
         let nothing = summary.ran == 0 && summary.failed.is_empty() && summary.waiting.is_empty();
-        self.outcome == Outcome::Completed && nothing && summary.pending == 0
+        self.outcome == BuildOutcome::Completed && nothing && summary.pending == 0
     }
 
     fn headline(&self, style: &Style) -> String {
@@ -139,20 +139,20 @@ impl SummaryView {
         }
         let mut parts = Vec::new();
         let label = match self.outcome {
-            Outcome::Completed => style.paint(style::GREEN, "Done:"),
-            Outcome::Failed => {
+            BuildOutcome::Completed => style.paint(style::GREEN, "Done:"),
+            BuildOutcome::Failed => {
                 if let Some(message) = &self.message {
                     parts.push(clean(message));
                 }
                 style.paint(style::RED, "Failed:")
             }
-            Outcome::Stopped => {
+            BuildOutcome::Stopped => {
                 let by = self.message.as_deref().map(|message| format!(" ({})", clean(message)));
                 style.paint(style::BLUE, &format!("Stopped{}:", by.unwrap_or_default()))
             }
         };
         // What a fan-out did without is told with its task.
-        if self.outcome != Outcome::Completed && !summary.failed.is_empty() {
+        if self.outcome != BuildOutcome::Completed && !summary.failed.is_empty() {
             parts.push(format!("{} failed", tasks(summary.failed.len() as u32)));
         }
         if summary.blocked > 0 {

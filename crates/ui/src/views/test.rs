@@ -547,7 +547,7 @@ Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call
     );
 }
 
-fn summary(outcome: Outcome) -> SummaryView {
+fn summary(outcome: BuildOutcome) -> SummaryView {
     SummaryView {
         schema: SCHEMA,
         server: server(),
@@ -574,7 +574,7 @@ fn summary(outcome: Outcome) -> SummaryView {
 
 #[test]
 fn the_end_of_a_good_build() {
-    let done = summary(Outcome::Completed);
+    let done = summary(BuildOutcome::Completed);
     assert_eq!(
         done.text(&AT_80, false),
         "\
@@ -584,14 +584,16 @@ Report: examples/strategic-plan/report.html
 "
     );
     assert_eq!(done.text(&AT_80, true), "");
-    let null =
-        SummaryView { summary: Summary { fresh: 23, ..Summary::default() }, ..summary(Outcome::Completed) };
+    let null = SummaryView {
+        summary: Summary { fresh: 23, ..Summary::default() },
+        ..summary(BuildOutcome::Completed)
+    };
     assert_eq!(null.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
 }
 
 #[test]
 fn the_end_of_a_failed_build() {
-    let mut view = summary(Outcome::Failed);
+    let mut view = summary(BuildOutcome::Failed);
     view.report = None;
     view.summary.failed = vec!["risks".into()];
     view.summary.blocked = 6;
@@ -630,7 +632,7 @@ fn the_end_of_a_build_that_broke() {
         message: Some("cannot write `swot.json.DONE`: no space left on device".into()),
         summary: Summary { ran: 1, duration_s: 2.0, ..Summary::default() },
         report: None,
-        ..summary(Outcome::Failed)
+        ..summary(BuildOutcome::Failed)
     };
     assert_eq!(
         view.text(&AT_80, true),
@@ -640,7 +642,7 @@ fn the_end_of_a_build_that_broke() {
 
 #[test]
 fn the_end_of_a_build_that_was_stopped() {
-    let mut view = summary(Outcome::Stopped);
+    let mut view = summary(BuildOutcome::Stopped);
     view.report = None;
     view.message = Some("by Ctrl-C".into());
     view.summary = Summary {

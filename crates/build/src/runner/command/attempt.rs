@@ -18,7 +18,7 @@ use super::super::{BuildContext, Job, Live, Made, Outcome, Stage, complete, eval
 use super::outputs::{not_whole, require_outputs, require_same_inputs};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FsError};
-use planexe_base::process::{End, Growth, Lifeline, Limits};
+use planexe_base::process::{Growth, Lifeline, Limits, ProcessEnd};
 use planexe_base::record::{Failure, State};
 use planexe_llm::Usage;
 use planexe_pipeline::input_files::Files;
@@ -60,15 +60,15 @@ impl Attempt<'_> {
         let said = scratch(ctx)?;
         let end = self.run_program(&invocation, &said);
         let tail = keep_log(ctx, job, &said)?;
-        if tail.is_empty() && matches!(end, End::Exited(0)) {
+        if tail.is_empty() && matches!(end, ProcessEnd::Exited(0)) {
             ctx.scratch.lock().push(said);
         }
         let failed = match end {
-            End::Exited(0) => {
+            ProcessEnd::Exited(0) => {
                 let checked = require_outputs(job, self.spec, self.writes);
                 checked.and_then(|()| require_same_inputs(ctx, job)).err()
             }
-            End::Cancelled => return Ok(Ended::Unmade(Outcome::Stopped)),
+            ProcessEnd::Cancelled => return Ok(Ended::Unmade(Outcome::Stopped)),
             other => Some(self.why(other, &invocation.place, tail)),
         };
         Ok(match failed {
@@ -78,7 +78,7 @@ impl Attempt<'_> {
     }
 
     /// Runs it under the watchdog. What it says goes to `said`.
-    fn run_program(&self, invocation: &Invocation, said: &Arc<File>) -> End {
+    fn run_program(&self, invocation: &Invocation, said: &Arc<File>) -> ProcessEnd {
         let (ctx, job, spec) = (self.ctx, self.job, self.spec);
         job.live.enter(Stage::Running);
         job.live.says_into(said.clone());
@@ -187,7 +187,7 @@ impl Attempt<'_> {
     }
 
     /// Why the program failed.
-    fn why(&self, end: End, place: &Path, tail: String) -> Failure {
+    fn why(&self, end: ProcessEnd, place: &Path, tail: String) -> Failure {
         let task = self.ctx.project.spec(&self.job.task);
         let limits = Limits { timeout: task.timeout, stall: task.stall };
         let mut failed = explain(self.spec, end, place, &limits, tail);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::failure;
 use planexe_base::failure_class::{Class, FailureClass};
-use planexe_base::process::{End, Limits};
+use planexe_base::process::{Limits, ProcessEnd};
 use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_pipeline::project::{CommandSpec, Line};
@@ -21,7 +21,7 @@ pub(in super::super) fn tail_of(said: &[u8]) -> String {
 /// The failure of a command that did not exit with 0.
 pub(in super::super) fn explain(
     spec: &CommandSpec,
-    end: End,
+    end: ProcessEnd,
     place: &Path,
     limits: &Limits,
     tail: String,
@@ -30,34 +30,34 @@ pub(in super::super) fn explain(
     let last = tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
     let said = if last.is_empty() { String::new() } else { format!(": {}", style::clean(last)) };
     let mut failed = match end {
-        End::Exited(code) => {
+        ProcessEnd::Exited(code) => {
             let mut failed = failure(FailureClass::Exit, format!("exit code {code}{said}"));
             failed.exit_code = Some(code);
             failed
         }
-        End::Signalled(signal) => {
+        ProcessEnd::Signalled(signal) => {
             let mut failed = failure(FailureClass::Signal, format!("ended by signal {signal}{said}"));
             failed.signal = Some(signal);
             failed
         }
-        End::TimedOut => {
+        ProcessEnd::TimedOut => {
             failure(Class::Timeout, format!("not done after {} (timeout)", span(limits.timeout)))
         }
-        End::Stalled => {
+        ProcessEnd::Stalled => {
             failure(FailureClass::Stall, format!("no output for {} (stall_timeout)", span(limits.stall)))
         }
-        End::NotStarted(_) if !place.is_dir() => {
+        ProcessEnd::NotStarted(_) if !place.is_dir() => {
             let cwd = spec.cwd.as_deref().unwrap_or(".");
             failure(FailureClass::Spawn, format!("there is no folder `{cwd}` to run in (cwd)"))
         }
-        End::NotStarted(error) => {
+        ProcessEnd::NotStarted(error) => {
             let program = match &spec.line {
                 Line::Argv(words) => words.first().map_or("", String::as_str),
                 Line::Shell(_) => "sh",
             };
             failure(FailureClass::Spawn, format!("`{program}` cannot be started: {error}"))
         }
-        End::Cancelled => failure(Class::Cancelled, "stopped"),
+        ProcessEnd::Cancelled => failure(Class::Cancelled, "stopped"),
     };
     failed.recoverable = is_end(&failed);
     failed.raw_error = (!tail.is_empty()).then_some(tail);

@@ -16,7 +16,7 @@ use planexe_llm::retry::{Failed, Next};
 use planexe_llm::{CallContext, CallError, Class, Rejected, Reply, Request, UNREACHABLE};
 use planexe_pipeline::check::{self, CHECK_TIME, Violation, ViolationKind};
 use planexe_pipeline::project::{Endpoint, PromptSpec};
-use planexe_store::calls::{CallRecord, KeptRequest, Verdict};
+use planexe_store::calls::{AnswerState, CallRecord, KeptRequest};
 use planexe_store::usage::{CallOf, UsageLine};
 
 use super::{Answer, Asked, Question, bounded};
@@ -147,7 +147,7 @@ impl Asking<'_> {
             ended_utc: clock::now_utc(),
             reply: None,
             error: None,
-            verdict: Verdict::Arrived,
+            verdict: AnswerState::Arrived,
             attempt: job.attempt,
             error_id: None,
             evaluation: job.evaluates,
@@ -175,12 +175,12 @@ impl Asking<'_> {
             Err(Left::Unwanted) => Ok(Asked::Ended(self.ended_in_check())),
             Err(left) => {
                 // It is not taken up again: its check would take as long.
-                self.ctx.store.calls().mark(&name, Verdict::Rejected)?;
+                self.ctx.store.calls().mark(&name, AnswerState::Rejected)?;
                 Ok(Asked::Ended(Outcome::Failed(unchecked(left, time, limit))))
             }
             Ok(Ok(valid)) => Ok(Asked::Answered(Answer { valid, call: name, sample: reply.sample })),
             Ok(Err(violations)) => {
-                self.ctx.store.calls().mark(&name, Verdict::Rejected)?;
+                self.ctx.store.calls().mark(&name, AnswerState::Rejected)?;
                 Ok(Asked::Ended(self.reject(&reply, &violations)))
             }
         }

@@ -14,7 +14,7 @@ use planexe_base::record::{Digest, Failure, State};
 use planexe_llm::{Rejected, Reply};
 use planexe_pipeline::check::{self, CompiledCheck, Valid};
 use planexe_pipeline::project::{Endpoint, PromptSpec};
-use planexe_store::calls::{CallRecord, KeptCall, Verdict};
+use planexe_store::calls::{AnswerState, CallRecord, KeptCall};
 use planexe_store::commit::Content;
 use planexe_store::usage::{CallOf, UsageLine};
 
@@ -194,7 +194,8 @@ pub fn take_up_conversation(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec
     let digest = call_digest(spec, endpoint, &job.prepared.system, &job.prepared.prompt);
     let mut rejected = Vec::new();
     for call in ctx.store.calls().list(&job.task.name)? {
-        let meant = call.record.digest == digest && (call.usable || call.record.verdict == Verdict::Rejected);
+        let meant =
+            call.record.digest == digest && (call.usable || call.record.verdict == AnswerState::Rejected);
         if meant
             && let Some(reply) = &call.record.reply
             && let Err(violations) =
@@ -211,7 +212,7 @@ pub fn take_up_conversation(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec
     {
         job.history.own.budgets.add_reask(&endpoint.name);
         if last.usable {
-            ctx.store.calls().mark(&last.name, Verdict::Rejected)?;
+            ctx.store.calls().mark(&last.name, AnswerState::Rejected)?;
         }
     }
     let of_this_history = job.history.own.budgets.reasks(&endpoint.name) as usize;

@@ -31,7 +31,7 @@ pub const CODES: [(&str, &str); 20] = [
 
 /// Why a tool could not do what it was asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fault {
+pub struct ToolError {
     /// One of [`CODES`].
     pub code: &'static str,
     /// What was found and what was wanted.
@@ -42,21 +42,21 @@ pub struct Fault {
     pub details: Option<Value>,
 }
 
-impl Fault {
+impl ToolError {
     /// A fault with a code.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Fault {
+    pub fn new(code: &'static str, message: impl Into<String>) -> ToolError {
         debug_assert!(CODES.iter().any(|(known, _)| *known == code), "BUG: `{code}` is not in the list");
-        Fault { code, message: message.into(), hint: None, details: None }
+        ToolError { code, message: message.into(), hint: None, details: None }
     }
 
     /// With what to do about it.
-    pub fn hint(mut self, hint: impl Into<String>) -> Fault {
+    pub fn hint(mut self, hint: impl Into<String>) -> ToolError {
         self.hint = Some(hint.into());
         self
     }
 
     /// With what else is known.
-    pub fn details(mut self, details: Value) -> Fault {
+    pub fn details(mut self, details: Value) -> ToolError {
         self.details = Some(details);
         self
     }
@@ -113,8 +113,8 @@ fn of_command(error: &Error) -> (&'static str, Option<&'static str>) {
     }
 }
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Fault {
+impl From<Error> for ToolError {
+    fn from(error: Error) -> ToolError {
         let (code, advice) = of_command(&error);
         // What a person would type is of use only where there is no tool for it.
         let text = |hint: &Hint| hint.text().to_owned();
@@ -124,19 +124,19 @@ impl From<Error> for Fault {
             [] => error.message.clone(),
             causes => format!("{}: {}", error.message, causes.join(": ")),
         };
-        Fault { code, message: planexe_base::style::clean_lines(message.trim_end()), hint, details: None }
+        ToolError { code, message: planexe_base::style::clean_lines(message.trim_end()), hint, details: None }
     }
 }
 
-impl From<std::io::Error> for Fault {
-    fn from(error: std::io::Error) -> Fault {
-        Fault::from(Error::from(error))
+impl From<std::io::Error> for ToolError {
+    fn from(error: std::io::Error) -> ToolError {
+        ToolError::from(Error::from(error))
     }
 }
 
-impl From<planexe_base::fs::FsError> for Fault {
-    fn from(error: planexe_base::fs::FsError) -> Fault {
-        Fault::from(Error::from(error))
+impl From<planexe_base::fs::FsError> for ToolError {
+    fn from(error: planexe_base::fs::FsError) -> ToolError {
+        ToolError::from(Error::from(error))
     }
 }
 
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn an_error_of_a_command_becomes_one_of_a_tool() {
         let error = Error::usage("no task or output is called `swt`").code("unknown_task");
-        let fault = Fault::from(error.clone().hint("did you mean `swot`?"));
+        let fault = ToolError::from(error.clone().hint("did you mean `swot`?"));
         assert_eq!((fault.code, fault.hint.as_deref()), ("TASK_NOT_FOUND", Some("did you mean `swot`?")));
-        let fault = Fault::from(error.hint("`planexe status` lists the tasks"));
+        let fault = ToolError::from(error.hint("`planexe status` lists the tasks"));
         assert_eq!(fault.hint.as_deref(), Some("`plan_status` with `full: true` lists the tasks"));
         for kind in [
             Kind::Usage,
@@ -161,7 +161,7 @@ mod tests {
             Kind::Locked,
             Kind::Internal,
         ] {
-            let fault = Fault::from(Error::new(kind, "x"));
+            let fault = ToolError::from(Error::new(kind, "x"));
             assert!(CODES.iter().any(|(code, _)| *code == fault.code), "{kind:?}");
         }
     }
