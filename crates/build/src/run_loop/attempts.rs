@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::slots::Slots;
 use crate::check_staleness::{Judgement, Prepared};
 use crate::runner::providers::Providers;
 use crate::runner::{AttemptHistory, EndedAlone, Job, Live, Mark, OtherFields};
@@ -19,8 +20,9 @@ use planexe_store::live::AtWork;
 use planexe_ui::progress::Running;
 
 /// The stale tasks of a build and their attempts.
-#[derive(Default)]
 pub(super) struct Attempts {
+    /// What they take turns at.
+    slots: Slots,
     /// Stale tasks with what they were judged on, between judging and the end of their last attempt.
     pending: HashMap<TaskId, Pending>,
     running: HashMap<TaskId, Attempt>,
@@ -29,6 +31,18 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
+    pub(super) fn new(slots: Slots) -> Attempts {
+        Attempts { slots, pending: HashMap::new(), running: HashMap::new(), retrying: HashMap::new() }
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(super) fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
     /// A task was found stale: what its attempts need is kept until its end.
     pub(super) fn keep(&mut self, id: TaskId, pending: Pending) {
         self.pending.insert(id, pending);

@@ -141,11 +141,11 @@ impl Build<'_> {
             return ForNextBuild::default();
         }
         // With few changes the null-build record is renewed; what all rests on need not be gathered for that.
-        let known = self.caches.known();
+        let known = self.judging.caches().known();
         let record_is_outdated = known.is_some_and(|known| self.conditions_differ(known));
         let few = known.is_some() && self.records.is_begun() && !record_is_outdated;
         let inputs = if few { None } else { self.build_inputs() };
-        let contents = few.then(|| self.caches.take_contents());
+        let contents = few.then(|| self.judging.caches_mut().take_contents());
         ForNextBuild { inputs, contents, record_is_outdated }
     }
 
@@ -206,7 +206,8 @@ impl Build<'_> {
         }
         let plain = self.is_whole();
         let graph = self.engine.graph();
-        let mut inputs = BuildInputs { contents: self.caches.take_contents(), ..BuildInputs::default() };
+        let mut inputs =
+            BuildInputs { contents: self.judging.caches_mut().take_contents(), ..BuildInputs::default() };
         let project = self.project;
         let in_run = |path| Path::strip_prefix(path, &project.run).unwrap_or(path);
         for (path, digest) in &project.sources {
@@ -348,7 +349,7 @@ impl Build<'_> {
             .filter(|&id| {
                 matches!(self.engine.settled(id), Some(Resolution::Fresh))
                     && planexe_pipeline::input_files::has_outputs(&graph[id])
-                    && !self.caches.was_up_to_date(&graph[id].name)
+                    && !self.judging.caches().was_up_to_date(&graph[id].name)
             })
             .collect();
         let edited: HashSet<&String> = self.tally.edited().iter().collect();
@@ -358,7 +359,7 @@ impl Build<'_> {
             let is_edited = graph[id].outputs.iter().any(|output| edited.contains(output));
             let unknown = self.ctx.index.stamp(name).is_none();
             if unknown && !is_edited && !sample.contains(name) && self.is_given_the_same(id) {
-                self.ctx.index.set_stamp(name, judge.stamp(graph, id, self.caches.began_ns()));
+                self.ctx.index.set_stamp(name, judge.stamp(graph, id, self.judging.caches().began_ns()));
             }
         }
     }

@@ -319,7 +319,7 @@ impl Build<'_> {
         if job.passed.is_some() {
             self.steering.clear_passed(&name);
         }
-        self.caches.note(&completed.contents);
+        self.judging.caches_mut().note(&completed.contents);
         if !completed.reused && completed.from_start {
             self.learn_duration(job, completed.duration_s);
         }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::Build;
 use super::attempts::Pending;
+use super::caches::Caches;
 use crate::check_staleness::{self as judge, Judgement, StaleCheck};
 use crate::output_times;
 use crate::runner::{self, AttemptHistory, Conversation};
@@ -26,8 +27,9 @@ use planexe_store::logs::FailureLine;
 use planexe_store::null_build::UpToDate;
 use planexe_store::{Anew, Store};
 
-/// How a build judges.
+/// How a build judges, and what it knows without.
 pub(super) struct Judging<'a> {
+    caches: Caches<'a>,
     finder: Finder<'a>,
     rules: Rules,
     /// What former builds were told to make anew, and did not come to.
@@ -42,8 +44,18 @@ impl<'a> Judging<'a> {
         rules: Rules,
         no_reuse: bool,
         env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+        caches: Caches<'a>,
     ) -> Judging<'a> {
-        Judging { finder: Finder::new(store), rules, anew: Arc::new(store.read_anew()), no_reuse, env }
+        let (finder, anew) = (Finder::new(store), Arc::new(store.read_anew()));
+        Judging { caches, finder, rules, anew, no_reuse, env }
+    }
+
+    pub(super) fn caches(&self) -> &Caches<'a> {
+        &self.caches
+    }
+
+    pub(super) fn caches_mut(&mut self) -> &mut Caches<'a> {
+        &mut self.caches
     }
 
     pub(super) fn rules(&self) -> Rules {
@@ -85,7 +97,7 @@ impl Build<'_> {
         }
         let judge = self.judge_with();
         let graph = self.engine.graph();
-        let (engine, known) = (&self.engine, self.caches.known().filter(|_| !self.wanted.force));
+        let (engine, known) = (&self.engine, self.judging.caches().known().filter(|_| !self.wanted.force));
         let one = |&(task, shallow): &(TaskId, bool)| {
             let known = !shallow
                 && !self.project.spec(&graph[task]).uses(SAMPLES)

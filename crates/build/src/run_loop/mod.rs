@@ -73,16 +73,13 @@ pub struct Build<'a> {
     ctx: Arc<BuildContext>,
     engine: Engine,
     wanted: Wanted,
-    start: Instant,
     judging: Judging<'a>,
     attempts: Attempts,
     servers: Servers,
-    slots: Slots,
     inbox: Inbox<'a>,
     steering: Steering,
     tally: Tally,
     pace: Pace,
-    caches: Caches<'a>,
     reporting: Reporting<'a>,
     records: Records<'a>,
 }
@@ -135,21 +132,20 @@ impl<'a> Build<'a> {
     /// A build, not begun.
     pub fn new(parts: Parts<'a>) -> Build<'a> {
         let inbox = Inbox::new(parts.events, parts.signals, parts.edits);
+        let slots = Slots::new(parts.threads, parts.make, parts.calls_take_turns, &inbox);
+        let caches = Caches::new(parts.known, parts.began_ns);
         Build {
             project: parts.project,
             ctx: parts.ctx,
             engine: parts.engine,
             wanted: parts.wanted,
-            start: Instant::now(),
-            judging: Judging::new(parts.store, parts.rules, parts.no_reuse, parts.env),
-            attempts: Attempts::default(),
+            judging: Judging::new(parts.store, parts.rules, parts.no_reuse, parts.env, caches),
+            attempts: Attempts::new(slots),
             servers: Servers::default(),
-            slots: Slots::new(parts.threads, parts.make, parts.calls_take_turns, &inbox),
             inbox,
             steering: Steering::new(parts.controls),
             tally: Tally::default(),
-            pace: Pace::default(),
-            caches: Caches::new(parts.known, parts.began_ns),
+            pace: Pace::new(),
             reporting: Reporting::new(parts.sink),
             records: Records::new(parts.store, parts.after_kill, parts.prepare),
         }
@@ -165,7 +161,7 @@ impl<'a> Build<'a> {
             self.break_off(error);
         }
         // By the clock, not by the turn: with many short tasks there are thousands of turns a second.
-        let (mut shown, mut looked) = (self.start, self.start);
+        let (mut shown, mut looked) = (self.pace.began(), self.pace.began());
         let mut pause = TICK;
         loop {
             self.act();
@@ -245,7 +241,7 @@ impl<'a> Build<'a> {
             WorkerMessage::ServerUp(endpoint) => self.server_up(endpoint),
             WorkerMessage::ServerIdle(endpoint) => self.engine.on(Input::ServerIdle(endpoint), now),
             WorkerMessage::Token(answer) => {
-                if let Some(error) = self.slots.take_token(answer) {
+                if let Some(error) = self.attempts.slots_mut().take_token(answer) {
                     let message =
                         format!("make's jobserver cannot be read, no more is taken from it: {error}");
                     self.ctx.note(None, true, message);
@@ -265,7 +261,7 @@ impl<'a> Build<'a> {
     }
 
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.pace.now()
     }
 
     /// A task was settled without an attempt of its own, or a fan-out by its instances.

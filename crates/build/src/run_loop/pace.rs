@@ -1,14 +1,16 @@
-//! What tasks that never ran are expected to take: at first a guess, then what others like them took in
-//! this build.
+//! The time of a build: since when it runs, and what tasks that never ran are expected to take; at first a guess, then
+//! what others like them took in this build.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::Build;
 use planexe_pipeline::project::Recipe;
 
-/// How long tasks of unknown duration took in this build.
-#[derive(Debug, Default)]
+/// Since when a build runs, and how long tasks of unknown duration took in it.
+#[derive(Debug)]
 pub(super) struct Pace {
+    began: Instant,
     /// Whether the duration of a declaration was a guess when the build began; filled once a task is done.
     guessed: Vec<bool>,
     /// Tasks done and their seconds, by recipe.
@@ -16,6 +18,19 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    pub(super) fn new() -> Pace {
+        Pace { began: Instant::now(), guessed: Vec::new(), took: HashMap::new() }
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The time since the build began, as the engine is told it.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// A task of a recipe took so long; the mean of its like, at the 1st, 2nd, 4th, 8th … such task: the schedule is worked
     /// out anew then, which is seldom enough for large graphs.
     fn add(&mut self, recipe: &'static str, seconds: f64) -> Option<f64> {
@@ -51,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_mean_is_told_at_each_power_of_two() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new();
         let told: Vec<Option<f64>> = [2.0, 4.0, 6.0, 8.0].map(|s| pace.add("prompt", s)).into();
         assert_eq!(told, [Some(2.0), Some(3.0), None, Some(5.0)]);
         assert_eq!(pace.add("command", 1.0), Some(1.0));

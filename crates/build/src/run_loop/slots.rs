@@ -49,7 +49,7 @@ impl Slots {
 impl Build<'_> {
     /// Under make: as many commands may run as there are turns for.
     pub(super) fn take_turns(&mut self) {
-        if let Some(tokens) = &mut self.slots.tokens {
+        if let Some(tokens) = &mut self.attempts.slots_mut().tokens {
             let (running, waiting) = self.engine.cores();
             let may_run = tokens.balance(running as usize, waiting as usize);
             self.engine.set_cores(u32::try_from(may_run).unwrap_or(u32::MAX));
@@ -67,7 +67,7 @@ impl Build<'_> {
                 let paid = prepared.is_some_and(|it| it.kept.is_some() || it.existing.is_some());
                 if !paid {
                     work.endpoints = prompt.models.clone();
-                    work.cpu = self.slots.calls_take_turns;
+                    work.cpu = self.attempts.slots().calls_take_turns;
                     work.tokens =
                         tokens_of(prepared.map_or(0, |it| it.prompt.len() + it.system.len()) as u64);
                 }
@@ -84,7 +84,7 @@ impl Build<'_> {
         match spec.eval.as_ref().map(|eval| (&eval.by, eval.max_bytes)) {
             Some((Evaluator::Prompt(prompt), most)) => {
                 work.endpoints = prompt.models.clone();
-                work.cpu = self.slots.calls_take_turns;
+                work.cpu = self.attempts.slots().calls_take_turns;
                 let size = |output: &CandidateFile| {
                     let path = self.ctx.store.candidate_file(candidate, output);
                     fs::signature(&path).ok().flatten().map_or(0, |it| it.size.min(most as u64))

@@ -53,7 +53,7 @@ impl Build<'_> {
 
     fn give_to_worker(&mut self, id: TaskId, mut job: Box<Job>) {
         let (ctx, sender) = (self.ctx.clone(), self.inbox.sender());
-        self.slots.give(move || {
+        self.attempts.slots_mut().give(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| runner::run(&ctx, &mut job)));
             let outcome = outcome.unwrap_or_else(|_| {
                 let message = "BUG: the task's worker panicked; please report it";

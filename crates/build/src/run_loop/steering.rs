@@ -230,7 +230,7 @@ impl Build<'_> {
         }
         self.judging.forget_files();
         self.ctx.index.set_stamp(name, None);
-        self.caches.forget_known();
+        self.judging.caches_mut().forget_known();
         true
     }
 
