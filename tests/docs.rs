@@ -5,9 +5,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::process::Command;
 
+use planexe_base::call::Usage;
 use planexe_base::event::{Kind, Summary};
 use planexe_base::failure_class::FailureClass;
-use planexe_base::record::{Failure, StatusUsage};
+use planexe_base::record::Failure;
 use planexe_llm::Class;
 use planexe_pipeline::load::{Locations, load};
 
@@ -176,7 +177,7 @@ fn the_flagship_page_lists_every_task_with_its_files() {
 /// One of each event, with all that it may have.
 fn events() -> Vec<Kind> {
     let (task, message) = (String::from("swot"), String::from("x"));
-    let (model, failure, usage) = (Some(message.clone()), Failure::default(), StatusUsage::default());
+    let (model, failure, usage) = (Some(message.clone()), Failure::default(), Usage::default());
     let (pipeline, run_id_dir, recipe) = (message.clone(), message.clone(), message.clone());
     let (doing, next, output) = (message.clone(), message.clone(), model.clone());
     let summary = Summary::default();

@@ -1,6 +1,7 @@
 //! What every call has: what it used.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Tokens and money of one call or of many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -29,13 +30,19 @@ pub struct Usage {
 impl Usage {
     /// Adds another's figures.
     pub fn add(&mut self, other: &Usage) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.cached_tokens += other.cached_tokens;
-        self.cache_write_tokens += other.cache_write_tokens;
-        self.thinking_tokens += other.thinking_tokens;
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+        self.thinking_tokens = self.thinking_tokens.saturating_add(other.thinking_tokens);
         self.cost_usd += other.cost_usd;
-        self.calls += other.calls;
+        self.calls = self.calls.saturating_add(other.calls);
+    }
+
+    /// Both together.
+    pub fn plus(mut self, other: Usage) -> Usage {
+        self.add(&other);
+        self
     }
 
     /// One call's figures as far as they can be true: a server, or a file, may tell anything, and all of it is
@@ -56,5 +63,46 @@ impl Usage {
             self.cost_usd = 0.0;
         }
         self
+    }
+}
+
+/// Writes the four figures that records of tasks, events and views have.
+pub fn totals<S: Serializer>(usage: &Usage, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_struct("Usage", 4)?;
+    fields.serialize_field("input_tokens", &usage.input_tokens)?;
+    fields.serialize_field("output_tokens", &usage.output_tokens)?;
+    fields.serialize_field("cost_usd", &usage.cost_usd)?;
+    fields.serialize_field("calls", &usage.calls)?;
+    fields.end()
+}
+
+/// [`totals`], or null.
+pub fn totals_if_any<S: Serializer>(usage: &Option<Usage>, serializer: S) -> Result<S::Ok, S::Error> {
+    struct Totals<'a>(&'a Usage);
+    impl Serialize for Totals<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            totals(self.0, serializer)
+        }
+    }
+    usage.as_ref().map(Totals).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{State, Status};
+
+    #[test]
+    fn a_status_has_four_figures_of_a_usage() {
+        let usage =
+            Usage { input_tokens: 1, output_tokens: 2, cached_tokens: 9, calls: 3, ..Usage::default() };
+        let mut status = Status::new("a", State::Done);
+        assert_eq!(serde_json::to_value(&status).unwrap()["usage"], serde_json::Value::Null);
+        status.usage = Some(usage);
+        let json = serde_json::to_string(&status).unwrap();
+        let figures = r#""usage":{"input_tokens":1,"output_tokens":2,"cost_usd":0.0,"calls":3}"#;
+        assert!(json.contains(figures), "{json}");
+        let read: Status = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.usage, Some(Usage { cached_tokens: 0, ..usage }));
     }
 }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::{Usage, totals};
 use crate::message::Message;
-use crate::record::{Failure, StatusUsage};
+use crate::record::Failure;
 
 /// Names of the events that webhooks can be told.
 pub const TOLD: [&str; 9] = [
@@ -100,7 +101,8 @@ pub enum Kind {
         /// Seconds.
         duration_s: f64,
         /// Tokens and money.
-        usage: StatusUsage,
+        #[serde(serialize_with = "totals")]
+        usage: Usage,
         /// Position in topological order.
         step: u32,
         /// A kept answer was used: no call.
@@ -251,5 +253,6 @@ pub struct Summary {
     /// Seconds.
     pub duration_s: f64,
     /// Tokens and money of this build.
-    pub usage: StatusUsage,
+    #[serde(serialize_with = "totals")]
+    pub usage: Usage,
 }

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::call::{Usage, totals_if_any};
 use crate::failure_class::FailureClass;
 use crate::message::Message;
 
@@ -306,8 +307,8 @@ pub struct Status {
     #[serde(default)]
     pub failure: Option<Failure>,
     /// What it used, over all its calls.
-    #[serde(default)]
-    pub usage: Option<StatusUsage>,
+    #[serde(default, serialize_with = "totals_if_any")]
+    pub usage: Option<Usage>,
     /// Files written.
     #[serde(default)]
     pub outputs: Vec<OutputRecord>,
@@ -371,19 +372,6 @@ impl Status {
             other: Map::new(),
         }
     }
-}
-
-/// `usage` of a status.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct StatusUsage {
-    /// Prompt tokens.
-    pub input_tokens: u64,
-    /// Answer tokens.
-    pub output_tokens: u64,
-    /// USD.
-    pub cost_usd: f64,
-    /// Calls.
-    pub calls: u64,
 }
 
 /// What a `.DONE` turned out to be.

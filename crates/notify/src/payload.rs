@@ -246,7 +246,7 @@ pub(super) fn bounded(text: &str, most: usize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use planexe_base::record::StatusUsage;
+    use planexe_base::call::Usage;
     use planexe_llm::keys::Secret;
 
     /// A payload of a task's event.
@@ -302,7 +302,7 @@ pub(super) mod tests {
             ran: 2,
             failed: vec!["swot".into(), "a".into(), "b".into(), "c".into()],
             blocked: 4,
-            usage: StatusUsage { cost_usd: 1.5, ..StatusUsage::default() },
+            usage: Usage { cost_usd: 1.5, ..Usage::default() },
             ..Summary::default()
         };
         let told = teller.payload(&event(Kind::PipelineFailed { summary })).unwrap();

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::tally::Closing;
 use super::{Build, Ended, Stopped};
-use crate::runner;
 use planexe_base::event::Kind;
 use planexe_base::pattern;
 use planexe_base::record::Marker;
@@ -89,7 +88,7 @@ impl Build<'_> {
             unreached: unreached.len(),
             blocked: graph.ids().filter(is_blocked).count() as u32,
             duration_s: self.now().as_secs_f64(),
-            usage: runner::usage_of(&self.ctx.providers.spent()),
+            usage: self.ctx.providers.spent(),
         }
     }
 

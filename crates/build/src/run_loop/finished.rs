@@ -344,7 +344,7 @@ impl Build<'_> {
                 attempt: job.attempt,
                 model: completed.model,
                 duration_s: completed.duration_s,
-                usage: runner::usage_of(&job.history.usage),
+                usage: job.history.usage,
                 step,
                 reused: completed.reused,
                 unchanged: !completed.changed,

@@ -87,7 +87,7 @@ impl Build<'_> {
             }
         }
         snapshot.eta_s = self.time_left();
-        snapshot.usage = runner::usage_of(&self.ctx.providers.spent());
+        snapshot.usage = self.ctx.providers.spent();
         snapshot.hold = if self.steering.is_paused() {
             Some("paused".into())
         } else if self.ctx.cancel.level() > Level::Running {

@@ -2,9 +2,9 @@
 
 use super::{Completion, Failed};
 use crate::runner::Completed;
+use planexe_base::call::Usage;
 use planexe_base::event::Summary;
 use planexe_base::message::Message;
-use planexe_base::record::StatusUsage;
 use planexe_engine::graph::{Kind as NodeKind, TaskId};
 use planexe_engine::scheduler::Resolution;
 
@@ -33,7 +33,7 @@ pub(super) struct Closing {
     pub(super) unreached: usize,
     pub(super) blocked: u32,
     pub(super) duration_s: f64,
-    pub(super) usage: StatusUsage,
+    pub(super) usage: Usage,
 }
 
 impl Tally {

@@ -51,8 +51,8 @@ pub use job::{AttemptHistory, Conversation, Job, Notes, OtherFields};
 pub use live::{EndedAlone, Live, Mark, Stage};
 pub use program::Programs;
 use providers::Providers;
+pub use status::note_broken;
 use status::{log_failure, status_of, write_status};
-pub use status::{note_broken, usage_of};
 
 /// What every runner works with: one for the whole build.
 pub struct BuildContext {

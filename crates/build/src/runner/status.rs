@@ -3,8 +3,7 @@
 use super::{BuildContext, Job, isolated};
 use planexe_base::clock;
 use planexe_base::fs::{Durability, FsError};
-use planexe_base::record::{Failure, State, Status, StatusUsage};
-use planexe_llm::Usage;
+use planexe_base::record::{Failure, State, Status};
 use planexe_llm::retry::Budgets;
 use planexe_store::logs::FailureLine;
 
@@ -68,7 +67,7 @@ pub(super) fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
     status.steps_total = Some(ctx.steps_total);
     status.decision_id = Some(job.prepared.decision_id.clone());
     if job.history.usage.calls > 0 {
-        status.usage = Some(usage_of(&job.history.usage));
+        status.usage = Some(job.history.usage);
     }
     if state != State::Done && job.history.own.budgets != Budgets::default() {
         status.budgets = serde_json::to_value(&job.history.own.budgets).ok();
@@ -76,16 +75,6 @@ pub(super) fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
     status.isolation = isolated::described(ctx, job);
     status.eval = job.history.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
     status
-}
-
-/// Tokens and money in the form of records.
-pub fn usage_of(usage: &Usage) -> StatusUsage {
-    StatusUsage {
-        input_tokens: usage.input_tokens,
-        output_tokens: usage.output_tokens,
-        cost_usd: usage.cost_usd,
-        calls: usage.calls,
-    }
 }
 
 /// Synced where answers are paid for: a state that came back with the power would set an answer aside,

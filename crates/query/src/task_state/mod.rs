@@ -4,9 +4,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::dry_run::Survey;
+use planexe_base::call::Usage;
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
-use planexe_base::record::{Done, Failure, Marker, StatusUsage};
+use planexe_base::record::{Done, Failure, Marker};
 use planexe_base::style::DisplayState;
 use planexe_build::check_staleness::Judgement;
 use planexe_engine::graph::{Graph, Kind, Task, TaskId};
@@ -344,22 +345,13 @@ impl All<'_> {
         let (state, partial) = family_state(&states, spec.min_success);
         view.state = state;
         view.partial = partial.then_some(true);
-        view.usage = instances.iter().filter_map(|instance| instance.usage).reduce(add_usage);
+        view.usage = instances.iter().filter_map(|instance| instance.usage).reduce(Usage::plus);
         view.started_utc = instances.iter().filter_map(|instance| instance.started_utc.clone()).min();
         let sample = instances.iter().any(|instance| instance.sample == Some(true));
         view.sample = sample.then_some(true);
         let ended = instances.iter().filter_map(|instance| instance.ended_utc.clone()).max();
         view.ended_utc = ended.filter(|_| state.is_complete());
         view
-    }
-}
-
-fn add_usage(a: StatusUsage, b: StatusUsage) -> StatusUsage {
-    StatusUsage {
-        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
-        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
-        cost_usd: a.cost_usd + b.cost_usd,
-        calls: a.calls.saturating_add(b.calls),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The lines a build leaves behind, one for each event worth one; shared by the plain and the live display.
 
 use crate::views::reason_of;
+use planexe_base::call::Usage;
 use planexe_base::event::{Event, Kind, Summary};
-use planexe_base::record::StatusUsage;
 use planexe_base::style::{self, DisplayState, Style, clean, pad, pad_left};
 
 /// The line of an event, without its line end. `None` for events that leave no line.
@@ -195,7 +195,7 @@ fn completed(kind: &Kind, task: &str, style: &Style, names: NameColumns) -> Stri
 }
 
 /// Tokens and money, if any were spent.
-pub(super) fn figures(usage: &StatusUsage) -> Vec<String> {
+pub(super) fn figures(usage: &Usage) -> Vec<String> {
     let mut fields = Vec::new();
     let all = usage.input_tokens + usage.output_tokens;
     if all > 0 {

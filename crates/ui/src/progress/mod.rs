@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use crate::views::TaskView;
+use planexe_base::call::Usage;
 use planexe_base::event::{Event, Kind};
-use planexe_base::record::StatusUsage;
 use planexe_base::style::{self, DisplayState, Style};
 
 mod fancy;
@@ -72,7 +72,7 @@ pub struct Snapshot {
     /// Seconds to go, if that can be said.
     pub eta_s: Option<f64>,
     /// Tokens and money so far.
-    pub usage: StatusUsage,
+    pub usage: Usage,
     /// Why nothing new starts: paused, stopping.
     pub hold: Option<String>,
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::progress::{Fancy, Json, Plain, Quiet, Running, Sink, Snapshot};
+use planexe_base::call::Usage;
 use planexe_base::event::{Event, Kind, Summary};
 use planexe_base::failure_class::Class;
-use planexe_base::record::{Failure, StatusUsage};
+use planexe_base::record::Failure;
 use planexe_base::style::{Depth, Style};
 
 /// A stream that keeps what was written.
@@ -45,7 +46,7 @@ fn completed(task: &str, duration_s: f64, tokens: u64, cost_usd: f64) -> Kind {
         attempt: 1,
         model: Some("qwen3.5".into()),
         duration_s,
-        usage: StatusUsage { input_tokens: tokens, output_tokens: 0, cost_usd, calls: 1 },
+        usage: Usage { input_tokens: tokens, output_tokens: 0, cost_usd, calls: 1, ..Usage::default() },
         step: 0,
         reused: false,
         unchanged: false,
@@ -238,7 +239,13 @@ fn running(count: usize) -> Snapshot {
         waiting: 0,
         total: 23,
         eta_s: Some(245.0),
-        usage: StatusUsage { input_tokens: 170_000, output_tokens: 12_000, cost_usd: 0.04, calls: 17 },
+        usage: Usage {
+            input_tokens: 170_000,
+            output_tokens: 12_000,
+            cost_usd: 0.04,
+            calls: 17,
+            ..Usage::default()
+        },
         hold: None,
     }
 }

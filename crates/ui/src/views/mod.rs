@@ -4,9 +4,10 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use planexe_base::call::{Usage, totals_if_any};
 use planexe_base::exit;
 use planexe_base::message::Hint;
-use planexe_base::record::{By as DoneBy, Failure, Isolated, OutputRecord, Status, StatusUsage};
+use planexe_base::record::{By as DoneBy, Failure, Isolated, OutputRecord, Status};
 use planexe_base::style::{self, DisplayState, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
 
@@ -237,7 +238,8 @@ pub struct TaskView {
     /// Why it failed.
     pub failure: Option<Failure>,
     /// What it used.
-    pub usage: Option<StatusUsage>,
+    #[serde(serialize_with = "totals_if_any")]
+    pub usage: Option<Usage>,
     /// Files written.
     pub outputs: Vec<OutputRecord>,
     /// A fan-out that is done because its list is empty: it counts as no task.

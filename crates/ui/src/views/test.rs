@@ -560,7 +560,13 @@ fn summary(outcome: BuildOutcome) -> SummaryView {
             reused: 4,
             fresh: 3,
             duration_s: 192.0,
-            usage: StatusUsage { input_tokens: 170_000, output_tokens: 12_000, cost_usd: 0.04, calls: 18 },
+            usage: Usage {
+                input_tokens: 170_000,
+                output_tokens: 12_000,
+                cost_usd: 0.04,
+                calls: 18,
+                ..Usage::default()
+            },
             ..Summary::default()
         },
         tasks: vec![],
