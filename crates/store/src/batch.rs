@@ -61,6 +61,8 @@ pub struct Batch {
     singly: AtomicU32,
     /// All are synced together, however long they took.
     always: AtomicBool,
+    /// Whether the file system of the run can be synced as a whole.
+    possible: OnceLock<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +92,7 @@ impl Batch {
             former: OnceLock::new(),
             singly: AtomicU32::new(SINGLY),
             always: AtomicBool::new(false),
+            possible: OnceLock::new(),
         }
     }
 
@@ -109,6 +112,10 @@ impl Batch {
             self.singly.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err()
         };
         self.always.load(Ordering::Relaxed) || took < WORTH && none_left()
+    }
+
+    fn can_sync_together(&self) -> bool {
+        *self.possible.get_or_init(|| fs::can_sync_together(&self.run_dir))
     }
 
     fn path(&self) -> PathBuf {
@@ -140,7 +147,7 @@ impl Batch {
     /// Before files are written without a sync into folders of the run; false where they have to be synced
     /// one by one. From here on they are in doubt until [`Batch::end`].
     pub fn begin(&self, folders: &[&Path]) -> Result<bool, FsError> {
-        let Some(boot_id) = boot_id().filter(|_| fs::CAN_SYNC_TOGETHER) else { return Ok(false) };
+        let Some(boot_id) = boot_id().filter(|_| self.can_sync_together()) else { return Ok(false) };
         let mut state = self.state();
         for folder in folders {
             if !state.folders.contains(*folder) {
@@ -265,10 +272,10 @@ mod tests {
 
     #[test]
     fn doubt_is_cast_by_a_power_cut_alone_and_on_what_changed_before_it() {
-        if !fs::CAN_SYNC_TOGETHER {
+        let (_dir, run) = run();
+        if !fs::can_sync_together(&run) {
             return;
         }
-        let (_dir, run) = run();
         let before = fs::now_ns() - 2 * SLACK_NS;
         let batch = Batch::new(&run);
         assert!(batch.begin(&[&run]).unwrap());
@@ -293,10 +300,10 @@ mod tests {
 
     #[test]
     fn a_build_after_a_killed_one_syncs_what_that_left() {
-        if !fs::CAN_SYNC_TOGETHER {
+        let (_dir, run) = run();
+        if !fs::can_sync_together(&run) {
             return;
         }
-        let (_dir, run) = run();
         Batch::new(&run).begin(&[&run]).unwrap();
         let since = Batch::new(&run).former().own.clone().unwrap().since_ns;
         let next = Batch::new(&run);

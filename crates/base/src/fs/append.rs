@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 
 use super::primitive::{mode_of_new, open_dir, sync_parent, write_all};
 use super::read::{not_regular, of_regular, open_regular};
-use super::{At, Durability, FsError, Result, beneath, change, retry, sync};
+use super::{At, Durability, FsError, Result, beneath, change, group, retry, sync};
 
 /// Opens a regular file to change it, no link followed; a pipe is not waited for.
 fn open_to_change(path: &Path, flags: OFlags) -> io::Result<File> {
@@ -86,7 +86,7 @@ impl AppendFile {
         }
         self.torn = false;
         if durability == Durability::Synced {
-            sync(|| self.file.sync_data()).at("write", &self.path)?;
+            sync(|| group::sync_data(&self.file)).at("write", &self.path)?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ pub fn set_mtime(path: &Path, time: std::time::SystemTime) -> Result<()> {
 pub fn truncate(path: &Path, len: u64) -> Result<()> {
     let file = open_to_change(path, OFlags::WRONLY).at("write", path)?;
     change(|| file.set_len(len)).at("write", path)?;
-    sync(|| file.sync_all()).at("write", path)
+    sync(|| group::sync_all(&file)).at("write", path)
 }
 
 /// The last `len` bytes of a regular file, and its whole length.

@@ -12,6 +12,7 @@
 mod append;
 mod beneath;
 pub mod fault;
+mod group;
 pub mod linked;
 mod primitive;
 mod read;

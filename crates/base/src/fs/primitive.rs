@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::{At, Durability, Result, beneath, change, fault, optional, sync};
+use super::{At, Durability, Result, beneath, change, fault, group, optional, sync};
 
 /// Writes all bytes; short writes and interruptions are gone on from.
 pub(super) fn write_all(file: &mut impl Write, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
@@ -38,7 +38,7 @@ pub(super) fn mode_of_new(path: &Path) -> u32 {
 /// Syncs the names of a directory.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let file = open_dir(dir).at("write", dir)?;
-    match sync(|| file.sync_all()) {
+    match sync(|| group::sync_all(&file)) {
         // Some file systems cannot sync a directory; there is nothing more to do on them.
         Err(error)
             if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)

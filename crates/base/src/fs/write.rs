@@ -13,7 +13,7 @@ use super::primitive::{create, mode_of_new, open_dir, sync_dir, sync_parent, wri
 use super::read::{buffer_for, kind, not_regular, open_regular};
 use super::signature::FileKind;
 use super::temp::{Temp, temp_beside, temp_in};
-use super::{At, Durability, FsError, Result, beneath, change, optional, retry, sync, unsynced};
+use super::{At, Durability, FsError, Result, beneath, change, group, optional, retry, sync, unsynced};
 
 fn create_temp(path: &Path, mode: u32) -> io::Result<File> {
     change(|| create(path, OFlags::WRONLY, mode))
@@ -167,7 +167,7 @@ fn write_temp_as(
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
     if durability == Durability::Synced {
-        sync(|| file.sync_all()).at("write", target)?;
+        sync(|| group::sync_all(&file)).at("write", target)?;
     }
     Ok(temp)
 }
@@ -175,7 +175,7 @@ fn write_temp_as(
 /// Syncs a file's content, whoever wrote it.
 pub fn sync_file(path: &Path) -> Result<()> {
     let (file, _) = open_regular(path)?;
-    sync(|| file.sync_all()).at("write", path)
+    sync(|| group::sync_all(&file)).at("write", path)
 }
 
 /// From so many files on, one sync of the whole file system is less than a sync of each.
@@ -183,7 +183,7 @@ const MANY: usize = 16;
 
 /// Syncs the contents of files, most of which are on the file system of a directory.
 pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
-    let together = CAN_SYNC_TOGETHER && files.len() >= MANY;
+    let together = files.len() >= MANY && can_sync_together(dir);
     let here = |file: &Path| on_same_device(dir, file.parent().unwrap_or(dir));
     for file in files.iter().filter(|file| !together || !here(file)) {
         sync_file(file)?;
@@ -191,8 +191,17 @@ pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
     if together { sync_file_system(dir) } else { Ok(()) }
 }
 
-/// Whether all of a file system can be synced at once.
-pub const CAN_SYNC_TOGETHER: bool = cfg!(target_os = "linux");
+/// Whether all of the file system a directory is on can be synced at once.
+#[cfg(target_os = "linux")]
+pub fn can_sync_together(dir: &Path) -> bool {
+    open_dir(dir).is_ok_and(|dir| group::keeps_contents(&dir))
+}
+
+/// Whether all of the file system a directory is on can be synced at once.
+#[cfg(not(target_os = "linux"))]
+pub fn can_sync_together(_: &Path) -> bool {
+    false
+}
 
 /// Syncs the file system a directory is on: every content and every name.
 #[cfg(target_os = "linux")]
@@ -201,7 +210,7 @@ pub fn sync_file_system(dir: &Path) -> Result<()> {
     sync(|| rustix::fs::syncfs(&file).map_err(io::Error::from)).at("write", dir)
 }
 
-/// Not to be had: see [`CAN_SYNC_TOGETHER`].
+/// Not to be had: see [`can_sync_together`].
 #[cfg(not(target_os = "linux"))]
 pub fn sync_file_system(dir: &Path) -> Result<()> {
     Err(FsError::new(dir, "write", ErrorKind::Unsupported.into()))
@@ -474,7 +483,7 @@ fn copy_as(
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
     if durability == Durability::Synced {
-        sync(|| file.sync_all()).at("write", &temp.path)?;
+        sync(|| group::sync_all(&file)).at("write", &temp.path)?;
     }
     temp.armed = false;
     Ok(std::mem::take(&mut temp.path))

@@ -1,0 +1,288 @@
+//! Syncs that many threads ask for at once are done together, as databases commit in groups.
+//!
+//! A thread that is alone syncs its file at once. So do a few at a time: the journal of a file system takes such
+//! together by itself. Who comes while they work waits for them, and one sync of the whole file system then serves all
+//! who waited. Each thread still returns only when what it wrote before is on the disk, so that no order of writing
+//! changes; only the number of syncs does.
+
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "elsewhere no sync serves several files"))]
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// So many files are synced at a time, each by itself.
+const AT_A_TIME: usize = 8;
+/// From so many threads on that wait, one sync of the file system costs less than a sync of each file.
+const MANY: usize = 8;
+
+/// The threads that wait for the same sync.
+#[derive(Debug, Default)]
+struct Round {
+    outcome: OnceLock<Outcome>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// The file system was synced after all of them had begun to wait.
+    Synced,
+    /// Too few waited, or the sync failed: each syncs its own file, and hears of its own error.
+    EachByItself,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Threads that sync a file by itself.
+    busy: usize,
+    /// A thread syncs the file system.
+    leading: bool,
+    /// Threads that wait for the next round.
+    waiting: usize,
+    next: Arc<Round>,
+}
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        !self.leading && self.busy < AT_A_TIME
+    }
+}
+
+/// The syncs of one file system.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    queue: Mutex<Queue>,
+}
+
+impl Group {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once what the caller wrote before is on the disk: by a sync of its own file, or of all.
+    pub(super) fn sync(
+        &self,
+        own: impl Fn() -> io::Result<()>,
+        all: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut queue = self.queue();
+        if queue.waiting == 0 && queue.has_room() {
+            return self.by_itself(queue, own);
+        }
+        queue.waiting += 1;
+        let round = queue.next.clone();
+        loop {
+            match round.outcome.get() {
+                Some(Outcome::Synced) => return Ok(()),
+                Some(Outcome::EachByItself) => return self.by_itself(queue, own),
+                None if queue.has_room() => return self.lead(queue, &round, own, all),
+                None => queue = round.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn by_itself(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        own: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
+        queue.busy += 1;
+        drop(queue);
+        let result = own();
+        let mut queue = self.queue();
+        queue.busy -= 1;
+        queue.next.changed.notify_one();
+        result
+    }
+
+    /// Syncs for all who wait. Who comes from now on waits for the next round.
+    fn lead(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        round: &Round,
+        own: impl Fn() -> io::Result<()>,
+        all: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
+        queue.leading = true;
+        queue.next = Arc::default();
+        let waiting = mem::take(&mut queue.waiting);
+        drop(queue);
+        let outcome = if waiting >= MANY && all().is_ok() { Outcome::Synced } else { Outcome::EachByItself };
+        let mut queue = self.queue();
+        queue.leading = false;
+        let _ = round.outcome.set(outcome);
+        round.changed.notify_all();
+        queue.next.changed.notify_one();
+        match outcome {
+            Outcome::Synced => Ok(()),
+            Outcome::EachByItself => self.by_itself(queue, own),
+        }
+    }
+}
+
+/// Syncs a file or a folder, together with others on its file system if many are synced at the moment.
+pub(super) fn sync_all(file: &File) -> io::Result<()> {
+    sync(file, || file.sync_all())
+}
+
+/// [`sync_all`] of content and length alone.
+pub(super) fn sync_data(file: &File) -> io::Result<()> {
+    sync(file, || file.sync_data())
+}
+
+#[cfg(target_os = "linux")]
+fn sync(file: &File, own: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    use std::collections::HashMap;
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::LazyLock;
+
+    /// By device; none for a file system on which files are only ever synced by themselves.
+    type Groups = HashMap<u64, Option<Arc<Group>>>;
+    static GROUPS: LazyLock<Mutex<Groups>> = LazyLock::new(Mutex::default);
+
+    let device = file.metadata()?.dev();
+    let group = GROUPS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(device)
+        .or_insert_with(|| linux::tells_errors(file).then(Arc::default))
+        .clone();
+    match group {
+        Some(group) => group.sync(own, || rustix::fs::syncfs(file).map_err(io::Error::from)),
+        None => own(),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync(_: &File, own: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    own()
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::keeps_contents;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs::File;
+    use std::sync::LazyLock;
+
+    // The numbers of `statfs(2)`: file systems whose `syncfs` is a sync of each of their files.
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const F2FS: u64 = 0xF2F5_2010;
+    const TMPFS: u64 = 0x0102_1994;
+    const OVERLAY: u64 = 0x794C_7630;
+
+    fn kind(file: &File) -> Option<u64> {
+        // Its type differs between architectures; the number has 32 bits.
+        rustix::fs::fstatfs(file).ok().map(|stat| stat.f_type as u64 & 0xFFFF_FFFF)
+    }
+
+    /// Whether `syncfs` brings all to the disk. FUSE does not pass it on, and network file systems have their own ways.
+    pub(in super::super) fn keeps_contents(dir: &File) -> bool {
+        kind(dir).is_some_and(|kind| matches!(kind, EXT4 | XFS | BTRFS | F2FS | TMPFS | OVERLAY))
+    }
+
+    /// Whether `syncfs` also says what could not be written: Linux does since 5.8, an overlay may not pass it on.
+    pub(super) fn tells_errors(file: &File) -> bool {
+        static NEW_ENOUGH: LazyLock<bool> = LazyLock::new(|| {
+            let system = rustix::system::uname();
+            let release = system.release().to_string_lossy();
+            let mut numbers =
+                release.split(|c: char| !c.is_ascii_digit()).map_while(|it| it.parse::<u32>().ok());
+            (numbers.next(), numbers.next()) >= (Some(5), Some(8))
+        });
+        *NEW_ENOUGH && keeps_contents(file) && kind(file) != Some(OVERLAY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Begins as many syncs as are done at a time, lets others wait for them, and then ends those. Returns how many
+    /// files were synced by themselves, how often the file system was, and how many of those who waited failed.
+    fn syncs_of(waiting: usize, all: impl Fn() -> io::Result<()> + Sync) -> (usize, usize, usize) {
+        let group = Group::default();
+        let (singly, together, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let all = || {
+            together.fetch_add(1, SeqCst);
+            all()
+        };
+        std::thread::scope(|scope| {
+            let mut ends = Vec::new();
+            let (began, begun) = channel();
+            for _ in 0..AT_A_TIME {
+                let (end, ended) = channel::<()>();
+                ends.push(end);
+                let (group, singly, all, began) = (&group, &singly, &all, began.clone());
+                scope.spawn(move || {
+                    let own = || {
+                        singly.fetch_add(1, SeqCst);
+                        began.send(()).unwrap();
+                        let _ = ended.recv();
+                        Ok(())
+                    };
+                    group.sync(own, all).unwrap();
+                });
+                begun.recv().unwrap();
+            }
+            for _ in 0..waiting {
+                scope.spawn(|| {
+                    let own = || {
+                        singly.fetch_add(1, SeqCst);
+                        Ok(())
+                    };
+                    failed.fetch_add(usize::from(group.sync(own, all).is_err()), SeqCst);
+                });
+            }
+            while group.queue().waiting < waiting {
+                std::thread::yield_now();
+            }
+            drop(ends);
+        });
+        let queue = group.queue();
+        assert_eq!((queue.busy, queue.leading, queue.waiting), (0, false, 0));
+        (singly.into_inner(), together.into_inner(), failed.into_inner())
+    }
+
+    #[test]
+    fn who_waits_is_served_by_one_sync() {
+        assert_eq!(syncs_of(0, || Ok(())), (AT_A_TIME, 0, 0));
+        assert_eq!(syncs_of(MANY - 1, || Ok(())), (AT_A_TIME + MANY - 1, 0, 0), "too few");
+        assert_eq!(syncs_of(MANY, || Ok(())), (AT_A_TIME, 1, 0));
+        assert_eq!(syncs_of(200, || Ok(())), (AT_A_TIME, 1, 0));
+    }
+
+    #[test]
+    fn after_a_failed_sync_each_hears_of_its_own_file() {
+        let failing = || Err(io::ErrorKind::Other.into());
+        assert_eq!(syncs_of(20, failing), (AT_A_TIME + 20, 1, 0));
+    }
+
+    #[test]
+    fn many_threads_that_sync_again_and_again_all_come_to_an_end() {
+        let group = Group::default();
+        let (on_disk, written) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let sync = || {
+            on_disk.fetch_max(written.load(SeqCst), SeqCst);
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let mine = written.fetch_add(1, SeqCst) + 1;
+                        group.sync(sync, sync).unwrap();
+                        assert!(on_disk.load(SeqCst) >= mine, "it is on the disk when the sync returns");
+                    }
+                });
+            }
+        });
+    }
+}
