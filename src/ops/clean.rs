@@ -71,12 +71,12 @@ impl Going {
         if let Some(lock) = &mut self.lock {
             session.announce(opened, lock, "planexe clean")?;
         }
-        for one in &self.goes {
-            opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced).map_err(|error| {
+        fs::each(&self.goes, |one| {
+            let cleaned = opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced);
+            cleaned.map(drop).map_err(|error| {
                 Error::new(Kind::Internal, format!("`{}` cannot be cleaned", one.task)).because(&error)
-            })?;
-        }
-        Ok(())
+            })
+        })
     }
 }
 

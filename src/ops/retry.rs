@@ -5,6 +5,7 @@ use crate::ops::Session;
 use crate::ops::names::find_parts;
 use crate::ops::stop::building;
 use planexe_base::exit::{Error, Kind};
+use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Marker, State};
 use planexe_engine::graph::Kind as NodeKind;
 use planexe_pipeline::open::Opened;
@@ -111,9 +112,11 @@ pub fn retry(session: &Session, opened: &Opened, options: &RetryOptions) -> Resu
         if let Some(lock) = lock.as_mut().filter(|_| !taken_up) {
             session.announce(opened, lock, "planexe retry")?;
         }
-        for unit in chosen.iter().filter(|_| !taken_up) {
-            anew(store, unit).map_err(|error| {
-                Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
+        if !taken_up {
+            fs::each(&chosen, |unit| {
+                anew(store, unit).map_err(|error| {
+                    Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
+                })
             })?;
         }
         drop(lock);
@@ -142,7 +145,7 @@ fn stand(store: &Store, unit: &Unit) -> Stand {
 }
 
 /// Has the next build ask anew.
-fn anew(store: &Store, unit: &Unit) -> Result<(), planexe_base::fs::FsError> {
+fn anew(store: &Store, unit: &Unit) -> Result<(), FsError> {
     let Some(first) = unit.outputs.first() else { return Ok(()) };
     store.begin_anew(&unit.name, first)?;
     store.clear_retry(&unit.name)

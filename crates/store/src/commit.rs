@@ -115,7 +115,11 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     };
     let mut staged = Staged::default();
     for ((output, content), target) in outputs.iter().zip(&targets) {
-        staged.add(output, content, target, durability)?;
+        staged.add(output, content, target)?;
+    }
+    if durability == Durability::Synced && !staged.renames.is_empty() {
+        let temps: Vec<&Path> = staged.renames.iter().map(|(temp, _)| temp.as_path()).collect();
+        fs::sync_files(store.run_dir(), &temps)?;
     }
     let first = outputs.first().map(|(output, _)| output.clone()).unwrap_or_default();
     if staged.changed && staged.replaces && !staged.renames.is_empty() {
@@ -191,13 +195,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn add(
-        &mut self,
-        output: &str,
-        content: &Content,
-        target: &Path,
-        durability: Durability,
-    ) -> Result<(), FsError> {
+    fn add(&mut self, output: &str, content: &Content, target: &Path) -> Result<(), FsError> {
         let (blake3, bytes, mode, read) = look(content, target)?;
         let old = fs::kind_and_signature(target)?;
         self.replaces |= old.is_some();
@@ -212,16 +210,13 @@ impl Staged {
             Content::Bytes(content) => {
                 self.changed = true;
                 let mode = old.map(|old| old.mode & 0o777);
-                let temp = fs::write_beside_as(target, content, mode, durability)?;
+                let temp = fs::write_beside_as(target, content, mode, Durability::Unsynced)?;
                 self.temps.0.push((temp.clone(), target.to_owned()));
                 self.renames.push((temp, target.to_owned()));
             }
             Content::Temp(temp) => {
                 self.changed |= !same;
                 if !same || mode != old.map(|old| old.mode) {
-                    if durability == Durability::Synced {
-                        fs::sync_file(temp)?;
-                    }
                     self.renames.push((temp.clone(), target.to_owned()));
                 } else {
                     self.left_over.push(temp.clone());

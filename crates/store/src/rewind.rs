@@ -132,36 +132,36 @@ impl Store {
             }
         }
         let replaced: HashSet<PathBuf> = temps.0.iter().map(|(_, target)| target.clone()).collect();
-        for checkpoint in &rewind.back {
+        fs::each(&rewind.back, |checkpoint| {
             let outputs: Vec<String> = checkpoint.outputs.iter().map(|output| output.path.clone()).collect();
             let replacing = |output: &str| replaced.contains(&self.path(output));
-            self.save_with(&checkpoint.task, Why::Restored, &outputs, replacing, durability)?;
-        }
-        for checkpoint in &rewind.back {
-            self.invalidate(&checkpoint.task, &checkpoint.outputs[0].path, durability)?;
-        }
-        for (task, outputs) in &rewind.pending {
-            self.clean(task, Why::Restored, outputs, durability)?;
-        }
+            self.save_with(&checkpoint.task, Why::Restored, &outputs, replacing, durability).map(drop)
+        })?;
+        fs::each(&rewind.back, |checkpoint| {
+            self.invalidate(&checkpoint.task, &checkpoint.outputs[0].path, durability)
+        })?;
+        fs::each(&rewind.pending, |(task, outputs)| {
+            self.clean(task, Why::Restored, outputs, durability).map(drop)
+        })?;
         temps.publish(durability)?;
-        for (checkpoint, status) in rewind.back.iter().zip(statuses) {
+        let records: Vec<(&Checkpoint, Status)> = rewind.back.iter().zip(statuses).collect();
+        fs::each(&records, |(checkpoint, status)| {
             let first = &checkpoint.outputs[0].path;
             let done = checkpoint.done.as_ref().map(|done| parse_done(&jsonl::to_line(done)));
             // A record from before checkpoints had one: the kept answer makes the task done again.
-            let Some(Marker::Valid(done)) = done else { continue };
+            let Some(Marker::Valid(done)) = done else { return Ok(()) };
             self.write_done(first, &done, durability)?;
-            self.write_status(first, &status, durability)?;
-        }
+            self.write_status(first, status, durability)
+        })?;
         // Before the list is cut: what is noted then is of after that moment.
         self.forget_moved_after(&rewind.to.time_utc)?;
-        for checkpoint in &rewind.back {
-            self.note_back(&checkpoint.outputs[0].path, Some(&checkpoint.id), durability)?;
-        }
-        for (_, outputs) in &rewind.pending {
-            if let Some(first) = outputs.first() {
-                self.note_gone(first, Why::Restored, durability)?;
-            }
-        }
+        fs::each(&rewind.back, |checkpoint| {
+            self.note_back(&checkpoint.outputs[0].path, Some(&checkpoint.id), durability)
+        })?;
+        fs::each(&rewind.pending, |(_, outputs)| match outputs.first() {
+            Some(first) => self.note_gone(first, Why::Restored, durability),
+            None => Ok(()),
+        })?;
         // What was asked for after that moment is no matter any more.
         self.cancel_anew()?;
         self.checkpoints().truncate_after(&rewind.to.id)?;

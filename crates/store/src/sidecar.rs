@@ -203,10 +203,21 @@ impl Store {
             self.write_status(output, status, durability)?;
             return Ok(marker);
         }
-        let bytes = to_json(done);
-        fs::write_fresh(&self.sidecar_path(output, Sidecar::Done), &bytes, durability)?;
-        fs::write_atomic(&self.sidecar_path(output, Sidecar::Status), &to_json(status), durability)?;
-        Ok(Digest::of(&bytes))
+        let (marker, status) = (to_json(done), to_json(status));
+        let [done_path, status_path] =
+            [Sidecar::Done, Sidecar::Status].map(|kind| self.sidecar_path(output, kind));
+        // The contents of both are synced at once, their names one after the other.
+        let unsynced = Durability::Unsynced;
+        let mut done = Temps::default();
+        done.0.push((fs::write_beside_as(&done_path, &marker, None, unsynced)?, done_path));
+        let mut rest = Temps::default();
+        rest.0.push((fs::write_beside(&status_path, &status, unsynced)?, status_path));
+        if durability == Durability::Synced {
+            fs::sync_files(self.run_dir(), &[done.0[0].0.as_path(), rest.0[0].0.as_path()])?;
+        }
+        done.give_names(durability)?;
+        rest.give_names(durability)?;
+        Ok(Digest::of(&marker))
     }
 
     /// Writes the `.status` beside the first output, atomically.

@@ -15,6 +15,13 @@ impl Temps {
         self.0.clear();
         Ok(())
     }
+
+    /// [`Temps::publish`] of files that were written here.
+    pub(super) fn give_names(mut self, durability: Durability) -> Result<(), FsError> {
+        fs::give_names(&self.0, durability)?;
+        self.0.clear();
+        Ok(())
+    }
 }
 
 impl Drop for Temps {

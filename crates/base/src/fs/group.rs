@@ -10,7 +10,9 @@
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 /// So many files are synced at a time, each by itself.
 const AT_A_TIME: usize = 8;
@@ -126,6 +128,14 @@ pub(super) fn sync_all(file: &File) -> io::Result<()> {
     sync(file, || file.sync_all())
 }
 
+/// Syncs files of one file system.
+pub(super) fn sync_each(files: &[&File]) -> io::Result<()> {
+    match files.first() {
+        Some(first) => sync(first, || files.iter().try_for_each(|file| file.sync_all())),
+        None => Ok(()),
+    }
+}
+
 /// [`sync_all`] of content and length alone.
 pub(super) fn sync_data(file: &File) -> io::Result<()> {
     sync(file, || file.sync_data())
@@ -198,9 +208,42 @@ mod linux {
     }
 }
 
+/// Fewer than this many are done one after the other.
+const FEW: usize = 16;
+/// Threads that wait for the disk, most of the time together.
+const THREADS: usize = 64;
+
+/// Does the same with each of many, so that their syncs are done together. None is begun after one has failed; with
+/// several failures the error of one is returned.
+pub fn each<T: Sync, E: Send>(items: &[T], work: impl Fn(&T) -> Result<(), E> + Sync) -> Result<(), E> {
+    if items.len() < FEW {
+        return items.iter().try_for_each(work);
+    }
+    let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+    let turns = || {
+        while failed().is_none()
+            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            if let Err(error) = work(item) {
+                failed().get_or_insert(error);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..THREADS.min(items.len() / 4) {
+            // Where no thread can be had, fewer do the work.
+            let _ = thread::Builder::new().spawn_scoped(scope, turns);
+        }
+        turns();
+    });
+    failed().take().map_or(Ok(()), Err)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::Ordering::SeqCst;
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -263,6 +306,27 @@ mod tests {
     fn after_a_failed_sync_each_hears_of_its_own_file() {
         let failing = || Err(io::ErrorKind::Other.into());
         assert_eq!(syncs_of(20, failing), (AT_A_TIME + 20, 1, 0));
+    }
+
+    #[test]
+    fn each_is_done_once_and_none_is_begun_after_a_failure() {
+        for count in [0, 1, FEW - 1, FEW, 1000] {
+            let items: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            each(&items, |item| {
+                item.fetch_add(1, SeqCst);
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+            assert!(items.iter().all(|item| item.load(SeqCst) == 1), "{count}");
+        }
+        let done = AtomicUsize::new(0);
+        let items: Vec<usize> = (0..100_000).collect();
+        let failed = each(&items, |item| {
+            done.fetch_add(1, SeqCst);
+            if *item == 10 { Err("no space") } else { Ok(()) }
+        });
+        assert_eq!(failed, Err("no space"));
+        assert!(done.into_inner() < 100_000);
     }
 
     #[test]

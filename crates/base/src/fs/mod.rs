@@ -25,6 +25,7 @@ mod write;
 
 pub use append::*;
 pub use beneath::{Held, hold, make_private};
+pub use group::each;
 pub use primitive::*;
 pub use read::*;
 pub use signature::*;

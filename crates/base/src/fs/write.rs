@@ -183,12 +183,22 @@ const MANY: usize = 16;
 
 /// Syncs the contents of files, most of which are on the file system of a directory.
 pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
-    let together = files.len() >= MANY && can_sync_together(dir);
-    let here = |file: &Path| on_same_device(dir, file.parent().unwrap_or(dir));
-    for file in files.iter().filter(|file| !together || !here(file)) {
-        sync_file(file)?;
+    if files.len() >= MANY && can_sync_together(dir) {
+        let here = |file: &Path| on_same_device(dir, file.parent().unwrap_or(dir));
+        files.iter().filter(|file| !here(file)).try_for_each(|file| sync_file(file))?;
+        return sync_file_system(dir);
     }
-    if together { sync_file_system(dir) } else { Ok(()) }
+    let mut opened: Vec<(u64, File)> = Vec::new();
+    for file in files {
+        let (file, metadata) = open_regular(file)?;
+        opened.push((metadata.dev(), file));
+    }
+    opened.sort_by_key(|(device, _)| *device);
+    for same in opened.chunk_by(|(one, _), (other, _)| one == other) {
+        let same: Vec<&File> = same.iter().map(|(_, file)| file).collect();
+        sync(|| group::sync_each(&same)).at("write", dir)?;
+    }
+    Ok(())
 }
 
 /// Whether all of the file system a directory is on can be synced at once.
