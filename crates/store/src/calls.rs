@@ -177,19 +177,25 @@ impl Calls {
     /// becomes the one [`Calls::find`] returns; one that lay there is set aside. A failure or a
     /// rejected answer goes beside it.
     pub fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
-        match self.keep_once(record) {
+        self.keep_after(record, &[])
+    }
+
+    /// [`Calls::keep`], and whenever the answer is found after a power cut, so is what was written to the files
+    /// `announced` before.
+    pub fn keep_after(&self, record: &CallRecord, announced: &[&Path]) -> Result<String, FsError> {
+        match self.keep_once(record, announced) {
             Err(error) if error.is_out_of_space() => {
                 self.give_room_back();
-                self.keep_once(record)
+                self.keep_once(record, announced)
             }
             kept => kept,
         }
     }
 
-    fn keep_once(&self, record: &CallRecord) -> Result<String, FsError> {
+    fn keep_once(&self, record: &CallRecord, announced: &[&Path]) -> Result<String, FsError> {
         let folder = task_dir_name(&record.task);
         let dir = self.dir.join(&folder);
-        fs::make_dirs_inside(&self.run_dir, &dir.join("file"), Durability::Synced)?;
+        fs::make_dirs_inside(&self.run_dir, &dir.join("file"), Durability::Unsynced)?;
         let digest = file_stem(&record.digest);
         let name = if record.reply.is_none() {
             self.free_name(&dir, &digest, "failed")?
@@ -203,17 +209,17 @@ impl Calls {
             }
             name
         };
-        self.write(&dir.join(&name), record)?;
+        self.write(&dir.join(&name), record, announced)?;
         Ok(format!("{folder}/{name}"))
     }
 
-    /// Writes a record under a name that nothing has.
-    fn write(&self, path: &Path, record: &CallRecord) -> Result<(), FsError> {
+    /// Writes a record under a name that nothing has, synced, and before that the files `before`.
+    fn write(&self, path: &Path, record: &CallRecord, before: &[&Path]) -> Result<(), FsError> {
         let bytes = to_json(record);
-        match fs::write_fresh_via(&self.temp_dir, path, &bytes, Durability::Synced) {
+        match fs::write_fresh_after(&self.temp_dir, path, &bytes, before) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
-                fs::write_fresh_via(&self.temp_dir, path, &bytes, Durability::Synced)
+                fs::write_fresh_after(&self.temp_dir, path, &bytes, before)
             }
             written => written,
         }
@@ -264,7 +270,7 @@ impl Calls {
         }
         if record.verdict != verdict {
             record.verdict = verdict;
-            self.write(&self.dir.join(&name), &record)?;
+            self.write(&self.dir.join(&name), &record, &[])?;
         }
         Ok(name)
     }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoints::{Checkpoint, WithDone};
 use super::temps::Temps;
-use super::{Store, Why};
+use super::{Sidecar, Store, Why};
 use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_base::record::{Digest, Done, OutputRecord, Status};
 
@@ -58,7 +58,7 @@ pub struct Commit {
     pub checkpoint: Option<CheckpointOf>,
     /// Whether each file is synced before the next is written; unsynced, they are synced together, later.
     pub durability: Durability,
-    /// Its `.status` says since the attempt began that it runs, synced.
+    /// Its `.status` says since the attempt began that it runs; here it is synced, unless it was before.
     pub announced: bool,
     /// Why old contents go to history.
     pub why: Why,
@@ -117,11 +117,13 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     for ((output, content), target) in outputs.iter().zip(&targets) {
         staged.add(output, content, target)?;
     }
-    if durability == Durability::Synced && !staged.renames.is_empty() {
-        let temps: Vec<&Path> = staged.renames.iter().map(|(temp, _)| temp.as_path()).collect();
-        fs::sync_files(store.run_dir(), &temps)?;
-    }
     let first = outputs.first().map(|(output, _)| output.clone()).unwrap_or_default();
+    if durability == Durability::Synced {
+        let temps: Vec<&Path> = staged.renames.iter().map(|(temp, _)| temp.as_path()).collect();
+        let status = store.sidecar_path(&first, Sidecar::Status);
+        let announced: &[&Path] = if announced { &[&status] } else { &[] };
+        fs::sync_files_and_names(&temps, announced)?;
+    }
     if staged.changed && staged.replaces && !staged.renames.is_empty() {
         let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();
         let replacing = |output: &str| staged.renames.iter().any(|(_, to)| *to == store.path(output));

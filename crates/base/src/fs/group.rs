@@ -11,13 +11,22 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// So many files are synced at a time, each by itself.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 2;
 /// From so many threads on that wait, one sync of the file system costs less than a sync of each file.
-const MANY: usize = 8;
+const MANY: usize = 4;
+/// A round waits no longer for those who are about to come.
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
+/// A sync of the file system that took so long wrote what other programs had left to write.
+const SLOW: Duration = Duration::from_secs(1);
+/// After such a one, files are synced by themselves for so long.
+const AFTER_SLOW: Duration = Duration::from_secs(30);
 
 /// The threads that wait for the same sync.
 #[derive(Debug, Default)]
@@ -43,11 +52,19 @@ struct Queue {
     /// Threads that wait for the next round.
     waiting: usize,
     next: Arc<Round>,
+    /// How long the last sync of the file system took.
+    last: Duration,
+    /// The file system took long to sync: nobody waits for that until then.
+    slow_until: Option<Instant>,
 }
 
 impl Queue {
     fn has_room(&self) -> bool {
         !self.leading && self.busy < AT_A_TIME
+    }
+
+    fn is_slow(&self) -> bool {
+        self.slow_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -58,18 +75,14 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns once what the caller wrote before is on the disk: by a sync of its own file, or of all.
     pub(super) fn sync(
         &self,
         own: impl Fn() -> io::Result<()>,
         all: impl Fn() -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut queue = self.queue();
-        if queue.waiting == 0 && queue.has_room() {
+        let mut queue = self.queue.lock();
+        if queue.waiting == 0 && (queue.has_room() || queue.is_slow()) {
             return self.by_itself(queue, own);
         }
         queue.waiting += 1;
@@ -79,7 +92,7 @@ impl Group {
                 Some(Outcome::Synced) => return Ok(()),
                 Some(Outcome::EachByItself) => return self.by_itself(queue, own),
                 None if queue.has_room() => return self.lead(queue, &round, own, all),
-                None => queue = round.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                None => round.changed.wait(&mut queue),
             }
         }
     }
@@ -92,27 +105,39 @@ impl Group {
         queue.busy += 1;
         drop(queue);
         let result = own();
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         queue.busy -= 1;
         queue.next.changed.notify_one();
         result
     }
 
     /// Syncs for all who wait. Who comes from now on waits for the next round.
-    fn lead(
-        &self,
-        mut queue: MutexGuard<'_, Queue>,
+    fn lead<'a>(
+        &'a self,
+        mut queue: MutexGuard<'a, Queue>,
         round: &Round,
         own: impl Fn() -> io::Result<()>,
         all: impl Fn() -> io::Result<()>,
     ) -> io::Result<()> {
         queue.leading = true;
+        if queue.waiting >= MANY {
+            // Those who were served last are about to come back: without a pause they would be a round of their own.
+            let pause = (queue.last / 2).min(LONGEST_PAUSE);
+            drop(queue);
+            thread::sleep(pause);
+            queue = self.queue.lock();
+        }
         queue.next = Arc::default();
-        let waiting = mem::take(&mut queue.waiting);
+        let together = mem::take(&mut queue.waiting) >= MANY;
         drop(queue);
-        let outcome = if waiting >= MANY && all().is_ok() { Outcome::Synced } else { Outcome::EachByItself };
-        let mut queue = self.queue();
+        let began = Instant::now();
+        let outcome = if together && all().is_ok() { Outcome::Synced } else { Outcome::EachByItself };
+        let mut queue = self.queue.lock();
         queue.leading = false;
+        if together {
+            queue.last = began.elapsed();
+            queue.slow_until = (queue.last >= SLOW).then(|| Instant::now() + AFTER_SLOW);
+        }
         let _ = round.outcome.set(outcome);
         round.changed.notify_all();
         queue.next.changed.notify_one();
@@ -125,24 +150,17 @@ impl Group {
 
 /// Syncs a file or a folder, together with others on its file system if many are synced at the moment.
 pub(super) fn sync_all(file: &File) -> io::Result<()> {
-    sync(file, || file.sync_all())
-}
-
-/// Syncs files of one file system.
-pub(super) fn sync_each(files: &[&File]) -> io::Result<()> {
-    match files.first() {
-        Some(first) => sync(first, || files.iter().try_for_each(|file| file.sync_all())),
-        None => Ok(()),
-    }
+    sync_with(file, || file.sync_all())
 }
 
 /// [`sync_all`] of content and length alone.
 pub(super) fn sync_data(file: &File) -> io::Result<()> {
-    sync(file, || file.sync_data())
+    sync_with(file, || file.sync_data())
 }
 
+/// Syncs what `own` does, all of it on the file system of a file, together with what others sync there.
 #[cfg(target_os = "linux")]
-fn sync(file: &File, own: impl Fn() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn sync_with(file: &File, own: impl Fn() -> io::Result<()>) -> io::Result<()> {
     use std::collections::HashMap;
     use std::os::unix::fs::MetadataExt;
     use std::sync::LazyLock;
@@ -152,20 +170,17 @@ fn sync(file: &File, own: impl Fn() -> io::Result<()>) -> io::Result<()> {
     static GROUPS: LazyLock<Mutex<Groups>> = LazyLock::new(Mutex::default);
 
     let device = file.metadata()?.dev();
-    let group = GROUPS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry(device)
-        .or_insert_with(|| linux::tells_errors(file).then(Arc::default))
-        .clone();
+    let group =
+        GROUPS.lock().entry(device).or_insert_with(|| linux::tells_errors(file).then(Arc::default)).clone();
     match group {
         Some(group) => group.sync(own, || rustix::fs::syncfs(file).map_err(io::Error::from)),
         None => own(),
     }
 }
 
+/// Syncs what `own` does.
 #[cfg(not(target_os = "linux"))]
-fn sync(_: &File, own: impl Fn() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn sync_with(_: &File, own: impl Fn() -> io::Result<()>) -> io::Result<()> {
     own()
 }
 
@@ -210,8 +225,10 @@ mod linux {
 
 /// Fewer than this many are done one after the other.
 const FEW: usize = 16;
+/// Stack of such a thread, in bytes.
+const STACK: usize = 512 * 1024;
 /// Threads that wait for the disk, most of the time together.
-const THREADS: usize = 64;
+const THREADS: usize = 256;
 
 /// Does the same with each of many, so that their syncs are done together. None is begun after one has failed; with
 /// several failures the error of one is returned.
@@ -221,24 +238,23 @@ pub fn each<T: Sync, E: Send>(items: &[T], work: impl Fn(&T) -> Result<(), E> + 
     }
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
-    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
     let turns = || {
-        while failed().is_none()
+        while failure.lock().is_none()
             && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
         {
             if let Err(error) = work(item) {
-                failed().get_or_insert(error);
+                failure.lock().get_or_insert(error);
             }
         }
     };
     thread::scope(|scope| {
         for _ in 1..THREADS.min(items.len() / 4) {
             // Where no thread can be had, fewer do the work.
-            let _ = thread::Builder::new().spawn_scoped(scope, turns);
+            let _ = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, turns);
         }
         turns();
     });
-    failed().take().map_or(Ok(()), Err)
+    failure.into_inner().map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -284,12 +300,12 @@ mod tests {
                     failed.fetch_add(usize::from(group.sync(own, all).is_err()), SeqCst);
                 });
             }
-            while group.queue().waiting < waiting {
+            while group.queue.lock().waiting < waiting {
                 std::thread::yield_now();
             }
             drop(ends);
         });
-        let queue = group.queue();
+        let queue = group.queue.lock();
         assert_eq!((queue.busy, queue.leading, queue.waiting), (0, false, 0));
         (singly.into_inner(), together.into_inner(), failed.into_inner())
     }

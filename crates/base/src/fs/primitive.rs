@@ -39,15 +39,15 @@ pub(super) fn mode_of_new(path: &Path) -> u32 {
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let file = open_dir(dir).at("write", dir)?;
     match sync(|| group::sync_all(&file)) {
-        // Some file systems cannot sync a directory; there is nothing more to do on them.
-        Err(error)
-            if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
-                || error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) =>
-        {
-            Ok(())
-        }
+        Err(error) if cannot_sync_dirs(&error) => Ok(()),
         result => result.at("write", dir),
     }
+}
+
+/// Some file systems cannot sync a directory; there is nothing more to do on them.
+pub(super) fn cannot_sync_dirs(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error())
 }
 
 pub(super) fn sync_parent(path: &Path) -> Result<()> {

@@ -32,18 +32,23 @@ pub(super) fn forget(dir: &Path) {
     COUNT.store(folders.len(), SeqCst);
 }
 
+/// A folder and those above it, as far as their names are not synced.
+pub(super) fn needed(dir: &Path) -> Vec<PathBuf> {
+    if COUNT.load(SeqCst) == 0 {
+        return Vec::new();
+    }
+    let folders = folders();
+    dir.ancestors().filter(|dir| folders.contains(*dir)).map(Path::to_owned).collect()
+}
+
 /// For a folder that is there: syncs its name and those of the folders above it that need it, if asked.
 pub(super) fn settle(dir: &Path, durability: Durability) -> Result<()> {
-    if durability == Durability::Unsynced || COUNT.load(SeqCst) == 0 {
+    if durability == Durability::Unsynced {
         return Ok(());
     }
-    let needed: Vec<&Path> = {
-        let folders = folders();
-        dir.ancestors().filter(|dir| folders.contains(*dir)).collect()
-    };
-    for dir in needed {
+    for dir in needed(dir) {
         sync_dir(dir.parent().unwrap_or(Path::new("")))?;
-        forget(dir);
+        forget(&dir);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::primitive::{create, mode_of_new, open_dir, sync_dir, sync_parent, write_all};
+use super::primitive::{cannot_sync_dirs, create, mode_of_new, open_dir, sync_dir, sync_parent, write_all};
 use super::read::{buffer_for, kind, not_regular, open_regular};
 use super::signature::FileKind;
 use super::temp::{Temp, temp_beside, temp_in};
@@ -108,13 +108,7 @@ pub fn write_beside_as(
 /// Writes a file that is not there, under a temporary name first: [`write_atomic`] without a look at what it
 /// replaces.
 pub fn write_fresh(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
-    write_fresh_via(path.parent().unwrap_or(Path::new("")), path, bytes, durability)
-}
-
-/// [`write_fresh`] with the temporary name in another directory of the same file system.
-pub fn write_fresh_via(temp_dir: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
-    let name = path.file_name().unwrap_or(OsStr::new("file"));
-    name_temp(write_temp_as(temp_in(temp_dir, name), path, bytes, None, durability)?, path, durability)
+    name_temp(write_temp_as(temp_beside(path), path, bytes, None, durability)?, path, durability)
 }
 
 /// Takes space on the disk: a file of so many bytes, none of which means anything. Where space cannot be taken
@@ -188,17 +182,83 @@ pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
         files.iter().filter(|file| !here(file)).try_for_each(|file| sync_file(file))?;
         return sync_file_system(dir);
     }
-    let mut opened: Vec<(u64, File)> = Vec::new();
-    for file in files {
-        let (file, metadata) = open_regular(file)?;
-        opened.push((metadata.dev(), file));
+    sync_files_and_names(files, &[])
+}
+
+/// Syncs the contents of files, and of others, as far as they are there, also their names: in one go.
+pub fn sync_files_and_names(files: &[&Path], named: &[&Path]) -> Result<()> {
+    let mut parts = Vec::new();
+    for path in files {
+        parts.push(Part::content(path)?);
     }
-    opened.sort_by_key(|(device, _)| *device);
-    for same in opened.chunk_by(|(one, _), (other, _)| one == other) {
-        let same: Vec<&File> = same.iter().map(|(_, file)| file).collect();
-        sync(|| group::sync_each(&same)).at("write", dir)?;
+    for path in named {
+        if let Some(part) = optional(Part::content(path))? {
+            parts.extend([part, Part::names(path.parent().unwrap_or(Path::new("")))?]);
+        }
+    }
+    sync_parts(parts)
+}
+
+/// A file or a folder that is synced with others.
+struct Part<'a> {
+    path: &'a Path,
+    file: File,
+    device: u64,
+    is_dir: bool,
+}
+
+impl<'a> Part<'a> {
+    fn content(path: &'a Path) -> Result<Part<'a>> {
+        let (file, metadata) = open_regular(path)?;
+        Ok(Part { path, file, device: metadata.dev(), is_dir: false })
+    }
+
+    fn names(path: &'a Path) -> Result<Part<'a>> {
+        let file = open_dir(path).at("write", path)?;
+        let device = file.metadata().at("write", path)?.dev();
+        Ok(Part { path, file, device, is_dir: true })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.file.sync_all() {
+            Err(error) if self.is_dir && cannot_sync_dirs(&error) => Ok(()),
+            synced => synced,
+        }
+    }
+}
+
+/// Syncs all parts, those of one file system together with what other threads sync there.
+fn sync_parts(mut parts: Vec<Part<'_>>) -> Result<()> {
+    parts.sort_by_key(|part| part.device);
+    for same in parts.chunk_by(|one, other| one.device == other.device) {
+        let own = || same.iter().try_for_each(Part::sync);
+        sync(|| group::sync_with(&same[0].file, own)).at("write", same[0].path)?;
     }
     Ok(())
+}
+
+/// Syncs the name of a file, and in the same go those of folders above it that need it.
+fn sync_name(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let above = unsynced::needed(parent);
+    let mut parts = vec![Part::names(parent)?];
+    for dir in &above {
+        parts.push(Part::names(dir.parent().unwrap_or(Path::new("")))?);
+    }
+    sync_parts(parts)?;
+    above.iter().for_each(|dir| unsynced::forget(dir));
+    Ok(())
+}
+
+/// Writes a file that is not there, durably, with the temporary name in another directory of the same file system.
+/// `before`: files that were written without a sync, if they are there; they are on the disk when it gets its name.
+pub fn write_fresh_after(temp_dir: &Path, path: &Path, bytes: &[u8], before: &[&Path]) -> Result<()> {
+    let name = path.file_name().unwrap_or(OsStr::new("file"));
+    let mut temp = write_temp_as(temp_in(temp_dir, name), path, bytes, None, Durability::Unsynced)?;
+    sync_files_and_names(&[&temp.path], before)?;
+    change(|| beneath::rename(&temp.path, path)).at("write", path)?;
+    temp.armed = false;
+    sync_name(path)
 }
 
 /// Whether all of the file system a directory is on can be synced at once.

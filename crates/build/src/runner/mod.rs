@@ -52,7 +52,7 @@ pub use live::{EndedAlone, Live, Mark, Stage};
 pub use program::Programs;
 use providers::Providers;
 pub use status::note_broken;
-use status::{log_failure, status_of, write_status};
+use status::{announce, log_failure, status_of, write_status};
 
 /// What every runner works with: one for the whole build.
 pub struct BuildContext {
@@ -257,7 +257,7 @@ fn begin(ctx: &BuildContext, job: &mut Job) -> Result<(), FsError> {
     if let Some(spec) = spec.recipe.prompt() {
         prompt::take_up_conversation(ctx, job, spec)?;
     }
-    write_status(ctx, job, State::Running, None)
+    announce(ctx, job)
 }
 
 /// The first attempt at an item whose outputs others read leaves a record before it leaves an output: if it is cut short in

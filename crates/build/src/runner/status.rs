@@ -77,20 +77,42 @@ pub(super) fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
     status
 }
 
-/// Synced where answers are paid for: a state that came back with the power would set an answer aside,
-/// or have a rejected one asked for anew.
+/// Says that an attempt runs. That of a prompt is synced with what its call brings, before which it does not matter.
+pub(super) fn announce(ctx: &BuildContext, job: &Job) -> Result<(), FsError> {
+    let spec = ctx.project.spec(&job.task);
+    let asks = spec.recipe.prompt().is_some() && spec.isolate.is_none();
+    let durability = if asks { Durability::Unsynced } else { durability(ctx, job) };
+    write_status_with(ctx, job, State::Running, None, durability)
+}
+
+/// Writes the `.status` of an attempt.
 pub(super) fn write_status(
     ctx: &BuildContext,
     job: &Job,
     state: State,
     failure: Option<&Failure>,
 ) -> Result<(), FsError> {
+    write_status_with(ctx, job, state, failure, durability(ctx, job))
+}
+
+/// Synced where answers are paid for: a state that came back with the power would set an answer aside,
+/// or have a rejected one asked for anew.
+fn durability(ctx: &BuildContext, job: &Job) -> Durability {
+    let spec = ctx.project.spec(&job.task);
+    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some() || spec.isolate.is_some();
+    if paid { Durability::Synced } else { Durability::Unsynced }
+}
+
+fn write_status_with(
+    ctx: &BuildContext,
+    job: &Job,
+    state: State,
+    failure: Option<&Failure>,
+    durability: Durability,
+) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first() else { return Ok(()) };
     let mut status = status_of(ctx, job, state);
     status.failure = failure.cloned();
-    let spec = ctx.project.spec(&job.task);
-    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some() || spec.isolate.is_some();
-    let durability = if paid { Durability::Synced } else { Durability::Unsynced };
     ctx.store.write_status(first, &status, durability)
 }
 

@@ -1,5 +1,6 @@
 //! One attempt that asks a model: the request, what is counted of it, and what follows an answer that does not hold.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use planexe_llm::retry::{Failed, Next};
 use planexe_llm::{CallContext, CallError, Class, Rejected, Reply, Request, UNREACHABLE};
 use planexe_pipeline::check::{self, CHECK_TIME, Violation, ViolationKind};
 use planexe_pipeline::project::{Endpoint, PromptSpec};
+use planexe_store::Sidecar;
 use planexe_store::calls::{AnswerState, CallRecord, KeptRequest};
 use planexe_store::usage::{CallOf, UsageLine};
 
@@ -164,7 +166,7 @@ impl Asking<'_> {
     ) -> Result<Asked, FsError> {
         self.ctx.providers.answers(self.model());
         record.reply = Some(reply.clone());
-        let name = self.ctx.store.calls().keep(&record)?;
+        let name = self.keep(&record)?;
         self.count(Ok(&reply), &record, elapsed)?;
         self.job.history.call = Some((Ok(reply.usage), None));
         (self.job.answered)(reply.usage);
@@ -210,6 +212,13 @@ impl Asking<'_> {
         }
     }
 
+    /// Keeps a call. That its task runs was written without a sync: no call had to wait for that.
+    fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
+        let store = &self.ctx.store;
+        let status = self.job.task.outputs.first().map(|first| store.sidecar_path(first, Sidecar::Status));
+        store.calls().keep_after(record, &status.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+    }
+
     /// Keeps and counts a call that brought no answer, or none to be used. The error's id.
     fn without_answer(
         &mut self,
@@ -220,7 +229,7 @@ impl Asking<'_> {
         let id = error_id();
         record.error = Some(error.clone());
         record.error_id = Some(id.clone());
-        self.ctx.store.calls().keep(&record)?;
+        self.keep(&record)?;
         self.count(Err(error), &record, elapsed)?;
         Ok(id)
     }
