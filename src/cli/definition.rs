@@ -412,7 +412,8 @@ Examples:
 
 const GRAPH_EXAMPLES: &str = "\
 Examples:
-  planexe graph | dot -Tsvg > graph.svg
+  planexe graph --format svg > graph.svg
+  planexe graph --state | dot -Tpng > graph.png
   planexe graph --format mermaid report";
 
 const KEYS_EXAMPLES: &str = "\

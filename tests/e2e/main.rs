@@ -57,6 +57,7 @@ mod read_only;
 mod recipes;
 mod reported_state;
 mod retention;
+mod seeing;
 mod servers;
 mod staleness;
 mod terminal;

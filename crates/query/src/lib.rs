@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod dry_run;
 pub mod explain;
+pub mod graph_view;
 pub mod history_view;
 pub mod model_choice;
 pub mod replay_pack;

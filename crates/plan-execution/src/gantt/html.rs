@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::text::{axis_of, day, marks_of, moment};
 use super::{Axis, Chart, Row, Span};
 use planexe_base::style::{DisplayState, clean};
+use planexe_ui::page::TONES;
 
 const STYLE: &str = include_str!("page.css");
 const PAGE: &str = include_str!("page.html");
@@ -77,7 +78,7 @@ pub fn html(chart: &Chart, again: Option<u32>) -> String {
     let values = context! {
         again,
         title => clean(&chart.title),
-        css => STYLE,
+        css => format!("{TONES}{STYLE}"),
         done => chart.done,
         all => chart.all,
         part => format!("{part:.1}"),

@@ -1,6 +1,6 @@
 //! `planexe graph`: the tasks and the files between them, in the languages of others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -38,6 +38,9 @@ pub struct GraphNode {
     pub outputs: Vec<String>,
     /// Its state, if it was judged.
     pub state: Option<DisplayState>,
+    /// Of a fan-out that was judged: how many of its items are in which state.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub items: BTreeMap<DisplayState, u32>,
 }
 
 /// One task needs another.

@@ -382,6 +382,7 @@ fn graph() -> GraphView {
         sources: vec![],
         outputs: vec![format!("{task}.json")],
         state: None,
+        items: Default::default(),
     };
     let edge = |from: &str, to: &str, file: Option<&str>| GraphEdge {
         from: from.into(),

@@ -1,0 +1,66 @@
+//! A run as pictures and pages: files without scripts, nothing loaded from elsewhere, for light and dark. Every text is
+//! escaped.
+
+use planexe_base::style::{DisplayState, clean};
+
+pub mod graph;
+mod layers;
+
+/// The colours of all pages, light and dark.
+pub const TONES: &str = include_str!("tones.css");
+
+/// A text as HTML and SVG show it: one line without marks that reorder it, and nothing in it is markup.
+pub fn escape(text: &str) -> String {
+    escape_lines(&clean(text))
+}
+
+/// The same of a text that is clean already, or of several lines made so.
+fn escape_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // XML has no such characters, not even escaped.
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The state in words.
+fn word(state: DisplayState) -> &'static str {
+    match state {
+        DisplayState::PendingEval => "waits for its score",
+        DisplayState::FailedPendingEval => "failed, waits for its score",
+        state => state.word(),
+    }
+}
+
+/// The colours a state is drawn in: the class of the style sheets.
+fn tone(state: DisplayState) -> &'static str {
+    match state {
+        DisplayState::Done | DisplayState::Edited => "done",
+        DisplayState::Running | DisplayState::Merging => "run",
+        DisplayState::Failed => "fail",
+        DisplayState::Waiting | DisplayState::Stopped => "wait",
+        DisplayState::Blocked | DisplayState::Skipped => "off",
+        DisplayState::PendingEval | DisplayState::Stale | DisplayState::Pending => "pend",
+        DisplayState::FailedPendingEval | DisplayState::Damaged => "warn",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_are_no_markup() {
+        assert_eq!(escape("<a b='c'>&\"\u{202e}\u{1b}[31mx"), "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\\u{202e}x");
+        assert_eq!(escape("\u{ffff}\0"), "\u{fffd}\\u{0}");
+    }
+}
