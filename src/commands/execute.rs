@@ -55,7 +55,7 @@ pub struct ExecuteArgs {
     #[arg(long)]
     pub git: bool,
 
-    /// Continue despite a no-go, and overwrite files edited by hand (their contents go to history)
+    /// Continue despite a no-go, and overwrite files edited by hand (their contents go to history) and links
     #[arg(long)]
     pub force: bool,
 
@@ -128,6 +128,10 @@ fn tell(session: &Session, Executed { dir, is_new, view }: &Executed) {
     for path in &view.overwritten {
         session
             .complain(&format!("warning: `{}` was edited by hand: what it held is in history", clean(path)));
+    }
+    for path in &view.links {
+        let path = clean(path);
+        session.complain(&format!("warning: `{path}` was a link: what it leads to is left alone"));
     }
     session.say("next:");
     for step in &view.next {

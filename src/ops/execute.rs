@@ -16,7 +16,7 @@ use planexe_pipeline::manifest::{Manifest, ReadOptions};
 use planexe_pipeline::open::{self, OpenError, Opened, Where};
 use planexe_plan_execution::files::Besides;
 use planexe_plan_execution::models;
-use planexe_plan_execution::place::{self, Listed};
+use planexe_plan_execution::place::{self, Change, Listed};
 use planexe_plan_execution::plan::{self, Plan};
 use planexe_plan_execution::project::Project;
 use planexe_plan_execution::rules::{self, Approve, By, Rules};
@@ -90,6 +90,8 @@ pub struct ExecuteView {
     pub removed: Vec<String>,
     /// Files written over though edited.
     pub overwritten: Vec<String>,
+    /// Links that were in the place of files.
+    pub links: Vec<String>,
     /// What to type next.
     pub next: Vec<String>,
 }
@@ -112,8 +114,8 @@ pub fn execute(session: &Session, options: &ExecuteOptions) -> Result<Executed, 
     let files = project.files(&plan, &ruler, &besides);
     let listed = listed.unwrap_or_default();
     let change = place::compare(&dir, &listed, &files).map_err(|error| cannot(&dir, &error))?;
-    if !change.edited.is_empty() && !options.force {
-        return Err(edited(&dir, &change.edited));
+    if !(change.edited.is_empty() && change.links.is_empty()) && !options.force {
+        return Err(in_the_way(&dir, &change));
     }
     let path = |n: &usize| files[*n].0.clone();
     let shown = shell_path(&dir);
@@ -132,6 +134,7 @@ pub fn execute(session: &Session, options: &ExecuteOptions) -> Result<Executed, 
         unchanged: change.same,
         removed: change.gone.clone(),
         overwritten: change.edited.clone(),
+        links: change.links.clone(),
         next: vec![format!("planexe -C {shown} gantt"), format!("planexe -C {shown} build")],
     };
     for pattern in ruler.unused() {
@@ -362,15 +365,35 @@ fn check(session: &Session, dir: &Path, files: &[(String, String)]) -> Result<()
     }
 }
 
-fn edited(dir: &Path, files: &[String]) -> Error {
-    let mut names: Vec<String> = files.iter().take(TOLD).map(|path| format!("`{}`", clean(path))).collect();
-    if files.len() > TOLD {
-        names.push(format!("{} more", files.len() - TOLD));
+fn in_the_way(dir: &Path, change: &Change) -> Error {
+    let names = |files: &[String]| {
+        let mut names: Vec<String> =
+            files.iter().take(TOLD).map(|path| format!("`{}`", clean(path))).collect();
+        if files.len() > TOLD {
+            names.push(format!("{} more", files.len() - TOLD));
+        }
+        names.join(", ")
+    };
+    let shown = dir.display();
+    let mut found = Vec::new();
+    if !change.edited.is_empty() {
+        found.push(format!("edited by hand since, and in the way in `{shown}`: {}", names(&change.edited)));
     }
-    let message =
-        format!("edited by hand since, and in the way in `{}`: {}", dir.display(), names.join(", "));
-    Error::new(Kind::Refused, message)
-        .code("edited")
-        .hint(format!("who does what is said in {}, models in {}", rules::FILE, models::FILE))
-        .hint("`--force` writes over them; what they hold now goes to history (`planexe history execute`)")
+    if !change.links.is_empty() {
+        found.push(format!("links in the place of files in `{shown}`: {}", names(&change.links)));
+    }
+    let mut error = Error::new(Kind::Refused, found.join("; ")).code("edited").hint(format!(
+        "who does what is said in {}, models in {}",
+        rules::FILE,
+        models::FILE
+    ));
+    if !change.edited.is_empty() {
+        error = error.hint(
+            "`--force` writes over them; what they hold now goes to history (`planexe history execute`)",
+        );
+    }
+    if !change.links.is_empty() {
+        error = error.hint("`--force` puts files in the place of links; what they lead to is left alone");
+    }
+    error
 }

@@ -194,6 +194,18 @@ fn an_edited_file_is_not_written_over() {
     execute(&space, &["--force"]).exits(0).says(&["is in history"]);
     assert!(!space.read("work/pipeline.toml").contains("My menu"));
     assert!(work(&space, &["history", "execute"]).exits(0).stdout.contains("pipeline.toml"));
+    // A link is not what somebody wrote: nothing of what it leads to is read or kept.
+    space.write("own.txt", "my own");
+    space.remove("work/prompts/deliver.md");
+    std::os::unix::fs::symlink(space.path("own.txt"), space.path("work/prompts/deliver.md")).expect("a link");
+    execute(&space, &[])
+        .exits(2)
+        .says(&["links in the place of files", "`prompts/deliver.md`", "left alone"])
+        .says_nothing_of(&["edited by hand"]);
+    execute(&space, &["-n", "--force"]).exits(0).says(&["was a link"]);
+    execute(&space, &["--force"]).exits(0).says(&["was a link"]).says_nothing_of(&["in history"]);
+    assert!(space.path("work/prompts/deliver.md").symlink_metadata().expect("a file").is_file());
+    assert_eq!(space.read("own.txt"), "my own");
     // Cut short while writing: what was written is known as ours.
     let list = space.read("work/plan/generated.json");
     space.remove("work/prompts/deliver.md");

@@ -39,6 +39,8 @@ pub struct Change {
     pub gone: Vec<String>,
     /// Edited by somebody since they were made, and in the way.
     pub edited: Vec<String>,
+    /// Links that somebody put in the place of files; what they lead to is not looked at.
+    pub links: Vec<String>,
 }
 
 /// The list of a folder; none if the folder was not made by us.
@@ -86,6 +88,11 @@ pub fn compare(dir: &Path, listed: &Listed, files: &[(String, String)]) -> Resul
         [&listed.files, &listed.former].iter().any(|all| all.get(path).is_some_and(|digest| digest == now))
     };
     for (n, (path, text)) in files.iter().enumerate() {
+        if fs::kind(&dir.join(path))? == Some(FileKind::Link) {
+            change.links.push(path.clone());
+            change.write.push(n);
+            continue;
+        }
         match fs::optional(fs::read(&dir.join(path)))? {
             Some(bytes) if bytes == text.as_bytes() => change.same += 1,
             Some(bytes) if !is_ours(path, &digest(&bytes)) => {
@@ -104,9 +111,9 @@ pub fn compare(dir: &Path, listed: &Listed, files: &[(String, String)]) -> Resul
         if !is_inside(path) {
             continue;
         }
-        match fs::optional(fs::read(&dir.join(path)))? {
-            None => {}
-            Some(_) => change.gone.push(path.clone()),
+        // Nothing else in its place was made by us.
+        if fs::kind(&dir.join(path))? == Some(FileKind::File) {
+            change.gone.push(path.clone());
         }
     }
     Ok(change)
