@@ -64,6 +64,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     let judge = judge(project, store, &index, &units.finder, &env);
     let mut faults: Vec<Message> = Vec::new();
     let mut to_merge: Vec<(&Unit, TaskId, Judgement)> = Vec::new();
+    let mut accepted: Vec<(&Unit, String)> = Vec::new();
     let (mut stale, mut fresh): (Vec<(&Unit, TaskId, Judgement)>, Vec<&Unit>) = Default::default();
     for unit in &chosen {
         let Some(id) = units.in_graph(unit) else {
@@ -71,6 +72,10 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
             continue;
         };
         let judgement = judge.judge(&units.graph, id, false);
+        if let Some(success) = touch::success(&judgement) {
+            accepted.push((unit, success.base.clone()));
+            continue;
+        }
         if touch::to_merge(project, &units.graph[id], &judgement).is_some() {
             to_merge.push((unit, id, judgement));
             continue;
@@ -85,12 +90,11 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     let user = session.user();
     let mut merging: Vec<(&Unit, String)> = Vec::new();
     let accept = |unit: &Unit, id: TaskId, judgement: &Judgement, dry_run: bool| {
-        let accepted =
-            touch::accept_to_merge(project, store, &units.graph[id], judgement, Some(&user), dry_run);
-        let accepted = accepted.map_err(|error| {
+        let found = touch::accept_to_merge(project, store, &units.graph[id], judgement, Some(&user), dry_run);
+        let found = found.map_err(|error| {
             Error::new(Kind::Internal, format!("`{}` could not be marked", unit.name)).because(&error)
         })?;
-        Ok::<_, Error>(accepted.unwrap_or_else(|| Err("it has no candidate any more".to_owned())))
+        Ok::<_, Error>(found.unwrap_or_else(|| Err("it has no candidate any more".to_owned())))
     };
     for (unit, id, judgement) in &to_merge {
         match accept(unit, *id, judgement, true)? {
@@ -119,7 +123,8 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     }
     if !args.dry_run {
         // Also those that are up to date: what they are made from may be among the others.
-        let merges = |unit: &&&Unit| merging.iter().any(|(other, _)| other.name == unit.name);
+        let merges =
+            |unit: &&&Unit| merging.iter().chain(&accepted).any(|(other, _)| other.name == unit.name);
         let as_they_are = chosen.iter().filter(|unit| !merges(&unit));
         output_times::renew(project, store, as_they_are.flat_map(|unit| &unit.outputs))?;
     }
@@ -128,7 +133,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
         touched,
         tasks: stale.iter().map(|(unit, ..)| unit.name.as_str()).collect(),
         fresh: fresh.iter().map(|unit| unit.name.as_str()).collect(),
-        merging: merging.iter().map(|(unit, _)| unit.name.as_str()).collect(),
+        merging: merging.iter().chain(&accepted).map(|(unit, _)| unit.name.as_str()).collect(),
     };
     if session.globals.json {
         session.print_answer(store.run_dir(), &view)?;
@@ -136,6 +141,10 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
     }
     for name in &view.fresh {
         session.say(&format!("{}: up to date as it is", clean(name)));
+    }
+    for (unit, base) in &accepted {
+        let (name, base) = (clean(&unit.name), clean(base));
+        session.say(&format!("{name}: accepted already; `planexe build` merges it into `{base}` first"));
     }
     for (unit, base) in &merging {
         let verb = if args.dry_run { "would be accepted" } else { "accepted" };

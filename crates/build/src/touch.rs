@@ -11,7 +11,7 @@ use planexe_engine::staleness::Content;
 use planexe_pipeline::check;
 use planexe_pipeline::project::Project;
 use planexe_store::index::Index;
-use planexe_store::{Candidate, Checkpoint, Store, Why, commit};
+use planexe_store::{Candidate, Checkpoint, Store, Success, Why, commit};
 
 /// Who says that a task is done.
 #[derive(Debug, Clone, Copy)]
@@ -31,14 +31,6 @@ pub fn faults(project: &Project, store: &Store, task: &Task, judgement: &Judgeme
     }
     if judgement.skipped {
         return vec!["its condition (`when`) is false".into()];
-    }
-    let candidate = judgement.prepared.as_ref().and_then(|prepared| prepared.candidate.as_deref());
-    if let Some(success) = candidate.and_then(|candidate| candidate.success.as_ref()) {
-        let text = format!(
-            "it succeeded and is not merged yet; `planexe build` merges `{}` into `{}`",
-            success.branch, success.base
-        );
-        return vec![text.into()];
     }
     if to_merge(project, task, judgement).is_some() {
         let task = planexe_ui::views::shell_word(&task.name);
@@ -89,6 +81,11 @@ fn invalid(project: &Project, store: &Store, task: &Task, path: &str) -> Option<
         n => format!(" (and {} more)", n - 1),
     };
     Some(format!("output `{path}` is not valid: {}{more}", violations.first()?))
+}
+
+/// What an isolated task made, if it is accepted and only its merge is left.
+pub fn success(judgement: &Judgement) -> Option<&Success> {
+    judgement.prepared.as_ref()?.candidate.as_deref()?.success.as_ref()
 }
 
 /// The candidate that a person accepts in saying that a task is done: what waits for its verdict, or, where there is no

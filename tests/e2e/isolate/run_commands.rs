@@ -179,7 +179,14 @@ fn a_candidate_that_is_touched_is_merged_before_anything_reads_it() {
         space.run(&["explain", "fix"]).exits(0).says(&["it was accepted by hand by", "is to be merged"]);
         space.run(&["done", "fix"]).exits(2).says(&["what it waits for is its merge"]);
         assert_eq!(space.status("fix")["state"], "merging");
-        space.run(&["touch", "fix"]).says(&["not merged yet"]);
+        space.run(&["touch", "fix"]).exits(0).says(&["accepted already", "into `main`"]);
+        let again = space.run(&["touch", "fix", "--json"]).exits(0).json();
+        assert_eq!(
+            (again["touched"].clone(), again["merging"][0].clone()),
+            (false.into(), "fix".into()),
+            "{again:#}"
+        );
+        assert_eq!(space.status("fix")["state"], "merging");
         space.build();
         assert!(space.read("src/a.txt").contains("fixed") && space.read("report.txt").contains("fixed"));
         let done = space.done("notes.md");
