@@ -142,7 +142,11 @@ fn schemas_nobody_can_wait_for_are_faults() {
         (tower(100_000, 1), "one through the other"),
         (inside(100_000), "one inside the other"),
         (json!({"allOf": [{"$ref": "#"}]}), "without end"),
-        (json!({"pattern": "(((a{1,500}){1,500}){1,500}){1,500}"}), "the schema cannot be used"),
+        (
+            json!({"pattern": "(((a{1,500}){1,500}){1,500}){1,500}"}),
+            "is too large when compiled: more than the 10240 KiB",
+        ),
+        (json!({"pattern": "(a"}), "is not a regular expression"),
         (json!({"pattern": "a?".repeat(1_500_000)}), "the pattern has 3000000 bytes, at most 16384"),
         (json!({"items": {"patternProperties": {("(a|b)".repeat(10_000)): {}}}}), "at most 16384"),
         (json!({"allOf": vec![json!({"pattern": "a"}); 501]}), "at most 500 patterns"),
@@ -150,7 +154,7 @@ fn schemas_nobody_can_wait_for_are_faults() {
         // Each is fine alone; together they would take more memory than there is.
         (
             json!({"allOf": (0..400).map(|n| json!({"pattern": format!("\\p{{L}}{{60}}{n}")})).collect::<Vec<_>>()}),
-            "the schema cannot be used",
+            "is too large when compiled",
         ),
     ] {
         space.write("slow.json", schema.to_string());
@@ -176,6 +180,27 @@ fn many_missing_inputs_are_told_in_time() {
 }
 
 #[test]
+fn long_names_are_cut_where_they_are_told() {
+    let space = Space::new();
+    let long = "k".repeat(1_000_000);
+    let quoted = format!("\"a ` {long}\"");
+    for text in [
+        format!("[task.a]\noutputs = [\"a\"]\n{long} = 1\n"),
+        format!("[task.a]\noutputs = [\"a\"]\n{quoted} = 1\n"),
+        format!("[task.a]\noutputs = [\"a\"]\nkind = {quoted}\nmode = {quoted}\n"),
+        format!("[task.{quoted}]\noutputs = [\"a\"]\n"),
+    ] {
+        space.write("pipeline.toml", text);
+        for args in [&["check"][..], &["check", "--json"], &["build"], &["status"]] {
+            let out = space.run(args).exits(2);
+            let all = format!("{}{}", out.stdout, out.stderr);
+            assert!(all.contains(&"k".repeat(60)) && all.contains('…'), "{args:?}: {} bytes", all.len());
+            assert!(all.len() < 20_000, "{args:?} prints {} bytes", all.len());
+        }
+    }
+}
+
+#[test]
 fn patterns_of_checks_have_an_end() {
     let server = FakeLlm::new();
     let space = Space::with(
@@ -186,6 +211,8 @@ fn patterns_of_checks_have_an_end() {
         ),
     );
     space.run(&["check"]).exits(2).says(&["pipeline.toml:", "the pattern has 3000000 bytes, at most 16384"]);
+    space.edit("pipeline.toml", &"a?".repeat(1_500_000), "(((a{1,500}){1,500}){1,500}){1,500}");
+    space.run(&["check"]).exits(2).says(&["too large when compiled: more than 4096 KiB"]);
     assert_eq!(server.total(), 0);
 }
 

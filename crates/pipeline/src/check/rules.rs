@@ -115,7 +115,12 @@ impl CompiledCheck {
                     errors.push(RuleError {
                         key: ("matches", Some(at.clone())),
                         index: None,
-                        message: format!("not a regular expression: {}", last.trim_start_matches("error: ")),
+                        message: match &error {
+                            regex::Error::CompiledTooBig(limit) => {
+                                format!("too large when compiled: more than {} KiB", limit >> 10)
+                            }
+                            _ => format!("not a regular expression: {}", last.trim_start_matches("error: ")),
+                        },
                         hint: None,
                     });
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
+use regex::RegexBuilder;
 use serde_json::Value;
 
 use super::measure::{Measure, measure};
@@ -102,6 +103,18 @@ fn build(value: &Value, measure: Measure) -> Result<Validator, SchemaError> {
         let message = match error.kind() {
             ValidationErrorKind::Referencing(inner) => {
                 format!("{inner}; `$ref` may point only into this file")
+            }
+            ValidationErrorKind::Format { format } if format == "regex" => {
+                let pattern = error.instance().as_str().unwrap_or_default();
+                let too_large = RegexBuilder::new(pattern).size_limit(each).build();
+                match too_large {
+                    Err(regex::Error::CompiledTooBig(_)) => format!(
+                        "{} is too large when compiled: more than the {} KiB that a pattern of this schema may take",
+                        super::shown(error.instance()),
+                        each >> 10
+                    ),
+                    _ => format!("{} is not a regular expression", super::shown(error.instance())),
+                }
             }
             ValidationErrorKind::Type { .. } | ValidationErrorKind::AnyOf { .. } => {
                 format!("{} is not allowed here", super::shown(error.instance()))

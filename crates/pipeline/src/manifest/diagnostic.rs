@@ -166,6 +166,10 @@ const LONGEST_NAME: usize = 200;
 /// A line longer than this is not drawn, only pointed at.
 const LONGEST_LINE: usize = 4000;
 
+/// A name, or other text between quotes, that is longer than this in characters is cut to [`SHOWN`]: paths are not.
+const LONGEST_SHOWN: usize = 400;
+const SHOWN: usize = 80;
+
 /// A place as it can be drawn.
 struct Spot<'a> {
     file: String,
@@ -197,6 +201,7 @@ impl Diagnostics {
         });
         let more = list.len().saturating_sub(MOST);
         list.truncate(MOST);
+        list.iter_mut().for_each(shorten);
         Diagnostics { list, more, origin }
     }
 
@@ -318,7 +323,7 @@ impl Diagnostics {
                 "line": line,
                 "column": column,
                 "level": if fault.warning { "warning" } else { "error" },
-                "key": fault.path().map(TablePath::to_string),
+                "key": fault.path().map(|path| with_short_names(&path.to_string())),
                 "message": fault.message,
                 "wanted": fault.wanted,
                 "hint": fault.hint,
@@ -348,6 +353,37 @@ impl Diagnostics {
             At::File(file) => Some(Spot { file: shown_path(file), text: "", span: 0..0 }),
         }
     }
+}
+
+/// Names in the texts of a fault have a length that can be read.
+fn shorten(fault: &mut Diagnostic) {
+    let related = fault.related.iter_mut().map(|(_, label)| label);
+    let texts =
+        [&mut fault.message].into_iter().chain(&mut fault.wanted).chain(&mut fault.hint).chain(related);
+    for text in texts.filter(|text| text.len() > LONGEST_SHOWN) {
+        *text = with_short_names(text);
+    }
+}
+
+/// A text with each long name in it, between backticks or quotes, cut; and with no more than can be read.
+fn with_short_names(text: &str) -> String {
+    let mut short = String::new();
+    for piece in text.split_inclusive(['`', '"']) {
+        if short.len() > LONGEST_LINE {
+            short.push('…');
+            break;
+        }
+        match piece.char_indices().nth(LONGEST_SHOWN) {
+            Some(_) => {
+                let cut = piece.char_indices().nth(SHOWN).map_or(piece.len(), |(at, _)| at);
+                short.push_str(&piece[..cut]);
+                short.push('…');
+                short.extend(piece.chars().next_back().filter(|last| matches!(last, '`' | '"')));
+            }
+            None => short.push_str(piece),
+        }
+    }
+    short
 }
 
 /// A line that holds a secret is not shown for another fault either.
