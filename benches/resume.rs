@@ -11,6 +11,7 @@ mod made_up;
 use std::time::{Duration, Instant};
 
 use planexe_base::record::Digest;
+use planexe_base::run_phase::RunPhase;
 use planexe_engine::graph::TaskId;
 use planexe_query::resume::resume_view;
 use planexe_query::task_state::stand;
@@ -32,7 +33,7 @@ fn plan(made_up: &MadeUp) {
     let survey = judge_all(&project, &store, &index);
     let standing = stand(&project, &store, &survey, None);
     let targets: Vec<TaskId> = project.default.clone();
-    let view = resume_view(&project, &store, &survey, &standing, "interrupted", &targets);
+    let view = resume_view(&project, &store, &survey, &standing, RunPhase::Interrupted, &targets);
     std::hint::black_box(view);
 }
 

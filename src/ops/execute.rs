@@ -114,8 +114,9 @@ pub fn execute(session: &Session, options: &ExecuteOptions) -> Result<Executed, 
     let files = project.files(&plan, &ruler, &besides);
     let listed = listed.unwrap_or_default();
     let change = place::compare(&dir, &listed, &files).map_err(|error| cannot(&dir, &error))?;
-    if !(change.edited.is_empty() && change.links.is_empty()) && !options.force {
-        return Err(in_the_way(&dir, &change));
+    let in_the_way = !change.edited.is_empty() || !change.links.is_empty();
+    if in_the_way && !options.force {
+        return Err(refused(&dir, &change));
     }
     let path = |n: &usize| files[*n].0.clone();
     let shown = shell_path(&dir);
@@ -365,7 +366,7 @@ fn check(session: &Session, dir: &Path, files: &[(String, String)]) -> Result<()
     }
 }
 
-fn in_the_way(dir: &Path, change: &Change) -> Error {
+fn refused(dir: &Path, change: &Change) -> Error {
     let names = |files: &[String]| {
         let mut names: Vec<String> =
             files.iter().take(TOLD).map(|path| format!("`{}`", clean(path))).collect();

@@ -16,13 +16,16 @@ const RISE: f64 = 30.0;
 /// What an edge needs on its way past the boxes of a layer.
 const LANE: f64 = 4.0;
 
+/// The points of a line, from its beginning to its end.
+pub type Line = Vec<(f64, f64)>;
+
 /// Where everything lies.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// The left upper corner of each box.
     pub places: Vec<(f64, f64)>,
     /// The edges that are drawn: from, to, and the points on the way.
-    pub edges: Vec<(usize, usize, Vec<(f64, f64)>)>,
+    pub edges: Vec<(usize, usize, Line)>,
     /// The whole.
     pub width: f64,
     /// The whole.
