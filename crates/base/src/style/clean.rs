@@ -91,8 +91,23 @@ pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | ':');
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
+    } else if word.contains(|c: char| c.is_control() || is_steering(c)) {
+        // Written out, a name of another's making would steer the terminal.
+        word.chars().fold("$'".to_owned(), |typed, c| typed + &escaped(c)) + "'"
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// A character within the `$'…'` of bash, zsh and ksh.
+fn escaped(c: char) -> String {
+    match c {
+        '\n' => r"\n".to_owned(),
+        '\t' => r"\t".to_owned(),
+        '\\' | '\'' => format!("\\{c}"),
+        c if c.is_ascii_control() => format!("\\x{:02x}", u32::from(c)),
+        c if c.is_control() || is_steering(c) => format!("\\U{:08x}", u32::from(c)),
+        c => c.to_string(),
     }
 }
 
@@ -105,6 +120,19 @@ pub fn shell_path(path: &std::path::Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_to_type_steers_no_terminal() {
+        for (word, typed) in [
+            ("runs/a", "runs/a"),
+            ("a b's", r"'a b'\''s'"),
+            ("a\x1b[31mb'\\c", r"$'a\x1b[31mb\'\\c'"),
+            ("a\nb\t\x7f", r"$'a\nb\t\x7f'"),
+            ("a\u{202e}b\u{9b}", r"$'a\U0000202eb\U0000009b'"),
+        ] {
+            assert_eq!(shell_word(word), typed);
+        }
+    }
 
     #[test]
     fn text_of_others_is_harmless() {
