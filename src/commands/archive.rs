@@ -15,7 +15,7 @@ use planexe_pipeline::runs::{self};
 /// What `planexe archive` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ArchiveArgs {
-    /// The run's folder
+    /// The run's folder; with --undo also the one it had
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
 
@@ -39,7 +39,10 @@ struct View {
 
 /// Puts a run aside.
 pub fn run(session: &Session, args: &ArchiveArgs) -> Result<u8, Error> {
-    let dir = run_dir(&args.run)?;
+    let dir = match runs::archived_name(&args.run).filter(|_| args.undo && !args.run.exists()) {
+        Some(archived) if archived.is_dir() => run_dir(&archived)?,
+        _ => run_dir(&args.run)?,
+    };
     if args.undo != runs::is_archived(&dir) {
         let shown = shell_path(&args.run);
         return Err(match args.undo {

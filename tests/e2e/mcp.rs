@@ -1037,6 +1037,9 @@ fn the_same_from_the_command_line() {
     space.run(&["list", "../runs", "--archived"]).exits(0).says(&["one", "completed"]);
     space.run(&["archive", "../runs/.archived-one", "-y"]).exits(2).says(&["--undo"]);
     space.run(&["archive", "--undo", "../runs/.archived-one"]).exits(0);
+    space.run(&["archive", "../runs/one", "-y"]).exits(0);
+    space.run(&["archive", "--undo", "../runs/two"]).exits(2).says(&["no run"]);
+    space.run(&["archive", "--undo", "../runs/one"]).exits(0);
     space.run(&["-C", "../runs/one", "build"]).exits(0).says(&["up to date"]);
     space.run(&["delete", "../runs/one", "-y"]).exits(0);
     assert!(!space.exists("../runs/one"));

@@ -159,6 +159,11 @@ pub fn archive(dir: &Path, back: bool) -> Result<PathBuf, Unmoved> {
     Ok(to)
 }
 
+/// Where the run of a folder is while it is archived.
+pub fn archived_name(dir: &Path) -> Option<PathBuf> {
+    split(dir).map(|(root, name)| root.join([ARCHIVED, name].concat()))
+}
+
 /// Whether the name of a folder is that of an archived run.
 pub fn is_archived(dir: &Path) -> bool {
     split(dir).is_some_and(|(_, name)| name.starts_with(ARCHIVED))
