@@ -21,6 +21,7 @@ const ENDS: [(&[Signal], i32); 3] =
 /// Answers no request to end.
 const STUBBORN: &str = "trap '' TERM HUP INT; echo $$ > \"$PIDS/pid\"; while :; do sleep 60; done";
 
+#[cfg(target_os = "linux")]
 const TASK: &str = "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nGo.\"\n";
 
 /// Waits until a process listens for signals.
