@@ -119,10 +119,9 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
     }
     let first = outputs.first().map(|(output, _)| output.clone()).unwrap_or_default();
     if durability == Durability::Synced {
-        let temps: Vec<&Path> = staged.renames.iter().map(|(temp, _)| temp.as_path()).collect();
         let status = store.sidecar_path(&first, Sidecar::Status);
         let announced: &[&Path] = if announced { &[&status] } else { &[] };
-        fs::sync_files_and_names(&temps, announced)?;
+        fs::sync_temps(&staged.renames, announced)?;
     }
     if staged.changed && staged.replaces && !staged.renames.is_empty() {
         let names: Vec<String> = outputs.iter().map(|(output, _)| output.clone()).collect();

@@ -213,7 +213,7 @@ impl Store {
         let mut rest = Temps::default();
         rest.0.push((fs::write_beside(&status_path, &status, unsynced)?, status_path));
         if durability == Durability::Synced {
-            fs::sync_files(self.run_dir(), &[done.0[0].0.as_path(), rest.0[0].0.as_path()])?;
+            fs::sync_temps(&[done.0[0].clone(), rest.0[0].clone()], &[])?;
         }
         done.give_names(durability)?;
         rest.give_names(durability)?;

@@ -599,3 +599,13 @@ fn what_planexe_keeps_is_the_users_alone() {
     assert!(files.iter().all(|file| mode(file) == 0o600));
     assert_eq!(mode(&planexe.join("worktrees/w")), 0o755);
 }
+
+#[test]
+fn an_error_of_a_temporary_file_names_what_it_was_to_become() {
+    let dir = tempfile::tempdir().unwrap();
+    let (temp, target) = (dir.path().join(".planexe-tmp-1-0-a.txt"), dir.path().join("a.txt"));
+    let error = sync_temps(&[(temp.clone(), target.clone())], &[]).unwrap_err();
+    assert_eq!((error.path.as_path(), error.op), (target.as_path(), "write"));
+    write_atomic(&temp, b"a", Durability::Unsynced).unwrap();
+    sync_temps(&[(temp, target)], &[&dir.path().join("not there")]).unwrap();
+}

@@ -105,12 +105,6 @@ pub fn write_beside_as(
     Ok(std::mem::take(&mut temp.path))
 }
 
-/// Writes a file that is not there, under a temporary name first: [`write_atomic`] without a look at what it
-/// replaces.
-pub fn write_fresh(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
-    name_temp(write_temp_as(temp_beside(path), path, bytes, None, durability)?, path, durability)
-}
-
 /// Takes space on the disk: a file of so many bytes, none of which means anything. Where space cannot be taken
 /// otherwise, it is filled with `bytes`, such as no file system makes smaller.
 pub fn reserve(path: &Path, length: u64, bytes: impl FnOnce() -> Vec<u8>) -> Result<()> {
@@ -182,17 +176,19 @@ pub fn sync_files(dir: &Path, files: &[&Path]) -> Result<()> {
         files.iter().filter(|file| !here(file)).try_for_each(|file| sync_file(file))?;
         return sync_file_system(dir);
     }
-    sync_files_and_names(files, &[])
+    let parts: Result<Vec<_>> = files.iter().map(|file| Part::content(file, file)).collect();
+    sync_parts(parts?)
 }
 
-/// Syncs the contents of files, and of others, as far as they are there, also their names: in one go.
-pub fn sync_files_and_names(files: &[&Path], named: &[&Path]) -> Result<()> {
+/// Syncs the contents of temporary files, each given with the name it is to get, and of others, as far as they are there,
+/// content and name: in one go.
+pub fn sync_temps(temps: &[(PathBuf, PathBuf)], named: &[&Path]) -> Result<()> {
     let mut parts = Vec::new();
-    for path in files {
-        parts.push(Part::content(path)?);
+    for (temp, target) in temps {
+        parts.push(Part::content(temp, target)?);
     }
     for path in named {
-        if let Some(part) = optional(Part::content(path))? {
+        if let Some(part) = optional(Part::content(path, path))? {
             parts.extend([part, Part::names(path.parent().unwrap_or(Path::new("")))?]);
         }
     }
@@ -201,6 +197,7 @@ pub fn sync_files_and_names(files: &[&Path], named: &[&Path]) -> Result<()> {
 
 /// A file or a folder that is synced with others.
 struct Part<'a> {
+    /// What an error is told of.
     path: &'a Path,
     file: File,
     device: u64,
@@ -208,8 +205,9 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn content(path: &'a Path) -> Result<Part<'a>> {
-        let (file, metadata) = open_regular(path)?;
+    fn content(file: &Path, path: &'a Path) -> Result<Part<'a>> {
+        let (file, metadata) =
+            open_regular(file).map_err(|error| FsError::new(path, "write", error.source))?;
         Ok(Part { path, file, device: metadata.dev(), is_dir: false })
     }
 
@@ -255,7 +253,7 @@ fn sync_name(path: &Path) -> Result<()> {
 pub fn write_fresh_after(temp_dir: &Path, path: &Path, bytes: &[u8], before: &[&Path]) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("file"));
     let mut temp = write_temp_as(temp_in(temp_dir, name), path, bytes, None, Durability::Unsynced)?;
-    sync_files_and_names(&[&temp.path], before)?;
+    sync_temps(&[(temp.path.clone(), path.to_owned())], before)?;
     change(|| beneath::rename(&temp.path, path)).at("write", path)?;
     temp.armed = false;
     sync_name(path)
