@@ -171,6 +171,9 @@ pub enum Command {
     /// Draw the graph of tasks and files
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(commands::graph::GraphArgs),
+    /// Write when each call ran and each wait was, for Perfetto and chrome://tracing
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(commands::trace::TraceArgs),
     /// Print the JSON Schema of pipeline.toml, for editors
     Schema(commands::schema::SchemaArgs),
     /// Show and bind which key may go to which host
@@ -248,6 +251,13 @@ Examples:
   planexe log chart                   the output of its command
 
 For a task without calls, it shows the prompt that would be sent now.";
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  planexe trace -o trace.json         then open it at https://ui.perfetto.dev, or in chrome://tracing
+  planexe trace runs/* -o trace.json  several runs on one axis
+
+A process is a run, a thread is a slot; waits stand on threads of their own. Under them: calls in flight, and the cost.";
 
 const WAIT_NOTES: &str = "\
 Exit codes:

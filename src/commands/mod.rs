@@ -58,6 +58,7 @@ pub mod simulate;
 pub mod status;
 pub mod stop;
 pub mod touch;
+pub mod trace;
 pub mod usage;
 pub mod wait;
 pub mod watch;

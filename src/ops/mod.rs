@@ -23,6 +23,7 @@ pub mod restore;
 pub mod resume;
 pub mod retry;
 pub mod session;
+pub mod show;
 pub mod simulate;
 pub mod status;
 pub mod stop;

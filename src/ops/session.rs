@@ -18,7 +18,7 @@ use planexe_store::null_build::UpToDate;
 use planexe_ui::views::{FaultsView, Server};
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 33] = [
+pub const OF_A_RUN: [&str; 34] = [
     "abort",
     "build",
     "check",
@@ -49,6 +49,7 @@ pub const OF_A_RUN: [&str; 33] = [
     "status",
     "stop",
     "touch",
+    "trace",
     "usage",
     "wait",
     "watch",

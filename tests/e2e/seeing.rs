@@ -1,5 +1,9 @@
 //! A run seen at a glance: the graph as a picture, the trace, the report.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use crate::support::{Answer, FakeLlm, Space};
 
 /// What an answer, a name or an item may hold to break out of a page.
@@ -61,4 +65,99 @@ fn the_graph_is_a_picture_of_boxes_and_states() {
     assert!(part.contains("1 task, 1 done") && !part.contains("after.txt"), "{part}");
     let data = space.run(&["graph", "--state", "--json"]).exits(0).json();
     assert_eq!(data["nodes"][0]["items"], serde_json::json!({"done": 3}));
+}
+
+/// The trace's slices, by track; each track's nest or do not overlap, and all times are whole microseconds.
+fn tracks(trace: &Value) -> BTreeMap<(u64, u64), Vec<Value>> {
+    let mut tracks: BTreeMap<(u64, u64), Vec<Value>> = BTreeMap::new();
+    let events = trace["traceEvents"].as_array().expect("events");
+    for event in events.iter().filter(|event| event["ph"] == "X") {
+        let number =
+            |name: &str| event[name].as_u64().unwrap_or_else(|| panic!("no whole {name} in {event}"));
+        number("ts");
+        number("dur");
+        tracks.entry((number("pid"), number("tid"))).or_default().push(event.clone());
+    }
+    for slices in tracks.values() {
+        let mut open: Vec<u64> = Vec::new();
+        for slice in slices {
+            let (from, to) = (
+                slice["ts"].as_u64().unwrap(),
+                slice["ts"].as_u64().unwrap() + slice["dur"].as_u64().unwrap(),
+            );
+            open.retain(|end| *end > from);
+            assert!(open.iter().all(|end| to <= *end), "{slice} overlaps another: {slices:#?}");
+            open.push(to);
+        }
+    }
+    tracks
+}
+
+fn of_kind<'t>(trace: &'t Value, kind: &str) -> Vec<&'t Value> {
+    trace["traceEvents"].as_array().expect("events").iter().filter(|event| event["cat"] == kind).collect()
+}
+
+#[test]
+fn a_trace_has_a_track_a_slot_and_waits_apart() {
+    let server = FakeLlm::scripted(|request| match request.nth {
+        0 => Answer::error(500, "it broke"),
+        _ => Answer::from(HOSTILE),
+    });
+    let space = Space::new();
+    space.pipeline_with(
+        &server,
+        "price = { input = 1000.0, output = 1000.0 }",
+        &format!("{FANNED}[task.ok]\ninputs = [\"after.txt\"]\noutputs = [\"ok.txt\"]\nhuman = \"Look\"\n"),
+    );
+    space.write("items.json", r#"["a", "b", "c"]"#);
+    let empty = space.run(&["trace"]).exits(0).json();
+    assert!(tracks(&empty).is_empty(), "nothing ran: {empty}");
+    server.hold("each");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("each");
+    let under_way = space.run(&["trace"]).exits(0).json();
+    tracks(&under_way);
+    assert!(
+        of_kind(&under_way, "attempt").iter().any(|slice| slice["args"]["outcome"] == "running"),
+        "{under_way}"
+    );
+    server.release("each");
+    build.wait().exits(3);
+    space.run(&["trace", "--output", "trace.json"]).exits(0).says(&["wrote `trace.json`"]);
+    let trace = space.json("trace.json");
+    let tracks = tracks(&trace);
+    assert!(tracks.len() >= 3, "builds and slots: {:?}", tracks.keys());
+    let calls = of_kind(&trace, "call");
+    assert_eq!(calls.len(), server.requests());
+    assert_eq!(of_kind(&trace, "retry").len(), 1, "one item was asked again");
+    assert_eq!(of_kind(&trace, "person").len(), 1);
+    let work: Vec<_> = calls.iter().map(|call| &call["tid"]).collect();
+    assert!(of_kind(&trace, "retry").iter().all(|wait| !work.contains(&&wait["tid"])), "waits stand apart");
+    let failed: Vec<_> = calls.iter().filter(|call| call["args"]["outcome"] == "server_error").collect();
+    assert_eq!(failed.len(), 1);
+    let usage = space.run(&["usage", "--json"]).exits(0).json();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let cost = events.iter().rfind(|event| event["name"] == "cost").expect("the cost");
+    assert_eq!(cost["args"]["usd"], usage["total"]["cost_usd"]);
+    let in_flight = events.iter().rfind(|event| event["name"] == "calls in flight").expect("the calls");
+    assert_eq!(in_flight["args"]["calls"], 0, "in the end none");
+    let bytes = space.bytes("trace.json");
+    space.run(&["trace", "--format", "chrome", "--output", "trace.json"]).exits(0);
+    assert!(space.bytes("trace.json") == bytes, "the same bytes again");
+    // The pipeline may be gone, and so may either log.
+    space.remove("pipeline.toml");
+    space.remove("events.jsonl");
+    let root = space.dir().display().to_string();
+    let calls_only = space.run(&["trace", &root]).exits(0).json();
+    assert_eq!(of_kind(&calls_only, "call").len(), server.requests());
+    // A process a run, each once.
+    let other = Space::new();
+    let twice = space.run(&["trace", &root, &root, &other.dir().display().to_string()]).exits(0).json();
+    let names: Vec<_> = twice["traceEvents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["name"] == "process_name")
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
 }

@@ -32,3 +32,8 @@ pub fn seconds_between(from: &str, to: &str) -> Option<f64> {
     let to: jiff::Timestamp = to.parse().ok()?;
     Some((to.as_millisecond() - from.as_millisecond()) as f64 / 1000.0)
 }
+
+/// A recorded time in microseconds since 1970.
+pub fn microseconds(at: &str) -> Option<i64> {
+    at.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
+}

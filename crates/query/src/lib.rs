@@ -11,4 +11,5 @@ pub mod resume;
 pub mod selection;
 pub mod simulate;
 pub mod task_state;
+pub mod timeline;
 pub mod watch;

@@ -29,6 +29,7 @@ pub mod simulate;
 mod status;
 mod steer;
 mod summary;
+pub mod timeline;
 
 pub use asks::{AskedModel, Asks, By, Marks};
 pub use check::{CheckView, FaultsView};
