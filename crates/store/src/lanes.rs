@@ -62,6 +62,32 @@ pub struct Lane {
     /// The base before and after the merge, from just before that.
     #[serde(default)]
     pub merge: Option<Merge>,
+    /// What its tasks committed, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<Span>,
+}
+
+/// The commits a task of a lane succeeded with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Its outputs: what reads them was made on top of it.
+    pub outputs: Vec<String>,
+    /// The commit it began with.
+    pub from: String,
+    /// The last of its own.
+    pub to: String,
+}
+
+impl Lane {
+    /// A task of it succeeded: its commits are what is between the last success and this one.
+    pub fn succeeded(&mut self, task: &str, outputs: Vec<String>, commit: &str) {
+        let from = std::mem::replace(&mut self.head, commit.to_owned());
+        if from != commit {
+            self.spans.push(Span { task: task.to_owned(), outputs, from, to: commit.to_owned() });
+        }
+    }
 }
 
 /// A task at work in a worktree.

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::{Out, Space, until};
 
+mod lanes;
 mod run_commands;
 
 /// Adds a line to a file of the repository, commits half of what it does, and writes its notes.

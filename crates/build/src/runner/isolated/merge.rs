@@ -10,8 +10,8 @@ use super::super::{Made, Outcome, Stage, commit_attempt};
 use super::checkouts::{Checkouts, merged_content};
 use super::saving::remove_worktree;
 use super::{
-    BuildContext, IsolationError, Job, failure, git_in, identified, isolation, known_lane, message, named,
-    others, spec_of, submodules, worktree_of,
+    BuildContext, IsolationError, Job, Worktree, failure, git_in, identified, isolation, known_lane, message,
+    named, others, spec_of, submodules, worktree_of,
 };
 use crate::git::Git;
 use crate::isolation::{Isolation, plain_name};
@@ -76,6 +76,7 @@ fn try_run(ctx: &BuildContext, job: &Job) -> Result<Merged, IsolationError> {
         ..Lane::default()
     });
     let mut merging = Merging { ctx, job, spec, isolation, git: isolation.place.git(), success, lane };
+    merging.require_nothing_former()?;
     let merge = merging.merge(candidate)?;
     isolation.moved(&ctx.store, &success.base, &merge.new)?;
     merging.clean_up()?;
@@ -101,6 +102,19 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
+    /// What tasks of the lane committed that are to be made again is not merged with the rest.
+    fn require_nothing_former(&self) -> Result<(), IsolationError> {
+        let (worktree, _) = Worktree::of_lane(self.ctx, self.lane.clone())?;
+        let former = worktree.former(self.ctx, None)?;
+        let Some(first) = former.first() else { return Ok(()) };
+        let message = Message::new(format!(
+            "its lane holds commits of `{}`, which is to be made again",
+            style::clean(&first.task)
+        ))
+        .hint("`planexe build` makes it, and merges all of the lane");
+        Err(failure(FailureClass::MergeDirty, message).into())
+    }
+
     fn merge(&mut self, candidate: &Candidate) -> Result<Merge, IsolationError> {
         let success = self.success;
         let Some(mut old) = self.git.tip(&success.base)? else {

@@ -24,6 +24,7 @@ mod judged;
 pub mod merge;
 mod saving;
 mod success;
+mod taking_back;
 pub(super) mod watching;
 mod worktree;
 
@@ -159,9 +160,12 @@ fn submodules(git: &Git, one: &str, other: &str) -> Result<Vec<String>, GitError
 fn known_lane(ctx: &BuildContext, name: &str) -> Option<Lane> {
     let mut lane = ctx.store.lane(name)?;
     let at_work = lane.at_work.as_ref().map(|at_work| at_work.task.clone());
-    let made = at_work.and_then(|task| ctx.store.to_be_merged(&task)?.success);
-    if let Some(success) = made.filter(|success| success.lane == lane.lane) {
-        (lane.head, lane.at_work) = (success.commit, None);
+    let made = at_work.and_then(|task| ctx.store.to_be_merged(&task));
+    if let Some(candidate) = made
+        && let Some(success) = candidate.success.as_ref().filter(|success| success.lane == lane.lane)
+    {
+        lane.succeeded(&candidate.task, output_paths(&candidate), &success.commit);
+        lane.at_work = None;
     }
     Some(lane)
 }
@@ -171,6 +175,10 @@ fn others(ctx: &BuildContext, lane: &str, but: &str) -> Vec<Candidate> {
     let mut all = ctx.store.unmerged();
     all.retain(|it| it.task != but && it.success.as_ref().is_some_and(|success| success.lane == lane));
     all
+}
+
+fn output_paths(candidate: &Candidate) -> Vec<String> {
+    candidate.outputs.iter().map(|output| output.path.clone()).collect()
 }
 
 fn checkpoint_id(task: &str, attempt: u32, decision_id: &str, since: &str) -> String {

@@ -1,7 +1,7 @@
 //! What is written down of a task that succeeded in its worktree, or failed there, before anything is merged.
 
 use super::super::{BuildContext, Job, Outcome, failure};
-use super::{IsolationError, Worktree, checkpoint_id, isolation, known_lane, spec_of};
+use super::{IsolationError, Worktree, checkpoint_id, isolation, known_lane, output_paths, spec_of};
 use crate::check_staleness::Prepared;
 use crate::git::Git;
 use planexe_base::failure_class::FailureClass;
@@ -89,7 +89,7 @@ fn success_of(ctx: &BuildContext, job: &Job) -> Result<(Success, Lane), Isolatio
         parts: job.prepared.fingerprint.parts().clone(),
         inputs: job.prepared.records(),
     };
-    lane.head = commit;
+    lane.succeeded(task, job.task.outputs.clone(), &commit);
     Ok((success, lane))
 }
 
@@ -131,7 +131,7 @@ pub fn accepted_by_hand(
         parts: prepared.fingerprint.parts().clone(),
         inputs: prepared.records(),
     };
-    lane.head = commit;
+    lane.succeeded(task, output_paths(candidate), &commit);
     let candidate = Candidate {
         success: Some(success),
         spent: false,

@@ -65,9 +65,7 @@ impl Worktree {
             name,
             ..Lane::default()
         });
-        let excludes = ctx.store.lane_excludes(lane_name);
-        let run = root.join(&isolation.place.prefix);
-        let mut worktree = Worktree { git: git_in(&root, &excludes), root, run, excludes, lane };
+        let (mut worktree, there) = Worktree::of_lane(ctx, lane)?;
         if goes_on && same {
             if interrupted {
                 let message = format!(
@@ -88,6 +86,15 @@ impl Worktree {
         Ok(worktree)
     }
 
+    /// The worktree of a lane as it is, and whether it is there.
+    pub(super) fn of_lane(ctx: &BuildContext, lane: Lane) -> Result<(Worktree, bool), IsolationError> {
+        let root = ctx.store.run_dir().join(worktree_of(&lane.name));
+        let there = fs::kind(&root.join(".git"))?.is_some();
+        let excludes = ctx.store.lane_excludes(&lane.lane);
+        let run = root.join(&isolation(ctx)?.place.prefix);
+        Ok((Worktree { git: git_in(&root, &excludes), root, run, excludes, lane }, there))
+    }
+
     /// Takes the worktree of a task whose rounds are over back to the commit of its best one. What later rounds did is
     /// stashed.
     pub(super) fn take_back(ctx: &BuildContext, job: &Job, commit: &str) -> Result<(), IsolationError> {
@@ -95,12 +102,8 @@ impl Worktree {
         let lane_name = spec.lane_of(&job.task.name);
         let Some(mut lane) = known_lane(ctx, lane_name) else { return Ok(()) };
         let gate = isolation.gate()?;
-        commit.clone_into(&mut lane.head);
-        let root = ctx.store.run_dir().join(worktree_of(&lane.name));
-        let there = fs::kind(&root.join(".git"))?.is_some();
-        let excludes = ctx.store.lane_excludes(lane_name);
-        let run = root.join(&isolation.place.prefix);
-        let mut worktree = Worktree { git: git_in(&root, &excludes), root, run, excludes, lane };
+        lane.succeeded(&job.task.name, job.task.outputs.clone(), commit);
+        let (mut worktree, there) = Worktree::of_lane(ctx, lane)?;
         if let Some(saved) = worktree.stash(ctx, &job.task, there)? {
             let message = format!("what its later rounds did is on the branch `{saved}`");
             ctx.note(Some(&job.task.name), false, message);
@@ -125,10 +128,13 @@ impl Worktree {
         let isolation = isolation(ctx)?;
         let top = isolation.place.git();
         self.write_excludes(ctx, &[])?;
+        let former = self.former(ctx, Some(&job.task.name))?;
+        self.begin_readers_anew(ctx, &job.task.name, &former)?;
         let keeps =
             !others(ctx, &self.lane.lane, &job.task.name).is_empty() && top.tip(&self.lane.branch)?.is_some();
         if !keeps {
             self.lane.head.clone_from(&self.lane.start);
+            self.lane.spans.clear();
         }
         if let Some(saved) = self.stash(ctx, &job.task, there)? {
             let message = format!("what the last attempt left is on the branch `{saved}`; it starts over");
@@ -156,6 +162,9 @@ impl Worktree {
             }
         }
         (self.lane.at_work, self.lane.merge) = (None, None);
+        if keeps && !former.is_empty() {
+            self.take_out(ctx, &former)?;
+        }
         ctx.store.write_lane(&self.lane)?;
         Ok(())
     }
