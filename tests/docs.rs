@@ -214,6 +214,8 @@ fn events() -> Vec<Kind> {
         Kind::TaskStalled { task: task.clone(), idle_s: 1.0 },
         Kind::TaskRescued { task: task.clone(), attempt: 1, model, score: None },
         Kind::Note { task: Some(task), message: message.clone(), warning: false },
+        Kind::ModelParked { model: "m".to_owned(), until_utc: "t".to_owned(), message: message.clone() },
+        Kind::ModelResumed { model: "m".to_owned() },
         Kind::PipelinePaused { message: message.clone() },
         Kind::PipelineCompleted { summary: summary.clone() },
         Kind::PipelineFailed { summary: summary.clone() },
@@ -235,6 +237,8 @@ fn events() -> Vec<Kind> {
             | Kind::TaskStalled { .. }
             | Kind::TaskRescued { .. }
             | Kind::Note { .. }
+            | Kind::ModelParked { .. }
+            | Kind::ModelResumed { .. }
             | Kind::PipelinePaused { .. }
             | Kind::PipelineCompleted { .. }
             | Kind::PipelineFailed { .. }

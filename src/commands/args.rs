@@ -79,6 +79,14 @@ pub struct HowArgs {
     #[arg(long, value_name = "TIME", value_parser = Span::parse)]
     pub max_time: Option<Span>,
 
+    /// Wait for the reset of a model's usage limit, however long, instead of exiting with 3 (`retry.wait` is the wait without this)
+    #[arg(long)]
+    pub at_reset: bool,
+
+    /// Ask models again though their usage limit is not over yet
+    #[arg(long, conflicts_with = "at_reset")]
+    pub before_reset: bool,
+
     /// Post events to this address too; may be repeated
     #[arg(long, value_name = "URL")]
     pub webhook: Vec<String>,
@@ -115,6 +123,8 @@ impl HowArgs {
             max_tokens: self.max_tokens,
             max_calls: self.max_calls,
             max_time: self.max_time,
+            at_reset: self.at_reset,
+            before_reset: self.before_reset,
             webhook: self.webhook.clone(),
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
@@ -24,6 +24,7 @@ use planexe_pipeline::manifest::run::RunFile;
 use planexe_pipeline::open::{self, OpenError, Opened};
 use planexe_query::watch::{Changes, Eyes, Watched, programs};
 use planexe_store::control::{Controls, Passed};
+use planexe_store::parked::ParkedModel;
 use planexe_store::{Store, Watcher};
 
 /// What `planexe watch` takes.
@@ -74,6 +75,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         failures: Vec::new(),
         told: false,
         passes: Vec::new(),
+        reset: None,
     };
     loop {
         let mut changes = match watch.load(&run)? {
@@ -114,6 +116,8 @@ struct Watch<'a> {
     told: bool,
     /// What people had let pass when the last build began.
     passes: Vec<Passed>,
+    /// When the first usage limit is over that stopped the last build.
+    reset: Option<SystemTime>,
 }
 
 /// What follows a build.
@@ -208,12 +212,14 @@ impl Watch<'_> {
         let code = std::cell::Cell::new(None);
         let (signals, controls, passes) = (&self.signals, &self.controls, &self.passes);
         let passed = std::cell::Cell::new(None);
+        let reset = self.reset;
         let stop = || {
             let by_file = || controls.ask_for_the_end().then_some(exit::STOPPED);
             code.set(code.get().or_else(|| signals.pending().map(exit::of_signal)).or_else(by_file));
             // A person who is done need not type `build` as well.
             let new = controls.passes().into_iter().find(|passed| !passes.contains(passed));
-            let woken = code.get().is_some() || new.is_some();
+            let reset = reset.is_some_and(|reset| SystemTime::now() >= reset);
+            let woken = code.get().is_some() || new.is_some() || reset;
             passed.set(new);
             woken
         };
@@ -301,6 +307,9 @@ impl Watch<'_> {
         let failures = ended.iter().flat_map(|ended| &ended.failures);
         self.failures = failures.map(|failed| (failed.task.clone(), failed.failure.clone())).collect();
         let stopped = ended.as_ref().and_then(|ended| ended.stopped);
+        let waits = stopped == Some(Stopped::UsageLimit);
+        let parked = if waits { opened.store.read_parked() } else { Vec::new() };
+        self.reset = parked.iter().filter_map(ParkedModel::until).min();
         match stopped {
             Some(Stopped::Edited) => return Ok(Next::Again(changes)),
             Some(Stopped::Signal(_)) => return Ok(Next::End(code)),

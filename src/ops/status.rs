@@ -11,8 +11,11 @@ use planexe_query::dry_run::{Look, Survey, survey};
 use planexe_query::resume;
 use planexe_query::task_state::{self as standing, Standing};
 use planexe_store::index::Index;
+use planexe_store::parked::ParkedModel;
 use planexe_store::{Owner, RunLock};
-use planexe_ui::views::{ErrorSummary, QualitySummary, RunView, StatusView, TaskView, counts, shell_word};
+use planexe_ui::views::{
+    ErrorSummary, ParkedView, QualitySummary, RunView, StatusView, TaskView, counts, shell_word,
+};
 use std::collections::HashSet;
 
 /// Targets, as a survey takes them.
@@ -131,9 +134,19 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         eta_s: seen.eta_s,
         cost_usd: calls.cost_usd,
         quality_summary: QualitySummary::of(&tasks),
+        parked: store.read_parked().iter().map(parked_view).collect(),
         error: (seen.phase == RunPhase::Failed).then(|| error_of(session, &seen.standing)).flatten(),
         orphans: orphans(opened, &seen.survey),
         tasks,
+    }
+}
+
+fn parked_view(model: &ParkedModel) -> ParkedView {
+    ParkedView {
+        model: model.model.clone(),
+        until_utc: model.until_utc.clone(),
+        left_s: model.left().unwrap_or_default().as_secs_f64().round(),
+        message: model.message.clone(),
     }
 }
 

@@ -63,6 +63,7 @@ mod staleness;
 mod terminal;
 mod untrusted_state;
 mod usage_and_failures;
+mod usage_limits;
 mod user_mistakes;
 mod visibility;
 mod waiting;

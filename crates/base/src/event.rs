@@ -7,12 +7,14 @@ use crate::message::Message;
 use crate::record::Failure;
 
 /// Names of the events that webhooks can be told.
-pub const TOLD: [&str; 9] = [
+pub const TOLD: [&str; 11] = [
     "task.started",
     "task.completed",
     "task.failed",
     "task.stalled",
     "task.rescued",
+    "model.parked",
+    "model.resumed",
     "pipeline.paused",
     "pipeline.completed",
     "pipeline.failed",
@@ -182,6 +184,22 @@ pub enum Kind {
         message: String,
         /// Whether it is a warning.
         warning: bool,
+    },
+    /// A model's usage limit is reached: no task asks it until it is over.
+    #[serde(rename = "model.parked")]
+    ModelParked {
+        /// Its name in the pipeline.
+        model: String,
+        /// When the limit is over, RFC 3339, UTC.
+        until_utc: String,
+        /// What its server or program said.
+        message: String,
+    },
+    /// A model that was parked has answered.
+    #[serde(rename = "model.resumed")]
+    ModelResumed {
+        /// Its name in the pipeline.
+        model: String,
     },
     /// The build holds: nothing starts until it is resumed.
     #[serde(rename = "pipeline.paused")]

@@ -17,8 +17,15 @@ const COOLDOWN: Duration = Duration::from_secs(15);
 const BREAK_AFTER: u32 = 3;
 /// How long a limit is waited for where another model could answer.
 pub const WAIT_FOR_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// A limit that lasts so long is a usage limit: its server is parked, and one call finds out whether it is over.
+const LONG_LIMIT: Duration = Duration::from_secs(60);
 /// The hold after a rate limit that names no time.
 const SHORT_HOLD: Duration = Duration::from_secs(1);
+
+/// Whether a limit that lasts so long parks its server.
+pub fn is_long(asked: Duration) -> bool {
+    asked >= LONG_LIMIT
+}
 
 /// Bounds that do not change.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,6 +95,10 @@ pub struct Limiter {
     /// One at a time until a success: a local server that ran out of time still works on what was asked.
     careful: bool,
     breaker: Breaker,
+    /// When its usage limit is over. From then on one call finds out, until one is answered.
+    parked: Option<Duration>,
+    /// The call in flight is the one that finds out.
+    probes: bool,
 }
 
 impl Limiter {
@@ -109,7 +120,33 @@ impl Limiter {
             clean: 0,
             careful: false,
             breaker: Breaker::Closed,
+            parked: None,
+            probes: false,
         }
+    }
+
+    /// Its usage limit is over at a time: nothing starts before, then one call finds out.
+    pub fn park(&mut self, until: Duration) {
+        self.parked = Some(until.max(self.parked.unwrap_or_default()));
+        self.hold_until = self.hold_until.max(until);
+    }
+
+    /// Its usage limit is over by another clock: one call may find out.
+    pub fn limit_over(&mut self, now: Duration) {
+        if let Some(until) = &mut self.parked {
+            *until = now.min(*until);
+            self.hold_until = now.min(self.hold_until);
+        }
+    }
+
+    /// Whether its usage limit is not known to be over.
+    pub fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// Until when another model is asked, where there is one.
+    pub fn held_long_until(&self, now: Duration) -> Option<Duration> {
+        self.is_held_long(now).then_some(self.hold_until.max(self.silent_until))
     }
 
     /// Calls at once that would start now.
@@ -141,7 +178,7 @@ impl Limiter {
         if now < held {
             return Start::NotBefore(held);
         }
-        if self.in_flight >= self.concurrency() {
+        if self.in_flight >= self.concurrency() || (self.parked.is_some() && self.in_flight > 0) {
             return Start::Full;
         }
         let by_requests = self.limits.rpm.and_then(|rpm| self.request_free_at(now, rpm.max(1)));
@@ -181,6 +218,7 @@ impl Limiter {
         if let Breaker::Open { pause, .. } = self.breaker {
             self.breaker = Breaker::Probing { pause };
         }
+        self.probes = self.parked.is_some();
         self.in_flight += 1;
         self.estimates.push_back(est_tokens);
         if self.limits.rpm.is_some() {
@@ -198,6 +236,7 @@ impl Limiter {
     pub fn finished(&mut self, now: Duration, outcome: &Result<Usage, Class>, retry_after: Option<Duration>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let estimate = self.estimates.pop_front().unwrap_or(0);
+        let probed = std::mem::take(&mut self.probes);
         let answered = match outcome {
             Ok(usage) => {
                 if self.limits.tpm.is_some() {
@@ -206,6 +245,11 @@ impl Limiter {
                 true
             }
             Err(class) => match class {
+                Class::RateLimit if probed || retry_after.is_some_and(is_long) => {
+                    self.park(now.saturating_add(retry_after.unwrap_or_default().max(LONG_LIMIT)));
+                    self.mend();
+                    false
+                }
                 Class::RateLimit => {
                     self.shrink(now, retry_after);
                     self.hold(now, retry_after.unwrap_or(SHORT_HOLD));
@@ -240,6 +284,9 @@ impl Limiter {
             },
         };
         if answered {
+            if probed {
+                self.parked = None;
+            }
             self.mend();
             self.careful = false;
             self.grow(now);
@@ -372,6 +419,41 @@ mod tests {
         assert!(limiter.is_held_long(later));
         limiter.finished(later, &used(1), None);
         assert!(!limiter.is_held_long(later));
+    }
+
+    #[test]
+    fn a_usage_limit_is_over_once_a_call_is_answered() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let refused = Err(Class::RateLimit);
+        let mut limiter = limiter(4, None, None, false);
+        for _ in 0..3 {
+            limiter.started(S, 10);
+        }
+        limiter.finished(S * 2, &refused, Some(HOUR));
+        // What was in flight says nothing of the time after.
+        limiter.finished(S * 3, &used(1), None);
+        limiter.finished(S * 4, &refused, Some(HOUR));
+        assert_eq!(limiter.can_start(S * 5, 10), Start::NotBefore(HOUR + S * 4));
+        assert_eq!(limiter.concurrency(), 4, "a usage limit says nothing of calls at once");
+        let mut now = HOUR + S * 4;
+        for (end, asked) in [(&refused, Some(HOUR)), (&refused, None), (&Err(Class::ServerError), None)] {
+            assert_eq!(limiter.can_start(now, 10), Start::Ready);
+            limiter.started(now, 10);
+            assert_eq!(limiter.can_start(now, 10), Start::Full, "one call finds out");
+            limiter.finished(now, end, asked);
+            assert!(limiter.is_parked());
+            if *end == refused {
+                let until = now + asked.unwrap_or(LONG_LIMIT);
+                assert_eq!(limiter.can_start(now, 10), Start::NotBefore(until));
+                // The clock of the wall may say so earlier, after a sleep.
+                now += S * 7;
+                limiter.limit_over(now);
+            }
+        }
+        call(&mut limiter, now, &used(1));
+        assert!(!limiter.is_parked());
+        limiter.started(now, 10);
+        assert_eq!(limiter.can_start(now, 10), Start::Ready);
     }
 
     #[test]

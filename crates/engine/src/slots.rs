@@ -115,6 +115,26 @@ impl Slots {
         self.endpoints[endpoint].is_held_long(now)
     }
 
+    /// Until when another endpoint is asked in place of this one, where there is one.
+    pub fn held_long_until(&self, endpoint: usize, now: Duration) -> Option<Duration> {
+        self.endpoints[endpoint].held_long_until(now)
+    }
+
+    /// The usage limit of an endpoint is over at a time.
+    pub fn park(&mut self, endpoint: usize, until: Duration) {
+        self.endpoints[endpoint].park(until);
+    }
+
+    /// The usage limit of an endpoint is over by another clock.
+    pub fn limit_over(&mut self, endpoint: usize, now: Duration) {
+        self.endpoints[endpoint].limit_over(now);
+    }
+
+    /// Whether the usage limit of an endpoint is not known to be over.
+    pub fn is_parked(&self, endpoint: usize) -> bool {
+        self.endpoints[endpoint].is_parked()
+    }
+
     /// Takes the slots that a task needs.
     pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::Class;
@@ -160,7 +161,7 @@ const OVERFLOW: [&str; 16] = [
 ];
 
 /// Money or an allowance that does not come back within a night.
-const QUOTA: [&str; 13] = [
+const QUOTA: [&str; 14] = [
     "insufficient_quota",
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
@@ -174,6 +175,29 @@ const QUOTA: [&str; 13] = [
     "credit balance is too low",
     "spend limit",
     "insufficient credits",
+    "reached your specified api usage limit",
+];
+
+/// An allowance that comes back by itself, in the words of vendors and their programs.
+const USED_UP: [&str; 18] = [
+    "rate_limit",
+    "rate limit",
+    "throttling",
+    "too many requests",
+    "slow_down",
+    "usage limit",
+    "usage_limit",
+    "session limit",
+    "weekly limit",
+    "daily limit",
+    "monthly limit",
+    "hour limit reached",
+    "hit your limit",
+    "limit reached",
+    "resource_exhausted",
+    "exhausted your capacity",
+    "quota will reset",
+    "you've hit your",
 ];
 
 const REFUSED: [&str; 6] = [
@@ -283,7 +307,7 @@ pub fn classify(status: Option<u16>, said: &Said, retry_after: Option<Duration>,
         Some(500..) => Class::ServerError,
         // 200 and an error in it, or no status at all: by the name it gives.
         _ => {
-            if has(&["rate_limit", "rate limit", "throttling", "too many requests", "slow_down"]) {
+            if has(&USED_UP) {
                 Class::RateLimit
             } else if has(&NO_KEY) || has(&["unauthorized", "forbidden"]) {
                 Class::Auth
@@ -297,6 +321,25 @@ pub fn classify(status: Option<u16>, said: &Said, retry_after: Option<Duration>,
                 Class::ServerError
             }
         }
+    }
+}
+
+/// The class and the wait of a refusal of which a text says when its limit is over: money that comes back by itself is a
+/// limit too. `here`: the zone of times that name none.
+pub fn with_reset(
+    class: Class,
+    retry_after: Option<Duration>,
+    text: &str,
+    here: &TimeZone,
+) -> (Class, Option<Duration>) {
+    let told = || super::reset::wait_told(text, super::retry_after::unix_now(), here);
+    match class {
+        Class::RateLimit => (class, retry_after.or_else(told)),
+        Class::Quota => match told() {
+            Some(wait) => (Class::RateLimit, Some(wait)),
+            None => (class, retry_after),
+        },
+        _ => (class, retry_after),
     }
 }
 
@@ -450,6 +493,7 @@ mod tests {
             (200, r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#, Config),
             (200, r#"{"error":{"type":"invalid_request_error","message":"x"}}"#, BadRequest),
             (200, r#"{"error":"something else"}"#, ServerError),
+            (200, r#"{"error":{"type":"usage_limit_reached","message":"The usage limit has been reached"}}"#, RateLimit),
             // redirects
             (301, "", Config),
             (307, "<html></html>", Config),

@@ -11,10 +11,11 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::classify::{Said, classify};
+use super::classify::{Said, classify, with_reset};
 use super::degenerate::Detector;
 use super::openai::turns;
 use super::stream::BODY_CAP;
@@ -29,6 +30,8 @@ use planexe_base::process::Lifeline;
 const GRACE: Duration = Duration::from_secs(2);
 /// Bytes of standard error that are kept: its last ones.
 const STDERR_CAP: usize = 64 * 1024;
+/// Bytes of output that are read for a limit where nothing was said on standard error.
+const SHORT: usize = 2048;
 /// The whole call, where neither the table nor the task says. An agent at work is silent for long, so
 /// first-token and idle are only what the table says.
 const TOTAL: Duration = Duration::from_secs(60 * 60);
@@ -397,21 +400,30 @@ impl Command {
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => status.to_string(),
         };
+        let mut retry_after = None;
         let class = match status.code() {
             // By the shell's custom: not to be run, not to be found.
             Some(126 | 127) => Class::Config,
             _ => {
-                let said = Said { message: stderr.clone(), ..Said::default() };
+                // Agents print limits where their answer would be.
+                let short = stdout.len() <= SHORT && stderr.trim().is_empty();
+                let printed =
+                    if short { String::from_utf8_lossy(stdout).into_owned() } else { stderr.clone() };
+                let said = Said { message: printed.clone(), ..Said::default() };
                 // Only what tells a purse, a key or a limit apart; anything else may pass.
-                match classify(None, &said, None, false) {
+                let class = match classify(None, &said, None, false) {
                     class @ (Class::RateLimit | Class::Quota | Class::Auth | Class::ContextOverflow) => class,
                     _ => Class::ServerError,
-                }
+                };
+                let (class, wait) = with_reset(class, None, &printed, &TimeZone::system());
+                retry_after = wait;
+                class
             }
         };
         let mut error =
             CallError::new(class, format!("`{}` ended with {how}: {}", self.argv[0], one_line(last, None)));
         error.code = Some(how);
+        error.retry_after = retry_after;
         error.partial = tidy(&String::from_utf8_lossy(stdout), usize::MAX, None);
         error.raw = stderr;
         error.usage.calls = 1;

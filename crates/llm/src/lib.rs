@@ -25,6 +25,7 @@ pub mod openai;
 pub mod probe;
 pub mod proxy;
 pub mod recorded;
+pub mod reset;
 pub mod retry;
 pub mod retry_after;
 pub mod rng;

@@ -33,7 +33,7 @@ pub struct Policy {
     pub wait_for_only: Duration,
 }
 
-pub use planexe_base::limits::WAIT_FOR_LIMIT;
+pub use planexe_base::limits::{WAIT_FOR_LIMIT, is_long};
 
 impl Default for Policy {
     fn default() -> Policy {
@@ -123,6 +123,11 @@ pub enum Next {
         outage: bool,
         /// How long it is waited for at most, from now.
         left: Duration,
+    },
+    /// Its usage limit is over after so long, by the server's own word: no task asks it until then. Uses no attempt.
+    Park {
+        /// How long it is left alone.
+        r#for: Duration,
     },
     /// The same again after a pause.
     Retry {
@@ -263,6 +268,10 @@ impl Used {
         let (base, max) = (policy.base.max(LOOK_FIRST), policy.max.max(LIMIT_MOST));
         let pause = doubled(base, self.waits, max);
         self.waits = self.waits.saturating_add(1);
+        if let Some(asked) = error.retry_after.filter(|asked| is_long(*asked)) {
+            let patient = !has_other || waited + asked <= policy.wait_for_limit;
+            return if patient { Ok(Next::Park { r#for: asked }) } else { Err(false) };
+        }
         // A little more than asked, not all at the same moment.
         let wait = match error.retry_after.filter(|asked| !asked.is_zero()) {
             None => pause.mul_f64(0.5 + 0.5 * rng.unit()),
@@ -428,8 +437,10 @@ impl Budgets {
         self.mark_left(failed, models);
         // Left alone for longer than anybody waits: no other task waits for it either.
         let patience = models[failed.model].policy.wait_for_only;
+        // A limit parks it for all, without closing it.
+        let alone = failed.error.class != Class::RateLimit;
         let endpoint_closed =
-            endpoint_closed || failed.error.retry_after.is_some_and(|asked| asked > patience);
+            endpoint_closed || alone && failed.error.retry_after.is_some_and(|asked| asked > patience);
         match other {
             Some(model_index) => Next::Fallback { model_index, endpoint_closed },
             None => Next::GiveUp { endpoint_closed },
@@ -498,6 +509,7 @@ mod tests {
             Next::Fallback { .. } => "fallback",
             Next::LargerContext { .. } => "larger",
             Next::GiveUp { endpoint_closed: true } => "give up, closed",
+            Next::Park { .. } => "park",
             Next::GiveUp { .. } => "give up",
         }
     }
@@ -513,7 +525,7 @@ mod tests {
                 course.push(kind(next));
             }
             match next {
-                Next::Wait { r#for, .. } => now += r#for,
+                Next::Wait { r#for, .. } | Next::Park { r#for } => now += r#for,
                 Next::Retry { after, .. } => now += after,
                 Next::Fallback { model_index, .. } | Next::LargerContext { model_index } => {
                     model = model_index
@@ -625,26 +637,26 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_resets_late_is_waited_out_only_without_another_model() {
+    fn a_limit_that_resets_late_parks_only_without_another_model() {
         let mut error = error(Class::RateLimit);
         error.retry_after = Some(S * 3600);
         let failed = Failed { error: &error, model: 0, prompt_tokens: 0, max_tokens: None, answered: false };
         let mut rng = Rng::new(1);
         let alone = Budgets::default().next(&failed, &[facts("a", None)], S, &mut rng);
-        assert_eq!(kind(alone), "wait");
+        assert_eq!(alone, Next::Park { r#for: S * 3600 });
         let both = [facts("a", None), facts("b", None)];
         assert_eq!(kind(Budgets::default().next(&failed, &both, S, &mut rng)), "fallback");
         let mut closed = both.clone();
         closed[1].closed = true;
-        assert_eq!(kind(Budgets::default().next(&failed, &closed, S, &mut rng)), "wait");
-        // One that nobody waits for holds up no other task either.
+        assert_eq!(Budgets::default().next(&failed, &closed, S, &mut rng), Next::Park { r#for: S * 3600 });
+        // However long: whether the build lives until then, its run loop decides.
         let in_hours = |hours: u32, models: &[ModelFacts<'_>]| {
             let error = CallError { retry_after: Some(S * 3600 * hours), ..error.clone() };
             Budgets::default().next(&Failed { error: &error, ..failed }, models, S, &mut Rng::new(1))
         };
         assert_eq!(in_hours(2, &both), Next::Fallback { model_index: 1, endpoint_closed: false });
-        assert_eq!(in_hours(24, &both), Next::Fallback { model_index: 1, endpoint_closed: true });
-        assert_eq!(in_hours(24, &both[..1]), Next::GiveUp { endpoint_closed: true });
+        assert_eq!(in_hours(24, &both), Next::Fallback { model_index: 1, endpoint_closed: false });
+        assert_eq!(in_hours(24, &both[..1]), Next::Park { r#for: S * 3600 * 24 });
         let broken_for = |hours: u32, models: &[ModelFacts<'_>]| {
             let error =
                 CallError { retry_after: Some(S * 3600 * hours), class: Class::ServerError, ..error.clone() };

@@ -1,12 +1,12 @@
 //! How long a server asks to be left alone: what its headers say, in all forms there are.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Header names that tell how long to wait, in the order they are believed.
 const WAIT_HEADERS: [&str; 2] = ["retry-after-ms", "retry-after"];
 
 /// Prefixes of headers that tell when an allowance is full again.
-const RESET_HEADERS: [&str; 8] = [
+const RESET_HEADERS: [&str; 9] = [
     "x-ratelimit-reset-requests",
     "x-ratelimit-reset-tokens",
     "x-ratelimit-reset",
@@ -14,8 +14,14 @@ const RESET_HEADERS: [&str; 8] = [
     "anthropic-ratelimit-tokens-reset",
     "anthropic-ratelimit-input-tokens-reset",
     "anthropic-ratelimit-output-tokens-reset",
+    "anthropic-ratelimit-unified-reset",
     "ratelimit-reset",
 ];
+
+/// Seconds since 1970, for the waits a server gives as a moment.
+pub(super) fn unix_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
 
 /// So many seconds, as a server may ask us to wait: never more than seven days, none if negative.
 pub(super) fn wait_of(seconds: f64) -> Option<Duration> {

@@ -64,6 +64,8 @@ fn headline(payload: &Payload) -> String {
         "pipeline.completed" => "complete",
         "pipeline.failed" => "failed",
         "pipeline.stopped" => "stopped",
+        "model.parked" => "usage limit reached",
+        "model.resumed" => "usage limit over",
         "pipeline.paused" => "paused",
         other => other,
     };

@@ -126,6 +126,15 @@ impl Teller {
                 self.of_task(&mut told, "task.rescued", task, *attempt, model);
                 told.message = score.map(|score| format!("score {score}"));
             }
+            Kind::ModelParked { model, until_utc, message } => {
+                told.event = "model.parked".to_owned();
+                told.model = Some(self.line(model, NAME));
+                told.message = Some(self.line(&format!("until {until_utc}: {message}"), SUMMARY));
+            }
+            Kind::ModelResumed { model } => {
+                told.event = "model.resumed".to_owned();
+                told.model = Some(self.line(model, NAME));
+            }
             Kind::PipelinePaused { message } => {
                 told.event = "pipeline.paused".to_owned();
                 told.message = Some(self.line(message, SUMMARY));

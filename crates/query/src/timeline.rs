@@ -88,6 +88,8 @@ impl Gathered {
             Kind::TaskStale { .. }
             | Kind::TaskProgress { .. }
             | Kind::TaskStalled { .. }
+            | Kind::ModelParked { .. }
+            | Kind::ModelResumed { .. }
             | Kind::Note { .. } => {}
         }
     }

@@ -23,6 +23,7 @@ pub mod lock;
 pub mod logs;
 pub mod moved;
 pub mod null_build;
+pub mod parked;
 pub mod rewind;
 pub mod run_json;
 pub mod seal;

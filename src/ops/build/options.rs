@@ -37,6 +37,10 @@ pub struct BuildOptions {
     pub max_calls: Option<u64>,
     /// Start no further task after this time.
     pub max_time: Option<Span>,
+    /// Wait for the reset of a usage limit, however long.
+    pub at_reset: bool,
+    /// Ask models whose usage limit is said not to be over.
+    pub before_reset: bool,
     /// Post events to these addresses too.
     pub webhook: Vec<String>,
 }

@@ -333,6 +333,8 @@ fn wanted(
         force: what.force,
         max_time: budget.time.map(|span| span.0),
         max_cost: budget.cost,
+        at_reset: options.at_reset,
+        before_reset: options.before_reset,
         explain: what.explain,
         keep_same_failed: outside.keep_same_failed,
         known_failures: outside.known_failures.to_vec(),

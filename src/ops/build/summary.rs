@@ -51,6 +51,7 @@ pub(super) fn summary_view(
         BuildOutcome::Completed
     };
     let message = match (ended.stopped, &ended.broken) {
+        (Some(Stopped::UsageLimit), _) if ended.parked.is_some() => ended.parked.clone(),
         (Some(stopped), _) => Some(stopped.text().trim_start_matches("stopped ").to_owned()),
         (None, Some(error)) => Some(error.to_string()),
         (None, None) if outcome == BuildOutcome::Stopped => Some("waiting for a person".to_owned()),
@@ -90,6 +91,7 @@ pub(super) fn summary_view(
     {
         let resume = match ended.stopped {
             Some(Stopped::Abort) => "planexe resume --force",
+            Some(Stopped::UsageLimit) => "planexe resume --at-reset",
             _ => "planexe resume",
         };
         next.push((again(what, options, resume), "continue with what is left".to_owned()));

@@ -64,6 +64,7 @@ impl Build<'_> {
             record_is_outdated: caches.record_is_outdated,
             edited: self.tally.edited().to_vec(),
             fails,
+            parked: self.parked_stop(),
             waiting: self.tally.take_waiting(),
             last_completed: self.tally.take_last_completed(),
         }
@@ -92,6 +93,11 @@ impl Build<'_> {
         }
     }
 
+    /// What is waited for, if a usage limit stopped the build.
+    fn parked_stop(&self) -> Option<String> {
+        self.parked_text().filter(|_| self.steering.stopped() == Some(Stopped::UsageLimit))
+    }
+
     /// Everything is on disk before anything says that the build is complete; the commits come last.
     fn close_records(&mut self) {
         let all = self.steering.stopped().is_none()
@@ -115,7 +121,8 @@ impl Build<'_> {
     fn tell_end(&mut self, fails: bool) {
         let summary = self.tally.summary().clone();
         let kind = if let Some(stopped) = self.steering.stopped() {
-            Kind::PipelineStopped { summary, message: stopped.text().into() }
+            let message = self.parked_stop().unwrap_or_else(|| stopped.text().into());
+            Kind::PipelineStopped { summary, message }
         } else if fails || self.records.is_broken() {
             Kind::PipelineFailed { summary }
         } else if !summary.waiting.is_empty() {

@@ -64,6 +64,7 @@ impl Build<'_> {
             | AttemptEnd::Rejudge => None,
         };
         self.engine.on(Input::Ended(id, end), self.now());
+        self.look_at_parked();
         // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
         if let Some(told) = told.filter(|told| self.engine.settled(id) != Some(*told)) {
             self.take_back_end(id, told);
@@ -219,6 +220,9 @@ impl Build<'_> {
     ) -> AttemptEnd {
         if let Pause::Outage { left, is_silent } = pause {
             self.await_server(job, failure, left, is_silent);
+        }
+        if let Pause::Park(wait) = pause {
+            self.park(job, failure, wait);
         }
         if let Some(pending) = self.attempts.pending_mut(id) {
             let counts = pause == Pause::Attempt && !job.evaluates;

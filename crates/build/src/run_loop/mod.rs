@@ -33,6 +33,7 @@ use caches::Caches;
 use inbox::{Inbox, WorkerMessage};
 use judging::Judging;
 use pace::Pace;
+use parked::Parked;
 use records::Records;
 use reporting::Reporting;
 pub use request::{Completion, Edits, Ended, Failed, Stopped, Wanted};
@@ -51,6 +52,7 @@ mod inbox;
 mod judging;
 mod lanes;
 mod pace;
+mod parked;
 mod records;
 mod reporting;
 mod request;
@@ -76,6 +78,7 @@ pub struct Build<'a> {
     judging: Judging<'a>,
     attempts: Attempts,
     servers: Servers,
+    parked: Parked,
     inbox: Inbox<'a>,
     steering: Steering,
     tally: Tally,
@@ -142,6 +145,7 @@ impl<'a> Build<'a> {
             judging: Judging::new(parts.store, parts.rules, parts.no_reuse, parts.env, caches),
             attempts: Attempts::new(slots),
             servers: Servers::default(),
+            parked: Parked::default(),
             inbox,
             steering: Steering::new(parts.controls),
             tally: Tally::default(),
@@ -154,6 +158,7 @@ impl<'a> Build<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Ended {
         self.engine.want(&self.wanted.targets.clone());
+        self.take_up_parked();
         self.give_turns();
         if self.records.is_after_kill()
             && let Err(error) = self.begin()
@@ -165,6 +170,7 @@ impl<'a> Build<'a> {
         let mut pause = TICK;
         loop {
             self.act();
+            self.look_for_patience();
             if self.is_finished() {
                 break;
             }
@@ -173,6 +179,7 @@ impl<'a> Build<'a> {
                 let missed = clock::stood_still(looked.elapsed(), LOOK);
                 looked = Instant::now();
                 self.look_outside();
+                self.look_for_resets();
                 self.look_for_stalls(missed);
             }
             if shown.elapsed() >= pause {
@@ -237,7 +244,10 @@ impl<'a> Build<'a> {
         let now = self.now();
         match message {
             WorkerMessage::Finished(finished) => self.finished(*finished),
-            WorkerMessage::Answered(id, usage) => self.engine.answered(id, usage, now),
+            WorkerMessage::Answered(id, usage) => {
+                self.engine.answered(id, usage, now);
+                self.look_at_parked();
+            }
             WorkerMessage::ServerUp(endpoint) => self.server_up(endpoint),
             WorkerMessage::ServerIdle(endpoint) => self.engine.on(Input::ServerIdle(endpoint), now),
             WorkerMessage::Token(answer) => {

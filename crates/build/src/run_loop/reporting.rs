@@ -93,7 +93,7 @@ impl Build<'_> {
         } else if self.ctx.cancel.level() > Level::Running {
             Some("stopping".into())
         } else {
-            self.waits_for_server()
+            self.waits_for_server().or_else(|| self.parked_text().filter(|_| self.engine.is_idle()))
         };
         snapshot
     }

@@ -22,6 +22,10 @@ pub struct Wanted {
     pub max_time: Option<Duration>,
     /// Start no call after so many USD.
     pub max_cost: Option<f64>,
+    /// Wait for the reset of a usage limit, however long.
+    pub at_reset: bool,
+    /// Ask models whose usage limit is said not to be over.
+    pub before_reset: bool,
     /// Tell why each task is stale.
     pub explain: bool,
     /// Leave a task that failed as it is while nothing it is made from changed.
@@ -64,6 +68,8 @@ pub struct Ended {
     pub edited: Vec<String>,
     /// Whether a failure counts: one that `min_success` absorbs does not.
     pub fails: bool,
+    /// What is waited for, where a usage limit stopped it.
+    pub parked: Option<String>,
     /// Tasks that wait for a person, and what they are asked.
     pub waiting: Vec<(String, Message)>,
     /// The task last completed.
@@ -111,6 +117,8 @@ pub enum Stopped {
     MaxCost,
     /// A limit on calls.
     MaxCalls,
+    /// All that is left waits for the reset of a usage limit.
+    UsageLimit,
     /// The pipeline or one of its texts was edited: `watch` reads it anew.
     Edited,
 }
@@ -127,6 +135,7 @@ impl Stopped {
             Stopped::Abort => "aborted",
             Stopped::MaxTime => "the budget is used up: the time limit is reached",
             Stopped::MaxTokens => "the budget is used up: the token limit is reached",
+            Stopped::UsageLimit => "what is left waits for a usage limit",
             Stopped::Edited => "stopped to read the edited pipeline again",
             Stopped::MaxCalls => "the budget is used up: the limit of calls is reached",
             Stopped::MaxCost => "the budget is used up: the cost limit is reached",

@@ -224,6 +224,9 @@ impl Build<'_> {
 
     /// What holds a task that would start otherwise: its server is away.
     pub(super) fn held(&self, id: TaskId) -> Option<String> {
+        if let Some(held) = self.held_by_limit(id) {
+            return Some(held);
+        }
         let endpoint = self.engine.endpoint_of(id)?;
         let awaited = self.servers.awaited.get(&endpoint)?;
         let mut asked = self
@@ -240,7 +243,7 @@ impl Build<'_> {
         })
     }
 
-    fn endpoint_of(&self, job: &Job) -> Option<usize> {
+    pub(super) fn endpoint_of(&self, job: &Job) -> Option<usize> {
         job.asks(self.project)?.models.get(job.endpoint).copied()
     }
 }

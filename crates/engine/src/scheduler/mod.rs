@@ -295,6 +295,11 @@ impl Engine {
             }
             Event::ServerUp(endpoint) => self.server_up(endpoint, now),
             Event::ServerIdle(endpoint) => self.slots.found_idle(endpoint, now),
+            Event::Parked(endpoint, until) => {
+                self.slots.park(endpoint, until);
+                self.requeue(endpoint, now);
+            }
+            Event::LimitOver(endpoint) => self.slots.limit_over(endpoint, now),
             Event::Cancel(level) => {
                 if level == Level::Killing && self.level < Level::Killing {
                     self.actions.push_back(Action::CancelAll);
@@ -549,6 +554,16 @@ impl Engine {
     /// Whether tasks that have another model ask that one in place of this endpoint for now.
     pub fn is_held_long(&self, endpoint: usize, now: Duration) -> bool {
         self.slots.is_held_long(endpoint, now)
+    }
+
+    /// Whether the usage limit of an endpoint is not known to be over.
+    pub fn is_parked(&self, endpoint: usize) -> bool {
+        self.slots.is_parked(endpoint)
+    }
+
+    /// Whether nothing is at work or about to be: what is left waits for a time or a slot.
+    pub fn is_idle(&self) -> bool {
+        self.active == 0 && self.actions.is_empty()
     }
 
     /// How a task ended, if it has.

@@ -104,6 +104,10 @@ pub enum Event {
     ServerUp(usize),
     /// The server of an endpoint, which was at work on a call that was given up, is idle.
     ServerIdle(usize),
+    /// The usage limit of an endpoint is over at a time: nobody asks it until then.
+    Parked(usize, Duration),
+    /// The usage limit of an endpoint is over by the clock on the wall.
+    LimitOver(usize),
     /// The build is told to stop.
     Cancel(Level),
     /// Nothing starts while true.

@@ -48,7 +48,7 @@ impl Engine {
             let open = (from..work.endpoints.len())
                 .chain(0..from)
                 .filter(|&at| !self.closed.contains(&work.endpoints[at]))
-                .min_by_key(|&at| self.slots.is_held_long(work.endpoints[at], now));
+                .min_by_key(|&at| self.slots.held_long_until(work.endpoints[at], now));
             // If none does, the attempt itself says so, and needs no slot for that.
             self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
             open.map(|at| work.endpoints[at])

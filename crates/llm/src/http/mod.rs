@@ -7,8 +7,9 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Request as HttpRequest, Uri};
 use ureq::{Agent, BodyReader, SendBody};
@@ -317,11 +318,6 @@ fn io_error(error: &std::io::Error, place: &str, content: bool, local: bool) -> 
     call_error
 }
 
-/// Seconds since 1970, for the waits a server gives as a moment.
-fn unix_now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -471,6 +467,8 @@ impl Exchange<'_> {
         }
         let retry_after = self.retry_after(said);
         let class = classify::classify(Some(self.status), said, retry_after, self.endpoint.local);
+        let text = String::from_utf8_lossy(&raw[..raw.len().min(ERROR_CAP)]);
+        let (class, retry_after) = classify::with_reset(class, retry_after, &text, &TimeZone::UTC);
         // 499 says that we hung up, and we did not.
         let class = if class == Class::Cancelled { Class::ServerError } else { class };
         let secret = self.endpoint.secret.as_ref();
@@ -519,7 +517,7 @@ impl Exchange<'_> {
     }
 
     fn retry_after(&self, said: &Said) -> Option<Duration> {
-        let now = self.header("date").and_then(retry_after::moment).unwrap_or_else(unix_now);
+        let now = self.header("date").and_then(retry_after::moment).unwrap_or_else(retry_after::unix_now);
         let from_headers = || retry_after::retry_after(|name| self.header(name), now);
         // Resets are told on successes too; they mean something only where something was refused.
         if self.status == 200 { said.retry_after } else { from_headers().or(said.retry_after) }

@@ -49,6 +49,14 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
             let label = if *warning { style.paint(style::YELLOW, "warning:") } else { style.dim("note:") };
             format!("{label} {about}{}", clean(message))
         }
+        Kind::ModelParked { model, until_utc, message } => {
+            let label = style.paint(style::YELLOW, "= parked:");
+            let until = crate::views::time(until_utc);
+            format!("{label} {} takes no calls until {until}: {}", clean(model), clean(message))
+        }
+        Kind::ModelResumed { model } => {
+            format!("{} {} answers again", style.paint(style::BLUE, "= usage limit over:"), clean(model))
+        }
         Kind::PipelinePaused { message } => {
             format!("{} {}", style.paint(style::BLUE, "= paused:"), clean(message))
         }

@@ -44,11 +44,27 @@ pub struct StatusView {
     pub cost_usd: Option<f64>,
     /// How good what is done is.
     pub quality_summary: QualitySummary,
+    /// Models whose usage limit is not over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<ParkedView>,
     /// Only of a run that failed.
     pub error: Option<ErrorSummary>,
     /// Outputs of tasks that are gone from the pipeline: for people only.
     #[serde(skip)]
     pub orphans: Vec<String>,
+}
+
+/// A model that takes no calls until its usage limit is over.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ParkedView {
+    /// Its name in the pipeline.
+    pub model: String,
+    /// When the limit is over.
+    pub until_utc: String,
+    /// Seconds until then.
+    pub left_s: f64,
+    /// What its server or program said.
+    pub message: String,
 }
 
 /// A run.
@@ -174,6 +190,11 @@ impl StatusView {
             phase += &format!(", last moved {} ago", style::elapsed(idle_s));
         }
         fields.push(("Phase", phase));
+        for parked in &self.parked {
+            let (until, left) = (time(&parked.until_utc), style::elapsed(parked.left_s));
+            let model = clean(&parked.model);
+            fields.push(("Parked", format!("{model} until {until} (in {left}): {}", clean(&parked.message))));
+        }
         let mut text = String::new();
         for (name, value) in fields {
             text += &style.fit(&format!("{}{value}", style.dim(&pad(name, 10))));

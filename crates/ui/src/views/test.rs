@@ -65,6 +65,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
         last_llm_call_at: None,
         eta_s: None,
         cost_usd: Some(0.042),
+        parked: Vec::new(),
         error: Some(ErrorSummary {
             failure_reason: Class::Validation.into(),
             failed_step: "risks".into(),

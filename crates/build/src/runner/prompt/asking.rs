@@ -353,6 +353,10 @@ impl Asking<'_> {
                     format!("again in {pause_said}{asks}; its limit is waited out {}", at_the_latest(left));
                 (Some(text), pause, here, Pause::Limit)
             }
+            Next::Park { r#for: wait } => {
+                let text = format!("again once its usage limit is over, {}", at_the_latest(wait));
+                (Some(text), Duration::ZERO, here, Pause::Park(wait))
+            }
             Next::Adapted => {
                 let text = "asking again in the form its server takes".to_owned();
                 (Some(text), Duration::ZERO, here, Pause::None)

@@ -1,0 +1,186 @@
+//! Usage limits with a reset: the model is parked for all tasks, in this build and in those after it, until one call has
+//! found the limit over.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use crate::support::{Answer, FakeLlm, Space, until};
+
+/// So many tasks that need nothing.
+fn tasks(count: usize) -> String {
+    (0..count)
+        .map(|n| format!("[task.t{n}]\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n}\\nAnswer.\"\n"))
+        .collect()
+}
+
+fn used_up(headers: Vec<(&'static str, String)>, message: &str) -> Answer {
+    let body = json!({ "error": { "message": message, "type": "usage_limit_reached" } });
+    Answer::Http(429, headers, body.to_string())
+}
+
+/// A run whose model has a limit after so many calls, for an hour; nobody waits for it.
+fn limited(server: &FakeLlm, count: usize, most: usize) -> Space {
+    let asked = AtomicUsize::new(0);
+    server.script(move |_| match asked.fetch_add(1, Ordering::SeqCst) < most {
+        true => Answer::Default,
+        false => used_up(vec![("retry-after", "3600".into())], "The usage limit has been reached"),
+    });
+    let space = Space::new();
+    space.pipeline_with(server, "", &tasks(count));
+    space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+    space.edit("pipeline.toml", "max_attempts = 2", "wait = \"1s\", max_attempts = 2");
+    space
+}
+
+/// Sets the reset of the parked models to so many seconds from now.
+fn reset_in(space: &Space, seconds: u64) {
+    let at = SystemTime::now() + Duration::from_secs(seconds);
+    let stamp = jiff::Timestamp::try_from(at).expect("a time").to_string();
+    let mut parked = space.json(".planexe/parked.json");
+    for model in parked["models"].as_array_mut().expect("models") {
+        model["until_utc"] = stamp.clone().into();
+    }
+    space.write(".planexe/parked.json", parked.to_string());
+}
+
+#[test]
+fn nothing_starts_once_the_quota_is_gone() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 102, 3);
+    let out = space.run(&["build"]).exits(3);
+    out.says(&["parked", "fake", "usage limit", "99 not reached", "planexe resume --at-reset"]);
+    assert_eq!(server.total(), 4, "three answers and the refusal");
+    assert!(space.lines("events.jsonl").iter().any(|event| {
+        event["event"] == "model.parked" && event["model"] == "fake" && event["until_utc"].is_string()
+    }));
+    let status = space.report();
+    let parked = &status["parked"][0];
+    assert_eq!(parked["model"], "fake", "{status}");
+    assert!((3500.0..=3600.0).contains(&parked["left_s"].as_f64().expect("seconds")), "{parked}");
+    space.run(&["status"]).exits(0).says(&["Parked", "fake until", "usage limit"]);
+    // Neither does any later build ask in vain, until somebody wants it to.
+    for command in ["build", "resume"] {
+        space.run(&[command]).exits(3).says(&["usage limit of `fake`"]);
+        assert_eq!(server.total(), 4, "{command}");
+    }
+    space.run(&["build", "--before-reset"]).exits(3);
+    assert_eq!(server.total(), 5);
+}
+
+#[test]
+fn one_call_finds_out_whether_the_limit_is_over() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 12, 3);
+    space.edit("pipeline.toml", "max_concurrent = 1", "max_concurrent = 8");
+    space.edit("pipeline.toml", "wait = \"1s\"", "wait = \"1m\"");
+    space.run(&["build"]).exits(3);
+    let before = server.total();
+    // Refused again: parked again.
+    reset_in(&space, 1);
+    space.run(&["build"]).exits(3);
+    assert_eq!(server.total(), before + 1, "one probe");
+    reset_in(&space, 1);
+    server.script(|_| Answer::Default);
+    space.run(&["resume", "--at-reset"]).exits(0).says(&["answers again"]);
+    let events = space.lines("events.jsonl");
+    let named = |event: &serde_json::Value| event["event"].as_str().unwrap_or_default().to_owned();
+    let began = events.iter().rposition(|event| named(event) == "pipeline.started").expect("a build");
+    let over = events.iter().rposition(|event| named(event) == "model.resumed").expect("the end of it");
+    let started = events[began..over].iter().filter(|event| named(event) == "task.started").count();
+    assert_eq!(started, 1, "one call goes ahead");
+    assert_eq!(server.total(), before + 1 + 12 - 3);
+    assert!(!space.exists(".planexe/parked.json"));
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
+fn watch_goes_on_by_itself_at_the_reset() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 4, 1);
+    space.edit("pipeline.toml", "wait = \"1s\"", "wait = \"1ms\"");
+    space.run(&["build"]).exits(3);
+    server.script(|_| Answer::Default);
+    reset_in(&space, 3);
+    let watch = space.spawn(&["watch"]);
+    until("it waits", || watch.stderr().contains("watching ").then_some(()));
+    assert_eq!(server.total(), 2, "it waits for the reset");
+    until("the rest", || (server.total() == 5).then_some(()));
+    until("its end", || space.is_done("t3.txt").then_some(()));
+    watch.signal(rustix::process::Signal::INT);
+    watch.wait().exits(130);
+}
+
+#[test]
+fn every_form_of_a_reset_parks() {
+    let at = |seconds: u64| {
+        let at = SystemTime::now() + Duration::from_secs(seconds);
+        jiff::Timestamp::try_from(at).expect("a time")
+    };
+    let epoch = at(7200).as_second();
+    let rows: [(Vec<(&str, String)>, String); 7] = [
+        (vec![("retry-after", "7200".into())], "slow down".into()),
+        (vec![("anthropic-ratelimit-unified-reset", epoch.to_string())], "slow down".into()),
+        (vec![], format!("Usage limit reached. Try again at {}.", at(7200))),
+        (vec![], format!("Claude AI usage limit reached|{epoch}")),
+        (vec![], "You've hit your usage limit. Try again in 2 hours 0 minutes.".into()),
+        (vec![], "Your quota will reset after 2h0m0s.".into()),
+        (
+            vec![],
+            format!(
+                "You have reached your specified API usage limits. You will regain access on {}",
+                at(7200)
+            ),
+        ),
+    ];
+    for (headers, message) in rows {
+        let said = message.clone();
+        let server = FakeLlm::scripted(move |_| used_up(headers.clone(), &said));
+        let space = Space::new();
+        space.pipeline_with(&server, "", &tasks(3));
+        space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+        space.edit("pipeline.toml", "max_attempts = 2", "wait = \"1s\", max_attempts = 2");
+        space.run(&["build"]).exits(3);
+        assert_eq!(server.total(), 1, "{message}");
+        let status = space.report();
+        let left = status["parked"][0]["left_s"].as_f64().unwrap_or_default();
+        assert!((7100.0..=7200.0).contains(&left), "{message}: {status}");
+    }
+}
+
+#[test]
+fn a_forged_or_foreign_list_parks_nothing_for_long() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 3, 1);
+    space.run(&["build"]).exits(3);
+    assert_eq!(server.total(), 2);
+    // Another server under the same name is another model.
+    let other = FakeLlm::new();
+    let text = space.read("pipeline.toml");
+    space.edit("pipeline.toml", &server.base_url(), &other.base_url());
+    space.build();
+    assert_eq!((server.total(), other.total()), (2, 2));
+    // A list that cannot be read parks none.
+    space.write("pipeline.toml", &text);
+    for file in ["{", "{\"schema\":1,\"models\":[{\"model\":\"fake\"}]}"] {
+        space.write(".planexe/parked.json", file);
+        assert!(space.report()["parked"].is_null(), "{file}");
+    }
+}
+
+#[test]
+fn a_task_with_another_model_goes_there_and_stays() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 5, 1);
+    let second = FakeLlm::new();
+    space.edit("pipeline.toml", "[task.t4]", "[task.t4]\nmodel = [\"fake\", \"second\"]");
+    let extra = format!(
+        "\n[models.second]\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"second\"\n",
+        second.base_url()
+    );
+    space.write("pipeline.toml", space.read("pipeline.toml") + &extra);
+    space.run(&["build"]).exits(3);
+    assert_eq!((server.total(), second.total()), (2, 1));
+    assert!(space.is_done("t4.txt"));
+}
