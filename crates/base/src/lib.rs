@@ -11,6 +11,7 @@ pub mod failure_class;
 pub mod forced_exit;
 pub mod fs;
 pub mod limits;
+pub mod machine;
 pub mod message;
 pub mod open_files;
 pub mod pattern;

@@ -1,4 +1,5 @@
-//! What running tasks compete for: a model's server, a core, a named pool, and `-j` over all.
+//! What running tasks compete for: a model's server, cores, memory and GPUs of this machine, turns of another place that
+//! runs them, a named pool, and `-j` over all.
 //!
 //! Pure: the time is passed in. The discipline of one endpoint (calls at once, limits per minute,
 //! holding back after a refusal) is that of [`planexe_base::limits`].
@@ -17,7 +18,27 @@ pub struct Slots {
     endpoints: Vec<Limiter>,
     pools: Vec<Counter>,
     cpu: Counter,
+    memory: Budget,
+    gpus: Budget,
+    elsewhere: Vec<Counter>,
     all: Counter,
+}
+
+/// What tasks share by amounts. A task that takes more than there is runs when no other takes any of it.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    capacity: u64,
+    taken: u64,
+}
+
+impl Budget {
+    fn new(capacity: u64) -> Budget {
+        Budget { capacity, taken: 0 }
+    }
+
+    fn fits(self, amount: u64) -> bool {
+        amount == 0 || self.taken == 0 || self.taken.saturating_add(amount) <= self.capacity
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +55,21 @@ impl Counter {
     fn is_free(self) -> bool {
         self.taken < self.capacity
     }
+
+    fn fits(self, amount: u32) -> bool {
+        amount == 0 || self.taken == 0 || self.taken.saturating_add(amount) <= self.capacity
+    }
+}
+
+/// What a task takes of this machine beside a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Share {
+    /// Cores, if it takes any: 0 and 1 are one.
+    pub cpus: u32,
+    /// MiB of memory.
+    pub memory: u64,
+    /// GPUs.
+    pub gpus: u32,
 }
 
 /// How many tasks may run at once.
@@ -52,10 +88,20 @@ pub struct Needs {
     pub endpoint: Option<usize>,
     /// Whether it takes a core.
     pub cpu: bool,
+    /// How much of this machine it takes.
+    pub share: Share,
+    /// The place other than the build itself that runs it, of whose turns it takes one.
+    pub elsewhere: Option<usize>,
     /// The named pool it takes a slot of.
     pub pool: Option<usize>,
     /// The lane it has to itself while it runs; who has it is the engine's to know.
     pub lane: Option<usize>,
+}
+
+impl Needs {
+    fn cpus(self) -> u32 {
+        if self.cpu { self.share.cpus.max(1) } else { 0 }
+    }
 }
 
 /// How a call ended, for the limits of its endpoint; with the pause its server asked for.
@@ -68,8 +114,18 @@ impl Slots {
             endpoints: endpoints.iter().map(|&limits| Limiter::new(limits)).collect(),
             pools: pools.iter().map(|&n| Counter::new(n)).collect(),
             cpu: Counter::new(cpu),
+            memory: Budget::new(u64::MAX),
+            gpus: Budget::new(u64::MAX),
+            elsewhere: Vec::new(),
             all: Counter::new(all),
         }
+    }
+
+    /// The same with so much memory (MiB) and so many GPUs to share, and so many turns at each other place.
+    pub fn sharing(mut self, memory: u64, gpus: u64, elsewhere: &[u32]) -> Slots {
+        (self.memory, self.gpus) = (Budget::new(memory), Budget::new(gpus));
+        self.elsewhere = elsewhere.iter().map(|&turns| Counter::new(turns)).collect();
+        self
     }
 
     /// Sets how many commands may run at once; those that do go on.
@@ -95,7 +151,10 @@ impl Slots {
     /// Whether a task may start now. `tokens`: what its call is expected to take.
     pub fn can_start(&self, needs: Needs, tokens: u64, now: Duration) -> bool {
         self.all.is_free()
-            && (!needs.cpu || self.cpu.is_free())
+            && self.cpu.fits(needs.cpus())
+            && self.memory.fits(needs.share.memory)
+            && self.gpus.fits(needs.share.gpus.into())
+            && needs.elsewhere.and_then(|at| self.elsewhere.get(at)).is_none_or(|turns| turns.is_free())
             && needs.pool.is_none_or(|pool| self.pools[pool].is_free())
             && needs.endpoint.is_none_or(|at| self.endpoints[at].can_start(now, tokens) == Start::Ready)
     }
@@ -138,7 +197,12 @@ impl Slots {
     /// Takes the slots that a task needs.
     pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;
-        self.cpu.taken += u32::from(needs.cpu);
+        self.cpu.taken += needs.cpus();
+        self.memory.taken += needs.share.memory;
+        self.gpus.taken += u64::from(needs.share.gpus);
+        if let Some(turns) = needs.elsewhere.and_then(|at| self.elsewhere.get_mut(at)) {
+            turns.taken += 1;
+        }
         if let Some(pool) = needs.pool {
             self.pools[pool].taken += 1;
         }
@@ -150,7 +214,12 @@ impl Slots {
     /// Gives the slots back. `call` tells how the call ended; none if it was never made.
     pub fn release(&mut self, needs: Needs, call: Option<CallEnd>, now: Duration) {
         self.all.taken -= 1;
-        self.cpu.taken -= u32::from(needs.cpu);
+        self.cpu.taken -= needs.cpus();
+        self.memory.taken -= needs.share.memory;
+        self.gpus.taken -= u64::from(needs.share.gpus);
+        if let Some(turns) = needs.elsewhere.and_then(|at| self.elsewhere.get_mut(at)) {
+            turns.taken -= 1;
+        }
         if let Some(pool) = needs.pool {
             self.pools[pool].taken -= 1;
         }
@@ -170,5 +239,37 @@ impl Slots {
             Start::NotBefore(at) => Some(at),
             Start::Ready | Start::Full => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shared_by_amounts_is_never_given_twice() {
+        let now = Duration::ZERO;
+        let mut slots = Slots::new(&[], &[], 4, 9).sharing(1000, 1, &[2]);
+        let task =
+            |cpus, memory, gpus| Needs { cpu: true, share: Share { cpus, memory, gpus }, ..Needs::default() };
+        let (half, third) = (task(2, 600, 0), task(1, 400, 1));
+        slots.take(half, 0, now);
+        assert!(!slots.can_start(half, 0, now), "600 and 600 MiB are more than 1000");
+        assert!(slots.can_start(third, 0, now));
+        slots.take(third, 0, now);
+        assert!(!slots.can_start(task(1, 0, 1), 0, now), "there is one GPU");
+        assert!(slots.can_start(task(1, 0, 0), 0, now) && !slots.can_start(task(2, 0, 0), 0, now));
+        slots.release(half, None, now);
+        slots.release(third, None, now);
+        // More than there is: alone.
+        let huge = task(64, 9000, 8);
+        assert!(slots.can_start(huge, 0, now));
+        slots.take(huge, 0, now);
+        assert!(!slots.can_start(task(1, 1, 0), 0, now));
+        let away = Needs { elsewhere: Some(0), ..Needs::default() };
+        slots.take(away, 0, now);
+        assert!(slots.can_start(away, 0, now), "what runs elsewhere takes nothing here");
+        slots.take(away, 0, now);
+        assert!(!slots.can_start(away, 0, now));
     }
 }

@@ -12,6 +12,7 @@ pub mod load;
 pub mod manifest;
 pub mod open;
 pub mod project;
+pub mod resources;
 pub mod runs;
 pub mod task_inputs;
 pub mod template;

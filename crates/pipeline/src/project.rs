@@ -12,8 +12,12 @@ use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
 use crate::check::{CompiledCheck, CompiledSchema};
-use crate::manifest::types::{GateAction, Model, OnMergeFailure, Retry, Tables};
+use crate::manifest::executors::Taken;
+use crate::manifest::types::{
+    Executor, ExecutorKind, GateAction, Model, OnMergeFailure, Resources, Retry, Tables,
+};
 use crate::project::guarded::Guarded;
+use crate::resources;
 use crate::template::{self as render, RenderError, Source};
 use planexe_base::fs;
 use planexe_base::record::{Digest, MadeWith};
@@ -43,6 +47,8 @@ pub struct Project {
     pub endpoints: Vec<Endpoint>,
     /// The pools, in order.
     pub pools: Vec<(String, u32)>,
+    /// Where commands can run, in order.
+    pub executors: Vec<ExecutorSpec>,
     /// The tasks, by declaration.
     pub specs: Vec<Spec>,
     /// What waits for what; without instances.
@@ -121,6 +127,48 @@ impl Project {
                 prompt.models = vec![endpoint];
             }
         }
+    }
+
+    /// `--executor`: every command runs on this one. Those that work in place, or in a worktree, stay on this machine;
+    /// returns their names.
+    pub fn run_on(&mut self, executor: usize) -> Vec<String> {
+        let kind = self.executors[executor].kind;
+        let mut stay = Vec::new();
+        for spec in &mut self.specs {
+            let Recipe::Command(command) = &spec.recipe else { continue };
+            if !kind.is_here() && (command.in_place || spec.isolate.is_some()) {
+                stay.push(spec.name.clone());
+                continue;
+            }
+            spec.executor = (kind != ExecutorKind::Local).then_some(executor);
+        }
+        stay
+    }
+
+    /// Where the command of a task runs, if not in the build itself.
+    pub fn executor(&self, task: &Task) -> Option<&ExecutorSpec> {
+        self.spec(task).executor.map(|at| &self.executors[at])
+    }
+
+    /// What an attempt of a task takes where it runs.
+    pub fn taken(&self, task: &Task) -> Result<Taken, String> {
+        let own = self.spec(task).resources.as_deref();
+        let item = task.item.as_ref();
+        let values = [
+            (
+                "item",
+                item.map_or(minijinja::Value::UNDEFINED, |item| {
+                    minijinja::Value::from_serialize(&item.value)
+                }),
+            ),
+            ("key", item.map_or(minijinja::Value::UNDEFINED, |item| item.key.as_str().into())),
+            ("vars", minijinja::Value::from_serialize(&self.vars)),
+        ];
+        let of_executor = match self.executor(task) {
+            Some(executor) => Some(&executor.table.resources),
+            None => self.executors.iter().find(|it| it.name == "local").map(|it| &it.table.resources),
+        };
+        resources::taken(own, of_executor, &values.into_iter().collect())
     }
 
     /// Whether the run is a folder of `planexe optimize`: its trials are tasks of a pipeline that is made up each time.
@@ -206,6 +254,25 @@ impl Endpoint {
     }
 }
 
+/// A place where commands run.
+#[derive(Debug, Clone)]
+pub struct ExecutorSpec {
+    /// Its name, by which tasks call it.
+    pub name: String,
+    /// What it is.
+    pub kind: ExecutorKind,
+    /// Its table.
+    pub table: Executor,
+}
+
+impl ExecutorSpec {
+    /// Most attempts it has at once; none if nothing but this machine's cores limits them.
+    pub fn turns(&self) -> Option<u32> {
+        let usual = if self.kind.is_here() { None } else { Some(100) };
+        self.table.max_jobs.or(usual)
+    }
+}
+
 /// A task as declared.
 #[derive(Debug)]
 pub struct Spec {
@@ -235,6 +302,10 @@ pub struct Spec {
     pub priority: i32,
     /// Position in [`Project::pools`].
     pub pool: Option<usize>,
+    /// Position in [`Project::executors`] of where its command runs; none if in the build itself.
+    pub executor: Option<usize>,
+    /// What its command takes where it runs.
+    pub resources: Option<Box<Resources>>,
     /// Position of the task in the topological order.
     pub step: u32,
     /// Who evaluates what it made.

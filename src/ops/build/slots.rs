@@ -5,11 +5,13 @@ use crate::ops::build::BuildOptions;
 use std::collections::HashSet;
 
 use planexe_base::cores;
+use planexe_base::machine;
 use planexe_base::open_files;
 use planexe_base::style;
 use planexe_build::jobserver::Make;
 use planexe_engine::slots::Slots;
 use planexe_llm::limits::Limits;
+use planexe_pipeline::manifest::types::ExecutorKind;
 use planexe_pipeline::project::Project;
 
 /// Most commands at once under make, whatever its `-j`.
@@ -48,7 +50,8 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     let pools: Vec<u32> = project.pools.iter().map(|(_, slots)| *slots).collect();
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
     // As with make, who asks for eight at once has eight programs at once, on however few cores.
-    let cpu = jobs.unwrap_or(cores);
+    let local = project.executors.iter().find(|it| it.kind == ExecutorKind::Local).map(|it| &it.table);
+    let cpu = jobs.or_else(|| local?.cpus).unwrap_or(cores);
     let used: HashSet<usize> = project
         .specs
         .iter()
@@ -59,11 +62,26 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     let all = jobs.unwrap_or(u32::MAX);
     // While answers are put down the next calls are under way.
     let calls = calls.saturating_add(calls.min(16));
+    let turns: Vec<u32> = project.executors.iter().map(|it| it.turns().unwrap_or(u32::MAX)).collect();
+    // Beside those at work in the build itself: each that is waited for has a worker that sleeps.
+    let elsewhere = |at: usize| turns[at].min(1024);
+    let used_places: HashSet<usize> = project.specs.iter().filter_map(|spec| spec.executor).collect();
+    let elsewhere = used_places.into_iter().map(elsewhere).fold(0, u32::saturating_add);
+    let calls = calls.saturating_add(elsewhere);
     let at_work = calls.saturating_add(cpu).saturating_add(cores).saturating_add(2);
     // And while what a program left is put down, another runs.
     let beside = if all > 1 { all.min(cores) } else { 0 };
     let threads = all.saturating_add(beside).min(at_work).min(1024) as usize;
-    (Slots::new(&endpoints, &pools, cpu, all), threads)
+    let (memory, gpus) = shared(project);
+    (Slots::new(&endpoints, &pools, cpu, all).sharing(memory, gpus, &turns), threads)
+}
+
+/// Memory (MiB) and GPUs that tasks on this machine share.
+fn shared(project: &Project) -> (u64, u64) {
+    let local = project.executors.iter().find(|it| it.kind == ExecutorKind::Local).map(|it| &it.table);
+    let memory = local.and_then(|it| it.memory.as_ref()?.mebibytes().ok());
+    let gpus = local.and_then(|it| it.gpus).unwrap_or(1);
+    (memory.or_else(machine::memory_mebibytes).unwrap_or(u64::MAX), gpus.into())
 }
 
 /// Make's jobserver, if commands are to take turns with what make runs.

@@ -7,9 +7,10 @@ use crate::check_staleness::Judgement;
 use crate::jobserver::{Answer, Tokens};
 use jobserver::Client;
 use planexe_base::fs;
-use planexe_engine::graph::TaskId;
+use planexe_engine::graph::{Task, TaskId};
 use planexe_engine::scheduler::Work;
-use planexe_pipeline::project::{Evaluator, Recipe};
+use planexe_engine::slots::Share;
+use planexe_pipeline::project::{Evaluator, Project, Recipe};
 use planexe_store::candidates::{Candidate, CandidateFile};
 
 /// The threads of a build, and its share of make's.
@@ -62,7 +63,8 @@ impl Build<'_> {
         let prepared = judgement.prepared.as_ref();
         let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
         match &spec.recipe {
-            Recipe::Command(_) => work.cpu = !prepared.is_some_and(|it| it.as_it_is),
+            Recipe::Command(_) if prepared.is_some_and(|it| it.as_it_is) => {}
+            Recipe::Command(_) => take_place(self.project, &self.engine.graph()[id], &mut work),
             Recipe::Prompt(prompt) => {
                 let paid = prepared.is_some_and(|it| it.kept.is_some() || it.existing.is_some());
                 if !paid {
@@ -95,6 +97,16 @@ impl Build<'_> {
             None => {}
         }
         work
+    }
+}
+
+/// What a command takes of this machine, and of the place it runs at. What cannot be read is told by its attempt.
+fn take_place(project: &Project, task: &Task, work: &mut Work) {
+    let taken = project.taken(task).unwrap_or_default();
+    work.elsewhere = project.spec(task).executor;
+    if project.executor(task).is_none_or(|executor| executor.kind.is_here()) {
+        work.cpu = true;
+        work.share = Share { cpus: taken.cpus, memory: taken.memory, gpus: taken.gpus };
     }
 }
 

@@ -535,7 +535,7 @@ impl Engine {
     /// Tasks that hold a core, and tasks that would start if they got one.
     pub fn cores(&self) -> (u32, u32) {
         let waiting = |(needs, heap): (&Needs, &BinaryHeap<Candidate>)| {
-            if needs.cpu { heap.len() as u32 } else { 0 }
+            if needs.cpu { (heap.len() as u32).saturating_mul(needs.share.cpus.max(1)) } else { 0 }
         };
         let waiting = if self.may_start() { self.ready.iter().map(waiting).sum() } else { 0 };
         (self.slots.cores_taken(), waiting)

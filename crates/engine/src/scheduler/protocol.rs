@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::graph::{Item, TaskId};
+use crate::slots::Share;
 use planexe_base::cancel::Level;
 
 /// Whether stale tasks are run, or only told.
@@ -38,6 +39,10 @@ pub struct Work {
     pub tokens: u64,
     /// Whether it takes a core.
     pub cpu: bool,
+    /// How much of this machine it takes.
+    pub share: Share,
+    /// The place other than the build itself that runs it, of whose turns it takes one.
+    pub elsewhere: Option<usize>,
     /// The named pool it takes a slot of.
     pub pool: Option<usize>,
     /// The lane it has to itself, from its start until it is made.

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
 
-use super::{Action, Engine, Phase};
+use super::{Action, Engine, Phase, Work};
 use crate::graph::TaskId;
 use crate::slots::Needs;
 use planexe_base::call::Usage;
@@ -53,7 +53,8 @@ impl Engine {
             self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
             open.map(|at| work.endpoints[at])
         };
-        let needs = Needs { endpoint, cpu: work.cpu, pool: work.pool, lane: work.lane };
+        let Work { cpu, share, elsewhere, pool, lane, .. } = work;
+        let needs = Needs { endpoint, cpu, share, elsewhere, pool, lane };
         let node = &mut self.nodes[id.index()];
         node.phase = Phase::Ready;
         let candidate = self.candidate(id);
@@ -155,7 +156,8 @@ impl Engine {
         let after = self.graph[id].waiters.iter().filter(|need| self.nodes[need.task.index()].wanted);
         let after = after.map(|need| self.candidate(need.task)).max();
         let alike = |needs: &Needs| {
-            needs.endpoint == held.endpoint && (held.endpoint.is_some() || needs.cpu == held.cpu)
+            needs.endpoint == held.endpoint
+                && (held.endpoint.is_some() || (needs.cpu == held.cpu && needs.elsewhere == held.elsewhere))
         };
         let waits = self.ready.iter().filter(|(needs, _)| alike(needs));
         let best = waits.filter_map(|(_, heap)| heap.peek()).max();

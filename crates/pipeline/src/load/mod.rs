@@ -159,6 +159,7 @@ impl Loader<'_> {
             vars,
             endpoints,
             pools,
+            executors: self.executors(),
             specs,
             graph,
             default,

@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Loader;
+use crate::manifest::executors;
 use crate::manifest::names::loose;
-use crate::manifest::types::{self, Env, Eval, Output, Task};
+use crate::manifest::types::{self, Env, Eval, ExecutorKind, Output, Task};
 use crate::project::{
-    CommandSpec, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, Line, PromptSpec,
-    Recipe, Spec, Template, Until,
+    CommandSpec, EvalSpec, Evaluator, ExecutorSpec, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, Line,
+    PromptSpec, Recipe, Spec, Template, Until,
 };
 use crate::template::Source;
 use planexe_base::record::Digest;
@@ -73,6 +74,8 @@ impl Loader<'_> {
             retry: task.retry.clone(),
             priority: task.priority,
             pool: task.pool.as_ref().and_then(|pool| self.manifest.tables.pools.get_index_of(pool)),
+            executor: self.executor(task),
+            resources: task.resources.clone(),
             step: 0,
             eval: match &task.eval {
                 Some(eval) => Some(Box::new(self.eval(task, eval, timeout)?)),
@@ -81,6 +84,27 @@ impl Loader<'_> {
             stands_for: None,
             isolate: self.isolate(task),
         })
+    }
+
+    /// Every executor that can be named.
+    pub(super) fn executors(&self) -> Vec<ExecutorSpec> {
+        let tables = &self.manifest.tables.executors;
+        let named = executors::names(tables).into_iter();
+        let spec = |name: String| {
+            let (kind, table) = executors::find(tables, &name)?;
+            Some(ExecutorSpec { kind, table: table.cloned().unwrap_or_default(), name })
+        };
+        named.filter_map(spec).collect()
+    }
+
+    /// Where a task's command runs, if not in the build itself.
+    fn executor(&self, task: &Task) -> Option<usize> {
+        task.command.as_ref()?;
+        let tables = &self.manifest.tables;
+        let name = task.executor.as_ref().or(tables.defaults.executor.as_ref())?;
+        let (kind, _) = executors::find(&tables.executors, name)?;
+        let at = || executors::names(&tables.executors).iter().position(|known| known == name);
+        if kind == ExecutorKind::Local { None } else { at() }
     }
 
     /// How a task is kept apart.

@@ -4,6 +4,7 @@
 mod check;
 mod de;
 pub mod diagnostic;
+pub mod executors;
 mod include;
 pub mod inputs;
 mod merge;

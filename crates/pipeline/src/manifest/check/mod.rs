@@ -1,6 +1,7 @@
 //! Checks of the typed tables that need no graph and no other file: whether every name is known,
 //! every task has one recipe with the keys that fit it, every number makes sense.
 
+mod executors;
 mod models;
 mod task;
 mod tiers;
@@ -222,8 +223,10 @@ impl Checker<'_> {
     fn others(&mut self) {
         self.not_too_many("models", self.tables.models.len());
         self.not_too_many("pools", self.tables.pools.len());
+        self.not_too_many("executors", self.tables.executors.len());
         self.timeouts();
         self.pools();
+        self.executors();
         self.limits();
         self.webhooks();
         self.hooks();

@@ -16,6 +16,8 @@ pub struct Defaults {
     pub timeout: Option<Span>,
     /// Time without any progress after which a task counts as stalled.
     pub stall_timeout: Option<Span>,
+    /// Where commands run: a name of `[executors]`, or `local`, `detached`, `slurm` (default `local`).
+    pub executor: Option<String>,
     /// Sampling parameters of every prompt task.
     pub params: Map<Value>,
     /// System prompt of every prompt task that names none.

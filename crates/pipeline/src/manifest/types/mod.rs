@@ -11,11 +11,13 @@ use serde_json::Value;
 
 mod check;
 mod defaults;
+mod executor;
 mod shape;
 mod task;
 
 pub use check::{Check, RangeRule, Requirement, TextRule};
 pub use defaults::Defaults;
+pub use executor::{Amount, Executor, ExecutorKind, Resources};
 pub use planexe_base::span::Span;
 pub use planexe_llm::config::{Api, CallTimeouts, Fail, FailShares, Model, OnMiss, Price, Retry, Server};
 pub use shape::OneOrMany;
@@ -44,6 +46,8 @@ pub struct Tables {
     pub timeouts: Map<Span>,
     /// Named pools and how many tasks of each may run at once.
     pub pools: Map<u32>,
+    /// Where the commands of tasks run, by the name tasks call it.
+    pub executors: Map<Executor>,
     /// Limits of a build; when one is reached, no further call starts.
     pub budget: Budget,
     /// Receivers of events over HTTP.

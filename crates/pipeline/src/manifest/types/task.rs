@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Check, Map, OnMergeFailure, OneOrMany, Retry, Span};
+use super::{Check, Map, OnMergeFailure, OneOrMany, Resources, Retry, Span};
 
 /// `[task.NAME]`: what one task reads, writes and does. It has one recipe: `prompt`, `command`,
 /// `template`, `gate`, `human`, or none (a group).
@@ -39,6 +39,10 @@ pub struct Task {
     pub priority: i32,
     /// A pool of `[pools]` that bounds how many such tasks run at once.
     pub pool: Option<String>,
+    /// Where its command runs: a name of `[executors]`, or `local`, `detached`, `slurm`.
+    pub executor: Option<String>,
+    /// What its command takes where it runs: `{ cpus = 4, memory = "8G", gpus = 1, time = "2h" }`.
+    pub resources: Option<Box<Resources>>,
     /// A model of `[models]`, or a list in order of fallback.
     pub model: Option<OneOrMany>,
     /// Its difficulty, instead of `model`: the first tier of `[tiers]` that takes the sum determines the models.

@@ -9,6 +9,7 @@ use super::Checker;
 
 mod command;
 mod eval;
+mod executor;
 mod files;
 mod recipe;
 
@@ -33,6 +34,7 @@ impl TaskChecker<'_, '_> {
         }
         self.numbers();
         self.references();
+        self.executor();
         self.foreach();
         self.eval();
         let inputs = named(&self.task.inputs, &self.at);
