@@ -148,7 +148,7 @@ fn the_page_of_formats_names_classes_that_there_are() {
     let other = classes.iter().find(|class| matches!(class, FailureClass::Call(_) | FailureClass::Other(_)));
     assert_eq!(other, None);
     let different: HashSet<&FailureClass> = classes.iter().collect();
-    assert_eq!(different.len(), 24);
+    assert_eq!(different.len(), 25);
 }
 
 #[test]

@@ -48,6 +48,10 @@ fn run(mut args: Vec<OsString>, known: Option<UpToDate>, bundle: Bundle) -> u8 {
         planexe_base::process::lifeline_main(name, std::io::stdin().lock());
         return exit::DONE;
     }
+    if args.get(1).is_some_and(|first| first == planexe_build::executor::ATTEMPT_ARGUMENT) {
+        let dir = args.get(2).map(std::path::PathBuf::from).unwrap_or_default();
+        return planexe_build::executor::supervisor::main(&dir);
+    }
     // Before anything is opened.
     let make = planexe_build::jobserver::find(variable("MAKEFLAGS").as_deref());
     let typed = args.clone();

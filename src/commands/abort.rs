@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::ops::status::{every_task, look};
-use crate::ops::stop::building;
+use crate::ops::stop::{building, end_left};
 use planexe_base::exit::{Error, Kind};
 use planexe_base::fs::Durability;
 use planexe_base::run_phase::RunPhase;
@@ -34,6 +34,9 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<u8, Error> {
         let what = if args.hard { "ends at once" } else { "starts nothing more; what runs finishes" };
         let text = format!("process {} {what}; all that is done is kept", owner.pid);
         return session.tell_steered("abort", Some(owner.pid), &text);
+    }
+    if let Some(left) = end_left(session, &store, opened.as_ref().ok()) {
+        session.notice(&left);
     }
     let watcher = Watcher::of(&store);
     if watcher.is_some() {

@@ -35,6 +35,10 @@ pub struct HowArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
+    /// Run commands on this executor, by its name in the pipeline, instead of those the tasks name
+    #[arg(long, value_name = "NAME")]
+    pub executor: Option<String>,
+
     /// `model`: treat tasks made with another model or other parameters as stale
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub rebuild_on: Vec<RebuildOn>,

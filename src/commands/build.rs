@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::args::HowArgs;
-use crate::ops::build::{Targets, ask_only, target_ids};
+use crate::ops::build::{Targets, ask_only, run_on, target_ids};
 use planexe_base::exit::{Error, Kind};
 use planexe_build::jobserver::Asks;
 use planexe_pipeline::open::Opened;
@@ -51,6 +51,9 @@ pub fn run(session: &Session, args: &BuildArgs) -> Result<u8, Error> {
     }
     if let Some(model) = &args.how.model {
         ask_only(&mut opened, model)?;
+    }
+    if let Some(executor) = &args.how.executor {
+        run_on(session, &mut opened, executor)?;
     }
     let targets = target_ids(&opened, &args.targets)?;
     let what = Targets {

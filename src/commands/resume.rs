@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::args::HowArgs;
-use crate::ops::build::{Targets, ask_only};
+use crate::ops::build::{Targets, ask_only, run_on};
 use crate::ops::resume::refuse;
 use crate::ops::status::{every_task, look};
 use crate::ops::stop::building;
@@ -45,6 +45,9 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
     let mut opened = opened?;
     if let Some(model) = &args.how.model {
         ask_only(&mut opened, model)?;
+    }
+    if let Some(executor) = &args.how.executor {
+        run_on(session, &mut opened, executor)?;
     }
     let (project, store) = (&opened.project, &opened.store);
     let seen = look(session, &opened, &Index::load(store), &every_task(&opened));

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::commands::Session;
-use crate::ops::stop::stoppable;
+use crate::ops::stop::{end_left, stoppable};
 use planexe_base::exit::Error;
 use planexe_store::Watcher;
 use planexe_store::control::Control;
@@ -16,12 +16,18 @@ pub struct StopArgs {}
 pub fn run(session: &Session, _: &StopArgs) -> Result<u8, Error> {
     let store = session.records(true)?;
     let Some(owner) = stoppable(&store) else {
+        let left = end_left(session, &store, session.open(true).ok().as_ref());
         if let Some(watcher) = Watcher::of(&store) {
             store.ask(&Control::Stop)?;
-            let text = format!("process {} watches no more; no build is running", watcher.pid);
+            let text = format!(
+                "process {} watches no more; {}",
+                watcher.pid,
+                left.as_deref().unwrap_or("no build is running")
+            );
             return session.tell_steered("stop", Some(watcher.pid), &text);
         }
-        return session.tell_steered("stop", None, "no build is running: there is nothing to stop");
+        let text = left.as_deref().unwrap_or("no build is running: there is nothing to stop");
+        return session.tell_steered("stop", None, text);
     };
     store.ask(&Control::Stop)?;
     let text = format!("process {} starts nothing more; what runs finishes and is recorded", owner.pid);

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::args::HowArgs;
-use crate::ops::build::{BuildControl, Targets, ask_only, target_ids};
+use crate::ops::build::{BuildControl, Targets, ask_only, run_on, target_ids};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::exit::{self, Error};
 use planexe_base::process::{Lifeline, Limits, ProcessEnd, Watchdog};
@@ -244,6 +244,9 @@ impl Watch<'_> {
     fn what(&self, opened: &mut Opened) -> Result<Targets, Error> {
         if let Some(model) = &self.how.model {
             ask_only(opened, model)?;
+        }
+        if let Some(executor) = &self.how.executor {
+            run_on(self.session, opened, executor)?;
         }
         let typed = self.args.targets.clone();
         Ok(Targets { targets: target_ids(opened, &typed)?, typed, ..Targets::default() })

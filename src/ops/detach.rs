@@ -120,7 +120,7 @@ fn code_of(status: ExitStatus) -> u8 {
 }
 
 /// This program, or what has its name since it was replaced.
-fn program() -> io::Result<PathBuf> {
+pub fn program() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let replaced = program.to_str().and_then(|name| name.strip_suffix(" (deleted)")).map(PathBuf::from);
     Ok(replaced.filter(|_| !program.exists()).unwrap_or(program))

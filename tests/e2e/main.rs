@@ -25,6 +25,7 @@ mod durability;
 mod edit_plan;
 mod eval;
 mod execute;
+mod executors;
 mod fake_llm;
 mod fallback;
 mod faults;

@@ -141,6 +141,8 @@ pub enum FailureClass {
     MergeConflict,
     /// A merge would touch what the user has not committed.
     MergeDirty,
+    /// Its job is gone, and left no result: with its machine, or ended from outside.
+    Lost,
     /// It failed before; the record does not say how.
     Failed,
     /// A bug of planexe.
@@ -179,6 +181,7 @@ impl FailureClass {
             FailureClass::LaneMixed => "lane_mixed",
             FailureClass::MergeConflict => "merge_conflict",
             FailureClass::MergeDirty => "merge_dirty",
+            FailureClass::Lost => "lost",
             FailureClass::Failed => "failed",
             FailureClass::Internal => "internal",
             FailureClass::Call(class) => class.name(),
@@ -252,6 +255,7 @@ mod tests {
             (FailureClass::LaneMixed, "lane_mixed"),
             (FailureClass::MergeConflict, "merge_conflict"),
             (FailureClass::MergeDirty, "merge_dirty"),
+            (FailureClass::Lost, "lost"),
             (FailureClass::Failed, "failed"),
             (FailureClass::Internal, "internal"),
             (FailureClass::Call(Class::ServerLoading), "server_loading"),

@@ -313,7 +313,7 @@ pub struct Lifeline {
 /// Hidden argument that makes planexe a lifeline.
 pub const LIFELINE_ARGUMENT: &str = "__lifeline";
 /// The variable that holds the name of a program's lifeline.
-const LIFELINE_VARIABLE: &str = "PLANEXE_LIFELINE";
+pub const LIFELINE_VARIABLE: &str = "PLANEXE_LIFELINE";
 
 impl Lifeline {
     /// One that this program (planexe itself) serves; without it there is none.

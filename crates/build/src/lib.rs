@@ -3,6 +3,7 @@
 pub mod check_staleness;
 pub mod eta;
 pub mod eval_request;
+pub mod executor;
 pub mod git;
 pub mod git_recorder;
 pub mod git_under_way;

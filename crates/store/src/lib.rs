@@ -16,6 +16,7 @@ pub mod gc;
 pub mod history;
 pub mod host;
 pub mod index;
+pub mod jobs;
 pub mod jsonl;
 pub mod lanes;
 pub mod live;

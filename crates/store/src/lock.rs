@@ -90,11 +90,12 @@ impl Owner {
 }
 
 /// The folders in `.planexe/`.
-const FOLDERS: [&str; 14] = [
+const FOLDERS: [&str; 15] = [
     "calls",
     "edit",
     "history",
     "isolation",
+    "jobs",
     "live",
     "logs",
     "notes",

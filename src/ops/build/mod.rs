@@ -8,7 +8,8 @@ mod targets;
 
 pub use options::{BuildOptions, rules};
 pub use run::{
-    BuildControl, Built, Screen, ask_only, budget, carry_out, check_addresses, find_model, task_infos,
+    BuildControl, Built, Screen, ask_only, budget, carry_out, check_addresses, find_model, planexe, run_on,
+    task_infos,
 };
 pub use slots::{slots, slots_with};
 pub use targets::{Targets, target_ids, targets};

@@ -12,6 +12,7 @@ use planexe_base::record::Failure;
 use planexe_base::signals::Signals;
 use planexe_base::style;
 use planexe_build::eta;
+use planexe_build::executor::Executors;
 use planexe_build::git_recorder as commits;
 use planexe_build::isolation::{self, Isolation};
 use planexe_build::jobserver::Make;
@@ -36,6 +37,7 @@ use planexe_store::logs::Logs;
 use planexe_store::null_build::{self, UpToDate};
 use planexe_ui::progress::{Gather, Sink};
 use planexe_ui::views::SummaryView;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -46,6 +48,23 @@ pub fn ask_only(opened: &mut Opened, name: &str) -> Result<(), Error> {
     let at = find_model(opened, name)?;
     if let Some(project) = Arc::get_mut(&mut opened.project) {
         project.ask_only(at);
+    }
+    Ok(())
+}
+
+/// `--executor`: commands run on this one.
+pub fn run_on(session: &Session, opened: &mut Opened, name: &str) -> Result<(), Error> {
+    let known: Vec<&str> = opened.project.executors.iter().map(|it| it.name.as_str()).collect();
+    let at = known.iter().position(|known| *known == name).ok_or_else(|| {
+        let hint = planexe_pipeline::manifest::suggest(name, known);
+        let error = Error::usage(format!("no executor is called `{name}`")).code("unknown_executor");
+        error.hint(hint.unwrap_or_else(|| format!("add a table `[executors.{name}]` to the pipeline")))
+    })?;
+    let stay = Arc::get_mut(&mut opened.project).map(|project| project.run_on(at)).unwrap_or_default();
+    if !stay.is_empty() {
+        let tasks = style::count(stay.len() as u64, "task");
+        session
+            .notice(&format!("note: {tasks} that work in place stay on this machine: {}", stay.join(", ")));
     }
     Ok(())
 }
@@ -279,6 +298,12 @@ fn tools(
         most(project, options),
     );
     let tell = Mutex::new(tell);
+    let planexe = planexe();
+    let note = Mutex::new(tell.lock().clone());
+    let note = move |message: String| {
+        let _ = note.lock().send(event::Kind::Note { task: None, message, warning: true });
+    };
+    let executors = Executors::new(planexe.clone(), project.run.clone(), note);
     store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
     BuildContext {
         project: project.clone(),
@@ -294,12 +319,19 @@ fn tools(
         frozen: options.frozen,
         no_rescue: options.no_rescue,
         isolation: None,
+        executors,
+        planexe,
         programs: runner::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),
         pid,
         host: planexe_store::host::host_name(),
         steps_total: project.steps_total(),
     }
+}
+
+/// This program, for those that are to outlive the build.
+pub fn planexe() -> PathBuf {
+    crate::ops::detach::program().unwrap_or_else(|_| PathBuf::from("planexe"))
 }
 
 /// The limits of a build: those of the command line come before those of the pipeline.

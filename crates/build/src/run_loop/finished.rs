@@ -176,6 +176,10 @@ impl Build<'_> {
             Outcome::NextRound(failure) => self.next_round(id, job, failure),
             // Nobody needs to retry what is tried anew here.
             Outcome::Stopped => return self.take_in_stop(job),
+            Outcome::Left => {
+                self.tally.stopped(name);
+                AttemptEnd::Stopped.into()
+            }
             Outcome::Broken(error) => {
                 self.broken_by(&name, id, job, error);
                 AttemptEnd::Failed.into()

@@ -70,7 +70,15 @@ impl Build<'_> {
         steering.interrupts += 1;
         let lets_finish = signal == signal_hook::consts::SIGINT && steering.interrupts == 1;
         steering.stopped.get_or_insert(Stopped::Signal(signal));
-        let count = self.attempts.count();
+        let left = self.ctx.executors.leave();
+        if left > 0 && steering.interrupts == 1 {
+            let tasks = if left == 1 { "1 task goes".to_owned() } else { format!("{left} tasks go") };
+            let message = format!(
+                "{tasks} on without this build: `planexe build` takes up what is there, `planexe stop` ends it"
+            );
+            self.ctx.note(None, true, message);
+        }
+        let count = self.attempts.count().saturating_sub(left);
         if lets_finish && count > 0 {
             let tasks = if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
             let message = format!("stopping: {tasks} will finish first; press Ctrl-C again to stop at once");

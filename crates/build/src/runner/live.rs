@@ -27,6 +27,8 @@ pub struct Live {
     ended: Mutex<Option<EndedAlone>>,
     /// It is its task's evaluator that is at work.
     evaluates: bool,
+    /// Where its program is, if an executor has it.
+    at: Mutex<Option<String>>,
     /// What its program says, and how much of it was taken.
     said: Mutex<Option<(Arc<File>, u64)>>,
 }
@@ -104,6 +106,7 @@ impl Live {
             growth: AtomicU64::new(0),
             ended: Mutex::default(),
             evaluates: false,
+            at: Mutex::default(),
             said: Mutex::default(),
         }
     }
@@ -140,6 +143,11 @@ impl Live {
         *self.stage.lock() = stage;
     }
 
+    /// Says where its program is.
+    pub fn at(&self, place: String) {
+        *self.at.lock() = Some(place);
+    }
+
     /// What its program says is in this file.
     pub fn says_into(&self, said: Arc<File>) {
         *self.said.lock() = Some((said, 0));
@@ -168,7 +176,10 @@ impl Live {
             Stage::Checking => ("checking", "checking".to_owned()),
             Stage::Reusing => ("saving", "using the kept answer".to_owned()),
             Stage::Saving => ("saving", "saving".to_owned()),
-            Stage::Running => ("running", "running".to_owned()),
+            Stage::Running => {
+                let at = self.at.lock().clone();
+                ("running", at.unwrap_or_else(|| "running".to_owned()))
+            }
             Stage::Rendering => ("rendering", "rendering".to_owned()),
             Stage::Asking { rejected } => {
                 let again = match rejected {

@@ -2,6 +2,7 @@
 //! [`Outcome`]; it knows no schedule and starts no other task.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use minijinja::Value;
 use parking_lot::Mutex;
 
 use crate::check_staleness::render_failure;
+use crate::executor::Executors;
 use crate::isolation::Isolation;
 use planexe_base::cancel::Cancel;
 use planexe_base::clock;
@@ -80,6 +82,10 @@ pub struct BuildContext {
     pub isolation: Option<Isolation>,
     /// Where the programs of commands are.
     pub programs: Programs,
+    /// Where commands run that are not the build's own programs.
+    pub executors: Executors,
+    /// This program.
+    pub planexe: PathBuf,
     /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.
     pub scratch: Mutex<Vec<Arc<std::fs::File>>>,
     /// This process and host, for records.
@@ -140,6 +146,8 @@ pub enum Outcome {
     EvalUnavailable(Failure),
     /// Ended by a stop.
     Stopped,
+    /// The build is stopped, and it goes on without it.
+    Left,
     /// Records cannot be written: the build must not go on.
     Broken(FsError),
 }
@@ -291,7 +299,8 @@ fn settle(ctx: &BuildContext, job: &mut Job, mut outcome: Outcome) -> Outcome {
         failure.error_id.get_or_insert_with(error_id);
     }
     let written = match &outcome {
-        Outcome::Done(_) | Outcome::Broken(_) | Outcome::Merged(_) => Ok(()),
+        // That it runs is said already, and stays so.
+        Outcome::Done(_) | Outcome::Broken(_) | Outcome::Merged(_) | Outcome::Left => Ok(()),
         Outcome::Failed(failure) => {
             log_failure(ctx, job, failure);
             job.history.own.budgets = Budgets::default();

@@ -96,6 +96,11 @@ pub fn hidden() -> Vec<String> {
     all.into_iter().collect()
 }
 
+/// Their names, but for `except`.
+pub fn hidden_but(except: &[String]) -> Vec<String> {
+    hidden().iter().filter(|name| !except.contains(name)).cloned().collect()
+}
+
 /// Keeps them from a program that is to be started, but for `except`.
 pub fn hide_from(command: &mut Command, except: &[String]) {
     for name in hidden().iter().filter(|name| !except.contains(name)) {

@@ -15,11 +15,12 @@ use super::super::program::{
     FOLDER_VARIABLE, Invocation, Words, explain, is_end, left_behind, may_be_rescued, tail_of, words_of,
 };
 use super::super::{BuildContext, Job, Live, Made, Outcome, Stage, complete, eval, failure, status_of};
+use super::elsewhere::{Elsewhere, Place, job_of, log_of, require_its_own};
 use super::outputs::{not_whole, require_outputs, require_same_inputs};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::process::{Growth, Lifeline, Limits, ProcessEnd};
-use planexe_base::record::{Failure, State};
+use planexe_base::record::{Digest, Failure, State};
 use planexe_llm::Usage;
 use planexe_pipeline::input_files::Files;
 use planexe_pipeline::project::CommandSpec;
@@ -39,6 +40,10 @@ pub(super) struct Attempt<'a> {
     pub(super) stdout: Option<File>,
     /// Where it works, if apart from the run.
     pub(super) worktree: Option<&'a Worktree>,
+    /// The executor's place for it, if it is not the build's own program.
+    pub(super) place: Option<&'a Place<'a>>,
+    /// Of one that works in place: what its outputs held before.
+    pub(super) former: &'a [Option<Digest>],
 }
 
 /// How the program of an attempt ended.
@@ -52,6 +57,9 @@ pub(super) enum Ended {
 impl Attempt<'_> {
     /// Runs the program to its end. `did_nothing`: why what is there is no work of it, if it is not.
     pub(super) fn run(self, did_nothing: impl Fn() -> Option<&'static str>) -> Result<Ended, FsError> {
+        if let Some(place) = self.place {
+            return self.run_elsewhere(place, did_nothing);
+        }
         let (ctx, job) = (self.ctx, self.job);
         let invocation = match self.invocation()? {
             Ok(invocation) => invocation,
@@ -75,6 +83,58 @@ impl Attempt<'_> {
             None => Ended::Made { failed: None },
             Some(failed) => self.rescued(failed, did_nothing),
         })
+    }
+
+    /// Has an executor run the program to its end.
+    fn run_elsewhere(
+        &self,
+        place: &Place<'_>,
+        did_nothing: impl Fn() -> Option<&'static str>,
+    ) -> Result<Ended, FsError> {
+        let (ctx, job, spec) = (self.ctx, self.job, self.spec);
+        let invocation = match self.invocation()? {
+            Ok(invocation) => invocation,
+            Err(failure) => return Ok(Ended::Unmade(Outcome::Failed(failure))),
+        };
+        let works_in = invocation.place.clone();
+        job.live.enter(Stage::Running);
+        let running = self.says_running();
+        let says_running = move || {
+            if let Some(running) = running {
+                running();
+            }
+        };
+        let make = || job_of(ctx, job, spec, invocation, self.writes, self.former);
+        let ended = place.run(ctx, job, make, says_running, self.written())?;
+        let tail = match log_of(place.dir()) {
+            Some(said) => keep_log(ctx, job, &said)?,
+            None => String::new(),
+        };
+        let failed = match ended {
+            Elsewhere::Unmade(outcome) => return Ok(Ended::Unmade(outcome)),
+            Elsewhere::Ended(ProcessEnd::Exited(0), result) => {
+                let checked = require_outputs(job, spec, self.writes);
+                let checked = checked.and_then(|()| require_its_own(job, self.writes, &result));
+                checked.and_then(|()| require_same_inputs(ctx, job)).err()
+            }
+            Elsewhere::Ended(other, _) => Some(self.why(other, &works_in, tail)),
+        };
+        Ok(match failed {
+            None => Ended::Made { failed: None },
+            Some(failed) => self.rescued(failed, did_nothing),
+        })
+    }
+
+    /// What its outputs come to so far: any change is progress.
+    fn written(&self) -> impl Fn() -> u64 + Send + 'static {
+        let worktree = self.worktree.map(|worktree| Watched::new(worktree.root.clone()));
+        let writes = self.writes.to_vec();
+        let size =
+            |path: &PathBuf| fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64));
+        move || {
+            let around = worktree.as_ref().map_or(0, Watched::sum);
+            writes.iter().map(size).fold(around, u64::wrapping_add)
+        }
     }
 
     /// Runs it under the watchdog. What it says goes to `said`.
@@ -157,8 +217,7 @@ impl Attempt<'_> {
     /// What the program has written so far, in bytes: any change is progress. One that is still at it when that is looked
     /// for is one that takes its time, and `.status` says that it runs.
     fn growth(&self, said: &Arc<File>) -> Growth {
-        let worktree = self.worktree.map(|worktree| Watched::new(worktree.root.clone()));
-        let (said, writes) = (said.clone(), self.writes.to_vec());
+        let (said, written) = (said.clone(), self.written());
         let live: Arc<Live> = self.job.live.clone();
         let running = Mutex::new(self.says_running());
         Box::new(move || {
@@ -167,12 +226,8 @@ impl Attempt<'_> {
             {
                 running();
             }
-            let size = |path: &PathBuf| {
-                fs::signature(path).ok().flatten().map_or(0, |s| s.size ^ (s.mtime_ns as u64))
-            };
             let own = said.metadata().map_or(0, |metadata| metadata.len());
-            let around = worktree.as_ref().map_or(0, Watched::sum);
-            let sum = writes.iter().map(size).fold(own.wrapping_add(around), u64::wrapping_add);
+            let sum = own.wrapping_add(written());
             live.grown(sum);
             sum
         })

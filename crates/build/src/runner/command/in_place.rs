@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::super::{BuildContext, Job, Outcome};
 use super::attempt::{Attempt, Ended, deliver, targets_inside};
+use super::elsewhere::Place;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::record::{Digest, Marker};
 use planexe_pipeline::project::CommandSpec;
@@ -12,11 +13,21 @@ use planexe_store::Why;
 use planexe_store::commit::Content;
 
 /// Runs it on the outputs themselves.
-pub(super) fn attempt(ctx: &BuildContext, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsError> {
+pub(super) fn attempt(
+    ctx: &BuildContext,
+    job: &Job,
+    spec: &CommandSpec,
+    place: Option<&Place<'_>>,
+) -> Result<Outcome, FsError> {
     let targets = targets_inside(ctx.store.run_dir(), job, |output| ctx.store.path(output))?;
-    let former = give_up_record(ctx, job)?;
+    // Of one that is taken up that was done, and its outputs may change at this moment.
+    let former = match place.and_then(Place::former) {
+        Some(former) => former,
+        None => give_up_record(ctx, job)?,
+    };
     // `stdout` and `in_place` exclude each other.
-    let attempt = Attempt { ctx, job, spec, writes: &targets, stdout: None, worktree: None };
+    let attempt =
+        Attempt { ctx, job, spec, writes: &targets, stdout: None, worktree: None, place, former: &former };
     let did_nothing = || (!is_changed(&targets, &former)).then_some("it changed none of its outputs");
     match attempt.run(did_nothing)? {
         Ended::Unmade(outcome) => Ok(outcome),

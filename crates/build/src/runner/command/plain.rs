@@ -1,28 +1,52 @@
 //! A command that writes under temporary names, which become the outputs when it exits with 0.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::{BuildContext, Job, Outcome};
 use super::attempt::{Attempt, Ended, deliver, targets_inside};
-use planexe_base::fs::{self, FileKind, FsError};
+use super::elsewhere::Place;
+use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_pipeline::project::CommandSpec;
 use planexe_store::commit::Content;
 
 /// Runs it beside the outputs.
-pub(super) fn attempt(ctx: &BuildContext, job: &Job, spec: &CommandSpec) -> Result<Outcome, FsError> {
+pub(super) fn attempt(
+    ctx: &BuildContext,
+    job: &Job,
+    spec: &CommandSpec,
+    place: Option<&Place<'_>>,
+) -> Result<Outcome, FsError> {
     let targets = targets_inside(ctx.store.run_dir(), job, |output| ctx.store.path(output))?;
-    let temps: Vec<PathBuf> = targets.iter().map(|target| fs::temp_for_command(target)).collect();
-    let stdout = if spec.stdout { Some(fs::create_new(&temps[0])?) } else { None };
-    let attempt = Attempt { ctx, job, spec, writes: &temps, stdout, worktree: None };
+    let temps: Vec<PathBuf> = match place {
+        Some(place) => {
+            let outputs = job.task.outputs.iter().enumerate();
+            outputs.map(|(n, output)| place.out(n, output)).collect::<Result<_, _>>()?
+        }
+        None => targets.iter().map(|target| fs::temp_for_command(target)).collect(),
+    };
+    let stdout = if spec.stdout && place.is_none() { Some(fs::create_new(&temps[0])?) } else { None };
+    let attempt = Attempt { ctx, job, spec, writes: &temps, stdout, worktree: None, place, former: &[] };
     match attempt.run(|| None)? {
         Ended::Unmade(outcome) => {
-            remove(&temps)?;
+            if place.is_none() {
+                remove(&temps)?;
+            }
             Ok(outcome)
         }
         Ended::Made { failed } => {
-            let contents = temps.into_iter().map(Content::Temp);
+            let near = temps.into_iter().zip(&targets).map(|(temp, target)| beside(temp, target));
+            let contents = near.collect::<Result<Vec<_>, _>>()?.into_iter().map(Content::Temp);
             deliver(ctx, job, job.task.outputs.iter().cloned().zip(contents).collect(), failed)
         }
+    }
+}
+
+/// What is on another file system than its target is brought there.
+fn beside(temp: PathBuf, target: &Path) -> Result<PathBuf, FsError> {
+    let folder = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
+    match fs::on_same_device(&folder(&temp), &folder(target)) {
+        true => Ok(temp),
+        false => fs::copy_beside(&temp, target, Durability::Unsynced),
     }
 }
 

@@ -54,38 +54,51 @@ impl Invocation {
     ) -> std::io::Result<Pid> {
         let (name, arguments) =
             self.words.split_first().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
-        let program = self.found.clone();
+        let mut command = Command::new(self.program(ctx).unwrap_or_default());
+        command.arg0(name).args(arguments).current_dir(&self.place);
+        command.stdin(Stdio::null());
+        command.stdout(stdout.unwrap_or(said).try_clone()?);
+        command.stderr(said.try_clone()?);
+        let (remove, set) = self.environment(ctx, spec);
+        for name in remove {
+            command.env_remove(name);
+        }
+        command.envs(set);
+        process::start_with(lifeline, &mut command)
+    }
+
+    /// The file of the program, as far as it is ours to look for.
+    pub(in super::super) fn program(&self, ctx: &BuildContext) -> Option<PathBuf> {
         let folder = &ctx.project.folder;
         let places = match self.own_first {
             true => [folder, &self.place],
             false => [&self.place, folder],
         };
-        let program = program.unwrap_or_else(|| program_path(name, places));
-        let mut command = Command::new(program);
-        command.arg0(name).args(arguments).current_dir(&self.place);
-        command.stdin(Stdio::null());
-        command.stdout(stdout.unwrap_or(said).try_clone()?);
-        command.stderr(said.try_clone()?);
-        keys::hide_from(&mut command, &spec.env_names);
-        command.env(FOLDER_VARIABLE, folder);
+        let name = self.words.first()?;
+        Some(self.found.clone().unwrap_or_else(|| program_path(name, places)))
+    }
+
+    /// Variables it does not get, and variables it is given.
+    pub(in super::super) fn environment(
+        &self,
+        ctx: &BuildContext,
+        spec: &CommandSpec,
+    ) -> (Vec<String>, Vec<(String, OsString)>) {
+        let mut remove = keys::hidden_but(&spec.env_names);
+        let mut set = vec![(FOLDER_VARIABLE.to_owned(), ctx.project.folder.clone().into_os_string())];
         if !self.variables.is_empty() {
-            for name in REDIRECTING {
-                command.env_remove(name);
-            }
+            remove.extend(REDIRECTING.iter().map(|name| (*name).to_owned()));
         }
-        for (name, value) in &self.variables {
-            command.env(name, value);
-        }
-        for (name, value) in spec.env_set.iter().chain(&self.arguments) {
-            command.env(name, value);
-        }
+        set.extend(self.variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let own = spec.env_set.iter().chain(&self.arguments);
+        set.extend(own.map(|(name, value)| (name.clone(), value.into())));
         for (name, value) in NOTES_VARIABLES.iter().zip(self.notes.iter().flatten()) {
             match value {
-                Some(path) => command.env(name, path),
-                None => command.env_remove(name),
-            };
+                Some(path) => set.push(((*name).to_owned(), path.clone())),
+                None => remove.push((*name).to_owned()),
+            }
         }
-        process::start_with(lifeline, &mut command)
+        (remove, set)
     }
 }
 

@@ -1,0 +1,4 @@
+//! Work that outlives the build, and runs elsewhere: executors.
+
+mod detached;
+mod keys;
