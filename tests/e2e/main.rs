@@ -19,6 +19,7 @@ mod checks;
 mod closing_messages;
 mod commands;
 mod conditions;
+mod counted;
 mod crash;
 mod doctor;
 mod durability;

@@ -194,6 +194,15 @@ impl Slots {
         self.endpoints[endpoint].is_parked()
     }
 
+    /// Takes a slot of an endpoint for a call that a task's own program makes, if it may begin; else when it may.
+    pub fn begin_call(&mut self, endpoint: usize, tokens: u64, now: Duration) -> Start {
+        let start = self.endpoints[endpoint].can_start(now, tokens);
+        if start == Start::Ready {
+            self.endpoints[endpoint].started(now, tokens);
+        }
+        start
+    }
+
     /// Takes the slots that a task needs.
     pub fn take(&mut self, needs: Needs, tokens: u64, now: Duration) {
         self.all.taken += 1;

@@ -283,7 +283,7 @@ fn take_stop(draft: &mut Draft, state: &mut State, delta: &Value) {
 }
 
 /// Their `input_tokens` leaves out what was cached; ours counts all.
-fn take_usage(from: &Value, usage: &mut Usage) {
+pub(crate) fn take_usage(from: &Value, usage: &mut Usage) {
     let number = |name: &str| from.get(name).and_then(Value::as_u64);
     if let Some(input) = number("input_tokens") {
         // The last event may tell less than the first.

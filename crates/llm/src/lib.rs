@@ -25,6 +25,7 @@ pub mod openai;
 pub mod probe;
 pub mod proxy;
 pub mod recorded;
+pub mod relay;
 pub mod reset;
 pub mod retry;
 pub mod retry_after;
@@ -285,6 +286,12 @@ pub trait Provider: Send + Sync {
 
     /// Whether the server behind it is at work on some call, asked briefly; None where it does not tell.
     fn is_busy(&self) -> Option<bool> {
+        None
+    }
+
+    /// The recorded answer to a call that a task's own program makes, found by [`relay::digest`]; none where nothing is
+    /// recorded.
+    fn relayed(&self, _request: &Request, _digest: &str) -> Option<(relay::Wire, Usage)> {
         None
     }
 

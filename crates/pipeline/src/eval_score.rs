@@ -116,6 +116,7 @@ mod tests {
                 cwd: None,
                 env_names: Vec::new(),
                 env_set: Vec::new(),
+                calls: None,
             }),
             threshold: 0.7,
             rescue: true,

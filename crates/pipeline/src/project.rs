@@ -389,6 +389,26 @@ impl Spec {
         own.into_iter().chain(evaluator)
     }
 
+    /// The model that its own program may call.
+    pub fn calls(&self) -> Option<&CallsSpec> {
+        match &self.recipe {
+            Recipe::Command(command) => command.calls.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The positions of all models that it, or its evaluator, may ask.
+    pub fn endpoints(&self) -> impl Iterator<Item = usize> {
+        self.prompts()
+            .flat_map(|prompt| prompt.models.iter().copied())
+            .chain(self.calls().map(|it| it.endpoint))
+    }
+
+    /// Whether answers of models are paid for in its making.
+    pub fn is_paid(&self) -> bool {
+        self.endpoints().next().is_some()
+    }
+
     /// The number of the lane it shares with other tasks.
     pub fn lane(&self) -> Option<usize> {
         self.isolate.as_ref().and_then(|isolate| isolate.lane.as_ref()).map(|(_, number)| *number)
@@ -522,7 +542,7 @@ impl Recipe {
     /// their own. One that works in place has no content to go back to while it runs.
     pub fn is_synced_late(&self) -> bool {
         match self {
-            Recipe::Command(command) => !command.in_place,
+            Recipe::Command(command) => !command.in_place && command.calls.is_none(),
             Recipe::Template(_) => true,
             Recipe::Group | Recipe::Prompt(_) | Recipe::Gate(_) | Recipe::Human(_) => false,
         }
@@ -615,6 +635,19 @@ pub struct CommandSpec {
     pub env_names: Vec<String>,
     /// Variables that are set.
     pub env_set: Vec<(String, String)>,
+    /// The model that it may call itself.
+    pub calls: Option<CallsSpec>,
+}
+
+/// The model that a command may call itself, and how often.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallsSpec {
+    /// Position in [`Project::endpoints`].
+    pub endpoint: usize,
+    /// Most calls of one attempt.
+    pub max_calls: Option<u64>,
+    /// USD of one attempt, from which on no call begins.
+    pub max_cost: Option<f64>,
 }
 
 /// What a command task runs.

@@ -46,7 +46,7 @@ pub fn pack(units: &Units<'_>, judge: &StaleCheck<'_>) -> Result<Packed, FsError
     for &id in judge.project.graph.order() {
         let task = &judge.project.graph[id];
         let spec = judge.project.spec(task);
-        if spec.prompts().next().is_none() {
+        if spec.prompts().next().is_none() && spec.calls().is_none() {
             continue;
         }
         for unit in units.of(&(id, None))? {
@@ -64,6 +64,9 @@ pub fn pack(units: &Units<'_>, judge: &StaleCheck<'_>) -> Result<Packed, FsError
             }
             if let Some(prompt) = spec.recipe.prompt() {
                 pack_one(&mut packed, judge, &unit, prompt, &done, prepared)?;
+            }
+            if spec.calls().is_some() {
+                pack_calls(&mut packed, judge, &unit)?;
             }
             if let Some(eval) = &spec.eval {
                 pack_verdicts(&mut packed, judge, &unit, &graph[node], eval, prepared)?;
@@ -122,7 +125,14 @@ fn pack_one(
     }
     let answer = RecordedAnswer::value_of(&text);
     let task = unit.name.split('[').next().unwrap_or_default().to_owned();
-    packed.answers.push(RecordedAnswer { task, key: unit.key.clone(), digest: Some(digest), answer, usage });
+    packed.answers.push(RecordedAnswer {
+        task,
+        key: unit.key.clone(),
+        digest: Some(digest),
+        answer,
+        usage,
+        wire: None,
+    });
     Ok(())
 }
 
@@ -157,7 +167,31 @@ fn pack_verdicts(
         let task = evaluation_of(unit.name.split('[').next().unwrap_or_default());
         let answer = RecordedAnswer::value_of(&reply.text);
         let (digest, usage) = (Some(digest), Some(reply.usage));
-        packed.answers.push(RecordedAnswer { task, key: unit.key.clone(), digest, answer, usage });
+        packed.answers.push(RecordedAnswer {
+            task,
+            key: unit.key.clone(),
+            digest,
+            answer,
+            usage,
+            wire: None,
+        });
+    }
+    Ok(())
+}
+
+/// The calls that a task's own program made, as they went over the wire.
+fn pack_calls(packed: &mut Packed, judge: &StaleCheck<'_>, unit: &Unit) -> Result<(), FsError> {
+    let task = unit.name.split('[').next().unwrap_or_default();
+    for call in judge.store.calls().list(&unit.name)?.into_iter().filter(|call| call.usable) {
+        let (Some(wire), Some(reply)) = (call.record.wire, call.record.reply) else { continue };
+        packed.answers.push(RecordedAnswer {
+            task: task.to_owned(),
+            key: unit.key.clone(),
+            digest: Some(wire.digest.clone()),
+            answer: reply.text.into(),
+            usage: Some(reply.usage),
+            wire: Some(wire),
+        });
     }
     Ok(())
 }
@@ -183,6 +217,7 @@ fn call_of(
     let same = |call: &KeptCall| {
         call.usable
             && !call.record.evaluation
+            && call.record.wire.is_none()
             && wanted.is_none_or(|wanted| digest_of_call(&call.record) == wanted)
     };
     Ok(calls.list(&unit.name)?.into_iter().rev().find(same).map(|call| call.record))

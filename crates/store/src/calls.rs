@@ -17,6 +17,7 @@ use super::sidecar::to_json;
 use super::task_dir_name;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_base::record::{Digest, SCHEMA};
+use planexe_llm::relay::Wire;
 use planexe_llm::{CallError, Rejected, Reply, Request};
 
 /// What became of an answer.
@@ -104,6 +105,9 @@ pub struct CallRecord {
     /// The task's evaluator was asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evaluation: bool,
+    /// The task's own program made it: the answer as it went over the wire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<Wire>,
     /// Fields of other versions, kept.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -390,6 +394,7 @@ mod tests {
             attempt: 1,
             error_id: None,
             evaluation: false,
+            wire: None,
             other: Map::new(),
         }
     }

@@ -317,6 +317,8 @@ fn tools(
             let _ = tell.lock().send(kind);
         }),
         frozen: options.frozen,
+        no_reuse: options.no_reuse,
+        no_proxy: session.variable("NO_PROXY").or_else(|| session.variable("no_proxy")),
         no_rescue: options.no_rescue,
         isolation: None,
         executors,
@@ -428,8 +430,7 @@ fn check_models(
         .graph()
         .ids()
         .filter(|id| mask[id.index()])
-        .flat_map(|id| project.spec(&engine.graph()[id]).prompts())
-        .flat_map(|prompt| prompt.models.clone())
+        .flat_map(|id| project.spec(&engine.graph()[id]).endpoints())
         .collect();
     endpoints.sort_unstable();
     endpoints.dedup();

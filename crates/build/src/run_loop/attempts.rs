@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::slots::Slots;
 use crate::check_staleness::{Judgement, Prepared};
 use crate::runner::providers::Providers;
-use crate::runner::{AttemptHistory, EndedAlone, Job, Live, Mark, OtherFields};
+use crate::runner::{AttemptHistory, EndedAlone, Job, Live, Mark, OtherFields, Turns};
 use planexe_base::cancel::Cancel;
 use planexe_base::clock;
 use planexe_base::record::Marker;
@@ -121,6 +121,7 @@ pub(super) struct JobContext<'a> {
     pub(super) cancel: &'a Cancel,
     /// Told that an answer is on disk.
     pub(super) answered: Box<dyn Fn(Usage) + Send>,
+    pub(super) turns: Box<dyn Turns>,
 }
 
 impl Pending {
@@ -235,6 +236,7 @@ impl Pending {
             history: std::mem::take(&mut self.history),
             live: Arc::new(if evaluates { live.evaluating() } else { live }),
             answered: with.answered,
+            turns: with.turns,
             task: with.task.clone(),
         })
     }

@@ -4,11 +4,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use super::Edits;
+use super::callers::WantedCall;
 use crate::jobserver as make;
 use crate::runner::{Job, Outcome};
 use planexe_base::event::Kind;
 use planexe_base::signals::Signals;
 use planexe_engine::graph::TaskId;
+use planexe_engine::slots::CallEnd;
 use planexe_llm::Usage;
 
 /// What other threads send to that of the build.
@@ -23,6 +25,10 @@ pub(super) enum WorkerMessage {
     ServerUp(usize),
     /// The server of an endpoint, which ran out of time, is idle.
     ServerIdle(usize),
+    /// A task's own program wants to call a model.
+    WantsCall(WantedCall),
+    /// Such a call is over.
+    CallOver(usize, CallEnd),
 }
 
 /// An attempt that ended.

@@ -30,6 +30,7 @@ use planexe_ui::progress::Sink;
 
 use attempts::Attempts;
 use caches::Caches;
+use callers::Callers;
 use inbox::{Inbox, WorkerMessage};
 use judging::Judging;
 use pace::Pace;
@@ -44,6 +45,7 @@ use tally::Tally;
 
 mod attempts;
 mod caches;
+mod callers;
 mod ending;
 mod fan_outs;
 mod finished;
@@ -79,6 +81,7 @@ pub struct Build<'a> {
     attempts: Attempts,
     servers: Servers,
     parked: Parked,
+    callers: Callers,
     inbox: Inbox<'a>,
     steering: Steering,
     tally: Tally,
@@ -146,6 +149,7 @@ impl<'a> Build<'a> {
             attempts: Attempts::new(slots),
             servers: Servers::default(),
             parked: Parked::default(),
+            callers: Callers::default(),
             inbox,
             steering: Steering::new(parts.controls),
             tally: Tally::default(),
@@ -171,6 +175,7 @@ impl<'a> Build<'a> {
         loop {
             self.act();
             self.look_for_patience();
+            self.let_callers_begin();
             if self.is_finished() {
                 break;
             }
@@ -224,7 +229,8 @@ impl<'a> Build<'a> {
 
     /// Waits until something happens, or it is time to look again.
     fn wait(&mut self) {
-        let wakeup = self.engine.wakeup(self.now()).map(|at| at.saturating_sub(self.now()));
+        let wakeups = [self.engine.wakeup(self.now()), self.callers.wakeup()];
+        let wakeup = wakeups.into_iter().flatten().min().map(|at| at.saturating_sub(self.now()));
         let mut message = self.inbox.wait(wakeup.unwrap_or(TICK).min(TICK));
         while let Some(one) = message {
             self.take_in_message(one);
@@ -250,6 +256,8 @@ impl<'a> Build<'a> {
             }
             WorkerMessage::ServerUp(endpoint) => self.server_up(endpoint),
             WorkerMessage::ServerIdle(endpoint) => self.engine.on(Input::ServerIdle(endpoint), now),
+            WorkerMessage::WantsCall(wanted) => self.callers.wait(wanted),
+            WorkerMessage::CallOver(endpoint, end) => self.engine.end_call(endpoint, end, now),
             WorkerMessage::Token(answer) => {
                 if let Some(error) = self.attempts.slots_mut().take_token(answer) {
                     let message =

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Build;
 use super::attempts::{Attempt, JobContext};
+use super::callers::WorkersTurns;
 use super::inbox::{Finished, WorkerMessage};
 use crate::runner::{self, Job, Outcome};
 use planexe_base::event::Kind;
@@ -71,7 +72,8 @@ impl Build<'_> {
         let rules = self.judge_with().rules_of(first);
         let sender = self.inbox.sender();
         let answered = Box::new(move |usage| drop(sender.send(WorkerMessage::Answered(id, usage))));
-        let with = JobContext { task, rules, cancel: &self.ctx.cancel, answered };
+        let turns = Box::new(WorkersTurns(self.inbox.sender()));
+        let with = JobContext { task, rules, cancel: &self.ctx.cancel, answered, turns };
         self.attempts.pending_mut(id)?.job(attempt, endpoint, with).map(Box::new)
     }
 

@@ -94,7 +94,7 @@ pub(super) fn commit_attempt(
         checkpoint: Some(checkpoint),
         durability: if late { Durability::Unsynced } else { Durability::Synced },
         // Where answers are paid for, the beginning of the attempt was written down too.
-        announced: spec.prompts().next().is_some() || success.is_some(),
+        announced: spec.is_paid() || success.is_some(),
         why: Why::Replaced,
     };
     let committed = commit::commit(&ctx.store, commit).and_then(|committed| {

@@ -97,5 +97,5 @@ fn invocation_of(
     let variables = worktree.map_or_else(Vec::new, JudgedWorktree::variables);
     // What the agent made of the evaluator in its worktree does not count.
     let own_first = worktree.is_some() || ctx.project.own_programs;
-    Ok(Invocation { found, words, arguments, place, notes: None, variables, own_first })
+    Ok(Invocation { found, words, arguments, place, notes: None, variables, served: Vec::new(), own_first })
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::isolated;
 use super::live::Live;
 use crate::check_staleness::Prepared;
+use planexe_base::cancel::Cancel;
 use planexe_base::record::{Done, State};
 use planexe_engine::graph::Task;
+use planexe_engine::slots::CallEnd;
 use planexe_llm::retry::Budgets;
 use planexe_llm::{Class, Rejected, Usage};
 use planexe_pipeline::eval_score::Evaluation;
@@ -52,6 +54,17 @@ pub struct Job {
     /// To be told that an answer is on disk, and what it used, or that a program ended well: its slot is free from
     /// then on.
     pub answered: Box<dyn Fn(Usage) + Send>,
+    /// For a turn at the slots of a model, before its own program may call it.
+    pub turns: Box<dyn Turns>,
+}
+
+/// Turns at the slots and limits of models, for calls that tasks' own programs make.
+pub trait Turns: Send + Sync {
+    /// Waits for a turn at an endpoint, for a call of about so many tokens; false if it is not to be made any more.
+    fn begin(&self, endpoint: usize, tokens: u64, cancel: &Cancel) -> bool;
+
+    /// Such a call is over.
+    fn end(&self, endpoint: usize, end: CallEnd);
 }
 
 /// Fields of other versions in the sidecars of a task.

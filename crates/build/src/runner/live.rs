@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use planexe_base::cancel::{Cancel, Level};
-use planexe_llm::CallProgress;
+use planexe_llm::{CallProgress, Usage};
 
 /// What a running attempt is doing, readable from another thread.
 #[derive(Debug)]
@@ -25,6 +25,11 @@ pub struct Live {
     growth: AtomicU64,
     /// Why it is ended alone.
     ended: Mutex<Option<EndedAlone>>,
+    /// What the calls of its own program used, those that were answered from what is kept included; and those that were
+    /// refused for good.
+    calls: Mutex<(Usage, bool)>,
+    /// Bytes that went through for its program.
+    relayed: AtomicU64,
     /// It is its task's evaluator that is at work.
     evaluates: bool,
     /// Where its program is, if an executor has it.
@@ -105,6 +110,8 @@ impl Live {
             stage: Mutex::default(),
             growth: AtomicU64::new(0),
             ended: Mutex::default(),
+            calls: Mutex::default(),
+            relayed: AtomicU64::new(0),
             evaluates: false,
             at: Mutex::default(),
             said: Mutex::default(),
@@ -114,6 +121,41 @@ impl Live {
     /// The same for an evaluation.
     pub fn evaluating(self) -> Live {
         Live { evaluates: true, ..self }
+    }
+
+    /// A call of its program was answered.
+    pub fn called(&self, usage: &Usage) {
+        self.calls.lock().0.add(usage);
+    }
+
+    /// What the calls of its program used.
+    pub fn calls(&self) -> Usage {
+        self.calls.lock().0
+    }
+
+    /// What they used, to be counted elsewhere from now on.
+    pub fn take_calls(&self) -> Usage {
+        std::mem::take(&mut self.calls.lock().0)
+    }
+
+    /// A call of its program was refused, since a limit of the build is reached.
+    pub fn refuse(&self) {
+        self.calls.lock().1 = true;
+    }
+
+    /// Whether one was.
+    pub fn is_refused(&self) -> bool {
+        self.calls.lock().1
+    }
+
+    /// Bytes went through for its program, which is progress.
+    pub fn relay(&self, bytes: usize) {
+        self.relayed.fetch_add(bytes as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// How many did.
+    pub fn relayed(&self) -> u64 {
+        self.relayed.load(Ordering::Relaxed)
     }
 
     /// Its program has written so much, or something else.
@@ -178,7 +220,11 @@ impl Live {
             Stage::Saving => ("saving", "saving".to_owned()),
             Stage::Running => {
                 let at = self.at.lock().clone();
-                ("running", at.unwrap_or_else(|| "running".to_owned()))
+                let running = at.unwrap_or_else(|| "running".to_owned());
+                match self.calls().calls {
+                    0 => ("running", running),
+                    calls => ("running", format!("{running}, {}", planexe_base::style::count(calls, "call"))),
+                }
             }
             Stage::Rendering => ("rendering", "rendering".to_owned()),
             Stage::Asking { rejected } => {

@@ -32,6 +32,7 @@ use planexe_store::{Store, Why};
 mod advice;
 mod command;
 mod completion;
+mod counted;
 pub mod eval;
 mod eval_program;
 pub mod expand;
@@ -49,7 +50,7 @@ pub mod template;
 
 use completion::commit_attempt;
 pub use completion::{Completed, Made};
-pub use job::{AttemptHistory, Conversation, Job, Notes, OtherFields};
+pub use job::{AttemptHistory, Conversation, Job, Notes, OtherFields, Turns};
 pub use live::{EndedAlone, Live, Mark, Stage};
 pub use program::Programs;
 use providers::Providers;
@@ -76,6 +77,10 @@ pub struct BuildContext {
     pub events: Box<dyn Fn(Kind) + Send + Sync>,
     /// `--frozen`: answers recorded for other prompts are refused.
     pub frozen: bool,
+    /// `--no-reuse`: kept answers are not looked for.
+    pub no_reuse: bool,
+    /// `NO_PROXY` of the environment, to which this machine is added for programs that are served a model.
+    pub no_proxy: Option<String>,
     /// `--no-rescue`: a command that exits with an error failed, whatever it left.
     pub no_rescue: bool,
     /// What was found of git, if a task of the build is isolated.
@@ -202,6 +207,7 @@ pub fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
         Recipe::Gate(spec) => gate::run(ctx, job, spec),
         Recipe::Human(spec) => human::run(ctx, job, spec),
     };
+    job.history.usage.add(&job.live.take_calls());
     job.conversation_mut().spent += start.elapsed();
     let outcome = instead(ctx, job, outcome);
     let outcome = settle(ctx, job, outcome);

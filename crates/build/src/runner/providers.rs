@@ -11,6 +11,7 @@ use planexe_base::process::Lifeline;
 use planexe_llm::ceiling::{Ceiling, Most};
 use planexe_llm::estimate::Calibration;
 use planexe_llm::keys::{self, KeyRing, Redactor};
+use planexe_llm::relay::upstream::Upstream;
 use planexe_llm::retry::{Budgets, Failed, ModelFacts, Next, Policy};
 use planexe_llm::rng::Rng;
 use planexe_llm::{self as llm, CallError, Class, Provider, Reply, Setup, Usage};
@@ -28,6 +29,8 @@ pub struct Providers {
     learned: BTreeMap<String, Calibration>,
     redactor: Redactor,
     made: Vec<OnceLock<Made>>,
+    /// Their servers, for calls of tasks' own programs.
+    upstreams: Vec<OnceLock<Result<Option<Upstream>, CallError>>>,
     /// Why an endpoint takes no more calls for now.
     closed: Vec<Mutex<Option<CallError>>>,
     /// Whether an endpoint has answered in this build.
@@ -60,6 +63,7 @@ impl Providers {
             learned,
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
+            upstreams: (0..count).map(|_| OnceLock::new()).collect(),
             closed: (0..count).map(|_| Mutex::default()).collect(),
             answered: (0..count).map(|_| AtomicBool::new(false)).collect(),
             ceiling: Arc::new(Ceiling::new(most)),
@@ -72,20 +76,37 @@ impl Providers {
     pub fn get(&self, endpoint: usize) -> Result<&dyn Provider, CallError> {
         let made = self.made[endpoint].get_or_init(|| {
             let table = &self.project.endpoints[endpoint];
-            let setup = Setup {
-                name: &table.name,
-                folder: &self.project.folder,
-                keys: &self.keys,
-                lifeline: &self.lifeline,
-                calibration: self.learned.get(&learned_name(table)).copied(),
-                ceiling: Some(&self.ceiling),
-            };
-            llm::provider(&table.model, &setup)
+            llm::provider(&table.model, &self.setup(table))
         });
         match made {
             Ok(provider) => Ok(provider.as_ref()),
             Err(error) => Err(error.clone()),
         }
+    }
+
+    fn setup<'a>(&'a self, table: &'a Endpoint) -> Setup<'a> {
+        Setup {
+            name: &table.name,
+            folder: &self.project.folder,
+            keys: &self.keys,
+            lifeline: &self.lifeline,
+            calibration: self.learned.get(&learned_name(table)).copied(),
+            ceiling: Some(&self.ceiling),
+        }
+    }
+
+    /// The server of an endpoint, as calls of tasks' own programs reach it; none for a model without one.
+    pub fn upstream(&self, endpoint: usize) -> Result<Option<&Upstream>, CallError> {
+        let made = self.upstreams[endpoint].get_or_init(|| {
+            let table = &self.project.endpoints[endpoint];
+            Upstream::new(&table.model, &self.setup(table))
+        });
+        made.as_ref().map(Option::as_ref).map_err(Clone::clone)
+    }
+
+    /// A text without any known key in it.
+    pub fn redact(&self, text: &str) -> String {
+        self.redactor.redact(text)
     }
 
     /// What is known of tokenizers now, by endpoint and model.

@@ -61,13 +61,19 @@ pub(super) fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
         status.model = Some(endpoint.model_name().to_owned());
         status.api = Some(endpoint.api().to_owned());
     }
+    if let Some(calls) = spec.calls().filter(|_| status.model.is_none()) {
+        let endpoint = &ctx.project.endpoints[calls.endpoint];
+        status.model = Some(endpoint.model_name().to_owned());
+        status.api = Some(endpoint.api().to_owned());
+    }
     status.pid = Some(ctx.pid);
     status.host = Some(ctx.host.clone());
     status.step = Some(spec.step);
     status.steps_total = Some(ctx.steps_total);
     status.decision_id = Some(job.prepared.decision_id.clone());
-    if job.history.usage.calls > 0 {
-        status.usage = Some(job.history.usage);
+    let usage = job.history.usage.plus(job.live.calls());
+    if usage.calls > 0 {
+        status.usage = Some(usage);
     }
     if state != State::Done && job.history.own.budgets != Budgets::default() {
         status.budgets = serde_json::to_value(&job.history.own.budgets).ok();
@@ -99,7 +105,10 @@ pub(super) fn write_status(
 /// or have a rejected one asked for anew.
 fn durability(ctx: &BuildContext, job: &Job) -> Durability {
     let spec = ctx.project.spec(&job.task);
-    let paid = spec.recipe.prompt().is_some() || spec.eval.is_some() || spec.isolate.is_some();
+    let paid = spec.recipe.prompt().is_some()
+        || spec.calls().is_some()
+        || spec.eval.is_some()
+        || spec.isolate.is_some();
     if paid { Durability::Synced } else { Durability::Unsynced }
 }
 

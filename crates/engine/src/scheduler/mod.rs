@@ -14,6 +14,7 @@ use crate::slots::{AtOnce, CallEnd, Needs, Slots};
 use planexe_base::call::Usage;
 use planexe_base::cancel::Level;
 use planexe_base::failure_class::Class;
+use planexe_base::limits::Start;
 
 mod fanout;
 mod lanes;
@@ -549,6 +550,16 @@ impl Engine {
     /// Tells how a task's call ended, before [`Event::Ended`]: what its endpoint's limits learn from.
     pub fn call_ended(&mut self, id: TaskId, result: Result<Usage, Class>, retry_after: Option<Duration>) {
         self.nodes[id.index()].call = Some((result, retry_after));
+    }
+
+    /// A call that a running task's own program makes: it takes a slot of its endpoint, if it may begin now.
+    pub fn begin_call(&mut self, endpoint: usize, tokens: u64, now: Duration) -> Start {
+        self.slots.begin_call(endpoint, tokens, now)
+    }
+
+    /// Such a call is over.
+    pub fn end_call(&mut self, endpoint: usize, end: CallEnd, now: Duration) {
+        self.slots.free_endpoint(endpoint, end, now);
     }
 
     /// Whether tasks that have another model ask that one in place of this endpoint for now.

@@ -31,6 +31,8 @@ use dial::{Dial, Lookup};
 
 /// Most bytes of an error's body that are read and kept.
 const ERROR_CAP: usize = 64 * 1024;
+/// How long an answer in one piece may take where no limit is set.
+const WHOLE: Duration = Duration::from_secs(30 * 60);
 /// Buffers of one connection. The defaults of 128 KiB each would make 256 calls cost 64 MiB.
 const BUFFER: usize = 16 * 1024;
 /// Most bytes of a response's headers; less than the buffer, or they would look like a broken connection.
@@ -125,8 +127,31 @@ impl Endpoint {
         body: &[u8],
         context: &CallContext<'a>,
     ) -> Result<Exchange<'a>, CallError> {
+        self.post_within(self.clocks, path, auth, body, context)
+    }
+
+    /// The same for an answer that comes in one piece: nothing is heard before all of it is written.
+    pub(super) fn post_for_whole<'a>(
+        &'a self,
+        path: &str,
+        auth: &[(&str, &str)],
+        body: &[u8],
+        context: &CallContext<'a>,
+    ) -> Result<Exchange<'a>, CallError> {
+        let whole = self.clocks.total.unwrap_or(WHOLE).max(self.clocks.first_token);
+        self.post_within(Clocks { first_token: whole, ..self.clocks }, path, auth, body, context)
+    }
+
+    fn post_within<'a>(
+        &'a self,
+        clocks: Clocks,
+        path: &str,
+        auth: &[(&str, &str)],
+        body: &[u8],
+        context: &CallContext<'a>,
+    ) -> Result<Exchange<'a>, CallError> {
         let started = Instant::now();
-        let watch = Watch::start(self.clocks, context.time_left, context.cancel);
+        let watch = Watch::start(clocks, context.time_left, context.cancel);
         if watch.check() {
             return Err(watch.error().unwrap_or_else(|| CallError::new(Class::Cancelled, "cancelled")));
         }

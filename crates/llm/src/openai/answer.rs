@@ -233,7 +233,7 @@ struct Delta<'a> {
 }
 
 /// Takes in usage as the many servers write it; what is missing or of another type changes nothing.
-fn take_usage(from: &Value, usage: &mut crate::Usage) {
+pub(crate) fn take_usage(from: &Value, usage: &mut crate::Usage) {
     let number = |pointer: &str| from.pointer(pointer).and_then(Value::as_u64);
     usage.input_tokens = number("/prompt_tokens").unwrap_or(usage.input_tokens);
     usage.output_tokens = number("/completion_tokens").unwrap_or(usage.output_tokens);

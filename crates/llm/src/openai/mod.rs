@@ -16,6 +16,7 @@ use crate::{CallContext, CallError, Class, Health, Provider, Reply, Request, pro
 mod answer;
 
 use answer::read;
+pub(crate) use answer::take_usage;
 
 const SERVERS: [Server; 8] = [
     Server::Openai,

@@ -9,8 +9,8 @@ use crate::manifest::executors;
 use crate::manifest::names::loose;
 use crate::manifest::types::{self, Env, Eval, ExecutorKind, Output, Task};
 use crate::project::{
-    CommandSpec, EvalSpec, Evaluator, ExecutorSpec, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, Line,
-    PromptSpec, Recipe, Spec, Template, Until,
+    CallsSpec, CommandSpec, EvalSpec, Evaluator, ExecutorSpec, ForeachSpec, GateSpec, HumanSpec, IsolateSpec,
+    Line, PromptSpec, Recipe, Spec, Template, Until,
 };
 use crate::template::Source;
 use planexe_base::record::Digest;
@@ -157,6 +157,7 @@ impl Loader<'_> {
                 cwd: None,
                 env_names: Vec::new(),
                 env_set: Vec::new(),
+                calls: None,
             }),
             (None, None) => return None,
         };
@@ -273,6 +274,11 @@ impl Loader<'_> {
             cwd: task.cwd.clone(),
             env_names,
             env_set,
+            calls: task.calls.as_deref().and_then(|calls| {
+                let (max_calls, max_cost) = calls.limits();
+                let endpoint = self.manifest.tables.models.get_index_of(calls.model())?;
+                Some(CallsSpec { endpoint, max_calls, max_cost })
+            }),
         }
     }
 

@@ -227,6 +227,7 @@ mod tests {
             attempt: 1,
             error_id: None,
             evaluation: false,
+            wire: None,
             other: Default::default(),
         };
         KeptCall { name: name.into(), usable, record }

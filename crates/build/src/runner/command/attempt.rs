@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::super::counted;
 use super::super::expand::Values;
 use super::super::isolated::Worktree;
 use super::super::isolated::watching::Watched;
@@ -61,15 +62,31 @@ impl Attempt<'_> {
             return self.run_elsewhere(place, did_nothing);
         }
         let (ctx, job) = (self.ctx, self.job);
-        let invocation = match self.invocation()? {
+        let mut invocation = match self.invocation()? {
             Ok(invocation) => invocation,
             Err(failure) => return Ok(Ended::Unmade(Outcome::Failed(failure))),
         };
         let said = scratch(ctx)?;
-        let end = self.run_program(&invocation, &said);
+        let end = match &self.spec.calls {
+            None => self.run_program(&invocation, &said),
+            Some(calls) => {
+                let served = counted::serve(ctx, job, calls, |variables| {
+                    invocation.served = variables;
+                    self.run_program(&invocation, &said)
+                });
+                match served? {
+                    Ok(end) => end,
+                    Err(failure) => return Ok(Ended::Unmade(Outcome::Failed(failure))),
+                }
+            }
+        };
         let tail = keep_log(ctx, job, &said)?;
         if tail.is_empty() && matches!(end, ProcessEnd::Exited(0)) {
             ctx.scratch.lock().push(said);
+        }
+        // What a program left that was refused a call, for want of money, is not what it was to make.
+        if job.live.is_refused() {
+            return Ok(Ended::Unmade(Outcome::Stopped));
         }
         let failed = match end {
             ProcessEnd::Exited(0) => {
@@ -170,7 +187,8 @@ impl Attempt<'_> {
             true => Some(self.notes()?),
             false => None,
         };
-        Ok(Ok(Invocation { found, words, arguments, place, notes, variables, own_first }))
+        let served = Vec::new();
+        Ok(Ok(Invocation { found, words, arguments, place, notes, variables, served, own_first }))
     }
 
     /// Its words and variables. Paths are given as seen from where it runs.
@@ -227,7 +245,7 @@ impl Attempt<'_> {
                 running();
             }
             let own = said.metadata().map_or(0, |metadata| metadata.len());
-            let sum = own.wrapping_add(written());
+            let sum = own.wrapping_add(written()).wrapping_add(live.relayed());
             live.grown(sum);
             sum
         })

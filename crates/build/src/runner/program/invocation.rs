@@ -38,6 +38,8 @@ pub(in super::super) struct Invocation {
     pub(in super::super) notes: Option<[Option<OsString>; 2]>,
     /// Of an isolated task: variables of its worktree.
     pub(in super::super) variables: Vec<(&'static str, OsString)>,
+    /// Of a program that is served a model: where, and the token. They hold against all others.
+    pub(in super::super) served: Vec<(&'static str, String)>,
     /// The pipeline's programs come before those where it runs.
     pub(in super::super) own_first: bool,
 }
@@ -98,6 +100,7 @@ impl Invocation {
                 None => remove.push((*name).to_owned()),
             }
         }
+        set.extend(self.served.iter().map(|(name, value)| ((*name).to_owned(), value.into())));
         (remove, set)
     }
 }

@@ -153,6 +153,7 @@ impl Asking<'_> {
             attempt: job.attempt,
             error_id: None,
             evaluation: job.evaluates,
+            wire: None,
             other: serde_json::Map::new(),
         }
     }

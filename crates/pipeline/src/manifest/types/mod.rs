@@ -22,8 +22,8 @@ pub use planexe_base::span::Span;
 pub use planexe_llm::config::{Api, CallTimeouts, Fail, FailShares, Model, OnMiss, Price, Retry, Server};
 pub use shape::OneOrMany;
 pub use task::{
-    Command, Complexity, Env, Eval, Foreach, Gate, GateAction, Inputs, Isolate, Kind, Lane, Output, Refine,
-    RenderedOutput, Task,
+    Calls, Command, Complexity, Env, Eval, Foreach, Gate, GateAction, Inputs, Isolate, Kind, Lane,
+    LimitedCalls, Output, Refine, RenderedOutput, Task,
 };
 
 /// A table that keeps the order of the file.

@@ -77,6 +77,8 @@ pub struct Task {
     pub env: Option<Box<Env>>,
     /// `agent` for a command that is an AI agent.
     pub kind: Option<Kind>,
+    /// The model that the command may call itself, or a table with limits. While it runs, planexe serves that model at `OPENAI_BASE_URL` and `ANTHROPIC_BASE_URL`, and records, limits and prices each call.
+    pub calls: Option<Box<Calls>>,
     /// The command works in its own git worktree, and its commits reach the base branch only if it succeeds: `true`, or a table. Tasks of one `lane` share a worktree, run one at a time and are merged together.
     pub isolate: Option<Box<Isolate>>,
     /// A condition over the inputs that passes, warns, stops or pauses the pipeline.
@@ -87,6 +89,46 @@ pub struct Task {
     pub eval: Option<Box<Eval>>,
     /// Rounds that improve the outputs, each with the evaluator's notes.
     pub refine: Option<Box<Refine>>,
+}
+
+/// `calls`: the model that a command may call itself.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Calls {
+    /// A model of `[models]`.
+    Model(String),
+    /// A model, and limits.
+    Limited(LimitedCalls),
+}
+
+impl Calls {
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        match self {
+            Calls::Model(name) => name,
+            Calls::Limited(table) => &table.model,
+        }
+    }
+
+    /// Its limits: calls, and USD.
+    pub fn limits(&self) -> (Option<u64>, Option<f64>) {
+        match self {
+            Calls::Model(_) => (None, None),
+            Calls::Limited(table) => (table.max_calls, table.max_cost),
+        }
+    }
+}
+
+/// `calls = { model = "cloud", max_calls = 40, max_cost = 0.5 }`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitedCalls {
+    /// A model of `[models]`.
+    pub model: String,
+    /// Most calls that one run of the command may make; those answered from `.planexe/` count too.
+    pub max_calls: Option<u64>,
+    /// USD that one run of the command may use before its next call is refused.
+    pub max_cost: Option<f64>,
 }
 
 /// `isolate`: a git worktree of its own for a command.

@@ -5,6 +5,7 @@ use crate::manifest::diagnostic::{Diagnostic, suggest};
 use crate::manifest::inputs::NamedInput;
 use crate::manifest::place::TablePath;
 use crate::manifest::types::{Command, Env};
+use planexe_llm::keys;
 
 /// `$in.NAME`, `$out.N` and `$key` in a command's text: what, and the name.
 fn placeholders(text: &str) -> Vec<(&'static str, &str)> {
@@ -65,6 +66,29 @@ impl TaskChecker<'_, '_> {
             self.placeholders(&at, part, inputs);
         }
         self.env_names();
+    }
+
+    /// A program that is served a model has no need of the key, and is not to call past the ledger.
+    fn keys_beside_calls(&mut self) {
+        let (Some(calls), Some(Env::Names(names))) = (&self.task.calls, self.task.env.as_deref()) else {
+            return;
+        };
+        let own = self.all.tables.models.get(calls.model()).and_then(|model| model.api_key_env.clone());
+        let hidden = keys::hidden();
+        let is_key = |name: &String| own.as_ref() == Some(name) || hidden.contains(name);
+        let found: Vec<usize> =
+            names.iter().enumerate().filter(|(_, name)| is_key(name)).map(|(at, _)| at).collect();
+        for at in found {
+            let name = &names[at];
+            self.add(
+                Diagnostic::at(
+                    self.at.then("env").then(at),
+                    format!("task `{}` is served a model (`calls`) and given the key `{name}` as well", self.name),
+                )
+                .wanted("a key that its program is not to see")
+                .hint("remove it from `env`: the program gets a token in `OPENAI_API_KEY` and `ANTHROPIC_API_KEY`"),
+            );
+        }
     }
 
     /// Braces of our templates, which mean nothing in a command.
@@ -130,6 +154,7 @@ impl TaskChecker<'_, '_> {
     }
 
     fn env_names(&mut self) {
+        self.keys_beside_calls();
         if let Some(Env::Table(table)) = self.task.env.as_deref() {
             for name in table.keys().filter(|name| name.is_empty() || name.contains('=')) {
                 self.add(

@@ -4,6 +4,7 @@ use super::TaskChecker;
 use crate::manifest::diagnostic::Diagnostic;
 use crate::manifest::executors;
 use crate::manifest::types::Command;
+use crate::manifest::types::ExecutorKind;
 
 impl TaskChecker<'_, '_> {
     pub(super) fn executor(&mut self) {
@@ -33,6 +34,20 @@ impl TaskChecker<'_, '_> {
             return;
         };
         let Some(command) = &task.command else { return };
+        if task.calls.is_some() && kind != ExecutorKind::Local {
+            self.add(
+                Diagnostic::at(
+                    self.at.then("calls"),
+                    format!(
+                        "task `{}` is served a model, and executor `{name}` outlives the build",
+                        self.name
+                    ),
+                )
+                .on_key()
+                .wanted("nobody would serve it then")
+                .hint("say `executor = \"local\"`"),
+            );
+        }
         if kind.is_here() {
             return;
         }

@@ -4,7 +4,7 @@ use super::super::diagnostic::{Diagnostic, nearest};
 use super::super::inputs::named;
 use super::super::place::TablePath;
 use super::super::recipe::Recipe;
-use super::super::types::{Check, Task};
+use super::super::types::{Calls, Check, OneOrMany, Task};
 use super::Checker;
 
 mod command;
@@ -120,6 +120,14 @@ impl TaskChecker<'_, '_> {
         self.tier();
         if let Some(models) = &task.model {
             self.all.model_names(&self.at.then("model"), models);
+        }
+        if let Some(calls) = &task.calls {
+            let model = OneOrMany::One(calls.model().to_owned());
+            let at = match calls.as_ref() {
+                Calls::Model(_) => self.at.then("calls"),
+                Calls::Limited(_) => self.at.then("calls").then("model"),
+            };
+            self.all.model_names(&at, &model);
         }
         if let Some(pool) = &task.pool
             && !tables.pools.contains_key(pool)

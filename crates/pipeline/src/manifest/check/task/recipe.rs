@@ -80,7 +80,7 @@ impl TaskChecker<'_, '_> {
         let any = [Prompt, Command, Template, Gate, Human].as_slice();
         // The evaluator of a command asks the task's model, unless it has one of its own.
         let asks_in_eval = task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
-        let given: [(&str, bool, &[Recipe]); 28] = [
+        let given: [(&str, bool, &[Recipe]); 29] = [
             ("system", task.system.is_some(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
             ("check", task.check.is_some(), &[Prompt, Human]),
@@ -95,6 +95,7 @@ impl TaskChecker<'_, '_> {
             ("cwd", task.cwd.is_some(), &[Command]),
             ("env", task.env.is_some(), &[Command]),
             ("kind", task.kind.is_some(), &[Command]),
+            ("calls", task.calls.is_some(), &[Command]),
             ("isolate", task.isolate.is_some(), &[Command]),
             ("executor", task.executor.is_some(), &[Command]),
             ("resources", task.resources.is_some(), &[Command]),

@@ -1,0 +1,490 @@
+//! Calls that a task's own program makes. While it runs, its model is served on loopback: each call is held to the limits,
+//! passed on with the real key, priced, and kept before its end reaches the program.
+//!
+//! A program that is run again gets the answers there are: a request is known by its bytes, and by how many equal ones were
+//! answered before it in the same run. So one that is killed pays again for the calls in flight, and for no others.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+
+use super::{BuildContext, Job, Live, Turns, error_id, failure};
+use planexe_base::cancel::{Cancel, Level};
+use planexe_base::clock;
+use planexe_base::failure_class::FailureClass;
+use planexe_base::fs::FsError;
+use planexe_base::record::{Digest, Failure, SCHEMA};
+use planexe_base::style;
+use planexe_llm::relay::server::{Answering, Answers, Asked, JSON, Relay};
+use planexe_llm::relay::upstream::{Broken, Passed};
+use planexe_llm::relay::{self, Dialect, Refusal, Route, Wire, made};
+use planexe_llm::{CallContext, CallError, CallProgress, Class, Reply, Request, UNREACHABLE, Usage};
+use planexe_pipeline::project::{CallsSpec, Endpoint};
+use planexe_store::Sidecar;
+use planexe_store::calls::{AnswerState, CallRecord, KeptCall, KeptRequest};
+use planexe_store::usage::{CallOf, UsageLine};
+
+/// How long a server that is away is waited for, unless its table says.
+const AWAY: Duration = Duration::from_secs(600);
+
+/// Variables of a program, with their values.
+type Variables = Vec<(&'static str, String)>;
+
+/// Serves the task's model while a program runs, which is given where, and a token.
+pub(super) fn serve<T>(
+    ctx: &BuildContext,
+    job: &Job,
+    calls: &CallsSpec,
+    run: impl FnOnce(Variables) -> T,
+) -> Result<Result<T, Failure>, FsError> {
+    let token = format!("planexe-{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let unserved = |error: io::Error| {
+        failure(FailureClass::Spawn, format!("its model cannot be served on 127.0.0.1: {error}"))
+    };
+    let relay = match Relay::bind(&token) {
+        Ok(relay) => relay,
+        Err(error) => return Ok(Err(unserved(error))),
+    };
+    let variables = variables(&relay.root(), &token, ctx.no_proxy.as_deref());
+    let cancel = job.live.cancel.of_one();
+    let counted = Counted {
+        ctx,
+        calls: *calls,
+        endpoint: &ctx.project.endpoints[calls.endpoint],
+        task: &job.task.name,
+        shown: ctx.project.spec(&job.task).shown_name(),
+        key: job.task.item.as_ref().map(|item| item.key.as_str()),
+        first: job.task.outputs.first().map(String::as_str),
+        attempt: job.attempt,
+        live: &job.live,
+        turns: &*job.turns,
+        cancel: cancel.clone(),
+        numbers: Mutex::default(),
+        broken: Mutex::default(),
+    };
+    // Who listens to calls under way is gone with the program.
+    let ended = relay.serve_while(&counted, || _ = cancel.raise(Level::Killing), || run(variables));
+    if let Some(error) = counted.broken.into_inner() {
+        return Err(error);
+    }
+    Ok(ended.map_err(unserved))
+}
+
+/// What tells the clients of both vendors where to call, and with what.
+fn variables(root: &str, token: &str, no_proxy: Option<&str>) -> Variables {
+    let here = "127.0.0.1";
+    let no_proxy = match no_proxy.map(str::trim).filter(|hosts| !hosts.is_empty()) {
+        Some(hosts) => format!("{hosts},{here}"),
+        None => here.to_owned(),
+    };
+    vec![
+        ("OPENAI_BASE_URL", format!("{root}/v1")),
+        ("OPENAI_API_BASE", format!("{root}/v1")),
+        ("OPENAI_API_KEY", token.to_owned()),
+        ("ANTHROPIC_BASE_URL", root.to_owned()),
+        ("ANTHROPIC_API_KEY", token.to_owned()),
+        ("ANTHROPIC_AUTH_TOKEN", token.to_owned()),
+        ("NO_PROXY", no_proxy.clone()),
+        ("no_proxy", no_proxy),
+    ]
+}
+
+/// The calls of one attempt.
+struct Counted<'a> {
+    ctx: &'a BuildContext,
+    calls: CallsSpec,
+    endpoint: &'a Endpoint,
+    task: &'a str,
+    shown: &'a str,
+    key: Option<&'a str>,
+    first: Option<&'a str>,
+    attempt: u32,
+    live: &'a Live,
+    turns: &'a dyn Turns,
+    /// Ends the calls under way.
+    cancel: Cancel,
+    /// By request: how many equal ones were answered or are under way, and the numbers of those that brought nothing.
+    numbers: Mutex<HashMap<String, (u32, Vec<u32>)>>,
+    /// A record could not be written.
+    broken: Mutex<Option<FsError>>,
+}
+
+/// One request, with the number it has among equal ones.
+struct Numbered {
+    route: Route,
+    dialect: Dialect,
+    body: Map<String, Value>,
+    /// What all equal ones have in common.
+    common: String,
+    number: u32,
+    /// What it is recorded by.
+    digest: String,
+}
+
+/// How a call ended.
+enum End {
+    /// The answer passed; what is not sent yet is in it.
+    Passed(Box<Passed>),
+    /// It is there, and nothing of it is sent.
+    Made(Wire, Box<Reply>),
+    /// It brought nothing.
+    Broken(Box<Broken>),
+}
+
+impl Answers for Counted<'_> {
+    fn answer(&self, asked: Asked, to: &mut Answering<'_>) -> io::Result<()> {
+        self.live.relay(asked.body.len());
+        let dialect = asked.dialect;
+        if asked.route == Route::Models {
+            return to.whole(200, &[JSON], &relay::models(self.endpoint.model_name(), dialect));
+        }
+        let body = match serde_json::from_slice::<Value>(&asked.body) {
+            Ok(Value::Object(body)) => body,
+            Ok(_) => return to.refuse(&Refusal::Bad("the body is no JSON object".to_owned()), dialect),
+            Err(error) => {
+                return to.refuse(&Refusal::Bad(format!("the body is no JSON: {error}")), dialect);
+            }
+        };
+        match self.ctx.providers.upstream(self.calls.endpoint) {
+            Err(error) => return to.refuse(&Refusal::Unavailable(error.message.text), dialect),
+            Ok(Some(upstream)) => {
+                if let Err(why) = upstream.speaks(asked.route) {
+                    return to.refuse(&Refusal::NoSuchRoute(why), dialect);
+                }
+            }
+            Ok(None) if asked.route == Route::CountTokens => {
+                return to.whole(200, &[JSON], &made::count(&body));
+            }
+            Ok(None) => {}
+        }
+        if asked.route == Route::CountTokens {
+            return self.count_tokens(&asked, body, to);
+        }
+        let request = self.numbered(asked.route, dialect, body);
+        let (common, number) = (request.common.clone(), request.number);
+        let delivered = self.answer_numbered(&asked, request, to);
+        // What brought nothing leaves its number to the next equal request, which is most likely the same once more.
+        if !matches!(delivered, Ok(true)) {
+            self.numbers.lock().entry(common).or_default().1.push(number);
+        }
+        delivered.map(drop)
+    }
+}
+
+impl Counted<'_> {
+    fn numbered(&self, route: Route, dialect: Dialect, body: Map<String, Value>) -> Numbered {
+        let common = relay::digest(route, &body, 0);
+        let mut numbers = self.numbers.lock();
+        let (next, back) = numbers.entry(common.clone()).or_default();
+        let number = match back.iter().enumerate().min_by_key(|(_, number)| **number).map(|(at, _)| at) {
+            Some(at) => back.swap_remove(at),
+            None => std::mem::replace(next, *next + 1),
+        };
+        let digest = if number == 0 { common.clone() } else { relay::digest(route, &body, number) };
+        Numbered { route, dialect, body, common, number, digest }
+    }
+
+    /// What a kept answer is found by: with another model it is another call.
+    fn kept_digest(&self, request: &Numbered) -> Digest {
+        let of = [&self.endpoint.name, self.endpoint.model_name(), &request.digest];
+        Digest::of(of.join("\0").as_bytes())
+    }
+
+    /// Answers a request from what is kept or recorded, or makes the call. Whether the client has an answer to it.
+    fn answer_numbered(&self, asked: &Asked, request: Numbered, to: &mut Answering<'_>) -> io::Result<bool> {
+        if let Some(why) = self.over_own_limit() {
+            to.refuse(&Refusal::Budget(why), request.dialect)?;
+            return Ok(false);
+        }
+        if !self.ctx.no_reuse
+            && let Some(kept) = self.ctx.store.calls().find_named(self.task, &self.kept_digest(&request))
+            && let KeptCall { record, .. } = kept
+            && let (Some(wire), Some(reply)) = (&record.wire, &record.reply)
+        {
+            if record.attempt < self.attempt
+                && let Err(error) = super::prompt::count_kept(self.ctx, &record)
+            {
+                return Err(self.broken(error));
+            }
+            self.live.called(&reply.usage);
+            send(to, wire, &wire.body)?;
+            return Ok(true);
+        }
+        self.call(asked, &request, to)
+    }
+
+    /// The limit of the task itself that is reached.
+    fn over_own_limit(&self) -> Option<String> {
+        let used = self.live.calls();
+        if let Some(most) = self.calls.max_calls.filter(|most| used.calls >= *most) {
+            return Some(format!(
+                "task `{}` may make {} (calls.max_calls)",
+                self.task,
+                style::count(most, "call")
+            ));
+        }
+        let most = self.calls.max_cost.filter(|most| used.cost_usd >= *most)?;
+        Some(format!("the calls of task `{}` may cost {most} USD (calls.max_cost)", self.task))
+    }
+
+    /// Makes a call, once it is its turn.
+    fn call(&self, asked: &Asked, request: &Numbered, to: &mut Answering<'_>) -> io::Result<bool> {
+        let (ctx, at) = (self.ctx, self.calls.endpoint);
+        let refuse =
+            |to: &mut Answering<'_>, refusal: Refusal| to.refuse(&refusal, request.dialect).map(|()| false);
+        let tokens = asked.body.len() as u64 / 3;
+        let begun = Instant::now();
+        loop {
+            if !self.turns.begin(at, tokens, &self.cancel) || ctx.cancel.is_broken() {
+                return refuse(to, Refusal::Unavailable("the build ends".to_owned()));
+            }
+            if !ctx.providers.ceiling.begin() {
+                self.turns.end(at, (Err(Class::Cancelled), None));
+                self.live.refuse();
+                let why = "the build has used up its limit of calls, tokens or money (--max-calls, --max-tokens, \
+                           --max-cost); what was paid for is kept";
+                return refuse(to, Refusal::Budget(why.to_owned()));
+            }
+            if let Err(error) = ctx.store.calls().keep_room(ctx.project.calls_at_once()) {
+                return Err(self.broken(error));
+            }
+            let (started_utc, started) = (clock::now_utc(), Instant::now());
+            let mut client = Client { to, begun: false, gone: false };
+            let end = self.end_of(asked, request, &mut client);
+            let unreached = |error: &CallError| error.code.as_deref() == Some(UNREACHABLE);
+            let heard = !matches!(&end, End::Broken(broken) if unreached(&broken.error));
+            ctx.providers.ceiling.end(heard);
+            let call = Call { request, started_utc, took: started.elapsed() };
+            let kept = self.keep(&call, &end);
+            let over = match &end {
+                End::Passed(passed) => (Ok(passed.reply.usage), None),
+                End::Made(_, reply) => (Ok(reply.usage), None),
+                End::Broken(broken) => (Err(broken.error.class), broken.error.retry_after),
+            };
+            self.turns.end(at, over);
+            if let Err(error) = kept {
+                return Err(self.broken(error));
+            }
+            let wait = self.endpoint.model.retry.and_then(|retry| retry.wait).map_or(AWAY, |span| span.0);
+            if heard || begun.elapsed() >= wait || self.cancel.is_killing() {
+                return client.finish(end, request.dialect, ctx);
+            }
+            // Nothing was sent, and nothing paid: its turn comes again when its server may be asked.
+        }
+    }
+
+    /// Passes a request on, or has a model without a server answer it.
+    fn end_of(&self, asked: &Asked, request: &Numbered, client: &mut Client<'_, '_>) -> End {
+        let (ctx, progress) = (self.ctx, CallProgress::default());
+        let context = CallContext { cancel: &self.cancel, progress: &progress, time_left: None };
+        let upstream = match ctx.providers.upstream(self.calls.endpoint) {
+            Ok(upstream) => upstream,
+            Err(error) => return End::Broken(Box::new(error.into())),
+        };
+        let Some(upstream) = upstream else {
+            return self.made(request, &context).unwrap_or_else(|error| End::Broken(Box::new(error.into())));
+        };
+        let header = |name: &str| asked.header(name).map(str::to_owned);
+        let passing = upstream.passing(request.route, request.body.clone(), header);
+        let mut piece = |text: &str| {
+            self.live.relay(text.len());
+            client.piece(&ctx.providers.redact(text));
+        };
+        match upstream.call(&passing, &context, &mut piece) {
+            Ok(passed) => {
+                self.live.relay(passed.body.len());
+                let reply = ctx.providers.redacted_reply(passed.reply);
+                let (body, held) = (ctx.providers.redact(&passed.body), ctx.providers.redact(&passed.held));
+                End::Passed(Box::new(Passed { reply, body, held, ..passed }))
+            }
+            Err(broken) => {
+                let error = ctx.providers.redacted(broken.error);
+                End::Broken(Box::new(Broken { error, told: broken.told }))
+            }
+        }
+    }
+
+    /// The answer of a model without a server: the recorded one to this very request, or one to its prompt.
+    fn made(&self, request: &Numbered, context: &CallContext<'_>) -> Result<End, CallError> {
+        let provider = self.ctx.providers.get(self.calls.endpoint)?;
+        let mut asked = self.asked(request, true);
+        asked
+            .params
+            .extend(request.body.get("max_tokens").map(|most| ("max_tokens".to_owned(), most.clone())));
+        if let Some((wire, usage)) = provider.relayed(&asked, &request.digest) {
+            let reply = Reply { text: made::shown(request.route, &wire), usage, ..Reply::default() };
+            return Ok(End::Made(wire, Box::new(reply)));
+        }
+        let reply = self.ctx.providers.redacted_reply(provider.call(&asked, context)?);
+        let wire = made::answer(request.route, &request.body, self.endpoint.model_name(), &reply);
+        let none = || {
+            CallError::new(Class::Config, format!("a model without a server has no {}", request.route.path()))
+        };
+        Ok(End::Made(wire.ok_or_else(none)?, Box::new(reply)))
+    }
+
+    fn asked(&self, request: &Numbered, all: bool) -> Request {
+        let key = self.key.map(str::to_owned);
+        Request { task: self.shown.to_owned(), key, ..made::request(request.route, &request.body, all) }
+    }
+
+    /// Keeps a call, synced, and counts it.
+    fn keep(&self, call: &Call<'_>, end: &End) -> Result<(), FsError> {
+        let (ctx, endpoint) = (self.ctx, self.endpoint);
+        let (result, wire): (Result<&Reply, &CallError>, _) = match end {
+            End::Passed(passed) => {
+                let body = passed.body.clone();
+                let content_type = passed.content_type.to_owned();
+                (Ok(&passed.reply), Some(Wire { status: 200, content_type, body, ..Wire::default() }))
+            }
+            End::Made(wire, reply) => (Ok(reply), Some(wire.clone())),
+            End::Broken(broken) => (Err(&broken.error), None),
+        };
+        // One that its program, or the end of the build, broke off before anything came tells nothing.
+        let error_id = result.is_err().then(error_id);
+        let route = call.request.route.path().to_owned();
+        let wire = wire.map(|wire| Wire { route, digest: call.request.digest.clone(), ..wire });
+        let record = CallRecord {
+            schema: SCHEMA,
+            task: self.task.to_owned(),
+            digest: self.kept_digest(call.request),
+            endpoint: endpoint.name.clone(),
+            model: endpoint.model_name().to_owned(),
+            api: endpoint.api().to_owned(),
+            request: KeptRequest::from(&self.asked(call.request, false)),
+            started_utc: call.started_utc.clone(),
+            ended_utc: clock::now_utc(),
+            reply: result.ok().cloned(),
+            error: result.err().cloned(),
+            verdict: if result.is_ok() { AnswerState::Accepted } else { AnswerState::Arrived },
+            attempt: self.attempt,
+            error_id,
+            evaluation: false,
+            wire,
+            other: Map::new(),
+        };
+        let status = self.first.map(|first| ctx.store.sidecar_path(first, Sidecar::Status));
+        ctx.store
+            .calls()
+            .keep_after(&record, &status.iter().map(|path| path.as_path()).collect::<Vec<_>>())?;
+        let mut usage = match result {
+            Ok(reply) => reply.usage,
+            Err(error) => error.usage,
+        };
+        usage.calls = 1;
+        self.count(&usage);
+        if result.is_ok() {
+            ctx.providers.answers(self.calls.endpoint);
+        }
+        let of = CallOf {
+            task: self.task,
+            attempt: self.attempt,
+            api: endpoint.api(),
+            model: endpoint.model_name(),
+            error_id: record.error_id.as_deref(),
+            ended_utc: &record.ended_utc,
+            duration_s: call.took.as_secs_f64(),
+        };
+        ctx.logs.usage(&UsageLine::of(of, result, &ctx.project.run))
+    }
+
+    fn count(&self, usage: &Usage) {
+        self.live.called(usage);
+        self.ctx.providers.ceiling.spend(usage);
+    }
+
+    /// Counts tokens where the model's server does, which is free of charge.
+    fn count_tokens(
+        &self,
+        asked: &Asked,
+        body: Map<String, Value>,
+        to: &mut Answering<'_>,
+    ) -> io::Result<()> {
+        let (common, number) = (String::new(), 0);
+        let digest = String::new();
+        let request = Numbered { route: asked.route, dialect: asked.dialect, body, common, number, digest };
+        let mut client = Client { to, begun: false, gone: false };
+        let end = self.end_of(asked, &request, &mut client);
+        client.finish(end, asked.dialect, self.ctx).map(drop)
+    }
+
+    /// A record cannot be written: the build must not go on.
+    fn broken(&self, error: FsError) -> io::Error {
+        self.ctx.cancel.break_off();
+        self.broken.lock().get_or_insert(error);
+        self.live.cancel.raise(Level::Killing);
+        io::Error::other("records cannot be written")
+    }
+}
+
+/// A call that was made.
+struct Call<'a> {
+    request: &'a Numbered,
+    started_utc: String,
+    took: Duration,
+}
+
+/// The way back to a client that may be gone: what it asked for is paid, and read to its end.
+struct Client<'a, 'b> {
+    to: &'a mut Answering<'b>,
+    begun: bool,
+    gone: bool,
+}
+
+impl Client<'_, '_> {
+    fn piece(&mut self, text: &str) {
+        if self.gone {
+            return;
+        }
+        let begun = if self.begun { Ok(()) } else { self.to.begin(200, &[STREAM]) };
+        self.begun = true;
+        self.gone = begun.and_then(|()| self.to.piece(text.as_bytes())).is_err();
+    }
+
+    /// Sends what is left of an answer, now that it is kept. Whether the client has it.
+    fn finish(mut self, end: End, dialect: Dialect, ctx: &BuildContext) -> io::Result<bool> {
+        match end {
+            End::Passed(passed) if passed.streamed => {
+                self.piece(&passed.held);
+                if self.gone {
+                    return Ok(false);
+                }
+                self.to.end().map(|()| true)
+            }
+            End::Passed(passed) => self
+                .to
+                .whole(200, &[("content-type", passed.content_type)], passed.body.as_bytes())
+                .map(|()| true),
+            End::Made(wire, _) => send(self.to, &wire, &wire.body).map(|()| true),
+            End::Broken(broken) if self.begun => match broken.told {
+                true => self.to.end().map(|()| false),
+                false => Err(self.to.break_off()),
+            },
+            End::Broken(broken) => {
+                let error = ctx.providers.redacted(broken.error);
+                let Some(status) = error.status.filter(|_| !error.raw.is_empty()) else {
+                    self.to.refuse(&Refusal::Unavailable(error.message.text), dialect)?;
+                    return Ok(false);
+                };
+                let json = serde_json::from_str::<Value>(&error.raw).is_ok();
+                let mut headers = vec![if json { JSON } else { ("content-type", "text/plain") }];
+                let seconds = error.retry_after.map(|wait| format!("{}", wait.as_secs_f64().ceil()));
+                headers.extend(seconds.iter().map(|seconds| ("retry-after", seconds.as_str())));
+                let again = error.should_retry.map(|again| again.to_string());
+                headers.extend(again.iter().map(|again| ("x-should-retry", again.as_str())));
+                self.to.whole(status, &headers, error.raw.as_bytes()).map(|()| false)
+            }
+        }
+    }
+}
+
+/// The header of a stream.
+const STREAM: (&str, &str) = ("content-type", "text/event-stream; charset=utf-8");
+
+/// Sends a kept answer.
+fn send(to: &mut Answering<'_>, wire: &Wire, body: &str) -> io::Result<()> {
+    to.whole(wire.status, &[("content-type", &wire.content_type)], body.as_bytes())
+}
