@@ -27,6 +27,7 @@ mod edit_plan;
 mod eval;
 mod execute;
 mod executors;
+mod facts;
 mod fake_llm;
 mod fallback;
 mod faults;

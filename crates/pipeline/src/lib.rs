@@ -4,6 +4,7 @@
 pub mod allowed_pipelines;
 pub mod check;
 pub mod eval_score;
+pub mod figures;
 pub mod input_files;
 pub mod items;
 pub mod lanes;

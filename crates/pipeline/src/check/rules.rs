@@ -14,6 +14,7 @@ use super::measure::LONGEST_PATTERN;
 use super::{Valid, Violation, ViolationKind, shortened};
 use crate::check::inputs::{self as given, Given};
 use crate::check::ranges_texts as pieces;
+use crate::figures::{self, Ledger};
 use crate::items::{canonical, select, steps};
 use crate::manifest::types::Check;
 use crate::text::{self as words, Phrases};
@@ -77,6 +78,7 @@ impl CompiledCheck {
         check.one_of.keys().for_each(|key| pointer("one_of", None, key));
         check.matches.keys().for_each(|key| pointer("matches", None, key));
         check.texts.keys().for_each(|key| pointer("texts", None, key));
+        check.facts.iter().for_each(|key| pointer("facts", None, key));
         for (key, source) in &check.refs {
             pointer("refs", None, key);
             let (_, within) = given::ref_parts(source);
@@ -156,6 +158,7 @@ impl CompiledCheck {
             || check.unique.iter().any(|at| !at.is_empty())
             || check.matches.keys().any(|at| !at.is_empty())
             || check.require.iter().any(given::looks_inside)
+            || check.facts.is_some()
             || !(check.refs.is_empty() && check.ranges.is_empty() && check.texts.is_empty())
     }
 
@@ -207,6 +210,12 @@ impl CompiledCheck {
         }
         pieces::ranges(&check.ranges, root, &mut found);
         pieces::texts(&check.texts, root, &mut found);
+        if let Some(pointer) = &check.facts {
+            facts(pointer, root, &mut found);
+        }
+        if check.arithmetic {
+            arithmetic(root, "", &mut found);
+        }
         given::refs(&check.refs, self.given.as_deref(), root, &mut found);
         given::requirements(&check.require, self.given.as_deref(), answer, &mut found);
         banned(&self.banned, answer, &mut found);
@@ -237,6 +246,41 @@ impl planexe_llm::Adjust for CompiledCheck {
                 }
             }
         }
+    }
+}
+
+/// `check.arithmetic`: what the texts of an answer state adds up.
+fn arithmetic(value: &Value, path: &str, found: &mut Vec<Violation>) {
+    match value {
+        Value::String(text) => found.extend(figures::arithmetic(text).into_iter().map(|fault| {
+            let line = if text.contains('\n') { format!("line {}: ", fault.line) } else { String::new() };
+            broken(path, format!("{line}{}", fault.message)).found(&Value::from(fault.said))
+        })),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(n, item)| arithmetic(item, &format!("{path}/{n}"), found));
+        }
+        Value::Object(members) => {
+            let step = |key: &str| key.replace('~', "~0").replace('/', "~1");
+            members.iter().for_each(|(key, item)| arithmetic(item, &format!("{path}/{}", step(key)), found));
+        }
+        _ => {}
+    }
+}
+
+/// `check.facts`: facts agree with their formulas, units, ranges and dates.
+fn facts(pointer: &str, root: &Value, found: &mut Vec<Violation>) {
+    let lists = at(root, pointer);
+    if lists.is_empty() {
+        found.push(broken(pointer, "wanted a list of facts, and nothing is there".to_owned()));
+    }
+    for (path, list) in lists {
+        let faults = Ledger::read(list).err().unwrap_or_default();
+        found.extend(faults.into_iter().map(|fault| {
+            let member = if fault.member.is_empty() { String::new() } else { format!("/{}", fault.member) };
+            let place =
+                if list.is_array() { format!("{path}/{}{member}", fault.index) } else { path.clone() };
+            broken(&place, fault.message)
+        }));
     }
 }
 

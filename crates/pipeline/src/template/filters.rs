@@ -7,11 +7,22 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::items::canonical;
-use crate::template::WORDS;
+use crate::template::{WORDS, figures};
 use crate::text::{self as words, Phrases};
 
 /// Their names, for suggestions.
-pub const NAMES: [&str; 6] = ["days_until", "digest", "fromjson", "fromjsonl", "fromtoml", "mentions"];
+pub const NAMES: [&str; 10] = [
+    "arithmetic",
+    "date_faults",
+    "days_until",
+    "digest",
+    "fact_faults",
+    "facts",
+    "fromjson",
+    "fromjsonl",
+    "fromtoml",
+    "mentions",
+];
 
 /// Adds them to an environment.
 pub fn add(env: &mut Environment<'_>) {
@@ -21,10 +32,11 @@ pub fn add(env: &mut Environment<'_>) {
     env.add_filter("digest", digest);
     env.add_filter("days_until", days_until);
     env.add_filter("mentions", mentions);
+    figures::add(env);
     env.add_test("date", |value: &Value| value.as_str().is_some_and(|text| date(text).is_some()));
 }
 
-fn wrong(message: String) -> Error {
+pub(super) fn wrong(message: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 

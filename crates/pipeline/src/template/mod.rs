@@ -16,6 +16,7 @@ use strict_compare as order;
 
 mod bounds;
 mod condition;
+mod figures;
 pub mod filters;
 mod format;
 pub mod strict_compare;

@@ -40,6 +40,13 @@ pub struct Check {
     /// Rules for estimates given as ranges.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<RangeRule>,
+    /// Whether sums, products, shares and totals of tables that the answer states are computed and must hold.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub arithmetic: bool,
+    /// JSON pointer of a list of facts, each with `id`, `value`, `unit`, `currency`, `low`, `high` and `formula`; formulas,
+    /// units, ranges, sums and dates are computed and must agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facts: Option<String>,
     /// Texts inside the answer, by JSON pointer (`*` allowed), and how concrete each must be.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub texts: Map<TextRule>,

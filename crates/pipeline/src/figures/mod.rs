@@ -1,0 +1,39 @@
+//! Figures of a plan: exact numbers, units and dates, facts with formulas over other facts, and the arithmetic that texts
+//! claim. All of it is computed here, and none of it by a model.
+
+mod claims;
+mod dates;
+mod facts;
+mod formula;
+mod number;
+mod scan;
+mod tables;
+#[cfg(test)]
+mod test;
+mod unit;
+
+pub use claims::arithmetic;
+pub use dates::{Calendar, Phase};
+pub use facts::{Fact, FactFault, Ledger};
+pub use formula::Amount;
+pub use number::Number;
+pub use unit::Unit;
+
+use serde::Serialize;
+
+/// Something a text says that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TextFault {
+    /// The line, from 1.
+    pub line: usize,
+    /// What the text says, shortened.
+    pub said: String,
+    /// What is wrong with it, with what was computed.
+    pub message: String,
+}
+
+impl std::fmt::Display for TextFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}: {} (found “{}”)", self.line, self.message, self.said)
+    }
+}

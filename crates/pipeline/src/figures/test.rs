@@ -1,0 +1,156 @@
+//! What texts claim, true and false.
+
+use jiff::civil::date;
+
+use super::{Calendar, Phase, arithmetic};
+
+fn faults(text: &str) -> Vec<String> {
+    arithmetic(text).iter().map(|fault| fault.message.clone()).collect()
+}
+
+#[test]
+fn what_adds_up_is_no_fault() {
+    for text in [
+        "21 stalls × EUR 850 × 12 months = EUR 214,200",
+        "EUR 3.2 million + EUR 1.6 million + EUR 1.1 million + EUR 0.5 million = EUR 6.4 million",
+        "EUR 3.2 + 1.6 + 1.1 + 0.5 million = EUR 6.4 million",
+        "In 2027 21 stalls × 850 = 17,850 a month",
+        "EUR 214,200 = 21 × EUR 850 × 12",
+        "8% × 90,000 = 7,200",
+        "11 of 32 stalls (34%) go to starters",
+        "11 of the 32 stalls (34.4%)",
+        "1,400 m³ at EUR 300 per m³, EUR 420,000 in all",
+        "EUR 6.4 million in all: EUR 3.2 million from the city, EUR 1.6 million from the fund, EUR 1.1 million from a bank and EUR 0.5 million in shares",
+        "40% + 35% + 25% = 100%",
+        "2,600 m² plus 1,600 m² makes 4,200 m²",
+        "100 / 3 ≈ 33",
+        "1,237 × 9 = about 11,000",
+        "(21 × 850 = 17,850)",
+        "EUR 293,400 ≈ EUR 293,000",
+        "11 × 90,000 × 8% + 21 × 850 × 12 = EUR 293,400",
+        "The loan is 25 years at 4%, EUR 70,400 a year.",
+        "21 stalls at EUR 850 a month and 11 starters",
+        "On 2027-03-01 = start, 5-6 weeks = one month and a half",
+        "score = 3/5, version 1.2.3 = 4",
+        "a = b + c",
+        "12 stalls at EUR 850 a month, EUR 500,000 in all",
+        "x = 3, y = 4",
+        "The total of EUR 6.4 million includes: EUR 420,000 a year for soil, EUR 3 per visit",
+        "6 × 7 = 42, 42 + 1 = 43",
+        "3 × 4 = 12 = 2 × 6",
+        "```\n1 + 1 = 3\n```",
+        "| Item | EUR |\n|---|---:|\n| Soil | 420,000 |\n| Roof | 1,680,000 |\n| **Total** | **2,100,000** |",
+        "| Item | Share |\n|---|---|\n| a | 33% |\n| b | 33% |\n| c | 33% |\n| Total | 100% |",
+        "| a | 1 |\n| b | x |\n| Total | 7 |",
+        "| a | 1 |\n| b | 2 |\n| Subtotal | 3 |\n| c | 4 |\n| d | 5 |\n| Subtotal | 9 |\n| Total | 12 |",
+        "| Total |\n| 3 |",
+    ] {
+        assert_eq!(faults(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn what_does_not_is_told_with_what_it_comes_to() {
+    for (text, wanted) in [
+        ("21 stalls × EUR 850 × 12 months = EUR 241,200", "comes to 214,200, not 241,200"),
+        (
+            "3.2 million + 1.6 million + 1.1 million + 0.5 million = 6.5 million",
+            "comes to 6,400,000, not 6,500,000",
+        ),
+        ("EUR 3.2 + 1.6 + 1.1 + 0.5 million = EUR 6.3 million", "not 6,300,000"),
+        ("200 × 3 = 600k", "off by a power of a thousand"),
+        ("EUR 214 = 21 × EUR 850 × 12", "comes to 214,200, not 214"),
+        ("11 of 32 stalls (43%)", "comes to 34.375%, not 43%"),
+        ("1,400 m³ at EUR 300 per m³, EUR 240,000 in all", "comes to 420,000, not 240,000"),
+        (
+            "EUR 6.4 million in all: EUR 3.2 million from the city, EUR 1.6 million from the fund, EUR 1.1 million from a bank and EUR 0.6 million in shares",
+            "comes to 6,500,000, not 6,400,000",
+        ),
+        ("EUR 1,680,000 + EUR 420,000 = EUR 2,000,000", "comes to 2,100,000, not 2,000,000"),
+        ("40% + 35% + 20% = 100%", "comes to 95%, not 100%"),
+        ("2,600 m² plus 1,600 m² makes 4,300 m²", "comes to 4,200, not 4,300"),
+        ("1,237 × 9 = about 15,000", "comes to 11,133, not 15,000"),
+        ("6 × 7 = 42, 42 + 1 = 44", "comes to 43, not 44"),
+        ("It is dear. 12 + 12 = 25. It is late.", "comes to 24, not 25"),
+        (
+            "| Item | EUR |\n|---|---:|\n| Soil | 420,000 |\n| Roof | 1,680,000 |\n| **Total** | **2,200,000** |",
+            "column 2 adds up to 2,100,000, not 2,200,000",
+        ),
+        (
+            "| Item | Share |\n|---|---|\n| a | 33% |\n| b | 33% |\n| Total | 100% |",
+            "column 2 adds up to 66%, not 100%",
+        ),
+        ("| a | 1 |\n| b | 2 |\n| Subtotal | 4 |", "adds up to 3, not 4"),
+        ("| a | 1 | 0.1 |\n| b | 2 | 0.2 |\n| Total | 3 | 0.4 |", "column 3 adds up to 0.3, not 0.4"),
+    ] {
+        let found = faults(text).join("\n");
+        assert!(found.contains(wanted), "{text}: {found}");
+    }
+    assert_eq!(arithmetic("a\n\n1 + 1 = 3\n")[0].line, 3);
+}
+
+#[test]
+fn odd_texts_break_nothing() {
+    for text in [
+        "= = =",
+        "1 =",
+        "= 1 + 1",
+        "( ( ( 1 + = 2",
+        "1 / 0 = 5",
+        "€€€ = $",
+        "|||\n|-|\n",
+        "9".repeat(400).as_str(),
+        "1 + ".repeat(4000).as_str(),
+        "é × ü = ß 1 × 2 = 3ü",
+    ] {
+        let _ = arithmetic(text);
+    }
+}
+
+/// Pieces in every order of three, some of them more than one byte a letter.
+#[test]
+fn no_order_of_pieces_breaks_it() {
+    let pieces = [
+        ". ", " | ", "=", "≈", "(", ")", " × ", "1,400", "3.2", "€", "EUR", " million", "%", " a ", ": ",
+        "-", "é", "\n|",
+    ];
+    let all = pieces.len().pow(3);
+    for n in 0..all {
+        let order = (0u32..3).map(|place| pieces[n / pieces.len().pow(place) % pieces.len()]);
+        let text: String = order.collect();
+        let _ = arithmetic(&format!("1 + 2{text}3 × 4{text}5"));
+    }
+}
+
+#[test]
+fn a_table_row_ends_in_a_sentence() {
+    assert_eq!(faults("| It stays. | 2 + 2 = 5. |"), ["comes to 4, not 5"]);
+}
+
+#[test]
+fn a_month_is_counted_from_what_it_names() {
+    let phases =
+        vec![Phase { names: vec!["phase 2".into(), "construction".into()], start: date(2028, 5, 15) }];
+    let calendar = Calendar { start: date(2027, 3, 1), phases };
+    for text in [
+        "Month 0 (2027-03-01), Month 27 (June 2029)",
+        "Month 3 of phase 2 (August 2028)",
+        "Month 3 of construction (15 August 2028)",
+        "Month 3 of the moon (August 1969)",
+        "Month 3 (of four)",
+        "by Month 6, September 2027",
+    ] {
+        assert_eq!(calendar.faults(text), [], "{text}");
+    }
+    for (text, wanted) in [
+        ("Month 27 (July 2029)", "is 2029-06, 27 months from the start (2027-03-01)"),
+        ("Month 3 of phase 2 (June 2027)", "is 2028-08, 3 months from the start of phase 2 (2028-05-15)"),
+        ("Month 3 of construction (2028-09-15)", "is 2028-08"),
+    ] {
+        let found = calendar.faults(text);
+        assert!(found.iter().any(|fault| fault.message.contains(wanted)), "{text}: {found:?}");
+    }
+    // The start moves, and every month with it.
+    let moved = Calendar { start: date(2027, 6, 1), ..calendar };
+    assert_eq!(moved.faults("Month 0 (2027-03-01), Month 27 (June 2029)").len(), 2);
+}

@@ -1,0 +1,177 @@
+//! Filters over facts: `{% set fact = ledger.facts | facts %}`, then `{{ fact.budget }}` is the fact as it is written into a
+//! text, and `{{ fact.budget.value }}` a member of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr};
+use minijinja::{Environment, Error, ErrorKind, Value};
+
+use super::filters::wrong;
+use crate::figures::{self, Amount, Calendar, Fact, FactFault, Ledger, Phase};
+
+/// Adds them to an environment.
+pub(super) fn add(env: &mut Environment<'_>) {
+    env.add_filter("facts", facts);
+    env.add_filter("fact_faults", fact_faults);
+    env.add_filter("arithmetic", arithmetic);
+    env.add_filter("date_faults", date_faults);
+}
+
+fn read(list: &Value) -> Result<Result<Ledger, Vec<FactFault>>, Error> {
+    let json = serde_json::to_value(list).map_err(|error| wrong(format!("facts are data: {error}")))?;
+    Ok(Ledger::read(&json))
+}
+
+/// The facts of a list, by id; those that do not agree with their formulas are an error that names them.
+fn facts(list: &Value) -> Result<Value, Error> {
+    match read(list)? {
+        Ok(ledger) => Ok(Value::from_object(Facts(Arc::new(ledger)))),
+        Err(faults) => {
+            let told: Vec<String> = faults.iter().take(5).map(|fault| fault.message.clone()).collect();
+            let more = faults.len().saturating_sub(5);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            Err(wrong(format!("the facts do not agree: {}{more}", told.join("; "))))
+        }
+    }
+}
+
+/// What is wrong with the facts of a list, one text each; none if they agree.
+fn fact_faults(list: &Value) -> Result<Vec<String>, Error> {
+    Ok(read(list)?.err().unwrap_or_default().into_iter().map(|fault| fault.message).collect())
+}
+
+/// What a text states and does not add up: its line, what it says, what is wrong.
+fn arithmetic(text: String) -> Value {
+    Value::from_serialize(figures::arithmetic(&text))
+}
+
+/// Dates beside a `Month N` that are others than it says, counted from `start=`, or from the phase the text names:
+/// `phases=[{"name": "construction", "start": "2028-05-15"}]` are phases 1, 2, ... and have their names.
+fn date_faults(text: String, kwargs: Kwargs) -> Result<Value, Error> {
+    let day = |text: &str| {
+        text.parse::<Date>().map_err(|_| wrong(format!("`{text}` is no date; wanted one like 2026-11-23")))
+    };
+    let start = day(&kwargs.get::<String>("start")?)?;
+    let listed: Option<Value> = kwargs.get("phases")?;
+    kwargs.assert_all_used()?;
+    let mut phases = Vec::new();
+    for (n, phase) in listed.iter().flat_map(|list| list.try_iter()).flatten().enumerate() {
+        let member = |key: &str| phase.get_attr(key).ok().and_then(|value| value.as_str().map(str::to_owned));
+        let from = member("start").ok_or_else(|| wrong(format!("phase {} has no `start`", n + 1)))?;
+        let names = [Some(format!("phase {}", n + 1)), member("name")].into_iter().flatten().collect();
+        phases.push(Phase { names, start: day(&from)? });
+    }
+    Ok(Value::from_serialize(Calendar { start, phases }.faults(&text)))
+}
+
+#[derive(Debug)]
+struct Facts(Arc<Ledger>);
+
+impl Object for Facts {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let id = key.as_str()?;
+        Some(match self.0.get(id) {
+            Ok(fact) => Value::from_object(Shown(fact.clone(), self.0.clone())),
+            Err(near) => {
+                let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                Value::from(Error::new(ErrorKind::InvalidOperation, format!("there is no fact `{id}`{hint}")))
+            }
+        })
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.facts().iter().map(|fact| Value::from(fact.id.as_str())).collect())
+    }
+}
+
+/// A fact as a template sees it.
+#[derive(Debug)]
+struct Shown(Fact, Arc<Ledger>);
+
+impl Object for Shown {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "text" => Some(Value::from(self.0.text.as_str())),
+            "rests_on" => Some(Value::from_serialize(self.1.rests_on(&self.0))),
+            // As computed, where only a formula is written.
+            "computed" => Some(Value::from(match &self.0.amount {
+                Amount::Day(day) => day.to_string(),
+                Amount::Quantity { range, .. } => range[1].grouped().replace(',', ""),
+            })),
+            member => self.0.members.get(member).map(Value::from_serialize),
+        }
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::context;
+
+    use crate::template::{RenderError, Source, render};
+
+    fn text(source: &str) -> Result<String, RenderError> {
+        let list = serde_json::json!([
+            {"id": "city", "value": 3_200_000, "currency": "EUR", "origin": "plan.txt"},
+            {"id": "fund", "value": 1_600_000, "currency": "EUR"},
+            {"id": "both", "currency": "EUR", "formula": "city + fund"}
+        ]);
+        let wrong = serde_json::json!([{"id": "a", "value": 1}, {"id": "b", "value": 3, "formula": "a + 1"}]);
+        let context = context! { list => minijinja::Value::from_serialize(list), wrong => minijinja::Value::from_serialize(wrong) };
+        render(&Source::new("t", source), &context, false)
+    }
+
+    #[test]
+    fn a_fact_is_written_into_a_text() {
+        for (source, wanted) in [
+            (
+                "{% set fact = list | facts %}{{ fact.both }} of {{ fact.city }}",
+                "EUR 4,800,000 of EUR 3,200,000",
+            ),
+            (
+                "{% set fact = list | facts %}{{ fact.city.origin }} {{ fact.both.computed }}",
+                "plan.txt 4800000",
+            ),
+            ("{% set fact = list | facts %}{{ fact.both.rests_on | join(' ') }}", "city fund"),
+            (
+                "{% set fact = list | facts %}{% for id in fact %}{{ fact[id].text }};{% endfor %}",
+                "EUR 3,200,000;EUR 1,600,000;EUR 4,800,000;",
+            ),
+            ("{{ list | fact_faults | length }}", "0"),
+            (
+                "{% set found = 'one\n1 + 1 = 3' | arithmetic %}{{ found[0].line }} {{ found[0].message }}",
+                "2 comes to 2, not 3",
+            ),
+            (
+                "{% set found = 'Month 1 of phase 1 (May 2028)' | date_faults(start='2027-03-01', phases=[{'name': 'works', 'start': '2028-05-15'}]) %}{{ found[0].message }}",
+                "is 2028-06, 1 months from the start of phase 1 (2028-05-15)",
+            ),
+            ("{{ (wrong | fact_faults)[0] }}", "`b` is given as 3; its formula `a + 1` comes to 2"),
+        ] {
+            assert_eq!(text(source).as_deref(), Ok(wanted), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_fact_is_told() {
+        for (source, wanted) in [
+            ("{% set fact = list | facts %}{{ fact.cty }}", "there is no fact `cty`; did you mean `city`?"),
+            (
+                "{% set fact = wrong | facts %}{{ fact.a }}",
+                "`b` is given as 3; its formula `a + 1` comes to 2",
+            ),
+        ] {
+            let error = text(source).expect_err(source);
+            assert!(error.message.contains(wanted), "{source}: {}", error.message);
+        }
+    }
+}
