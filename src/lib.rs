@@ -19,4 +19,5 @@ pub mod cli;
 pub mod commands;
 pub mod mcp;
 pub mod ops;
+pub mod serve;
 pub mod signals_at_start;

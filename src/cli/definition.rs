@@ -171,6 +171,12 @@ pub enum Command {
     /// Draw the graph of tasks and files
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(commands::graph::GraphArgs),
+    /// Show a run, or the runs of a folder, as a live page in this machine's browser
+    #[command(after_help = UI_NOTES)]
+    Ui(commands::ui::UiArgs),
+    /// Write the run as one page for a browser: state, graph, timeline, cost, failures, prompts and answers
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(commands::report::ReportArgs),
     /// Write when each call ran and each wait was, for Perfetto and chrome://tracing
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(commands::trace::TraceArgs),
@@ -251,6 +257,23 @@ Examples:
   planexe log chart                   the output of its command
 
 For a task without calls, it shows the prompt that would be sent now.";
+
+const UI_NOTES: &str = "\
+Examples:
+  planexe ui --open                        the run here
+  planexe ui runs                          all runs of a folder
+  planexe ui --port 8123 --allow-changes   with buttons that pause, retry and pass gates
+
+It listens on 127.0.0.1 only. The address it prints holds a token that is made anew each time; without it nothing of a run \
+is answered. docs/seeing.md describes the page and what it asks for.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  planexe report --html run.html           the run here, to open, mail or keep with a CI job
+  planexe report runs/bakery --html b.html
+
+The page is one file without scripts; it loads nothing and works from disk. Long texts are cut and tasks beyond about 10 MB \
+left out; the page says so. Keys are replaced.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:

@@ -154,6 +154,8 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Gc(args) => commands::gc::run(session, &args),
         Command::Doctor(args) => commands::doctor::run(session, &args),
         Command::Trace(args) => commands::trace::run(session, &args),
+        Command::Report(args) => commands::report::run(session, &args),
+        Command::Ui(args) => commands::ui::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),
         Command::Schema(args) => commands::schema::run(session, &args),
         Command::Complexity(args) => commands::complexity::run(session, &args),

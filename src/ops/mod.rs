@@ -19,6 +19,7 @@ pub mod optimize;
 pub mod plan;
 pub mod plan_input;
 pub mod records;
+pub mod report;
 pub mod restore;
 pub mod resume;
 pub mod retry;

@@ -18,7 +18,7 @@ use planexe_store::null_build::UpToDate;
 use planexe_ui::views::{FaultsView, Server};
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 34] = [
+pub const OF_A_RUN: [&str; 36] = [
     "abort",
     "build",
     "check",
@@ -41,6 +41,7 @@ pub const OF_A_RUN: [&str; 34] = [
     "optimize",
     "pause",
     "record",
+    "report",
     "restore",
     "resume",
     "retry",
@@ -50,6 +51,7 @@ pub const OF_A_RUN: [&str; 34] = [
     "stop",
     "touch",
     "trace",
+    "ui",
     "usage",
     "wait",
     "watch",

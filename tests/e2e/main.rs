@@ -64,6 +64,7 @@ mod seeing;
 mod servers;
 mod staleness;
 mod terminal;
+mod ui;
 mod untrusted_state;
 mod usage_and_failures;
 mod usage_limits;

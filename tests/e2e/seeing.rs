@@ -161,3 +161,76 @@ fn a_trace_has_a_track_a_slot_and_waits_apart() {
         .collect();
     assert_eq!(names.len(), 2, "{names:?}");
 }
+
+#[test]
+fn the_report_is_one_file_that_tells_all_and_holds_no_key() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "bad" => Answer::error(400, "no such thing <script>alert(2)</script>"),
+        _ => Answer::from(format!("{HOSTILE} my key is sk-very-secret-4711")),
+    });
+    let space = Space::new();
+    space.pipeline_with(
+        &server,
+        "price = { input = 1000.0, output = 1000.0 }",
+        &format!(
+            "{FANNED}[task.bad]\noutputs = [\"bad.txt\"]\nprompt = \"Go wrong.\\nTASK=bad\"\n[task.ok]\noutputs = [\"ok.txt\"]\nhuman = \"Look at <b>this</b>\"\n"
+        ),
+    );
+    space.set_key("SOME_KEY", "sk-very-secret-4711", server.address());
+    space.write("items.json", r#"["a", "b", "c"]"#);
+    let before = space.run(&["report", "--html", "-"]).exits(0).stdout;
+    assert_harmless(&before);
+    assert!(before.contains("never started"), "{before}");
+    space.run(&["build", "-k"]).exits(1);
+    let requests = server.requests();
+    space.run(&["report", "--html", "run.html"]).exits(0).says(&["wrote `run.html`"]);
+    assert_eq!(server.requests(), requests, "a report asks nobody");
+    let page = space.read("run.html");
+    assert_harmless(&page);
+    assert!(!page.contains("sk-very-secret-4711"), "the key is on the page");
+    let dir = space.dir().display().to_string();
+    for wanted in [
+        "Content-Security-Policy\" content=\"default-src 'none'",
+        "prefers-color-scheme: dark",
+        "id=\"graph-title\"",
+        "id=\"timeline-title\"",
+        &format!("planexe -C {dir} retry bad"),
+        &format!("planexe -C {dir} done ok"),
+        "Look at &lt;b&gt;this&lt;/b&gt;",
+        "&lt;/script&gt;&lt;/style&gt;",
+        "bad_request: ",
+        "the next build would",
+        "<b>each[",
+        "in use",
+    ] {
+        assert!(page.contains(wanted), "no {wanted} in {page}");
+    }
+    assert_eq!(space.run(&["trace"]).exits(0).json()["traceEvents"].is_array(), true);
+    // Not in the place of what a task makes; and every link leads somewhere.
+    space.run(&["report", "--html", "after.txt"]).exits(2).says(&["is an output of the run"]);
+    for link in page.split("href=\"#").skip(1) {
+        let id = link.split('"').next().unwrap();
+        assert!(page.contains(&format!("id=\"{id}\"")), "nothing is called {id}");
+    }
+}
+
+#[test]
+fn a_report_is_no_larger_than_it_says_and_names_what_it_leaves_out() {
+    let server = FakeLlm::scripted(|request| {
+        let numbers = 0..if request.nth == 0 { 20_000 } else { 2_500 };
+        Answer::from(numbers.map(|n| format!("{n} ")).collect::<String>())
+    });
+    let space = Space::with(
+        &server,
+        "[task.each]\nforeach = { file = \"items.json\" }\noutputs = [\"each/{{ key }}.txt\"]\nprompt = \"{{ item }} TASK=each\"\n",
+    );
+    let items: Vec<String> = (0..1010).map(|n| format!("n{n}")).collect();
+    space.write("items.json", serde_json::to_string(&items).unwrap());
+    space.build();
+    space.run(&["report", "--html", "run.html"]).exits(0);
+    let page = space.read("run.html");
+    assert!(page.len() < 12 << 20, "{} bytes", page.len());
+    for wanted in ["bytes more are left out", "told without their texts", "tasks are left out"] {
+        assert!(page.contains(wanted), "no {wanted:?}");
+    }
+}

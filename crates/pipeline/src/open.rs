@@ -1,5 +1,6 @@
 //! Finding the run directory and its pipeline, and opening both: how every command begins.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +31,19 @@ pub struct Where {
     pub allow_outside: Vec<PathBuf>,
     /// The pipelines a run may be of, if not any will do.
     pub only: Option<Arc<Only>>,
+}
+
+impl Where {
+    /// The options that say how the pipeline is read, for another planexe.
+    pub fn options(&self) -> Vec<OsString> {
+        let mut options = Vec::new();
+        let mut add = |option: &str, value: OsString| options.extend([OsString::from(option), value]);
+        self.file.iter().for_each(|file| add("-f", file.into()));
+        self.profile.iter().for_each(|name| add("--profile", name.into()));
+        self.defines.iter().for_each(|(name, value)| add("-D", format!("{name}={value}").into()));
+        self.allow_outside.iter().for_each(|dir| add("--allow-outside", dir.into()));
+        options
+    }
 }
 
 /// A run directory with its pipeline.

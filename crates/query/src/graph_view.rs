@@ -32,6 +32,7 @@ fn node(graph: &Graph, id: TaskId, spec: &Spec) -> GraphNode {
         outputs: task.outputs.clone(),
         state: None,
         items: Default::default(),
+        critical: false,
     }
 }
 
@@ -60,16 +61,45 @@ fn edges(graph: &Graph, id: TaskId, spec: &Spec) -> Vec<GraphEdge> {
     edges
 }
 
-/// Adds the state of each task; of a fan-out also how many of its items are in which.
+/// Adds the state of each task, of a fan-out also how many of its items are in which, and the critical path.
 pub fn judge(view: &mut GraphView, tasks: &[TaskView]) {
     let at: HashMap<String, usize> =
         view.nodes.iter().enumerate().map(|(at, node)| (node.task.clone(), at)).collect();
+    let mut takes = vec![0.0_f64; view.nodes.len()];
     for task in tasks {
+        let seconds = task.duration_s.or(task.expected_s).unwrap_or(0.0);
         if let Some(&at) = at.get(&task.task) {
             view.nodes[at].state = Some(task.state);
+            takes[at] = takes[at].max(seconds);
         }
         if let Some(&at) = task.family.as_ref().and_then(|family| at.get(family)) {
             *view.nodes[at].items.entry(task.state).or_default() += 1;
+            // Its items run side by side.
+            takes[at] = takes[at].max(seconds);
         }
+    }
+    mark_critical(view, &at, &takes);
+}
+
+/// Marks the path that took longest, by what each task took. None, if nothing is known to have taken any time.
+fn mark_critical(view: &mut GraphView, at: &HashMap<String, usize>, takes: &[f64]) {
+    // Tasks stand in topological order.
+    let mut needs: Vec<Vec<usize>> = vec![Vec::new(); takes.len()];
+    for edge in &view.edges {
+        if let (Some(&from), Some(&to)) = (at.get(&edge.from), at.get(&edge.to)) {
+            needs[to].push(from);
+        }
+    }
+    let mut ends: Vec<(f64, Option<usize>)> = Vec::with_capacity(takes.len());
+    for (to, seconds) in takes.iter().enumerate() {
+        let known = needs[to].iter().filter(|from| **from < to);
+        let last = known.copied().max_by(|a, b| ends[*a].0.total_cmp(&ends[*b].0));
+        ends.push((last.map_or(0.0, |from| ends[from].0) + seconds, last));
+    }
+    let mut on =
+        (0..ends.len()).max_by(|a, b| ends[*a].0.total_cmp(&ends[*b].0)).filter(|at| ends[*at].0 > 0.0);
+    while let Some(at) = on {
+        view.nodes[at].critical = true;
+        on = ends[at].1.filter(|from| ends[*from].0 > 0.0);
     }
 }

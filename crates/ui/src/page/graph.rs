@@ -23,7 +23,7 @@ pub fn file(view: &GraphView) -> String {
 
 /// The picture. `links`: where the box of each task leads to, for a page that holds it; a file of its own has none, and
 /// brings its style.
-pub(super) fn svg(view: &GraphView, links: Option<&HashMap<String, String>>) -> String {
+pub fn svg(view: &GraphView, links: Option<&HashMap<String, String>>) -> String {
     let lines: Vec<String> = view.nodes.iter().map(below).collect();
     let widths: Vec<f64> = view
         .nodes
@@ -71,6 +71,8 @@ pub(super) fn svg(view: &GraphView, links: Option<&HashMap<String, String>>) -> 
     for (from, to, points) in &drawn.edges {
         let read = &files[&(*from, *to)];
         let after = if read.is_empty() { " after" } else { "" };
+        let critical =
+            if view.nodes[*from].critical && view.nodes[*to].critical { " class=\"critical\"" } else { "" };
         let mut path = format!("M{:.1} {:.1}", points[0].0, points[0].1);
         for (n, pair) in points.windows(2).enumerate() {
             let ((x0, y0), (mut x1, mut y1)) = (pair[0], pair[1]);
@@ -90,7 +92,7 @@ pub(super) fn svg(view: &GraphView, links: Option<&HashMap<String, String>>) -> 
         let (x, y) = points[points.len() - 1];
         let _ = writeln!(
             text,
-            "<g><title>{} → {}: {}</title><path class=\"edge{after}\" d=\"{path}\"/><path class=\"tip\" d=\"M{x:.1} {y:.1}l-3.5 -6h7z\"/></g>",
+            "<g{critical}><title>{} → {}: {}</title><path class=\"edge{after}\" d=\"{path}\"/><path class=\"tip\" d=\"M{x:.1} {y:.1}l-3.5 -6h7z\"/></g>",
             escape(&view.nodes[*from].task),
             escape(&view.nodes[*to].task),
             escape(&told)
@@ -112,9 +114,11 @@ fn one(
     link: Option<&String>,
 ) {
     let tone = node.state.map_or("off", tone);
+    let on_path = if node.critical { " critical" } else { "" };
     let name = clean(&node.task);
     let state = node.state.map(word).unwrap_or_default();
-    let told = [&node.task, state, &items(node), &node.outputs.join(", ")].map(clean);
+    let critical = if node.critical { "on the critical path" } else { "" };
+    let told = [&node.task, state, &items(node), critical, &node.outputs.join(", ")].map(clean);
     let told: Vec<String> = told.into_iter().filter(|part| !part.is_empty()).collect();
     if let Some(link) = link {
         let _ = write!(text, "<a href=\"{}\">", escape(link));
@@ -129,7 +133,7 @@ fn one(
     }
     let _ = write!(
         text,
-        "<rect class=\"box t-{tone}\" rx=\"6\" width=\"{width:.1}\" height=\"{HEIGHT}\"/><rect class=\"fill-{tone}\" x=\"0\" y=\"6\" width=\"4\" height=\"{:.0}\"/>",
+        "<rect class=\"box t-{tone}{on_path}\" rx=\"6\" width=\"{width:.1}\" height=\"{HEIGHT}\"/><rect class=\"fill-{tone}\" x=\"0\" y=\"6\" width=\"4\" height=\"{:.0}\"/>",
         HEIGHT - 12.0
     );
     let _ = write!(

@@ -5,9 +5,17 @@ use planexe_base::style::{DisplayState, clean};
 
 pub mod graph;
 mod layers;
+pub mod report;
+pub mod timeline;
 
 /// The colours of all pages, light and dark.
 pub const TONES: &str = include_str!("tones.css");
+
+/// The style that all pages about runs share.
+pub const COMMON: &str = include_str!("common.css");
+
+/// The style of graphs and timelines in a page.
+pub const PICTURES: &str = concat!(include_str!("graph.css"), include_str!("timeline.css"));
 
 /// A text as HTML and SVG show it: one line without marks that reorder it, and nothing in it is markup.
 pub fn escape(text: &str) -> String {

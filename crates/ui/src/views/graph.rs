@@ -41,6 +41,9 @@ pub struct GraphNode {
     /// Of a fan-out that was judged: how many of its items are in which state.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub items: BTreeMap<DisplayState, u32>,
+    /// Of a graph that was judged: it lies on the path that took, or takes, longest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub critical: bool,
 }
 
 /// One task needs another.

@@ -64,7 +64,8 @@ impl Timeline {
         self.all().map(|slice| slice.to).max()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Slice> {
+    /// All slices, calls within their attempts.
+    pub fn all(&self) -> impl Iterator<Item = &Slice> {
         self.builds.iter().chain(&self.attempts).chain(&self.calls).chain(&self.waits)
     }
 

@@ -1,0 +1,208 @@
+//! When a run did what, as a picture: a row for each slot with its attempts and calls, waits in rows of their own below
+//! them, and what all calls had cost by then.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::escape;
+use crate::views::timeline::{Micros, Slice, Timeline};
+use planexe_base::style::{clean, count, elapsed, money, truncate};
+
+/// The style of timelines, beside [`super::TONES`].
+pub(super) const STYLE: &str = include_str!("timeline.css");
+
+/// So many pieces are drawn; the longest, where there are more.
+const MOST: usize = 6_000;
+const WIDTH: f64 = 1200.0;
+const LEFT: f64 = 74.0;
+const ROW: f64 = 22.0;
+const AXIS: f64 = 24.0;
+const COST: f64 = 60.0;
+
+/// A time of which nothing is recorded is drawn no wider than this share of the whole.
+const GAP: f64 = 0.03;
+
+/// The axis: pieces of time with the places they begin at. Long times without anything are cut out.
+struct Axis {
+    /// From, to, where it begins, how wide it is.
+    pieces: Vec<(Micros, Micros, f64, f64)>,
+}
+
+impl Axis {
+    fn of(timeline: &Timeline) -> Axis {
+        let mut busy: Vec<(Micros, Micros)> = timeline.all().map(|slice| (slice.from, slice.to)).collect();
+        busy.sort_unstable();
+        let all: Micros = busy.iter().map(|(from, to)| to - from).max().unwrap_or(0);
+        let mut joined: Vec<(Micros, Micros)> = Vec::new();
+        for (from, to) in busy {
+            match joined.last_mut() {
+                // What is no longer than a tenth of the longest piece stays as it is.
+                Some((_, end)) if from <= *end + all / 10 + 1_000 => *end = (*end).max(to),
+                _ => joined.push((from, to)),
+            }
+        }
+        let total = joined.iter().map(|(from, to)| (to - from).max(1)).sum::<Micros>() as f64;
+        let gaps = joined.len().saturating_sub(1) as f64;
+        let gap = (WIDTH - LEFT - 10.0) * GAP.min(0.5 / (gaps + 1.0));
+        let room = WIDTH - LEFT - 10.0 - gap * gaps;
+        let mut x = LEFT;
+        let mut pieces = Vec::new();
+        for (from, to) in joined {
+            let wide = room * (to - from).max(1) as f64 / total;
+            pieces.push((from, to, x, wide));
+            x += wide + gap;
+        }
+        Axis { pieces }
+    }
+
+    fn x(&self, at: Micros) -> f64 {
+        let after = self.pieces.partition_point(|(from, ..)| *from <= at);
+        let Some((from, to, x, wide)) = after.checked_sub(1).map(|n| self.pieces[n]) else { return LEFT };
+        x + wide * ((at.min(to) - from) as f64 / (to - from).max(1) as f64)
+    }
+}
+
+/// The picture, and in words what is left out of it. `links`: where each task leads to.
+pub fn svg(timeline: &Timeline, links: &HashMap<String, String>) -> String {
+    let axis = Axis::of(timeline);
+    let slots =
+        timeline.attempts.iter().chain(&timeline.calls).map(|slice| slice.slot + 1).max().unwrap_or(0);
+    let waits = timeline.waits.iter().map(|slice| slice.slot + 1).max().unwrap_or(0);
+    let top = AXIS + ROW;
+    let wait_top = top + slots as f64 * ROW + if waits > 0 { 10.0 } else { 0.0 };
+    let cost_top = wait_top + waits as f64 * ROW + 14.0;
+    let spent = timeline.cost.last().map_or(0.0, |(_, usd)| *usd);
+    let height = if spent > 0.0 { cost_top + COST + 8.0 } else { cost_top };
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"timeline\" role=\"group\" aria-labelledby=\"timeline-title timeline-desc\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" width=\"{WIDTH:.0}\" height=\"{height:.0}\">\n<title id=\"timeline-title\">timeline</title>\n<desc id=\"timeline-desc\">{}</desc>\n",
+        escape(&told(timeline))
+    );
+    for (n, (from, to, x, wide)) in axis.pieces.iter().enumerate() {
+        let first = axis.pieces.first().map_or(0, |piece| piece.0);
+        let ticks = (*wide / 110.0).floor().max(1.0) as i64;
+        for tick in 0..=ticks {
+            let at = from + (to - from) * tick / ticks;
+            let place = x + wide * tick as f64 / ticks as f64;
+            let _ = write!(text, "<path class=\"grid\" d=\"M{place:.1} {AXIS}V{height:.0}\"/>");
+            if tick < ticks || *wide > 220.0 && n + 1 == axis.pieces.len() {
+                let seconds = (at - first) as f64 / 1e6;
+                let anchor = if tick == ticks { " end" } else { "" };
+                let label = if at == first { "0".to_owned() } else { span(seconds) };
+                let _ = write!(text, "<text class=\"tick{anchor}\" x=\"{place:.1}\" y=\"14\">{label}</text>");
+            }
+        }
+    }
+    let row = |text: &mut String, y: f64, name: &str| {
+        let _ = writeln!(text, "<text class=\"row\" x=\"4\" y=\"{:.1}\">{name}</text>", y + 15.0);
+    };
+    row(&mut text, AXIS, "builds");
+    (0..slots).for_each(|slot| row(&mut text, top + slot as f64 * ROW, &format!("slot {}", slot + 1)));
+    (0..waits).for_each(|slot| row(&mut text, wait_top + slot as f64 * ROW, "waits"));
+    let mut drawn: Vec<(&Slice, f64, f64, &str)> = Vec::new();
+    drawn.extend(timeline.builds.iter().map(|slice| (slice, AXIS + 3.0, ROW - 8.0, "build")));
+    let place = |slice: &Slice, inset: f64| top + slice.slot as f64 * ROW + inset;
+    drawn.extend(timeline.attempts.iter().map(|slice| (slice, place(slice, 1.0), ROW - 3.0, "attempt")));
+    drawn.extend(timeline.calls.iter().map(|slice| (slice, place(slice, 4.0), ROW - 9.0, "call")));
+    let wait = |slice: &Slice| wait_top + slice.slot as f64 * ROW + 4.0;
+    drawn.extend(timeline.waits.iter().map(|slice| (slice, wait(slice), ROW - 9.0, "waits")));
+    if drawn.len() > MOST {
+        drawn.sort_by_key(|(slice, ..)| slice.from - slice.to);
+        drawn.truncate(MOST);
+        let layer = |kind: &str| ["build", "attempt", "call", "waits"].iter().position(|one| *one == kind);
+        drawn.sort_by_key(|(slice, _, _, kind)| (layer(kind), slice.from));
+    }
+    for (slice, y, high, kind) in drawn {
+        one(&mut text, &axis, slice, (y, high), kind, links.get(&slice.name));
+    }
+    if spent > 0.0 {
+        let _ = write!(
+            text,
+            "<text class=\"row\" x=\"4\" y=\"{:.1}\">cost</text><text class=\"tick\" x=\"4\" y=\"{:.1}\">{}</text>",
+            cost_top + 14.0,
+            cost_top + 30.0,
+            money(spent)
+        );
+        let mut path = format!("M{LEFT} {:.1}", cost_top + COST);
+        for (at, usd) in &timeline.cost {
+            let _ = write!(path, "H{:.1}V{:.1}", axis.x(*at), cost_top + COST * (1.0 - usd / spent));
+        }
+        let _ = writeln!(text, "<path class=\"cost\" d=\"{path}H{:.1}\"/>", WIDTH - 10.0);
+    }
+    text + "</svg>\n"
+}
+
+fn one(
+    text: &mut String,
+    axis: &Axis,
+    slice: &Slice,
+    (y, high): (f64, f64),
+    kind: &str,
+    link: Option<&String>,
+) {
+    let (from, to) = (axis.x(slice.from), axis.x(slice.to));
+    let wide = (to - from).max(1.5);
+    let tone = match (kind, slice.outcome.as_str()) {
+        ("waits", _) => "wait",
+        (_, "done" | "completed" | "reused" | "rescued") => "done",
+        (_, "running") => "run",
+        (_, "skipped" | "stopped" | "interrupted" | "begun again" | "waiting") => "off",
+        _ => "fail",
+    };
+    let seconds = (slice.to - slice.from) as f64 / 1e6;
+    let mut told = format!("{}: {}, {}, {}", clean(&slice.name), slice.kind, slice.outcome, span(seconds));
+    if slice.attempt > 0 {
+        let _ = write!(told, ", attempt {}", slice.attempt);
+    }
+    if let Some(model) = &slice.model {
+        let _ = write!(told, ", {}", clean(model));
+    }
+    if slice.cost_usd > 0.0 {
+        let _ = write!(told, ", {}", money(slice.cost_usd));
+    }
+    let link = link.filter(|_| kind == "attempt");
+    if let Some(link) = link {
+        let _ = write!(text, "<a href=\"{}\">", escape(link));
+    }
+    let _ = write!(
+        text,
+        "<g><title>{}</title><rect class=\"{kind} of-{tone}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" rx=\"2\"/>",
+        escape(&told)
+    );
+    let room = ((wide - 8.0) / 6.4) as usize;
+    if kind == "attempt" && room >= 3 {
+        let name = clean(&slice.name);
+        let name = truncate(&name, room);
+        let _ = write!(
+            text,
+            "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            from + 4.0,
+            y + 14.0,
+            escape(&name)
+        );
+    }
+    *text += if link.is_some() { "</g></a>\n" } else { "</g>\n" };
+}
+
+fn span(seconds: f64) -> String {
+    if seconds < 0.95 {
+        return format!("{:.0} ms", seconds * 1000.0);
+    }
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { elapsed(seconds) }
+}
+
+/// The whole in a sentence.
+fn told(timeline: &Timeline) -> String {
+    let pieces =
+        timeline.builds.len() + timeline.attempts.len() + timeline.calls.len() + timeline.waits.len();
+    let mut told = format!(
+        "{}, {}, {}, {}. Times in which nothing was recorded are cut short.",
+        count(timeline.builds.len() as u64, "build"),
+        count(timeline.attempts.len() as u64, "attempt"),
+        count(timeline.calls.len() as u64, "call"),
+        count(timeline.waits.len() as u64, "wait")
+    );
+    if pieces > MOST {
+        let _ = write!(told, " The {MOST} longest of {pieces} are drawn.");
+    }
+    told
+}

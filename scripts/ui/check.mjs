@@ -1,0 +1,254 @@
+// What scripts/ui-check does.
+import assert from 'node:assert/strict';
+import { spawn, execFileSync } from 'node:child_process';
+import { createServer, request } from 'node:http';
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Browser, until } from './browser.mjs';
+
+const [temp, pictures] = process.argv.slice(2);
+const planexe = process.env.PLANEXE;
+const axe = process.env.AXE && readFileSync(process.env.AXE, 'utf8');
+const HOSTILE = `</script><img src=x onerror="alert(1)"><svg onload=alert(2)><a href="javascript:alert(3)">x</a>`;
+
+// A model's server: writes its answer piece by piece, and fails the task `shaky` until it is told not to.
+const model = { asked: [], shaky: true, held: [] };
+const server = createServer((ask, reply) => {
+  let body = '';
+  ask.on('data', (piece) => (body += piece)).on('end', async () => {
+    if (ask.method !== 'POST') return reply.writeHead(404).end();
+    model.asked.push(body);
+    if (body.includes('TASK=shaky') && model.shaky) return reply.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify({ error: { message: `no ${HOSTILE}` } }));
+    reply.writeHead(200, { 'content-type': 'text/event-stream' });
+    const piece = (content, finish = null) => reply.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason: finish }] })}\n\n`);
+    piece('Begun. ');
+    if (body.includes('TASK=slow')) await new Promise((go) => model.held.push(go));
+    piece(HOSTILE);
+    piece('', 'stop');
+    reply.end(`data: ${JSON.stringify({ choices: [], usage: { prompt_tokens: 100, completion_tokens: 20 } })}\n\ndata: [DONE]\n\n`);
+  });
+});
+await new Promise((go) => server.listen(0, '127.0.0.1', go));
+
+const run = join(temp, 'run');
+mkdirSync(run);
+writeFileSync(join(run, 'plan.txt'), 'A bakery.\n');
+writeFileSync(join(run, 'items.json'), JSON.stringify(['a', 'b', 'c', 'd'].map((id) => ({ id }))));
+writeFileSync(join(run, 'pipeline.toml'), `
+[pipeline]
+plan = "plan.txt"
+[models.local]
+api = "openai"
+base_url = "http://127.0.0.1:${server.address().port}/v1"
+model = "fake"
+price = { input = 100.0, output = 300.0 }
+[defaults]
+model = "local"
+[task.outline]
+inputs = { plan = "plan.txt" }
+outputs = ["outline.md"]
+prompt = "Outline {{ plan }} TASK=slow"
+[task.research]
+foreach = { file = "items.json", key = "id" }
+inputs = { outline = "outline.md" }
+outputs = ["research/{{ key }}.md"]
+prompt = "Research {{ item.id }} {{ outline }} TASK=research"
+[task.shaky]
+inputs = { outline = "outline.md" }
+outputs = ["shaky.md"]
+prompt = "Try {{ outline }} TASK=shaky"
+[task.approve]
+inputs = ["outline.md"]
+outputs = ["approved.txt"]
+human = "Is the outline right?"
+[task.report]
+inputs = { research = "research/*.md", shaky = "shaky.md", approved = "approved.txt" }
+outputs = ["report.md"]
+prompt = "Report {{ research }} {{ shaky }} TASK=report"
+`);
+
+/** `planexe ui`, and the address it printed. */
+async function ui(...args) {
+  const child = spawn(planexe, ['ui', ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  let said = '';
+  child.stdout.on('data', (piece) => (said += piece));
+  const url = await until('the address', () => said.split('\n')[0].startsWith('http') && said.includes('\n') && said.split('\n')[0]);
+  return { child, url, port: Number(new URL(url).port), end: () => new Promise((go) => child.once('exit', go) && child.kill('SIGINT')) };
+}
+
+const browser = new Browser(process.env.CHROMIUM);
+const ok = (what) => console.log(`ok   ${what}`);
+const pages = [];
+async function open(url, ...look) {
+  const page = await browser.page(...look);
+  pages.push(page);
+  await page.go(url);
+  return page;
+}
+const click = (page, name, within = 'body') => page.eval(`(() => { const found = [...document.querySelector(${JSON.stringify(within)}).querySelectorAll('button')].find((one) => one.textContent === ${JSON.stringify(name)} && !one.disabled); found?.click(); return !!found; })()`);
+const state = (page, task) => `planexe.states.get(${JSON.stringify(task)})`;
+const see = (page, hash) => page.eval(`location.hash = ${JSON.stringify(hash)}`);
+
+try {
+  let one = await ui('--allow-changes', run);
+  const page = await open(one.url, 1280, 860);
+  await page.until('the run', '!!planexe.status');
+  assert.equal(await page.eval('location.hash'), '', 'the token has left the address');
+  const second = await open(one.url, 390, 844, true);
+  await second.until('the second tab', '!!planexe.status');
+
+  // A live build: begun from the page, seen in both tabs.
+  await page.eval('globalThis.confirm = () => true');
+  assert(await click(page, 'Build'));
+  await page.until('the first call', `${state(page, 'outline')} === 'running'`);
+  await second.until('the other tab', `${state(page, 'outline')} === 'running'`);
+  await see(page, '#view=task&task=outline');
+  await page.until('the answer as it is written', `document.querySelector('.live')?.textContent.includes('Begun.')`);
+  ok('a build begun from the page; its answer as it is written; two tabs');
+  model.held.forEach((go) => go());
+  await page.until('the end of the build', `planexe.status.run.pid === null && ${state(page, 'approve')} === 'waiting' && ${state(page, 'shaky')} === 'failed'`);
+
+  // A gate let pass, a task retried.
+  await see(page, '#view=failures');
+  await page.until('what to do', `[...document.querySelectorAll('button')].filter((one) => ['Retry', 'Done'].includes(one.textContent)).length === 2`);
+  model.shaky = false;
+  assert(await click(page, 'Done', 'main'));
+  await page.until('the note', `document.querySelector('#toast').textContent.includes('approve')`);
+  assert(await click(page, 'Retry', 'main'));
+  await page.until('the note', `document.querySelector('#toast').textContent.includes('shaky')`);
+  assert(await click(page, 'Build', 'header'));
+  await page.until('the whole run', `planexe.status.run.phase === 'completed'`, 40);
+  ok('a person\'s task let pass, a failed task retried, the run completed from the page');
+
+  // The plan: what an edit would cost, and the edit.
+  await see(page, '#view=plan');
+  await page.until('the plan', `document.querySelector('textarea')?.value === 'A bakery.\\n'`);
+  const calls = model.asked.length;
+  await page.eval(`(() => { const area = document.querySelector('textarea'); area.value = 'A mill.\\n'; area.dispatchEvent(new Event('input')); })()`);
+  await page.until('the preview', `document.querySelector('main').textContent.includes('become stale')`);
+  assert(await click(page, 'Change the plan', 'main'));
+  await until('the new plan', () => readFileSync(join(run, 'plan.txt'), 'utf8') === 'A mill.\n');
+  assert.equal(model.asked.length, calls, 'a preview asks nobody');
+  ok('the plan edited, with what that makes stale before it');
+
+  // An event is seen within a tenth of a second.
+  const times = [];
+  await see(page, '#view=events');
+  await page.until('the events', `!!document.querySelector('.log')`);
+  for (let n = 0; n < 10; n++) {
+    await page.eval(`globalThis.seen = new Promise((go) => new MutationObserver((_, own) => document.querySelector('.log').textContent.includes('tick ${n}.') && (own.disconnect(), go(Date.now()))).observe(document.querySelector('.log'), { childList: true, subtree: true })), 0`);
+    const begun = Date.now();
+    appendFileSync(join(run, 'events.jsonl'), `${JSON.stringify({ timestamp_utc: new Date().toISOString(), event: 'note', task: null, message: `tick ${n}.`, warning: false })}\n`);
+    times.push((await page.eval('seen')) - begun);
+  }
+  times.sort((a, b) => a - b);
+  assert(times[5] < 100, `${times} ms`);
+  ok(`an event is on the page after ${times[5]} ms (median of 10, at most ${times[9]} ms)`);
+
+  // Every view, wide and narrow, light and dark.
+  for (const [tab, width, dark] of [[page, 1280, false], [second, 390, true], [page, 1280, true], [second, 390, false]]) {
+    await tab.look(width, width < 600 ? 844 : 860, dark);
+    for (const view of ['', 'graph', 'timeline', 'failures', 'plan', 'events', 'task']) {
+      await see(tab, view === 'task' ? '#view=task&task=research%5Ba%5D' : `#view=${view}`);
+      await new Promise((go) => setTimeout(go, 700));
+      const [wide, room] = await tab.eval('[document.documentElement.scrollWidth, innerWidth]');
+      assert(wide <= room, `${view || 'overview'} is ${wide} wide at ${width}`);
+      if (pictures) await tab.shot(join(pictures, `ui-${view || 'overview'}-${width}-${dark ? 'dark' : 'light'}.png`));
+      if (!axe) continue;
+      const found = await tab.eval(`${axe}; axe.run().then((told) => told.violations.map((one) => [one.id, one.nodes[0].html]))`);
+      assert.deepEqual(found, [], `axe: ${view || 'overview'} at ${width}`);
+    }
+  }
+  ok(`seven views at 1280 and 390 px, dark and light, without sideways scrolling${axe ? '; axe finds nothing' : ' (axe-core could not be fetched)'}`);
+
+  // What a model wrote is text.
+  await see(page, '#view=task&task=research%5Ba%5D');
+  await page.until('the hostile answer', `document.querySelector('main pre')?.textContent.includes('onerror="alert(1)"')`);
+  assert.equal(await page.eval(`document.querySelectorAll('main img, main script, main svg[onload], a[href^="javascript:"]').length`), 0);
+  const file = join(temp, 'report.html');
+  execFileSync(planexe, ['-C', run, 'report', '--html', file], { stdio: 'ignore' });
+  const report = await open(`file://${file}`, 1280, 860);
+  assert.equal(await report.eval(`document.querySelectorAll('img, script, svg[onload], a[href^="javascript:"]').length`), 0);
+  assert(await report.eval(`document.body.textContent.includes('onerror="alert(1)"')`));
+  if (pictures) await report.shot(join(pictures, 'report-1280.png'));
+  ok('a hostile answer is text on the page and in the report');
+
+  // By the keyboard alone.
+  await see(page, '#');
+  await page.eval('document.activeElement.blur()');
+  await page.key('g', 'g');
+  await page.until('the graph by its key', `new URLSearchParams(location.hash.slice(1)).get('view') === 'graph' && !!document.querySelector('.frame svg')`);
+  const before = await page.eval(`document.querySelector('.frame').focus(), document.querySelector('.frame svg').style.transform`);
+  await page.key('ArrowLeft');
+  await page.until('the picture moved', `document.querySelector('.frame svg').style.transform !== ${JSON.stringify(before)}`);
+  await page.key('Tab');
+  assert(await page.eval(`document.activeElement.matches('.frame a')`), 'a box has the focus');
+  await page.key('Enter', '\r');
+  await page.until('a room', `new URLSearchParams(location.hash.slice(1)).get('view') === 'task'`);
+  ok('graph moved and a task opened by keyboard');
+
+  // The server gone, and back with another token.
+  await one.end();
+  await page.until('the server is gone', `document.querySelector('#link').textContent.includes('gone')`);
+  const back = await ui('--port', String(one.port), run);
+  await page.until('the old token', `document.querySelector('main').textContent.includes('token')`);
+  const fresh = await open(back.url, 1280, 860);
+  await fresh.until('the run again', '!!planexe.status');
+  assert.equal(await fresh.eval(`document.querySelector('.controls').textContent`), 'read-only');
+  const wrong = await open(back.url.replace(/token=.*/, 'token=0123'), 1280, 860);
+  await wrong.until('the refusal', `document.querySelector('main').textContent.includes('token')`);
+  assert.equal(await wrong.eval('planexe.status'), null);
+  ok('server gone and back; a wrong token shows nothing');
+  const foreign = await new Promise((go) => request({ host: '127.0.0.1', port: one.port, path: '/', headers: { host: 'evil.example' } }, (told) => go(told.statusCode)).end());
+  assert.equal(foreign, 403);
+  ok('a foreign Host is refused');
+  await back.end();
+
+  // 5,000 items.
+  const many = join(temp, 'many');
+  mkdirSync(many);
+  writeFileSync(join(many, 'items.json'), JSON.stringify(Array.from({ length: 5000 }, (_, n) => ({ id: `n${n}` }))));
+  writeFileSync(join(many, 'pipeline.toml'), `[task.each]\nforeach = { file = "items.json", key = "id" }\noutputs = ["each/{{ key }}.txt"]\ntemplate = "{{ key }} {{ item.id }}"\n[task.all]\ninputs = ["each/*.txt"]\noutputs = ["all.txt"]\ncommand = "ls each | wc -l > $out"\n`);
+  execFileSync(planexe, ['-C', many, 'build'], { stdio: 'ignore' });
+  const large = await ui(many);
+  const crowd = await open(large.url, 1280, 860);
+  let begun = Date.now();
+  await crowd.until('5,000 items', `planexe.status?.tasks.length > 5000 && !!document.querySelector('.tasks')`, 60);
+  const first = Date.now() - begun;
+  begun = Date.now();
+  await see(crowd, '#view=graph');
+  await crowd.until('the graph', `!!document.querySelector('.frame svg')`, 60);
+  const graph = Date.now() - begun;
+  const frames = await crowd.eval(`new Promise((go) => {
+    const box = document.querySelector('.frame');
+    let [count, begun] = [0, performance.now()];
+    const step = () => {
+      box.dispatchEvent(new WheelEvent('wheel', { deltaX: 3, deltaY: 2, cancelable: true }));
+      count += 1;
+      if (performance.now() - begun < 1000) requestAnimationFrame(step);
+      else go(count);
+    };
+    requestAnimationFrame(step);
+  })`);
+  ok(`5,000 items: overview after ${first} ms, graph after ${graph} ms, ${frames} frames a second while it is moved`);
+  assert(process.env.PLANEXE.includes('/debug/') || (first < 2000 && graph < 2000), 'more than 2 s');
+  const ticks = () => readFileSync(`/proc/${large.child.pid}/stat`, 'utf8').split(') ')[1].split(' ').slice(11, 13).reduce((sum, n) => sum + Number(n), 0);
+  if (process.platform === 'linux') {
+    await new Promise((go) => setTimeout(go, 1500));
+    const rest = ticks();
+    await new Promise((go) => setTimeout(go, 5000));
+    assert.equal(ticks() - rest, 0, 'an idle server takes time');
+    ok('no processor time in 5 s of nothing');
+  }
+  await large.end();
+
+  // Nothing leaves this machine; nothing complains but what was refused on purpose.
+  const asked = new Set(pages.flatMap((tab) => tab.requests).map((url) => new URL(url)).filter((url) => !['file:', 'about:'].includes(url.protocol)).map((url) => url.hostname));
+  assert.deepEqual([...asked], ['127.0.0.1']);
+  const complaints = pages.flatMap((tab) => tab.complaints).filter((text) => !/401|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_EMPTY/.test(text));
+  assert.deepEqual(complaints, []);
+  ok(`${pages.flatMap((tab) => tab.requests).length} requests, all to 127.0.0.1; no errors in the console`);
+} finally {
+  await browser.close();
+  server.close();
+}

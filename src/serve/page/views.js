@@ -1,0 +1,361 @@
+// The views: each gives its root, and how it is brought up to date.
+import { ago, el, money, picture, put, short, span, when } from './dom.js';
+import { frame } from './pan.js';
+
+export const PHASES = { completed: 'done', running: 'run', failed: 'fail', never_started: 'off' };
+const TONES = { done: 'done', edited: 'done', running: 'run', merging: 'run', failed: 'fail', waiting: 'wait', stopped: 'wait', blocked: 'off', skipped: 'off', pending_eval: 'pend', stale: 'pend', pending: 'pend', failed_pending_eval: 'warn', damaged: 'warn' };
+const GLYPHS = { done: '✓', edited: '✎', running: '▶', merging: '▶', failed: '✗', blocked: '-', skipped: '-', waiting: '=', stopped: '=', pending_eval: '?', failed_pending_eval: '!', damaged: '!', stale: '·', pending: '·' };
+const ORDER = Object.keys(GLYPHS);
+const words = (state) => state.replaceAll('_', ' ');
+const sign = (state) => el('span', { class: `s s-${TONES[state]}` }, `${GLYPHS[state]} ${words(state)}`);
+const quoted = (name) => (/^[\w./:@%+-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`);
+const command = (C, words) => el('code', {}, `planexe -C ${quoted(C.S.status.run.dir)} ${words}`);
+const section = (title, ...rest) => el('section', {}, el('h2', {}, title), ...rest);
+const scroll = (label, ...rest) => el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, ...rest);
+const message = (text) => (typeof text === 'string' ? text : [text?.text, ...(text?.hints ?? [])].filter(Boolean).join('\n'));
+const failed = (failure) => failure && `${failure.class}: ${message(failure.message)}`;
+
+function button(C, name, body, more = {}) {
+  const { sure, ...attributes } = more;
+  return el('button', {
+    type: 'button',
+    'data-key': JSON.stringify(body),
+    title: C.S.about.allow_changes ? null : 'this page only looks; planexe ui --allow-changes',
+    disabled: !C.S.about.allow_changes,
+    onclick: async (event) => {
+      if (sure && !confirm(sure)) return;
+      event.target.disabled = true;
+      await C.wish(body);
+      event.target.disabled = false;
+    },
+    ...attributes,
+  }, name);
+}
+
+/** What was done, in words. */
+export function told(wish, answer) {
+  if (wish.do === 'done') return answer.passed?.length ? `${answer.passed.join(', ')}: noted${answer.build_runs ? '; the running build continues with it' : ''}` : 'it was done already';
+  if (wish.do === 'retry') return `tried again: ${(answer.tasks ?? []).join(', ') || 'nothing'}`;
+  if (wish.do === 'restore') return 'restored';
+  if (wish.do === 'edit-plan') return 'the plan has its new text';
+  return 'done';
+}
+
+/** Buttons of the whole run. */
+export function controls(C) {
+  const { phase, pid } = C.S.status.run;
+  const able = C.S.about.allow_changes;
+  if (!able) return el('span', { class: 'sub' }, 'read-only');
+  if (pid && phase === 'paused') return [button(C, 'Resume', { do: 'build' }), button(C, 'Stop', { do: 'stop' })];
+  if (pid) return [button(C, 'Pause', { do: 'pause' }), button(C, 'Stop', { do: 'stop' })];
+  return button(C, 'Build', { do: 'build' }, { class: 'first' });
+}
+
+/** All runs of a folder. */
+export function runs(C) {
+  const place = el('div', {}, 'reading the runs…');
+  const row = (run) => el('tr', {},
+    el('td', {}, el('a', { href: `#run=${encodeURIComponent(run.plan_id)}`, 'data-key': run.plan_id }, run.label || run.plan_id)),
+    el('td', {}, el('span', { class: `s s-${PHASES[run.phase] ?? (run.phase ? 'wait' : 'fail')}` }, run.phase ? words(run.phase) : 'unreadable')),
+    el('td', { class: 'n' }, `${run.steps_completed}/${run.steps_total}`),
+    el('td', { class: 'n' }, run.cost_usd ? money(run.cost_usd) : ''),
+    el('td', { class: 'n' }, ago(run.last_progress_at ?? run.created_utc)),
+    el('td', { class: 'sub' }, run.problem ?? run.prompt_excerpt ?? ''));
+  return {
+    root: place,
+    async update() {
+      const list = await C.json('runs');
+      const head = ['run', 'state', 'tasks', 'cost', 'last moved', 'plan'].map((name, at) => el('th', { scope: 'col', class: at > 1 && at < 5 && 'n' }, name));
+      put(place, el('p', { class: 'sub' }, `${list.total} runs in ${list.root}`),
+        list.runs.length ? scroll('Runs', el('table', {}, el('thead', {}, el('tr', {}, head)), el('tbody', {}, list.runs.map(row)))) : el('p', {}, 'There is no run in this folder.'));
+    },
+  };
+}
+
+function card(value, name, tone) {
+  return el('li', {}, el('b', { class: tone && `s-${tone}` }, value), el('span', {}, name));
+}
+
+function cards(C) {
+  const { status } = C.S;
+  const states = ORDER.filter((state) => status.counts[state] > 0);
+  const all = states.reduce((sum, state) => sum + status.counts[state], 0) || 1;
+  return [
+    el('ul', { class: 'cards' },
+      card(words(status.run.phase), 'state', PHASES[status.run.phase] ?? 'wait'),
+      card(`${status.steps_completed} of ${status.steps_total}`, 'tasks complete'),
+      card(money(status.cost_usd), 'cost so far'),
+      status.eta_s !== null && card(span(status.eta_s), 'to go, about'),
+      card(`${status.counts.running}`, 'running now', status.counts.running && 'run'),
+      status.counts.failed > 0 && card(`${status.counts.failed}`, 'failed', 'fail'),
+      status.counts.waiting > 0 && card(`${status.counts.waiting}`, 'wait for a person', 'wait')),
+    el('div', { class: 'bar', 'aria-hidden': 'true' }, states.map((state) => el('i', { class: `b-${TONES[state]}`, 'width%': (100 * status.counts[state]) / all }))),
+    el('ul', { class: 'key' }, states.map((state) => el('li', {}, sign(state), ` ${status.counts[state]}`))),
+  ];
+}
+
+function wanting(C) {
+  const tasks = C.S.status.tasks;
+  const families = new Set(tasks.map((task) => task.family).filter(Boolean));
+  const wants = tasks.filter((task) => ['failed', 'waiting', 'damaged'].includes(task.state) && !families.has(task.task));
+  const one = (task) => el('div', { class: `note ${task.state === 'waiting' ? 'wait' : 'fail'}` },
+    el('p', {}, sign(task.state), ' ', el('a', { href: C.link('task', { task: task.task }), 'data-key': `w ${task.task}` }, task.task)),
+    el('p', { class: 'lines' }, task.state === 'waiting' ? task.doing : failed(task.failure) ?? task.reasons.map((reason) => reason.message).join('; ')),
+    el('p', { class: 'row' },
+      task.state === 'waiting' ? button(C, task.recipe === 'gate' ? 'Let it pass' : 'Done', { do: 'done', task: task.task }, { class: 'first' }) : button(C, 'Retry', { do: 'retry', task: task.task }, { class: 'first' }),
+      command(C, `${task.state === 'waiting' ? 'done' : 'retry'} ${quoted(task.task)}`)));
+  return { count: wants.length, nodes: [wants.slice(0, 50).map(one), wants.length > 50 && el('p', { class: 'sub' }, `${wants.length - 50} more`)] };
+}
+
+function running(C) {
+  const now = C.S.status.tasks.filter((task) => task.state === 'running' && (task.phase || task.started_utc) && !task.no_items);
+  const families = new Set(C.S.status.tasks.map((task) => task.family).filter(Boolean));
+  const rows = now.filter((task) => !families.has(task.task));
+  if (!rows.length) return null;
+  const one = (task) => el('tr', {},
+    el('td', {}, sign('running'), ' ', el('a', { href: C.link('task', { task: task.task }), 'data-key': `r ${task.task}` }, task.task)),
+    el('td', {}, task.doing ?? ''), el('td', { class: 'sub' }, task.model ?? ''),
+    el('td', { class: 'n' }, task.elapsed_s !== null ? span(task.elapsed_s) : '', task.expected_s ? ` of ${span(task.expected_s)}` : ''));
+  return section('Running now', scroll('Running now', el('table', {}, el('tbody', {}, rows.slice(0, 60).map(one)))));
+}
+
+/** The tasks; items of a fan-out are made when it is unfolded. */
+function tasks(C, filter) {
+  const all = C.S.status.tasks;
+  const items = new Map();
+  for (const task of all) if (task.family) items.set(task.family, [...(items.get(task.family) ?? []), task]);
+  const row = (task, more) => el('li', { class: 'task' },
+    sign(task.state), el('a', { href: C.link('task', { task: task.task }), 'data-key': `t ${task.task}` }, task.task),
+    el('span', { class: 'sub' }, task.recipe ?? ''), more,
+    el('span', { class: 'end' }, [task.model, task.duration_s !== null && span(task.duration_s), task.usage?.cost_usd && money(task.usage.cost_usd)].filter(Boolean).join(' · ')));
+  const list = (of) => [of.slice(0, 400).map((task) => row(task)), of.length > 400 && el('li', { class: 'sub' }, `${of.length - 400} more; search for them`)];
+  if (filter) {
+    const wanted = filter.toLowerCase();
+    const found = all.filter((task) => task.task.toLowerCase().includes(wanted) || words(task.state).includes(wanted));
+    return el('ul', { class: 'tasks' }, list(found), !found.length && el('li', {}, 'no task has this name or state'));
+  }
+  return el('ul', { class: 'tasks' }, all.filter((task) => !task.family).map((task) => {
+    const of = items.get(task.task);
+    if (!of) return row(task);
+    const counts = ORDER.map((state) => [state, of.filter((one) => one.state === state).length]).filter(([, count]) => count);
+    const inner = el('ul', { class: 'tasks' });
+    const fill = (event) => event.target.open && !inner.childNodes.length && inner.append(...list(of).flat().filter(Boolean));
+    return el('li', {}, el('details', { 'data-key': `d ${task.task}`, ontoggle: fill },
+      el('summary', {}, sign(task.state), el('b', {}, task.task), el('span', { class: 'sub' }, `${task.recipe} × ${of.length}: ${counts.map(([state, count]) => `${count} ${words(state)}`).join(', ')}`)), inner));
+  }));
+}
+
+export function overview(C) {
+  const [top, next, now, list] = [el('div'), el('div'), el('div'), el('div')];
+  let [filter, seen] = ['', ''];
+  const search = el('input', { type: 'search', placeholder: 'name or state ( / )', 'aria-label': 'Search the tasks', oninput: (event) => { filter = event.target.value; seen = ''; draw(); } });
+  const root = el('div', {}, top, next, now, section('Tasks', search, list));
+  function draw() {
+    const { status } = C.S;
+    if (!status) return put(top, el('p', { class: 'sub' }, 'reading the run…'));
+    put(top, el('p', { class: 'sub' }, [status.run.pipeline, status.run.dir, status.run.started_utc && `started ${when(status.run.started_utc)}`, status.run.models.join(', ')].filter(Boolean).join(' · ')), cards(C));
+    const wants = wanting(C);
+    put(next, wants.count > 0 && section('What to do', wants.nodes), !wants.count && status.error && section('What to do', el('div', { class: 'note fail' }, el('p', { class: 'lines' }, `${status.error.failed_step}: ${message(status.error.message)}`), el('code', {}, status.error.next))));
+    put(now, running(C));
+    const looks = filter + status.tasks.map((task) => `${task.task}${task.state}${task.duration_s}`).join();
+    if (looks !== seen) {
+      seen = looks;
+      put(list, tasks(C, filter));
+    }
+  }
+  return { root, update: async () => draw(), event: () => { if (C.S.status) { recount(C); draw(); } } };
+}
+
+function recount(C) {
+  const families = new Set(C.S.status.tasks.map((task) => task.family).filter(Boolean));
+  for (const state of ORDER) C.S.status.counts[state] = 0;
+  for (const task of C.S.status.tasks) if (!families.has(task.task)) C.S.status.counts[task.state] += 1;
+}
+
+function drawn(C, name, label, about, corner = false) {
+  const { box, set, buttons } = frame(label, corner);
+  const root = el('div', {}, el('div', { class: 'row spread' }, el('p', { class: 'sub' }, about), el('div', { class: 'row' }, buttons.map(([text, what, act]) => el('button', { type: 'button', 'aria-label': what, onclick: act }, text)))), box);
+  box.append(el('p', { class: 'sub' }, 'drawing…'));
+  let [last, waits, asks] = ['', null, null];
+  async function draw() {
+    const text = await C.text(name);
+    if (text === last) return;
+    last = text;
+    set(picture(text, (task) => C.link('task', { task })));
+  }
+  const load = () => {
+    clearTimeout(waits);
+    waits = null;
+    return (asks ??= draw().finally(() => (asks = null)));
+  };
+  // Not only once the state has come.
+  load().catch(() => {});
+  return { root, box, load, later: (wait) => { waits ??= setTimeout(load, wait); } };
+}
+
+export function graph(C) {
+  const view = drawn(C, 'graph.svg', 'Graph', 'Each task stands below those it needs. The orange line is the critical path.');
+  const key = el('ul', { class: 'key' });
+  view.root.append(key);
+  return {
+    root: view.root,
+    async update(fresh) {
+      if (fresh) await view.load();
+      if (C.S.status) put(key, ORDER.filter((state) => C.S.status.counts[state]).map((state) => el('li', {}, sign(state), ` ${C.S.status.counts[state]}`)));
+    },
+    event(event) {
+      // The box at once, the rest with the next picture.
+      const box = [...view.box.querySelectorAll('a')].find((one) => one.dataset.task === event.task);
+      const state = C.S.states.get(event.task);
+      if (!box || !state) return;
+      for (const part of box.querySelectorAll('.box:last-of-type, .box[class*=" t-"], [class*="fill-"]')) {
+        part.setAttribute('class', part.getAttribute('class').replace(/\b(t|fill)-\w+/, `$1-${TONES[state]}`));
+        if (part.localName === 'text') part.textContent = GLYPHS[state];
+      }
+    },
+  };
+}
+
+export function timeline(C) {
+  const view = drawn(C, 'timeline.svg', 'Timeline', 'Calls by slot; waits stand apart below them, and under all what it had cost by then. Times in which nothing was recorded are cut short.', true);
+  return { root: view.root, update: async (fresh) => { if (fresh) await view.load(); }, event: () => view.later(500) };
+}
+
+export function failures(C) {
+  const [next, list] = [el('div'), el('div')];
+  return {
+    root: el('div', {}, next, list),
+    async update(fresh) {
+      if (!C.S.status) return;
+      const wants = wanting(C);
+      put(next, section('What to do', wants.count ? wants.nodes : el('p', {}, 'Nothing failed, and nobody is waited for.'), C.S.status.counts.failed > 1 && button(C, 'Retry all that failed', { do: 'retry' })));
+      if (!fresh) return;
+      const told = await C.json('failures');
+      const row = (one) => el('tr', {}, el('td', { class: 'n' }, when(one.timestamp_utc)), el('td', {}, el('a', { href: C.link('task', { task: one.task }) }, one.task)), el('td', {}, one.class), el('td', {}, one.model ?? ''), el('td', { class: 'lines' }, message(one.message)));
+      const head = ['when', 'task', 'class', 'model', 'what was said'].map((name) => el('th', { scope: 'col' }, name));
+      put(list, told.failures.length > 0 && section('Failed attempts', el('p', { class: 'sub' }, Object.entries(told.by_class).map(([name, count]) => `${count} ${name}`).join(', ')),
+        scroll('Failed attempts', el('table', {}, el('thead', {}, el('tr', {}, head)), el('tbody', {}, told.failures.slice(-200).reverse().map(row))))));
+    },
+  };
+}
+
+function diffed(text) {
+  return el('pre', { tabindex: 0 }, text.split('\n').map((line) => el('span', { class: line[0] === '+' ? 'add' : line[0] === '-' ? 'del' : null }, `${line}\n`)));
+}
+
+const fold = (key, title, open, ...rest) => el('details', { 'data-key': key, open }, el('summary', {}, title), el('div', { class: 'room' }, ...rest));
+const block = (text) => el('pre', { tabindex: 0 }, text);
+
+export function task(C, at) {
+  const name = at.get('task');
+  const root = el('div', {}, el('p', { class: 'sub' }, 'reading the task…'));
+  let [busy, more, last] = [false, false, ''];
+  async function load() {
+    if (busy) return (more = true);
+    busy = true;
+    try {
+      const room = await C.json('task', { task: name });
+      const looks = JSON.stringify(room);
+      if (looks !== last) put(root, draw(room));
+      last = looks;
+    } catch (error) {
+      put(root, el('h2', {}, name), el('div', { class: 'note fail' }, el('p', { class: 'lines' }, error.message)));
+    }
+    busy = false;
+    if (more) (more = false), setTimeout(load, 150);
+  }
+  function draw({ task, explain, show, live, changed, versions }) {
+    const used = task?.usage;
+    const why = [
+      ...explain.reasons.map((reason) => reason.message),
+      explain.blocked_by.length > 0 && `blocked by ${explain.blocked_by.join(', ')}`,
+      explain.depends_on.length > 0 && `depends on ${explain.depends_on.join(', ')}`,
+      explain.warning && `warning: ${explain.warning}`,
+      failed(explain.failure),
+      explain.completed_utc && `completed ${when(explain.completed_utc)}${explain.by ? ` by ${explain.by_user ?? explain.by}` : ''}`,
+      task?.eval && `evaluator: score ${task.eval.score ?? 'not known'}`,
+      ...explain.next.map((next) => `the next build would ${next}`),
+    ].filter(Boolean);
+    if (!explain.reasons.length && explain.verdict === 'fresh') why.unshift('nothing it is made from changed');
+    const call = (one) => el('tr', {}, el('td', {}, `${one.number}`), el('td', {}, `${one.attempt}${one.evaluation ? ' (evaluation)' : ''}`), el('td', {}, one.model), el('td', {}, words(one.verdict), one.why && `: ${one.why}`), el('td', { class: 'n' }, short(one.input_tokens)), el('td', { class: 'n' }, short(one.output_tokens)), el('td', { class: 'n' }, span(one.duration_s)));
+    const heads = ['call', 'attempt', 'model', 'verdict', 'in', 'out', 'time'].map((head, n) => el('th', { scope: 'col', class: n > 3 && 'n' }, head));
+    const sent = show.shown ? 'what was sent' : 'what would be sent now';
+    return [
+      el('div', { class: 'row spread' },
+        el('h2', {}, sign(explain.state), ' ', name),
+        el('div', { class: 'row' },
+          explain.state === 'waiting' && button(C, explain.recipe === 'gate' ? 'Let it pass' : 'Done', { do: 'done', task: name }, { class: 'first' }),
+          !['running', 'waiting', 'pending', 'blocked'].includes(explain.state) && explain.instances.length === 0 && button(C, 'Retry', { do: 'retry', task: name }, { sure: explain.state === 'done' ? `Make ${name} again, with a fresh answer?` : null }))),
+      el('p', { class: 'sub' }, [explain.recipe, task?.model, task?.duration_s && span(task.duration_s), used?.calls > 0 && `${used.calls} ${used.calls === 1 ? 'call' : 'calls'}, ${short(used.input_tokens)} + ${short(used.output_tokens)} tokens, ${money(used.cost_usd)}`].filter(Boolean).join(' · ')),
+      explain.description && el('p', {}, explain.description),
+      explain.asked && el('div', { class: 'note wait lines' }, explain.asked),
+      live !== null && section('The answer as it is written', el('pre', { tabindex: 0, class: 'live', 'aria-live': 'off' }, live)),
+      section('Why', el('ul', {}, why.map((line) => el('li', { class: 'lines' }, line))), explain.reasons.filter((reason) => reason.diff).map((reason) => diffed(reason.diff))),
+      explain.instances.length > 0 && section('Items', el('ul', { class: 'tasks' }, explain.instances.slice(0, 400).map((one) => el('li', { class: 'task' }, sign(one.state), el('a', { href: C.link('task', { task: one.task }) }, one.task), el('span', { class: 'sub' }, one.reasons.join('; ')))))),
+      show.calls.length > 0 && section('Attempts and verdicts', scroll('Attempts', el('table', {}, el('thead', {}, el('tr', {}, heads)), el('tbody', {}, show.calls.map(call).reverse())))),
+      el('section', { class: 'texts' },
+        show.answer && fold('answer', 'Answer', true, block(show.answer)),
+        changed && fold('changed', 'How the answer differs from the one before', false, diffed(changed)),
+        show.prompt && fold('prompt', `Prompt: ${sent}`, false, block(show.prompt)),
+        show.system && fold('system', `System prompt: ${sent}`, false, block(show.system)),
+        show.log && fold('log', 'Log', !show.calls.length, block(show.log))),
+      show.outputs.length > 0 && section('Outputs', el('ul', {}, show.outputs.map((output) => el('li', {}, el('code', {}, output.path), ` ${output.bytes} bytes`)))),
+      explain.readers.length > 0 && section('Read by', el('p', {}, explain.readers.map((reader, n) => [n > 0 && ', ', el('a', { href: C.link('task', { task: reader }) }, reader)]))),
+      versions.length > 0 && section('Former outputs', el('ul', {}, versions.slice(-20).reverse().map((one) => el('li', { class: 'row' }, `${one.version}, ${when(one.time_utc)} `, button(C, 'Restore', { do: 'restore', version: one.version }, { sure: `Restore ${one.version}? The present outputs go to history.` }))))),
+      el('p', {}, command(C, `explain ${quoted(name)}`), ' ', command(C, `show ${quoted(name)}`)),
+    ];
+  }
+  return { root, update: async (fresh) => { if (fresh) await load(); }, live: load, event: (event) => event.task === name && load() };
+}
+
+export function plan(C) {
+  const root = el('div');
+  const preview = el('div', { role: 'status' });
+  let [text, waits] = [null, null];
+  const area = el('textarea', { 'aria-label': 'Text of the plan', spellcheck: 'true', rows: 16, oninput: () => { clearTimeout(waits); waits = setTimeout(look, 600); } });
+  async function look() {
+    if (area.value === text) return put(preview, el('p', { class: 'sub' }, 'Edit the text to see what that makes stale and costs.'));
+    const seen = await C.wish({ do: 'preview-plan', text: area.value }, true);
+    if (!seen) return;
+    const stale = seen.stale ?? [];
+    put(preview,
+      el('p', {}, stale.length ? `${stale.length} tasks become stale, ${seen.depends.length} depend on them: ${seen.calls_expected} calls expected, at most ${seen.calls_at_most}${seen.cost_usd ? `; ${money(seen.cost_usd)} when made last` : ''}${seen.duration_s ? `; ${span(seen.duration_s)} of work` : ''}.` : 'The edit makes nothing stale.'),
+      stale.length > 0 && el('ul', {}, stale.slice(0, 60).map((one) => el('li', {}, el('b', {}, one.task), ` ${one.reasons.map((reason) => reason.message).join('; ')}`))),
+      seen.diff && diffed(seen.diff),
+      button(C, 'Change the plan', { do: 'edit-plan', text: area.value }, { class: 'first', sure: 'Change the plan? The former text goes to history.', onclick: save }));
+  }
+  async function save() {
+    if (!confirm('Change the plan? The former text goes to history.')) return;
+    if (await C.wish({ do: 'edit-plan', text: area.value })) {
+      text = area.value;
+      look();
+    }
+  }
+  return {
+    root,
+    async update(fresh) {
+      if (!fresh || text !== null) return;
+      const told = await C.json('plan');
+      if (told.text === null) return put(root, el('p', {}, 'The pipeline names no plan: `plan = "plan.txt"` in [pipeline] does.'));
+      text = told.text;
+      area.value = text;
+      put(root, el('p', { class: 'sub' }, told.plan), area, preview);
+      look();
+    },
+  };
+}
+
+export function events(C) {
+  const list = el('ol', { class: 'log', 'aria-live': 'off' });
+  const line = (event) => el('li', {}, el('span', { class: 'sub' }, event.timestamp_utc.slice(11, 23)), ' ', el('b', {}, event.event), ' ', event.task ? el('a', { href: C.link('task', { task: event.task }) }, event.task) : null, ' ',
+    el('span', { class: 'lines' }, [event.doing, event.next, failed(event.failure), event.message && message(event.message), event.duration_s && span(event.duration_s)].filter(Boolean).join(' · ')));
+  list.append(...C.S.events.slice(-500).reverse().map(line));
+  const none = el('p', { class: 'sub' }, 'Events since this page was opened, the newest first. ', el('code', {}, 'planexe events'), ' has them all.');
+  return {
+    root: el('div', {}, none, list),
+    event(event) {
+      list.prepend(line(event));
+      if (list.childNodes.length > 600) list.lastChild.remove();
+    },
+  };
+}
