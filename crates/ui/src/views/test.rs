@@ -384,6 +384,7 @@ fn graph() -> GraphView {
         outputs: vec![format!("{task}.json")],
         state: None,
         items: Default::default(),
+        critical: false,
     };
     let edge = |from: &str, to: &str, file: Option<&str>| GraphEdge {
         from: from.into(),
