@@ -187,6 +187,20 @@ impl Calls {
     /// [`Calls::keep`], and whenever the answer is found after a power cut, so is what was written to the files
     /// `announced` before.
     pub fn keep_after(&self, record: &CallRecord, announced: &[&Path]) -> Result<String, FsError> {
+        self.keep_somehow(record, Some(announced))
+    }
+
+    /// Keeps a call without a wait for the disk: a kill does not lose it, and a power cut may until [`Calls::sync`].
+    pub fn keep_unsynced(&self, record: &CallRecord) -> Result<String, FsError> {
+        self.keep_somehow(record, None)
+    }
+
+    /// Syncs a call that was kept without.
+    pub fn sync(&self, name: &str) -> Result<(), FsError> {
+        fs::sync_temps(&[], &[&self.dir.join(name)])
+    }
+
+    fn keep_somehow(&self, record: &CallRecord, announced: Option<&[&Path]>) -> Result<String, FsError> {
         match self.keep_once(record, announced) {
             Err(error) if error.is_out_of_space() => {
                 self.give_room_back();
@@ -196,7 +210,8 @@ impl Calls {
         }
     }
 
-    fn keep_once(&self, record: &CallRecord, announced: &[&Path]) -> Result<String, FsError> {
+    /// `announced`: what is synced before it; none if neither that nor this is.
+    fn keep_once(&self, record: &CallRecord, announced: Option<&[&Path]>) -> Result<String, FsError> {
         let folder = task_dir_name(&record.task);
         let dir = self.dir.join(&folder);
         fs::make_dirs_inside(&self.run_dir, &dir.join("file"), Durability::Unsynced)?;
@@ -213,7 +228,10 @@ impl Calls {
             }
             name
         };
-        self.write(&dir.join(&name), record, announced)?;
+        match announced {
+            Some(announced) => self.write(&dir.join(&name), record, announced)?,
+            None => fs::write_atomic(&dir.join(&name), &to_json(record), Durability::Unsynced)?,
+        }
         Ok(format!("{folder}/{name}"))
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,7 +24,6 @@ use planexe_llm::relay::upstream::{Broken, Passed};
 use planexe_llm::relay::{self, Dialect, Refusal, Route, Wire, made};
 use planexe_llm::{CallContext, CallError, CallProgress, Class, Reply, Request, UNREACHABLE, Usage};
 use planexe_pipeline::project::{CallsSpec, Endpoint};
-use planexe_store::Sidecar;
 use planexe_store::calls::{AnswerState, CallRecord, KeptCall, KeptRequest};
 use planexe_store::usage::{CallOf, UsageLine};
 
@@ -50,14 +50,15 @@ pub(super) fn serve<T>(
     };
     let variables = variables(&relay.root(), &token, ctx.no_proxy.as_deref());
     let cancel = job.live.cancel.of_one();
+    let (kept, to_sync) = channel();
     let counted = Counted {
         ctx,
+        kept,
         calls: *calls,
         endpoint: &ctx.project.endpoints[calls.endpoint],
         task: &job.task.name,
         shown: ctx.project.spec(&job.task).shown_name(),
         key: job.task.item.as_ref().map(|item| item.key.as_str()),
-        first: job.task.outputs.first().map(String::as_str),
         attempt: job.attempt,
         live: &job.live,
         turns: &*job.turns,
@@ -65,12 +66,31 @@ pub(super) fn serve<T>(
         numbers: Mutex::default(),
         broken: Mutex::default(),
     };
-    // Who listens to calls under way is gone with the program.
-    let ended = relay.serve_while(&counted, || _ = cancel.raise(Level::Killing), || run(variables));
-    if let Some(error) = counted.broken.into_inner() {
-        return Err(error);
-    }
+    let (ended, broken, synced) = std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| sync(ctx, to_sync));
+        // Who listens to calls under way is gone with the program.
+        let ended = relay.serve_while(&counted, || _ = cancel.raise(Level::Killing), || run(variables));
+        // With it goes the last who keeps calls.
+        let broken = { counted }.broken.into_inner();
+        (ended, broken, syncing.join().unwrap_or(Ok(())))
+    });
+    broken.map_or(synced, Err)?;
     Ok(ended.map_err(unserved))
+}
+
+/// Syncs calls as they are kept. What the program makes of an answer waits for no disk: a kill does not lose what was
+/// written, and a power cut takes the program with it. All are synced before anything that it made is recorded.
+fn sync(ctx: &BuildContext, kept: Receiver<String>) -> Result<(), FsError> {
+    let mut result = Ok(());
+    for name in kept {
+        if result.is_ok() {
+            result = ctx.store.calls().sync(&name);
+            if result.is_err() {
+                ctx.cancel.break_off();
+            }
+        }
+    }
+    result
 }
 
 /// What tells the clients of both vendors where to call, and with what.
@@ -100,10 +120,11 @@ struct Counted<'a> {
     task: &'a str,
     shown: &'a str,
     key: Option<&'a str>,
-    first: Option<&'a str>,
     attempt: u32,
     live: &'a Live,
     turns: &'a dyn Turns,
+    /// Where calls go that are kept, to be synced.
+    kept: Sender<String>,
     /// Ends the calls under way.
     cancel: Cancel,
     /// By request: how many equal ones were answered or are under way, and the numbers of those that brought nothing.
@@ -331,7 +352,7 @@ impl Counted<'_> {
         Request { task: self.shown.to_owned(), key, ..made::request(request.route, &request.body, all) }
     }
 
-    /// Keeps a call, synced, and counts it.
+    /// Keeps a call, and counts it.
     fn keep(&self, call: &Call<'_>, end: &End) -> Result<(), FsError> {
         let (ctx, endpoint) = (self.ctx, self.endpoint);
         let (result, wire): (Result<&Reply, &CallError>, _) = match end {
@@ -366,10 +387,9 @@ impl Counted<'_> {
             wire,
             other: Map::new(),
         };
-        let status = self.first.map(|first| ctx.store.sidecar_path(first, Sidecar::Status));
-        ctx.store
-            .calls()
-            .keep_after(&record, &status.iter().map(|path| path.as_path()).collect::<Vec<_>>())?;
+        let name = ctx.store.calls().keep_unsynced(&record)?;
+        // Who syncs listens until the last call is kept.
+        let _ = self.kept.send(name);
         let mut usage = match result {
             Ok(reply) => reply.usage,
             Err(error) => error.usage,

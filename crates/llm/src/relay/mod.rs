@@ -165,7 +165,7 @@ pub fn digest(route: Route, body: &Map<String, Value>, before: u32) -> String {
         .filter(|(name, _)| !OF_THE_CLIENT.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let text = canonical(&Value::Object(kept));
+    let text = canonical(&Value::Object(without_ids(kept)));
     let mut hasher = blake3::Hasher::new();
     for part in [route.path().as_bytes(), text.as_bytes()] {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -173,6 +173,18 @@ pub fn digest(route: Route, body: &Map<String, Value>, before: u32) -> String {
     }
     hasher.update(&before.to_le_bytes());
     hasher.finalize().to_hex().to_string()
+}
+
+/// Some clients give each item of a conversation a random name of its own, which nothing refers to.
+fn without_ids(mut body: Map<String, Value>) -> Map<String, Value> {
+    for item in body.get_mut("input").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(item) =
+            item.as_object_mut().filter(|item| item.get("type") != Some(&json!("item_reference")))
+        {
+            item.shift_remove("id");
+        }
+    }
+    body
 }
 
 /// Whether a client asked for a stream.
@@ -213,6 +225,15 @@ mod tests {
         let body = map(json!({ "messages": [] }));
         assert_ne!(digest(Route::Chat, &body, 0), digest(Route::Chat, &body, 1));
         assert_ne!(digest(Route::Chat, &body, 0), digest(Route::Responses, &body, 0));
+        let of = |id: &str, kind: &str| {
+            digest(
+                Route::Responses,
+                &map(json!({ "input": [{ "type": kind, "id": id, "content": "x" }] })),
+                0,
+            )
+        };
+        assert_eq!(of("msg_1", "message"), of("msg_2", "message"));
+        assert_ne!(of("msg_1", "item_reference"), of("msg_2", "item_reference"));
     }
 
     #[test]
