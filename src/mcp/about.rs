@@ -178,7 +178,8 @@ pub(super) fn model_profiles(context: &Context<'_>, of: Of) -> Result<Value, Too
             .map(|(model_name, model)| {
                 let endpoint = Endpoint { name: model_name.clone(), model: model.clone() };
                 let key = key_of(&endpoint, &ring);
-                let asked = !matches!(model.api, Some(Api::Recorded | Api::Simulated | Api::Command));
+                let is_program = model.api.is_some_and(|api| api == Api::Command || api.is_agent());
+                let asked = !is_program && !matches!(model.api, Some(Api::Recorded | Api::Simulated));
                 let host = Site::of(base_url(model)).ok().map(|site| site.binding()).filter(|_| asked);
                 json!({
                     "name": model_name,

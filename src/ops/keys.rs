@@ -48,7 +48,7 @@ pub fn key_of(endpoint: &Endpoint, ring: &KeyRing) -> KeyView {
             remedy: None,
         };
     };
-    if endpoint.model.api == Some(Api::Command) {
+    if endpoint.model.api.is_some_and(|api| api == Api::Command || api.is_agent()) {
         let (set, problem, remedy) = (ring.value(&env).is_some(), None, None);
         return KeyView { model, variable: Some(env), host: None, bound: true, set, problem, remedy };
     }

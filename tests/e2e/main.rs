@@ -9,6 +9,7 @@ mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
 mod any_change;
 mod bounded_work;
 mod build_control;

@@ -4,6 +4,7 @@
 //! and the whole group is ended on a cancel or a time limit. An answer is whole when the program exits
 //! with 0; how it ended decides otherwise, and its standard error says why.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub struct Command {
     folder: PathBuf,
     /// The variable of its own key, the only one of those that hold keys which it is given, and the key.
     own_key: Option<(String, Secret)>,
+    /// Variables that it gets beside ours, or does not get.
+    vars: Vec<(String, Option<OsString>)>,
     lifeline: Arc<Lifeline>,
     first_token: Option<Duration>,
     idle: Option<Duration>,
@@ -55,9 +58,19 @@ impl Command {
             let why = format!("models.{}: `command` is missing, the program and its arguments", setup.name);
             return Err(CallError::new(Class::Config, why));
         }
+        Command::of(model.command.clone(), model, setup)
+    }
+
+    /// A program with the key and the clocks of a table.
+    pub(super) fn of(argv: Vec<String>, model: &Model, setup: &Setup<'_>) -> Result<Command, CallError> {
+        if argv.is_empty() {
+            let why = format!("models.{}: `command` names no program", setup.name);
+            return Err(CallError::new(Class::Config, why));
+        }
         let span = |span: Option<planexe_base::span::Span>| span.map(|span| span.0);
         Ok(Command {
-            argv: model.command.clone(),
+            argv,
+            vars: Vec::new(),
             folder: setup.folder.to_owned(),
             own_key: model.api_key_env.clone().and_then(|env| setup.keys.value(&env).map(|key| (env, key))),
             lifeline: Arc::clone(setup.lifeline),
@@ -65,6 +78,27 @@ impl Command {
             idle: span(model.timeouts.idle),
             total: span(model.timeouts.total).unwrap_or(TOTAL),
         })
+    }
+
+    /// The same with another command line, in another folder.
+    pub(super) fn in_folder(
+        &self,
+        argv: Vec<String>,
+        vars: Vec<(String, Option<OsString>)>,
+        folder: PathBuf,
+    ) -> Command {
+        let (own_key, lifeline) = (self.own_key.clone(), Arc::clone(&self.lifeline));
+        Command { argv, folder, vars, own_key, lifeline, ..*self }
+    }
+
+    /// The same with at most so much time.
+    pub(super) fn at_most(self, total: Duration) -> Command {
+        Command { total, ..self }
+    }
+
+    /// The name of its program.
+    pub(super) fn name(&self) -> &str {
+        &self.argv[0]
     }
 
     fn start(&self) -> Result<Child, CallError> {
@@ -80,6 +114,12 @@ impl Command {
         if let Some((variable, key)) = &self.own_key {
             command.env(variable, key.expose());
         }
+        for (name, value) in &self.vars {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         self.lifeline.ready(&mut command);
         command.spawn().map_err(|error| {
             let class = match error.kind() {
@@ -92,14 +132,14 @@ impl Command {
     }
 }
 
-/// What the model is told, as one text.
-fn stdin_of(request: &Request) -> String {
+/// What the model is told, as one text, with a schema in words.
+pub(super) fn stdin_of(request: &Request, schema: Option<&serde_json::Value>) -> String {
     let mut text = String::new();
     if !request.system.trim().is_empty() {
         text.push_str(&request.system);
         text.push_str("\n\n");
     }
-    for (index, (role, turn)) in turns(request, request.schema.as_ref()).into_iter().enumerate() {
+    for (index, (role, turn)) in turns(request, schema).into_iter().enumerate() {
         match (index, role) {
             (0, _) => {}
             (_, "assistant") => text.push_str("\n\nYour earlier answer was:\n\n"),
@@ -176,23 +216,8 @@ impl Drop for Group {
 impl Provider for Command {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let started = Instant::now();
-        if context.cancel.is_killing() {
-            return Err(CallError::new(Class::Cancelled, "the call was cancelled"));
-        }
-        let mut group = Group::of(self.start()?, &self.lifeline);
-        let mut talk = Talk::new(started);
-        let result = self.converse(&mut group, &mut talk, stdin_of(request).as_bytes(), context);
-        let status = match result {
-            Ok(status) => status,
-            Err(mut error) => {
-                group.end();
-                error.partial = tidy(&String::from_utf8_lossy(&talk.stdout), usize::MAX, None);
-                error.raw = last_words(&talk.stderr);
-                error.usage.calls = 1;
-                return Err(error);
-            }
-        };
-        let Talk { stdout, stderr, first, .. } = talk;
+        let prompt = stdin_of(request, request.schema.as_ref());
+        let Heard { status, stdout, stderr, first, .. } = self.talk(prompt.as_bytes(), None, context)?;
         if !status.success() {
             return Err(self.failed(status, &stdout, &stderr));
         }
@@ -229,8 +254,41 @@ impl Provider for Command {
     }
 }
 
+/// What a program that came to its end has said.
+pub(super) struct Heard {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    /// From the start to the first byte of an answer.
+    pub(super) first: Option<Duration>,
+}
+
+/// Reads an output that is not the answer itself.
+pub(super) trait Lines {
+    /// Takes in what was printed; the text of the answer that is new in it.
+    fn take(&mut self, bytes: &[u8]) -> String;
+
+    /// The text so far.
+    fn written(&self) -> &str;
+}
+
+impl Heard {
+    /// How it ended.
+    pub(super) fn how(&self) -> String {
+        how(self.status)
+    }
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
 /// What has gone to and fro.
-struct Talk {
+struct Talk<'a> {
     started: Instant,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -241,12 +299,15 @@ struct Talk {
     /// The output as text, for the detector only.
     text: String,
     detector: Detector,
+    /// Reads an output that is not the answer itself.
+    reader: Option<&'a mut dyn Lines>,
 }
 
-impl Talk {
-    fn new(started: Instant) -> Talk {
+impl<'a> Talk<'a> {
+    fn new(started: Instant, reader: Option<&'a mut dyn Lines>) -> Talk<'a> {
         Talk {
             started,
+            reader,
             stdout: Vec::new(),
             stderr: Vec::new(),
             first: None,
@@ -258,11 +319,40 @@ impl Talk {
 }
 
 impl Command {
+    /// Runs it to its end on a prompt. `reader`: what its output is, where that is not the answer itself.
+    pub(super) fn talk(
+        &self,
+        prompt: &[u8],
+        reader: Option<&mut dyn Lines>,
+        context: &CallContext<'_>,
+    ) -> Result<Heard, CallError> {
+        if context.cancel.is_killing() {
+            return Err(CallError::new(Class::Cancelled, "the call was cancelled"));
+        }
+        let mut group = Group::of(self.start()?, &self.lifeline);
+        let mut talk = Talk::new(Instant::now(), reader);
+        match self.converse(&mut group, &mut talk, prompt, context) {
+            Ok(status) => {
+                let Talk { stdout, stderr, first, .. } = talk;
+                Ok(Heard { status, stdout, stderr, first })
+            }
+            Err(mut error) => {
+                group.end();
+                let written = talk.reader.as_ref().map(|reader| reader.written().to_owned());
+                let written = written.unwrap_or_else(|| String::from_utf8_lossy(&talk.stdout).into_owned());
+                error.partial = tidy(&written, usize::MAX, None);
+                error.raw = last_words(&talk.stderr);
+                error.usage.calls = 1;
+                Err(error)
+            }
+        }
+    }
+
     /// Writes, reads and watches until the program has exited and its output has ended.
     fn converse(
         &self,
         group: &mut Group,
-        talk: &mut Talk,
+        talk: &mut Talk<'_>,
         prompt: &[u8],
         context: &CallContext<'_>,
     ) -> Result<ExitStatus, CallError> {
@@ -349,16 +439,22 @@ impl Command {
         }
     }
 
-    fn heard(&self, talk: &mut Talk, bytes: &[u8], context: &CallContext<'_>) -> Result<(), CallError> {
-        talk.first.get_or_insert_with(|| talk.started.elapsed());
+    fn heard(&self, talk: &mut Talk<'_>, bytes: &[u8], context: &CallContext<'_>) -> Result<(), CallError> {
         talk.last = Instant::now();
         talk.stdout.extend_from_slice(bytes);
-        context.progress.pieces((bytes.len() as u64).div_ceil(4), bytes.len());
         if talk.stdout.len() as u64 > BODY_CAP {
             let why = format!("the answer is larger than {} MiB", BODY_CAP >> 20);
             return Err(CallError::new(Class::BadData, why));
         }
-        let piece = String::from_utf8_lossy(bytes);
+        let piece = match &mut talk.reader {
+            Some(reader) => reader.take(bytes).into(),
+            None => String::from_utf8_lossy(bytes),
+        };
+        if piece.is_empty() {
+            return Ok(());
+        }
+        talk.first.get_or_insert_with(|| talk.started.elapsed());
+        context.progress.pieces((piece.len() as u64).div_ceil(4), piece.len());
         talk.text.push_str(&piece);
         context.progress.keep(&piece);
         if let Some(why) = talk.detector.grown(&talk.text, &piece) {
@@ -367,7 +463,7 @@ impl Command {
         Ok(())
     }
 
-    fn watch(&self, talk: &Talk, context: &CallContext<'_>) -> Result<(), CallError> {
+    fn watch(&self, talk: &Talk<'_>, context: &CallContext<'_>) -> Result<(), CallError> {
         if context.cancel.is_killing() {
             return Err(CallError::new(Class::Cancelled, "the call was cancelled"));
         }
@@ -395,11 +491,7 @@ impl Command {
     fn failed(&self, status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> CallError {
         let stderr = last_words(stderr);
         let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        let how = match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => format!("signal {signal}"),
-            (None, None) => status.to_string(),
-        };
+        let how = how(status);
         let mut retry_after = None;
         let class = match status.code() {
             // By the shell's custom: not to be run, not to be found.
@@ -432,7 +524,7 @@ impl Command {
 }
 
 /// The last part of what a program said on standard error.
-fn last_words(stderr: &[u8]) -> String {
+pub(super) fn last_words(stderr: &[u8]) -> String {
     let from = stderr.len().saturating_sub(STDERR_CAP);
     tidy(&String::from_utf8_lossy(&stderr[from..]), STDERR_CAP, None)
 }

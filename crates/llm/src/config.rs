@@ -23,6 +23,12 @@ pub enum Api {
     Ollama,
     /// A program that takes the prompt on standard input and answers on standard output.
     Command,
+    /// Claude Code, started for each call without the user's settings and tools.
+    Claude,
+    /// Codex, started for each call without the user's settings and tools.
+    Codex,
+    /// Gemini CLI, started for each call without extensions and tools.
+    Gemini,
     /// Answers from a file written by `planexe record`; no server.
     Recorded,
     /// Deterministic generated answers that follow the schema; no server.
@@ -30,6 +36,11 @@ pub enum Api {
 }
 
 impl Api {
+    /// Whether it is an agent program.
+    pub fn is_agent(self) -> bool {
+        matches!(self, Api::Claude | Api::Codex | Api::Gemini)
+    }
+
     /// The name the file uses.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,6 +48,9 @@ impl Api {
             Api::Anthropic => "anthropic",
             Api::Ollama => "ollama",
             Api::Command => "command",
+            Api::Claude => "claude",
+            Api::Codex => "codex",
+            Api::Gemini => "gemini",
             Api::Recorded => "recorded",
             Api::Simulated => "simulated",
         }
@@ -75,8 +89,10 @@ pub struct Model {
     pub timeouts: CallTimeouts,
     /// How often a failed call is retried, and with which pauses.
     pub retry: Option<Retry>,
-    /// `api = "command"`: program and arguments.
+    /// `api = "command"`: program and arguments. Of `claude`, `codex` and `gemini`: what starts it, if not its name.
     pub command: Vec<String>,
+    /// `claude`, `codex` and `gemini`: tools it may use (default none). Of codex any name allows all, read-only.
+    pub tools: Vec<String>,
     /// `api = "recorded"`: the file of answers, relative to the pipeline.
     pub file: Option<String>,
     /// `api = "recorded"`: what to do when the file has no answer for a prompt (default `fail`).

@@ -6,10 +6,12 @@
 //!
 //! ```text
 //! provider() ─> openai | anthropic | ollama ─> http (one attempt, its clocks) ─> stream (lines, events)
+//!            ├> agent ─> command (a program, its clocks)
 //!            └> command | recorded | simulated            both ─> whole (what makes a reply one)
 //! pure, for whoever drives the calls: classify, retry_after, retry, limits, estimate, degenerate, structured
 //! ```
 
+pub mod agent;
 pub mod anthropic;
 pub mod ceiling;
 pub mod classify;
@@ -312,7 +314,7 @@ pub fn is_local(base_url: &str) -> bool {
 pub fn default_concurrency(model: &Model) -> u32 {
     model.max_concurrent.unwrap_or(match model.api {
         Some(Api::Recorded | Api::Simulated) => 64,
-        Some(Api::Command) => 2,
+        Some(Api::Command | Api::Claude | Api::Codex | Api::Gemini) => 2,
         _ if is_local(base_url(model)) => 1,
         _ => 8,
     })
@@ -399,6 +401,9 @@ pub fn provider(model: &Model, setup: &Setup<'_>) -> Result<Box<dyn Provider>, C
         }
         Some(Api::Ollama) => Box::new(ollama::Ollama::new(http::Endpoint::new(model, setup)?, model)),
         Some(Api::Command) => Box::new(command::Command::new(model, setup)?),
+        Some(Api::Claude) => Box::new(agent::Agent::new(agent::Kind::Claude, model, setup)?),
+        Some(Api::Codex) => Box::new(agent::Agent::new(agent::Kind::Codex, model, setup)?),
+        Some(Api::Gemini) => Box::new(agent::Agent::new(agent::Kind::Gemini, model, setup)?),
         // No server: nothing to protect, and a made-up count would only mislead.
         Some(Api::Recorded) => return Ok(Box::new(recorded::Recorded::new(model, setup)?)),
         Some(Api::Simulated) => return Ok(Box::new(simulated::Simulated::new(model))),

@@ -288,6 +288,13 @@ pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, call: b
             calibration: None,
             ceiling: None,
         };
+        if endpoint.model.api.is_some_and(Api::is_agent) {
+            let found = of_agent(endpoint, &setup);
+            let is_there = found.grade != Grade::Fail;
+            let mut all = vec![found];
+            all.extend((call && is_there).then(|| one_call(endpoint, &setup)));
+            return all;
+        }
         match probe::facts(&endpoint.model, &setup) {
             Ok(facts) => {
                 let mut all = of_facts(endpoint, &facts);
@@ -309,6 +316,22 @@ pub fn of_models(endpoints: &[&Endpoint], folder: &Path, ring: &KeyRing, call: b
         }
     };
     endpoints.par_iter().map(ask).flatten().collect()
+}
+
+/// Whether an agent program is there, and which version.
+fn of_agent(endpoint: &Endpoint, setup: &Setup<'_>) -> Finding {
+    let program = llm::agent::program(&endpoint.model);
+    let program = style::clean(program.first().map_or("", String::as_str));
+    match llm::agent::version(&endpoint.model, setup) {
+        Ok(version) => {
+            Finding::ok("model", format!("{}: `{program}` {}", endpoint.name, style::clean(&version)))
+        }
+        Err(error) => Finding::fail(
+            "model",
+            format!("{}: {}", endpoint.name, style::clean(&error.message.text)),
+            format!("install {program}, or name what starts it: `command = [\"/path/to/{program}\"]`"),
+        ),
+    }
 }
 
 /// How long the one call may take: a model may have to be loaded first.

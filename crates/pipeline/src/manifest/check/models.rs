@@ -89,7 +89,7 @@ impl Checker<'_> {
                     Diagnostic::at(at, format!("`{at}` has no `api`"))
                         .on_key()
                         .wanted("`api` is missing")
-                        .hint("add `api = \"openai\"` (or anthropic, ollama, command, recorded, simulated)"),
+                        .hint("add `api = \"openai\"` (or anthropic, ollama, claude, codex, gemini, command, recorded, simulated)"),
                 );
             }
             self.model_values(at, model);
@@ -110,7 +110,7 @@ impl Checker<'_> {
             Api::Recorded => {
                 &[("file", model.file.is_some(), "`file = \"answers.jsonl\"`, written by `planexe record`")]
             }
-            Api::Simulated => &[],
+            Api::Simulated | Api::Claude | Api::Codex | Api::Gemini => &[],
         };
         if whole {
             for (key, given, example) in needs {
@@ -133,11 +133,17 @@ impl Checker<'_> {
             (
                 "api_key_env",
                 model.api_key_env.is_some(),
-                network || api == Api::Command,
-                "openai, anthropic, ollama and command",
+                network || api == Api::Command || api.is_agent(),
+                "openai, anthropic, ollama, command and agents",
             ),
             ("headers", !model.headers.is_empty(), network, "openai, anthropic and ollama"),
-            ("command", !model.command.is_empty(), api == Api::Command, "command"),
+            (
+                "command",
+                !model.command.is_empty(),
+                api == Api::Command || api.is_agent(),
+                "command, claude, codex and gemini",
+            ),
+            ("tools", !model.tools.is_empty(), api.is_agent(), "claude, codex and gemini"),
             ("file", model.file.is_some(), api == Api::Recorded, "recorded"),
             ("on_miss", model.on_miss.is_some(), api == Api::Recorded, "recorded"),
             ("latency", model.latency.is_some(), made_up, "recorded and simulated"),

@@ -1,0 +1,213 @@
+//! What agents print, line by line: pieces of the answer as they come, and at the end the answer, its cost, or why there
+//! is none. A line that is no JSON, or of an unknown type, says nothing.
+
+use serde_json::Value;
+
+use super::Kind;
+use crate::Usage;
+use crate::command::Lines;
+
+/// A longer line is not an answer.
+const LINE: usize = 8 << 20;
+
+/// What the lines said.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The answer.
+    pub(super) answer: Option<String>,
+    /// Pieces of it, as they came.
+    pub(super) written: String,
+    pub(super) reasoning: String,
+    pub(super) usage: Usage,
+    pub(super) session: Option<String>,
+    pub(super) model: Option<String>,
+    /// Why the model stopped.
+    pub(super) finish: Option<String>,
+    /// What went wrong, in the agent's words.
+    pub(super) error: Option<String>,
+    pub(super) http_status: Option<u16>,
+    /// A line about a limit that is reached.
+    pub(super) limit: String,
+    /// The line that ends every answer was there.
+    pub(super) is_whole: bool,
+}
+
+/// Reads an agent's lines.
+pub(crate) struct Reader {
+    kind: Kind,
+    rest: Vec<u8>,
+    found: Found,
+}
+
+impl Reader {
+    pub(super) fn new(kind: Kind) -> Reader {
+        Reader { kind, rest: Vec::new(), found: Found::default() }
+    }
+
+    /// Nothing more comes.
+    pub(super) fn end(mut self) -> Found {
+        self.take(b"\n");
+        self.found
+    }
+
+    fn line(&mut self, line: &Value, new: &mut String) {
+        match self.kind {
+            Kind::Claude => self.claude(line, new),
+            Kind::Codex => self.codex(line, new),
+            Kind::Gemini => self.gemini(line, new),
+        }
+    }
+
+    fn claude(&mut self, line: &Value, new: &mut String) {
+        let found = &mut self.found;
+        match line["type"].as_str().unwrap_or_default() {
+            "system" if line["subtype"] == "init" => {
+                found.session = text(&line["session_id"]);
+                found.model = text(&line["model"]);
+            }
+            "stream_event" => {
+                let delta = &line["event"]["delta"];
+                for piece in [&delta["text"], &delta["partial_json"]] {
+                    new.push_str(piece.as_str().unwrap_or_default());
+                }
+                found.reasoning.push_str(delta["thinking"].as_str().unwrap_or_default());
+            }
+            "rate_limit_event" if line["rate_limit_info"]["status"] == "rejected" => {
+                found.limit = line.to_string();
+            }
+            "result" => {
+                found.is_whole = true;
+                found.finish = text(&line["stop_reason"]);
+                found.session = text(&line["session_id"]).or(found.session.take());
+                found.http_status = line["api_error_status"].as_u64().and_then(|it| it.try_into().ok());
+                let result = text(&line["result"]);
+                let failed = line["is_error"] == true || line["subtype"] != "success";
+                if failed {
+                    let subtype = text(&line["subtype"]).filter(|it| it != "success");
+                    let errors = line["errors"].as_array().map(|all| all.iter().filter_map(text).collect());
+                    let said: Vec<String> = errors.unwrap_or_default();
+                    let said = (!said.is_empty()).then(|| said.join("; "));
+                    found.error = result.or(said).or(subtype).or_else(|| Some("it failed".to_owned()));
+                } else {
+                    let structured = &line["structured_output"];
+                    found.answer = if structured.is_null() { result } else { Some(structured.to_string()) };
+                }
+                found.usage = claude_usage(line);
+            }
+            _ => {}
+        }
+    }
+
+    fn codex(&mut self, line: &Value, new: &mut String) {
+        let found = &mut self.found;
+        let item = &line["item"];
+        match (line["type"].as_str().unwrap_or_default(), item["type"].as_str().unwrap_or_default()) {
+            ("thread.started", _) => found.session = text(&line["thread_id"]),
+            ("item.completed", "agent_message") => {
+                // It may say what it does before it answers: the last one is the answer.
+                found.answer = text(&item["text"]);
+                new.push_str(item["text"].as_str().unwrap_or_default());
+            }
+            ("item.completed", "reasoning") => {
+                found.reasoning.push_str(item["text"].as_str().unwrap_or_default());
+            }
+            ("turn.completed", _) => {
+                let usage = &line["usage"];
+                found.is_whole = true;
+                found.error = None;
+                found.usage = Usage {
+                    input_tokens: number(&usage["input_tokens"]),
+                    output_tokens: number(&usage["output_tokens"]),
+                    cached_tokens: number(&usage["cached_input_tokens"]),
+                    cache_write_tokens: number(&usage["cache_write_input_tokens"]),
+                    thinking_tokens: number(&usage["reasoning_output_tokens"]),
+                    ..Usage::default()
+                };
+            }
+            ("turn.failed", _) => found.error = text(&line["error"]["message"]),
+            ("error", _) => found.error = text(&line["message"]),
+            _ => {}
+        }
+    }
+
+    fn gemini(&mut self, line: &Value, new: &mut String) {
+        let found = &mut self.found;
+        match line["type"].as_str().unwrap_or_default() {
+            "init" => {
+                found.session = text(&line["session_id"]);
+                found.model = text(&line["model"]);
+            }
+            "message" if line["role"] == "assistant" => {
+                let piece = line["content"].as_str().unwrap_or_default();
+                new.push_str(piece);
+                found.answer.get_or_insert_default().push_str(piece);
+            }
+            "error" => found.error = text(&line["message"]),
+            "result" => {
+                found.is_whole = true;
+                let stats = &line["stats"];
+                found.usage = Usage {
+                    input_tokens: number(&stats["input_tokens"]),
+                    output_tokens: number(&stats["output_tokens"]),
+                    cached_tokens: number(&stats["cached"]),
+                    ..Usage::default()
+                };
+                if line["status"] == "success" {
+                    found.error = None;
+                } else {
+                    let said = text(&line["error"]["message"]).or(found.error.take());
+                    found.error = said.or_else(|| Some("it failed".to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Lines for Reader {
+    fn take(&mut self, bytes: &[u8]) -> String {
+        self.rest.extend_from_slice(bytes);
+        let mut new = String::new();
+        let mut from = 0;
+        while let Some(end) = self.rest[from..].iter().position(|byte| *byte == b'\n') {
+            let line: Value = serde_json::from_slice(&self.rest[from..from + end]).unwrap_or_default();
+            self.line(&line, &mut new);
+            from += end + 1;
+        }
+        self.rest.drain(..from);
+        if self.rest.len() > LINE {
+            self.rest.clear();
+        }
+        self.found.written.push_str(&new);
+        new
+    }
+
+    fn written(&self) -> &str {
+        &self.found.written
+    }
+}
+
+/// All calls it made, by model; its `usage` is that of the last one.
+fn claude_usage(line: &Value) -> Usage {
+    let mut usage = Usage { cost_usd: line["total_cost_usd"].as_f64().unwrap_or(0.0), ..Usage::default() };
+    for of_model in line["modelUsage"].as_object().into_iter().flat_map(|models| models.values()) {
+        let (read, written) =
+            (number(&of_model["cacheReadInputTokens"]), number(&of_model["cacheCreationInputTokens"]));
+        usage.add(&Usage {
+            input_tokens: number(&of_model["inputTokens"]).saturating_add(read).saturating_add(written),
+            output_tokens: number(&of_model["outputTokens"]),
+            cached_tokens: read,
+            cache_write_tokens: written,
+            ..Usage::default()
+        });
+    }
+    usage
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
