@@ -178,7 +178,7 @@ fn recipe(opened: &Opened, id: TaskId) -> Result<&'static str, Error> {
                 .hint("`action = \"pause\"` under its `gate` would let a person pass it")),
             GateAction::Warn => Err(refuse("is a gate that only warns; it does not wait for a person")),
         },
-        _ if opened.store.to_be_merged(&task.name).is_some() => {
+        _ if opened.store.to_be_merged(&task.name)?.is_some() => {
             let name = shell_word(&task.name);
             Err(refuse("is an isolated task; what it waits for is its merge, not a word")
                 .hint(format!("`planexe explain {name}` says what is in the way; then `planexe resume`")))
@@ -188,7 +188,7 @@ fn recipe(opened: &Opened, id: TaskId) -> Result<&'static str, Error> {
             let name = shell_word(&task.name);
             let is_there = |output: &String| opened.store.path(output).is_file();
             let is_whole = !task.outputs.is_empty() && task.outputs.iter().all(is_there);
-            Err(refused.hint(match is_whole || opened.store.candidate(&task.name).is_some() {
+            Err(refused.hint(match is_whole || opened.store.candidate(&task.name)?.is_some() {
                 true => format!("`planexe touch {name}` marks it done with its outputs as they are"),
                 false => format!("`planexe build {name}` makes it"),
             }))

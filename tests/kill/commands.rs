@@ -191,7 +191,7 @@ impl Case {
             let plan = Plan::Torn(at);
             let (traced, _) = self.disturb(plan);
             let at = format!("torn: {}", name_of(&traced, plan));
-            if traced.hit(plan).is_some_and(|call| call.writes) {
+            if traced.hit(plan).is_some_and(|call| call.moves) {
                 self.check(&at, faults);
             }
             traced.hit(plan).is_some()

@@ -128,14 +128,68 @@ impl Fate for Seeded {
     }
 
     fn content(&mut self, sure: &[u8], last: &[u8]) -> Vec<u8> {
-        let grown = last.starts_with(sure);
-        let from = if grown { sure.len() } else { 0 };
-        match self.next() % 4 {
-            0 => sure.to_vec(),
-            1 => last.to_vec(),
-            2 => last[..from + (last.len() - from) / 2].to_vec(),
-            _ => [&last[..from], &vec![0; last.len() - from]].concat(),
+        fated(self.next() % 4, sure, last)
+    }
+}
+
+/// All fates, one after the other: each name kept or lost; each content lost, kept, cut or full of zeros.
+#[derive(Debug, Default)]
+pub struct Every {
+    /// What was chosen, of how many.
+    choices: Vec<(u8, u8)>,
+    next: usize,
+}
+
+impl Every {
+    fn choose(&mut self, of: u8) -> u8 {
+        if self.next == self.choices.len() {
+            self.choices.push((0, of));
         }
+        self.next += 1;
+        self.choices[self.next - 1].0
+    }
+
+    /// How many fates there are, as far as those seen last tell.
+    pub fn count(&self) -> u64 {
+        self.choices.iter().fold(1, |all, &(_, of)| all.saturating_mul(of.into()))
+    }
+
+    /// Goes on to the next; false if there is none.
+    pub fn advance(&mut self) -> bool {
+        self.choices.truncate(self.next);
+        self.next = 0;
+        while let Some((chosen, of)) = self.choices.pop() {
+            if chosen + 1 < of {
+                self.choices.push((chosen + 1, of));
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Fate for Every {
+    fn keeps(&mut self, _: usize) -> bool {
+        self.choose(2) == 0
+    }
+
+    fn content(&mut self, sure: &[u8], last: &[u8]) -> Vec<u8> {
+        if sure == last {
+            return sure.to_vec();
+        }
+        let of = if last.is_empty() { 2 } else { 4 };
+        fated(self.choose(of).into(), sure, last)
+    }
+}
+
+/// A content as one of four fates leaves it: as it was when it was sure, whole, cut, or full of zeros.
+fn fated(choice: u64, sure: &[u8], last: &[u8]) -> Vec<u8> {
+    let from = if last.starts_with(sure) { sure.len() } else { 0 };
+    match choice {
+        0 => sure.to_vec(),
+        1 => last.to_vec(),
+        2 => last[..from + (last.len() - from) / 2].to_vec(),
+        _ => [&last[..from], &vec![0; last.len() - from]].concat(),
     }
 }
 

@@ -25,7 +25,11 @@ mod support;
 mod commands;
 mod disk;
 mod execute;
+mod interleaved;
 mod isolated;
+mod reads;
+mod real;
+mod states;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -33,10 +37,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use disk::{AllLost, ContentsLost, Disk, Fate, Seeded, Tree, read_tree, write_tree};
+use disk::{AllLost, ContentsLost, Disk, Every, Fate, Seeded, Tree, read_tree, write_tree};
 use serde_json::json;
 use support::{Answer, ChatRequest, FakeLlm, Space, until};
-use trace::{Plan, Traced};
+use trace::{Call, Plan, Traced};
 
 /// Prompts, one with a schema and a second output; a fan-out; commands, one of them in place; a template.
 const TASKS: &str = r##"
@@ -214,16 +218,21 @@ impl Case {
     }
 
     fn go_on(&self, tree: &Tree, plan: Plan) -> (Traced, String, usize) {
+        let mut at_hit = self.server.total();
+        let (traced, said) = self.go_on_with(tree, plan, &mut || at_hit = self.server.total());
+        (traced, said, at_hit)
+    }
+
+    /// The same; `hit` is what happens when the plan comes to pass.
+    fn go_on_with(&self, tree: &Tree, plan: Plan, hit: &mut dyn FnMut()) -> (Traced, String) {
         let program = program();
         let mut command = self.space.program(program.to_str().expect("a path"), self.args);
         let said = File::create(self.said_path()).expect("a file for what it says");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-        let mut at_hit = self.server.total();
         let disk = Disk::new(self.dir(), tree);
-        let traced = trace::run(&mut command, self.dir(), disk, plan, &mut || at_hit = self.server.total())
-            .expect("to trace");
-        let said = std::fs::read(self.said_path()).expect("what it said");
-        (traced, String::from_utf8_lossy(&said).into_owned(), at_hit)
+        let traced = trace::run(&mut command, self.dir(), disk, plan, hit).expect("to trace");
+        let said = std::fs::read(self.said_path()).unwrap_or_default();
+        (traced, String::from_utf8_lossy(&said).into_owned())
     }
 
     /// How many answers lie on disk, whole, accepted or not, that were not there before.
@@ -291,8 +300,21 @@ impl Case {
         if in_flight > MOST_IN_FLIGHT {
             faults.push(format!("{at}: {in_flight} calls were lost"));
         }
+        let total = self.check_outputs(at, faults);
+        if total - before > self.calls + in_flight {
+            faults.push(format!(
+                "{at}: {} calls in all, {} undisturbed, {in_flight} in flight",
+                total - before,
+                self.calls
+            ));
+        }
+    }
+
+    /// The next plain build ends in the outputs of an undisturbed one, and the one after it does nothing. Returns the
+    /// calls ever made.
+    fn check_outputs(&self, at: &str, faults: &mut Vec<String>) -> usize {
         let (code, said) = plain_build(&self.space);
-        let total = self.server.total() - before;
+        let total = self.server.total();
         if code != 0 {
             faults.push(format!("{at}: the next build exits with {code}\n{said}"));
         }
@@ -301,12 +323,6 @@ impl Case {
         }
         if said.contains("edited") {
             faults.push(format!("{at}: what was lost is taken for an edit\n{said}"));
-        }
-        if total > self.calls + in_flight {
-            faults.push(format!(
-                "{at}: {total} calls in all, {} undisturbed, {in_flight} in flight",
-                self.calls
-            ));
         }
         let mut tree = self.space.tree();
         tree.retain(|path, _| !is_temp(path));
@@ -320,12 +336,13 @@ impl Case {
         }
         let visible = self.space.visible();
         let (code, said) = plain_build(&self.space);
-        if code != 0 || self.server.total() - before != total {
+        if code != 0 || self.server.total() != total {
             faults.push(format!("{at}: a build with nothing to do does something ({code})\n{said}"));
         }
         if self.space.visible() != visible {
             faults.push(format!("{at}: a build with nothing to do changes files\n{said}"));
         }
+        total
     }
 
     /// Nothing temporary is left. A power cut may lose the word that a build was under way, and with it
@@ -359,8 +376,11 @@ const FACTS_SCHEMA: &str = r#"{
   }
 }"#;
 
-/// The points to try: all, or `sample` of them, evenly spread. All means: until a run ends by itself.
+/// The points to try: all, or `sample` of them (or `PLANEXE_KILL_SAMPLE`), evenly spread. All means: until a run ends by
+/// itself.
 fn points(count: usize, sample: usize) -> Vec<usize> {
+    let asked = std::env::var("PLANEXE_KILL_SAMPLE").ok().and_then(|sample| sample.parse().ok());
+    let sample = asked.unwrap_or(sample);
     if all_points() || count <= sample {
         return (0..count).collect();
     }
@@ -368,11 +388,23 @@ fn points(count: usize, sample: usize) -> Vec<usize> {
 }
 
 /// Tries a kind of disturbance at the points of a case; what went wrong is told at the end, all at once.
-fn try_points(case: &Case, what: &str, sample: usize, mut one: impl FnMut(usize, &mut Vec<String>) -> bool) {
+fn try_points(case: &Case, what: &str, sample: usize, one: impl FnMut(usize, &mut Vec<String>) -> bool) {
+    try_points_of(case, what, sample, |watched| &watched.calls, one);
+}
+
+/// The same; the points are those of a list of calls.
+fn try_points_of(
+    case: &Case,
+    what: &str,
+    sample: usize,
+    calls: fn(&Traced) -> &Vec<Call>,
+    mut one: impl FnMut(usize, &mut Vec<String>) -> bool,
+) {
     let (watched, said, _) = case.disturb(Plan::Watch);
     assert_eq!(watched.code, Some(0), "{said}");
     assert_eq!(case.space.tree(), case.after);
-    let count = watched.calls.len();
+    let calls = calls(&watched);
+    let count = calls.len();
     let mut faults = Vec::new();
     let mut reached = 0;
     let mut list = points(count, sample);
@@ -387,7 +419,7 @@ fn try_points(case: &Case, what: &str, sample: usize, mut one: impl FnMut(usize,
         }
     }
     if std::env::var_os("PLANEXE_KILL_POINTS").is_some() {
-        for (n, call) in watched.calls.iter().enumerate() {
+        for (n, call) in calls.iter().enumerate() {
             eprintln!("{n:4} {} {}", call.name, call.path);
         }
     }
@@ -444,7 +476,7 @@ fn torn(case: &Case, sample: usize) {
         let plan = Plan::Torn(at);
         let (traced, said, _) = case.disturb(plan);
         let Some(call) = traced.hit(plan) else { return false };
-        let writes = call.writes;
+        let writes = call.moves;
         let at = name_of(&traced, plan);
         if traced.hung || traced.code.is_some() {
             faults.push(format!("{at}: ended with {:?}\n{said}", traced.code));

@@ -1,6 +1,7 @@
 //! Runs a program under ptrace, all its threads, and counts the system calls by which it changes files
-//! below a folder. The n-th can be made the last thing before a kill, made to write only half, or made
-//! to fail. What the program did is told to a [`Disk`], which knows what a power cut would leave.
+//! below a folder, and those by which it reads them. The n-th can be made the last thing before a kill, made to move
+//! only a part, made to fail, or held while another program runs. What the program did is told to a [`Disk`], which
+//! knows what a power cut would leave.
 //!
 //! Programs that planexe starts (commands, its lifeline) are not traced: they have their own process
 //! groups and live on after a kill of planexe, as they would outside.
@@ -39,6 +40,17 @@ pub enum Plan {
         /// For good.
         sticky: bool,
     },
+    /// Before call n all threads wait while `hit` runs.
+    Hold(usize),
+    /// Read n fails with this error.
+    FailRead {
+        /// n.
+        at: usize,
+        /// The error.
+        errno: i32,
+    },
+    /// Read n gives one byte.
+    ShortRead(usize),
 }
 
 impl Plan {
@@ -46,28 +58,40 @@ impl Plan {
     pub fn at(self) -> Option<usize> {
         match self {
             Plan::Watch => None,
-            Plan::Kill(at) | Plan::Torn(at) | Plan::Fail { at, .. } => Some(at),
+            Plan::Kill(at)
+            | Plan::Torn(at)
+            | Plan::Fail { at, .. }
+            | Plan::Hold(at)
+            | Plan::FailRead { at, .. }
+            | Plan::ShortRead(at) => Some(at),
         }
+    }
+
+    /// Whether it is about a read.
+    fn is_of_reads(self) -> bool {
+        matches!(self, Plan::FailRead { .. } | Plan::ShortRead(_))
     }
 }
 
-/// A call that changes files.
+/// A call that changes or reads files.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Its name.
     pub name: &'static str,
     /// The file, relative to the folder.
     pub path: String,
-    /// Whether it writes bytes.
-    pub writes: bool,
+    /// Whether it moves bytes, and could move fewer.
+    pub moves: bool,
 }
 
 /// How a traced program ended.
 pub struct Traced {
     /// Its exit code; none if it was killed.
     pub code: Option<i32>,
-    /// The calls, in the order in which they began.
+    /// The calls that change files, in the order in which they began.
     pub calls: Vec<Call>,
+    /// Those that read files; counted under plans that are about reads, and if there is no plan.
+    pub reads: Vec<Call>,
     /// The disk at its end.
     pub disk: Disk,
     /// It was still running after [`LIMIT`].
@@ -77,7 +101,8 @@ pub struct Traced {
 impl Traced {
     /// The call the plan was about, if it came to that.
     pub fn hit(&self, plan: Plan) -> Option<&Call> {
-        self.calls.get(plan.at()?)
+        let calls = if plan.is_of_reads() { &self.reads } else { &self.calls };
+        calls.get(plan.at()?)
     }
 }
 
@@ -136,13 +161,22 @@ pub fn run(
         }
         hung
     });
-    let mut tracer =
-        Tracer { pid, folder, disk, plan, hit, calls: Vec::new(), threads: HashMap::new(), memory: None };
+    let mut tracer = Tracer {
+        pid,
+        folder,
+        disk,
+        plan,
+        hit,
+        calls: vec![],
+        reads: vec![],
+        threads: HashMap::new(),
+        memory: None,
+    };
     let code = tracer.follow();
     drop(done);
     let hung = guard.join().unwrap_or(true);
-    let Tracer { calls, disk, .. } = tracer;
-    Ok(Traced { code: code?, calls, disk, hung })
+    let Tracer { calls, reads, disk, .. } = tracer;
+    Ok(Traced { code: code?, calls, reads, disk, hung })
 }
 
 fn kill(pid: pid_t) {
@@ -163,6 +197,7 @@ struct Tracer<'a> {
     plan: Plan,
     hit: &'a mut dyn FnMut(),
     calls: Vec<Call>,
+    reads: Vec<Call>,
     threads: HashMap<pid_t, Thread>,
     memory: Option<File>,
 }
@@ -246,9 +281,11 @@ impl Tracer<'_> {
     /// Before a call is carried out.
     fn enter(&mut self, tid: pid_t) -> io::Result<()> {
         let mut registers = self.registers(tid)?;
-        let Some((call, change)) = self.read_call(tid, &registers) else { return Ok(()) };
+        let Some((call, change)) = self.read_call(tid, &registers) else {
+            return self.enter_read(tid, registers);
+        };
         let number = self.calls.len();
-        let writes = call.writes;
+        let writes = call.moves;
         self.calls.push(call);
         let here = self.plan.at() == Some(number);
         let mut at_exit = AtExit::Nothing;
@@ -276,6 +313,7 @@ impl Tracer<'_> {
                 self.set_registers(tid, &registers)?;
                 at_exit = AtExit::Fail(errno);
             }
+            Plan::Hold(_) if here => (self.hit)(),
             _ => {}
         }
         if let Some(change) = &change {
@@ -283,6 +321,54 @@ impl Tracer<'_> {
         }
         self.threads.entry(tid).or_default().inside = Some((number, change, at_exit));
         Ok(())
+    }
+
+    /// Before a call that reads, if it is one.
+    fn enter_read(&mut self, tid: pid_t, mut registers: libc::user_regs_struct) -> io::Result<()> {
+        if !self.plan.is_of_reads() && self.plan != Plan::Watch {
+            return Ok(());
+        }
+        let Some(call) = self.read_of(tid, &registers) else { return Ok(()) };
+        let here = self.plan.is_of_reads() && self.plan.at() == Some(self.reads.len());
+        let number = self.reads.len();
+        let moves = call.moves;
+        self.reads.push(call);
+        match self.plan {
+            Plan::FailRead { errno, .. } if here => {
+                (self.hit)();
+                registers.orig_rax = u64::MAX;
+                self.set_registers(tid, &registers)?;
+                self.threads.entry(tid).or_default().inside = Some((number, None, AtExit::Fail(errno)));
+            }
+            Plan::ShortRead(_) if here && moves => {
+                (self.hit)();
+                registers.rdx = registers.rdx.min(1);
+                self.set_registers(tid, &registers)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What a call reads below the folder, if it does.
+    fn read_of(&self, tid: pid_t, registers: &libc::user_regs_struct) -> Option<Call> {
+        let (a, b) = (registers.rdi, registers.rsi);
+        let here = libc::AT_FDCWD as u32 as u64;
+        let call = |name: &'static str, path: Option<String>| Some(Call { name, path: path?, moves: false });
+        match registers.orig_rax as c_long {
+            libc::SYS_open => call("open", self.path_at(tid, here as i32, a)),
+            libc::SYS_openat | libc::SYS_openat2 => call("open", self.path_at(tid, a as i32, b)),
+            libc::SYS_read | libc::SYS_pread64 => {
+                Some(Call { name: "read", path: self.path_of(tid, a as i32)?, moves: true })
+            }
+            libc::SYS_getdents64 => call("getdents", self.path_of(tid, a as i32)),
+            libc::SYS_fstat => call("stat", self.path_of(tid, a as i32)),
+            libc::SYS_stat | libc::SYS_lstat => call("stat", self.path_at(tid, here as i32, a)),
+            libc::SYS_newfstatat | libc::SYS_statx => call("stat", self.path_at(tid, a as i32, b)),
+            libc::SYS_readlink => call("readlink", self.path_at(tid, here as i32, a)),
+            libc::SYS_readlinkat => call("readlink", self.path_at(tid, a as i32, b)),
+            _ => None,
+        }
     }
 
     /// After a call.
@@ -312,11 +398,11 @@ impl Tracer<'_> {
         let here = libc::AT_FDCWD as u32 as u64;
         let at = |dir: u64, name: u64| self.path_at(tid, dir as i32, name);
         let of = |fd: u64| self.path_of(tid, fd as i32);
-        let simple = |name: &'static str, path: String| Call { name, path, writes: false };
+        let simple = |name: &'static str, path: String| Call { name, path, moves: false };
         let write = |name: &'static str, path: Option<String>| {
             let path = path?;
             let change = (!path.ends_with(" (deleted)")).then(|| Change::Write(path.clone()));
-            Some((Call { name, path, writes: true }, change))
+            Some((Call { name, path, moves: true }, change))
         };
         let sync = |name: &'static str, path: Option<String>| {
             let path = path?;
@@ -356,27 +442,29 @@ impl Tracer<'_> {
             libc::SYS_open => open(at(here, a), b),
             libc::SYS_creat => open(at(here, a), (libc::O_CREAT | libc::O_WRONLY) as u64),
             libc::SYS_openat => open(at(a, b), c),
+            // Its flags are the first word of what the third argument points to.
+            libc::SYS_openat2 => open(at(a, b), self.word(c)?),
             libc::SYS_write => write("write", of(a)),
             libc::SYS_pwrite64 => write("pwrite", of(a)),
             // Its third argument counts buffers: halved, the end of what was to be written is gone.
             libc::SYS_writev => write("writev", of(a)),
             libc::SYS_sendfile => {
-                write("sendfile", of(a)).map(|(call, change)| (Call { writes: false, ..call }, change))
+                write("sendfile", of(a)).map(|(call, change)| (Call { moves: false, ..call }, change))
             }
             libc::SYS_copy_file_range => {
-                write("copy_file_range", of(c)).map(|(call, change)| (Call { writes: false, ..call }, change))
+                write("copy_file_range", of(c)).map(|(call, change)| (Call { moves: false, ..call }, change))
             }
             libc::SYS_ioctl if b == 0x4004_9409 => {
-                write("ficlone", of(a)).map(|(call, change)| (Call { writes: false, ..call }, change))
+                write("ficlone", of(a)).map(|(call, change)| (Call { moves: false, ..call }, change))
             }
             libc::SYS_truncate => {
-                write("truncate", at(here, a)).map(|(call, change)| (Call { writes: false, ..call }, change))
+                write("truncate", at(here, a)).map(|(call, change)| (Call { moves: false, ..call }, change))
             }
             libc::SYS_ftruncate => {
-                write("ftruncate", of(a)).map(|(call, change)| (Call { writes: false, ..call }, change))
+                write("ftruncate", of(a)).map(|(call, change)| (Call { moves: false, ..call }, change))
             }
             libc::SYS_fallocate => {
-                write("fallocate", of(a)).map(|(call, change)| (Call { writes: false, ..call }, change))
+                write("fallocate", of(a)).map(|(call, change)| (Call { moves: false, ..call }, change))
             }
             libc::SYS_fsync => sync("fsync", of(a)),
             libc::SYS_fdatasync => sync("fdatasync", of(a)),
@@ -398,6 +486,13 @@ impl Tracer<'_> {
             libc::SYS_utimensat => other("utimensat", at(a, b)),
             _ => None,
         }
+    }
+
+    /// A word of the program's memory.
+    fn word(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.memory.as_ref()?.read_exact_at(&mut bytes, address).ok()?;
+        Some(u64::from_ne_bytes(bytes))
     }
 
     /// The file behind a descriptor, relative to the folder.

@@ -67,7 +67,7 @@ pub fn give(
             } else {
                 given += 1;
             }
-            if to.calls().find(&record.task, &record.digest).is_none() {
+            if to.calls().find(&record.task, &record.digest)?.is_none() {
                 to.calls().keep(&record)?;
             }
         }

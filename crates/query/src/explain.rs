@@ -217,7 +217,7 @@ pub fn former_request(store: &Store, task: &Task, done: &Done) -> Option<KeptReq
     let is_it = |request: &KeptRequest| {
         done.parts.get("prompt").is_none_or(|digest| *digest == Digest::of(request.prompt.as_bytes()))
     };
-    let named = done.call.as_deref().and_then(|name| store.calls().read(name)).map(|call| call.request);
+    let named = done.call.as_deref().and_then(|name| store.calls().read(name).ok()?).map(|call| call.request);
     if let Some(request) = named.filter(is_it) {
         return Some(request);
     }

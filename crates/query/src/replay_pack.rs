@@ -209,7 +209,8 @@ fn call_of(
     wanted: Option<&str>,
 ) -> Result<Option<CallRecord>, FsError> {
     let calls = judge.store.calls();
-    if let Some(call) = done.call.as_deref().and_then(|name| calls.read(name))
+    if let Some(name) = done.call.as_deref()
+        && let Some(call) = calls.read(name)?
         && call.reply.is_some()
     {
         return Ok(Some(call));

@@ -247,39 +247,42 @@ impl Calls {
         }
     }
 
-    /// The answer kept for what was sent, if there is one that was not rejected or set aside. A file
-    /// that cannot be read as such is passed over.
-    pub fn find(&self, task: &str, digest: &Digest) -> Option<CallRecord> {
-        self.find_named(task, digest).map(|kept| kept.record)
+    /// The answer kept for what was sent, if there is one that was not rejected or set aside. A damaged file is passed
+    /// over.
+    pub fn find(&self, task: &str, digest: &Digest) -> Result<Option<CallRecord>, FsError> {
+        Ok(self.find_named(task, digest)?.map(|kept| kept.record))
     }
 
     /// [`Calls::find`] with the file's name.
-    pub fn find_named(&self, task: &str, digest: &Digest) -> Option<KeptCall> {
+    pub fn find_named(&self, task: &str, digest: &Digest) -> Result<Option<KeptCall>, FsError> {
         let name = format!("{}/{}.json", task_dir_name(task), file_stem(digest));
-        let record = self.read(&name)?;
+        let Some(record) = self.read(&name)? else { return Ok(None) };
         let usable = record.task == task
             && record.digest == *digest
             && record.reply.is_some()
             && record.verdict != AnswerState::Rejected;
-        usable.then_some(KeptCall { name, usable, record })
+        Ok(usable.then_some(KeptCall { name, usable, record }))
     }
 
-    /// The call in a file named relative to `.planexe/calls/`, if it can be read.
-    pub fn read(&self, name: &str) -> Option<CallRecord> {
+    /// The call in a file named relative to `.planexe/calls/`; none if there is no such file, or a damaged one. What the
+    /// disk cannot read is an error: the answer was paid for, and may be read another time.
+    pub fn read(&self, name: &str) -> Result<Option<CallRecord>, FsError> {
         // Names come from records too: none may lead out of the folder.
         if !is_call_name(name) {
-            return None;
+            return Ok(None);
         }
-        let bytes = fs::read_capped(&self.dir.join(name), CAP).ok()?;
-        let record: CallRecord = serde_json::from_slice(&bytes).ok()?;
-        (record.schema <= SCHEMA).then_some(record)
+        let Some(bytes) = fs::if_content(fs::read_capped(&self.dir.join(name), CAP))? else {
+            return Ok(None);
+        };
+        let record: Option<CallRecord> = serde_json::from_slice(&bytes).ok();
+        Ok(record.filter(|record| record.schema <= SCHEMA))
     }
 
     /// Notes what became of an answer, synced, and returns its name, which changes if it was rejected.
     /// An answer that is gone is no error.
     pub fn mark(&self, name: &str, verdict: AnswerState) -> Result<String, FsError> {
         let mut name = name.to_owned();
-        let Some(mut record) = self.read(&name) else { return Ok(name) };
+        let Some(mut record) = self.read(&name)? else { return Ok(name) };
         if verdict == AnswerState::Rejected
             && let Some((folder, file)) = name.split_once('/')
             && is_usable_name(file)
@@ -342,7 +345,7 @@ impl Calls {
                 continue;
             }
             let name = format!("{folder}/{file}");
-            if let Some(mut record) = self.read(&name) {
+            if let Some(mut record) = self.read(&name)? {
                 if file.contains(".rejected-") {
                     record.verdict = AnswerState::Rejected;
                 }
@@ -426,20 +429,20 @@ mod tests {
     }
 
     fn found(store: &Store, digest: &[u8]) -> Option<String> {
-        store.calls().find("swot", &Digest::of(digest)).map(|call| call.reply.unwrap().text)
+        store.calls().find("swot", &Digest::of(digest)).unwrap().map(|call| call.reply.unwrap().text)
     }
 
     #[test]
     fn an_answer_is_found_by_what_was_sent_and_for_whom() {
         let (_dir, store) = store();
         let name = store.calls().keep(&call("swot", b"1", "one")).unwrap();
-        assert_eq!(store.calls().read(&name), Some(call("swot", b"1", "one")));
+        assert_eq!(store.calls().read(&name).unwrap(), Some(call("swot", b"1", "one")));
         assert_eq!(found(&store, b"1").as_deref(), Some("one"));
         assert_eq!(found(&store, b"2"), None);
-        assert_eq!(store.calls().find("Swot", &Digest::of(b"1")), None);
+        assert_eq!(store.calls().find("Swot", &Digest::of(b"1")).unwrap(), None);
         assert_eq!(store.calls().mark(&name, AnswerState::Accepted).unwrap(), name);
         assert_eq!(found(&store, b"1").as_deref(), Some("one"));
-        assert_eq!(store.calls().read(&name).unwrap().verdict, AnswerState::Accepted);
+        assert_eq!(store.calls().read(&name).unwrap().unwrap().verdict, AnswerState::Accepted);
     }
 
     #[test]
@@ -504,7 +507,7 @@ mod tests {
         for name in
             ["../run.json", "a/../../run.json", "/etc/passwd", "a/.b.json", "a/b", "a", "", "a/b/c.json"]
         {
-            assert_eq!(store.calls().read(name), None, "{name}");
+            assert_eq!(store.calls().read(name).unwrap(), None, "{name}");
         }
     }
 

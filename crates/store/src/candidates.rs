@@ -258,22 +258,32 @@ impl Store {
     }
 
     /// A task's candidate with its contents as they are now: a person may have changed them. None if a file is gone.
-    pub fn candidate(&self, task: &str) -> Option<Candidate> {
-        self.read_candidate(task, &self.candidate_dir(task)).filter(|candidate| candidate.best.is_none())
+    pub fn candidate(&self, task: &str) -> Result<Option<Candidate>, FsError> {
+        let read = self.read_candidate(task, &self.candidate_dir(task))?;
+        Ok(read.filter(|candidate| candidate.best.is_none()))
     }
 
     /// The best round so far of a task whose rounds are not over.
-    pub fn best(&self, task: &str) -> Option<Candidate> {
-        self.read_candidate(task, &self.best_dir(task)).filter(|candidate| candidate.best.is_some())
+    pub fn best(&self, task: &str) -> Result<Option<Candidate>, FsError> {
+        let read = self.read_candidate(task, &self.best_dir(task))?;
+        Ok(read.filter(|candidate| candidate.best.is_some()))
     }
 
-    fn read_candidate(&self, task: &str, dir: &Path) -> Option<Candidate> {
-        let bytes = fs::read_capped(&dir.join(RECORD), CAP).ok()?;
-        let mut candidate: Candidate = serde_json::from_slice(&bytes).ok()?;
+    /// None if there is none, or a damaged one. What the disk cannot read is an error: it was paid for, and may be read
+    /// another time.
+    fn read_candidate(&self, task: &str, dir: &Path) -> Result<Option<Candidate>, FsError> {
+        let Some(bytes) = fs::if_content(fs::read_capped(&dir.join(RECORD), CAP))? else { return Ok(None) };
+        let Some(mut candidate) = self.believed(task, &bytes) else { return Ok(None) };
+        Ok(self.look_again(&mut candidate)?.then_some(candidate))
+    }
+
+    /// The candidate that a record names, if it may be.
+    fn believed(&self, task: &str, bytes: &[u8]) -> Option<Candidate> {
+        let mut candidate: Candidate = serde_json::from_slice(bytes).ok()?;
         // What is to be merged is merged into the user's branch, and the best round is taken as it is, so he must have made
         // it. Any other candidate is content, and is judged before it counts.
         if candidate.success.is_some() || candidate.best.is_some() {
-            candidate = Seal::to_mark_at_least_for_now(self.run_dir(), CANDIDATE)?.unsealed(&bytes)?;
+            candidate = Seal::to_mark_at_least_for_now(self.run_dir(), CANDIDATE)?.unsealed(bytes)?;
         }
         let plain = |output: &CandidateFile| {
             // Names come from a file: none may lead out of the folder.
@@ -282,14 +292,16 @@ impl Store {
         if candidate.schema > SCHEMA || candidate.task != task || !candidate.outputs.iter().all(plain) {
             return None;
         }
-        self.look_again(&mut candidate).ok()?.then_some(candidate)
+        Some(candidate)
     }
 
     /// The candidate of an isolated task that succeeded and is to be merged.
-    pub fn to_be_merged(&self, task: &str) -> Option<Candidate> {
+    pub fn to_be_merged(&self, task: &str) -> Result<Option<Candidate>, FsError> {
         // Most have none, and no file is read for that.
-        fs::kind(&self.candidate_dir(task).join(RECORD)).ok()??;
-        self.candidate(task).filter(|candidate| candidate.success.is_some() && !candidate.spent)
+        if fs::kind(&self.candidate_dir(task).join(RECORD))?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.candidate(task)?.filter(|candidate| candidate.success.is_some() && !candidate.spent))
     }
 
     /// All candidates of isolated tasks that succeeded and are not merged yet.
@@ -298,7 +310,7 @@ impl Store {
         let records = folders.iter().filter(|(_, kind)| *kind == FileKind::Dir).filter_map(|(name, _)| {
             let bytes = fs::read_capped(&self.partial_dir().join(name).join(RECORD), CAP).ok()?;
             let candidate: Candidate = serde_json::from_slice(&bytes).ok()?;
-            self.to_be_merged(&candidate.task)
+            self.to_be_merged(&candidate.task).ok()?
         });
         let mut all: Vec<Candidate> = records.collect();
         all.sort_by(|one, other| one.task.cmp(&other.task));
@@ -321,7 +333,7 @@ impl Store {
 
     /// A task's candidate is not to be judged again.
     pub fn spend_candidate(&self, task: &str) -> Result<(), FsError> {
-        match self.candidate(task) {
+        match self.candidate(task)? {
             Some(candidate) if !candidate.spent => {
                 self.write_candidate(&Candidate { spent: true, ..candidate })
             }

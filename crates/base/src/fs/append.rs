@@ -54,7 +54,7 @@ impl AppendFile {
 
     /// Whether it is still the file of its name, not removed or replaced.
     pub fn is_at_its_name(&self) -> bool {
-        match (beneath::look(&self.path), self.file.metadata()) {
+        match (beneath::look(&self.path), retry(|| self.file.metadata())) {
             (Ok(named), Ok(own)) => named.is_the_file(own.dev(), own.ino()),
             _ => false,
         }
@@ -63,7 +63,7 @@ impl AppendFile {
     /// Its length.
     #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> Result<u64> {
-        Ok(self.file.metadata().at("read", &self.path)?.len())
+        Ok(retry(|| self.file.metadata()).at("read", &self.path)?.len())
     }
 
     /// Appends one line with one write; `line` holds no newline. A line that could be written only

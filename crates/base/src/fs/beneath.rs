@@ -387,7 +387,10 @@ impl Stat {
 
 /// A look at a name; a link at its end is not followed.
 pub(super) fn look(path: &Path) -> io::Result<Stat> {
-    at(path, |folder, name| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)).map(Stat)
+    let look = |folder: BorrowedFd<'_>, name: &Path| {
+        rustix::io::retry_on_intr(|| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+    };
+    at(path, look).map(Stat)
 }
 
 /// A look at what a path leads to, links followed but for those below a directory of ours.
@@ -526,7 +529,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
 
 fn remove_all(folder: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let dir = rustix::io::retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))?;
     let mut inside = Vec::new();
     each_in_open(dir.try_clone()?, |name, kind| inside.push((PathBuf::from(name), kind)))?;
     for (name, kind) in inside {

@@ -169,7 +169,7 @@ pub(super) fn sync_with(file: &File, own: impl Fn() -> io::Result<()>) -> io::Re
     type Groups = HashMap<u64, Option<Arc<Group>>>;
     static GROUPS: LazyLock<Mutex<Groups>> = LazyLock::new(Mutex::default);
 
-    let device = file.metadata()?.dev();
+    let device = super::retry(|| file.metadata())?.dev();
     let group =
         GROUPS.lock().entry(device).or_insert_with(|| linux::tells_errors(file).then(Arc::default)).clone();
     match group {

@@ -89,24 +89,27 @@ impl FsError {
         if let Some(own) = self.source.get_ref() {
             return own.to_string();
         }
-        match self.kind() {
-            ErrorKind::StorageFull => "no space left on device".to_owned(),
-            ErrorKind::QuotaExceeded => "disk quota exceeded".to_owned(),
-            ErrorKind::FileTooLarge => {
-                "larger than files may be (`ulimit -f`, or the file system)".to_owned()
-            }
-            ErrorKind::ReadOnlyFilesystem => "read-only file system".to_owned(),
-            ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            ErrorKind::NotFound => "no such file or directory".to_owned(),
-            ErrorKind::IsADirectory => "is a directory".to_owned(),
-            ErrorKind::NotADirectory => "not a directory".to_owned(),
-            _ => {
-                let text = without_number(&self.source);
-                let mut chars = text.chars();
-                match chars.next() {
-                    Some(first) => first.to_lowercase().chain(chars).collect(),
-                    None => "unknown error".to_owned(),
-                }
+        reason_of(&self.source)
+    }
+}
+
+/// What an error of the system says, in words, without "os error".
+pub fn reason_of(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::StorageFull => "no space left on device".to_owned(),
+        ErrorKind::QuotaExceeded => "disk quota exceeded".to_owned(),
+        ErrorKind::FileTooLarge => "larger than files may be (`ulimit -f`, or the file system)".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => "read-only file system".to_owned(),
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::NotFound => "no such file or directory".to_owned(),
+        ErrorKind::IsADirectory => "is a directory".to_owned(),
+        ErrorKind::NotADirectory => "not a directory".to_owned(),
+        _ => {
+            let text = without_number(error);
+            let mut chars = text.chars();
+            match chars.next() {
+                Some(first) => first.to_lowercase().chain(chars).collect(),
+                None => "unknown error".to_owned(),
             }
         }
     }
@@ -176,6 +179,19 @@ pub fn optional<T>(result: Result<T>) -> Result<Option<T>> {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Turns "there is no such file", and "it is no file to be read", into `None`: that is so whenever it is read. What the
+/// disk could not do may work another time, and is an error.
+pub fn if_content<T>(result: Result<T>) -> Result<Option<T>> {
+    use ErrorKind::{FileTooLarge, InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => match error.kind() {
+            NotFound | NotADirectory | IsADirectory | InvalidInput | InvalidData | FileTooLarge => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata)> {
 
 /// A file that was opened, if it is a regular one.
 pub(super) fn of_regular(file: File) -> io::Result<(File, Metadata)> {
-    let metadata = file.metadata()?;
+    let metadata = retry(|| file.metadata())?;
     if metadata.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
     }
@@ -135,7 +135,7 @@ pub fn hash_signed(path: &Path) -> Result<Option<Hashed>> {
 
 pub(super) fn signed((mut file, metadata): (File, Metadata)) -> io::Result<Hashed> {
     let (digest, bytes) = hash_open(&mut file, metadata.len())?;
-    let after = Signature::of(&file.metadata()?);
+    let after = Signature::of(&retry(|| file.metadata())?);
     Ok(Hashed { before: Signature::of(&metadata), after, digest, bytes })
 }
 

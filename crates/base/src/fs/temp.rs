@@ -96,7 +96,7 @@ pub fn scratch_with(dir: &Path, bytes: &[u8]) -> Result<File> {
 pub fn read_scratch(file: &File) -> Result<Vec<u8>> {
     use std::os::unix::fs::FileExt;
     let path = Path::new("(output of a command)");
-    let size = file.metadata().at("read", path)?.len();
+    let size = super::retry(|| file.metadata()).at("read", path)?.len();
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(64 << 20)];
     let from = size - bytes.len() as u64;
     let mut at = 0;

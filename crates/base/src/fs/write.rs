@@ -213,7 +213,7 @@ impl<'a> Part<'a> {
 
     fn names(path: &'a Path) -> Result<Part<'a>> {
         let file = open_dir(path).at("write", path)?;
-        let device = file.metadata().at("write", path)?.dev();
+        let device = super::retry(|| file.metadata()).at("write", path)?.dev();
         Ok(Part { path, file, device, is_dir: true })
     }
 

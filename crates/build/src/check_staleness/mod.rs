@@ -163,7 +163,10 @@ impl StaleCheck<'_> {
         }
         if let Some((made, inputs)) = made {
             name_files(&mut judgement, &inputs);
-            judgement.prepared = Some(self.prepare(task, spec, made, inputs, &judgement));
+            match self.prepare(task, spec, made, inputs, &judgement) {
+                Ok(prepared) => judgement.prepared = Some(prepared),
+                Err(error) => judgement.failure = Some(InputError::Fs(error).into_failure()),
+            }
         }
         judgement
     }
@@ -188,7 +191,8 @@ impl StaleCheck<'_> {
 
     /// Whether an isolated task succeeded since its record was written, and is to be merged.
     fn is_unmerged(&self, task: &Task, marker: &Marker) -> bool {
-        let success = self.store.to_be_merged(&task.name).and_then(|candidate| candidate.success);
+        let success =
+            self.store.to_be_merged(&task.name).ok().flatten().and_then(|candidate| candidate.success);
         success.is_some_and(|success| match marker {
             Marker::Valid(done) => done.checkpoint_id.as_ref() != Some(&success.checkpoint_id),
             _ => true,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Judgement, Made, StaleCheck};
-use planexe_base::fs;
+use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Digest, InputRecord, MadeWith};
 use planexe_engine::fingerprint::{EVAL, Fingerprint};
 use planexe_engine::graph::Task;
@@ -102,7 +102,7 @@ impl StaleCheck<'_> {
         made: Made,
         inputs: Inputs,
         judgement: &Judgement,
-    ) -> Prepared {
+    ) -> Result<Prepared, FsError> {
         let decision_id = decision_id(self.project, spec, &made.fingerprint, &inputs);
         let mut prepared = Prepared {
             inputs,
@@ -116,26 +116,26 @@ impl StaleCheck<'_> {
             candidate: None,
             decision_id,
         };
-        let Decision::Stale { redraw, try_existing, .. } = &judgement.decision else { return prepared };
+        let Decision::Stale { redraw, try_existing, .. } = &judgement.decision else { return Ok(prepared) };
         if spec.isolate.is_some() && !redraw {
             // What it was made from then is recorded with it, and is no matter any more.
-            prepared.candidate = self.store.to_be_merged(&task.name).map(Box::new);
+            prepared.candidate = self.store.to_be_merged(&task.name)?.map(Box::new);
         }
         if spec.eval.is_some() && !redraw && !self.no_reuse && prepared.candidate.is_none() {
-            let candidate = self.store.candidate(&task.name).map(Box::new);
+            let candidate = self.store.candidate(&task.name)?.map(Box::new);
             prepared.candidate = candidate.filter(|it| it.made_from == prepared.made_from());
         }
         let Some(prompt) = spec.recipe.prompt() else {
             prepared.as_it_is = *try_existing && matches!(spec.recipe, Recipe::Command(_));
-            return prepared;
+            return Ok(prepared);
         };
         if *try_existing {
             prepared.existing = self.existing(task, prompt, &prepared);
         }
         if !redraw && !self.no_reuse && prepared.existing.is_none() {
-            prepared.kept = self.kept(task, prompt, &prepared);
+            prepared.kept = self.kept(task, prompt, &prepared)?;
         }
-        prepared
+        Ok(prepared)
     }
 
     /// The answer there is, if it passes.
@@ -145,14 +145,22 @@ impl StaleCheck<'_> {
     }
 
     /// A kept answer to this prompt by any of the task's models that passes.
-    fn kept(&self, task: &Task, prompt: &PromptSpec, prepared: &Prepared) -> Option<Box<KeptCall>> {
-        prompt.models.iter().find_map(|&at| {
+    fn kept(
+        &self,
+        task: &Task,
+        prompt: &PromptSpec,
+        prepared: &Prepared,
+    ) -> Result<Option<Box<KeptCall>>, FsError> {
+        for &at in &prompt.models {
             let endpoint = &self.project.endpoints[at];
             let digest = call_digest(prompt, endpoint, &prepared.system, &prepared.prompt);
-            let kept = self.store.calls().find_named(&task.name, &digest)?;
-            let text = &kept.record.reply.as_ref()?.text;
-            check::validate(text, prompt.schema.as_deref(), prepared.check.as_deref()).ok()?;
-            Some(Box::new(kept))
-        })
+            if let Some(kept) = self.store.calls().find_named(&task.name, &digest)?
+                && let Some(reply) = &kept.record.reply
+                && check::validate(&reply.text, prompt.schema.as_deref(), prepared.check.as_deref()).is_ok()
+            {
+                return Ok(Some(Box::new(kept)));
+            }
+        }
+        Ok(None)
     }
 }

@@ -295,7 +295,9 @@ fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
     let budgets: Option<Budgets> = budgets.and_then(|budgets| serde_json::from_value(budgets).ok());
     let mut budgets = budgets.unwrap_or_default();
     budgets.resumed();
-    let left = Some((status.state, status.attempt));
+    // An attempt that the disk ended was cut off as by a kill: what came of it may not have been noted.
+    let by_disk = status.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Io);
+    let left = Some((if by_disk { State::Running } else { status.state }, status.attempt));
     let evaluation = Evaluation::of(status.eval.as_ref()).filter(|_| status.decision_id.as_ref() == decision);
     // One that failed begins its rounds anew, with the notes.
     let round = match &evaluation {

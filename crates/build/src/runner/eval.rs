@@ -168,7 +168,7 @@ impl Evaluating<'_> {
         {
             let asked = call_digest(prompt, endpoint, &question.system, &question.prompt);
             let digest = bound(attempt, round, &self.candidate.content(), &asked);
-            let Some(kept) = self.ctx.store.calls().find_named(&self.job.task.name, &digest) else {
+            let Some(kept) = self.ctx.store.calls().find_named(&self.job.task.name, &digest)? else {
                 continue;
             };
             let sample = kept.record.reply.as_ref().is_some_and(|reply| reply.sample);
@@ -389,7 +389,7 @@ impl Evaluating<'_> {
 pub(super) fn best_of(ctx: &BuildContext, job: &Job) -> Option<Candidate> {
     let rounds = job.history.round > 1 || job.history.candidate.as_deref().is_some_and(|it| it.round > 1);
     let refines = || ctx.project.spec(&job.task).eval.as_ref().is_some_and(|eval| eval.refine.is_some());
-    let best = (rounds && refines()).then(|| ctx.store.best(&job.task.name))??;
+    let best = (rounds && refines()).then(|| ctx.store.best(&job.task.name).ok())???;
     (best.made_from == job.prepared.made_from()).then_some(best)
 }
 

@@ -254,7 +254,10 @@ pub(super) fn read_file(file: &Path) -> Result<String, Box<Diagnostic>> {
                 "run `planexe new NAME` to start a project, or name the file with `-f FILE`, or in \
                      `run.toml` where that leads here",
             ),
-            _ => Diagnostic::at(at(), format!("`{name}` cannot be read: {error}")),
+            _ => Diagnostic::at(
+                at(),
+                format!("`{name}` cannot be read: {}", planexe_base::fs::reason_of(&error)),
+            ),
         })
     };
     let meta = fs::metadata(file).map_err(no)?;

@@ -104,14 +104,18 @@ impl Loader<'_> {
                     Diagnostic::at(at, format!("`{written}` is {kind}")).wanted(format!("wanted a {what}")),
                 ))
             }
-            Err(error) => Err(Box::new(Diagnostic::at(at, format!("`{written}` cannot be read: {error}")))),
+            Err(error) => Err(Box::new(Diagnostic::at(
+                at,
+                format!("`{written}` cannot be read: {}", planexe_base::fs::reason_of(&error)),
+            ))),
         }
     }
 
     fn read(&self, at: &TablePath, written: &str, what: &str) -> Result<TextFile, Box<Diagnostic>> {
         let (path, real) = self.locate(at, written, what)?;
-        let unreadable =
-            |error: std::io::Error| Diagnostic::at(at, format!("`{written}` cannot be read: {error}"));
+        let unreadable = |error: std::io::Error| {
+            Diagnostic::at(at, format!("`{written}` cannot be read: {}", planexe_base::fs::reason_of(&error)))
+        };
         let mut bytes = Vec::new();
         planexe_base::fs::open_named(&real)
             .map_err(|error| error.source)

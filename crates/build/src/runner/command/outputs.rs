@@ -46,7 +46,8 @@ pub(super) fn require_outputs(job: &Job, spec: &CommandSpec, writes: &[PathBuf])
 /// What was read must still be what was given: a change meanwhile is stale, not done.
 pub(super) fn require_same_inputs(ctx: &BuildContext, job: &Job) -> Result<(), Failure> {
     for record in job.prepared.records() {
-        let now = ctx.index.digest_of_input(&ctx.project.input(&record.path)).ok().flatten();
+        let now = ctx.index.digest_of_input(&ctx.project.input(&record.path));
+        let now = now.map_err(|error| failure(FailureClass::Io, error.to_string()))?;
         if now.is_none_or(|(digest, _)| digest != record.blake3) {
             let mut failed = failure(
                 FailureClass::InputChanged,

@@ -160,7 +160,7 @@ fn submodules(git: &Git, one: &str, other: &str) -> Result<Vec<String>, GitError
 fn known_lane(ctx: &BuildContext, name: &str) -> Option<Lane> {
     let mut lane = ctx.store.lane(name)?;
     let at_work = lane.at_work.as_ref().map(|at_work| at_work.task.clone());
-    let made = at_work.and_then(|task| ctx.store.to_be_merged(&task));
+    let made = at_work.and_then(|task| ctx.store.to_be_merged(&task).ok()?);
     if let Some(candidate) = made
         && let Some(success) = candidate.success.as_ref().filter(|success| success.lane == lane.lane)
     {

@@ -51,7 +51,7 @@ impl Worktree {
     ) -> Result<(), FsError> {
         for span in former.iter().filter(|span| span.task != again) {
             let Some(first) = span.outputs.first() else { continue };
-            if ctx.store.to_be_merged(&span.task).is_some() {
+            if ctx.store.to_be_merged(&span.task)?.is_some() {
                 ctx.store.begin_anew(&span.task, first)?;
                 let again = style::clean(again);
                 let message = format!("is made again, since it was made on what `{again}` had committed");

@@ -1,0 +1,91 @@
+//! Two planexe in one run: a build is held before a call while another planexe runs, to its end or killed at one of its
+//! own calls; then the build goes on, or is killed too.
+
+use super::*;
+
+/// What somebody may type while a build runs. None of it accepts outputs that the build would not.
+const OTHERS: [&[&str]; 9] = [
+    &["build"],
+    &["status", "--json"],
+    &["stop"],
+    &["retry", "facts"],
+    &["clean", "facts", "--downstream"],
+    &["clean", "--all", "--yes"],
+    &["build", "facts", "-j1"],
+    &["gc"],
+    &["abort"],
+];
+
+/// The longest that the other one is waited for: it may wait for the one that is held.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Runs the other one, to its end or until it is killed. Returns what it said.
+fn run_other(case: &Case, args: &[&str], kill_at: Option<usize>) -> String {
+    let program = program();
+    let mut command = case.space.program(program.to_str().expect("a path"), args);
+    let path = case.space.root().join("other");
+    let said = File::create(&path).expect("a file for what it says");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+    match kill_at {
+        Some(at) => {
+            let folder = case.dir().to_owned();
+            // A tracer follows its own thread's children alone.
+            let traced = std::thread::spawn(move || {
+                trace::run(&mut command, &folder, Disk::empty(&folder), Plan::Kill(at), &mut || ())
+            });
+            drop(traced.join().expect("the tracer"));
+        }
+        None => {
+            let mut child = command.spawn().expect("planexe");
+            let began = std::time::Instant::now();
+            while child.try_wait().expect("to wait").is_none() {
+                if began.elapsed() > PATIENCE {
+                    child.kill().expect("to kill");
+                    child.wait().expect("to wait");
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+    }
+    String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned()
+}
+
+fn interleaved(case: &Case, sample: usize, plan: fn(usize) -> Plan) {
+    let mut turn = 0;
+    try_points(case, "two at a time", sample, |at, faults| {
+        turn += 1;
+        let args = OTHERS[turn % OTHERS.len()];
+        let kill_at = (turn % 3 != 0).then_some(turn * 7 % 23);
+        let plan = plan(at);
+        write_tree(case.dir(), &case.before);
+        let mut other = String::new();
+        let (traced, said) =
+            case.go_on_with(&case.before, plan, &mut || other = run_other(case, args, kill_at));
+        let reached = traced.hit(plan).is_some();
+        let at = format!("{} with `{}` killed at {kill_at:?}", name_of(&traced, plan), args.join(" "));
+        for said in [&said, &other] {
+            if traced.hung || said.contains("panicked") || said.contains("BUG") {
+                faults.push(format!("{at}: hangs or panics\n{said}"));
+            }
+        }
+        case.settle();
+        case.check_whole(&at, faults);
+        case.check_outputs(&at, faults);
+        reached
+    });
+}
+
+#[test]
+fn another_planexe_runs_at_every_call_of_a_build() {
+    if may_trace() {
+        interleaved(&Case::again(&["build"]), 18, Plan::Hold);
+    }
+}
+
+#[test]
+fn another_planexe_runs_at_every_call_of_a_build_that_is_killed_then() {
+    if may_trace() {
+        interleaved(&Case::again(&["build"]), 18, Plan::Kill);
+    }
+}
