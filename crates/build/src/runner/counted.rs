@@ -220,9 +220,11 @@ impl Counted<'_> {
             to.refuse(&Refusal::Budget(why), request.dialect)?;
             return Ok(false);
         }
-        if !self.ctx.no_reuse
-            && let Some(kept) = self.ctx.store.calls().find_named(self.task, &self.kept_digest(&request))
-            && let KeptCall { record, .. } = kept
+        let kept = match self.ctx.no_reuse {
+            true => Ok(None),
+            false => self.ctx.store.calls().find_named(self.task, &self.kept_digest(&request)),
+        };
+        if let Some(KeptCall { record, .. }) = kept.map_err(|error| self.broken(error))?
             && let (Some(wire), Some(reply)) = (&record.wire, &record.reply)
         {
             if record.attempt < self.attempt
