@@ -225,13 +225,15 @@ fn a_binding_is_of_no_use_to_a_name_that_stands_for_another_machine() {
 
 /// Variables that hold keys: a vendor's, a local server's, one bound in the environment, one bound in a file, one filed,
 /// one that a model names, and those of webhooks.
-const HELD: [&str; 9] = [
+const HELD: [&str; 11] = [
     "OPENAI_API_KEY",
     "LM_STUDIO_API_KEY",
     "CORP_KEY",
     "BOUND_KEY",
     "FILED_KEY",
     "NAMED_KEY",
+    "OTHER_PROFILES_KEY",
+    "REPLACED_KEY",
     "HOOK_URL",
     "HOOK_SECRET",
     "PLANEXE_WEBHOOK_SECRET",
@@ -254,7 +256,11 @@ api_key_env = "MODEL_KEY"
 api = "openai"
 base_url = "http://127.0.0.1:1/v1"
 model = "m"
+api_key_env = "REPLACED_KEY"
+[profiles.here.models.unused]
 api_key_env = "NAMED_KEY"
+[profiles.there.models.unused]
+api_key_env = "OTHER_PROFILES_KEY"
 [webhooks.ops]
 url_env = "HOOK_URL"
 secret_env = "HOOK_SECRET"
@@ -295,7 +301,7 @@ prompt = "Say something."
     space.set_env("MODEL_KEY", "canary-of-model");
     space.set_env("PLANEXE_KEY_HOSTS", "CORP_KEY=llm.corp.example");
     space.set_env("PLAIN", "plain");
-    space.run(&["build"]).exits(0);
+    space.run(&["build", "--profile", "here"]).exits(0);
     space.set_env("EDITOR", "env > ../editor.env; true");
     space.run(&["edit-plan", "--none"]);
 

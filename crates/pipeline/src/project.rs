@@ -108,7 +108,8 @@ impl Project {
         let models = self.endpoints.iter().map(|endpoint| &endpoint.model).chain(self.tables.models.values());
         let webhooks = self.tables.webhooks.values();
         let named = webhooks.flat_map(|webhook| [&webhook.url_env, &webhook.secret_env]);
-        models.map(|model| &model.api_key_env).chain(named).flatten().cloned()
+        let of_models = models.filter_map(|model| model.api_key_env.as_ref());
+        of_models.chain(named.flatten()).chain(&self.tables.keys_as_written).cloned()
     }
 
     /// The page a build of some tasks shows at its end: the first among their outputs.

@@ -86,6 +86,7 @@ impl Manifest {
             let origin = Origin { sources: reader.sources, root: empty };
             return Err(Diagnostics::new(Arc::new(origin), reader.faults));
         };
+        let keys_as_written = keys_of(&root);
         reader.apply_profile(&mut root, options);
         reader.apply_defines(&mut root, options);
         let Reader { sources, mut faults, .. } = reader;
@@ -104,7 +105,7 @@ impl Manifest {
         let whole = faults.is_empty();
         let mut found = Vec::new();
         check::check(&tables, file, &damaged, &mut found);
-        let mut tables = tables;
+        let mut tables = Tables { keys_as_written, ..tables };
         tiers::resolve(&mut tables);
         let manifest = Manifest { file: file.to_owned(), folder, tables, whole, damaged, left, origin };
         faults.extend(manifest.further(found));
@@ -463,4 +464,21 @@ pub fn near_file(path: &Path) -> Option<String> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     nearest(&name, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// The variables that models name for their keys, those of every profile among them.
+fn keys_of(root: &Node) -> Vec<String> {
+    let tables = |node: Option<&Node>| -> Vec<Node> {
+        let entries = node.and_then(Node::table).into_iter().flatten();
+        entries.map(|(_, entry)| entry.value.clone()).collect()
+    };
+    let mut models = tables(root.get("models"));
+    for profile in tables(root.get("profiles")) {
+        models.extend(tables(profile.get("models")));
+    }
+    let key = |model: &Node| match &model.get("api_key_env")?.kind {
+        Kind::Text(name) => Some(name.clone()),
+        _ => None,
+    };
+    models.iter().filter_map(key).collect()
 }

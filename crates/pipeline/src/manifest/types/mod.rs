@@ -72,6 +72,9 @@ pub struct Tables {
     pub aliases: Map<String>,
     /// The tasks, by name.
     pub task: Map<Box<Task>>,
+    /// Variables that hold keys of models as they stand in the file, also where the profile in force names others.
+    #[serde(skip)]
+    pub keys_as_written: Vec<String>,
 }
 
 /// `[pipeline]`
