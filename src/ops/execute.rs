@@ -11,6 +11,7 @@ use planexe_base::exit::{Error, Kind};
 use planexe_base::fs;
 use planexe_base::style::{clean, shell_path};
 use planexe_build::git_recorder::{self as commits, Commit};
+use planexe_pipeline::load::{self, Locations};
 use planexe_pipeline::manifest::run::RunFile;
 use planexe_pipeline::manifest::{Manifest, ReadOptions};
 use planexe_pipeline::open::{self, OpenError, Opened, Where};
@@ -112,6 +113,7 @@ pub fn execute(session: &Session, options: &ExecuteOptions) -> Result<Executed, 
     let mut ruler = rules.unwrap_or_else(|| rules_said(options)).ruler();
     let project = Project::of(&plan, &mut ruler);
     let files = project.files(&plan, &ruler, &besides);
+    require_own_outputs(&project, &files)?;
     let listed = listed.unwrap_or_default();
     let change = place::compare(&dir, &listed, &files).map_err(|error| cannot(&dir, &error))?;
     let in_the_way = !change.edited.is_empty() || !change.links.is_empty();
@@ -176,6 +178,17 @@ pub fn execute(session: &Session, options: &ExecuteOptions) -> Result<Executed, 
         }
     }
     Ok(Executed { dir, is_new, view })
+}
+
+/// No step delivers in the place of a file that the project is made of.
+fn require_own_outputs(project: &Project<'_>, files: &[(String, String)]) -> Result<(), Error> {
+    let own = [rules::FILE, models::FILE, place::LIST];
+    let taken = |path: &str| own.contains(&path) || files.iter().any(|(file, _)| file == path);
+    let Some(item) = project.items().find(|item| taken(&item.output)) else { return Ok(()) };
+    let message = format!("step `{}` would write over `{}`, a file of the project", item.name, item.output);
+    Err(Error::usage(message)
+        .code("output_taken")
+        .hint(format!("give it another `output` in {}, such as one in deliverables/", rules::FILE)))
 }
 
 fn cannot(dir: &Path, error: &fs::FsError) -> Error {
@@ -353,16 +366,13 @@ fn once(
 /// The pipeline that is about to be written has no fault, whatever the plan's words and the user's rules.
 fn check(session: &Session, dir: &Path, files: &[(String, String)]) -> Result<(), Error> {
     let Some((name, text)) = files.last() else { return Ok(()) };
-    let fail = |faults| session.open_error(OpenError::Diagnostics(Box::new(faults)));
-    let (manifest, faults) =
-        Manifest::from_text(&dir.join(name), text.clone(), &ReadOptions::default()).map_err(fail)?;
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(fail(manifest.faults(faults)).hint(format!(
-            "what is said in {} and {} leads to it",
-            rules::FILE,
-            models::FILE
-        ))),
+    let locations = Locations { pipeline: dir.join(name), run: dir.to_owned(), ..Locations::default() };
+    match load::load_text(&locations, text.clone()) {
+        Ok(_) => Ok(()),
+        Err(faults) => {
+            let error = session.open_error(OpenError::Diagnostics(Box::new(faults)));
+            Err(error.hint(format!("what is said in {} and {} leads to it", rules::FILE, models::FILE)))
+        }
     }
 }
 

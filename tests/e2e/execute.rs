@@ -263,7 +263,20 @@ kind = "ai"
     work(&space, &["check", "--strict"]).exits(0);
     // A fault in the rules is shown where it stands, and the pipeline there is stays.
     let before = space.bytes("work/pipeline.toml");
-    space.edit("work/execution.toml", "site/menu.json", "../menu.json");
+    let mut output = "site/menu.json";
+    for (other, says) in [
+        ("execution.toml", "would write over `execution.toml`"),
+        ("models.toml", "would write over `models.toml`"),
+        ("plan/generated.json", "would write over `plan/generated.json`"),
+        ("items/open.open-the-shop.json", "would write over `items/open.open-the-shop.json`"),
+        ("deliverables/lease.draft-the-lease.md", "two tasks write"),
+    ] {
+        space.edit("work/execution.toml", output, other);
+        output = other;
+        execute(&space, &[]).exits(2).says(&[says]);
+        assert_eq!(space.bytes("work/pipeline.toml"), before);
+    }
+    space.edit("work/execution.toml", output, "../menu.json");
     execute(&space, &[]).exits(2).says(&["../menu.json"]);
     space.edit("work/execution.toml", "tier = 2", "teir = 2");
     execute(&space, &[]).exits(2).says(&["execution.toml:5", "did you mean `tier`"]);

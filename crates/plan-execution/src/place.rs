@@ -107,8 +107,8 @@ pub fn compare(dir: &Path, listed: &Listed, files: &[(String, String)]) -> Resul
     before.sort();
     before.dedup();
     for path in before.into_iter().filter(|path| !made.contains(path.as_str())) {
-        // The list lies in the folder, where anybody can write to it: nothing above the folder is meant by it.
-        if !is_inside(path) {
+        // The list lies in the folder, where anybody can write to it: nothing but what we make is meant by it.
+        if !is_inside(path) || !is_made(path) {
             continue;
         }
         // Nothing else in its place was made by us.
@@ -117,6 +117,11 @@ pub fn compare(dir: &Path, listed: &Listed, files: &[(String, String)]) -> Resul
         }
     }
     Ok(change)
+}
+
+/// Whether a path is of a kind that this or an earlier version makes, and that is nobody else's.
+fn is_made(path: &str) -> bool {
+    ["items/", "prompts/", "plan/"].iter().any(|folder| path.starts_with(folder)) && path != LIST
 }
 
 fn is_inside(path: &str) -> bool {
@@ -202,7 +207,7 @@ mod tests {
     use super::*;
 
     fn files(version: &str) -> Vec<(String, String)> {
-        let all = ["a/one.txt", "two.txt", "pipeline.toml"];
+        let all = ["items/one.txt", "two.txt", "pipeline.toml"];
         all.iter().map(|path| ((*path).to_owned(), format!("{path} {version}"))).collect()
     }
 
@@ -231,8 +236,14 @@ mod tests {
         let outside = run.with_file_name("outside.txt");
         let mut wrong = list();
         wrong.files.insert(format!("../{}", outside.file_name().unwrap().to_str().unwrap()), String::new());
+        for path in ["execution.toml", "deliverables/one.md"] {
+            fs::make_dirs_inside(&run, &run.join(path), Durability::Unsynced).unwrap();
+            fs::write_atomic(&run.join(path), b"mine", Durability::Unsynced).unwrap();
+            wrong.files.insert(path.to_owned(), digest(b"mine"));
+        }
         let change = compare(&run, &wrong, &files("2")[1..]).unwrap();
-        assert_eq!((change.edited, change.gone), (vec!["two.txt".to_owned()], vec!["a/one.txt".to_owned()]));
+        let gone = vec!["items/one.txt".to_owned()];
+        assert_eq!((change.edited, change.gone), (vec!["two.txt".to_owned()], gone));
     }
 
     #[test]
@@ -242,7 +253,7 @@ mod tests {
         for folder in [&run, &away] {
             fs::make_dirs(folder, Durability::Unsynced).unwrap();
         }
-        std::os::unix::fs::symlink(&away, run.join("a")).unwrap();
+        std::os::unix::fs::symlink(&away, run.join("items")).unwrap();
         let store = Store::open(run.clone());
         compare(&run, &Listed::default(), &files("1")).unwrap_err();
         let all = Change { write: vec![0, 1], ..Change::default() };

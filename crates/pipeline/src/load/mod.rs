@@ -43,6 +43,12 @@ pub fn load(locations: &Locations) -> Result<Project, Diagnostics> {
     load_manifest(locations, manifest, faults)
 }
 
+/// The same of a text that is not written yet, as if it stood in the pipeline's file.
+pub fn load_text(locations: &Locations, text: String) -> Result<Project, Diagnostics> {
+    let (manifest, faults) = Manifest::from_text(&locations.pipeline, text, &locations.options)?;
+    load_manifest(locations, manifest, faults)
+}
+
 /// Makes a project of tables at hand, as if they stood in the pipeline's file.
 pub fn load_tables(locations: &Locations, tables: Tables) -> Result<Project, Diagnostics> {
     let manifest = Manifest::of_tables(&locations.pipeline, tables);
