@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::stream::BODY_CAP;
 use super::watchdog::TICK;
 use super::{
     CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, estimate, prompt_digest,
@@ -220,6 +221,10 @@ impl Provider for Recorded {
         let text = answer.text();
         if text.trim().is_empty() {
             return Err(CallError::new(Class::EmptyResponse, "the recorded answer is empty"));
+        }
+        if text.len() as u64 > BODY_CAP {
+            let why = format!("the recorded answer is larger than {} MiB", BODY_CAP >> 20);
+            return Err(CallError::new(Class::BadData, why));
         }
         let first_token_s = self.pace.play(&text, context)?;
         let usage = answer.usage.unwrap_or_else(|| Usage {
@@ -435,5 +440,20 @@ mod tests {
         assert!(RecordedFile::read(b"{\"schema\":2,\"answers\":[]}").unwrap_err().contains("newer"));
         assert!(RecordedFile::read(b"{").is_err());
         assert!(RecordedFile::read(b"{\"schema\":1,\"answers\":[]}").is_ok());
+    }
+
+    #[test]
+    fn an_answer_is_no_larger_than_one_of_a_server() {
+        let answer = RecordedAnswer {
+            task: "a".into(),
+            answer: Value::String("a ".repeat(BODY_CAP as usize / 2 + 1)),
+            ..RecordedAnswer::default()
+        };
+        let file = RecordedFile { schema: 1, about: String::new(), answers: vec![answer] };
+        let provider = Recorded::of("r.json".into(), file, OnMiss::Fail, Pace::default());
+        let (cancel, progress) = (Cancel::new(), CallProgress::default());
+        let context = CallContext { cancel: &cancel, progress: &progress, time_left: None };
+        let error = provider.call(&request("a", None, "?"), &context).unwrap_err();
+        assert_eq!(error.class, Class::BadData);
     }
 }

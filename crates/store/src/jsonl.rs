@@ -1,6 +1,6 @@
 //! Append-only files with one JSON object per line. The next build cuts off a torn last line.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -110,6 +110,33 @@ pub fn to_lines(records: &[impl Serialize]) -> Vec<u8> {
     bytes
 }
 
+/// A longer line is none of ours: it is passed over, and never in memory as a whole.
+const LONGEST: u64 = 64 << 20;
+
+/// Reads the next line, with its newline, in the place of what `line` holds, and returns how many bytes were read: 0 at
+/// the end. A line that is too long is read to its end and leaves `line` empty, or with the newline alone.
+pub fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u64> {
+    line.clear();
+    let mut read = reader.by_ref().take(LONGEST).read_until(b'\n', line)? as u64;
+    if read < LONGEST || line.ends_with(b"\n") {
+        return Ok(read);
+    }
+    *line = Vec::new();
+    loop {
+        let block = reader.fill_buf()?;
+        let end = block.iter().position(|&byte| byte == b'\n');
+        let taken = end.map_or(block.len(), |at| at + 1);
+        reader.consume(taken);
+        read += taken as u64;
+        if end.is_some() {
+            line.push(b'\n');
+        }
+        if end.is_some() || taken == 0 {
+            return Ok(read);
+        }
+    }
+}
+
 /// Reads a file line by line; a line that is no JSON gives its number, from 1. No file: no lines.
 pub fn read_lines(path: &Path) -> Result<Lines, FsError> {
     Ok(Lines { reader: fs::optional(fs::open(path))?.map(std::io::BufReader::new), number: 0 })
@@ -128,9 +155,14 @@ impl Iterator for Lines {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let mut line = Vec::new();
-            match self.reader.as_mut()?.read_until(b'\n', &mut line) {
+            match next_line(self.reader.as_mut()?, &mut line) {
                 Ok(0) => return None,
-                Ok(_) => self.number += 1,
+                Ok(read) => {
+                    self.number += 1;
+                    if read > LONGEST {
+                        return Some(Err(self.number));
+                    }
+                }
                 Err(_) => {
                     self.reader = None;
                     self.number += 1;
@@ -265,5 +297,17 @@ mod tests {
             read_lines(&path).unwrap().map(|line| line.map(|v| v["n"].as_u64().unwrap())).collect();
         assert_eq!(read, [Ok(1), Err(2), Err(4), Ok(2)]);
         assert_eq!(read_records::<Value>(&path).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_line_without_end_is_never_in_memory() {
+        let long = std::io::repeat(b'a').take(3 * LONGEST);
+        let mut reader = std::io::BufReader::new(long.chain(&b"\n{}\nrest"[..]));
+        let mut line = Vec::new();
+        assert_eq!(next_line(&mut reader, &mut line).unwrap(), 3 * LONGEST + 1);
+        assert!(line == b"\n" && line.capacity() < 1000);
+        assert_eq!((next_line(&mut reader, &mut line).unwrap(), &line[..]), (3, &b"{}\n"[..]));
+        assert_eq!((next_line(&mut reader, &mut line).unwrap(), &line[..]), (4, &b"rest"[..]));
+        assert_eq!(next_line(&mut reader, &mut line).unwrap(), 0);
     }
 }

@@ -1,5 +1,7 @@
 //! `planexe events`: what happened in the builds of a run, from `events.jsonl`.
 
+use std::io::{BufReader, Seek as _, SeekFrom};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -9,9 +11,10 @@ use crate::ops::stop::building;
 use planexe_base::clock;
 use planexe_base::event::Event;
 use planexe_base::exit::{self, Error};
-use planexe_base::fs;
+use planexe_base::fs::{self, FsError};
 use planexe_base::signals;
 use planexe_pipeline::manifest::types::Span;
+use planexe_store::jsonl;
 use planexe_ui::progress::EventLines;
 
 mod deliver;
@@ -62,18 +65,17 @@ pub fn run(session: &Session, args: &EventsArgs) -> Result<u8, Error> {
     loop {
         // Asked for before the file is read: what a build writes as its last is still seen.
         let alive = building(&store).is_some();
-        let (text, next) = read_lines(&path, offset)?;
-        offset = next;
-        for line in text.lines() {
-            let Ok(event) = serde_json::from_str::<Event>(line) else { continue };
+        offset = each_line(&path, offset, |line| {
+            let Ok(event) = serde_json::from_slice::<Event>(line) else { return Ok(()) };
             if args.since.as_ref().is_some_and(|since| event.timestamp_utc < *since) {
-                continue;
+                return Ok(());
             }
-            match session.globals.json {
-                true => session.print(&format!("{line}\n"))?,
-                false => session.print(&format!("{}\n", lines.line(&event, &session.out)))?,
-            }
-        }
+            let text = match session.globals.json {
+                true => String::from_utf8_lossy(line).into_owned(),
+                false => format!("{}\n", lines.line(&event, &session.out)),
+            };
+            Ok(session.print(&text)?)
+        })?;
         if !args.follow || !alive || session.is_closed() {
             return Ok(exit::DONE);
         }
@@ -83,12 +85,24 @@ pub fn run(session: &Session, args: &EventsArgs) -> Result<u8, Error> {
     }
 }
 
-/// The whole lines from a place in the file on, and where they end. A file that became shorter was mended,
-/// and is gone on with at its end.
-fn read_lines(path: &std::path::Path, offset: u64) -> Result<(String, u64), Error> {
-    let Some((bytes, length)) = fs::optional(fs::read_from(path, offset))? else {
-        return Ok((String::new(), 0));
-    };
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    Ok((String::from_utf8_lossy(&bytes[..whole]).into_owned(), length.min(offset) + whole as u64))
+/// Goes through the whole lines from a place in the file on, each with its newline, and returns where they end. A file
+/// that became shorter was mended, and is gone on with at its end.
+fn each_line(
+    path: &Path,
+    offset: u64,
+    mut tell: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<u64, Error> {
+    let Some(mut file) = fs::optional(fs::open(path))? else { return Ok(0) };
+    let read = |error| FsError::new(path, "read", error);
+    let length = file.metadata().map_err(read)?.len();
+    let mut offset = file.seek(SeekFrom::Start(offset.min(length))).map_err(read)?;
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    loop {
+        let bytes = jsonl::next_line(&mut reader, &mut line).map_err(read)?;
+        if bytes == 0 || !line.ends_with(b"\n") {
+            return Ok(offset);
+        }
+        tell(&line)?;
+        offset += bytes;
+    }
 }
