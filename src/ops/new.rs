@@ -158,9 +158,23 @@ fn built_in(session: &Session) -> Result<BuiltIn, Error> {
     Ok(BuiltIn { files: files.collect(), plan })
 }
 
-/// Nothing that is there is written over.
+/// Nothing that is there is written over, and no run lies among the records of another or of git.
 pub fn check_empty(dir: &Path) -> Result<(), Error> {
     let shown = dir.display();
+    let place = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    for place in [&place, &fs::resolved(&place)] {
+        let taken = |name: &std::ffi::OsStr| {
+            [".planexe", ".git"].into_iter().find(|taken| name.eq_ignore_ascii_case(taken))
+        };
+        if let Some(taken) = place.iter().find_map(taken) {
+            let whose = if taken == ".git" { "git" } else { "planexe itself" };
+            return Err(Error::usage(format!(
+                "no run is made in `{shown}`: `{taken}` is a folder of {whose}"
+            ))
+            .code("not_a_run_name")
+            .hint("name another folder"));
+        }
+    }
     match fs::kind(dir)? {
         None => Ok(()),
         Some(_) if !dir.is_dir() => {

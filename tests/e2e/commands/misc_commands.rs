@@ -154,6 +154,13 @@ fn a_new_run_is_made_of_what_is_named() {
     space.run(&["new", "one", "--prompt", " "]).exits(2).says(&["the plan's text is empty"]);
     space.run(&["new", "one", "--prompt-file", "gone.txt"]).exits(2).says(&["gone.txt"]);
     space.run(&["new", "pipeline.toml"]).exits(2).says(&["is no folder"]);
+    for (own, taken) in
+        [(".planexe", ".planexe"), ("./x/.PlanExe", ".planexe"), (".planexe/x", ".planexe"), (".git", ".git")]
+    {
+        let out = space.run(&["new", own]).exits(2);
+        out.says(&[&format!("`{taken}` is a folder of"), "name another folder"]);
+        assert!(!space.exists(own));
+    }
     assert!(!space.exists("one"));
     space.pipeline(&server, &format!("[pipeline]\nplan = \"plan.txt\"\n{CHAIN}"));
     let answer = space.run(&["new", "one", "--json", "--label", "First"]).exits(0).json();
