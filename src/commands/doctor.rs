@@ -14,7 +14,9 @@ use planexe_llm::keys::{self, KeyRing};
 use planexe_notify::{Receivers, outbox, receivers};
 use planexe_pipeline::open::{self, OpenError, Opened};
 use planexe_pipeline::project::Endpoint;
-use planexe_query::doctor::{Finding, Grade, isolation, of_models, of_place, of_programs, orphans};
+use planexe_query::doctor::{
+    Finding, Grade, isolation, of_executors, of_models, of_place, of_programs, orphans,
+};
 use planexe_store::Store;
 
 /// What `planexe doctor` takes.
@@ -60,6 +62,7 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
         findings.push(orphans(opened));
         findings.extend(isolation::examine(opened));
         findings.extend(of_programs(opened, session.variable("PATH").as_deref()));
+        findings.extend(of_executors(opened, session.variable("PATH").as_deref()));
     }
     if let (Ok(opened), Ok(ring)) = (&opened, session.keys()) {
         findings.extend(of_webhooks(opened, &ring));

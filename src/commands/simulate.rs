@@ -24,6 +24,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
+    /// Run commands on this executor, by its name in the pipeline, instead of those the tasks name
+    #[arg(long, value_name = "NAME")]
+    pub executor: Option<String>,
+
     /// Slots of a model, whatever the row: local=2,cloud=16
     #[arg(long, value_name = "MODEL=N", value_delimiter = ',', value_parser = parse_limit::<u32>)]
     pub slots: Vec<(String, u32)>,
@@ -49,8 +53,8 @@ fn parse_limit<N: FromStr + PartialEq + Default>(text: &str) -> Result<(String, 
 /// Predicts; reads only.
 pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     let mut opened = session.open(true)?;
-    let SimulateArgs { targets, jobs, model, slots, rpm, tpm } = args.clone();
-    let options = SimulateOptions { targets, jobs, model, slots, rpm, tpm };
+    let SimulateArgs { targets, jobs, model, executor, slots, rpm, tpm } = args.clone();
+    let options = SimulateOptions { targets, jobs, model, executor, slots, rpm, tpm };
     let view = simulate(session, &mut opened, &options)?;
     if session.globals.json {
         session.print_json(&view)?;

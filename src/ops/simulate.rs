@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::ops::Session;
-use crate::ops::build::{ask_only, find_model, slots_with, target_ids, task_infos};
+use crate::ops::build::{ask_only, find_model, run_on, slots_with, target_ids, task_infos};
 use crate::ops::plan::past;
 use planexe_base::exit::Error;
 use planexe_build::check_staleness::StaleCheck;
@@ -33,6 +33,8 @@ pub struct SimulateOptions {
     pub jobs: Option<u32>,
     /// This model instead of those the tasks name.
     pub model: Option<String>,
+    /// This executor instead of those the tasks name.
+    pub executor: Option<String>,
     /// Slots of a model, whatever the row.
     pub slots: Vec<(String, u32)>,
     /// Requests per minute of a model.
@@ -57,6 +59,9 @@ pub fn simulate(
         ask_only(opened, model)?;
         let asked = &opened.project.endpoints[find_model(opened, model)?];
         unpriced = asked.model.price.is_none().then(|| model.clone());
+    }
+    if let Some(executor) = &options.executor {
+        run_on(session, opened, executor)?;
     }
     let fixed = by_model(opened, &options.slots)?;
     let (rpm, tpm) = (by_model(opened, &options.rpm)?, by_model(opened, &options.tpm)?);

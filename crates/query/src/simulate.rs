@@ -6,6 +6,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use planexe_build::eta::Known;
+use planexe_build::run_loop::take_place;
 use planexe_engine::graph::{Graph, Item, TaskId};
 use planexe_engine::scheduler::{Action, AttemptEnd, Engine, Event, Judged, Work};
 use planexe_llm::{Usage, cost};
@@ -133,8 +134,11 @@ pub fn work(project: &Project, graph: &Graph, id: TaskId, asks: bool, tokens: u6
         Recipe::Prompt(prompt) if asks => prompt.models.clone(),
         _ => Vec::new(),
     };
-    let cpu = matches!(spec.recipe, Recipe::Command(_));
-    Work { endpoints, tokens, cpu, pool: spec.pool, lane: spec.lane(), ..Work::default() }
+    let mut work = Work { endpoints, tokens, pool: spec.pool, lane: spec.lane(), ..Work::default() };
+    if matches!(spec.recipe, Recipe::Command(_)) {
+        take_place(project, &graph[id], &mut work);
+    }
+    work
 }
 
 /// The limit of a budget that is reached, if one is, by the time and the calls that ended; and since when.

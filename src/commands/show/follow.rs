@@ -3,6 +3,7 @@
 //! A running build shows the text of an attempt under `.planexe/live/`; once the attempt has ended, the whole of it is
 //! in the kept call, or in the log of the command.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::commands::Session;
@@ -14,6 +15,7 @@ use planexe_base::signals;
 use planexe_base::style::clean_lines;
 use planexe_engine::graph::Task;
 use planexe_pipeline::open::Opened;
+use planexe_store::jobs::JobFiles;
 use planexe_store::{StatusRead, Store, task_dir_name};
 use planexe_ui::views::reason_of;
 
@@ -38,7 +40,8 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
         let at_work =
             |status: &&Status| status.state == State::Running && builder.is_some() && status.pid == builder;
         let attempt = status.as_ref().filter(at_work).map(|status| status.attempt);
-        if let Some(last) = text.take_if(|text| Some(text.attempt) != attempt) {
+        if let Some(last) = text.take_if(|text| Some(text.attempt) != attempt && left(store, task).is_none())
+        {
             last.finish(session, store, task)?;
             ended = true;
         }
@@ -49,6 +52,13 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
                 }
                 ended = false;
                 text.get_or_insert_with(|| Text::of(attempt)).go_on(session, store, task)?;
+            }
+            None if builder.is_none() && left(store, task).is_some() => {
+                ended = false;
+                if let Some(files) = left(store, task) {
+                    let text = text.get_or_insert_with(|| Text::of(files.job.attempt));
+                    text.go_on_in(session, &files.log())?;
+                }
             }
             None => {
                 let state = status.as_ref().map(|status| status.state);
@@ -68,6 +78,12 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
             return Ok(exit::of_signal(signal));
         }
     }
+}
+
+/// The attempt that an executor has and no build waits for.
+fn left(store: &Store, task: &Task) -> Option<JobFiles> {
+    let is_open = |files: &JobFiles| files.result().is_none() && files.is_alive() != Some(false);
+    store.jobs_of(&task.name).into_iter().rfind(is_open)
 }
 
 fn tell_end(session: &Session, builder: Option<u32>, status: Option<&Status>) -> u8 {
@@ -101,8 +117,12 @@ impl Text {
 
     /// Shows what came since.
     fn go_on(&mut self, session: &Session, store: &Store, task: &Task) -> Result<(), Error> {
-        let path = store.live_text_path(&task.name, self.attempt);
-        let Ok((bytes, _)) = fs::read_from(&path, self.shown.len() as u64) else { return Ok(()) };
+        self.go_on_in(session, &store.live_text_path(&task.name, self.attempt))
+    }
+
+    /// The same of a file.
+    fn go_on_in(&mut self, session: &Session, path: &Path) -> Result<(), Error> {
+        let Ok((bytes, _)) = fs::read_from(path, self.shown.len() as u64) else { return Ok(()) };
         self.shown.extend_from_slice(&bytes);
         self.cut.extend_from_slice(&bytes);
         let whole = match std::str::from_utf8(&self.cut) {

@@ -122,6 +122,17 @@ fn a_build_that_is_killed_leaves_it_running_and_the_next_takes_it_up() {
     begun(&space, 1);
     let own = supervisor(&space);
     build.kill9();
+    let status = space.status("long");
+    assert_eq!(
+        (&status["state"], &status["executor"]["name"]),
+        (&"running".into(), &"detached".into()),
+        "{status:#}"
+    );
+    assert_eq!(status["executor"]["job"], own.as_raw_nonzero().to_string(), "{status:#}");
+    let doctor = space.run(&["doctor", "--offline"]);
+    assert!(doctor.stdout.contains("1 task left running by an earlier build"), "{doctor}");
+    let follow = space.spawn(&["show", "long", "--follow"]);
+    until("what it says", || follow.stdout().contains("at work").then_some(()));
     let build = space.spawn(&["build"]);
     until("the build to take it up", || build.stderr().contains("taken up again").then_some(()));
     assert_eq!(supervisor(&space), own);

@@ -1,4 +1,6 @@
 //! Work that outlives the build, and runs elsewhere: executors.
 
+mod command;
 mod detached;
 mod keys;
+mod slurm;

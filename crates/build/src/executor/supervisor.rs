@@ -20,6 +20,9 @@ use planexe_store::jobs::{End, JobFiles};
 /// Between two looks whether it is to end: of one on this machine, and of one on a shared file system.
 const LOOKS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(3)];
 
+/// So long after its program was ended by a signal the supervisor listens for its own.
+const TOLD: Duration = Duration::from_millis(500);
+
 /// Runs the attempt in a folder; the exit code of its program. A job that was begun before, or given up, is left alone.
 pub fn main(dir: &Path) -> u8 {
     let Some(files) = JobFiles::read_told(dir) else {
@@ -65,6 +68,15 @@ fn listen(cancel: &Cancel) {
         }
     };
     let _ = std::thread::Builder::new().name("signals".into()).stack_size(128 * 1024).spawn(told);
+}
+
+/// Whether the supervisor was told to end too, or is within a moment.
+fn is_told(cancel: &Cancel) -> bool {
+    let began = Instant::now();
+    while !cancel.is_killing() && began.elapsed() < TOLD {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    cancel.is_killing()
 }
 
 fn run(files: &JobFiles, cancel: &Cancel, look: Duration) -> End {
@@ -119,6 +131,8 @@ fn run(files: &JobFiles, cancel: &Cancel, look: Duration) -> End {
     let watchdog = Watchdog::new(cancel.clone(), Arc::clone(&lifeline));
     match watchdog.run_one(start, limits, Some(Box::new(growth)), None) {
         ProcessEnd::Exited(code) => End::Exited(code),
+        // A queue ends every process of a job at once: the program may be gone before its supervisor has heard of it.
+        ProcessEnd::Signalled(SIGTERM) if is_told(cancel) => End::Cancelled,
         ProcessEnd::Signalled(signal) => End::Signalled(signal),
         ProcessEnd::TimedOut => End::TimedOut,
         ProcessEnd::Stalled => End::Stalled,

@@ -101,7 +101,7 @@ impl Build<'_> {
 }
 
 /// What a command takes of this machine, and of the place it runs at. What cannot be read is told by its attempt.
-fn take_place(project: &Project, task: &Task, work: &mut Work) {
+pub fn take_place(project: &Project, task: &Task, work: &mut Work) {
     let taken = project.taken(task).unwrap_or_default();
     work.elsewhere = project.spec(task).executor;
     if project.executor(task).is_none_or(|executor| executor.kind.is_here()) {

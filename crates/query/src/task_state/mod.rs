@@ -14,9 +14,10 @@ use planexe_engine::graph::{Graph, Kind, Task, TaskId};
 use planexe_engine::scheduler::Resolution;
 use planexe_pipeline::project::{Project, Spec};
 use planexe_store::control::Controls;
+use planexe_store::jobs::JobFiles;
 use planexe_store::live::{AtWork, Progress};
 use planexe_store::{Owner, StatusRead, Store};
-use planexe_ui::views::{Drift, Reason, TaskView, Verdict};
+use planexe_ui::views::{Drift, OnExecutor, Reason, TaskView, Verdict};
 
 mod phase;
 mod reasons;
@@ -85,7 +86,9 @@ impl Standing {
 pub fn stand(project: &Project, store: &Store, survey: &Survey, owner: Option<&Owner>) -> Standing {
     let count = survey.graph.len();
     let progress = owner.filter(|owner| owner.is_building()).map(|owner| store.read_progress(owner.pid));
+    let jobs = store.jobs().into_iter().filter(|files| files.result().is_none() && !files.is_asked_to_end());
     let mut all = All {
+        jobs: jobs.map(|files| (files.job.task.clone(), on_executor(&files))).collect(),
         progress: progress.unwrap_or_default(),
         project,
         store,
@@ -115,6 +118,18 @@ pub fn stand(project: &Project, store: &Store, survey: &Survey, owner: Option<&O
     standing
 }
 
+/// Where an attempt is that an executor has.
+fn on_executor(files: &JobFiles) -> OnExecutor {
+    let claim = files.claim().filter(|_| !files.is_revoked());
+    OnExecutor {
+        name: files.job.executor.clone(),
+        kind: files.job.kind.clone(),
+        job: files.handed().and_then(|handed| handed.id),
+        host: claim.map(|claim| claim.host),
+        since_utc: files.job.submitted_utc.clone(),
+    }
+}
+
 struct All<'a> {
     project: &'a Project,
     store: &'a Store,
@@ -122,6 +137,8 @@ struct All<'a> {
     owner: Option<&'a Owner>,
     /// What the build says of its tasks.
     progress: Progress,
+    /// Attempts that an executor has, by task.
+    jobs: HashMap<String, OnExecutor>,
     now: String,
     views: Vec<Option<TaskView>>,
     /// Failed tasks that block each task.
@@ -271,6 +288,7 @@ impl All<'_> {
                 view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
         }
         self.add_progress(&mut view);
+        self.add_executor(&mut view, task);
         if view.state == DisplayState::Waiting
             && let Some(by) = self.passed(task, judgement)
         {
@@ -289,6 +307,21 @@ impl All<'_> {
         let passed = Controls::new(self.store).passed(&task.name)?;
         let now = judgement.and_then(|judgement| judgement.prepared.as_ref()).map(|it| &it.decision_id);
         (passed.decision_id.is_none() || passed.decision_id.as_ref() == now).then_some(passed.by)
+    }
+
+    /// Where its attempt is, if an executor has it: it runs without a build too.
+    fn add_executor(&self, view: &mut TaskView, task: &Task) {
+        let Some(on) = self.jobs.get(&task.name) else { return };
+        match view.state {
+            DisplayState::Stopped => {
+                view.state = DisplayState::Running;
+                view.doing = Some(format!("goes on without a build: {}", on.text()));
+                view.elapsed_s = clock::seconds_between(&on.since_utc, &self.now);
+            }
+            DisplayState::Running => {}
+            _ => return,
+        }
+        view.executor = Some(on.clone());
     }
 
     /// What the running build says of a task.

@@ -236,6 +236,9 @@ pub struct TaskView {
     /// Of an isolated task: its lane, branch and worktree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolated>,
+    /// Of one that an executor has: which, its id there, and the machine it runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executor: Option<OnExecutor>,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// What it used.
@@ -246,6 +249,30 @@ pub struct TaskView {
     /// A fan-out that is done because its list is empty: it counts as no task.
     #[serde(skip)]
     pub no_items: bool,
+}
+
+/// Where an attempt is that an executor has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct OnExecutor {
+    /// The executor's name in the pipeline.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+    /// The id by which it knows the job.
+    pub job: Option<String>,
+    /// The machine, once it runs.
+    pub host: Option<String>,
+    /// When it was handed over.
+    pub since_utc: String,
+}
+
+impl OnExecutor {
+    /// In a few words.
+    pub fn text(&self) -> String {
+        let job = self.job.as_ref().map_or(String::new(), |job| format!(", job {job}"));
+        let host = self.host.as_ref().map_or(", waiting".to_owned(), |host| format!(" on {host}"));
+        format!("{}{job}{host}", self.name)
+    }
 }
 
 impl TaskView {
@@ -287,6 +314,7 @@ impl TaskView {
             warning: None,
             eval: None,
             isolation: None,
+            executor: None,
             failure: None,
             usage: None,
             outputs: Vec::new(),

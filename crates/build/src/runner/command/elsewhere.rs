@@ -208,7 +208,10 @@ impl<'a> Place<'a> {
                     End::Stalled => ProcessEnd::Stalled,
                     End::NotStarted(why) => ProcessEnd::NotStarted(std::io::Error::other(why.clone())),
                     End::Cancelled => {
-                        let message = format!("ended from outside, on {}", style::clean(&result.host));
+                        let message = format!(
+                            "ended from outside, on {} (cancelled there, or a limit of its queue)",
+                            style::clean(&result.host)
+                        );
                         return Ok(Elsewhere::Unmade(Outcome::Failed(recoverable(
                             FailureClass::Signal,
                             message,
@@ -255,7 +258,8 @@ impl<'a> Place<'a> {
                 live.says_into(Arc::new(file));
                 *shows = true;
             }
-            live.grown(growth());
+            let said = fs::signature(&log).ok().flatten().map_or(0, |signature| signature.size);
+            live.grown(growth().wrapping_add(said));
         })
     }
 }
