@@ -55,6 +55,7 @@ mod optimize;
 mod outages;
 mod outputs;
 mod pairwise;
+mod price_mode;
 mod program_models;
 mod random_pipelines;
 mod read_only;

@@ -85,6 +85,8 @@ pub struct Model {
     pub max_output: Option<u64>,
     /// USD per million tokens.
     pub price: Option<Price>,
+    /// `openai`: at which price calls are made (default `now`).
+    pub price_mode: Option<PriceMode>,
     /// How long to wait for each part of a call.
     pub timeouts: CallTimeouts,
     /// How often a failed call is retried, and with which pauses.
@@ -105,6 +107,16 @@ pub struct Model {
     pub fail: Option<Fail>,
     /// `simulated`: length of a text answer in words.
     pub words: Option<u32>,
+}
+
+/// At which price calls are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PriceMode {
+    /// At the full price, at once.
+    Now,
+    /// OpenAI's service tier `flex`: half the price, slower, and sometimes refused for a while.
+    Flex,
 }
 
 /// A program that serves the openai dialect, with its quirks.

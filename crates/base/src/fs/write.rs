@@ -41,6 +41,17 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
     builder.recursive(true).mode(0o700).create(dir).at("create", dir)
 }
 
+/// Makes a folder that nobody but the user may look into; false if there is something of its name, whoever made that.
+pub fn make_private_new_dir(dir: &Path) -> Result<bool> {
+    #[expect(clippy::disallowed_methods, reason = "as above, and the folder above may be shared with others")]
+    let mut builder = std::fs::DirBuilder::new();
+    match builder.mode(0o700).create(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(FsError::new(dir, "create", error)),
+    }
+}
+
 /// [`write_atomic`] for what nobody but the user may read: the file gets mode 600 whatever it had, and folders
 /// that are made for it 700.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {

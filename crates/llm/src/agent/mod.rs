@@ -243,10 +243,9 @@ impl Room {
             let name = format!("planexe-agent-{}-{number}", std::process::id());
             let room = std::env::temp_dir().join(name);
             // One of this name is of a process that is gone, or somebody else's trap.
-            if fs::kind(&room)?.is_some() {
+            if !fs::make_private_new_dir(&room)? {
                 continue;
             }
-            fs::make_private_dir(&room)?;
             let room = Room(room);
             fs::make_private_dir(&room.work())?;
             return Ok(room);

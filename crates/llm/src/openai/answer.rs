@@ -13,10 +13,12 @@ use crate::stream::Event;
 use crate::whole::{Draft, Finish};
 use crate::{CallError, Class, Reply};
 
-/// Reads an answer, streamed or in one piece.
+/// Reads an answer, streamed or in one piece. `flex`: it was asked for at half the price, and the answer says whether it was
+/// given so.
 pub(super) fn read(
     mut exchange: Exchange<'_>,
     price: Option<crate::config::Price>,
+    flex: bool,
 ) -> Result<Reply, CallError> {
     let mut draft = Draft::new(exchange.started);
     let mut ending = Ending::default();
@@ -57,6 +59,8 @@ pub(super) fn read(
     let mut reply = draft.finished(finish, price)?;
     if price.is_none() {
         reply.usage.cost_usd = server_cost;
+    } else if flex && ending.flex {
+        reply.usage.cost_usd /= 2.0;
     }
     Ok(reply)
 }
@@ -64,6 +68,8 @@ pub(super) fn read(
 #[derive(Default)]
 struct Ending {
     refusal: String,
+    /// It was served in the tier `flex`.
+    flex: bool,
     /// Tokens of the prompt that the server has read.
     read: u64,
     /// The text comes in deltas. Some add the message so far to each (Perplexity), or the whole to the last.
@@ -127,6 +133,7 @@ fn chunks(
                 exchange.reading(ending.read, number("total"));
             }
         }
+        ending.flex |= chunk.service_tier.is_some_and(|tier| tier.0 == "flex");
         if draft.id.is_none() {
             draft.id = chunk.id.map(Text::into_owned).filter(|id| !id.is_empty());
         }
@@ -187,6 +194,8 @@ struct Chunk<'a> {
     model: Option<Text<'a>>,
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    service_tier: Option<Text<'a>>,
     #[serde(default)]
     usage: Option<Value>,
     #[serde(default)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use serde_json::{Map, Value, json};
 
 use crate::classify::{Said, rejects_schema, wants_completion_tokens};
-use crate::config::{Model, Server};
+use crate::config::{Model, PriceMode, Server};
 use crate::http::{Endpoint, Exchange};
 use crate::{CallContext, CallError, Class, Health, Provider, Reply, Request, probe, structured};
 
@@ -38,6 +38,8 @@ pub struct OpenAi {
     fixed: bool,
     /// The server refused a schema once: it is put into the prompt from then on.
     schema_in_words: AtomicBool,
+    /// Calls are asked for at half the price.
+    flex: bool,
     /// The server refused `max_tokens` once.
     completion_tokens: AtomicBool,
 }
@@ -50,6 +52,7 @@ impl OpenAi {
             server: AtomicU8::new(index(server)),
             fixed: model.server.is_some(),
             schema_in_words: AtomicBool::new(false),
+            flex: model.price_mode == Some(PriceMode::Flex),
             completion_tokens: AtomicBool::new(false),
         }
     }
@@ -138,6 +141,9 @@ impl OpenAi {
             // Without it a provider may be chosen that ignores `response_format`.
             body.insert("provider".into(), json!({ "require_parameters": true }));
         }
+        if self.flex {
+            body.insert("service_tier".into(), json!("flex"));
+        }
         for (name, value) in &request.params_extra {
             body.insert(name.clone(), value.clone());
         }
@@ -212,7 +218,7 @@ impl Provider for OpenAi {
         let mut error = match self.post(&body, context) {
             Ok(exchange) => {
                 self.learn(&exchange);
-                match read(exchange, self.endpoint.price) {
+                match read(exchange, self.endpoint.price, self.flex) {
                     Ok(reply) => return Ok(self.meant(reply, request, shape.as_ref())),
                     Err(error) => error,
                 }

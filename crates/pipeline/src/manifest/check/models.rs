@@ -128,6 +128,7 @@ impl Checker<'_> {
         }
         let made_up = matches!(api, Api::Recorded | Api::Simulated);
         let fits = [
+            ("price_mode", model.price_mode.is_some(), api == Api::Openai, "openai"),
             ("server", model.server.is_some(), api == Api::Openai, "openai"),
             ("base_url", model.base_url.is_some(), network, "openai, anthropic and ollama"),
             (
