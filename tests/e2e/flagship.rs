@@ -126,6 +126,7 @@ fn requests(space: &Space, run: &str) -> Vec<(String, Request)> {
             key: None,
             system: of(&call, "system"),
             prompt: of(&call, "prompt"),
+            files: std::sync::Arc::default(),
             rejected: Vec::new(),
             schema,
             params: Map::new(),

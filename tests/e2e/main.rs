@@ -11,6 +11,7 @@ mod support;
 
 mod agents;
 mod any_change;
+mod attached;
 mod bounded_work;
 mod build_control;
 mod caches;

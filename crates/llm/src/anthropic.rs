@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::attachment;
 use super::classify::{self, Said, rejects_schema};
 use super::http::{Endpoint, Exchange, Format};
 use super::openai::turns;
@@ -46,7 +47,11 @@ impl Anthropic {
         }
         let messages: Value = turns(request, words)
             .into_iter()
-            .map(|(role, content)| json!({ "role": role, "content": content }))
+            .enumerate()
+            .map(|(at, (role, content))| {
+                let files = if at == 0 { &*request.files } else { &[] };
+                json!({ "role": role, "content": attachment::anthropic(files, &content) })
+            })
             .collect();
         body.insert("messages".into(), messages);
         let mut output = Map::new();

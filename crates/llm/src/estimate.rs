@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ceiling::Ceiling;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, structured};
-use crate::config::Model;
+use crate::attachment;
+use crate::config::{Api, Model};
 use planexe_base::message::Message;
 
 /// Tokens each message costs for its role and separators.
@@ -91,10 +92,11 @@ pub fn request_tokens(request: &Request) -> u64 {
     total
 }
 
-/// Tokens a request may add where the schema travels in the prompt: not counted among what must have been
+/// Tokens a request may add where the schema travels in the prompt, and of its files about: not counted among what must have been
 /// read, but among what must fit.
 fn schema_tokens(request: &Request) -> u64 {
-    request.schema.as_ref().map_or(0, |schema| tokens(&structured::in_words(schema)))
+    let schema = request.schema.as_ref().map_or(0, |schema| tokens(&structured::in_words(schema)));
+    schema + attachment::tokens(&request.files)
 }
 
 /// How a model's tokenizer differs from the estimate, learned from what its server reports.
@@ -220,6 +222,7 @@ pub fn postflight(
 /// A provider with the checks before and after around it; it learns from each call.
 pub(super) struct Checked {
     inner: Box<dyn Provider>,
+    api: Option<Api>,
     context_window: Option<u64>,
     max_output: Option<u64>,
     calibration: Mutex<Calibration>,
@@ -237,6 +240,7 @@ impl Checked {
         let calibration = Mutex::new(known.unwrap_or_default());
         Checked {
             inner,
+            api: model.api,
             context_window: model.context_window,
             max_output: model.max_output,
             calibration,
@@ -265,6 +269,9 @@ impl Checked {
 
 impl Provider for Checked {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
+        if let Some(api) = self.api {
+            attachment::refuse(api, &request.files)?;
+        }
         let known = self.known();
         preflight(request, self.context_window, self.max_output, &known)?;
         if let Some(window) = self.context_window
@@ -282,7 +289,8 @@ impl Provider for Checked {
             error.usage = reply.usage;
             return Err(error);
         }
-        if reply.usage.input_tokens > 0 {
+        // How a server counts images is no matter of its tokenizer.
+        if reply.usage.input_tokens > 0 && request.files.is_empty() {
             let mut calibration = self.calibration.lock();
             calibration.learn(request_tokens(request), reply.usage.input_tokens);
         }

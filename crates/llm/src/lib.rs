@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod anthropic;
+pub mod attachment;
 pub mod ceiling;
 pub mod classify;
 pub mod command;
@@ -51,12 +52,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::attachment::Attachment;
 use crate::config::{Api, Model};
 use crate::keys::{KeyRing, Secret, Site};
 use planexe_base::cancel::Cancel;
 use planexe_base::limits::Limits;
 use planexe_base::message::Message;
 use planexe_base::process::Lifeline;
+use planexe_base::record::Digest;
 
 pub use planexe_base::call::Usage;
 pub use planexe_base::failure_class::Class;
@@ -75,6 +78,8 @@ pub struct Request {
     pub system: String,
     /// The rendered prompt.
     pub prompt: String,
+    /// Images and PDFs that go with the prompt, in order.
+    pub files: Arc<[Attachment]>,
     /// Earlier answers that were rejected, each with what was wrong, oldest first.
     pub rejected: Vec<Rejected>,
     /// JSON Schema the answer must satisfy.
@@ -359,6 +364,34 @@ pub fn prompt_digest(system: &str, prompt: &str, schema: Option<&Value>) -> Stri
         }
     }
     hasher.finalize().to_hex().to_string()
+}
+
+/// [`prompt_digest`] of a prompt with files: their digests count too, in order. Without files it is the same.
+pub fn digest_with<'a>(
+    system: &str,
+    prompt: &str,
+    schema: Option<&Value>,
+    files: impl IntoIterator<Item = &'a Digest>,
+) -> String {
+    let digest = prompt_digest(system, prompt, schema);
+    let mut files = files.into_iter().peekable();
+    if files.peek().is_none() {
+        return digest;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(digest.as_bytes());
+    for file in files {
+        hasher.update(file.0.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+impl Request {
+    /// What a recorded answer to it is found by.
+    pub fn digest(&self) -> String {
+        let files = self.files.iter().map(|file| &file.digest);
+        digest_with(&self.system, &self.prompt, self.schema.as_ref(), files)
+    }
 }
 
 /// The name under which a task's evaluator asks.

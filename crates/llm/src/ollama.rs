@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::attachment;
 use super::classify::{self, Said, rejects_schema};
 use super::http::{Endpoint, Exchange, Format};
 use super::openai::turns;
@@ -34,10 +35,18 @@ impl Ollama {
     fn body(&self, request: &Request) -> Value {
         let in_words = self.schema_in_words.load(Ordering::Relaxed);
         let system = (!request.system.trim().is_empty()).then(|| ("system", request.system.clone()));
+        let with_files = usize::from(system.is_some());
         let messages: Value = system
             .into_iter()
             .chain(turns(request, request.schema.as_ref().filter(|_| in_words)))
-            .map(|(role, content)| json!({ "role": role, "content": content }))
+            .enumerate()
+            .map(|(at, (role, content))| {
+                let mut message = json!({ "role": role, "content": content });
+                if at == with_files && !request.files.is_empty() {
+                    message["images"] = attachment::ollama(&request.files);
+                }
+                message
+            })
             .collect();
         let mut body = Map::new();
         body.insert("model".into(), json!(self.endpoint.model));

@@ -11,9 +11,7 @@ use serde_json::Value;
 
 use super::stream::BODY_CAP;
 use super::watchdog::TICK;
-use super::{
-    CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, estimate, prompt_digest,
-};
+use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, estimate};
 use crate::config::{Model, OnMiss};
 use crate::relay::Wire;
 use planexe_base::fs;
@@ -159,7 +157,7 @@ impl Recorded {
 
     /// The answer to play, and whether it is a sample.
     fn find(&self, request: &Request) -> Result<(&RecordedAnswer, bool), CallError> {
-        let digest = prompt_digest(&request.system, &request.prompt, request.schema.as_ref());
+        let digest = request.digest();
         if let Some(found) = self.by_digest.get(&digest) {
             // The same prompt may have been asked by two tasks, and answered differently.
             let own = found.iter().map(|index| &self.file.answers[*index]);
@@ -323,6 +321,7 @@ mod tests {
 
     use super::super::CallProgress;
     use super::*;
+    use crate::prompt_digest;
     use planexe_base::cancel::{Cancel, Level};
 
     fn request(task: &str, key: Option<&str>, prompt: &str) -> Request {

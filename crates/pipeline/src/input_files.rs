@@ -12,6 +12,9 @@ use planexe_base::record::Marker;
 use planexe_engine::graph::{Graph, Kind, Task};
 use planexe_store::Store;
 
+/// Begins the name of what is attached to a prompt, which no template can name.
+pub const ATTACHED: &str = "@";
+
 /// The files behind one input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
@@ -25,6 +28,13 @@ pub struct Files {
     pub optional: bool,
     /// The path or glob itself.
     pub pattern: String,
+}
+
+impl Files {
+    /// Whether they go with the prompt, and not into it.
+    pub fn is_attached(&self) -> bool {
+        self.name.starts_with(ATTACHED)
+    }
 }
 
 /// Finds files in a run directory; directory listings are read once.

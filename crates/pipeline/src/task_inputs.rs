@@ -13,6 +13,7 @@ use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FsError};
 use planexe_base::record::{Digest, Failure, InputRecord};
 use planexe_engine::graph::Task;
+use planexe_llm::attachment::{Attachment, Media};
 use planexe_store::index::Index;
 
 /// A file's content, where it was read, and its digest.
@@ -140,13 +141,36 @@ impl Inputs {
         for input in &self.files {
             *named.entry(&input.name).or_default() += 1;
         }
-        let files = self.files.iter();
+        let files = self.files.iter().filter(|input| !input.is_attached());
         files
             .map(|input| match named[input.name.as_str()] {
                 1 => (input, input.name.as_str()),
                 _ => (input, input.pattern.as_str()),
             })
             .collect()
+    }
+
+    /// The images and PDFs that go with the prompt, each once, in the order of `files`.
+    pub fn attachments(&self, project: &Project) -> Result<Vec<Attachment>, InputError> {
+        let mut seen = BTreeSet::new();
+        let attached = self.files.iter().filter(|input| input.is_attached()).flat_map(|input| &input.paths);
+        let mut all = Vec::new();
+        for path in attached.filter(|path| seen.insert(path.as_str())) {
+            let malformed =
+                |why: &str| Err(InputError::Malformed { path: path.clone(), why: why.to_owned() });
+            let Some((Some(bytes), digest)) = self.read.get(path) else { continue };
+            // What leads elsewhere is nothing to send to a server, whoever put the link there.
+            if !matches!(fs::kind(&project.input(path)), Ok(Some(fs::FileKind::File))) {
+                return malformed("is no plain file, and only those are attached to a prompt");
+            }
+            let Some(media) = Media::of(bytes) else {
+                return malformed(
+                    "is no PNG, JPEG, GIF, WebP or PDF by its content, and nothing else is attached",
+                );
+            };
+            all.push(Attachment { path: path.clone(), media, bytes: bytes.clone(), digest: digest.clone() });
+        }
+        Ok(all)
     }
 
     /// One digest over what an input holds: names and contents of its files.
@@ -172,7 +196,7 @@ impl Inputs {
     ) -> Result<BTreeMap<String, Value>, InputError> {
         let uses = |name: &str| uses(used, name);
         let mut context = BTreeMap::new();
-        for input in &self.files {
+        for input in self.files.iter().filter(|input| !input.is_attached()) {
             if !uses(&input.name) && !uses("inputs") {
                 continue;
             }
@@ -190,7 +214,8 @@ impl Inputs {
             context.insert(input.name.clone(), value);
         }
         if uses("inputs") {
-            let each = self.files.iter().flat_map(|input| input.paths.iter().map(|path| (&input.name, path)));
+            let files = self.files.iter().filter(|input| !input.is_attached());
+            let each = files.flat_map(|input| input.paths.iter().map(|path| (&input.name, path)));
             let list = each.map(|(name, path)| self.file_value(project, task, name, path));
             context.insert("inputs".into(), Value::from(list.collect::<Result<Vec<_>, _>>()?));
         }

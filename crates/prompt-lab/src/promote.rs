@@ -84,7 +84,7 @@ fn verdict_digest(
 ) -> Option<Digest> {
     let prompt = subject.spec().eval.as_deref().and_then(EvalSpec::prompt)?;
     let endpoint = subject.project.endpoints.iter().find(|one| one.name == endpoint)?;
-    let asked = call_digest(prompt, endpoint, &request.system, &request.prompt);
+    let asked = call_digest(prompt, endpoint, &request.system, &request.prompt, &[]);
     let contents: Vec<&str> = outputs.iter().map(|output| output.blake3.0.as_str()).collect();
     Some(bound(1, 1, &Digest::of(contents.join("\n").as_bytes()), &asked))
 }

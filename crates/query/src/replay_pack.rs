@@ -13,11 +13,11 @@ use planexe_build::eval_request as evaluation;
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Decision;
 use planexe_llm::recorded::RecordedAnswer;
-use planexe_llm::{evaluation_of, prompt_digest};
+use planexe_llm::{digest_with, evaluation_of, prompt_digest};
 use planexe_pipeline::check;
 use planexe_pipeline::project::{EvalSpec, PromptSpec};
 use planexe_store::Candidate;
-use planexe_store::calls::{AnswerState, CallRecord, KeptCall};
+use planexe_store::calls::{AnswerState, CallRecord, KeptCall, KeptRequest};
 
 /// The answers of a run, and what is to be told of them. Lists hold task names.
 #[derive(Debug, Default, Serialize)]
@@ -85,7 +85,10 @@ fn pack_one(
     prepared: Option<&Prepared>,
 ) -> Result<(), FsError> {
     let schema = spec.schema.as_ref().map(|schema| &schema.value);
-    let wanted = prepared.map(|prepared| prompt_digest(&prepared.system, &prepared.prompt, schema));
+    let wanted = prepared.map(|prepared| {
+        let files = prepared.attached.iter().map(|file| &file.digest);
+        digest_with(&prepared.system, &prepared.prompt, schema, files)
+    });
     let present = judge.index.digest(&judge.store.path(&unit.outputs[0]))?.map(|(digest, _)| digest);
     let recorded = done.outputs.first().map(|output| &output.blake3);
     let call = call_of(judge, unit, done, wanted.as_deref())?;
@@ -198,7 +201,8 @@ fn pack_calls(packed: &mut Packed, judge: &StaleCheck<'_>, unit: &Unit) -> Resul
 
 /// What was asked in a call.
 fn digest_of_call(call: &CallRecord) -> String {
-    prompt_digest(&call.request.system, &call.request.prompt, call.request.schema.as_ref())
+    let KeptRequest { system, prompt, schema, files, .. } = &call.request;
+    digest_with(system, prompt, schema.as_ref(), files.iter().map(|file| &file.blake3))
 }
 
 /// The kept call an output came from: the one its `.DONE` names, else the newest usable one that asked the same.

@@ -17,6 +17,7 @@ use super::sidecar::to_json;
 use super::task_dir_name;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_base::record::{Digest, SCHEMA};
+use planexe_llm::attachment::Attachment;
 use planexe_llm::relay::Wire;
 use planexe_llm::{CallError, Rejected, Reply, Request};
 
@@ -40,6 +41,9 @@ pub struct KeptRequest {
     pub system: String,
     /// The rendered prompt.
     pub prompt: String,
+    /// The images and PDFs that went with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<KeptFile>,
     /// JSON Schema the answer must satisfy.
     #[serde(default)]
     pub schema: Option<Value>,
@@ -54,11 +58,36 @@ pub struct KeptRequest {
     pub rejected: Vec<Rejected>,
 }
 
+/// A file that went with a prompt: its content is in the run, or in history.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptFile {
+    /// Its path, relative to the run.
+    pub path: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The digest of its content.
+    pub blake3: Digest,
+}
+
+impl From<&Attachment> for KeptFile {
+    fn from(file: &Attachment) -> KeptFile {
+        KeptFile {
+            path: file.path.clone(),
+            media_type: file.media.name().to_owned(),
+            bytes: file.bytes.len() as u64,
+            blake3: file.digest.clone(),
+        }
+    }
+}
+
 impl From<&Request> for KeptRequest {
     fn from(request: &Request) -> KeptRequest {
         KeptRequest {
             system: request.system.clone(),
             prompt: request.prompt.clone(),
+            files: request.files.iter().map(KeptFile::from).collect(),
             schema: request.schema.clone(),
             params: request.params.clone(),
             params_extra: request.params_extra.clone(),

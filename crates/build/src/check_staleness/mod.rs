@@ -14,6 +14,7 @@ use planexe_base::style;
 use planexe_engine::fingerprint::Fingerprint;
 use planexe_engine::graph::{self, Graph, Task, TaskId};
 use planexe_engine::staleness::{self, Content, Decision, Facts, Rules, Seen, StaleReason};
+use planexe_llm::attachment::Attachment;
 use planexe_pipeline::check::{self, CompiledCheck};
 use planexe_pipeline::input_files::{Files, Finder};
 use planexe_pipeline::project::{Project, Recipe, Spec};
@@ -84,6 +85,7 @@ struct Made {
     system: String,
     prompt: String,
     check: Option<Arc<CompiledCheck>>,
+    attached: Arc<[Attachment]>,
 }
 
 impl StaleCheck<'_> {

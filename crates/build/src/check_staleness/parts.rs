@@ -41,6 +41,7 @@ impl StaleCheck<'_> {
             system: String::new(),
             prompt: String::new(),
             check: None,
+            attached: Arc::default(),
         };
         match &spec.recipe {
             Recipe::Group => {}
@@ -125,6 +126,12 @@ impl StaleCheck<'_> {
         }
         made.prompt = prompt.prompt.render(&context).map_err(|e| render_failure(&e))?;
         made.fingerprint.add("prompt", made.prompt.as_bytes());
+        let attached = inputs.attachments(self.project).map_err(InputError::into_failure)?;
+        if !attached.is_empty() {
+            let digests: Vec<&str> = attached.iter().map(|file| file.digest.0.as_str()).collect();
+            made.fingerprint.add("files", digests.join("\n").as_bytes());
+            made.attached = attached.into();
+        }
         if let Some(schema) = &prompt.schema {
             made.fingerprint.add("schema", items::canonical(&schema.value).as_bytes());
         }

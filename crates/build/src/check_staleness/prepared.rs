@@ -9,6 +9,7 @@ use planexe_engine::fingerprint::{EVAL, Fingerprint};
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Decision;
 use planexe_llm as llm;
+use planexe_llm::attachment::Attachment;
 use planexe_pipeline::check::{self, CompiledCheck};
 use planexe_pipeline::project::{Project, PromptSpec, Recipe, Spec};
 use planexe_pipeline::task_inputs::Inputs;
@@ -26,6 +27,8 @@ pub struct Prepared {
     pub system: String,
     /// Rendered prompt.
     pub prompt: String,
+    /// Images and PDFs that go with the prompt.
+    pub attached: Arc<[Attachment]>,
     /// The checks of the answer, with what they look at.
     pub check: Option<Arc<CompiledCheck>>,
     /// A kept answer to this very prompt.
@@ -86,9 +89,10 @@ pub fn call_digest(
     endpoint: &planexe_pipeline::project::Endpoint,
     system: &str,
     prompt: &str,
+    files: &[Attachment],
 ) -> Digest {
     let schema = spec.schema.as_ref().map(|schema| &schema.value);
-    let sent = llm::prompt_digest(system, prompt, schema);
+    let sent = llm::digest_with(system, prompt, schema, files.iter().map(|file| &file.digest));
     let text = serde_json::to_vec(&(sent, spec.made_with(endpoint))).unwrap_or_default();
     Digest::of(&text)
 }
@@ -110,6 +114,7 @@ impl StaleCheck<'_> {
             system: made.system,
             prompt: made.prompt,
             check: made.check,
+            attached: made.attached,
             kept: None,
             existing: None,
             as_it_is: false,
@@ -153,7 +158,8 @@ impl StaleCheck<'_> {
     ) -> Result<Option<Box<KeptCall>>, FsError> {
         for &at in &prompt.models {
             let endpoint = &self.project.endpoints[at];
-            let digest = call_digest(prompt, endpoint, &prepared.system, &prepared.prompt);
+            let digest =
+                call_digest(prompt, endpoint, &prepared.system, &prepared.prompt, &prepared.attached);
             if let Some(kept) = self.store.calls().find_named(&task.name, &digest)?
                 && let Some(reply) = &kept.record.reply
                 && check::validate(&reply.text, prompt.schema.as_deref(), prepared.check.as_deref()).is_ok()

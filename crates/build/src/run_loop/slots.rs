@@ -70,8 +70,10 @@ impl Build<'_> {
                 if !paid {
                     work.endpoints = prompt.models.clone();
                     work.cpu = self.attempts.slots().calls_take_turns;
-                    work.tokens =
-                        tokens_of(prepared.map_or(0, |it| it.prompt.len() + it.system.len()) as u64);
+                    work.tokens = prepared.map_or(0, |it| {
+                        let text = (it.prompt.len() + it.system.len()) as u64;
+                        tokens_of(text) + planexe_llm::attachment::tokens(&it.attached)
+                    });
                 }
             }
             _ => {}

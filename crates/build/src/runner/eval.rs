@@ -166,7 +166,7 @@ impl Evaluating<'_> {
         let endpoints = prompt.models.iter().map(|&at| &self.ctx.project.endpoints[at]);
         for (endpoint, (attempt, round)) in endpoints.flat_map(|one| self.verdicts().map(move |of| (one, of)))
         {
-            let asked = call_digest(prompt, endpoint, &question.system, &question.prompt);
+            let asked = call_digest(prompt, endpoint, &question.system, &question.prompt, &[]);
             let digest = bound(attempt, round, &self.candidate.content(), &asked);
             let Some(kept) = self.ctx.store.calls().find_named(&self.job.task.name, &digest)? else {
                 continue;
@@ -233,12 +233,19 @@ impl Evaluating<'_> {
         )?;
         let digest = |&at: &usize| {
             let endpoint = &ctx.project.endpoints[at];
-            let asked = call_digest(prompt, endpoint, &system, &text);
+            let asked = call_digest(prompt, endpoint, &system, &text, &[]);
             let digest = bound(candidate.attempt, candidate.round, &candidate.content(), &asked);
             (endpoint.name.clone(), digest)
         };
         let digests = prompt.models.iter().map(digest).collect();
-        Ok(Question { system, prompt: text, check: None, digests, former: Vec::new() })
+        Ok(Question {
+            system,
+            prompt: text,
+            check: None,
+            digests,
+            former: Vec::new(),
+            files: std::sync::Arc::default(),
+        })
     }
 
     /// No score came: the evaluator cannot be reached, and the candidate waits; or what it says is no score.

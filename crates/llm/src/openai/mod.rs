@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use serde_json::{Map, Value, json};
 
+use crate::attachment;
 use crate::classify::{Said, rejects_schema, wants_completion_tokens};
 use crate::config::{Model, PriceMode, Server};
 use crate::http::{Endpoint, Exchange};
@@ -208,8 +209,13 @@ pub(super) fn turns(request: &Request, schema_in_words: Option<&Value>) -> Vec<(
 
 fn messages(request: &Request, schema_in_words: Option<&Value>) -> Value {
     let system = (!request.system.trim().is_empty()).then(|| ("system", request.system.clone()));
-    let all = system.into_iter().chain(turns(request, schema_in_words));
-    all.map(|(role, content)| json!({ "role": role, "content": content })).collect()
+    let with_files = usize::from(system.is_some());
+    let all = system.into_iter().chain(turns(request, schema_in_words)).enumerate();
+    all.map(|(at, (role, content))| {
+        let files = if at == with_files { &*request.files } else { &[] };
+        json!({ "role": role, "content": attachment::openai(files, &content) })
+    })
+    .collect()
 }
 
 impl Provider for OpenAi {

@@ -11,7 +11,6 @@ use super::recorded::Pace;
 use super::rng::Rng;
 use super::{
     CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, estimate, is_evaluation,
-    prompt_digest,
 };
 use crate::config::{Fail, FailShares, Model};
 
@@ -70,7 +69,7 @@ fn rng_of(seed: u64, parts: &[&str]) -> Rng {
 impl Provider for Simulated {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let started = Instant::now();
-        let digest = prompt_digest(&request.system, &request.prompt, request.schema.as_ref());
+        let digest = request.digest();
         let key = request.key.as_deref().unwrap_or_default();
         let who = [request.task.as_str(), key, &digest];
         let time = {
@@ -81,7 +80,7 @@ impl Provider for Simulated {
         };
         let draw = rng_of(self.seed, &[who[0], who[1], who[2], &time.to_string()]).unit();
         let usage = |output: &str| Usage {
-            input_tokens: estimate::request_tokens(request),
+            input_tokens: estimate::request_tokens(request) + crate::attachment::tokens(&request.files),
             output_tokens: estimate::tokens(output),
             calls: 1,
             ..Usage::default()

@@ -1,5 +1,6 @@
 //! What the graph is told of each task: its files as patterns, and what it waits for.
 
+use crate::input_files::ATTACHED;
 use crate::manifest::inputs;
 use crate::manifest::paths;
 use crate::manifest::types::Tables;
@@ -23,8 +24,10 @@ pub(super) fn decls_of(tables: &Tables) -> Vec<Decl> {
 
 pub(super) fn decl(tables: &Tables, name: &str, task: &Task) -> Decl {
     let path = |written: &str| path_of(tables, written);
+    let attached = task.files.iter().map(|pattern| (format!("{ATTACHED}{pattern}"), pattern.as_str()));
     let inputs = inputs::names(&task.inputs)
         .into_iter()
+        .chain(attached)
         .map(|(name, pattern)| {
             let pattern = path(pattern);
             let optional = task.optional.iter().any(|o| *o == name || path(o) == pattern);

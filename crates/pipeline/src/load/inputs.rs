@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Loader;
 use super::decl::foreach_decl;
 use crate::manifest::inputs;
+use crate::manifest::types::Task;
 use crate::manifest::{Diagnostic, TablePath, nearest, worth_a_search};
 use crate::project::{leads_outside, readable};
 use planexe_base::cores;
@@ -17,6 +18,15 @@ fn outside(path: &str, at: &TablePath, folder: &Path) -> Diagnostic {
     Diagnostic::at(at, format!("input `{path}` is outside the run and the pipeline's folder"))
         .wanted("a file of the run")
         .hint(format!("if it may be read, say so: `--allow-outside {}`", folder.display()))
+}
+
+/// Where input `n` of a task is given: after its inputs come the files of its prompt.
+fn place(task: &Task, name: &str, n: usize) -> TablePath {
+    let at = TablePath::task(name);
+    match n.checked_sub(inputs::names(&task.inputs).len()) {
+        Some(file) => at.then("files").then(file),
+        None => inputs::place(&task.inputs, &at, n),
+    }
 }
 
 impl Loader<'_> {
@@ -42,12 +52,12 @@ impl Loader<'_> {
                 let input = &graph[id].inputs[n];
                 if input.glob || pattern::has_key(&input.pattern) {
                     if self.leaves(&input.pattern) {
-                        let at = inputs::place(&task.inputs, &TablePath::task(name), n);
+                        let at = place(task, name, n);
                         self.look_where(&input.pattern, &at);
                     }
                     continue;
                 }
-                let at = inputs::place(&task.inputs, &TablePath::task(name), n);
+                let at = place(task, name, n);
                 self.look_for(name, &input.pattern, input.optional, &at, graph, &mut told);
             }
             if let Some(foreach) =

@@ -392,6 +392,7 @@ fn one_call(endpoint: &Endpoint, setup: &Setup<'_>) -> Finding {
         key: None,
         system: String::new(),
         prompt: "Answer with the JSON object {\"ok\": true} and nothing else.".into(),
+        files: std::sync::Arc::default(),
         rejected: Vec::new(),
         schema: Some(schema),
         check: None,

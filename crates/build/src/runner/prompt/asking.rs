@@ -95,6 +95,7 @@ impl Asking<'_> {
             key: job.task.item.as_ref().map(|item| item.key.clone()),
             system: question.system.clone(),
             prompt: question.prompt.clone(),
+            files: question.files.clone(),
             rejected: question.former.iter().chain(&conversation.rejected).cloned().collect(),
             schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
             params,

@@ -11,6 +11,7 @@ use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::record::{Digest, Failure, State};
+use planexe_llm::attachment::Attachment;
 use planexe_llm::{Rejected, Reply};
 use planexe_pipeline::check::{self, CompiledCheck, Valid};
 use planexe_pipeline::project::{Endpoint, PromptSpec};
@@ -74,6 +75,8 @@ pub(super) struct Question {
     pub digests: Vec<(String, Digest)>,
     /// Answers to it that would not do, beside those of this task.
     pub former: Vec<Rejected>,
+    /// Images and PDFs that go with it.
+    pub files: Arc<[Attachment]>,
 }
 
 impl Question {
@@ -87,10 +90,10 @@ impl Question {
 /// What the task's own prompt asks: with the notes of the last round, if there was one. They count as no part of it, so
 /// that the answer is found again by what the task is made from.
 fn question_of(ctx: &BuildContext, job: &Job, spec: &PromptSpec) -> Result<Question, Failure> {
-    let Prepared { system, prompt, check, .. } = &job.prepared;
+    let Prepared { system, prompt, check, attached, .. } = &job.prepared;
     let digest = |&at: &usize| {
         let endpoint = &ctx.project.endpoints[at];
-        (endpoint.name.clone(), call_digest(spec, endpoint, system, prompt))
+        (endpoint.name.clone(), call_digest(spec, endpoint, system, prompt, attached))
     };
     let mut question = Question {
         system: system.clone(),
@@ -98,6 +101,7 @@ fn question_of(ctx: &BuildContext, job: &Job, spec: &PromptSpec) -> Result<Quest
         check: check.clone(),
         digests: spec.models.iter().map(digest).collect(),
         former: Vec::new(),
+        files: attached.clone(),
     };
     match &job.history.notes {
         Some(notes) if spec.prompt.uses("notes") || spec.prompt.uses("former") => {
@@ -191,7 +195,8 @@ pub fn take_up_conversation(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec
         return Ok(());
     }
     let endpoint = &ctx.project.endpoints[spec.models[job.endpoint]];
-    let digest = call_digest(spec, endpoint, &job.prepared.system, &job.prepared.prompt);
+    let digest =
+        call_digest(spec, endpoint, &job.prepared.system, &job.prepared.prompt, &job.prepared.attached);
     let mut rejected = Vec::new();
     for call in ctx.store.calls().list(&job.task.name)? {
         let meant =

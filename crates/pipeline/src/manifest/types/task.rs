@@ -55,6 +55,8 @@ pub struct Task {
     pub params_extra: Option<Box<Map<Value>>>,
     /// System prompt: a file of the pipeline, or inline text.
     pub system: Option<String>,
+    /// Images (PNG, JPEG, GIF, WebP) and PDFs that are sent with the prompt: paths or globs, relative to the run directory.
+    pub files: Vec<String>,
     /// Prompt: a file of the pipeline, or inline text (minijinja).
     pub prompt: Option<String>,
     /// JSON Schema of the answer: a file of the pipeline.

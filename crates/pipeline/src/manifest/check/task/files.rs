@@ -9,7 +9,7 @@ use crate::manifest::names::{identifier, is_identifier};
 use crate::manifest::paths;
 use crate::manifest::place::TablePath;
 use crate::manifest::recipe::Recipe;
-use crate::manifest::types::{Command, Foreach, Output};
+use crate::manifest::types::{Api, Command, Foreach, OneOrMany, Output};
 
 impl TaskChecker<'_, '_> {
     pub(super) fn foreach(&mut self) {
@@ -111,6 +111,47 @@ impl TaskChecker<'_, '_> {
                 None
             }
             Ok(path) => Some(path.into_owned()),
+        }
+    }
+
+    /// What goes with the prompt: below the run, and to a model that can be given it.
+    pub(super) fn attached(&mut self) {
+        let task = self.task;
+        if task.files.is_empty() {
+            return;
+        }
+        for (n, pattern) in task.files.iter().enumerate() {
+            let at = self.at.then("files").then(n);
+            let Some(path) = self.path(&at, pattern, task.foreach.is_some()) else { continue };
+            if let Err(fault) = paths::check_input(&path) {
+                self.all.path_fault(at, fault);
+            } else if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+                self.add(
+                    Diagnostic::at(at, format!("`{pattern}` is not below the run directory"))
+                        .wanted("wanted a file of the run, since it is sent to a server"),
+                );
+            }
+        }
+        let tables = self.all.tables;
+        let models = task.model.as_ref().or(tables.defaults.model.as_ref());
+        for name in models.map_or(&[][..], OneOrMany::as_slice) {
+            if tables
+                .models
+                .get(name)
+                .is_some_and(|model| model.api.is_some_and(|api| api == Api::Command || api.is_agent()))
+            {
+                self.add(
+                    Diagnostic::at(
+                        self.at.then("files"),
+                        format!(
+                            "task `{}` has files, and model `{name}` is a program, which takes none",
+                            self.name
+                        ),
+                    )
+                    .on_key()
+                    .wanted("only for models of a server"),
+                );
+            }
         }
     }
 

@@ -39,6 +39,7 @@ impl TaskChecker<'_, '_> {
         self.eval();
         let inputs = named(&self.task.inputs, &self.at);
         self.inputs(&inputs);
+        self.attached();
         self.outputs();
         self.command(&inputs);
     }

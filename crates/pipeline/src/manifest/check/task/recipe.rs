@@ -80,8 +80,9 @@ impl TaskChecker<'_, '_> {
         let any = [Prompt, Command, Template, Gate, Human].as_slice();
         // The evaluator of a command asks the task's model, unless it has one of its own.
         let asks_in_eval = task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
-        let given: [(&str, bool, &[Recipe]); 29] = [
+        let given: [(&str, bool, &[Recipe]); 30] = [
             ("system", task.system.is_some(), &[Prompt]),
+            ("files", !task.files.is_empty(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
             ("check", task.check.is_some(), &[Prompt, Human]),
             ("model", task.model.is_some() && !asks_in_eval, &[Prompt]),
