@@ -21,11 +21,16 @@ use planexe_query::selection::Units;
 use planexe_query::timeline::timeline;
 use planexe_store::index::Index;
 use planexe_ui::page;
-use planexe_ui::views::{UsageView, diff};
+use planexe_ui::views::{GraphView, StatusView, UsageView, diff};
 use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The most of a text that is sent.
 const LONGEST: usize = 1 << 20;
+/// What was seen is true for so long.
+const MOMENT: Duration = Duration::from_millis(200);
 /// The most of a plan.
 const PLAN: u64 = 4 << 20;
 
@@ -43,6 +48,36 @@ pub(super) fn answer(server: &Server, request: &Request, name: &str) -> Result<A
         }
         _ => Err(Refused::new(404, "there is nothing of this name")),
     }
+}
+
+/// What was seen of a run.
+pub(super) struct Looked {
+    run: PathBuf,
+    begun: Instant,
+    ended: Instant,
+    status: Arc<StatusView>,
+    graph: Arc<GraphView>,
+}
+
+/// How a run stands: as seen since this was asked, or a moment before. So a page and its picture cost one look, and so do
+/// two pages.
+fn stand(server: &Server, session: &Session, opened: &Opened) -> (Arc<StatusView>, Arc<GraphView>) {
+    let asked = Instant::now();
+    let run = opened.store.run_dir();
+    let mut looked = server.looked.lock();
+    if let Some(known) = looked.as_ref().filter(|known| known.run == run)
+        && (known.begun >= asked || known.ended.elapsed() < MOMENT)
+    {
+        return (known.status.clone(), known.graph.clone());
+    }
+    let begun = Instant::now();
+    let status =
+        view(session, opened, &look(session, opened, &Index::load(&opened.store), &every_task(opened)));
+    let graph = Arc::new(judged_graph(session, opened, &status));
+    let status = Arc::new(status);
+    let (run, ended) = (run.to_owned(), Instant::now());
+    *looked = Some(Looked { run, begun, ended, status: status.clone(), graph: graph.clone() });
+    (status, graph)
 }
 
 fn about(server: &Server) -> Result<Answer, Refused> {
@@ -63,7 +98,6 @@ fn runs(server: &Server) -> Result<Answer, Refused> {
     let found = Runs::of(root).list(false).map_err(|error| Refused::of(&Error::from(error)))?;
     let total = found.len();
     let session = server.base.session(root);
-    let _one = server.looking.lock();
     Answer::json(&json!({
         "schema": planexe_ui::views::SCHEMA,
         "server": session.server(),
@@ -83,13 +117,10 @@ fn of_run(
     let bug = |refused: Refused| Error::from(std::io::Error::other(format!("{refused:?}")));
     let answer = |value: &Value| Answer::json(value).map_err(bug);
     let svg = |text: String| Answer::text(200, "image/svg+xml", text);
-    let seen = || {
-        let _one = server.looking.lock();
-        look(session, opened, &Index::load(&opened.store), &every_task(opened))
-    };
+    let stand = || stand(server, session, opened);
     match name {
         "status" => {
-            let mut status = view(session, opened, &seen());
+            let mut status = stand().0.as_ref().clone();
             // Fan-outs of many: what each item rests on is told by its room.
             if status.tasks.len() > 500 {
                 for task in status.tasks.iter_mut().filter(|task| task.family.is_some()) {
@@ -100,9 +131,9 @@ fn of_run(
             }
             Answer::json(&status).map_err(bug)
         }
-        "graph" => Answer::json(&judged_graph(session, opened, &view(session, opened, &seen()))).map_err(bug),
+        "graph" => Answer::json(stand().1.as_ref()).map_err(bug),
         "graph.svg" => {
-            let graph = judged_graph(session, opened, &view(session, opened, &seen()));
+            let graph = stand().1;
             let links = graph.nodes.iter().map(|node| (node.task.clone(), format!("#task={}", node.task)));
             Ok(svg(page::graph::svg(&graph, Some(&links.collect()))))
         }
@@ -127,10 +158,7 @@ fn of_run(
         _ => {
             let wanted = request.needs("task").map_err(|_| Error::usage("`task` is missing"))?;
             let named = find_task(opened, &wanted)?;
-            let seen = {
-                let _one = server.looking.lock();
-                look(session, opened, &Index::load(&opened.store), &[(named.task, None)])
-            };
+            let seen = look(session, opened, &Index::load(&opened.store), &[(named.task, None)]);
             answer(&task(session, opened, &seen, &named)?)
         }
     }

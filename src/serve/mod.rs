@@ -56,8 +56,8 @@ pub struct Server {
     port: u16,
     feeds: Feeds,
     streams: AtomicUsize,
-    /// Runs are judged one at a time: two pages that ask the same cost no more than one.
-    looking: Mutex<()>,
+    /// Runs are judged one at a time, and what was seen is told to all who waited for it.
+    looked: Mutex<Option<api::Looked>>,
 }
 
 /// A server that listens.
@@ -89,7 +89,7 @@ pub fn listen(base: Base, subject: Subject, port: u16, may_change: bool) -> Resu
         port,
         feeds: Feeds::default(),
         streams: AtomicUsize::new(0),
-        looking: Mutex::new(()),
+        looked: Mutex::new(None),
     };
     Ok(Listening { server: Arc::new(server), listener, token })
 }
@@ -224,7 +224,8 @@ impl Server {
         }
         let site = request.header("sec-fetch-site").unwrap_or("none");
         let navigates = request.header("sec-fetch-mode") == Some("navigate");
-        if !matches!(site, "none" | "same-origin") && !(navigates && request.path == "/") {
+        let is_own = matches!(site, "none" | "same-origin");
+        if !(is_own || navigates && request.path == "/") {
             return Err(Refused::new(403, "the request comes from another site"));
         }
         Ok(())

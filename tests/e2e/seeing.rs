@@ -205,7 +205,7 @@ fn the_report_is_one_file_that_tells_all_and_holds_no_key() {
     ] {
         assert!(page.contains(wanted), "no {wanted} in {page}");
     }
-    assert_eq!(space.run(&["trace"]).exits(0).json()["traceEvents"].is_array(), true);
+    assert!(space.run(&["trace"]).exits(0).json()["traceEvents"].is_array());
     // Not in the place of what a task makes; and every link leads somewhere.
     space.run(&["report", "--html", "after.txt"]).exits(2).says(&["is an output of the run"]);
     for link in page.split("href=\"#").skip(1) {

@@ -284,8 +284,11 @@ fn events_come_as_they_are_written_and_a_gate_is_passed_from_the_page() {
     ui.wish(&json!({"do": "build"})).is(200);
     stream.comes("\"event\":\"task.started\",\"task\":\"a\"");
     other.comes("\"event\":\"task.started\",\"task\":\"a\"");
-    let running = ui.get("/api/task?task=a").is(200).json();
-    assert_eq!(running["show"]["state"], "running", "{running}");
+    // The event is written before the record of the task.
+    until("the running task", || {
+        let room = ui.get("/api/task?task=a").is(200).json();
+        (room["show"]["state"] == "running").then_some(())
+    });
     // A page that comes later asks for what it has missed.
     let mut late = ui.follow("?from=0");
     late.comes("\"event\":\"pipeline.started\"");

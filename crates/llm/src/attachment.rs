@@ -292,8 +292,11 @@ mod tests {
         assert_eq!(class(Api::Openai, std::slice::from_ref(&large)), None);
         assert!(class(Api::Anthropic, &[large]).is_some_and(|text| text.contains("5.3 MB")));
         let pdf = file(b"%PDF-1.7");
-        assert!(class(Api::Ollama, &[pdf.clone()]).is_some_and(|text| text.contains("application/pdf")));
-        assert_eq!(class(Api::Anthropic, &[pdf.clone()]), None);
+        assert!(
+            class(Api::Ollama, std::slice::from_ref(&pdf))
+                .is_some_and(|text| text.contains("application/pdf"))
+        );
+        assert_eq!(class(Api::Anthropic, std::slice::from_ref(&pdf)), None);
         assert!(
             class(Api::Anthropic, &vec![pdf.clone(); 101]).is_some_and(|text| text.contains("101 files"))
         );

@@ -40,7 +40,7 @@ pub struct RecordedAnswer {
     /// Its item, for an instance of a fan-out.
     #[serde(default)]
     pub key: Option<String>,
-    /// [`prompt_digest`] of what was asked; an entry without one is found by task and key alone, and
+    /// [`crate::prompt_digest`] of what was asked; an entry without one is found by task and key alone, and
     /// played as a sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

@@ -199,5 +199,5 @@ fn add_calls(all: &mut Timeline, lines: &[UsageLine]) {
     alone.sort_by_key(|call| (call.from, call.to));
     slot(&mut alone);
     all.calls.extend(alone.into_iter().map(|call| Slice { slot: call.slot + base, ..call }));
-    all.calls.sort_by(|a, b| (a.from, a.to, a.slot).cmp(&(b.from, b.to, b.slot)));
+    all.calls.sort_by_key(|a| (a.from, a.to, a.slot));
 }

@@ -1,5 +1,5 @@
 // The page of `planexe ui`: asks the server, follows its events, and shows the view that the address names.
-import { el, put, when } from './dom.js';
+import { el, put } from './dom.js';
 import * as views from './views.js';
 
 const S = { about: null, run: null, status: null, events: [], offset: null, states: new Map() };
@@ -220,6 +220,8 @@ function take(part) {
   }
   shown?.event?.(event);
   if (!event.event.startsWith('task.progress')) again();
+  // The build is gone a moment after its last event.
+  if (/^pipeline\.(completed|failed|stopped)$/.test(event.event)) for (const wait of [700, 2500]) setTimeout(again, wait);
 }
 
 addEventListener('hashchange', () => {

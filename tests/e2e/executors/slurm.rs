@@ -271,6 +271,7 @@ fn a_job_that_never_begins_fails_in_its_time() {
     slurm.space.edit("pipeline.toml", "[executors.slurm]\n", "[executors.slurm]\nstart_within = \"300ms\"\n");
     slurm.set("queue");
     slurm.space.run(&["build"]).exits(1).says(&["did not begin within start_within"]);
+    assert_eq!(slurm.calls("scancel"), ["scancel 1"], "it waits for nobody");
     slurm.run_script("1");
     assert_eq!(slurm.space.tally("starts"), 0, "it was given up");
 }

@@ -48,8 +48,11 @@ pub struct Request {
     /// How far the build wants it to end.
     pub cancel: Cancel,
     /// Told what is seen of it; of one that changes nothing too.
-    pub seen: Box<dyn Fn(&Seen, Option<&str>) + Send>,
+    pub seen: Watcher,
 }
+
+/// Told what is seen of a job, and its id if there is one.
+pub type Watcher = Box<dyn Fn(&Seen, Option<&str>) + Send>;
 
 /// How often jobs are looked at, and what is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +95,8 @@ struct Item {
     seen: Option<Seen>,
     gone_since: Option<Instant>,
     cancelled: Option<Instant>,
+    /// It did not begin in time.
+    refused: bool,
 }
 
 impl Desk {
@@ -134,6 +139,7 @@ impl Desk {
             seen: None,
             gone_since: None,
             cancelled: None,
+            refused: false,
         };
         self.count.fetch_add(1, Ordering::SeqCst);
         {
@@ -300,7 +306,14 @@ impl Shared {
             }
             Err(why) => self.is_away(rounds, &why),
         }
-        items.retain_mut(|item| !item.is_over(self.patience));
+        items.retain_mut(|item| {
+            let over = item.is_over(self.patience);
+            if over && item.refused && item.handed.id.is_some() {
+                // It would wait on in the queue, only to find that nobody wants it.
+                let _ = self.executor.cancel(&[(&item.request.files, &item.handed)]);
+            }
+            !over
+        });
         changed |= items.len() != before;
         rounds.pause = if changed { SOON } else { (rounds.pause * 3 / 2).min(self.patience.poll.max(SOON)) };
         rounds.next = Instant::now() + rounds.pause;
@@ -428,6 +441,7 @@ impl Item {
             && self.cancelled.is_none()
             && files.revoke().unwrap_or(false)
         {
+            self.refused = true;
             let reason = if why.is_empty() { String::new() } else { format!(" ({why})") };
             return !self.end(Ended::Refused(format!("it did not begin within start_within{reason}")));
         }

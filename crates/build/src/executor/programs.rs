@@ -30,8 +30,8 @@ pub(super) struct Answer {
 impl Answer {
     /// The last line of what went wrong.
     pub(super) fn why(&self) -> String {
-        let lines = self.err.lines().chain(self.out.lines());
-        let last = lines.filter(|line| !line.trim().is_empty()).next_back().unwrap_or_default();
+        let mut lines = self.err.lines().chain(self.out.lines());
+        let last = lines.rfind(|line| !line.trim().is_empty()).unwrap_or_default();
         match self.code {
             Some(code) => format!("exit code {code}: {}", last.trim()),
             None => format!("ended by a signal: {}", last.trim()),

@@ -384,9 +384,8 @@ fn shares(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFault
         let closed = tokens.get(c + 1).is_some_and(|placed| placed.token == Token::Operator(')'));
         let plain = !part.percent && !whole.percent && part.number <= whole.number;
         let breaks = tokens[a..c].iter().any(|placed| placed.token == Token::Break);
-        if !(share.percent && bracket && closed && plain && !breaks)
-            || !matches!(between[..], ["of"] | ["of", "the"] | ["out", "of"])
-        {
+        let is_share = matches!(between[..], ["of"] | ["of", "the"] | ["out", "of"]);
+        if !(is_share && share.percent && bracket && closed && plain && !breaks) {
             continue;
         }
         let sum = vec![

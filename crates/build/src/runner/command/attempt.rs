@@ -128,7 +128,7 @@ impl Attempt<'_> {
             None => String::new(),
         };
         let failed = match ended {
-            Elsewhere::Unmade(outcome) => return Ok(Ended::Unmade(outcome)),
+            Elsewhere::Unmade(outcome) => return Ok(Ended::Unmade(*outcome)),
             Elsewhere::Ended(ProcessEnd::Exited(0), result) => {
                 let checked = require_outputs(job, spec, self.writes);
                 let checked = checked.and_then(|()| require_its_own(job, self.writes, &result));

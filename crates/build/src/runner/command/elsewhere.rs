@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::super::program::Invocation;
 use super::super::{BuildContext, Job, Outcome, failure};
-use crate::executor::desk::{Desk, Ended, Request};
+use crate::executor::desk::{Desk, Ended, Request, Watcher};
 use crate::executor::{Seen, cancel_all};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
@@ -44,7 +44,7 @@ pub(super) enum Elsewhere {
     /// Its program ended like this, and wrote these outputs.
     Ended(ProcessEnd, Box<JobResult>),
     /// It did not come to an end of its own.
-    Unmade(Outcome),
+    Unmade(Box<Outcome>),
 }
 
 /// The place of a task's attempt; none if its program is the build's own. A job of an earlier build is taken up if it is
@@ -175,7 +175,7 @@ impl<'a> Place<'a> {
         &self,
         ctx: &BuildContext,
         job: &Job,
-        make: impl FnOnce() -> Result<jobs::Job, Outcome>,
+        make: impl FnOnce() -> Result<jobs::Job, Box<Outcome>>,
         says_running: impl FnOnce() + Send + 'static,
         growth: impl Fn() -> u64 + Send + 'static,
     ) -> Result<Elsewhere, FsError> {
@@ -212,37 +212,30 @@ impl<'a> Place<'a> {
                             "ended from outside, on {} (cancelled there, or a limit of its queue)",
                             style::clean(&result.host)
                         );
-                        return Ok(Elsewhere::Unmade(Outcome::Failed(recoverable(
-                            FailureClass::Signal,
-                            message,
-                        ))));
+                        let failed = recoverable(FailureClass::Signal, message);
+                        return Ok(Elsewhere::Unmade(Box::new(Outcome::Failed(failed))));
                     }
                 };
                 Elsewhere::Ended(end, result)
             }
             Ended::Lost(why) => {
                 let message = format!("lost on executor `{}`: {}", self.executor.name, style::clean(&why));
-                Elsewhere::Unmade(Outcome::Failed(recoverable(FailureClass::Lost, message)))
+                Elsewhere::Unmade(Box::new(Outcome::Failed(recoverable(FailureClass::Lost, message))))
             }
             Ended::Refused(why) => {
                 let message = format!("executor `{}`: {}", self.executor.name, style::clean(&why));
-                Elsewhere::Unmade(Outcome::Failed(recoverable(FailureClass::Spawn, message)))
+                Elsewhere::Unmade(Box::new(Outcome::Failed(recoverable(FailureClass::Spawn, message))))
             }
-            Ended::Cancelled => Elsewhere::Unmade(Outcome::Stopped),
+            Ended::Cancelled => Elsewhere::Unmade(Box::new(Outcome::Stopped)),
             Ended::Left => {
                 self.left.set(true);
-                Elsewhere::Unmade(Outcome::Left)
+                Elsewhere::Unmade(Box::new(Outcome::Left))
             }
         })
     }
 
     /// Shows what is seen of it to those who watch.
-    fn follow(
-        &self,
-        job: &Job,
-        files: &JobFiles,
-        growth: impl Fn() -> u64 + Send + 'static,
-    ) -> Box<dyn Fn(&Seen, Option<&str>) + Send> {
+    fn follow(&self, job: &Job, files: &JobFiles, growth: impl Fn() -> u64 + Send + 'static) -> Watcher {
         let (live, log, name) = (job.live.clone(), files.log(), self.executor.name.clone());
         let shows = Mutex::new(false);
         Box::new(move |seen, id| {
@@ -276,9 +269,9 @@ pub(super) fn job_of(
     invocation: Invocation,
     writes: &[PathBuf],
     former: &[Option<Digest>],
-) -> Result<jobs::Job, Outcome> {
+) -> Result<jobs::Job, Box<Outcome>> {
     let taken = ctx.project.taken(&job.task);
-    let taken = taken.map_err(|why| Outcome::Failed(failure(FailureClass::Command, why)))?;
+    let taken = taken.map_err(|why| Box::new(Outcome::Failed(failure(FailureClass::Command, why))))?;
     let task = ctx.project.spec(&job.task);
     let left = task.timeout.map(|timeout| timeout.saturating_sub(job.history.own.spent));
     let (env_remove, env) = invocation.environment(ctx, spec);
