@@ -260,16 +260,16 @@ For a task without calls, it shows the prompt that would be sent now.";
 
 const UI_NOTES: &str = "\
 Examples:
-  planexe ui --open                        the run here
-  planexe ui runs                          all runs of a folder
-  planexe ui --port 8123 --allow-changes   with buttons that pause, retry and pass gates
+  planexe ui --open                  the run here
+  planexe ui runs                    all runs of a folder
+  planexe ui --allow-changes         with buttons: pause, retry, pass gates
 
 It listens on 127.0.0.1 only. The address it prints holds a token that is made anew each time; without it nothing of a run \
 is answered. docs/seeing.md describes the page and what it asks for.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
-  planexe report --html run.html           the run here, to open, mail or keep with a CI job
+  planexe report --html run.html      the run here, to mail or keep
   planexe report runs/bakery --html b.html
 
 The page is one file without scripts; it loads nothing and works from disk. Long texts are cut and tasks beyond about 10 MB \
@@ -277,7 +277,7 @@ left out; the page says so. Keys are replaced.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:
-  planexe trace -o trace.json         then open it at https://ui.perfetto.dev, or in chrome://tracing
+  planexe trace -o trace.json         to open at https://ui.perfetto.dev
   planexe trace runs/* -o trace.json  several runs on one axis
 
 A process is a run, a thread is a slot; waits stand on threads of their own. Under them: calls in flight, and the cost.";

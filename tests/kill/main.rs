@@ -303,9 +303,10 @@ impl Case {
         let total = self.check_outputs(at, faults);
         if total - before > self.calls + in_flight {
             faults.push(format!(
-                "{at}: {} calls in all, {} undisturbed, {in_flight} in flight",
+                "{at}: {} calls in all, {} undisturbed, {in_flight} in flight: {:?}",
                 total - before,
-                self.calls
+                self.calls,
+                &self.server.order()[before..]
             ));
         }
     }

@@ -107,7 +107,10 @@ fn tables_are_the_same_after_json_and_under_the_schema() {
     let file = here().join("good/pipeline.toml");
     let tables = Manifest::read(&file, &ReadOptions::default()).unwrap().tables;
     let json = serde_json::to_string(&tables).unwrap();
-    assert_eq!(serde_json::from_str::<planexe_pipeline::manifest::Tables>(&json).unwrap(), tables);
+    let again: planexe_pipeline::manifest::Tables = serde_json::from_str(&json).unwrap();
+    // Which keys the text names, profiles and all, is no table.
+    let keys_as_written = tables.keys_as_written.clone();
+    assert_eq!(planexe_pipeline::manifest::Tables { keys_as_written, ..again }, tables);
     let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let good: toml::Value = toml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();

@@ -83,11 +83,15 @@ pub(super) fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
     status
 }
 
-/// Says that an attempt runs. That of a prompt is synced with what its call brings, before which it does not matter.
+/// Says that an attempt runs. That of a prompt is synced with what its call brings, before which it does not matter: but
+/// for one that takes the place of a state in which answers and retries are counted.
 pub(super) fn announce(ctx: &BuildContext, job: &Job) -> Result<(), FsError> {
     let spec = ctx.project.spec(&job.task);
     let asks = spec.recipe.prompt().is_some() && spec.isolate.is_none();
-    let durability = if asks { Durability::Unsynced } else { durability(ctx, job) };
+    let counts = job.attempt > 1
+        || job.history.own.budgets != Budgets::default()
+        || !job.history.own.rejected.is_empty();
+    let durability = if asks && !counts { Durability::Unsynced } else { durability(ctx, job) };
     write_status_with(ctx, job, State::Running, None, durability)
 }
 

@@ -23,7 +23,7 @@ fn outside(path: &str, at: &TablePath, folder: &Path) -> Diagnostic {
 /// Where input `n` of a task is given: after its inputs come the files of its prompt.
 fn place(task: &Task, name: &str, n: usize) -> TablePath {
     let at = TablePath::task(name);
-    match n.checked_sub(inputs::names(&task.inputs).len()) {
+    match n.checked_sub(task.inputs.count()) {
         Some(file) => at.then("files").then(file),
         None => inputs::place(&task.inputs, &at, n),
     }

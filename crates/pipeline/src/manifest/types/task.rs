@@ -177,6 +177,16 @@ pub enum Inputs {
     Table(Map<String>),
 }
 
+impl Inputs {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Inputs::List(list) => list.len(),
+            Inputs::Table(table) => table.len(),
+        }
+    }
+}
+
 impl Default for Inputs {
     fn default() -> Self {
         Inputs::List(Vec::new())
