@@ -132,7 +132,6 @@ fn requests(space: &Space, run: &str) -> Vec<(String, Request)> {
             params: Map::new(),
             params_extra: Map::new(),
             check: None,
-            division: planexe_base::prefix::Division::default(),
         };
         (task, request)
     })
@@ -719,6 +718,96 @@ fn an_edit_costs_the_calls_it_must() {
     space.edit(&format!("{BUSINESS}/plan.txt"), "tram depot", "tramway depot");
     let all = cost("a word of the plan, same answers");
     assert!((100..=158).contains(&all), "{all}");
+}
+
+// ---- Figures and decisions
+
+/// What differs between two runs, by path.
+fn differing(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let all: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let differ = all.into_iter().filter(|path| one.get(*path) != other.get(*path) && *path != "answers.json");
+    differ.cloned().collect()
+}
+
+#[test]
+fn planted_errors_are_found_and_nothing_else_is() {
+    let (plain, space) = (flagship(), flagship());
+    answers(&space, BUSINESS, "create_pitch", |_, answer| {
+        let sum = "EUR 3,200,000 + EUR 1,600,000 = EUR 5,000,000.";
+        answer["ask"] = json!(format!("{sum} It is decided in Month 3 of phase 2 (May 2027)."));
+    });
+    build(&plain, BUSINESS).exits(0);
+    build(&space, BUSINESS).exits(0);
+    assert_eq!(plain.json(&format!("{BUSINESS}/arithmetic_check.json"))["faults"], json!([]));
+    let found = space.json(&format!("{BUSINESS}/arithmetic_check.json"));
+    let faults = found["faults"].as_array().expect("faults");
+    assert_eq!(faults.len(), 2, "{found:#}");
+    for (kind, wanted) in
+        [("sum", "comes to 4,800,000, not 5,000,000"), ("date", "from the start of phase 2")]
+    {
+        let fault = faults.iter().find(|fault| fault["kind"] == kind).expect(kind);
+        assert_eq!(fault["document"], "pitch.md");
+        assert!(fault["message"].as_str().is_some_and(|message| message.contains(wanted)), "{fault}");
+    }
+    let uncited = found["uncited"].to_string();
+    assert!(uncited.contains("EUR 5,000,000") && !uncited.contains("EUR 3,200,000"), "{uncited}");
+    let register = space.json(&format!("{BUSINESS}/decision_register.json")).to_string();
+    assert!(register.contains("comes to 4,800,000, not 5,000,000"), "left to a person");
+    assert!(space.read(&format!("{BUSINESS}/report.html")).contains("comes to 4,800,000, not 5,000,000"));
+    let differ = differing(&made(&plain, BUSINESS), &made(&space, BUSINESS));
+    let wanted = [
+        "arithmetic_check.json",
+        "arithmetic_check.md",
+        "decision_register.json",
+        "decision_register.md",
+        "pitch.md",
+        "pitch_raw.json",
+        "report.html",
+        "report.md",
+    ];
+    assert_eq!(differ, wanted);
+}
+
+#[test]
+fn a_figure_that_disagrees_with_its_formula_stops_the_plan_by_name() {
+    let space = flagship();
+    build(&space, BUSINESS).exits(0);
+    let facts = space.json(&format!("{BUSINESS}/canonical_facts.json"));
+    let ids: Vec<&str> =
+        facts["facts"].as_array().expect("facts").iter().filter_map(|fact| fact["id"].as_str()).collect();
+    assert!(
+        ["budget", "funding", "gap", "start", "milestone_1"].iter().all(|id| ids.contains(id)),
+        "{ids:?}"
+    );
+    let html = space.read(&format!("{BUSINESS}/report.html"));
+    assert!(html.contains("id=\"fact-budget\"") && html.contains("href=\"#fact-cost_9\""), "traced");
+
+    space.edit(
+        "templates/canonical_facts.json.j2",
+        "\"name\": \"Budget\",",
+        "\"name\": \"Budget\", \"value\": 6500000,",
+    );
+    build(&space, BUSINESS)
+        .exits(1)
+        .says(&["`budget` is given as 6,500,000; its formula `sum(cost_*)` comes to EUR 6,400,000"]);
+}
+
+#[test]
+fn the_report_begins_with_what_to_decide_and_is_not_too_long() {
+    let space = flagship();
+    for run in [BUSINESS, PERSONAL] {
+        build(&space, run).exits(0).says_nothing_of(&["report.md has"]);
+        let html = space.read(&format!("{run}/report.html"));
+        let at = |id: &str| html.find(&format!("<section aria-labelledby=\"{id}\"")).expect(id);
+        assert!(at("register") < at("summary") && at("summary") < at("figures"), "{run}");
+        let md = space.read(&format!("{run}/report.md"));
+        let decide = md.split("\n# Part 2").next().expect("a part");
+        let words = |text: &str| text.split_whitespace().count();
+        assert!((500..=9_000).contains(&words(decide)) && words(&md) <= 60_000, "{run}: {}", words(decide));
+    }
+    answers(&space, PERSONAL, "create_pitch", |_, answer| answer["ask"] = json!("Help. ".repeat(9_000)));
+    space.run(&["-C", PERSONAL, "clean", "create_pitch", "--yes"]).exits(0);
+    build(&space, PERSONAL).exits(0).says(&["report.md has", "at most 60,000 and 9,000 are read"]);
 }
 
 // ---- Without the repository at hand

@@ -14,12 +14,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
-use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::children::Listed;
 use crate::clock;
-use crate::fs::without_number;
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -33,21 +31,20 @@ const LOOK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How a program ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug)]
 pub enum ProcessEnd {
     /// With an exit code.
     Exited(i32),
-    /// By a signal that planexe did not send.
+    /// By a signal that we did not send.
     Signalled(i32),
-    /// Ended by planexe: its time was over.
+    /// Ended by us: its time was over.
     TimedOut,
-    /// Ended by planexe: it showed no progress for too long.
+    /// Ended by us: it showed no progress for too long.
     Stalled,
-    /// It was told to end, by planexe or by its queue.
+    /// Ended by us: the build is being stopped.
     Cancelled,
-    /// It could not be started; why.
-    NotStarted(String),
+    /// It could not be started.
+    NotStarted(std::io::Error),
 }
 
 /// Limits of one program.
@@ -62,9 +59,8 @@ pub struct Limits {
 /// A sum that changes whenever a program writes something; called now and then from another thread.
 pub type Growth = Box<dyn Fn() -> u64 + Send>;
 
-/// Why planexe ends a program.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Cut {
+enum Verdict {
     TimedOut,
     Stalled,
     Cancelled,
@@ -78,7 +74,7 @@ struct Watched {
     growth: Option<Growth>,
     own: Option<Cancel>,
     last_growth: (u64, Instant),
-    cut: Option<Cut>,
+    verdict: Option<Verdict>,
     kill_at: Option<Instant>,
 }
 
@@ -133,7 +129,7 @@ impl Watchdog {
         self.start_thread();
         let group = match start(&self.lifeline) {
             Ok(group) => group,
-            Err(error) => return ProcessEnd::NotStarted(without_number(&error)),
+            Err(error) => return ProcessEnd::NotStarted(error),
         };
         self.lifeline.started(group);
         let listed = Listed::new(group);
@@ -150,7 +146,7 @@ impl Watchdog {
                 growth,
                 own,
                 last_growth: (0, now),
-                cut: None,
+                verdict: None,
                 kill_at: None,
             };
             watch.groups.insert(id, watched);
@@ -162,22 +158,22 @@ impl Watchdog {
         }
         let ended = wait_unreaped(group);
         // Off the list before it is reaped, so that its number is never signalled once it is another's.
-        let cut = self.watch.0.lock().groups.remove(&id).and_then(|watched| watched.cut);
-        if cut.is_some() || ended.is_err() {
+        let verdict = self.watch.0.lock().groups.remove(&id).and_then(|watched| watched.verdict);
+        if verdict.is_some() || ended.is_err() {
             let _ = kill_process_group(group, Signal::KILL);
         }
         drop(listed);
         let status = reap(group);
         self.lifeline.ended(group);
-        match (cut, status) {
-            (Some(Cut::TimedOut), _) => ProcessEnd::TimedOut,
-            (Some(Cut::Stalled), _) => ProcessEnd::Stalled,
-            (Some(Cut::Cancelled), _) => ProcessEnd::Cancelled,
+        match (verdict, status) {
+            (Some(Verdict::TimedOut), _) => ProcessEnd::TimedOut,
+            (Some(Verdict::Stalled), _) => ProcessEnd::Stalled,
+            (Some(Verdict::Cancelled), _) => ProcessEnd::Cancelled,
             (None, Ok(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => ProcessEnd::Exited(code),
                 (None, signal) => ProcessEnd::Signalled(signal.unwrap_or(0)),
             },
-            (None, Err(error)) => ProcessEnd::NotStarted(without_number(&error.into())),
+            (None, Err(error)) => ProcessEnd::NotStarted(error.into()),
         }
     }
 
@@ -279,16 +275,16 @@ impl Watched {
                 self.last_growth = (size, now);
             }
         }
-        let cut = if killing || self.own.as_ref().is_some_and(Cancel::is_killing) {
-            Cut::Cancelled
+        let verdict = if killing || self.own.as_ref().is_some_and(Cancel::is_killing) {
+            Verdict::Cancelled
         } else if self.deadline.is_some_and(|deadline| now >= deadline) {
-            Cut::TimedOut
+            Verdict::TimedOut
         } else if self.stall.is_some_and(|stall| now - self.last_growth.1 >= stall) {
-            Cut::Stalled
+            Verdict::Stalled
         } else {
             return;
         };
-        self.cut = Some(cut);
+        self.verdict = Some(verdict);
         self.kill_at = Some(now + if killing { LAST_GRACE } else { GRACE });
         let _ = kill_process_group(self.group, Signal::TERM);
     }

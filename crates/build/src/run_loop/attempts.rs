@@ -11,7 +11,6 @@ use crate::runner::providers::Providers;
 use crate::runner::{AttemptHistory, EndedAlone, Job, Live, Mark, OtherFields, Turns};
 use planexe_base::cancel::Cancel;
 use planexe_base::clock;
-use planexe_base::prefix::Division;
 use planexe_base::record::Marker;
 use planexe_engine::graph::{Task, TaskId};
 use planexe_engine::staleness::{Decision, Rules, StaleReason};
@@ -123,7 +122,6 @@ pub(super) struct JobContext<'a> {
     /// Told that an answer is on disk.
     pub(super) answered: Box<dyn Fn(Usage) + Send>,
     pub(super) turns: Box<dyn Turns>,
-    pub(super) division: Division,
 }
 
 impl Pending {
@@ -226,7 +224,6 @@ impl Pending {
             merges,
             attempt: self.base_attempt.saturating_add(attempt).saturating_sub(self.uncounted),
             endpoint: endpoint.unwrap_or(0),
-            division: with.division,
             prepared,
             former,
             redraw,
@@ -287,11 +284,6 @@ impl Attempt {
 
     pub(super) fn elapsed(&self) -> Duration {
         self.live.started.elapsed()
-    }
-
-    /// Whether its answer has begun.
-    pub(super) fn has_first_token(&self) -> bool {
-        self.live.call.snapshot().0 >= 2
     }
 
     pub(super) fn number(&self) -> u32 {

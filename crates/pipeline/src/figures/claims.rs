@@ -36,7 +36,7 @@ pub(super) fn fault(line: usize, said: &str, message: String) -> TextFault {
 }
 
 /// The sentences of a line, so that a claim does not reach into the next one.
-fn sentences(line: &str) -> Vec<&str> {
+pub(super) fn sentences(line: &str) -> Vec<&str> {
     line.split(" | ").flat_map(|cell| cell.split(". ")).collect()
 }
 

@@ -10,6 +10,7 @@ mod scan;
 mod tables;
 #[cfg(test)]
 mod test;
+mod uncited;
 mod unit;
 
 pub use claims::arithmetic;
@@ -17,6 +18,7 @@ pub use dates::{Calendar, Phase};
 pub use facts::{Fact, FactFault, Ledger};
 pub use formula::Amount;
 pub use number::Number;
+pub use uncited::uncited;
 pub use unit::Unit;
 
 use serde::Serialize;

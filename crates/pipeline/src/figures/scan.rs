@@ -212,10 +212,16 @@ fn suffixed(
 }
 
 impl Written {
+    /// What a percentage, or a number with a power of a thousand, may be off by: `5 million` is not 4.8 million.
+    pub fn short(&self) -> Number {
+        let most = self.number.abs().over(Number::from(50));
+        most.filter(|_| !self.percent).map_or(self.half, |most| most.min(self.half))
+    }
+
     /// What it may be off by for having been rounded. Zeros at its end may be rounding as well, within half a per cent.
     pub fn rounding(&self, line: &str, at: (usize, usize)) -> Number {
         if self.percent || self.thousands > 0 {
-            return self.half;
+            return self.short();
         }
         let digits = |c: &char| c.is_ascii_digit() || [',', '.'].contains(c);
         let text: String = line[at.0..at.1].chars().take_while(digits).collect();

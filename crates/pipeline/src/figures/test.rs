@@ -2,7 +2,9 @@
 
 use jiff::civil::date;
 
-use super::{Calendar, Phase, arithmetic};
+use serde_json::json;
+
+use super::{Calendar, Ledger, Phase, arithmetic, uncited};
 
 fn faults(text: &str) -> Vec<String> {
     arithmetic(text).iter().map(|fault| fault.message.clone()).collect()
@@ -153,4 +155,36 @@ fn a_month_is_counted_from_what_it_names() {
     // The start moves, and every month with it.
     let moved = Calendar { start: date(2027, 6, 1), ..calendar };
     assert_eq!(moved.faults("Month 0 (2027-03-01), Month 27 (June 2029)").len(), 2);
+}
+
+#[test]
+fn a_number_that_no_fact_has_is_found() {
+    let ledger = Ledger::read(&json!([
+        {"id": "budget", "value": 6_412_000, "currency": "EUR"},
+        {"id": "rent", "value": 850, "unit": "EUR/month"},
+        {"id": "soil", "value": 14_000, "low": 9_000, "high": 22_000, "unit": "m³"},
+        {"id": "share", "value": "34.4", "unit": "%"}
+    ]))
+    .unwrap();
+    let found = |text: &str| -> Vec<String> {
+        uncited(text, &ledger).into_iter().map(|fault| fault.message).collect()
+    };
+    for text in [
+        "EUR 6.4 million, or EUR 6,412,000, or 6.41 million EUR; € 850 a month",
+        "14,000 m³ of soil, at most 22,000 m³",
+        "34% of the stalls, 34.4% of all",
+        "32 stalls since 2024, open on 1 June 2029, 5,000 visits",
+        "Nothing at all.",
+    ] {
+        assert_eq!(found(text), [""; 0], "{text}");
+    }
+    for (text, wanted) in [
+        ("It costs EUR 6.5 million.", "no fact has EUR 6.5 million"),
+        ("It costs EUR 6,400,000.", "no fact has EUR 6,400,000"),
+        ("It costs USD 850.", "no fact has USD 850"),
+        ("One.\n35% of the stalls", "no fact has 35%"),
+        ("15,000 m³", "no fact has 15,000"),
+    ] {
+        assert_eq!(found(text), [wanted], "{text}");
+    }
 }

@@ -63,6 +63,12 @@ impl Unit {
         self.0.is_empty()
     }
 
+    /// The currency in it: a code of three capitals above the line.
+    pub fn currency(&self) -> Option<String> {
+        let is_code = |word: &str| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+        self.0.iter().find(|(word, exponent)| **exponent > 0 && is_code(word)).map(|(word, _)| word.clone())
+    }
+
     /// The one word it is, such as `day`.
     pub fn word(&self) -> Option<&str> {
         match self.0.iter().next() {

@@ -16,6 +16,7 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("facts", facts);
     env.add_filter("fact_faults", fact_faults);
     env.add_filter("arithmetic", arithmetic);
+    env.add_filter("uncited", uncited);
     env.add_filter("date_faults", date_faults);
 }
 
@@ -24,17 +25,19 @@ fn read(list: &Value) -> Result<Result<Ledger, Vec<FactFault>>, Error> {
     Ok(Ledger::read(&json))
 }
 
-/// The facts of a list, by id; those that do not agree with their formulas are an error that names them.
+/// The facts of a list; those that do not agree with their formulas are an error that names them.
+fn agreed(list: &Value) -> Result<Ledger, Error> {
+    read(list)?.map_err(|faults| {
+        let told: Vec<String> = faults.iter().take(5).map(|fault| fault.message.clone()).collect();
+        let more = faults.len().saturating_sub(5);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        wrong(format!("the facts do not agree: {}{more}", told.join("; ")))
+    })
+}
+
+/// The facts of a list, by id.
 fn facts(list: &Value) -> Result<Value, Error> {
-    match read(list)? {
-        Ok(ledger) => Ok(Value::from_object(Facts(Arc::new(ledger)))),
-        Err(faults) => {
-            let told: Vec<String> = faults.iter().take(5).map(|fault| fault.message.clone()).collect();
-            let more = faults.len().saturating_sub(5);
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            Err(wrong(format!("the facts do not agree: {}{more}", told.join("; "))))
-        }
-    }
+    Ok(Value::from_object(Facts(Arc::new(agreed(list)?))))
 }
 
 /// What is wrong with the facts of a list, one text each; none if they agree.
@@ -45,6 +48,11 @@ fn fact_faults(list: &Value) -> Result<Vec<String>, Error> {
 /// What a text states and does not add up: its line, what it says, what is wrong.
 fn arithmetic(text: String) -> Value {
     Value::from_serialize(figures::arithmetic(&text))
+}
+
+/// Amounts of money, percentages and large numbers of a text that no fact of a list has.
+fn uncited(text: String, list: &Value) -> Result<Value, Error> {
+    Ok(Value::from_serialize(figures::uncited(&text, &agreed(list)?)))
 }
 
 /// Dates beside a `Month N` that are others than it says, counted from `start=`, or from the phase the text names:
@@ -148,6 +156,10 @@ mod tests {
             ),
             ("{{ list | fact_faults | length }}", "0"),
             (
+                "{% set found = 'EUR 4.8 million of EUR 5 million' | uncited(list) %}{{ found | map(attribute='said') | join }}",
+                "EUR 5 million",
+            ),
+            (
                 "{% set found = 'one\n1 + 1 = 3' | arithmetic %}{{ found[0].line }} {{ found[0].message }}",
                 "2 comes to 2, not 3",
             ),
@@ -169,6 +181,7 @@ mod tests {
                 "{% set fact = wrong | facts %}{{ fact.a }}",
                 "`b` is given as 3; its formula `a + 1` comes to 2",
             ),
+            ("{{ '3' | uncited(wrong) }}", "`b` is given as 3; its formula `a + 1` comes to 2"),
         ] {
             let error = text(source).expect_err(source);
             assert!(error.message.contains(wanted), "{source}: {}", error.message);

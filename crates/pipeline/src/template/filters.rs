@@ -11,7 +11,7 @@ use crate::template::{WORDS, figures};
 use crate::text::{self as words, Phrases};
 
 /// Their names, for suggestions.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "arithmetic",
     "date_faults",
     "days_until",
@@ -22,6 +22,7 @@ pub const NAMES: [&str; 10] = [
     "fromjsonl",
     "fromtoml",
     "mentions",
+    "uncited",
 ];
 
 /// Adds them to an environment.

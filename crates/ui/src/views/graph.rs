@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::views::Server;
-use planexe_base::record::State;
-use planexe_base::style::clean;
+use planexe_base::style::{DisplayState, clean};
 
 /// Tasks and what goes between them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,10 +37,10 @@ pub struct GraphNode {
     /// Files it writes.
     pub outputs: Vec<String>,
     /// Its state, if it was judged.
-    pub state: Option<State>,
+    pub state: Option<DisplayState>,
     /// Of a fan-out that was judged: how many of its items are in which state.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub items: BTreeMap<State, u32>,
+    pub items: BTreeMap<DisplayState, u32>,
     /// Of a graph that was judged: it lies on the path that took, or takes, longest.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub critical: bool,
@@ -126,7 +125,7 @@ impl GraphView {
 }
 
 /// The colour of a state, as web pages write it.
-fn hex(state: State) -> String {
+fn hex(state: DisplayState) -> String {
     let rgb = state.colour();
     format!("#{:02x}{:02x}{:02x}", rgb.0, rgb.1, rgb.2)
 }
