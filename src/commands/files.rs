@@ -101,7 +101,7 @@ impl FileInfo {
             FileInfo::Ready { row, state, sha256, content_type, .. } => {
                 let mut facts = vec![("file", row.path.clone()), ("kind", row.kind.word().to_owned())];
                 if let Some(task) = &row.task {
-                    let state = state.map_or(String::new(), |state| format!(" ({})", state.word()));
+                    let state = state.map_or(String::new(), |state| format!(" ({})", state.name()));
                     facts.push(("task", format!("{task}{state}")));
                 }
                 facts.extend([

@@ -11,8 +11,9 @@ use crate::ops::status::{Seen, every_task, look};
 use planexe_base::clock;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs::{self, Durability};
+use planexe_base::record::State;
 use planexe_base::signals;
-use planexe_base::style::{DisplayState, clean};
+use planexe_base::style::clean;
 use planexe_engine::graph::Kind as NodeKind;
 use planexe_pipeline::open::Opened;
 use planexe_plan_execution::gantt::schedule::Schedule;
@@ -166,7 +167,7 @@ fn expected(opened: &Opened, index: &Index, seen: &Seen, now: At) -> HashMap<Str
                 false => 0.0,
             };
             ends.insert(one, from + takes);
-            if is_one && view.state != DisplayState::Running {
+            if is_one && view.state != State::Running {
                 let span = Span::new(now + (1000.0 * from) as At, now + (1000.0 * (from + takes)) as At);
                 spans.insert(view.task.clone(), span);
             }

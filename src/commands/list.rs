@@ -8,8 +8,9 @@ use serde::Serialize;
 use crate::commands::Session;
 use crate::ops::list::{RunRow, rows};
 use planexe_base::exit::{self, Error};
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::{DisplayState, Rgb, Style, clean, money};
+use planexe_base::style::{Rgb, Style, clean, money};
 use planexe_pipeline::runs::Runs;
 use planexe_ui::views::{Server, table, time};
 
@@ -84,11 +85,11 @@ pub fn run(session: &Session, args: &ListArgs) -> Result<u8, Error> {
 /// The colour that `status` gives a state like this.
 fn colour(phase: Option<RunPhase>) -> Rgb {
     let like = match phase {
-        Some(RunPhase::Completed) => DisplayState::Done,
-        Some(RunPhase::Running) => DisplayState::Running,
-        Some(RunPhase::Failed) | None => DisplayState::Failed,
-        Some(RunPhase::NeverStarted) => DisplayState::Pending,
-        Some(_) => DisplayState::Stopped,
+        Some(RunPhase::Completed) => State::Done,
+        Some(RunPhase::Running) => State::Running,
+        Some(RunPhase::Failed) | None => State::Failed,
+        Some(RunPhase::NeverStarted) => State::Pending,
+        Some(_) => State::Stopped,
     };
     like.colour()
 }

@@ -1,12 +1,12 @@
 //! `planexe wait`: blocks until something happens to the run.
 
 use clap::{Args, ValueEnum};
+use planexe_base::record::State;
 
 use crate::commands::Session;
 use crate::ops::wait::{For, Waited, wait};
 use planexe_base::exit::{self, Error};
 use planexe_base::signals;
-use planexe_base::style::DisplayState;
 use planexe_pipeline::manifest::types::Span;
 use planexe_ui::views::WaitView;
 use planexe_ui::views::news::Cursor;
@@ -67,7 +67,7 @@ pub fn run(session: &Session, args: &WaitArgs) -> Result<u8, Error> {
 fn tell(session: &Session, waited: &Waited) -> Result<u8, Error> {
     let Waited { seen, code, .. } = waited;
     let code = *code;
-    let names = |state: DisplayState| {
+    let names = |state: State| {
         let tasks = seen.standing.tasks.iter().filter(|task| task.state == state);
         tasks.map(|task| task.task.clone()).collect()
     };
@@ -76,8 +76,8 @@ fn tell(session: &Session, waited: &Waited) -> Result<u8, Error> {
         server: session.server(),
         phase: seen.phase,
         timed_out: waited.timed_out(),
-        failed: names(DisplayState::Failed),
-        waiting: names(DisplayState::Waiting),
+        failed: names(State::Failed),
+        waiting: names(State::Waiting),
         news: waited.news.clone(),
         cursor: waited.cursor.to_string(),
         exit_code: code,

@@ -1,5 +1,6 @@
 //! Tools that steer a plan: stop, resume, retry, and have tasks made again.
 
+use planexe_base::record::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,7 +16,6 @@ use crate::ops::retry::{RetryOptions, retry as try_anew};
 use crate::ops::stop::{building, stoppable};
 use planexe_base::exit;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::DisplayState;
 use planexe_pipeline::allowed_pipelines::Only;
 use planexe_store::control::Control;
 use planexe_ui::views::TaskView;
@@ -101,9 +101,8 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, ToolErr
     let plan = plan?;
     let seen = seen(&plan);
     // What a person starts with `planexe build` an agent starts with this.
-    let is_open = |task: &TaskView| {
-        task.partial == Some(true) || matches!(task.state, DisplayState::Stale | DisplayState::Damaged)
-    };
+    let is_open =
+        |task: &TaskView| task.partial == Some(true) || matches!(task.state, State::Stale | State::Damaged);
     match seen.phase {
         RunPhase::NeverStarted => {}
         RunPhase::Completed if seen.standing.declared().any(is_open) => {}

@@ -1,5 +1,6 @@
 //! Where a plan stands and what to do next, in as few words as an agent has room for.
 
+use planexe_base::record::State;
 use serde_json::{Value, json};
 
 use super::Plan;
@@ -10,7 +11,7 @@ use crate::ops::list;
 use crate::ops::status::{Seen, every_task, look};
 use crate::ops::wait::news_of;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::{DisplayState, clean};
+use planexe_base::style::clean;
 use planexe_store::index::Index;
 use planexe_ui::views::news::Cursor;
 use planexe_ui::views::{StatusView, TaskView, hint_of, reason_of};
@@ -67,10 +68,10 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
         .filter(|(_, count)| **count > 0)
         .map(|(state, count)| (state.clone(), json!(count)))
         .collect();
-    let done: u32 = DisplayState::ALL
+    let done: u32 = State::ALL
         .iter()
         .filter(|s| s.is_complete())
-        .map(|s| status.counts.get(s.word()).copied().unwrap_or(0))
+        .map(|s| status.counts.get(s.name()).copied().unwrap_or(0))
         .sum();
     let all: u32 = status.counts.values().sum();
     // The whole is not said to be there before it is.
@@ -127,11 +128,11 @@ pub(super) fn cursor(seen: &Seen) -> String {
 fn put_tasks(answer: &mut Value, status: &StatusView) {
     let running = tasks_in(
         status,
-        DisplayState::Running,
+        State::Running,
         |task| json!({ "task": task.task, "doing": task.doing, "elapsed_s": task.elapsed_s.map(f64::round), "expected_s": task.expected_s.map(f64::round) }),
     );
     put(answer, "running", running);
-    let failed = tasks_in(status, DisplayState::Failed, |task| {
+    let failed = tasks_in(status, State::Failed, |task| {
         let failure = task.failure.as_ref();
         json!({
             "task": task.task,
@@ -143,11 +144,11 @@ fn put_tasks(answer: &mut Value, status: &StatusView) {
     put(answer, "failed", failed);
     let waiting = tasks_in(
         status,
-        DisplayState::Waiting,
+        State::Waiting,
         |task| json!({ "task": task.task, "asks": task.doing.as_deref().map(short) }),
     );
     put(answer, "waiting_for_person", waiting);
-    let held = tasks_in(status, DisplayState::Pending, |task| {
+    let held = tasks_in(status, State::Pending, |task| {
         let failure = task.failure.as_ref().map(|failure| short(&reason_of(failure)));
         json!({ "task": task.task, "doing": task.doing.as_deref().map(short), "message": failure })
     });
@@ -188,11 +189,11 @@ pub(super) fn put(object: &mut Value, name: &str, value: Option<Value>) {
 }
 
 /// The tasks in a state, some of them if they are many; the loops they belong to are left out.
-fn tasks_in(status: &StatusView, state: DisplayState, tell: impl Fn(&TaskView) -> Value) -> Option<Value> {
+fn tasks_in(status: &StatusView, state: State, tell: impl Fn(&TaskView) -> Value) -> Option<Value> {
     let families: std::collections::HashSet<&str> =
         status.tasks.iter().filter_map(|task| task.family.as_deref()).collect();
     // Of those that did not begin only those that say what for.
-    let says = |task: &TaskView| state != DisplayState::Pending || task.doing.is_some();
+    let says = |task: &TaskView| state != State::Pending || task.doing.is_some();
     let of = |task: &&TaskView| task.state == state && !families.contains(task.task.as_str()) && says(task);
     let all: Vec<&TaskView> = status.tasks.iter().filter(of).collect();
     let told: Vec<Value> = all.iter().take(SOME).map(|task| without_nulls(tell(task))).collect();
@@ -203,17 +204,13 @@ fn tasks_in(status: &StatusView, state: DisplayState, tell: impl Fn(&TaskView) -
 fn is_held(status: &StatusView) -> bool {
     let tasks = || status.tasks.iter();
     status.run.phase == RunPhase::Running
-        && tasks().all(|task| task.state != DisplayState::Running)
-        && tasks().any(|task| task.state == DisplayState::Pending && task.doing.is_some())
+        && tasks().all(|task| task.state != State::Running)
+        && tasks().any(|task| task.state == State::Pending && task.doing.is_some())
 }
 
 /// Tasks that something changed for since they were made.
 fn stale(status: &StatusView) -> usize {
-    status
-        .tasks
-        .iter()
-        .filter(|task| matches!(task.state, DisplayState::Stale | DisplayState::Damaged))
-        .count()
+    status.tasks.iter().filter(|task| matches!(task.state, State::Stale | State::Damaged)).count()
 }
 
 fn number(tasks: usize) -> String {
@@ -224,7 +221,7 @@ fn number(tasks: usize) -> String {
 /// What to do next, in one sentence.
 pub(super) fn next(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
     let failed = status.error.as_ref().map(|error| error.failed_step.as_str());
-    let waiting = status.tasks.iter().find(|task| task.state == DisplayState::Waiting);
+    let waiting = status.tasks.iter().find(|task| task.state == State::Waiting);
     let unmerged = waiting.filter(|task| task.isolation.is_some());
     let waiting = waiting.map(|task| task.task.as_str());
     match status.run.phase {
@@ -265,18 +262,18 @@ pub(super) fn next(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
 /// What to do while a build runs: what failed, and who is waited for, holds up only what depends on it.
 fn meanwhile(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
     let news = news_of(seen);
-    let first = |state: DisplayState| {
+    let first = |state: State| {
         let one = news.iter().find(|one| one.state == state)?;
         status.tasks.iter().find(|task| task.task == one.task)
     };
     let mut said = String::new();
-    if let Some(task) = first(DisplayState::Failed) {
+    if let Some(task) = first(State::Failed) {
         said += &format!(
             "`{}` failed: `plan_explain` says why, `plan_retry` tries it again at once. ",
             clean(&task.task)
         );
     }
-    if let Some(task) = first(DisplayState::Waiting).filter(|task| task.isolation.is_none()) {
+    if let Some(task) = first(State::Waiting).filter(|task| task.isolation.is_none()) {
         let typed = plan.typed(&format!("done {}", planexe_ui::views::shell_word(&task.task)));
         said += &format!("`{}` waits for a person: {typed}. ", clean(&task.task));
     }

@@ -236,7 +236,7 @@ fn read_plan(session: &Session, options: &ExecuteOptions, opened: &Opened) -> Re
     for (id, _) in &targets {
         let state = seen.standing.of(*id).map(|task| task.state);
         if !state.is_some_and(|state| state.is_complete()) {
-            let word = state.map_or("pending", |state| state.word());
+            let word = state.map_or("pending", |state| state.name());
             let message = format!("the plan is not finished: `{}` is {word}", project.graph[*id].name);
             let next = match gate == Some(*id) && word == "waiting" {
                 true => format!(

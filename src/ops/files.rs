@@ -8,7 +8,7 @@ use planexe_base::clock;
 use planexe_base::exit::Error;
 use planexe_base::fs::{self, FsError};
 use planexe_base::pattern;
-use planexe_base::style::DisplayState;
+use planexe_base::record::State;
 use planexe_engine::graph::Kind as NodeKind;
 use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::manifest::nearest;
@@ -83,7 +83,7 @@ pub enum FileInfo {
         #[serde(flatten)]
         row: FileRow,
         /// The state of its task.
-        state: Option<DisplayState>,
+        state: Option<State>,
         /// Digest of its bytes.
         sha256: String,
         /// By its name.
@@ -98,7 +98,7 @@ pub enum FileInfo {
         /// The task that makes it.
         task: String,
         /// The state of the task.
-        state: DisplayState,
+        state: State,
         /// Why it is not there.
         reason: String,
     },
@@ -112,7 +112,7 @@ pub struct Files {
     /// Outputs that are not there, with the task that makes each.
     missing: HashMap<String, String>,
     /// The state of each task, and why.
-    states: HashMap<String, (DisplayState, String)>,
+    states: HashMap<String, (State, String)>,
     /// What a bare build makes, in order.
     wanted: Vec<String>,
 }
@@ -248,10 +248,10 @@ impl Files {
     }
 
     /// The state of a task whose output is not there, and why it is not.
-    fn why(&self, task: &str) -> (DisplayState, String) {
-        let (state, why) = self.states.get(task).cloned().unwrap_or((DisplayState::Pending, String::new()));
+    fn why(&self, task: &str) -> (State, String) {
+        let (state, why) = self.states.get(task).cloned().unwrap_or((State::Pending, String::new()));
         let why = why.lines().next().map(|line| format!(": {line}")).filter(|line| line.len() > 2);
-        (state, format!("task `{task}` is {}{}", state.word(), why.unwrap_or_default()))
+        (state, format!("task `{task}` is {}{}", state.name(), why.unwrap_or_default()))
     }
 
     fn unknown(&self, path: &str) -> Error {

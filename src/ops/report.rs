@@ -9,7 +9,8 @@ use crate::ops::status::{Seen, every_task, look, view};
 use planexe_base::clock;
 use planexe_base::exit::Error;
 use planexe_base::fs;
-use planexe_base::style::{DisplayState, shell_path};
+use planexe_base::record::State;
+use planexe_base::style::shell_path;
 use planexe_engine::graph::{Kind, TaskId};
 use planexe_pipeline::open::Opened;
 use planexe_query::explain::{Sources, explain};
@@ -71,9 +72,9 @@ pub fn report(session: &Session, opened: &Opened) -> Result<Report, Error> {
     let all = ids.len();
     if all > ROOMS {
         let urgency = |id: &TaskId| match seen.standing.of(*id).map(|task| task.state) {
-            Some(DisplayState::Failed | DisplayState::Waiting | DisplayState::Damaged) => 0,
-            Some(DisplayState::Running | DisplayState::Stopped) => 1,
-            Some(DisplayState::Done) => 3,
+            Some(State::Failed | State::Waiting | State::Damaged) => 0,
+            Some(State::Running | State::Stopped) => 1,
+            Some(State::Done) => 3,
             _ => 2,
         };
         ids.sort_by_key(urgency);

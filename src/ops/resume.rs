@@ -2,8 +2,9 @@
 
 use crate::ops::status::Seen;
 use planexe_base::exit::{Error, Kind};
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::{self, DisplayState};
+use planexe_base::style;
 
 /// Runs with which there is nothing to go on: each with a code and the next command to type.
 pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
@@ -15,9 +16,8 @@ pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
             .code("aborted")
             .hint("`planexe resume --force` continues it all the same")),
         RunPhase::Completed => {
-            let stale = |task: &&planexe_ui::views::TaskView| {
-                matches!(task.state, DisplayState::Stale | DisplayState::Damaged)
-            };
+            let stale =
+                |task: &&planexe_ui::views::TaskView| matches!(task.state, State::Stale | State::Damaged);
             let error = |message: String| Error::new(Kind::Refused, message).code("already_complete");
             let is_partial = seen.standing.declared().any(|task| task.partial == Some(true));
             Err(match seen.standing.declared().filter(stale).count() {

@@ -4,8 +4,7 @@ use crate::ops::Session;
 use crate::ops::status::Seen;
 use planexe_base::exit::Error;
 use planexe_base::fs;
-use planexe_base::record::Marker;
-use planexe_base::style::DisplayState;
+use planexe_base::record::{Marker, State};
 use planexe_engine::graph::TaskId;
 use planexe_pipeline::open::Opened;
 use planexe_store::task_dir_name;
@@ -34,7 +33,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen, id: TaskId) -> Show
         server: session.server(),
         task: task.name.clone(),
         recipe: recipe.name().to_owned(),
-        state: standing.map_or(DisplayState::Pending, |view| view.state),
+        state: standing.map_or(State::Pending, |view| view.state),
         by: standing.and_then(|view| view.by.clone()),
         by_user: standing.and_then(|view| view.by_user.clone()),
         calls: call_views(&calls, in_use.as_deref()),

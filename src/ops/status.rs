@@ -2,8 +2,8 @@
 
 use crate::ops::Session;
 use crate::ops::build::{BuildOptions, rules};
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::DisplayState;
 use planexe_engine::graph::TaskId;
 use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::open::Opened;
@@ -114,9 +114,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let since = |at: &String| planexe_base::clock::seconds_between(at, &planexe_base::clock::now_utc());
     let idle_s = seen.builder().and(progress.as_ref()).and_then(since).map(|seconds| seconds.max(0.0));
     // A call that has not ended, or was cut short with its build, is in no record of calls.
-    let open = |task: &&TaskView| {
-        matches!(task.state, DisplayState::Running | DisplayState::Stopped) && task.api.is_some()
-    };
+    let open = |task: &&TaskView| matches!(task.state, State::Running | State::Stopped) && task.api.is_some();
     let asked = tasks.iter().filter(open).map(|task| task.started_utc.clone()).fold(None, latest);
     StatusView {
         schema: planexe_ui::views::SCHEMA,

@@ -3,8 +3,8 @@
 use crate::ops::Session;
 use crate::ops::status::{Seen, every_task, look};
 use planexe_base::exit::{self, Error, Kind};
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::DisplayState;
 use planexe_pipeline::open::Opened;
 use planexe_store::index::Index;
 use planexe_ui::views::news::{Cursor, News};
@@ -104,15 +104,15 @@ pub fn news_of(seen: &Seen) -> Vec<News> {
 }
 
 fn moment(seen: &Seen, news: &[News]) -> Moment {
-    let is = |state: DisplayState| move |one: &News| one.state == state;
+    let is = |state: State| move |one: &News| one.state == state;
     Moment {
         building: seen.owner.is_some(),
         complete: seen.phase == RunPhase::Completed,
         // Without a task to blame too: a record could not be written.
         failed: seen.phase == RunPhase::Failed || seen.standing.first_failure().is_some(),
-        human: seen.standing.tasks.iter().any(|task| task.state == DisplayState::Waiting),
-        newly_failed: news.iter().any(is(DisplayState::Failed)),
-        newly_human: news.iter().any(is(DisplayState::Waiting)),
+        human: seen.standing.tasks.iter().any(|task| task.state == State::Waiting),
+        newly_failed: news.iter().any(is(State::Failed)),
+        newly_human: news.iter().any(is(State::Waiting)),
     }
 }
 

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
+use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::children::Listed;
 use crate::clock;
+use crate::fs::without_number;
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -31,20 +33,21 @@ const LOOK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How a program ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProcessEnd {
     /// With an exit code.
     Exited(i32),
-    /// By a signal that we did not send.
+    /// By a signal that planexe did not send.
     Signalled(i32),
-    /// Ended by us: its time was over.
+    /// Ended by planexe: its time was over.
     TimedOut,
-    /// Ended by us: it showed no progress for too long.
+    /// Ended by planexe: it showed no progress for too long.
     Stalled,
-    /// Ended by us: the build is being stopped.
+    /// It was told to end, by planexe or by its queue.
     Cancelled,
-    /// It could not be started.
-    NotStarted(std::io::Error),
+    /// It could not be started; why.
+    NotStarted(String),
 }
 
 /// Limits of one program.
@@ -59,8 +62,9 @@ pub struct Limits {
 /// A sum that changes whenever a program writes something; called now and then from another thread.
 pub type Growth = Box<dyn Fn() -> u64 + Send>;
 
+/// Why planexe ends a program.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Verdict {
+enum Cut {
     TimedOut,
     Stalled,
     Cancelled,
@@ -74,7 +78,7 @@ struct Watched {
     growth: Option<Growth>,
     own: Option<Cancel>,
     last_growth: (u64, Instant),
-    verdict: Option<Verdict>,
+    cut: Option<Cut>,
     kill_at: Option<Instant>,
 }
 
@@ -129,7 +133,7 @@ impl Watchdog {
         self.start_thread();
         let group = match start(&self.lifeline) {
             Ok(group) => group,
-            Err(error) => return ProcessEnd::NotStarted(error),
+            Err(error) => return ProcessEnd::NotStarted(without_number(&error)),
         };
         self.lifeline.started(group);
         let listed = Listed::new(group);
@@ -146,7 +150,7 @@ impl Watchdog {
                 growth,
                 own,
                 last_growth: (0, now),
-                verdict: None,
+                cut: None,
                 kill_at: None,
             };
             watch.groups.insert(id, watched);
@@ -158,22 +162,22 @@ impl Watchdog {
         }
         let ended = wait_unreaped(group);
         // Off the list before it is reaped, so that its number is never signalled once it is another's.
-        let verdict = self.watch.0.lock().groups.remove(&id).and_then(|watched| watched.verdict);
-        if verdict.is_some() || ended.is_err() {
+        let cut = self.watch.0.lock().groups.remove(&id).and_then(|watched| watched.cut);
+        if cut.is_some() || ended.is_err() {
             let _ = kill_process_group(group, Signal::KILL);
         }
         drop(listed);
         let status = reap(group);
         self.lifeline.ended(group);
-        match (verdict, status) {
-            (Some(Verdict::TimedOut), _) => ProcessEnd::TimedOut,
-            (Some(Verdict::Stalled), _) => ProcessEnd::Stalled,
-            (Some(Verdict::Cancelled), _) => ProcessEnd::Cancelled,
+        match (cut, status) {
+            (Some(Cut::TimedOut), _) => ProcessEnd::TimedOut,
+            (Some(Cut::Stalled), _) => ProcessEnd::Stalled,
+            (Some(Cut::Cancelled), _) => ProcessEnd::Cancelled,
             (None, Ok(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => ProcessEnd::Exited(code),
                 (None, signal) => ProcessEnd::Signalled(signal.unwrap_or(0)),
             },
-            (None, Err(error)) => ProcessEnd::NotStarted(error.into()),
+            (None, Err(error)) => ProcessEnd::NotStarted(without_number(&error.into())),
         }
     }
 
@@ -275,16 +279,16 @@ impl Watched {
                 self.last_growth = (size, now);
             }
         }
-        let verdict = if killing || self.own.as_ref().is_some_and(Cancel::is_killing) {
-            Verdict::Cancelled
+        let cut = if killing || self.own.as_ref().is_some_and(Cancel::is_killing) {
+            Cut::Cancelled
         } else if self.deadline.is_some_and(|deadline| now >= deadline) {
-            Verdict::TimedOut
+            Cut::TimedOut
         } else if self.stall.is_some_and(|stall| now - self.last_growth.1 >= stall) {
-            Verdict::Stalled
+            Cut::Stalled
         } else {
             return;
         };
-        self.verdict = Some(verdict);
+        self.cut = Some(cut);
         self.kill_at = Some(now + if killing { LAST_GRACE } else { GRACE });
         let _ = kill_process_group(self.group, Signal::TERM);
     }

@@ -55,47 +55,92 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A state that is stored. `stale`, `blocked`, `edited`, `damaged` and `drift` are derived, never stored.
+/// The state of a task. Four of them are derived from records and files, and never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Not done, nothing running.
-    Pending,
-    /// An attempt is under way, or was when planexe was killed.
-    Running,
     /// Outputs are whole and recorded.
     Done,
+    /// Derived: done, and an output was changed by hand since and kept.
+    Edited,
+    /// An attempt is under way, or was when planexe was killed.
+    Running,
+    /// An isolated task whose changes are being merged.
+    Merging,
     /// Every attempt that may be made was made.
     Failed,
+    /// Derived: it cannot run because something before it failed.
+    Blocked,
+    /// A person, or a paused gate, is waited for.
+    Waiting,
     /// Whole, waiting for its evaluation.
     PendingEval,
     /// Exit status not 0, yet whole and valid; waiting for its evaluation.
     FailedPendingEval,
-    /// A person, or a paused gate, is waited for.
-    Waiting,
-    /// Its condition is false.
-    Skipped,
     /// Ended by a signal or a stop before its end.
     Stopped,
-    /// An isolated task whose changes are being merged.
-    Merging,
+    /// Derived: it was done, and something it is made of changed.
+    Stale,
+    /// Derived: it was done, and its record or output is torn or missing.
+    Damaged,
+    /// Not done, nothing running.
+    Pending,
+    /// Its condition is false.
+    Skipped,
 }
 
 impl State {
+    /// Every state, in the order in which counts are shown.
+    pub const ALL: [State; 14] = [
+        State::Done,
+        State::Edited,
+        State::Running,
+        State::Merging,
+        State::Failed,
+        State::Blocked,
+        State::Waiting,
+        State::PendingEval,
+        State::FailedPendingEval,
+        State::Stopped,
+        State::Stale,
+        State::Damaged,
+        State::Pending,
+        State::Skipped,
+    ];
+
     /// The word used in files and on the screen.
     pub fn name(self) -> &'static str {
         match self {
-            State::Pending => "pending",
-            State::Running => "running",
             State::Done => "done",
+            State::Edited => "edited",
+            State::Running => "running",
+            State::Merging => "merging",
             State::Failed => "failed",
+            State::Blocked => "blocked",
+            State::Waiting => "waiting",
             State::PendingEval => "pending_eval",
             State::FailedPendingEval => "failed_pending_eval",
-            State::Waiting => "waiting",
-            State::Skipped => "skipped",
             State::Stopped => "stopped",
-            State::Merging => "merging",
+            State::Stale => "stale",
+            State::Damaged => "damaged",
+            State::Pending => "pending",
+            State::Skipped => "skipped",
         }
+    }
+
+    /// The state that a `.status` names; none if none of its states is called so.
+    pub fn from_stored(name: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.is_stored() && state.name() == name)
+    }
+
+    /// Whether a `.status` may say so.
+    pub fn is_stored(self) -> bool {
+        !matches!(self, State::Edited | State::Blocked | State::Stale | State::Damaged)
+    }
+
+    /// Whether the outputs stand as they are.
+    pub fn is_complete(self) -> bool {
+        matches!(self, State::Done | State::Edited | State::Skipped)
     }
 }
 
@@ -460,6 +505,15 @@ mod tests {
         assert_eq!(failure.message.hints, [Hint::from("`export K=…`"), Hint::from("`planexe keys`")]);
         assert!(!failure.of_evaluator);
         assert_eq!(serde_json::to_string(&failure).unwrap(), old);
+    }
+
+    #[test]
+    fn each_state_has_one_name_and_some_are_never_stored() {
+        for state in State::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+            assert_eq!(State::from_stored(state.name()), state.is_stored().then_some(state), "{state}");
+        }
+        assert_eq!(State::from_stored("dozing"), None);
     }
 
     #[test]

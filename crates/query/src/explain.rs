@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::dry_run::Survey;
 use crate::model_choice::asks;
 use crate::task_state::{self as standing, Standing};
-use planexe_base::record::{Digest, Done, Marker};
-use planexe_base::style::{self, DisplayState};
+use planexe_base::record::{Digest, Done, Marker, State};
+use planexe_base::style;
 use planexe_build::check_staleness::{Judgement, Prepared};
 use planexe_engine::graph::{Kind, Task, TaskId};
 use planexe_engine::staleness::Decision;
@@ -37,7 +37,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
     let Sources { project, survey, standing, .. } = *sources;
     let task = &survey.graph[id];
     let spec = project.spec(task);
-    let nothing = TaskView::new(task.name.as_str(), DisplayState::Pending);
+    let nothing = TaskView::new(task.name.as_str(), State::Pending);
     let view = standing.of(id).unwrap_or(&nothing);
     let judgement = survey.judgements.get(&id);
     let done = judgement.and_then(|judgement| match &judgement.marker {
@@ -65,7 +65,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         failure: view.failure.clone(),
         eval: Evaluation::of(view.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
         isolation: view.isolation.clone(),
-        asked: (view.state == DisplayState::Waiting && spec.isolate.is_none())
+        asked: (view.state == State::Waiting && spec.isolate.is_none())
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
         warning: view.warning.clone(),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
@@ -85,7 +85,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
     }
     if let Some(judgement) = judgement
         && verdict != Verdict::Fresh
-        && !matches!(view.state, DisplayState::Running | DisplayState::Blocked)
+        && !matches!(view.state, State::Running | State::Blocked)
     {
         explained.next = next(project, task, spec, judgement);
     }

@@ -2,9 +2,8 @@
 
 use crate::dry_run::Survey;
 use crate::task_state::Standing;
-use planexe_base::record::Marker;
+use planexe_base::record::{Marker, State};
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::DisplayState;
 use planexe_build::check_staleness::Judgement;
 use planexe_engine::graph::{Graph, Kind, TaskId};
 use planexe_engine::staleness::{Decision, StaleReason};
@@ -95,8 +94,8 @@ fn next_task(graph: &Graph, standing: &Standing, targets: &[TaskId]) -> Option<T
         waits_for_none
             && view.is_some_and(|view| {
                 view.verdict == Some(Verdict::Stale)
-                    && view.state != DisplayState::Blocked
-                    && view.state != DisplayState::Skipped
+                    && view.state != State::Blocked
+                    && view.state != State::Skipped
             })
     };
     let wanted = |id: &TaskId| {

@@ -22,6 +22,7 @@ use super::sidecar::to_json;
 use super::{Owner, Store, task_dir_name};
 use planexe_base::clock;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
+use planexe_base::process::ProcessEnd;
 use planexe_base::record::{Digest, SCHEMA};
 
 /// What the mark of a record says it is.
@@ -93,24 +94,6 @@ pub struct Handed {
     pub index: u32,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// With an exit code.
-    Exited(i32),
-    /// By a signal.
-    Signalled(i32),
-    /// Its time was over.
-    TimedOut,
-    /// It showed no progress for too long.
-    Stalled,
-    /// It was told to end, by planexe or by its queue.
-    Cancelled,
-    /// It could not be started.
-    NotStarted(String),
-}
-
 /// What an attempt left: `result.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobResult {
@@ -121,7 +104,7 @@ pub struct JobResult {
     /// The number of the attempt.
     pub attempt: u32,
     /// How it ended.
-    pub end: End,
+    pub end: ProcessEnd,
     /// The host it ran on.
     pub host: String,
     /// When it ended, by that host's clock.
@@ -213,7 +196,7 @@ impl JobFiles {
     }
 
     /// Says how it ended, with what it wrote: the last thing an attempt does.
-    pub fn write_result(&self, end: End) -> Result<(), FsError> {
+    pub fn write_result(&self, end: ProcessEnd) -> Result<(), FsError> {
         let written = |path: &PathBuf| match fs::kind(path) {
             Ok(Some(FileKind::File)) => fs::hash_file(path).ok().map(|(digest, size)| (size, digest)),
             _ => None,
@@ -312,12 +295,12 @@ mod tests {
         let store = Store::open(dir.path());
         let (old, new) = (new(&store, "f1"), new(&store, "f2"));
         assert_eq!(new.result(), None);
-        old.write_result(End::Exited(0)).unwrap();
+        old.write_result(ProcessEnd::Exited(0)).unwrap();
         let bytes = fs::read(&old.dir.join("result.json")).unwrap();
         fs::write_atomic(&new.dir.join("result.json"), &bytes, Durability::Unsynced).unwrap();
         assert_eq!(new.result(), None, "it is an old copy's");
-        new.write_result(End::Exited(3)).unwrap();
-        assert_eq!(new.result().unwrap().end, End::Exited(3));
+        new.write_result(ProcessEnd::Exited(3)).unwrap();
+        assert_eq!(new.result().unwrap().end, ProcessEnd::Exited(3));
         assert_eq!(store.jobs_of("a[1]").len(), 2);
         assert_eq!(store.jobs().len(), 2);
         old.remove().unwrap();

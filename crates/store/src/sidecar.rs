@@ -117,7 +117,7 @@ fn status_from(raw: Raw) -> StatusRead {
         Raw::Newer(schema) => StatusRead::Newer(schema),
         Raw::Value(value) => {
             if let Some(state) = value.get("state").and_then(Value::as_str)
-                && serde_json::from_value::<State>(Value::from(state)).is_err()
+                && State::from_stored(state).is_none()
             {
                 return StatusRead::UnknownState(state.to_owned());
             }

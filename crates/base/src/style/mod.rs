@@ -3,13 +3,14 @@
 
 use std::borrow::Cow;
 
+use crate::record::State;
+
 mod clean;
-mod display_state;
 mod figures;
+mod state;
 mod width;
 
 pub use clean::{clean, clean_lines, shell_path, shell_word};
-pub use display_state::DisplayState;
 pub use figures::{bytes, count, duration, elapsed, money, tokens};
 pub use width::{pad, pad_left, truncate, width};
 
@@ -168,12 +169,12 @@ impl Style {
     }
 
     /// A state's glyph and word, coloured: `✓ done`.
-    pub fn state(&self, state: DisplayState) -> String {
-        self.paint(state.colour(), &format!("{} {}", state.glyph(), state.word()))
+    pub fn state(&self, state: State) -> String {
+        self.paint(state.colour(), &format!("{} {}", state.glyph(), state.name()))
     }
 
     /// A state's glyph, coloured.
-    pub fn glyph(&self, state: DisplayState) -> String {
+    pub fn glyph(&self, state: State) -> String {
         self.paint(state.colour(), state.glyph())
     }
 
@@ -237,22 +238,22 @@ mod tests {
     fn colours_are_those_of_the_contract() {
         let style = Style { depth: Depth::True, width: None };
         for (state, escaped) in [
-            (DisplayState::Done, "\x1b[38;2;80;220;100m✓\x1b[39m"),
-            (DisplayState::Running, "\x1b[38;2;60;200;220m▶\x1b[39m"),
-            (DisplayState::Failed, "\x1b[38;2;220;60;60m✗\x1b[39m"),
-            (DisplayState::Pending, "\x1b[38;2;200;200;80m·\x1b[39m"),
-            (DisplayState::Stale, "\x1b[38;2;200;200;80m·\x1b[39m"),
-            (DisplayState::PendingEval, "\x1b[38;2;140;230;80m?\x1b[39m"),
-            (DisplayState::FailedPendingEval, "\x1b[38;2;210;130;70m!\x1b[39m"),
-            (DisplayState::Blocked, "\x1b[38;2;128;128;128m-\x1b[39m"),
-            (DisplayState::Stopped, "\x1b[38;2;60;160;220m=\x1b[39m"),
-            (DisplayState::Waiting, "\x1b[38;2;60;160;220m=\x1b[39m"),
+            (State::Done, "\x1b[38;2;80;220;100m✓\x1b[39m"),
+            (State::Running, "\x1b[38;2;60;200;220m▶\x1b[39m"),
+            (State::Failed, "\x1b[38;2;220;60;60m✗\x1b[39m"),
+            (State::Pending, "\x1b[38;2;200;200;80m·\x1b[39m"),
+            (State::Stale, "\x1b[38;2;200;200;80m·\x1b[39m"),
+            (State::PendingEval, "\x1b[38;2;140;230;80m?\x1b[39m"),
+            (State::FailedPendingEval, "\x1b[38;2;210;130;70m!\x1b[39m"),
+            (State::Blocked, "\x1b[38;2;128;128;128m-\x1b[39m"),
+            (State::Stopped, "\x1b[38;2;60;160;220m=\x1b[39m"),
+            (State::Waiting, "\x1b[38;2;60;160;220m=\x1b[39m"),
         ] {
             assert_eq!(style.glyph(state), escaped);
         }
         let style = Style { depth: Depth::Indexed, width: None };
-        assert_eq!(style.state(DisplayState::Done), "\x1b[38;5;77m✓ done\x1b[39m");
-        assert_eq!(Style::PLAIN.state(DisplayState::Done), "✓ done");
+        assert_eq!(style.state(State::Done), "\x1b[38;5;77m✓ done\x1b[39m");
+        assert_eq!(Style::PLAIN.state(State::Done), "✓ done");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use planexe_base::exit;
 use planexe_base::fs;
 use planexe_base::process::{Lifeline, Limits, ProcessEnd, Watchdog, start_with};
 use planexe_store::Store;
-use planexe_store::jobs::{End, JobFiles};
+use planexe_store::jobs::JobFiles;
 
 /// Between two looks whether it is to end: of one on this machine, and of one on a shared file system.
 const LOOKS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(3)];
@@ -46,7 +46,7 @@ pub fn main(dir: &Path) -> u8 {
     listen(&cancel);
     let end = run(&files, &cancel, LOOKS[usize::from(!is_detached)]);
     let code = match &end {
-        End::Exited(code) => u8::try_from(*code).unwrap_or(u8::MAX),
+        ProcessEnd::Exited(code) => u8::try_from(*code).unwrap_or(u8::MAX),
         _ => exit::FAILED,
     };
     match files.write_result(end) {
@@ -79,24 +79,27 @@ fn is_told(cancel: &Cancel) -> bool {
     cancel.is_killing()
 }
 
-fn run(files: &JobFiles, cancel: &Cancel, look: Duration) -> End {
+fn run(files: &JobFiles, cancel: &Cancel, look: Duration) -> ProcessEnd {
     let job = &files.job;
     // The folder in which the run lies is held, so that nothing is written through a link put in its way.
     let _store = files.dir.ancestors().nth(4).map(Store::open);
     if !job.place.is_dir() {
-        return End::NotStarted(format!("there is no folder `{}` on this machine", job.place.display()));
+        return ProcessEnd::NotStarted(format!(
+            "there is no folder `{}` on this machine",
+            job.place.display()
+        ));
     }
     let said = match fs::fresh_log(&files.log()) {
         Ok(said) => said,
-        Err(error) => return End::NotStarted(error.to_string()),
+        Err(error) => return ProcessEnd::NotStarted(error.to_string()),
     };
     let stdout = match job.writes.first().filter(|_| job.stdout).map(|path| fs::create_new(path)) {
         Some(Ok(file)) => Some(file),
-        Some(Err(error)) => return End::NotStarted(error.to_string()),
+        Some(Err(error)) => return ProcessEnd::NotStarted(error.to_string()),
         None => None,
     };
     let Some((name, arguments)) = job.words.split_first() else {
-        return End::NotStarted("the command is empty".to_owned());
+        return ProcessEnd::NotStarted("the command is empty".to_owned());
     };
     let start = |lifeline: &Lifeline| {
         let mut command = Command::new(job.program.as_deref().unwrap_or(Path::new(name)));
@@ -130,13 +133,8 @@ fn run(files: &JobFiles, cancel: &Cancel, look: Duration) -> End {
     let lifeline = Lifeline::new(std::env::current_exe().ok());
     let watchdog = Watchdog::new(cancel.clone(), Arc::clone(&lifeline));
     match watchdog.run_one(start, limits, Some(Box::new(growth)), None) {
-        ProcessEnd::Exited(code) => End::Exited(code),
         // A queue ends every process of a job at once: the program may be gone before its supervisor has heard of it.
-        ProcessEnd::Signalled(SIGTERM) if is_told(cancel) => End::Cancelled,
-        ProcessEnd::Signalled(signal) => End::Signalled(signal),
-        ProcessEnd::TimedOut => End::TimedOut,
-        ProcessEnd::Stalled => End::Stalled,
-        ProcessEnd::Cancelled => End::Cancelled,
-        ProcessEnd::NotStarted(error) => End::NotStarted(fs::without_number(&error)),
+        ProcessEnd::Signalled(SIGTERM) if is_told(cancel) => ProcessEnd::Cancelled,
+        end => end,
     }
 }

@@ -2,11 +2,12 @@
 //! template escapes every text.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use planexe_base::record::State;
 use serde::Serialize;
 
 use super::text::{axis_of, day, marks_of, moment};
 use super::{Axis, Chart, Row, Span};
-use planexe_base::style::{DisplayState, clean};
+use planexe_base::style::clean;
 use planexe_ui::page::TONES;
 
 const STYLE: &str = include_str!("page.css");
@@ -64,10 +65,10 @@ struct Due {
 pub fn html(chart: &Chart, again: Option<u32>) -> String {
     let axis = axis_of(chart, 12);
     let part = if chart.all > 0 { 100.0 * f64::from(chart.done) / f64::from(chart.all) } else { 0.0 };
-    let open = DisplayState::ALL.into_iter().filter(|state| !state.is_complete());
+    let open = State::ALL.into_iter().filter(|state| !state.is_complete());
     let chips = open.filter_map(|state| {
-        let count = *chart.counts.get(state.word())?;
-        Some(Chip { class: state.word(), glyph: state.glyph(), count, word: word(state) })
+        let count = *chart.counts.get(state.name())?;
+        Some(Chip { class: state.name(), glyph: state.glyph(), count, word: word(state) })
     });
     let range = match chart.is_planned {
         true => {
@@ -144,9 +145,9 @@ fn line(chart: &Chart, row: &Row, axis: &Axis) -> Line {
         Some(Bar { kind, left: percent(from), width, about: clean(&about) })
     };
     let actual = match row.state {
-        DisplayState::Failed => "act failed",
+        State::Failed => "act failed",
         state if state.is_complete() || row.is_sum() && row.done > 0 => "act done",
-        DisplayState::Waiting | DisplayState::Stopped => "act waiting",
+        State::Waiting | State::Stopped => "act waiting",
         _ => "act running",
     };
     let due = row.deadline.map(|at| {
@@ -161,7 +162,7 @@ fn line(chart: &Chart, row: &Row, axis: &Axis) -> Line {
         state += &format!(", {late} d late");
     }
     Line {
-        class: format!("row l{} {}{late}", row.level, row.state.word()),
+        class: format!("row l{} {}{late}", row.level, row.state.name()),
         title: clean(&row.title),
         critical: row.critical,
         owner: row.owner.as_deref().map(clean),
@@ -198,10 +199,10 @@ fn about(chart: &Chart, row: &Row) -> String {
     words.join("; ")
 }
 
-fn word(state: DisplayState) -> &'static str {
+fn word(state: State) -> &'static str {
     match state {
-        DisplayState::PendingEval => "pending eval",
-        DisplayState::FailedPendingEval => "failed, pending eval",
-        state => state.word(),
+        State::PendingEval => "pending eval",
+        State::FailedPendingEval => "failed, pending eval",
+        state => state.name(),
     }
 }

@@ -10,10 +10,10 @@ mod rows;
 pub mod schedule;
 mod text;
 
+use planexe_base::record::State;
 use serde::{Serialize, Serializer};
 
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::DisplayState;
 
 pub use axis::Axis;
 pub use html::html;
@@ -67,7 +67,7 @@ pub struct Row {
     /// What it is called.
     pub title: String,
     /// How it stands; of several tasks what is to be known first.
-    pub state: DisplayState,
+    pub state: State,
     /// Of several tasks: how many are done, of how many.
     pub done: u32,
     /// See `done`.
@@ -105,12 +105,12 @@ impl Row {
     pub fn is_pressing(&self) -> bool {
         matches!(
             self.state,
-            DisplayState::Running
-                | DisplayState::Merging
-                | DisplayState::Failed
-                | DisplayState::Waiting
-                | DisplayState::PendingEval
-                | DisplayState::FailedPendingEval
+            State::Running
+                | State::Merging
+                | State::Failed
+                | State::Waiting
+                | State::PendingEval
+                | State::FailedPendingEval
         )
     }
 }

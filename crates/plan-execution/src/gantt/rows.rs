@@ -6,8 +6,8 @@ use indexmap::IndexMap;
 
 use super::schedule::Schedule;
 use super::{At, Chart, DAY, Row, Span};
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::DisplayState;
 use planexe_ui::views::TaskView;
 
 /// What a chart is made from.
@@ -54,10 +54,10 @@ pub fn chart(facts: &Facts<'_>) -> Chart {
         |task: &TaskView| facts.groups.contains(&task.task) || families.contains(task.task.as_str());
     let counted = || facts.tasks.iter().filter(|task| !stands_for_others(task));
     let mut counts: IndexMap<&'static str, u32> = IndexMap::new();
-    for state in DisplayState::ALL {
+    for state in State::ALL {
         let count = counted().filter(|task| task.state == state).count() as u32;
         if count > 0 {
-            counts.insert(state.word(), count);
+            counts.insert(state.name(), count);
         }
     }
     let titled = facts.schedule.map(|schedule| schedule.title.clone()).filter(|title| !title.is_empty());
@@ -79,7 +79,7 @@ fn row(level: u8, task: Option<&TaskView>, title: String) -> Row {
         level,
         task: task.map(|task| task.task.clone()),
         title,
-        state: task.map_or(DisplayState::Pending, |task| task.state),
+        state: task.map_or(State::Pending, |task| task.state),
         done: 0,
         all: 0,
         planned: None,
@@ -100,7 +100,7 @@ fn actual(task: &TaskView, now: At) -> Option<Span> {
     };
     let from = at(&task.started_utc)?;
     match task.state {
-        DisplayState::Running | DisplayState::Merging => Some(Span::new(from, now)),
+        State::Running | State::Merging => Some(Span::new(from, now)),
         _ => Some(Span::new(from, at(&task.ended_utc)?)),
     }
 }
@@ -144,7 +144,7 @@ fn as_declared(facts: &Facts<'_>, wanted: impl Fn(&TaskView) -> bool) -> Vec<Row
             row.owner = facts.titles.get(&task.task).cloned();
         }
         row.actual = actual(task, facts.now);
-        if !task.state.is_complete() && !matches!(task.state, DisplayState::Running | DisplayState::Merging) {
+        if !task.state.is_complete() && !matches!(task.state, State::Running | State::Merging) {
             row.expected = facts.expected.get(&task.task).copied();
         }
         rows.push(row);
@@ -193,24 +193,24 @@ fn is_item(family: &Row, row: &Row) -> bool {
 }
 
 /// The state of several: what fails, then what runs, then who is waited for.
-fn first_to_know(rows: &[&Row], all_done: bool) -> DisplayState {
-    let has = |state: DisplayState| rows.iter().any(|row| row.state == state);
+fn first_to_know(rows: &[&Row], all_done: bool) -> State {
+    let has = |state: State| rows.iter().any(|row| row.state == state);
     let pressing = [
-        DisplayState::Failed,
-        DisplayState::Running,
-        DisplayState::Merging,
-        DisplayState::Waiting,
-        DisplayState::PendingEval,
-        DisplayState::FailedPendingEval,
-        DisplayState::Stopped,
-        DisplayState::Blocked,
-        DisplayState::Damaged,
-        DisplayState::Stale,
+        State::Failed,
+        State::Running,
+        State::Merging,
+        State::Waiting,
+        State::PendingEval,
+        State::FailedPendingEval,
+        State::Stopped,
+        State::Blocked,
+        State::Damaged,
+        State::Stale,
     ];
     match pressing.into_iter().find(|&state| has(state)) {
         Some(state) => state,
-        None if all_done => DisplayState::Done,
-        None => DisplayState::Pending,
+        None if all_done => State::Done,
+        None => State::Pending,
     }
 }
 

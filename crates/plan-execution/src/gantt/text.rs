@@ -1,9 +1,10 @@
 //! A chart for a terminal.
 
 use jiff::tz::TimeZone;
+use planexe_base::record::State;
 
 use super::{At, Axis, Chart, Row, utc};
-use planexe_base::style::{self, DisplayState, GREY, Rgb, Style, clean, count, pad, truncate};
+use planexe_base::style::{self, GREY, Rgb, Style, clean, count, pad, truncate};
 
 /// Columns of the state at the right.
 const STATE: usize = 15;
@@ -70,9 +71,9 @@ fn head(chart: &Chart, style: &Style) -> String {
     let mut text = style.bold(&style.fit(&clean(&chart.title)));
     text.push('\n');
     let mut parts: Vec<String> = vec![format!("{}/{} done", chart.done, chart.all)];
-    for state in DisplayState::ALL.into_iter().filter(|state| !state.is_complete()) {
-        if let Some(count) = chart.counts.get(state.word()) {
-            parts.push(style.paint(state.colour(), &format!("{} {count} {}", state.glyph(), state.word())));
+    for state in State::ALL.into_iter().filter(|state| !state.is_complete()) {
+        if let Some(count) = chart.counts.get(state.name()) {
+            parts.push(style.paint(state.colour(), &format!("{} {count} {}", state.glyph(), state.name())));
         }
     }
     text += &style.wrap(&parts.join("   "), 0);
@@ -138,9 +139,9 @@ fn line(chart: &Chart, row: &Row, axis: &Axis, (names, lane): (usize, usize), st
     let name = pad(&truncate(&format!("{indent}{title}"), names - 2), names - 2);
     let name = if row.level == 1 { style.bold(&name) } else { name };
     let state = match (row.is_sum() && row.all > 1, row.late_days) {
-        (true, _) => format!("{} {}/{}", row.state.word(), row.done, row.all),
-        (false, Some(late)) if !row.state.is_complete() => format!("{} {late}d late", row.state.word()),
-        (false, _) => row.state.word().to_owned(),
+        (true, _) => format!("{} {}/{}", row.state.name(), row.done, row.all),
+        (false, Some(late)) if !row.state.is_complete() => format!("{} {late}d late", row.state.name()),
+        (false, _) => row.state.name().to_owned(),
     };
     let colour = if row.late_days.is_some() && !row.state.is_complete() { LATE } else { row.state.colour() };
     let state = truncate(&state, STATE - 2).into_owned();
@@ -175,7 +176,7 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
     fill(row.planned, Cell::Planned);
     fill(row.expected, Cell::Expected);
     let done = match row.state {
-        DisplayState::Failed | DisplayState::Blocked if !row.is_sum() => Cell::Failed,
+        State::Failed | State::Blocked if !row.is_sum() => Cell::Failed,
         state if state.is_complete() => Cell::Done,
         _ if row.is_sum() && row.done > 0 => Cell::Done,
         _ => Cell::Under,
@@ -193,8 +194,8 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
             Cell::Empty => signs,
             Cell::Mark | Cell::Now => style.paint(GREY, &signs),
             Cell::Deadline => style.paint(if row.late_days.is_some() { LATE } else { GREY }, &signs),
-            Cell::Done => style.paint(DisplayState::Done.colour(), &signs),
-            Cell::Failed => style.paint(DisplayState::Failed.colour(), &signs),
+            Cell::Done => style.paint(State::Done.colour(), &signs),
+            Cell::Failed => style.paint(State::Failed.colour(), &signs),
             Cell::Under => style.paint(row.state.colour(), &signs),
             Cell::Planned | Cell::Expected => match row.state.is_complete() {
                 true => style.dim(&signs),

@@ -7,8 +7,7 @@ use crate::dry_run::Survey;
 use planexe_base::call::Usage;
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
-use planexe_base::record::{Done, Failure, Marker};
-use planexe_base::style::DisplayState;
+use planexe_base::record::{Done, Failure, Marker, State};
 use planexe_build::check_staleness::Judgement;
 use planexe_engine::graph::{Graph, Kind, Task, TaskId};
 use planexe_engine::scheduler::Resolution;
@@ -57,9 +56,9 @@ impl Standing {
         self.tasks.iter().find_map(|task| {
             let failure = task.failure.as_ref()?;
             let unjudged = match task.state {
-                DisplayState::PendingEval => true,
+                State::PendingEval => true,
                 // That its command failed is no matter of the evaluator's.
-                DisplayState::FailedPendingEval => failure.class != FailureClass::Exit,
+                State::FailedPendingEval => failure.class != FailureClass::Exit,
                 _ => false,
             };
             unjudged.then_some((task, failure))
@@ -69,15 +68,15 @@ impl Standing {
     /// The failure that a run's end is blamed on: the first that no `min_success` absorbs, or that keeps another task
     /// from being made all the same.
     pub fn first_failure(&self) -> Option<(&TaskView, &Failure)> {
-        let of = |state: DisplayState| self.declared().filter(move |task| task.state == state);
-        let families: HashSet<&str> = of(DisplayState::Failed).map(|task| task.task.as_str()).collect();
+        let of = |state: State| self.declared().filter(move |task| task.state == state);
+        let families: HashSet<&str> = of(State::Failed).map(|task| task.task.as_str()).collect();
         let blockers: HashSet<&str> =
-            of(DisplayState::Blocked).flat_map(|task| &task.blocked_by).map(String::as_str).collect();
+            of(State::Blocked).flat_map(|task| &task.blocked_by).map(String::as_str).collect();
         let counts = |task: &&TaskView| match &task.family {
             Some(family) => families.contains(family.as_str()) || blockers.contains(task.task.as_str()),
             None => true,
         };
-        let failed = self.tasks.iter().filter(|task| task.state == DisplayState::Failed);
+        let failed = self.tasks.iter().filter(|task| task.state == State::Failed);
         failed.filter(counts).find_map(|task| Some((task, task.failure.as_ref()?)))
     }
 }
@@ -150,7 +149,7 @@ impl All<'_> {
         &self.survey.graph
     }
 
-    fn state(&self, id: TaskId) -> Option<DisplayState> {
+    fn state(&self, id: TaskId) -> Option<State> {
         self.views[id.index()].as_ref().map(|view| view.state)
     }
 
@@ -176,7 +175,7 @@ impl All<'_> {
             Kind::Group => self.group(&needs, task),
             Kind::Family => self.family(id, &needs, task, spec),
         };
-        if view.state == DisplayState::Blocked {
+        if view.state == State::Blocked {
             // A fan-out, by instances whose own needs failed.
             for &instance in survey.graph.instances(id) {
                 self.blame_on(id, instance);
@@ -203,9 +202,9 @@ impl All<'_> {
                 needs.iter().filter(open).map(|&need| survey.graph[need].name.clone()).collect();
         }
         if verdict != Verdict::Fresh && !self.blame[id.index()].is_empty() && may_be_blocked(view.state) {
-            view.state = DisplayState::Blocked;
+            view.state = State::Blocked;
         }
-        if view.state == DisplayState::Blocked {
+        if view.state == State::Blocked {
             view.blocked_by =
                 self.blame[id.index()].iter().map(|&task| survey.graph[task].name.clone()).collect();
         }
@@ -215,8 +214,8 @@ impl All<'_> {
     /// Adds what failed at `cause`, or blocks it, to what blocks a task.
     fn blame_on(&mut self, id: TaskId, cause: TaskId) {
         let blame = match self.state(cause) {
-            Some(DisplayState::Failed) => vec![cause],
-            Some(DisplayState::Blocked) => self.blame[cause.index()].clone(),
+            Some(State::Failed) => vec![cause],
+            Some(State::Blocked) => self.blame[cause.index()].clone(),
             _ => return,
         };
         let known = &mut self.blame[id.index()];
@@ -248,7 +247,7 @@ impl All<'_> {
         };
         let mut view = match status {
             Some(status) => TaskView::of(status),
-            None => TaskView::new(task.name.as_str(), DisplayState::Pending),
+            None => TaskView::new(task.name.as_str(), State::Pending),
         };
         if let Some(done) = done {
             fill_in(&mut view, done);
@@ -260,12 +259,12 @@ impl All<'_> {
         view.reasons = judgement.map(|judgement| reasons_now(judgement, self.owner)).unwrap_or_default();
         let live = status.is_some_and(|status| is_at_work(status, self.owner));
         view.state = if self.survey.settled.get(&id) == Some(&Resolution::Skipped) {
-            DisplayState::Skipped
+            State::Skipped
         } else {
             shown(judgement, status.map(|status| status.state), marker, live)
         };
         match judgement.and_then(|judgement| judgement.failure.clone()) {
-            Some(failure) if view.state == DisplayState::Failed => view.failure = Some(failure),
+            Some(failure) if view.state == State::Failed => view.failure = Some(failure),
             _ if view.state.is_complete() => view.failure = None,
             _ => view.failure = view.failure.or_else(|| status.and_then(|status| status.failure.clone())),
         }
@@ -277,26 +276,26 @@ impl All<'_> {
             view.drift = drift.first().map(Drift::remark);
         }
         let candidate = judgement.and_then(|judgement| judgement.prepared.as_ref()?.candidate.as_deref());
-        if let (DisplayState::Merging, Some(candidate)) = (view.state, candidate)
+        if let (State::Merging, Some(candidate)) = (view.state, candidate)
             && let Some(by) = candidate.by
         {
             view.by = Some(by.name().to_owned());
             view.by_user.clone_from(&candidate.by_user);
         }
-        if view.state == DisplayState::Running {
+        if view.state == State::Running {
             view.elapsed_s =
                 view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
         }
         self.add_progress(&mut view);
         self.add_executor(&mut view, task);
-        if view.state == DisplayState::Waiting
+        if view.state == State::Waiting
             && let Some(by) = self.passed(task, judgement)
         {
             // Nobody is waited for any more.
-            view.state = DisplayState::Pending;
+            view.state = State::Pending;
             view.doing = Some(format!("let pass by {by}; the next build continues"));
         }
-        if view.state == DisplayState::Waiting {
+        if view.state == State::Waiting {
             view.doing = judgement.and_then(|judgement| asked(self.project, task, spec, judgement));
         }
         view
@@ -313,12 +312,12 @@ impl All<'_> {
     fn add_executor(&self, view: &mut TaskView, task: &Task) {
         let Some(on) = self.jobs.get(&task.name) else { return };
         match view.state {
-            DisplayState::Stopped => {
-                view.state = DisplayState::Running;
+            State::Stopped => {
+                view.state = State::Running;
                 view.doing = Some(format!("goes on without a build: {}", on.text()));
                 view.elapsed_s = clock::seconds_between(&on.since_utc, &self.now);
             }
-            DisplayState::Running => {}
+            State::Running => {}
             _ => return,
         }
         view.executor = Some(on.clone());
@@ -327,7 +326,7 @@ impl All<'_> {
     /// What the running build says of a task.
     fn add_progress(&self, view: &mut TaskView) {
         match view.state {
-            DisplayState::Running => {
+            State::Running => {
                 let same = |at: &&AtWork| at.task == view.task && at.attempt == view.attempt;
                 let Some(at) = self.progress.running.iter().find(same) else { return };
                 view.doing = Some(at.doing.clone()).filter(|doing| !doing.is_empty());
@@ -335,7 +334,7 @@ impl All<'_> {
                 view.tokens = Some(at.tokens).filter(|_| view.api.is_some());
                 view.progress_utc = Some(at.progress_utc.clone());
             }
-            DisplayState::Pending | DisplayState::Stale | DisplayState::Failed => {
+            State::Pending | State::Stale | State::Failed => {
                 let queued = self.progress.queued.iter().find(|queued| queued.task == view.task);
                 view.doing = queued.map(|queued| queued.doing.clone());
             }
@@ -345,8 +344,8 @@ impl All<'_> {
 
     /// A name for its inputs: done when all of them are.
     fn group(&self, needs: &[TaskId], task: &Task) -> TaskView {
-        let complete = |need: &TaskId| self.state(*need).is_some_and(DisplayState::is_complete);
-        let state = if needs.iter().all(complete) { DisplayState::Done } else { DisplayState::Pending };
+        let complete = |need: &TaskId| self.state(*need).is_some_and(State::is_complete);
+        let state = if needs.iter().all(complete) { State::Done } else { State::Pending };
         TaskView::new(task.name.as_str(), state)
     }
 
@@ -354,27 +353,27 @@ impl All<'_> {
     fn family(&self, id: TaskId, needs: &[TaskId], task: &Task, spec: &Spec) -> TaskView {
         let instances: Vec<&TaskView> =
             self.graph().instances(id).iter().filter_map(|id| self.views[id.index()].as_ref()).collect();
-        let mut view = TaskView::new(task.name.as_str(), DisplayState::Pending);
+        let mut view = TaskView::new(task.name.as_str(), State::Pending);
         if instances.is_empty() {
             let failure = self.survey.unknown_items.get(&id);
             let settled = |need: &TaskId| self.survey.settled.get(need) == Some(&Resolution::Fresh);
             match self.survey.settled.get(&id) {
                 // Of a list that may change: as things are it is empty, and there is nothing to do.
                 Some(Resolution::Fresh | Resolution::DependsOn) if failure.is_none() => {
-                    view.state = DisplayState::Done;
+                    view.state = State::Done;
                     view.no_items = true;
                 }
-                Some(Resolution::Skipped) => view.state = DisplayState::Skipped,
+                Some(Resolution::Skipped) => view.state = State::Skipped,
                 // The list is as it will be, and cannot be used.
                 _ if failure.is_some() && needs.iter().all(settled) => {
-                    view.state = DisplayState::Failed;
+                    view.state = State::Failed;
                     view.failure = failure.cloned();
                 }
                 _ => {}
             }
             return view;
         }
-        let states: Vec<DisplayState> = instances.iter().map(|instance| instance.state).collect();
+        let states: Vec<State> = instances.iter().map(|instance| instance.state).collect();
         let (state, partial) = family_state(&states, spec.min_success);
         view.state = state;
         view.partial = partial.then_some(true);

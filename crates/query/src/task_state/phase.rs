@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::Standing;
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::DisplayState;
 use planexe_pipeline::project::{Project, Recipe};
 use planexe_store::run_json::RecordedPhase;
 use planexe_ui::views::{TaskView, Verdict};
@@ -84,7 +84,7 @@ pub fn phase_of(
         .collect();
     let tasks: Vec<&TaskView> =
         standing.declared().filter(|task| names.contains(task.task.as_str())).collect();
-    let any = |states: &[DisplayState]| standing.tasks.iter().any(|task| states.contains(&task.state));
+    let any = |states: &[State]| standing.tasks.iter().any(|task| states.contains(&task.state));
     let up_to_date = |task: &&TaskView| {
         task.state.is_complete() && (task.verdict == Some(Verdict::Fresh) || task.partial == Some(true))
     };
@@ -96,14 +96,14 @@ pub fn phase_of(
         complete: tasks.iter().all(up_to_date),
         // A group is only what its inputs are, and they are among these.
         unfinished: tasks.iter().any(|task| {
-            matches!(task.state, DisplayState::Pending | DisplayState::Stopped)
+            matches!(task.state, State::Pending | State::Stopped)
                 && task.recipe.as_deref() != Some(Recipe::Group.name())
         }),
         failed: standing.first_failure().is_some(),
-        lost: tasks.iter().any(|task| matches!(task.state, DisplayState::Failed | DisplayState::Blocked)),
-        waiting: any(&[DisplayState::Waiting]),
-        interrupted: any(&[DisplayState::Stopped, DisplayState::Running]),
-        merging: any(&[DisplayState::Merging]),
+        lost: tasks.iter().any(|task| matches!(task.state, State::Failed | State::Blocked)),
+        waiting: any(&[State::Waiting]),
+        interrupted: any(&[State::Stopped, State::Running]),
+        merging: any(&[State::Merging]),
     })
 }
 

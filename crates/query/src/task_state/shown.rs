@@ -1,22 +1,16 @@
 //! The state a task is shown in, by what is recorded and what judging found.
 
 use planexe_base::record::{Done, Marker, State, Status};
-use planexe_base::style::DisplayState;
 use planexe_build::check_staleness::Judgement;
 use planexe_engine::scheduler::{self as engine};
 use planexe_engine::staleness::{Content, Decision, StaleReason};
 use planexe_store::Owner;
 
 /// Whether something failed before it may take the place of a state.
-pub(super) fn may_be_blocked(state: DisplayState) -> bool {
+pub(super) fn may_be_blocked(state: State) -> bool {
     matches!(
         state,
-        DisplayState::Pending
-            | DisplayState::Stale
-            | DisplayState::Damaged
-            | DisplayState::Done
-            | DisplayState::Edited
-            | DisplayState::Stopped
+        State::Pending | State::Stale | State::Damaged | State::Done | State::Edited | State::Stopped
     )
 }
 
@@ -32,48 +26,58 @@ pub(super) fn shown(
     stored: Option<State>,
     marker: &Marker,
     live: bool,
-) -> DisplayState {
+) -> State {
     if live {
-        return if stored == Some(State::Merging) { DisplayState::Merging } else { DisplayState::Running };
+        return if stored == Some(State::Merging) { State::Merging } else { State::Running };
     }
     let decision = judgement.map(|judgement| &judgement.decision);
     if let Some(Decision::Fresh { edited, .. }) = decision {
-        return if edited.is_empty() { DisplayState::Done } else { DisplayState::Edited };
+        return if edited.is_empty() { State::Done } else { State::Edited };
     }
     if judgement.is_some_and(|judgement| judgement.skipped) {
-        return DisplayState::Skipped;
+        return State::Skipped;
     }
     if judgement.is_some_and(|judgement| judgement.failure.is_some()) {
-        return DisplayState::Failed;
+        return State::Failed;
     }
     if decision == Some(&Decision::Adopt) {
-        return DisplayState::Done;
+        return State::Done;
     }
     match stored {
         // Whoever wrote that is gone.
-        Some(State::Running) => return DisplayState::Stopped,
+        Some(State::Running) => return State::Stopped,
         // That it succeeded stands, whoever wrote it.
-        Some(State::Merging) => return DisplayState::Merging,
+        Some(State::Merging) => return State::Merging,
         Some(
             state @ (State::Failed
             | State::Waiting
             | State::Stopped
             | State::PendingEval
             | State::FailedPendingEval),
-        ) => return DisplayState::from(state),
-        Some(State::Done | State::Pending | State::Skipped) | None => {}
+        ) => return state,
+        // The others have no `.status` of that name.
+        Some(
+            State::Done
+            | State::Pending
+            | State::Skipped
+            | State::Edited
+            | State::Blocked
+            | State::Stale
+            | State::Damaged,
+        )
+        | None => {}
     }
     match (marker, decision) {
-        (Marker::Damaged(_) | Marker::Newer(_), _) => DisplayState::Damaged,
+        (Marker::Damaged(_) | Marker::Newer(_), _) => State::Damaged,
         (Marker::Valid(_) | Marker::Empty, Some(Decision::Stale { reasons, .. })) => {
-            if reasons.iter().any(is_damage) { DisplayState::Damaged } else { DisplayState::Stale }
+            if reasons.iter().any(is_damage) { State::Damaged } else { State::Stale }
         }
         (Marker::Valid(done), _) => {
             let edited = judgement.is_some_and(|judgement| is_edited(done, judgement));
-            if edited { DisplayState::Edited } else { DisplayState::Done }
+            if edited { State::Edited } else { State::Done }
         }
-        (Marker::Missing, _) if stored == Some(State::Done) => DisplayState::Stale,
-        _ => DisplayState::Pending,
+        (Marker::Missing, _) if stored == Some(State::Done) => State::Stale,
+        _ => State::Pending,
     }
 }
 
@@ -99,42 +103,41 @@ fn is_edited(done: &Done, judgement: &Judgement) -> bool {
 }
 
 /// The state of a fan-out by those of its instances, and whether it is done with some missing.
-pub(super) fn family_state(states: &[DisplayState], min_success: f64) -> (DisplayState, bool) {
+pub(super) fn family_state(states: &[State], min_success: f64) -> (State, bool) {
     // As the engine counts: what is skipped is none of those that must succeed.
     let all = states.len();
-    let states: Vec<DisplayState> =
-        states.iter().copied().filter(|state| *state != DisplayState::Skipped).collect();
+    let states: Vec<State> = states.iter().copied().filter(|state| *state != State::Skipped).collect();
     if states.is_empty() && all > 0 {
-        return (DisplayState::Skipped, false);
+        return (State::Skipped, false);
     }
-    let has = |state: DisplayState| states.contains(&state);
+    let has = |state: State| states.contains(&state);
     let total = states.len();
     let complete = states.iter().filter(|state| state.is_complete()).count();
     if complete == total {
-        return (if has(DisplayState::Edited) { DisplayState::Edited } else { DisplayState::Done }, false);
+        return (if has(State::Edited) { State::Edited } else { State::Done }, false);
     }
-    if has(DisplayState::Running) || has(DisplayState::Merging) {
-        return (DisplayState::Running, false);
+    if has(State::Running) || has(State::Merging) {
+        return (State::Running, false);
     }
-    let failed = states.iter().filter(|state| **state == DisplayState::Failed).count();
-    let lost = failed + states.iter().filter(|state| **state == DisplayState::Blocked).count();
+    let failed = states.iter().filter(|state| **state == State::Failed).count();
+    let lost = failed + states.iter().filter(|state| **state == State::Blocked).count();
     let needed = engine::needed(total, min_success);
     if lost > 0 && complete + lost == total && complete >= needed && complete > 0 {
-        return (DisplayState::Done, true);
+        return (State::Done, true);
     }
     if failed > 0 && total - lost < needed {
-        return (DisplayState::Failed, false);
+        return (State::Failed, false);
     }
     let first = [
-        DisplayState::Waiting,
-        DisplayState::FailedPendingEval,
-        DisplayState::PendingEval,
-        DisplayState::Stopped,
-        DisplayState::Damaged,
-        DisplayState::Stale,
+        State::Waiting,
+        State::FailedPendingEval,
+        State::PendingEval,
+        State::Stopped,
+        State::Damaged,
+        State::Stale,
     ];
     // With enough others an instance that is blocked is no more than one that is missing.
-    let rest = if total - lost < needed { DisplayState::Blocked } else { DisplayState::Pending };
+    let rest = if total - lost < needed { State::Blocked } else { State::Pending };
     (first.into_iter().find(|state| has(*state)).unwrap_or(rest), false)
 }
 
@@ -197,33 +200,27 @@ mod tests {
         let never = || stale(StaleReason::NeverBuilt);
         for (decision, marker, stored, live, expected) in [
             // A marker that holds wins over whatever the status says, unless a build is at it now.
-            (fresh(), valid(), Some(State::Done), false, DisplayState::Done),
-            (fresh(), valid(), Some(State::Running), false, DisplayState::Done),
-            (fresh(), valid(), Some(State::Failed), false, DisplayState::Done),
-            (fresh(), valid(), Some(State::Running), true, DisplayState::Running),
-            (edited(), valid(), None, false, DisplayState::Edited),
-            (Decision::Adopt, Marker::Empty, None, false, DisplayState::Done),
-            (prompt(), valid(), Some(State::Done), false, DisplayState::Stale),
-            (prompt(), valid(), Some(State::Failed), false, DisplayState::Failed),
-            (prompt(), valid(), Some(State::Running), false, DisplayState::Stopped),
-            (missing(), valid(), Some(State::Done), false, DisplayState::Damaged),
-            (never(), Marker::Damaged("cut short".into()), Some(State::Done), false, DisplayState::Damaged),
-            (never(), Marker::Newer(9), None, false, DisplayState::Damaged),
-            (Decision::DependsOn, valid(), Some(State::Done), false, DisplayState::Done),
-            (Decision::DependsOn, valid(), Some(State::Failed), false, DisplayState::Failed),
-            (
-                stale(StaleReason::MarkerRemoved),
-                Marker::Missing,
-                Some(State::Done),
-                false,
-                DisplayState::Stale,
-            ),
-            (never(), Marker::Missing, None, false, DisplayState::Pending),
-            (never(), Marker::Missing, Some(State::Pending), false, DisplayState::Pending),
-            (never(), Marker::Missing, Some(State::Running), false, DisplayState::Stopped),
-            (never(), Marker::Missing, Some(State::Stopped), false, DisplayState::Stopped),
-            (never(), Marker::Missing, Some(State::Waiting), false, DisplayState::Waiting),
-            (never(), Marker::Missing, Some(State::Failed), false, DisplayState::Failed),
+            (fresh(), valid(), Some(State::Done), false, State::Done),
+            (fresh(), valid(), Some(State::Running), false, State::Done),
+            (fresh(), valid(), Some(State::Failed), false, State::Done),
+            (fresh(), valid(), Some(State::Running), true, State::Running),
+            (edited(), valid(), None, false, State::Edited),
+            (Decision::Adopt, Marker::Empty, None, false, State::Done),
+            (prompt(), valid(), Some(State::Done), false, State::Stale),
+            (prompt(), valid(), Some(State::Failed), false, State::Failed),
+            (prompt(), valid(), Some(State::Running), false, State::Stopped),
+            (missing(), valid(), Some(State::Done), false, State::Damaged),
+            (never(), Marker::Damaged("cut short".into()), Some(State::Done), false, State::Damaged),
+            (never(), Marker::Newer(9), None, false, State::Damaged),
+            (Decision::DependsOn, valid(), Some(State::Done), false, State::Done),
+            (Decision::DependsOn, valid(), Some(State::Failed), false, State::Failed),
+            (stale(StaleReason::MarkerRemoved), Marker::Missing, Some(State::Done), false, State::Stale),
+            (never(), Marker::Missing, None, false, State::Pending),
+            (never(), Marker::Missing, Some(State::Pending), false, State::Pending),
+            (never(), Marker::Missing, Some(State::Running), false, State::Stopped),
+            (never(), Marker::Missing, Some(State::Stopped), false, State::Stopped),
+            (never(), Marker::Missing, Some(State::Waiting), false, State::Waiting),
+            (never(), Marker::Missing, Some(State::Failed), false, State::Failed),
         ] {
             let judgement = judged(decision, marker);
             assert_eq!(shown(Some(&judgement), stored, &judgement.marker, live), expected, "{judgement:?}");
@@ -243,23 +240,21 @@ mod tests {
         let digest = planexe_base::record::Digest::of(b"new");
         let content = Content::File { digest, invalid: None };
         judgement.seen.push(Seen { path: "a.txt".into(), content });
-        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), DisplayState::Edited);
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), State::Edited);
     }
 
     #[test]
     fn a_state_nobody_knows_is_a_failure() {
         let mut judgement = judged(stale(StaleReason::NeverBuilt), Marker::Missing);
         judgement.failure = Some(judge::unknown_state("levitating", "a"));
-        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), DisplayState::Failed);
+        assert_eq!(shown(Some(&judgement), None, &judgement.marker, false), State::Failed);
         let reasons = reasons(&judgement);
         assert!(reasons[0].message.contains("levitating") && !reasons[0].message.contains("hint"));
     }
 
     #[test]
     fn a_fan_out_is_what_its_instances_are() {
-        use DisplayState::{
-            Blocked, Done, Edited, Failed, Pending, Running, Skipped, Stale, Stopped, Waiting,
-        };
+        use State::{Blocked, Done, Edited, Failed, Pending, Running, Skipped, Stale, Stopped, Waiting};
         for (states, share, expected) in [
             (&[Done, Done][..], 1.0, (Done, false)),
             (&[Done, Edited], 1.0, (Edited, false)),

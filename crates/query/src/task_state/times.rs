@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Standing;
 use planexe_base::cores;
-use planexe_base::style::DisplayState;
+use planexe_base::record::State;
 use planexe_build::eta::{self, Known};
 use planexe_engine::graph::{Graph, Kind};
 use planexe_engine::slots::AtOnce;
@@ -32,8 +32,7 @@ pub fn time_left(
     eta::time_left(project, graph, at_once, |id| {
         let Some(view) = standing.of(id) else { return 0.0 };
         let up_to_date = view.state.is_complete() && view.verdict == Some(Verdict::Fresh);
-        let cannot_run =
-            matches!(view.state, DisplayState::Failed | DisplayState::Blocked | DisplayState::Waiting);
+        let cannot_run = matches!(view.state, State::Failed | State::Blocked | State::Waiting);
         if up_to_date || cannot_run || graph[id].kind == Kind::Group {
             return 0.0;
         }
@@ -47,7 +46,7 @@ pub fn expect(graph: &Graph, standing: &mut Standing, known: &Known<f64>) {
     for id in graph.ids() {
         let Some(&at) = standing.at.get(&id) else { continue };
         let view = &mut standing.tasks[at];
-        if view.state == DisplayState::Running && view.elapsed_s.is_some() {
+        if view.state == State::Running && view.elapsed_s.is_some() {
             view.expected_s = known.of_decl(&graph[id]);
         }
     }

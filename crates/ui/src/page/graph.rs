@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use super::layers::layout;
 use super::{TONES, escape, tone, word};
 use crate::views::{GraphNode, GraphView};
-use planexe_base::style::{self, DisplayState, clean, truncate};
+use planexe_base::record::State;
+use planexe_base::style::{self, clean, truncate};
 
 /// The style of graphs, beside [`TONES`].
 pub(super) const STYLE: &str = include_str!("graph.css");
@@ -181,7 +182,7 @@ fn items(node: &GraphNode) -> String {
 
 /// The boxes by state.
 fn counted(view: &GraphView) -> Vec<String> {
-    let mut counts: BTreeMap<DisplayState, u64> = BTreeMap::new();
+    let mut counts: BTreeMap<State, u64> = BTreeMap::new();
     view.nodes.iter().filter_map(|node| node.state).for_each(|state| *counts.entry(state).or_default() += 1);
     let all = style::count(view.nodes.len() as u64, "task");
     std::iter::once(all)

@@ -1,7 +1,8 @@
 //! A run as pictures and pages: files without scripts, nothing loaded from elsewhere, for light and dark. Every text is
 //! escaped.
 
-use planexe_base::style::{DisplayState, clean};
+use planexe_base::record::State;
+use planexe_base::style::clean;
 
 pub mod graph;
 mod layers;
@@ -41,24 +42,24 @@ fn escape_lines(text: &str) -> String {
 }
 
 /// The state in words.
-fn word(state: DisplayState) -> &'static str {
+fn word(state: State) -> &'static str {
     match state {
-        DisplayState::PendingEval => "waits for its score",
-        DisplayState::FailedPendingEval => "failed, waits for its score",
-        state => state.word(),
+        State::PendingEval => "waits for its score",
+        State::FailedPendingEval => "failed, waits for its score",
+        state => state.name(),
     }
 }
 
 /// The colours a state is drawn in: the class of the style sheets.
-fn tone(state: DisplayState) -> &'static str {
+fn tone(state: State) -> &'static str {
     match state {
-        DisplayState::Done | DisplayState::Edited => "done",
-        DisplayState::Running | DisplayState::Merging => "run",
-        DisplayState::Failed => "fail",
-        DisplayState::Waiting | DisplayState::Stopped => "wait",
-        DisplayState::Blocked | DisplayState::Skipped => "off",
-        DisplayState::PendingEval | DisplayState::Stale | DisplayState::Pending => "pend",
-        DisplayState::FailedPendingEval | DisplayState::Damaged => "warn",
+        State::Done | State::Edited => "done",
+        State::Running | State::Merging => "run",
+        State::Failed => "fail",
+        State::Waiting | State::Stopped => "wait",
+        State::Blocked | State::Skipped => "off",
+        State::PendingEval | State::Stale | State::Pending => "pend",
+        State::FailedPendingEval | State::Damaged => "warn",
     }
 }
 

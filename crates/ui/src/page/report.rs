@@ -8,8 +8,9 @@ use crate::views::timeline::Timeline;
 use crate::views::{
     ExplainView, FailuresView, GraphView, ShowView, StatusView, TaskView, UsageView, shell_word, time,
 };
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::{DisplayState, clean, clean_lines, count, elapsed, money};
+use planexe_base::style::{clean, clean_lines, count, elapsed, money};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -176,11 +177,11 @@ fn overview(out: &mut String, report: &Report, _: &HashMap<String, String>) {
         card(elapsed(eta_s), "to go", "");
     }
     *out += "</ul>\n";
-    let states = DisplayState::ALL.iter().filter_map(|state| {
-        let count = status.counts.get(state.word()).copied().filter(|count| *count > 0)?;
+    let states = State::ALL.iter().filter_map(|state| {
+        let count = status.counts.get(state.name()).copied().filter(|count| *count > 0)?;
         Some((*state, count))
     });
-    let states: Vec<(DisplayState, u32)> = states.collect();
+    let states: Vec<(State, u32)> = states.collect();
     let all: u32 = states.iter().map(|(_, count)| count).sum();
     *out += "<div class=\"bar\" aria-hidden=\"true\">";
     for (state, count) in &states {
@@ -209,7 +210,7 @@ fn overview(out: &mut String, report: &Report, _: &HashMap<String, String>) {
 }
 
 /// A state, told by shape, word and colour.
-fn sign(state: DisplayState) -> String {
+fn sign(state: State) -> String {
     format!("<span class=\"s s-{}\">{} {}</span>", tone(state), escape(state.glyph()), word(state))
 }
 
@@ -222,7 +223,7 @@ fn wants(report: &Report) -> impl Iterator<Item = &TaskView> {
     let families: std::collections::HashSet<&str> =
         report.status.tasks.iter().filter_map(|task| task.family.as_deref()).collect();
     report.status.tasks.iter().filter(move |task| {
-        matches!(task.state, DisplayState::Failed | DisplayState::Waiting | DisplayState::Damaged)
+        matches!(task.state, State::Failed | State::Waiting | State::Damaged)
             && !families.contains(task.task.as_str())
     })
 }
@@ -244,7 +245,7 @@ fn attention(out: &mut String, report: &Report, places: &HashMap<String, String>
     for task in wants(report).take(LINES) {
         let name = linked(&task.task, places);
         let typed = shell_word(&task.task);
-        if task.state == DisplayState::Waiting {
+        if task.state == State::Waiting {
             let asked = task.doing.as_deref().map(clean_lines).unwrap_or_default();
             let _ = writeln!(
                 out,
@@ -261,7 +262,7 @@ fn attention(out: &mut String, report: &Report, places: &HashMap<String, String>
             |failure| format!("{}: {}", failure.class.name(), failure.message.to_lines()),
         );
         let next = match task.state {
-            DisplayState::Failed => planexe(format!("retry {typed}")),
+            State::Failed => planexe(format!("retry {typed}")),
             _ => planexe(format!("explain {typed}")),
         };
         let _ = writeln!(

@@ -17,7 +17,8 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::progress::lines::{self, NameColumns};
 use crate::progress::{Running, Sink, Snapshot, write};
 use planexe_base::event::{Event, Kind};
-use planexe_base::style::{self, DisplayState, Rgb, Style, clean, pad, pad_left};
+use planexe_base::record::State;
+use planexe_base::style::{self, Rgb, Style, clean, pad, pad_left};
 
 /// Columns and rows of a terminal, asked each time as it may be resized.
 pub type Size = Box<dyn Fn() -> (usize, usize) + Send>;
@@ -286,7 +287,7 @@ fn running_line(task: &Running, style: &Style, names: NameColumns) -> String {
     let name = pad(&style::truncate(&clean(&task.task), columns), columns);
     let model = task.model.as_ref().map(|model| style.dim(&clean(model))).unwrap_or_default();
     let fields = [pad_left(&style::elapsed(task.elapsed_s), 7), doing];
-    let line = format!("{} {name}  {}", style.glyph(DisplayState::Running), fields.join("  "));
+    let line = format!("{} {name}  {}", style.glyph(State::Running), fields.join("  "));
     lines::join_fitting(line, &[model], style.width)
 }
 

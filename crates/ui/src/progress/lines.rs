@@ -3,46 +3,43 @@
 use crate::views::reason_of;
 use planexe_base::call::Usage;
 use planexe_base::event::{Event, Kind, Summary};
-use planexe_base::style::{self, DisplayState, Style, clean, pad, pad_left};
+use planexe_base::record::State;
+use planexe_base::style::{self, Style, clean, pad, pad_left};
 
 /// The line of an event, without its line end. `None` for events that leave no line.
 pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: bool) -> Option<String> {
     let line = match kind {
         Kind::TaskStale { task, reasons } if explain => {
-            row(style, names, DisplayState::Stale, task, &format!("stale: {}", clean(&reasons.join("; "))))
+            row(style, names, State::Stale, task, &format!("stale: {}", clean(&reasons.join("; "))))
         }
         Kind::TaskCompleted { task, .. } => return Some(completed(kind, task, style, names)),
         Kind::TaskRetrying { task, attempt, failure, next, waits } => {
             let how = if *waits { "waits" } else { "failed" };
             let what = format!("attempt {attempt} {how}: {}; {}", reason_of(failure), clean(next));
-            row(style, names, DisplayState::Pending, task, &what)
+            row(style, names, State::Pending, task, &what)
         }
         Kind::TaskFailed { task, failure, blocked, .. } => {
             let blocks = match blocked {
                 0 => String::new(),
                 blocked => format!(" (blocks {})", style::count(u64::from(*blocked), "task")),
             };
-            row(style, names, DisplayState::Failed, task, &format!("{}{blocks}", reason_of(failure)))
+            row(style, names, State::Failed, task, &format!("{}{blocks}", reason_of(failure)))
         }
-        Kind::TaskSkipped { task } => row(style, names, DisplayState::Skipped, task, "skipped"),
+        Kind::TaskSkipped { task } => row(style, names, State::Skipped, task, "skipped"),
         Kind::TaskWaiting { task, message } => {
             // What to do about it is said at the end.
             let message = format!("waits for a person: {}", clean(&message.text));
-            row(style, names, DisplayState::Waiting, task, &message)
+            row(style, names, State::Waiting, task, &message)
         }
-        Kind::TaskStopped { task } => row(style, names, DisplayState::Stopped, task, "stopped"),
-        Kind::TaskStalled { task, idle_s } => row(
-            style,
-            names,
-            DisplayState::Damaged,
-            task,
-            &format!("no progress for {}", style::elapsed(*idle_s)),
-        ),
+        Kind::TaskStopped { task } => row(style, names, State::Stopped, task, "stopped"),
+        Kind::TaskStalled { task, idle_s } => {
+            row(style, names, State::Damaged, task, &format!("no progress for {}", style::elapsed(*idle_s)))
+        }
         Kind::TaskRescued { task, score, .. } => {
             let score = score.map_or(String::new(), |score| format!(", score {score}"));
             let star = style.paint(style::GREEN, "*");
             let rest = format!("rescued by its evaluation{score}");
-            row(style, names, DisplayState::Done, task, &rest).replacen(' ', &format!("{star} "), 1)
+            row(style, names, State::Done, task, &rest).replacen(' ', &format!("{star} "), 1)
         }
         Kind::Note { task, message, warning } => {
             let about = task.as_ref().map(|task| clean(task) + ": ").unwrap_or_default();
@@ -101,17 +98,9 @@ impl EventLines {
             Kind::TaskStarted { task, attempt, model, recipe } => {
                 let what = model.as_ref().unwrap_or(recipe);
                 let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                row(
-                    style,
-                    self.names,
-                    DisplayState::Running,
-                    task,
-                    &format!("started: {}{attempt}", clean(what)),
-                )
+                row(style, self.names, State::Running, task, &format!("started: {}{attempt}", clean(what)))
             }
-            Kind::TaskProgress { task, doing } => {
-                row(style, self.names, DisplayState::Running, task, &clean(doing))
-            }
+            Kind::TaskProgress { task, doing } => row(style, self.names, State::Running, task, &clean(doing)),
             Kind::PipelineStarted { pipeline, steps_total, .. } => {
                 format!(
                     "build started: {}, {}",
@@ -169,7 +158,7 @@ impl NameColumns {
 }
 
 /// Glyph, name, and the rest.
-pub(super) fn row(style: &Style, names: NameColumns, state: DisplayState, task: &str, rest: &str) -> String {
+pub(super) fn row(style: &Style, names: NameColumns, state: State, task: &str, rest: &str) -> String {
     let line = format!("{} {}  {rest}", style.glyph(state), pad(&clean(task), names.at(style)));
     line.trim_end().to_owned()
 }
@@ -195,7 +184,7 @@ fn completed(kind: &Kind, task: &str, style: &Style, names: NameColumns) -> Stri
     let name = pad(&clean(task), names.at(style));
     format!(
         "{} {}",
-        style.glyph(DisplayState::Done),
+        style.glyph(State::Done),
         join_fitting(name, &fields, style.width.map(|width| width - 2))
     )
     .trim_end()

@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use crate::views::TaskView;
 use planexe_base::call::Usage;
 use planexe_base::event::{Event, Kind};
-use planexe_base::style::{self, DisplayState, Style};
+use planexe_base::record::State;
+use planexe_base::style::{self, Style};
 
 mod fancy;
 mod json;
@@ -142,7 +143,7 @@ impl Gather {
 
 impl Sink for Gather {
     fn event(&mut self, event: &Event) {
-        let view = |task: &String, state: DisplayState| TaskView::new(task.clone(), state);
+        let view = |task: &String, state: State| TaskView::new(task.clone(), state);
         let ended = match &event.kind {
             Kind::TaskCompleted {
                 task, attempt, model, duration_s, usage, step, sample, partial, ..
@@ -155,26 +156,26 @@ impl Sink for Gather {
                 sample: Some(*sample),
                 partial: Some(*partial),
                 ended_utc: Some(event.timestamp_utc.clone()),
-                ..view(task, DisplayState::Done)
+                ..view(task, State::Done)
             },
             Kind::TaskRescued { task, attempt, model, .. } => TaskView {
                 attempt: *attempt,
                 model: model.clone(),
                 rescued: Some(true),
                 ended_utc: Some(event.timestamp_utc.clone()),
-                ..view(task, DisplayState::Done)
+                ..view(task, State::Done)
             },
             Kind::TaskFailed { task, attempt, model, failure, .. } => TaskView {
                 attempt: *attempt,
                 model: model.clone(),
                 failure: Some(failure.clone()),
                 ended_utc: Some(event.timestamp_utc.clone()),
-                ..view(task, DisplayState::Failed)
+                ..view(task, State::Failed)
             },
             Kind::TaskWaiting { task, message } => {
-                TaskView { doing: Some(message.text.clone()), ..view(task, DisplayState::Waiting) }
+                TaskView { doing: Some(message.text.clone()), ..view(task, State::Waiting) }
             }
-            Kind::TaskStopped { task } => view(task, DisplayState::Stopped),
+            Kind::TaskStopped { task } => view(task, State::Stopped),
             _ => return self.inner.event(event),
         };
         self.tasks.push(ended);

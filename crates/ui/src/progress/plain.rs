@@ -7,7 +7,8 @@ use std::io::Write;
 use crate::progress::lines::{self, NameColumns};
 use crate::progress::{Sink, Snapshot, write};
 use planexe_base::event::{Event, Kind};
-use planexe_base::style::{self, DisplayState, Style, clean};
+use planexe_base::record::State;
+use planexe_base::style::{self, Style, clean};
 
 /// Seconds of silence after which a line says what is still running, so that CI does not give up on us.
 const SILENCE_S: f64 = 300.0;
@@ -65,14 +66,14 @@ impl Plain {
                 if *attempt > 1 {
                     what.push(format!("attempt {attempt}"));
                 }
-                Some(lines::row(&self.style, self.names, DisplayState::Running, task, &what.join(", ")))
+                Some(lines::row(&self.style, self.names, State::Running, task, &what.join(", ")))
             }
             Kind::TaskProgress { task, doing } if self.verbose => {
                 // A count that rises is no news.
                 let kind_of_work: String = doing.chars().filter(|c| !c.is_ascii_digit()).collect();
                 let before = self.doing.insert(task.clone(), kind_of_work.clone());
                 (before.as_ref() != Some(&kind_of_work))
-                    .then(|| lines::row(&self.style, self.names, DisplayState::Running, task, &clean(doing)))
+                    .then(|| lines::row(&self.style, self.names, State::Running, task, &clean(doing)))
             }
             Kind::Note { .. } => lines::of_event(kind, &self.style, self.names, self.explain)
                 .filter(|line| self.notes.insert(line.clone())),

@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::views::status::some_names;
 use crate::views::{Asks, Reason, Server, Verdict, accepted_by, coloured_diff, hint_of, reason_of, time};
 use planexe_base::failure_class::FailureClass;
-use planexe_base::record::{Failure, Isolated};
-use planexe_base::style::{self, DisplayState, Style, clean};
+use planexe_base::record::{Failure, Isolated, State};
+use planexe_base::style::{self, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
 
 /// Why a task would run, or need not.
@@ -23,7 +23,7 @@ pub struct ExplainView {
     /// prompt, command, template, gate, human, group.
     pub recipe: Option<String>,
     /// The state, derived ones included.
-    pub state: DisplayState,
+    pub state: State,
     /// What judging it gave.
     pub verdict: Verdict,
     /// What changed, or why no build can run it as things are.
@@ -101,7 +101,7 @@ pub struct InstanceView {
     /// `task` or `task[key]`.
     pub task: String,
     /// The state, derived ones included.
-    pub state: DisplayState,
+    pub state: State,
     /// What judging it gave.
     pub verdict: Verdict,
     /// What changed, or why it failed: one line each.
@@ -151,7 +151,7 @@ impl Drift {
 }
 
 /// Where an isolated task works, or what became of that.
-pub fn isolated(isolation: &Isolated, state: DisplayState) -> String {
+pub fn isolated(isolation: &Isolated, state: State) -> String {
     let [lane, base, branch, worktree] =
         [&isolation.lane, &isolation.base, &isolation.branch, &isolation.worktree].map(|text| clean(text));
     match state.is_complete() {
@@ -180,9 +180,9 @@ impl ExplainView {
         text += &match self.verdict {
             Verdict::Fresh => self.fresh(),
             _ if !self.instances.is_empty() => self.families(style),
-            _ if self.state == DisplayState::Running => "Running now.\n".to_owned(),
-            _ if self.state == DisplayState::Merging
-                || (self.state == DisplayState::Waiting && self.isolation.is_some()) =>
+            _ if self.state == State::Running => "Running now.\n".to_owned(),
+            _ if self.state == State::Merging
+                || (self.state == State::Waiting && self.isolation.is_some()) =>
             {
                 let how = match self.by.as_deref() {
                     Some("touch") => format!("was {}", accepted_by(self.by_user.as_deref())),
@@ -264,7 +264,7 @@ impl ExplainView {
             evaluation.model.as_deref().map(|model| format!(" by {}", clean(model))).unwrap_or_default();
         let Some(score) = evaluation.score else {
             let after = match self.state {
-                DisplayState::FailedPendingEval => "Its command failed, and what it left is whole. ",
+                State::FailedPendingEval => "Its command failed, and what it left is whole. ",
                 _ => "",
             };
             return format!(
@@ -291,9 +291,9 @@ impl ExplainView {
             attempts => format!(" (attempt {attempts})"),
         };
         let failed = match self.state {
-            DisplayState::PendingEval => reason_of(failure),
-            DisplayState::FailedPendingEval if failure.class != FailureClass::Exit => reason_of(failure),
-            DisplayState::Merging | DisplayState::Waiting if self.isolation.is_some() => {
+            State::PendingEval => reason_of(failure),
+            State::FailedPendingEval if failure.class != FailureClass::Exit => reason_of(failure),
+            State::Merging | State::Waiting if self.isolation.is_some() => {
                 format!("Not merged: {}", reason_of(failure))
             }
             _ => format!("Its last attempt failed{attempts}: {}", reason_of(failure)),
@@ -333,11 +333,11 @@ impl ExplainView {
     fn families(&self, style: &Style) -> String {
         let mut text = format!("{}:", style::count(self.instances.len() as u64, "instance"));
         let mut counts = Vec::new();
-        for state in DisplayState::ALL {
+        for state in State::ALL {
             let count = self.instances.iter().filter(|instance| instance.state == state).count();
             if count > 0 {
                 counts
-                    .push(format!(" {}", style.paint(state.colour(), &format!("{count} {}", state.word()))));
+                    .push(format!(" {}", style.paint(state.colour(), &format!("{count} {}", state.name()))));
             }
         }
         text += &counts.join(",");
@@ -366,7 +366,7 @@ impl ExplainView {
     fn refused(&self, style: &Style) -> String {
         let mut text = "It cannot run as things are; the next build fails at it:\n".to_owned();
         for reason in &self.reasons {
-            text += &format!("  {} {}\n", style.glyph(DisplayState::Failed), reason.line());
+            text += &format!("  {} {}\n", style.glyph(State::Failed), reason.line());
         }
         for hint in self.failure.iter().filter_map(hint_of) {
             text += &format!("{}\n", style.wrap(&format!("hint: {hint}"), 2));
@@ -377,7 +377,7 @@ impl ExplainView {
     fn stale(&self, style: &Style) -> String {
         let mut text = "Stale: it will run because:\n".to_owned();
         for reason in &self.reasons {
-            text += &format!("  {} {}\n", style.glyph(DisplayState::Stale), reason.line());
+            text += &format!("  {} {}\n", style.glyph(State::Stale), reason.line());
             if let Some(diff) = reason.diff.as_deref().filter(|diff| !diff.is_empty()) {
                 text += &coloured_diff(diff, style, "      ");
                 text.push('\n');

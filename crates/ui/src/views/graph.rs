@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::views::Server;
-use planexe_base::style::{DisplayState, clean};
+use planexe_base::record::State;
+use planexe_base::style::clean;
 
 /// Tasks and what goes between them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,10 +38,10 @@ pub struct GraphNode {
     /// Files it writes.
     pub outputs: Vec<String>,
     /// Its state, if it was judged.
-    pub state: Option<DisplayState>,
+    pub state: Option<State>,
     /// Of a fan-out that was judged: how many of its items are in which state.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub items: BTreeMap<DisplayState, u32>,
+    pub items: BTreeMap<State, u32>,
     /// Of a graph that was judged: it lies on the path that took, or takes, longest.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub critical: bool,
@@ -125,7 +126,7 @@ impl GraphView {
 }
 
 /// The colour of a state, as web pages write it.
-fn hex(state: DisplayState) -> String {
+fn hex(state: State) -> String {
     let rgb = state.colour();
     format!("#{:02x}{:02x}{:02x}", rgb.0, rgb.1, rgb.2)
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use planexe_base::call::{Usage, totals_if_any};
 use planexe_base::exit;
 use planexe_base::message::Hint;
-use planexe_base::record::{By as DoneBy, Failure, Isolated, OutputRecord, Status};
-use planexe_base::style::{self, DisplayState, Style, clean};
+use planexe_base::record::{By as DoneBy, Failure, Isolated, OutputRecord, State, Status};
+use planexe_base::style::{self, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
 
 pub use planexe_base::style::shell_word;
@@ -167,7 +167,7 @@ pub struct TaskView {
     /// `task` or `task[key]`.
     pub task: String,
     /// The state, derived ones included.
-    pub state: DisplayState,
+    pub state: State,
     /// What judging it gave, if it was judged.
     pub verdict: Option<Verdict>,
     /// Why it is stale.
@@ -277,7 +277,7 @@ impl OnExecutor {
 
 impl TaskView {
     /// A task of which only the name and state are known.
-    pub fn new(task: impl Into<String>, state: DisplayState) -> TaskView {
+    pub fn new(task: impl Into<String>, state: State) -> TaskView {
         TaskView {
             task: task.into(),
             state,
@@ -324,7 +324,7 @@ impl TaskView {
 
     /// What its `.status` says, the state as stored. The failure of a task that is done since is left out.
     pub fn of(status: &Status) -> TaskView {
-        let shown = DisplayState::from(status.state);
+        let shown = status.state;
         TaskView {
             attempt: status.attempt,
             started_utc: status.started_utc.clone(),
@@ -354,22 +354,22 @@ impl TaskView {
 
     /// Glyph and word: a rescued task is done with a star.
     fn sign(&self) -> (String, &'static str) {
-        let star = if self.rescued == Some(true) && self.state == DisplayState::Done { "*" } else { "" };
-        (format!("{}{star}", self.state.glyph()), self.state.word())
+        let star = if self.rescued == Some(true) && self.state == State::Done { "*" } else { "" };
+        (format!("{}{star}", self.state.glyph()), self.state.name())
     }
 
     /// Whether its outputs were taken as they are on a person's word.
     pub fn is_accepted(&self) -> bool {
         self.by.as_deref() == Some(DoneBy::Touch.name())
-            && (self.state.is_complete() || self.state == DisplayState::Merging)
+            && (self.state.is_complete() || self.state == State::Merging)
     }
 
     /// Seconds to show: so far, or in all.
     fn seconds(&self) -> Option<f64> {
         match self.state {
-            DisplayState::Running => self.elapsed_s.or(self.duration_s),
+            State::Running => self.elapsed_s.or(self.duration_s),
             // How long it took to find out that a person is needed is of no interest.
-            DisplayState::Waiting | DisplayState::Blocked => None,
+            State::Waiting | State::Blocked => None,
             _ => self.duration_s,
         }
     }
@@ -378,7 +378,7 @@ impl TaskView {
     fn expectation(&self) -> String {
         let (Some(expected), Some(elapsed)) = (self.expected_s, self.elapsed_s) else { return String::new() };
         match expected - elapsed {
-            _ if expected < 1.0 || self.state != DisplayState::Running => String::new(),
+            _ if expected < 1.0 || self.state != State::Running => String::new(),
             left if left >= 0.0 => format!("about {} to go", style::elapsed(left.max(1.0))),
             _ => format!("usually takes {}", style::elapsed(expected)),
         }
@@ -389,44 +389,39 @@ impl TaskView {
         let names = |names: &[String]| names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
         let failure = self.failure.as_ref().map(reason_of).unwrap_or_default();
         let mut parts = match self.state {
-            DisplayState::Failed | DisplayState::FailedPendingEval | DisplayState::PendingEval => {
+            State::Failed | State::FailedPendingEval | State::PendingEval => {
                 vec![failure]
             }
-            DisplayState::Blocked => vec![format!("needs {}", names(&self.blocked_by))],
-            DisplayState::Running | DisplayState::Merging | DisplayState::Waiting => {
+            State::Blocked => vec![format!("needs {}", names(&self.blocked_by))],
+            State::Running | State::Merging | State::Waiting => {
                 let attempt = (self.attempt > 1).then(|| format!("attempt {}", self.attempt));
                 let doing = self.doing.as_deref().map(clean);
                 let expected = if failure.is_empty() { self.expectation() } else { String::new() };
                 vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), failure, expected]
             }
-            DisplayState::Pending | DisplayState::Stale => {
+            State::Pending | State::Stale => {
                 vec![self.doing.as_deref().map(clean).unwrap_or_default()]
             }
-            DisplayState::Stopped if failure.is_empty() => vec!["continues at the next build".to_owned()],
-            DisplayState::Stopped => vec![failure],
-            DisplayState::Edited => vec!["changed by hand and kept".to_owned()],
-            DisplayState::Done | DisplayState::Skipped | DisplayState::Damaged => Vec::new(),
+            State::Stopped if failure.is_empty() => vec!["continues at the next build".to_owned()],
+            State::Stopped => vec![failure],
+            State::Edited => vec!["changed by hand and kept".to_owned()],
+            State::Done | State::Skipped | State::Damaged => Vec::new(),
         };
-        if !matches!(self.state, DisplayState::Failed | DisplayState::Blocked | DisplayState::Running) {
+        if !matches!(self.state, State::Failed | State::Blocked | State::Running) {
             // What the state's own word says needs no saying again.
             let said = |reason: &&Reason| {
                 !matches!(reason.code.as_str(), "never_built" | "interrupted" | "failed_before")
             };
             parts.push(joined(self.reasons.iter().filter(said)));
         }
-        if !self.depends_on.is_empty() && !matches!(self.state, DisplayState::Blocked | DisplayState::Running)
-        {
+        if !self.depends_on.is_empty() && !matches!(self.state, State::Blocked | State::Running) {
             let how = if self.state.is_complete() { "depends on" } else { "after" };
             parts.push(format!("{how} {}", status::some_names(&self.depends_on, 3)));
         }
         if let Some(isolation) = &self.isolation
             && matches!(
                 self.state,
-                DisplayState::Running
-                    | DisplayState::Merging
-                    | DisplayState::Waiting
-                    | DisplayState::Stopped
-                    | DisplayState::Failed
+                State::Running | State::Merging | State::Waiting | State::Stopped | State::Failed
             )
         {
             let lane = if isolation.lane == self.task { "" } else { &isolation.lane };
@@ -434,7 +429,7 @@ impl TaskView {
             parts.push(format!("{lane}in {}", clean(&isolation.worktree)));
         }
         if let Some(evaluation) = Evaluation::of(self.eval.as_ref()).filter(|it| it.score.is_some())
-            && self.state == DisplayState::Done
+            && self.state == State::Done
         {
             parts.push(format!("score {}", evaluation.score.unwrap_or_default()));
         }
@@ -477,9 +472,9 @@ pub fn hint_of(failure: &Failure) -> Option<String> {
 /// How many tasks are in each state; every state is named. A `foreach` task counts as its instances, once it has any.
 pub fn counts(tasks: &[TaskView]) -> IndexMap<String, u32> {
     let mut counts: IndexMap<String, u32> =
-        DisplayState::ALL.iter().map(|state| (state.word().to_owned(), 0)).collect();
+        State::ALL.iter().map(|state| (state.name().to_owned(), 0)).collect();
     for task in without_families(tasks).filter(|task| !task.no_items) {
-        *counts.entry(task.state.word().to_owned()).or_default() += 1;
+        *counts.entry(task.state.name().to_owned()).or_default() += 1;
     }
     counts
 }

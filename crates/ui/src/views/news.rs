@@ -8,8 +8,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::views::TaskView;
-use planexe_base::record::Digest;
-use planexe_base::style::DisplayState;
+use planexe_base::record::{Digest, State};
 
 /// So many things are named in a cursor; of more, only until when all is seen.
 const MOST: usize = 128;
@@ -24,7 +23,7 @@ pub struct News {
     /// The task.
     pub task: String,
     /// `failed`, or `waiting` for a person.
-    pub state: DisplayState,
+    pub state: State,
     /// When.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub at_utc: String,
@@ -35,7 +34,7 @@ impl News {
     pub fn of(tasks: &[TaskView], since: Option<&str>) -> Vec<News> {
         let families: HashSet<&str> = tasks.iter().filter_map(|task| task.family.as_deref()).collect();
         let counts = |task: &&TaskView| {
-            matches!(task.state, DisplayState::Failed | DisplayState::Waiting)
+            matches!(task.state, State::Failed | State::Waiting)
                 && !families.contains(task.task.as_str())
                 && (since.is_none() || task.ended_utc.as_deref() >= since)
         };
@@ -48,7 +47,7 @@ impl News {
     }
 
     fn name(&self) -> String {
-        let text = format!("{}\n{}\n{}", self.task, self.state.word(), self.at_utc);
+        let text = format!("{}\n{}\n{}", self.task, self.state.name(), self.at_utc);
         Digest::of(text.as_bytes()).0[..DIGITS].to_owned()
     }
 }
@@ -124,7 +123,7 @@ mod tests {
     fn news(count: usize) -> Vec<News> {
         let one = |n: usize| News {
             task: format!("t{n}"),
-            state: DisplayState::Failed,
+            state: State::Failed,
             at_utc: format!("2026-01-01T00:{:02}:{:02}Z", n / 60, n % 60),
         };
         (0..count).map(one).collect()

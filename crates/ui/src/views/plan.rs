@@ -7,8 +7,9 @@ use serde::Serialize;
 use crate::views::simulate::BudgetStop;
 use crate::views::status::some_names;
 use crate::views::{Asks, Reason, Server, Verdict, joined, time};
+use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::{self, DisplayState, Style, clean, pad};
+use planexe_base::style::{self, Style, clean, pad};
 
 /// What a build would do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -286,9 +287,9 @@ impl PlanView {
 impl PlanTask {
     fn glyph(&self, style: &Style) -> String {
         match self.verdict {
-            Verdict::Stale => style.glyph(DisplayState::Stale),
+            Verdict::Stale => style.glyph(State::Stale),
             Verdict::DependsOn => style.dim("?"),
-            Verdict::Fresh => style.glyph(DisplayState::Done),
+            Verdict::Fresh => style.glyph(State::Done),
         }
     }
 

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::views::explain::isolated;
 use crate::views::{Server, accepted_by, table, time};
-use planexe_base::record::{Isolated, OutputRecord};
-use planexe_base::style::{self, DisplayState, Style, clean};
+use planexe_base::record::{Isolated, OutputRecord, State};
+use planexe_base::style::{self, Style, clean};
 use planexe_store::KeptCall;
 use planexe_store::calls::AnswerState;
 
@@ -21,7 +21,7 @@ pub struct ShowView {
     /// prompt, command, template, gate, human, group.
     pub recipe: String,
     /// The state, derived ones included.
-    pub state: DisplayState,
+    pub state: State,
     /// Who says that it is done: `build`, `touch`, `rescue`, `human`; none if it is not.
     pub by: Option<String>,
     /// The person who did, by `planexe touch` or `planexe done`.
@@ -258,7 +258,7 @@ mod tests {
             server: Server::here(None),
             task: "swot".into(),
             recipe: "prompt".into(),
-            state: DisplayState::Done,
+            state: State::Done,
             calls: views[..2].to_vec(),
             shown: Some(2),
             system: None,

@@ -1,13 +1,14 @@
 //! `planexe status`: where a run stands.
 
 use indexmap::IndexMap;
+use planexe_base::record::State;
 use serde::Serialize;
 
 use crate::views::{Server, TaskView, time, without_families};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::message::Message;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::{self, DisplayState, Style, clean, pad, pad_left};
+use planexe_base::style::{self, Style, clean, pad, pad_left};
 
 /// Where a run stands; its JSON is a format that others rely on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -210,27 +211,27 @@ impl StatusView {
         text
     }
 
-    fn count_of(&self, state: DisplayState) -> usize {
-        self.counts.get(state.word()).copied().unwrap_or(0) as usize
+    fn count_of(&self, state: State) -> usize {
+        self.counts.get(state.name()).copied().unwrap_or(0) as usize
     }
 
     fn bar(&self, style: &Style) -> String {
         let total = self.counts.values().sum::<u32>().max(1) as usize;
         let done: usize =
-            DisplayState::ALL.iter().filter(|state| state.is_complete()).map(|s| self.count_of(*s)).sum();
+            State::ALL.iter().filter(|state| state.is_complete()).map(|s| self.count_of(*s)).sum();
         let right = format!("  {done}/{total} done");
         let columns = style.columns().saturating_sub(style::width(&right)).min(60);
         let (mut bar, mut used, mut seen) = (String::new(), 0, 0);
-        let signs = |state: DisplayState| match state {
+        let signs = |state: State| match state {
             state if state.is_complete() => "━",
-            DisplayState::Running | DisplayState::Merging => "╍",
-            DisplayState::Failed => "✗",
+            State::Running | State::Merging => "╍",
+            State::Failed => "✗",
             _ => "─",
         };
-        for state in DisplayState::ALL {
+        for state in State::ALL {
             seen += self.count_of(state);
             // Ends are rounded, not lengths, so that the whole is as wide as it should be.
-            let end = if state == DisplayState::Skipped { columns } else { seen * columns / total };
+            let end = if state == State::Skipped { columns } else { seen * columns / total };
             bar += &style.paint(state.colour(), &signs(state).repeat(end - used));
             used = end;
         }
@@ -239,10 +240,10 @@ impl StatusView {
 
     fn counted(&self, style: &Style) -> String {
         let mut fields = Vec::new();
-        for state in DisplayState::ALL {
+        for state in State::ALL {
             let count = self.count_of(state);
             if count > 0 {
-                let text = format!("{} {count} {}", state.glyph(), state.word());
+                let text = format!("{} {count} {}", state.glyph(), state.name());
                 fields.push(style.paint(state.colour(), &text));
             }
         }
@@ -308,7 +309,7 @@ pub fn some_names(names: &[String], most: usize) -> String {
 
 /// One line of the list.
 struct Row {
-    state: DisplayState,
+    state: State,
     glyph: String,
     word: &'static str,
     name: String,
@@ -320,7 +321,7 @@ impl Row {
     fn of(task: &TaskView) -> Row {
         let (glyph, word) = task.sign();
         let time = match (task.state, task.seconds()) {
-            (DisplayState::Running, Some(seconds)) => style::elapsed(seconds),
+            (State::Running, Some(seconds)) => style::elapsed(seconds),
             (_, Some(seconds)) => style::duration(seconds),
             (_, None) => String::new(),
         };
@@ -337,23 +338,22 @@ fn folded(tasks: &[TaskView]) -> Vec<Row> {
         let mut row = Row::of(task);
         if !instances.is_empty() {
             let complete = instances.iter().filter(|instance| instance.state.is_complete()).count();
-            let skipped = instances.iter().filter(|instance| instance.state == DisplayState::Skipped).count();
+            let skipped = instances.iter().filter(|instance| instance.state == State::Skipped).count();
             let counted = instances.len() - skipped;
             let mut parts = Vec::new();
             if counted > 0 {
                 parts.push(format!("{}/{counted} done", complete - skipped));
             }
-            for state in DisplayState::ALL
-                .into_iter()
-                .filter(|state| !state.is_complete() || *state == DisplayState::Skipped)
+            for state in
+                State::ALL.into_iter().filter(|state| !state.is_complete() || *state == State::Skipped)
             {
                 let count = instances.iter().filter(|instance| instance.state == state).count();
                 if count > 0 {
-                    parts.push(format!("{count} {}", state.word()));
+                    parts.push(format!("{count} {}", state.name()));
                 }
             }
             row.remark = parts.join(", ");
-            if let Some(failed) = instances.iter().find(|instance| instance.state == DisplayState::Failed) {
+            if let Some(failed) = instances.iter().find(|instance| instance.state == State::Failed) {
                 row.remark += &format!("; {}: {}", clean(&failed.task), failed.remark());
             }
         } else if task.no_items {
@@ -399,21 +399,21 @@ fn listed(rows: &[Row], style: &Style) -> String {
 
 /// By state: a line each for what needs attention, names side by side for the rest.
 fn grouped(rows: &[Row], style: &Style) -> String {
-    const ORDER: [DisplayState; 14] = [
-        DisplayState::Failed,
-        DisplayState::Damaged,
-        DisplayState::FailedPendingEval,
-        DisplayState::PendingEval,
-        DisplayState::Waiting,
-        DisplayState::Running,
-        DisplayState::Merging,
-        DisplayState::Stopped,
-        DisplayState::Edited,
-        DisplayState::Stale,
-        DisplayState::Blocked,
-        DisplayState::Pending,
-        DisplayState::Done,
-        DisplayState::Skipped,
+    const ORDER: [State; 14] = [
+        State::Failed,
+        State::Damaged,
+        State::FailedPendingEval,
+        State::PendingEval,
+        State::Waiting,
+        State::Running,
+        State::Merging,
+        State::Stopped,
+        State::Edited,
+        State::Stale,
+        State::Blocked,
+        State::Pending,
+        State::Done,
+        State::Skipped,
     ];
     let mut text = String::new();
     for state in ORDER {
@@ -421,13 +421,11 @@ fn grouped(rows: &[Row], style: &Style) -> String {
         if group.is_empty() {
             continue;
         }
-        let heading = format!("{} {} ({})", state.glyph(), state.word(), group.len());
+        let heading = format!("{} {} ({})", state.glyph(), state.name(), group.len());
         text += &format!("{}\n", style.paint(state.colour(), &heading));
         let side_by_side = match state {
-            DisplayState::Done | DisplayState::Pending | DisplayState::Blocked | DisplayState::Skipped => {
-                true
-            }
-            DisplayState::Stale => group.len() > ROWS / 2,
+            State::Done | State::Pending | State::Blocked | State::Skipped => true,
+            State::Stale => group.len() > ROWS / 2,
             _ => false,
         };
         if side_by_side {

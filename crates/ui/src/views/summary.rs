@@ -6,8 +6,8 @@ use crate::views::status::some_names;
 use crate::views::{Server, TaskView, hint_of, reason_of};
 use planexe_base::event::Summary;
 use planexe_base::message::Message;
-use planexe_base::record::Failure;
-use planexe_base::style::{self, DisplayState, Style, clean, pad};
+use planexe_base::record::{Failure, State};
+use planexe_base::style::{self, Style, clean, pad};
 
 /// How a build ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -85,7 +85,7 @@ impl SummaryView {
         }
         for waiting in &self.waiting {
             let (task, message) = (clean(&waiting.task), clean(&waiting.message.text));
-            text += &format!("{} {task} waits: {message}\n", style.glyph(DisplayState::Waiting));
+            text += &format!("{} {task} waits: {message}\n", style.glyph(State::Waiting));
             for hint in &waiting.message.hints {
                 text += &format!("  hint: {}\n", clean(hint.text()));
             }
@@ -193,7 +193,7 @@ impl SummaryView {
         const MOST: usize = 20;
         let mut text = String::new();
         for failed in self.failed.iter().take(MOST) {
-            text += &format!("{} {}\n", style.glyph(DisplayState::Failed), style.bold(&clean(&failed.task)));
+            text += &format!("{} {}\n", style.glyph(State::Failed), style.bold(&clean(&failed.task)));
             text += &format!("{}\n", style.wrap(&format!("    {}", reason_of(&failed.failure)), 4));
             if let Some(hint) = hint_of(&failed.failure) {
                 text += &format!("{}\n", style.wrap(&format!("    hint: {hint}"), 4));

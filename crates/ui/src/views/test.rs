@@ -15,20 +15,20 @@ fn server() -> Server {
     Server { name: "planexe".into(), version: "0.1.0".into(), host: Some("box".into()) }
 }
 
-fn task(name: &str, state: DisplayState) -> TaskView {
+fn task(name: &str, state: State) -> TaskView {
     TaskView::new(name, state)
 }
 
-fn timed(name: &str, state: DisplayState, seconds: f64) -> TaskView {
+fn timed(name: &str, state: State, seconds: f64) -> TaskView {
     TaskView { duration_s: Some(seconds), ..task(name, state) }
 }
 
 fn failed(name: &str, class: impl Into<FailureClass>, message: &str) -> TaskView {
     let failure = Failure { class: class.into(), message: message.into(), ..Failure::default() };
-    TaskView { failure: Some(failure), attempt: 4, ..timed(name, DisplayState::Failed, 12.1) }
+    TaskView { failure: Some(failure), attempt: 4, ..timed(name, State::Failed, 12.1) }
 }
 
-fn instance(family: &str, key: &str, state: DisplayState) -> TaskView {
+fn instance(family: &str, key: &str, state: State) -> TaskView {
     TaskView { family: Some(family.into()), ..timed(&format!("{family}[{key}]"), state, 2.0) }
 }
 
@@ -36,7 +36,7 @@ fn stale(name: &str, message: &str) -> TaskView {
     TaskView {
         verdict: Some(Verdict::Stale),
         reasons: vec![Reason::new("prompt", message)],
-        ..timed(name, DisplayState::Stale, 3.0)
+        ..timed(name, State::Stale, 3.0)
     }
 }
 
@@ -79,26 +79,26 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
 
 fn mixed() -> StatusView {
     status(vec![
-        timed("purpose", DisplayState::Done, 4.2),
-        TaskView { sample: Some(true), ..timed("plan_type", DisplayState::Done, 192.0) },
+        timed("purpose", State::Done, 4.2),
+        TaskView { sample: Some(true), ..timed("plan_type", State::Done, 192.0) },
         TaskView {
             doing: Some("writing, 412 tokens".into()),
             elapsed_s: Some(40.7),
             attempt: 2,
-            ..task("swot", DisplayState::Running)
+            ..task("swot", State::Running)
         },
         failed("risks", Class::Validation, "/risks/0/title is missing"),
-        TaskView { blocked_by: vec!["risks".into()], ..task("premortem", DisplayState::Blocked) },
+        TaskView { blocked_by: vec!["risks".into()], ..task("premortem", State::Blocked) },
         stale("summary", "the prompt changed"),
-        timed("experts", DisplayState::Done, 9.0),
-        task("review", DisplayState::Failed),
-        instance("review", "ann", DisplayState::Done),
-        instance("review", "bob", DisplayState::Done),
+        timed("experts", State::Done, 9.0),
+        task("review", State::Failed),
+        instance("review", "ann", State::Done),
+        instance("review", "bob", State::Done),
         TaskView {
             family: Some("review".into()),
             ..failed("review[cyd]", Class::Timeout, "no content for 90 s")
         },
-        TaskView { depends_on: vec!["summary".into()], ..task("report", DisplayState::Pending) },
+        TaskView { depends_on: vec!["summary".into()], ..task("report", State::Pending) },
     ])
 }
 
@@ -171,8 +171,8 @@ Phase     never started
 #[test]
 fn sixty_tasks_fit_a_screen() {
     let mut tasks: Vec<TaskView> =
-        (0..50).map(|i| timed(&format!("identify_thing_{i}"), DisplayState::Done, 4.2)).collect();
-    tasks.extend((0..8).map(|i| task(&format!("later_{i}"), DisplayState::Pending)));
+        (0..50).map(|i| timed(&format!("identify_thing_{i}"), State::Done, 4.2)).collect();
+    tasks.extend((0..8).map(|i| task(&format!("later_{i}"), State::Pending)));
     tasks.push(failed("risks", Class::Validation, "/risks/0/title is missing"));
     tasks.push(stale("summary", "the prompt changed"));
     let text = status(tasks).text(&AT_80, false);
@@ -196,7 +196,7 @@ fn sixty_tasks_fit_a_screen() {
 #[test]
 fn rescued_is_a_starred_done() {
     let mut view = mixed();
-    view.tasks = vec![TaskView { rescued: Some(true), ..timed("agent", DisplayState::Done, 1.0) }];
+    view.tasks = vec![TaskView { rescued: Some(true), ..timed("agent", State::Done, 1.0) }];
     view.quality_summary = QualitySummary::of(&view.tasks);
     let text = view.text(&AT_80, false);
     assert!(text.contains("✓* done  agent  1.0s  rescued by its evaluation\n"), "{text}");
@@ -250,7 +250,7 @@ fn a_status_is_read_into_a_view() {
     status.failure = Some(Failure { class: Class::Timeout.into(), ..Failure::default() });
     status.attempt = 2;
     let view = TaskView::of(&status);
-    assert_eq!((view.state, view.attempt, view.failure), (DisplayState::Done, 2, None));
+    assert_eq!((view.state, view.attempt, view.failure), (State::Done, 2, None));
     status.state = State::Failed;
     assert_eq!(TaskView::of(&status).remark(), "timeout");
 }
@@ -272,7 +272,7 @@ fn explained() -> ExplainView {
         task: "swot".into(),
         description: Some("Strengths and weaknesses".into()),
         recipe: Some("prompt".into()),
-        state: DisplayState::Stale,
+        state: State::Stale,
         verdict: Verdict::Stale,
         cannot_run: false,
         reasons: vec![
@@ -347,7 +347,7 @@ Readers, run only if its outputs differ: summary, report
 #[test]
 fn explain_of_what_need_not_run() {
     let fresh = ExplainView {
-        state: DisplayState::Done,
+        state: State::Done,
         verdict: Verdict::Fresh,
         reasons: vec![],
         drift: vec![],
@@ -431,7 +431,7 @@ fn graph_for_mermaid() {
 "
     );
     let mut coloured = graph();
-    coloured.nodes[1].state = Some(DisplayState::Done);
+    coloured.nodes[1].state = Some(State::Done);
     assert!(coloured.mermaid().ends_with("t2\n  style t1 stroke:#50dc64,stroke-width:2px\n"));
 }
 

@@ -19,7 +19,7 @@ use planexe_base::process::ProcessEnd;
 use planexe_base::record::{Digest, Failure, SCHEMA};
 use planexe_base::style;
 use planexe_pipeline::project::{CommandSpec, ExecutorSpec};
-use planexe_store::jobs::{self, End, JobFiles, JobResult};
+use planexe_store::jobs::{self, JobFiles, JobResult};
 
 /// So long a job that may still write to a task's outputs is waited for, once it was told to end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ pub(super) fn open<'a>(ctx: &'a BuildContext, job: &Job) -> Result<Option<Place<
             && !job.redraw
             && !files.is_revoked()
             && !files.is_asked_to_end()
-            && files.result().is_none_or(|result| result.end != End::Cancelled)
+            && files.result().is_none_or(|result| result.end != ProcessEnd::Cancelled)
     };
     let at = old.iter().rposition(is_ours);
     let adopted = at.map(|at| old.remove(at));
@@ -201,22 +201,15 @@ impl<'a> Place<'a> {
         let request = Request { files, adopted, cancel: job.live.cancel.clone(), seen };
         Ok(match self.desk.run(request) {
             Ended::Result(result) => {
-                let end = match &result.end {
-                    End::Exited(code) => ProcessEnd::Exited(*code),
-                    End::Signalled(signal) => ProcessEnd::Signalled(*signal),
-                    End::TimedOut => ProcessEnd::TimedOut,
-                    End::Stalled => ProcessEnd::Stalled,
-                    End::NotStarted(why) => ProcessEnd::NotStarted(std::io::Error::other(why.clone())),
-                    End::Cancelled => {
-                        let message = format!(
-                            "ended from outside, on {} (cancelled there, or a limit of its queue)",
-                            style::clean(&result.host)
-                        );
-                        let failed = recoverable(FailureClass::Signal, message);
-                        return Ok(Elsewhere::Unmade(Box::new(Outcome::Failed(failed))));
-                    }
-                };
-                Elsewhere::Ended(end, result)
+                if result.end == ProcessEnd::Cancelled {
+                    let message = format!(
+                        "ended from outside, on {} (cancelled there, or a limit of its queue)",
+                        style::clean(&result.host)
+                    );
+                    let failed = recoverable(FailureClass::Signal, message);
+                    return Ok(Elsewhere::Unmade(Box::new(Outcome::Failed(failed))));
+                }
+                Elsewhere::Ended(result.end.clone(), result)
             }
             Ended::Lost(why) => {
                 let message = format!("lost on executor `{}`: {}", self.executor.name, style::clean(&why));
