@@ -132,6 +132,7 @@ fn requests(space: &Space, run: &str) -> Vec<(String, Request)> {
             params: Map::new(),
             params_extra: Map::new(),
             check: None,
+            division: planexe_base::prefix::Division::default(),
         };
         (task, request)
     })

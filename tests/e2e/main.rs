@@ -59,6 +59,7 @@ mod outputs;
 mod pairwise;
 mod price_mode;
 mod program_models;
+mod prompt_cache;
 mod random_pipelines;
 mod read_only;
 mod recipes;

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod message;
 pub mod open_files;
 pub mod pattern;
+pub mod prefix;
 pub mod process;
 pub mod record;
 pub mod run_phase;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use planexe_base::cancel::Level;
 use planexe_base::limits::Limits;
+use planexe_base::prefix::{Marks, Rules, marks};
 use planexe_engine::graph::{Graph, Item, Kind, TaskId, Why};
 use planexe_engine::scheduler::{
     Action, AttemptEnd, Engine, Event, Judged, Mode, OnFailure, Options, Resolution, TaskInfo, Work,
@@ -138,6 +139,12 @@ impl World {
     }
 }
 
+/// Marks of a prompt that begins like some others.
+fn some_marks(rng: &mut Rng) -> Marks {
+    let shared = ["a plan and its course\n", "another plan, and a longer one\n"][rng.below(2) as usize];
+    marks(b"", "", &format!("{}{}", shared.repeat(150), rng.below(9)))
+}
+
 /// One build over a random graph with random ends; checks what must hold at every step.
 fn run(seed: u64) {
     let mut rng = Rng(seed);
@@ -168,6 +175,10 @@ fn run(seed: u64) {
     }
     let mut engine = Engine::new(graph, Mode::Build, Options { on_failure, only: false }, infos, slots);
     engine.know(past.clone());
+    let lifetime = Duration::from_secs(rng.below(9));
+    let caches =
+        [Some(4), None].map(|markers| rng.chance(70).then_some(Rules { markers, min_tokens: 64, lifetime }));
+    engine.know_caches(&caches);
     engine.want(&targets);
     let mut world = World {
         seed,
@@ -199,7 +210,11 @@ fn run(seed: u64) {
                         0..3 => Judged::Fresh,
                         3 => Judged::Skipped,
                         4 => Judged::Stale(Work { cpu: true, ..Work::default() }),
-                        _ => Judged::Stale(Work { endpoints: vec![0, 1], ..Work::default() }),
+                        _ => Judged::Stale(Work {
+                            endpoints: vec![0, 1],
+                            marks: some_marks(&mut rng),
+                            ..Work::default()
+                        }),
                     };
                     engine.on(Event::Judged(task, judged), now);
                 }
@@ -237,6 +252,9 @@ fn run(seed: u64) {
             continue;
         }
         let id = ids[rng.below(ids.len() as u64) as usize];
+        if rng.chance(30) {
+            engine.first_token(id, now);
+        }
         if world.running[&id].is_some() && rng.chance(30) {
             // Its answer is on disk, and others may ask while it goes on.
             engine.answered(id, planexe_base::call::Usage::default(), now);

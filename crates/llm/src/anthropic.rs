@@ -6,14 +6,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::attachment;
+use super::cache;
 use super::classify::{self, Said, rejects_schema};
 use super::http::{Endpoint, Exchange, Format};
 use super::openai::turns;
 use super::stream::Event;
 use super::whole::{Draft, Finish};
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, probe, structured};
-use crate::config::{Model, Price, Server};
+use planexe_base::prefix::Division;
+
+use crate::config::{Cache, Model, Price, SchemaForm, Server};
 
 /// `max_tokens` is required there; this is what is asked where nobody says.
 const MAX_TOKENS: u64 = 16_384;
@@ -24,11 +26,21 @@ pub struct Anthropic {
     max_output: Option<u64>,
     /// The server refused a schema once: it is put into the prompt from then on.
     schema_in_words: AtomicBool,
+    /// The server refused marks for its cache once.
+    unmarked: AtomicBool,
+    /// What is marked is kept for an hour.
+    hour: bool,
 }
 
 impl Anthropic {
     pub(super) fn new(endpoint: Endpoint, model: &Model) -> Anthropic {
-        Anthropic { endpoint, max_output: model.max_output, schema_in_words: AtomicBool::new(false) }
+        Anthropic {
+            endpoint,
+            max_output: model.max_output,
+            schema_in_words: AtomicBool::new(model.schemas == Some(SchemaForm::Words)),
+            unmarked: AtomicBool::new(false),
+            hour: model.cache == Some(Cache::Hour),
+        }
     }
 
     /// The body, and whether the schema is asked for natively in it.
@@ -42,18 +54,20 @@ impl Anthropic {
         let mut body = Map::new();
         body.insert("model".into(), json!(self.endpoint.model));
         body.insert("max_tokens".into(), json!(self.max_output.unwrap_or(MAX_TOKENS)));
-        if !request.system.trim().is_empty() {
-            body.insert("system".into(), json!(request.system));
+        let turns = turns(request, words);
+        let first = turns.first().map_or("", |(_, text)| text);
+        let (system, first) = if self.unmarked.load(Ordering::Relaxed) {
+            let whole = Request { division: Division::default(), ..request.clone() };
+            cache::anthropic(&whole, first, false)
+        } else {
+            cache::anthropic(request, first, self.hour)
+        };
+        if let Some(system) = system {
+            body.insert("system".into(), system);
         }
-        let messages: Value = turns(request, words)
-            .into_iter()
-            .enumerate()
-            .map(|(at, (role, content))| {
-                let files = if at == 0 { &*request.files } else { &[] };
-                json!({ "role": role, "content": attachment::anthropic(files, &content) })
-            })
-            .collect();
-        body.insert("messages".into(), messages);
+        let later = turns.iter().skip(1).map(|(role, text)| json!({ "role": role, "content": text }));
+        let messages = std::iter::once(json!({ "role": "user", "content": first })).chain(later);
+        body.insert("messages".into(), messages.collect());
         let mut output = Map::new();
         for (name, value) in &request.params {
             match name.as_str() {
@@ -99,6 +113,13 @@ impl Provider for Anthropic {
             let said = Said { message: error.message.text.clone(), ..Said::default() };
             if native && error.class == Class::BadRequest && rejects_schema(error.status, &said) {
                 self.schema_in_words.store(true, Ordering::Relaxed);
+                error.adapted = true;
+            }
+            if error.class == Class::BadRequest
+                && said.message.contains("cache_control")
+                && !request.division.cuts.is_empty()
+                && !self.unmarked.swap(true, Ordering::Relaxed)
+            {
                 error.adapted = true;
             }
             error

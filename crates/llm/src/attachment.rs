@@ -215,11 +215,18 @@ pub(crate) fn openai(files: &[Attachment], text: &str) -> Value {
 
 /// The same in Anthropic's.
 pub(crate) fn anthropic(files: &[Attachment], text: &str) -> Value {
-    with_text(files, text, |file| {
-        let kind = if file.media == Media::Pdf { "document" } else { "image" };
-        let source = json!({ "type": "base64", "media_type": file.media.name(), "data": file.base64() });
-        json!({ "type": kind, "source": source })
-    })
+    with_text(files, text, anthropic_block)
+}
+
+/// The same before a text in parts.
+pub(crate) fn anthropic_before(files: &[Attachment], parts: Vec<Value>) -> Value {
+    files.iter().map(anthropic_block).chain(parts).collect()
+}
+
+fn anthropic_block(file: &Attachment) -> Value {
+    let kind = if file.media == Media::Pdf { "document" } else { "image" };
+    let source = json!({ "type": "base64", "media_type": file.media.name(), "data": file.base64() });
+    json!({ "type": kind, "source": source })
 }
 
 /// Images as Ollama wants them, beside the text.

@@ -87,6 +87,10 @@ pub struct Model {
     pub price: Option<Price>,
     /// `openai`: at which price calls are made (default `now`).
     pub price_mode: Option<PriceMode>,
+    /// `openai` and `anthropic`: how the server's cache of prompts is used (default `auto`, not on this machine).
+    pub cache: Option<Cache>,
+    /// `openai`, `anthropic` and `ollama`: how the schema of an answer is asked for (default `native`).
+    pub schemas: Option<SchemaForm>,
     /// How long to wait for each part of a call.
     pub timeouts: CallTimeouts,
     /// How often a failed call is retried, and with which pauses.
@@ -117,6 +121,29 @@ pub enum PriceMode {
     Now,
     /// OpenAI's service tier `flex`: half the price, slower, and sometimes refused for a while.
     Flex,
+}
+
+/// How a server's cache of prompts is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// Of calls whose prompts begin alike the first goes ahead; the beginning is marked where the server wants that.
+    Auto,
+    /// The same, and `anthropic` is asked to keep it for an hour, not five minutes: writing it costs twice the input.
+    #[serde(rename = "1h")]
+    Hour,
+    /// Nothing is done for it.
+    Off,
+}
+
+/// How the schema of an answer is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaForm {
+    /// By the server's own means, if it has them.
+    Native,
+    /// At the end of the prompt, so that prompts with other schemas begin alike for a server's cache.
+    Words,
 }
 
 /// A program that serves the openai dialect, with its quirks.

@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod anthropic;
 pub mod attachment;
+pub mod cache;
 pub mod ceiling;
 pub mod classify;
 pub mod command;
@@ -58,6 +59,7 @@ use crate::keys::{KeyRing, Secret, Site};
 use planexe_base::cancel::Cancel;
 use planexe_base::limits::Limits;
 use planexe_base::message::Message;
+use planexe_base::prefix::Division;
 use planexe_base::process::Lifeline;
 use planexe_base::record::Digest;
 
@@ -88,6 +90,8 @@ pub struct Request {
     pub params: Map<String, Value>,
     /// Fields added to the body as they are.
     pub params_extra: Map<String, Value>,
+    /// How the prompt is divided, so that a server's cache is used; the text is the same.
+    pub division: Division,
     /// What the answer is held against, so that `simulated` can make up one that passes; never sent.
     pub check: Option<Arc<dyn Adjust>>,
 }

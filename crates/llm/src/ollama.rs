@@ -14,7 +14,7 @@ use super::http::{Endpoint, Exchange, Format};
 use super::openai::turns;
 use super::whole::{Draft, Finish};
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, probe};
-use crate::config::{Model, Price};
+use crate::config::{Model, Price, SchemaForm};
 
 /// One endpoint of this dialect.
 pub struct Ollama {
@@ -29,7 +29,11 @@ const TOP_LEVEL: [&str; 3] = ["think", "keep_alive", "logprobs"];
 
 impl Ollama {
     pub(super) fn new(endpoint: Endpoint, model: &Model) -> Ollama {
-        Ollama { endpoint, context_window: model.context_window, schema_in_words: AtomicBool::new(false) }
+        Ollama {
+            endpoint,
+            context_window: model.context_window,
+            schema_in_words: AtomicBool::new(model.schemas == Some(SchemaForm::Words)),
+        }
     }
 
     fn body(&self, request: &Request) -> Value {

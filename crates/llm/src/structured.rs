@@ -47,7 +47,7 @@ pub fn in_words(schema: &Value) -> String {
     format!(
         "Answer with one JSON value and nothing else: no explanation before or after it, no code fence. \
          It must be valid under this JSON Schema:\n\n{}",
-        serde_json::to_string_pretty(schema).unwrap_or_default()
+        schema
     )
 }
 

@@ -269,6 +269,8 @@ fn engine(
     let infos = task_infos(project, index);
     let mut engine = Engine::new(project.graph.clone(), Mode::Build, scheduling, infos, slots);
     engine.know(index.usual_durations(is_item));
+    let caches = project.endpoints.iter().map(|endpoint| planexe_llm::cache::rules(&endpoint.model));
+    engine.know_caches(&caches.collect::<Vec<_>>());
     if options.jobs.is_none() && !matches!(session.make, Make::None) {
         engine.set_cores(1);
     }

@@ -11,6 +11,7 @@ use crate::runner::providers::Providers;
 use crate::runner::{AttemptHistory, EndedAlone, Job, Live, Mark, OtherFields, Turns};
 use planexe_base::cancel::Cancel;
 use planexe_base::clock;
+use planexe_base::prefix::Division;
 use planexe_base::record::Marker;
 use planexe_engine::graph::{Task, TaskId};
 use planexe_engine::staleness::{Decision, Rules, StaleReason};
@@ -122,6 +123,7 @@ pub(super) struct JobContext<'a> {
     /// Told that an answer is on disk.
     pub(super) answered: Box<dyn Fn(Usage) + Send>,
     pub(super) turns: Box<dyn Turns>,
+    pub(super) division: Division,
 }
 
 impl Pending {
@@ -224,6 +226,7 @@ impl Pending {
             merges,
             attempt: self.base_attempt.saturating_add(attempt).saturating_sub(self.uncounted),
             endpoint: endpoint.unwrap_or(0),
+            division: with.division,
             prepared,
             former,
             redraw,
@@ -284,6 +287,11 @@ impl Attempt {
 
     pub(super) fn elapsed(&self) -> Duration {
         self.live.started.elapsed()
+    }
+
+    /// Whether its answer has begun.
+    pub(super) fn has_first_token(&self) -> bool {
+        self.live.call.snapshot().0 >= 2
     }
 
     pub(super) fn number(&self) -> u32 {

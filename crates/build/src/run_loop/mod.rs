@@ -28,7 +28,7 @@ use planexe_store::control::Controls;
 use planexe_store::null_build::UpToDate;
 use planexe_ui::progress::Sink;
 
-use attempts::Attempts;
+use attempts::{Attempt, Attempts};
 use caches::Caches;
 use callers::Callers;
 use inbox::{Inbox, WorkerMessage};
@@ -69,6 +69,8 @@ mod workers;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
+/// How often first tokens are looked for while calls wait for one.
+const FIRST_TOKEN: Duration = Duration::from_millis(10);
 /// How often control files and tasks that get nowhere are looked for.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -174,6 +176,7 @@ impl<'a> Build<'a> {
         let (mut shown, mut looked) = (self.pace.began(), self.pace.began());
         let mut pause = TICK;
         loop {
+            self.look_for_first_tokens();
             self.act();
             self.look_for_patience();
             self.let_callers_begin();
@@ -228,11 +231,23 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// What goes to a server's cache is there once its answer begins.
+    fn look_for_first_tokens(&mut self) {
+        let now = self.now();
+        let begun = |id: &&TaskId| self.attempts.at_work(**id).is_some_and(Attempt::has_first_token);
+        let begun: Vec<TaskId> = self.engine.leading().0.iter().filter(begun).copied().collect();
+        for id in begun {
+            self.engine.first_token(id, now);
+        }
+    }
+
     /// Waits until something happens, or it is time to look again.
     fn wait(&mut self) {
         let wakeups = [self.engine.wakeup(self.now()), self.callers.wakeup()];
         let wakeup = wakeups.into_iter().flatten().min().map(|at| at.saturating_sub(self.now()));
-        let mut message = self.inbox.wait(wakeup.unwrap_or(TICK).min(TICK));
+        // Who waits for the first token of another is not kept waiting.
+        let most = if self.engine.leading().1 { FIRST_TOKEN } else { TICK };
+        let mut message = self.inbox.wait(wakeup.unwrap_or(most).min(most));
         while let Some(one) = message {
             self.take_in_message(one);
             message = self.inbox.next();

@@ -3,14 +3,17 @@
 use super::Build;
 use super::inbox::{Inbox, WorkerMessage};
 use super::workers::Workers;
-use crate::check_staleness::Judgement;
+use crate::check_staleness::{Judgement, Prepared};
 use crate::jobserver::{Answer, Tokens};
 use jobserver::Client;
 use planexe_base::fs;
+use planexe_base::prefix::Marks;
 use planexe_engine::graph::{Task, TaskId};
 use planexe_engine::scheduler::Work;
 use planexe_engine::slots::Share;
-use planexe_pipeline::project::{Evaluator, Project, Recipe};
+use planexe_llm::cache;
+use planexe_llm::config::Model;
+use planexe_pipeline::project::{Evaluator, Project, PromptSpec, Recipe};
 use planexe_store::candidates::{Candidate, CandidateFile};
 
 /// The threads of a build, and its share of make's.
@@ -74,6 +77,9 @@ impl Build<'_> {
                         let text = (it.prompt.len() + it.system.len()) as u64;
                         tokens_of(text) + planexe_llm::attachment::tokens(&it.attached)
                     });
+                    if let (Some(it), Some(&first)) = (prepared, prompt.models.first()) {
+                        work.marks = marks_of(&self.project.endpoints[first].model, prompt, it);
+                    }
                 }
             }
             _ => {}
@@ -99,6 +105,16 @@ impl Build<'_> {
             None => {}
         }
         work
+    }
+}
+
+/// By what a prompt is known to begin like others, where its server has a cache.
+fn marks_of(model: &Model, prompt: &PromptSpec, prepared: &Prepared) -> Marks {
+    let Prepared { system, prompt: text, attached, .. } = prepared;
+    let schema = prompt.schema.as_ref().map(|schema| &schema.value);
+    match cache::rules(model) {
+        Some(_) => cache::marks_of(model, system, text, schema, attached),
+        None => Marks::default(),
     }
 }
 

@@ -73,7 +73,8 @@ impl Build<'_> {
         let sender = self.inbox.sender();
         let answered = Box::new(move |usage| drop(sender.send(WorkerMessage::Answered(id, usage))));
         let turns = Box::new(WorkersTurns(self.inbox.sender()));
-        let with = JobContext { task, rules, cancel: &self.ctx.cancel, answered, turns };
+        let division = self.engine.division(id).clone();
+        let with = JobContext { task, rules, cancel: &self.ctx.cancel, answered, turns, division };
         self.attempts.pending_mut(id)?.job(attempt, endpoint, with).map(Box::new)
     }
 

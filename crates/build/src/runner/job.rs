@@ -8,6 +8,7 @@ use super::isolated;
 use super::live::Live;
 use crate::check_staleness::Prepared;
 use planexe_base::cancel::Cancel;
+use planexe_base::prefix::Division;
 use planexe_base::record::{Done, State};
 use planexe_engine::graph::Task;
 use planexe_engine::slots::CallEnd;
@@ -25,6 +26,8 @@ pub struct Job {
     pub attempt: u32,
     /// Position in the prompt's list of models.
     pub endpoint: usize,
+    /// How its prompt is divided for the cache of its server.
+    pub division: Division,
     /// What it is made from.
     pub prepared: Prepared,
     /// The `.DONE` there was.

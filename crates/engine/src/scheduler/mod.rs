@@ -15,7 +15,9 @@ use planexe_base::call::Usage;
 use planexe_base::cancel::Level;
 use planexe_base::failure_class::Class;
 use planexe_base::limits::Start;
+use planexe_base::prefix::{Book, Division};
 
+mod alike;
 mod fanout;
 mod lanes;
 mod protocol;
@@ -26,6 +28,7 @@ pub use protocol::{
     Action, AttemptEnd, Event, Judged, Mode, OnFailure, Options, Queue, Resolution, Target, TaskInfo, Work,
 };
 
+use alike::Follower;
 pub use fanout::needed;
 use queue::Candidate;
 pub use reopen::Reopened;
@@ -64,6 +67,12 @@ struct Node {
     /// Its pause is one for a server that is away.
     outage: bool,
     held: Option<Needs>,
+    /// The endpoint its last attempt asked.
+    held_endpoint: Option<usize>,
+    /// How the prompt of its last attempt is divided.
+    division: Division,
+    /// The endpoint whose book has its prompt.
+    counted: Option<usize>,
     /// How its call ended, once told.
     call: Option<CallEnd>,
     /// Something it needs is made anew: however its attempt ends, it is judged again.
@@ -98,6 +107,12 @@ pub struct Engine {
     lanes: HashMap<usize, TaskId>,
     /// Whose turn it is in a lane, and the tasks before it.
     turns: HashMap<usize, (TaskId, Vec<bool>)>,
+    /// By endpoint: which prompts begin alike, and what its server has in its cache.
+    books: Vec<Option<Book>>,
+    /// Running tasks that bring something there.
+    leaders: Vec<TaskId>,
+    /// Ready tasks that wait for the first token of one of them.
+    followers: Vec<Follower>,
 }
 
 impl Engine {
@@ -122,6 +137,9 @@ impl Engine {
             active: 0,
             lanes: HashMap::new(),
             turns: HashMap::new(),
+            books: Vec::new(),
+            leaders: Vec::new(),
+            followers: Vec::new(),
         };
         engine.nodes.resize(engine.graph.len(), Engine::new_node(false));
         engine.measure_paths();
@@ -146,6 +164,9 @@ impl Engine {
             endpoint: 0,
             outage: false,
             held: None,
+            held_endpoint: None,
+            division: Division::default(),
+            counted: None,
             call: None,
             outdated: false,
             expected: 0.0,
@@ -269,6 +290,9 @@ impl Engine {
                         let node = &mut self.nodes[id.index()];
                         // One that is judged again begins anew.
                         (node.attempts, node.endpoint) = (0, work.first);
+                        if node.work.marks != work.marks {
+                            node.counted = None;
+                        }
                         node.work = work;
                         self.enqueue_or_hold(id, now);
                     }
@@ -313,6 +337,8 @@ impl Engine {
 
     fn ended(&mut self, id: TaskId, end: AttemptEnd, now: Duration) {
         self.active -= 1;
+        let came = matches!(self.nodes[id.index()].call, Some((Ok(_), _)));
+        self.lead_no_more(id, came, now);
         if let Some(held) = self.nodes[id.index()].held.take() {
             let call = self.nodes[id.index()].call.take();
             self.slots.release(held, call, now);
@@ -480,6 +506,7 @@ impl Engine {
                 self.enqueue(id, now);
             }
         }
+        self.lose_patience(now);
         if self.may_start() {
             self.start_ready(now);
         }
@@ -520,7 +547,9 @@ impl Engine {
     }
 
     fn has_open(&self) -> bool {
-        self.ready.values().any(|heap| !heap.is_empty()) || !self.backoff.is_empty()
+        self.ready.values().any(|heap| !heap.is_empty())
+            || !self.backoff.is_empty()
+            || !self.followers.is_empty()
     }
 
     /// Sets how many commands may run at once.

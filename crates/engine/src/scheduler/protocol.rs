@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::graph::{Item, TaskId};
 use crate::slots::Share;
 use planexe_base::cancel::Level;
+use planexe_base::prefix::Marks;
 
 /// Whether stale tasks are run, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Work {
     pub first: usize,
     /// Tokens the call is expected to take, for limits per minute.
     pub tokens: u64,
+    /// By which prompts that begin alike are found; empty if its call uses no cache of a server.
+    pub marks: Marks,
     /// Whether it takes a core.
     pub cpu: bool,
     /// How much of this machine it takes.

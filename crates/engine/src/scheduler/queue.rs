@@ -55,8 +55,10 @@ impl Engine {
         };
         let Work { cpu, share, elsewhere, pool, lane, .. } = work;
         let needs = Needs { endpoint, cpu, share, elsewhere, pool, lane };
-        let node = &mut self.nodes[id.index()];
-        node.phase = Phase::Ready;
+        if let Some(endpoint) = endpoint {
+            self.count_prompt(id, endpoint);
+        }
+        self.nodes[id.index()].phase = Phase::Ready;
         let candidate = self.candidate(id);
         self.ready.entry(needs).or_default().push(candidate);
     }
@@ -70,6 +72,7 @@ impl Engine {
                 self.enqueue(candidate.task, now);
             }
         }
+        self.let_go_of(endpoint, now);
     }
 
     /// What waited for a server starts as soon as its slots allow.
@@ -130,13 +133,18 @@ impl Engine {
             } else {
                 heap.retain(|other| other.task != id);
             }
+            if self.follows(id, needs.endpoint, now) {
+                continue;
+            }
             if let Some(lane) = needs.lane {
                 self.lanes.insert(lane, id);
                 self.turns.retain(|_, (next, _)| *next != id);
             }
             let tokens = self.nodes[id.index()].work.tokens;
             self.slots.take(needs, tokens, now);
+            self.lead(id, needs.endpoint, now);
             let node = &mut self.nodes[id.index()];
+            node.held_endpoint = needs.endpoint;
             node.phase = Phase::Running;
             node.held = Some(needs);
             node.attempts += 1;
@@ -193,6 +201,6 @@ impl Engine {
                 self.slots.next_chance(needs, tokens, now)
             })
             .min();
-        [backoff, limits].into_iter().flatten().min()
+        [backoff, limits, self.patience()].into_iter().flatten().min()
     }
 }

@@ -100,6 +100,7 @@ impl Engine {
             heap.retain(|candidate| self.nodes[candidate.task.index()].phase == Phase::Ready);
         }
         self.forget_pauses();
+        self.forget_followers();
         let counts = |id| self.settled(id) == Some(Resolution::Failed) && !self.may_be_absorbed(id);
         self.failed = self.graph.ids().any(counts);
         reopened.tasks.clone_from(&all);

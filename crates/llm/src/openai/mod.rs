@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::attachment;
 use crate::classify::{Said, rejects_schema, wants_completion_tokens};
-use crate::config::{Model, PriceMode, Server};
+use crate::config::{Model, PriceMode, SchemaForm, Server};
 use crate::http::{Endpoint, Exchange};
-use crate::{CallContext, CallError, Class, Health, Provider, Reply, Request, probe, structured};
+use crate::{CallContext, CallError, Class, Health, Provider, Reply, Request, cache, probe, structured};
 
 mod answer;
 
@@ -52,7 +52,7 @@ impl OpenAi {
             endpoint,
             server: AtomicU8::new(index(server)),
             fixed: model.server.is_some(),
-            schema_in_words: AtomicBool::new(false),
+            schema_in_words: AtomicBool::new(model.schemas == Some(SchemaForm::Words)),
             flex: model.price_mode == Some(PriceMode::Flex),
             completion_tokens: AtomicBool::new(false),
         }
@@ -141,6 +141,12 @@ impl OpenAi {
         if server == Server::OpenRouter && shape.is_some() {
             // Without it a provider may be chosen that ignores `response_format`.
             body.insert("provider".into(), json!({ "require_parameters": true }));
+        }
+        // Others may refuse a field that they do not know.
+        if server == Server::Openai
+            && let Some(key) = cache::key(request)
+        {
+            body.insert("prompt_cache_key".into(), json!(key));
         }
         if self.flex {
             body.insert("service_tier".into(), json!("flex"));

@@ -10,6 +10,7 @@ use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
 use planexe_base::message::Message;
+use planexe_base::prefix::Division;
 use planexe_base::record::{Failure, Places, SCHEMA};
 use planexe_base::style;
 use planexe_base::time_boxed::Left;
@@ -100,6 +101,7 @@ impl Asking<'_> {
             schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
             params,
             params_extra: spec.params_extra.clone(),
+            division: if job.evaluates { Division::default() } else { job.division.clone() },
             check: question.check.clone().map(|check| check as Arc<dyn planexe_llm::Adjust>),
         }
     }

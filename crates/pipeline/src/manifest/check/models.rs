@@ -129,6 +129,13 @@ impl Checker<'_> {
         let made_up = matches!(api, Api::Recorded | Api::Simulated);
         let fits = [
             ("price_mode", model.price_mode.is_some(), api == Api::Openai, "openai"),
+            (
+                "cache",
+                model.cache.is_some(),
+                matches!(api, Api::Openai | Api::Anthropic),
+                "openai and anthropic",
+            ),
+            ("schemas", model.schemas.is_some(), network, "openai, anthropic and ollama"),
             ("server", model.server.is_some(), api == Api::Openai, "openai"),
             ("base_url", model.base_url.is_some(), network, "openai, anthropic and ollama"),
             (
