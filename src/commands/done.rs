@@ -230,7 +230,7 @@ fn state_of(store: &Store, unit: &Unit) -> Option<State> {
 /// The decision a task waits with.
 fn waiting_with(store: &Store, unit: &Unit) -> Option<String> {
     match store.read_status(unit.outputs.first()?) {
-        StatusRead::Valid(status) if status.state == State::Waiting => status.decision_id,
+        StatusRead::Valid(status) if status.state == State::Waiting => status.last.decision_id,
         _ => None,
     }
 }

@@ -101,8 +101,9 @@ pub(super) fn resume(context: &Context<'_>, of: Resume) -> Result<Value, ToolErr
     let plan = plan?;
     let seen = seen(&plan);
     // What a person starts with `planexe build` an agent starts with this.
-    let is_open =
-        |task: &TaskView| task.partial == Some(true) || matches!(task.state, State::Stale | State::Damaged);
+    let is_open = |task: &TaskView| {
+        task.quality.partial == Some(true) || matches!(task.state, State::Stale | State::Damaged)
+    };
     match seen.phase {
         RunPhase::NeverStarted => {}
         RunPhase::Completed if seen.standing.declared().any(is_open) => {}

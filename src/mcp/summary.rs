@@ -133,7 +133,7 @@ fn put_tasks(answer: &mut Value, status: &StatusView) {
     );
     put(answer, "running", running);
     let failed = tasks_in(status, State::Failed, |task| {
-        let failure = task.failure.as_ref();
+        let failure = task.result.failure.as_ref();
         json!({
             "task": task.task,
             "class": failure.map(|failure| &failure.class),
@@ -149,7 +149,7 @@ fn put_tasks(answer: &mut Value, status: &StatusView) {
     );
     put(answer, "waiting_for_person", waiting);
     let held = tasks_in(status, State::Pending, |task| {
-        let failure = task.failure.as_ref().map(|failure| short(&reason_of(failure)));
+        let failure = task.result.failure.as_ref().map(|failure| short(&reason_of(failure)));
         json!({ "task": task.task, "doing": task.doing.as_deref().map(short), "message": failure })
     });
     put(answer, "held", held.filter(|_| is_held(status)));

@@ -135,7 +135,7 @@ impl Files {
             wanted: Vec::new(),
         };
         for view in &seen.standing.tasks {
-            let why = view.failure.as_ref().map(|failure| failure.message.to_lines());
+            let why = view.result.failure.as_ref().map(|failure| failure.message.to_lines());
             let needs =
                 (!view.blocked_by.is_empty()).then(|| format!("needs {}", some_names(&view.blocked_by, 5)));
             let why = why.or(needs).or_else(|| view.doing.clone()).unwrap_or_default();

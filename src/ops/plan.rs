@@ -256,7 +256,7 @@ pub fn past(opened: &Opened, index: &Index) -> Result<Past, Error> {
             return None;
         }
         let StatusRead::Valid(status) = opened.store.read_status(first) else { return None };
-        Some((task.name.clone(), status.duration_s?))
+        Some((task.name.clone(), status.last.duration_s?))
     });
     let calls = opened.store.usage_lines()?;
     Ok(Past::new(&opened.project, index, &calls, recorded))

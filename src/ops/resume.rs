@@ -19,7 +19,7 @@ pub fn refuse(seen: &Seen, force: bool) -> Result<(), Error> {
             let stale =
                 |task: &&planexe_ui::views::TaskView| matches!(task.state, State::Stale | State::Damaged);
             let error = |message: String| Error::new(Kind::Refused, message).code("already_complete");
-            let is_partial = seen.standing.declared().any(|task| task.partial == Some(true));
+            let is_partial = seen.standing.declared().any(|task| task.quality.partial == Some(true));
             Err(match seen.standing.declared().filter(stale).count() {
                 0 if is_partial => error("the run is complete, but for items that failed".to_owned())
                     .hint("`planexe build` tries those again"),

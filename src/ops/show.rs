@@ -42,7 +42,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen, id: TaskId) -> Show
         prompt: sent.map(|prepared| prepared.prompt.clone()),
         answer: None,
         log,
-        outputs: standing.map(|view| view.outputs.clone()).unwrap_or_default(),
+        outputs: standing.map(|view| view.result.outputs.clone()).unwrap_or_default(),
         isolation: standing.and_then(|view| view.isolation.clone()),
     }
 }

@@ -109,13 +109,16 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     let last = resume::last_completed(store, &seen.standing);
     let calls = store.calls_so_far();
     let latest = |a: Option<String>, b: Option<String>| a.max(b);
-    let progress =
-        tasks.iter().flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()]).fold(None, latest);
+    let progress = tasks
+        .iter()
+        .flat_map(|task| [task.last.progress_utc.clone(), task.last.ended_utc.clone()])
+        .fold(None, latest);
     let since = |at: &String| planexe_base::clock::seconds_between(at, &planexe_base::clock::now_utc());
     let idle_s = seen.builder().and(progress.as_ref()).and_then(since).map(|seconds| seconds.max(0.0));
     // A call that has not ended, or was cut short with its build, is in no record of calls.
-    let open = |task: &&TaskView| matches!(task.state, State::Running | State::Stopped) && task.api.is_some();
-    let asked = tasks.iter().filter(open).map(|task| task.started_utc.clone()).fold(None, latest);
+    let open =
+        |task: &&TaskView| matches!(task.state, State::Running | State::Stopped) && task.last.api.is_some();
+    let asked = tasks.iter().filter(open).map(|task| task.last.started_utc.clone()).fold(None, latest);
     StatusView {
         schema: planexe_ui::views::SCHEMA,
         server: session.server(),

@@ -124,7 +124,7 @@ fn of_run(
             // Fan-outs of many: what each item rests on is told by its room.
             if status.tasks.len() > 500 {
                 for task in status.tasks.iter_mut().filter(|task| task.family.is_some()) {
-                    task.outputs.clear();
+                    task.result.outputs.clear();
                     task.reasons.truncate(1);
                     task.depends_on.truncate(1);
                 }
@@ -188,7 +188,8 @@ fn task(
     let is_family = seen.survey.graph[id].kind == Kind::Family;
     let at_work = seen.builder().is_some() && view.is_some_and(|view| view.phase.is_some());
     let live = view.filter(|_| at_work).and_then(|view| {
-        let (bytes, _) = fs::read_tail(&store.live_text_path(&name, view.attempt), LONGEST as u64).ok()?;
+        let (bytes, _) =
+            fs::read_tail(&store.live_text_path(&name, view.last.attempt), LONGEST as u64).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     });
     let mut changed = None;

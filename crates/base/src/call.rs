@@ -98,11 +98,11 @@ mod tests {
             Usage { input_tokens: 1, output_tokens: 2, cached_tokens: 9, calls: 3, ..Usage::default() };
         let mut status = Status::new("a", State::Done);
         assert_eq!(serde_json::to_value(&status).unwrap()["usage"], serde_json::Value::Null);
-        status.usage = Some(usage);
+        status.result.usage = Some(usage);
         let json = serde_json::to_string(&status).unwrap();
         let figures = r#""usage":{"input_tokens":1,"output_tokens":2,"cost_usd":0.0,"calls":3}"#;
         assert!(json.contains(figures), "{json}");
         let read: Status = serde_json::from_str(&json).unwrap();
-        assert_eq!(read.usage, Some(Usage { cached_tokens: 0, ..usage }));
+        assert_eq!(read.result.usage, Some(Usage { cached_tokens: 0, ..usage }));
     }
 }

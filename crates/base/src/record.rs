@@ -285,6 +285,69 @@ pub struct Failure {
     pub raw_error: Option<String>,
 }
 
+/// The last attempt of a task: by what, when, and on what it was decided. One of the three parts that `.status` and
+/// `status --json` have in common.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastAttempt {
+    /// Its number: attempts of this task so far, from 1.
+    pub attempt: u32,
+    /// Its start.
+    pub started_utc: Option<String>,
+    /// Its end.
+    pub ended_utc: Option<String>,
+    /// Seconds it took, waiting for slots not counted.
+    pub duration_s: Option<f64>,
+    /// The model's name at its server.
+    pub model: Option<String>,
+    /// The dialect.
+    pub api: Option<String>,
+    /// planexe's process.
+    pub pid: Option<u32>,
+    /// Its host.
+    pub host: Option<String>,
+    /// Last progress seen.
+    pub progress_utc: Option<String>,
+    /// Position in topological order, from 0.
+    pub step: Option<u32>,
+    /// Number of steps.
+    pub steps_total: Option<u32>,
+    /// Digest of what the attempt was decided on.
+    pub decision_id: Option<String>,
+    /// The checkpoint of its completion.
+    pub checkpoint_id: Option<String>,
+}
+
+/// What is to be known of what was made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quality {
+    /// Accepted by an evaluator in spite of its exit status.
+    pub rescued: Option<bool>,
+    /// A recorded answer to another prompt.
+    pub sample: Option<bool>,
+    /// Some instances are missing.
+    pub partial: Option<bool>,
+    /// What a gate that let the pipeline go on has to say all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// The evaluation, if there is one.
+    pub eval: Option<Value>,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttemptResult {
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// What it used, over all its calls.
+    #[serde(serialize_with = "totals_if_any")]
+    pub usage: Option<Usage>,
+    /// Files written.
+    pub outputs: Vec<OutputRecord>,
+}
+
 /// `NAME.status`: the state of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -294,69 +357,15 @@ pub struct Status {
     pub task: String,
     /// The state.
     pub state: State,
-    /// Attempts of this task so far, from 1.
-    #[serde(default)]
-    pub attempt: u32,
-    /// Start of the attempt.
-    #[serde(default)]
-    pub started_utc: Option<String>,
-    /// End of the attempt.
-    #[serde(default)]
-    pub ended_utc: Option<String>,
-    /// Seconds it took, waiting for slots not counted.
-    #[serde(default)]
-    pub duration_s: Option<f64>,
-    /// The model's name at its server.
-    #[serde(default)]
-    pub model: Option<String>,
-    /// The dialect.
-    #[serde(default)]
-    pub api: Option<String>,
-    /// planexe's process.
-    #[serde(default)]
-    pub pid: Option<u32>,
-    /// Its host.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Last progress seen.
-    #[serde(default)]
-    pub progress_utc: Option<String>,
-    /// Position in topological order, from 0.
-    #[serde(default)]
-    pub step: Option<u32>,
-    /// Number of steps.
-    #[serde(default)]
-    pub steps_total: Option<u32>,
-    /// Digest of what the attempt was decided on.
-    #[serde(default)]
-    pub decision_id: Option<String>,
-    /// The checkpoint of its completion.
-    #[serde(default)]
-    pub checkpoint_id: Option<String>,
-    /// Accepted by an evaluator in spite of its exit status.
-    #[serde(default)]
-    pub rescued: Option<bool>,
-    /// A recorded answer to another prompt.
-    #[serde(default)]
-    pub sample: Option<bool>,
-    /// Some instances are missing.
-    #[serde(default)]
-    pub partial: Option<bool>,
-    /// What a gate that let the pipeline go on has to say all the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-    /// The evaluation, if there is one.
-    #[serde(default)]
-    pub eval: Option<Value>,
-    /// Why it failed.
-    #[serde(default)]
-    pub failure: Option<Failure>,
-    /// What it used, over all its calls.
-    #[serde(default, serialize_with = "totals_if_any")]
-    pub usage: Option<Usage>,
-    /// Files written.
-    #[serde(default)]
-    pub outputs: Vec<OutputRecord>,
+    /// Its last attempt.
+    #[serde(flatten)]
+    pub last: LastAttempt,
+    /// What is to be known of what it made.
+    #[serde(flatten)]
+    pub quality: Quality,
+    /// What came of the attempt.
+    #[serde(flatten)]
+    pub result: AttemptResult,
     /// Retry budgets spent so far; they survive a kill and start anew after a final `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budgets: Option<Value>,
@@ -391,27 +400,9 @@ impl Status {
             schema: SCHEMA,
             task: task.into(),
             state,
-            attempt: 0,
-            started_utc: None,
-            ended_utc: None,
-            duration_s: None,
-            model: None,
-            api: None,
-            pid: None,
-            host: None,
-            progress_utc: None,
-            step: None,
-            steps_total: None,
-            decision_id: None,
-            checkpoint_id: None,
-            rescued: None,
-            sample: None,
-            partial: None,
-            warning: None,
-            eval: None,
-            failure: None,
-            usage: None,
-            outputs: Vec::new(),
+            last: LastAttempt::default(),
+            quality: Quality::default(),
+            result: AttemptResult::default(),
             budgets: None,
             isolation: None,
             other: Map::new(),
@@ -517,10 +508,28 @@ mod tests {
     }
 
     #[test]
+    fn a_status_is_written_in_the_order_of_its_format() {
+        let mut status = Status::new("a", State::Done);
+        status.quality.warning = Some("w".to_owned());
+        status.budgets = Some(1.into());
+        status.isolation = Some(Isolated::default());
+        status.other.insert("colour".to_owned(), "red".into());
+        let written = serde_json::to_value(&status).unwrap();
+        let keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys.join(" "),
+            "schema task state attempt started_utc ended_utc duration_s model api pid host progress_utc step \
+             steps_total decision_id checkpoint_id rescued sample partial warning eval failure usage outputs budgets \
+             isolation colour"
+        );
+        assert_eq!(serde_json::from_value::<Status>(written).unwrap(), status);
+    }
+
+    #[test]
     fn a_status_of_a_newer_version_keeps_its_class_and_its_fields() {
         let newer = r#"{"schema":1,"task":"a","state":"failed","failure":{"class":"of_next_year","message":"m"},"colour":"red"}"#;
         let status: Status = serde_json::from_str(newer).unwrap();
-        let class = status.failure.as_ref().map(|failure| &failure.class);
+        let class = status.result.failure.as_ref().map(|failure| &failure.class);
         assert_eq!(class, Some(&FailureClass::Other("of_next_year".to_owned())));
         let written = serde_json::to_value(&status).unwrap();
         assert_eq!(

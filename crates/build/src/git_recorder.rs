@@ -394,20 +394,24 @@ fn of_task(store: &Store, task: &Finished) -> Commit {
         _ => None,
     };
     if let Some(status) = &status {
-        trailer("Attempt", Some(status.attempt.to_string()));
-        trailer("Decision-Id", status.decision_id.clone());
+        trailer("Attempt", Some(status.last.attempt.to_string()));
+        trailer("Decision-Id", status.last.decision_id.clone());
     }
     let checkpoint = done.as_ref().and_then(|done| done.checkpoint_id.clone());
-    trailer("Checkpoint-Id", checkpoint.or(status.as_ref().and_then(|status| status.checkpoint_id.clone())));
+    trailer(
+        "Checkpoint-Id",
+        checkpoint.or(status.as_ref().and_then(|status| status.last.checkpoint_id.clone())),
+    );
     if let Some(status) = &status {
-        trailer("Model", status.model.clone());
+        trailer("Model", status.last.model.clone());
         let cost = status
+            .result
             .usage
             .as_ref()
             .filter(|usage| usage.cost_usd > 0.0)
             .map(|usage| format!("{:.6} USD", usage.cost_usd));
         trailer("Cost", cost);
-        trailer("Sample", (status.sample == Some(true)).then(|| "true".to_owned()));
+        trailer("Sample", (status.quality.sample == Some(true)).then(|| "true".to_owned()));
     }
     if let Some(done) = &done {
         trailer("By", (done.by != By::Build).then(|| done.by.name().to_owned()));

@@ -131,7 +131,7 @@ pub fn accept_to_merge(
         store.write_lane(&lane)?;
         if let (Some(first), Some(status)) = (task.outputs.first(), &judgement.status) {
             let mut status = Status::clone(status);
-            (status.state, status.failure, status.budgets) = (State::Merging, None, None);
+            (status.state, status.result.failure, status.budgets) = (State::Merging, None, None);
             store.write_status(first, &status, Durability::Synced)?;
         }
     }
@@ -239,20 +239,20 @@ fn adopted(
     let mut status =
         judgement.status.as_deref().cloned().unwrap_or_else(|| Status::new(&task.name, State::Done));
     status.state = State::Done;
-    status.failure = None;
+    status.result.failure = None;
     status.budgets = None;
-    status.rescued = None;
+    status.quality.rescued = None;
     // A verdict that is no longer waited for.
-    status.eval = status.eval.filter(|eval| !eval["score"].is_null());
-    status.outputs = outputs;
-    status.decision_id = decision_id;
-    status.ended_utc = Some(now);
-    status.step = Some(project.spec(task).step);
+    status.quality.eval = status.quality.eval.filter(|eval| !eval["score"].is_null());
+    status.result.outputs = outputs;
+    status.last.decision_id = decision_id;
+    status.last.ended_utc = Some(now);
+    status.last.step = Some(project.spec(task).step);
     let mut checkpoint = Checkpoint::new(
         project.spec(task).step,
         &task.name,
-        status.attempt,
-        status.decision_id.as_deref().unwrap_or_default(),
+        status.last.attempt,
+        status.last.decision_id.as_deref().unwrap_or_default(),
         None,
         None,
         project.digest.short(),
@@ -260,7 +260,7 @@ fn adopted(
         done.outputs.clone(),
     );
     done.checkpoint_id = Some(checkpoint.id.clone());
-    status.checkpoint_id = done.checkpoint_id.clone();
+    status.last.checkpoint_id = done.checkpoint_id.clone();
     checkpoint.done = serde_json::to_value(&done).ok();
     Ok((checkpoint, done, status))
 }

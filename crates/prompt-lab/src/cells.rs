@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{Cell, Reference, Variant};
 use planexe_base::failure_class::{Class, FailureClass};
 use planexe_base::pattern;
-use planexe_base::record::{Digest, Failure, State, Status};
+use planexe_base::record::{AttemptResult, Digest, Failure, State, Status};
 use planexe_engine::graph::TaskId;
 use planexe_pipeline::eval_score::Evaluation;
 use planexe_pipeline::load::{self, Locations};
@@ -322,8 +322,9 @@ pub fn is_own(failure: &Failure) -> bool {
 
 fn one(store: &Store, output: &str) -> Became {
     let StatusRead::Valid(status) = store.read_status(output) else { return Became::default() };
-    let Status { state, eval, failure, usage, outputs, duration_s, .. } = *status;
-    let evaluation = Evaluation::of(eval.as_ref());
+    let Status { state, last, quality, result, .. } = *status;
+    let AttemptResult { failure, usage, outputs } = result;
+    let evaluation = Evaluation::of(quality.eval.as_ref());
     let usage = usage.unwrap_or_default();
     let own = failure.as_ref().is_some_and(is_own);
     let mut became = Became {
@@ -333,7 +334,7 @@ fn one(store: &Store, output: &str) -> Became {
         output_tokens: usage.output_tokens,
         cost_usd: usage.cost_usd,
         calls: usage.calls,
-        seconds: duration_s.unwrap_or_default(),
+        seconds: last.duration_s.unwrap_or_default(),
         ..Became::default()
     };
     match state {

@@ -281,7 +281,7 @@ struct Answer {
 /// What was said, or class and message of what kept it from being said.
 fn heard(store: &Store, output: &str) -> Result<Heard, Option<(FailureClass, String)>> {
     let StatusRead::Valid(status) = store.read_status(output) else { return Err(None) };
-    match (status.state, status.failure) {
+    match (status.state, status.result.failure) {
         (State::Done, _) => {
             let bytes = fs::read(&store.path(output)).map_err(|_| None)?;
             let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| None)?;

@@ -61,13 +61,13 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         by_user: view.by_user.clone(),
         changed_inputs: Vec::new(),
         cannot_run: judgement.is_some_and(|judgement| judgement.failure.is_some()),
-        attempt: view.attempt,
-        failure: view.failure.clone(),
-        eval: Evaluation::of(view.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
+        attempt: view.last.attempt,
+        failure: view.result.failure.clone(),
+        eval: Evaluation::of(view.quality.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
         isolation: view.isolation.clone(),
         asked: (view.state == State::Waiting && spec.isolate.is_none())
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),
-        warning: view.warning.clone(),
+        warning: view.quality.warning.clone(),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
         asks: asks(project, spec, judgement),
         next: Vec::new(),
@@ -94,7 +94,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
 
 /// When a task was done that has no marker of its own: a fan-out, once all its instances are.
 fn ended_well(view: &TaskView) -> Option<String> {
-    view.ended_utc.clone().filter(|_| view.state.is_complete())
+    view.last.ended_utc.clone().filter(|_| view.state.is_complete())
 }
 
 /// Declared tasks that read what a task writes.
@@ -141,7 +141,7 @@ fn roots(sources: &Sources<'_>, id: TaskId) -> Vec<InstanceView> {
 
 fn in_a_line(view: &TaskView) -> InstanceView {
     let mut reasons: Vec<String> = view.reasons.iter().map(|reason| reason.message.clone()).collect();
-    reasons.extend(view.failure.as_ref().map(reason_of));
+    reasons.extend(view.result.failure.as_ref().map(reason_of));
     if reasons.is_empty() && !view.depends_on.is_empty() {
         reasons.push(format!("depends on {}", view.depends_on.join(", ")));
     }

@@ -67,7 +67,7 @@ pub fn judge(view: &mut GraphView, tasks: &[TaskView]) {
         view.nodes.iter().enumerate().map(|(at, node)| (node.task.clone(), at)).collect();
     let mut takes = vec![0.0_f64; view.nodes.len()];
     for task in tasks {
-        let seconds = task.duration_s.or(task.expected_s).unwrap_or(0.0);
+        let seconds = task.last.duration_s.or(task.expected_s).unwrap_or(0.0);
         if let Some(&at) = at.get(&task.task) {
             view.nodes[at].state = Some(task.state);
             takes[at] = takes[at].max(seconds);

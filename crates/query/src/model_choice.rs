@@ -58,6 +58,6 @@ fn left_by(judgement: Option<&Judgement>) -> Option<Budgets> {
     let judgement = judgement?;
     let status = judgement.status.as_deref().filter(|status| status.state != State::Done)?;
     let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
-    let budgets = status.budgets.clone().filter(|_| status.decision_id.as_ref() == decision)?;
+    let budgets = status.budgets.clone().filter(|_| status.last.decision_id.as_ref() == decision)?;
     serde_json::from_value(budgets).ok()
 }

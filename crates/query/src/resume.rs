@@ -26,7 +26,8 @@ pub struct LastCompleted {
 
 /// The task completed last, by the checkpoints; by the sidecars where those are lost.
 pub fn last_completed(store: &Store, standing: &Standing) -> LastCompleted {
-    let now = |name: &str| standing.tasks.iter().find(|task| task.task == name).and_then(|task| task.step);
+    let now =
+        |name: &str| standing.tasks.iter().find(|task| task.task == name).and_then(|task| task.last.step);
     if let Ok(Some(last)) = store.checkpoints().last() {
         return LastCompleted {
             step: i64::from(now(&last.task).unwrap_or(last.step)),
@@ -35,12 +36,14 @@ pub fn last_completed(store: &Store, standing: &Standing) -> LastCompleted {
             pipeline_hash: Some(last.pipeline_hash),
         };
     }
-    let done = standing.tasks.iter().filter(|task| task.state.is_complete() && !task.outputs.is_empty());
-    let last: Option<&TaskView> = done.max_by(|a, b| (&a.ended_utc, a.step).cmp(&(&b.ended_utc, b.step)));
+    let done =
+        standing.tasks.iter().filter(|task| task.state.is_complete() && !task.result.outputs.is_empty());
+    let last: Option<&TaskView> =
+        done.max_by(|a, b| (&a.last.ended_utc, a.last.step).cmp(&(&b.last.ended_utc, b.last.step)));
     LastCompleted {
-        step: last.and_then(|task| task.step).map_or(-1, i64::from),
+        step: last.and_then(|task| task.last.step).map_or(-1, i64::from),
         task: last.map(|task| task.task.clone()),
-        checkpoint_id: last.and_then(|task| task.checkpoint_id.clone()),
+        checkpoint_id: last.and_then(|task| task.last.checkpoint_id.clone()),
         pipeline_hash: None,
     }
 }
@@ -60,7 +63,7 @@ pub fn resume_view(
         let prepared = survey.judgements.get(&id).and_then(|judgement| judgement.prepared.as_ref());
         prepared
             .map(|prepared| prepared.decision_id.clone())
-            .or_else(|| standing.of(id).and_then(|view| view.decision_id.clone()))
+            .or_else(|| standing.of(id).and_then(|view| view.last.decision_id.clone()))
     });
     let edited = match &last.pipeline_hash {
         Some(hash) if hash != project.digest.short() => edited(survey),
@@ -78,7 +81,7 @@ pub fn resume_view(
         last_progress_at: standing
             .tasks
             .iter()
-            .flat_map(|task| [task.progress_utc.clone(), task.ended_utc.clone()])
+            .flat_map(|task| [task.last.progress_utc.clone(), task.last.ended_utc.clone()])
             .flatten()
             .max(),
         edited,

@@ -155,7 +155,7 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         Checkpoint::new(
             of.step,
             &task,
-            status.attempt,
+            status.last.attempt,
             &of.decision_id,
             of.sandbox_ref.as_deref(),
             of.id.as_deref(),
@@ -165,10 +165,10 @@ fn commit_inner(store: &Store, commit: Commit) -> Result<Committed, FsError> {
         )
     });
     done.outputs = records.clone();
-    status.outputs = records;
+    status.result.outputs = records;
     if let Some(checkpoint) = &checkpoint {
         done.checkpoint_id = Some(checkpoint.id.clone());
-        status.checkpoint_id = Some(checkpoint.id.clone());
+        status.last.checkpoint_id = Some(checkpoint.id.clone());
         store.checkpoints().append(&WithDone { checkpoint, done: &done }, durability)?;
     }
     // Its folder was looked at above, and the old marker is gone.
@@ -257,14 +257,17 @@ mod tests {
     use crate::StatusRead;
     use crate::fixtures::{done, store, text, write};
     use planexe_base::fs::fault;
-    use planexe_base::record::{Marker, State};
+    use planexe_base::record::{LastAttempt, Marker, State};
 
     fn attempt(outputs: &[(&str, Content)], fingerprint: &str) -> Commit {
         Commit {
             task: "swot".into(),
             outputs: outputs.iter().map(|(name, content)| ((*name).to_owned(), content.clone())).collect(),
             done: Done { fingerprint: Digest::of(fingerprint.as_bytes()), ..done() },
-            status: Status { attempt: 1, ..Status::new("swot", State::Done) },
+            status: Status {
+                last: LastAttempt { attempt: 1, ..LastAttempt::default() },
+                ..Status::new("swot", State::Done)
+            },
             checkpoint: Some(CheckpointOf {
                 step: 3,
                 decision_id: "d".into(),
@@ -301,10 +304,10 @@ mod tests {
         assert_eq!(*done, committed.done);
         assert_eq!(done.outputs[1].blake3, Digest::of(b"md"));
         let StatusRead::Valid(status) = store.read_status("swot.json") else { panic!() };
-        assert_eq!((status.state, status.outputs.len()), (State::Done, 2));
+        assert_eq!((status.state, status.result.outputs.len()), (State::Done, 2));
         let checkpoint = store.checkpoints().last().unwrap().unwrap();
         assert_eq!(Some(&checkpoint.id), done.checkpoint_id.as_ref());
-        assert_eq!(Some(checkpoint.id), status.checkpoint_id);
+        assert_eq!(Some(checkpoint.id), status.last.checkpoint_id);
         assert!(store.history().entries_all().unwrap().is_empty());
     }
 

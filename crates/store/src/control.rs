@@ -220,11 +220,11 @@ impl Store {
             // Done without a marker means a fresh draw; anything else begins from the beginning.
             if status.state != State::Done {
                 status.state = State::Pending;
-                status.failure = None;
+                status.result.failure = None;
             }
             status.budgets = None;
             // Its rounds begin anew as well.
-            status.eval = None;
+            status.quality.eval = None;
             self.write_status(first, &status, Durability::Synced)?;
         }
         self.remove_done(first, Durability::Synced)?;

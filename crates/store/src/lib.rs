@@ -224,7 +224,9 @@ pub fn task_dir_name(task: &str) -> String {
 mod fixtures {
     use super::*;
     use crate::commit::{CheckpointOf, Commit, Content};
-    use planexe_base::record::{By, Digest, Done, InputRecord, OutputRecord, SCHEMA, State, Status};
+    use planexe_base::record::{
+        By, Digest, Done, InputRecord, LastAttempt, OutputRecord, SCHEMA, State, Status,
+    };
 
     pub(crate) fn store() -> (tempfile::TempDir, Store) {
         // Thousands of small files: in memory where that is to be had.
@@ -259,7 +261,10 @@ mod fixtures {
             task: task.into(),
             outputs: vec![(format!("{task}.json"), Content::Bytes(content.into()))],
             done: Done { task: task.into(), completed_utc: planexe_base::clock::now_utc(), ..done() },
-            status: Status { attempt: 1, ..Status::new(task, State::Done) },
+            status: Status {
+                last: LastAttempt { attempt: 1, ..LastAttempt::default() },
+                ..Status::new(task, State::Done)
+            },
             checkpoint: Some(CheckpointOf {
                 step,
                 decision_id: format!("{:?}", std::time::Instant::now()),

@@ -237,12 +237,12 @@ impl Store {
         };
         let made = |checkpoint: &Checkpoint| {
             let mut status = Status::new(&checkpoint.task, State::Done);
-            status.attempt = checkpoint.attempt;
-            status.step = Some(checkpoint.step);
-            status.ended_utc = Some(checkpoint.time_utc.clone());
-            status.decision_id = Some(checkpoint.decision_id.clone());
-            status.checkpoint_id = Some(checkpoint.id.clone());
-            status.outputs = checkpoint.outputs.clone();
+            status.last.attempt = checkpoint.attempt;
+            status.last.step = Some(checkpoint.step);
+            status.last.ended_utc = Some(checkpoint.time_utc.clone());
+            status.last.decision_id = Some(checkpoint.decision_id.clone());
+            status.last.checkpoint_id = Some(checkpoint.id.clone());
+            status.result.outputs = checkpoint.outputs.clone();
             status
         };
         Ok(checkpoints

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use planexe_base::limits::Limits;
-use planexe_base::record::{By, Digest, Done, Marker, OutputRecord, SCHEMA, State, Status};
+use planexe_base::record::{By, Digest, Done, LastAttempt, Marker, OutputRecord, SCHEMA, State, Status};
 use planexe_engine::fingerprint::Fingerprint;
 use planexe_engine::graph::{Decl, Graph, Item, Kind, TaskId, Why};
 use planexe_engine::scheduler::{Action, AttemptEnd, Engine, Event, Judged, Mode, Options, TaskInfo, Work};
@@ -373,7 +373,12 @@ impl World {
                 steps.push_back(Step::SyncFolder(folder(path).to_owned()));
             }
         };
-        let status = |state| json(&Status { attempt: 1, ..Status::new(name.as_str(), state) });
+        let status = |state| {
+            json(&Status {
+                last: LastAttempt { attempt: 1, ..LastAttempt::default() },
+                ..Status::new(name.as_str(), state)
+            })
+        };
         let synced = paid && !careless.status_unsynced;
         if paid {
             steps_first.push_back(Step::SyncAll);

@@ -37,9 +37,10 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
             StatusRead::Valid(status) => Some(*status),
             _ => None,
         };
-        let at_work =
-            |status: &&Status| status.state == State::Running && builder.is_some() && status.pid == builder;
-        let attempt = status.as_ref().filter(at_work).map(|status| status.attempt);
+        let at_work = |status: &&Status| {
+            status.state == State::Running && builder.is_some() && status.last.pid == builder
+        };
+        let attempt = status.as_ref().filter(at_work).map(|status| status.last.attempt);
         if let Some(last) = text.take_if(|text| Some(text.attempt) != attempt && left(store, task).is_none())
         {
             last.finish(session, store, task)?;
@@ -65,7 +66,7 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
                 let comes_again = matches!(state, None | Some(State::Pending | State::Running));
                 if complete || builder.is_none() || (ended && !comes_again) {
                     if !ended && let Some(status) = &status {
-                        Text::of(status.attempt).finish(session, store, task)?;
+                        Text::of(status.last.attempt).finish(session, store, task)?;
                     }
                     return Ok(tell_end(session, builder, status.as_ref()));
                 }
@@ -87,7 +88,7 @@ fn left(store: &Store, task: &Task) -> Option<JobFiles> {
 }
 
 fn tell_end(session: &Session, builder: Option<u32>, status: Option<&Status>) -> u8 {
-    match status.map(|status| (status.state, &status.failure)) {
+    match status.map(|status| (status.state, &status.result.failure)) {
         Some((State::Done, _)) => exit::DONE,
         Some((State::Failed, failure)) => {
             session.say(&format!("failed: {}", failure.as_ref().map(reason_of).unwrap_or_default()));

@@ -89,8 +89,10 @@ impl Found {
                 let took = index.durations(&task.name).last().copied();
                 former.push(Former {
                     id,
-                    seconds: took.or(status.and_then(|status| status.duration_s)),
-                    cost_usd: status.and_then(|status| status.usage.as_ref()).map(|usage| usage.cost_usd),
+                    seconds: took.or(status.and_then(|status| status.last.duration_s)),
+                    cost_usd: status
+                        .and_then(|status| status.result.usage.as_ref())
+                        .map(|usage| usage.cost_usd),
                 });
                 let stale =
                     matches!(judgement.decision, Decision::Stale { .. }) || judgement.failure.is_some();

@@ -300,7 +300,7 @@ impl<'a> Bench<'a> {
     pub(super) fn forget_failures(&self, outputs: impl Iterator<Item = String>) -> Result<(), Error> {
         for output in outputs {
             let StatusRead::Valid(status) = self.store.read_status(&output) else { continue };
-            let own = status.failure.as_ref().is_some_and(is_own);
+            let own = status.result.failure.as_ref().is_some_and(is_own);
             if status.state == State::Failed && !own {
                 self.store.remove_status(&output)?;
             }

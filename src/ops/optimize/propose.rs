@@ -108,7 +108,7 @@ pub fn round(
     for (_, _, output) in &asked {
         if let StatusRead::Valid(status) = bench.store.read_status(output)
             && status.state == State::Failed
-            && !status.failure.as_ref().is_some_and(is_own)
+            && !status.result.failure.as_ref().is_some_and(is_own)
         {
             bench.store.remove_status(output)?;
         }
@@ -119,7 +119,7 @@ pub fn round(
     for (_, _, output) in &asked {
         match bench.store.read_status(output) {
             StatusRead::Valid(status) if status.state == State::Done => {}
-            StatusRead::Valid(status) if status.failure.as_ref().is_some_and(is_own) => {
+            StatusRead::Valid(status) if status.result.failure.as_ref().is_some_and(is_own) => {
                 continue;
             }
             _ => {

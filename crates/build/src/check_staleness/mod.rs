@@ -145,10 +145,9 @@ impl StaleCheck<'_> {
             (Some((_, inputs)), true) => self.newer(task, inputs),
             _ => None,
         };
-        let status_facts = judgement
-            .status
-            .as_ref()
-            .map(|status| (status.state, status.failure.as_ref().map(|failure| failure.class.clone())));
+        let status_facts = judgement.status.as_ref().map(|status| {
+            (status.state, status.result.failure.as_ref().map(|failure| failure.class.clone()))
+        });
         let facts = Facts {
             marker: &judgement.marker,
             status: status_facts,

@@ -163,14 +163,14 @@ impl Build<'_> {
                 let failure = judgement
                     .status
                     .as_ref()
-                    .and_then(|status| status.failure.clone())
+                    .and_then(|status| status.result.failure.clone())
                     .unwrap_or_else(|| runner::failure(FailureClass::Failed, "failed before"));
                 self.leave_failed(id, failure)
             }
             Decision::DependsOn => Judged::DependsOn,
             Decision::Stale { .. } if self.wanted.keep_same_failed && failed_so_before(&judgement) => {
                 let status = judgement.status.as_ref();
-                let failure = status.and_then(|status| status.failure.clone());
+                let failure = status.and_then(|status| status.result.failure.clone());
                 self.leave_failed(
                     id,
                     failure.unwrap_or_else(|| runner::failure(FailureClass::Failed, "failed before")),
@@ -291,14 +291,15 @@ fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
     };
     let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
     // What was used up on another prompt says nothing of this one.
-    let budgets = status.budgets.clone().filter(|_| status.decision_id.as_ref() == decision);
+    let budgets = status.budgets.clone().filter(|_| status.last.decision_id.as_ref() == decision);
     let budgets: Option<Budgets> = budgets.and_then(|budgets| serde_json::from_value(budgets).ok());
     let mut budgets = budgets.unwrap_or_default();
     budgets.resumed();
     // An attempt that the disk ended was cut off as by a kill: what came of it may not have been noted.
-    let by_disk = status.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Io);
-    let left = Some((if by_disk { State::Running } else { status.state }, status.attempt));
-    let evaluation = Evaluation::of(status.eval.as_ref()).filter(|_| status.decision_id.as_ref() == decision);
+    let by_disk = status.result.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Io);
+    let left = Some((if by_disk { State::Running } else { status.state }, status.last.attempt));
+    let evaluation =
+        Evaluation::of(status.quality.eval.as_ref()).filter(|_| status.last.decision_id.as_ref() == decision);
     // One that failed begins its rounds anew, with the notes.
     let round = match &evaluation {
         Some(it) if it.score.is_some() && status.state != State::Failed => it.round + 1,
@@ -306,7 +307,7 @@ fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
         _ => 1,
     };
     let own = Conversation { max_tokens: budgets.room(), budgets, ..Conversation::default() };
-    (AttemptHistory { own, left, round, evaluation, ..AttemptHistory::default() }, status.attempt)
+    (AttemptHistory { own, left, round, evaluation, ..AttemptHistory::default() }, status.last.attempt)
 }
 
 /// Whether a task is up to date without looking: nothing it rested on had changed when the build began,
@@ -338,6 +339,8 @@ fn judge_one(judge: &StaleCheck<'_>, graph: &Graph, task: TaskId, shallow: bool)
 /// Whether a task failed when it was made from what it would be made from now.
 fn failed_so_before(judgement: &Judgement) -> bool {
     let (Some(status), Some(prepared)) = (&judgement.status, &judgement.prepared) else { return false };
-    let of_its_own = status.failure.as_ref().is_none_or(|failure| failure.class != FailureClass::Io);
-    status.state == State::Failed && of_its_own && status.decision_id.as_ref() == Some(&prepared.decision_id)
+    let of_its_own = status.result.failure.as_ref().is_none_or(|failure| failure.class != FailureClass::Io);
+    status.state == State::Failed
+        && of_its_own
+        && status.last.decision_id.as_ref() == Some(&prepared.decision_id)
 }

@@ -53,7 +53,7 @@ impl Build<'_> {
         let Some(first) = self.engine.graph()[id].outputs.first() else { return Ok(()) };
         match self.ctx.store.read_status(first) {
             StatusRead::Valid(mut status) => {
-                status.failure = Some(failure.clone());
+                status.result.failure = Some(failure.clone());
                 self.ctx.store.write_status(first, &status, Durability::Synced)
             }
             _ => Ok(()),

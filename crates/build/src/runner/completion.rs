@@ -73,14 +73,14 @@ pub(super) fn commit_attempt(
     made: Made,
 ) -> Outcome {
     let status = done_status(ctx, job, &made);
-    let model = status.model.clone();
+    let model = status.last.model.clone();
     let success = made.merged.as_ref().map(|(_, success, _)| &**success);
     // Of one that was made from other things than it would be now the record says from which.
     let then = made.merged.as_ref().filter(|(_, _, holds)| !holds).map(|(_, success, _)| &**success);
     let spec = ctx.project.spec(&job.task);
     let checkpoint = CheckpointOf {
         step: spec.step,
-        decision_id: status.decision_id.clone().unwrap_or_default(),
+        decision_id: status.last.decision_id.clone().unwrap_or_default(),
         pipeline_hash: ctx.project.digest.short().to_owned(),
         sandbox_ref: made.merged.as_ref().map(|(commit, _, _)| commit.clone()),
         id: success.map(|success| success.checkpoint_id.clone()),
@@ -89,7 +89,7 @@ pub(super) fn commit_attempt(
     let commit = Commit {
         task: job.task.name.clone(),
         outputs,
-        done: done_record(job, &made, then, status.eval.clone()),
+        done: done_record(job, &made, then, status.quality.eval.clone()),
         status,
         checkpoint: Some(checkpoint),
         durability: if late { Durability::Unsynced } else { Durability::Synced },
@@ -114,7 +114,7 @@ pub(super) fn commit_attempt(
             outdated: then.is_some(),
             checkpoint_id: committed.done.checkpoint_id,
             rescued: made.by == Some(By::Rescue),
-            warned: committed.status.warning.is_some(),
+            warned: committed.status.quality.warning.is_some(),
             score: job.history.evaluation.as_ref().and_then(|evaluation| evaluation.score),
         })),
         Err(error) => Outcome::Broken(error),
@@ -123,15 +123,15 @@ pub(super) fn commit_attempt(
 
 fn done_status(ctx: &BuildContext, job: &Job, made: &Made) -> Status {
     let mut status = status_of(ctx, job, State::Done);
-    status.sample = made.sample.then_some(true);
-    status.rescued = (made.by == Some(By::Rescue)).then_some(true);
-    status.warning.clone_from(&made.warning);
+    status.quality.sample = made.sample.then_some(true);
+    status.quality.rescued = (made.by == Some(By::Rescue)).then_some(true);
+    status.quality.warning.clone_from(&made.warning);
     if made.with.is_none() {
-        status.model = None;
-        status.api = None;
+        status.last.model = None;
+        status.last.api = None;
     }
     if let Some((_, success, _)) = &made.merged {
-        status.decision_id = Some(success.decision_id.clone());
+        status.last.decision_id = Some(success.decision_id.clone());
     }
     status
 }

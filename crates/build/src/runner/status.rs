@@ -41,45 +41,45 @@ pub(super) fn status_of(ctx: &BuildContext, job: &Job, state: State) -> Status {
     let since = job.took();
     let now = std::time::SystemTime::now();
     status.other = job.other.status.clone();
-    status.attempt = job.attempt;
-    status.started_utc = Some(clock::format_utc(now.checked_sub(since).unwrap_or(now)));
+    status.last.attempt = job.attempt;
+    status.last.started_utc = Some(clock::format_utc(now.checked_sub(since).unwrap_or(now)));
     if state != State::Running {
-        status.ended_utc = Some(clock::format_utc(now));
-        status.duration_s = Some(round(since.as_secs_f64()));
+        status.last.ended_utc = Some(clock::format_utc(now));
+        status.last.duration_s = Some(round(since.as_secs_f64()));
     }
-    status.progress_utc = Some(clock::format_utc(now));
+    status.last.progress_utc = Some(clock::format_utc(now));
     if let Some(candidate) = job.history.candidate.as_deref().filter(|_| job.evaluates) {
         // Who made it; who evaluates it is said there.
         let made = candidate.made_with.as_ref();
         let endpoint = made.and_then(|made| ctx.project.endpoints.iter().find(|it| it.name == made.endpoint));
-        status.model = made.map(|made| made.model.clone());
-        status.api = endpoint.map(|endpoint| endpoint.api().to_owned());
+        status.last.model = made.map(|made| made.model.clone());
+        status.last.api = endpoint.map(|endpoint| endpoint.api().to_owned());
     } else if let Some(prompt) = spec.recipe.prompt()
         && let Some(&at) = prompt.models.get(job.endpoint)
     {
         let endpoint = &ctx.project.endpoints[at];
-        status.model = Some(endpoint.model_name().to_owned());
-        status.api = Some(endpoint.api().to_owned());
+        status.last.model = Some(endpoint.model_name().to_owned());
+        status.last.api = Some(endpoint.api().to_owned());
     }
-    if let Some(calls) = spec.calls().filter(|_| status.model.is_none()) {
+    if let Some(calls) = spec.calls().filter(|_| status.last.model.is_none()) {
         let endpoint = &ctx.project.endpoints[calls.endpoint];
-        status.model = Some(endpoint.model_name().to_owned());
-        status.api = Some(endpoint.api().to_owned());
+        status.last.model = Some(endpoint.model_name().to_owned());
+        status.last.api = Some(endpoint.api().to_owned());
     }
-    status.pid = Some(ctx.pid);
-    status.host = Some(ctx.host.clone());
-    status.step = Some(spec.step);
-    status.steps_total = Some(ctx.steps_total);
-    status.decision_id = Some(job.prepared.decision_id.clone());
+    status.last.pid = Some(ctx.pid);
+    status.last.host = Some(ctx.host.clone());
+    status.last.step = Some(spec.step);
+    status.last.steps_total = Some(ctx.steps_total);
+    status.last.decision_id = Some(job.prepared.decision_id.clone());
     let usage = job.history.usage.plus(job.live.calls());
     if usage.calls > 0 {
-        status.usage = Some(usage);
+        status.result.usage = Some(usage);
     }
     if state != State::Done && job.history.own.budgets != Budgets::default() {
         status.budgets = serde_json::to_value(&job.history.own.budgets).ok();
     }
     status.isolation = isolated::described(ctx, job);
-    status.eval = job.history.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
+    status.quality.eval = job.history.evaluation.as_ref().and_then(|it| serde_json::to_value(it).ok());
     status
 }
 
@@ -125,7 +125,7 @@ fn write_status_with(
 ) -> Result<(), FsError> {
     let Some(first) = job.task.outputs.first() else { return Ok(()) };
     let mut status = status_of(ctx, job, state);
-    status.failure = failure.cloned();
+    status.result.failure = failure.cloned();
     ctx.store.write_status(first, &status, durability)
 }
 

@@ -98,10 +98,10 @@ fn actual(task: &TaskView, now: At) -> Option<Span> {
     let at = |text: &Option<String>| -> Option<At> {
         text.as_ref()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
     };
-    let from = at(&task.started_utc)?;
+    let from = at(&task.last.started_utc)?;
     match task.state {
         State::Running | State::Merging => Some(Span::new(from, now)),
-        _ => Some(Span::new(from, at(&task.ended_utc)?)),
+        _ => Some(Span::new(from, at(&task.last.ended_utc)?)),
     }
 }
 

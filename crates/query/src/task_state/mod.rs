@@ -54,7 +54,7 @@ impl Standing {
     /// The first task whose evaluator gave no verdict, and why.
     pub fn unjudged(&self) -> Option<(&TaskView, &Failure)> {
         self.tasks.iter().find_map(|task| {
-            let failure = task.failure.as_ref()?;
+            let failure = task.result.failure.as_ref()?;
             let unjudged = match task.state {
                 State::PendingEval => true,
                 // That its command failed is no matter of the evaluator's.
@@ -77,7 +77,7 @@ impl Standing {
             None => true,
         };
         let failed = self.tasks.iter().filter(|task| task.state == State::Failed);
-        failed.filter(counts).find_map(|task| Some((task, task.failure.as_ref()?)))
+        failed.filter(counts).find_map(|task| Some((task, task.result.failure.as_ref()?)))
     }
 }
 
@@ -183,8 +183,8 @@ impl All<'_> {
         }
         view.task = task.name.clone();
         view.recipe = Some(spec.recipe.name().to_owned());
-        view.step = Some(spec.step);
-        view.steps_total = Some(self.project.specs.len() as u32);
+        view.last.step = Some(spec.step);
+        view.last.steps_total = Some(self.project.specs.len() as u32);
         let verdict = match settled {
             Some(Resolution::Fresh | Resolution::Done | Resolution::Skipped) => Verdict::Fresh,
             Some(Resolution::Stale | Resolution::Failed | Resolution::Partial) => Verdict::Stale,
@@ -246,7 +246,7 @@ impl All<'_> {
             _ => None,
         };
         let mut view = match status {
-            Some(status) => TaskView::of(status),
+            Some(status) => TaskView::from_status(status),
             None => TaskView::new(task.name.as_str(), State::Pending),
         };
         if let Some(done) = done {
@@ -264,9 +264,12 @@ impl All<'_> {
             shown(judgement, status.map(|status| status.state), marker, live)
         };
         match judgement.and_then(|judgement| judgement.failure.clone()) {
-            Some(failure) if view.state == State::Failed => view.failure = Some(failure),
-            _ if view.state.is_complete() => view.failure = None,
-            _ => view.failure = view.failure.or_else(|| status.and_then(|status| status.failure.clone())),
+            Some(failure) if view.state == State::Failed => view.result.failure = Some(failure),
+            _ if view.state.is_complete() => view.result.failure = None,
+            _ => {
+                view.result.failure =
+                    view.result.failure.or_else(|| status.and_then(|status| status.result.failure.clone()))
+            }
         }
         let by_model = |reason: &Reason| reason.code == "model_changed";
         if let Some(done) = done
@@ -284,7 +287,7 @@ impl All<'_> {
         }
         if view.state == State::Running {
             view.elapsed_s =
-                view.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
+                view.last.started_utc.as_deref().and_then(|start| clock::seconds_between(start, &self.now));
         }
         self.add_progress(&mut view);
         self.add_executor(&mut view, task);
@@ -327,12 +330,12 @@ impl All<'_> {
     fn add_progress(&self, view: &mut TaskView) {
         match view.state {
             State::Running => {
-                let same = |at: &&AtWork| at.task == view.task && at.attempt == view.attempt;
+                let same = |at: &&AtWork| at.task == view.task && at.attempt == view.last.attempt;
                 let Some(at) = self.progress.running.iter().find(same) else { return };
                 view.doing = Some(at.doing.clone()).filter(|doing| !doing.is_empty());
                 view.phase = Some(at.phase.clone());
-                view.tokens = Some(at.tokens).filter(|_| view.api.is_some());
-                view.progress_utc = Some(at.progress_utc.clone());
+                view.tokens = Some(at.tokens).filter(|_| view.last.api.is_some());
+                view.last.progress_utc = Some(at.progress_utc.clone());
             }
             State::Pending | State::Stale | State::Failed => {
                 let queued = self.progress.queued.iter().find(|queued| queued.task == view.task);
@@ -367,7 +370,7 @@ impl All<'_> {
                 // The list is as it will be, and cannot be used.
                 _ if failure.is_some() && needs.iter().all(settled) => {
                     view.state = State::Failed;
-                    view.failure = failure.cloned();
+                    view.result.failure = failure.cloned();
                 }
                 _ => {}
             }
@@ -376,26 +379,27 @@ impl All<'_> {
         let states: Vec<State> = instances.iter().map(|instance| instance.state).collect();
         let (state, partial) = family_state(&states, spec.min_success);
         view.state = state;
-        view.partial = partial.then_some(true);
-        view.usage = instances.iter().filter_map(|instance| instance.usage).reduce(Usage::plus);
-        view.started_utc = instances.iter().filter_map(|instance| instance.started_utc.clone()).min();
-        let sample = instances.iter().any(|instance| instance.sample == Some(true));
-        view.sample = sample.then_some(true);
-        let ended = instances.iter().filter_map(|instance| instance.ended_utc.clone()).max();
-        view.ended_utc = ended.filter(|_| state.is_complete());
+        view.quality.partial = partial.then_some(true);
+        view.result.usage = instances.iter().filter_map(|instance| instance.result.usage).reduce(Usage::plus);
+        view.last.started_utc =
+            instances.iter().filter_map(|instance| instance.last.started_utc.clone()).min();
+        let sample = instances.iter().any(|instance| instance.quality.sample == Some(true));
+        view.quality.sample = sample.then_some(true);
+        let ended = instances.iter().filter_map(|instance| instance.last.ended_utc.clone()).max();
+        view.last.ended_utc = ended.filter(|_| state.is_complete());
         view
     }
 }
 
 /// What a `.DONE` says where the `.status` does not.
 fn fill_in(view: &mut TaskView, done: &Done) {
-    if view.outputs.is_empty() {
-        view.outputs.clone_from(&done.outputs);
+    if view.result.outputs.is_empty() {
+        view.result.outputs.clone_from(&done.outputs);
     }
-    view.checkpoint_id = view.checkpoint_id.take().or_else(|| done.checkpoint_id.clone());
-    view.ended_utc = view.ended_utc.take().or_else(|| Some(done.completed_utc.clone()));
+    view.last.checkpoint_id = view.last.checkpoint_id.take().or_else(|| done.checkpoint_id.clone());
+    view.last.ended_utc = view.last.ended_utc.take().or_else(|| Some(done.completed_utc.clone()));
     if done.sample {
-        view.sample = Some(true);
+        view.quality.sample = Some(true);
     }
     view.by = Some(done.by.name().to_owned());
     view.by_user.clone_from(&done.by_user);

@@ -86,13 +86,14 @@ pub fn phase_of(
         standing.declared().filter(|task| names.contains(task.task.as_str())).collect();
     let any = |states: &[State]| standing.tasks.iter().any(|task| states.contains(&task.state));
     let up_to_date = |task: &&TaskView| {
-        task.state.is_complete() && (task.verdict == Some(Verdict::Fresh) || task.partial == Some(true))
+        task.state.is_complete()
+            && (task.verdict == Some(Verdict::Fresh) || task.quality.partial == Some(true))
     };
     phase(&PhaseFacts {
         building,
         paused,
         recorded,
-        records: standing.tasks.iter().any(|task| task.attempt > 0 || !task.outputs.is_empty()),
+        records: standing.tasks.iter().any(|task| task.last.attempt > 0 || !task.result.outputs.is_empty()),
         complete: tasks.iter().all(up_to_date),
         // A group is only what its inputs are, and they are among these.
         unfinished: tasks.iter().any(|task| {

@@ -17,7 +17,7 @@ pub(super) fn may_be_blocked(state: State) -> bool {
 /// Whether the process that wrote a status holds the run's lock.
 pub(super) fn is_at_work(status: &Status, owner: Option<&Owner>) -> bool {
     matches!(status.state, State::Running | State::Merging)
-        && owner.is_some_and(|owner| status.pid == Some(owner.pid))
+        && owner.is_some_and(|owner| status.last.pid == Some(owner.pid))
 }
 
 /// The state shown of a task that does something itself. `live`: an attempt is under way.

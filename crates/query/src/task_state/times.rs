@@ -14,7 +14,7 @@ use planexe_ui::views::Verdict;
 
 /// What tasks take, by `index` and by what this run's records say.
 pub fn durations(project: &Project, standing: &Standing, index: &Index) -> Known<f64> {
-    let recorded = standing.tasks.iter().filter_map(|view| Some((view.task.clone(), view.duration_s?)));
+    let recorded = standing.tasks.iter().filter_map(|view| Some((view.task.clone(), view.last.duration_s?)));
     let mut seconds: HashMap<String, f64> = recorded.collect();
     seconds.extend(index.usual_durations::<Vec<_>>(|_| true));
     Known::new(project, seconds, |&seconds| seconds)

@@ -322,9 +322,9 @@ impl Store {
                 Some(StatusRead::Valid(status)) if status.state == State::Done => *status,
                 _ => {
                     let mut status = Status::new(&entry.task, State::Done);
-                    status.outputs = entry.outputs.clone();
-                    status.ended_utc = Some(done.completed_utc.clone());
-                    status.checkpoint_id = done.checkpoint_id.clone();
+                    status.result.outputs = entry.outputs.clone();
+                    status.last.ended_utc = Some(done.completed_utc.clone());
+                    status.last.checkpoint_id = done.checkpoint_id.clone();
                     status
                 }
             };

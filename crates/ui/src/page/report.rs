@@ -256,7 +256,7 @@ fn attention(out: &mut String, report: &Report, places: &HashMap<String, String>
             );
             continue;
         }
-        let failure = task.failure.as_ref();
+        let failure = task.result.failure.as_ref();
         let why = failure.map_or_else(
             || task.reasons.iter().map(|reason| reason.message.clone()).collect::<Vec<_>>().join("; "),
             |failure| format!("{}: {}", failure.class.name(), failure.message.to_lines()),
@@ -379,12 +379,12 @@ fn rooms_of(out: &mut String, report: &Report) {
 
 fn one(out: &mut String, at: usize, room: &Room, task: Option<&TaskView>, whole: bool) {
     let Room { explain, show } = room;
-    let used = task.and_then(|task| task.usage.as_ref());
+    let used = task.and_then(|task| task.result.usage.as_ref());
     let mut end = Vec::new();
-    if let Some(model) = task.and_then(|task| task.model.as_deref()) {
+    if let Some(model) = task.and_then(|task| task.last.model.as_deref()) {
         end.push(clean(model));
     }
-    if let Some(seconds) = task.and_then(|task| task.duration_s) {
+    if let Some(seconds) = task.and_then(|task| task.last.duration_s) {
         end.push(elapsed(seconds));
     }
     if let Some(usd) = used.map(|used| used.cost_usd).filter(|usd| *usd > 0.0) {
@@ -466,7 +466,7 @@ fn why(out: &mut String, explain: &ExplainView, task: Option<&TaskView>) {
         lines.push(format!("completed {}{}", time(done), by.unwrap_or_default()));
     }
     lines.extend(explain.next.iter().map(|next| format!("the next build would {}", clean(next))));
-    if let Some(eval) = task.and_then(|task| task.eval.as_ref()).filter(|eval| !eval.is_null()) {
+    if let Some(eval) = task.and_then(|task| task.quality.eval.as_ref()).filter(|eval| !eval.is_null()) {
         let part =
             |name: &str| eval.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
         let score = part("score").map(|score| format!("evaluator: score {score}"));

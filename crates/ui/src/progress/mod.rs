@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use crate::views::TaskView;
 use planexe_base::call::Usage;
 use planexe_base::event::{Event, Kind};
-use planexe_base::record::State;
+use planexe_base::record::{AttemptResult, LastAttempt, Quality, State};
 use planexe_base::style::{self, Style};
 
 mod fancy;
@@ -144,32 +144,33 @@ impl Gather {
 impl Sink for Gather {
     fn event(&mut self, event: &Event) {
         let view = |task: &String, state: State| TaskView::new(task.clone(), state);
+        let last = |attempt: u32, model: &Option<String>| LastAttempt {
+            attempt,
+            model: model.clone(),
+            ended_utc: Some(event.timestamp_utc.clone()),
+            ..LastAttempt::default()
+        };
         let ended = match &event.kind {
             Kind::TaskCompleted {
                 task, attempt, model, duration_s, usage, step, sample, partial, ..
             } => TaskView {
-                attempt: *attempt,
-                model: model.clone(),
-                duration_s: Some(*duration_s),
-                usage: Some(*usage),
-                step: Some(*step),
-                sample: Some(*sample),
-                partial: Some(*partial),
-                ended_utc: Some(event.timestamp_utc.clone()),
+                last: LastAttempt {
+                    duration_s: Some(*duration_s),
+                    step: Some(*step),
+                    ..last(*attempt, model)
+                },
+                quality: Quality { sample: Some(*sample), partial: Some(*partial), ..Quality::default() },
+                result: AttemptResult { usage: Some(*usage), ..AttemptResult::default() },
                 ..view(task, State::Done)
             },
             Kind::TaskRescued { task, attempt, model, .. } => TaskView {
-                attempt: *attempt,
-                model: model.clone(),
-                rescued: Some(true),
-                ended_utc: Some(event.timestamp_utc.clone()),
+                last: last(*attempt, model),
+                quality: Quality { rescued: Some(true), ..Quality::default() },
                 ..view(task, State::Done)
             },
             Kind::TaskFailed { task, attempt, model, failure, .. } => TaskView {
-                attempt: *attempt,
-                model: model.clone(),
-                failure: Some(failure.clone()),
-                ended_utc: Some(event.timestamp_utc.clone()),
+                last: last(*attempt, model),
+                result: AttemptResult { failure: Some(failure.clone()), ..AttemptResult::default() },
                 ..view(task, State::Failed)
             },
             Kind::TaskWaiting { task, message } => {

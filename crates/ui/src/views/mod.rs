@@ -2,12 +2,12 @@
 
 use indexmap::IndexMap;
 use serde::Serialize;
-use serde_json::Value;
 
-use planexe_base::call::{Usage, totals_if_any};
 use planexe_base::exit;
 use planexe_base::message::Hint;
-use planexe_base::record::{By as DoneBy, Failure, Isolated, OutputRecord, State, Status};
+use planexe_base::record::{
+    AttemptResult, By as DoneBy, Failure, Isolated, LastAttempt, Quality, State, Status,
+};
 use planexe_base::style::{self, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
 
@@ -161,7 +161,7 @@ fn joined<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
     reasons.into_iter().map(|reason| clean(&reason.message)).collect::<Vec<_>>().join("; ")
 }
 
-/// A task as `status --json` shows it: what is derived, and the fields of its `.status`.
+/// A task as `status --json` shows it: what is derived, and the parts of its `.status`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskView {
     /// `task` or `task[key]`.
@@ -192,60 +192,25 @@ pub struct TaskView {
     pub expected_s: Option<f64>,
     /// Of a running task: seconds since it started.
     pub elapsed_s: Option<f64>,
-    /// Attempts so far.
-    pub attempt: u32,
-    /// Start of the attempt.
-    pub started_utc: Option<String>,
-    /// End of the attempt.
-    pub ended_utc: Option<String>,
-    /// Seconds it took.
-    pub duration_s: Option<f64>,
-    /// The model's name at its server.
-    pub model: Option<String>,
-    /// The dialect.
-    pub api: Option<String>,
-    /// planexe's process.
-    pub pid: Option<u32>,
-    /// Its host.
-    pub host: Option<String>,
-    /// Last progress seen.
-    pub progress_utc: Option<String>,
-    /// Position in topological order, from 0.
-    pub step: Option<u32>,
-    /// Number of steps.
-    pub steps_total: Option<u32>,
-    /// Digest of what the attempt was decided on.
-    pub decision_id: Option<String>,
-    /// The checkpoint of its completion.
-    pub checkpoint_id: Option<String>,
+    /// Its last attempt.
+    #[serde(flatten)]
+    pub last: LastAttempt,
     /// Who says that it is done: `build`, `touch`, `rescue`, `human`.
     pub by: Option<String>,
     /// The person who did, by `planexe touch` or `planexe done`.
     pub by_user: Option<String>,
-    /// Accepted by an evaluator in spite of its exit status.
-    pub rescued: Option<bool>,
-    /// A recorded answer to another prompt.
-    pub sample: Option<bool>,
-    /// Some instances are missing.
-    pub partial: Option<bool>,
-    /// What a gate that let the pipeline go on has to say all the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-    /// The evaluation.
-    pub eval: Option<Value>,
+    /// What is to be known of what it made.
+    #[serde(flatten)]
+    pub quality: Quality,
     /// Of an isolated task: its lane, branch and worktree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolated>,
     /// Of one that an executor has: which, its id there, and the machine it runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executor: Option<OnExecutor>,
-    /// Why it failed.
-    pub failure: Option<Failure>,
-    /// What it used.
-    #[serde(serialize_with = "totals_if_any")]
-    pub usage: Option<Usage>,
-    /// Files written.
-    pub outputs: Vec<OutputRecord>,
+    /// What came of the attempt.
+    #[serde(flatten)]
+    pub result: AttemptResult,
     /// A fan-out that is done because its list is empty: it counts as no task.
     #[serde(skip)]
     pub no_items: bool,
@@ -293,68 +258,34 @@ impl TaskView {
             tokens: None,
             expected_s: None,
             elapsed_s: None,
-            attempt: 0,
-            started_utc: None,
-            ended_utc: None,
-            duration_s: None,
-            model: None,
-            api: None,
-            pid: None,
-            host: None,
-            progress_utc: None,
-            step: None,
-            steps_total: None,
-            decision_id: None,
-            checkpoint_id: None,
+            last: LastAttempt::default(),
             by: None,
             by_user: None,
-            rescued: None,
-            sample: None,
-            partial: None,
-            warning: None,
-            eval: None,
+            quality: Quality::default(),
             isolation: None,
             executor: None,
-            failure: None,
-            usage: None,
-            outputs: Vec::new(),
+            result: AttemptResult::default(),
             no_items: false,
         }
     }
 
     /// What its `.status` says, the state as stored. The failure of a task that is done since is left out.
-    pub fn of(status: &Status) -> TaskView {
-        let shown = status.state;
+    pub fn from_status(status: &Status) -> TaskView {
+        let done = status.state.is_complete();
+        let Quality { warning, .. } = &status.quality;
+        let AttemptResult { failure, .. } = &status.result;
         TaskView {
-            attempt: status.attempt,
-            started_utc: status.started_utc.clone(),
-            ended_utc: status.ended_utc.clone(),
-            duration_s: status.duration_s,
-            model: status.model.clone(),
-            api: status.api.clone(),
-            pid: status.pid,
-            host: status.host.clone(),
-            progress_utc: status.progress_utc.clone(),
-            step: status.step,
-            steps_total: status.steps_total,
-            decision_id: status.decision_id.clone(),
-            checkpoint_id: status.checkpoint_id.clone(),
-            rescued: status.rescued,
-            sample: status.sample,
-            partial: status.partial,
-            warning: status.warning.clone().filter(|_| shown.is_complete()),
+            last: status.last.clone(),
+            quality: Quality { warning: warning.clone().filter(|_| done), ..status.quality.clone() },
             isolation: status.isolation.clone(),
-            eval: status.eval.clone(),
-            failure: status.failure.clone().filter(|_| !shown.is_complete()),
-            usage: status.usage,
-            outputs: status.outputs.clone(),
-            ..TaskView::new(status.task.clone(), shown)
+            result: AttemptResult { failure: failure.clone().filter(|_| !done), ..status.result.clone() },
+            ..TaskView::new(status.task.clone(), status.state)
         }
     }
 
     /// Glyph and word: a rescued task is done with a star.
     fn sign(&self) -> (String, &'static str) {
-        let star = if self.rescued == Some(true) && self.state == State::Done { "*" } else { "" };
+        let star = if self.quality.rescued == Some(true) && self.state == State::Done { "*" } else { "" };
         (format!("{}{star}", self.state.glyph()), self.state.name())
     }
 
@@ -367,10 +298,10 @@ impl TaskView {
     /// Seconds to show: so far, or in all.
     fn seconds(&self) -> Option<f64> {
         match self.state {
-            State::Running => self.elapsed_s.or(self.duration_s),
+            State::Running => self.elapsed_s.or(self.last.duration_s),
             // How long it took to find out that a person is needed is of no interest.
             State::Waiting | State::Blocked => None,
-            _ => self.duration_s,
+            _ => self.last.duration_s,
         }
     }
 
@@ -387,14 +318,14 @@ impl TaskView {
     /// What there is to say of it, in one line.
     fn remark(&self) -> String {
         let names = |names: &[String]| names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
-        let failure = self.failure.as_ref().map(reason_of).unwrap_or_default();
+        let failure = self.result.failure.as_ref().map(reason_of).unwrap_or_default();
         let mut parts = match self.state {
             State::Failed | State::FailedPendingEval | State::PendingEval => {
                 vec![failure]
             }
             State::Blocked => vec![format!("needs {}", names(&self.blocked_by))],
             State::Running | State::Merging | State::Waiting => {
-                let attempt = (self.attempt > 1).then(|| format!("attempt {}", self.attempt));
+                let attempt = (self.last.attempt > 1).then(|| format!("attempt {}", self.last.attempt));
                 let doing = self.doing.as_deref().map(clean);
                 let expected = if failure.is_empty() { self.expectation() } else { String::new() };
                 vec![attempt.unwrap_or_default(), doing.unwrap_or_default(), failure, expected]
@@ -428,22 +359,22 @@ impl TaskView {
             let lane = if lane.is_empty() { String::new() } else { format!("lane {}, ", clean(lane)) };
             parts.push(format!("{lane}in {}", clean(&isolation.worktree)));
         }
-        if let Some(evaluation) = Evaluation::of(self.eval.as_ref()).filter(|it| it.score.is_some())
+        if let Some(evaluation) = Evaluation::of(self.quality.eval.as_ref()).filter(|it| it.score.is_some())
             && self.state == State::Done
         {
             parts.push(format!("score {}", evaluation.score.unwrap_or_default()));
         }
         parts.extend(self.is_accepted().then(|| accepted_by(self.by_user.as_deref())));
         for (flag, words) in [
-            (self.partial, "partial: items are missing"),
-            (self.sample, "sample answer"),
-            (self.rescued, "rescued by its evaluation"),
+            (self.quality.partial, "partial: items are missing"),
+            (self.quality.sample, "sample answer"),
+            (self.quality.rescued, "rescued by its evaluation"),
         ] {
             if flag == Some(true) {
                 parts.push(words.to_owned());
             }
         }
-        parts.extend(self.warning.as_deref().map(|warning| format!("warned: {}", clean(warning))));
+        parts.extend(self.quality.warning.as_deref().map(|warning| format!("warned: {}", clean(warning))));
         parts.extend(self.drift.as_deref().map(clean));
         parts.retain(|part| !part.is_empty());
         parts.join("; ")

@@ -36,12 +36,12 @@ impl News {
         let counts = |task: &&TaskView| {
             matches!(task.state, State::Failed | State::Waiting)
                 && !families.contains(task.task.as_str())
-                && (since.is_none() || task.ended_utc.as_deref() >= since)
+                && (since.is_none() || task.last.ended_utc.as_deref() >= since)
         };
         let news = |task: &TaskView| News {
             task: task.task.clone(),
             state: task.state,
-            at_utc: task.ended_utc.clone().unwrap_or_default(),
+            at_utc: task.last.ended_utc.clone().unwrap_or_default(),
         };
         tasks.iter().filter(counts).map(news).collect()
     }

@@ -115,12 +115,12 @@ impl QualitySummary {
             let flagged = tasks.iter().filter(|task| task.state.is_complete() && flag(task) == Some(true));
             flagged.map(|task| task.task.clone()).collect::<Vec<_>>()
         };
-        let (partial, rescued) = (named(|task| task.partial), named(|task| task.rescued));
-        let warned = named(|task| Some(task.warning.is_some()));
+        let (partial, rescued) = (named(|task| task.quality.partial), named(|task| task.quality.rescued));
+        let warned = named(|task| Some(task.quality.warning.is_some()));
         let accepted = named(|task| Some(task.is_accepted()));
         // Of a fan-out its items are named, as the build does.
-        let sampled =
-            without_families(tasks).filter(|task| task.state.is_complete() && task.sample == Some(true));
+        let sampled = without_families(tasks)
+            .filter(|task| task.state.is_complete() && task.quality.sample == Some(true));
         let sample: Vec<String> = sampled.map(|task| task.task.clone()).collect();
         let all_done = !tasks.is_empty() && tasks.iter().all(|task| task.state.is_complete());
         QualitySummary {

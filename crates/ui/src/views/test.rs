@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use planexe_base::call::Usage;
 use planexe_base::event::Summary;
 use planexe_base::failure_class::{Class, FailureClass};
-use planexe_base::record::State;
+use planexe_base::record::{LastAttempt, Quality, State, Status};
 use planexe_base::run_phase::RunPhase;
 use planexe_base::style::Depth;
 
@@ -20,12 +21,16 @@ fn task(name: &str, state: State) -> TaskView {
 }
 
 fn timed(name: &str, state: State, seconds: f64) -> TaskView {
-    TaskView { duration_s: Some(seconds), ..task(name, state) }
+    let last = LastAttempt { duration_s: Some(seconds), ..LastAttempt::default() };
+    TaskView { last, ..task(name, state) }
 }
 
 fn failed(name: &str, class: impl Into<FailureClass>, message: &str) -> TaskView {
     let failure = Failure { class: class.into(), message: message.into(), ..Failure::default() };
-    TaskView { failure: Some(failure), attempt: 4, ..timed(name, State::Failed, 12.1) }
+    let mut view = timed(name, State::Failed, 12.1);
+    view.last.attempt = 4;
+    view.result.failure = Some(failure);
+    view
 }
 
 fn instance(family: &str, key: &str, state: State) -> TaskView {
@@ -80,11 +85,14 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
 fn mixed() -> StatusView {
     status(vec![
         timed("purpose", State::Done, 4.2),
-        TaskView { sample: Some(true), ..timed("plan_type", State::Done, 192.0) },
+        TaskView {
+            quality: Quality { sample: Some(true), ..Quality::default() },
+            ..timed("plan_type", State::Done, 192.0)
+        },
         TaskView {
             doing: Some("writing, 412 tokens".into()),
             elapsed_s: Some(40.7),
-            attempt: 2,
+            last: LastAttempt { attempt: 2, ..LastAttempt::default() },
             ..task("swot", State::Running)
         },
         failed("risks", Class::Validation, "/risks/0/title is missing"),
@@ -100,6 +108,28 @@ fn mixed() -> StatusView {
         },
         TaskView { depends_on: vec!["summary".into()], ..task("report", State::Pending) },
     ])
+}
+
+#[test]
+fn a_task_is_shown_in_the_order_of_its_format() {
+    let mut status = Status::new("a", State::Failed);
+    status.last.attempt = 3;
+    status.quality.warning = Some("of an attempt before".to_owned());
+    status.result.failure = Some(Failure::default());
+    let view = TaskView::from_status(&status);
+    let shown = serde_json::to_value(&view).unwrap();
+    let keys: Vec<&str> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys.join(" "),
+        "task state verdict reasons depends_on blocked_by family recipe drift doing phase tokens expected_s elapsed_s \
+         attempt started_utc ended_utc duration_s model api pid host progress_utc step steps_total decision_id \
+         checkpoint_id by by_user rescued sample partial eval failure usage outputs"
+    );
+    assert_eq!((&shown["attempt"], shown["failure"].is_object()), (&3.into(), true));
+    // A warning is of what was made, a failure of what was not.
+    status.state = State::Done;
+    let view = TaskView::from_status(&status);
+    assert_eq!((view.quality.warning.is_some(), view.result.failure), (true, None));
 }
 
 #[test]
@@ -196,7 +226,10 @@ fn sixty_tasks_fit_a_screen() {
 #[test]
 fn rescued_is_a_starred_done() {
     let mut view = mixed();
-    view.tasks = vec![TaskView { rescued: Some(true), ..timed("agent", State::Done, 1.0) }];
+    view.tasks = vec![TaskView {
+        quality: Quality { rescued: Some(true), ..Quality::default() },
+        ..timed("agent", State::Done, 1.0)
+    }];
     view.quality_summary = QualitySummary::of(&view.tasks);
     let text = view.text(&AT_80, false);
     assert!(text.contains("✓* done  agent  1.0s  rescued by its evaluation\n"), "{text}");
@@ -247,12 +280,12 @@ fn status_as_json_has_every_key() {
 #[test]
 fn a_status_is_read_into_a_view() {
     let mut status = Status::new("swot", State::Done);
-    status.failure = Some(Failure { class: Class::Timeout.into(), ..Failure::default() });
-    status.attempt = 2;
-    let view = TaskView::of(&status);
-    assert_eq!((view.state, view.attempt, view.failure), (State::Done, 2, None));
+    status.result.failure = Some(Failure { class: Class::Timeout.into(), ..Failure::default() });
+    status.last.attempt = 2;
+    let view = TaskView::from_status(&status);
+    assert_eq!((view.state, view.last.attempt, view.result.failure), (State::Done, 2, None));
     status.state = State::Failed;
-    assert_eq!(TaskView::of(&status).remark(), "timeout");
+    assert_eq!(TaskView::from_status(&status).remark(), "timeout");
 }
 
 #[test]
